@@ -1,0 +1,87 @@
+"""The one tree of errors that end a channel or a connection.
+
+Each class carries the reply code and name of AMQP 0-9-1 (section 1.2 of the specification) and the scope it ends.
+``str(error)`` is the reply text in RabbitMQ's form, ``NOT_FOUND - no queue 'q' in vhost '/'``. The router raises these
+classes too, whatever protocol the client speaks; each protocol has one place that turns them into frames.
+"""
+
+from typing import ClassVar, Literal
+
+Scope = Literal["channel", "connection"]
+
+
+class AmqpError(Exception):
+    """A refusal that a client is told about; ``scope`` says what it ends."""
+
+    code: ClassVar[int]
+    name: ClassVar[str]
+    scope: Scope = "connection"
+
+    def __init__(self, text: str, *, scope: Scope | None = None) -> None:
+        super().__init__(f"{self.name} - {text}")
+        if scope is not None:
+            self.scope = scope
+
+
+class ContentTooLarge(AmqpError):
+    code, name, scope = 311, "CONTENT_TOO_LARGE", "channel"
+
+
+class ConnectionForced(AmqpError):
+    code, name = 320, "CONNECTION_FORCED"
+
+
+class InvalidPath(AmqpError):
+    code, name = 402, "INVALID_PATH"
+
+
+class AccessRefused(AmqpError):
+    code, name, scope = 403, "ACCESS_REFUSED", "channel"
+
+
+class NotFound(AmqpError):
+    code, name, scope = 404, "NOT_FOUND", "channel"
+
+
+class ResourceLocked(AmqpError):
+    code, name, scope = 405, "RESOURCE_LOCKED", "channel"
+
+
+class PreconditionFailed(AmqpError):
+    code, name, scope = 406, "PRECONDITION_FAILED", "channel"
+
+
+class FrameError(AmqpError):
+    code, name = 501, "FRAME_ERROR"
+
+
+class SyntaxError_(AmqpError):
+    code, name = 502, "SYNTAX_ERROR"
+
+
+class CommandInvalid(AmqpError):
+    code, name = 503, "COMMAND_INVALID"
+
+
+class ChannelError(AmqpError):
+    code, name = 504, "CHANNEL_ERROR"
+
+
+class UnexpectedFrame(AmqpError):
+    code, name = 505, "UNEXPECTED_FRAME"
+
+
+class ResourceError(AmqpError):
+    code, name = 506, "RESOURCE_ERROR"
+
+
+class NotAllowed(AmqpError):
+    code, name = 530, "NOT_ALLOWED"
+
+
+class NotImplemented_(AmqpError):
+    code, name = 540, "NOT_IMPLEMENTED"
+
+
+class InternalError(AmqpError):
+    code, name = 541, "INTERNAL_ERROR"
