@@ -1,0 +1,1 @@
+"""Work done the way services do it, through the client libraries they use."""
