@@ -1,9 +1,9 @@
 """A private RabbitMQ node on loopback, started for a test and removed after it.
 
 Owns the processes (the node and an epmd of its own), their ports and one temporary directory that holds
-everything they write: database, logs, configuration, plugin list and Erlang cookie. Nothing outside it is read or
-written, so that nodes can run beside each other and beside one of the system. Speaks no AMQP beyond the protocol
-header that shows the node accepts.
+everything they write: database, logs, configuration, plugin list and Erlang cookie. Nothing outside it is
+touched, so that nodes can run beside each other and beside one of the system. Speaks no AMQP beyond the
+protocol header that shows the node accepts.
 
 ``python -m conformance.rabbitmq --port 5673`` runs one until interrupted.
 """
@@ -61,9 +61,9 @@ class RabbitMQ:
     """A RabbitMQ node that lives as long as the ``with`` block.
 
     ``plugins`` are names as ``rabbitmq-plugins`` knows them; each that listens gets a port of its own in
-    ``plugin_ports``. ``definitions`` is a definitions document, loaded at boot. ``config`` adds ``rabbitmq.conf``
-    settings and wins over the defaults given here. ``port`` is the AMQP port, a free one unless given. Entering
-    the block raises RabbitMQError when the node does not start.
+    ``plugin_ports``. ``definitions`` is a definitions document, loaded at boot. ``config`` adds settings of
+    ``rabbitmq.conf`` and wins over the defaults given here. ``port`` is the AMQP port (default: a free one).
+    Entering the block raises RabbitMQError when the node does not start.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class RabbitMQ:
         self._processes.append(process)
 
     def _await(self, port: int, question: bytes, answer: bytes) -> None:
-        """Return when the last process started accepts on ``port`` and answers ``question`` with ``answer``."""
+        """Return when the last process started answers ``question`` on ``port`` with ``answer``."""
         process = self._processes[-1]
         deadline = time.monotonic() + START_TIMEOUT
         while not _answers(port, question, answer):
