@@ -1,0 +1,183 @@
+"""What every exchange type shares: its attributes, its bindings and their bookkeeping.
+
+Owns which bindings an exchange has and how they are found: all of them in the order they were made, one by
+its identity, those of one destination. Does not own who a message finally reaches (selectors,
+exchange-to-exchange bindings, alternate exchanges, duplicates between exchanges): that is routing.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from protocol.amqp.message import Message
+    from router.selector import Selector
+
+Identity = tuple[
+    str, str, str, Hashable
+]  # destination kind, destination name, binding key, canonical arguments
+
+
+class Destination(Protocol):
+    """What a binding leads to: a queue or another exchange."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Binding:
+    """A route from an exchange to a queue or to another exchange.
+
+    Compares by object; two bindings that a client would call the same have equal ``identity``. ``selector``
+    is the compiled ``x-selector`` argument, asked by routing and never by an exchange.
+    """
+
+    __slots__ = ("arguments", "destination", "identity", "routing_key", "selector", "source")
+
+    def __init__(
+        self,
+        source: "Exchange",
+        destination: Destination,
+        routing_key: str,
+        arguments: Mapping[str, object] | None = None,
+        selector: "Selector | None" = None,
+    ) -> None:
+        self.source = source
+        self.destination = destination
+        self.routing_key = routing_key
+        self.arguments = {} if arguments is None else arguments
+        self.selector = selector
+        self.identity = identity(destination, routing_key, self.arguments)
+
+
+def identity(destination: Destination, routing_key: str, arguments: Mapping[str, object]) -> Identity:
+    """What makes a binding of one exchange the same as another: destination, key and arguments."""
+    return (kind(destination), destination.name, routing_key, canonical(arguments))
+
+
+def kind(destination: Destination) -> str:
+    """``"exchange"`` or ``"queue"``, the destination types of RabbitMQ's management API."""
+    return "exchange" if isinstance(destination, Exchange) else "queue"
+
+
+def canonical(value: object) -> Hashable:
+    """A field value as something hashable, equal only for the same value of the same type.
+
+    Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of
+    a table's keys does not count, nor does the width of an integer, which decoding does not keep.
+    """
+    if isinstance(value, Mapping):
+        return (dict, tuple((key, canonical(value[key])) for key in sorted(value)))
+    if isinstance(value, list):
+        return (list, tuple(map(canonical, value)))
+    if isinstance(value, float):
+        return (float, repr(value))  # not a number is the same as itself here
+    return (type(value), value)
+
+
+class Exchange:
+    """An exchange: a type's rule for which of its bindings a message matches.
+
+    A subclass names its ``type`` and overrides ``match``; with an index of its own also ``_prepare``,
+    ``_insert`` and ``_discard``. ``by_key`` says that matches depend on the routing key alone: routing asks
+    such an exchange for every key of a message (CC and BCC too) and may keep the answer while
+    ``generation`` stands. Any other exchange is asked anew, once for each message and with the message's
+    own routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once, however many
+    keys a message carries.
+
+    Making one raises PreconditionFailed, with RabbitMQ's text, for arguments that the type does not take.
+    """
+
+    type: ClassVar[str]
+    by_key: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Mapping[str, object] | None = None,
+    ) -> None:
+        self.name = name
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.internal = internal
+        self.arguments = {} if arguments is None else arguments
+        alternate = self.arguments.get("alternate-exchange")
+        # A policy may set it too: whoever applies policies assigns the attribute.
+        self.alternate = alternate if isinstance(alternate, str) else None
+        self.generation = 0
+        self.bindings: dict[Identity, Binding] = {}
+        # A destination that goes away must not cost a scan of everyone else's bindings.
+        self._by_destination: dict[tuple[str, str], dict[Binding, None]] = {}
+        self._snapshot: tuple[Binding, ...] | None = None
+        self._prepare()
+
+    def check_binding(self, routing_key: str, arguments: Mapping[str, object]) -> None:
+        """Raise PreconditionFailed, with RabbitMQ's text, when this type takes no such binding."""
+
+    def match(self, routing_key: str, message: "Message") -> Sequence[Binding]:
+        """The bindings whose rule the message meets, each once. Unless the type says otherwise: all."""
+        return self.snapshot()
+
+    def history(self) -> Sequence["Message"]:
+        """Messages for a queue that was bound just now, the oldest first."""
+        return ()
+
+    def find(self, identity: Identity) -> Binding | None:
+        """The binding with this identity, if there is one."""
+        return self.bindings.get(identity)
+
+    def bound_to(self, destination: Destination) -> list[Binding]:
+        """All bindings that lead to ``destination``, in the order they were made."""
+        return list(self._by_destination.get((kind(destination), destination.name), ()))
+
+    def add(self, binding: Binding) -> bool:
+        """Bind. False, and nothing changes, when a binding of the same identity is there already."""
+        if binding.identity in self.bindings:
+            return False
+        self.bindings[binding.identity] = binding
+        self._by_destination.setdefault(binding.identity[:2], {})[binding] = None
+        self._insert(binding)
+        self._changed()
+        return True
+
+    def remove(self, binding: Binding) -> bool:
+        """Unbind what has the identity of ``binding``. False when nothing has."""
+        bound = self.bindings.pop(binding.identity, None)
+        if bound is None:
+            return False
+        siblings = self._by_destination[bound.identity[:2]]
+        del siblings[bound]
+        if not siblings:
+            del self._by_destination[bound.identity[:2]]
+        self._discard(bound)
+        self._changed()
+        return True
+
+    def remove_destination(self, destination: Destination) -> list[Binding]:
+        """Unbind and return everything that leads to ``destination``. Costs only what it removes."""
+        removed = self.bound_to(destination)
+        for binding in removed:
+            self.remove(binding)
+        return removed
+
+    def snapshot(self) -> tuple[Binding, ...]:
+        """All bindings in the order they were made; the same tuple until the next change."""
+        if self._snapshot is None:
+            self._snapshot = tuple(self.bindings.values())
+        return self._snapshot
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self._snapshot = None
+
+    def _prepare(self) -> None:
+        """Read the arguments and set up the type's own index."""
+
+    def _insert(self, binding: Binding) -> None:
+        """Add a binding to the type's own index."""
+
+    def _discard(self, binding: Binding) -> None:
+        """Take a binding out of the type's own index."""

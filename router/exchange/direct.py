@@ -1,0 +1,29 @@
+"""The direct exchange: a binding matches when its key is the routing key (AMQP 0-9-1 3.1.3.1)."""
+
+from typing import TYPE_CHECKING
+
+from router.exchange.base import Binding, Exchange
+
+if TYPE_CHECKING:
+    from protocol.amqp.message import Message
+
+
+class DirectExchange(Exchange):
+    """Bindings by their key. The default exchange is not one of these: it has no bindings to keep."""
+
+    type = "direct"
+
+    def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
+        return tuple(self._keyed.get(routing_key, ()))
+
+    def _prepare(self) -> None:
+        self._keyed: dict[str, dict[Binding, None]] = {}
+
+    def _insert(self, binding: Binding) -> None:
+        self._keyed.setdefault(binding.routing_key, {})[binding] = None
+
+    def _discard(self, binding: Binding) -> None:
+        same_key = self._keyed[binding.routing_key]
+        del same_key[binding]
+        if not same_key:
+            del self._keyed[binding.routing_key]

@@ -1,0 +1,9 @@
+"""The fanout exchange: every binding matches, whatever its key (AMQP 0-9-1 3.1.3.2)."""
+
+from router.exchange.base import Exchange
+
+
+class FanoutExchange(Exchange):
+    """All bindings, always: the base's own rule."""
+
+    type = "fanout"

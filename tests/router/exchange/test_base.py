@@ -1,0 +1,127 @@
+"""The bookkeeping that all exchange types share."""
+
+import pytest
+
+from router.exchange import EXCHANGE_TYPES, Binding, Exchange, identity
+from router.exchange.direct import DirectExchange
+from router.exchange.fanout import FanoutExchange
+from tests.router.exchange.helpers import Queue, bind, message
+
+KEY = "1"  # a weight too, so that every type takes it
+ARGUMENTS: list[dict[str, object]] = [
+    {},
+    {"a": 1},
+    {"a": True},
+    {"a": 1.0},
+    {"a": "1"},
+    {"a": b"1"},
+    {"a": None},
+    {"a": [1]},
+    {"a": {"b": 1}},
+]
+
+
+@pytest.fixture(params=sorted(EXCHANGE_TYPES))
+def exchange(request: pytest.FixtureRequest) -> Exchange:
+    return EXCHANGE_TYPES[request.param]("x")
+
+
+def test_registry_knows_every_type_by_the_name_it_carries() -> None:
+    assert all(cls.type == name for name, cls in EXCHANGE_TYPES.items())
+
+
+def test_alternate_exchange_comes_from_the_argument() -> None:
+    assert FanoutExchange("x").alternate is None
+    assert FanoutExchange("x", arguments={"alternate-exchange": "ae"}).alternate == "ae"
+
+
+def test_equal_binding_is_added_once(exchange: Exchange) -> None:
+    queue = Queue("q")
+    bind(exchange, queue, KEY, {"a": 1})
+    generation = exchange.generation
+    assert not exchange.add(Binding(exchange, queue, KEY, {"a": 1}))
+    assert (len(exchange.bindings), exchange.generation) == (1, generation)
+
+
+def test_binding_is_found_by_its_identity(exchange: Exchange) -> None:
+    queue = Queue("q")
+    binding = bind(exchange, queue, KEY, {"a": {"c": [1], "b": "2"}})
+    assert exchange.find(identity(queue, KEY, {"a": {"b": "2", "c": [1]}})) is binding
+    assert exchange.find(identity(queue, KEY, {})) is None
+
+
+def test_arguments_of_different_types_are_different_bindings(exchange: Exchange) -> None:
+    for arguments in ARGUMENTS:
+        bind(exchange, "q", KEY, arguments)
+    assert [binding.arguments for binding in exchange.bindings.values()] == ARGUMENTS
+
+
+def test_queue_and_exchange_of_one_name_are_different_destinations(exchange: Exchange) -> None:
+    bind(exchange, Queue("same"), KEY)
+    bind(exchange, DirectExchange("same"), KEY)
+    assert len(exchange.bindings) == 2
+
+
+def test_equal_binding_removes_the_one_that_is_bound(exchange: Exchange) -> None:
+    queue = Queue("q")
+    bind(exchange, queue, KEY)
+    assert exchange.remove(Binding(exchange, queue, KEY))
+    assert not exchange.bindings
+    assert not exchange.match(KEY, message())
+
+
+def test_removing_what_is_not_bound_changes_nothing(exchange: Exchange) -> None:
+    bind(exchange, "q", KEY)
+    generation = exchange.generation
+    assert not exchange.remove(Binding(exchange, Queue("other"), KEY))
+    assert (len(exchange.bindings), exchange.generation) == (1, generation)
+
+
+def test_generation_grows_with_every_change(exchange: Exchange) -> None:
+    seen = [exchange.generation]
+    binding = bind(exchange, "q", KEY)
+    seen.append(exchange.generation)
+    bind(exchange, "q", "2")
+    seen.append(exchange.generation)
+    exchange.remove(binding)
+    seen.append(exchange.generation)
+    assert sorted(set(seen)) == seen
+
+
+def test_match_follows_every_change(exchange: Exchange) -> None:
+    assert not exchange.match(KEY, message())
+    binding = bind(exchange, "q", KEY)
+    assert list(exchange.match(KEY, message())) == [binding]
+    exchange.remove(binding)
+    assert not exchange.match(KEY, message())
+
+
+def test_destination_is_removed_with_all_its_bindings_and_no_others(exchange: Exchange) -> None:
+    queue, other = Queue("q"), Queue("other")
+    bindings = [bind(exchange, queue, key) for key in ("1", "2", "3")]
+    kept = bind(exchange, other, "1")
+    assert exchange.bound_to(queue) == bindings
+    assert exchange.remove_destination(queue) == bindings
+    assert list(exchange.bindings.values()) == [kept]
+    assert exchange.bound_to(queue) == exchange.remove_destination(queue) == []
+
+
+def test_removing_a_destination_does_not_scan_the_others() -> None:
+    exchange = FanoutExchange("x")
+    queue = Queue("q")
+    for number in range(1000):
+        bind(exchange, f"q{number}")
+    bind(exchange, queue)
+
+    class Scanless(dict):  # type: ignore[type-arg]
+        def __iter__(self) -> None:  # type: ignore[override]
+            raise AssertionError("all bindings were scanned")
+
+        keys = values = items = __iter__  # type: ignore[assignment]
+
+    exchange.bindings = Scanless(exchange.bindings)
+    assert len(exchange.remove_destination(queue)) == 1
+
+
+def test_exchange_has_no_history_unless_its_type_keeps_one() -> None:
+    assert list(FanoutExchange("x").history()) == []
