@@ -1,0 +1,71 @@
+"""Where log lines go and what they look like: structlog, set up in this one place.
+
+Everybody else asks for ``structlog.get_logger()`` and logs an event with fields. Lines go to standard error,
+for people or as one JSON object each; what libraries log through the standard library comes out the same way.
+Nothing is logged per message, and never a credential: fields named like one are blanked.
+"""
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+from router.settings import Log
+
+# structlog imports rich where it is installed, for tracebacks not used here: much of the time that it takes.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+import structlog  # noqa: E402
+from structlog.typing import EventDict, Processor  # noqa: E402
+
+if sys.modules["rich"] is None:
+    del sys.modules["rich"]
+
+CREDENTIALS = frozenset(
+    {"password", "passwd", "passcode", "default_pass", "secret", "token", "authorization"}
+)
+
+
+def configure(settings: Log, stream: TextIO | None = None) -> None:
+    """Log as ``settings`` say, from now on, to ``stream`` (standard error unless given).
+
+    Colours are used on a terminal only, and not there either if NO_COLOR is set (https://no-color.org).
+    """
+    stream = sys.stderr if stream is None else stream
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    render: list[Processor]
+    if settings.format == "json":
+        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        render = [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty() and not os.environ.get("NO_COLOR"),
+                repr_native_str=True,  # text from clients must not forge lines or drive the terminal
+                sort_keys=False,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
+    structlog.configure(
+        processors=[
+            _blank_credentials,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
+    logging.basicConfig(handlers=[_FromStandardLibrary()], level=level, force=True)
+
+
+def _blank_credentials(_logger: object, _method: str, event: EventDict) -> EventDict:
+    for name in CREDENTIALS.intersection(event):
+        event[name] = "***"
+    return event
+
+
+class _FromStandardLibrary(logging.Handler):
+    """Passes on what libraries log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        structlog.get_logger().log(level, record.getMessage(), logger=record.name, exc_info=record.exc_info)

@@ -1,0 +1,15 @@
+import logging
+
+import pytest
+import structlog
+
+
+@pytest.fixture
+def restored_logging():
+    """Whatever a test configures, the next one finds logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)

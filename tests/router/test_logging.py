@@ -1,0 +1,104 @@
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from router.logging import configure
+from router.settings import Log
+
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def configured(stream: io.StringIO | None = None, **settings: str) -> io.StringIO:
+    stream = io.StringIO() if stream is None else stream
+    configure(Log(**settings), stream)
+    return stream
+
+
+def test_json_lines_hold_time_level_event_and_fields():
+    stream = configured(format="json")
+    structlog.get_logger().info("connection opened", peer="127.0.0.1:1", channels=2)
+    line = json.loads(stream.getvalue())
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "connection opened", "level": "info", "peer": "127.0.0.1:1", "channels": 2}
+
+
+def test_json_takes_what_json_has_no_type_for():
+    stream = configured(format="json")
+    structlog.get_logger().info("odd", body=b"\xff", name="\udcff")
+    assert json.loads(stream.getvalue())["body"] == repr(b"\xff")
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_a_traceback_is_logged_with_the_error(format):
+    stream = configured(format=format)
+    try:
+        raise LookupError("lost")
+    except LookupError:
+        structlog.get_logger().exception("failed")
+    assert "LookupError: lost" in stream.getvalue()
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_each_event_is_one_line_whatever_clients_send(format):
+    stream = configured(format=format)
+    structlog.get_logger().info("declared", queue="a\nb\x1b[31m")
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_less_severe_events_are_left_out():
+    stream = configured(level="warning")
+    log = structlog.get_logger()
+    log.info("quiet")
+    log.warning("loud")
+    assert "quiet" not in stream.getvalue()
+    assert "loud" in stream.getvalue()
+
+
+def test_colours_only_on_a_terminal(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for stream, coloured in ((io.StringIO(), False), (Terminal(), True)):
+        configured(stream)
+        structlog.get_logger().info("started")
+        assert ("\x1b[" in stream.getvalue()) is coloured
+
+
+def test_no_color_turns_colours_off(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = configured(Terminal())
+    structlog.get_logger().info("started")
+    assert "\x1b[" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_credentials_are_blanked(format):
+    stream = configured(format=format)
+    structlog.get_logger().info("login", user="ada", password="271828")
+    assert "ada" in stream.getvalue()
+    assert "271828" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(("level", "name"), [(5, "debug"), (20, "info"), (35, "warning"), (99, "critical")])
+def test_standard_library_logging_comes_out_the_same_way(level, name):
+    stream = configured(format="json", level="debug")
+    logging.getLogger().setLevel(1)
+    logging.getLogger("trio").log(level, "hello %s", "world")
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"], line["logger"]) == ("hello world", name, "trio")
+
+
+def test_standard_library_errors_keep_their_traceback():
+    stream = configured(format="json")
+    try:
+        raise LookupError("lost")
+    except LookupError:
+        logging.getLogger("trio").exception("failed")
+    assert "LookupError: lost" in json.loads(stream.getvalue())["exception"]
