@@ -1,0 +1,21 @@
+"""How a subcommand says that it failed."""
+
+import sys
+from typing import IO, Any
+
+import click
+
+
+class Failure(click.ClickException):
+    """Ends the command with status 1, and a line on standard error for each line of the message."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message; click calls this."""
+        for line in self.message.splitlines():
+            print(f"leveret: {line}", file=file or sys.stderr)
+
+
+class WrongUsage(Failure):
+    """What was asked for makes no sense: status 2, like click's own complaints about flags."""
+
+    exit_code = 2

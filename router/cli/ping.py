@@ -1,0 +1,34 @@
+"""``leveret ping``: does a broker answer there? For health checks; needs no credentials."""
+
+import socket
+
+import click
+
+from router.cli.failure import Failure, WrongUsage
+from router.settings import parse_address
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 4.2.2
+START = b"\x01\x00\x00"  # how the frame of connection.start begins: a method, channel 0
+
+
+@click.command()
+@click.argument("address", metavar="[HOST:PORT]", default="127.0.0.1:5672")
+@click.option("--timeout", default=5000, show_default=True, metavar="MS", help="How long to wait, in ms.")
+def ping(address: str, timeout: int) -> None:
+    """Begin an AMQP handshake with HOST:PORT.
+
+    Succeeds if a broker answers as AMQP 0-9-1 wants it to.
+    """
+    try:
+        host, port = parse_address(address)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from None
+    try:
+        with socket.create_connection((host, port), timeout / 1000) as connection:
+            connection.sendall(PROTOCOL_HEADER)
+            answer = connection.makefile("rb").read(len(START))
+    except OSError as error:
+        raise Failure(f"{address}: {error.strerror or error}") from None
+    if answer != START:
+        raise Failure(f"{address} does not answer as AMQP 0-9-1 does")
+    click.echo(f"{address} is up")

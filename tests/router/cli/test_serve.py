@@ -1,0 +1,147 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from router.cli import main
+from router.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
+
+class StartupError(Exception):
+    pass
+
+
+class FakeServer:
+    """Stands in for ``router.server.run``: remembers the settings, announces, and fails if it is told to."""
+
+    def __init__(self) -> None:
+        self.settings: Settings | None = None
+        self.error: Exception | None = None
+
+    async def serve(self, settings, *, announce) -> None:
+        self.settings = settings
+        announce("listening")
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def server(monkeypatch):
+    fake = FakeServer()
+    module = ModuleType("router.server.run")
+    module.serve, module.StartupError = fake.serve, StartupError
+    monkeypatch.setitem(sys.modules, "router.server.run", module)
+    monkeypatch.setattr("router.server.run", module, raising=False)
+    return fake
+
+
+def leveret(*args: str, **environ: str):
+    return CliRunner().invoke(main, args, env=environ, prog_name="leveret")
+
+
+def test_serve_runs_the_broker_with_the_defaults(server):
+    result = leveret("serve")
+    assert (result.exit_code, result.stdout) == (0, "listening\n")
+    assert server.settings == Settings()
+
+
+def test_flags_become_settings(server, tmp_path):
+    file = tmp_path / "leveret.toml"
+    file.write_text("[amqp]\nheartbeat = 1\nchannel_max = 7\n")
+    flags = "--data :memory: --amqp 127.0.0.1:0 --amqp [::1]:0 --definitions d.json --log-format json"
+    result = leveret(
+        "serve",
+        f"--config={file}",
+        *flags.split(),
+        "--log-level=error",
+        "--set=amqp.heartbeat=3",
+        "--set",
+        "default_pass=a=b",
+        LEVERET_AMQP__HEARTBEAT="2",
+        LEVERET_DEFAULT_USER="ada",
+    )
+    assert result.exit_code == 0, result.output
+    settings = server.settings
+    assert (settings.data, settings.definitions) == (":memory:", "d.json")
+    assert settings.listen.amqp == ("127.0.0.1:0", "[::1]:0")
+    assert (settings.log.format, settings.log.level) == ("json", "error")
+    assert (settings.amqp.heartbeat, settings.amqp.channel_max) == (3, 7)
+    assert (settings.default_user, settings.default_pass) == ("ada", "a=b")
+
+
+def test_amqp_flags_replace_the_addresses_of_the_environment(server):
+    leveret("serve", "--amqp", "127.0.0.1:1", LEVERET_LISTEN__AMQP="127.0.0.1:2,127.0.0.1:3")
+    assert server.settings.listen.amqp == ("127.0.0.1:1",)
+
+
+def test_startup_error_is_one_line_and_status_1(server):
+    server.error = StartupError("cannot listen on 127.0.0.1:5672: address already in use")
+    result = leveret("serve")
+    assert result.exit_code == 1
+    assert result.stderr == "leveret: cannot listen on 127.0.0.1:5672: address already in use\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "environ", "message"),
+    [
+        (["--set", "amqp.heart=1"], {}, "amqp.heart (--set): there is no such setting"),
+        (["--set", "amqp.heartbeat"], {}, "--set wants KEY=VALUE, not 'amqp.heartbeat'"),
+        (["--amqp", "localhost"], {}, "listen.amqp (--amqp): wanted a list of HOST:PORT"),
+        (["--log-level", "loud"], {}, "log.level (--log-level): wanted one of debug"),
+        (["--config", "/nonexistent.toml"], {}, "cannot read the settings file /nonexistent.toml"),
+        ([], {"LEVERET_DATTA": "x"}, "datta (LEVERET_DATTA): there is no such setting"),
+    ],
+)
+def test_refused_settings_are_named_and_status_2(server, args, environ, message):
+    result = leveret("serve", *args, **environ)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"leveret: {message}")
+    assert server.settings is None
+
+
+@pytest.mark.parametrize("args", [["serve", "--port", "1"], ["swerve"]])
+def test_unknown_flags_and_subcommands_are_status_2(args):
+    assert leveret(*args).exit_code == 2
+
+
+def test_version_is_that_of_the_distribution():
+    assert leveret("--version").stdout == f"leveret {version('leveret')}\n"
+
+
+def test_refusals_do_not_load_what_a_broker_needs():
+    assert not modules_after("serve", "--set", "x=1") & {"trio", "structlog", "rich"}
+
+
+def test_a_broker_starts_without_what_it_does_not_need():
+    loaded = modules_after("serve", "--data", ":memory:")
+    assert "trio" in loaded
+    assert not loaded & {"rich", "pygments", "lark", "h11", "wsproto", "re2", "router.client"}
+
+
+def modules_after(*args: str) -> set[str]:
+    """What a fresh interpreter has imported when ``leveret ARGS`` has ended."""
+    done = subprocess.run([sys.executable, "-c", LISTING, *args], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+LISTING = """
+import json, sys, types
+
+class FakeServer(types.ModuleType):
+    StartupError = type("StartupError", (Exception,), {})
+    async def serve(self, settings, announce): pass
+
+sys.modules["router.server.run"] = FakeServer("router.server.run")
+
+from router.cli import main
+try:
+    main()
+except SystemExit:
+    print(json.dumps(sorted(sys.modules)))
+"""
