@@ -1,0 +1,78 @@
+"""The dependency rule: protocol knows nothing of the router, whose modules import downwards only."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Bottom to top; modules on one line may import each other. A new one gets its place as low as possible.
+LAYERS = (
+    ("settings", "logging", "timers", "message", "client"),
+    ("exchange", "selector"),
+    ("routing",),
+    ("queue",),
+    ("stream",),
+    ("dead_letter",),
+    ("policy", "auth"),
+    ("vhost",),
+    ("broker",),
+    ("session",),
+    ("amqp", "stomp"),
+    ("store",),
+    ("management",),
+    ("server",),
+    ("cli",),
+)
+HEIGHT = {f"router.{name}": height for height, names in enumerate(LAYERS) for name in names}
+MAY_IMPORT_TRIO = {"router.server", "router.client", "router.cli"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted([*ROOT.glob("protocol/**/*.py"), *ROOT.glob("router/**/*.py")]):
+        yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imported(module: str, path: Path) -> Iterator[str]:
+    """The full names of what a module imports, wherever in it."""
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def part(name: str) -> str:
+    """``router.queue.ready`` belongs to ``router.queue``."""
+    return ".".join(name.split(".")[:2])
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_imports_point_down(module, path):
+    top = module.partition(".")[0]
+    for name in imported(module, path):
+        if name.split(".")[0] == "trio":
+            assert part(module) in MAY_IMPORT_TRIO, f"{module} imports {name}"
+        if name.split(".")[0] == "router" and name != "router":
+            assert top == "router", f"{module} imports {name}"
+            assert HEIGHT[part(name)] <= HEIGHT[part(module)], f"{module} imports {name}"
+
+
+def test_every_part_of_the_router_has_its_place():
+    parts = {part(module) for module, _path in modules() if module.startswith("router.")}
+    assert parts <= HEIGHT.keys()
+
+
+def test_imports_are_seen_wherever_they_stand(tmp_path):
+    path = tmp_path / "b.py"
+    path.write_text(
+        "import trio.abc\nfrom . import x\ndef f():\n    from ..y import z\n    from router import q\n"
+    )
+    assert list(imported("router.a.b", path)) == ["trio.abc", "router.a.x", "router.y.z", "router.q"]
