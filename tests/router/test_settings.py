@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from router.settings import (
@@ -179,3 +182,19 @@ def test_malformed_address_is_refused(text):
 def test_every_default_is_a_value_the_setting_takes():
     for setting in every_setting().values():
         assert setting.convert(setting.default, text=False) == setting.default
+
+
+def test_documentation_lists_every_setting():
+    expected = [
+        f"| `{each.key}` | {shown(each.default)} | {each.wanted} | {each.meta.description} |"
+        for each in every_setting().values()
+    ]
+    page = Path(__file__).parents[2] / "docs" / "configuration.md"
+    assert [line for line in page.read_text().splitlines() if line.startswith("| `")] == expected
+
+
+def shown(default: object) -> str:
+    """A default as it is written in TOML; nothing for empty text."""
+    if isinstance(default, tuple):
+        return f"`[{', '.join(json.dumps(item) for item in default)}]`"
+    return f"`{json.dumps(default)}`" if default != "" else ""
