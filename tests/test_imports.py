@@ -53,7 +53,7 @@ def part(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else ""
+    ("module", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_imports_point_down(module, path):
     top = module.partition(".")[0]
