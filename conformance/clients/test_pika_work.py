@@ -318,6 +318,7 @@ def test_a_consumer_is_told_when_its_queue_is_deleted(
 
 def test_purge_and_delete_count_what_they_drop(channel: BlockingChannel, unique: str) -> None:
     channel.queue_declare(unique)
+    channel.confirm_delivery()  # RabbitMQ may answer a question before it enqueues what came ahead of it
     fill(channel, unique, b"1", b"2", b"3")
     assert channel.queue_purge(unique).method.message_count == 3
     fill(channel, unique, b"4")
