@@ -1,4 +1,5 @@
 import json
+import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -108,6 +109,16 @@ def test_refused_settings_are_named_and_status_2(server, args, environ, message)
 @pytest.mark.parametrize("args", [["serve", "--port", "1"], ["swerve"]])
 def test_unknown_flags_and_subcommands_are_status_2(args):
     assert leveret(*args).exit_code == 2
+
+
+def test_serve_may_open_as_many_files_as_the_system_allows(server):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        leveret("serve")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_version_is_that_of_the_distribution():
