@@ -1,0 +1,37 @@
+"""The numbers of AMQP 0-9-1 that stand outside any one method: frames, class ids, sizes, protocol headers."""
+
+from typing import Final
+
+# Frame types and the octet that ends every frame (AMQP 0-9-1 4.2.3).
+FRAME_METHOD: Final = 1
+FRAME_HEADER: Final = 2
+FRAME_BODY: Final = 3
+FRAME_HEARTBEAT: Final = 8
+FRAME_END: Final = 0xCE
+
+FRAME_OVERHEAD: Final = 8  # bytes around a payload: type, channel, size, end
+FRAME_MIN_SIZE: Final = 4096  # bytes; both peers must accept frames of this size before and after tuning
+FRAME_MAX_DEFAULT: Final = 131_072  # bytes; what RabbitMQ proposes in connection.tune
+CHANNEL_MAX_DEFAULT: Final = 2047  # what RabbitMQ proposes in connection.tune
+HEARTBEAT_DEFAULT: Final = 60  # seconds; what RabbitMQ proposes in connection.tune
+SHORTSTR_MAX: Final = 255  # bytes of a short string
+
+# Class ids. 30 (access) is of AMQP 0-8 and 85 (confirm) is RabbitMQ's.
+CONNECTION: Final = 10
+CHANNEL: Final = 20
+ACCESS: Final = 30
+EXCHANGE: Final = 40
+QUEUE: Final = 50
+BASIC: Final = 60
+CONFIRM: Final = 85
+TX: Final = 90
+
+PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
+# What RabbitMQ also takes for 0-9-1: the headers of 0-8 and 0-9 clients.
+PROTOCOL_HEADERS: Final = (
+    PROTOCOL_HEADER,
+    b"AMQP\x01\x01\x00\x09",
+    b"AMQP\x01\x01\x08\x00",
+    b"AMQP\x01\x01\x09\x01",
+)
+REPLY_SUCCESS: Final = 200

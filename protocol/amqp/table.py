@@ -1,0 +1,271 @@
+"""Field tables: the arguments of methods and the headers of messages (AMQP 0-9-1 4.2.5.5).
+
+Owns the mapping between Python values and RabbitMQ's type characters, which differ from the specification's
+(https://www.rabbitmq.com/amqp-0-9-1-errata). Knows nothing of what any name means.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from enum import Enum
+from math import isfinite
+from struct import Struct, error
+from typing import TypeAlias
+
+from protocol.amqp.constants import SHORTSTR_MAX
+from protocol.errors import SyntaxError_
+
+
+class Timestamp(int):
+    """Seconds since 1970 (POSIX), unsigned, 64 bits on the wire."""
+
+    __slots__ = ()
+
+
+class Long(int):
+    """An integer that is sent as 64 bits whatever its value, for receivers that expect the type."""
+
+    __slots__ = ()
+
+
+class Remove(Enum):
+    """The type of ``REMOVE``, which marks an entry that ``splice_table`` drops."""
+
+    REMOVE = "remove"
+
+
+REMOVE = Remove.REMOVE
+
+Value: TypeAlias = (
+    bool | int | float | str | bytes | Decimal | Timestamp | list["Value"] | dict[str, "Value"] | None
+)
+Table: TypeAlias = dict[str, Value]
+
+# RabbitMQ knows neither bound. They keep a peer from exhausting the stack, and memory by entries of a byte or
+# two; no frame of the default size holds a table with more entries.
+MAX_DEPTH = 128
+MAX_ENTRIES = 65_536  # in one table or array
+
+_LENGTH = Struct(">I")
+_DECIMAL = Struct(">Bi")
+_INT32 = Struct(">i")
+_INT64 = Struct(">q")
+_UINT64 = Struct(">Q")
+_DOUBLE = Struct(">d")
+
+# Types of a fixed size. ``l`` and ``L`` are both signed, as in RabbitMQ.
+_FIXED = {
+    kind.encode(): Struct(layout)
+    for kind, layout in {
+        "t": ">?", "b": ">b", "B": ">B", "s": ">h", "u": ">H", "I": ">i", "i": ">I",
+        "l": ">q", "L": ">q", "f": ">f", "d": ">d", "T": ">Q", "D": ">Bi", "V": ">",
+    }.items()
+}  # fmt: skip
+_SIZED = frozenset((b"S", b"x", b"A", b"F"))  # a length of four bytes, then as many bytes
+
+
+def decode_table(data: bytes, offset: int) -> tuple[Table, int]:
+    """Decode the table whose 4-byte length stands at ``offset``; return it and the offset behind it.
+
+    Of entries with the same name the first counts, as in RabbitMQ. Strings that are not UTF-8 keep their
+    bytes as surrogate escapes, and survive ``encode_table``. Raises SyntaxError_ for malformed ``data``.
+    """
+    try:
+        end = _end(data, offset, len(data))
+        return _table(data, offset + 4, end, 1), end
+    except (error, IndexError) as problem:
+        raise SyntaxError_("truncated field table") from problem
+
+
+def encode_table(table: Mapping[str, Value]) -> bytes:
+    """Encode a table with its 4-byte length.
+
+    An ``int`` is sent in 32 bits if it fits, else in 64 (``Long``: always 64). Raises ValueError for a name
+    over 255 bytes, a number out of range and a float that is not finite, and TypeError for any other type.
+    """
+    return _block([_name(name) + _encode_value(value) for name, value in table.items()])
+
+
+def splice_table(raw: bytes, replace: Mapping[str, Value | Remove]) -> bytes:
+    """Replace, add or (``REMOVE``) drop entries of an encoded table; both tables are with their length.
+
+    A replaced entry keeps its place, an added one comes last. All others are copied byte for byte, so that
+    their wire types survive. Raises SyntaxError_ for a malformed ``raw``, and what ``encode_table`` raises.
+    """
+    fresh = {name.encode("utf-8", "surrogateescape"): value for name, value in replace.items()}
+    pieces: list[bytes] = []
+    written: set[bytes] = set()
+    try:
+        end = _end(raw, 0, len(raw))
+        offset = 4
+        while offset < end:
+            name_end = offset + 1 + raw[offset]
+            behind = _behind_value(raw, name_end, end)
+            name = raw[offset + 1 : name_end]
+            if name not in fresh:
+                pieces.append(raw[offset:behind])
+            elif name not in written:
+                written.add(name)
+                pieces.append(_entry(name, fresh[name]))
+            offset = behind
+    except (error, IndexError) as problem:
+        raise SyntaxError_("truncated field table") from problem
+    pieces += [_entry(name, value) for name, value in fresh.items() if name not in written]
+    return _block(pieces)
+
+
+def _end(data: bytes, offset: int, limit: int) -> int:
+    """The offset behind the block whose 4-byte length stands at ``offset``, at most ``limit``."""
+    length: int = _LENGTH.unpack_from(data, offset)[0]
+    end = offset + 4 + length
+    if end > limit:
+        raise SyntaxError_("field table value is longer than what holds it")
+    return end
+
+
+def _table(data: bytes, offset: int, end: int, depth: int) -> Table:
+    table: Table = {}
+    while offset < end:
+        start = offset + 1
+        offset = start + data[offset]
+        name = data[start:offset].decode("utf-8", "surrogateescape")
+        value, offset = _value(data, offset, end, depth)
+        table.setdefault(name, value)
+        if len(table) > MAX_ENTRIES:
+            raise SyntaxError_(f"field table has more than {MAX_ENTRIES} entries")
+    return table
+
+
+def _array(data: bytes, offset: int, end: int, depth: int) -> list[Value]:
+    array: list[Value] = []
+    while offset < end:
+        value, offset = _value(data, offset, end, depth)
+        array.append(value)
+        if len(array) > MAX_ENTRIES:
+            raise SyntaxError_(f"field array has more than {MAX_ENTRIES} entries")
+    return array
+
+
+def _value(data: bytes, offset: int, end: int, depth: int) -> tuple[Value, int]:
+    """Decode the value whose type character stands at ``offset``; it must not reach behind ``end``."""
+    kind = data[offset : offset + 1]
+    behind = _behind_value(data, offset, end)
+    offset += 1
+    value: Value
+    match kind:
+        case b"S":
+            value = data[offset + 4 : behind].decode("utf-8", "surrogateescape")
+        case b"x":
+            value = data[offset + 4 : behind]
+        case b"A" | b"F":
+            if depth == MAX_DEPTH:
+                raise SyntaxError_(f"field table is nested more than {MAX_DEPTH} deep")
+            read = _table if kind == b"F" else _array
+            value = read(data, offset + 4, behind, depth + 1)
+        case b"V":
+            value = None
+        case b"D":
+            scale, unscaled = _DECIMAL.unpack_from(data, offset)
+            value = Decimal(unscaled).scaleb(-scale)
+        case b"T":
+            value = Timestamp(_UINT64.unpack_from(data, offset)[0])
+        case _:
+            value = _FIXED[kind].unpack_from(data, offset)[0]
+            if isinstance(value, float) and not isfinite(value):
+                raise SyntaxError_("field table holds a float that is not finite")
+    return value, behind
+
+
+def _behind_value(data: bytes, offset: int, end: int) -> int:
+    """The offset behind the value whose type character stands at ``offset``, at most ``end``."""
+    kind = data[offset : offset + 1]
+    if kind in _SIZED:
+        return _end(data, offset + 1, end)
+    layout = _FIXED.get(kind)
+    if layout is None:
+        raise SyntaxError_(f"unknown field type {kind!r}")
+    behind = offset + 1 + layout.size
+    if behind > end:
+        raise SyntaxError_("field table value is longer than what holds it")
+    return behind
+
+
+def _name(name: str) -> bytes:
+    return _short(name.encode("utf-8", "surrogateescape"))
+
+
+def _short(name: bytes) -> bytes:
+    if len(name) > SHORTSTR_MAX:
+        raise ValueError(f"field name of {len(name)} bytes, at most {SHORTSTR_MAX} are possible")
+    return b"%c%b" % (len(name), name)
+
+
+def _entry(name: bytes, value: Value | Remove) -> bytes:
+    return b"" if value is REMOVE else _short(name) + _encode_value(value)
+
+
+def _block(pieces: list[bytes]) -> bytes:
+    content = b"".join(pieces)
+    return _LENGTH.pack(len(content)) + content
+
+
+def _encode_value(value: Value) -> bytes:
+    encode = _ENCODERS.get(type(value))
+    if encode is None:
+        raise TypeError(f"no field type holds a {type(value).__name__}")
+    return encode(value)
+
+
+def _encode_int(value: int) -> bytes:
+    if -0x8000_0000 <= value <= 0x7FFF_FFFF:
+        return b"I" + _INT32.pack(value)
+    return _encode_long(value)
+
+
+def _encode_long(value: int) -> bytes:
+    try:
+        return b"l" + _INT64.pack(value)
+    except error as problem:
+        raise ValueError(f"{value} does not fit in 64 bits") from problem
+
+
+def _encode_timestamp(value: Timestamp) -> bytes:
+    try:
+        return b"T" + _UINT64.pack(value)
+    except error as problem:
+        raise ValueError(f"{value} is no timestamp") from problem
+
+
+def _encode_float(value: float) -> bytes:
+    if not isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return b"d" + _DOUBLE.pack(value)
+
+
+def _encode_decimal(value: Decimal) -> bytes:
+    """A decimal is a scale (one byte) and a signed 32-bit number of that many decimal places."""
+    exponent = value.as_tuple().exponent
+    try:
+        scale = max(0, -int(exponent))
+        return b"D" + _DECIMAL.pack(scale, int(value.scaleb(scale)))
+    except (ValueError, error) as problem:
+        raise ValueError(f"{value} does not fit in a decimal") from problem
+
+
+def _encode_text(value: str) -> bytes:
+    content = value.encode("utf-8", "surrogateescape")
+    return b"S%b%b" % (_LENGTH.pack(len(content)), content)
+
+
+_ENCODERS: dict[type, Callable[..., bytes]] = {
+    bool: lambda value: b"t\x01" if value else b"t\x00",
+    int: _encode_int,
+    Long: _encode_long,
+    float: _encode_float,
+    str: _encode_text,
+    bytes: lambda value: b"x%b%b" % (_LENGTH.pack(len(value)), value),
+    Decimal: _encode_decimal,
+    Timestamp: _encode_timestamp,
+    type(None): lambda _: b"V",
+    list: lambda value: b"A" + _block([_encode_value(item) for item in value]),
+    dict: lambda value: b"F" + encode_table(value),
+}
