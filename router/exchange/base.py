@@ -6,7 +6,10 @@ exchange-to-exchange bindings, alternate exchanges, duplicates between exchanges
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from protocol.amqp.table import Value
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message
@@ -38,7 +41,7 @@ class Binding:
         source: "Exchange",
         destination: Destination,
         routing_key: str,
-        arguments: Mapping[str, object] | None = None,
+        arguments: Mapping[str, Value] | None = None,
         selector: "Selector | None" = None,
     ) -> None:
         self.source = source
@@ -49,9 +52,10 @@ class Binding:
         self.identity = identity(destination, routing_key, self.arguments)
 
 
-def identity(destination: Destination, routing_key: str, arguments: Mapping[str, object]) -> Identity:
-    """What makes a binding of one exchange the same as another: destination, key and arguments."""
-    return (kind(destination), destination.name, routing_key, canonical(arguments))
+def identity(destination: Destination, routing_key: str, arguments: Mapping[str, Value]) -> Identity:
+    """What makes a binding of one exchange the same as another: destination, key, arguments in any order."""
+    ordered = dict(sorted(arguments.items()))
+    return (kind(destination), destination.name, routing_key, canonical(ordered))
 
 
 def kind(destination: Destination) -> str:
@@ -59,18 +63,18 @@ def kind(destination: Destination) -> str:
     return "exchange" if isinstance(destination, Exchange) else "queue"
 
 
-def canonical(value: object) -> Hashable:
+def canonical(value: Value) -> Hashable:
     """A field value as something hashable, equal only for the same value of the same type.
 
-    Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of
-    a table's keys does not count, nor does the width of an integer, which decoding does not keep.
+    Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of a
+    table within counts, as in RabbitMQ; the width of an integer does not, for decoding does not keep it.
     """
-    if isinstance(value, Mapping):
-        return (dict, tuple((key, canonical(value[key])) for key in sorted(value)))
+    if isinstance(value, dict):
+        return (dict, tuple((key, canonical(item)) for key, item in value.items()))
     if isinstance(value, list):
         return (list, tuple(map(canonical, value)))
-    if isinstance(value, float):
-        return (float, repr(value))  # not a number is the same as itself here
+    if isinstance(value, float | Decimal):
+        return (type(value), repr(value))  # not a number equals itself, and 1.0 is not 1.00
     return (type(value), value)
 
 
@@ -97,7 +101,7 @@ class Exchange:
         durable: bool = False,
         auto_delete: bool = False,
         internal: bool = False,
-        arguments: Mapping[str, object] | None = None,
+        arguments: Mapping[str, Value] | None = None,
     ) -> None:
         self.name = name
         self.durable = durable
@@ -114,7 +118,7 @@ class Exchange:
         self._snapshot: tuple[Binding, ...] | None = None
         self._prepare()
 
-    def check_binding(self, routing_key: str, arguments: Mapping[str, object]) -> None:
+    def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
         """Raise PreconditionFailed, with RabbitMQ's text, when this type takes no such binding."""
 
     def match(self, routing_key: str, message: "Message") -> Sequence[Binding]:

@@ -13,11 +13,11 @@ class DirectExchange(Exchange):
 
     type = "direct"
 
-    def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
-        return tuple(self._keyed.get(routing_key, ()))
-
     def _prepare(self) -> None:
         self._keyed: dict[str, dict[Binding, None]] = {}
+
+    def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
+        return tuple(self._keyed.get(routing_key, ()))
 
     def _insert(self, binding: Binding) -> None:
         self._keyed.setdefault(binding.routing_key, {})[binding] = None

@@ -109,6 +109,10 @@ class TopicExchange(Exchange):
 
     type = "topic"
 
+    def _prepare(self) -> None:
+        self._trie = Trie()
+        self._forget()
+
     def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
         cached = self._cache.get(routing_key)
         return self._match(routing_key) if cached is None else cached
@@ -122,10 +126,6 @@ class TopicExchange(Exchange):
             self._cache[routing_key] = matched
             self._room -= size
         return matched
-
-    def _prepare(self) -> None:
-        self._trie = Trie()
-        self._forget()
 
     def _insert(self, binding: Binding) -> None:
         self._trie.insert(binding)

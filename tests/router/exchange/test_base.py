@@ -45,8 +45,8 @@ def test_equal_binding_is_added_once(exchange: Exchange) -> None:
 
 def test_binding_is_found_by_its_identity(exchange: Exchange) -> None:
     queue = Queue("q")
-    binding = bind(exchange, queue, KEY, {"a": {"c": [1], "b": "2"}})
-    assert exchange.find(identity(queue, KEY, {"a": {"b": "2", "c": [1]}})) is binding
+    binding = bind(exchange, queue, KEY, {"c": [1], "b": {"a": "2"}})
+    assert exchange.find(identity(queue, KEY, {"b": {"a": "2"}, "c": [1]})) is binding
     assert exchange.find(identity(queue, KEY, {})) is None
 
 
