@@ -1,0 +1,93 @@
+"""The headers exchange: bindings ask for header values and the routing key does not count (AMQP 0-9-1
+3.1.3.4).
+
+``x-match`` says whether all or any of a binding's arguments must be met, and whether arguments whose names
+begin with ``x-`` count (``all-with-x``, ``any-with-x``). Values compare as in RabbitMQ: numbers by value,
+whatever their type, and timestamps among them; strings and binaries by their bytes; arrays and tables by
+the types and values within, in order. A void argument asks only that the header be there. No arguments meet
+``all`` and do not meet ``any``.
+"""
+
+from collections.abc import Hashable, Mapping, Set
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from protocol.amqp.table import Value
+from protocol.errors import PreconditionFailed
+from router.exchange.base import Binding, Exchange, canonical
+from router.exchange.terms import term, type_name
+
+if TYPE_CHECKING:
+    from protocol.amqp.message import Message
+
+MODES = ("all", "any", "all-with-x", "any-with-x")
+NEVER_HEADERS = ("x-match", "x-selector")  # arguments that say how to match, in every mode
+
+
+def comparable(value: Value) -> Hashable:
+    """A header value in a form that is equal in Python when RabbitMQ finds the values equal."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, list | dict):
+        return canonical(value) if value else ()  # an empty array is equal to an empty table
+    if isinstance(value, bool | Decimal):
+        return canonical(value)
+    return value
+
+
+class Pattern:
+    """What one binding asks of the headers: names that must be there, and values that must be equal."""
+
+    __slots__ = ("every", "names", "values")
+
+    def __init__(self, arguments: Mapping[str, Value]) -> None:
+        mode = str(arguments.get("x-match", "all"))
+        self.every = mode.startswith("all")
+        asked = {
+            name: value
+            for name, value in arguments.items()
+            if name not in NEVER_HEADERS and (mode.endswith("-with-x") or not name.startswith("x-"))
+        }
+        self.names = frozenset(name for name, value in asked.items() if value is None)
+        self.values = frozenset(
+            (name, comparable(value)) for name, value in asked.items() if value is not None
+        )
+
+    def met_by(self, names: Set[str], values: Set[tuple[str, Hashable]]) -> bool:
+        """Whether a message with these headers matches; ``values`` are names with their comparable values."""
+        if self.every:
+            return self.values <= values and self.names <= names
+        return not (self.values.isdisjoint(values) and self.names.isdisjoint(names))
+
+
+class HeadersExchange(Exchange):
+    """Bindings by what they ask of the headers, asked one after the other."""
+
+    type = "headers"
+    by_key = False
+
+    def _prepare(self) -> None:
+        self._patterns: dict[Binding, Pattern] = {}
+
+    def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
+        mode = arguments.get("x-match", "all")
+        if not isinstance(mode, str):
+            raise PreconditionFailed(
+                f"Invalid x-match field type {type_name(mode)} (value {term(mode)}); expected longstr"
+            )
+        if mode not in MODES:
+            raise PreconditionFailed(
+                f"Invalid x-match field value {term(mode)}; expected all, any, all-with-x, or any-with-x"
+            )
+
+    def match(self, routing_key: str, message: "Message") -> list[Binding]:
+        headers = message.headers
+        names = headers.keys()
+        values = {(name, comparable(value)) for name, value in headers.items()}
+        return [binding for binding, pattern in self._patterns.items() if pattern.met_by(names, values)]
+
+    def _insert(self, binding: Binding) -> None:
+        self._patterns[binding] = Pattern(binding.arguments)
+
+    def _discard(self, binding: Binding) -> None:
+        del self._patterns[binding]

@@ -1,0 +1,78 @@
+"""Field values as RabbitMQ's reply texts show them: Erlang terms and the names of AMQP field types.
+
+RabbitMQ spreads an array or a table of more than a line over several; here each stays on one.
+"""
+
+from decimal import Decimal
+
+from protocol.amqp.table import Timestamp, Value
+
+ESCAPES = str.maketrans(
+    {
+        "\b": "\\b",
+        "\t": "\\t",
+        "\n": "\\n",
+        "\v": "\\v",
+        "\f": "\\f",
+        "\r": "\\r",
+        "\x1b": "\\e",
+        '"': '\\"',
+        "\\": "\\\\",
+    }
+)
+PRINTABLE = frozenset(b"\b\t\n\v\f\r\x1b") | frozenset(range(0x20, 0x7F)) | frozenset(range(0xA0, 0x100))
+
+
+def type_name(value: Value) -> str:  # noqa: PLR0911 - one return for each type
+    """The field type that ``value`` travels as; of integers, the one for its size."""
+    match value:
+        case None:
+            return "void"
+        case bool():
+            return "bool"
+        case Timestamp():
+            return "timestamp"
+        case int():
+            return "signedint" if -(2**31) <= value < 2**31 else "long"
+        case float():
+            return "double"
+        case str():
+            return "longstr"
+        case bytes():
+            return "binary"
+        case Decimal():
+            return "decimal"
+        case dict():
+            return "table"
+        case _:
+            return "array"
+
+
+def term(value: Value) -> str:  # noqa: PLR0911 - one return for each type
+    """``value`` as an Erlang term: ``<<"a">>`` for a string, ``[{signedint,1}]`` for an array."""
+    match value:
+        case None:
+            return "undefined"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return binary(value.encode("utf-8", "surrogateescape"))
+        case bytes():
+            return binary(value)
+        case Decimal():
+            scale = -int(value.as_tuple().exponent)
+            return f"{{{scale},{int(value.scaleb(scale))}}}"
+        case dict():
+            entries = (f"{{{term(key)},{type_name(item)},{term(item)}}}" for key, item in value.items())
+            return f"[{','.join(entries)}]"
+        case list():
+            return f"[{','.join(f'{{{type_name(item)},{term(item)}}}' for item in value)}]"
+        case _:
+            return str(value)
+
+
+def binary(data: bytes) -> str:
+    """A binary: quoted where every byte is printable Latin-1, a list of bytes otherwise."""
+    if data and PRINTABLE.issuperset(data):
+        return f'<<"{data.decode("utf-8", "surrogateescape").translate(ESCAPES)}">>'
+    return f"<<{','.join(map(str, data))}>>"
