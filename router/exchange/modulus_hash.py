@@ -1,0 +1,40 @@
+"""The modulus-hash exchange of RabbitMQ's sharding plugin: the routing key's hash picks one binding.
+
+Every binding counts, so a queue that is bound twice gets twice the share. A change of the number of
+bindings moves most keys: ``x-consistent-hash`` is the exchange that does not. RabbitMQ hashes a message's
+CC and BCC keys as well.
+"""
+
+from typing import TYPE_CHECKING
+
+from router.exchange.base import Binding, Exchange
+from router.exchange.hashing import stable_hash
+
+if TYPE_CHECKING:
+    from protocol.amqp.message import Message
+
+
+class ModulusHashExchange(Exchange):
+    """One binding for each routing key, by its place among all.
+
+    Their order is that of destinations and binding keys, whenever they were made: it outlives a restart.
+    """
+
+    type = "x-modulus-hash"
+    by_key = False
+
+    def _prepare(self) -> None:
+        self._sorted: list[Binding] | None = None
+
+    def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
+        if not self.bindings:
+            return ()
+        if self._sorted is None:
+            self._sorted = sorted(self.bindings.values(), key=lambda binding: binding.identity[:3])
+        return (self._sorted[stable_hash(routing_key) % len(self._sorted)],)
+
+    def _insert(self, binding: Binding) -> None:
+        self._sorted = None
+
+    def _discard(self, binding: Binding) -> None:
+        self._sorted = None

@@ -1,0 +1,27 @@
+"""The random exchange of RabbitMQ's plugin: each message takes one of the bindings, all of them equally
+likely.
+
+A queue that is bound twice gets twice the share.
+"""
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from router.exchange.base import Binding, Exchange
+
+if TYPE_CHECKING:
+    from protocol.amqp.message import Message
+
+
+class RandomExchange(Exchange):
+    """One binding by chance. ``random`` is the source of chance, which a test may replace."""
+
+    type = "x-random"
+    by_key = False
+
+    def _prepare(self) -> None:
+        self.random = Random()
+
+    def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
+        bindings = self.snapshot()
+        return (self.random.choice(bindings),) if bindings else ()
