@@ -1,4 +1,4 @@
-"""amqplib under Node: runs node/work.js, whose packages are installed once into a cache outside the repository."""
+"""amqplib under Node: runs node/work.js, whose packages are installed once into a cache of the user."""
 
 import fcntl
 import hashlib

@@ -36,7 +36,7 @@ def queues(channel: BlockingChannel, unique: str, count: int) -> list[str]:
         ("topic", ["a.*.c", "a.#.c", "#.b.#"], "a.b.b.c", [1, 2]),
     ],
 )
-def test_an_exchange_routes_by_its_type(
+def test_an_exchange_routes_by_its_type(  # noqa: PLR0917 - fixtures come by name
     channel: BlockingChannel,
     unique: str,
     exchange: str,
@@ -71,7 +71,7 @@ def test_an_exchange_routes_by_its_type(
         ({"x-match": "any"}, {"a": 1}, False),
     ],
 )
-def test_a_headers_exchange_matches(
+def test_a_headers_exchange_matches(  # noqa: PLR0917 - fixtures come by name
     channel: BlockingChannel,
     unique: str,
     exchange: str,
