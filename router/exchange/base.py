@@ -63,7 +63,7 @@ def kind(destination: Destination) -> str:
     return "exchange" if isinstance(destination, Exchange) else "queue"
 
 
-def canonical(value: Value) -> Hashable:
+def canonical(value: object) -> Hashable:
     """A field value as something hashable, equal only for the same value of the same type.
 
     Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of a

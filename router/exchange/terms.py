@@ -5,7 +5,7 @@ RabbitMQ spreads an array or a table of more than a line over several; here each
 
 from decimal import Decimal
 
-from protocol.amqp.table import Timestamp, Value
+from protocol.amqp.table import Long, Timestamp
 
 ESCAPES = str.maketrans(
     {
@@ -23,7 +23,7 @@ ESCAPES = str.maketrans(
 PRINTABLE = frozenset(b"\b\t\n\v\f\r\x1b") | frozenset(range(0x20, 0x7F)) | frozenset(range(0xA0, 0x100))
 
 
-def type_name(value: Value) -> str:  # noqa: PLR0911 - one return for each type
+def type_name(value: object) -> str:  # noqa: PLR0911 - one return for each type
     """The field type that ``value`` travels as; of integers, the one for its size."""
     match value:
         case None:
@@ -32,6 +32,8 @@ def type_name(value: Value) -> str:  # noqa: PLR0911 - one return for each type
             return "bool"
         case Timestamp():
             return "timestamp"
+        case Long():
+            return "long"
         case int():
             return "signedint" if -(2**31) <= value < 2**31 else "long"
         case float():
@@ -44,11 +46,12 @@ def type_name(value: Value) -> str:  # noqa: PLR0911 - one return for each type
             return "decimal"
         case dict():
             return "table"
-        case _:
+        case list():
             return "array"
+    raise TypeError(f"{type(value).__name__} is no field value")
 
 
-def term(value: Value) -> str:  # noqa: PLR0911 - one return for each type
+def term(value: object) -> str:  # noqa: PLR0911 - one return for each type
     """``value`` as an Erlang term: ``<<"a">>`` for a string, ``[{signedint,1}]`` for an array."""
     match value:
         case None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from protocol.amqp.table import Timestamp, Value
+from protocol.amqp.table import Long, Timestamp, Value
 from router.exchange.terms import term, type_name
 
 
@@ -17,6 +17,7 @@ from router.exchange.terms import term, type_name
         (1, "signedint", "1"),
         (-(2**31), "signedint", "-2147483648"),
         (2**31, "long", "2147483648"),
+        (Long(1), "long", "1"),
         (1.5, "double", "1.5"),
         (Timestamp(5), "timestamp", "5"),
         (Decimal("3.14"), "decimal", "{2,314}"),
@@ -38,3 +39,8 @@ from router.exchange.terms import term, type_name
 )
 def test_value_is_written_as_rabbitmq_writes_it(value: Value, name: str, text: str) -> None:
     assert (type_name(value), term(value)) == (name, text)
+
+
+def test_value_of_no_field_type_has_no_name() -> None:
+    with pytest.raises(TypeError, match="set is no field value"):
+        type_name(set())
