@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 # Bottom to top; modules on one line may import each other. A new one gets its place as low as possible.
 LAYERS = (
-    ("settings", "logging", "timers", "message", "client"),
-    ("exchange", "selector"),
+    ("settings", "logging", "timers", "message", "client", "patterns"),
+    ("exchange", "selector", "equivalence"),
     ("routing",),
     ("queue",),
     ("stream",),
@@ -22,7 +22,7 @@ LAYERS = (
     ("session",),
     ("amqp", "stomp"),
     ("store",),
-    ("management",),
+    ("management", "definitions"),
     ("server",),
     ("cli",),
 )

@@ -1,0 +1,1 @@
+"""Queues: what they keep, in which order, for whom and for how long."""

@@ -1,0 +1,368 @@
+"""The optional arguments of queue.declare: what they may be, and what they amount to together with a policy.
+
+Owns the names, types, ranges and combinations that RabbitMQ accepts (its texts included), the effective
+values of a queue, and which differences a second declaration may not have. It does not act on any of them:
+that is the queue's.
+
+Source: RabbitMQ, "Queues" (optional arguments) and the pages of each feature. The texts are those of
+RabbitMQ 3.10. Stricter than that version, like later ones: ``x-delivery-limit`` and ``x-consumer-timeout``
+must be integers; and an unknown ``x-queue-master-locator`` ends the channel, not the connection.
+``x-queue-mode``, ``x-queue-version`` and the arguments about replicas and memory are checked and then
+without effect.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from protocol.amqp.table import Timestamp
+from protocol.errors import NotImplemented_, PreconditionFailed, ResourceLocked
+from router.equivalence import check_arguments, check_properties
+from router.exchange.terms import type_name
+
+QueueType = Literal["classic", "quorum"]
+Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
+Strategy = Literal["at-most-once", "at-least-once"]
+
+EXPIRY_MAX = 10 * 365 * 24 * 3600 * 1000  # ms: RabbitMQ's longest TTL, ten years
+PRIORITY_MAX = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueArguments:
+    """What a queue's arguments say, or what they and the policies amount to; None where nothing is said."""
+
+    queue_type: QueueType = "classic"
+    message_ttl: int | None = None  # ms
+    expires: int | None = None  # ms without use
+    max_length: int | None = None  # ready messages
+    max_length_bytes: int | None = None  # of the bodies of ready messages
+    overflow: Overflow | None = None  # None is drop-head
+    dead_letter_exchange: str | None = None  # "" is the default exchange
+    dead_letter_routing_key: str | None = None
+    dead_letter_strategy: Strategy | None = None  # None is at-most-once
+    max_priority: int | None = None  # None: no priorities, all messages are in one order
+    single_active_consumer: bool = False
+    delivery_limit: int | None = None  # None: no limit
+    delivery_limit_given: bool = False  # by the arguments; the default yields to a policy
+    consumer_timeout: int | None = None  # ms; None is the broker's
+    queue_mode: str | None = None
+    queue_version: int | None = None
+
+
+class Declared(Protocol):
+    """What a second declaration is compared with."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def vhost(self) -> str: ...
+    @property
+    def durable(self) -> bool: ...
+    @property
+    def auto_delete(self) -> bool: ...
+    @property
+    def owner(self) -> object | None: ...
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+    @property
+    def settings(self) -> QueueArguments: ...
+
+
+# -- one value -------------------------------------------------------------------------------------------
+# A check returns what RabbitMQ says about a value it refuses, "" when there is nothing to say.
+
+Check = Callable[[Any], str]
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool | Timestamp)
+
+
+def _integer(value: Any) -> str:
+    return "" if _is_integer(value) else f'"expected integer, got {type_name(value)}"'
+
+
+def _natural(value: Any) -> str:
+    return _integer(value) or (f"{{value_negative,{value}}}" if value < 0 else "")
+
+
+def _positive(value: Any) -> str:
+    return _natural(value) or ("{value_zero,0}" if value == 0 else "")
+
+
+def _milliseconds(value: Any) -> str:
+    return _natural(value) or (f"{{value_too_large,{value}}}" if value > EXPIRY_MAX else "")
+
+
+def _positive_milliseconds(value: Any) -> str:
+    return _positive(value) or _milliseconds(value)
+
+
+def _priority(value: Any) -> str:
+    return _natural(value) or (f"{{max_value_exceeded,{value}}}" if value > PRIORITY_MAX else "")
+
+
+def _typed(kind: type, value: object) -> str:
+    return "" if isinstance(value, kind) else f"{{unacceptable_type,{type_name(value)}}}"
+
+
+def _boolean(value: Any) -> str:
+    return _typed(bool, value)
+
+
+def _text(value: Any) -> str:
+    return _typed(str, value)
+
+
+def _one_of(*values: str, otherwise: str) -> Check:
+    def check(value: Any) -> str:
+        return _text(value) or ("" if value in values else otherwise.format(value))
+
+    return check
+
+
+def _version(value: Any) -> str:
+    return _integer(value) or ("" if value in (1, 2) else f"\"unsupported queue version '{value}'\"")
+
+
+_queue_type = _one_of("classic", "quorum", "stream", otherwise="\"unsupported queue type '{}'\"")
+_locator = _one_of(
+    "min-masters",
+    "client-local",
+    "random",
+    "least-leaders",
+    "balanced",
+    otherwise="invalid_queue_locator_arg",
+)
+
+CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
+    "x-expires": _positive_milliseconds,
+    "x-message-ttl": _milliseconds,
+    "x-dead-letter-exchange": _text,
+    "x-dead-letter-routing-key": _text,
+    "x-dead-letter-strategy": _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy"),
+    "x-max-length": _natural,
+    "x-max-length-bytes": _natural,
+    "x-max-in-memory-length": _natural,
+    "x-max-in-memory-bytes": _natural,
+    "x-max-priority": _priority,
+    "x-overflow": _one_of("drop-head", "reject-publish", "reject-publish-dlx", otherwise="invalid_overflow"),
+    "x-queue-mode": _one_of("default", "lazy", otherwise="\"unsupported queue mode '{}'\""),
+    "x-queue-version": _version,
+    "x-single-active-consumer": _boolean,
+    "x-quorum-initial-group-size": _positive,
+    "x-quorum-target-group-size": _positive,
+    "x-queue-leader-locator": _locator,
+    "x-queue-master-locator": _locator,
+    "x-delivery-limit": _integer,
+    "x-consumer-timeout": _natural,
+}
+
+# -- which arguments a queue type knows ------------------------------------------------------------------
+
+COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares them
+    "classic": (
+        "x-expires",
+        "x-message-ttl",
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-overflow",
+        "x-queue-mode",
+        "x-queue-version",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-queue-master-locator",
+    ),
+    "quorum": (
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-overflow",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-quorum-initial-group-size",
+        "x-delivery-limit",
+        "x-message-ttl",
+        "x-queue-leader-locator",
+    ),
+}
+# Known to any type, or to later versions of RabbitMQ, and compared by none.
+_ANYWHERE = frozenset({"x-consumer-timeout", "x-quorum-target-group-size"})
+_OF_SOME_TYPE = frozenset().union(
+    *COMPARED.values(), {"x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"}
+)
+
+
+def parse_arguments(
+    arguments: Mapping[str, Any],
+    *,
+    vhost: str,
+    queue: str,
+    durable: bool,
+    exclusive: bool,
+    auto_delete: bool,
+    default_delivery_limit: int,
+) -> QueueArguments:
+    """Check the arguments and properties of a new queue and say what they mean.
+
+    ``default_delivery_limit`` holds for quorum queues that set none; there and in ``x-delivery-limit`` any
+    negative number is no limit (RabbitMQ 4). Arguments nobody knows are ignored, as in RabbitMQ. Raises
+    PreconditionFailed, and NotImplemented_ for streams.
+    """
+    what = f"queue '{queue}' in vhost '{vhost}'"
+    exchange = arguments.get("x-dead-letter-exchange", "")
+    if not isinstance(exchange, str):
+        raise PreconditionFailed(
+            f"invalid type '{type_name(exchange)}' for arg 'x-dead-letter-exchange' in {what}"
+        )
+    _check("x-queue-type", arguments, _queue_type, what)
+    queue_type = arguments.get("x-queue-type", "classic")
+    if queue_type == "stream":
+        raise NotImplemented_("queues of type 'stream' are not supported")
+    known = COMPARED[queue_type]
+    for name, check in CHECKS.items():
+        if name in known or name in _ANYWHERE:
+            _check(name, arguments, check, what)
+            if name == "x-dead-letter-routing-key" and name in arguments:
+                _check_dead_letter_key(arguments, what)
+    for name in arguments:
+        if name in _OF_SOME_TYPE and name not in known:
+            raise PreconditionFailed(
+                f"invalid arg '{name}' for {what} of queue type rabbit_{queue_type}_queue"
+            )
+    if queue_type == "quorum":
+        for refused, name in (
+            (auto_delete, "auto-delete"),
+            (exclusive, "exclusive-owner"),
+            (not durable, "non-durable"),
+        ):
+            if refused:
+                raise PreconditionFailed(f"invalid property '{name}' for {what}")
+    return _meaning(arguments, queue_type, default_delivery_limit)
+
+
+def _check(name: str, arguments: Mapping[str, Any], check: Check, what: str) -> None:
+    if name in arguments and (error := check(arguments[name])):
+        raise PreconditionFailed(f"invalid arg '{name}' for {what}: {error}")
+
+
+def _check_dead_letter_key(arguments: Mapping[str, Any], what: str) -> None:
+    if "x-dead-letter-exchange" not in arguments:
+        raise PreconditionFailed(
+            f"invalid arg 'x-dead-letter-routing-key' for {what}: routing_key_but_no_dlx_defined"
+        )
+
+
+def _meaning(
+    arguments: Mapping[str, Any], queue_type: QueueType, default_delivery_limit: int
+) -> QueueArguments:
+    limit = arguments.get("x-delivery-limit", default_delivery_limit) if queue_type == "quorum" else -1
+    return QueueArguments(
+        queue_type=queue_type,
+        message_ttl=arguments.get("x-message-ttl"),
+        expires=arguments.get("x-expires"),
+        max_length=arguments.get("x-max-length"),
+        max_length_bytes=arguments.get("x-max-length-bytes"),
+        overflow=_overflow(queue_type, arguments.get("x-overflow")),
+        dead_letter_exchange=arguments.get("x-dead-letter-exchange"),
+        dead_letter_routing_key=arguments.get("x-dead-letter-routing-key"),
+        dead_letter_strategy=arguments.get("x-dead-letter-strategy"),
+        max_priority=arguments.get("x-max-priority"),
+        single_active_consumer=arguments.get("x-single-active-consumer", False),
+        delivery_limit=limit if limit >= 0 else None,
+        delivery_limit_given="x-delivery-limit" in arguments,
+        consumer_timeout=arguments.get("x-consumer-timeout"),
+        queue_mode=arguments.get("x-queue-mode"),
+        queue_version=arguments.get("x-queue-version"),
+    )
+
+
+def _overflow(queue_type: QueueType, overflow: Overflow | None) -> Overflow | None:
+    """Quorum queues accept reject-publish-dlx and then drop from the head, as in RabbitMQ."""
+    return "drop-head" if queue_type == "quorum" and overflow == "reject-publish-dlx" else overflow
+
+
+# -- with a policy ---------------------------------------------------------------------------------------
+
+_SMALLER = {
+    "message-ttl": "message_ttl",
+    "expires": "expires",
+    "max-length": "max_length",
+    "max-length-bytes": "max_length_bytes",
+    "consumer-timeout": "consumer_timeout",
+}
+_ARGUMENT_FIRST = {
+    "overflow": "overflow",
+    "dead-letter-exchange": "dead_letter_exchange",
+    "dead-letter-routing-key": "dead_letter_routing_key",
+    "dead-letter-strategy": "dead_letter_strategy",
+    "queue-mode": "queue_mode",
+    "queue-version": "queue_version",
+}
+
+
+def merge_policy(base: QueueArguments, policy: Mapping[str, Any]) -> QueueArguments:
+    """What holds for a queue with these arguments under this policy definition (already validated).
+
+    Of two limits the smaller holds, else the argument; but for ``overflow`` of a quorum queue the policy.
+    Keys that say nothing to a queue are ignored.
+    """
+    changes: dict[str, Any] = {}
+    for key, value in policy.items():
+        if key in _SMALLER:
+            own = getattr(base, _SMALLER[key])
+            changes[_SMALLER[key]] = value if own is None else min(own, value)
+        elif key == "overflow" and base.queue_type == "quorum":
+            changes["overflow"] = _overflow("quorum", value)
+        elif key in _ARGUMENT_FIRST:
+            if getattr(base, _ARGUMENT_FIRST[key]) is None:
+                changes[_ARGUMENT_FIRST[key]] = value
+        elif key == "delivery-limit" and base.queue_type == "quorum":
+            changes["delivery_limit"] = _delivery_limit(base, value)
+    return replace(base, **changes) if changes else base
+
+
+def _delivery_limit(base: QueueArguments, policy: int) -> int | None:
+    """The smaller of two limits; no limit yields to any, and the default to whatever the policy says."""
+    limit = policy if policy >= 0 else None
+    if not base.delivery_limit_given or base.delivery_limit is None:
+        return limit
+    return base.delivery_limit if limit is None else min(limit, base.delivery_limit)
+
+
+# -- declared again --------------------------------------------------------------------------------------
+
+
+def check_queue_equivalence(
+    queue: Declared, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Mapping[str, Any]
+) -> None:
+    """Raise PreconditionFailed, or ResourceLocked for ``exclusive``, unless this describes ``queue``.
+
+    Only the arguments that the queue's type knows count, even with values that a new queue could not have.
+    """
+    what = f"queue '{queue.name}' in vhost '{queue.vhost}'"
+    if exclusive != (queue.owner is not None):
+        raise locked(what)
+    current = {"durable": queue.durable, "auto_delete": queue.auto_delete}
+    check_properties(what, current, {"durable": durable, "auto_delete": auto_delete})
+    names: Sequence[str] = COMPARED[queue.settings.queue_type]
+    if queue.settings.queue_type == arguments.get("x-queue-type", "classic"):
+        names = [name for name in names if name != "x-queue-type"]  # "classic" says no more than nothing
+    check_arguments(what, queue.arguments, arguments, names)
+
+
+def locked(what: str) -> ResourceLocked:
+    """The error for a queue of another connection; ``what`` is like ``queue 'q' in vhost '/'``."""
+    return ResourceLocked(
+        f"cannot obtain exclusive access to locked {what}. It could be originally declared on another "
+        "connection or the exclusive property value does not match that of the original declaration."
+    )

@@ -1,0 +1,367 @@
+"""Queue arguments: what is refused, what holds under a policy, what may not change. Texts are RabbitMQ 3.10's."""
+
+# ruff: noqa: E501 - a refusal and its text stand on one line
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.amqp.table import Timestamp
+from protocol.errors import AmqpError, NotImplemented_, PreconditionFailed, ResourceLocked
+from router.queue.arguments import (
+    EXPIRY_MAX,
+    QueueArguments,
+    check_queue_equivalence,
+    merge_policy,
+    parse_arguments,
+)
+
+QUORUM = {"x-queue-type": "quorum"}
+
+
+def parse(
+    arguments: dict[str, Any], *, durable=True, exclusive=False, auto_delete=False, limit=20
+) -> QueueArguments:
+    return parse_arguments(
+        arguments,
+        vhost="/",
+        queue="q",
+        durable=durable,
+        exclusive=exclusive,
+        auto_delete=auto_delete,
+        default_delivery_limit=limit,
+    )
+
+
+def refusal(arguments: dict[str, Any], **properties: bool) -> str:
+    with pytest.raises(PreconditionFailed) as caught:
+        parse(arguments, **properties)
+    return str(caught.value).removeprefix("PRECONDITION_FAILED - ")
+
+
+def test_no_arguments_say_nothing():
+    assert parse({}) == QueueArguments()
+
+
+def test_every_argument_of_a_classic_queue_is_taken():
+    assert parse(
+        {
+            "x-queue-type": "classic",
+            "x-message-ttl": 0,
+            "x-expires": EXPIRY_MAX,
+            "x-max-length": 0,
+            "x-max-length-bytes": 1 << 40,
+            "x-overflow": "reject-publish-dlx",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "k",
+            "x-max-priority": 255,
+            "x-single-active-consumer": True,
+            "x-consumer-timeout": 60000,
+            "x-queue-mode": "lazy",
+            "x-queue-version": 2,
+            "x-queue-master-locator": "min-masters",
+            "x-something-else": [1],
+        }
+    ) == QueueArguments(
+        message_ttl=0,
+        expires=EXPIRY_MAX,
+        max_length=0,
+        max_length_bytes=1 << 40,
+        overflow="reject-publish-dlx",
+        dead_letter_exchange="",
+        dead_letter_routing_key="k",
+        max_priority=255,
+        single_active_consumer=True,
+        consumer_timeout=60000,
+        queue_mode="lazy",
+        queue_version=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit", "given"),
+    [
+        ({}, 20, False),
+        ({"x-delivery-limit": 3}, 3, True),
+        ({"x-delivery-limit": 0}, 0, True),
+        ({"x-delivery-limit": -1}, None, True),
+    ],
+)
+def test_delivery_limit_of_a_quorum_queue(arguments, limit, given):
+    parsed = parse({**QUORUM, **arguments})
+    assert (parsed.delivery_limit, parsed.delivery_limit_given) == (limit, given)
+
+
+def test_default_delivery_limit_may_be_none_and_is_not_for_classic_queues():
+    assert parse(QUORUM, limit=-1).delivery_limit is None
+    assert parse({}).delivery_limit is None
+
+
+def test_quorum_queue_drops_from_the_head_instead_of_reject_publish_dlx():
+    assert parse({**QUORUM, "x-overflow": "reject-publish-dlx"}).overflow == "drop-head"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("a", "longstr"),
+        (True, "bool"),
+        ([1], "array"),
+        ({"a": 1}, "table"),
+        (None, "void"),
+        (Decimal("1.5"), "decimal"),
+        (Timestamp(1), "timestamp"),
+        (b"a", "binary"),
+        (1.5, "double"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-message-ttl",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-queue-version",
+        "x-consumer-timeout",
+    ],
+)
+def test_what_must_be_an_integer(name, value, kind):
+    assert (
+        refusal({name: value})
+        == f"invalid arg '{name}' for queue 'q' in vhost '/': \"expected integer, got {kind}\""
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "error"),
+    [
+        ({"x-message-ttl": -1}, "x-message-ttl", "{value_negative,-1}"),
+        ({"x-message-ttl": 1 << 40}, "x-message-ttl", "{value_too_large,1099511627776}"),
+        ({"x-message-ttl": EXPIRY_MAX + 1}, "x-message-ttl", "{value_too_large,315360000001}"),
+        ({"x-expires": 0}, "x-expires", "{value_zero,0}"),
+        ({"x-expires": -1}, "x-expires", "{value_negative,-1}"),
+        ({"x-expires": 1 << 40}, "x-expires", "{value_too_large,1099511627776}"),
+        ({"x-max-length": -1}, "x-max-length", "{value_negative,-1}"),
+        ({"x-max-length-bytes": -2}, "x-max-length-bytes", "{value_negative,-2}"),
+        ({"x-max-priority": 256}, "x-max-priority", "{max_value_exceeded,256}"),
+        ({"x-max-priority": -1}, "x-max-priority", "{value_negative,-1}"),
+        ({"x-overflow": "a"}, "x-overflow", "invalid_overflow"),
+        ({"x-overflow": 5}, "x-overflow", "{unacceptable_type,signedint}"),
+        ({"x-overflow": [1]}, "x-overflow", "{unacceptable_type,array}"),
+        ({"x-dead-letter-routing-key": "a"}, "x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"),
+        ({"x-dead-letter-routing-key": 5}, "x-dead-letter-routing-key", "{unacceptable_type,signedint}"),
+        ({"x-single-active-consumer": "a"}, "x-single-active-consumer", "{unacceptable_type,longstr}"),
+        ({"x-single-active-consumer": 1 << 40}, "x-single-active-consumer", "{unacceptable_type,long}"),
+        ({"x-queue-mode": "a"}, "x-queue-mode", "\"unsupported queue mode 'a'\""),
+        ({"x-queue-mode": 5}, "x-queue-mode", "{unacceptable_type,signedint}"),
+        ({"x-queue-version": 5}, "x-queue-version", "\"unsupported queue version '5'\""),
+        ({"x-queue-type": "a"}, "x-queue-type", "\"unsupported queue type 'a'\""),
+        ({"x-queue-type": ""}, "x-queue-type", "\"unsupported queue type ''\""),
+        ({"x-queue-type": 5}, "x-queue-type", "{unacceptable_type,signedint}"),
+        ({"x-queue-type": "a", "x-expires": 0}, "x-queue-type", "\"unsupported queue type 'a'\""),
+        ({"x-message-ttl": -1, "x-expires": 0}, "x-expires", "{value_zero,0}"),
+        ({**QUORUM, "x-dead-letter-strategy": "a"}, "x-dead-letter-strategy", "invalid_dlx_strategy"),
+        ({**QUORUM, "x-dead-letter-strategy": 5}, "x-dead-letter-strategy", "{unacceptable_type,signedint}"),
+        ({**QUORUM, "x-max-in-memory-length": -1}, "x-max-in-memory-length", "{value_negative,-1}"),
+        ({**QUORUM, "x-quorum-initial-group-size": 0}, "x-quorum-initial-group-size", "{value_zero,0}"),
+        ({**QUORUM, "x-queue-leader-locator": "a"}, "x-queue-leader-locator", "invalid_queue_locator_arg"),
+        ({**QUORUM, "x-queue-leader-locator": 5}, "x-queue-leader-locator", "{unacceptable_type,signedint}"),
+        ({**QUORUM, "x-expires": 0, "x-max-priority": 1}, "x-expires", "{value_zero,0}"),
+        ({**QUORUM, "x-delivery-limit": "5"}, "x-delivery-limit", '"expected integer, got longstr"'),
+    ],
+)
+def test_refused_values(arguments, name, error):
+    assert refusal(arguments) == f"invalid arg '{name}' for queue 'q' in vhost '/': {error}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "queue_type"),
+    [
+        ({"x-delivery-limit": 5}, "x-delivery-limit", "classic"),
+        ({"x-dead-letter-strategy": "at-least-once"}, "x-dead-letter-strategy", "classic"),
+        ({"x-quorum-initial-group-size": 5}, "x-quorum-initial-group-size", "classic"),
+        ({"x-queue-leader-locator": "a"}, "x-queue-leader-locator", "classic"),
+        ({"x-max-in-memory-length": 5}, "x-max-in-memory-length", "classic"),
+        ({"x-max-age": 5}, "x-max-age", "classic"),
+        ({**QUORUM, "x-max-priority": "a"}, "x-max-priority", "quorum"),
+        ({**QUORUM, "x-queue-mode": "lazy", "x-max-priority": 1}, "x-queue-mode", "quorum"),
+        ({**QUORUM, "x-queue-master-locator": "min-masters"}, "x-queue-master-locator", "quorum"),
+        ({**QUORUM, "x-initial-cluster-size": 1}, "x-initial-cluster-size", "quorum"),
+    ],
+)
+def test_arguments_of_another_queue_type(arguments, name, queue_type):
+    assert (
+        refusal(arguments)
+        == f"invalid arg '{name}' for queue 'q' in vhost '/' of queue type rabbit_{queue_type}_queue"
+    )
+
+
+def test_dead_letter_exchange_must_be_a_string():
+    assert (
+        refusal({"x-dead-letter-exchange": 5, "x-queue-type": "a"})
+        == "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        ({"durable": False}, "non-durable"),
+        ({"exclusive": True}, "exclusive-owner"),
+        ({"auto_delete": True}, "auto-delete"),
+        ({"durable": False, "exclusive": True}, "exclusive-owner"),
+        ({"auto_delete": True, "exclusive": True}, "auto-delete"),
+    ],
+)
+def test_quorum_queues_are_durable_shared_and_stay(properties, name):
+    assert refusal(QUORUM, **properties) == f"invalid property '{name}' for queue 'q' in vhost '/'"
+
+
+def test_streams_are_not_implemented():
+    with pytest.raises(NotImplemented_, match="NOT_IMPLEMENTED - queues of type 'stream' are not supported"):
+        parse({"x-queue-type": "stream"})
+
+
+# -- policies -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy", "attribute", "value"),
+    [
+        ({}, {"message-ttl": 5}, "message_ttl", 5),
+        ({"x-message-ttl": 5}, {"message-ttl": 9}, "message_ttl", 5),
+        ({"x-message-ttl": 9}, {"message-ttl": 5}, "message_ttl", 5),
+        ({"x-message-ttl": 0}, {"message-ttl": 5}, "message_ttl", 0),
+        ({"x-expires": 9}, {"expires": 5}, "expires", 5),
+        ({"x-max-length": 9}, {"max-length": 0}, "max_length", 0),
+        ({"x-max-length-bytes": 9}, {"max-length-bytes": 5}, "max_length_bytes", 5),
+        ({"x-consumer-timeout": 9}, {"consumer-timeout": 5}, "consumer_timeout", 5),
+        ({}, {"overflow": "reject-publish"}, "overflow", "reject-publish"),
+        ({"x-overflow": "drop-head"}, {"overflow": "reject-publish"}, "overflow", "drop-head"),
+        ({**QUORUM, "x-overflow": "drop-head"}, {"overflow": "reject-publish"}, "overflow", "reject-publish"),
+        (QUORUM, {"overflow": "reject-publish-dlx"}, "overflow", "drop-head"),
+        ({"x-dead-letter-exchange": ""}, {"dead-letter-exchange": "p"}, "dead_letter_exchange", ""),
+        ({}, {"dead-letter-exchange": "p"}, "dead_letter_exchange", "p"),
+        ({"x-dead-letter-exchange": "a"}, {"dead-letter-routing-key": "p"}, "dead_letter_routing_key", "p"),
+        (QUORUM, {"dead-letter-strategy": "at-least-once"}, "dead_letter_strategy", "at-least-once"),
+        (QUORUM, {"delivery-limit": 50}, "delivery_limit", 50),
+        (QUORUM, {"delivery-limit": -1}, "delivery_limit", None),
+        ({**QUORUM, "x-delivery-limit": 9}, {"delivery-limit": 5}, "delivery_limit", 5),
+        ({**QUORUM, "x-delivery-limit": 5}, {"delivery-limit": 9}, "delivery_limit", 5),
+        ({**QUORUM, "x-delivery-limit": 5}, {"delivery-limit": -1}, "delivery_limit", 5),
+        ({**QUORUM, "x-delivery-limit": -1}, {"delivery-limit": 9}, "delivery_limit", 9),
+        ({}, {"delivery-limit": 9}, "delivery_limit", None),
+        ({"x-max-priority": 3}, {"max-priority": 9, "alternate-exchange": "a"}, "max_priority", 3),
+    ],
+)
+def test_effective_value_under_a_policy(arguments, policy, attribute, value):
+    assert getattr(merge_policy(parse(arguments), policy), attribute) == value
+
+
+@given(own=st.none() | st.integers(0, 100), policy=st.integers(0, 100))
+def test_a_policy_never_raises_a_limit(own, policy):
+    merged = merge_policy(QueueArguments(max_length=own), {"max-length": policy})
+    assert merged.max_length is not None
+    assert merged.max_length <= policy
+    assert own is None or merged.max_length <= own
+
+
+# -- declared again -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Declared:
+    arguments: dict[str, Any] = field(default_factory=dict)
+    name: str = "q"
+    vhost: str = "/"
+    durable: bool = True
+    auto_delete: bool = False
+    owner: object | None = None
+
+    @property
+    def settings(self) -> QueueArguments:
+        return parse(self.arguments)
+
+
+def again(queue: Declared, arguments: dict[str, Any], **properties: bool) -> None:
+    check_queue_equivalence(
+        queue,
+        **{"durable": True, "exclusive": False, "auto_delete": False, **properties},
+        arguments=arguments,
+    )
+
+
+@pytest.mark.parametrize(
+    ("current", "received", "name", "text"),
+    [
+        ({"x-message-ttl": 5}, {}, "x-message-ttl", "received none but current is the value '5' of type 'signedint'"),
+        ({}, {"x-message-ttl": 5}, "x-message-ttl", "received the value '5' of type 'signedint' but current is none"),
+        ({}, {"x-message-ttl": 1 << 32}, "x-message-ttl", "received the value '4294967296' of type 'long' but current is none"),
+        ({"x-message-ttl": 5}, {"x-message-ttl": 6}, "x-message-ttl", "received '6' but current is '5'"),
+        ({"x-message-ttl": 5}, {"x-message-ttl": -5}, "x-message-ttl", "received '-5' but current is '5'"),
+        ({"x-message-ttl": 5}, {"x-message-ttl": "5"}, "x-message-ttl", "received '5' but current is '5'"),
+        ({"x-message-ttl": 1}, {"x-message-ttl": True}, "x-message-ttl", "received 'true' but current is '1'"),
+        ({}, {"x-message-ttl": "a"}, "x-message-ttl", "received the value 'a' of type 'longstr' but current is none"),
+        ({"x-message-ttl": 5, "x-expires": 8}, {"x-message-ttl": 6, "x-expires": 9}, "x-expires", "received '9' but current is '8'"),
+        ({"x-dead-letter-exchange": "a"}, {"x-dead-letter-exchange": "b"}, "x-dead-letter-exchange", "received 'b' but current is 'a'"),
+        ({}, {"x-single-active-consumer": False}, "x-single-active-consumer", "received the value 'false' of type 'bool' but current is none"),
+        ({"x-max-length": 5}, {"x-max-length": [1, {"a": "b"}]}, "x-max-length", """received '[{signedint,1},{table,[{<<"a">>,longstr,<<"b">>}]}]' but current is '5'"""),
+        ({}, QUORUM, "x-queue-type", "received the value 'quorum' of type 'longstr' but current is none"),
+        ({}, {**QUORUM, "x-max-priority": 1}, "x-max-priority", "received the value '1' of type 'signedint' but current is none"),
+        (QUORUM, {}, "x-queue-type", "received none but current is the value 'quorum' of type 'longstr'"),
+        (QUORUM, {"x-queue-type": "classic"}, "x-queue-type", "received 'classic' but current is 'quorum'"),
+        ({**QUORUM, "x-delivery-limit": 5}, {**QUORUM, "x-delivery-limit": 6}, "x-delivery-limit", "received '6' but current is '5'"),
+    ],
+)  # fmt: skip
+def test_inequivalent_arguments(current, received, name, text):
+    with pytest.raises(PreconditionFailed) as caught:
+        again(Declared(current), received)
+    assert (
+        str(caught.value)
+        == f"PRECONDITION_FAILED - inequivalent arg '{name}' for queue 'q' in vhost '/': {text}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("current", "received"),
+    [
+        ({}, {}),
+        ({}, {"x-queue-type": "classic"}),
+        ({"x-queue-type": "classic"}, {}),
+        (QUORUM, QUORUM),
+        ({"x-unknown": 5}, {"x-unknown": []}),
+        ({}, {"x-consumer-timeout": 6}),
+        (QUORUM, {**QUORUM, "x-max-priority": 1}),
+        ({"x-message-ttl": 5, "x-expires": 6}, {"x-expires": 6, "x-message-ttl": 5}),
+    ],
+)
+def test_equivalent_arguments(current, received):
+    again(Declared(current), received)
+
+
+@pytest.mark.parametrize(
+    ("properties", "error", "text"),
+    [
+        ({"durable": False}, PreconditionFailed, "inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but current is 'true'"),
+        ({"auto_delete": True}, PreconditionFailed, "inequivalent arg 'auto_delete' for queue 'q' in vhost '/': received 'true' but current is 'false'"),
+        ({"durable": False, "auto_delete": True}, PreconditionFailed, "inequivalent arg 'durable' for"),
+        ({"exclusive": True, "durable": False}, ResourceLocked, "cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration."),
+    ],
+)  # fmt: skip
+def test_inequivalent_properties(properties, error, text):
+    with pytest.raises(AmqpError) as caught:
+        again(Declared(), {"x-message-ttl": 5}, **properties)
+    assert type(caught.value) is error
+    assert text in str(caught.value)
+
+
+def test_owner_cannot_declare_its_exclusive_queue_as_shared():
+    with pytest.raises(ResourceLocked):
+        again(Declared(owner=object()), {})
+    again(Declared(owner=object()), {}, exclusive=True)
