@@ -5,20 +5,31 @@ Each class carries the reply code and name of AMQP 0-9-1 (section 1.2 of the spe
 classes too, whatever protocol the client speaks; each protocol has one place that turns them into frames.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 Scope = Literal["channel", "connection"]
 
 
+class Blamed(Protocol):
+    """A method, as far as an error names it."""
+
+    CLASS_ID: ClassVar[int]
+    METHOD_ID: ClassVar[int]
+
+
 class AmqpError(Exception):
-    """A refusal that a client is told about; ``scope`` says what it ends."""
+    """A refusal that a client is told about.
+
+    ``scope`` says what it ends, ``cause`` which method is to blame when that is not the command being handled.
+    """
 
     code: ClassVar[int]
     name: ClassVar[str]
     scope: Scope = "connection"
 
-    def __init__(self, text: str, *, scope: Scope | None = None) -> None:
+    def __init__(self, text: str, *, scope: Scope | None = None, cause: Blamed | None = None) -> None:
         super().__init__(f"{self.name} - {text}")
+        self.cause = cause
         if scope is not None:
             self.scope = scope
 

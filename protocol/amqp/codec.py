@@ -193,9 +193,10 @@ def _table(name: str) -> tuple[Reader, Writer]:
     get = attrgetter(name)
 
     def read(payload: bytes, offset: int, values: list[object]) -> int:
-        table, offset = decode_table(payload, offset)
-        values.append(table)
-        return offset
+        end = offset + 4 + int(_LENGTH.unpack_from(payload, offset)[0])
+        if end <= len(payload):  # else the arguments are too short, which is no fault of the table
+            values.append(decode_table(payload, offset)[0])
+        return end
 
     def write(method: Method) -> bytes:
         return encode_table(get(method))

@@ -1,1 +1,1 @@
-"""The broker's Trio code: it alone waits, on sockets, on the clock and on signals, and drives the core that does not."""
+"""The broker's Trio code: sockets, signals and the clock around the synchronous core."""

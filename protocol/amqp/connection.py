@@ -1,0 +1,150 @@
+"""The server's end of a connection, sans-IO: protocol header, handshake, limits, heartbeats and the closing.
+
+Owns which connection-level command may come when, as one table, and what was negotiated. It decides nothing that
+needs to know users or virtual hosts: those commands are handed on to the caller, who answers them.
+
+Sources: AMQP 0-9-1 2.2.4 and 4.2.2, RabbitMQ for the limits of tuning and for the reply texts.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from protocol.amqp import methods as m
+from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
+from protocol.amqp.reader import Command, Heartbeat, Reader
+from protocol.amqp.table import Table
+from protocol.errors import ChannelError, NotAllowed
+
+
+class State(Enum):
+    """What the server waits for."""
+
+    HEADER = auto()
+    START_OK = auto()
+    TUNE_OK = auto()
+    OPEN = auto()
+    RUNNING = auto()
+    CLOSING = auto()  # the server sent connection.close
+    CLOSED = auto()
+
+
+# (state, what the client sends) -> state. Sending connection.close leads from anywhere to CLOSING.
+TRANSITIONS: dict[tuple[State, type], State] = {
+    (State.START_OK, m.ConnectionStartOk): State.TUNE_OK,
+    (State.TUNE_OK, m.ConnectionTuneOk): State.OPEN,
+    (State.OPEN, m.ConnectionOpen): State.RUNNING,
+    (State.RUNNING, m.ConnectionUpdateSecret): State.RUNNING,
+    (State.RUNNING, m.ConnectionClose): State.CLOSED,
+    (State.CLOSING, m.ConnectionClose): State.CLOSED,
+    (State.CLOSING, m.ConnectionCloseOk): State.CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the server proposes in connection.start and connection.tune, and its limits before the login.
+
+    Sizes in bytes, ``heartbeat`` in seconds.
+    """
+
+    server_properties: Table
+    mechanisms: str
+    channel_max: int
+    frame_max: int
+    heartbeat: int
+    initial_frame_max: int
+    body_max: int
+
+
+class ServerConnection:
+    """One connection; times in ms. ``channel_max``, ``frame_max`` and ``heartbeat`` hold what was negotiated."""
+
+    def __init__(self, offer: Offer, now: int) -> None:
+        self.offer = offer
+        self.state = State.HEADER
+        self.channel_max = 0
+        self.frame_max = offer.initial_frame_max
+        self.heartbeat = 0
+        self.reader = Reader(offer.initial_frame_max, offer.body_max)
+        self.last_received = now
+        self._header = b""
+
+    def receive(self, data: bytes, now: int) -> list[tuple[int, Command]]:
+        """The commands that ``data`` completes. What is wrong with the bytes behind them stands in ``reader.error``."""
+        self.last_received = now
+        if self.state is State.HEADER:
+            data = self._read_header(data)
+            if self.state is State.HEADER:
+                return []
+        return self.reader.receive(data)
+
+    def _read_header(self, data: bytes) -> bytes:
+        """Take the protocol header off; a wrong one closes the connection."""
+        self._header += data[: len(PROTOCOL_HEADER) - len(self._header)]
+        rest = data[len(PROTOCOL_HEADER) :] if len(data) > len(PROTOCOL_HEADER) else b""
+        if not any(header.startswith(self._header) for header in PROTOCOL_HEADERS):
+            self.state = State.CLOSED
+        elif len(self._header) == len(PROTOCOL_HEADER):
+            self.state = State.START_OK
+        return rest
+
+    @property
+    def refused_header(self) -> bool:
+        """Whether the client spoke another protocol; the answer is ``PROTOCOL_HEADER``, and nothing follows."""
+        return self.state is State.CLOSED and self._header not in PROTOCOL_HEADERS
+
+    def start(self) -> m.ConnectionStart:
+        """What to send for a right protocol header."""
+        return m.ConnectionStart(
+            server_properties=self.offer.server_properties, mechanisms=self.offer.mechanisms.encode()
+        )
+
+    def accept(self, command: Command) -> None:
+        """Go on to the state that a connection-level command leads to. ChannelError when it may not come now."""
+        if isinstance(command, Heartbeat):
+            return
+        after = TRANSITIONS.get((self.state, type(command)))
+        if after is None:
+            if self.state is State.CLOSING:
+                return
+            state = "opening" if self.state is State.OPEN else self.state.name.lower()
+            raise ChannelError(f"unexpected method in connection state {state}")
+        self.state = after
+        if isinstance(command, m.ConnectionTuneOk):
+            self._tune(command)
+
+    def tune(self) -> m.ConnectionTune:
+        """What to send once the client has authenticated itself."""
+        return m.ConnectionTune(self.offer.channel_max, self.offer.frame_max, self.offer.heartbeat)
+
+    def _tune(self, tuned: m.ConnectionTuneOk) -> None:
+        """Hold the client to what it chose. NotAllowed when that is beyond what was offered."""
+        if 0 < tuned.frame_max < FRAME_MIN_SIZE:
+            raise NotAllowed(f"negotiated frame_max = {tuned.frame_max} is lower than the minimum allowed value ({FRAME_MIN_SIZE})")
+        for name, chosen, offered in (
+            ("frame_max", tuned.frame_max, self.offer.frame_max),
+            ("channel_max", tuned.channel_max, self.offer.channel_max),
+        ):
+            if chosen == 0:
+                raise NotAllowed(
+                    f"negotiated {name} = 0 (no limit) is higher than the maximum allowed value ({offered})"
+                )
+            if chosen > offered:
+                raise NotAllowed(
+                    f"negotiated {name} = {chosen} is higher than the maximum allowed value ({offered})"
+                )
+        self.frame_max = self.reader.frame_max = tuned.frame_max
+        self.channel_max = tuned.channel_max
+        self.heartbeat = tuned.heartbeat
+
+    def ends(self) -> bool:
+        """Whether nothing is to be read any more."""
+        return self.state is State.CLOSED
+
+    def closing(self) -> None:
+        """The server has sent connection.close: everything but its answer is ignored from here on."""
+        self.state = State.CLOSING
+
+    def silent(self, now: int) -> bool:
+        """Whether the peer has missed its heartbeats: nothing came for two intervals."""
+        return bool(self.heartbeat) and now - self.last_received >= 2000 * self.heartbeat

@@ -1,0 +1,47 @@
+"""The frames a broker writes most, packed by hand; every one equals what ``codec`` would write.
+
+Owns nothing but their layout. A delivery is a list of byte strings to be joined by whoever writes the socket: the method
+frame is packed here, the content frames are the publisher's own bytes.
+"""
+
+from struct import Struct
+
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+END = b"\xce"
+
+pack_tag = Struct(">QB").pack  # the delivery tag and the redelivered bit of a basic.deliver
+_settle = Struct(">BHIHHQBB").pack
+
+
+class DeliverHead:
+    """The start of one consumer's basic.deliver frames, up to the delivery tag.
+
+    It depends on nothing but the length of the route behind it, so the few that occur are kept.
+    The whole method frame is ``head[len(route)] + pack_tag(delivery_tag, redelivered) + route + END``.
+    """
+
+    __slots__ = ("_channel", "_heads", "_tag")
+
+    def __init__(self, channel: int, consumer_tag: str) -> None:
+        tag = consumer_tag.encode("utf-8", "surrogateescape")
+        self._channel = channel
+        self._tag = b"\x00\x3c\x00\x3c%c%b" % (len(tag), tag)
+        self._heads: dict[int, bytes] = {}
+
+    def __getitem__(self, route_length: int) -> bytes:
+        head = self._heads.get(route_length)
+        if head is None:
+            size = len(self._tag) + 9 + route_length
+            head = b"\x01%b%b%b" % (self._channel.to_bytes(2, "big"), size.to_bytes(4, "big"), self._tag)
+            self._heads[route_length] = head
+        return head
+
+
+def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
+    """A basic.ack frame: a publisher confirm, or a consumer's acknowledgement."""
+    return _settle(1, channel, 13, 60, 80, delivery_tag, multiple, 0xCE)
+
+
+def nack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
+    """A basic.nack frame without requeue, as a broker refuses a publish."""
+    return _settle(1, channel, 13, 60, 120, delivery_tag, multiple, 0xCE)

@@ -1,0 +1,169 @@
+"""One message, as it travels: the bytes that arrived, kept as they are.
+
+A message is read once and sent many times, so it stays framed. ``frames`` holds the content header frame and the body
+frames exactly as the publisher sent them; a delivery on the same channel number sends them again untouched, and
+anything else is decoded only when something asks for it. This module owns that form and nothing else: how frames are
+found in a stream is ``reader``'s business, how a delivery is written is ``encode``'s.
+"""
+
+from struct import Struct
+
+from protocol.amqp import properties as props
+from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from protocol.amqp.properties import Properties
+from protocol.amqp.table import Table
+
+FRAME = Struct(">BHI")  # type, channel, payload size
+HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
+FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags stand in a content header frame
+BASIC = 60
+
+
+class Message:
+    """A published message: where it was sent to, its properties and its body.
+
+    ``route`` is the exchange and the routing key as two short strings on the wire; ``frames`` the content frames for
+    ``channel``; ``size`` the body's bytes; ``mandatory`` and ``immediate`` the publisher's flags; ``properties`` are shared between
+    messages that carry the same ones: never change them.
+    """
+
+    __slots__ = ("bits", "channel", "frames", "properties", "route", "size")
+
+    def __init__(
+        self, route: bytes, bits: int, channel: int, size: int, frames: bytes, properties: Properties
+    ) -> None:
+        self.route = route
+        self.bits = bits
+        self.channel = channel
+        self.size = size
+        self.frames = frames
+        self.properties = properties
+
+    @classmethod
+    def build(
+        cls, exchange: str, routing_key: str, properties: Properties, body: bytes, *, mandatory: bool = False
+    ) -> "Message":
+        """Make a message from its parts, for publishers that do not speak AMQP and for the broker's own."""
+        return cls(
+            pack_route(exchange, routing_key),
+            1 if mandatory else 0,
+            0,
+            len(body),
+            pack_frames(0, props.encode_properties(properties), body),
+            properties,
+        )
+
+    def rewritten(self, exchange: str, routing_key: str, properties: bytes) -> "Message":
+        """The same body under another route and other raw properties (flags and list)."""
+        return Message(
+            pack_route(exchange, routing_key),
+            0,
+            0,
+            self.size,
+            pack_frames(0, properties, self.body),
+            props.decode_properties(properties, 0),
+        )
+
+    @property
+    def mandatory(self) -> bool:
+        return bool(self.bits & 1)
+
+    @property
+    def immediate(self) -> bool:
+        return bool(self.bits & 2)
+
+    @property
+    def exchange(self) -> str:
+        return unpack_route(self.route)[0]
+
+    @property
+    def routing_key(self) -> str:
+        return unpack_route(self.route)[1]
+
+    @property
+    def headers(self) -> Table:
+        """The headers table, empty when the message has none."""
+        return self.properties.headers or {}
+
+    @property
+    def raw_properties(self) -> bytes:
+        """The property flags and list as they stand on the wire."""
+        return self.frames[FLAGS_OFFSET : self._body_start() - 1]
+
+    @property
+    def body(self) -> bytes:
+        start = self._body_start()
+        if start + FRAME_OVERHEAD + self.size == len(self.frames):
+            return self.frames[start + FRAME_OVERHEAD - 1 : -1]
+        return b"".join(self._body_pieces(start))
+
+    def framed_for(self, channel: int, frame_max: int) -> bytes:
+        """The content frames for another channel, split so that no frame is larger than ``frame_max`` bytes (0: no limit)."""
+        frames, start = self.frames, self._body_start()
+        if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
+            return frames
+        if start + FRAME_OVERHEAD + self.size == len(frames) and (
+            not frame_max or self.size + FRAME_OVERHEAD <= frame_max
+        ):
+            number = channel.to_bytes(2, "big")
+            return b"".join(
+                (b"\x02", number, frames[3:start], b"\x03", number, frames[start + 3 :])
+            )
+        return pack_frames(channel, self.raw_properties, self.body, frame_max)
+
+    def _body_start(self) -> int:
+        size: int = FRAME.unpack_from(self.frames)[2]
+        return size + FRAME_OVERHEAD
+
+    def _largest_frame(self) -> int:
+        """The size of the largest frame; all body frames but the last are of one size."""
+        start = self._body_start()
+        if not self.size:
+            return start
+        largest = start
+        while start < len(self.frames):
+            whole = FRAME.unpack_from(self.frames, start)[2] + FRAME_OVERHEAD
+            largest = max(largest, whole)
+            start += whole
+        return largest
+
+    def _body_pieces(self, start: int) -> list[memoryview]:
+        view = memoryview(self.frames)
+        pieces = []
+        while start < len(view):
+            size = FRAME.unpack_from(view, start)[2]
+            pieces.append(view[start + FRAME_OVERHEAD - 1 : start + FRAME_OVERHEAD - 1 + size])
+            start += size + FRAME_OVERHEAD
+        return pieces
+
+
+def pack_route(exchange: str, routing_key: str) -> bytes:
+    """Exchange and routing key as two short strings."""
+    name = exchange.encode("utf-8", "surrogateescape")
+    key = routing_key.encode("utf-8", "surrogateescape")
+    return b"%c%b%c%b" % (len(name), name, len(key), key)
+
+
+def unpack_route(route: bytes) -> tuple[str, str]:
+    """The exchange and the routing key of a packed route."""
+    split = route[0] + 1
+    return (
+        route[1:split].decode("utf-8", "surrogateescape"),
+        route[split + 1 :].decode("utf-8", "surrogateescape"),
+    )
+
+
+def pack_frames(channel: int, properties: bytes, body: bytes, frame_max: int = 0) -> bytes:
+    """Content header frame and body frames for raw properties and a body (AMQP 0-9-1 4.2.6)."""
+    end = FRAME_END.to_bytes(1, "big")
+    parts: list[bytes | memoryview] = [
+        HEADER_FRAME.pack(FRAME_HEADER, channel, 12 + len(properties), BASIC, 0, len(body)),
+        properties,
+        end,
+    ]
+    piece = frame_max - FRAME_OVERHEAD if frame_max else len(body) or 1
+    view = memoryview(body)
+    for start in range(0, len(body), piece):
+        part = view[start : start + piece]
+        parts += (FRAME.pack(FRAME_BODY, channel, len(part)), part, end)
+    return b"".join(parts)

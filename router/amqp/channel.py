@@ -1,0 +1,159 @@
+"""A channel: commands of one client's session in, frames out (AMQP 0-9-1 1.5 and 2.2).
+
+Owns the channel's life and the writing of what its session has for the client. The commands themselves are handled in
+the file of their class, each a function of the channel and the method that returns its reply.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_tag
+from protocol.amqp.message import Message
+from protocol.amqp.properties import splice_properties
+from protocol.errors import AmqpError, ChannelError, CommandInvalid, NotFound, NotImplemented_
+from router.queue.consumers import Consumer, Receiver
+from router.queue.entry import Entry
+from router.session.session import Session
+from router.session.topology import Topology
+
+Handler = Callable[["Channel", Any], m.Method | None]
+HandlerType = TypeVar("HandlerType", bound=Callable[..., m.Method | None])
+
+HANDLERS: dict[type, Handler] = {}
+
+
+def handles(command: type) -> Callable[[HandlerType], HandlerType]:
+    """Enter a function as what a command of this type does."""
+
+    def enter(function: HandlerType) -> HandlerType:
+        HANDLERS[command] = function
+        return function
+
+    return enter
+
+
+class Outbox(Protocol):
+    """Where a connection's bytes wait to be sent."""
+
+    def write(self, data: bytes) -> None: ...
+    def extend(self, parts: list[bytes]) -> None: ...
+    def writable(self) -> bool: ...
+
+
+class Owner(Protocol):
+    """What a channel asks of its connection."""
+
+    frame_max: int
+    cancel_notify: bool
+
+    @property
+    def outbox(self) -> Outbox: ...
+    def fail(self, number: int, error: AmqpError) -> None:
+        """End the channel, or the connection, with this error."""
+
+
+class Channel:
+    """One open channel; ``number`` is its own, ``last_queue`` what an empty queue name stands for."""
+
+    def __init__(self, number: int, owner: Owner, session_of: Callable[["Channel"], Session]) -> None:
+        self.number = number
+        self.last_queue = ""
+        self._owner = owner
+        self._outbox = owner.outbox
+        self._frame_max = owner.frame_max
+        self.writable = owner.outbox.writable
+        self.session = session_of(self)
+        session = self.session
+        self.topology = Topology(session.vhost, session.user, session.owner)
+
+    def handle(self, command: Any) -> None:
+        """Do what a command asks and answer it, unless it wants no answer."""
+        if type(command) is m.ChannelOpen:
+            raise ChannelError("second 'channel.open' seen")
+        handler = HANDLERS.get(type(command))
+        if handler is None:
+            raise CommandInvalid("unimplemented method")
+        reply = handler(self, command)
+        if reply is not None and not getattr(command, "nowait", False):
+            self.send(reply)
+
+    def send(self, method: m.Method) -> None:
+        self._outbox.write(method_frame(self.number, method))
+
+    def send_content(self, method: m.Method, message: Message) -> None:
+        """A method and the content that belongs to it."""
+        self._outbox.extend(
+            [method_frame(self.number, method), message.framed_for(self.number, self._frame_max)]
+        )
+
+    def tell_verdicts(self) -> None:
+        """Send the publisher confirms that have gathered."""
+        for number, multiple, accepted in self.session.verdicts():
+            frame = ack_frame if accepted else nack_frame
+            self._outbox.write(frame(self.number, number, multiple))
+
+    def queue_name(self, name: str) -> str:
+        """The queue meant by ``name``: the last declared one when it is empty."""
+        if name:
+            return name
+        if not self.last_queue:
+            raise NotFound("no previously declared queue")
+        return self.last_queue
+
+    def queue_and_key(self, name: str, routing_key: str) -> tuple[str, str]:
+        """The same for a binding: without both queue and routing key, the last queue's name is the key too."""
+        queue = self.queue_name(name)
+        return queue, queue if not name and not routing_key else routing_key
+
+    # -- SessionSink ------------------------------------------------------------------------------------------
+
+    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+        """Write deliveries: for each a method frame packed here and the publisher's own content frames."""
+        head = receiver.wire
+        if head is None:
+            head = receiver.wire = DeliverHead(self.number, receiver.tag)
+        counted = receiver.counted
+        number, frame_max = self.number, self._frame_max
+        parts: list[bytes] = []
+        tag = first_tag
+        for entry in entries:
+            message = entry.message
+            if counted and entry.returns:
+                message = self.counted(entry)
+            route, frames = message.route, message.frames
+            if message.channel != number or len(frames) > frame_max:
+                frames = message.framed_for(number, frame_max)
+            parts += (head[len(route)], pack_tag(tag, entry.returns > 0), route, END, frames)
+            tag += 1
+        self._outbox.extend(parts)
+
+    def counted(self, entry: Entry) -> Message:
+        """The message with how often it was delivered before, as quorum queues tell it."""
+        message = entry.message
+        properties = splice_properties(message.raw_properties, headers={"x-delivery-count": entry.returns})
+        return message.rewritten(message.exchange, message.routing_key, properties)
+
+    def returned(self, message: Message, code: int, text: str) -> None:
+        self.send_content(m.BasicReturn(code, text, message.exchange, message.routing_key), message)
+
+    def cancelled(self, consumer: Consumer) -> None:
+        if self._owner.cancel_notify:
+            self.send(m.BasicCancel(consumer.tag, nowait=True))
+
+    def fail(self, error: AmqpError) -> None:
+        self._owner.fail(self.number, error)
+
+
+@handles(m.ChannelFlow)
+def flow(channel: Channel, method: m.ChannelFlow) -> m.ChannelFlowOk:
+    if not method.active:
+        raise NotImplemented_("active=false")
+    return m.ChannelFlowOk(active=True)
+
+
+@handles(m.AccessRequest)
+def access(channel: Channel, method: m.AccessRequest) -> m.AccessRequestOk:
+    """Of AMQP 0-8; permissions do not depend on it."""
+    return m.AccessRequestOk(1)

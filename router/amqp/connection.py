@@ -1,0 +1,331 @@
+"""An AMQP connection: from bytes that arrived to bytes to be sent, without a socket.
+
+Owns the login, the table of channels and the one place where errors become channel.close and connection.close. The
+handshake's order is the protocol's, commands on channels are the channels'.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.connection import Offer, ServerConnection, State
+from protocol.amqp.constants import PROTOCOL_HEADER
+from protocol.amqp.encode import HEARTBEAT
+from protocol.amqp.message import Message
+from protocol.amqp.reader import Command, Heartbeat, Oversized
+from protocol.amqp.sasl import AMQPLAIN, PLAIN, credentials
+from protocol.errors import AccessRefused, AmqpError, ChannelError, NotAllowed, UnexpectedFrame
+from router.amqp import basic, exchange, queue, tx
+from router.amqp.channel import Channel, Outbox
+from router.auth import User
+from router.broker import Broker
+from router.session.session import Session
+from router.settings import Settings
+from router.vhost import VHost
+
+CLASSES = (basic, exchange, queue, tx)  # importing them fills the table of handlers
+UNLIMITED = 1 << 31
+NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
+REPLY_TEXT_MAX = 255  # bytes
+
+
+class ConnectionLog(Protocol):
+    """Where the connection's story goes."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+
+class ConnectionOutbox(Outbox, Protocol):
+    """The same, with what heartbeats need."""
+
+    def last_sent(self) -> int:
+        """When bytes were last sent, in ms."""
+
+
+def make_offer(settings: Settings, product_version: str) -> Offer:
+    """What every client is offered; ``product_version`` is leveret's own."""
+    amqp = settings.amqp
+    return Offer(
+        server_properties={
+            "capabilities": {
+                "publisher_confirms": True,
+                "exchange_exchange_bindings": True,
+                "basic.nack": True,
+                "consumer_cancel_notify": True,
+                "connection.blocked": True,
+                "consumer_priorities": True,
+                "authentication_failure_close": True,
+                "per_consumer_qos": True,
+                "direct_reply_to": True,
+            },
+            "product": amqp.product,
+            "version": amqp.version,
+            "platform": "Python",
+            "implementation": "leveret",
+            "implementation_version": product_version,
+        },
+        mechanisms=f"{PLAIN} {AMQPLAIN}",
+        channel_max=amqp.channel_max,
+        frame_max=amqp.frame_max,
+        heartbeat=amqp.heartbeat,
+        initial_frame_max=amqp.initial_frame_max,
+        body_max=amqp.max_message_size,
+    )
+
+
+class AmqpConnection:
+    """One client. ``loopback`` says whether its socket's peer is this machine; ``finished`` that the socket is to be closed."""
+
+    def __init__(
+        self, broker: Broker, offer: Offer, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
+    ) -> None:
+        self.broker = broker
+        self.outbox = outbox
+        self.wire = ServerConnection(offer, broker.now)
+        self.user: User | None = None
+        self.vhost: VHost | None = None
+        self.client_properties: dict[str, Any] = {}
+        self.channels: dict[int, Channel] = {}
+        self.finished = False
+        self.frame_max = UNLIMITED
+        self.cancel_notify = False
+        self._loopback = loopback
+        self._log = log
+        self._closing_channels: set[int] = set()  # channel.close was sent, its answer is still to come
+        self._confirming: dict[Channel, None] = {}
+        broker.schedule(broker.now + broker.settings.amqp.handshake_timeout, self)
+
+    # -- in ---------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Handle everything that ``data`` completes."""
+        before = self.wire.state
+        commands = iter(self.wire.receive(data, self.broker.now))
+        if before is State.HEADER and self.wire.state is not before:
+            self._answer_header()
+        channels = self.channels
+        number, command = 0, None
+        while not self.finished:
+            try:
+                for number, command in commands:
+                    channel = channels.get(number)
+                    if channel is None:
+                        self._without_channel(number, command)
+                    elif type(command) is Message:
+                        channel.session.publish(command)
+                    elif type(command) is m.ChannelClose:
+                        self.close_channel(channel)
+                    else:
+                        channel.handle(command)
+                if self.wire.reader.error is not None and self.wire.state is not State.CLOSING:
+                    number, command = 0, None
+                    raise self.wire.reader.error
+                break
+            except AmqpError as error:
+                self._fail(number, error, command)
+                if command is None:
+                    break
+        self._tell_verdicts()
+
+    def _answer_header(self) -> None:
+        if self.wire.refused_header:
+            self._log.warning("connection refused", reason="not an AMQP 0-9-1 protocol header")
+            self.outbox.write(PROTOCOL_HEADER)
+            self.finished = True
+        else:
+            self._send(self.wire.start())
+
+    def _without_channel(self, number: int, command: Command) -> None:
+        """A command of the connection itself, or of a channel that is not open."""
+        if number == 0:
+            self.wire.accept(command)
+            if self.wire.state is State.CLOSED:
+                if isinstance(command, m.ConnectionClose):
+                    self._log.info("connection closed by client", code=command.reply_code)
+                    self._send(m.ConnectionCloseOk())
+                self.end_sessions()
+                self.finished = True
+            elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
+                COMMANDS[type(command)](self, command)
+        elif self.wire.state is State.CLOSING:
+            return
+        elif self.wire.state is not State.RUNNING:
+            raise UnexpectedFrame("a channel was used before the connection was open")
+        elif number in self._closing_channels:
+            if isinstance(command, m.ChannelCloseOk | m.ChannelClose):
+                self._closing_channels.discard(number)
+                if isinstance(command, m.ChannelClose):
+                    self._send(m.ChannelCloseOk(), number)
+        elif isinstance(command, m.ChannelOpen):
+            self._open_channel(number)
+        else:
+            raise ChannelError("expected 'channel.open'")
+
+    def _tell_verdicts(self) -> None:
+        for channel in self._confirming:
+            channel.tell_verdicts()
+
+    # -- handshake --------------------------------------------------------------------------------------------
+
+    def start_ok(self, method: m.ConnectionStartOk) -> None:
+        """Log the client in, or tell it that it may not."""
+        self.client_properties = method.client_properties
+        capabilities = method.client_properties.get("capabilities")
+        capabilities = capabilities if isinstance(capabilities, dict) else {}
+        self.cancel_notify = capabilities.get("consumer_cancel_notify") is True
+        name, password = credentials(method.mechanism, method.response)
+        try:
+            self.user = self.broker.users.login(name, password, self._loopback)
+        except AccessRefused as error:
+            self._log.warning("login refused", user=name)
+            if capabilities.get("authentication_failure_close") is True:
+                self._close(error)
+            else:
+                self.finished = True
+            return
+        self._send(self.wire.tune())
+
+    def tune_ok(self, method: m.ConnectionTuneOk) -> None:
+        self.frame_max = self.wire.frame_max
+
+    def open(self, method: m.ConnectionOpen) -> None:
+        """Enter the virtual host."""
+        assert self.user is not None
+        vhost = self.broker.vhost(method.virtual_host)
+        if not self.user.may_enter(vhost.name):
+            raise NotAllowed(f"access to vhost '{vhost.name}' refused for user '{self.user.name}'")
+        self.vhost = vhost
+        self.broker.clients[self] = None
+        self._send(m.ConnectionOpenOk())
+        if self.wire.heartbeat:
+            self.broker.schedule(self.broker.now + 500 * self.wire.heartbeat, self)
+        product = self.client_properties.get("product")
+        self._log.info("connection opened", user=self.user.name, vhost=vhost.name, client=product)
+
+    def update_secret(self, method: m.ConnectionUpdateSecret) -> None:
+        """Passwords are checked at login only, so there is nothing to renew."""
+        self._send(m.ConnectionUpdateSecretOk())
+
+    # -- channels ---------------------------------------------------------------------------------------------
+
+    def _open_channel(self, number: int) -> None:
+        most = self.wire.channel_max
+        if len(self.channels) + len(self._closing_channels) >= most:
+            raise NotAllowed(
+                f"number of channels opened ({most}) has reached the negotiated channel_max ({most})"
+            )
+        assert self.user is not None
+        assert self.vhost is not None
+        vhost, user = self.vhost, self.user
+        channel = Channel(number, self, lambda sink: Session(self.broker, vhost, user, self, sink))
+        self.channels[number] = channel
+        self._confirming[channel] = None
+        channel.send(m.ChannelOpenOk())
+
+    def _close_channel(self, number: int) -> None:
+        channel = self.channels.pop(number)
+        del self._confirming[channel]
+        channel.session.close()
+
+    def close_channel(self, channel: Channel) -> None:
+        """The client closes a channel: what it published so far is confirmed first."""
+        channel.tell_verdicts()
+        self._close_channel(channel.number)
+        self._send(m.ChannelCloseOk(), channel.number)
+
+    # -- errors and the end -----------------------------------------------------------------------------------
+
+    def fail(self, number: int, error: AmqpError) -> None:
+        """End a channel, or the connection, for something that no command of the client's was the cause of."""
+        self._fail(number, error, None)
+
+    def _fail(self, number: int, error: AmqpError, command: Any) -> None:
+        """The one place where an error becomes a frame."""
+        class_id, method_id = cause(error.cause or command)
+        if error.scope == "channel" and number in self.channels:
+            self._log.warning("channel closed", channel=number, error=str(error))
+            channel = self.channels[number]
+            channel.tell_verdicts()
+            self._close_channel(number)
+            self._closing_channels.add(number)
+            self._send(m.ChannelClose(error.code, reply_text(error), class_id, method_id), number)
+        else:
+            self._close(error, class_id, method_id)
+
+    def end(self, error: AmqpError) -> None:
+        """The broker ends the connection."""
+        if not self.finished and self.wire.state is not State.CLOSING:
+            self._close(error)
+
+    def _close(self, error: AmqpError, class_id: int = 0, method_id: int = 0) -> None:
+        """Send connection.close and wait for its answer, but not for long."""
+        self._log.warning("connection closed", error=str(error))
+        if self.wire.state in NOT_TUNED and not isinstance(error, AccessRefused):
+            self.finished = True  # RabbitMQ tells nothing to whom it does not know yet
+            return
+        self._tell_verdicts()
+        self.end_sessions()
+        self._send(m.ConnectionClose(error.code, reply_text(error), class_id, method_id))
+        self.wire.closing()
+        self.broker.schedule(self.broker.now + self.broker.settings.server.shutdown_timeout, self)
+
+    def end_sessions(self) -> None:
+        """Close every session and delete the queues that were this connection's alone."""
+        self.broker.clients.pop(self, None)
+        for number in list(self.channels):
+            self._close_channel(number)
+        if self.vhost is not None:
+            for found in self.vhost.owned_by(self):
+                self.vhost.delete_queue(found)
+
+    def drained(self) -> None:
+        """The outbox has room again: the consumers may be given more."""
+        for channel in self.channels.values():
+            channel.session.wake()
+
+    def on_timer(self, now: int) -> None:
+        """The handshake took too long, a heartbeat is due or missing, or the client never answered a close."""
+        state, heartbeat = self.wire.state, self.wire.heartbeat
+        if self.finished or state is State.CLOSED:
+            return
+        if state is not State.RUNNING:
+            self._log.warning("connection closed", error=f"no answer in time while waiting for {state.name}")
+            self.finished = True
+        elif heartbeat:
+            if self.wire.silent(now):
+                self._log.warning("connection closed", error=f"missed heartbeats, timeout {heartbeat} s")
+                self.finished = True
+                return
+            if now - self.outbox.last_sent() >= 500 * heartbeat:
+                self.outbox.write(HEARTBEAT)
+            self.broker.schedule(now + 500 * heartbeat, self)
+
+    def _send(self, method: m.Method, number: int = 0) -> None:
+        self.outbox.write(method_frame(number, method))
+
+
+COMMANDS: dict[type, Callable[[AmqpConnection, Any], None]] = {
+    m.ConnectionStartOk: AmqpConnection.start_ok,
+    m.ConnectionTuneOk: AmqpConnection.tune_ok,
+    m.ConnectionOpen: AmqpConnection.open,
+    m.ConnectionUpdateSecret: AmqpConnection.update_secret,
+}
+
+
+def cause(command: Any) -> tuple[int, int]:
+    """Class and method id of the command that an error is blamed on; 0, 0 for none."""
+    if isinstance(command, Message | Oversized):
+        return 60, 40
+    if isinstance(command, m.Method):
+        return command.CLASS_ID, command.METHOD_ID
+    return 0, 0
+
+
+def reply_text(error: AmqpError) -> str:
+    """The error's text, cut to what a short string holds."""
+    text = str(error).encode("utf-8", "replace")
+    if len(text) > REPLY_TEXT_MAX:
+        text = text[: REPLY_TEXT_MAX - 3] + b"..."
+    return text.decode("utf-8", "ignore")

@@ -1,0 +1,46 @@
+"""The queue class (AMQP 0-9-1 1.7). An empty queue name stands for the queue the channel declared last."""
+
+from protocol.amqp import methods as m
+from router.amqp.channel import Channel, handles
+
+
+@handles(m.QueueDeclare)
+def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:
+    if method.passive:
+        queue = channel.topology.find_queue(channel.queue_name(method.queue))
+    else:
+        queue = channel.topology.declare_queue(
+            method.queue,
+            durable=method.durable,
+            exclusive=method.exclusive,
+            auto_delete=method.auto_delete,
+            arguments=method.arguments,
+        )
+    channel.last_queue = queue.name
+    return m.QueueDeclareOk(queue.name, len(queue.ready), len(queue.consumers))
+
+
+@handles(m.QueueBind)
+def bind(channel: Channel, method: m.QueueBind) -> m.QueueBindOk:
+    queue, routing_key = channel.queue_and_key(method.queue, method.routing_key)
+    channel.topology.bind_queue(queue, method.exchange, routing_key, method.arguments)
+    return m.QueueBindOk()
+
+
+@handles(m.QueueUnbind)
+def unbind(channel: Channel, method: m.QueueUnbind) -> m.QueueUnbindOk:
+    queue, routing_key = channel.queue_and_key(method.queue, method.routing_key)
+    channel.topology.unbind_queue(queue, method.exchange, routing_key, method.arguments)
+    return m.QueueUnbindOk()
+
+
+@handles(m.QueuePurge)
+def purge(channel: Channel, method: m.QueuePurge) -> m.QueuePurgeOk:
+    return m.QueuePurgeOk(channel.topology.purge_queue(channel.queue_name(method.queue)))
+
+
+@handles(m.QueueDelete)
+def delete(channel: Channel, method: m.QueueDelete) -> m.QueueDeleteOk:
+    name = channel.queue_name(method.queue)
+    count = channel.topology.delete_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)
+    return m.QueueDeleteOk(count)

@@ -1,0 +1,106 @@
+"""The broker: virtual hosts, users, connections, and the work that waits for the end of a batch.
+
+Owns what spans virtual hosts, and the order of a batch: commands are handled, then dead letters are published, then every
+touched queue delivers. Whoever feeds it (a socket, a test) sets ``now`` and calls ``flush`` after each batch.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from protocol.errors import AmqpError, NotAllowed
+from router.auth import User, Users
+from router.dead_letter import is_cycle, make_letter
+from router.queue.entry import Entry
+from router.queue.queue import Queue, Reason
+from router.routing import routing_keys
+from router.settings import Settings
+from router.timers import Timed, Timers
+from router.vhost import VHost
+
+LETTERS = 1024  # dead letters published before others have their turn
+
+
+class Client(Protocol):
+    """A connection, as the broker sees it."""
+
+    user: User | None
+    vhost: VHost | None
+
+    def end(self, error: AmqpError) -> None:
+        """Tell the client why and close."""
+
+
+class Broker:
+    """One broker. ``now`` is the time of the current batch in ms of the monotonic clock."""
+
+    def __init__(self, settings: Settings, now: int = 0) -> None:
+        self.settings = settings
+        self.now = now
+        self.default_delivery_limit = settings.queue.default_delivery_limit
+        self.users = Users(loopback_only=settings.loopback_users)
+        self.vhosts: dict[str, VHost] = {}
+        self.clients: dict[Client, None] = {}
+        self.timers = Timers()
+        self._touched: list[Queue] = []
+        self._again: list[Queue] = []
+        self._letters: deque[tuple[VHost, Queue, Entry, Reason]] = deque()
+
+    # -- virtual hosts and connections --------------------------------------------------------------------------
+
+    def add_vhost(self, name: str) -> VHost:
+        """The virtual host of this name, made if it is not there."""
+        found = self.vhosts.get(name)
+        if found is None:
+            found = self.vhosts[name] = VHost(name, self)
+        return found
+
+    def vhost(self, name: str) -> VHost:
+        """The virtual host of this name, or NotAllowed."""
+        found = self.vhosts.get(name)
+        if found is None:
+            raise NotAllowed(f"vhost {name} not found")
+        return found
+
+    # -- one batch ----------------------------------------------------------------------------------------------
+
+    def flush(self) -> bool:
+        """End a batch: publish dead letters, have touched queues deliver. True when there is more for another turn."""
+        self._touched += self._again
+        self._again = []
+        letters = LETTERS
+        while self._touched or (self._letters and letters):
+            while self._letters and letters:
+                self._publish_letter(*self._letters.popleft())
+                letters -= 1
+            queues, self._touched = self._touched, []
+            for queue in queues:
+                if queue.deliver(self.now):
+                    self._again.append(queue)
+        return bool(self._again or self._letters)
+
+    def on_timers(self) -> None:
+        """Let everything whose deadline has come act on it."""
+        self.timers.run(self.now)
+
+    # -- VHostHost ----------------------------------------------------------------------------------------------
+
+    def touch(self, queue: Queue) -> None:
+        self._touched.append(queue)
+
+    def schedule(self, when: int, target: Timed) -> None:
+        self.timers.schedule(when, target)
+
+    def dead_letter(self, vhost: VHost, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
+        self._letters.extend((vhost, queue, entry, reason) for entry in entries)
+
+    def _publish_letter(self, vhost: VHost, queue: Queue, entry: Entry, reason: Reason) -> None:
+        """Send a dead letter on; without its exchange it is dropped, and so it is at a queue it would only come back to."""
+        exchange = vhost.exchanges.get(queue.settings.dead_letter_exchange or "")
+        if exchange is None:
+            return
+        letter = make_letter(entry.message, queue, reason, int(time.time()))
+        for target in vhost.routes.route(exchange, routing_keys(letter.routing_key, letter.headers), letter):
+            if not is_cycle(letter, target.name):
+                target.enqueue(letter, self.now)

@@ -1,0 +1,81 @@
+"""Dead-lettering: the message that a queue could not keep, told what happened to it and sent on.
+
+Owns the headers (x-death and its kin), the new route and the detection of cycles. When a message is dead-lettered is the
+queue's business; publishing is the broker's, from a work queue, so that a chain of dead letters never recurses.
+
+Source: RabbitMQ, "Dead Letter Exchanges".
+"""
+
+from typing import Any
+
+from protocol.amqp.message import Message
+from protocol.amqp.properties import splice_properties
+from protocol.amqp.table import REMOVE, Timestamp
+from router.queue.queue import Queue, Reason
+from router.routing import routing_keys
+
+Death = dict[str, Any]
+
+
+def make_letter(message: Message, queue: Queue, reason: Reason, wall_time: int) -> Message:
+    """The message as it goes to the queue's dead-letter exchange; ``wall_time`` in seconds since the epoch.
+
+    The per-message TTL is taken off, so that it cannot expire again where it goes; what it was is kept in x-death. With a
+    dead-letter routing key of the queue's own the CC header has done its work and goes too.
+    """
+    exchange = queue.settings.dead_letter_exchange or ""
+    own_key = queue.settings.dead_letter_routing_key
+    headers = message.headers
+    keys = routing_keys(message.routing_key, {"CC": headers.get("CC")})
+    changed: dict[str, Any] = {"x-death": _deaths(message, keys, queue, reason, wall_time)}
+    if own_key is not None:
+        changed["CC"] = REMOVE
+    if "x-first-death-reason" not in headers:
+        changed["x-first-death-reason"] = reason
+        changed["x-first-death-queue"] = queue.name
+        changed["x-first-death-exchange"] = message.exchange
+    changed["x-last-death-reason"] = reason
+    changed["x-last-death-queue"] = queue.name
+    changed["x-last-death-exchange"] = message.exchange
+    properties = splice_properties(message.raw_properties, headers=changed, expiration=REMOVE)
+    return message.rewritten(exchange, own_key if own_key is not None else message.routing_key, properties)
+
+
+def _deaths(message: Message, keys: list[str], queue: Queue, reason: Reason, wall_time: int) -> list[Death]:
+    """The x-death list with this death counted, the most recent first."""
+    deaths = known_deaths(message)
+    for index, death in enumerate(deaths):
+        if death.get("queue") == queue.name and death.get("reason") == reason:
+            again = dict(death)
+            count = again.get("count")
+            again["count"] = count + 1 if isinstance(count, int) else 1
+            return [again, *deaths[:index], *deaths[index + 1 :]]
+    first: Death = {
+        "count": 1,
+        "reason": reason,
+        "queue": queue.name,
+        "time": Timestamp(wall_time),
+        "exchange": message.exchange,
+        "routing-keys": keys,
+    }
+    expiration = message.properties.expiration
+    if expiration is not None:
+        first["original-expiration"] = expiration
+    return [first, *deaths]
+
+
+def known_deaths(message: Message) -> list[Death]:
+    """What x-death tells so far; what is not of its form is left out."""
+    deaths = message.headers.get("x-death")
+    return [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
+
+
+def is_cycle(message: Message, queue_name: str) -> bool:
+    """Whether a dead letter comes back to a queue it left before without anybody having rejected it in between."""
+    deaths = known_deaths(message)
+    for index, death in enumerate(deaths):
+        if death.get("queue") == queue_name:
+            return all(other.get("reason") != "rejected" for other in deaths[: index + 1])
+    return False
+
+

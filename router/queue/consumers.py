@@ -1,0 +1,161 @@
+"""Who takes from a queue, and whose turn it is.
+
+Owns the order among consumers: priorities, round-robin, the single active one. What a consumer may still take is
+asked of the consumer; what it does with messages is its sink's business.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from router.queue.entry import Entry
+
+if TYPE_CHECKING:
+    from router.queue.queue import Queue
+
+SLICE = 256  # messages one consumer is given at a time
+
+
+class DeliverySink(Protocol):
+    """What a queue knows of the session behind a consumer."""
+
+    prefetch: int  # shared by all consumers of the session (0: no limit)
+
+    def room(self) -> int:
+        """How many more messages the session takes now, whatever the consumer."""
+
+    def deliver(self, consumer: "Receiver", entries: Sequence[Entry]) -> None:
+        """Take these messages."""
+
+    def cancelled(self, consumer: "Consumer") -> None:
+        """The queue ended this consumer: it was deleted, or the right to read it was lost."""
+
+
+class Receiver:
+    """Somebody in a session whom messages are delivered to, by consumer tag.
+
+    ``no_ack``: a delivery settles the message. ``counted``: the client is told how often a message was delivered before. ``wire``
+    is whatever the protocol keeps to write deliveries.
+    """
+
+    __slots__ = ("counted", "no_ack", "sink", "tag", "wire")
+
+    def __init__(self, sink: DeliverySink, tag: str, *, no_ack: bool, counted: bool = False) -> None:
+        self.sink = sink
+        self.tag = tag
+        self.no_ack = no_ack
+        self.counted = counted
+        self.wire: Any = None
+
+    def wake(self) -> None:
+        """There may be room again; nobody waits here."""
+
+
+class Consumer(Receiver):
+    """A subscription of a session to a queue.
+
+    ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds; ``active`` says whether it
+    may receive (it waits behind no single active consumer and was not cancelled), ``ready`` whether it stands in line.
+    """
+
+    __slots__ = ("active", "arguments", "exclusive", "prefetch", "priority", "queue", "ready", "unacked")
+
+    def __init__(
+        self,
+        queue: "Queue",
+        sink: DeliverySink,
+        tag: str,
+        *,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        prefetch: int = 0,
+        priority: int = 0,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(sink, tag, no_ack=no_ack, counted=queue.quorum)
+        self.queue = queue
+        self.exclusive = exclusive
+        self.prefetch = prefetch
+        self.priority = priority
+        self.arguments = arguments or {}
+        self.unacked = 0
+        self.active = False
+        self.ready = False
+
+    def room(self) -> int:
+        """How many messages it takes now."""
+        room = self.sink.room()
+        if self.prefetch and not self.no_ack:
+            room = min(room, self.prefetch - self.unacked)
+        return min(room, SLICE)
+
+    def wake(self) -> None:
+        """Something was settled or written out: stand in line again if there is room."""
+        if self.active and not self.ready and self.room() > 0:
+            self.queue.consumers.line_up(self)
+            self.queue.touch()
+
+
+class Consumers:
+    """The consumers of one queue. Those ready stand in lines, one a priority; the first of the highest line is next."""
+
+    __slots__ = ("_lines", "_order", "all", "single_active")
+
+    def __init__(self, *, single_active: bool) -> None:
+        self.single_active = single_active
+        self.all: list[Consumer] = []  # in the order they came
+        self._lines: dict[int, deque[Consumer]] = {}
+        self._order: list[deque[Consumer]] = []  # highest priority first
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def __iter__(self) -> Iterator[Consumer]:
+        return iter(self.all)
+
+    @property
+    def active(self) -> Consumer | None:
+        """The single active consumer, or the first one."""
+        return next((consumer for consumer in self.all if consumer.active), None)
+
+    def add(self, consumer: Consumer) -> None:
+        """Add one; where one only is active, it waits if there is one already."""
+        self.all.append(consumer)
+        if not (self.single_active and self.active):
+            self._activate(consumer)
+
+    def remove(self, consumer: Consumer) -> None:
+        """Take one out; where one only is active and this was it, the next by priority and age takes over."""
+        self.all.remove(consumer)
+        was_active = consumer.active
+        consumer.active = False
+        self.leave(consumer)
+        if self.single_active and was_active and self.all:
+            self._activate(max(self.all, key=lambda other: other.priority))
+
+    def line_up(self, consumer: Consumer) -> None:
+        """Put a consumer at the end of its priority's line."""
+        line = self._lines.get(consumer.priority)
+        if line is None:
+            line = self._lines[consumer.priority] = deque()
+            self._order = [self._lines[number] for number in sorted(self._lines, reverse=True)]
+        line.append(consumer)
+        consumer.ready = True
+
+    def leave(self, consumer: Consumer) -> None:
+        """Take a consumer out of line until it wakes."""
+        if consumer.ready:
+            self._lines[consumer.priority].remove(consumer)
+            consumer.ready = False
+
+    def line(self) -> deque[Consumer] | None:
+        """The line whose turn it is: the ready consumers of the highest priority."""
+        for line in self._order:
+            if line:
+                return line
+        return None
+
+    def _activate(self, consumer: Consumer) -> None:
+        consumer.active = True
+        if consumer.room() > 0:
+            self.line_up(consumer)

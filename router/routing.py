@@ -1,0 +1,132 @@
+"""Which queues a message reaches: a walk over the exchange graph, and the answers kept from earlier walks.
+
+Owns alternate exchanges, exchange-to-exchange bindings, CC and BCC, selectors and "each queue once". What one exchange
+matches is the exchange's own business; what a queue does with the message is the queue's.
+
+A plan belongs to an exchange and a routing key. Where everything it met depends on the key alone, it holds the
+queues; otherwise the walk is made for each message, through the matches that exchanges keep themselves.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from protocol.amqp.message import Message, unpack_route
+from router.exchange.base import Exchange
+
+PLANS = 8192  # kept per virtual host; past that all are forgotten and made anew as they are needed
+REPLY_TO = "amq.rabbitmq.reply-to"
+
+
+class Target(Protocol):
+    """Where a message ends up: a queue, or a waiting direct reply-to consumer."""
+
+    name: str
+
+    def enqueue(self, message: Message, now: int) -> bool: ...
+
+
+class Plan:
+    """How messages to one exchange with one routing key are routed.
+
+    ``queues`` is None when each message must be asked for itself. Valid while ``generation`` is the exchange's.
+    """
+
+    __slots__ = ("exchange", "generation", "queues", "route", "routing_key")
+
+    def __init__(
+        self, exchange: Exchange, routing_key: str, route: bytes, queues: tuple[Target, ...] | None
+    ) -> None:
+        self.exchange = exchange
+        self.generation = exchange.generation
+        self.routing_key = routing_key
+        self.route = route
+        self.queues = queues
+
+
+class Topology(Protocol):
+    """What routing reads of a virtual host."""
+
+    exchanges: dict[str, Exchange]
+
+    def target(self, name: str) -> Target | None:
+        """The queue, or reply consumer, that the default exchange knows by this name."""
+
+
+class Routes:
+    """The routes of one virtual host."""
+
+    __slots__ = ("_topology", "plans")
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self.plans: dict[bytes, Plan] = {}
+
+    def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> Plan:
+        """Work out how a packed route is routed, and keep it."""
+        queues = self._walk(exchange, (routing_key,), None)
+        plan = Plan(exchange, routing_key, route, None if queues is None else tuple(queues))
+        if len(self.plans) >= PLANS:
+            self.plans.clear()
+        self.plans[route] = plan
+        return plan
+
+    def forget(self, route: bytes) -> None:
+        """The default exchange's answer for this route has changed."""
+        self.plans.pop(route, None)
+
+    def route(self, exchange: Exchange, keys: Sequence[str], message: Message) -> list[Target]:
+        """The targets of one message, each once, for all its routing keys."""
+        return self._walk(exchange, keys, message) or []
+
+    def _walk(self, start: Exchange, keys: Sequence[str], message: Message | None) -> list[Target] | None:
+        """Visit every exchange the message comes to; without a message, None when one would be needed."""
+        topology = self._topology
+        found: dict[Target, None] = {}
+        seen = {start.name}
+        work = [start]
+        while work:
+            exchange = work.pop()
+            matched = False
+            if not exchange.name:
+                for key in keys:
+                    target = topology.target(key)
+                    if target is not None:
+                        found[target] = None
+                        matched = True
+            elif exchange.by_key or message is not None:
+                asked = keys if exchange.by_key else keys[:1]
+                for key in asked:
+                    for binding in exchange.match(key, message):  # type: ignore[arg-type]  # by_key: not looked at
+                        if binding.selector is not None:
+                            if message is None:
+                                return None
+                            if not binding.selector.matches(message.properties):
+                                continue
+                        matched = True
+                        destination = binding.destination
+                        if not isinstance(destination, Exchange):
+                            found[destination] = None  # type: ignore[index]  # a queue is a Target
+                        elif destination.name not in seen:
+                            seen.add(destination.name)
+                            work.append(destination)
+            else:
+                return None
+            if not matched and exchange.alternate is not None and exchange.alternate not in seen:
+                other = topology.exchanges.get(exchange.alternate)
+                if other is not None:
+                    seen.add(other.name)
+                    work.append(other)
+        return list(found)
+
+
+def routing_keys(routing_key: str, headers: Mapping[str, object]) -> list[str]:
+    """A message's routing keys: its own, then those of its CC and BCC headers (RabbitMQ's sender-selected distribution)."""
+    keys = [routing_key]
+    for name in ("CC", "BCC"):
+        more = headers.get(name)
+        if isinstance(more, list):
+            keys += [key for key in more if isinstance(key, str)]
+    return keys
+
+
+__all__ = ["REPLY_TO", "Plan", "Routes", "Target", "Topology", "routing_keys", "unpack_route"]

@@ -1,0 +1,64 @@
+"""The clock of the core: says what time it is, ends batches, and calls when something is due.
+
+Owns the two tasks that act without a client having said anything: one for deadlines, one for work left over from a batch
+that had to make way for others.
+"""
+
+import time
+
+import trio
+
+from router.broker import Broker
+
+
+class Driver:
+    """Runs ``broker``'s clock. Whoever handles a batch calls ``begin`` before it and ``end`` after it."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._armed: int | None = None  # when the timer task wakes by itself
+        self._earlier = trio.Event()
+        self._more = trio.Event()
+        broker.now = clock()
+
+    def begin(self) -> int:
+        """Read the clock for this batch."""
+        self.broker.now = now = clock()
+        return now
+
+    def end(self) -> None:
+        """Let the batch take effect; wake whoever is needed for what it has started."""
+        broker = self.broker
+        if broker.flush():
+            self._more.set()
+        deadline = broker.timers.next_deadline()
+        if deadline is not None and (self._armed is None or deadline < self._armed):
+            self._earlier.set()
+
+    async def keep_time(self) -> None:
+        """Call the broker whenever a deadline has come."""
+        while True:
+            self._earlier = trio.Event()
+            self._armed = deadline = self.broker.timers.next_deadline()
+            if deadline is None:
+                await self._earlier.wait()
+                continue
+            with trio.move_on_after(max(0, deadline - clock()) / 1000):
+                await self._earlier.wait()
+            self.begin()
+            self.broker.on_timers()
+            self.end()
+
+    async def carry_on(self) -> None:
+        """Go on with what a batch left over, letting everyone else in between."""
+        while True:
+            await self._more.wait()
+            self._more = trio.Event()
+            self.begin()
+            self.end()
+            await trio.lowlevel.checkpoint()
+
+
+def clock() -> int:
+    """ms of the monotonic clock."""
+    return time.monotonic_ns() // 1_000_000

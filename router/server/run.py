@@ -1,0 +1,148 @@
+"""A broker's life: set up the core, listen, announce, wait for a signal, say good-bye.
+
+Owns the nursery that every task belongs to, and the order of starting and stopping.
+"""
+
+import errno
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from ipaddress import ip_address
+from math import inf
+
+import structlog
+import trio
+
+from protocol.amqp.connection import Offer
+from protocol.errors import ConnectionForced
+from router.amqp.connection import make_offer
+from router.auth import hash_password
+from router.broker import Broker
+from router.definitions import DefinitionsError, import_definitions
+from router.server.amqp import serve_amqp
+from router.server.driver import Driver
+from router.settings import MEMORY, Settings, parse_address
+
+BACKLOG = 1024  # connections that may wait to be accepted
+
+
+class StartupError(Exception):
+    """The broker cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a socket."""
+
+    name: str
+    loopback: bool
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced."""
+    log = structlog.get_logger()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        driver = Driver(make_broker(settings))
+        offer = make_offer(settings, version("leveret"))
+        async with trio.open_nursery() as nursery:
+            listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
+            nursery.start_soon(driver.keep_time)
+            nursery.start_soon(driver.carry_on)
+            accepting = trio.CancelScope()
+            clients = await nursery.start(_accept_all, listeners, driver, offer, accepting)
+            announce(f"leveret is listening: {', '.join(f'amqp://{_name(each.socket.getsockname())}' for each in listeners)}"
+                     if listeners else "leveret is running and listens nowhere")
+            if settings.data != MEMORY:
+                log.warning("nothing is stored yet: all messages are kept in memory and end with the broker")
+            async for number in signals:
+                log.info("stopping", signal=signal.Signals(number).name)
+                break
+            accepting.cancel()
+            await _say_goodbye(driver, clients, settings.server.shutdown_timeout)
+            nursery.cancel_scope.cancel()
+
+
+def make_broker(settings: Settings) -> Broker:
+    """The core, with the default virtual host and user and what the definitions file adds."""
+    broker = Broker(settings)
+    broker.add_vhost(settings.default_vhost)
+    user = broker.users.add(
+        settings.default_user, hash_password(settings.default_pass), tags=("administrator",)
+    )
+    user.permit(settings.default_vhost, configure=".*", write=".*", read=".*")
+    if settings.definitions:
+        try:
+            import_definitions(broker, settings.definitions)
+        except DefinitionsError as error:
+            raise StartupError(str(error)) from None
+    return broker
+
+
+async def _listen(text: str) -> Sequence[trio.SocketListener]:
+    """Listen on HOST:PORT. A name may stand for several addresses."""
+    host, port = parse_address(text)
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(
+                f"cannot listen on {text}: the port is in use; stop what listens there or choose another with --amqp"
+            ) from None
+        raise StartupError(f"cannot listen on {text}: {error.strerror or error}") from None
+
+
+async def _accept_all(
+    listeners: list[trio.SocketListener],
+    driver: Driver,
+    offer: Offer,
+    accepting: trio.CancelScope,
+    task_status: trio.TaskStatus[trio.Nursery],
+) -> None:
+    """Accept clients until told to stop; serve those there are until they are gone."""
+    async with trio.open_nursery() as clients:
+        task_status.started(clients)
+        with accepting:
+            await trio.serve_listeners(
+                partial(_serve, driver=driver, offer=offer), listeners, handler_nursery=clients
+            )
+
+
+async def _serve(stream: trio.SocketStream, driver: Driver, offer: Offer) -> None:
+    """Greet one client, or turn it away when there are too many."""
+    limit = driver.broker.settings.amqp.max_connections
+    try:
+        address = stream.socket.getpeername()
+    except OSError:
+        return  # gone before it was greeted
+    if limit and len(driver.broker.clients) >= limit:
+        structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
+        await stream.aclose()
+        return
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer = Peer(_name(address), _is_loopback(address[0]))
+    await serve_amqp(stream, peer, driver, offer)
+
+
+async def _say_goodbye(driver: Driver, clients: trio.Nursery, timeout: int) -> None:
+    """Tell every client that the broker stops, and give them ``timeout`` ms to take it in."""
+    driver.begin()
+    for client in list(driver.broker.clients):
+        client.end(ConnectionForced("broker forced connection closure with reason 'shutdown'"))
+    driver.end()
+    with trio.move_on_after(timeout / 1000 if timeout else inf):
+        while clients.child_tasks:
+            await trio.sleep(0.02)
+
+
+def _name(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -1,0 +1,45 @@
+"""Publisher confirms of one session, as a value: what was published, what is still to be said.
+
+Confirms are gathered over a batch and told in as few words as possible.
+"""
+
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """What to tell the publisher: the sequence number, whether all before it share the verdict, and the verdict."""
+
+    number: int
+    multiple: bool
+    accepted: bool
+
+
+class Confirms:
+    """Sequence numbers start at 1 with the first publish after confirm.select."""
+
+    __slots__ = ("_refused", "_told", "published")
+
+    def __init__(self) -> None:
+        self.published = 0
+        self._told = 0
+        self._refused: list[int] = []
+
+    def publish(self, accepted: bool) -> None:
+        """Count a publish that every queue it was routed to has taken, or one of them has refused."""
+        self.published += 1
+        if not accepted:
+            self._refused.append(self.published)
+
+    def verdicts(self) -> list[Verdict]:
+        """What is to be told now, in order; it counts as told."""
+        verdicts: list[Verdict] = []
+        for number in self._refused:
+            if number - 1 > self._told:
+                verdicts.append(Verdict(number - 1, number - 2 > self._told, True))
+            verdicts.append(Verdict(number, False, False))
+            self._told = number
+        self._refused.clear()
+        if self.published > self._told:
+            verdicts.append(Verdict(self.published, self.published - 1 > self._told, True))
+            self._told = self.published
+        return verdicts

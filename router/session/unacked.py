@@ -1,0 +1,71 @@
+"""The messages a session has been given and has not settled yet."""
+
+from collections.abc import Iterable
+
+from protocol.errors import PreconditionFailed
+from router.queue.consumers import Consumer
+from router.queue.entry import Entry
+
+Held = tuple[Consumer, Entry]
+
+
+class Unacked:
+    """Held messages by delivery tag. Every tag is looked at once, so that settling many costs no more than settling each."""
+
+    __slots__ = ("_held", "_lowest")
+
+    def __init__(self) -> None:
+        self._held: dict[int, Held] = {}
+        self._lowest = 1  # no tag below it is held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, held: Iterable[tuple[int, Held]]) -> None:
+        self._held.update(held)
+
+    def take(self, tag: int) -> Held:
+        """Take out one. PreconditionFailed when the tag is not held."""
+        try:
+            return self._held.pop(tag)
+        except KeyError:
+            raise PreconditionFailed(f"unknown delivery tag {tag}") from None
+
+    def take_through(self, tag: int) -> list[tuple[int, Held]]:
+        """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when that is none."""
+        if tag == 0:
+            return self.take_all()
+        if tag < self._lowest or not self._held or tag > next(reversed(self._held)):
+            raise PreconditionFailed(f"unknown delivery tag {tag}")
+        pop = self._held.pop
+        taken = [
+            (number, held)
+            for number in range(self._lowest, tag + 1)
+            if (held := pop(number, None)) is not None
+        ]
+        self._lowest = tag + 1
+        if not taken:
+            raise PreconditionFailed(f"unknown delivery tag {tag}")
+        return taken
+
+    def take_all(self) -> list[tuple[int, Held]]:
+        """Take out everything, in the order it was delivered."""
+        taken = list(self._held.items())
+        self._held = {}
+        if taken:
+            self._lowest = taken[-1][0] + 1
+        return taken
+
+    def give_back(self, taken: Iterable[tuple[int, Held]]) -> None:
+        """Hold again what was taken out, under the same tags: a transaction was rolled back."""
+        self._held = dict(sorted((*taken, *self._held.items())))
+        self._lowest = next(iter(self._held), self._lowest)
+
+    def older_than(self, tag: int) -> list[tuple[int, Held]]:
+        """What is held under tags below ``tag``, left where it is."""
+        found = []
+        for item in self._held.items():
+            if item[0] >= tag:
+                break
+            found.append(item)
+        return found

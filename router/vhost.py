@@ -1,0 +1,368 @@
+"""A virtual host: its exchanges, queues and bindings, and how they come and go.
+
+Owns the topology and its rules (names, equivalence, if-unused, auto-delete, what a deletion takes with it). It does not
+ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
+"""
+
+from collections.abc import Mapping, Sequence
+from secrets import token_urlsafe
+from typing import Any, Protocol
+
+from protocol.amqp.message import pack_route, unpack_route
+from protocol.errors import NotFound, PreconditionFailed, ResourceLocked
+from router.equivalence import check_exchange_equivalence
+from router.exchange import EXCHANGE_TYPES
+from router.exchange.base import Binding, Exchange, identity
+from router.policy import Policies
+from router.queue.arguments import check_queue_equivalence, merge_policy, parse_arguments
+from router.queue.consumers import Consumer
+from router.queue.entry import Entry
+from router.queue.queue import Queue, Reason
+from router.routing import Plan, Routes, Target
+from router.selector import SelectorError, compile_selector
+from router.timers import Timed
+
+
+class VHostHost(Protocol):
+    """What a virtual host asks of the broker."""
+
+    now: int
+    default_delivery_limit: int
+
+    def touch(self, queue: Queue) -> None: ...
+    def schedule(self, when: int, target: Timed) -> None: ...
+    def dead_letter(self, vhost: "VHost", queue: Queue, entries: Sequence[Entry], reason: Reason) -> None: ...
+
+
+class DefaultExchange(Exchange):
+    """The exchange without a name: every queue is bound to it by its own name, and nothing else ever is."""
+
+    type = "direct"
+
+
+PREDECLARED = (
+    ("amq.direct", "direct", False),
+    ("amq.fanout", "fanout", False),
+    ("amq.headers", "headers", False),
+    ("amq.match", "headers", False),
+    ("amq.topic", "topic", False),
+    ("amq.rabbitmq.trace", "topic", True),
+)
+
+
+class VHost:
+    """One virtual host."""
+
+    def __init__(self, name: str, host: VHostHost) -> None:
+        self.name = name
+        self.host = host
+        self.exchanges: dict[str, Exchange] = {"": DefaultExchange("", durable=True)}
+        self.queues: dict[str, Queue] = {}
+        self.policies = Policies(name)
+        self.routes = Routes(self)
+        self._reply_targets: dict[str, Target] = {}
+        self._owned: dict[object, dict[Queue, None]] = {}  # exclusive queues by their connection
+        self._sources: dict[Queue | Exchange, dict[Exchange, int]] = {}  # what leads there, by how many bindings
+        self._alternates: dict[str, dict[Exchange, None]] = {}  # who names it as alternate exchange
+        for exchange_name, kind, internal in PREDECLARED:
+            self._add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
+
+    # -- routing ----------------------------------------------------------------------------------------------
+
+    def target(self, name: str) -> Target | None:
+        return self.queues.get(name) or self._reply_targets.get(name)
+
+    def plan(self, route: bytes) -> Plan:
+        """The plan for a packed route. NotFound when there is no such exchange."""
+        plan = self.routes.plans.get(route)
+        if plan is not None and plan.generation == plan.exchange.generation:
+            return plan
+        name, routing_key = unpack_route(route)
+        return self.routes.plan(route, self.exchange(name), routing_key)
+
+    def add_reply_target(self, target: Target) -> None:
+        self._reply_targets[target.name] = target
+        self._default_changed(target.name)
+
+    def remove_reply_target(self, target: Target) -> None:
+        del self._reply_targets[target.name]
+        self._default_changed(target.name)
+
+    def _default_changed(self, queue_name: str) -> None:
+        """One key of the default exchange leads elsewhere now; everyone else's plans stay."""
+        self.routes.forget(pack_route("", queue_name))
+        for exchange in self._alternates.get("", ()):
+            self._changed(exchange)
+
+    def _changed(self, exchange: Exchange) -> None:
+        """What reaches this exchange may go elsewhere now: so may what reaches those before it."""
+        seen = {exchange}
+        work = [exchange]
+        while work:
+            current = work.pop()
+            current.generation += 1
+            for before in (*self._sources.get(current, ()), *self._alternates.get(current.name, ())):
+                if before not in seen:
+                    seen.add(before)
+                    work.append(before)
+
+    # -- exchanges --------------------------------------------------------------------------------------------
+
+    def exchange(self, name: str) -> Exchange:
+        """The exchange of this name, or NotFound."""
+        try:
+            return self.exchanges[name]
+        except KeyError:
+            raise NotFound(f"no exchange '{name}' in vhost '{self.name}'") from None
+
+    def declare_exchange(
+        self,
+        name: str,
+        kind: str,
+        *,
+        durable: bool = False,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Exchange:
+        """Make an exchange, or find that it is there with the same properties. Raises PreconditionFailed otherwise."""
+        arguments = arguments or {}
+        existing = self.exchanges.get(name)
+        if existing is not None:
+            check_exchange_equivalence(existing, self.name, kind, durable, auto_delete, internal, arguments)
+            return existing
+        made = EXCHANGE_TYPES[kind](
+            name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+        )
+        self._add_exchange(made)
+        self._apply_exchange_policy(made)
+        return made
+
+    def _add_exchange(self, exchange: Exchange) -> None:
+        self.exchanges[exchange.name] = exchange
+        if exchange.alternate is not None:
+            self._alternates.setdefault(exchange.alternate, {})[exchange] = None
+        self._changed(exchange)
+
+    def delete_exchange(self, exchange: Exchange, *, if_unused: bool = False) -> None:
+        """Delete an exchange and every binding from it and to it."""
+        if if_unused and exchange.bindings:
+            raise PreconditionFailed(f"exchange '{exchange.name}' in vhost '{self.name}' in use")
+        del self.exchanges[exchange.name]
+        self._changed(exchange)
+        for binding in list(exchange.bindings.values()):
+            self._unlink(binding)
+        self._unbind_destination(exchange)
+        self._set_alternate(exchange, None)
+
+    def _set_alternate(self, exchange: Exchange, alternate: str | None) -> None:
+        if exchange.alternate is not None:
+            followers = self._alternates.get(exchange.alternate, {})
+            followers.pop(exchange, None)
+            if not followers:
+                self._alternates.pop(exchange.alternate, None)
+        exchange.alternate = alternate
+        if alternate is not None:
+            self._alternates.setdefault(alternate, {})[exchange] = None
+
+    # -- bindings ---------------------------------------------------------------------------------------------
+
+    def bind(
+        self,
+        source: Exchange,
+        destination: Queue | Exchange,
+        routing_key: str,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Binding:
+        """Bind, or find that it is bound so already. Raises PreconditionFailed for what the exchange or the selector refuses."""
+        arguments = arguments or {}
+        existing = source.find(identity(destination, routing_key, arguments))
+        if existing is not None:
+            return existing
+        source.check_binding(routing_key, arguments)
+        selector = None
+        if "x-selector" in arguments:
+            text = arguments["x-selector"]
+            if not isinstance(text, str):
+                raise PreconditionFailed("invalid arg 'x-selector': a string is needed")
+            try:
+                selector = compile_selector(text)
+            except SelectorError as error:
+                raise PreconditionFailed(f"invalid arg 'x-selector': {error}") from None
+        binding = Binding(source, destination, routing_key, arguments, selector)
+        source.add(binding)
+        self._changed(source)
+        counts = self._sources.setdefault(destination, {})
+        counts[source] = counts.get(source, 0) + 1
+        if isinstance(destination, Queue):
+            for message in source.history():
+                destination.enqueue(message, self.host.now)
+        return binding
+
+    def unbind(
+        self,
+        source: Exchange,
+        destination: Queue | Exchange,
+        routing_key: str,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Unbind; False when there was no such binding. The last one gone ends an auto-delete source."""
+        binding = source.find(identity(destination, routing_key, arguments or {}))
+        if binding is None:
+            return False
+        source.remove(binding)
+        self._unlink(binding)
+        self._after_unbind(source)
+        return True
+
+    def _unlink(self, binding: Binding) -> None:
+        """Count one binding less between its source and its destination."""
+        destination = binding.destination
+        assert isinstance(destination, Queue | Exchange)
+        counts = self._sources[destination]
+        counts[binding.source] -= 1
+        if not counts[binding.source]:
+            del counts[binding.source]
+            if not counts:
+                del self._sources[destination]
+
+    def _unbind_destination(self, destination: Queue | Exchange) -> None:
+        """Remove every binding that leads to something that is going away."""
+        for source in list(self._sources.pop(destination, ())):
+            source.remove_destination(destination)
+            self._after_unbind(source)
+
+    def _after_unbind(self, source: Exchange) -> None:
+        self._changed(source)
+        if source.auto_delete and not source.bindings and source.name in self.exchanges:
+            self.delete_exchange(source)
+
+    # -- queues -----------------------------------------------------------------------------------------------
+
+    def queue(self, name: str) -> Queue:
+        """The queue of this name, or NotFound."""
+        try:
+            return self.queues[name]
+        except KeyError:
+            raise NotFound(f"no queue '{name}' in vhost '{self.name}'") from None
+
+    def queue_for(self, name: str, owner: object | None) -> Queue:
+        """The queue of this name, ResourceLocked when it is another connection's."""
+        queue = self.queue(name)
+        if queue.owner is not None and queue.owner is not owner:
+            raise ResourceLocked(
+                f"cannot obtain exclusive access to locked queue '{name}' in vhost '{self.name}'. "
+                "It could be originally declared on another connection or the exclusive property value "
+                "does not match that of the original declaration."
+            )
+        return queue
+
+    def declare_queue(
+        self,
+        name: str = "",
+        *,
+        durable: bool = False,
+        exclusive: object | None = None,
+        auto_delete: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        owner: object | None = None,
+    ) -> Queue:
+        """Make a queue, or find that it is there with the same properties.
+
+        ``exclusive`` is the connection that shall own it; ``owner`` the connection that asks. An empty name gets one made up.
+        """
+        arguments = dict(arguments or {})
+        if name in self.queues:
+            queue = self.queue_for(name, exclusive or owner)
+            check_queue_equivalence(
+                queue, durable=durable, exclusive=exclusive is not None, auto_delete=auto_delete, arguments=arguments
+            )
+            return queue
+        if not name:
+            name = f"amq.gen-{token_urlsafe(16)}"
+        settings = parse_arguments(
+            arguments,
+            vhost=self.name,
+            queue=name,
+            durable=durable,
+            exclusive=exclusive is not None,
+            auto_delete=auto_delete,
+            default_delivery_limit=self.host.default_delivery_limit,
+        )
+        queue_type = settings.queue_type
+        policy = self.policies.effective("queues", name, queue_type)
+        queue = Queue(
+            name,
+            self.name,
+            self,
+            durable=durable,
+            auto_delete=auto_delete,
+            owner=exclusive,
+            arguments=arguments,
+            declared=settings,
+            settings=merge_policy(settings, policy),
+            now=self.host.now,
+        )
+        self.queues[name] = queue
+        if exclusive is not None:
+            self._owned.setdefault(exclusive, {})[queue] = None
+        self._default_changed(name)
+        return queue
+
+    def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue, its bindings and its messages; tell its consumers. Return how many messages were ready."""
+        if if_unused and len(queue.consumers):
+            raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' in use")
+        if if_empty and len(queue.ready):
+            raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' is not empty")
+        count = len(queue.ready)
+        consumers = queue.close()
+        del self.queues[queue.name]
+        if queue.owner is not None:
+            owned = self._owned[queue.owner]
+            del owned[queue]
+            if not owned:
+                del self._owned[queue.owner]
+        self._default_changed(queue.name)
+        self._unbind_destination(queue)
+        for consumer in consumers:
+            consumer.sink.cancelled(consumer)
+        return count
+
+    def owned_by(self, owner: object) -> list[Queue]:
+        """The exclusive queues of a connection."""
+        return list(self._owned.get(owner, ()))
+
+    # -- policies ---------------------------------------------------------------------------------------------
+
+    def apply_policies(self) -> None:
+        """The policies changed: queues and exchanges that are there take on what holds for them now."""
+        for queue in self.queues.values():
+            policy = self.policies.effective("queues", queue.name, queue.declared.queue_type)
+            queue.configure(merge_policy(queue.declared, policy), self.host.now)
+        for exchange in self.exchanges.values():
+            self._apply_exchange_policy(exchange)
+
+    def _apply_exchange_policy(self, exchange: Exchange) -> None:
+        own = exchange.arguments.get("alternate-exchange")
+        policy = self.policies.effective("exchanges", exchange.name, exchange.type)
+        alternate = own if isinstance(own, str) else policy.get("alternate-exchange")
+        if alternate != exchange.alternate:
+            self._set_alternate(exchange, alternate)
+            self._changed(exchange)
+
+    # -- QueueHost --------------------------------------------------------------------------------------------
+
+    def touch(self, queue: Queue) -> None:
+        self.host.touch(queue)
+
+    def schedule(self, when: int, queue: Queue) -> None:
+        self.host.schedule(when, queue)
+
+    def dead_letter(self, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
+        if queue.settings.dead_letter_exchange is not None:
+            self.host.dead_letter(self, queue, entries, reason)
+
+    def drop_queue(self, queue: Queue) -> None:
+        if not queue.deleted:
+            self.delete_queue(queue)
