@@ -1,0 +1,41 @@
+"""Selectors: conditions on a message's headers and properties, in the language of JMS 2.0, section 3.8.1.
+
+Owns the language that the binding argument ``x-selector`` is written in; ``docs/selectors.md`` describes it.
+Does not own when a selector is asked: that is routing's business. A selector is compiled once, to a tree of
+closures (``expression``), and from then on only called.
+"""
+
+from typing import TYPE_CHECKING
+
+from router.selector.errors import SelectorError
+
+if TYPE_CHECKING:
+    from protocol.amqp.properties import Properties
+    from router.selector.expression import Evaluate
+
+__all__ = ["Selector", "SelectorError", "compile_selector"]
+
+
+class Selector:
+    """A compiled selector; ``text`` is what it was compiled from."""
+
+    __slots__ = ("_evaluate", "text")
+
+    def __init__(self, text: str, evaluate: "Evaluate") -> None:
+        self.text = text
+        self._evaluate = evaluate
+
+    def matches(self, properties: "Properties") -> bool:
+        """Whether the condition is TRUE, neither FALSE nor UNKNOWN, of these properties. Raises nothing."""
+        return self._evaluate(properties.headers or {}, properties) is True
+
+    def __repr__(self) -> str:
+        return f"Selector({self.text!r})"
+
+
+def compile_selector(text: str) -> Selector:
+    """Compile a selector. Raises SelectorError, which says what was expected and where."""
+    # Costs a tenth of a second, which a broker without selectors never pays.
+    from router.selector.parser import parse  # noqa: PLC0415
+
+    return Selector(text, parse(text))
