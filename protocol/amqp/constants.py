@@ -27,7 +27,7 @@ CONFIRM: Final = 85
 TX: Final = 90
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-# What RabbitMQ also takes for 0-9-1: the headers of 0-8 and 0-9 clients.
+# All that RabbitMQ takes. It announces itself as 0-9 to the first two, and as 8-0 to the others.
 PROTOCOL_HEADERS: Final = (
     PROTOCOL_HEADER,
     b"AMQP\x01\x01\x00\x09",

@@ -1,4 +1,4 @@
-"""Every method of AMQP 0-9-1 with RabbitMQ's extensions, one slots dataclass each.
+"""Every method of AMQP 0-9-1 with RabbitMQ's extensions, one slots dataclass each; long, for there are 66.
 
 Owns what a method is made of, and nothing of how it is written: ``codec`` reads the layout from these
 declarations. The fields stand in wire order with the specification's names. A field that is reserved is a
