@@ -1,0 +1,286 @@
+"""Users: who may log in, and who may do what.
+
+Owns names, tags, password hashes, permissions and topic permissions, all in RabbitMQ's terms and texts. It
+does not own when a right is asked for (the session's) nor how a login travels (the protocol's).
+
+Sources: RabbitMQ, "Authentication, Authorisation, Access Control" and "Credentials and Passwords".
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from protocol.errors import AccessRefused
+from router.patterns import Matcher, compile_pattern
+
+Operation = Literal["configure", "write", "read"]
+RouteOperation = Literal["write", "read"]
+Kind = Literal["exchange", "queue"]
+
+SHA256 = "rabbit_password_hashing_sha256"
+SHA512 = "rabbit_password_hashing_sha512"
+_DIGESTS = {SHA256: hashlib.sha256, SHA512: hashlib.sha512}
+_SALT = 4  # bytes
+
+VERDICTS = 4096  # remembered for each user
+
+
+class PasswordHashError(ValueError):
+    """A password hash cannot be used; the text says why."""
+
+
+def hash_password(password: str) -> str:
+    """RabbitMQ's hash of a password: base64 of 4 new bytes of salt and SHA-256 of salt and password."""
+    salt = os.urandom(_SALT)
+    return base64.b64encode(salt + _digest(SHA256, salt, password)).decode()
+
+
+def _digest(algorithm: str, salt: bytes, password: str) -> bytes:
+    return _DIGESTS[algorithm](salt + password.encode("utf-8", "surrogateescape")).digest()
+
+
+class _Password(NamedTuple):
+    algorithm: str
+    salt: bytes
+    digest: bytes  # empty: there is no password that fits
+
+    def fits(self, password: str) -> bool:
+        return hmac.compare_digest(_digest(self.algorithm, self.salt, password), self.digest)
+
+
+_NO_PASSWORD = _Password(SHA256, bytes(_SALT), b"")
+
+
+def _parse_hash(password_hash: str, algorithm: str) -> _Password:
+    if not password_hash:
+        return _NO_PASSWORD
+    if algorithm not in _DIGESTS:
+        raise PasswordHashError(f"password hashing algorithm '{algorithm}' is not supported")
+    try:
+        raw = base64.b64decode(password_hash, validate=True)
+    except (binascii.Error, ValueError):
+        raise PasswordHashError("password hash is not base64") from None
+    if len(raw) != _SALT + _DIGESTS[algorithm]().digest_size:
+        raise PasswordHashError(f"password hash does not have the length of '{algorithm}'")
+    return _Password(algorithm, raw[:_SALT], raw[_SALT:])
+
+
+class Permission(NamedTuple):
+    """What a user may do in a virtual host, as the patterns that were given."""
+
+    configure: str
+    write: str
+    read: str
+
+
+class TopicPermission(NamedTuple):
+    """Which routing keys a user may write and read at a topic exchange, as the patterns that were given."""
+
+    write: str
+    read: str
+
+
+class User:
+    """A user and what it may do. ``generation`` grows with every change of its rights or tags."""
+
+    __slots__ = (
+        "_matchers",
+        "_password",
+        "_routes",
+        "_verdicts",
+        "generation",
+        "name",
+        "password_hash",
+        "permissions",
+        "tags",
+        "topic_permissions",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tags: frozenset[str] = frozenset()
+        self.password_hash = ""
+        self._password = _NO_PASSWORD
+        self.generation = 0
+        self.permissions: dict[str, Permission] = {}  # by virtual host
+        self.topic_permissions: dict[tuple[str, str], TopicPermission] = {}  # by virtual host and exchange
+        self._matchers: dict[tuple[str, str], Matcher] = {}  # by virtual host and operation
+        self._routes: dict[tuple[str, str, str], Matcher] = {}  # by virtual host, exchange and operation
+        self._verdicts: dict[tuple[str, str, str], bool] = {}  # by virtual host, operation and name
+
+    @property
+    def hashing_algorithm(self) -> str:
+        """RabbitMQ's name of what ``password_hash`` was made with."""
+        return self._password.algorithm
+
+    # -- questions ----------------------------------------------------------------------------------------
+
+    def may_enter(self, vhost: str) -> bool:
+        """Whether the user has any permission entry for the virtual host, be it for nothing."""
+        return vhost in self.permissions
+
+    def may(self, vhost: str, operation: Operation, name: str) -> bool:
+        """Whether the user may do this to the exchange or queue ``name``; "" is the default exchange."""
+        key = (vhost, operation, name)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            matches = self._matchers.get((vhost, operation))
+            verdict = matches is not None and matches(name or "amq.default")
+            if len(self._verdicts) >= VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[key] = verdict
+        return verdict
+
+    def may_route(self, vhost: str, exchange: str, operation: RouteOperation, routing_key: str) -> bool:
+        """Whether the user may publish with or bind by this key at a topic exchange; without an entry: yes."""
+        matches = self._routes.get((vhost, exchange, operation))
+        return matches is None or matches(routing_key)
+
+    def check(self, vhost: str, operation: Operation, kind: Kind, name: str) -> None:
+        """Raise AccessRefused, with RabbitMQ's text, unless ``may``."""
+        if not self.may(vhost, operation, name):
+            what = f"{kind} '{name or 'amq.default'}'"
+            raise AccessRefused(f"access to {what} in vhost '{vhost}' refused for user '{self.name}'")
+
+    def check_route(self, vhost: str, exchange: str, operation: RouteOperation, routing_key: str) -> None:
+        """Raise AccessRefused, with RabbitMQ's text, unless ``may_route``."""
+        if not self.may_route(vhost, exchange, operation, routing_key):
+            raise AccessRefused(
+                f"access to topic '{routing_key}' in exchange '{exchange}' in vhost '{vhost}' "
+                f"refused for user '{self.name}'"
+            )
+
+    # -- changes ------------------------------------------------------------------------------------------
+
+    def permit(self, vhost: str, *, configure: str, write: str, read: str) -> None:
+        """Set the patterns of names it may configure, write and read; "" is for none. Raises PatternError."""
+        permission = Permission(configure, write, read)
+        matchers = {
+            (vhost, operation): _compile(pattern) for operation, pattern in permission._asdict().items()
+        }
+        self._matchers.update(matchers)
+        self.permissions[vhost] = permission
+        self._changed()
+
+    def forbid(self, vhost: str) -> None:
+        """Take back the permissions in a virtual host; entries for topics stay, as in RabbitMQ."""
+        if self.permissions.pop(vhost, None) is not None:
+            self._matchers = {key: matches for key, matches in self._matchers.items() if key[0] != vhost}
+            self._changed()
+
+    def permit_topic(self, vhost: str, exchange: str, *, write: str, read: str) -> None:
+        """Set the patterns of routing keys the user may write and read at a topic exchange; "" is for none.
+
+        ``{username}`` and ``{vhost}`` stand for these names, taken literally. Raises PatternError.
+        """
+        permission = TopicPermission(write, read)
+        routes = {
+            (vhost, exchange, operation): _compile(self._expanded(pattern, vhost))
+            for operation, pattern in permission._asdict().items()
+        }
+        self._routes.update(routes)
+        self.topic_permissions[vhost, exchange] = permission
+        self._changed()
+
+    def forbid_topic(self, vhost: str, exchange: str) -> None:
+        """Take back the entry for a topic exchange: all its routing keys are free again."""
+        if self.topic_permissions.pop((vhost, exchange), None) is not None:
+            del self._routes[vhost, exchange, "write"]
+            del self._routes[vhost, exchange, "read"]
+            self._changed()
+
+    def identify(self, password: _Password, password_hash: str, tags: frozenset[str]) -> None:
+        """Take on another password and other tags."""
+        self._password = password
+        self.password_hash = password_hash
+        self.tags = tags
+        self._changed()
+
+    def proves(self, password: str) -> bool:
+        """Whether this is the user's password; it never is when it or the hash is empty."""
+        return self._password.fits(password) and password != ""
+
+    def forget_vhost(self, vhost: str) -> None:
+        """The virtual host is gone, and with it all rights there."""
+        self.forbid(vhost)
+        for name, exchange in list(self.topic_permissions):
+            if name == vhost:
+                self.forbid_topic(vhost, exchange)
+
+    def _expanded(self, pattern: str, vhost: str) -> str:
+        return pattern.replace("{username}", re.escape(self.name)).replace("{vhost}", re.escape(vhost))
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self._verdicts.clear()
+
+
+def _compile(pattern: str) -> Matcher:
+    """An empty pattern stands for no name at all, not for any."""
+    return compile_pattern(pattern or "^$")
+
+
+class Users(Mapping[str, User]):
+    """The users of a broker, by name. ``loopback_only`` are names that may log in from this machine only."""
+
+    def __init__(self, loopback_only: Iterable[str] = ()) -> None:
+        self._loopback_only = frozenset(loopback_only)
+        self._users: dict[str, User] = {}
+
+    def __getitem__(self, name: str) -> User:
+        return self._users[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._users)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def add(
+        self, name: str, password_hash: str, tags: Iterable[str] = (), hashing_algorithm: str = SHA256
+    ) -> User:
+        """Add a user, or give one that is there this password and these tags; what it may do stays.
+
+        An empty hash is for a user that cannot log in with a password. Raises PasswordHashError.
+        """
+        password = _parse_hash(password_hash, hashing_algorithm)
+        user = self._users.get(name) or User(name)
+        user.identify(password, password_hash, frozenset(tags))
+        self._users[name] = user
+        return user
+
+    def remove(self, name: str) -> None:
+        """Remove a user; who is logged in as that may do nothing from now on. KeyError when there is none."""
+        user = self._users.pop(name)
+        for vhost in list(user.permissions):
+            user.forbid(vhost)
+        user.identify(_NO_PASSWORD, "", frozenset())
+
+    def login(self, name: str, password: str, loopback: bool, mechanism: str = "PLAIN") -> User:
+        """The user that these credentials prove. ``loopback`` says whether they came from this machine.
+
+        Raises AccessRefused, which ends the connection. Nothing tells an unknown name from a wrong password:
+        the text is the same, and so is the work.
+        """
+        user = self._users.get(name, _NOBODY)
+        proven = user.proves(password)
+        if not proven or (name in self._loopback_only and not loopback):
+            raise AccessRefused(
+                f"Login was refused using authentication mechanism {mechanism}. "
+                "For details see the broker logfile.",
+                scope="connection",
+            )
+        return user
+
+    def forget_vhost(self, vhost: str) -> None:
+        """A virtual host is gone: nobody has rights there, should one of that name come again."""
+        for user in self._users.values():
+            user.forget_vhost(vhost)
+
+
+_NOBODY = User("")
