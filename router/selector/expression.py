@@ -14,7 +14,7 @@ from decimal import Decimal
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from router.selector.errors import SelectorError, shown
+from router.selector.errors import SelectorError
 from router.selector.like import compile_like
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ def header(path: Sequence[str], column: int) -> Expression:
 
 
 def message_property(name: str, column: int) -> Expression:
-    """One of the AMQP basic properties. Raises SelectorError when there is none of this name."""
-    if name not in PROPERTIES:
-        raise SelectorError(f"there is no property {shown(name)}", column)
+    """The AMQP basic property of this name, one of PROPERTIES."""
 
     def read(_headers: Headers, properties: "Properties") -> Any:
         value = getattr(properties, name)

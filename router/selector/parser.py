@@ -118,7 +118,10 @@ class Actions(Transformer[Token, Expression]):
         path = [part[0] if part[1] is None else part[1].replace('""', '"') for part in parts]
         if len(parts) == 1 or parts[0][0] != "properties":
             return expression.header(path, _column(token))
-        return expression.message_property(".".join(path[1:]), _column(token) + parts[1].start())
+        name = ".".join(path[1:])
+        if name not in expression.PROPERTIES:
+            raise SelectorError(f"there is no property {shown(name)}", _column(token) + parts[1].start())
+        return expression.message_property(name, _column(token))
 
     def string(self, token: Token) -> Expression:
         return expression.literal(token[1:-1].replace("''", "'"), _column(token))
