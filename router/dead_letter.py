@@ -10,7 +10,7 @@ from typing import Any
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
-from protocol.amqp.table import REMOVE, Timestamp
+from protocol.amqp.table import REMOVE, Long, Timestamp
 from router.queue.queue import Queue, Reason
 from router.routing import routing_keys
 
@@ -46,12 +46,10 @@ def _deaths(message: Message, keys: list[str], queue: Queue, reason: Reason, wal
     deaths = known_deaths(message)
     for index, death in enumerate(deaths):
         if death.get("queue") == queue.name and death.get("reason") == reason:
-            again = dict(death)
-            count = again.get("count")
-            again["count"] = count + 1 if isinstance(count, int) else 1
+            again = {**death, "count": Long(death["count"] + 1)}
             return [again, *deaths[:index], *deaths[index + 1 :]]
     first: Death = {
-        "count": 1,
+        "count": Long(1),
         "reason": reason,
         "queue": queue.name,
         "time": Timestamp(wall_time),
@@ -65,9 +63,15 @@ def _deaths(message: Message, keys: list[str], queue: Queue, reason: Reason, wal
 
 
 def known_deaths(message: Message) -> list[Death]:
-    """What x-death tells so far; what is not of its form is left out."""
+    """What x-death tells so far; what is not of its form is left out. Counts are of RabbitMQ's wire type, 64 bits."""
     deaths = message.headers.get("x-death")
-    return [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
+    if not isinstance(deaths, list):
+        return []
+    return [
+        {**death, "count": Long(death["count"])}
+        for death in deaths
+        if isinstance(death, dict) and isinstance(death.get("count"), int)
+    ]
 
 
 def is_cycle(message: Message, queue_name: str) -> bool:

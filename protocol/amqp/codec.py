@@ -52,9 +52,9 @@ def decode_method(data: bytes, offset: int, end: int) -> Method:
     except UnicodeDecodeError as problem:
         raise FrameError("Malformed UTF-8 in shortstr") from problem
     except (error, IndexError) as problem:
-        raise _undecodable(payload) from problem
+        raise _undecodable(payload, METHODS[ids]) from problem
     if offset != len(payload):
-        raise _undecodable(payload)
+        raise _undecodable(payload, METHODS[ids])
     return METHODS[ids](*values)
 
 
@@ -73,8 +73,8 @@ def method_frame(channel: int, method: Method) -> bytes:
     return b"%b%b%b" % (_FRAME.pack(FRAME_METHOD, channel, len(payload)), payload, _END)
 
 
-def _undecodable(payload: bytes) -> FrameError:
-    return FrameError(f"cannot decode {_octets(payload[4:])}")
+def _undecodable(payload: bytes, method: type[Method]) -> FrameError:
+    return FrameError(f"cannot decode {_octets(payload[4:])}", cause=method)
 
 
 def _octets(data: bytes) -> str:
