@@ -4,14 +4,17 @@ Owns starting each of them, finding the port it listens on, and ending it. Knows
 asked of it.
 """
 
+import argparse
 import contextlib
 import os
+import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +37,11 @@ class BrokerError(Exception):
 
 @dataclass(frozen=True)
 class Broker:
-    """Where a running broker is and how to log in. ``pid`` is None when this run did not start it."""
+    """Where a running broker is and how to log in.
+
+    ``pid`` is leveret's process. ``leave`` makes the broker close its connections in good order and stop,
+    where the end of the ``with`` block does not. Both are None where there is no such thing.
+    """
 
     name: str
     host: str
@@ -44,6 +51,7 @@ class Broker:
     vhost: str = "/"
     pid: int | None = None
     make_vhost: Callable[[str], None] | None = None
+    leave: Callable[[], None] | None = None
 
     @property
     def address(self) -> str:
@@ -85,7 +93,9 @@ def rabbitmq_broker(node: RabbitMQ) -> Broker:
         node.ctl("add_vhost", name)
         node.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
 
-    return Broker("rabbitmq", "127.0.0.1", node.port, make_vhost=make_vhost)
+    return Broker(
+        "rabbitmq", "127.0.0.1", node.port, make_vhost=make_vhost, leave=lambda: node.ctl("stop_app")
+    )
 
 
 def from_url(url: str) -> Broker:
@@ -156,3 +166,26 @@ def speaks_amqp(host: str, port: int) -> bool:
             return connection.recv(3) == b"\x01\x00\x00"
     except OSError:
         return False
+
+
+def main() -> None:
+    """Run a broker and print its URL. SIGINT stops it in good order; SIGTERM or the end of input at once."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.brokers", description=main.__doc__)
+    parser.add_argument("broker", choices=["leveret", "rabbitmq"])
+    parser.add_argument("--port", type=int, default=0, help="AMQP port (default: a free one)")
+    options = parser.parse_args()
+    ends: queue.SimpleQueue[str] = queue.SimpleQueue()
+    signal.signal(signal.SIGINT, lambda *_: ends.put("orderly"))
+    signal.signal(signal.SIGTERM, lambda *_: ends.put("at once"))
+    with start(options.broker, options.port) as broker:
+        print(broker.url, flush=True)
+        threading.Thread(target=lambda: ends.put(sys.stdin.read() and "at once"), daemon=True).start()
+        end = ends.get()
+        if end == "orderly" and broker.leave is not None:
+            broker.leave()
+        elif end != "orderly" and broker.pid is not None:
+            os.kill(broker.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""``python -m conformance.peers``: what passes with RabbitMQ and fails with leveret."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from conformance.peers.run import Outcome, endpoint, run_suite, run_tests
+from conformance.peers.suites import SUITES, Suite, prepare
+
+Outcomes = dict[str, Outcome]
+
+
+def compare(suite: Suite, reference: str, broker: str) -> bool:
+    """Run the suite against both brokers and print what differs; False when some fail here alone.
+
+    A test that fails here alone is run once more, and counts as unsteady when it passes then.
+    """
+    prepare(suite)
+    with endpoint(reference) as where:
+        there = run_suite(suite, where)
+    with endpoint(broker) as where:
+        here = run_suite(suite, where)
+        suspects = [test for test in broken(there, here) if "::" in test]
+        again = run_tests(suite, where, suspects) if suspects else {}
+    unsteady = {test for test in suspects if test in again and again[test].outcome == "passed"}
+    failures = [test for test in broken(there, here) if test not in unsteady]
+    print_table(suite, reference, broker, there, here)
+    for test, reason in suite.deselected.items():
+        print(f"  not run: {test}: {reason}")
+    for test in sorted(unsteady):
+        print(f"  passes there, here only when repeated: {test}: {here[test].why}")
+    for test in failures:
+        why = here[test].why if test in here else "not run"
+        print(f"  passes there, fails here: {test}: {why}")
+    print(flush=True)
+    return not failures
+
+
+def broken(there: Outcomes, here: Outcomes) -> list[str]:
+    """The tests that pass there and neither pass nor are skipped here."""
+    return [
+        test
+        for test, outcome in there.items()
+        if outcome.outcome == "passed"
+        and (test not in here or here[test].outcome not in ("passed", "skipped"))
+    ]
+
+
+def print_table(suite: Suite, reference: str, broker: str, there: Outcomes, here: Outcomes) -> None:
+    """Print how many tests passed, failed and were skipped on either side."""
+    print(f"{suite.name} {suite.version}")
+    print(f"  {'':40}{'passed':>8}{'failed':>8}{'skipped':>8}")
+    for name, outcomes in ((reference, there), (broker, here)):
+        counts = Counter(outcome.outcome for outcome in outcomes.values())
+        failed = counts["failed"] + counts["unfinished"]
+        print(f"  {name[:39]:40}{counts['passed']:8}{failed:8}{counts['skipped']:8}")
+    for test, outcome in there.items():
+        if outcome.outcome in ("failed", "unfinished"):
+            also = here.get(test, Outcome("not run")).outcome
+            print(f"  fails there ({also} here): {test}: {outcome.why}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the test suites of client libraries against RabbitMQ and leveret; 1 when one fails here alone."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.peers", description=main.__doc__)
+    parser.add_argument("--suite", action="append", choices=SUITES, help="may be repeated (default: all)")
+    parser.add_argument("--broker", default="leveret", help="leveret, rabbitmq or a URL")
+    parser.add_argument("--reference", default="rabbitmq", help="what decides which tests must pass")
+    options = parser.parse_args(arguments)
+    suites = [SUITES[name] for name in options.suite or SUITES]
+    same = [compare(suite, options.reference, options.broker) for suite in suites]
+    return 0 if all(same) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
