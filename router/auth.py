@@ -137,7 +137,7 @@ class User:
         return verdict
 
     def may_route(self, vhost: str, exchange: str, operation: RouteOperation, routing_key: str) -> bool:
-        """Whether the user may publish with or bind by this key at a topic exchange; without an entry: yes."""
+        """Whether the user may publish with or bind by this key at a topic exchange; with no entry: yes."""
         matches = self._routes.get((vhost, exchange, operation))
         return matches is None or matches(routing_key)
 
