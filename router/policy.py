@@ -96,7 +96,7 @@ class Policies:
         return _highest(self.operator_policies, kind, name, queue_type)
 
     def effective(self, kind: Kind, name: str, queue_type: str) -> dict[str, Any]:
-        """The merged definition for an exchange or queue: the policy's, within the operator policy's limits."""
+        """The merged definition for an exchange or queue: the policy's, within the operator's limits."""
         policy = self.policy(kind, name, queue_type)
         operator = self.operator_policy(kind, name, queue_type)
         merged = dict(policy.definition) if policy else {}

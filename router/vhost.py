@@ -129,7 +129,15 @@ class VHost:
         arguments = arguments or {}
         existing = self.exchanges.get(name)
         if existing is not None:
-            check_exchange_equivalence(existing, self.name, kind, durable, auto_delete, internal, arguments)
+            check_exchange_equivalence(
+                existing,
+                self.name,
+                kind=kind,
+                durable=durable,
+                auto_delete=auto_delete,
+                internal=internal,
+                arguments=arguments,
+            )
             return existing
         made = EXCHANGE_TYPES[kind](
             name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments

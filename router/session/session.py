@@ -14,7 +14,7 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import AccessRefused, AmqpError, NotAllowed, NotImplemented_, PreconditionFailed
-from router.auth import User
+from router.auth import Kind, Operation, User
 from router.broker import Broker
 from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
@@ -168,7 +168,7 @@ class Session:
             self._grants.clear()
         self._grants[plan] = self.user.generation
 
-    def check(self, operation: str, kind: str, name: str) -> None:
+    def check(self, operation: Operation, kind: Kind, name: str) -> None:
         """AccessRefused unless the user may do this to that exchange or queue."""
         self.user.check(self.vhost.name, operation, kind, name)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
-from router.auth import User
+from router.auth import Kind, Operation, User
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
 from router.queue.queue import Queue
@@ -26,7 +26,7 @@ class Topology:
         self._user = user
         self._owner = owner
 
-    def _check(self, operation: str, kind: str, name: str) -> None:
+    def _check(self, operation: Operation, kind: Kind, name: str) -> None:
         self._user.check(self._vhost.name, operation, kind, name)
 
     # -- exchanges --------------------------------------------------------------------------------------------
