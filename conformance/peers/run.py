@@ -1,6 +1,7 @@
 """Runs one suite against one broker and gathers the outcome of every test.
 
-Each test file is a pytest process of its own with a time limit, so that one that hangs or crashes costs itself alone.
+Each test file is a pytest process of its own with a time limit, so that one that hangs or crashes costs
+itself alone.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def endpoint(what: str) -> Iterator[dict[str, str]]:
-    """Start a broker for a suite; yields the environment that tells the suite where it is, with TLS and without."""
+    """Start a broker for a suite; yields the environment that tells the suite where it is."""
     with brokers.start(what) as broker, terminate_tls(broker.host, broker.port) as tls_port:
         yield environment(broker, tls_port)
 

@@ -21,8 +21,8 @@ ASYNCIO = ("aiomisc", "aiomisc-pytest", "pytest", "pytest-timeout")
 class Suite:
     """One peer: its distribution and version, where its tests are, and what they need.
 
-    ``plant`` maps files of the suite to files of ``planted/`` that take their place. ``deselected`` maps node ids,
-    or beginnings of them, to the reason why they are not run.
+    ``plant`` maps files of the suite to files of ``planted/`` that take their place. ``deselected`` maps node
+    ids, or beginnings of them, to the reason why they are not run.
     """
 
     name: str
@@ -77,7 +77,7 @@ SUITES = {
 
 
 def prepare(suite: Suite) -> None:
-    """Download and unpack the suite, make its virtual environment and plant the stand-ins; only what is not there."""
+    """Download and unpack the suite and make its virtual environment, once; plant the stand-ins."""
     complete = suite.directory / "complete"
     if not complete.exists():
         shutil.rmtree(suite.directory, ignore_errors=True)

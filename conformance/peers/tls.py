@@ -1,7 +1,7 @@
 """A TLS port in front of a plain one, with a certificate that nobody trusts.
 
-The suites connect with TLS too, mostly without verifying. Both brokers get the same port, so that what is compared
-is the brokers and not their TLS settings.
+The suites connect with TLS too, mostly without verifying. Both brokers get the same port, so that what is
+compared is the brokers and not their TLS settings.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Takes the place of the suites' own client of the container daemon, under the names that their fixtures use.
 
 A container with a TLS port is the broker that runs for the whole suite; the environment says where. Any other
-one is a private broker of the same kind: a process that can be killed, stopped in good order and started again.
+one is a private broker of the same kind: a process that can be killed, stopped in order and started again.
 """
 
 import os

@@ -26,13 +26,11 @@ class Outcomes:
             crash = getattr(report.longrepr, "reprcrash", None)
             why = crash.message if crash else str(report.longrepr)
             self.failed[report.nodeid] = f"{report.when}: {why}"
-        if report.when == "setup" and report.skipped or report.when == "call":
+        if report.when == "call" or report.skipped:
             self.write({"test": report.nodeid, "outcome": report.outcome, "why": self.why(report)})
-        if report.when == "teardown":
-            if report.nodeid in self.failed:
-                self.write(
-                    {"test": report.nodeid, "outcome": "failed", "why": self.failed.pop(report.nodeid)}
-                )
+        if report.when == "teardown" and report.nodeid in self.failed:
+            why = self.failed.pop(report.nodeid)
+            self.write({"test": report.nodeid, "outcome": "failed", "why": why})
 
     def pytest_collectreport(self, report):
         if report.failed:
