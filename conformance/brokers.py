@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0  # seconds until leveret must accept connections
 STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 # Works from a checkout, whether or not the distribution is installed.
-LEVERET = (sys.executable, "-c", "from router.cli import main; main()")
+LEVERET = (sys.executable, "-m", "router.cli")
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([1-9]\d*)")
 
 
