@@ -1,0 +1,327 @@
+"""Definitions: what RabbitMQ exports is taken over, again and again; what cannot be is named."""
+
+# ruff: noqa: E501 - a refused entry and its error stand on one line
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from protocol.errors import AccessRefused
+from router.broker import Broker
+from router.definitions import DefinitionsError, apply_definitions, import_definitions, parse_definitions
+from router.settings import Settings
+
+EXPORT = Path(__file__).parent / "definitions_3_10.json"  # by RabbitMQ 3.10.8
+
+# In the form of RabbitMQ 4.
+NEWER: dict[str, Any] = {
+    "rabbit_version": "4.1.0",
+    "rabbitmq_version": "4.1.0",
+    "product_name": "RabbitMQ",
+    "product_version": "4.1.0",
+    "rabbitmq_definition_format": "cluster",
+    "original_cluster_name": "rabbit@host",
+    "explanation": "Definitions of cluster 'rabbit@host'",
+    "users": [
+        {
+            "name": "dora",
+            "password_hash": "pqD74hYSMcS2YPQY91uQPkZsv5r0Dw0kOg+sGEsbsXFEZcBf",
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": ["monitoring"],
+            "limits": {},
+        }
+    ],
+    "vhosts": [
+        {
+            "name": "/",
+            "description": "Default virtual host",
+            "metadata": {"description": "", "tags": [], "default_queue_type": "classic"},
+            "tags": [],
+            "default_queue_type": "classic",
+        }
+    ],
+    "permissions": [{"user": "dora", "vhost": "/", "configure": "", "write": "", "read": ".*"}],
+    "topic_permissions": [],
+    "parameters": [],
+    "global_parameters": [{"name": "internal_cluster_id", "value": "rabbitmq-cluster-id-1"}],
+    "policies": [
+        {
+            "vhost": "/",
+            "name": "limit",
+            "pattern": "^q",
+            "apply-to": "quorum_queues",
+            "definition": {"delivery-limit": 7},
+            "priority": 0,
+        }
+    ],
+    "queues": [
+        {
+            "name": "q1",
+            "vhost": "/",
+            "durable": True,
+            "auto_delete": False,
+            "type": "quorum",
+            "arguments": {},
+        }
+    ],
+    "exchanges": [
+        {
+            "name": "x",
+            "vhost": "/",
+            "type": "fanout",
+            "durable": True,
+            "auto_delete": False,
+            "internal": True,
+            "arguments": {},
+        }
+    ],
+    "bindings": [
+        {
+            "source": "x",
+            "vhost": "/",
+            "destination": "q1",
+            "destination_type": "queue",
+            "routing_key": "",
+            "arguments": {},
+        }
+    ],
+}
+
+
+@pytest.fixture
+def broker() -> Broker:
+    broker = Broker(Settings())
+    broker.add_vhost("/")
+    return broker
+
+
+def apply(broker: Broker, document: dict[str, Any], vhost: str = "") -> list[str]:
+    """Apply the document; return what was left out."""
+    with capture_logs() as logs:
+        apply_definitions(broker, parse_definitions(json.dumps(document).encode()), vhost)
+    return [line["what"] for line in logs if line["event"] == "definition left out"]
+
+
+def shape(broker: Broker) -> Any:
+    """All that an import can change, as comparable values."""
+    return (
+        {
+            name: (user.password_hash, user.tags, user.permissions, user.topic_permissions)
+            for name, user in broker.users.items()
+        },
+        {
+            name: (
+                {
+                    queue.name: (queue.durable, queue.auto_delete, queue.arguments, queue.settings)
+                    for queue in vhost.queues.values()
+                },
+                {
+                    exchange.name: (
+                        exchange.type,
+                        exchange.durable,
+                        exchange.auto_delete,
+                        exchange.internal,
+                        exchange.arguments,
+                        exchange.alternate,
+                        set(exchange.bindings),
+                    )
+                    for exchange in vhost.exchanges.values()
+                },
+                set(vhost.policies.policies),
+                set(vhost.policies.operator_policies),
+            )
+            for name, vhost in broker.vhosts.items()
+        },
+    )
+
+
+# -- what RabbitMQ exports ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imported(broker) -> Broker:
+    import_definitions(broker, str(EXPORT))
+    return broker
+
+
+def test_users_of_an_export_log_in(imported):
+    anna = imported.users.login("anna", "anna-pw", loopback=False)
+    assert anna.tags == {"administrator", "impersonator"}
+    assert imported.users.login("bert", "bert-pw", loopback=False).tags == set()
+    for password in ("", "x"):
+        with pytest.raises(AccessRefused):
+            imported.users.login("carl", password, loopback=True)
+
+
+def test_permissions_of_an_export(imported):
+    bert = imported.users["bert"]
+    assert bert.may("shop", "configure", "bert-1")
+    assert bert.may("shop", "write", "amq.topic")
+    assert not bert.may("shop", "read", "bert-1")
+    assert not bert.may_enter("/")
+    assert bert.may_route("shop", "amq.topic", "write", "bert.x")
+    assert not bert.may_route("shop", "amq.topic", "write", "pub.x")
+
+
+def test_queues_of_an_export_under_its_policies(imported):
+    queues = imported.vhosts["shop"].queues
+    assert set(queues) == {"orders.eu", "orders.us", "graveyard", "transient"}
+    eu = queues["orders.eu"]
+    assert eu.arguments["x-custom"] == {"a": [1, "b", True, "undefined"]}
+    assert (eu.settings.max_length, eu.settings.overflow) == (1000, "reject-publish")  # the operator policy's
+    assert (eu.settings.message_ttl, eu.settings.dead_letter_exchange) == (60000, "")
+    us = queues["orders.us"]
+    assert (us.settings.queue_type, us.settings.delivery_limit) == ("quorum", 3)
+    assert us.settings.dead_letter_exchange == "dead"
+    assert not queues["transient"].durable
+    assert queues["graveyard"].auto_delete
+    assert set(imported.vhosts["/"].queues) == {"plain"}
+
+
+def test_exchanges_and_bindings_of_an_export(imported):
+    exchanges = imported.vhosts["shop"].exchanges
+    assert (exchanges["orders"].type, exchanges["orders"].alternate) == ("topic", "lost")
+    bound = {
+        (binding.source.name, binding.destination.name, binding.routing_key)
+        for exchange in exchanges.values()
+        for binding in exchange.bindings.values()
+    }
+    assert bound == {
+        ("dead", "graveyard", "graveyard"),
+        ("orders", "orders.eu", "eu.#"),
+        ("orders", "orders.us", "us.#"),
+        ("orders", "transient", "t"),
+    }
+
+
+def test_what_an_export_says_in_vain_is_logged(broker):
+    assert apply(broker, json.loads(EXPORT.read_bytes())) == [
+        "limits of user 'bert'",
+        "vhost-limits parameter 'limits' in vhost 'shop'",
+        "binding from exchange 'by-header' to queue 'graveyard' with key 'graveyard' in vhost 'shop'",
+        "binding from exchange 'orders' to exchange 'by-header' with key '#.headers' in vhost 'shop'",
+    ]
+
+
+def test_export_of_a_later_version(broker):
+    assert apply(broker, NEWER) == ["global parameter 'internal_cluster_id'"]
+    vhost = broker.vhosts["/"]
+    assert vhost.queues["q1"].settings.queue_type == "quorum"
+    assert vhost.queues["q1"].settings.delivery_limit == 7
+    assert vhost.exchanges["x"].internal
+    assert len(vhost.exchanges["x"].bindings) == 1
+    assert broker.users["dora"].tags == {"monitoring"}
+
+
+@pytest.mark.parametrize("document", [json.loads(EXPORT.read_bytes()), NEWER])
+def test_importing_again_changes_nothing(broker, document):
+    apply(broker, document)
+    before = shape(broker)
+    apply(broker, document)
+    assert shape(broker) == before
+
+
+# -- what is there already ------------------------------------------------------------------------------------
+
+
+def test_what_is_there_with_other_properties_stays(broker):
+    vhost = broker.vhosts["/"]
+    exchange = vhost.declare_exchange("x", "topic")
+    queue = vhost.declare_queue("q1", arguments={"x-max-length": 5})
+    apply(broker, NEWER)
+    assert vhost.exchanges["x"] is exchange
+    assert vhost.queues["q1"] is queue
+    assert queue.settings.max_length == 5
+
+
+def test_new_policy_reaches_a_queue_that_is_there(broker):
+    queue = broker.vhosts["/"].declare_queue("q")
+    policy = {"vhost": "/", "name": "p", "pattern": "", "definition": {"max-length": 3}}
+    apply(broker, {"policies": [policy]})
+    assert queue.settings.max_length == 3
+
+
+def test_user_is_set_anew(broker):
+    broker.users.add("u", "", tags=("administrator",))
+    apply(broker, {"users": [{"name": "u", "password": "pw", "tags": " policymaker,monitoring "}]})
+    assert broker.users.login("u", "pw", loopback=False).tags == {"policymaker", "monitoring"}
+
+
+def test_entries_of_one_virtual_host_do_not_name_it(broker):
+    broker.add_vhost("v")
+    document = {
+        "exchanges": [{"name": "x", "type": "direct"}],
+        "queues": [{"name": "q"}],
+        "bindings": [{"source": "x", "destination": "q", "destination_type": "queue", "routing_key": "k"}],
+        "policies": [{"name": "p", "pattern": "", "definition": {"max-length": 3}}],
+    }
+    apply(broker, document, vhost="v")
+    vhost = broker.vhosts["v"]
+    assert vhost.queues["q"].settings.max_length == 3
+    assert len(vhost.exchanges["x"].bindings) == 1
+    assert not broker.vhosts["/"].queues
+
+
+def test_binding_to_the_default_exchange_needs_no_entry(broker):
+    binding = {
+        "source": "",
+        "destination": "q",
+        "destination_type": "queue",
+        "routing_key": "q",
+        "vhost": "/",
+    }
+    assert apply(broker, {"queues": [{"name": "q", "vhost": "/"}], "bindings": [binding]}) == []
+    assert not broker.vhosts["/"].exchanges[""].bindings
+
+
+def test_default_queue_type_is_logged_as_left_out(broker):
+    assert apply(broker, {"vhosts": [{"name": "v", "default_queue_type": "quorum"}]}) == [
+        "default queue type 'quorum' of vhost 'v'"
+    ]
+
+
+# -- errors ---------------------------------------------------------------------------------------------------
+
+PATTERNS = {"configure": "", "write": "", "read": ""}
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"users": [{"name": "u", "password_hash": "AAAA"}]}, "user 'u': password hash does not have the length of 'rabbit_password_hashing_sha256'"),
+        ({"users": [{"name": "u", "password_hash": "AAAA", "hashing_algorithm": "rabbit_password_hashing_md5"}]}, "user 'u': password hashing algorithm 'rabbit_password_hashing_md5' is not supported"),
+        ({"permissions": [{"user": "u", "vhost": "/", **PATTERNS}]}, "permissions of user 'u' in vhost '/': no user 'u'"),
+        ({"users": [{"name": "u"}], "permissions": [{"user": "u", "vhost": "v", **PATTERNS}]}, "permissions of user 'u' in vhost 'v': no virtual host 'v'"),
+        ({"users": [{"name": "u"}], "permissions": [{"user": "u", "vhost": "/", **PATTERNS, "read": "("}]}, "permissions of user 'u' in vhost '/': regular expression '(' is invalid: "),
+        ({"topic_permissions": [{"user": "u", "vhost": "/", "exchange": "x", "write": "", "read": ""}]}, "topic permissions of user 'u' at exchange 'x' in vhost '/': no user 'u'"),
+        ({"policies": [{"vhost": "/", "name": "p", "pattern": "", "definition": {"a": 1}}]}, "policy 'p' in vhost '/': [{<<\"a\">>,1}] are not recognised policy settings"),
+        ({"parameters": [{"vhost": "/", "component": "operator_policy", "name": "p", "value": {"pattern": ""}}]}, "operator policy 'p' in vhost '/': Object missing required field `definition`"),
+        ({"exchanges": [{"vhost": "/", "name": "x", "type": "odd"}]}, "exchange 'x' in vhost '/': unknown exchange type 'odd'"),
+        ({"queues": [{"vhost": "/", "name": "q", "arguments": {"x-expires": 0}}]}, "queue 'q' in vhost '/': PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'q' in vhost '/': {value_zero,0}"),
+        ({"queues": [{"vhost": "/", "name": ""}]}, "queue '' in vhost '/': a queue needs a name"),
+        ({"queues": [{"vhost": "v", "name": "q"}]}, "queue 'q' in vhost 'v': no virtual host 'v'"),
+        ({"queues": [{"vhost": "/", "name": 5}]}, "Expected `str`, got `int` - at `$.queues[0].name`"),
+        ({"bindings": [{"source": "amq.headers", "destination": "amq.topic", "destination_type": "exchange", "routing_key": "k", "arguments": {"x-match": "odd"}, "vhost": "/"}]}, "binding from exchange 'amq.headers' to exchange 'amq.topic' with key 'k' in vhost '/': PRECONDITION_FAILED - "),
+    ],
+)  # fmt: skip
+def test_error_names_the_entry(broker, document, text):
+    with pytest.raises(DefinitionsError) as caught:
+        apply(broker, document)
+    assert str(caught.value).startswith(text)
+
+
+def test_error_names_the_file(broker, tmp_path):
+    path = tmp_path / "definitions.json"
+    with pytest.raises(DefinitionsError, match=r"definitions\.json: No such file or directory"):
+        import_definitions(broker, str(path))
+    for content, text in (
+        (b"{", "Input data was truncated"),
+        (b'{"queues": [{"name": "q"}]}', "queue 'q' in vhost ''"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DefinitionsError) as caught:
+            import_definitions(broker, str(path))
+        assert str(caught.value).startswith(f"definitions {path}: {text}")
