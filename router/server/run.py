@@ -47,8 +47,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         driver = Driver(make_broker(settings))
         offer = make_offer(settings, version("leveret"))
+        listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
         async with trio.open_nursery() as nursery:
-            listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             accepting, gone = trio.CancelScope(), trio.Event()
