@@ -45,7 +45,6 @@ def test_celery_example_computes_in_a_worker(examples, tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", call],
             cwd=tmp_path,
-            env=os.environ,
             capture_output=True,
             text=True,
             check=True,
