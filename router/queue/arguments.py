@@ -127,14 +127,10 @@ def _version(value: Any) -> str:
 
 
 _queue_type = _one_of("classic", "quorum", "stream", otherwise="\"unsupported queue type '{}'\"")
-_locator = _one_of(
-    "min-masters",
-    "client-local",
-    "random",
-    "least-leaders",
-    "balanced",
-    otherwise="invalid_queue_locator_arg",
+_leader = _one_of(
+    "client-local", "balanced", "random", "least-leaders", otherwise="invalid_queue_locator_arg"
 )
+_master = _one_of("min-masters", "client-local", "random", otherwise="invalid_queue_locator_arg")
 
 CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
     "x-expires": _positive_milliseconds,
@@ -153,8 +149,8 @@ CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
     "x-single-active-consumer": _boolean,
     "x-quorum-initial-group-size": _positive,
     "x-quorum-target-group-size": _positive,
-    "x-queue-leader-locator": _locator,
-    "x-queue-master-locator": _locator,
+    "x-queue-leader-locator": _leader,
+    "x-queue-master-locator": _master,
     "x-delivery-limit": _integer,
     "x-consumer-timeout": _natural,
 }

@@ -170,6 +170,12 @@ def test_what_must_be_an_integer(name, value, kind):
         ({**QUORUM, "x-dead-letter-strategy": 5}, "x-dead-letter-strategy", "{unacceptable_type,signedint}"),
         ({**QUORUM, "x-max-in-memory-length": -1}, "x-max-in-memory-length", "{value_negative,-1}"),
         ({**QUORUM, "x-quorum-initial-group-size": 0}, "x-quorum-initial-group-size", "{value_zero,0}"),
+        ({"x-queue-master-locator": "balanced"}, "x-queue-master-locator", "invalid_queue_locator_arg"),
+        (
+            {**QUORUM, "x-queue-leader-locator": "min-masters"},
+            "x-queue-leader-locator",
+            "invalid_queue_locator_arg",
+        ),
         ({**QUORUM, "x-queue-leader-locator": "a"}, "x-queue-leader-locator", "invalid_queue_locator_arg"),
         ({**QUORUM, "x-queue-leader-locator": 5}, "x-queue-leader-locator", "{unacceptable_type,signedint}"),
         ({**QUORUM, "x-expires": 0, "x-max-priority": 1}, "x-expires", "{value_zero,0}"),
