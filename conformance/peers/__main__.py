@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from conformance.peers.run import Outcome, endpoint, run_suite, run_tests
 from conformance.peers.suites import SUITES, Suite, prepare
@@ -17,12 +19,10 @@ def compare(suite: Suite, reference: str, broker: str) -> bool:
     A test that fails here alone is run once more, and counts as unsteady when it passes then.
     """
     prepare(suite)
-    with endpoint(reference) as where:
-        there = run_suite(suite, where)
-    with endpoint(broker) as where:
-        here = run_suite(suite, where)
-        suspects = [test for test in broken(there, here) if "::" in test]
-        again = run_tests(suite, where, suspects) if suspects else {}
+    with ThreadPoolExecutor() as pool:  # most of the time, these tests wait
+        there, here = pool.map(partial(run_on, suite=suite), (reference, broker))
+    suspects = [test for test in broken(there, here) if "::" in test]
+    again = run_on(broker, suite, suspects) if suspects else {}
     unsteady = {test for test in suspects if test in again and again[test].outcome == "passed"}
     failures = [test for test in broken(there, here) if test not in unsteady]
     print_table(suite, reference, broker, there, here)
@@ -35,6 +35,12 @@ def compare(suite: Suite, reference: str, broker: str) -> bool:
         print(f"  passes there, fails here: {test}: {why}")
     print(flush=True)
     return not failures
+
+
+def run_on(broker: str, suite: Suite, selected: Sequence[str] = ()) -> Outcomes:
+    """Start the broker and run the suite against it, or only the selected tests."""
+    with endpoint(broker) as where:
+        return run_tests(suite, where, selected) if selected else run_suite(suite, where)
 
 
 def broken(there: Outcomes, here: Outcomes) -> list[str]:
