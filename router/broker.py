@@ -43,7 +43,7 @@ class Broker:
         self.vhosts: dict[str, VHost] = {}
         self.clients: dict[Client, None] = {}
         self.timers = Timers()
-        self._touched: list[Queue] = []
+        self._touched: deque[Queue] = deque()
         self._again: list[Queue] = []
         self._letters: deque[tuple[VHost, Queue, Entry, Reason]] = deque()
 
@@ -74,8 +74,8 @@ class Broker:
             while self._letters and letters:
                 self._publish_letter(*self._letters.popleft())
                 letters -= 1
-            queues, self._touched = self._touched, []
-            for queue in queues:
+            for _ in range(len(self._touched)):
+                queue = self._touched.popleft()
                 if queue.deliver(self.now):
                     self._again.append(queue)
         return bool(self._again or self._letters)

@@ -3,6 +3,7 @@
 Knows nothing of what is due; a target that no longer cares ignores the call.
 """
 
+from collections import deque
 from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -17,10 +18,11 @@ class Timed(Protocol):
 class Timers:
     """Targets by deadline, in ms of the monotonic clock."""
 
-    __slots__ = ("_heap", "_number")
+    __slots__ = ("_due", "_heap", "_number")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timed]] = []
+        self._due: deque[tuple[int, Timed]] = deque()
         self._number = count()
 
     def schedule(self, when: int, target: Timed) -> None:
@@ -28,12 +30,18 @@ class Timers:
 
     def next_deadline(self) -> int | None:
         """When the next target is due; None when nothing was asked for."""
+        if self._due:
+            return self._due[0][0]
         return self._heap[0][0] if self._heap else None
 
     def run(self, now: int) -> None:
-        """Call every target whose time has come. One that asks again for the past is called the next time."""
-        due = []
+        """Call every target whose time has come. One that asks again for the past is called the next time.
+
+        If a target raises, those behind it are called the next time too.
+        """
+        due = self._due
         while self._heap and self._heap[0][0] <= now:
-            due.append(heappop(self._heap)[2])
-        for target in due:
-            target.on_timer(now)
+            when, _, target = heappop(self._heap)
+            due.append((when, target))
+        while due:
+            due.popleft()[1].on_timer(now)

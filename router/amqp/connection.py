@@ -15,7 +15,7 @@ from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
 from protocol.amqp.reader import Command, Heartbeat, Oversized
 from protocol.amqp.sasl import AMQPLAIN, PLAIN, credentials
-from protocol.errors import AccessRefused, AmqpError, ChannelError, NotAllowed, UnexpectedFrame
+from protocol.errors import AccessRefused, AmqpError, ChannelError, InternalError, NotAllowed, UnexpectedFrame
 from router.amqp import basic, exchange, queue, tx
 from router.amqp.channel import Channel, Outbox
 from router.auth import User
@@ -33,15 +33,23 @@ REPLY_TEXT_MAX = 255  # bytes
 class ConnectionLog(Protocol):
     """Where the connection's story goes."""
 
+    def bind(self, **fields: Any) -> "ConnectionLog":
+        """The same log with fields that all later lines have."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
     def info(self, event: str, **fields: Any) -> Any: ...
     def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class ConnectionOutbox(Outbox, Protocol):
-    """The same, with what heartbeats need."""
+    """The same, with what heartbeats and the end of a connection need."""
 
     def last_sent(self) -> int:
         """When bytes were last sent, in ms."""
+
+    def close(self) -> None:
+        """Nothing more will be written, nor is anything to be read; once all is sent the socket may be closed."""
 
 
 def make_offer(settings: Settings, product_version: str) -> Offer:
@@ -76,7 +84,7 @@ def make_offer(settings: Settings, product_version: str) -> Offer:
 
 
 class AmqpConnection:
-    """One client. ``loopback`` says whether its socket's peer is this machine; ``finished`` that the socket is to be closed."""
+    """One client. ``loopback`` says whether its socket's peer is this machine; ``finished`` that it is over."""
 
     def __init__(
         self, broker: Broker, offer: Offer, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
@@ -95,7 +103,9 @@ class AmqpConnection:
         self._log = log
         self._closing_channels: set[int] = set()  # channel.close was sent, its answer is still to come
         self._confirming: dict[Channel, None] = {}
-        broker.schedule(broker.now + broker.settings.amqp.handshake_timeout, self)
+        self._deadline = 0  # when on_timer has something to do
+        broker.clients[self] = None
+        self._wake_in(broker.settings.amqp.handshake_timeout)
 
     # -- in ---------------------------------------------------------------------------------------------------
 
@@ -133,20 +143,21 @@ class AmqpConnection:
         if self.wire.refused_header:
             self._log.warning("connection refused", reason="not an AMQP 0-9-1 protocol header")
             self.outbox.write(PROTOCOL_HEADER)
-            self.finished = True
+            self._finish()
         else:
             self._send(self.wire.start())
 
     def _without_channel(self, number: int, command: Command) -> None:
         """A command of the connection itself, or of a channel that is not open."""
+        if self.finished:
+            return  # it stood in the same read, behind what ended the connection
         if number == 0:
             self.wire.accept(command)
             if self.wire.state is State.CLOSED:
                 if isinstance(command, m.ConnectionClose):
                     self._log.info("connection closed by client", code=command.reply_code)
                     self._send(m.ConnectionCloseOk())
-                self.end_sessions()
-                self.finished = True
+                self._finish()
             elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
                 COMMANDS[type(command)](self, command)
         elif self.wire.state is State.CLOSING:
@@ -183,7 +194,7 @@ class AmqpConnection:
             if capabilities.get("authentication_failure_close") is True:
                 self._close(error)
             else:
-                self.finished = True
+                self._finish()
             return
         self._send(self.wire.tune())
 
@@ -197,12 +208,12 @@ class AmqpConnection:
         if not self.user.may_enter(vhost.name):
             raise NotAllowed(f"access to vhost '{vhost.name}' refused for user '{self.user.name}'")
         self.vhost = vhost
-        self.broker.clients[self] = None
         self._send(m.ConnectionOpenOk())
         if self.wire.heartbeat:
-            self.broker.schedule(self.broker.now + 500 * self.wire.heartbeat, self)
+            self._wake_in(500 * self.wire.heartbeat)
         product = self.client_properties.get("product")
-        self._log.info("connection opened", user=self.user.name, vhost=vhost.name, client=product)
+        self._log = self._log.bind(user=self.user.name, vhost=vhost.name, client=product)
+        self._log.info("connection opened")
 
     def update_secret(self, method: m.ConnectionUpdateSecret) -> None:
         """Passwords are checked at login only, so there is nothing to renew."""
@@ -263,17 +274,38 @@ class AmqpConnection:
         """Send connection.close and wait for its answer, but not for long."""
         self._log.warning("connection closed", error=str(error))
         if self.wire.state in NOT_TUNED and not isinstance(error, AccessRefused):
-            self.finished = True  # RabbitMQ tells nothing to whom it does not know yet
+            self._finish()  # RabbitMQ tells nothing to whom it does not know yet
             return
         self._tell_verdicts()
-        self.end_sessions()
+        self._end_sessions()
         self._send(m.ConnectionClose(error.code, reply_text(error), class_id, method_id))
         self.wire.closing()
-        self.broker.schedule(self.broker.now + self.broker.settings.server.shutdown_timeout, self)
+        self._wake_in(self.broker.settings.server.shutdown_timeout)
 
-    def end_sessions(self) -> None:
-        """Close every session and delete the queues that were this connection's alone."""
+    def crash(self, error: Exception) -> None:
+        """The broker failed while it served this client."""
+        self._log.error("connection failed", exc_info=error)
+        self.end(InternalError("the broker failed; its log says why"))
+
+    def lost(self) -> None:
+        """The client is gone; nothing is said of it if that was to be expected."""
+        if self.finished:
+            return
+        if self.wire.state is State.HEADER:
+            self._log.debug("connection lost", state="HEADER")  # somebody looked whether the port is open
+        elif self.wire.state is not State.CLOSING:
+            self._log.warning("connection lost", state=self.wire.state.name)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Nothing is to be read or written any more."""
+        self.finished = True
+        self.outbox.close()
         self.broker.clients.pop(self, None)
+        self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        """Close every session and delete the queues that were this connection's alone."""
         for number in list(self.channels):
             self._close_channel(number)
         if self.vhost is not None:
@@ -285,22 +317,31 @@ class AmqpConnection:
         for channel in self.channels.values():
             channel.session.wake()
 
+    def _wake_in(self, delay: int) -> None:
+        """Have ``on_timer`` called in ``delay`` ms, and what was asked for before ignored."""
+        self._deadline = self.broker.now + delay
+        self.broker.schedule(self._deadline, self)
+
     def on_timer(self, now: int) -> None:
         """The handshake took too long, a heartbeat is due or missing, or the client never answered a close."""
         state, heartbeat = self.wire.state, self.wire.heartbeat
-        if self.finished or state is State.CLOSED:
+        if self.finished or now < self._deadline:
             return
-        if state is not State.RUNNING:
+        if state is State.CLOSING:
+            self._log.debug("connection.close was not answered")
+            self._finish()
+        elif state is not State.RUNNING:
             self._log.warning("connection closed", error=f"no answer in time while waiting for {state.name}")
-            self.finished = True
+            self._finish()
         elif heartbeat:
-            if self.wire.silent(now):
+            # Over its high mark nothing is read from the client, so its silence says nothing.
+            if self.wire.silent(now) and self.outbox.writable():
                 self._log.warning("connection closed", error=f"missed heartbeats, timeout {heartbeat} s")
-                self.finished = True
+                self._finish()
                 return
             if now - self.outbox.last_sent() >= 500 * heartbeat:
                 self.outbox.write(HEARTBEAT)
-            self.broker.schedule(now + 500 * heartbeat, self)
+            self._wake_in(500 * heartbeat)
 
     def _send(self, method: m.Method, number: int = 0) -> None:
         self.outbox.write(method_frame(number, method))

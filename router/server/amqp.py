@@ -3,19 +3,19 @@
 The only awaits on a message's way are here, one a batch on either side. The one exception boundary of a connection is here too.
 """
 
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
 import trio
 
-from protocol.amqp.connection import Offer, State
-from protocol.errors import InternalError
+from protocol.amqp.connection import Offer
 from router.amqp.connection import AmqpConnection
 from router.server.driver import Driver
 from router.server.outbox import Outbox
 
-LINGER = 1  # seconds a client may take to read what a closing connection still has for it
+LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -30,61 +30,61 @@ class Peer(Protocol):
 
 async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, offer: Offer) -> None:
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
-    settings = driver.broker.settings
+    settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
-    outbox = Outbox(settings.server.outbox_high, settings.server.outbox_low, driver.begin())
+    outbox = Outbox(settings.outbox_high, settings.outbox_low, driver.begin())
     connection = AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback)
     driver.end()
     try:
         async with stream, trio.open_nursery() as nursery:
-            nursery.start_soon(partial(_write, stream, outbox, connection, driver))
+            nursery.start_soon(_write, stream, outbox, connection, driver)
             try:
-                await _read(stream, outbox, connection, driver)
+                with outbox.open:
+                    await _read(stream, outbox, connection, driver)
             finally:
-                connection.finished = True
-                outbox.close()
-                # The writer sends what is left, then ends; a client that does not read must not keep it.
-                nursery.cancel_scope.deadline = trio.current_time() + LINGER
+                with _batch(driver, connection):
+                    connection.lost()
+            nursery.cancel_scope.deadline = trio.current_time() + LINGER
+            await _ignore(stream)
     except* BROKEN as group:
         log.debug("connection broken", error=str(group.exceptions[0]))
     except* Exception as group:
         log.error("connection failed", exc_info=group)
+
+
+@contextmanager
+def _batch(driver: Driver, connection: AmqpConnection) -> Iterator[None]:
+    """Have the core do something for a client, which has to go if that fails."""
+    driver.begin()
+    try:
+        yield
+    except Exception as error:
+        connection.crash(error)
     finally:
-        driver.begin()
-        if connection.wire.state is State.RUNNING and connection in driver.broker.clients:
-            log.warning("connection lost", user=connection.user.name if connection.user else None)
-        connection.finished = True
-        connection.end_sessions()
         driver.end()
 
 
 async def _read(stream: trio.abc.ReceiveStream, outbox: Outbox, connection: AmqpConnection, driver: Driver) -> None:
-    """Feed the core until the connection is finished, pausing while the client does not read its answers."""
+    """Feed the core until the client has no more to say, pausing while it does not read its answers."""
     size = driver.broker.settings.server.read_size
-    while not connection.finished:
-        data = await stream.receive_some(size)
-        if not data:
-            return
-        driver.begin()
-        try:
+    while data := await stream.receive_some(size):
+        with _batch(driver, connection):
             connection.receive(bytes(data))
-        except Exception:
-            connection.end(InternalError("the broker failed; its log says why"))
-            raise
-        finally:
-            driver.end()
         if not outbox.writable():
             await outbox.room()
 
 
-async def _write(
-    stream: trio.abc.SendStream, outbox: Outbox, connection: AmqpConnection, driver: Driver
-) -> None:
-    """Send what the core has written, in pieces as large as have gathered."""
+async def _write(stream: trio.abc.HalfCloseableStream, outbox: Outbox, connection: AmqpConnection, driver: Driver) -> None:
+    """Send what the core has written, in pieces as large as have gathered; then say that nothing follows."""
     while data := await outbox.take():
         await stream.send_all(data)
-        if outbox.sent(len(data), driver.begin()) and not connection.finished:
-            connection.drained()
-            driver.end()
+        if outbox.sent(len(data), driver.begin()):
+            with _batch(driver, connection):
+                connection.drained()
+    await stream.send_eof()
 
 
+async def _ignore(stream: trio.abc.ReceiveStream) -> None:
+    """Read on until the client hangs up: closing a socket with unread bytes destroys what was sent last."""
+    while await stream.receive_some():
+        pass

@@ -1,26 +1,33 @@
 """Bytes waiting to be sent to one connection, and when there are too many of them.
 
-The core writes here, synchronously; one task of the connection empties it in large pieces.
+The core writes here, synchronously; one task of the connection empties it in large pieces, another reads from the client
+for as long as this is open.
 """
 
 import trio
 
+PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waiting, and counts as sent too late
+
 
 class Outbox:
-    """Above ``high`` unsent bytes a connection is given no more deliveries and is read from no more, until below ``low``."""
+    """Above ``high`` unsent bytes a connection is given no more deliveries and is read from no more, until down to ``low``.
 
-    __slots__ = ("_chunks", "_drained", "_full", "_high", "_low", "_sent", "_size", "_wake", "closed")
+    ``open`` is the scope to read from the client in: ``close`` cancels it.
+    """
+
+    __slots__ = ("_chunks", "_drained", "_full", "_high", "_low", "_sent", "_size", "_wake", "closed", "open")
 
     def __init__(self, high: int, low: int, now: int) -> None:
+        self.open = trio.CancelScope()
+        self.closed = False
         self._chunks: list[bytes] = []
-        self._size = 0
+        self._size = 0  # of the chunks, and of what was taken and not yet sent
         self._high = high
         self._low = low
         self._full = False
         self._sent = now
         self._wake: trio.Event | None = None
         self._drained: trio.Event | None = None
-        self.closed = False
 
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -46,23 +53,39 @@ class Outbox:
         return not self._full
 
     def last_sent(self) -> int:
+        """When bytes were last sent, in ms."""
         return self._sent
 
     def close(self) -> None:
-        """Nothing more will be written; ``take`` ends once all is taken."""
+        """Nothing more will be written, and nothing is to be read; ``take`` ends once all is taken."""
         self.closed = True
+        self.open.cancel()
         self._ring()
 
     async def take(self) -> bytes:
-        """Everything that waits, as soon as there is something; empty when it was closed and is empty."""
+        """What waits, as soon as there is something: a chunk, or as many as fit in a piece; empty when closed and empty."""
         while not self._chunks:
             if self.closed:
                 return b""
             self._wake = trio.Event()
             await self._wake.wait()
-        data = b"".join(self._chunks) if len(self._chunks) > 1 else self._chunks[0]
-        self._chunks.clear()
-        return data
+        chunks = self._chunks
+        if self._size <= PIECE:
+            self._chunks = []
+        else:
+            count = self._fitting()
+            chunks = self._chunks[:count]
+            del self._chunks[:count]
+        return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+    def _fitting(self) -> int:
+        """How many of the first chunks make a piece: one at least."""
+        size = 0
+        for count, chunk in enumerate(self._chunks):
+            size += len(chunk)
+            if size > PIECE:
+                return count or 1
+        return len(self._chunks)
 
     def sent(self, size: int, now: int) -> bool:
         """Count bytes as sent. True when there is room again after there was none."""

@@ -67,18 +67,20 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
 
 
 def make_broker(settings: Settings) -> Broker:
-    """The core, with the default virtual host and user and what the definitions file adds."""
+    """The core with what the definitions file says; the default virtual host and user only where that has none."""
     broker = Broker(settings)
-    broker.add_vhost(settings.default_vhost)
-    user = broker.users.add(
-        settings.default_user, hash_password(settings.default_pass), tags=("administrator",)
-    )
-    user.permit(settings.default_vhost, configure=".*", write=".*", read=".*")
     if settings.definitions:
         try:
             import_definitions(broker, settings.definitions)
         except DefinitionsError as error:
             raise StartupError(str(error)) from None
+    if not broker.vhosts:
+        broker.add_vhost(settings.default_vhost)
+    if not broker.users:
+        user = broker.users.add(
+            settings.default_user, hash_password(settings.default_pass), tags=("administrator",)
+        )
+        user.permit(settings.default_vhost, configure=".*", write=".*", read=".*")
     return broker
 
 
