@@ -6,7 +6,6 @@ Owns the nursery that every task belongs to, and the order of starting and stopp
 import errno
 import gc
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,7 +114,7 @@ async def _accept_all(
 
 
 async def _serve(stream: trio.SocketStream, driver: Driver, offer: Offer, clients: trio.Nursery) -> None:
-    """Greet one client, or turn it away when there are too many."""
+    """Serve one client, or turn it away when there are too many. Its socket is closed by who accepted it."""
     limit = driver.broker.settings.amqp.max_connections
     try:
         address = stream.socket.getpeername()
@@ -123,9 +122,7 @@ async def _serve(stream: trio.SocketStream, driver: Driver, offer: Offer, client
         return  # gone before it was greeted
     if limit and len(clients.child_tasks) > limit:
         structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
-        await stream.aclose()
         return
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     peer = Peer(_name(address), _is_loopback(address[0]))
     await serve_amqp(stream, peer, driver, offer)
 
