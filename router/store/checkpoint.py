@@ -1,0 +1,80 @@
+"""The checkpoint: what is in the segments, at the moment a journal file is given up.
+
+Owns the form of that one file. A broker comes back from the checkpoint and the journal files from ``journal`` on; nothing
+before them is needed. It is written beside the old one and takes its place at once.
+
+    checkpoint  >8sII   magic "LVRTCHK1", bytes behind the CRC, CRC-32 of them
+                ...     MessagePack of ``Checkpoint``: arrays in the order of the fields below
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from struct import Struct
+from zlib import crc32
+
+import msgspec
+
+from router.store.files import Files
+from router.store.journal import DamageError
+from router.store.records import Range
+
+MAGIC = b"LVRTCHK1"
+NAME = "checkpoint"
+_HEAD = Struct(">8sII")
+
+
+class PageState(msgspec.Struct, array_like=True, frozen=True):
+    """One page: where it is, what it holds, and what of that is settled. Sizes and offsets in bytes."""
+
+    segment: int
+    offset: int
+    length: int
+    first: int
+    last: int
+    positions: bytes  # 8 bytes each, big-endian; empty when every position from first to last is there
+    size: int  # of all bodies
+    earliest: int  # the first deadline, ms since the epoch; 0: none
+    settled: Sequence[Range]
+    returns: dict[int, int]  # how often messages were returned, where that is more than the page says
+
+
+class QueueState(msgspec.Struct, array_like=True, frozen=True):
+    """One queue. Positions below ``delivered`` were delivered at least once."""
+
+    id: int
+    next_position: int
+    delivered: int
+    pages: Sequence[PageState]
+
+
+class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """Where reading the journal begins, with which sequence at the least, and the queues at that place."""
+
+    journal: int = 1
+    sequence: int = 1
+    queues: Sequence[QueueState] = ()
+
+
+def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The whole file."""
+    payload = msgspec.msgpack.encode(checkpoint)
+    return _HEAD.pack(MAGIC, len(payload), crc32(payload)) + payload
+
+
+def read_checkpoint(files: Files, directory: Path) -> Checkpoint:
+    """The checkpoint of a data directory; one of nothing where there is none yet. Raises DamageError."""
+    path = directory / NAME
+    if path not in files.list(directory):
+        return Checkpoint()
+    descriptor = files.open(path)
+    try:
+        data = files.read(descriptor, path.stat().st_size, 0)
+    finally:
+        files.close(descriptor)
+    if len(data) < _HEAD.size:
+        raise DamageError(path, 0, "the file is too short")
+    magic, length, crc = _HEAD.unpack_from(data)
+    payload = data[_HEAD.size :]
+    if magic != MAGIC or length != len(payload) or crc32(payload) != crc:
+        raise DamageError(path, 0, "the checksum is wrong")
+    return msgspec.msgpack.decode(payload, type=Checkpoint)
