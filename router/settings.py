@@ -139,7 +139,7 @@ class Server(_Section, frozen=True):
     ] = 262144
     shutdown_timeout: Annotated[
         int, Meta(ge=0, description="How long clients may take to close when the broker stops, in ms.")
-    ] = 5000
+    ] = 3000
 
 
 class Settings(_Section, frozen=True):

@@ -12,16 +12,16 @@ PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waitin
 class Outbox:
     """Above ``high`` unsent bytes a connection is given no more deliveries and is read from no more, until down to ``low``.
 
-    ``open`` is the scope to read from the client in: ``close`` cancels it.
+    ``size`` is how many are unsent; ``open`` is the scope to read from the client in: ``close`` cancels it.
     """
 
-    __slots__ = ("_chunks", "_drained", "_full", "_high", "_low", "_sent", "_size", "_wake", "closed", "open")
+    __slots__ = ("_chunks", "_drained", "_full", "_high", "_low", "_sent", "_wake", "closed", "open", "size")
 
     def __init__(self, high: int, low: int, now: int) -> None:
         self.open = trio.CancelScope()
         self.closed = False
         self._chunks: list[bytes] = []
-        self._size = 0  # of the chunks, and of what was taken and not yet sent
+        self.size = 0  # of the chunks, and of what was taken and not yet sent
         self._high = high
         self._low = low
         self._full = False
@@ -38,8 +38,8 @@ class Outbox:
         self._grow(sum(map(len, parts)))
 
     def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._high:
+        self.size += size
+        if self.size > self._high:
             self._full = True
         self._ring()
 
@@ -70,7 +70,7 @@ class Outbox:
             self._wake = trio.Event()
             await self._wake.wait()
         chunks = self._chunks
-        if self._size <= PIECE:
+        if self.size <= PIECE:
             self._chunks = []
         else:
             count = self._fitting()
@@ -90,8 +90,8 @@ class Outbox:
     def sent(self, size: int, now: int) -> bool:
         """Count bytes as sent. True when there is room again after there was none."""
         self._sent = now
-        self._size -= size
-        if self._full and self._size <= self._low:
+        self.size -= size
+        if self._full and self.size <= self._low:
             self._full = False
             if self._drained is not None:
                 self._drained.set()

@@ -51,7 +51,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             accepting, gone = trio.CancelScope(), trio.Event()
-            nursery.start_soon(_accept_all, listeners, driver, offer, accepting, gone)
+            nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
             announce(f"leveret is listening: {addresses}" if listeners else "leveret is running and listens nowhere")
             _calm_the_collector()
@@ -96,7 +96,7 @@ async def _listen(text: str) -> Sequence[trio.SocketListener]:
         raise StartupError(f"cannot listen on {text}: {error.strerror or error}") from None
 
 
-async def _accept_all(
+async def accept_all(
     listeners: list[trio.SocketListener],
     driver: Driver,
     offer: Offer,
@@ -108,18 +108,22 @@ async def _accept_all(
         with accepting:
             if not listeners:
                 await trio.sleep_forever()
-            serve_client = partial(_serve, driver=driver, offer=offer, clients=clients)
+            serve_client = partial(_serve, driver=driver, offer=offer, clients=clients, accepting=accepting)
             await trio.serve_listeners(serve_client, listeners, handler_nursery=clients)
     gone.set()
 
 
-async def _serve(stream: trio.SocketStream, driver: Driver, offer: Offer, clients: trio.Nursery) -> None:
+async def _serve(
+    stream: trio.SocketStream, driver: Driver, offer: Offer, clients: trio.Nursery, accepting: trio.CancelScope
+) -> None:
     """Serve one client, or turn it away when there are too many. Its socket is closed by who accepted it."""
     limit = driver.broker.settings.amqp.max_connections
     try:
         address = stream.socket.getpeername()
     except OSError:
         return  # gone before it was greeted
+    if accepting.cancel_called:
+        return  # nobody would tell it that the broker stops
     if limit and len(clients.child_tasks) > limit:
         structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
         return
