@@ -13,6 +13,7 @@ one piece, so that it does not matter whose page stands beside it, and a thousan
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
@@ -48,7 +49,7 @@ class Page:
     """What memory keeps of a page: where it is, which positions it holds, and which of them are settled."""
 
     __slots__ = ("_positions", "_settled", "count", "earliest", "first", "last", "length", "live", "offset",
-                 "queue_id", "segment", "size")  # fmt: skip
+                 "queue_id", "returns", "segment", "size")  # fmt: skip
 
     def __init__(
         self,
@@ -72,7 +73,17 @@ class Page:
         self.earliest = earliest  # the first deadline of any of its messages, ms since the epoch; 0: none
         dense = self.last - self.first + 1 == self.count
         self._positions = None if dense else array("Q", positions)
+        self.returns: dict[int, int] = {}  # by position, where that is more than the page says
         self._settled: set[int] | None = None
+
+    def holds(self, position: int) -> bool:
+        """Whether it was written with this position."""
+        if not self.first <= position <= self.last:
+            return False
+        if self._positions is None:
+            return True
+        index = bisect_left(self._positions, position)
+        return self._positions[index] == position
 
     def positions(self) -> Sequence[int]:
         """All positions it was written with, in order."""
@@ -80,6 +91,8 @@ class Page:
 
     def settle(self, position: int) -> None:
         """Count a message as settled; once more does nothing."""
+        if not self.live:
+            return
         if self._settled is None:
             self._settled = set()
         if position not in self._settled:

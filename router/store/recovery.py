@@ -1,0 +1,159 @@
+"""How a broker comes back: checkpoint, then the journal in order.
+
+Owns the reading. It changes no file: a torn end stays where it is, and the next journal file says where it goes on. The
+segments are not read, so that the time this takes does not grow with the backlog.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from sys import byteorder
+
+from router.store.checkpoint import PageState, read_checkpoint
+from router.store.files import Files
+from router.store.journal import DamageError, batches, find_later, numbers, path_of, read_file
+from router.store.pages import Page, Stored
+from router.store.records import Progress, Publish, RecordError, Returned, unpack
+
+
+@dataclass(slots=True)
+class RecoveredQueue:
+    """One queue: the pages that hold live messages, and the messages that are in the journal only, by position."""
+
+    next_position: int = 0
+    delivered: int = 0
+    pages: list[Page] = field(default_factory=list)
+    entries: dict[int, Stored] = field(default_factory=dict)
+
+    def page_of(self, position: int) -> Page | None:
+        """The page that holds a position. Pages are few, and found by their first position."""
+        index = bisect_right(self.pages, position, key=lambda page: page.first)
+        for page in reversed(self.pages[:index]):
+            if page.holds(position):
+                return page
+        return None
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What there was. ``sequence`` is that of the next batch, ``journals`` the files that are still needed."""
+
+    queues: dict[int, RecoveredQueue]
+    sequence: int
+    journals: list[int]
+    cut: list[str]  # what was cut off, in words
+
+
+def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovered:
+    """Read everything. Records of queues that are not among ``queue_ids`` are of deleted ones. Raises DamageError."""
+    checkpoint = read_checkpoint(files, directory)
+    queues = {number: RecoveredQueue() for number in queue_ids}
+    for state in checkpoint.queues:
+        queue = queues.get(state.id)
+        if queue is not None:
+            queue.next_position, queue.delivered = state.next_position, state.delivered
+            queue.pages = sorted((_page(state.id, page) for page in state.pages), key=lambda page: page.first)
+    journal = directory / "journal"
+    kept = [number for number in numbers(files, journal) if number >= checkpoint.journal]
+    expected = checkpoint.sequence
+    cut: list[str] = []
+    for index, number in enumerate(kept):
+        expected = _replay(files, journal, number, expected, queues, cut, last=index == len(kept) - 1)
+    for queue in queues.values():
+        queue.pages = [page for page in queue.pages if page.live]
+    return Recovered(queues, expected, kept, cut)
+
+
+def _replay(
+    files: Files,
+    journal: Path,
+    number: int,
+    expected: int,
+    queues: dict[int, RecoveredQueue],
+    cut: list[str],
+    *,
+    last: bool,
+) -> int:
+    """Apply one file; return the sequence that comes next."""
+    path = path_of(journal, number)
+    first, data = read_file(files, journal, number)
+    if not first:
+        return expected
+    if first > expected:
+        before = path_of(journal, number - 1)
+        raise DamageError(before, 0, f"batches {expected} to {first - 1} are missing between it and {path.name}")
+    end, position = 0, first
+    for batch in batches(data, first):
+        try:
+            for record in unpack(batch.payload):
+                _apply(record, queues)
+        except RecordError as error:
+            raise DamageError(path, batch.offset, str(error)) from None
+        position, end = batch.sequence + 1, batch.end
+    later = find_later(data, end, position)
+    if later is not None:
+        raise DamageError(
+            path, end, f"batch {position} is gone, which was on disk when batch {later.sequence} was written"
+        )
+    if last and any(data[end : end + 64] if end else data[36:100]):
+        cut.append(f"{path}: a write that was cut off at offset {end} is left out; nobody was told of it")
+    return max(expected, position)
+
+
+def _apply(record: Publish | Progress | Returned, queues: dict[int, RecoveredQueue]) -> None:
+    match record:
+        case Publish():
+            for queue_id, position, deadline in record.targets:
+                queue = queues.get(queue_id)
+                if queue is not None:
+                    queue.next_position = max(queue.next_position, position + 1)
+                    if queue.page_of(position) is None:
+                        queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
+        case Progress():
+            queue = queues.get(record.queue_id)
+            if queue is not None:
+                queue.delivered = max(queue.delivered, record.delivered)
+                for first, count in record.settled:
+                    _settle(queue, first, count)
+        case Returned():
+            queue = queues.get(record.queue_id)
+            if queue is not None:
+                for position, returns in record.returns:
+                    _return(queue, position, returns)
+
+
+def _settle(queue: RecoveredQueue, first: int, count: int) -> None:
+    for position in range(first, first + count):
+        if queue.entries.pop(position, None) is None:
+            page = queue.page_of(position)
+            if page is not None:
+                page.settle(position)
+
+
+def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
+    entry = queue.entries.get(position)
+    if entry is not None:
+        queue.entries[position] = entry._replace(returns=returns)
+        return
+    page = queue.page_of(position)
+    if page is not None:
+        page.returns[position] = returns
+
+
+def _page(queue_id: int, state: PageState) -> Page:
+    """A page as the checkpoint knows it."""
+    positions: array[int] | range = range(state.first, state.last + 1)
+    if state.positions:
+        positions = array("Q", state.positions)
+        if byteorder == "little":
+            positions.byteswap()
+    page = Page(
+        queue_id, state.segment, state.offset, state.length, positions, size=state.size, earliest=state.earliest
+    )
+    for first, count in state.settled:
+        for position in range(first, first + count):
+            page.settle(position)
+    page.returns.update(state.returns)
+    return page
