@@ -1,8 +1,9 @@
 """The one tree of errors that end a channel or a connection.
 
-Each class carries the reply code and name of AMQP 0-9-1 (section 1.2 of the specification) and the scope it ends.
-``str(error)`` is the reply text in RabbitMQ's form, ``NOT_FOUND - no queue 'q' in vhost '/'``. The router raises these
-classes too, whatever protocol the client speaks; each protocol has one place that turns them into frames.
+Each class carries the reply code and name of AMQP 0-9-1 (section 1.2 of the specification) and the scope it
+ends. ``str(error)`` is the reply text in RabbitMQ's form, ``NOT_FOUND - no queue 'q' in vhost '/'``. The
+router raises these classes too, whatever protocol the client speaks; each protocol has one place that turns
+them into frames.
 """
 
 from typing import ClassVar, Literal, Protocol
@@ -20,14 +21,17 @@ class Blamed(Protocol):
 class AmqpError(Exception):
     """A refusal that a client is told about.
 
-    ``scope`` says what it ends, ``cause`` which method is to blame when that is not the command being handled.
+    ``scope`` says what it ends, ``cause`` which method is to blame when that is not the command being
+    handled.
     """
 
     code: ClassVar[int]
     name: ClassVar[str]
     scope: Scope = "connection"
 
-    def __init__(self, text: str, *, scope: Scope | None = None, cause: Blamed | None = None) -> None:
+    def __init__(
+        self, text: str, *, scope: Scope | None = None, cause: Blamed | type[Blamed] | None = None
+    ) -> None:
         super().__init__(f"{self.name} - {text}")
         self.cause = cause
         if scope is not None:

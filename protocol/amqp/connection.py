@@ -1,17 +1,18 @@
 """The server's end of a connection, sans-IO: protocol header, handshake, limits, heartbeats and the closing.
 
-Owns which connection-level command may come when, as one table, and what was negotiated. It decides nothing that
-needs to know users or virtual hosts: those commands are handed on to the caller, who answers them.
+Owns which connection-level command may come when, as one table, and what was negotiated. It decides nothing
+that needs to know users or virtual hosts: those commands are handed on to the caller, who answers them.
 
 Sources: AMQP 0-9-1 2.2.4 and 4.2.2, RabbitMQ for the limits of tuning and for the reply texts.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 
 from protocol.amqp import methods as m
 from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
-from protocol.amqp.reader import Command, Heartbeat, Reader
+from protocol.amqp.reader import Command, Heartbeat, Reader, Scope
 from protocol.amqp.table import Table
 from protocol.errors import ChannelError, NotAllowed
 
@@ -19,13 +20,13 @@ from protocol.errors import ChannelError, NotAllowed
 class State(Enum):
     """What the server waits for."""
 
-    HEADER = auto()
-    START_OK = auto()
-    TUNE_OK = auto()
-    OPEN = auto()
-    RUNNING = auto()
-    CLOSING = auto()  # the server sent connection.close
-    CLOSED = auto()
+    HEADER = "header"
+    START_OK = "starting"
+    TUNE_OK = "tuning"
+    OPEN = "opening"
+    RUNNING = "running"
+    CLOSING = "closing"  # the server sent connection.close
+    CLOSED = "closed"
 
 
 # (state, what the client sends) -> state. Sending connection.close leads from anywhere to CLOSING.
@@ -57,7 +58,10 @@ class Offer:
 
 
 class ServerConnection:
-    """One connection; times in ms. ``channel_max``, ``frame_max`` and ``heartbeat`` hold what was negotiated."""
+    """One connection; times in ms.
+
+    ``channel_max``, ``frame_max`` (bytes) and ``heartbeat`` (seconds) hold what was negotiated.
+    """
 
     def __init__(self, offer: Offer, now: int) -> None:
         self.offer = offer
@@ -65,32 +69,43 @@ class ServerConnection:
         self.channel_max = 0
         self.frame_max = offer.initial_frame_max
         self.heartbeat = 0
-        self.reader = Reader(offer.initial_frame_max, offer.body_max)
+        self.reader = Reader(offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL)
         self.last_received = now
         self._header = b""
 
-    def receive(self, data: bytes, now: int) -> list[tuple[int, Command]]:
-        """The commands that ``data`` completes. What is wrong with the bytes behind them stands in ``reader.error``."""
+    def receive(self, data: bytes, now: int) -> Iterable[tuple[int, Command]]:
+        """The commands that ``data`` completes, each to be handled before the next is asked for.
+
+        What is wrong with the bytes behind them stands in ``reader.error``.
+        """
         self.last_received = now
+        if self.state is State.RUNNING:
+            return self.reader.receive(data)
         if self.state is State.HEADER:
             data = self._read_header(data)
             if self.state is State.HEADER:
-                return []
-        return self.reader.receive(data)
+                return ()
+        return self._one_by_one(data)
+
+    def _one_by_one(self, data: bytes) -> Iterator[tuple[int, Command]]:
+        commands = self.reader.receive(data)
+        while commands:
+            yield from commands
+            commands = self.reader.receive(b"")
 
     def _read_header(self, data: bytes) -> bytes:
         """Take the protocol header off; a wrong one closes the connection."""
-        self._header += data[: len(PROTOCOL_HEADER) - len(self._header)]
-        rest = data[len(PROTOCOL_HEADER) :] if len(data) > len(PROTOCOL_HEADER) else b""
+        missing = len(PROTOCOL_HEADER) - len(self._header)
+        self._header += data[:missing]
         if not any(header.startswith(self._header) for header in PROTOCOL_HEADERS):
             self.state = State.CLOSED
         elif len(self._header) == len(PROTOCOL_HEADER):
             self.state = State.START_OK
-        return rest
+        return data[missing:]
 
     @property
     def refused_header(self) -> bool:
-        """Whether the client spoke another protocol; the answer is ``PROTOCOL_HEADER``, and nothing follows."""
+        """Whether the client spoke another protocol; ``PROTOCOL_HEADER`` is the answer, and no more."""
         return self.state is State.CLOSED and self._header not in PROTOCOL_HEADERS
 
     def start(self) -> m.ConnectionStart:
@@ -100,50 +115,52 @@ class ServerConnection:
         )
 
     def accept(self, command: Command) -> None:
-        """Go on to the state that a connection-level command leads to. ChannelError when it may not come now."""
-        if isinstance(command, Heartbeat):
+        """Go on to the state that a command on channel 0 leads to.
+
+        Raises ChannelError when it may not come now, NotAllowed for a connection.tune-ok beyond the offer.
+        """
+        if isinstance(command, Heartbeat) or self.state is State.CLOSED:
             return
         after = TRANSITIONS.get((self.state, type(command)))
         if after is None:
             if self.state is State.CLOSING:
                 return
-            state = "opening" if self.state is State.OPEN else self.state.name.lower()
-            raise ChannelError(f"unexpected method in connection state {state}")
-        self.state = after
+            raise ChannelError(f"unexpected method in connection state {self.state.value}")
         if isinstance(command, m.ConnectionTuneOk):
             self._tune(command)
+        elif after is State.RUNNING:
+            self.reader.scope = Scope.CHANNELS
+        self.state = after
 
     def tune(self) -> m.ConnectionTune:
         """What to send once the client has authenticated itself."""
         return m.ConnectionTune(self.offer.channel_max, self.offer.frame_max, self.offer.heartbeat)
 
     def _tune(self, tuned: m.ConnectionTuneOk) -> None:
-        """Hold the client to what it chose. NotAllowed when that is beyond what was offered."""
+        """Hold the client to what it chose. Raises NotAllowed when that is beyond what was offered."""
         if 0 < tuned.frame_max < FRAME_MIN_SIZE:
-            raise NotAllowed(f"negotiated frame_max = {tuned.frame_max} is lower than the minimum allowed value ({FRAME_MIN_SIZE})")
+            raise NotAllowed(
+                f"negotiated frame_max = {tuned.frame_max} is lower than the minimum allowed value "
+                f"({FRAME_MIN_SIZE})"
+            )
         for name, chosen, offered in (
             ("frame_max", tuned.frame_max, self.offer.frame_max),
             ("channel_max", tuned.channel_max, self.offer.channel_max),
         ):
-            if chosen == 0:
+            if chosen == 0 or chosen > offered:
+                shown = f"{chosen}{'' if chosen else ' (no limit)'}"
                 raise NotAllowed(
-                    f"negotiated {name} = 0 (no limit) is higher than the maximum allowed value ({offered})"
-                )
-            if chosen > offered:
-                raise NotAllowed(
-                    f"negotiated {name} = {chosen} is higher than the maximum allowed value ({offered})"
+                    f"negotiated {name} = {shown} is higher than the maximum allowed value ({offered})"
                 )
         self.frame_max = self.reader.frame_max = tuned.frame_max
-        self.channel_max = tuned.channel_max
+        self.channel_max = self.reader.contents_max = tuned.channel_max
         self.heartbeat = tuned.heartbeat
-
-    def ends(self) -> bool:
-        """Whether nothing is to be read any more."""
-        return self.state is State.CLOSED
 
     def closing(self) -> None:
         """The server has sent connection.close: everything but its answer is ignored from here on."""
         self.state = State.CLOSING
+        self.reader.scope = Scope.CLOSES
+        self.reader.error = None
 
     def silent(self, now: int) -> bool:
         """Whether the peer has missed its heartbeats: nothing came for two intervals."""

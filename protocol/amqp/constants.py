@@ -27,11 +27,6 @@ CONFIRM: Final = 85
 TX: Final = 90
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-# All that RabbitMQ takes. It announces itself as 0-9 to the first two, and as 8-0 to the others.
-PROTOCOL_HEADERS: Final = (
-    PROTOCOL_HEADER,
-    b"AMQP\x01\x01\x00\x09",
-    b"AMQP\x01\x01\x08\x00",
-    b"AMQP\x01\x01\x09\x01",
-)
+# The second is that of 0-9, which RabbitMQ treats alike. It also takes two of 0-8, a protocol of its own.
+PROTOCOL_HEADERS: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09")
 REPLY_SUCCESS: Final = 200

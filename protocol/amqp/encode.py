@@ -1,7 +1,7 @@
 """The frames a broker writes most, packed by hand; every one equals what ``codec`` would write.
 
-Owns nothing but their layout. A delivery is a list of byte strings to be joined by whoever writes the socket: the method
-frame is packed here, the content frames are the publisher's own bytes.
+Owns nothing but their layout. A delivery is a list of byte strings to be joined by whoever writes the socket:
+the method frame is packed here, the content frames are the publisher's own bytes.
 """
 
 from struct import Struct
@@ -43,5 +43,5 @@ def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
 
 
 def nack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
-    """A basic.nack frame without requeue, as a broker refuses a publish."""
-    return _settle(1, channel, 13, 60, 120, delivery_tag, multiple, 0xCE)
+    """A basic.nack frame as a broker refuses a publish, with the requeue bit set as RabbitMQ sets it."""
+    return _settle(1, channel, 13, 60, 120, delivery_tag, multiple | 2, 0xCE)

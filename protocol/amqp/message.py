@@ -1,8 +1,8 @@
 """One message, as it travels: the bytes that arrived, kept as they are.
 
-A message is read once and sent many times, so it stays framed. ``frames`` holds the content header frame and the body
-frames exactly as the publisher sent them; a delivery on the same channel number sends them again untouched, and
-anything else is decoded only when something asks for it. This module owns that form and nothing else: how frames are
+A message is read once and sent many times, so it stays framed. ``frames`` holds the content header frame and
+the body frames as they came; a delivery on the same channel number sends them again untouched, and anything
+else is decoded only when something asks for it. This module owns that form and nothing else: how frames are
 found in a stream is ``reader``'s business, how a delivery is written is ``encode``'s.
 """
 
@@ -17,19 +17,20 @@ FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
 FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags stand in a content header frame
 BASIC = 60
+END = bytes((FRAME_END,))
 
 
 class Message:
     """A published message: where it was sent to, its properties and its body.
 
-    ``route`` is the exchange and the routing key as two short strings on the wire; ``frames`` the content frames for
-    ``channel``; ``size`` the body's bytes; ``mandatory`` and ``immediate`` the publisher's flags; ``properties`` are shared between
-    messages that carry the same ones: never change them.
+    ``route`` is the exchange and the routing key as two short strings on the wire; ``frames`` the content
+    frames for ``channel``; ``size`` the body's bytes; ``bits`` the publisher's flags, 1 mandatory and 2
+    immediate; ``properties`` are shared between messages that carry the same ones: never change them.
     """
 
     __slots__ = ("bits", "channel", "frames", "properties", "route", "size")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made once a message: names would cost time
         self, route: bytes, bits: int, channel: int, size: int, frames: bytes, properties: Properties
     ) -> None:
         self.route = route
@@ -98,7 +99,7 @@ class Message:
         return b"".join(self._body_pieces(start))
 
     def framed_for(self, channel: int, frame_max: int) -> bytes:
-        """The content frames for another channel, split so that no frame is larger than ``frame_max`` bytes (0: no limit)."""
+        """The content frames for another channel, no body frame over ``frame_max`` bytes (0: no limit)."""
         frames, start = self.frames, self._body_start()
         if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
             return frames
@@ -106,9 +107,7 @@ class Message:
             not frame_max or self.size + FRAME_OVERHEAD <= frame_max
         ):
             number = channel.to_bytes(2, "big")
-            return b"".join(
-                (b"\x02", number, frames[3:start], b"\x03", number, frames[start + 3 :])
-            )
+            return b"".join((b"\x02", number, frames[3:start], b"\x03", number, frames[start + 3 :]))
         return pack_frames(channel, self.raw_properties, self.body, frame_max)
 
     def _body_start(self) -> int:
@@ -155,15 +154,16 @@ def unpack_route(route: bytes) -> tuple[str, str]:
 
 def pack_frames(channel: int, properties: bytes, body: bytes, frame_max: int = 0) -> bytes:
     """Content header frame and body frames for raw properties and a body (AMQP 0-9-1 4.2.6)."""
-    end = FRAME_END.to_bytes(1, "big")
-    parts: list[bytes | memoryview] = [
-        HEADER_FRAME.pack(FRAME_HEADER, channel, 12 + len(properties), BASIC, 0, len(body)),
-        properties,
-        end,
-    ]
-    piece = frame_max - FRAME_OVERHEAD if frame_max else len(body) or 1
+    header = HEADER_FRAME.pack(FRAME_HEADER, channel, 12 + len(properties), BASIC, 0, len(body))
+    piece = frame_max - FRAME_OVERHEAD if frame_max else len(body)
+    return b"".join([header, properties, END, *body_frames(channel, body, piece)])
+
+
+def body_frames(channel: int, body: bytes | bytearray, piece: int) -> list[bytes | memoryview]:
+    """The body frames in pieces, with at most ``piece`` bytes of the body each; none for an empty body."""
     view = memoryview(body)
-    for start in range(0, len(body), piece):
+    parts: list[bytes | memoryview] = []
+    for start in range(0, len(body), piece or 1):
         part = view[start : start + piece]
-        parts += (FRAME.pack(FRAME_BODY, channel, len(part)), part, end)
-    return b"".join(parts)
+        parts += (FRAME.pack(FRAME_BODY, channel, len(part)), part, END)
+    return parts

@@ -1,27 +1,44 @@
 """Bytes to commands: frames are found, contents assembled, and nothing is copied twice.
 
-Owns the reading half of a connection, for either end: it knows frames and contents, not what a command means or
-whether it may come now. The publish triple (method, header, body in one read) has a path of its own, since it is
-what a broker reads most; everything else goes through the generic one, and both give the same messages.
+Owns the reading half of a connection, for either end: it knows frames and contents, not what a command
+means. The publish triple (method, header, body in one read) has a path of its own, since it is what a broker
+reads most; everything else goes through the generic one, and both give the same messages.
 
 Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and which error each fault is.
 """
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from struct import Struct
 
 from protocol.amqp.codec import decode_method
-from protocol.amqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FRAME_OVERHEAD
-from protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, pack_route
+from protocol.amqp.constants import (
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
+    SHORTSTR_MAX,
+)
+from protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
 from protocol.amqp.methods import BasicAck, BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
 from protocol.amqp.properties import Properties, decode_properties
-from protocol.errors import AmqpError, FrameError, UnexpectedFrame
+from protocol.errors import AmqpError, FrameError, NotAllowed, SyntaxError_, UnexpectedFrame
 
 END = 0xCE
+HEAD = FRAME.size  # bytes of a frame before its payload
 PUBLISH = b"\x00\x3c\x00\x28"
 ACK = b"\x00\x3c\x00\x50"
+CLOSES = (b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x33")  # connection.close and connection.close-ok
 CONTENT = Struct(">BHIHHQ")  # the content header frame up to its property flags
 ACK_ARGUMENTS = Struct(">QB")
+PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
+    FRAME_METHOD: (4, 0xFFFFFFFF),
+    FRAME_HEADER: (12, 0xFFFFFFFF),
+    FRAME_BODY: (0, 0xFFFFFFFF),
+    FRAME_HEARTBEAT: (0, 0),
+}
+NO_PAYLOAD = (1, 0)  # of an unknown frame type
 KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
 
@@ -49,25 +66,41 @@ class Oversized:
 Command = Method | Message | Delivery | Oversized | Heartbeat
 
 
+class Scope(Enum):
+    """What is read of a connection."""
+
+    CONTROL = auto()  # channel 0 alone, a command at a time: each may change how the next is read
+    CHANNELS = auto()  # everything
+    CLOSES = auto()  # connection.close and its answer; all else is skipped
+
+
 class Reader:
     """Turns a byte stream into ``(channel, command)`` pairs.
 
-    ``frame_max`` is the largest frame in bytes (0: none), ``body_max`` the largest body. A fault is kept in ``error`` until the commands before
-    it were handled; nothing is read after it.
+    ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the largest body, ``contents_max``
+    how many contents may be incomplete at a time. A fault stands in ``error`` until the commands before it
+    were handled. Nothing is read as long as it does; who takes it away goes on behind the faulty frame.
     """
 
-    def __init__(self, frame_max: int, body_max: int) -> None:
+    def __init__(
+        self, frame_max: int, body_max: int, *, scope: Scope = Scope.CHANNELS, contents_max: int = 65535
+    ) -> None:
         self.frame_max = frame_max
         self.body_max = body_max
+        self.contents_max = contents_max
+        self.scope = scope
         self.error: AmqpError | None = None
-        self._waiting: list[bytes] = []  # an incomplete frame, in pieces
+        self._waiting: list[bytes] = []  # what was not read yet, in pieces
         self._have = 0
         self._need = 0
-        self._partial: dict[int, _Partial] = {}
+        # Incomplete contents by channel. Channel 0 has none: its entry keeps it off the publishes' own path.
+        self._partial: dict[int, _Partial | None] = {0: None}
         self._known: dict[bytes, Properties] = {}
 
     def receive(self, data: bytes) -> list[tuple[int, Command]]:
-        """All commands that ``data`` completes, in order."""
+        """All commands that ``data`` completes, in order; in scope CONTROL one, ``b""`` asks for the next."""
+        if self.error is not None:
+            return []
         if self._waiting:
             self._waiting.append(data)
             self._have += len(data)
@@ -76,51 +109,48 @@ class Reader:
             data = b"".join(self._waiting)
             self._waiting.clear()
         commands: list[tuple[int, Command]] = []
-        if self.error is None:
-            try:
-                position = self._read(data, commands)
-            except AmqpError as error:
-                self.error = error
-                return commands
-            if position < len(data):
-                self._keep(data[position:] if position else data)
+        position = self._read(data, commands)
+        if position < len(data):
+            self._keep(data[position:] if position else data)
         return commands
 
     def _keep(self, rest: bytes) -> None:
-        """Hold an incomplete frame until all of it is here, joining its pieces once."""
+        """Hold what cannot be read yet, joining its pieces once there is a whole frame."""
         self._waiting.append(rest)
         self._have = len(rest)
-        self._need = FRAME_OVERHEAD
-        if len(rest) >= FRAME.size:
-            self._need += FRAME.unpack_from(rest)[2]
+        self._need = HEAD
+        if len(rest) >= HEAD:
+            self._need += FRAME.unpack_from(rest)[2] + 1
 
     def _read(self, data: bytes, commands: list[tuple[int, Command]]) -> int:  # noqa: PLR0912 - one pass, no calls
-        """Append the commands of all whole frames; return where the first incomplete one begins."""
+        """Append the commands of all whole frames; return where the first begins that was not read."""
         frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
         known, partial = self._known, self._partial
-        limit = self.frame_max or 0xFFFFFFFF  # of the payload: RabbitMQ allows 8 bytes more than the specification
-        position, length = 0, len(data)
-        while length - position >= FRAME_OVERHEAD:
-            kind, channel, size = frame(data, position)
-            if size > limit:
-                raise FrameError(f"type {kind}, all octets = <<>>: {{frame_too_large,{size},{self.frame_max - 8}}}")
-            last = position + 7 + size
-            if last >= length:
-                break
-            if data[last] != END:
-                shown = _octets(data[position + 7 : last])
-                raise FrameError(f"type {kind}, all octets = {shown}: {{invalid_frame_end_marker,{data[last]}}}")
-            if kind == FRAME_METHOD and channel not in partial:
-                start = position + 7
-                if data.startswith(PUBLISH, start):
-                    # basic.publish: class, method, ticket, exchange, routing key, bits
-                    middle = start + 7 + data[start + 6]
-                    bits = middle + 1 + data[middle] if middle < last else last
-                    if bits + 1 == last:
-                        after = last + 1
-                        if length - after >= 22:
-                            header, number, header_size, class_id, weight, body_size = content(data, after)
-                            behind = after + 7 + header_size
+        publish, ack = (PUBLISH, ACK) if self.scope is Scope.CHANNELS else ((), ())  # nothing starts with ()
+        limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
+        position = behind = 0
+        length = len(data)
+        try:
+            while length - position >= HEAD:
+                kind, channel, size = frame(data, position)
+                if size > limit:
+                    behind = length
+                    raise _too_large(kind, size, limit)
+                last = position + 7 + size
+                if last >= length:
+                    break
+                behind = last + 1
+                if data[last] != END:
+                    raise _bad_end(data, position, last)
+                if kind == FRAME_METHOD and channel not in partial:
+                    start = position + 7
+                    if size > 8 and data.startswith(publish, start):
+                        # basic.publish: class, method, ticket, exchange, routing key, bits
+                        middle = start + 7 + data[start + 6]
+                        bits = middle + 1 + data[middle] if middle < last else last
+                        if bits + 1 == last and length - behind >= 22:
+                            header, number, header_size, class_id, weight, body_size = content(data, behind)
+                            between = behind + 7 + header_size
                             if (
                                 header == FRAME_HEADER
                                 and number == channel
@@ -128,81 +158,103 @@ class Reader:
                                 and weight == 0
                                 and 14 <= header_size <= limit
                                 and 0 < body_size <= self.body_max
-                                and length - behind >= 9 + body_size
-                                and data[behind] == END
+                                and length - between >= 9 + body_size
+                                and data[between] == END
                             ):
-                                body, number, whole = frame(data, behind + 1)
-                                end = behind + 8 + body_size
+                                body, number, whole = frame(data, between + 1)
+                                end = between + 8 + body_size
                                 if (
                                     body == FRAME_BODY
                                     and number == channel
                                     and whole == body_size <= limit
                                     and data[end] == END
                                 ):
-                                    raw = data[after + FLAGS_OFFSET : behind]
+                                    raw = data[behind + FLAGS_OFFSET : between]
                                     position = end + 1
                                     append(
                                         (
                                             channel,
                                             Message(
                                                 data[start + 6 : bits],
-                                                data[bits],
+                                                data[bits] & 3,
                                                 channel,
                                                 body_size,
-                                                data[after:position],
-                                                known.get(raw) or self.properties(raw),
+                                                data[behind:position],
+                                                known.get(raw) or self.properties(raw, BasicPublish),
                                             ),
                                         )
                                     )
                                     continue
-                elif size == 13 and data.startswith(ACK, start):
-                    tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
-                    append((channel, BasicAck(tag, bool(bit & 1))))
-                    position = last + 1
-                    continue
-            command = self._frame(data, kind, channel, position, last)
-            position = last + 1
-            if command is not None:
-                append((channel, command))
+                    elif size == 13 and data.startswith(ack, start):
+                        tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
+                        append((channel, BasicAck(tag, bool(bit & 1))))
+                        position = behind
+                        continue
+                command = self._frame(data, kind, channel, position, last)
+                position = behind
+                if command is not None:
+                    append((channel, command))
+                    if self.scope is Scope.CONTROL and not isinstance(command, Heartbeat):
+                        break
+        except AmqpError as error:
+            self.error = error
+            return behind
         return position
 
     def _frame(self, data: bytes, kind: int, channel: int, position: int, last: int) -> Command | None:
         """One frame the general way; a command when it completes one."""
-        partial = self._partial.get(channel)
-        if kind == FRAME_METHOD:
-            if last - position < 11:
-                raise _unknown_frame(data, position, last)
-            if partial is not None:
-                raise partial.unexpected()
-            method = decode_method(data, position + 7, last)
-            if not method.CONTENT:
-                return method
-            self._partial[channel] = _Partial(channel, method)
-            return None
-        if kind in (FRAME_HEADER, FRAME_BODY):
-            if not channel:
-                raise _unexpected(data, kind, position, last)
-            if partial is None:
-                raise UnexpectedFrame("expected method frame, got non method frame instead")
-            if kind == FRAME_HEADER:
-                done = partial.header(data, position, last, self)
-            else:
-                done = partial.body(data, position, last)
-            if not done:
-                return None
-            del self._partial[channel]
-            return partial.command()
-        if kind == FRAME_HEARTBEAT and last - position == 7:
-            if channel:
-                raise _unexpected(data, kind, position, last)
+        start = position + HEAD
+        if self.scope is Scope.CLOSES:
+            wanted = kind == FRAME_METHOD and not channel and data.startswith(CLOSES, start)
+            return decode_method(data, start, last) if wanted else None
+        smallest, largest = PAYLOADS.get(kind, NO_PAYLOAD)
+        if not smallest <= last - start <= largest:
+            raise FrameError(f"type {kind}, all octets = {_octets(data[start:last])}: unknown_frame")
+        if channel:
+            misplaced = kind == FRAME_HEARTBEAT or self.scope is Scope.CONTROL
+        else:
+            misplaced = kind in (FRAME_HEADER, FRAME_BODY)
+        if misplaced:
+            raise UnexpectedFrame(f"type {kind}, all octets = {_octets(data[start:last])}")
+        if kind == FRAME_HEARTBEAT:
             return Heartbeat()
-        raise _unknown_frame(data, position, last)
+        partial = self._partial.get(channel)
+        if kind != FRAME_METHOD:
+            return self._content(partial, data, kind, position, last)
+        if partial is not None:
+            raise partial.unexpected()
+        method = decode_method(data, start, last)
+        if not method.CONTENT or not channel:
+            return method
+        if len(self._partial) > self.contents_max:
+            raise too_many_channels(self.contents_max)
+        self._partial[channel] = _Partial(channel, method)
+        return None
 
-    def properties(self, raw: bytes) -> Properties:
+    def _content(
+        self, partial: "_Partial | None", data: bytes, kind: int, position: int, last: int
+    ) -> Command | None:
+        """A content header or body frame; a command when it is the last of its content."""
+        if partial is None:
+            raise UnexpectedFrame("expected method frame, got non method frame instead")
+        if kind == FRAME_HEADER:
+            done = partial.header(data, position, last, self)
+        else:
+            done = partial.body(data, position, last)
+        if not done:
+            return None
+        del self._partial[partial.channel]
+        return partial.command(self.frame_max)
+
+    def properties(self, raw: bytes, method: Method | type[Method]) -> Properties:
         """Decode a property section, or find it again: most messages of a connection carry the same one."""
         found = self._known.get(raw)
         if found is None:
-            found = decode_properties(raw, 0)
+            try:
+                found = decode_properties(raw, 0)
+            except SyntaxError_ as error:
+                error.cause = method
+                raise
             if len(raw) <= KNOWN_PROPERTIES_BYTES:
                 if len(self._known) >= KNOWN_PROPERTIES:
                     self._known.clear()
@@ -213,12 +265,24 @@ class Reader:
 class _Partial:
     """A content-bearing method whose header or body is still to come."""
 
-    __slots__ = ("_channel", "_chunks", "_kept", "_left", "_properties", "_size", "method")
+    __slots__ = (
+        "_body",
+        "_header",
+        "_kept",
+        "_left",
+        "_method",
+        "_pieces",
+        "_properties",
+        "_size",
+        "channel",
+    )
 
     def __init__(self, channel: int, method: Method) -> None:
-        self.method = method
-        self._channel = channel
-        self._chunks: list[bytes] = []
+        self._method = method
+        self.channel = channel
+        self._header = b""
+        self._body = bytearray()
+        self._pieces = 0  # body frames that were not empty
         self._size = -1  # the body's bytes, once the header is here
         self._left = 0
         self._kept = True
@@ -227,65 +291,78 @@ class _Partial:
     def unexpected(self) -> UnexpectedFrame:
         """What to say of a frame that is not the one this content waits for."""
         what = "header" if self._size < 0 else "body"
-        whose = f" for class {self.method.CLASS_ID}" if self._size < 0 else ""
+        whose = f" for class {self._method.CLASS_ID}" if self._size < 0 else ""
         return UnexpectedFrame(
-            f"expected content {what}{whose}, got non content {what} frame instead", cause=self.method
+            f"expected content {what}{whose}, got non content {what} frame instead", cause=self._method
         )
 
     def header(self, data: bytes, position: int, last: int, reader: Reader) -> bool:
         """Take the header frame; True when no body follows."""
         if self._size >= 0:
             raise self.unexpected()
-        if last - position < FLAGS_OFFSET + 2:
-            raise _unknown_frame(data, position, last)
         class_id, weight, size = CONTENT.unpack_from(data, position)[3:]
         if weight:
             raise self.unexpected()
-        if class_id != self.method.CLASS_ID:
+        if class_id != self._method.CLASS_ID:
             raise UnexpectedFrame(
-                f"expected content header for class {self.method.CLASS_ID}, got one for class {class_id} instead",
-                cause=self.method,
+                f"expected content header for class {self._method.CLASS_ID}, "
+                f"got one for class {class_id} instead",
+                cause=self._method,
             )
-        self._properties = reader.properties(data[position + FLAGS_OFFSET : last])
+        self._properties = reader.properties(data[position + FLAGS_OFFSET : last], self._method)
         self._size = self._left = size
         self._kept = size <= reader.body_max
-        self._chunks.append(data[position : last + 1])
+        self._header = data[position : last + 1]
         return bool(size == 0)
 
     def body(self, data: bytes, position: int, last: int) -> bool:
         """Take a body frame; True when it was the last."""
-        self._left -= last - position - 7
+        piece = last - position - HEAD
+        self._left -= piece
         if self._size < 0 or self._left < 0:
             raise self.unexpected()
-        if self._kept:
-            self._chunks.append(data[position : last + 1])
+        if self._kept and piece:
+            self._pieces += 1
+            self._body += memoryview(data)[position + HEAD : last]
         return self._left == 0
 
-    def command(self) -> Command:
-        """The whole of it."""
-        method = self.method
+    def command(self, frame_max: int) -> Command:
+        """The whole of it. A body that came in many frames stands in full ones, however small those were."""
+        method = self._method
         if not self._kept:
             return Oversized(self._size)
-        frames = b"".join(self._chunks)
+        piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self._size
+        frames = b"".join([self._header, *body_frames(self.channel, self._body, piece)])
         assert isinstance(method, BasicPublish | BasicDeliver | BasicGetOk | BasicReturn)
         route = pack_route(method.exchange, method.routing_key)
         if isinstance(method, BasicPublish):
             bits = method.mandatory | method.immediate << 1
-            return Message(route, bits, self._channel, self._size, frames, self._properties)
-        return Delivery(method, Message(route, 0, self._channel, self._size, frames, self._properties))
+            return Message(route, bits, self.channel, self._size, frames, self._properties)
+        return Delivery(method, Message(route, 0, self.channel, self._size, frames, self._properties))
+
+
+def too_many_channels(channel_max: int) -> NotAllowed:
+    """The error for one channel more than was agreed on."""
+    return NotAllowed(
+        f"number of channels opened ({channel_max}) has reached the negotiated channel_max ({channel_max})"
+    )
 
 
 def _octets(data: bytes) -> str:
     """Bytes as RabbitMQ prints them, as many as a reply text has room for."""
-    shown = data[:80]
-    if shown and all(32 <= octet < 127 for octet in shown):
-        return f'<<"{shown.decode()}">>'
+    shown = data[:SHORTSTR_MAX]
+    if shown and shown.isascii() and (text := shown.decode()).isprintable():
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'<<"{text}">>'
     return f"<<{','.join(map(str, shown))}>>"
 
 
-def _unexpected(data: bytes, kind: int, position: int, last: int) -> UnexpectedFrame:
-    return UnexpectedFrame(f"type {kind}, all octets = {_octets(data[position + 7 : last])}")
+def _too_large(kind: int, size: int, limit: int) -> FrameError:
+    return FrameError(f"type {kind}, all octets = <<>>: {{frame_too_large,{size},{limit - FRAME_OVERHEAD}}}")
 
 
-def _unknown_frame(data: bytes, position: int, last: int) -> FrameError:
-    return FrameError(f"type {data[position]}, all octets = {_octets(data[position + 7 : last])}: unknown_frame")
+def _bad_end(data: bytes, position: int, last: int) -> FrameError:
+    shown = _octets(data[position + HEAD : last])
+    return FrameError(
+        f"type {data[position]}, all octets = {shown}: {{invalid_frame_end_marker,{data[last]}}}"
+    )

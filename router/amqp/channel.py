@@ -1,7 +1,7 @@
 """A channel: commands of one client's session in, frames out (AMQP 0-9-1 1.5 and 2.2).
 
-Owns the channel's life and the writing of what its session has for the client. The commands themselves are handled in
-the file of their class, each a function of the channel and the method that returns its reply.
+Owns the channel's life and the writing of what its session has for the client. The commands themselves are
+handled in the file of their class, each a function of the channel and the method that returns its reply.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,11 +103,11 @@ class Channel:
         return self.last_queue
 
     def queue_and_key(self, name: str, routing_key: str) -> tuple[str, str]:
-        """The same for a binding: without both queue and routing key, the last queue's name is the key too."""
+        """The same for a binding: without queue and routing key, the last queue's name is the key too."""
         queue = self.queue_name(name)
         return queue, queue if not name and not routing_key else routing_key
 
-    # -- SessionSink ------------------------------------------------------------------------------------------
+    # -- SessionSink -----------------------------------------------------------------------------------------
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries: for each a method frame packed here and the publisher's own content frames."""

@@ -1,10 +1,12 @@
 """An AMQP connection: from bytes that arrived to bytes to be sent, without a socket.
 
-Owns the login, the table of channels and the one place where errors become channel.close and connection.close. The
-handshake's order is the protocol's, commands on channels are the channels'.
+Owns the login, the table of channels and the one place where errors become channel.close and
+connection.close. The handshake's order is the protocol's, commands on channels are the channels'.
 """
 
+import socket
 from collections.abc import Callable
+from platform import python_version
 from typing import Any, Protocol
 
 from protocol.amqp import methods as m
@@ -13,9 +15,9 @@ from protocol.amqp.connection import Offer, ServerConnection, State
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Command, Heartbeat, Oversized
+from protocol.amqp.reader import Command, Delivery, Heartbeat, Oversized, too_many_channels
 from protocol.amqp.sasl import AMQPLAIN, PLAIN, credentials
-from protocol.errors import AccessRefused, AmqpError, ChannelError, InternalError, NotAllowed, UnexpectedFrame
+from protocol.errors import AccessRefused, AmqpError, ChannelError, InternalError, NotAllowed
 from router.amqp import basic, exchange, queue, tx
 from router.amqp.channel import Channel, Outbox
 from router.auth import User
@@ -49,7 +51,7 @@ class ConnectionOutbox(Outbox, Protocol):
         """When bytes were last sent, in ms."""
 
     def close(self) -> None:
-        """Nothing more will be written, nor is anything to be read; once all is sent the socket may be closed."""
+        """Nothing more will be written or is to be read; once all is sent the socket may be closed."""
 
 
 def make_offer(settings: Settings, product_version: str) -> Offer:
@@ -68,11 +70,14 @@ def make_offer(settings: Settings, product_version: str) -> Offer:
                 "per_consumer_qos": True,
                 "direct_reply_to": True,
             },
-            "product": amqp.product,
-            "version": amqp.version,
-            "platform": "Python",
+            "cluster_name": f"leveret@{socket.gethostname()}",
+            "copyright": "The leveret authors",
             "implementation": "leveret",
             "implementation_version": product_version,
+            "information": "Licensed under the MIT License.",
+            "platform": f"Python {python_version()}",
+            "product": amqp.product,
+            "version": amqp.version,
         },
         mechanisms=f"{PLAIN} {AMQPLAIN}",
         channel_max=amqp.channel_max,
@@ -84,7 +89,7 @@ def make_offer(settings: Settings, product_version: str) -> Offer:
 
 
 class AmqpConnection:
-    """One client. ``loopback`` says whether its socket's peer is this machine; ``finished`` that it is over."""
+    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over."""
 
     def __init__(
         self, broker: Broker, offer: Offer, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
@@ -107,7 +112,7 @@ class AmqpConnection:
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
 
-    # -- in ---------------------------------------------------------------------------------------------------
+    # -- in --------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Handle everything that ``data`` completes."""
@@ -152,33 +157,43 @@ class AmqpConnection:
         if self.finished:
             return  # it stood in the same read, behind what ended the connection
         if number == 0:
-            self.wire.accept(command)
-            if self.wire.state is State.CLOSED:
-                if isinstance(command, m.ConnectionClose):
-                    self._log.info("connection closed by client", code=command.reply_code)
-                    self._send(m.ConnectionCloseOk())
-                self._finish()
-            elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
-                COMMANDS[type(command)](self, command)
+            self._control(command)
         elif self.wire.state is State.CLOSING:
             return
-        elif self.wire.state is not State.RUNNING:
-            raise UnexpectedFrame("a channel was used before the connection was open")
         elif number in self._closing_channels:
-            if isinstance(command, m.ChannelCloseOk | m.ChannelClose):
-                self._closing_channels.discard(number)
-                if isinstance(command, m.ChannelClose):
-                    self._send(m.ChannelCloseOk(), number)
+            self._on_closing_channel(number, command)
+        elif len(self.channels) + len(self._closing_channels) >= self.wire.channel_max:
+            self._close(too_many_channels(self.wire.channel_max))
         elif isinstance(command, m.ChannelOpen):
             self._open_channel(number)
         else:
             raise ChannelError("expected 'channel.open'")
 
+    def _control(self, command: Command) -> None:
+        """A command on channel 0."""
+        self.wire.accept(command)
+        if self.wire.state is State.CLOSED:
+            if isinstance(command, m.ConnectionClose):
+                self._log.info("connection closed by client", code=command.reply_code)
+                self._send(m.ConnectionCloseOk())
+            self._finish()
+        elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
+            COMMANDS[type(command)](self, command)
+
+    def _on_closing_channel(self, number: int, command: Command) -> None:
+        """Until channel.close is answered, all else is ignored: it was sent before the client knew."""
+        if isinstance(command, m.ChannelCloseOk):
+            self._closing_channels.discard(number)
+        elif isinstance(command, m.ChannelClose):
+            self._send(m.ChannelCloseOk(), number)
+        elif isinstance(command, m.ChannelOpen):
+            raise ChannelError("second 'channel.open' seen")
+
     def _tell_verdicts(self) -> None:
         for channel in self._confirming:
             channel.tell_verdicts()
 
-    # -- handshake --------------------------------------------------------------------------------------------
+    # -- handshake -------------------------------------------------------------------------------------------
 
     def start_ok(self, method: m.ConnectionStartOk) -> None:
         """Log the client in, or tell it that it may not."""
@@ -188,11 +203,11 @@ class AmqpConnection:
         self.cancel_notify = capabilities.get("consumer_cancel_notify") is True
         name, password = credentials(method.mechanism, method.response)
         try:
-            self.user = self.broker.users.login(name, password, self._loopback)
+            self.user = self.broker.users.login(name, password, self._loopback, method.mechanism)
         except AccessRefused as error:
             self._log.warning("login refused", user=name)
             if capabilities.get("authentication_failure_close") is True:
-                self._close(error)
+                self._say_close(error)
             else:
                 self._finish()
             return
@@ -219,14 +234,9 @@ class AmqpConnection:
         """Passwords are checked at login only, so there is nothing to renew."""
         self._send(m.ConnectionUpdateSecretOk())
 
-    # -- channels ---------------------------------------------------------------------------------------------
+    # -- channels --------------------------------------------------------------------------------------------
 
     def _open_channel(self, number: int) -> None:
-        most = self.wire.channel_max
-        if len(self.channels) + len(self._closing_channels) >= most:
-            raise NotAllowed(
-                f"number of channels opened ({most}) has reached the negotiated channel_max ({most})"
-            )
         assert self.user is not None
         assert self.vhost is not None
         vhost, user = self.vhost, self.user
@@ -246,15 +256,15 @@ class AmqpConnection:
         self._close_channel(channel.number)
         self._send(m.ChannelCloseOk(), channel.number)
 
-    # -- errors and the end -----------------------------------------------------------------------------------
+    # -- errors and the end ----------------------------------------------------------------------------------
 
     def fail(self, number: int, error: AmqpError) -> None:
-        """End a channel, or the connection, for something that no command of the client's was the cause of."""
+        """End a channel, or the connection, for something that no command of the client's has caused."""
         self._fail(number, error, None)
 
     def _fail(self, number: int, error: AmqpError, command: Any) -> None:
         """The one place where an error becomes a frame."""
-        class_id, method_id = cause(error.cause or command)
+        class_id, method_id = blame(error.cause or command)
         if error.scope == "channel" and number in self.channels:
             self._log.warning("channel closed", channel=number, error=str(error))
             channel = self.channels[number]
@@ -271,13 +281,17 @@ class AmqpConnection:
             self._close(error)
 
     def _close(self, error: AmqpError, class_id: int = 0, method_id: int = 0) -> None:
-        """Send connection.close and wait for its answer, but not for long."""
+        """End the connection; as in RabbitMQ, nobody is told why before the tuning is agreed on."""
         self._log.warning("connection closed", error=str(error))
-        if self.wire.state in NOT_TUNED and not isinstance(error, AccessRefused):
-            self._finish()  # RabbitMQ tells nothing to whom it does not know yet
+        if self.wire.state in NOT_TUNED:
+            self._finish()
             return
         self._tell_verdicts()
         self._end_sessions()
+        self._say_close(error, class_id, method_id)
+
+    def _say_close(self, error: AmqpError, class_id: int = 0, method_id: int = 0) -> None:
+        """Send connection.close and wait for its answer, but not for long."""
         self._send(m.ConnectionClose(error.code, reply_text(error), class_id, method_id))
         self.wire.closing()
         self._wake_in(self.broker.settings.server.shutdown_timeout)
@@ -323,7 +337,7 @@ class AmqpConnection:
         self.broker.schedule(self._deadline, self)
 
     def on_timer(self, now: int) -> None:
-        """The handshake took too long, a heartbeat is due or missing, or the client never answered a close."""
+        """The handshake took too long, a heartbeat is due or missing, or a close was not answered."""
         state, heartbeat = self.wire.state, self.wire.heartbeat
         if self.finished or now < self._deadline:
             return
@@ -355,13 +369,13 @@ COMMANDS: dict[type, Callable[[AmqpConnection, Any], None]] = {
 }
 
 
-def cause(command: Any) -> tuple[int, int]:
-    """Class and method id of the command that an error is blamed on; 0, 0 for none."""
+def blame(command: Any) -> tuple[int, int]:
+    """Class and method id of what an error is blamed on: a command, or the class of one; 0, 0 for none."""
     if isinstance(command, Message | Oversized):
-        return 60, 40
-    if isinstance(command, m.Method):
-        return command.CLASS_ID, command.METHOD_ID
-    return 0, 0
+        command = m.BasicPublish
+    elif isinstance(command, Delivery):
+        command = command.method
+    return getattr(command, "CLASS_ID", 0), getattr(command, "METHOD_ID", 0)
 
 
 def reply_text(error: AmqpError) -> str:

@@ -1,0 +1,377 @@
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import encode_method, method_frame
+from protocol.amqp.message import Message
+from protocol.amqp.reader import Delivery, Heartbeat, Oversized, Reader, Scope
+from tests.protocol.amqp.frames import all_shown, body, frame, header, publish
+from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
+
+BODY_MAX = 100_000
+PUBLISH = method_frame(1, m.BasicPublish())
+HEARTBEAT = frame(8, 0, b"")
+
+
+def reader(frame_max=4096, body_max=BODY_MAX, **options):
+    return Reader(frame_max, body_max, **options)
+
+
+def read(data, **options):
+    """All commands of ``data``, and the reader."""
+    made = reader(**options)
+    return made.receive(data), made
+
+
+# -- commands ------------------------------------------------------------------------------------------------
+
+CHANNELS = st.integers(1, 4)
+PUBLISHES = st.builds(
+    publish,
+    CHANNELS,
+    st.binary(max_size=300),
+    method=st.builds(m.BasicPublish, SHORT_TEXT, SHORT_TEXT, st.booleans(), st.booleans()),
+    properties=PROPERTIES,
+    piece=st.sampled_from((0, 1, 7, 100)),
+)
+PLAIN_METHODS = st.sampled_from([cls for cls in m.METHODS.values() if not cls.CONTENT]).flatmap(methods)
+FRAMES = st.one_of(
+    PUBLISHES,
+    st.builds(method_frame, CHANNELS, PLAIN_METHODS),
+    st.builds(method_frame, CHANNELS, st.builds(m.BasicAck, st.integers(0, 2**64 - 1), st.booleans())),
+    st.just(HEARTBEAT),
+)
+
+
+@given(st.lists(FRAMES, max_size=6), st.data())
+def test_chunks_of_any_size_give_the_same_commands(frames, data):
+    stream = b"".join(frames)
+    whole, _ = read(stream, frame_max=0)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    chunked = reader(0)
+    commands = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        commands += chunked.receive(stream[start:end])
+    assert all_shown(commands) == all_shown(whole)
+    assert chunked.error is None
+
+
+@given(st.lists(FRAMES, max_size=4))
+def test_single_bytes_give_the_same_commands(frames):
+    stream = b"".join(frames)
+    dripped = reader(0)
+    commands = [command for at in range(len(stream)) for command in dripped.receive(stream[at : at + 1])]
+    assert all_shown(commands) == all_shown(read(stream, frame_max=0)[0])
+
+
+@given(
+    st.builds(m.BasicPublish, SHORT_TEXT, SHORT_TEXT, st.booleans(), st.booleans()),
+    st.binary(min_size=1, max_size=300),
+    PROPERTIES,
+)
+def test_a_publish_in_one_read_equals_one_in_three(method, data, properties):
+    frames = method_frame(1, method), publish(1, data, properties=properties)[len(PUBLISH) :]
+    at_once = reader(0).receive(b"".join(frames))
+    slow = reader(0)
+    assert slow.receive(frames[0]) == []
+    assert all_shown(slow.receive(frames[1])) == all_shown(at_once)
+    (channel, message), *others = at_once
+    assert not others
+    assert isinstance(message, Message)
+    assert (channel, message.exchange, message.routing_key) == (1, method.exchange, method.routing_key)
+    assert (message.mandatory, message.immediate) == (method.mandatory, method.immediate)
+    assert (message.body, message.properties) == (data, properties)
+
+
+def test_unused_bits_of_a_publish_mean_nothing():
+    payload = encode_method(m.BasicPublish("", "q"))[:-1] + b"\xfc"
+    whole, _ = read(frame(1, 1, payload) + header(1, 1) + body(1, b"x"))
+    slow = reader()
+    slow.receive(frame(1, 1, payload))
+    assert all_shown(slow.receive(header(1, 1) + body(1, b"x"))) == all_shown(whole)
+    assert whole[0][1].bits == 0
+
+
+def test_a_body_without_bytes_is_complete_with_its_header():
+    commands, _ = read(PUBLISH + header(1, 0))
+    assert [(channel, message.body) for channel, message in commands] == [(1, b"")]
+
+
+def test_channels_interleave():
+    first, second = method_frame(1, m.BasicPublish("", "a")), method_frame(2, m.BasicPublish("", "b"))
+    commands, _ = read(
+        first
+        + second
+        + header(2, 4)
+        + header(1, 2)
+        + body(2, b"xx")
+        + body(1, b"yy")
+        + HEARTBEAT
+        + body(2, b"zz")
+    )
+    assert [channel for channel, _ in commands] == [1, 0, 2]
+    assert [commands[0][1].body, commands[2][1].body] == [b"yy", b"xxzz"]
+
+
+def test_empty_body_frames_are_read_past_and_not_kept():
+    plain, _ = read(publish(1, b"abcdef", piece=3))
+    commands, _ = read(PUBLISH + header(1, 6) + (body(1, b"abc") + frame(3, 1, b"") * 50 + body(1, b"def")))
+    assert all_shown(commands) == all_shown(plain)
+
+
+def test_a_body_in_tiny_frames_is_kept_in_full_ones():
+    commands, _ = read(publish(1, bytes(10_000), piece=1))
+    assert all_shown(commands) == all_shown(read(publish(1, bytes(10_000), piece=4088))[0])
+
+
+def test_an_oversized_body_is_read_past_and_told_by_its_size():
+    made = reader(body_max=10)
+    commands = made.receive(publish(1, b"12345678901", piece=4) + publish(1, b"1234567890"))
+    assert commands[0] == (1, Oversized(11))
+    assert commands[1][1].body == b"1234567890"
+
+
+@pytest.mark.parametrize("method", [m.BasicDeliver("t", 1), m.BasicGetOk(1), m.BasicReturn(312, "NO_ROUTE")])
+def test_a_client_reads_contents_from_a_server(method):
+    commands, _ = read(publish(3, b"abc", method=method, piece=2))
+    assert [(channel, command.method, command.message.body) for channel, command in commands] == [
+        (3, method, b"abc")
+    ]
+    assert isinstance(commands[0][1], Delivery)
+
+
+@pytest.mark.parametrize("method", [m.ConnectionBlocked("low on memory"), m.ConnectionUnblocked()])
+def test_a_client_reads_that_it_is_blocked(method):
+    assert read(method_frame(0, method))[0] == [(0, method)]
+
+
+def test_content_methods_on_channel_0_await_no_content():
+    stream = publish(0, b"abc")
+    commands, made = read(stream)
+    assert commands == [(0, m.BasicPublish())]
+    assert str(made.error).startswith("UNEXPECTED_FRAME - type 2, all octets = ")
+
+
+@given(st.lists(PROPERTIES, min_size=1, max_size=5))
+def test_properties_seen_before_are_the_same_object(several):
+    made = reader(0)
+    twice = [made.receive(publish(1, b"x", properties=each))[0][1] for each in several + several]
+    assert [message.properties for message in twice] == several + several
+
+
+# -- faults --------------------------------------------------------------------------------------------------
+
+LARGE = "FRAME_ERROR - type {}, all octets = <<>>: {{frame_too_large,{},4088}}"
+EXPECTED_METHOD = "UNEXPECTED_FRAME - expected method frame, got non method frame instead"
+EXPECTED_HEADER = (
+    "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead"
+)
+EXPECTED_BODY = "UNEXPECTED_FRAME - expected content body, got non content body frame instead"
+BODYLESS = method_frame(1, m.BasicGet("q"))
+
+FAULTS = [
+    # frames
+    (frame(9, 1, b"abcd"), 'FRAME_ERROR - type 9, all octets = <<"abcd">>: unknown_frame', (0, 0)),
+    (frame(0, 0, b""), "FRAME_ERROR - type 0, all octets = <<>>: unknown_frame", (0, 0)),
+    (frame(1, 1, b"\0\x32"), "FRAME_ERROR - type 1, all octets = <<0,50>>: unknown_frame", (0, 0)),
+    (frame(1, 0, b""), "FRAME_ERROR - type 1, all octets = <<>>: unknown_frame", (0, 0)),
+    (frame(2, 1, b"\0\x3c"), "FRAME_ERROR - type 2, all octets = <<0,60>>: unknown_frame", (0, 0)),
+    (frame(8, 0, b"abc"), 'FRAME_ERROR - type 8, all octets = <<"abc">>: unknown_frame', (0, 0)),
+    (frame(8, 1, b""), "UNEXPECTED_FRAME - type 8, all octets = <<>>", (0, 0)),
+    (frame(3, 0, b'a"\\'), 'UNEXPECTED_FRAME - type 3, all octets = <<"a\\"\\\\">>', (0, 0)),
+    (frame(3, 0, b"a\xff"), "UNEXPECTED_FRAME - type 3, all octets = <<97,255>>", (0, 0)),
+    (struct.pack(">BHI", 3, 1, 4097), LARGE.format(3, 4097), (0, 0)),
+    (struct.pack(">BHI", 1, 1, 0xFFFFFFFF), LARGE.format(1, 0xFFFFFFFF), (0, 0)),
+    (
+        frame(1, 1, b"\0\x32\0\x0a", end=0),
+        "FRAME_ERROR - type 1, all octets = <<0,50,0,10>>: {invalid_frame_end_marker,0}",
+        (0, 0),
+    ),
+    # methods
+    (frame(1, 1, b"\0\x32\0\x0a\0\0\5ab"), "FRAME_ERROR - cannot decode <<0,0,5,97,98>>", (50, 10)),
+    (
+        frame(1, 1, encode_method(m.BasicGet("q")) + b"\0"),
+        "FRAME_ERROR - cannot decode <<0,0,1,113,0,0>>",
+        (60, 70),
+    ),
+    (frame(1, 1, b"\0\x3c\0\x28"), "FRAME_ERROR - cannot decode <<>>", (60, 40)),
+    (frame(1, 1, b"\0\x3c\0\x28\0\0\xff"), "FRAME_ERROR - cannot decode <<0,0,255>>", (60, 40)),
+    (
+        method_frame(1, m.QueueDeclare("\udcff")),
+        "FRAME_ERROR - Malformed UTF-8 in shortstr",
+        (0, 0),
+    ),
+    (frame(1, 1, b"\0\x3c\0\xc8"), "NOT_IMPLEMENTED - unknown method 200 of class 60", (0, 0)),
+    # contents
+    (header(1, 5), EXPECTED_METHOD, (0, 0)),
+    (body(1, b"x"), EXPECTED_METHOD, (0, 0)),
+    (publish(1) + frame(3, 1, b""), EXPECTED_METHOD, (0, 0)),
+    (PUBLISH + BODYLESS, EXPECTED_HEADER, (60, 40)),
+    (PUBLISH + publish(1, b"x"), EXPECTED_HEADER, (60, 40)),
+    (PUBLISH + body(1, b"x"), EXPECTED_HEADER, (60, 40)),
+    (PUBLISH + header(1, 1, weight=1), EXPECTED_HEADER, (60, 40)),
+    (
+        PUBLISH + header(1, 1, class_id=50) + body(1, b"x"),
+        "UNEXPECTED_FRAME - expected content header for class 60, got one for class 50 instead",
+        (60, 40),
+    ),
+    (PUBLISH + header(1, 5) + BODYLESS, EXPECTED_BODY, (60, 40)),
+    (PUBLISH + header(1, 5) + header(1, 5), EXPECTED_BODY, (60, 40)),
+    (PUBLISH + header(1, 5) + body(1, b"123456"), EXPECTED_BODY, (60, 40)),
+    (PUBLISH + header(1, 5) + body(1, b"1234") + body(1, b"56"), EXPECTED_BODY, (60, 40)),
+    (method_frame(1, m.BasicDeliver()) + BODYLESS, EXPECTED_HEADER, (60, 60)),
+    # properties: flags that announce what is not there, and bytes that no flag announces
+    (
+        PUBLISH + header(1, 1, b"\x80\0") + body(1, b"x"),
+        "SYNTAX_ERROR - truncated message properties",
+        (60, 40),
+    ),
+    (PUBLISH + header(1, 1, b"") + body(1, b"x"), "SYNTAX_ERROR - truncated message properties", (60, 40)),
+    (
+        PUBLISH + header(1, 1, b"\0\0\0") + body(1, b"x"),
+        "SYNTAX_ERROR - message properties do not match their flags",
+        (60, 40),
+    ),
+    (
+        PUBLISH + header(1, 1, b"\x20\0\0\0\0\3\1aQ") + body(1, b"x"),
+        "SYNTAX_ERROR - unknown field type b'Q'",
+        (60, 40),
+    ),
+]
+
+
+@pytest.mark.parametrize("stepwise", [False, True], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize(
+    ("stream", "text", "ids"), FAULTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_fault_is_told_as_rabbitmq_tells_it(stream, text, ids, stepwise):
+    made = reader()
+    stream = publish(1, b"before") + stream
+    commands = []
+    for chunk in [stream[at : at + 1] for at in range(len(stream))] if stepwise else [stream]:
+        commands += made.receive(chunk)
+    assert commands[0][1].body == b"before"
+    assert str(made.error) == text
+    cause = made.error.cause
+    assert ((cause.CLASS_ID, cause.METHOD_ID) if cause else (0, 0)) == ids
+    assert made.error.scope == "connection"
+
+
+def test_a_payload_may_be_as_large_as_a_frame():
+    # Eight bytes more than the specification allows, as in RabbitMQ.
+    commands, made = read(publish(1, bytes(4096)))
+    assert made.error is None
+    assert commands[0][1].size == 4096
+
+
+def test_nothing_is_read_behind_a_fault():
+    made = reader()
+    assert made.receive(frame(9, 0, b"") + HEARTBEAT) == []
+    assert made.receive(HEARTBEAT) == []
+
+
+def test_once_a_fault_is_handled_reading_goes_on_behind_it():
+    made = reader()
+    made.receive(frame(9, 0, b"") + HEARTBEAT)
+    made.error = None
+    assert made.receive(b"") == [(0, Heartbeat())]
+
+
+@given(st.binary(max_size=200), st.lists(FRAMES, max_size=2))
+def test_no_bytes_make_it_fail_otherwise(junk, frames):
+    made = reader()
+    for chunk in (b"".join(frames), junk, junk):
+        made.receive(chunk)
+        made.error = None
+
+
+@given(FRAMES, st.data())
+def test_no_damaged_frame_makes_it_fail_otherwise(stream, data):
+    damaged = bytearray(stream)
+    damaged[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
+    reader().receive(bytes(damaged))
+
+
+# -- scopes --------------------------------------------------------------------------------------------------
+
+
+def test_before_channels_are_open_commands_come_one_at_a_time():
+    made = reader(scope=Scope.CONTROL)
+    stream = (
+        HEARTBEAT + method_frame(0, m.ConnectionStartOk()) + method_frame(0, m.ConnectionTuneOk()) + PUBLISH
+    )
+    assert made.receive(stream) == [(0, Heartbeat()), (0, m.ConnectionStartOk())]
+    assert made.receive(b"") == [(0, m.ConnectionTuneOk())]
+    made.scope = Scope.CHANNELS
+    assert made.receive(header(1, 0))[0][0] == 1
+
+
+def test_a_limit_that_a_command_changes_holds_for_the_next():
+    made = reader(4096, scope=Scope.CONTROL)
+    made.receive(method_frame(0, m.ConnectionOpen()) + publish(1, bytes(8192)))
+    made.scope, made.frame_max = Scope.CHANNELS, 131072
+    assert [message.size for _, message in made.receive(b"")] == [8192]
+
+
+@pytest.mark.parametrize(
+    "stream", [PUBLISH, publish(1, b"x"), method_frame(1, m.BasicAck(1)), header(1, 9), body(1, b"x")]
+)
+def test_before_channels_are_open_nothing_is_kept_for_them(stream):
+    commands, made = read(stream, scope=Scope.CONTROL)
+    assert commands == []
+    assert str(made.error).startswith(f"UNEXPECTED_FRAME - type {stream[0]}, all octets = <<")
+
+
+def test_while_closing_everything_else_is_skipped():
+    made = reader(scope=Scope.CLOSES)
+    ignored = (
+        publish(1, b"x")
+        + header(2, 9)
+        + frame(9, 9, b"abc")
+        + HEARTBEAT
+        + method_frame(0, m.ConnectionOpen())
+    )
+    assert made.receive(ignored + method_frame(0, m.ConnectionCloseOk())) == [(0, m.ConnectionCloseOk())]
+    assert made.receive(ignored + method_frame(0, m.ConnectionClose())) == [(0, m.ConnectionClose())]
+
+
+# -- bounds --------------------------------------------------------------------------------------------------
+
+
+def held(made):
+    """Bytes that wait in a reader."""
+    return sum(map(len, made._waiting))
+
+
+def test_a_frame_header_that_announces_too_much_is_refused_by_itself():
+    made = reader()
+    assert made.receive(struct.pack(">BHI", 1, 0, 0xFFFFFFFF)) == []
+    assert made.error is not None
+    made.receive(bytes(100_000))
+    assert held(made) == 0
+
+
+def test_incomplete_contents_are_bounded_by_the_number_of_channels():
+    made = reader(contents_max=2)
+    stream = b"".join(method_frame(number, m.BasicPublish()) for number in (7, 8, 9))
+    made.receive(stream)
+    assert (
+        str(made.error)
+        == "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)"
+    )
+
+
+def test_a_slow_drip_is_joined_once():
+    made = reader(1_000_000, body_max=1_000_000)
+    stream = publish(1, bytes(200_000))
+    made.receive(stream[: len(PUBLISH) + 30])
+    joins = 0
+    for at in range(len(PUBLISH) + 30, len(stream)):
+        before = len(made._waiting)
+        commands = made.receive(stream[at : at + 1])
+        joins += len(made._waiting) < before + 1
+    assert commands[0][1].size == 200_000
+    assert joins <= 4  # when the frame's head, its size and its end are there
