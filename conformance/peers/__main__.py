@@ -67,6 +67,9 @@ def print_table(suite: Suite, reference: str, broker: str, there: Outcomes, here
         counts = Counter(outcome.outcome for outcome in outcomes.values())
         failed = counts["failed"] + counts["unfinished"]
         print(f"  {name[:39]:40}{counts['passed']:8}{failed:8}{counts['skipped']:8}")
+    skipped = Counter(outcome.why for outcome in there.values() if outcome.outcome == "skipped")
+    for reason, count in skipped.items():
+        print(f"  skipped there: {count}: {reason}")
     for test, outcome in there.items():
         if outcome.outcome in ("failed", "unfinished"):
             also = here.get(test, Outcome("not run")).outcome
