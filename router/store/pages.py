@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
+from sys import byteorder
 from typing import NamedTuple
 from zlib import crc32
 
@@ -88,6 +89,15 @@ class Page:
     def positions(self) -> Sequence[int]:
         """All positions it was written with, in order."""
         return range(self.first, self.last + 1) if self._positions is None else self._positions
+
+    def packed_positions(self) -> bytes:
+        """All positions as 8 bytes each, big-endian; nothing when every one from first to last is there."""
+        if self._positions is None:
+            return b""
+        positions = self._positions[:]
+        if byteorder == "little":
+            positions.byteswap()
+        return positions.tobytes()
 
     def settle(self, position: int) -> None:
         """Count a message as settled; once more does nothing."""
