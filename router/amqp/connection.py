@@ -175,6 +175,7 @@ class AmqpConnection:
         if self.wire.state is State.CLOSED:
             if isinstance(command, m.ConnectionClose):
                 self._log.info("connection closed by client", code=command.reply_code)
+                self._tell_verdicts()
                 self._send(m.ConnectionCloseOk())
             self._finish()
         elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):

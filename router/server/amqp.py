@@ -1,6 +1,7 @@
 """One AMQP client's tasks: a reader that feeds the core, a writer that empties the outbox.
 
-The only awaits on a message's way are here, one a batch on either side. The one exception boundary of a connection is here too.
+The only awaits on a message's way are here, one a batch on either side. The one exception boundary of a
+connection is here too.
 """
 
 from collections.abc import Iterator
@@ -64,7 +65,9 @@ def _batch(driver: Driver, connection: AmqpConnection) -> Iterator[None]:
         driver.end()
 
 
-async def _read(stream: trio.abc.ReceiveStream, outbox: Outbox, connection: AmqpConnection, driver: Driver) -> None:
+async def _read(
+    stream: trio.abc.ReceiveStream, outbox: Outbox, connection: AmqpConnection, driver: Driver
+) -> None:
     """Feed the core until the client has no more to say, pausing while it does not read its answers."""
     size = driver.broker.settings.server.read_size
     while data := await stream.receive_some(size):
@@ -74,7 +77,9 @@ async def _read(stream: trio.abc.ReceiveStream, outbox: Outbox, connection: Amqp
             await outbox.room()
 
 
-async def _write(stream: trio.abc.HalfCloseableStream, outbox: Outbox, connection: AmqpConnection, driver: Driver) -> None:
+async def _write(
+    stream: trio.abc.HalfCloseableStream, outbox: Outbox, connection: AmqpConnection, driver: Driver
+) -> None:
     """Send what the core has written, in pieces as large as have gathered; then say that nothing follows."""
     while data := await outbox.take():
         await stream.send_all(data)

@@ -1,8 +1,8 @@
 """The clock of the core: says what time it is, ends batches, and calls when something is due.
 
-Owns the two tasks that act without a client having said anything: one for deadlines, one for work left over from a batch
-that had to make way for others. What fails there, or where the core delivers, is no client's fault: it is logged, and the
-rest goes on.
+Owns the two tasks that act without a client having said anything: one for deadlines, one for work left over
+from a batch that had to make way for others. What fails there, or where the core delivers, is no client's
+fault: it is logged, and the rest goes on.
 """
 
 import structlog

@@ -1,7 +1,7 @@
 """Bytes waiting to be sent to one connection, and when there are too many of them.
 
-The core writes here, synchronously; one task of the connection empties it in large pieces, another reads from the client
-for as long as this is open.
+The core writes here, synchronously; one task of the connection empties it in large pieces, another reads
+from the client for as long as this is open.
 """
 
 import trio
@@ -10,7 +10,7 @@ PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waitin
 
 
 class Outbox:
-    """Above ``high`` unsent bytes a connection is given no more deliveries and is read from no more, until down to ``low``.
+    """Above ``high`` unsent bytes a connection is neither given deliveries nor read from, until at ``low``.
 
     ``size`` is how many are unsent; ``open`` is the scope to read from the client in: ``close`` cancels it.
     """
@@ -63,7 +63,10 @@ class Outbox:
         self._ring()
 
     async def take(self) -> bytes:
-        """What waits, as soon as there is something: a chunk, or as many as fit in a piece; empty when closed and empty."""
+        """What waits, as soon as there is something: one chunk, or as many as fit in a piece.
+
+        Empty once this is closed and all was taken.
+        """
         while not self._chunks:
             if self.closed:
                 return b""
@@ -102,5 +105,6 @@ class Outbox:
     async def room(self) -> None:
         """Wait until deliveries may be written again."""
         if self._full:
-            self._drained = self._drained or trio.Event()
+            if self._drained is None:
+                self._drained = trio.Event()
             await self._drained.wait()

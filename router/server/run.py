@@ -53,7 +53,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             accepting, gone = trio.CancelScope(), trio.Event()
             nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
-            announce(f"leveret is listening: {addresses}" if listeners else "leveret is running and listens nowhere")
+            announce(f"leveret is listening: {addresses or 'nowhere'}")
             _calm_the_collector()
             if settings.data != MEMORY:
                 log.warning("nothing is stored yet: all messages are kept in memory and end with the broker")
@@ -61,12 +61,14 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
                 log.info("stopping", signal=signal.Signals(number).name)
                 break
             accepting.cancel()
-            await _say_goodbye(driver, gone, settings.server.shutdown_timeout)
+            with trio.move_on_after(settings.server.shutdown_timeout / 1000):
+                say_goodbye(driver)
+                await gone.wait()
             nursery.cancel_scope.cancel()
 
 
 def make_broker(settings: Settings) -> Broker:
-    """The core with what the definitions file says; the default virtual host and user only where that has none."""
+    """The core with what the definitions file says; default virtual host and user only where it has none."""
     broker = Broker(settings)
     if settings.definitions:
         try:
@@ -91,7 +93,8 @@ async def _listen(text: str) -> Sequence[trio.SocketListener]:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StartupError(
-                f"cannot listen on {text}: the port is in use; stop what listens there or choose another with --amqp"
+                f"cannot listen on {text}: the port is in use; "
+                "stop what listens there or choose another with --amqp"
             ) from None
         raise StartupError(f"cannot listen on {text}: {error.strerror or error}") from None
 
@@ -114,7 +117,11 @@ async def accept_all(
 
 
 async def _serve(
-    stream: trio.SocketStream, driver: Driver, offer: Offer, clients: trio.Nursery, accepting: trio.CancelScope
+    stream: trio.SocketStream,
+    driver: Driver,
+    offer: Offer,
+    clients: trio.Nursery,
+    accepting: trio.CancelScope,
 ) -> None:
     """Serve one client, or turn it away when there are too many. Its socket is closed by who accepted it."""
     limit = driver.broker.settings.amqp.max_connections
@@ -137,14 +144,12 @@ def _calm_the_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _say_goodbye(driver: Driver, gone: trio.Event, timeout: int) -> None:
-    """Tell every client that the broker stops, and give them ``timeout`` ms to take it in."""
+def say_goodbye(driver: Driver) -> None:
+    """Tell every client that the broker stops; who did not log in yet is turned away without a word."""
     driver.begin()
     for client in list(driver.broker.clients):
         client.end(ConnectionForced("broker forced connection closure with reason 'shutdown'"))
     driver.end()
-    with trio.move_on_after(timeout / 1000):
-        await gone.wait()
 
 
 def _name(address: tuple[str, int]) -> str:

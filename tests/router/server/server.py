@@ -1,0 +1,66 @@
+"""A broker in the test's own Trio loop, for clients on memory streams or sockets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+import trio.testing
+
+from router.amqp.connection import make_offer
+from router.server.amqp import serve_amqp
+from router.server.driver import Driver
+from router.server.run import accept_all, make_broker
+from router.settings import Settings
+from tests.router.server.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    name: str = "test:1"
+    loopback: bool = True
+
+
+class Server:
+    """``serving`` counts the connections that are served."""
+
+    def __init__(self, settings: Settings, nursery: trio.Nursery) -> None:
+        self.broker = make_broker(settings)
+        self.driver = Driver(self.broker)
+        self.offer = make_offer(settings, "0")
+        self.serving = 0
+        self._nursery = nursery
+        nursery.start_soon(self.driver.keep_time)
+        nursery.start_soon(self.driver.carry_on)
+
+    def serve(self, stream: trio.abc.HalfCloseableStream) -> trio.Event:
+        """Serve a stream; the event says that this is over."""
+        over = trio.Event()
+
+        async def run() -> None:
+            self.serving += 1
+            await serve_amqp(stream, Peer(), self.driver, self.offer)
+            self.serving -= 1
+            over.set()
+
+        self._nursery.start_soon(run)
+        return over
+
+    def connect(
+        self,
+        pair: Callable[[], tuple[trio.StapledStream, trio.StapledStream]] = trio.testing.memory_stream_pair,
+    ) -> tuple[Client, trio.Event]:
+        """A client whose stream is served, and the event that says that this is over.
+
+        ``lockstep_stream_pair`` instead of the default makes sending wait until the other side receives.
+        """
+        mine, its = pair()
+        return Client(mine), self.serve(its)
+
+    async def listen(self, address: str = "127.0.0.1") -> int:
+        """Accept connections at a free port; return it."""
+        listeners = await trio.open_tcp_listeners(0, host=address)
+        self._nursery.start_soon(
+            partial(accept_all, listeners, self.driver, self.offer, trio.CancelScope(), trio.Event())
+        )
+        return int(listeners[0].socket.getsockname()[1])

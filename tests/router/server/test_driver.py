@@ -1,0 +1,142 @@
+import pytest
+import trio
+import trio.testing
+
+from router.server.driver import Driver
+from router.timers import Timers
+
+
+class FakeBroker:
+    """Has timers like the broker's and work that takes so many turns."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.timers = Timers()
+        self.turns = 0
+        self.events: list[str] = []
+        self.failing = False
+
+    def flush(self) -> bool:
+        if self.failing:
+            self.failing = False
+            raise RuntimeError("a queue is broken")
+        if self.turns:
+            self.turns -= 1
+            self.events.append("turn")
+        return self.turns > 0
+
+    def on_timers(self) -> None:
+        self.timers.run(self.now)
+
+
+class Target:
+    """Notes when it is called; ``then`` is done after that."""
+
+    finished = False
+
+    def __init__(self, then=lambda now: None) -> None:
+        self.calls: list[float] = []
+        self.then = then
+
+    def on_timer(self, now: int) -> None:
+        self.calls.append(trio.current_time())
+        self.then(now)
+
+
+@pytest.fixture
+async def broker():
+    return FakeBroker()
+
+
+@pytest.fixture
+async def driver(broker, nursery):
+    driver = Driver(broker)
+    nursery.start_soon(driver.keep_time)
+    nursery.start_soon(driver.carry_on)
+    await trio.testing.wait_all_tasks_blocked()
+    return driver
+
+
+def schedule(driver: Driver, delay: float, target: Target) -> float:
+    """Ask for a call in ``delay`` seconds, in a batch; return when that is."""
+    now = driver.begin()
+    driver.broker.timers.schedule(now + int(delay * 1000), target)
+    driver.end()
+    return trio.current_time() + delay
+
+
+async def test_a_deadline_is_kept(autojump_clock, driver):
+    target = Target()
+    due = schedule(driver, 10, target)
+    await trio.sleep(60)
+    assert target.calls == pytest.approx([due], abs=0.002)
+
+
+async def test_an_earlier_deadline_comes_first_and_a_later_one_disturbs_nobody(autojump_clock, driver):
+    late, early, last = Target(), Target(), Target()
+    times = [schedule(driver, delay, target) for delay, target in ((20, late), (10, early), (30, last))]
+    await trio.sleep(60)
+    assert [*late.calls, *early.calls, *last.calls] == pytest.approx(times, abs=0.002)
+
+
+async def test_a_deadline_that_a_deadline_leads_to_is_kept(autojump_clock, driver):
+    target = Target(lambda now: driver.broker.timers.schedule(now + 1000, target))
+    schedule(driver, 1, target)
+    start = trio.current_time()
+    await trio.sleep(5.5)
+    assert [round(call - start) for call in target.calls] == [1, 2, 3, 4, 5]
+
+
+async def test_a_deadline_in_the_past_is_kept_at_once(autojump_clock, driver):
+    target = Target()
+    schedule(driver, -5, target)
+    start = trio.current_time()
+    await trio.sleep(1)
+    assert target.calls == pytest.approx([start], abs=0.002)
+
+
+async def test_asking_for_the_past_for_ever_keeps_nobody_from_running(autojump_clock, driver):
+    target = Target(lambda now: driver.broker.timers.schedule(now - 1, target))
+    schedule(driver, 0, target)
+    await trio.sleep(1)
+    assert len(target.calls) <= 1001
+
+
+async def test_deadlines_are_kept_though_one_fails(autojump_clock, driver, logged):
+    def fail(now: int) -> None:
+        raise RuntimeError("broken")
+
+    same, later = Target(), Target()
+    now = driver.begin()
+    for target, delay in ((Target(fail), 1000), (same, 1000), (later, 2000)):
+        driver.broker.timers.schedule(now + delay, target)
+    driver.end()
+    await trio.sleep(10)
+    assert len(same.calls) == len(later.calls) == 1
+    assert [(event["log_level"], str(event["exc_info"])) for event in logged] == [("error", "broken")]
+
+
+async def test_left_over_work_is_done_in_turns_with_everybody_else(autojump_clock, driver, broker):
+    broker.turns = 5
+
+    async def other() -> None:
+        for _ in range(5):
+            broker.events.append("other")
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        driver.begin()
+        driver.end()
+        nursery.start_soon(other)
+    await trio.testing.wait_all_tasks_blocked()
+    assert broker.events.count("turn") == 5
+    assert "turn turn turn" not in " ".join(broker.events[:8])
+
+
+async def test_work_goes_on_though_a_part_of_it_fails(autojump_clock, driver, broker, logged):
+    broker.failing, broker.turns = True, 3
+    driver.begin()
+    driver.end()
+    await trio.testing.wait_all_tasks_blocked()
+    assert broker.events == ["turn"] * 3
+    assert [str(event["exc_info"]) for event in logged] == ["a queue is broken"]

@@ -1,0 +1,136 @@
+import pytest
+import trio
+import trio.testing
+
+from router.server.outbox import PIECE, Outbox
+
+
+def outbox(high: int = 100, low: int = 50) -> Outbox:
+    return Outbox(high, low, 0)
+
+
+async def taken(box: Outbox) -> list[bytes]:
+    """All that is left in a closed outbox, each piece sent before the next is taken."""
+    pieces = []
+    while data := await box.take():
+        pieces.append(data)
+        box.sent(len(data), 0)
+    return pieces
+
+
+async def test_what_was_written_is_taken_in_order_as_one():
+    box = outbox()
+    box.write(b"a")
+    box.extend([b"b", b"c"])
+    box.write(b"d")
+    assert await box.take() == b"abcd"
+
+
+async def test_taking_waits_for_the_first_bytes(nursery, autojump_clock):
+    box = outbox()
+
+    async def write_later() -> None:
+        await trio.sleep(1)
+        box.write(b"late")
+
+    nursery.start_soon(write_later)
+    assert await box.take() == b"late"
+    assert trio.current_time() == pytest.approx(autojump_clock.current_time())
+
+
+async def test_closing_ends_a_wait_for_bytes(nursery, autojump_clock):
+    box = outbox()
+
+    async def close_later() -> None:
+        await trio.sleep(1)
+        box.close()
+
+    nursery.start_soon(close_later)
+    assert await box.take() == b""
+
+
+async def test_what_was_written_before_closing_is_taken_after_it():
+    box = outbox()
+    box.write(b"last")
+    box.close()
+    assert await taken(box) == [b"last"]
+
+
+async def test_closing_ends_reading():
+    box = outbox()
+    with trio.fail_after(5), box.open:
+        box.close()
+        await trio.sleep_forever()
+    assert box.open.cancelled_caught
+
+
+async def test_much_is_taken_in_pieces():
+    chunk = bytes(range(256)) * 4
+    count = 3 * PIECE // len(chunk) + 1
+    box = outbox()
+    box.extend([chunk] * count)
+    box.close()
+    pieces = await taken(box)
+    assert [len(piece) for piece in pieces] == [PIECE, PIECE, PIECE, len(chunk)]
+    assert b"".join(pieces) == chunk * count
+
+
+async def test_a_large_chunk_is_neither_copied_nor_cut():
+    large = bytes(2 * PIECE)
+    box = outbox()
+    box.extend([b"before", large, b"after"])
+    box.close()
+    pieces = await taken(box)
+    assert [len(piece) for piece in pieces] == [6, len(large), 5]
+    assert pieces[1] is large
+
+
+@pytest.mark.parametrize(
+    ("written", "sent", "writable"),
+    [
+        (100, 0, True),
+        (101, 0, False),
+        (101, 50, False),
+        (101, 51, True),
+        (300, 249, False),
+        (300, 250, True),
+    ],
+)
+async def test_marks(written, sent, writable):
+    box = outbox(high=100, low=50)
+    box.write(bytes(written))
+    assert box.writable() == (written <= 100)
+    await box.take()
+    assert box.writable() == (written <= 100), "taken is not yet sent"
+    assert box.sent(sent, 0) == (writable and written > 100)
+    assert box.writable() == writable
+
+
+async def test_room_comes_once_enough_is_sent(nursery, autojump_clock):
+    box = outbox()
+    box.write(bytes(200))
+    events = []
+
+    async def wait() -> None:
+        await box.room()
+        events.append("room")
+
+    nursery.start_soon(wait)
+    nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    box.sent(149, 0)
+    await trio.testing.wait_all_tasks_blocked()
+    assert events == []
+    box.sent(1, 0)
+    await trio.testing.wait_all_tasks_blocked()
+    assert events == ["room", "room"]
+    await box.room()
+
+
+def test_when_bytes_were_last_sent_is_known():
+    box = Outbox(100, 50, 7)
+    assert box.last_sent() == 7
+    box.write(b"x")
+    assert box.last_sent() == 7
+    box.sent(1, 9)
+    assert box.last_sent() == 9
