@@ -1,16 +1,23 @@
 """Deadlines of the whole broker in one heap; whoever owns the clock asks for the next one.
 
-Knows nothing of what is due; a target that no longer cares ignores the call.
+Knows nothing of what is due; a target that no longer cares ignores the call. One that has finished is not
+kept until its deadline: queues that are deleted soon may have asked for a time far away.
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
+
+SWEEP = 1024  # this many more deadlines than last time, or twice as many, and finished targets are swept out
 
 
 class Timed(Protocol):
     """Something that asked to be called at a time."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no call means anything to it any more."""
 
     def on_timer(self, now: int) -> None: ...
 
@@ -18,15 +25,21 @@ class Timed(Protocol):
 class Timers:
     """Targets by deadline, in ms of the monotonic clock."""
 
-    __slots__ = ("_due", "_heap", "_number")
+    __slots__ = ("_due", "_heap", "_most", "_number")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timed]] = []
         self._due: deque[tuple[int, Timed]] = deque()
         self._number = count()
+        self._most = SWEEP
 
     def schedule(self, when: int, target: Timed) -> None:
+        """Call ``target`` at ``when`` ms."""
         heappush(self._heap, (when, next(self._number), target))
+        if len(self._heap) > self._most:
+            self._heap = [item for item in self._heap if not item[2].finished]
+            heapify(self._heap)
+            self._most = 2 * len(self._heap) + SWEEP
 
     def next_deadline(self) -> int | None:
         """When the next target is due; None when nothing was asked for."""
