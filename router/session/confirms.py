@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 
 class Verdict(NamedTuple):
-    """What to tell the publisher: the sequence number, whether all before it share the verdict, and the verdict."""
+    """What to tell the publisher: the sequence number, whether all before it share the verdict, and the
+    verdict.
+    """
 
     number: int
     multiple: bool
@@ -34,12 +36,21 @@ class Confirms:
         """What is to be told now, in order; it counts as told."""
         verdicts: list[Verdict] = []
         for number in self._refused:
-            if number - 1 > self._told:
-                verdicts.append(Verdict(number - 1, number - 2 > self._told, True))
-            verdicts.append(Verdict(number, False, False))
-            self._told = number
+            self._tell(verdicts, number - 1, accepted=True)
+            self._tell(verdicts, number, accepted=False)
         self._refused.clear()
-        if self.published > self._told:
-            verdicts.append(Verdict(self.published, self.published - 1 > self._told, True))
-            self._told = self.published
+        self._tell(verdicts, self.published, accepted=True)
         return verdicts
+
+    def _tell(self, verdicts: list[Verdict], number: int, *, accepted: bool) -> None:
+        """Tell that all up to ``number`` that have no verdict yet share this one; the last one told is
+        widened if it can be.
+        """
+        if number <= self._told:
+            return
+        first = self._told + 1
+        if verdicts and verdicts[-1].accepted == accepted:
+            verdicts.pop()
+            first = 0
+        verdicts.append(Verdict(number, first != number, accepted))
+        self._told = number

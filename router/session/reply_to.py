@@ -15,9 +15,14 @@ class ReplyTarget:
 
     def __init__(self, receiver: Receiver) -> None:
         self.name = f"{REPLY_TO}.{token_urlsafe(24)}"
-        self.receiver = receiver
+        self.receiver: Receiver | None = receiver
+
+    def close(self) -> None:
+        """Nobody waits any more; a transaction that is committed later may still hold on to this."""
+        self.receiver = None
 
     def enqueue(self, message: Message, now: int) -> bool:
         """Hand the message to the asking session at once."""
-        self.receiver.sink.deliver(self.receiver, [Entry(message, 0)])
+        if self.receiver is not None:
+            self.receiver.sink.deliver(self.receiver, [Entry(message, 0)])
         return True

@@ -1,17 +1,18 @@
 """A session: one conversation of a client with the broker, an AMQP channel or a STOMP connection.
 
-Owns publishing, consuming, settling, confirms and transactions, and that the user may do each of it. It speaks no
-protocol: what it has for the client goes to its ``SessionSink``. Declaring and binding are in ``topology``.
+Owns publishing, consuming, settling, confirms and transactions, and that the user may do each of it. It
+speaks no protocol: what it has for the client goes to its ``SessionSink``. Declaring and binding are in
+``topology``.
 
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, Protocol
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import splice_properties
+from protocol.amqp.message import Message, unpack_route
+from protocol.amqp.properties import PERSISTENT, TRANSIENT, splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import AccessRefused, AmqpError, NotAllowed, NotImplemented_, PreconditionFailed
 from router.auth import Kind, Operation, User
@@ -20,13 +21,15 @@ from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
 from router.queue.queue import Queue
 from router.routing import REPLY_TO, Plan, Target, routing_keys
+from router.session.checks import check_consumer_arguments, check_copies, check_delivery_mode, check_expiration, check_user_id
 from router.session.confirms import Confirms, Verdict
 from router.session.reply_to import ReplyTarget
+from router.session.timeouts import AckTimeouts
 from router.session.unacked import Held, Unacked
 from router.vhost import VHost
 
+DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 GRANTS = 4096  # plans whose permission is remembered per session
-EXPIRATION_MAX = 2**32 - 1
 
 
 class SessionSink(Protocol):
@@ -78,20 +81,23 @@ class Session:
         self._grants: dict[Plan, int] = {}
         self._plans = vhost.routes.plans
         self._reply_target: ReplyTarget | None = None
-        self._marks: list[tuple[int, int]] = []  # (time, next delivery tag then), for the consumer timeout
-        self._tick = 0  # ms between looks at the oldest held message (0: none are planned)
-        self.closed = False
+        settings = broker.settings.queue
+        self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
+        self.finished = False
 
-    # -- publish ----------------------------------------------------------------------------------------------
+    # -- publish -------------------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> None:
         """Route a message and hand it to its queues.
 
-        Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and NotImplemented_ (immediate).
+        Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
+        NotImplemented_ (immediate).
         """
+        if message.bits & 2:
+            raise NotImplemented_("immediate=true")
         plan = self._plans.get(message.route)
         if plan is None or plan.generation != plan.exchange.generation:
-            plan = self.vhost.plan(message.route)
+            plan = self._plan(message.route)
         if self._grants.get(plan) != self.user.generation:
             self._grant(plan)
         properties = message.properties
@@ -101,6 +107,7 @@ class Session:
             or properties.expiration is not None
             or properties.reply_to is not None
             or properties.user_id is not None
+            or properties.delivery_mode not in (2, 1, None)
         ):
             message, keys = self._inspect(message, plan)
             if queues is None or len(keys) > 1:
@@ -108,8 +115,6 @@ class Session:
         elif queues is None:
             queues = self.vhost.routes.route(plan.exchange, (plan.routing_key,), message)
         message.route = plan.route
-        if message.bits & 2:
-            raise NotImplemented_("immediate=true")
         if self.transaction is not None:
             self.transaction.publishes.append((message, queues))
             return
@@ -124,26 +129,27 @@ class Session:
             self.confirms.publish(accepted)
 
     def _inspect(self, message: Message, plan: Plan) -> tuple[Message, list[str]]:
-        """Check the properties that mean something to the broker; return the message to route and its routing keys."""
+        """Check the properties that mean something to the broker; return the message to route and its routing
+        keys.
+        """
         properties = message.properties
-        if properties.user_id is not None and properties.user_id != self.user.name:
-            if "impersonator" not in self.user.tags:
-                raise PreconditionFailed(
-                    f"user_id property set to '{properties.user_id}' but authenticated user was '{self.user.name}'"
-                )
-        if properties.expiration is not None:
-            check_expiration(properties.expiration)
-        keys = [plan.routing_key]
-        if properties.headers:
-            for name in ("CC", "BCC"):
-                if name in properties.headers and not isinstance(properties.headers[name], list):
-                    raise PreconditionFailed(f"invalid header '{name}': an array of strings is needed")
-            keys = routing_keys(plan.routing_key, properties.headers)
         changes: dict[str, Any] = {}
         if properties.reply_to == REPLY_TO:
             if self._reply_target is None:
                 raise PreconditionFailed("fast reply consumer does not exist")
             changes["reply_to"] = self._reply_target.name
+        check_user_id(properties, self.user.name, self.user.tags)
+        if properties.expiration is not None:
+            check_expiration(properties.expiration)
+        check_delivery_mode(properties)
+        keys = [plan.routing_key]
+        if properties.headers:
+            check_copies(properties.headers)
+            keys = routing_keys(plan.routing_key, properties.headers)
+        if properties.delivery_mode not in DELIVERY_MODES:
+            raise PreconditionFailed(
+                f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}"
+            )
         if properties.headers and "BCC" in properties.headers:
             changes["headers"] = {"BCC": REMOVE}
         if changes:
@@ -154,8 +160,16 @@ class Session:
             message.bits = bits
         return message, keys
 
+    def _plan(self, route: bytes) -> Plan:
+        """The plan for a route; only who may publish to an exchange is told that there is none."""
+        name, _ = unpack_route(route)
+        if name not in self.vhost.exchanges:
+            self.check("write", "exchange", name)
+        return self.vhost.plan(route)
+
     def _grant(self, plan: Plan) -> None:
-        """Check that the user may publish along this plan, and remember that for as long as the rights stand."""
+        """Check that the user may publish along this plan, and remember that for as long as the rights stand.
+        """
         exchange = plan.exchange
         self.check("write", "exchange", exchange.name)
         if exchange.internal:
@@ -176,7 +190,7 @@ class Session:
         """Confirms to be told to the publisher now."""
         return self.confirms.verdicts() if self.confirms is not None else []
 
-    # -- consume ----------------------------------------------------------------------------------------------
+    # -- consume -------------------------------------------------------------------------------------------
 
     def consume(
         self,
@@ -187,7 +201,9 @@ class Session:
         exclusive: bool = False,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        """Start a consumer; its deliveries begin with the next flush, so the caller has time to tell the client first."""
+        """Start a consumer; its deliveries begin with the next flush, so the caller has time to tell the
+        client first.
+        """
         arguments = arguments or {}
         if tag in self.consumers:
             raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
@@ -196,11 +212,12 @@ class Session:
             return
         self.check("read", "queue", queue_name)
         queue = self.vhost.queue_for(queue_name, self.owner)
-        priority = arguments.get("x-priority", 0)
-        if isinstance(priority, bool) or not isinstance(priority, int):
-            raise PreconditionFailed("invalid arg 'x-priority': an integer is needed")
-        if any(other.exclusive for other in queue.consumers) or (exclusive and len(queue.consumers)):
-            raise AccessRefused(f"queue '{queue.name}' in vhost '{self.vhost.name}' in exclusive use")
+        check_consumer_arguments(arguments, queue)
+        what = f"queue '{queue.name}' in vhost '{self.vhost.name}'"
+        if self.prefetch and queue.quorum:
+            raise NotImplemented_(f"{what} does not support global qos")
+        if queue.consumers.refuse(exclusive=exclusive):
+            raise AccessRefused(f"{what} in exclusive use")
         consumer = Consumer(
             queue,
             self,
@@ -208,12 +225,13 @@ class Session:
             no_ack=no_ack,
             exclusive=exclusive,
             prefetch=self.consumer_prefetch,
-            priority=priority,
+            priority=arguments.get("x-priority", 0),
             arguments=arguments,
         )
         self.consumers[tag] = consumer
         queue.add_consumer(consumer, self.broker.now)
-        self._watch(consumer)
+        if not no_ack:
+            self._timeouts.watch(queue, self.broker.now, self._schedule)
 
     def _consume_replies(self, tag: str, *, no_ack: bool) -> None:
         if not no_ack:
@@ -232,6 +250,7 @@ class Session:
             consumer.queue.remove_consumer(consumer, self.broker.now)
         elif consumer is not None and self._reply_target is not None:
             self.vhost.remove_reply_target(self._reply_target)
+            self._reply_target.close()
             self._reply_target = None
 
     def get(self, queue_name: str, *, no_ack: bool) -> tuple[int, Entry, Queue] | None:
@@ -246,7 +265,7 @@ class Session:
         if not no_ack:
             getter = Consumer(queue, self, "")
             self._unacked.hold([(tag, (getter, entry))])
-            self._watch(getter)
+            self._timeouts.watch(queue, self.broker.now, self._schedule)
         return tag, entry, queue
 
     def set_prefetch(self, count: int, *, shared: bool) -> None:
@@ -262,7 +281,7 @@ class Session:
         for consumer in self.consumers.values():
             consumer.wake()
 
-    # -- DeliverySink -----------------------------------------------------------------------------------------
+    # -- DeliverySink --------------------------------------------------------------------------------------
 
     def room(self) -> int:
         """How many more messages the session takes now."""
@@ -284,7 +303,7 @@ class Session:
         self.consumers.pop(consumer.tag, None)
         self.sink.cancelled(consumer)
 
-    # -- settle -----------------------------------------------------------------------------------------------
+    # -- settle --------------------------------------------------------------------------------------------
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle one message, or all up to it. PreconditionFailed for a tag that is not held."""
@@ -342,7 +361,7 @@ class Session:
             for consumer in consumers:
                 consumer.wake()
 
-    # -- confirms and transactions ----------------------------------------------------------------------------
+    # -- confirms and transactions -------------------------------------------------------------------------
 
     def select_confirms(self) -> None:
         if self.transaction is not None:
@@ -357,82 +376,64 @@ class Session:
             self.transaction = Transaction()
 
     def commit(self) -> None:
-        """Do all that was published and settled since the last commit."""
+        """Do all that was published and settled since the last commit.
+
+        PreconditionFailed, when all is done, if a queue was full and refused a message.
+        """
         transaction = self._transaction()
         self.transaction = Transaction()
+        accepted = True
         for message, queues in transaction.publishes:
             for queue in queues:
-                queue.enqueue(message, self.broker.now)
+                if not queue.enqueue(message, self.broker.now):
+                    accepted = False
             if not queues and message.bits & 1:
                 self.sink.returned(message, 312, "NO_ROUTE")
         for taken, acked, requeue in transaction.settlements:
             self._apply(taken, acked=acked, requeue=requeue)
+        if not accepted:
+            raise PreconditionFailed("partial tx completion")
 
     def rollback(self) -> None:
         """Forget all that was published and settled since the last commit; what was settled is held again."""
         transaction = self._transaction()
         self.transaction = Transaction()
-        for taken, _, _ in transaction.settlements:
-            self._unacked.give_back(taken)
+        self._unacked.give_back(chain.from_iterable(taken for taken, _, _ in transaction.settlements))
 
     def _transaction(self) -> Transaction:
         if self.transaction is None:
             raise PreconditionFailed("channel is not transactional")
         return self.transaction
 
-    # -- time and end -----------------------------------------------------------------------------------------
+    # -- time and end --------------------------------------------------------------------------------------
 
-    def _watch(self, consumer: Consumer) -> None:
-        """Plan looks at how long messages are held, often enough for this consumer's queue."""
-        timeout = self._timeout(consumer.queue)
-        if consumer.no_ack or not timeout:
-            return
-        tick = max(100, min(self.broker.settings.queue.channel_tick, timeout // 4))
-        if not self._tick or tick < self._tick:
-            self._tick = tick
-            self.broker.schedule(self.broker.now + tick, self)
-
-    def _timeout(self, queue: Queue) -> int:
-        own = queue.settings.consumer_timeout
-        return self.broker.settings.queue.consumer_timeout if own is None else own
+    def _schedule(self, when: int) -> None:
+        self.broker.schedule(when, self)
 
     def on_timer(self, now: int) -> None:
-        """Look whether any message is held for longer than its queue's consumer timeout; if so the session ends."""
-        if self.closed:
+        """Look whether any message is held for longer than its queue's consumer timeout; if so the session
+        ends.
+        """
+        if self.finished or now < self._timeouts.next_look:
             return
-        self._marks.append((now, self._next_tag))
-        longest = 0
-        for held_since, tag in reversed(self._marks):
-            for _, (consumer, _) in self._unacked.older_than(tag):
-                timeout = self._timeout(consumer.queue)
-                longest = max(longest, timeout)
-                if timeout and now - held_since >= timeout:
-                    self.sink.fail(
-                        PreconditionFailed(
-                            "delivery acknowledgement on channel timed out. "
-                            f"Timeout value used: {timeout} ms. "
-                            "This timeout value can be configured, see consumers doc guide to learn more"
-                        )
-                    )
-                    return
-        self._marks = [mark for mark in self._marks if now - mark[0] <= longest]
-        self.broker.schedule(now + self._tick, self)
+        timeout = self._timeouts.look(now, self._next_tag, self._unacked, self._schedule)
+        if timeout:
+            self.sink.fail(
+                PreconditionFailed(
+                    f"delivery acknowledgement on channel timed out. Timeout value used: {timeout} ms. "
+                    "This timeout value can be configured, see consumers doc guide to learn more"
+                )
+            )
 
     def close(self) -> None:
-        """The session is over: its consumers end, a transaction is undone, and what it holds goes back to the queues."""
-        if self.closed:
+        """The session is over: its consumers end, a transaction is undone, and what it holds goes back to the
+        queues.
+        """
+        if self.finished:
             return
-        self.closed = True
+        self.finished = True
         if self.transaction is not None:
             self.rollback()
         for tag in list(self.consumers):
             self.cancel(tag)
         self.recover()
-
-
-def check_expiration(text: str) -> None:
-    """PreconditionFailed unless ``text`` is a TTL in ms, as a decimal number of at most 32 bits."""
-    if not (text.isascii() and text.isdigit()):
-        raise PreconditionFailed(f"invalid expiration '{text}': a decimal number of ms is needed")
-    if int(text) > EXPIRATION_MAX:
-        raise PreconditionFailed(f"invalid expiration '{text}': larger than {EXPIRATION_MAX} ms")

@@ -1,6 +1,7 @@
 """The messages a session has been given and has not settled yet."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 from protocol.errors import PreconditionFailed
 from router.queue.consumers import Consumer
@@ -10,7 +11,10 @@ Held = tuple[Consumer, Entry]
 
 
 class Unacked:
-    """Held messages by delivery tag. Every tag is looked at once, so that settling many costs no more than settling each."""
+    """Held messages by delivery tag, the lowest first.
+
+    Settling many costs no more than settling each, and nothing for those that were settled one by one before.
+    """
 
     __slots__ = ("_held", "_lowest")
 
@@ -20,6 +24,10 @@ class Unacked:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __iter__(self) -> Iterator[tuple[int, Held]]:
+        """All held messages with their tags, the oldest first."""
+        return iter(self._held.items())
 
     def hold(self, held: Iterable[tuple[int, Held]]) -> None:
         self._held.update(held)
@@ -32,17 +40,18 @@ class Unacked:
             raise PreconditionFailed(f"unknown delivery tag {tag}") from None
 
     def take_through(self, tag: int) -> list[tuple[int, Held]]:
-        """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when that is none."""
+        """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when that is
+        none.
+        """
         if tag == 0:
             return self.take_all()
         if tag < self._lowest or not self._held or tag > next(reversed(self._held)):
             raise PreconditionFailed(f"unknown delivery tag {tag}")
         pop = self._held.pop
-        taken = [
-            (number, held)
-            for number in range(self._lowest, tag + 1)
-            if (held := pop(number, None)) is not None
-        ]
+        numbers: Iterable[int] = range(self._lowest, tag + 1)
+        if tag - self._lowest > 2 * len(self._held):
+            numbers = list(takewhile(tag.__ge__, self._held))
+        taken = [(number, held) for number in numbers if (held := pop(number, None)) is not None]
         self._lowest = tag + 1
         if not taken:
             raise PreconditionFailed(f"unknown delivery tag {tag}")
@@ -60,12 +69,3 @@ class Unacked:
         """Hold again what was taken out, under the same tags: a transaction was rolled back."""
         self._held = dict(sorted((*taken, *self._held.items())))
         self._lowest = next(iter(self._held), self._lowest)
-
-    def older_than(self, tag: int) -> list[tuple[int, Held]]:
-        """What is held under tags below ``tag``, left where it is."""
-        found = []
-        for item in self._held.items():
-            if item[0] >= tag:
-                break
-            found.append(item)
-        return found

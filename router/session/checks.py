@@ -1,0 +1,81 @@
+"""What the broker refuses in messages and in the arguments of consumers, with RabbitMQ's texts.
+
+Owns the checks, not when they are made.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+from protocol.amqp.table import Timestamp
+from protocol.errors import PreconditionFailed
+from router.exchange.terms import type_name
+from router.queue.arguments import EXPIRY_MAX
+from router.queue.queue import Queue
+
+_INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
+
+
+def check_expiration(text: str) -> None:
+    """PreconditionFailed unless ``text`` is a number of ms, at most ten years of them (RabbitMQ, "TTL")."""
+    found = _INTEGER.match(text)
+    if found is None:
+        problem = "no_integer"
+    elif found[2]:
+        rest = found[2].replace("\\", "\\\\").replace('"', '\\"')
+        problem = f'{{leftover_string,"{rest}"}}'
+    elif (number := int(found[1])) < 0:
+        problem = f"{{value_negative,{number}}}"
+    elif number > EXPIRY_MAX:
+        problem = f"{{value_too_large,{number}}}"
+    else:
+        return
+    raise PreconditionFailed(f"invalid expiration '{text}': {problem}")
+
+
+def check_delivery_mode(properties: Properties) -> None:
+    """PreconditionFailed for a delivery mode that is neither transient nor persistent."""
+    if properties.delivery_mode not in (None, TRANSIENT, PERSISTENT):
+        raise PreconditionFailed(
+            f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}"
+        )
+
+
+def check_copies(headers: Mapping[str, Any]) -> None:
+    """PreconditionFailed unless the headers CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution").
+    """
+    for name in ("CC", "BCC"):
+        if name in headers and not isinstance(headers[name], list):
+            raise PreconditionFailed(
+                f'invalid message: {{unacceptable_type_in_header,"{name}",{type_name(headers[name])}}}'
+            )
+
+
+def check_user_id(properties: Properties, name: str, tags: frozenset[str]) -> None:
+    """PreconditionFailed when somebody publishes in another's name (RabbitMQ, "Validated User ID")."""
+    user_id = properties.user_id
+    if user_id is not None and user_id != name and "impersonator" not in tags:
+        raise PreconditionFailed(
+            f"user_id property set to '{user_id}' but authenticated user was '{name}'"
+        )
+
+
+def check_consumer_arguments(arguments: Mapping[str, Any], queue: Queue) -> None:
+    """PreconditionFailed for an argument of basic.consume of the wrong type, or of another type of queue."""
+    what = f"for queue '{queue.name}' in vhost '{queue.vhost}'"
+    if "x-priority" in arguments:
+        priority = arguments["x-priority"]
+        if not isinstance(priority, int) or isinstance(priority, bool | Timestamp):
+            raise PreconditionFailed(
+                f"invalid arg 'x-priority' {what}: \"expected integer, got {type_name(priority)}\""
+            )
+    if "x-cancel-on-ha-failover" in arguments:
+        cancel = arguments["x-cancel-on-ha-failover"]
+        if not isinstance(cancel, bool):
+            raise PreconditionFailed(
+                f"invalid arg 'x-cancel-on-ha-failover' {what}: {{unacceptable_type,{type_name(cancel)}}}"
+            )
+    if "x-stream-offset" in arguments:
+        kind = queue.settings.queue_type
+        raise PreconditionFailed(f"invalid arg 'x-stream-offset' {what} of queue type rabbit_{kind}_queue")
