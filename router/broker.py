@@ -1,7 +1,8 @@
 """The broker: virtual hosts, users, connections, and the work that waits for the end of a batch.
 
-Owns what spans virtual hosts, and the order of a batch: commands are handled, then dead letters are published, then every
-touched queue delivers. Whoever feeds it (a socket, a test) sets ``now`` and calls ``flush`` after each batch.
+Owns what spans virtual hosts, and the order of a batch: commands are handled, then dead letters are
+published, then every touched queue delivers. Whoever feeds it (a socket, a test) sets ``now`` and calls
+``flush`` after each batch.
 """
 
 import time
@@ -13,7 +14,8 @@ from protocol.errors import AmqpError, NotAllowed
 from router.auth import User, Users
 from router.dead_letter import is_cycle, make_letter
 from router.queue.entry import Entry
-from router.queue.queue import Queue, Reason
+from router.queue.host import Reason
+from router.queue.queue import Queue
 from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
@@ -47,7 +49,7 @@ class Broker:
         self._again: list[Queue] = []
         self._letters: deque[tuple[VHost, Queue, Entry, Reason]] = deque()
 
-    # -- virtual hosts and connections --------------------------------------------------------------------------
+    # -- virtual hosts and connections ---------------------------------------------------------------------
 
     def add_vhost(self, name: str) -> VHost:
         """The virtual host of this name, made if it is not there."""
@@ -63,28 +65,31 @@ class Broker:
             raise NotAllowed(f"vhost {name} not found")
         return found
 
-    # -- one batch ----------------------------------------------------------------------------------------------
+    # -- one batch -----------------------------------------------------------------------------------------
 
     def flush(self) -> bool:
-        """End a batch: publish dead letters, have touched queues deliver. True when there is more for another turn."""
+        """End a batch: publish dead letters, have touched queues deliver. True when there is more for another
+        turn.
+        """
         self._touched += self._again
-        self._again = []
+        self._again.clear()
         letters = LETTERS
-        while self._touched or (self._letters and letters):
-            while self._letters and letters:
-                self._publish_letter(*self._letters.popleft())
+        while True:
+            if self._letters and letters:
                 letters -= 1
-            for _ in range(len(self._touched)):
+                self._publish_letter(*self._letters.popleft())
+            elif self._touched:
                 queue = self._touched.popleft()
                 if queue.deliver(self.now):
                     self._again.append(queue)
-        return bool(self._again or self._letters)
+            else:
+                return bool(self._again or self._letters)
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""
         self.timers.run(self.now)
 
-    # -- VHostHost ----------------------------------------------------------------------------------------------
+    # -- VHostHost -----------------------------------------------------------------------------------------
 
     def touch(self, queue: Queue) -> None:
         self._touched.append(queue)
@@ -96,7 +101,9 @@ class Broker:
         self._letters.extend((vhost, queue, entry, reason) for entry in entries)
 
     def _publish_letter(self, vhost: VHost, queue: Queue, entry: Entry, reason: Reason) -> None:
-        """Send a dead letter on; without its exchange it is dropped, and so it is at a queue it would only come back to."""
+        """Send a dead letter on; without its exchange it is dropped, and so it is at a queue it would only
+        come back to.
+        """
         exchange = vhost.exchanges.get(queue.settings.dead_letter_exchange or "")
         if exchange is None:
             return

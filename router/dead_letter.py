@@ -1,7 +1,8 @@
 """Dead-lettering: the message that a queue could not keep, told what happened to it and sent on.
 
-Owns the headers (x-death and its kin), the new route and the detection of cycles. When a message is dead-lettered is the
-queue's business; publishing is the broker's, from a work queue, so that a chain of dead letters never recurses.
+Owns the headers (x-death and its kin), the new route and the detection of cycles. When a message is
+dead-lettered is the queue's business; publishing is the broker's, from a work queue, so that a chain of dead
+letters never recurses.
 
 Source: RabbitMQ, "Dead Letter Exchanges".
 """
@@ -11,17 +12,30 @@ from typing import Any
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE, Long, Timestamp
-from router.queue.queue import Queue, Reason
+from router.queue.host import Reason
+from router.queue.queue import Queue
 from router.routing import routing_keys
 
 Death = dict[str, Any]
+
+FIELDS = {
+    "count": int,
+    "reason": str,
+    "queue": str,
+    "time": Timestamp,
+    "exchange": str,
+    "routing-keys": list,
+    "original-expiration": str,
+}
+NEEDED = {"count", "reason", "queue"}
+COUNT_MAX = 2**63 - 1
 
 
 def make_letter(message: Message, queue: Queue, reason: Reason, wall_time: int) -> Message:
     """The message as it goes to the queue's dead-letter exchange; ``wall_time`` in seconds since the epoch.
 
-    The per-message TTL is taken off, so that it cannot expire again where it goes; what it was is kept in x-death. With a
-    dead-letter routing key of the queue's own the CC header has done its work and goes too.
+    The per-message TTL is taken off, so that it cannot expire again where it goes; what it was is kept in
+    x-death. With a dead-letter routing key of the queue's own the CC header has done its work and goes too.
     """
     exchange = queue.settings.dead_letter_exchange or ""
     own_key = queue.settings.dead_letter_routing_key
@@ -30,7 +44,7 @@ def make_letter(message: Message, queue: Queue, reason: Reason, wall_time: int) 
     changed: dict[str, Any] = {"x-death": _deaths(message, keys, queue, reason, wall_time)}
     if own_key is not None:
         changed["CC"] = REMOVE
-    if "x-first-death-reason" not in headers:
+    if "x-death" not in headers:
         changed["x-first-death-reason"] = reason
         changed["x-first-death-queue"] = queue.name
         changed["x-first-death-exchange"] = message.exchange
@@ -45,8 +59,8 @@ def _deaths(message: Message, keys: list[str], queue: Queue, reason: Reason, wal
     """The x-death list with this death counted, the most recent first."""
     deaths = known_deaths(message)
     for index, death in enumerate(deaths):
-        if death.get("queue") == queue.name and death.get("reason") == reason:
-            again = {**death, "count": Long(death["count"] + 1)}
+        if death["queue"] == queue.name and death["reason"] == reason:
+            again = {**death, "count": Long(min(death["count"] + 1, COUNT_MAX))}
             return [again, *deaths[:index], *deaths[index + 1 :]]
     first: Death = {
         "count": Long(1),
@@ -63,23 +77,30 @@ def _deaths(message: Message, keys: list[str], queue: Queue, reason: Reason, wal
 
 
 def known_deaths(message: Message) -> list[Death]:
-    """What x-death tells so far; what is not of its form is left out. Counts are of RabbitMQ's wire type, 64 bits."""
+    """What x-death tells so far. Publishers may have written it: what is not of its form is left out."""
     deaths = message.headers.get("x-death")
     if not isinstance(deaths, list):
         return []
-    return [
-        {**death, "count": Long(death["count"])}
-        for death in deaths
-        if isinstance(death, dict) and isinstance(death.get("count"), int)
-    ]
+    known = [_known(death) for death in deaths if isinstance(death, dict)]
+    return [death for death in known if death.keys() >= NEEDED]
+
+
+def _known(death: Death) -> Death:
+    """The fields of a death that have the right type; counts in RabbitMQ's wire type, 64 bits."""
+    known: Death = {name: death[name] for name, kind in FIELDS.items() if isinstance(death.get(name), kind)}
+    if "count" in known:
+        known["count"] = Long(known["count"])
+    if "routing-keys" in known:
+        known["routing-keys"] = [key for key in known["routing-keys"] if isinstance(key, str)]
+    return known
 
 
 def is_cycle(message: Message, queue_name: str) -> bool:
-    """Whether a dead letter comes back to a queue it left before without anybody having rejected it in between."""
+    """Whether a dead letter comes back to a queue it left before without anybody having rejected it in
+    between.
+    """
     deaths = known_deaths(message)
     for index, death in enumerate(deaths):
-        if death.get("queue") == queue_name:
-            return all(other.get("reason") != "rejected" for other in deaths[: index + 1])
+        if death["queue"] == queue_name:
+            return all(other["reason"] != "rejected" for other in deaths[: index + 1])
     return False
-
-

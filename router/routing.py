@@ -1,17 +1,17 @@
 """Which queues a message reaches: a walk over the exchange graph, and the answers kept from earlier walks.
 
-Owns alternate exchanges, exchange-to-exchange bindings, CC and BCC, selectors and "each queue once". What one exchange
-matches is the exchange's own business; what a queue does with the message is the queue's.
+Owns alternate exchanges, exchange-to-exchange bindings, CC and BCC, selectors and "each queue once". What one
+exchange matches is the exchange's own business; what a queue does with the message is the queue's.
 
-A plan belongs to an exchange and a routing key. Where everything it met depends on the key alone, it holds the
-queues; otherwise the walk is made for each message, through the matches that exchanges keep themselves.
+A plan belongs to an exchange and a routing key. Where everything it met depends on the key alone, it holds
+the queues; otherwise the walk is made for each message, through the matches that exchanges keep themselves.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from protocol.amqp.message import Message, unpack_route
-from router.exchange.base import Exchange
+from router.exchange.base import Destination, Exchange
 
 PLANS = 8192  # kept per virtual host; past that all are forgotten and made anew as they are needed
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -28,7 +28,8 @@ class Target(Protocol):
 class Plan:
     """How messages to one exchange with one routing key are routed.
 
-    ``queues`` is None when each message must be asked for itself. Valid while ``generation`` is the exchange's.
+    ``queues`` is None when each message must be asked for itself. Valid while ``generation`` is the
+    exchange's.
     """
 
     __slots__ = ("exchange", "generation", "queues", "route", "routing_key")
@@ -80,47 +81,51 @@ class Routes:
 
     def _walk(self, start: Exchange, keys: Sequence[str], message: Message | None) -> list[Target] | None:
         """Visit every exchange the message comes to; without a message, None when one would be needed."""
-        topology = self._topology
         found: dict[Target, None] = {}
         seen = {start.name}
         work = [start]
         while work:
             exchange = work.pop()
-            matched = False
-            if not exchange.name:
-                for key in keys:
-                    target = topology.target(key)
-                    if target is not None:
-                        found[target] = None
-                        matched = True
-            elif exchange.by_key or message is not None:
-                asked = keys if exchange.by_key else keys[:1]
-                for key in asked:
-                    for binding in exchange.match(key, message):  # type: ignore[arg-type]  # by_key: not looked at
-                        if binding.selector is not None:
-                            if message is None:
-                                return None
-                            if not binding.selector.matches(message.properties):
-                                continue
-                        matched = True
-                        destination = binding.destination
-                        if not isinstance(destination, Exchange):
-                            found[destination] = None  # type: ignore[index]  # a queue is a Target
-                        elif destination.name not in seen:
-                            seen.add(destination.name)
-                            work.append(destination)
-            else:
+            matched = self._match(exchange, keys, message)
+            if matched is None:
                 return None
+            for destination in matched:
+                if not isinstance(destination, Exchange):
+                    found[destination] = None  # type: ignore[index]  # a queue is a Target
+                elif destination.name not in seen:
+                    seen.add(destination.name)
+                    work.append(destination)
             if not matched and exchange.alternate is not None and exchange.alternate not in seen:
-                other = topology.exchanges.get(exchange.alternate)
+                other = self._topology.exchanges.get(exchange.alternate)
                 if other is not None:
                     seen.add(other.name)
                     work.append(other)
         return list(found)
 
+    def _match(
+        self, exchange: Exchange, keys: Sequence[str], message: Message | None
+    ) -> Sequence[Destination] | None:
+        """Where one exchange sends the message; None when that cannot be said without one."""
+        if not exchange.name:
+            return [target for key in keys if (target := self._topology.target(key)) is not None]
+        if message is None and not exchange.by_key:
+            return None
+        matched = []
+        for key in keys if exchange.by_key else keys[:1]:
+            for binding in exchange.match(key, message):  # type: ignore[arg-type]  # by_key: it looks at the key
+                if binding.selector is None:
+                    matched.append(binding.destination)
+                elif message is None:
+                    return None
+                elif binding.selector.matches(message.properties):
+                    matched.append(binding.destination)
+        return matched
+
 
 def routing_keys(routing_key: str, headers: Mapping[str, object]) -> list[str]:
-    """A message's routing keys: its own, then those of its CC and BCC headers (RabbitMQ's sender-selected distribution)."""
+    """A message's routing keys: its own, then those of its CC and BCC headers (RabbitMQ's sender-selected
+    distribution).
+    """
     keys = [routing_key]
     for name in ("CC", "BCC"):
         more = headers.get(name)

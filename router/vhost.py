@@ -1,7 +1,7 @@
 """A virtual host: its exchanges, queues and bindings, and how they come and go.
 
-Owns the topology and its rules (names, equivalence, if-unused, auto-delete, what a deletion takes with it). It does not
-ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
+Owns the topology and its rules (names, equivalence, if-unused, auto-delete, what a deletion takes with it).
+It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from secrets import token_urlsafe
 from typing import Any, Protocol
 
 from protocol.amqp.message import pack_route, unpack_route
-from protocol.errors import NotFound, PreconditionFailed, ResourceLocked
+from protocol.errors import NotFound, PreconditionFailed
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
 from router.policy import Policies
-from router.queue.arguments import check_queue_equivalence, merge_policy, parse_arguments
-from router.queue.consumers import Consumer
+from router.queue.arguments import check_queue_equivalence, locked, merge_policy, parse_arguments
 from router.queue.entry import Entry
-from router.queue.queue import Queue, Reason
+from router.queue.host import Reason
+from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target
 from router.selector import SelectorError, compile_selector
 from router.timers import Timed
@@ -62,12 +62,12 @@ class VHost:
         self.routes = Routes(self)
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[Queue, None]] = {}  # exclusive queues by their connection
-        self._sources: dict[Queue | Exchange, dict[Exchange, int]] = {}  # what leads there, by how many bindings
+        self._sources: dict[Queue | Exchange, dict[Exchange, int]] = {}  # what leads there, how often
         self._alternates: dict[str, dict[Exchange, None]] = {}  # who names it as alternate exchange
         for exchange_name, kind, internal in PREDECLARED:
             self._add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
-    # -- routing ----------------------------------------------------------------------------------------------
+    # -- routing -------------------------------------------------------------------------------------------
 
     def target(self, name: str) -> Target | None:
         return self.queues.get(name) or self._reply_targets.get(name)
@@ -106,7 +106,7 @@ class VHost:
                     seen.add(before)
                     work.append(before)
 
-    # -- exchanges --------------------------------------------------------------------------------------------
+    # -- exchanges -----------------------------------------------------------------------------------------
 
     def exchange(self, name: str) -> Exchange:
         """The exchange of this name, or NotFound."""
@@ -125,7 +125,9 @@ class VHost:
         internal: bool = False,
         arguments: Mapping[str, Any] | None = None,
     ) -> Exchange:
-        """Make an exchange, or find that it is there with the same properties. Raises PreconditionFailed otherwise."""
+        """Make an exchange, or find that it is there with the same properties. Raises PreconditionFailed
+        otherwise.
+        """
         arguments = arguments or {}
         existing = self.exchanges.get(name)
         if existing is not None:
@@ -173,7 +175,7 @@ class VHost:
         if alternate is not None:
             self._alternates.setdefault(alternate, {})[exchange] = None
 
-    # -- bindings ---------------------------------------------------------------------------------------------
+    # -- bindings ------------------------------------------------------------------------------------------
 
     def bind(
         self,
@@ -182,7 +184,9 @@ class VHost:
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> Binding:
-        """Bind, or find that it is bound so already. Raises PreconditionFailed for what the exchange or the selector refuses."""
+        """Bind, or find that it is bound so already. Raises PreconditionFailed for what the exchange or the
+        selector refuses.
+        """
         arguments = arguments or {}
         existing = source.find(identity(destination, routing_key, arguments))
         if existing is not None:
@@ -245,7 +249,7 @@ class VHost:
         if source.auto_delete and not source.bindings and source.name in self.exchanges:
             self.delete_exchange(source)
 
-    # -- queues -----------------------------------------------------------------------------------------------
+    # -- queues --------------------------------------------------------------------------------------------
 
     def queue(self, name: str) -> Queue:
         """The queue of this name, or NotFound."""
@@ -258,12 +262,12 @@ class VHost:
         """The queue of this name, ResourceLocked when it is another connection's."""
         queue = self.queue(name)
         if queue.owner is not None and queue.owner is not owner:
-            raise ResourceLocked(
-                f"cannot obtain exclusive access to locked queue '{name}' in vhost '{self.name}'. "
-                "It could be originally declared on another connection or the exclusive property value "
-                "does not match that of the original declaration."
-            )
+            raise locked(f"queue '{name}' in vhost '{self.name}'")
         return queue
+
+    def new_queue_name(self) -> str:
+        """A name for a queue that its client gave none."""
+        return f"amq.gen-{token_urlsafe(16)}"
 
     def declare_queue(
         self,
@@ -277,17 +281,22 @@ class VHost:
     ) -> Queue:
         """Make a queue, or find that it is there with the same properties.
 
-        ``exclusive`` is the connection that shall own it; ``owner`` the connection that asks. An empty name gets one made up.
+        ``exclusive`` is the connection that shall own it; ``owner`` the connection that asks. An empty name
+        gets one made up.
         """
         arguments = dict(arguments or {})
         if name in self.queues:
             queue = self.queue_for(name, exclusive or owner)
             check_queue_equivalence(
-                queue, durable=durable, exclusive=exclusive is not None, auto_delete=auto_delete, arguments=arguments
+                queue,
+                durable=durable,
+                exclusive=exclusive is not None,
+                auto_delete=auto_delete,
+                arguments=arguments,
             )
+            queue.last_used = self.host.now
             return queue
-        if not name:
-            name = f"amq.gen-{token_urlsafe(16)}"
+        name = name or self.new_queue_name()
         settings = parse_arguments(
             arguments,
             vhost=self.name,
@@ -318,11 +327,13 @@ class VHost:
         return queue
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
-        """Delete a queue, its bindings and its messages; tell its consumers. Return how many messages were ready."""
+        """Delete a queue, its bindings and its messages; tell its consumers. Return how many messages were
+        ready.
+        """
         if if_unused and len(queue.consumers):
             raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' in use")
         if if_empty and len(queue.ready):
-            raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' is not empty")
+            raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' not empty")
         count = len(queue.ready)
         consumers = queue.close()
         del self.queues[queue.name]
@@ -341,7 +352,7 @@ class VHost:
         """The exclusive queues of a connection."""
         return list(self._owned.get(owner, ()))
 
-    # -- policies ---------------------------------------------------------------------------------------------
+    # -- policies ------------------------------------------------------------------------------------------
 
     def apply_policies(self) -> None:
         """The policies changed: queues and exchanges that are there take on what holds for them now."""
@@ -349,7 +360,8 @@ class VHost:
             policy = self.policies.effective("queues", queue.name, queue.declared.queue_type)
             queue.configure(merge_policy(queue.declared, policy), self.host.now)
         for exchange in self.exchanges.values():
-            self._apply_exchange_policy(exchange)
+            if exchange.name:  # policies say nothing to the default exchange
+                self._apply_exchange_policy(exchange)
 
     def _apply_exchange_policy(self, exchange: Exchange) -> None:
         own = exchange.arguments.get("alternate-exchange")
@@ -359,7 +371,7 @@ class VHost:
             self._set_alternate(exchange, alternate)
             self._changed(exchange)
 
-    # -- QueueHost --------------------------------------------------------------------------------------------
+    # -- QueueHost -----------------------------------------------------------------------------------------
 
     def touch(self, queue: Queue) -> None:
         self.host.touch(queue)

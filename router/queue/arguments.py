@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.amqp.table import Timestamp
 from protocol.errors import NotImplemented_, PreconditionFailed, ResourceLocked
 from router.equivalence import check_arguments, check_properties
@@ -255,6 +256,10 @@ def _check_dead_letter_key(arguments: Mapping[str, Any], what: str) -> None:
     if "x-dead-letter-exchange" not in arguments:
         raise PreconditionFailed(
             f"invalid arg 'x-dead-letter-routing-key' for {what}: routing_key_but_no_dlx_defined"
+        )
+    if len(arguments["x-dead-letter-routing-key"].encode("utf-8", "surrogateescape")) > SHORTSTR_MAX:
+        raise PreconditionFailed(  # it could not be told to anyone whom the dead letter is delivered to
+            f"invalid arg 'x-dead-letter-routing-key' for {what}: longer than {SHORTSTR_MAX} bytes"
         )
 
 

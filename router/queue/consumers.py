@@ -1,12 +1,12 @@
 """Who takes from a queue, and whose turn it is.
 
-Owns the order among consumers: priorities, round-robin, the single active one. What a consumer may still take is
-asked of the consumer; what it does with messages is its sink's business.
+Owns the order among consumers: priorities, round-robin, the single active one. What a consumer may still take
+is asked of the consumer; what it does with messages is its sink's business.
 """
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from router.queue.entry import Entry
 
@@ -34,8 +34,8 @@ class DeliverySink(Protocol):
 class Receiver:
     """Somebody in a session whom messages are delivered to, by consumer tag.
 
-    ``no_ack``: a delivery settles the message. ``counted``: the client is told how often a message was delivered before. ``wire``
-    is whatever the protocol keeps to write deliveries.
+    ``no_ack``: a delivery settles the message. ``counted``: the client is told how often a message was
+    delivered before. ``wire`` is whatever the protocol keeps to write deliveries.
     """
 
     __slots__ = ("counted", "no_ack", "sink", "tag", "wire")
@@ -54,8 +54,9 @@ class Receiver:
 class Consumer(Receiver):
     """A subscription of a session to a queue.
 
-    ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds; ``active`` says whether it
-    may receive (it waits behind no single active consumer and was not cancelled), ``ready`` whether it stands in line.
+    ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds;
+    ``active`` says whether it may receive (it waits behind no single active consumer and was not cancelled),
+    ``ready`` whether it stands in line.
     """
 
     __slots__ = ("active", "arguments", "exclusive", "prefetch", "priority", "queue", "ready", "unacked")
@@ -96,16 +97,21 @@ class Consumer(Receiver):
             self.queue.touch()
 
 
+Line: TypeAlias = OrderedDict[Consumer, None]  # in turn; anyone can leave at once
+
+
 class Consumers:
-    """The consumers of one queue. Those ready stand in lines, one a priority; the first of the highest line is next."""
+    """The consumers of one queue. Those ready stand in lines, one a priority; the first of the highest line
+    is next.
+    """
 
     __slots__ = ("_lines", "_order", "all", "single_active")
 
     def __init__(self, *, single_active: bool) -> None:
         self.single_active = single_active
         self.all: list[Consumer] = []  # in the order they came
-        self._lines: dict[int, deque[Consumer]] = {}
-        self._order: list[deque[Consumer]] = []  # highest priority first
+        self._lines: dict[int, Line] = {}
+        self._order: list[Line] = []  # highest priority first
 
     def __len__(self) -> int:
         return len(self.all)
@@ -117,6 +123,12 @@ class Consumers:
     def active(self) -> Consumer | None:
         """The single active consumer, or the first one."""
         return next((consumer for consumer in self.all if consumer.active), None)
+
+    def refuse(self, *, exclusive: bool) -> bool:
+        """Whether another consumer may not join: one is exclusive, or this one wants to be and cannot."""
+        if exclusive and (self.all or self.single_active):
+            return True
+        return any(consumer.exclusive for consumer in self.all)
 
     def add(self, consumer: Consumer) -> None:
         """Add one; where one only is active, it waits if there is one already."""
@@ -130,6 +142,9 @@ class Consumers:
         was_active = consumer.active
         consumer.active = False
         self.leave(consumer)
+        if not any(other.priority == consumer.priority for other in self.all):
+            self._lines.pop(consumer.priority, None)
+            self._sort()
         if self.single_active and was_active and self.all:
             self._activate(max(self.all, key=lambda other: other.priority))
 
@@ -137,23 +152,28 @@ class Consumers:
         """Put a consumer at the end of its priority's line."""
         line = self._lines.get(consumer.priority)
         if line is None:
-            line = self._lines[consumer.priority] = deque()
-            self._order = [self._lines[number] for number in sorted(self._lines, reverse=True)]
-        line.append(consumer)
+            line = self._lines[consumer.priority] = OrderedDict()
+            self._sort()
+        line[consumer] = None
         consumer.ready = True
 
     def leave(self, consumer: Consumer) -> None:
         """Take a consumer out of line until it wakes."""
         if consumer.ready:
-            self._lines[consumer.priority].remove(consumer)
+            del self._lines[consumer.priority][consumer]
             consumer.ready = False
 
-    def line(self) -> deque[Consumer] | None:
-        """The line whose turn it is: the ready consumers of the highest priority."""
+    def line(self) -> Line | None:
+        """The line whose turn it is: the ready consumers of the highest priority. Who was served moves to its
+        end.
+        """
         for line in self._order:
             if line:
                 return line
         return None
+
+    def _sort(self) -> None:
+        self._order = [self._lines[number] for number in sorted(self._lines, reverse=True)]
 
     def _activate(self, consumer: Consumer) -> None:
         consumer.active = True

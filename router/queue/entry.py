@@ -6,9 +6,10 @@ from protocol.amqp.message import Message
 class Entry:
     """A message's place in a queue.
 
-    ``position`` is its place in the order of arrival and never changes, so that a requeued entry goes back to where it was;
-    ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer; ``indexed`` whether the expiry
-    index holds it. An entry whose ``gone`` is set was taken out from the middle and is skipped when it comes to the head.
+    ``position`` is its place in the order of arrival and never changes, so that a requeued entry goes back to
+    where it was; ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer;
+    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out from the
+    middle and is skipped when it comes to the head.
     """
 
     __slots__ = ("expires", "gone", "indexed", "message", "position", "returns")

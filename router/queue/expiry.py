@@ -1,7 +1,8 @@
 """The time index of a queue: which entries expire when, wherever they stand in the order.
 
-Deadlines fall into buckets some ms wide, so that the index costs a dict slot a message and no timer or object of its own.
-Entries leave it when they are delivered, so it never outgrows the ready messages.
+Deadlines fall into buckets some ms wide, so that the index costs a dict slot a message and no timer or object
+of its own. Entries leave it when they are delivered, so it never outgrows the ready messages. A bucket that
+has ended is emptied bit by bit, however many deadlines fell into it.
 """
 
 from heapq import heapify, heappop, heappush
@@ -14,11 +15,12 @@ BUCKET = 16  # ms; an entry leaves at the end of its bucket, at most so much lat
 class ExpiryIndex:
     """Entries by deadline."""
 
-    __slots__ = ("_buckets", "_order")
+    __slots__ = ("_buckets", "_ended", "_order")
 
     def __init__(self) -> None:
         self._buckets: dict[int, dict[int, Entry]] = {}
         self._order: list[int] = []  # a heap of bucket numbers, some of them empty by now
+        self._ended: list[Entry] = []  # what is left of the last bucket that ended, the next one last
 
     def add(self, entry: Entry) -> None:
         entry.indexed = True
@@ -42,17 +44,29 @@ class ExpiryIndex:
             if not bucket:
                 del self._buckets[number]
 
-    def due(self, now: int) -> list[Entry]:
-        """Remove and return all entries whose bucket has ended, in the order of their positions."""
+    def due(self, now: int, limit: int) -> list[Entry]:
+        """Remove and return up to ``limit`` entries whose bucket has ended, in the order of their positions.
+        """
         entries: list[Entry] = []
-        while self._order and (self._order[0] + 1) * BUCKET <= now:
-            entries += self._buckets.pop(heappop(self._order), {}).values()
-        for entry in entries:
-            entry.indexed = False
+        while len(entries) < limit:
+            if self._ended:
+                entry = self._ended.pop()
+                if entry.indexed:
+                    entry.indexed = False
+                    entries.append(entry)
+            elif self._order and (self._order[0] + 1) * BUCKET <= now:
+                bucket = self._buckets.pop(heappop(self._order), None)
+                if bucket is not None:
+                    self._ended = list(reversed(bucket.values()))
+            else:
+                break
         return sorted(entries)
 
     def next_deadline(self) -> int:
-        """When the first bucket ends, in ms (0: the index is empty)."""
+        """When ``due`` has something to return, in ms; a moment long past if it has now, 0 if it never will.
+        """
+        if self._ended:
+            return 1
         while self._order and self._order[0] not in self._buckets:
             heappop(self._order)
         return (self._order[0] + 1) * BUCKET if self._order else 0
@@ -60,3 +74,4 @@ class ExpiryIndex:
     def clear(self) -> None:
         self._buckets.clear()
         self._order.clear()
+        self._ended.clear()

@@ -1,56 +1,41 @@
 """A queue: messages in order, consumers in turn, and the limits between them.
 
-Owns what happens to a message from the moment it is routed here until it is settled or leaves for the dead letters.
-It knows its consumers only by what they take, and the rest of the broker only through ``QueueHost``.
+Owns what happens to a message from the moment it is routed here until it is settled or leaves for the dead
+letters. It knows its consumers only by what they take, and the rest of the broker only through ``QueueHost``.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from protocol.amqp.message import Message
 from router.queue.arguments import QueueArguments
-from router.queue.consumers import SLICE, Consumer, Consumers
+from router.queue.consumers import SLICE, Consumer, Consumers, Line
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
+from router.queue.host import QueueHost, Reason
 from router.queue.ready import Fifo, Priorities
 
-Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
-
+REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
 DRAIN = 4 * SLICE  # messages a queue delivers before others have their turn
-DRAIN_BYTES = 1 << 20  # and bytes of bodies given to one consumer at a time
-
-
-class QueueHost(Protocol):
-    """What a queue asks of the virtual host it stands in."""
-
-    def touch(self, queue: "Queue") -> None:
-        """Call ``deliver`` at the end of this batch."""
-
-    def schedule(self, when: int, queue: "Queue") -> None:
-        """Call ``on_timer`` at ``when`` ms."""
-
-    def dead_letter(self, queue: "Queue", messages: Sequence[Entry], reason: Reason) -> None:
-        """Publish these to the queue's dead-letter exchange at the end of this batch."""
-
-    def drop_queue(self, queue: "Queue") -> None:
-        """Delete the queue: it expired, or its last consumer left."""
+DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
+EXPIRE = 4 * SLICE  # messages that expire before others have their turn
 
 
 class Queue:
     """One queue of type classic or quorum.
 
-    ``arguments`` are as declared, ``declared`` what they mean, ``settings`` what that and the policies amount to. ``owner`` is the connection an exclusive queue belongs to.
+    ``arguments`` are as declared, ``declared`` what they mean, ``settings`` what that and the policies amount
+    to. ``owner`` is the connection an exclusive queue belongs to.
     """
 
     __slots__ = (
-        "_deadline",
-        "_expiry",
         "_expiring",
+        "_expiry",
         "_plain",
         "_position",
         "_touched",
+        "_wakes",
         "arguments",
         "auto_delete",
         "bytes",
@@ -58,7 +43,6 @@ class Queue:
         "declared",
         "deleted",
         "durable",
-        "had_consumer",
         "host",
         "last_used",
         "name",
@@ -97,28 +81,39 @@ class Queue:
         self.unacked = 0
         self.bytes = 0  # of the bodies of ready messages
         self.deleted = False
-        self.had_consumer = False
         self.last_used = now
         self._position = 0
         self._touched = False
         self._expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
-        self._deadline = 0  # when on_timer was asked for (0: not at all)
+        self._wakes: list[int] = []  # when on_timer was asked for, the next time last
+        self.settings = settings
         self.configure(settings, now)
+        if settings.expires is not None:
+            self._wake_at(now + settings.expires)
 
     @property
     def quorum(self) -> bool:
         return self.settings.queue_type == "quorum"
 
+    @property
+    def finished(self) -> bool:
+        """No timer means anything to a deleted queue."""
+        return self.deleted
+
     def configure(self, settings: QueueArguments, now: int) -> None:
-        """Take on changed settings; the limits hold at once, a message keeps the deadline it has."""
+        """Take on changed settings; the limits hold at once, a message keeps the deadline it has.
+
+        A changed ``expires`` counts from now, so that nobody's queue is gone the moment a policy is set.
+        """
+        if settings.expires is not None and settings.expires != self.settings.expires:
+            self.last_used = now
+            self._wake_at(now + settings.expires)
         self.settings = settings
         self._plain = (
             settings.message_ttl is None and settings.max_length is None and settings.max_length_bytes is None
         )
         self._shorten()
-        if settings.expires is not None:
-            self._wake_at(self.last_used + settings.expires)
 
     def touch(self) -> None:
         """Have ``deliver`` called at the end of this batch."""
@@ -126,7 +121,7 @@ class Queue:
             self._touched = True
             self.host.touch(self)
 
-    # -- messages in ------------------------------------------------------------------------------------------
+    # -- messages in ---------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, now: int) -> bool:
         """Take a message; False when the queue is full and its overflow setting refuses new ones."""
@@ -143,16 +138,17 @@ class Queue:
             if not self.ready.in_deadline_order(entry.expires):
                 self._expiry.add(entry)
         self.ready.push(entry)
-        if not self._plain and self._over_limit():
-            self.deliver(now)  # a consumer that is waiting takes what would be dropped
-            self._shorten()
         if not self._touched:
             self._touched = True
             self.host.touch(self)
+        if not self._plain and self._over_limit():
+            self._drain(now)  # a consumer that is waiting takes what would be dropped
+            self._shorten()
         return True
 
     def requeue(self, consumed: Iterable[Entry], now: int) -> None:
-        """Put delivered messages back where they were; beyond the delivery limit they go to the dead letters."""
+        """Put delivered messages back where they were; beyond the delivery limit they go to the dead letters.
+        """
         limit = self.settings.delivery_limit if self.quorum else None
         beyond: list[Entry] = []
         for entry in consumed:
@@ -163,6 +159,7 @@ class Queue:
                 continue
             self.bytes += entry.message.size
             if entry.expires:
+                self._expiring = True
                 self._expiry.add(entry)
             self.ready.put_back(entry)
         if beyond:
@@ -178,7 +175,7 @@ class Queue:
             ttl = own if ttl is None else min(ttl, own)
         return 0 if ttl is None else now + ttl
 
-    # -- messages out -----------------------------------------------------------------------------------------
+    # -- messages out --------------------------------------------------------------------------------------
 
     def deliver(self, now: int) -> bool:
         """Give ready messages to ready consumers, a slice at a time.
@@ -186,42 +183,75 @@ class Queue:
         True when there is more to give at once, which the caller does after others had their turn.
         """
         self._touched = False
+        if self._drain(now):
+            self._touched = True  # the caller comes back
+            return True
+        return False
+
+    def _drain(self, now: int) -> bool:
         if self._expiring:
             self._expire(now)
-        given = 0
-        while given < DRAIN:
+        left = DRAIN
+        while left > 0:
             line = self.consumers.line()
             waiting = len(self.ready) if line else 0
             if line is None or not waiting:
                 break
-            given += self._round(line, waiting)
+            left -= self._round(line, waiting, now)
         else:
-            self._touched = True  # the caller comes back
             return True
         if self._expiring:
             self._expire(now + 1)  # a TTL of 0 means now or never
             self._schedule_expiry()
         return False
 
-    def _round(self, line: deque[Consumer], waiting: int) -> int:
-        """Give each of the next consumers in line the same number of messages; return how many went."""
-        turn: list[Consumer] = list(islice(line, waiting))
-        share = SLICE if len(turn) == len(line) else 1
-        for consumer in turn:
+    def _round(self, line: Line, waiting: int, now: int) -> int:
+        """Serve the next consumers in line, each with the same number of messages; return how many left the
+        queue.
+        """
+        turn: list[Consumer] = []
+        share, sharing = SLICE, False
+        for consumer in list(islice(line, waiting)):
             room = consumer.room()
             if room <= 0:
                 self.consumers.leave(consumer)
-                return 0
+                continue
+            turn.append(consumer)
             share = min(share, room)
-        if len(turn) > 1 and any(consumer.sink.prefetch for consumer in turn):
-            turn, share = turn[:1], 1  # consumers that share a limit are asked one by one
+            if consumer.sink.prefetch:
+                sharing = True
+        if not turn:
+            return 0
+        if len(turn) == 1 == len(line):
+            return self._serve(line, turn, share, now)
+        if not sharing:
+            share = max(1, min(share, DRAIN // len(turn))) if len(turn) == len(line) else 1
+            return self._serve(line, turn, share, now)
+        served = 0  # those that share a limit are asked one by one: the first may use it up
+        for consumer in turn:
+            if consumer.room() > 0:
+                served += self._serve(line, [consumer], 1, now)
+            else:
+                self.consumers.leave(consumer)
+        return served
+
+    def _serve(self, line: Line, turn: list[Consumer], share: int, now: int) -> int:
+        """Give each of ``turn`` up to ``share`` messages, one after the other, and have the line go on behind
+        the last served.
+        """
         entries = self.ready.take(len(turn) * share, DRAIN_BYTES)
-        line.rotate(-(len(entries) % len(line)))
+        count = len(entries)
+        if self._expiring:
+            entries = self._in_time(entries, now)
+        if len(line) > 1:
+            ahead = len(entries) % len(turn) if len(turn) == len(line) else len(entries)
+            for consumer in turn[:ahead]:
+                line.move_to_end(consumer)
         for index, consumer in enumerate(turn):
             mine = entries[index :: len(turn)] if len(turn) > 1 else entries
             if mine:
                 self._give(consumer, mine)
-        return len(entries)
+        return count
 
     def _give(self, consumer: Consumer, entries: list[Entry]) -> None:
         size = 0
@@ -240,12 +270,12 @@ class Queue:
     def get(self, now: int, *, no_ack: bool) -> Entry | None:
         """Take one message for basic.get; None when no message is ready."""
         self.last_used = now
-        if self._expiring:
-            self._expire(now)
-        taken = self.ready.take(1, 1)
-        if not taken:
+        entries: list[Entry] = []
+        while not entries and len(self.ready):
+            entries = self._in_time(self.ready.take(1, 1), now)
+        if not entries:
             return None
-        entry = taken[0]
+        entry = entries[0]
         self.bytes -= entry.message.size
         if entry.indexed:
             self._expiry.discard(entry)
@@ -265,7 +295,6 @@ class Queue:
     def purge(self) -> int:
         """Drop all ready messages; return how many."""
         count = len(self.ready)
-        self.ready.take(count, self.bytes + 1)
         self._clear()
         return count
 
@@ -276,22 +305,27 @@ class Queue:
         self._expiring = False
         self.bytes = 0
 
-    # -- limits -----------------------------------------------------------------------------------------------
+    # -- limits --------------------------------------------------------------------------------------------
 
-    def _over_limit(self, extra: int = 0) -> bool:
-        """Whether ``extra`` more messages are more than the length limits allow."""
+    def _over_limit(self, messages: int = 0, size: int = 0) -> bool:
+        """Whether so many more messages, with bodies of ``size`` bytes, are more than the length limits
+        allow.
+        """
         settings = self.settings
-        return (settings.max_length is not None and len(self.ready) + extra > settings.max_length) or (
-            settings.max_length_bytes is not None and self.bytes + extra > settings.max_length_bytes
+        return (settings.max_length is not None and len(self.ready) + messages > settings.max_length) or (
+            settings.max_length_bytes is not None and self.bytes + size > settings.max_length_bytes
         )
 
     def _full(self, message: Message, now: int) -> bool:
-        """Whether the overflow setting refuses this message; if it dead-letters what it refuses, it is on its way."""
+        """Whether the overflow setting refuses this message; if it dead-letters what it refuses, it is on its
+        way.
+        """
         settings = self.settings
-        if settings.overflow not in ("reject-publish", "reject-publish-dlx") or not self._over_limit(1):
+        if settings.overflow not in REFUSING or not self._over_limit(1, message.size):
             return False
-        self.deliver(now)  # consumers that are waiting make room
-        if not self._over_limit(1):
+        self.touch()
+        self._drain(now)  # consumers that are waiting make room
+        if not self._over_limit(1, message.size):
             return False
         if settings.overflow == "reject-publish-dlx":
             self.host.dead_letter(self, [Entry(message, self._position)], "maxlen")
@@ -300,55 +334,58 @@ class Queue:
     def _shorten(self) -> None:
         """Drop from the head what is over the limits."""
         settings = self.settings
-        if settings.overflow in ("reject-publish", "reject-publish-dlx"):
+        if settings.overflow in REFUSING:
             return
-        dropped: list[Entry] = []
         if settings.max_length is not None and len(self.ready) > settings.max_length:
-            dropped = self.ready.take(len(self.ready) - settings.max_length, self.bytes + 1)
-            self.bytes -= sum(entry.message.size for entry in dropped)
-        if settings.max_length_bytes is not None:
-            while self.bytes > settings.max_length_bytes:
-                more = self.ready.take(1, 1)
-                dropped += more
-                self.bytes -= more[0].message.size
-        if dropped:
-            self._forget(dropped, "maxlen")
+            self._forget(self.ready.take(len(self.ready) - settings.max_length, self.bytes + 1), "maxlen")
+        if settings.max_length_bytes is not None and self.bytes > settings.max_length_bytes:
+            self._forget(self.ready.take(len(self.ready), self.bytes - settings.max_length_bytes), "maxlen")
 
     def _forget(self, entries: list[Entry], reason: Reason) -> None:
+        """What was taken out of ``ready`` goes to the dead letters."""
         for entry in entries:
+            self.bytes -= entry.message.size
             if entry.indexed:
                 self._expiry.discard(entry)
         self.host.dead_letter(self, entries, reason)
 
-    # -- time -------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------
 
     def _expire(self, now: int) -> None:
-        """Take out every message whose deadline is before ``now``."""
-        expired = self.ready.overdue(now)
-        for entry in self._expiry.due(now):
+        """Take out messages whose deadline is before ``now``, as many as others can wait for."""
+        expired = self.ready.overdue(now, EXPIRE)
+        for entry in self._expiry.due(now, EXPIRE):
             self.ready.remove(entry)
             expired.append(entry)
         if expired:
-            self.bytes -= sum(entry.message.size for entry in expired)
-            self.host.dead_letter(self, sorted(expired), "expired")
+            self._forget(sorted(expired), "expired")
+
+    def _in_time(self, entries: list[Entry], now: int) -> list[Entry]:
+        """Those that may still be delivered; the others, though not expired yet, go no further."""
+        late = [entry for entry in entries if 0 < entry.expires < now]
+        if not late:
+            return entries
+        self._forget(late, "expired")
+        return [entry for entry in entries if not 0 < entry.expires < now]
 
     def _schedule_expiry(self) -> None:
         deadlines = [when for when in (self.ready.next_deadline(), self._expiry.next_deadline()) if when]
         if deadlines:
             self._wake_at(min(deadlines))
-        elif not len(self.ready):
+        else:
             self._expiring = False
 
     def _wake_at(self, when: int) -> None:
-        if not self._deadline or when < self._deadline:
-            self._deadline = when
+        if not self._wakes or when < self._wakes[-1]:
+            self._wakes.append(when)
             self.host.schedule(when, self)
 
     def on_timer(self, now: int) -> None:
         """A moment that was asked for has come: messages may have expired, or the queue itself."""
-        if self.deleted or now < self._deadline:
+        if self.deleted or not self._wakes or now < self._wakes[-1]:
             return
-        self._deadline = 0
+        while self._wakes and self._wakes[-1] <= now:
+            self._wakes.pop()
         if self._expiring:
             self._expire(now + 1)
             self._schedule_expiry()
@@ -361,16 +398,16 @@ class Queue:
             else:
                 self._wake_at(self.last_used + expires)
 
-    # -- consumers --------------------------------------------------------------------------------------------
+    # -- consumers -----------------------------------------------------------------------------------------
 
     def add_consumer(self, consumer: Consumer, now: int) -> None:
-        self.had_consumer = True
         self.last_used = now
         self.consumers.add(consumer)
         self.touch()
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
-        """Take a consumer out; what it holds stays with its session. The last one ends an auto-delete queue."""
+        """Take a consumer out; what it holds stays with its session. The last one ends an auto-delete queue.
+        """
         self.last_used = now
         self.consumers.remove(consumer)
         if self.auto_delete and not self.consumers and not self.deleted:

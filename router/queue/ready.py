@@ -1,8 +1,8 @@
 """The order in which a queue's ready messages leave it: first in, first out, or by priority.
 
-Owns order and counts; knows nothing of consumers, limits or time. Entries that were never delivered stand in a deque;
-those that came back stand before them in a heap, by position: whatever was delivered came from the head, so every
-returned entry precedes every fresh one of its priority.
+Owns order and counts; knows nothing of consumers, limits or time. Entries that were never delivered stand in
+a deque; those that came back stand before them in a heap, by position: whatever was delivered came from the
+head, so every returned entry precedes every fresh one of its priority.
 """
 
 from collections import deque
@@ -41,28 +41,15 @@ class Fifo:
         heappush(self.returned, entry)
 
     def in_deadline_order(self, expires: int) -> bool:
-        """Whether an entry pushed now would expire after all before it, so that looking at the head is enough for it.
+        """Whether an entry pushed now would expire after all before it, so that looking at the head is enough
+        for it.
 
         The entries for which that holds are always a run that begins at the head.
         """
         if not self.fresh:
             return True
         last = self.fresh[-1]
-        return not last.indexed and 0 < last.expires <= expires
-
-    def head(self) -> Entry | None:
-        """The entry that would leave next."""
-        while self.returned:
-            if not self.returned[0].gone:
-                return self.returned[0]
-            heappop(self.returned)
-            self.gone -= 1
-        while self.fresh:
-            if not self.fresh[0].gone:
-                return self.fresh[0]
-            self.fresh.popleft()
-            self.gone -= 1
-        return None
+        return not (last.gone or last.indexed) and 0 < last.expires <= expires
 
     def take(self, count: int, size: int) -> list[Entry]:
         """Take up to ``count`` entries from the head, and no more once their bodies reach ``size`` bytes."""
@@ -86,10 +73,10 @@ class Fifo:
             size -= entry.message.size
         return taken
 
-    def overdue(self, now: int) -> list[Entry]:
-        """Take from the head of the fresh entries those whose deadline is before ``now``."""
-        taken = []
-        while self.fresh:
+    def overdue(self, now: int, limit: int) -> list[Entry]:
+        """Take from the head of the fresh entries up to ``limit`` whose deadline is before ``now``."""
+        taken: list[Entry] = []
+        while self.fresh and len(taken) < limit:
             entry = self.fresh[0]
             if entry.gone:
                 self.gone -= 1
@@ -102,10 +89,11 @@ class Fifo:
 
     def next_deadline(self) -> int:
         """The deadline of the first fresh entry if the head tells it (0: none)."""
-        for entry in self.fresh:
-            if not entry.gone:
-                return 0 if entry.indexed else entry.expires
-        return 0
+        fresh = self.fresh
+        while fresh and fresh[0].gone:
+            fresh.popleft()
+            self.gone -= 1
+        return 0 if not fresh or fresh[0].indexed else fresh[0].expires
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out wherever it stands."""
@@ -152,13 +140,6 @@ class Priorities:
         """With several orders of leaving, no deadline is told by one head."""
         return False
 
-    def head(self) -> Entry | None:
-        for fifo in self.order:
-            entry = fifo.head()
-            if entry is not None:
-                return entry
-        return None
-
     def take(self, count: int, size: int) -> list[Entry]:
         """As ``Fifo.take``, over all levels."""
         taken: list[Entry] = []
@@ -170,7 +151,7 @@ class Priorities:
             taken += more
         return taken
 
-    def overdue(self, now: int) -> list[Entry]:
+    def overdue(self, now: int, limit: int) -> list[Entry]:
         return []
 
     def next_deadline(self) -> int:
