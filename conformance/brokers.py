@@ -72,10 +72,13 @@ class Broker:
 
 
 @contextlib.contextmanager
-def start(what: str, port: int = 0) -> Iterator[Broker]:
-    """Start ``what`` ("leveret", "rabbitmq", or the URL of a running broker) for a ``with`` block."""
+def start(what: str, port: int = 0, arguments: Sequence[str] = ()) -> Iterator[Broker]:
+    """Start ``what`` ("leveret", "rabbitmq", or the URL of a running broker) for a ``with`` block.
+
+    ``arguments`` are leveret's own, for what a RabbitMQ does without being told.
+    """
     if what == "leveret":
-        with leveret(port=port) as broker:
+        with leveret(port=port, arguments=arguments) as broker:
             yield broker
     elif what == "rabbitmq":
         with RabbitMQ(port=port or None) as node:

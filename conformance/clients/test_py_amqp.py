@@ -6,7 +6,7 @@ from typing import Any
 
 import amqp
 import pytest
-from amqp.exceptions import AccessRefused, MessageNacked, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, ConsumerCancelled, MessageNacked, NotFound, PreconditionFailed
 
 from conformance.brokers import Broker
 from conformance.clients.conftest import WAIT
@@ -90,6 +90,15 @@ def test_errors_arrive_as_the_exceptions_of_their_codes(connection: amqp.Connect
     with pytest.raises(AccessRefused):
         connection.channel().queue_declare("amq.mine")
     assert connection.channel().is_open
+
+
+def test_deleting_a_queue_is_answered_before_its_consumer_is_cancelled(connection: amqp.Connection) -> None:
+    channel = connection.channel()
+    queue = channel.queue_declare().queue
+    channel.basic_consume(queue)
+    channel.queue_delete(queue)  # would raise if the notification came first
+    with pytest.raises(ConsumerCancelled):
+        connection.drain_events(timeout=WAIT)
 
 
 def test_transactions(connection: amqp.Connection) -> None:

@@ -22,6 +22,8 @@ from conformance.peers.tls import terminate_tls
 
 TEST_SECONDS = 60  # a test
 FILE_SECONDS = 900  # a file of tests
+# The suites' own container is told the same: their large messages are larger than RabbitMQ's present default.
+SETTINGS = ("--set", "amqp.max_message_size=134217728")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class Outcome:
 @contextlib.contextmanager
 def endpoint(what: str) -> Iterator[dict[str, str]]:
     """Start a broker for a suite; yields the environment that tells the suite where it is."""
-    with brokers.start(what) as broker, terminate_tls(broker.host, broker.port) as tls_port:
+    with (
+        brokers.start(what, arguments=SETTINGS) as broker,
+        terminate_tls(broker.host, broker.port) as tls_port,
+    ):
         yield environment(broker, tls_port)
 
 
