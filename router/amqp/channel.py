@@ -4,7 +4,8 @@ Owns the channel's life and the writing of what its session has for the client. 
 handled in the file of their class, each a function of the channel and the method that returns its reply.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from protocol.amqp import methods as m
@@ -12,6 +13,7 @@ from protocol.amqp.codec import method_frame
 from protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_tag
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
+from protocol.amqp.table import Long
 from protocol.errors import AmqpError, ChannelError, CommandInvalid, NotFound, NotImplemented_
 from router.queue.consumers import Consumer, Receiver
 from router.queue.entry import Entry
@@ -63,6 +65,7 @@ class Channel:
         self._owner = owner
         self._outbox = owner.outbox
         self._frame_max = owner.frame_max
+        self._notices: list[m.Method] | None = None
         self.writable = owner.outbox.writable
         self.session = session_of(self)
         session = self.session
@@ -132,15 +135,32 @@ class Channel:
     def counted(self, entry: Entry) -> Message:
         """The message with how often it was delivered before, as quorum queues tell it."""
         message = entry.message
-        properties = splice_properties(message.raw_properties, headers={"x-delivery-count": entry.returns})
+        count = Long(entry.returns)
+        properties = splice_properties(message.raw_properties, headers={"x-delivery-count": count})
         return message.rewritten(message.exchange, message.routing_key, properties)
 
     def returned(self, message: Message, code: int, text: str) -> None:
         self.send_content(m.BasicReturn(code, text, message.exchange, message.routing_key), message)
 
     def cancelled(self, consumer: Consumer) -> None:
-        if self._owner.cancel_notify:
-            self.send(m.BasicCancel(consumer.tag, nowait=True))
+        if not self._owner.cancel_notify:
+            return
+        notice = m.BasicCancel(consumer.tag, nowait=True)
+        if self._notices is None:
+            self.send(notice)
+        else:
+            self._notices.append(notice)
+
+    @contextmanager
+    def notices_held(self) -> Iterator[None]:
+        """Tell the client of cancelled consumers when the block is left."""
+        notices = self._notices = []
+        try:
+            yield
+        finally:
+            self._notices = None
+            for notice in notices:
+                self.send(notice)
 
     def fail(self, error: AmqpError) -> None:
         self._owner.fail(self.number, error)

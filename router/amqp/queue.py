@@ -2,12 +2,17 @@
 
 from protocol.amqp import methods as m
 from router.amqp.channel import Channel, handles
+from router.routing import REPLY_TO
 
 
 @handles(m.QueueDeclare)
 def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:
+    if method.queue.startswith(REPLY_TO):
+        channel.topology.find_reply_queue(method.queue)
+        channel.last_queue = method.queue
+        return m.QueueDeclareOk(method.queue, 0, 1)
     if method.passive:
-        queue = channel.topology.find_queue(channel.queue_name(method.queue))
+        queue = channel.topology.find_queue(method.queue)
     else:
         queue = channel.topology.declare_queue(
             method.queue,
@@ -40,7 +45,10 @@ def purge(channel: Channel, method: m.QueuePurge) -> m.QueuePurgeOk:
 
 
 @handles(m.QueueDelete)
-def delete(channel: Channel, method: m.QueueDelete) -> m.QueueDeleteOk:
+def delete(channel: Channel, method: m.QueueDelete) -> None:
+    """Consumers of this channel learn of the end of their queue after the reply, as in RabbitMQ."""
     name = channel.queue_name(method.queue)
-    count = channel.topology.delete_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)
-    return m.QueueDeleteOk(count)
+    with channel.notices_held():
+        count = channel.topology.delete_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)
+        if not method.nowait:
+            channel.send(m.QueueDeleteOk(count))

@@ -21,7 +21,13 @@ from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
 from router.queue.queue import Queue
 from router.routing import REPLY_TO, Plan, Target, routing_keys
-from router.session.checks import check_consumer_arguments, check_copies, check_delivery_mode, check_expiration, check_user_id
+from router.session.checks import (
+    check_consumer_arguments,
+    check_copies,
+    check_delivery_mode,
+    check_expiration,
+    check_user_id,
+)
 from router.session.confirms import Confirms, Verdict
 from router.session.reply_to import ReplyTarget
 from router.session.timeouts import AckTimeouts

@@ -1,6 +1,8 @@
 """Declaring, binding and deleting on behalf of a user: names, permissions, then the virtual host.
 
-Owns which permission each operation needs and which names are reserved; what the operation does is the virtual host's.
+Owns which permission each operation needs, which names are reserved, and in which order it is looked at: of
+several things wrong, a client is told the one that RabbitMQ tells. What an operation does is the virtual
+host's.
 
 Source: RabbitMQ, "Access Control", the table of operations and permissions.
 """
@@ -12,14 +14,18 @@ from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
+from router.exchange.terms import type_name
 from router.queue.queue import Queue
+from router.routing import REPLY_TO
 from router.vhost import VHost
 
 Arguments = Mapping[str, Any]
 
+LINE_BREAKS = str.maketrans("", "", "\r\n")  # what RabbitMQ takes out of names
+
 
 class Topology:
-    """What ``user`` may change in ``vhost``; ``owner`` is the connection, to which exclusive queues belong."""
+    """What ``user`` may change in ``vhost``; ``owner`` is the connection that exclusive queues belong to."""
 
     def __init__(self, vhost: VHost, user: User, owner: object) -> None:
         self._vhost = vhost
@@ -29,10 +35,11 @@ class Topology:
     def _check(self, operation: Operation, kind: Kind, name: str) -> None:
         self._user.check(self._vhost.name, operation, kind, name)
 
-    # -- exchanges --------------------------------------------------------------------------------------------
+    # -- exchanges ----------------------------------------------------------------------------------------
 
     def find_exchange(self, name: str) -> Exchange:
         """A passive declare."""
+        refuse_default_exchange(name)
         return self._vhost.exchange(name)
 
     def declare_exchange(
@@ -40,75 +47,73 @@ class Topology:
     ) -> Exchange:
         """Declare an exchange. Raises CommandInvalid for a type that does not exist."""
         if kind not in EXCHANGE_TYPES:
-            raise CommandInvalid(f"unknown exchange type '{kind}'")
+            raise CommandInvalid(f"unknown exchange type '{kind}'" if kind else "invalid exchange type ''")
+        name = name.translate(LINE_BREAKS)
         refuse_default_exchange(name)
         self._check("configure", "exchange", name)
         if name not in self._vhost.exchanges:
-            refuse_reserved("exchange", name, self._vhost.name)
-            alternate = arguments.get("alternate-exchange")
-            if isinstance(alternate, str):
-                self._check("read", "exchange", name)
-                self._check("write", "exchange", alternate)
-            elif alternate is not None:
-                raise PreconditionFailed(
-                    f"invalid arg 'alternate-exchange' for exchange '{name}' in vhost '{self._vhost.name}': "
-                    "a string is needed"
-                )
+            refuse_reserved("exchange", name)
+            self._check_reference("alternate-exchange", arguments, "exchange", name)
         return self._vhost.declare_exchange(
             name, kind, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
         )
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Delete an exchange; one that is not there is deleted already."""
+        name = name.translate(LINE_BREAKS)
         refuse_default_exchange(name)
-        self._check("configure", "exchange", name)
         if name.startswith("amq."):
-            raise AccessRefused(f"exchange name '{name}' contains reserved prefix 'amq.*'")
+            raise AccessRefused(
+                f"deletion of system exchange '{name}' in vhost '{self._vhost.name}' not allowed"
+            )
+        self._check("configure", "exchange", name)
         exchange = self._vhost.exchanges.get(name)
         if exchange is not None:
             self._vhost.delete_exchange(exchange, if_unused=if_unused)
 
     def bind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Bind an exchange to another."""
-        refuse_default_exchange(destination)
-        refuse_default_exchange(source)
-        self._check("write", "exchange", destination)
-        self._check("read", "exchange", source)
-        target = self._vhost.exchange(destination)
-        self._bind(source, target, routing_key, arguments)
+        destination, source = destination.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        self._check_binding("exchange", destination, source, routing_key)
+        exchange = self._vhost.exchange(source)
+        self._vhost.bind(exchange, self._vhost.exchange(destination), routing_key, arguments)
 
     def unbind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Undo ``bind_exchange``; a binding that is not there is undone already."""
-        refuse_default_exchange(destination)
-        refuse_default_exchange(source)
-        self._check("write", "exchange", destination)
-        self._check("read", "exchange", source)
-        target = self._vhost.exchanges.get(destination)
-        if target is not None:
-            self._unbind(source, target, routing_key, arguments)
+        destination, source = destination.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        self._check_binding("exchange", destination, source, routing_key)
+        self._unbind(source, self._vhost.exchanges.get(destination), routing_key, arguments)
 
-    # -- queues -----------------------------------------------------------------------------------------------
+    # -- queues -------------------------------------------------------------------------------------------
 
     def find_queue(self, name: str) -> Queue:
-        """A passive declare."""
-        return self._vhost.queue_for(name, self._owner)
+        """A passive declare; it counts as use of the queue."""
+        queue = self._vhost.queue_for(name.translate(LINE_BREAKS), self._owner)
+        queue.last_used = self._vhost.host.now
+        return queue
+
+    def find_reply_queue(self, name: str) -> None:
+        """NotFound unless ``name`` is that of direct reply-to, or of a consumer of such replies."""
+        if name != REPLY_TO and self._vhost.target(name) is None:
+            self._vhost.queue(name)
 
     def declare_queue(
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Arguments
     ) -> Queue:
-        """Declare a queue; an empty name gets one made up."""
+        """Declare a queue; an empty name gets one made up. An exclusive queue is never durable."""
+        name = name.translate(LINE_BREAKS)
         if name:
-            self._check("configure", "queue", name)
-        if name and name not in self._vhost.queues:
-            refuse_reserved("queue", name, self._vhost.name)
-        dead_letters = arguments.get("x-dead-letter-exchange")
-        if isinstance(dead_letters, str) and name not in self._vhost.queues:
-            if name:
-                self._check("read", "queue", name)
-            self._check("write", "exchange", dead_letters)
+            refuse_reserved("queue", name)
+        elif arguments.get("x-queue-type") == "quorum":
+            raise PreconditionFailed("Cannot declare a server-named queue for type rabbit_quorum_queue")
+        else:
+            name = self._vhost.new_queue_name()
+        self._check("configure", "queue", name)
+        if name not in self._vhost.queues:
+            self._check_reference("x-dead-letter-exchange", arguments, "queue", name)
         return self._vhost.declare_queue(
             name,
-            durable=durable,
+            durable=durable and not exclusive,
             exclusive=self._owner if exclusive else None,
             auto_delete=auto_delete,
             arguments=arguments,
@@ -117,6 +122,7 @@ class Topology:
 
     def delete_queue(self, name: str, *, if_unused: bool, if_empty: bool) -> int:
         """Delete a queue, return how many messages went with it; one that is not there is deleted already."""
+        name = name.translate(LINE_BREAKS)
         self._check("configure", "queue", name)
         if name not in self._vhost.queues:
             return 0
@@ -130,30 +136,48 @@ class Topology:
 
     def bind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Bind a queue to an exchange."""
-        refuse_default_exchange(source)
-        self._check("write", "queue", name)
-        self._check("read", "exchange", source)
-        self._bind(source, self._vhost.queue_for(name, self._owner), routing_key, arguments)
+        name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        self._check_binding("queue", name, source, routing_key)
+        exchange = self._vhost.exchange(source)
+        self._vhost.bind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def unbind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Undo ``bind_queue``; a binding that is not there is undone already."""
+        name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        self._check_binding("queue", name, source, routing_key)
+        self._unbind(source, self._vhost.queues.get(name), routing_key, arguments)
+
+    # -- both ---------------------------------------------------------------------------------------------
+
+    def _check_reference(self, argument: str, arguments: Arguments, kind: Kind, name: str) -> None:
+        """What an exchange or queue hands on to another exchange is as if its owner read and published it."""
+        other = arguments.get(argument)
+        if argument not in arguments:
+            return
+        if not isinstance(other, str):
+            raise PreconditionFailed(
+                f"invalid type '{type_name(other)}' for arg '{argument}' in {kind} '{name}' "
+                f"in vhost '{self._vhost.name}'"
+            )
+        self._check("read", kind, name)
+        self._check("write", "exchange", other)
+
+    def _check_binding(self, kind: Kind, destination: str, source: str, routing_key: str) -> None:
+        """Whether the user may bind and unbind these; whether they exist is asked later."""
+        self._check("write", kind, destination)
+        if kind == "exchange":
+            refuse_default_exchange(destination)
         refuse_default_exchange(source)
-        self._check("write", "queue", name)
         self._check("read", "exchange", source)
-        if name in self._vhost.queues:
-            self._unbind(source, self._vhost.queue_for(name, self._owner), routing_key, arguments)
-
-    # -- both -------------------------------------------------------------------------------------------------
-
-    def _bind(self, source: str, target: Queue | Exchange, routing_key: str, arguments: Arguments) -> None:
-        exchange = self._vhost.exchange(source)
-        if exchange.type == "topic":
-            self._user.check_route(self._vhost.name, source, "read", routing_key)
-        self._vhost.bind(exchange, target, routing_key, arguments)
-
-    def _unbind(self, source: str, target: Queue | Exchange, routing_key: str, arguments: Arguments) -> None:
         exchange = self._vhost.exchanges.get(source)
-        if exchange is not None:
+        if exchange is not None and exchange.type == "topic":
+            self._user.check_route(self._vhost.name, source, "read", routing_key)
+
+    def _unbind(
+        self, source: str, target: Queue | Exchange | None, routing_key: str, arguments: Arguments
+    ) -> None:
+        exchange = self._vhost.exchanges.get(source)
+        if exchange is not None and target is not None:
             self._vhost.unbind(exchange, target, routing_key, arguments)
 
 
@@ -163,9 +187,7 @@ def refuse_default_exchange(name: str) -> None:
         raise AccessRefused("operation not permitted on the default exchange")
 
 
-def refuse_reserved(kind: str, name: str, vhost: str) -> None:
+def refuse_reserved(kind: Kind, name: str) -> None:
     """Names that begin with amq. are the broker's own."""
     if name.startswith("amq."):
         raise AccessRefused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
-
-

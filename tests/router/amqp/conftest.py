@@ -1,0 +1,22 @@
+"""What playbooks ask for. Those that ask for ``connect`` and ``dial`` alone are played to RabbitMQ too."""
+
+import pytest
+
+from tests.router.amqp.world import World
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def connect(world):
+    """Make a client with an open connection and channel 1 (``channels``: more of them)."""
+    return world.connect
+
+
+@pytest.fixture
+def dial(world):
+    """Make a client that has said nothing yet."""
+    return world.client

@@ -1,0 +1,127 @@
+"""A broker in memory with a clock that stands still, and connections to it without sockets."""
+
+from protocol.amqp.connection import Offer
+from router.amqp.connection import AmqpConnection, make_offer
+from router.auth import hash_password
+from router.broker import Broker
+from router.settings import Amqp, Settings
+from tests.router.amqp.client import Client
+
+PASSWORD_HASH = hash_password("guest")
+
+
+class FakeOutbox:
+    """What the broker wrote to one connection. ``full`` stands for a client that does not read."""
+
+    def __init__(self, world):
+        self.data = []
+        self.full = False
+        self.closed = False
+        self._world = world
+        self._last_sent = world.broker.now
+
+    def write(self, data):
+        assert not self.closed
+        self.data.append(data)
+        self._last_sent = self._world.broker.now
+
+    def extend(self, parts):
+        self.write(b"".join(parts))
+
+    def writable(self):
+        return not self.full
+
+    def last_sent(self):
+        return self._last_sent
+
+    def close(self):
+        self.closed = True
+
+
+class FakeLog:
+    """Keeps what is logged as (level, event, fields)."""
+
+    def __init__(self, lines=None, fields=None):
+        self.lines = [] if lines is None else lines
+        self._fields = fields or {}
+
+    def bind(self, **fields):
+        return FakeLog(self.lines, self._fields | fields)
+
+    def _keep(self, level, event, fields):
+        self.lines.append((level, event, self._fields | fields))
+
+    def debug(self, event, **fields):
+        self._keep("debug", event, fields)
+
+    def info(self, event, **fields):
+        self._keep("info", event, fields)
+
+    def warning(self, event, **fields):
+        self._keep("warning", event, fields)
+
+    def error(self, event, **fields):
+        self._keep("error", event, fields)
+
+
+class InMemory:
+    """A transport to a broker in this process: every piece sent is a batch."""
+
+    def __init__(self, world, loopback=True):
+        self.outbox = FakeOutbox(world)
+        self.log = FakeLog()
+        self._world = world
+        self.connection = AmqpConnection(world.broker, world.offer, self.outbox, self.log, loopback=loopback)
+
+    def send(self, data):
+        if not self.outbox.closed:
+            self.connection.receive(data)
+            self._world.flush()
+
+    def receive(self):
+        data = b"".join(self.outbox.data)
+        self.outbox.data.clear()
+        return data
+
+    def hung_up(self):
+        return self.outbox.closed
+
+
+class World:
+    """One broker with the user guest (password guest) and the virtual host /."""
+
+    def __init__(self, **amqp):
+        self.settings = Settings(amqp=Amqp(**amqp))
+        self.broker = Broker(self.settings, now=1_000_000)
+        self.offer: Offer = make_offer(self.settings, "0.0.1")
+        self.vhost = self.broker.add_vhost("/")
+        self.guest = self.broker.users.add("guest", PASSWORD_HASH, tags=("administrator",))
+        self.guest.permit("/", configure=".*", write=".*", read=".*")
+
+    def user(self, name, *, configure="", write="", read="", vhost="/"):
+        """Add a user with the password "guest"."""
+        user = self.broker.users.add(name, PASSWORD_HASH)
+        if vhost:
+            user.permit(vhost, configure=configure, write=write, read=read)
+        return user
+
+    def client(self, *, loopback=True):
+        """A client that has said nothing yet."""
+        return Client(InMemory(self, loopback))
+
+    def connect(self, **options):
+        """A client with an open connection and channel 1."""
+        return self.client().open(**options)
+
+    def flush(self):
+        while self.broker.flush():
+            pass
+
+    def advance(self, ms):
+        """Let time pass in steps that miss no deadline."""
+        end = self.broker.now + ms
+        while (deadline := self.broker.timers.next_deadline()) is not None and deadline <= end:
+            self.broker.now = max(self.broker.now, deadline)
+            self.broker.on_timers()
+            self.flush()
+        self.broker.now = end
