@@ -134,7 +134,7 @@ async def _serve(
     if limit and len(clients.child_tasks) > limit:
         structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
         return
-    peer = Peer(_name(address), _is_loopback(address[0]))
+    peer = Peer(_name(address), is_loopback(address[0]))
     await serve_amqp(stream, peer, driver, offer)
 
 
@@ -157,7 +157,8 @@ def _name(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine's own loopback addresses, also IPv4 within IPv6."""
     address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
