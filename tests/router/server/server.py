@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import trio
 import trio.testing
@@ -10,7 +9,7 @@ import trio.testing
 from router.amqp.connection import make_offer
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
-from router.server.run import accept_all, make_broker
+from router.server.run import make_broker
 from router.settings import Settings
 from tests.router.server.client import Client
 
@@ -29,6 +28,7 @@ class Server:
         self.driver = Driver(self.broker)
         self.offer = make_offer(settings, "0")
         self.serving = 0
+        self._left = trio.Event()
         self._nursery = nursery
         nursery.start_soon(self.driver.keep_time)
         nursery.start_soon(self.driver.carry_on)
@@ -38,13 +38,23 @@ class Server:
         over = trio.Event()
 
         async def run() -> None:
-            self.serving += 1
-            await serve_amqp(stream, Peer(), self.driver, self.offer)
-            self.serving -= 1
+            await self._serve(stream)
             over.set()
 
         self._nursery.start_soon(run)
         return over
+
+    async def _serve(self, stream: trio.abc.HalfCloseableStream) -> None:
+        self.serving += 1
+        await serve_amqp(stream, Peer(), self.driver, self.offer)
+        self.serving -= 1
+        self._left.set()
+
+    async def serves_only(self, count: int) -> None:
+        """Wait until no more connections than that are left."""
+        while self.serving > count:
+            self._left = trio.Event()
+            await self._left.wait()
 
     def connect(
         self,
@@ -60,7 +70,5 @@ class Server:
     async def listen(self, address: str = "127.0.0.1") -> int:
         """Accept connections at a free port; return it."""
         listeners = await trio.open_tcp_listeners(0, host=address)
-        self._nursery.start_soon(
-            partial(accept_all, listeners, self.driver, self.offer, trio.CancelScope(), trio.Event())
-        )
+        self._nursery.start_soon(trio.serve_listeners, self._serve, listeners)
         return int(listeners[0].socket.getsockname()[1])

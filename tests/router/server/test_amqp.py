@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 import trio
 import trio.testing
@@ -7,14 +9,23 @@ from protocol.amqp.codec import method_frame
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.reader import Delivery
 from router.amqp import channel as amqp_channel
-from router.queue.queue import DRAIN_BYTES
+from router.amqp.connection import AmqpConnection
+from router.queue.queue import DRAIN_BYTES, Queue
 from router.server import amqp
+from router.server.outbox import Outbox
 from router.server.run import say_goodbye
+from router.session.session import Session
 from router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames, start_ok
 
 HIGH = ServerSettings().outbox_high
 lockstep = trio.testing.lockstep_stream_pair
+
+
+def living(*kinds: type) -> int:
+    """How many objects of these kinds there are."""
+    gc.collect()
+    return sum(isinstance(each, kinds) for each in gc.get_objects())
 
 
 def events(logged, level: str | None = None) -> list[str]:
@@ -371,3 +382,22 @@ async def test_stopping_tells_those_who_are_in_and_turns_away_those_who_are_not(
         320,
         "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'",
     )
+
+
+async def test_nothing_is_left_of_connections_once_their_deadlines_are_past(autojump_clock, server):
+    before = living(AmqpConnection, Session, Queue, Outbox)
+    for index in range(20):
+        client, over = server.connect()
+        await client.login(heartbeat=60)
+        await declare(client, "mine", exclusive=True)
+        await client.call(m.BasicConsume("mine", "c"), m.BasicConsumeOk)
+        await client.publish("mine")
+        await client.delivered()
+        if index % 2:
+            await client.close()
+        await client.stream.aclose()
+        await over.wait()
+    await trio.sleep(3600)
+    assert server.broker.timers.next_deadline() is None
+    del client, over
+    assert living(AmqpConnection, Session, Queue, Outbox) == before

@@ -6,7 +6,6 @@ import time
 from datetime import datetime
 
 import pytest
-import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.constants import PROTOCOL_HEADER
@@ -86,9 +85,10 @@ async def test_wrong_definitions_end_the_start(tmp_path, content):
 
 async def test_connections_beyond_the_most_are_closed(tmp_path):
     async with leveret(tmp_path, *ANY, "--set", "amqp.max_connections=2") as broker:
-        for _ in range(2):
-            await (await broker.connect()).login()
+        inside = [await (await broker.connect()).login() for _ in range(2)]
         assert await (await broker.connect()).ended()
+        for client in inside:
+            await client.close()
     assert "connection refused" in broker.log
 
 
