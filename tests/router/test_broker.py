@@ -1,0 +1,81 @@
+"""Virtual hosts, and the order of a batch."""
+
+import pytest
+
+from protocol.errors import NotAllowed
+from tests.router.harness import START, Node
+
+
+@pytest.fixture
+def node():
+    return Node()
+
+
+def test_virtual_hosts_are_made_once_and_found_by_name(node):
+    assert node.broker.add_vhost("/") is node.vhost
+    assert node.broker.vhost("/") is node.vhost
+    with pytest.raises(NotAllowed, match="NOT_ALLOWED - vhost nope not found"):
+        node.broker.vhost("nope")
+
+
+def test_virtual_hosts_share_nothing(node):
+    other = node.broker.add_vhost("other")
+    node.queue()
+    assert "q" not in other.queues
+    node.client().publish("a")
+    assert node.contents() == ["a"]
+
+
+def test_deliveries_wait_for_the_end_of_the_batch(node):
+    node.queue()
+    client = node.client()
+    client.consume()
+    client.publish("a")
+    assert client.seen() == []
+    assert node.broker.flush() is False
+    assert client.seen() == ["a"]
+
+
+def test_a_flush_without_anything_to_do_does_nothing(node):
+    assert node.broker.flush() is False
+
+
+def test_dead_letters_are_delivered_in_the_flush_that_made_them(node):
+    node.queue("letters")
+    node.queue(max_length=0, dead_letter_exchange="", dead_letter_routing_key="letters")
+    client = node.client()
+    client.consume("letters")
+    client.publish("a")
+    node.broker.flush()
+    assert client.seen() == ["a"]
+
+
+def test_an_error_in_one_queue_leaves_the_others_for_the_next_flush(node):
+    clients = []
+    for name in ("a", "b", "c"):
+        node.queue(name)
+        client = node.client()
+        client.consume(name)
+        clients.append(client)
+    publisher = node.client()
+    for name in ("a", "b", "c"):
+        publisher.publish(name, name)
+
+    def deliver(receiver, first, entries):
+        raise RuntimeError("broken")
+
+    clients[0].deliver = deliver
+    with pytest.raises(RuntimeError):
+        node.broker.flush()
+    assert node.broker.flush() is False
+    assert [client.seen() for client in clients[1:]] == [["b"], ["c"]]
+    publisher.publish("again", "b")
+    node.broker.flush()
+    assert clients[1].seen() == ["b", "again"]
+
+
+def test_timers_are_called_with_the_time_of_the_batch(node):
+    node.queue(expires=50)
+    node.broker.now = START + 50
+    node.broker.on_timers()
+    assert "q" not in node.vhost.queues

@@ -1,0 +1,393 @@
+"""What a dead letter tells, and where it goes."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.amqp.properties import decode_properties
+from protocol.amqp.table import Long, Timestamp
+from router.broker import LETTERS
+from router.dead_letter import is_cycle, known_deaths
+from tests.protocol.amqp.strategies import VALUES
+from tests.router.harness import Node, message
+
+WALL = 1_700_000_000
+
+
+@pytest.fixture
+def node(monkeypatch):
+    monkeypatch.setattr("router.broker.time.time", lambda: WALL + 0.9)
+    made = Node()
+    made.queue("letters")
+    return made
+
+
+@pytest.fixture
+def client(node):
+    return node.client()
+
+
+def source(node, name="q", exchange="", key="letters", **arguments):
+    named = {} if key is None else {"dead_letter_routing_key": key}
+    return node.queue(name, dead_letter_exchange=exchange, **named, **arguments)
+
+
+def reject(node, client, queue="q"):
+    tag, _, _ = client.session.get(queue, no_ack=False)
+    client.session.nack(tag, multiple=False, requeue=False)
+    node.settle()
+
+
+def letter(node, queue="letters"):
+    (entry,) = node.vhost.queues[queue].ready
+    return entry.message
+
+
+def headers(node, queue="letters"):
+    return letter(node, queue).headers
+
+
+def fates(node, queue="letters"):
+    return [(death["queue"], death["reason"], death["count"]) for death in headers(node, queue)["x-death"]]
+
+
+# -- x-death -----------------------------------------------------------------------------------------------
+
+
+def test_the_first_death_is_told_with_these_fields_and_types(node, client):
+    source(node)
+    client.publish("a", key="q", expiration="60000", headers={"CC": ["other"], "BCC": ["secret"], "n": 1})
+    reject(node, client)
+    found = headers(node)
+    (death,) = found["x-death"]
+    assert death == {
+        "count": 1,
+        "reason": "rejected",
+        "queue": "q",
+        "time": WALL,
+        "exchange": "",
+        "routing-keys": ["q", "other"],
+        "original-expiration": "60000",
+    }
+    assert list(death)[:6] == ["count", "reason", "queue", "time", "exchange", "routing-keys"]
+    assert type(death["time"]) is Timestamp
+    first = {key: value for key, value in found.items() if key.startswith("x-first-death")}
+    assert first == {
+        "x-first-death-reason": "rejected",
+        "x-first-death-queue": "q",
+        "x-first-death-exchange": "",
+    }
+    assert found["n"] == 1
+
+
+def test_the_count_travels_in_64_bits(node, client):
+    source(node)
+    client.publish("a")
+    reject(node, client)
+    assert b"\x05countl" in letter(node).raw_properties
+
+
+def test_other_properties_stay_and_expiration_goes(node, client):
+    source(node)
+    client.publish(
+        "a", expiration="60000", content_type="text/plain", message_id="m", priority=3, delivery_mode=2
+    )
+    reject(node, client)
+    properties = decode_properties(letter(node).raw_properties, 0)
+    assert properties.expiration is None
+    assert (properties.content_type, properties.message_id) == ("text/plain", "m")
+    assert (properties.priority, properties.delivery_mode) == (3, 2)
+    assert letter(node).body == b"a"
+
+
+def test_without_an_expiration_none_is_told(node, client):
+    source(node)
+    client.publish("a")
+    reject(node, client)
+    assert "original-expiration" not in headers(node)["x-death"][0]
+
+
+def die(node, client, how):
+    """Have the message "a" die in the queue "q" in this way."""
+    if how == "expired":
+        source(node, message_ttl=5)
+        client.publish("a")
+        node.at(5)
+    elif how == "maxlen":
+        source(node, max_length=1)
+        client.publish("a")
+        client.publish("b")
+        node.settle()
+    elif how == "maxlen of the new one":
+        source(node, max_length=1, overflow="reject-publish-dlx")
+        client.publish("b")
+        client.publish("a")
+        node.settle()
+    elif how == "delivery_limit":
+        source(node, queue_type="quorum", delivery_limit=0)
+        client.publish("a")
+        client.session.get("q", no_ack=False)
+        client.session.recover()
+        node.settle()
+
+
+@pytest.mark.parametrize("how", ["expired", "maxlen", "maxlen of the new one", "delivery_limit"])
+def test_the_reason_is_told(node, client, how):
+    die(node, client, how)
+    assert letter(node).body == b"a"
+    assert fates(node) == [("q", how.split(" ")[0], 1)]
+
+
+def test_the_same_death_again_is_counted_and_moves_to_the_head(node, client):
+    source(node, "a", key="b")
+    source(node, "b", key="a")
+    client.publish("m", key="a")
+    for queue in "abab":
+        reject(node, client, queue)
+    assert fates(node, "a") == [("b", "rejected", 2), ("a", "rejected", 2)]
+    assert headers(node, "a")["x-first-death-queue"] == "a"
+
+
+def test_the_time_of_a_death_that_happens_again_stays_the_first(node, client, monkeypatch):
+    source(node, "q", key="q")
+    client.publish("m")
+    reject(node, client)
+    monkeypatch.setattr("router.broker.time.time", lambda: WALL + 100)
+    reject(node, client)
+    (death,) = headers(node, "q")["x-death"]
+    assert (death["count"], death["time"]) == (2, WALL)
+
+
+def test_another_reason_is_another_death(node, client):
+    source(node, "q", key="r", message_ttl=5)
+    source(node, "r", key="letters")
+    client.publish("m")
+    node.at(5)
+    reject(node, client, "r")
+    assert fates(node) == [("r", "rejected", 1), ("q", "expired", 1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "first"),
+    [
+        (None, [("q", "rejected", 1)], "q"),
+        ([{"queue": "q", "reason": "rejected", "count": 4}], [("q", "rejected", 5)], None),
+        (
+            [{"queue": "x", "reason": "expired", "count": 4}],
+            [("q", "rejected", 1), ("x", "expired", 4)],
+            None,
+        ),
+        ([], [("q", "rejected", 1)], None),
+        ("a string", [("q", "rejected", 1)], None),
+        (["a string", {"queue": 7}, {"count": "many"}], [("q", "rejected", 1)], None),
+        (
+            [{"queue": "q", "reason": "rejected", "count": Long(2**63 - 1)}],
+            [("q", "rejected", 2**63 - 1)],
+            None,
+        ),
+    ],
+)
+def test_what_a_publisher_says_of_deaths_is_continued_if_it_can_be(node, client, given, expected, first):
+    source(node)
+    client.publish("a", headers={} if given is None else {"x-death": given})
+    reject(node, client)
+    assert fates(node) == expected
+    assert headers(node).get("x-first-death-queue") == first
+
+
+def test_a_first_death_that_a_publisher_made_up_is_overwritten(node, client):
+    source(node)
+    client.publish("a", headers={"x-first-death-queue": "x", "x-first-death-reason": "y"})
+    reject(node, client)
+    assert headers(node)["x-first-death-queue"] == "q"
+    assert headers(node)["x-first-death-reason"] == "rejected"
+
+
+FIELDS = ["count", "reason", "queue", "time", "routing-keys", "something"]
+
+
+@given(death=st.dictionaries(st.sampled_from(FIELDS), VALUES))
+@settings(deadline=None)
+def test_nothing_a_publisher_writes_keeps_a_message_from_dying(death):
+    node = Node()
+    node.queue("letters")
+    source(node)
+    client = node.client()
+    good = {"queue": "q", "reason": "rejected", "count": 1}
+    client.publish("a", headers={"x-death": [death, {**good, **death}]})
+    reject(node, client)
+    assert letter(node).body == b"a"
+    assert known_deaths(letter(node))[0]["queue"] == "q"
+
+
+# -- where it goes -----------------------------------------------------------------------------------------
+
+
+def test_without_a_key_of_the_queue_the_letter_keeps_its_own_and_its_copies(node, client):
+    node.vhost.declare_exchange("dlx", "direct")
+    for name in ("q", "copy", "secret"):
+        node.queue(f"dead.{name}")
+        node.vhost.bind(node.vhost.exchange("dlx"), node.vhost.queue(f"dead.{name}"), name)
+    source(node, exchange="dlx", key=None)
+    client.publish("a", headers={"CC": ["copy"], "BCC": ["secret"]})
+    reject(node, client)
+    assert [node.contents(f"dead.{name}") for name in ("q", "copy", "secret")] == [["a"], ["a"], []]
+    assert letter(node, "dead.q").exchange == "dlx"
+    assert letter(node, "dead.q").routing_key == "q"
+    assert headers(node, "dead.q")["CC"] == ["copy"]
+
+
+def test_with_a_key_of_the_queue_the_copies_are_forgotten(node, client):
+    source(node)
+    node.queue("copy")
+    client.publish("a", headers={"CC": ["copy"]})
+    assert node.vhost.queues["copy"].purge() == 1
+    reject(node, client)
+    assert node.contents("letters") == ["a"]
+    assert node.contents("copy") == []
+    assert "CC" not in headers(node)
+    assert letter(node).routing_key == "letters"
+
+
+def test_a_letter_may_take_the_alternate_exchange(node, client):
+    node.vhost.declare_exchange("dlx", "direct", arguments={"alternate-exchange": "amq.fanout"})
+    node.vhost.bind(node.vhost.exchange("amq.fanout"), node.vhost.queue("letters"), "")
+    source(node, exchange="dlx")
+    client.publish("a")
+    reject(node, client)
+    assert node.contents("letters") == ["a"]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_letter_without_an_exchange_is_dropped(node, client, deleted):
+    if deleted:
+        node.vhost.declare_exchange("dlx", "fanout")
+        node.vhost.bind(node.vhost.exchange("dlx"), node.vhost.queue("letters"), "")
+    source(node, exchange="dlx")
+    client.publish("a")
+    if deleted:
+        node.vhost.delete_exchange(node.vhost.exchange("dlx"))
+    reject(node, client)
+    assert node.contents("letters") == []
+
+
+def test_without_a_dead_letter_exchange_nothing_is_told(node, client):
+    queue = node.queue("q")
+    client.publish("a")
+    reject(node, client)
+    assert (len(queue.ready), queue.unacked, node.contents("letters")) == (0, 0, [])
+
+
+def test_letters_still_leave_a_queue_that_was_deleted_meanwhile(node, client):
+    queue = source(node)
+    client.publish("a")
+    client.session.get("q", no_ack=False)
+    client.session.nack(1, multiple=False, requeue=False)
+    node.vhost.delete_queue(queue)
+    node.settle()
+    assert node.contents("letters") == ["a"]
+
+
+def test_rejected_letters_keep_their_order(node, client):
+    source(node)
+    for body in "abc":
+        client.publish(body)
+    client.consume()
+    node.settle()
+    client.session.nack(3, multiple=True, requeue=False)
+    node.settle()
+    assert node.contents("letters") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept", "last"),
+    [("drop-head", ["b"], ["a"]), ("reject-publish", ["a"], []), ("reject-publish-dlx", ["a"], ["b"])],
+)
+def test_a_full_queue_treats_letters_like_any_message(node, client, overflow, kept, last):
+    node.queue("end")
+    source(node, "full", key="end", max_length=1, overflow=overflow)
+    source(node, "q", key="full")
+    for body in "ab":
+        client.publish(body)
+        reject(node, client)
+    assert node.contents("full") == kept
+    assert node.contents("end") == last
+
+
+def test_a_chain_of_dead_letters_runs_within_one_flush(node, client):
+    node.queue("q9")
+    for number in range(9):
+        source(node, f"q{number}", key=f"q{number + 1}", max_length=0)
+    client.publish("a", key="q0")
+    assert node.broker.flush() is False
+    assert node.contents("q9") == ["a"]
+    assert [fate[0] for fate in fates(node, "q9")] == [f"q{number}" for number in range(8, -1, -1)]
+
+
+def test_many_letters_make_way_for_others(node, client):
+    source(node)
+    node.queue("other")
+    count = 3 * LETTERS
+    for number in range(count):
+        client.publish(str(number))
+    client.consume()
+    node.settle()
+    client.consume("other", "o")
+    client.session.nack(0, multiple=True, requeue=False)
+    client.publish("hello", "other")
+    assert node.broker.flush() is True
+    assert client.seen("o") == ["hello"]
+    assert len(node.contents("letters")) == LETTERS
+    node.settle()
+    assert node.contents("letters") == [str(number) for number in range(count)]
+
+
+# -- cycles ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deaths", "queue", "expected"),
+    [
+        ([], "q", False),
+        ([("q", "expired")], "q", True),
+        ([("q", "expired")], "r", False),
+        ([("r", "expired"), ("q", "maxlen")], "q", True),
+        ([("r", "rejected"), ("q", "maxlen")], "q", False),
+        ([("r", "expired"), ("q", "rejected")], "q", False),
+        ([("r", "expired"), ("q", "expired"), ("s", "rejected")], "q", True),
+    ],
+)
+def test_a_cycle_has_no_rejection_in_it(deaths, queue, expected):
+    table = [{"queue": name, "reason": reason, "count": 1} for name, reason in deaths]
+    assert is_cycle(message(headers={"x-death": table}), queue) is expected
+
+
+def test_a_message_that_would_expire_in_a_circle_is_dropped(node, client):
+    source(node, "a", key="b", message_ttl=5)
+    source(node, "b", key="a", message_ttl=5)
+    client.publish("m", key="a")
+    node.at(100)
+    assert node.contents("a") == node.contents("b") == []
+
+
+@pytest.mark.parametrize("arguments", [{"message_ttl": 5}, {"max_length": 0}])
+def test_a_queue_does_not_feed_itself(node, client, arguments):
+    queue = source(node, "q", key="q", **arguments)
+    client.publish("m")
+    node.at(100)
+    assert len(queue.ready) == 0
+
+
+def test_a_circle_with_a_rejection_goes_on(node, client):
+    source(node, "work", key="wait")
+    source(node, "wait", key="work", message_ttl=5)
+    client.publish("m", key="work")
+    for round_ in range(1, 4):
+        reject(node, client, "work")
+        node.at(round_ * 100)
+        assert fates(node, "work") == [("wait", "expired", round_), ("work", "rejected", round_)]
+
+
+def test_a_dead_letter_key_too_long_for_a_delivery_is_refused(node):
+    with pytest.raises(Exception, match="invalid arg 'x-dead-letter-routing-key'"):
+        source(node, key="k" * 256)
