@@ -203,6 +203,10 @@ def refuse_default_exchange_binding(channel: BlockingChannel, unique: str) -> No
     channel.queue_bind(unique, "", "key")
 
 
+def refuse_default_exchange_declaration(channel: BlockingChannel, unique: str) -> None:
+    channel.exchange_declare("", passive=True)
+
+
 def refuse_unknown_delivery_tag(channel: BlockingChannel, unique: str) -> None:
     channel.basic_ack(99)
     channel.queue_declare(unique, exclusive=True)
@@ -225,6 +229,7 @@ def refuse_bad_argument(channel: BlockingChannel, unique: str) -> None:
         (refuse_missing_exchange, 404, "no exchange '{}' in vhost '/'"),
         (refuse_reserved_name, 403, "queue name 'amq.{}' contains reserved prefix 'amq.*'"),
         (refuse_default_exchange_binding, 403, "operation not permitted on the default exchange"),
+        (refuse_default_exchange_declaration, 403, "operation not permitted on the default exchange"),
         (refuse_unknown_delivery_tag, 406, "unknown delivery tag 99"),
         (refuse_internal_exchange, 403, "cannot publish to internal exchange '{}' in vhost '/'"),
         (

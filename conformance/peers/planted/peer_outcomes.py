@@ -25,7 +25,7 @@ class Outcomes:
         if report.outcome == "failed":
             crash = getattr(report.longrepr, "reprcrash", None)
             why = crash.message if crash else str(report.longrepr)
-            self.failed[report.nodeid] = f"{report.when}: {why}"
+            self.failed.setdefault(report.nodeid, f"{report.when}: {why}")  # the first says most
         if report.when == "call" or report.skipped:
             self.write({"test": report.nodeid, "outcome": report.outcome, "why": self.why(report)})
         if report.when == "teardown" and report.nodeid in self.failed:
