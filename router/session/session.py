@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any, Protocol
 
 from protocol.amqp.message import Message, unpack_route
-from protocol.amqp.properties import PERSISTENT, TRANSIENT, splice_properties
+from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import AccessRefused, AmqpError, NotAllowed, NotImplemented_, PreconditionFailed
 from router.auth import Kind, Operation, User
@@ -34,7 +34,6 @@ from router.session.timeouts import AckTimeouts
 from router.session.unacked import Held, Unacked
 from router.vhost import VHost
 
-DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 GRANTS = 4096  # plans whose permission is remembered per session
 
 
@@ -147,15 +146,11 @@ class Session:
         check_user_id(properties, self.user.name, self.user.tags)
         if properties.expiration is not None:
             check_expiration(properties.expiration)
-        check_delivery_mode(properties)
         keys = [plan.routing_key]
         if properties.headers:
             check_copies(properties.headers)
             keys = routing_keys(plan.routing_key, properties.headers)
-        if properties.delivery_mode not in DELIVERY_MODES:
-            raise PreconditionFailed(
-                f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}"
-            )
+        check_delivery_mode(properties)
         if properties.headers and "BCC" in properties.headers:
             changes["headers"] = {"BCC": REMOVE}
         if changes:

@@ -94,7 +94,7 @@ class Client:
             found = self.next()
             assert found is not None, f"expected {item}, nothing came"
             number, came = found
-            assert (number, came) == (channel, item)
+            assert (number, came) == (channel, item), f"expected {item}, came {came} on {number}"
         return came
 
     def take(self, kind, channel=1):

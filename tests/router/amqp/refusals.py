@@ -512,7 +512,7 @@ PUBLISHES = [
         406,
         "PRECONDITION_FAILED - fast reply consumer does not exist",
     ),
-    # of several faults the first in this order: fast reply, user id, expiration, delivery mode, CC
+    # of several faults the first in this order: user id, expiration, CC, delivery mode
     channel(
         publish("q", user_id="foo", expiration="x", delivery_mode=3),
         406,
@@ -526,7 +526,7 @@ PUBLISHES = [
     channel(
         publish("q", delivery_mode=3, headers={"CC": 1}),
         406,
-        "PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,3}",
+        'PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,"CC",signedint}',
     ),
 ]
 

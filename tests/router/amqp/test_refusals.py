@@ -1,21 +1,24 @@
+"""The table of refusals, played: what is refused, and that nothing else suffers by it."""
+
 import pytest
 
 from protocol.amqp import methods as m
-from tests.router.amqp.playing import play
 from tests.router.amqp.refusals import REFUSALS
-from tests.router.amqp.world import World
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.id)
-def test_refusal(refusal):
-    world = World()
-    client, other = world.connect(channels=2), world.connect()
-    play(refusal, client, other)
+def test_refusal(connect, refusal):
+    client, other = connect(channels=2), connect()
+    other.do(*refusal.elsewhere)
+    client.do(*refusal.after)
+    client.send(refusal.by)
     if refusal.scope == "connection":
+        client.expect(m.ConnectionClose(refusal.code, refusal.text, *refusal.ids), channel=0)
         client.send(m.ConnectionCloseOk(), channel=0)
         client.expect_end()
     else:
-        assert client.call(m.QueueDeclare("q2"), channel=2).queue == "q2"  # other channels go on
+        client.expect(m.ChannelClose(refusal.code, refusal.text, *refusal.ids))
+        client.call(m.BasicQos(), channel=2)
         client.send(m.ChannelCloseOk())
         client.call(m.ChannelOpen())
-    assert other.call(m.QueueDeclare("q3")).queue == "q3"
+    other.call(m.BasicQos())

@@ -1,0 +1,140 @@
+import pytest
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.connection import TRANSITIONS, Offer, ServerConnection, State
+from protocol.amqp.constants import PROTOCOL_HEADER
+from protocol.amqp.reader import Heartbeat, Oversized
+from protocol.errors import ChannelError, NotAllowed
+from tests.protocol.amqp.frames import frame, publish
+
+OFFER = Offer({"product": "test"}, "PLAIN", 100, 131072, 60, 8192, 1 << 20)
+GOOD_TUNING = m.ConnectionTuneOk(100, 131072, 10)
+COMMANDS = [GOOD_TUNING if cls is m.ConnectionTuneOk else cls() for cls in m.METHODS.values()] + [
+    Oversized(1)
+]
+LATE = (State.CLOSING, State.CLOSED)  # whatever has no transition is ignored then
+
+
+def connection(state=State.HEADER):
+    made = ServerConnection(OFFER, 0)
+    made.state = state
+    return made
+
+
+def running():
+    made = connection(State.OPEN)
+    made.accept(m.ConnectionOpen())
+    return made
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
+def test_every_command_in_every_state(state, command):
+    made = connection(state)
+    after = TRANSITIONS.get((state, type(command)))
+    if after is not None or state in LATE:
+        made.accept(command)
+        assert made.state is (after or state)
+    else:
+        with pytest.raises(
+            ChannelError, match=f"^CHANNEL_ERROR - unexpected method in connection state {state.value}$"
+        ):
+            made.accept(command)
+        assert made.state is state
+
+
+@pytest.mark.parametrize("state", State)
+def test_heartbeats_come_in_any_state(state):
+    made = connection(state)
+    made.accept(Heartbeat())
+    assert made.state is state
+
+
+def test_the_happy_path():
+    made = connection()
+    assert list(made.receive(PROTOCOL_HEADER, 0)) == []
+    assert made.start() == m.ConnectionStart(0, 9, {"product": "test"}, b"PLAIN", b"en_US")
+    for command in (m.ConnectionStartOk(), GOOD_TUNING, m.ConnectionOpen(), m.ConnectionClose()):
+        made.accept(command)
+    assert made.tune() == m.ConnectionTune(100, 131072, 60)
+    assert (made.channel_max, made.frame_max, made.heartbeat) == (100, 131072, 10)
+    assert made.state is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("tuned", "text"),
+    [
+        ((0, 4096), "channel_max = 0 (no limit) is higher than the maximum allowed value (100)"),
+        ((101, 4096), "channel_max = 101 is higher than the maximum allowed value (100)"),
+        ((1, 0), "frame_max = 0 (no limit) is higher than the maximum allowed value (131072)"),
+        ((1, 131073), "frame_max = 131073 is higher than the maximum allowed value (131072)"),
+        ((1, 4095), "frame_max = 4095 is lower than the minimum allowed value (4096)"),
+    ],
+)
+def test_a_tuning_beyond_the_offer_changes_nothing(tuned, text):
+    made = connection(State.TUNE_OK)
+    with pytest.raises(NotAllowed) as caught:
+        made.accept(m.ConnectionTuneOk(*tuned, 0))
+    assert str(caught.value) == f"NOT_ALLOWED - negotiated {text}"
+    assert made.state is State.TUNE_OK
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 8])
+def test_the_header_in_pieces_with_data_behind_it(pieces):
+    stream = PROTOCOL_HEADER + method_frame(0, m.ConnectionStartOk())
+    made = connection()
+    step = len(PROTOCOL_HEADER) // pieces
+    commands = []
+    for start in range(0, len(PROTOCOL_HEADER), step):
+        end = start + step if start + step < len(PROTOCOL_HEADER) else len(stream)
+        commands += made.receive(stream[start:end], 0)
+    assert commands == [(0, m.ConnectionStartOk())]
+    assert made.state is State.START_OK
+
+
+def test_a_wrong_header_is_known_by_its_first_wrong_byte():
+    made = connection()
+    list(made.receive(b"AM", 0))
+    assert not made.refused_header
+    list(made.receive(b"Q", 0))
+    assert made.state is State.HEADER
+    list(made.receive(b"X" + bytes(100), 0))
+    assert made.refused_header
+
+
+def test_each_command_is_handled_before_the_next_is_read():
+    made = connection(State.TUNE_OK)
+    large = publish(1, bytes(100_000))
+    commands = []
+    stream = method_frame(0, GOOD_TUNING) + method_frame(0, m.ConnectionOpen()) + large + large
+    for number, command in made.receive(stream, 0):
+        commands.append(number)
+        if number == 0:
+            made.accept(command)
+    assert commands == [0, 0, 1, 1]
+
+
+def test_before_the_login_frames_are_small():
+    made = connection(State.START_OK)
+    assert list(made.receive(frame(1, 0, bytes(8193))[:7], 0)) == []
+    assert "frame_too_large,8193," in str(made.reader.error)
+
+
+def test_once_closing_only_its_answer_is_read():
+    made = running()
+    list(made.receive(frame(9, 1, b""), 0))
+    assert made.reader.error is not None
+    made.closing()
+    stream = publish(1, b"x") + frame(9, 1, b"") + method_frame(0, m.ConnectionCloseOk())
+    assert list(made.receive(stream, 0)) == [(0, m.ConnectionCloseOk())]
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "now", "silent"), [(10, 20_999, False), (10, 21_000, True), (0, 10**9, False)]
+)
+def test_silence_is_two_intervals_without_a_byte(heartbeat, now, silent):
+    made = running()
+    made.heartbeat = heartbeat
+    list(made.receive(b"\1", 1000))
+    assert made.silent(now) is silent

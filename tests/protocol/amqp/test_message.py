@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.amqp import methods as m
+from protocol.amqp.message import Message, pack_frames, pack_route, unpack_route
+from protocol.amqp.properties import Properties, encode_properties
+from protocol.amqp.reader import Reader
+from tests.protocol.amqp.frames import body, header, publish
+from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, escaped
+
+BODIES = st.binary(max_size=300)
+RAW = encode_properties(Properties(content_type="text/plain", headers={"a": 1}))
+
+
+@given(escaped(255), escaped(255))
+def test_a_route_survives_packing(exchange, routing_key):
+    assert unpack_route(pack_route(exchange, routing_key)) == (exchange, routing_key)
+
+
+@given(SHORT_TEXT, SHORT_TEXT, PROPERTIES, BODIES, st.booleans())
+def test_a_built_message_has_its_parts(exchange, routing_key, properties, data, mandatory):
+    message = Message.build(exchange, routing_key, properties, data, mandatory=mandatory)
+    assert (message.exchange, message.routing_key) == (exchange, routing_key)
+    assert (message.body, message.size) == (data, len(data))
+    assert (message.properties, message.raw_properties) == (properties, encode_properties(properties))
+    assert message.headers == (properties.headers or {})
+    assert (message.mandatory, message.immediate) == (mandatory, False)
+
+
+@given(BODIES, st.integers(0, 65535), st.sampled_from((0, 9, 10, 50, 4096)))
+def test_frames_are_header_and_body_cut_to_size(data, channel, frame_max):
+    piece = frame_max - 8 if frame_max else 0
+    expected = header(channel, len(data), RAW) + (body(channel, data, piece) if data else b"")
+    assert pack_frames(channel, RAW, data, frame_max) == expected
+
+
+def sent(data, piece, sender_max):
+    """A message as the reader makes it of frames of ``piece`` bytes of body."""
+    ((_, message),) = Reader(sender_max, 1 << 20).receive(publish(3, data, piece=piece))
+    return message
+
+
+@given(
+    st.binary(max_size=20_000),
+    st.sampled_from((0, 1, 100, 4088)),
+    st.sampled_from((3, 4)),
+    st.sampled_from((0, 4096, 8192, 131072)),
+)
+def test_a_message_is_framed_for_any_receiver(data, piece, channel, frame_max):
+    message = sent(data, piece, 131072)
+    frames = message.framed_for(channel, frame_max)
+    reader = Reader(frame_max - 8 if frame_max else 0, 1 << 20)
+    reader.receive(b"\1" + channel.to_bytes(2, "big") + b"\0\0\0\x09\0\x3c\0\x28\0\0\0\0\0\xce")
+    ((number, received),) = reader.receive(frames)
+    assert reader.error is None
+    assert (number, received.body, received.properties) == (channel, data, message.properties)
+
+
+def test_what_fits_is_sent_as_it_came():
+    message = sent(b"abc", 0, 4096)
+    assert message.framed_for(3, 4096) is message.frames
+    assert message.framed_for(3, 0) is message.frames
+
+
+def test_many_small_frames_of_one_channel_are_sent_as_they_came():
+    message = sent(bytes(50_000), 4088, 4096)
+    assert message.framed_for(3, 4096) is message.frames
+    assert message.framed_for(3, 131072) is message.frames
+
+
+@pytest.mark.parametrize("data", [b"", b"abc", bytes(9000)], ids=len)
+def test_a_rewritten_message_keeps_its_body_alone(data):
+    message = sent(data, 4088, 4096)
+    other = message.rewritten("x", "k", RAW)
+    assert (other.exchange, other.routing_key, other.body) == ("x", "k", data)
+    assert other.raw_properties == RAW
+    assert other.properties.headers == {"a": 1}
+    assert other.bits == 0
+
+
+@pytest.mark.parametrize(
+    ("mandatory", "immediate"), [(False, False), (True, False), (False, True), (True, True)]
+)
+def test_flags(mandatory, immediate):
+    method = m.BasicPublish("x", "k", mandatory, immediate)
+    ((_, message),) = Reader(0, 99).receive(publish(1, b"x", method=method))
+    assert (message.mandatory, message.immediate) == (mandatory, immediate)
