@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import Any, Protocol
 
 from protocol.amqp.message import Message, unpack_route
-from protocol.amqp.properties import splice_properties
+from protocol.amqp.properties import Properties, splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import AccessRefused, AmqpError, NotAllowed, NotImplemented_, PreconditionFailed
 from router.auth import Kind, Operation, User
@@ -22,6 +22,7 @@ from router.queue.entry import Entry
 from router.queue.queue import Queue
 from router.routing import REPLY_TO, Plan, Target, routing_keys
 from router.session.checks import (
+    DELIVERY_MODES,
     check_consumer_arguments,
     check_copies,
     check_delivery_mode,
@@ -85,6 +86,7 @@ class Session:
         self._next_tag = 1
         self._grants: dict[Plan, int] = {}
         self._plans = vhost.routes.plans
+        self._plain: Properties | None = None  # shared by messages alike, and of no meaning to the broker
         self._reply_target: ReplyTarget | None = None
         settings = broker.settings.queue
         self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
@@ -107,13 +109,7 @@ class Session:
             self._grant(plan)
         properties = message.properties
         queues: Sequence[Target] | None = plan.queues
-        if (
-            properties.headers is not None
-            or properties.expiration is not None
-            or properties.reply_to is not None
-            or properties.user_id is not None
-            or properties.delivery_mode not in (2, 1, None)
-        ):
+        if properties is not self._plain and self._mean_something(properties):
             message, keys = self._inspect(message, plan)
             if queues is None or len(keys) > 1:
                 queues = self.vhost.routes.route(plan.exchange, keys, message)
@@ -132,6 +128,19 @@ class Session:
             self.sink.returned(message, 312, "NO_ROUTE")
         if self.confirms is not None:
             self.confirms.publish(accepted)
+
+    def _mean_something(self, properties: Properties) -> bool:
+        """Whether the broker has to look at what these say; the same ones are not looked at again."""
+        if (
+            properties.headers is not None
+            or properties.expiration is not None
+            or properties.reply_to is not None
+            or properties.user_id is not None
+            or properties.delivery_mode not in DELIVERY_MODES
+        ):
+            return True
+        self._plain = properties
+        return False
 
     def _inspect(self, message: Message, plan: Plan) -> tuple[Message, list[str]]:
         """Check the properties that mean something to the broker; return the message to route and its routing

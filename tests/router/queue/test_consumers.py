@@ -200,6 +200,21 @@ def test_both_prefetches_hold_together(node):
     assert (len(client.seen("a")), len(client.seen("b"))) == (2, 3)
 
 
+def test_a_shared_prefetch_that_is_used_up_stops_automatic_acknowledgement_too(node):
+    node.queue("one")
+    node.queue("two")
+    client = node.client()
+    client.session.set_prefetch(2, shared=True)
+    client.consume("one", "a")
+    client.consume("two", "b", no_ack=True)
+    fill(node, 1, 2, queue="one")
+    assert client.take() == ["1", "2"]
+    fill(node, 3, 4, 5, queue="two")
+    assert client.take() == []
+    client.session.ack(1, multiple=False)
+    assert client.take() == ["3", "4", "5"]
+
+
 @pytest.mark.parametrize(("change", "more"), [(0, 7), (5, 2), (2, 0), (3, 0)])
 def test_the_shared_prefetch_may_change_while_consuming(node, change, more):
     node.queue()

@@ -248,7 +248,7 @@ def test_an_exclusive_queue_is_locked_for_others(node, operation):
     owner = object()
     node.vhost.declare_queue("mine", exclusive=owner, owner=owner)
     getattr(node.client(owner=owner), operation)("mine")
-    with pytest.raises(AmqpError, match="RESOURCE_LOCKED - cannot obtain .* locked queue 'mine'"):
+    with pytest.raises(AmqpError, match=r"RESOURCE_LOCKED - cannot obtain .* locked queue 'mine'"):
         getattr(node.client(), operation)("mine")
 
 
@@ -472,3 +472,14 @@ def test_reply_names_are_no_queues(node, client):
     name = ask(node, client)
     with pytest.raises(NotFound):
         node.client().get(name)
+
+
+def test_properties_that_are_refused_once_are_refused_again(node, client):
+    plain, bad = message("a", "q"), message("b", "q", delivery_mode=7)
+    for each in (plain, bad, plain, bad):
+        if each is plain:
+            client.session.publish(each)
+        else:
+            with pytest.raises(PreconditionFailed):
+                client.session.publish(each)
+    assert node.contents() == ["a", "a"]
