@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from protocol.amqp.constants import SHORTSTR_MAX
 from router.exchange.terms import term
 from router.patterns import Matcher, PatternError, compile_pattern
 
@@ -168,6 +169,16 @@ def _text(what: str) -> Callable[[Any], str]:
     return lambda value: "" if isinstance(value, str) else f"{_printed(value)} is not a valid {what}"
 
 
+def _routing_key(what: str) -> Callable[[Any], str]:
+    """A text that a delivery can carry."""
+
+    def check(value: Any) -> str:
+        good = isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) <= SHORTSTR_MAX
+        return "" if good else f"{_printed(value)} is not a valid {what}"
+
+    return check
+
+
 def _one_of(*values: object, refusal: str) -> Callable[[Any], str]:
     return lambda value: (
         "" if value in values and type(value) is type(values[0]) else refusal % _printed(value)
@@ -217,7 +228,7 @@ CHECKS: Checks = {
         "drop-head", "reject-publish", "reject-publish-dlx", refusal="%s is not a valid overflow value"
     ),
     "dead-letter-exchange": _text("dead letter exchange name"),
-    "dead-letter-routing-key": _text("dead letter routing key"),
+    "dead-letter-routing-key": _routing_key("dead letter routing key"),
     "dead-letter-strategy": _one_of(
         "at-most-once", "at-least-once", refusal="%s is not a valid dead letter strategy"
     ),

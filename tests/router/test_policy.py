@@ -132,6 +132,7 @@ def test_no_policy_exceeds_the_operator_policy(policy, operator):
         ({"overflow": 5}, "5 is not a valid overflow value"),
         ({"dead-letter-exchange": 5}, "5 is not a valid dead letter exchange name"),
         ({"dead-letter-routing-key": 5}, "5 is not a valid dead letter routing key"),
+        ({"dead-letter-routing-key": "k" * 256}, f'<<"{"k" * 256}">> is not a valid dead letter routing key'),
         ({"dead-letter-strategy": "a"}, '<<"a">> is not a valid dead letter strategy'),
         ({"delivery-limit": "a"}, '<<"a">> is not a valid delivery limit'),
         ({"queue-mode": "a"}, '<<"a">> is not a valid queue-mode value'),
