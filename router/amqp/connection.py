@@ -250,6 +250,7 @@ class AmqpConnection:
         channel = self.channels.pop(number)
         del self._confirming[channel]
         channel.session.close()
+        del channel.session  # which knows the channel: not to leave a cycle
 
     def close_channel(self, channel: Channel) -> None:
         """The client closes a channel: what it published so far is confirmed first."""
