@@ -9,12 +9,12 @@ Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgem
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Any, Protocol
+from typing import Any
 
 from protocol.amqp.message import Message, unpack_route
 from protocol.amqp.properties import Properties, splice_properties
 from protocol.amqp.table import REMOVE
-from protocol.errors import AccessRefused, AmqpError, NotAllowed, NotImplemented_, PreconditionFailed
+from protocol.errors import AccessRefused, NotAllowed, NotImplemented_, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.broker import Broker
 from router.queue.consumers import SLICE, Consumer, Receiver
@@ -31,40 +31,13 @@ from router.session.checks import (
 )
 from router.session.confirms import Confirms, Verdict
 from router.session.reply_to import ReplyTarget
+from router.session.sink import SessionSink
 from router.session.timeouts import AckTimeouts
+from router.session.transaction import Transaction
 from router.session.unacked import Held, Unacked
 from router.vhost import VHost
 
 GRANTS = 4096  # plans whose permission is remembered per session
-
-
-class SessionSink(Protocol):
-    """The protocol's side of a session."""
-
-    def writable(self) -> bool:
-        """Whether the client reads fast enough to be given more."""
-
-    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
-        """Write deliveries; their tags count up from ``first_tag``."""
-
-    def returned(self, message: Message, code: int, text: str) -> None:
-        """A mandatory message reached no queue."""
-
-    def cancelled(self, consumer: Consumer) -> None:
-        """The broker ended a consumer."""
-
-    def fail(self, error: AmqpError) -> None:
-        """Something went wrong outside of any command: the session ends."""
-
-
-class Transaction:
-    """What waits for tx.commit: routed publishes, and settlements in the order they were made."""
-
-    __slots__ = ("publishes", "settlements")
-
-    def __init__(self) -> None:
-        self.publishes: list[tuple[Message, Sequence[Target]]] = []
-        self.settlements: list[tuple[list[tuple[int, Held]], bool, bool]] = []  # held, acked, requeue
 
 
 class Session:

@@ -1,0 +1,28 @@
+"""What a session has for its client: the seam between what clients may do and the protocol they speak."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from protocol.amqp.message import Message
+from protocol.errors import AmqpError
+from router.queue.consumers import Consumer, Receiver
+from router.queue.entry import Entry
+
+
+class SessionSink(Protocol):
+    """The protocol's side of a session."""
+
+    def writable(self) -> bool:
+        """Whether the client reads fast enough to be given more."""
+
+    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+        """Write deliveries; their tags count up from ``first_tag``."""
+
+    def returned(self, message: Message, code: int, text: str) -> None:
+        """A mandatory message reached no queue."""
+
+    def cancelled(self, consumer: Consumer) -> None:
+        """The broker ended a consumer."""
+
+    def fail(self, error: AmqpError) -> None:
+        """Something went wrong outside of any command: the session ends."""
