@@ -1,9 +1,9 @@
 """The checkpoint: what is in the segments, at the moment a journal file is given up.
 
-Owns the form of that one file. A broker comes back from the checkpoint and the journal files from ``journal`` on; nothing
-before them is needed. It is written beside the old one and takes its place at once.
+Owns the form of that one file. A broker comes back from the checkpoint and the journal files from ``journal``
+on; nothing before them is needed. It is written beside the old one and takes its place at once.
 
-    checkpoint  >8sII   magic "LVRTCHK1", bytes behind the CRC, CRC-32 of them
+    checkpoint  >8sI    magic "LVRTCHK1", CRC-32 of all behind it
                 ...     MessagePack of ``Checkpoint``: arrays in the order of the fields below
 """
 
@@ -14,13 +14,13 @@ from zlib import crc32
 
 import msgspec
 
-from router.store.files import Files
+from router.store.files import Files, read_whole
 from router.store.journal import DamageError
 from router.store.records import Range
 
 MAGIC = b"LVRTCHK1"
 NAME = "checkpoint"
-_HEAD = Struct(">8sII")
+_HEAD = Struct(">8sI")
 
 
 class PageState(msgspec.Struct, array_like=True, frozen=True):
@@ -58,23 +58,29 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
 def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The whole file."""
     payload = msgspec.msgpack.encode(checkpoint)
-    return _HEAD.pack(MAGIC, len(payload), crc32(payload)) + payload
+    return _HEAD.pack(MAGIC, crc32(payload)) + payload
 
 
 def read_checkpoint(files: Files, directory: Path) -> Checkpoint:
-    """The checkpoint of a data directory; one of nothing where there is none yet. Raises DamageError."""
+    """The checkpoint of a data directory; an empty one where there is none yet. Raises DamageError."""
     path = directory / NAME
-    if path not in files.list(directory):
-        return Checkpoint()
-    descriptor = files.open(path)
     try:
-        data = files.read(descriptor, path.stat().st_size, 0)
+        descriptor = files.open(path)
+    except FileNotFoundError:
+        return Checkpoint()
+    try:
+        data = read_whole(files, descriptor)
     finally:
         files.close(descriptor)
     if len(data) < _HEAD.size:
         raise DamageError(path, 0, "the file is too short")
-    magic, length, crc = _HEAD.unpack_from(data)
+    magic, crc = _HEAD.unpack_from(data)
     payload = data[_HEAD.size :]
-    if magic != MAGIC or length != len(payload) or crc32(payload) != crc:
+    if magic != MAGIC:
+        raise DamageError(path, 0, "it is no checkpoint of a format that is known")
+    if crc32(payload) != crc:
         raise DamageError(path, 0, "the checksum is wrong")
-    return msgspec.msgpack.decode(payload, type=Checkpoint)
+    try:
+        return msgspec.msgpack.decode(payload, type=Checkpoint)
+    except msgspec.DecodeError as error:
+        raise DamageError(path, 0, f"it does not say what a checkpoint says: {error}") from None

@@ -1,17 +1,21 @@
 """The few file operations that the store is made of, in one place, so that a test can have any of them fail.
 
-Owns nothing but the calls: what is written where, and what a failure means, is the caller's.
+Owns the calls and what makes them last (directories are synced as well as files). What is written where, and
+what a failure means, is the caller's.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+Data = bytes | bytearray
+
 
 class Files(Protocol):
-    """Every operation raises OSError when it fails. Paths are inside one data directory."""
+    """Every operation but ``close`` raises OSError when it fails. Paths are inside one data directory."""
 
     def create(self, path: Path, size: int) -> int:
         """A new file of ``size`` bytes of zeros, on disk together with its name; return its descriptor."""
@@ -19,23 +23,27 @@ class Files(Protocol):
     def open(self, path: Path) -> int:
         """An existing file, for reading and writing."""
 
-    def write(self, descriptor: int, data: bytes, offset: int) -> None:
-        """Write all of ``data`` at ``offset``."""
+    def write(self, descriptor: int, data: Data, offset: int) -> None:
+        """Write all of ``data`` at ``offset``. After a failure any part of it may have been written."""
 
     def sync(self, descriptor: int) -> None:
-        """Have everything that was written to the file on disk."""
+        """Have everything that was written to the file on disk.
+
+        After a failure nothing is known of what was written since the last success, and to try again tells
+        nothing: it has to be written again.
+        """
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
 
-    def truncate(self, descriptor: int, size: int) -> None: ...
-    def close(self, descriptor: int) -> None: ...
-    def replace(self, path: Path, data: bytes) -> None:
+    def close(self, descriptor: int) -> None:
+        """Never fails: what matters was synced, and the descriptor is gone in any case."""
+
+    def replace(self, path: Path, data: Data) -> None:
         """Put a whole file in the place of the one that may be there, at once or not at all, on disk."""
 
-    def rename(self, path: Path, to: Path) -> None: ...
     def remove(self, path: Path) -> None:
-        """Remove a file; one that is not there is removed already."""
+        """Remove a file; one that is not there is removed already. After a crash it may be there again."""
 
     def list(self, directory: Path) -> Sequence[Path]:
         """The files of a directory, by name; none when it does not exist."""
@@ -48,11 +56,11 @@ class DiskFiles:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             if size:
-                os.posix_fallocate(descriptor, 0, size)
+                _allocate(descriptor, size)
                 os.fsync(descriptor)
-            self._sync_directory(path.parent)
+            _sync_directory(path.parent)
         except OSError:
-            os.close(descriptor)
+            self.close(descriptor)
             with contextlib.suppress(OSError):
                 path.unlink()
             raise
@@ -61,7 +69,7 @@ class DiskFiles:
     def open(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
-    def write(self, descriptor: int, data: bytes, offset: int) -> None:
+    def write(self, descriptor: int, data: Data, offset: int) -> None:
         view = memoryview(data)
         while view:
             written = os.pwrite(descriptor, view, offset)
@@ -80,38 +88,63 @@ class DiskFiles:
             pieces.append(piece)
             size -= len(piece)
             offset += len(piece)
-        return b"".join(pieces)
-
-    def truncate(self, descriptor: int, size: int) -> None:
-        os.ftruncate(descriptor, size)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self, descriptor: int) -> None:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
-    def replace(self, path: Path, data: bytes) -> None:
+    def replace(self, path: Path, data: Data) -> None:
         temporary = path.with_name(path.name + ".tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
             self.write(descriptor, data, 0)
             os.fsync(descriptor)
+            temporary.rename(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()  # it may take up the space whose lack was the failure
+            raise
         finally:
-            os.close(descriptor)
-        temporary.rename(path)
-        self._sync_directory(path.parent)
-
-    def rename(self, path: Path, to: Path) -> None:
-        path.rename(to)
-        self._sync_directory(to.parent)
+            self.close(descriptor)
+        _sync_directory(path.parent)
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
     def list(self, directory: Path) -> Sequence[Path]:
-        return sorted(path for path in directory.glob("*") if path.is_file())
-
-    def _sync_directory(self, directory: Path) -> None:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        # Not Path.glob, to which a directory that cannot be read is an empty one.
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            with os.scandir(directory) as entries:
+                return sorted(directory / entry.name for entry in entries if entry.is_file())
+        except FileNotFoundError:
+            return ()
+
+
+def read_whole(files: Files, descriptor: int) -> bytes:
+    """Everything that a file holds."""
+    pieces = []
+    offset = 0
+    while piece := files.read(descriptor, 1 << 24, offset):
+        pieces.append(piece)
+        offset += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        # Some C libraries do not stand in for a file system that cannot do it. The zeros take no space then,
+        # and a full disk shows when they are overwritten.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.ftruncate(descriptor, size)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

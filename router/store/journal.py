@@ -1,41 +1,46 @@
 """The journal: one write-ahead log for the whole node, in files of bounded size.
 
-Owns the framing of batches, the order of files and what a damaged end means. What a batch says is in
-``records``; when a file is no longer needed is the store's business.
+Owns the framing of batches, the order of files, and what is damage and what a torn end. What a batch says is
+in ``records``; when a file is no longer needed is the store's business.
 
 A file ``<number>.journal`` begins with a header and holds batches, one behind the other. Behind the last
 there are zeros, since files are allocated in full when they are made:
 
-    file      >8sQQI    magic "LVRTJRN1", number, sequence of its first batch, CRC-32 of these
-    batch     >4sIIQQ   magic "BTCH", payload bytes, CRC-32, sequence, synced
-              ...       the payload, and zeros up to a multiple of 8
+    file      >8sQQQ4sI  magic "LVRTJRN2", number, sequence of its first batch, synced, mark, CRC-32 of these
+    batch     >4sIQQQ    mark, CRC-32 of all behind it, payload bytes, sequence, synced
+              ...        the payload, and zeros up to a multiple of 8
 
-The CRC covers the head behind it and the payload: one checksum for what is written and synced as one,
-computed in one call that does not hold up the broker. Sequences count batches from 1, without a gap over all
-files; a file that follows one whose write failed begins again with the batches that are not known to be on
-disk. ``synced`` is the highest sequence that was on disk when this batch was written.
+There is one checksum for what is written and synced as one, computed in one call that does not hold up the
+broker. The mark is random and the file's own, so that neither what stood on the disk before nor a message
+that carries a piece of a journal can be taken for a batch.
 
-Reading a file ends where no batch with the next sequence stands. If a later batch, or the first sequence of
-a later file, says that the missing one had been written in full, something was damaged: that is an error,
-with file and offset. Otherwise a crash cut off a write that nobody was told of, and it is cut off here too.
+Batches are numbered from 1. A file is begun when the one before it is full and synced, or when a write to
+that one failed: then it begins again with the batch that failed. ``synced`` is the highest sequence that was
+on disk when the header or the batch was written.
+
+Reading a file ends where no batch with the next sequence stands. If a later batch of the file, or the header
+of a later file, says that the missing one had been on disk, something was damaged: that is an error, with
+file and offset. Otherwise a crash cut off what nobody was told of, and it is left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from os import urandom
 from pathlib import Path
 from struct import Struct
+from typing import NamedTuple
 from zlib import crc32
 
-from router.store.files import Files
+from router.store.files import Files, read_whole
 
-MAGIC = b"LVRTJRN1"
-BATCH = b"BTCH"
+MAGIC = b"LVRTJRN2"
 SUFFIX = ".journal"
 
-_FILE = Struct(">8sQQ")
+_FILE = Struct(">8sQQQ4s")
 _CRC = Struct(">I")
-_BATCH = Struct(">4sIIQQ")
-_COVERED = 12  # where in a batch's head the part begins that the CRC covers
+_BATCH = Struct(">4sIQQQ")
+_COVERED = 8  # where in a batch the part begins that the CRC covers
 FILE_HEADER = _FILE.size + _CRC.size
 
 
@@ -51,15 +56,24 @@ class DamageError(Exception):
         self.offset = offset
 
 
+class Header(NamedTuple):
+    """What a file says of itself: the sequence of its first batch, what was on disk by then, its mark."""
+
+    first: int
+    synced: int
+    mark: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch as it stands in a file: from ``offset`` to ``end``."""
 
+    path: Path
+    offset: int
+    end: int
     sequence: int
     synced: int
     payload: bytes
-    offset: int
-    end: int
 
 
 def path_of(directory: Path, number: int) -> Path:
@@ -70,109 +84,223 @@ def path_of(directory: Path, number: int) -> Path:
 def numbers(files: Files, directory: Path) -> list[int]:
     """The numbers of the journal files there are, in order."""
     stems = (path.stem for path in files.list(directory) if path.suffix == SUFFIX)
-    return sorted(int(stem) for stem in stems if stem.isdigit())
+    return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def pack_batch(payload: bytes, sequence: int, synced: int) -> bytes:
-    """A batch's bytes."""
-    head = _BATCH.pack(BATCH, len(payload), 0, sequence, synced)
-    crc = crc32(payload, crc32(head[_COVERED:]))
-    padding = -(len(head) + len(payload)) % 8
-    return b"".join((head[:8], _CRC.pack(crc), head[_COVERED:], payload, bytes(padding)))
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+def pack_header(number: int, header: Header) -> bytes:
+    """A file header's bytes."""
+    head = _FILE.pack(MAGIC, number, *header)
+    return head + _CRC.pack(crc32(head))
+
+
+def pack_batch(mark: bytes, parts: Sequence[bytes], sequence: int, synced: int) -> bytearray:
+    """A batch's bytes, whose payload is all ``parts``."""
+    length = sum(map(len, parts))
+    end = _BATCH.size + length
+    data = bytearray().join((bytes(_BATCH.size), *parts, bytes(-end % 8)))
+    _BATCH.pack_into(data, 0, mark, 0, length, sequence, synced)
+    _CRC.pack_into(data, len(mark), crc32(memoryview(data)[_COVERED:end]))
+    return data
 
 
 class JournalFile:
     """The file that batches are written to. Used by one thread at a time."""
 
-    def __init__(self, files: Files, directory: Path, number: int, first: int, size: int) -> None:
-        """Make the file, whose first batch has the sequence ``first``. Raises OSError."""
+    def __init__(
+        self, files: Files, directory: Path, *, number: int, first: int, synced: int, size: int
+    ) -> None:
+        """Make the file, whose first batch will have the sequence ``first``. Raises OSError.
+
+        ``synced`` is the sequence of the last batch that is on disk in the files before it.
+        """
         self.number = number
-        self.size = size
-        self.end = FILE_HEADER
+        self.synced = synced
+        self._last = synced  # what ``synced`` will be when all that was written is on disk
+        self._first = first
+        self._size = size
+        self._end = FILE_HEADER
+        self._mark = urandom(4)
         self._files = files
-        self._descriptor = files.create(path_of(directory, number), size)
-        head = _FILE.pack(MAGIC, number, first)
+        self._path = path_of(directory, number)
+        self._descriptor = files.create(self._path, size)
         try:
-            files.write(self._descriptor, head + _CRC.pack(crc32(head)), 0)
+            files.write(self._descriptor, pack_header(number, Header(first, synced, self._mark)), 0)
             files.sync(self._descriptor)
         except OSError:
-            files.close(self._descriptor)
-            files.remove(path_of(directory, number))
+            self._abandon(first)
             raise
 
     @property
     def full(self) -> bool:
         """Whether the next batch belongs into another file."""
-        return self.end >= self.size
+        return self._end >= self._size
 
-    def append(self, payload: bytes, sequence: int, synced: int, *, sync: bool) -> None:
-        """Write a batch, and have it on disk if ``sync``.
+    def append(self, parts: Sequence[bytes], sequence: int, *, sync: bool) -> None:
+        """Write a batch, and have it on disk, with all before it, if ``sync``.
 
-        After an OSError nothing may be assumed of it, nor of this file.
+        After an OSError nothing may be assumed of it, and the file is closed: what was not on disk goes into
+        another one.
         """
-        data = pack_batch(payload, sequence, synced)
-        self._files.write(self._descriptor, data, self.end)
+        data = pack_batch(self._mark, parts, sequence, self.synced)
+        try:
+            self._files.write(self._descriptor, data, self._end)
+            if sync:
+                self._files.sync(self._descriptor)
+        except OSError:
+            self._abandon(sequence)
+            raise
+        self._end += len(data)
+        self._last = sequence
         if sync:
-            self._files.sync(self._descriptor)
-        self.end += len(data)
+            self.synced = sequence
 
-    def close(self) -> None:
-        self._files.close(self._descriptor)
+    def finish(self, *, seal: bool = False) -> None:
+        """Have everything that was written on disk, and close the file, also when OSError is raised.
+
+        ``seal`` is for a journal that is left like this: one batch more, an empty one, tells that the last
+        was on disk.
+        """
+        try:
+            if self.synced != self._last:
+                self._files.sync(self._descriptor)
+                self.synced = self._last
+            if seal:
+                self.append((), self._last + 1, sync=True)
+        finally:
+            self._close()
+
+    def _abandon(self, sequence: int) -> None:
+        """Close the file, since writing this batch failed; and remove it if it would have been the first."""
+        self._close()
+        if sequence == self._first:
+            with suppress(OSError):
+                self._files.remove(self._path)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            self._files.close(self._descriptor)
+            self._descriptor = -1
 
 
-def read_file(files: Files, directory: Path, number: int) -> tuple[int, bytes]:
-    """The sequence of a file's first batch, and the whole of its bytes.
+# -- reading ----------------------------------------------------------------------------------------------
 
-    The sequence is 0 for a file that was made by a broker that was cut off before it wrote the header. Raises
-    DamageError when there is another header than there should be.
+
+class Journal:
+    """Reads the files from ``number`` on, which hold what comes from the batch ``sequence`` on.
+
+    While it is iterated over, ``sequence`` grows to that of the batch which is to be written next, and
+    ``cut`` gathers what was left out, in words for the log. ``numbers`` are the files there are.
     """
-    path = path_of(directory, number)
-    descriptor = files.open(path)
-    try:
-        pieces = []
-        offset = 0
-        while piece := files.read(descriptor, 1 << 22, offset):
-            pieces.append(piece)
-            offset += len(piece)
-    finally:
-        files.close(descriptor)
-    data = b"".join(pieces)
-    if len(data) < FILE_HEADER or not any(data[:FILE_HEADER]):
-        if any(data):
-            raise DamageError(path, 0, "the file header is missing")
-        return 0, data
-    magic, told, first = _FILE.unpack_from(data)
-    if _CRC.unpack_from(data, _FILE.size)[0] != crc32(data[: _FILE.size]) or magic != MAGIC or told != number:
-        raise DamageError(path, 0, "the file header is wrong")
-    return first, data
+
+    def __init__(self, files: Files, directory: Path, number: int, sequence: int) -> None:
+        self.sequence = sequence
+        self.numbers = [each for each in numbers(files, directory) if each >= number]
+        self.cut: list[str] = []
+        self._number = number
+        self._files = files
+        self._directory = directory
+        self._end = (path_of(directory, number), 0)  # where the last batch that was read ends
+
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches, in the order they were written; one whose write failed at first may come again.
+
+        What was read is on disk, however far the process came that wrote it. Raises DamageError and OSError.
+        """
+        if self._number > 1 and self._number not in self.numbers:
+            raise DamageError(*self._end, "the file is missing")
+        for number in self.numbers:
+            yield from self._read(number)
+
+    def _read(self, number: int) -> Iterator[Batch]:
+        path = path_of(self._directory, number)
+        data = self._load(path)
+        header = read_header(path, number, data)
+        if header is None:
+            if number == self._number > 1:
+                raise DamageError(path, 0, "the file header is gone")
+            self.cut.append(f"{path}: the file was made and not begun")
+            return
+        if header.synced >= self.sequence:
+            told = f"which was on disk when {path.name} was begun"
+            raise DamageError(*self._end, f"batch {self.sequence} is gone, {told}")
+        if header.first > self.sequence:
+            missing = f"batches {self.sequence} to {header.first - 1}"
+            self.cut.append(f"{path}: {missing} are gone, which had not been synced before it was begun")
+        expected, end = header.first, FILE_HEADER
+        for batch in batches(path, data, header):
+            yield batch
+            expected, end = batch.sequence + 1, batch.end
+        later = find_later(path, data, end, header.mark, expected)
+        if later is not None:
+            told = f"which was on disk when batch {later.sequence} was written"
+            raise DamageError(path, end, f"batch {expected} is gone, {told}")
+        if not _is_zero(data, end):
+            self.cut.append(f"{path}: a write that was cut off at {end} is left out; nobody was told of it")
+        self.sequence = max(self.sequence, expected)
+        self._end = path, end
+
+    def _load(self, path: Path) -> bytes:
+        """A file's bytes, which are synced first: whoever wrote them may have been killed before that, and
+        what is done next builds on them.
+        """
+        descriptor = self._files.open(path)
+        try:
+            self._files.sync(descriptor)
+            return read_whole(self._files, descriptor)
+        finally:
+            self._files.close(descriptor)
 
 
-def batches(data: bytes, expected: int) -> Iterator[Batch]:
-    """The whole batches of a file's bytes, the first with sequence ``expected``."""
-    offset = FILE_HEADER
-    while (batch := batch_at(data, offset)) is not None and batch.sequence == expected:
+def read_header(path: Path, number: int, data: bytes) -> Header | None:
+    """The header of a file; None if the broker was cut off before it was written.
+
+    Raises DamageError when there is another header than there should be, or none before batches.
+    """
+    if len(data) >= FILE_HEADER:
+        magic, told, first, synced, mark = _FILE.unpack_from(data)
+        if _CRC.unpack_from(data, _FILE.size)[0] == crc32(data[: _FILE.size]):
+            if magic != MAGIC or told != number:
+                raise DamageError(path, 0, f"it is file {told} of format {magic!r}")
+            return Header(first, synced, mark)
+    if _is_zero(data, FILE_HEADER):  # the header is synced before the first batch is written
+        return None
+    raise DamageError(path, 0, "the file header is damaged")
+
+
+def batches(path: Path, data: bytes, header: Header) -> Iterator[Batch]:
+    """The whole batches of a file's bytes, from the first on, without a gap."""
+    expected, offset = header.first, FILE_HEADER
+    while (batch := batch_at(path, data, offset, header.mark)) is not None and batch.sequence == expected:
         yield batch
         expected += 1
         offset = batch.end
 
 
-def find_later(data: bytes, offset: int, missing: int) -> Batch | None:
+def find_later(path: Path, data: bytes, offset: int, mark: bytes, missing: int) -> Batch | None:
     """A whole batch behind ``offset`` that was written when batch ``missing`` was on disk already."""
-    while (offset := data.find(BATCH, offset)) >= 0:
-        batch = batch_at(data, offset)
+    while (offset := data.find(mark, offset)) >= 0:
+        batch = batch_at(path, data, offset, mark)
         if batch is not None and batch.synced >= missing:
             return batch
         offset += 1
     return None
 
 
-def batch_at(data: bytes, offset: int) -> Batch | None:
+def batch_at(path: Path, data: bytes, offset: int, mark: bytes) -> Batch | None:
     """The batch that stands whole at an offset; None when none does."""
-    if not data.startswith(BATCH, offset) or offset + _BATCH.size > len(data):
-        return None
-    _, length, crc, sequence, synced = _BATCH.unpack_from(data, offset)
     start = offset + _BATCH.size
-    end = start + length
-    if end > len(data) or crc32(data[start:end], crc32(data[offset + _COVERED : start])) != crc:
+    if start > len(data) or not data.startswith(mark, offset):
         return None
-    return Batch(sequence, synced, data[start:end], offset, end + -(end - offset) % 8)
+    _, crc, length, sequence, synced = _BATCH.unpack_from(data, offset)
+    end = start + length
+    if end > len(data) or crc32(memoryview(data)[offset + _COVERED : end]) != crc:
+        return None
+    return Batch(path, offset, end + -end % 8, sequence, synced, data[start:end])
+
+
+def _is_zero(data: bytes, offset: int) -> bool:
+    """Whether nothing but zeros, or nothing at all, stands from ``offset`` on."""
+    return data.count(0, offset) == max(0, len(data) - offset)

@@ -7,14 +7,17 @@ and when it is read is the queue's and the store's business.
 Segment files ``<number>.segment`` hold pages of all queues, one behind the other: a page is what is read in
 one piece, so that it does not matter whose page stands beside it, and a thousand queues cost one sync.
 
-    page      >4sIIQII  magic "PAGE", payload bytes, CRC-32 of all behind it, queue id, count, 0
+    page      >4sIQQI   magic "PAG2", CRC-32 of all behind it, payload bytes, queue id, count
     entry     >QQIHI    position, deadline (ms since the epoch, 0: none), returns, bytes of route and frames
               ...       the route, then the content frames
+
+Positions ascend within a page.
 """
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from struct import Struct
 from sys import byteorder
@@ -23,17 +26,17 @@ from zlib import crc32
 
 from router.store.records import Range, ranges
 
-PAGE = b"PAGE"
+PAGE = b"PAG2"
 SUFFIX = ".segment"
 
-_PAGE = Struct(">4sIIQII")
+_PAGE = Struct(">4sIQQI")
 _CRC = Struct(">I")
-_COVERED = 12
+_COVERED = 8  # where in a page the part begins that the CRC covers
 _ENTRY = Struct(">QQIHI")
 
 
 class PageError(ValueError):
-    """The bytes are no page of this queue."""
+    """The bytes are not the page they should be."""
 
 
 class Stored(NamedTuple):
@@ -63,6 +66,7 @@ class Page:
         size: int,
         earliest: int,
     ) -> None:
+        """``positions`` ascend, and there is one at least."""
         self.queue_id = queue_id
         self.segment = segment
         self.offset = offset
@@ -75,16 +79,11 @@ class Page:
         dense = self.last - self.first + 1 == self.count
         self._positions = None if dense else array("Q", positions)
         self.returns: dict[int, int] = {}  # by position, where that is more than the page says
-        self._settled: set[int] | None = None
+        self._settled: bytearray | None = None  # a 1 for each that is; None for none or all
 
     def holds(self, position: int) -> bool:
         """Whether it was written with this position."""
-        if not self.first <= position <= self.last:
-            return False
-        if self._positions is None:
-            return True
-        index = bisect_left(self._positions, position)
-        return self._positions[index] == position
+        return self._index(position) >= 0
 
     def positions(self) -> Sequence[int]:
         """All positions it was written with, in order."""
@@ -100,58 +99,78 @@ class Page:
         return positions.tobytes()
 
     def settle(self, position: int) -> None:
-        """Count a message as settled; once more does nothing."""
-        if not self.live:
+        """Count a message as settled; once more, or for a position it does not hold, does nothing."""
+        index = self._index(position)
+        if index < 0 or not self.live:
             return
         if self._settled is None:
-            self._settled = set()
-        if position not in self._settled:
-            self._settled.add(position)
+            self._settled = bytearray(self.count)
+        if not self._settled[index]:
+            self._settled[index] = 1
             self.live -= 1
             if not self.live:
                 self._settled = None
 
     def is_settled(self, position: int) -> bool:
-        return not self.live or (self._settled is not None and position in self._settled)
+        """Whether a message that it holds is settled."""
+        return not self.live or (self._settled is not None and bool(self._settled[self._index(position)]))
 
     def settled(self) -> list[Range]:
-        """What is settled, as ranges of positions; of no meaning once nothing is live."""
-        return ranges(tuple(self._settled)) if self._settled else []
+        """What is settled, as ranges of positions."""
+        if self._settled is None:
+            return [] if self.live else ranges(self.positions())
+        return ranges(compress(self.positions(), self._settled))
+
+    def _index(self, position: int) -> int:
+        """Where among the positions this one stands; -1 if it does not."""
+        if not self.first <= position <= self.last:
+            return -1
+        if self._positions is None:
+            return position - self.first
+        index = bisect_left(self._positions, position)
+        return index if self._positions[index] == position else -1
 
 
-def pack_page(queue_id: int, entries: Iterable[Stored]) -> bytes:
+def unpack_positions(first: int, last: int, packed: bytes) -> Sequence[int]:
+    """The positions that ``Page.packed_positions`` packed."""
+    if not packed:
+        return range(first, last + 1)
+    positions = array("Q", packed)
+    if byteorder == "little":
+        positions.byteswap()
+    return positions
+
+
+def pack_page(queue_id: int, entries: Iterable[Stored]) -> bytearray:
     """The bytes of a page."""
-    parts: list[bytes] = []
-    count = 0
+    parts = [bytes(_PAGE.size)]
     for position, deadline, returns, route, frames in entries:
         parts += (_ENTRY.pack(position, deadline, returns, len(route), len(frames)), route, frames)
-        count += 1
-    payload = b"".join(parts)
-    head = _PAGE.pack(PAGE, len(payload), 0, queue_id, count, 0)
-    crc = crc32(payload, crc32(head[_COVERED:]))
-    return b"".join((head[:8], _CRC.pack(crc), head[_COVERED:], payload))
+    data = bytearray().join(parts)
+    _PAGE.pack_into(data, 0, PAGE, 0, len(data) - _PAGE.size, queue_id, len(parts) // 3)
+    _CRC.pack_into(data, len(PAGE), crc32(memoryview(data)[_COVERED:]))
+    return data
 
 
 def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
     """The messages of a page. Raises PageError when it is damaged or another queue's."""
     if len(data) < _PAGE.size:
         raise PageError("the file ends before the page does")
-    magic, length, crc, told, count, _ = _PAGE.unpack_from(data)
-    if magic != PAGE or told != queue_id:
-        raise PageError("there is no page of this queue")
+    magic, crc, length, told, count = _PAGE.unpack_from(data)
+    if magic != PAGE:
+        raise PageError("there is no page")
     if len(data) != _PAGE.size + length:
-        raise PageError("the file ends before the page does")
-    if crc32(data[_COVERED:]) != crc:
+        raise PageError(f"the page has {_PAGE.size + length} bytes instead of {len(data)}")
+    if crc32(memoryview(data)[_COVERED:]) != crc:
         raise PageError("the checksum is wrong")
-    entries = list(_entries(data))
-    if len(entries) != count:
-        raise PageError(f"{len(entries)} messages instead of {count}")
-    return entries
+    if told != queue_id:
+        raise PageError(f"the page is of queue {told} instead of {queue_id}")
+    return list(_entries(data, count))
 
 
-def _entries(data: bytes) -> Iterator[Stored]:
+def _entries(data: bytes, count: int) -> Iterator[Stored]:
     offset = _PAGE.size
-    while offset < len(data):
+    for _ in range(count):
         position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
         route = offset + _ENTRY.size
         frames = route + route_size

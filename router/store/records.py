@@ -4,7 +4,7 @@ A batch is what one turn of the core did, and it is on disk as a whole or not at
 queues it went to, a dead letter and its leaving the old queue, a transaction. So there are three kinds of
 record, and no brackets around them:
 
-    PUBLISH   >IBH    length, type 1, number of queues
+    PUBLISH   >IBI    length, type 1, number of queues
               >QQQ    for each: queue id, position, deadline (ms since the epoch, 0: none)
               >H      bytes of the route
               ...     the route (exchange and routing key as short strings), then the content frames
@@ -20,16 +20,17 @@ twice changes nothing. A queue id is of one incarnation: records of a deleted qu
 delivered mark says that every position below it was delivered at least once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
 PUBLISH, PROGRESS, RETURNED = 1, 2, 3
 
 _HEAD = Struct(">IB")
-_COUNT = Struct(">H")
+_COUNT = Struct(">I")
 _TARGET = Struct(">QQQ")
-_PUBLISH_1 = Struct(">IBHQQQH")  # the whole head of a publish to one queue, as most are
+_ROUTE = Struct(">H")
+_PUBLISH_1 = Struct(">IBIQQQH")  # all before the route, of a publish to one queue, as most are
 _PROGRESS = Struct(">IBQQI")
 _RETURNED = Struct(">IBQI")
 _PAIR = Struct(">QI")
@@ -44,6 +45,8 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Publish:
+    """A message, and the queues that it went to."""
+
     targets: Sequence[Target]
     route: bytes
     frames: bytes
@@ -51,6 +54,8 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
+    """How far a queue's deliveries have come, and which of its messages are gone."""
+
     queue_id: int
     delivered: int
     settled: Sequence[Range]
@@ -58,6 +63,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
+    """How often messages have come back to their queue: the position and the new total of each."""
+
     queue_id: int
     returns: Sequence[tuple[int, int]]
 
@@ -69,40 +76,44 @@ def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tupl
     """A publish record, in pieces so that the body is not copied."""
     if len(targets) == 1:
         queue_id, position, deadline = targets[0]
-        length = 29 + len(route) + len(frames)
+        length = _PUBLISH_1.size - 4 + len(route) + len(frames)
         return _PUBLISH_1.pack(length, PUBLISH, 1, queue_id, position, deadline, len(route)), route, frames
-    length = 5 + 24 * len(targets) + len(route) + len(frames)
+    length = 1 + _COUNT.size + _TARGET.size * len(targets) + _ROUTE.size + len(route) + len(frames)
     head = [_HEAD.pack(length, PUBLISH), _COUNT.pack(len(targets))]
     head += [_TARGET.pack(*target) for target in targets]
-    head.append(_COUNT.pack(len(route)))
+    head.append(_ROUTE.pack(len(route)))
     return b"".join(head), route, frames
 
 
 def pack_progress(queue_id: int, delivered: int, settled: Sequence[Range]) -> bytes:
     """A progress record."""
-    head = _PROGRESS.pack(21 + 12 * len(settled), PROGRESS, queue_id, delivered, len(settled))
+    length = _PROGRESS.size - 4 + _PAIR.size * len(settled)
+    head = _PROGRESS.pack(length, PROGRESS, queue_id, delivered, len(settled))
     return head + b"".join([_PAIR.pack(*each) for each in settled])
 
 
 def pack_returned(queue_id: int, returns: Sequence[tuple[int, int]]) -> bytes:
     """A returned record."""
-    head = _RETURNED.pack(13 + 12 * len(returns), RETURNED, queue_id, len(returns))
+    length = _RETURNED.size - 4 + _PAIR.size * len(returns)
+    head = _RETURNED.pack(length, RETURNED, queue_id, len(returns))
     return head + b"".join([_PAIR.pack(*each) for each in returns])
 
 
-def ranges(positions: Sequence[int]) -> list[Range]:
-    """Positions, in any order, as ranges."""
+def ranges(positions: Iterable[int]) -> list[Range]:
+    """Positions, in any order, as ranges in ascending order that do not touch."""
+    ordered = sorted(set(positions))
+    if not ordered:
+        return []
+    if ordered[-1] - ordered[0] < len(ordered):  # without a gap, as most are
+        return [(ordered[0], len(ordered))]
     found: list[Range] = []
-    first = last = -2
-    for position in sorted(positions):
-        if position == last + 1:
-            last = position
-            continue
-        if first >= 0:
-            found.append((first, last - first + 1))
-        first = last = position
-    if first >= 0:
-        found.append((first, last - first + 1))
+    first = behind = ordered[0]
+    for position in ordered:
+        if position != behind:
+            found.append((first, behind - first))
+            first = position
+        behind = position + 1
+    found.append((first, behind - first))
     return found
 
 
@@ -114,49 +125,47 @@ def unpack(data: bytes) -> Iterator[Record]:
             raise RecordError(f"{len(data) - offset} bytes behind the last record")
         length, kind = _HEAD.unpack_from(data, offset)
         end = offset + 4 + length
-        if end > len(data) or length < 1:
-            raise RecordError(f"record of {length} bytes at {offset} in a batch of {len(data)}")
         if kind not in _READERS:
             raise RecordError(f"record type {kind} at {offset}")
-        yield _READERS[kind](data, offset, end)
+        least, read = _READERS[kind]
+        if not offset + least <= end <= len(data):
+            raise RecordError(f"record of {length} bytes at {offset} in a batch of {len(data)}")
+        yield read(data, offset, end)
         offset = end
 
 
 def _read_publish(data: bytes, offset: int, end: int) -> Publish:
-    count: int = _COUNT.unpack_from(data, offset + 5)[0]
-    start = offset + 7
-    behind = start + 24 * count
-    if behind + 2 > end:
+    start = offset + _HEAD.size + _COUNT.size
+    route_size = start + _TARGET.size * int(_COUNT.unpack_from(data, start - _COUNT.size)[0])
+    route = route_size + _ROUTE.size
+    if route > end:
         raise RecordError(f"publish record at {offset} is too short")
-    targets = [_TARGET.unpack_from(data, at) for at in range(start, behind, 24)]
-    route_end = behind + 2 + int(_COUNT.unpack_from(data, behind)[0])
-    if route_end > end:
+    frames = route + int(_ROUTE.unpack_from(data, route_size)[0])
+    if frames > end:
         raise RecordError(f"publish record at {offset} is too short")
-    return Publish(targets, data[behind + 2 : route_end], data[route_end:end])
-
-
-def _pairs(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
-    if start + 12 * count != end:
-        raise RecordError(f"record that ends at {end} does not hold {count} entries")
-    return [_PAIR.unpack_from(data, at) for at in range(start, end, 12)]
+    targets = [_TARGET.unpack_from(data, at) for at in range(start, route_size, _TARGET.size)]
+    return Publish(targets, data[route:frames], data[frames:end])
 
 
 def _read_progress(data: bytes, offset: int, end: int) -> Progress:
-    if end - offset < _PROGRESS.size:
-        raise RecordError(f"progress record at {offset} is too short")
     _, _, queue_id, delivered, count = _PROGRESS.unpack_from(data, offset)
     return Progress(queue_id, delivered, _pairs(data, offset + _PROGRESS.size, end, count))
 
 
 def _read_returned(data: bytes, offset: int, end: int) -> Returned:
-    if end - offset < _RETURNED.size:
-        raise RecordError(f"returned record at {offset} is too short")
     _, _, queue_id, count = _RETURNED.unpack_from(data, offset)
     return Returned(queue_id, _pairs(data, offset + _RETURNED.size, end, count))
 
 
-_READERS: dict[int, Callable[[bytes, int, int], Record]] = {
-    PUBLISH: _read_publish,
-    PROGRESS: _read_progress,
-    RETURNED: _read_returned,
+def _pairs(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
+    if start + _PAIR.size * count != end:
+        raise RecordError(f"record that ends at {end} does not hold {count} entries")
+    return [_PAIR.unpack_from(data, at) for at in range(start, end, _PAIR.size)]
+
+
+# By type: the size of the smallest record, and what reads one that has at least that.
+_READERS: dict[int, tuple[int, Callable[[bytes, int, int], Record]]] = {
+    PUBLISH: (_HEAD.size + _COUNT.size + _ROUTE.size, _read_publish),
+    PROGRESS: (_PROGRESS.size, _read_progress),
+    RETURNED: (_RETURNED.size, _read_returned),
 }

@@ -1,26 +1,24 @@
 """How a broker comes back: checkpoint, then the journal in order.
 
-Owns the reading. It changes no file: a torn end stays where it is, and the next journal file says where it goes on. The
-segments are not read, so that the time this takes does not grow with the backlog.
+Owns the reading. It changes no file: a torn end stays where it is, and the next journal file says where it
+goes on. The segments are not read, so that the time this takes does not grow with the backlog.
 """
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from sys import byteorder
 
 from router.store.checkpoint import PageState, read_checkpoint
 from router.store.files import Files
-from router.store.journal import DamageError, batches, find_later, numbers, path_of, read_file
-from router.store.pages import Page, Stored
+from router.store.journal import DamageError, Journal
+from router.store.pages import Page, Stored, unpack_positions
 from router.store.records import Progress, Publish, RecordError, Returned, unpack
 
 
 @dataclass(slots=True)
 class RecoveredQueue:
-    """One queue: the pages that hold live messages, and the messages that are in the journal only, by position."""
+    """One queue: the pages with live messages, and the messages that are in the journal only, by position."""
 
     next_position: int = 0
     delivered: int = 0
@@ -38,7 +36,7 @@ class RecoveredQueue:
 
 @dataclass(slots=True)
 class Recovered:
-    """What there was. ``sequence`` is that of the next batch, ``journals`` the files that are still needed."""
+    """What there was. ``sequence`` is that of the next batch, ``journals`` the files still needed."""
 
     queues: dict[int, RecoveredQueue]
     sequence: int
@@ -47,7 +45,10 @@ class Recovered:
 
 
 def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovered:
-    """Read everything. Records of queues that are not among ``queue_ids`` are of deleted ones. Raises DamageError."""
+    """Read everything. Raises DamageError.
+
+    Records of queues that are not among ``queue_ids`` are of deleted ones.
+    """
     checkpoint = read_checkpoint(files, directory)
     queues = {number: RecoveredQueue() for number in queue_ids}
     for state in checkpoint.queues:
@@ -55,51 +56,16 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovere
         if queue is not None:
             queue.next_position, queue.delivered = state.next_position, state.delivered
             queue.pages = sorted((_page(state.id, page) for page in state.pages), key=lambda page: page.first)
-    journal = directory / "journal"
-    kept = [number for number in numbers(files, journal) if number >= checkpoint.journal]
-    expected = checkpoint.sequence
-    cut: list[str] = []
-    for index, number in enumerate(kept):
-        expected = _replay(files, journal, number, expected, queues, cut, last=index == len(kept) - 1)
-    for queue in queues.values():
-        queue.pages = [page for page in queue.pages if page.live]
-    return Recovered(queues, expected, kept, cut)
-
-
-def _replay(
-    files: Files,
-    journal: Path,
-    number: int,
-    expected: int,
-    queues: dict[int, RecoveredQueue],
-    cut: list[str],
-    *,
-    last: bool,
-) -> int:
-    """Apply one file; return the sequence that comes next."""
-    path = path_of(journal, number)
-    first, data = read_file(files, journal, number)
-    if not first:
-        return expected
-    if first > expected:
-        before = path_of(journal, number - 1)
-        raise DamageError(before, 0, f"batches {expected} to {first - 1} are missing between it and {path.name}")
-    end, position = 0, first
-    for batch in batches(data, first):
+    journal = Journal(files, directory / "journal", checkpoint.journal, checkpoint.sequence)
+    for batch in journal:
         try:
             for record in unpack(batch.payload):
                 _apply(record, queues)
         except RecordError as error:
-            raise DamageError(path, batch.offset, str(error)) from None
-        position, end = batch.sequence + 1, batch.end
-    later = find_later(data, end, position)
-    if later is not None:
-        raise DamageError(
-            path, end, f"batch {position} is gone, which was on disk when batch {later.sequence} was written"
-        )
-    if last and any(data[end : end + 64] if end else data[36:100]):
-        cut.append(f"{path}: a write that was cut off at offset {end} is left out; nobody was told of it")
-    return max(expected, position)
+            raise DamageError(batch.path, batch.offset, str(error)) from None
+    for queue in queues.values():
+        queue.pages = [page for page in queue.pages if page.live]
+    return Recovered(queues, journal.sequence, journal.numbers, journal.cut)
 
 
 def _apply(record: Publish | Progress | Returned, queues: dict[int, RecoveredQueue]) -> None:
@@ -144,13 +110,14 @@ def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
 
 def _page(queue_id: int, state: PageState) -> Page:
     """A page as the checkpoint knows it."""
-    positions: array[int] | range = range(state.first, state.last + 1)
-    if state.positions:
-        positions = array("Q", state.positions)
-        if byteorder == "little":
-            positions.byteswap()
     page = Page(
-        queue_id, state.segment, state.offset, state.length, positions, size=state.size, earliest=state.earliest
+        queue_id,
+        state.segment,
+        state.offset,
+        state.length,
+        unpack_positions(state.first, state.last, state.positions),
+        size=state.size,
+        earliest=state.earliest,
     )
     for first, count in state.settled:
         for position in range(first, first + count):

@@ -1,7 +1,8 @@
 """The one hand that writes: carries out the store's jobs, one after the other, wherever it is run.
 
-Owns the open journal file and the open segment. It knows nothing of the core and keeps no plan: a job says everything, and
-its result is what happened. It runs in a thread of its own, or inline in a test.
+Owns the open journal file, the open segment and the knowledge of what was synced. It knows nothing of the
+core and keeps no plan: a job says everything, and its result is what happened. It runs in a thread of its
+own, or inline in a test. A job that failed may be run again as it is: what it got done is done once more.
 """
 
 from collections.abc import Sequence
@@ -10,26 +11,30 @@ from pathlib import Path
 
 from router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
 from router.store.files import Files
-from router.store.journal import JournalFile, path_of
+from router.store.journal import JournalFile, numbers, path_of
 from router.store.metadata import Metadata, Statement
 from router.store.pages import segment_path
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Carry out the statements, then write a batch. ``fresh``: into a new file, since the last write failed."""
+    """Carry out the statements, then write a batch, and have it on disk if ``sync``; no parts, no batch.
+
+    Sequences follow one another, without a gap between batches.
+    """
 
     statements: Sequence[Statement]
     parts: Sequence[bytes]
     sequence: int
-    synced: int
     sync: bool
-    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WritePages:
-    """Write pages into a segment file, which is made if it is not there, and have them on disk if ``sync``."""
+    """Write pages into a segment file, which is made if it is not there, and have them on disk if ``sync``.
+
+    A checkpoint may tell of pages that were synced, and of no others.
+    """
 
     segment: int
     pieces: Sequence[tuple[int, bytes]]  # offset, bytes
@@ -46,7 +51,7 @@ class SaveCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSegments:
-    """Remove segment files nobody needs."""
+    """Remove segment files that no checkpoint tells of."""
 
     segments: Sequence[int]
 
@@ -63,23 +68,26 @@ class Writer:
         directory: Path,
         metadata: Metadata,
         *,
-        oldest_journal: int,
         next_journal: int,
+        synced: int,
         journal_size: int,
     ) -> None:
-        """The numbers of the first journal file there is and of the next to be made; ``journal_size`` in bytes."""
+        """``next_journal`` is the number of the next journal file to be made, of ``journal_size`` bytes.
+
+        ``synced`` is the sequence of the last batch that is on disk.
+        """
         self._files = files
         self._directory = directory
         self._metadata = metadata
         self._journal: JournalFile | None = None
         self._next_journal = next_journal
         self._journal_size = journal_size
-        self._oldest = oldest_journal
+        self._synced = synced
         self._segment = 0
         self._segment_descriptor = -1
 
     def run(self, job: Job) -> int:
-        """Do a job; for a commit, return the number of the journal file it went to."""
+        """Do a job; for a commit, return the number of the journal file that its batch went to."""
         match job:
             case Commit():
                 return self._commit(job)
@@ -91,40 +99,71 @@ class Writer:
                 self._remove_segments(job.segments)
         return 0
 
+    def close(self) -> None:
+        """Have everything on disk and close what is open. When OSError is raised all is closed too."""
+        self._close_segment()
+        try:
+            self._finish_journal(seal=True)
+        finally:
+            self._metadata.close()
+
     def _commit(self, job: Commit) -> int:
+        # In this order, so that no record ever names a queue that was not stored.
         if job.statements:
             self._metadata.commit(job.statements)
         if not job.parts:
-            return 0 if self._journal is None else self._journal.number
-        if self._journal is not None and (job.fresh or self._journal.full):
-            self._journal.close()
-            self._journal = None
-        if self._journal is None:
-            number = self._next_journal
-            self._next_journal += 1  # a number is used once, also when the file could not be made
-            self._journal = JournalFile(
-                self._files, self._directory / "journal", number, job.sequence, self._journal_size
-            )
-        self._journal.append(b"".join(job.parts), job.sequence, job.synced, sync=job.sync)
-        return self._journal.number
+            return 0
+        if self._journal is not None and self._journal.full:
+            self._finish_journal()
+        journal, self._journal = self._journal, None  # none is open if this fails
+        if journal is None:
+            journal = self._make_journal(job.sequence)
+        journal.append(job.parts, job.sequence, sync=job.sync)
+        self._synced = journal.synced
+        self._journal = journal
+        return journal.number
+
+    def _make_journal(self, first: int) -> JournalFile:
+        number = self._next_journal
+        self._next_journal += 1  # a number is used once, also when the file could not be made
+        return JournalFile(
+            self._files,
+            self._directory / "journal",
+            number=number,
+            first=first,
+            synced=self._synced,
+            size=self._journal_size,
+        )
+
+    def _finish_journal(self, *, seal: bool = False) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.finish(seal=seal)
+            self._synced = journal.synced
 
     def _write_pages(self, job: WritePages) -> None:
         if job.segment != self._segment:
             self._close_segment()
-            path = segment_path(self._directory, job.segment)
-            fresh = path not in self._files.list(path.parent)
-            self._segment_descriptor = self._files.create(path, 0) if fresh else self._files.open(path)
+            self._segment_descriptor = self._open_segment(job.segment)
             self._segment = job.segment
         for offset, data in job.pieces:
             self._files.write(self._segment_descriptor, data, offset)
         if job.sync:
             self._files.sync(self._segment_descriptor)
 
+    def _open_segment(self, number: int) -> int:
+        path = segment_path(self._directory, number)
+        try:
+            return self._files.open(path)
+        except FileNotFoundError:
+            return self._files.create(path, 0)
+
     def _save_checkpoint(self, job: SaveCheckpoint) -> None:
         self._files.replace(self._directory / NAME, pack_checkpoint(job.checkpoint))
-        for number in range(self._oldest, job.checkpoint.journal):
-            self._files.remove(path_of(self._directory / "journal", number))
-        self._oldest = job.checkpoint.journal
+        directory = self._directory / "journal"
+        for number in numbers(self._files, directory):
+            if number < job.checkpoint.journal:
+                self._files.remove(path_of(directory, number))
         self._remove_segments(job.segments)
 
     def _remove_segments(self, segments: Sequence[int]) -> None:
@@ -134,15 +173,6 @@ class Writer:
             self._files.remove(segment_path(self._directory, number))
 
     def _close_segment(self) -> None:
-        if self._segment_descriptor >= 0:
-            self._files.close(self._segment_descriptor)
-            self._segment_descriptor = -1
+        if self._segment:
             self._segment = 0
-
-    def close(self) -> None:
-        """Close what is open."""
-        self._close_segment()
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-        self._metadata.close()
+            self._files.close(self._segment_descriptor)

@@ -1,0 +1,122 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.store.records import (
+    Progress,
+    Publish,
+    RecordError,
+    Returned,
+    pack_progress,
+    pack_publish,
+    pack_returned,
+    ranges,
+    unpack,
+)
+
+number = st.integers(0, 2**64 - 1)
+count = st.integers(0, 2**32 - 1)
+publish = st.builds(
+    Publish,
+    st.lists(st.tuples(number, number, number), max_size=3),
+    st.binary(max_size=20),
+    st.binary(max_size=50),
+)
+progress = st.builds(Progress, number, number, st.lists(st.tuples(number, count), max_size=3))
+returned = st.builds(Returned, number, st.lists(st.tuples(number, count), max_size=3))
+records = st.lists(publish | progress | returned, max_size=6)
+
+
+def pack(record):
+    match record:
+        case Publish():
+            return b"".join(pack_publish(record.targets, record.route, record.frames))
+        case Progress():
+            return pack_progress(record.queue_id, record.delivered, record.settled)
+        case Returned():
+            return pack_returned(record.queue_id, record.returns)
+
+
+@given(records)
+def test_records_survive_packing(written):
+    assert list(unpack(b"".join(map(pack, written)))) == written
+
+
+@pytest.mark.parametrize("targets", [0, 1, 2, 70_000])
+def test_a_message_may_go_to_any_number_of_queues(targets):
+    record = Publish([(queue, 2, 3) for queue in range(targets)], b"\x01e\x01k", b"frames")
+    assert list(unpack(pack(record))) == [record]
+
+
+def test_the_bytes_are_those_of_the_documentation():
+    assert pack(Publish([(1, 2, 3)], b"RR", b"FFF")) == (
+        bytes.fromhex("00000024 01 00000001 0000000000000001 0000000000000002 0000000000000003 0002")
+        + b"RRFFF"
+    )
+    assert pack(Progress(1, 2, [(3, 4)])) == bytes.fromhex(
+        "00000021 02 0000000000000001 0000000000000002 00000001 0000000000000003 00000004"
+    )
+    assert pack(Returned(1, [(3, 4)])) == bytes.fromhex(
+        "00000019 03 0000000000000001 00000001 0000000000000003 00000004"
+    )
+
+
+@given(records.filter(bool), st.data())
+def test_a_cut_off_payload_is_an_error_or_whole_records(written, data):
+    packed = b"".join(map(pack, written))
+    cut = packed[: data.draw(st.integers(0, len(packed) - 1))]
+    found = []
+    try:
+        found.extend(unpack(cut))
+    except RecordError:
+        pass
+    else:
+        assert b"".join(map(pack, found)) == cut
+    assert found == written[: len(found)]
+
+
+@given(st.binary(max_size=60))
+def test_what_is_no_record_is_refused(data):
+    try:
+        found = list(unpack(data))
+    except RecordError:
+        return
+    assert b"".join(map(pack, found)) == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00",
+        b"\x00\x00\x00\x00\x01",  # shorter than its type
+        b"\x00\x00\x00\x01\x01",  # a publish of nothing
+        b"\x00\x00\x00\x01\x09",  # no type of record
+        b"\x00\x00\x00\x09\x01\xff\xff\xff\xff\x00\x00\x00\x00",  # more queues than there can be
+        pack(Progress(1, 2, [(3, 4)]))[:-12] + bytes(13),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(data):
+    with pytest.raises(RecordError):
+        list(unpack(data))
+
+
+@pytest.mark.parametrize(
+    ("positions", "found"),
+    [
+        ([], []),
+        ([0], [(0, 1)]),
+        ([7, 5, 6], [(5, 3)]),
+        ([1, 1, 3], [(1, 1), (3, 1)]),
+        ([9, 1, 2, 4], [(1, 2), (4, 1), (9, 1)]),
+        ([2**64 - 1, 2**64 - 2], [(2**64 - 2, 2)]),
+    ],
+)
+def test_positions_become_ranges(positions, found):
+    assert ranges(positions) == found
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_ranges_hold_each_position_once(positions):
+    found = ranges(positions)
+    assert [first + index for first, size in found for index in range(size)] == sorted(set(positions))
+    assert all(one[0] + one[1] < two[0] for one, two in zip(found, found[1:], strict=False))
