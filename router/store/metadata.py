@@ -1,68 +1,98 @@
 """The topology and the users on disk: small, relational, in SQLite.
 
-Owns the tables and the statements. Changes are gathered as statements while the core works, and carried out in
-one transaction by whoever commits; reading happens once, when the broker starts.
+Owns the tables and the statements. Changes are gathered as statements while the core works, and carried out
+in one transaction by whoever commits; reading happens once, when the broker starts. To carry out a statement
+twice is to carry it out once.
 
-Field tables are kept as they are encoded on the wire. A queue's id is of its incarnation: a queue that is
-deleted and declared again gets another, and nothing in the journal is taken for the new one's.
+Names are kept as bytes: SQLite's TEXT holds neither what is not UTF-8, which AMQP allows in a name, nor
+zeros. Field tables are kept as they are encoded on the wire, and policies' definitions as JSON. A queue's id
+is of its incarnation: a queue that is deleted and declared again gets another, and nothing in the journal is
+taken for the new one's.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from protocol.amqp.table import Table, decode_table, encode_table
+from protocol.amqp.table import Table, Value, decode_table, encode_table
+from protocol.errors import AmqpError
 
-FORMAT = 1
+FORMAT = 2
 
 SCHEMA = """
-CREATE TABLE vhosts (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE vhosts (name BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE users (
-    name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, algorithm TEXT NOT NULL, tags TEXT NOT NULL
+    name BLOB PRIMARY KEY, password_hash BLOB NOT NULL, algorithm BLOB NOT NULL, tags BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE permissions (
-    user TEXT, vhost TEXT, configure TEXT NOT NULL, write TEXT NOT NULL, read TEXT NOT NULL,
+    user BLOB, vhost BLOB, configure BLOB NOT NULL, write BLOB NOT NULL, read BLOB NOT NULL,
     PRIMARY KEY (user, vhost)
 ) WITHOUT ROWID;
 CREATE TABLE topic_permissions (
-    user TEXT, vhost TEXT, exchange TEXT, write TEXT NOT NULL, read TEXT NOT NULL,
+    user BLOB, vhost BLOB, exchange BLOB, write BLOB NOT NULL, read BLOB NOT NULL,
     PRIMARY KEY (user, vhost, exchange)
 ) WITHOUT ROWID;
 CREATE TABLE policies (
-    vhost TEXT, operator INTEGER, name TEXT, pattern TEXT NOT NULL, apply_to TEXT NOT NULL,
-    priority INTEGER NOT NULL, definition BLOB NOT NULL, PRIMARY KEY (vhost, operator, name)
+    vhost BLOB, operator INTEGER, name BLOB, pattern BLOB NOT NULL, apply_to BLOB NOT NULL,
+    priority BLOB NOT NULL, definition BLOB NOT NULL, PRIMARY KEY (vhost, operator, name)
 ) WITHOUT ROWID;
 CREATE TABLE exchanges (
-    vhost TEXT, name TEXT, type TEXT NOT NULL, auto_delete INTEGER NOT NULL, internal INTEGER NOT NULL,
+    vhost BLOB, name BLOB, type BLOB NOT NULL, auto_delete INTEGER NOT NULL, internal INTEGER NOT NULL,
     arguments BLOB NOT NULL, PRIMARY KEY (vhost, name)
 ) WITHOUT ROWID;
 CREATE TABLE queues (
-    id INTEGER PRIMARY KEY, vhost TEXT NOT NULL, name TEXT NOT NULL, auto_delete INTEGER NOT NULL,
-    arguments BLOB NOT NULL, UNIQUE (vhost, name)
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vhost BLOB NOT NULL, name BLOB NOT NULL,
+    auto_delete INTEGER NOT NULL, arguments BLOB NOT NULL, UNIQUE (vhost, name)
 );
 CREATE TABLE bindings (
-    number INTEGER PRIMARY KEY, vhost TEXT NOT NULL, source TEXT NOT NULL, kind TEXT NOT NULL,
-    destination TEXT NOT NULL, routing_key TEXT NOT NULL, arguments BLOB NOT NULL,
+    number INTEGER PRIMARY KEY, vhost BLOB NOT NULL, source BLOB NOT NULL, kind BLOB NOT NULL,
+    destination BLOB NOT NULL, routing_key BLOB NOT NULL, arguments BLOB NOT NULL,
     UNIQUE (vhost, source, kind, destination, routing_key, arguments)
 );
 CREATE INDEX bindings_by_destination ON bindings (vhost, kind, destination);
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-Statement = tuple[str, tuple[Any, ...]]
+Statement: TypeAlias = tuple[str, tuple[bytes | int, ...]]
 
 
 class MetadataError(Exception):
     """The database cannot be used; the text says why."""
 
 
-class QueueRow(NamedTuple):
-    id: int
-    vhost: str
+class UserRow(NamedTuple):
     name: str
-    auto_delete: bool
-    arguments: Table
+    password_hash: str
+    algorithm: str
+    tags: frozenset[str]
+
+
+class PermissionRow(NamedTuple):
+    user: str
+    vhost: str
+    configure: str
+    write: str
+    read: str
+
+
+class TopicPermissionRow(NamedTuple):
+    user: str
+    vhost: str
+    exchange: str
+    write: str
+    read: str
+
+
+class PolicyRow(NamedTuple):
+    vhost: str
+    operator: bool
+    name: str
+    pattern: str
+    apply_to: str
+    priority: int
+    definition: Mapping[str, Any]
 
 
 class ExchangeRow(NamedTuple):
@@ -74,129 +104,275 @@ class ExchangeRow(NamedTuple):
     arguments: Table
 
 
+class QueueRow(NamedTuple):
+    id: int
+    vhost: str
+    name: str
+    auto_delete: bool
+    arguments: Table
+
+
 class BindingRow(NamedTuple):
     vhost: str
     source: str
     kind: str  # "queue" or "exchange"
     destination: str
     routing_key: str
-    arguments: Table
+    arguments: Mapping[str, Value]
 
 
-# -- statements: what changes ---------------------------------------------------------------------------------
+# -- statements: what changes -----------------------------------------------------------------------------
+
+
+def add_vhost(name: str) -> Statement:
+    return _insert("vhosts", name)
+
+
+def remove_vhost(name: str) -> list[Statement]:
+    """With all that is in it, and all rights there."""
+    tables = ("permissions", "topic_permissions", "policies", "exchanges", "queues", "bindings")
+    return [_delete("vhosts", name=name), *(_delete(table, vhost=name) for table in tables)]
+
+
+def add_user(row: UserRow) -> Statement:
+    """Or change one."""
+    return _insert("users", row.name, row.password_hash, row.algorithm, json.dumps(sorted(row.tags)))
+
+
+def remove_user(name: str) -> list[Statement]:
+    """With all rights."""
+    rights = [_delete(table, user=name) for table in ("permissions", "topic_permissions")]
+    return [_delete("users", name=name), *rights]
+
+
+def add_permission(row: PermissionRow) -> Statement:
+    """Or change it."""
+    return _insert("permissions", *row)
+
+
+def remove_permission(user: str, vhost: str) -> Statement:
+    return _delete("permissions", user=user, vhost=vhost)
+
+
+def add_topic_permission(row: TopicPermissionRow) -> Statement:
+    """Or change it."""
+    return _insert("topic_permissions", *row)
+
+
+def remove_topic_permission(user: str, vhost: str, exchange: str) -> Statement:
+    return _delete("topic_permissions", user=user, vhost=vhost, exchange=exchange)
+
+
+def add_policy(row: PolicyRow) -> Statement:
+    """Or change one. Its numbers may be larger than SQLite's."""
+    return _insert("policies", *row[:5], str(row.priority), json.dumps(row.definition))
+
+
+def remove_policy(vhost: str, operator: bool, name: str) -> Statement:
+    return _delete("policies", vhost=vhost, operator=operator, name=name)
 
 
 def add_exchange(row: ExchangeRow) -> Statement:
-    sql = "INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?, ?)"
-    return sql, (row.vhost, row.name, row.type, row.auto_delete, row.internal, encode_table(row.arguments))
+    return _insert("exchanges", *row[:5], encode_table(row.arguments))
 
 
 def remove_exchange(vhost: str, name: str) -> list[Statement]:
     """With every binding from it and to it."""
     return [
-        ("DELETE FROM exchanges WHERE vhost = ? AND name = ?", (vhost, name)),
-        ("DELETE FROM bindings WHERE vhost = ? AND source = ?", (vhost, name)),
-        (
-            "DELETE FROM bindings WHERE vhost = ? AND kind = 'exchange' AND destination = ?",
-            (vhost, name),
-        ),
+        _delete("exchanges", vhost=vhost, name=name),
+        _delete("bindings", vhost=vhost, source=name),
+        _delete("bindings", vhost=vhost, kind="exchange", destination=name),
     ]
 
 
 def add_queue(row: QueueRow) -> Statement:
-    sql = "INSERT OR REPLACE INTO queues VALUES (?, ?, ?, ?, ?)"
-    return sql, (row.id, row.vhost, row.name, row.auto_delete, encode_table(row.arguments))
+    return _insert("queues", *row[:4], encode_table(row.arguments))
 
 
 def remove_queue(vhost: str, name: str) -> list[Statement]:
     """With every binding to it."""
     return [
-        ("DELETE FROM queues WHERE vhost = ? AND name = ?", (vhost, name)),
-        ("DELETE FROM bindings WHERE vhost = ? AND kind = 'queue' AND destination = ?", (vhost, name)),
+        _delete("queues", vhost=vhost, name=name),
+        _delete("bindings", vhost=vhost, kind="queue", destination=name),
     ]
 
 
 def add_binding(row: BindingRow) -> Statement:
+    """One that is there already keeps its place in the order."""
     sql = (
         "INSERT OR IGNORE INTO bindings (vhost, source, kind, destination, routing_key, arguments)"
         " VALUES (?, ?, ?, ?, ?, ?)"
     )
-    return sql, (*row[:5], encode_table(row.arguments))
+    return sql, (*map(_stored, row[:5]), _canonical(row.arguments))
 
 
 def remove_binding(row: BindingRow) -> Statement:
-    sql = (
-        "DELETE FROM bindings WHERE vhost = ? AND source = ? AND kind = ? AND destination = ?"
-        " AND routing_key = ? AND arguments = ?"
-    )
-    return sql, (*row[:5], encode_table(row.arguments))
+    names = dict(zip(BindingRow._fields, row[:5], strict=False))
+    return _delete("bindings", **names, arguments=_canonical(row.arguments))
 
 
-# -- the database ---------------------------------------------------------------------------------------------
+def _insert(table: str, *values: str | bytes | int) -> Statement:
+    """A row in place of the one with the same key that may be there."""
+    places = ", ".join("?" * len(values))
+    return f"INSERT OR REPLACE INTO {table} VALUES ({places})", tuple(map(_stored, values))
+
+
+def _delete(table: str, **key: str | bytes | int) -> Statement:
+    condition = " AND ".join(f"{column} = ?" for column in key)
+    return f"DELETE FROM {table} WHERE {condition}", tuple(map(_stored, key.values()))
+
+
+def _stored(value: str | bytes | int) -> bytes | int:
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+
+
+def _canonical(arguments: Mapping[str, Value]) -> bytes:
+    """A binding's arguments: their order makes no other binding."""
+    return encode_table(dict(sorted(arguments.items())))
+
+
+# -- the database -----------------------------------------------------------------------------------------
+
+Row = TypeVar("Row")
 
 
 class Metadata:
-    """An open database. Every method raises sqlite3.Error when the disk fails it."""
+    """An open database. ``commit`` and what reads raise sqlite3.Error when the disk fails them."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or make it. Raises MetadataError for a format of another version."""
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-        elif version != FORMAT:
-            self._connection.close()
-            raise MetadataError(
-                f"{path} has format {version}, and this leveret knows format {FORMAT}: use the version that wrote it"
-            )
+        """Open it, or make it. Raises MetadataError when it is damaged or of another version's format."""
+        self._path = path
+        try:
+            self._connection = _open(path)
+        except sqlite3.Error as error:
+            raise MetadataError(f"{path} cannot be used: {error}") from None
 
     def commit(self, statements: Iterable[Statement]) -> None:
-        """Carry out all of them, or none, and have them on disk."""
+        """Carry out all of them, or none, and have them on disk.
+
+        After a failure it is open whether they are found carried out after a crash.
+        """
         connection = self._connection
+        if connection.in_transaction:  # to roll back failed as well
+            connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for sql, values in statements:
                 connection.execute(sql, values)
             connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
             raise
 
     def close(self) -> None:
         self._connection.close()
 
-    # -- reading ----------------------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------------------------
 
     def vhosts(self) -> list[str]:
-        return [name for (name,) in self._connection.execute("SELECT name FROM vhosts ORDER BY name")]
+        return self._rows("SELECT name FROM vhosts ORDER BY name", _text)
 
-    def queues(self) -> list[QueueRow]:
-        rows = self._connection.execute("SELECT * FROM queues ORDER BY id")
-        return [QueueRow(number, vhost, name, bool(auto), _table(raw)) for number, vhost, name, auto, raw in rows]
+    def users(self) -> list[UserRow]:
+        return self._rows(
+            "SELECT * FROM users ORDER BY name",
+            lambda name, password_hash, algorithm, tags: UserRow(
+                _text(name), _text(password_hash), _text(algorithm), frozenset(json.loads(tags))
+            ),
+        )
+
+    def permissions(self) -> list[PermissionRow]:
+        return self._rows(
+            "SELECT * FROM permissions ORDER BY user, vhost", lambda *row: PermissionRow(*map(_text, row))
+        )
+
+    def topic_permissions(self) -> list[TopicPermissionRow]:
+        return self._rows(
+            "SELECT * FROM topic_permissions ORDER BY user, vhost, exchange",
+            lambda *row: TopicPermissionRow(*map(_text, row)),
+        )
+
+    def policies(self) -> list[PolicyRow]:
+        """Operators' ones too."""
+        return self._rows(
+            "SELECT * FROM policies ORDER BY vhost, operator, name",
+            lambda vhost, operator, name, pattern, apply_to, priority, definition: PolicyRow(
+                _text(vhost),
+                bool(operator),
+                _text(name),
+                _text(pattern),
+                _text(apply_to),
+                int(priority),
+                json.loads(definition),
+            ),
+        )
 
     def exchanges(self) -> list[ExchangeRow]:
-        rows = self._connection.execute("SELECT * FROM exchanges ORDER BY vhost, name")
-        return [
-            ExchangeRow(vhost, name, kind, bool(auto), bool(internal), _table(raw))
-            for vhost, name, kind, auto, internal, raw in rows
-        ]
+        return self._rows(
+            "SELECT * FROM exchanges ORDER BY vhost, name",
+            lambda vhost, name, kind, auto_delete, internal, arguments: ExchangeRow(
+                _text(vhost), _text(name), _text(kind), bool(auto_delete), bool(internal), _table(arguments)
+            ),
+        )
+
+    def queues(self) -> list[QueueRow]:
+        """In the order they were declared."""
+        return self._rows(
+            "SELECT * FROM queues ORDER BY id",
+            lambda number, vhost, name, auto_delete, arguments: QueueRow(
+                number, _text(vhost), _text(name), bool(auto_delete), _table(arguments)
+            ),
+        )
 
     def bindings(self) -> list[BindingRow]:
         """In the order they were made."""
-        rows = self._connection.execute(
-            "SELECT vhost, source, kind, destination, routing_key, arguments FROM bindings ORDER BY number"
+        return self._rows(
+            "SELECT vhost, source, kind, destination, routing_key, arguments FROM bindings ORDER BY number",
+            lambda vhost, source, kind, destination, routing_key, arguments: BindingRow(
+                _text(vhost),
+                _text(source),
+                _text(kind),
+                _text(destination),
+                _text(routing_key),
+                _table(arguments),
+            ),
         )
-        return [
-            BindingRow(vhost, source, kind, destination, routing_key, _table(raw))
-            for vhost, source, kind, destination, routing_key, raw in rows
-        ]
 
-    def counters(self) -> Mapping[str, int]:
-        return dict(self._connection.execute("SELECT name, value FROM counters"))
+    def next_queue_id(self) -> int:
+        """An id that no queue has had: SQLite gives none of an AUTOINCREMENT table twice."""
+        query = "SELECT seq FROM sqlite_sequence WHERE name = 'queues'"
+        return next(iter(self._rows(query, int)), 0) + 1
+
+    def _rows(self, query: str, make: Callable[..., Row]) -> list[Row]:
+        """What a query finds. MetadataError when that cannot be what was stored."""
+        try:
+            return [make(*row) for row in self._connection.execute(query)]
+        except (AmqpError, ValueError) as error:
+            raise MetadataError(f"{self._path} is damaged: {error} ({query})") from None
 
 
-def _table(raw: bytes) -> Table:
-    return decode_table(raw, 0)[0]
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        elif version != FORMAT:
+            raise MetadataError(
+                f"{path} has format {version}, and this leveret knows {FORMAT}: use the version that wrote it"
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogatepass")
+
+
+def _table(stored: bytes) -> Table:
+    return decode_table(stored, 0)[0]

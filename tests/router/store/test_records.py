@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,4 +121,4 @@ def test_positions_become_ranges(positions, found):
 def test_ranges_hold_each_position_once(positions):
     found = ranges(positions)
     assert [first + index for first, size in found for index in range(size)] == sorted(set(positions))
-    assert all(one[0] + one[1] < two[0] for one, two in zip(found, found[1:], strict=False))
+    assert all(one[0] + one[1] < two[0] for one, two in pairwise(found))

@@ -1,0 +1,350 @@
+import sqlite3
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.amqp.table import Timestamp
+from router.store import metadata
+from router.store.metadata import (
+    BindingRow,
+    ExchangeRow,
+    Metadata,
+    MetadataError,
+    PermissionRow,
+    PolicyRow,
+    QueueRow,
+    TopicPermissionRow,
+    UserRow,
+    add_binding,
+    add_exchange,
+    add_permission,
+    add_policy,
+    add_queue,
+    add_topic_permission,
+    add_user,
+    add_vhost,
+    remove_binding,
+    remove_exchange,
+    remove_permission,
+    remove_policy,
+    remove_queue,
+    remove_topic_permission,
+    remove_user,
+    remove_vhost,
+)
+
+TABLE = {
+    "x-max-length": 2**40,
+    "x-dead-letter-exchange": "dlx \udcff",
+    "x-match": "all",
+    "flag": True,
+    "half": 0.5,
+    "price": Decimal("1.25"),
+    "when": Timestamp(1),
+    "raw": b"\x00\xff",
+    "none": None,
+    "list": [1, "two", {"three": 3}],
+}
+QUEUE = QueueRow(1, "/", "q", False, {"x-max-length": 5})
+EXCHANGE = ExchangeRow("/", "e", "topic", False, True, {"alternate-exchange": "a"})
+BINDING = BindingRow("/", "e", "queue", "q", "a.*", {})
+USER = UserRow("guest", "hash", "rabbit_password_hashing_sha256", frozenset({"administrator"}))
+PERMISSION = PermissionRow("guest", "/", ".*", "^$", "")
+TOPIC = TopicPermissionRow("guest", "/", "amq.topic", "a.*", "b.*")
+POLICY = PolicyRow("/", False, "p", "^q", "queues", 7, {"max-length": 5})
+
+KINDS = {
+    "users": (add_user, USER),
+    "permissions": (add_permission, PERMISSION),
+    "topic_permissions": (add_topic_permission, TOPIC),
+    "policies": (add_policy, POLICY),
+    "exchanges": (add_exchange, EXCHANGE),
+    "queues": (add_queue, QUEUE),
+    "bindings": (add_binding, BINDING),
+}
+ALL = [add_vhost("/"), *(add(row) for add, row in KINDS.values())]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metadata.sqlite"
+
+
+@pytest.fixture
+def store(path):
+    opened = Metadata(path)
+    yield opened
+    opened.close()
+
+
+def contents(path):
+    """Everything there is, by table, as another process finds it."""
+    opened = Metadata(path)
+    try:
+        return {name: getattr(opened, name)() for name in ("vhosts", *KINDS)}
+    finally:
+        opened.close()
+
+
+def expected(**rows):
+    return {name: rows.get(name, []) for name in ("vhosts", *KINDS)}
+
+
+EVERYTHING = expected(vhosts=["/"], **{name: [row] for name, (_, row) in KINDS.items()})
+
+
+def test_rows_survive(store, path):
+    store.commit(ALL)
+    assert contents(path) == EVERYTHING
+
+
+def test_a_new_database_is_empty(store, path):
+    assert contents(path) == expected()
+
+
+def test_statements_may_be_carried_out_twice(store, path):
+    store.commit(ALL)
+    store.commit(ALL)
+    store.commit(ALL + ALL)
+    assert contents(path) == EVERYTHING
+
+
+def without(*names, **rows):
+    return {**EVERYTHING, **{name: [] for name in names}, **rows}
+
+
+@pytest.mark.parametrize(
+    ("statements", "left"),
+    [
+        (remove_vhost("/"), expected(users=[USER])),
+        (remove_user("guest"), without("users", "permissions", "topic_permissions")),
+        ([remove_permission("guest", "/")], without("permissions")),
+        ([remove_topic_permission("guest", "/", "amq.topic")], without("topic_permissions")),
+        ([remove_policy("/", False, "p")], without("policies")),
+        ([remove_policy("/", True, "p")], EVERYTHING),
+        (remove_exchange("/", "e"), without("exchanges", "bindings")),
+        (remove_exchange("/", "q"), EVERYTHING),  # the binding leads to a queue of this name
+        (remove_queue("/", "q"), without("queues", "bindings")),
+        ([remove_binding(BINDING)], without("bindings")),
+        ([remove_binding(BINDING._replace(routing_key="b"))], EVERYTHING),
+        ([remove_binding(BINDING._replace(arguments={"a": 1}))], EVERYTHING),
+        (remove_vhost("other"), EVERYTHING),
+    ],
+)
+def test_what_is_removed_goes_with_what_depends_on_it(store, path, statements, left):
+    store.commit(ALL)
+    for _ in range(2):
+        store.commit(statements)
+        assert contents(path) == left
+
+
+def test_a_binding_to_an_exchange_goes_with_either(store, path):
+    row = BindingRow("/", "source", "exchange", "destination", "", {})
+    for name in ("source", "destination"):
+        store.commit([add_binding(row), *remove_exchange("/", name)])
+        assert contents(path) == expected()
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("users", USER._replace(tags=frozenset(), password_hash="")),
+        ("permissions", PERMISSION._replace(read=".*")),
+        ("topic_permissions", TOPIC._replace(write="")),
+        ("policies", POLICY._replace(priority=-1, definition={"expires": 5}, pattern="", apply_to="all")),
+    ],
+)
+def test_a_row_is_changed_in_its_place(store, path, name, changed):
+    store.commit(ALL)
+    store.commit([KINDS[name][0](changed)])
+    assert contents(path) == {**EVERYTHING, name: [changed]}
+
+
+def test_policies_and_operator_policies_may_have_the_same_name(store, path):
+    store.commit([add_policy(POLICY), add_policy(POLICY._replace(operator=True, priority=2))])
+    assert [(row.operator, row.priority) for row in contents(path)["policies"]] == [(False, 7), (True, 2)]
+
+
+text = st.text(st.characters(), max_size=12)  # surrogates too, which is what a name that is not UTF-8 has
+
+
+@given(text, text)
+@settings(max_examples=60, deadline=None)
+def test_any_name_survives(tmp_path_factory, one, two):
+    path = tmp_path_factory.mktemp("names") / "db"
+    opened = Metadata(path)
+    rows = expected(
+        vhosts=[one],
+        users=[UserRow(one, two, "a", frozenset({one, two}))],
+        permissions=[PermissionRow(one, two, one, two, one)],
+        topic_permissions=[TopicPermissionRow(one, two, one, two, one)],
+        policies=[PolicyRow(one, False, two, one, "all", 0, {one: two})],
+        exchanges=[ExchangeRow(one, two, "direct", False, False, {})],
+        queues=[QueueRow(1, one, two, True, {})],
+        bindings=[BindingRow(one, two, "queue", one, two, {})],
+    )
+    opened.commit([add_vhost(one), *(KINDS[name][0](rows[name][0]) for name in KINDS)])
+    opened.close()
+    assert contents(path) == rows
+    opened = Metadata(path)
+    opened.commit([*remove_vhost(one), *remove_vhost(two), *remove_user(one)])
+    opened.close()
+    assert contents(path) == expected()
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "\udcff\udc80", "\ud800", "a\0b", "", "\U0001f407"])
+def test_names_that_differ_are_told_apart(store, path, name):
+    others = ["cafe\u0301", "\ufffd\ufffd", "\ufffd", "a", " "]
+    store.commit(
+        [add_queue(QueueRow(number, "/", each, False, {})) for number, each in enumerate([name, *others], 1)]
+    )
+    store.commit(remove_queue("/", name))
+    assert [row.name for row in contents(path)["queues"]] == others
+
+
+def test_arguments_survive_with_their_types(store, path):
+    store.commit([add_queue(QUEUE._replace(arguments=TABLE))])
+    found = contents(path)["queues"][0].arguments
+    assert found == TABLE
+    assert list(map(type, found.values())) == list(map(type, TABLE.values()))
+
+
+def test_a_binding_is_found_whatever_the_order_of_its_arguments(store, path):
+    store.commit([add_binding(BINDING._replace(arguments={"b": 1, "a": 2}))])
+    store.commit([add_binding(BINDING._replace(arguments={"a": 2, "b": 1}))])
+    assert len(contents(path)["bindings"]) == 1
+    store.commit([remove_binding(BINDING._replace(arguments={"a": 2, "b": 1}))])
+    assert contents(path)["bindings"] == []
+
+
+def test_bindings_come_back_in_the_order_they_were_made(store, path):
+    keys = ["c", "a", "b"]
+    store.commit([add_binding(BINDING._replace(routing_key=key)) for key in keys])
+    store.commit([add_binding(BINDING._replace(routing_key="c"))])
+    assert [row.routing_key for row in contents(path)["bindings"]] == keys
+
+
+def test_numbers_of_policies_may_be_larger_than_sqlites(store, path):
+    row = POLICY._replace(priority=10**30, definition={"max-length": 10**30})
+    store.commit([add_policy(row)])
+    assert contents(path)["policies"] == [row]
+
+
+def test_no_queue_id_is_given_twice(store, path):
+    assert store.next_queue_id() == 1
+    store.commit([add_queue(QUEUE._replace(id=5))])
+    store.commit(remove_queue("/", "q"))
+    assert store.next_queue_id() == 6
+    store.commit([add_queue(QUEUE._replace(id=6)), *remove_vhost("/")])
+    again = Metadata(path)
+    assert again.next_queue_id() == 7
+    again.close()
+
+
+def test_a_queue_declared_anew_has_the_new_id(store, path):
+    store.commit([add_queue(QUEUE)])
+    store.commit([*remove_queue("/", "q"), add_queue(QUEUE._replace(id=2)), add_binding(BINDING)])
+    assert [row.id for row in contents(path)["queues"]] == [2]
+    assert contents(path)["bindings"] == [BINDING]
+
+
+# -- failures ---------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A connection whose statements that begin with ``word`` fail, with ``error`` or a full disk."""
+
+    def __init__(self, connection, word, error=None):
+        self._connection = connection
+        self._word = word
+        self._error = error or sqlite3.OperationalError("database or disk is full")
+
+    def execute(self, sql, *values):
+        if sql.startswith(self._word):
+            raise self._error
+        return self._connection.execute(sql, *values)
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
+@pytest.mark.parametrize("word", ["BEGIN", "INSERT OR REPLACE INTO queues", "DELETE", "COMMIT"])
+@pytest.mark.parametrize("error", [None, RuntimeError("something else")])
+def test_a_commit_that_fails_changes_nothing_and_can_be_repeated(store, path, word, error, monkeypatch):
+    statements = [*ALL, remove_permission("guest", "/")]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_connection", Failing(store._connection, word, error))
+        with pytest.raises(Exception, match=r"disk is full|something else"):
+            store.commit(statements)
+    assert contents(path) == expected()
+    store.commit(statements)
+    assert contents(path) == without("permissions")
+
+
+def test_a_rollback_that_fails_does_not_hide_the_failure_and_is_made_up_for(store, path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            store,
+            "_connection",
+            Failing(Failing(store._connection, "COMMIT"), "ROLLBACK", sqlite3.Error("r")),
+        )
+        with pytest.raises(sqlite3.Error, match="disk is full"):
+            store.commit([add_vhost("lost")])
+    store.commit([add_vhost("kept")])
+    assert contents(path)["vhosts"] == ["kept"]
+
+
+def test_a_full_disk_changes_nothing(store, path):
+    store.commit([add_vhost("/")])
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    many = [add_queue(QueueRow(number, "/", f"{number}" * 50, False, {})) for number in range(1, 999)]
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.commit(many)
+    assert contents(path) == expected(vhosts=["/"])
+    store._connection.execute("PRAGMA max_page_count = 100000")
+    store.commit(many)
+    assert len(contents(path)["queues"]) == len(many)
+
+
+def test_every_commit_is_on_disk(store):
+    execute = store._connection.execute
+    assert execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_another_format_is_refused(store, path):
+    store._connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(MetadataError, match="has format 99, and this leveret knows 2"):
+        Metadata(path)
+
+
+def test_a_file_that_is_no_database_is_refused(path):
+    path.write_bytes(b"no database at all, but long enough to be looked at" * 20)
+    with pytest.raises(MetadataError, match="cannot be used"):
+        Metadata(path)
+
+
+def test_a_directory_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(MetadataError, match="cannot be used"):
+        Metadata(tmp_path / "nowhere" / "db")
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("queues", "arguments"), ("exchanges", "arguments"), ("policies", "definition"), ("users", "name")],
+)
+def test_what_cannot_have_been_stored_is_named(store, table, column):
+    store.commit(ALL)
+    store._connection.execute(f"UPDATE {table} SET {column} = x'ffff'")
+    with pytest.raises(MetadataError, match=f"damaged.*{table}"):
+        getattr(store, table)()
+
+
+def test_every_table_is_read_and_removed_with_its_virtual_host():
+    made = {line.split()[2] for line in metadata.SCHEMA.splitlines() if line.startswith("CREATE TABLE")}
+    assert made == {"vhosts", *KINDS}
+    removed = {sql.split()[2] for sql, _ in remove_vhost("/")}
+    assert removed == made - {"users"}
