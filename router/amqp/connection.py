@@ -5,7 +5,8 @@ connection.close. The handshake's order is the protocol's, commands on channels 
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from platform import python_version
 from typing import Any, Protocol
 
@@ -108,6 +109,7 @@ class AmqpConnection:
         self._log = log
         self._closing_channels: set[int] = set()  # channel.close was sent, its answer is still to come
         self._confirming: dict[Channel, None] = {}
+        self._put_off: Iterator[tuple[int, Command]] = iter(())  # commands read and not yet handled
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -117,7 +119,8 @@ class AmqpConnection:
     def receive(self, data: bytes) -> None:
         """Handle everything that ``data`` completes."""
         before = self.wire.state
-        commands = iter(self.wire.receive(data, self.broker.now))
+        commands = chain(self._put_off, self.wire.receive(data, self.broker.now))
+        self._put_off = iter(())
         if before is State.HEADER and self.wire.state is not before:
             self._answer_header()
         channels = self.channels
@@ -134,6 +137,11 @@ class AmqpConnection:
                         self.close_channel(channel)
                     else:
                         channel.handle(command)
+                        if type(command) is m.BasicGet and not self.outbox.writable():
+                            # A few bytes can ask for much: the rest waits until the client has read this.
+                            self._put_off = commands
+                            self._tell_verdicts()
+                            return
                 if self.wire.reader.error is not None and self.wire.state is not State.CLOSING:
                     number, command = 0, None
                     raise self.wire.reader.error
@@ -329,7 +337,8 @@ class AmqpConnection:
                 self.vhost.delete_queue(found)
 
     def drained(self) -> None:
-        """The outbox has room again: the consumers may be given more."""
+        """The outbox has room again: go on with what was put off, and the consumers may be given more."""
+        self.receive(b"")
         for channel in self.channels.values():
             channel.session.wake()
 

@@ -342,3 +342,19 @@ def test_topic_permissions(world, operation):
     client.send(command)
     what = "topic 'x.y' in exchange 'amq.topic'"
     assert client.take(m.ChannelClose).reply_text == NO.format(what)
+
+
+def test_gets_wait_while_the_client_does_not_read_what_it_got(world):
+    client = world.connect()
+    client.send(m.QueueDeclare("q"), *(publish("q", body) for body in (b"0", b"1", b"2")))
+    client.expect(m.QueueDeclareOk("q"))
+    transport, queue = client.transport, world.vhost.queues["q"]
+    transport.outbox.full = True
+    client.send(*[m.BasicGet("q", no_ack=True)] * 3, m.BasicQos())
+    assert len(queue.ready) == 2
+    transport.outbox.full = False
+    transport.connection.drained()
+    assert len(queue.ready) == 0
+    for tag, body in enumerate((b"0", b"1", b"2"), start=1):
+        client.expect(Content(m.BasicGetOk(tag, False, "", "q", 3 - tag), body))
+    client.expect(m.BasicQosOk())
