@@ -62,8 +62,13 @@ def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 
 def read_checkpoint(files: Files, directory: Path) -> Checkpoint:
-    """The checkpoint of a data directory; an empty one where there is none yet. Raises DamageError."""
+    """The checkpoint of a data directory; an empty one where there is none yet. Raises DamageError.
+
+    It is on disk then, whatever became of the process that put it there, and what only the one before it
+    needed may go.
+    """
     path = directory / NAME
+    files.sync_directory(directory)
     try:
         descriptor = files.open(path)
     except FileNotFoundError:

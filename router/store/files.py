@@ -1,7 +1,6 @@
 """The few file operations that the store is made of, in one place, so that a test can have any of them fail.
 
-Owns the calls and what makes them last (directories are synced as well as files). What is written where, and
-what a failure means, is the caller's.
+Owns the calls and nothing else: what is written where, and what a failure means, is the caller's.
 """
 
 import contextlib
@@ -45,6 +44,9 @@ class Files(Protocol):
     def remove(self, path: Path) -> None:
         """Remove a file; one that is not there is removed already. After a crash it may be there again."""
 
+    def sync_directory(self, directory: Path) -> None:
+        """Have the names in a directory on disk, as they are now."""
+
     def list(self, directory: Path) -> Sequence[Path]:
         """The files of a directory, by name; none when it does not exist."""
 
@@ -58,7 +60,7 @@ class DiskFiles:
             if size:
                 _allocate(descriptor, size)
                 os.fsync(descriptor)
-            _sync_directory(path.parent)
+            self.sync_directory(path.parent)
         except OSError:
             self.close(descriptor)
             with contextlib.suppress(OSError):
@@ -107,10 +109,17 @@ class DiskFiles:
             raise
         finally:
             self.close(descriptor)
-        _sync_directory(path.parent)
+        self.sync_directory(path.parent)
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def sync_directory(self, directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def list(self, directory: Path) -> Sequence[Path]:
         # Not Path.glob, to which a directory that cannot be read is an empty one.
@@ -140,11 +149,3 @@ def _allocate(descriptor: int, size: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
         os.ftruncate(descriptor, size)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -154,9 +154,15 @@ class Writer:
     def _open_segment(self, number: int) -> int:
         path = segment_path(self._directory, number)
         try:
-            return self._files.open(path)
+            descriptor = self._files.open(path)
         except FileNotFoundError:
             return self._files.create(path, 0)
+        try:
+            self._files.sync_directory(path.parent)  # its name may be left from a try that failed
+        except OSError:
+            self._files.close(descriptor)
+            raise
+        return descriptor
 
     def _save_checkpoint(self, job: SaveCheckpoint) -> None:
         self._files.replace(self._directory / NAME, pack_checkpoint(job.checkpoint))

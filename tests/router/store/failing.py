@@ -184,6 +184,13 @@ class FailingFiles:
             self._raise()
         self.seen.pop(path, None)
 
+    def sync_directory(self, directory: Path) -> None:
+        fails = self._fails("sync_directory")
+        if not fails or self.left:
+            self._sync_names(directory)
+        if fails:
+            self._raise()
+
     def list(self, directory: Path) -> list[Path]:
         if self._fails("list"):
             self._raise()

@@ -16,7 +16,7 @@ from router.store.checkpoint import (
     read_checkpoint,
 )
 from router.store.journal import DamageError
-from tests.router.store.failing import FailingFiles
+from tests.router.store.failing import FailingFiles, Killed
 
 DATA = Path("/data")
 number = st.integers(0, 2**64 - 1)
@@ -70,10 +70,22 @@ def test_what_says_something_else_is_damage():
 
 
 def test_a_disk_that_cannot_be_read_is_no_missing_checkpoint():
-    files = FailingFiles(range(2, 3))
+    for operation in (2, 3, 4):
+        files = FailingFiles(range(operation, operation + 1))
+        files.replace(DATA / NAME, pack_checkpoint(SOME))
+        with pytest.raises(OSError, match="Input/output error"):
+            read_checkpoint(files, DATA)
+        assert not files.open_files
+
+
+def test_a_checkpoint_that_was_read_is_on_disk():
+    files = FailingFiles(range(2, 3), left=True, kill=True)
     files.replace(DATA / NAME, pack_checkpoint(SOME))
-    with pytest.raises(OSError, match="Input/output error"):
-        read_checkpoint(files, DATA)
+    with pytest.raises(Killed):
+        files.replace(DATA / NAME, pack_checkpoint(Checkpoint(4, 20)))
+    after = files.restart_process()
+    assert read_checkpoint(after, DATA).journal == 4
+    assert all(read_checkpoint(after.cut_power(seed), DATA).journal == 4 for seed in range(20))
 
 
 @pytest.mark.parametrize("left", [True, False])
