@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router.store.checkpoint import Checkpoint, PageState, QueueState, read_checkpoint
-from router.store.journal import Journal, numbers, path_of
+from router.store.journal import Journal, numbers, path_of, read_header
 from router.store.metadata import add_vhost
 from router.store.pages import Stored, pack_page, segment_path, unpack_page
 from router.store.records import Publish, pack_publish, unpack
@@ -314,6 +314,30 @@ def test_a_journal_that_was_closed_says_that_all_of_it_was_on_disk():
     core.writer.close()
     assert all(read(files.cut_power(seed)).messages.keys() == {1} for seed in range(9))
     assert [batch.synced for batch in Journal(files, JOURNAL, 1, 1)] == [0, 1]
+
+
+def test_the_file_behind_a_failed_write_tells_what_was_on_disk():
+    files = FailingFiles()
+    writer = open_writer(files)
+    writer.run(Commit([], [b"x"], 1, sync=True))
+    writer.run(Commit([], [b"y"], 2, sync=True))
+    files.fail = range(files.operations + 1, files.operations + 2)
+    job = Commit([], [b"z"], 3, sync=True)
+    with pytest.raises(OSError, match="Input/output error"):
+        writer.run(job)
+    assert writer.run(job) == 2
+    path = path_of(JOURNAL, 2)
+    assert read_header(path, 2, bytes(files.seen[path].seen))[:2] == (3, 2)
+
+
+def test_a_segment_that_was_removed_while_it_was_open_is_made_anew():
+    files = FailingFiles()
+    writer = open_writer(files)
+    for data in (b"one", b"two"):
+        writer.run(WritePages(1, [(0, data)], sync=True))
+        assert files.seen[segment_path(DATA, 1)].seen == data
+        writer.run(RemoveSegments([1]))
+        assert not files.open_files
 
 
 def test_a_segment_whose_making_failed_at_the_last_is_taken_with_its_name():
