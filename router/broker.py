@@ -13,6 +13,7 @@ from typing import Protocol
 from protocol.errors import AmqpError, NotAllowed
 from router.auth import User, Users
 from router.dead_letter import is_cycle, make_letter
+from router.keeper import Keeper, NoKeeper
 from router.queue.entry import Entry
 from router.queue.host import Reason
 from router.queue.queue import Queue
@@ -33,17 +34,23 @@ class Client(Protocol):
     def end(self, error: AmqpError) -> None:
         """Tell the client why and close."""
 
+    def tell(self) -> bool:
+        """Tell the client what is certain by now. True when it still waits for more."""
+
 
 class Broker:
     """One broker. ``now`` is the time of the current batch in ms of the monotonic clock."""
 
-    def __init__(self, settings: Settings, now: int = 0) -> None:
+    def __init__(self, settings: Settings, now: int = 0, keeper: Keeper | None = None) -> None:
         self.settings = settings
         self.now = now
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users(loopback_only=settings.loopback_users)
         self.vhosts: dict[str, VHost] = {}
         self.clients: dict[Client, None] = {}
+        self.keeper: Keeper = keeper or NoKeeper()
+        self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms at the end of the batch
+        self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self.timers = Timers()
         self._touched: deque[Queue] = deque()
         self._again: list[Queue] = []
@@ -83,7 +90,25 @@ class Broker:
                 if queue.deliver(self.now):
                     self._again.append(queue)
             else:
-                return bool(self._again or self._letters)
+                break
+        self.keeper.end_turn()
+        if self._owed or self.keeper.early:
+            self._tell(self._owed)
+        return bool(self._again or self._letters)
+
+    def owe(self, client: Client) -> None:
+        """At the end of this batch the client is to be told what became of its publishes, or its declarations."""
+        self._owed[client] = None
+
+    def committed(self) -> None:
+        """More is on disk: tell those who wait for it."""
+        self._tell({})
+
+    def _tell(self, clients: dict[Client, None]) -> None:
+        waiting = {**self._waiting, **clients}
+        self._owed = {}
+        self.keeper.early = False
+        self._waiting = {client: None for client in waiting if client.tell()}
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""
@@ -106,8 +131,10 @@ class Broker:
         """
         exchange = vhost.exchanges.get(queue.settings.dead_letter_exchange or "")
         if exchange is None:
+            queue.drop([entry])
             return
         letter = make_letter(entry.message, queue, reason, int(time.time()))
         for target in vhost.routes.route(exchange, routing_keys(letter.routing_key, letter.headers), letter):
             if not is_cycle(letter, target.name):
                 target.enqueue(letter, self.now)
+        queue.drop([entry])

@@ -123,6 +123,18 @@ class Queue(_Section, frozen=True):
     ] = 60000
 
 
+class Store(_Section, frozen=True):
+    """How durable queues and their messages are kept on disk."""
+
+    sync: Annotated[
+        Literal["always", "never"],
+        Meta(description="Whether a confirm waits for the disk (`always`), or for the operating system."),
+    ] = "always"
+    journal_size: Annotated[
+        int, Meta(ge=65536, le=SIZE_MAX, description="Size of a journal file, in bytes.")
+    ] = 33554432
+
+
 class Server(_Section, frozen=True):
     """How connections are served."""
 
@@ -170,6 +182,7 @@ class Settings(_Section, frozen=True):
     log: Log = Log()
     amqp: Amqp = Amqp()
     queue: Queue = Queue()
+    store: Store = Store()
     server: Server = Server()
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from protocol.errors import NotFound, PreconditionFailed
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
+from router.keeper import Keeper
 from router.policy import Policies
 from router.queue.arguments import check_queue_equivalence, locked, merge_policy, parse_arguments
 from router.queue.entry import Entry
@@ -28,6 +29,7 @@ class VHostHost(Protocol):
 
     now: int
     default_delivery_limit: int
+    keeper: Keeper
 
     def touch(self, queue: Queue) -> None: ...
     def schedule(self, when: int, target: Timed) -> None: ...
@@ -146,6 +148,8 @@ class VHost:
         )
         self._add_exchange(made)
         self._apply_exchange_policy(made)
+        if durable:
+            self.host.keeper.keep_exchange(self.name, made)
         return made
 
     def _add_exchange(self, exchange: Exchange) -> None:
@@ -159,6 +163,8 @@ class VHost:
         if if_unused and exchange.bindings:
             raise PreconditionFailed(f"exchange '{exchange.name}' in vhost '{self.name}' in use")
         del self.exchanges[exchange.name]
+        if exchange.durable:
+            self.host.keeper.forget_exchange(self.name, exchange)
         self._changed(exchange)
         for binding in list(exchange.bindings.values()):
             self._unlink(binding)
@@ -206,6 +212,8 @@ class VHost:
         self._changed(source)
         counts = self._sources.setdefault(destination, {})
         counts[source] = counts.get(source, 0) + 1
+        if _kept(binding):
+            self.host.keeper.keep_binding(self.name, binding)
         if isinstance(destination, Queue):
             for message in source.history():
                 destination.enqueue(message, self.host.now)
@@ -224,6 +232,8 @@ class VHost:
             return False
         source.remove(binding)
         self._unlink(binding)
+        if _kept(binding):
+            self.host.keeper.forget_binding(self.name, binding)
         self._after_unbind(source)
         return True
 
@@ -321,6 +331,8 @@ class VHost:
             now=self.host.now,
         )
         self.queues[name] = queue
+        if queue.durable and exclusive is None:
+            queue.log = self.host.keeper.keep_queue(queue)
         if exclusive is not None:
             self._owned.setdefault(exclusive, {})[queue] = None
         self._default_changed(name)
@@ -335,6 +347,8 @@ class VHost:
         if if_empty and len(queue.ready):
             raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' not empty")
         count = len(queue.ready)
+        if queue.log is not None:
+            self.host.keeper.forget_queue(queue)
         consumers = queue.close()
         del self.queues[queue.name]
         if queue.owner is not None:
@@ -380,9 +394,19 @@ class VHost:
         self.host.schedule(when, queue)
 
     def dead_letter(self, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
-        if queue.settings.dead_letter_exchange is not None:
+        if queue.settings.dead_letter_exchange is None:
+            queue.drop(entries)
+        else:
             self.host.dead_letter(self, queue, entries, reason)
 
     def drop_queue(self, queue: Queue) -> None:
         if not queue.deleted:
             self.delete_queue(queue)
+
+
+def _kept(binding: Binding) -> bool:
+    """Whether a binding outlives the broker: both ends do."""
+    destination = binding.destination
+    assert isinstance(destination, Queue | Exchange)
+    lasting = destination.durable and not (isinstance(destination, Queue) and destination.owner is not None)
+    return lasting and binding.source.durable

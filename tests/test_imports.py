@@ -15,7 +15,7 @@ LAYERS = (
     ("routing",),
     ("queue",),
     ("stream",),
-    ("dead_letter",),
+    ("dead_letter", "keeper"),
     ("policy", "auth"),
     ("vhost",),
     ("broker",),

@@ -41,6 +41,13 @@ class Message:
         self.properties = properties
 
     @classmethod
+    def from_frames(cls, route: bytes, frames: bytes) -> "Message":
+        """A message that was kept as its packed route and its content frames."""
+        _, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
+        properties = props.decode_properties(frames[FLAGS_OFFSET : 7 + header_size], 0)
+        return cls(route, 0, channel, size, frames, properties)
+
+    @classmethod
     def build(
         cls, exchange: str, routing_key: str, properties: Properties, body: bytes, *, mandatory: bool = False
     ) -> "Message":

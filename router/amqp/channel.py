@@ -17,6 +17,7 @@ from protocol.amqp.table import Long
 from protocol.errors import AmqpError, ChannelError, CommandInvalid, NotFound, NotImplemented_
 from router.queue.consumers import Consumer, Receiver
 from router.queue.entry import Entry
+from router.session.gate import Gate
 from router.session.session import Session
 from router.session.topology import Topology
 
@@ -52,6 +53,11 @@ class Owner(Protocol):
 
     @property
     def outbox(self) -> Outbox: ...
+    @property
+    def replies(self) -> Gate: ...
+    def confirms(self, channel: "Channel") -> None:
+        """The channel's publishes are to be confirmed."""
+
     def fail(self, number: int, error: AmqpError) -> None:
         """End the channel, or the connection, with this error."""
 
@@ -64,9 +70,9 @@ class Channel:
         self.last_queue = ""
         self._owner = owner
         self._outbox = owner.outbox
+        self._replies = owner.replies
         self._frame_max = owner.frame_max
         self._notices: list[m.Method] | None = None
-        self.writable = owner.outbox.writable
         self.session = session_of(self)
         session = self.session
         self.topology = Topology(session.vhost, session.user, session.owner)
@@ -78,24 +84,31 @@ class Channel:
         handler = HANDLERS.get(type(command))
         if handler is None:
             raise CommandInvalid("unimplemented method")
+        keeper = self.session.broker.keeper
+        changes = keeper.changes
         reply = handler(self, command)
+        if keeper.changes != changes or type(command) is m.TxCommit:
+            self._replies.hold()
         if reply is not None and not getattr(command, "nowait", False):
             self.send(reply)
 
     def send(self, method: m.Method) -> None:
-        self._outbox.write(method_frame(self.number, method))
+        self._replies.write(method_frame(self.number, method))
 
     def send_content(self, method: m.Method, message: Message) -> None:
         """A method and the content that belongs to it."""
-        self._outbox.extend(
-            [method_frame(self.number, method), message.framed_for(self.number, self._frame_max)]
-        )
+        frames = message.framed_for(self.number, self._frame_max)
+        self._replies.write(method_frame(self.number, method) + frames)
+
+    def confirm(self) -> None:
+        """From now on publishes are confirmed."""
+        self._owner.confirms(self)
 
     def tell_verdicts(self) -> None:
         """Send the publisher confirms that have gathered."""
         for number, multiple, accepted in self.session.verdicts():
             frame = ack_frame if accepted else nack_frame
-            self._outbox.write(frame(self.number, number, multiple))
+            self._replies.write(frame(self.number, number, multiple))
 
     def queue_name(self, name: str) -> str:
         """The queue meant by ``name``: the last declared one when it is empty."""
@@ -111,6 +124,10 @@ class Channel:
         return queue, queue if not name and not routing_key else routing_key
 
     # -- SessionSink -----------------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        """Whether deliveries may be written: the client reads, and was told all that it must know before."""
+        return self._outbox.writable() and not self._replies.waiting
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries: for each a method frame packed here and the publisher's own content frames."""

@@ -23,6 +23,7 @@ from router.amqp import basic, exchange, queue, tx
 from router.amqp.channel import Channel, Outbox
 from router.auth import User
 from router.broker import Broker
+from router.session.gate import Gate
 from router.session.session import Session
 from router.settings import Settings
 from router.vhost import VHost
@@ -110,6 +111,7 @@ class AmqpConnection:
         self._closing_channels: set[int] = set()  # channel.close was sent, its answer is still to come
         self._confirming: dict[Channel, None] = {}
         self._put_off: Iterator[tuple[int, Command]] = iter(())  # commands read and not yet handled
+        self.replies = Gate(outbox, broker.keeper)
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -140,17 +142,18 @@ class AmqpConnection:
                         if type(command) is m.BasicGet and not self.outbox.writable():
                             # A few bytes can ask for much: the rest waits until the client has read this.
                             self._put_off = commands
-                            self._tell_verdicts()
-                            return
-                if self.wire.reader.error is not None and self.wire.state is not State.CLOSING:
+                            break
+                else:
                     number, command = 0, None
+                if command is None and self.wire.reader.error is not None and self.wire.state is not State.CLOSING:
                     raise self.wire.reader.error
                 break
             except AmqpError as error:
                 self._fail(number, error, command)
                 if command is None:
                     break
-        self._tell_verdicts()
+        if self._confirming or self.replies.waiting:
+            self.broker.owe(self)
 
     def _answer_header(self) -> None:
         if self.wire.refused_header:
@@ -197,6 +200,22 @@ class AmqpConnection:
             self._send(m.ChannelCloseOk(), number)
         elif isinstance(command, m.ChannelOpen):
             raise ChannelError("second 'channel.open' seen")
+
+    def confirms(self, channel: Channel) -> None:
+        """A channel's publishes are to be confirmed."""
+        self._confirming[channel] = None
+
+    def tell(self) -> bool:
+        """Send the replies and confirms that need wait no longer. True when others still do."""
+        if self.finished:
+            return False
+        if self.replies.open():
+            self.drained()
+        waiting = False
+        for channel in self._confirming:
+            channel.tell_verdicts()
+            waiting = waiting or channel.session.waiting()
+        return waiting or bool(self.replies.waiting)
 
     def _tell_verdicts(self) -> None:
         for channel in self._confirming:
@@ -251,12 +270,11 @@ class AmqpConnection:
         vhost, user = self.vhost, self.user
         channel = Channel(number, self, lambda sink: Session(self.broker, vhost, user, self, sink))
         self.channels[number] = channel
-        self._confirming[channel] = None
         channel.send(m.ChannelOpenOk())
 
     def _close_channel(self, number: int) -> None:
         channel = self.channels.pop(number)
-        del self._confirming[channel]
+        self._confirming.pop(channel, None)
         channel.session.close()
         del channel.session  # which knows the channel: not to leave a cycle
 
@@ -369,7 +387,7 @@ class AmqpConnection:
             self._wake_in(500 * heartbeat)
 
     def _send(self, method: m.Method, number: int = 0) -> None:
-        self.outbox.write(method_frame(number, method))
+        self.replies.write(method_frame(number, method))
 
 
 COMMANDS: dict[type, Callable[[AmqpConnection, Any], None]] = {

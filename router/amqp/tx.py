@@ -7,6 +7,7 @@ from router.amqp.channel import Channel, handles
 @handles(m.ConfirmSelect)
 def confirm_select(channel: Channel, method: m.ConfirmSelect) -> m.ConfirmSelectOk:
     channel.session.select_confirms()
+    channel.confirm()
     return m.ConfirmSelectOk()
 
 

@@ -1,6 +1,17 @@
 """One message in one queue: what a queue knows of it beside the message itself."""
 
+from typing import Protocol
+
 from protocol.amqp.message import Message
+
+
+class KeptPage(Protocol):
+    """A page of a segment, as far as an entry is concerned: it is in one, or in none."""
+
+    live: int
+    returns: dict[int, int]
+
+    def settle(self, position: int) -> None: ...
 
 
 class Entry:
@@ -8,11 +19,12 @@ class Entry:
 
     ``position`` is its place in the order of arrival and never changes, so that a requeued entry goes back to
     where it was; ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer;
-    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out from the
-    middle and is skipped when it comes to the head.
+    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set has left the queue for good;
+    one that was taken out from the middle is skipped when it comes to the head. ``stored`` says that the
+    queue's log keeps it, ``page`` in which page of a segment, None as long as the journal has it.
     """
 
-    __slots__ = ("expires", "gone", "indexed", "message", "position", "returns")
+    __slots__ = ("expires", "gone", "indexed", "message", "page", "position", "returns", "stored")
 
     def __init__(self, message: Message, position: int, expires: int = 0) -> None:
         self.message = message
@@ -21,6 +33,8 @@ class Entry:
         self.returns = 0
         self.indexed = False
         self.gone = False
+        self.stored = False
+        self.page: KeptPage | None = None
 
     def __lt__(self, other: "Entry") -> bool:
         return self.position < other.position

@@ -9,11 +9,13 @@ from itertools import islice
 from typing import Any
 
 from protocol.amqp.message import Message
+from protocol.amqp.properties import PERSISTENT
 from router.queue.arguments import QueueArguments
 from router.queue.consumers import SLICE, Consumer, Consumers, Line
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
 from router.queue.host import QueueHost, Reason
+from router.queue.log import QueueLog
 from router.queue.ready import Fifo, Priorities
 
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
@@ -31,6 +33,8 @@ class Queue:
 
     __slots__ = (
         "_expiring",
+        "_held",
+        "_keeps_all",
         "_expiry",
         "_plain",
         "_position",
@@ -45,6 +49,7 @@ class Queue:
         "durable",
         "host",
         "last_used",
+        "log",
         "name",
         "owner",
         "ready",
@@ -86,6 +91,9 @@ class Queue:
         self._touched = False
         self._expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
+        self.log: QueueLog | None = None  # whoever keeps a durable queue's messages
+        self._held: dict[int, Entry] = {}  # stored entries that were delivered and are not settled
+        self._keeps_all = False  # whether transient messages are stored too
         self._wakes: list[int] = []  # when on_timer was asked for, the next time last
         self.settings = settings
         self.configure(settings, now)
@@ -110,6 +118,7 @@ class Queue:
             self.last_used = now
             self._wake_at(now + settings.expires)
         self.settings = settings
+        self._keeps_all = self.quorum
         self._plain = (
             settings.message_ttl is None and settings.max_length is None and settings.max_length_bytes is None
         )
@@ -138,6 +147,9 @@ class Queue:
             if not self.ready.in_deadline_order(entry.expires):
                 self._expiry.add(entry)
         self.ready.push(entry)
+        log = self.log
+        if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
+            log.enqueue(entry, message)
         if not self._touched:
             self._touched = True
             self.host.touch(self)
@@ -145,6 +157,18 @@ class Queue:
             self._drain(now)  # a consumer that is waiting takes what would be dropped
             self._shorten()
         return True
+
+    def restore(self, entries: Iterable[Entry], next_position: int) -> None:
+        """Take in messages that were kept while there was no broker, in the order of their positions."""
+        self._position = next_position
+        for entry in entries:
+            self.bytes += entry.message.size
+            if entry.expires:
+                self._expiring = True
+                self._expiry.add(entry)
+            self.ready.push(entry)
+        self._shorten()
+        self.touch()
 
     def requeue(self, consumed: Iterable[Entry], now: int) -> None:
         """Put delivered messages back where they were; beyond the delivery limit they go to the dead letters.
@@ -154,9 +178,12 @@ class Queue:
         for entry in consumed:
             self.unacked -= 1
             entry.returns += 1
+            if entry.stored and self._keeps_all and self.log is not None:
+                self.log.give_back(entry)
             if limit is not None and entry.returns > limit:
                 beyond.append(entry)
                 continue
+            self._held.pop(entry.position, None)
             self.bytes += entry.message.size
             if entry.expires:
                 self._expiring = True
@@ -263,6 +290,8 @@ class Queue:
         if not consumer.no_ack:
             self.unacked += len(entries)
             consumer.unacked += len(entries)
+        if self.log is not None:
+            self._hand_out(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)
         if consumer.ready and consumer.room() <= 0:
             self.consumers.leave(consumer)
@@ -281,11 +310,44 @@ class Queue:
             self._expiry.discard(entry)
         if not no_ack:
             self.unacked += 1
+        if self.log is not None:
+            self._hand_out([entry], no_ack=no_ack)
         return entry
 
-    def settle(self, count: int) -> None:
-        """Forget so many delivered messages: they were acknowledged, or went to the dead letters."""
-        self.unacked -= count
+    def _hand_out(self, entries: list[Entry], *, no_ack: bool) -> None:
+        """Stored messages are being delivered, which settles them if nobody acknowledges."""
+        if no_ack:
+            self.drop(entries)
+            return
+        last = -1
+        for entry in entries:
+            if entry.stored:
+                self._held[entry.position] = entry
+                last = entry.position
+        if last >= 0 and self.log is not None:
+            self.log.deliver(last)
+
+    def settle(self, entry: Entry) -> None:
+        """A delivered message was acknowledged."""
+        self.unacked -= 1
+        entry.gone = True
+        if entry.stored and self.log is not None:
+            del self._held[entry.position]
+            self.log.settle(entry)
+
+    def drop(self, entries: Iterable[Entry]) -> None:
+        """Messages have left the queue for good: settled by their delivery, dropped, or sent on as dead letters."""
+        for entry in entries:
+            entry.gone = True
+            if entry.stored and self.log is not None:
+                self._held.pop(entry.position, None)
+                self.log.settle(entry)
+
+    def unpaged(self) -> list[Entry]:
+        """Stored entries that no page holds, held ones too, in the order of their positions."""
+        entries = [entry for entry in self.ready if entry.stored and entry.page is None]
+        entries += [entry for entry in self._held.values() if entry.page is None]
+        return sorted(entries)
 
     def reject(self, entries: Sequence[Entry]) -> None:
         """Delivered messages were refused for good."""
@@ -295,6 +357,8 @@ class Queue:
     def purge(self) -> int:
         """Drop all ready messages; return how many."""
         count = len(self.ready)
+        if self.log is not None:
+            self.drop(self.ready)
         self._clear()
         return count
 
@@ -419,6 +483,7 @@ class Queue:
     def close(self) -> list[Consumer]:
         """The queue is being deleted: drop its messages, return its consumers so that they are told."""
         self.deleted = True
+        self.log = None
         self._clear()
         consumers = list(self.consumers)
         for consumer in consumers:

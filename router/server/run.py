@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address
+from pathlib import Path
 
 import structlog
 import trio
@@ -22,7 +23,11 @@ from router.auth import hash_password
 from router.broker import Broker
 from router.definitions import DefinitionsError, import_definitions
 from router.server.amqp import serve_amqp
-from router.server.driver import Driver
+from router.server.driver import Driver, clock
+from router.server.keeping import Keeping
+from router.store.boot import DataDirectoryError
+from router.store.journal import DamageError
+from router.store.metadata import MetadataError
 from router.settings import MEMORY, Settings, parse_address
 
 BACKLOG = 1024  # connections that may wait to be accepted
@@ -45,7 +50,12 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced."""
     log = structlog.get_logger()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        driver = Driver(make_broker(settings))
+        broker = Broker(settings, clock())
+        keeping = keep(broker)
+        populate(broker)
+        driver = Driver(broker)
+        if keeping is not None:
+            keeping.start(driver)
         offer = make_offer(settings, version("leveret"))
         listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
         async with trio.open_nursery() as nursery:
@@ -56,8 +66,6 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
             announce(f"leveret is listening: {addresses or 'nowhere'}")
             _calm_the_collector()
-            if settings.data != MEMORY:
-                log.warning("nothing is stored yet: all messages are kept in memory and end with the broker")
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
                 break
@@ -65,12 +73,24 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             with trio.move_on_after(settings.server.shutdown_timeout / 1000):
                 say_goodbye(driver)
                 await gone.wait()
+            if keeping is not None:
+                await keeping.finish()
             nursery.cancel_scope.cancel()
 
 
-def make_broker(settings: Settings) -> Broker:
-    """The core with what the definitions file says; default virtual host and user only where it has none."""
-    broker = Broker(settings)
+def keep(broker: Broker) -> Keeping | None:
+    """Bring back what the data directory holds, and keep the broker there; None when it keeps nothing."""
+    if broker.settings.data == MEMORY:
+        return None
+    try:
+        return Keeping(broker, Path(broker.settings.data))
+    except (DataDirectoryError, MetadataError, DamageError) as error:
+        raise StartupError(str(error)) from None
+
+
+def populate(broker: Broker) -> None:
+    """Add what the definitions file says; default virtual host and user only where there is no other."""
+    settings = broker.settings
     if settings.definitions:
         try:
             import_definitions(broker, settings.definitions)
@@ -83,7 +103,6 @@ def make_broker(settings: Settings) -> Broker:
             settings.default_user, hash_password(settings.default_pass), tags=("administrator",)
         )
         user.permit(settings.default_vhost, configure=".*", write=".*", read=".*")
-    return broker
 
 
 async def _listen(text: str) -> Sequence[trio.SocketListener]:

@@ -1,9 +1,14 @@
 """Publisher confirms of one session, as a value: what was published, what is still to be said.
 
-Confirms are gathered over a batch and told in as few words as possible.
+A confirm waits until every queue has the message on disk, or has settled it. Confirms are told in the order
+of the publishes, and in as few words as possible.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from router.queue.entry import Entry
 
 
 class Verdict(NamedTuple):
@@ -16,30 +21,52 @@ class Verdict(NamedTuple):
     accepted: bool
 
 
+class Stored(NamedTuple):
+    """A publish that was stored: on disk with its batch, or settled when all its entries are gone."""
+
+    number: int
+    batch: int
+    entries: Sequence[Entry]
+
+
 class Confirms:
     """Sequence numbers start at 1 with the first publish after confirm.select."""
 
-    __slots__ = ("_refused", "_told", "published")
+    __slots__ = ("_refused", "_stored", "_told", "published")
 
     def __init__(self) -> None:
         self.published = 0
         self._told = 0
-        self._refused: list[int] = []
+        self._refused: deque[int] = deque()
+        self._stored: deque[Stored] = deque()
 
-    def publish(self, accepted: bool) -> None:
-        """Count a publish that every queue it was routed to has taken, or one of them has refused."""
+    def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Entry] = ()) -> None:
+        """Count a publish that every queue it was routed to has taken, or one of them has refused.
+
+        ``entries`` are those that are stored with ``batch``.
+        """
         self.published += 1
         if not accepted:
             self._refused.append(self.published)
+        if entries:
+            self._stored.append(Stored(self.published, batch, entries))
 
-    def verdicts(self) -> list[Verdict]:
-        """What is to be told now, in order; it counts as told."""
+    def waiting(self) -> bool:
+        """Whether anything is still to be said."""
+        return self.published > self._told
+
+    def verdicts(self, committed: int) -> list[Verdict]:
+        """What is to be told now that all batches up to ``committed`` are on disk; it counts as told."""
+        stored = self._stored
+        while stored and (stored[0].batch <= committed or all(entry.gone for entry in stored[0].entries)):
+            stored.popleft()
+        last = stored[0].number - 1 if stored else self.published
         verdicts: list[Verdict] = []
-        for number in self._refused:
+        while self._refused and self._refused[0] <= last:
+            number = self._refused.popleft()
             self._tell(verdicts, number - 1, accepted=True)
             self._tell(verdicts, number, accepted=False)
-        self._refused.clear()
-        self._tell(verdicts, self.published, accepted=True)
+        self._tell(verdicts, last, accepted=True)
         return verdicts
 
     def _tell(self, verdicts: list[Verdict], number: int, *, accepted: bool) -> None:

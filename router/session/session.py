@@ -60,6 +60,7 @@ class Session:
         self._grants: dict[Plan, int] = {}
         self._plans = vhost.routes.plans
         self._plain: Properties | None = None  # shared by messages alike, and of no meaning to the broker
+        self._keeper = broker.keeper
         self._reply_target: ReplyTarget | None = None
         settings = broker.settings.queue
         self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
@@ -94,13 +95,19 @@ class Session:
             return
         accepted = True
         now = self.broker.now
+        stored = self._keeper.publishes
+        before = len(stored)
         for queue in queues:
             if not queue.enqueue(message, now):
                 accepted = False
         if not queues and message.bits:
             self.sink.returned(message, 312, "NO_ROUTE")
         if self.confirms is not None:
-            self.confirms.publish(accepted)
+            if len(stored) == before:
+                self.confirms.publish(accepted)
+            else:
+                entries = [entry for _, entry, _ in stored[before:]]
+                self.confirms.publish(accepted, self._keeper.batch, entries)
 
     def _mean_something(self, properties: Properties) -> bool:
         """Whether the broker has to look at what these say; the same ones are not looked at again."""
@@ -171,7 +178,11 @@ class Session:
 
     def verdicts(self) -> list[Verdict]:
         """Confirms to be told to the publisher now."""
-        return self.confirms.verdicts() if self.confirms is not None else []
+        return [] if self.confirms is None else self.confirms.verdicts(self._keeper.committed)
+
+    def waiting(self) -> bool:
+        """Whether any publish is still to be confirmed."""
+        return self.confirms is not None and self.confirms.waiting()
 
     # -- consume -------------------------------------------------------------------------------------------
 
@@ -296,8 +307,8 @@ class Session:
         if multiple:
             self._apply(self._taken(tag, True), acked=True, requeue=False)
             return
-        consumer, _ = self._unacked.take(tag)
-        consumer.queue.settle(1)
+        consumer, entry = self._unacked.take(tag)
+        consumer.queue.settle(entry)
         if consumer.tag:
             consumer.unacked -= 1
             self._outstanding -= 1
@@ -333,7 +344,8 @@ class Session:
                 consumers[consumer] = None
         for queue, entries in by_queue.items():
             if acked or queue.deleted:
-                queue.settle(len(entries))
+                for entry in entries:
+                    queue.settle(entry)
             elif requeue:
                 queue.requeue(entries, self.broker.now)
             else:

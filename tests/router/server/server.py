@@ -9,7 +9,8 @@ import trio.testing
 from router.amqp.connection import make_offer
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
-from router.server.run import make_broker
+from router.broker import Broker
+from router.server.run import populate
 from router.settings import Settings
 from tests.router.server.client import Client
 
@@ -24,7 +25,8 @@ class Server:
     """``serving`` counts the connections that are served."""
 
     def __init__(self, settings: Settings, nursery: trio.Nursery) -> None:
-        self.broker = make_broker(settings)
+        self.broker = Broker(settings)
+        populate(self.broker)
         self.driver = Driver(self.broker)
         self.offer = make_offer(settings, "0")
         self.serving = 0

@@ -24,8 +24,8 @@ def test_a_batch_is_told_in_as_few_words_as_possible(published, told):
     confirms = Confirms()
     for each in published:
         confirms.publish(each == "+")
-    assert confirms.verdicts() == told
-    assert confirms.verdicts() == []
+    assert confirms.verdicts(0) == told
+    assert confirms.verdicts(0) == []
 
 
 @given(st.lists(st.text("+-", max_size=8), max_size=6))
@@ -36,7 +36,7 @@ def test_every_publish_is_told_once_with_its_own_verdict(batches):
             published.append(each == "+")
             confirms.publish(each == "+")
         last = max(told, default=0)
-        for number, multiple, accepted in confirms.verdicts():
+        for number, multiple, accepted in confirms.verdicts(0):
             first = last + 1 if multiple else number
             assert first == last + 1
             told.update(dict.fromkeys(range(first, number + 1), accepted))

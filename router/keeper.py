@@ -1,0 +1,65 @@
+"""What the core asks of whoever keeps it on disk, and the keeper that keeps nothing.
+
+Positions count batches: what is done in a turn is on disk when ``committed`` has reached the ``batch`` it was
+gathered in.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from protocol.amqp.message import Message
+from router.exchange.base import Binding, Exchange
+from router.queue.entry import Entry
+from router.queue.log import QueueLog
+from router.queue.queue import Queue
+
+Publish = tuple[QueueLog, Entry, Message]
+
+
+class Keeper(Protocol):
+    """Keeps durable things. It is told of those only, and of each when it has happened."""
+
+    batch: int
+    committed: int
+    early: bool  # something was settled that is not on disk yet
+    changes: int  # of the topology, so far
+
+    @property
+    def publishes(self) -> Sequence[Publish]:
+        """Messages that were stored in this turn."""
+
+    def gathering(self) -> bool:
+        """Whether anything of this turn, or before it, waits to be committed as ``batch``."""
+
+    def end_turn(self) -> None:
+        """What was gathered is one whole."""
+
+    def keep_queue(self, queue: Queue) -> QueueLog | None: ...
+    def forget_queue(self, queue: Queue) -> None: ...
+    def keep_exchange(self, vhost: str, exchange: Exchange) -> None: ...
+    def forget_exchange(self, vhost: str, exchange: Exchange) -> None: ...
+    def keep_binding(self, vhost: str, binding: Binding) -> None: ...
+    def forget_binding(self, vhost: str, binding: Binding) -> None: ...
+
+
+class NoKeeper:
+    """Keeps nothing: everything is committed at once."""
+
+    batch = 0
+    committed = 0
+    early = False
+    changes = 0
+    publishes: Sequence[Publish] = ()
+
+    def gathering(self) -> bool:
+        return False
+
+    def end_turn(self) -> None: ...
+    def keep_queue(self, queue: Queue) -> QueueLog | None:
+        return None
+
+    def forget_queue(self, queue: Queue) -> None: ...
+    def keep_exchange(self, vhost: str, exchange: Exchange) -> None: ...
+    def forget_exchange(self, vhost: str, exchange: Exchange) -> None: ...
+    def keep_binding(self, vhost: str, binding: Binding) -> None: ...
+    def forget_binding(self, vhost: str, binding: Binding) -> None: ...

@@ -1,0 +1,22 @@
+"""What a durable queue tells whoever keeps it on disk."""
+
+from typing import Protocol
+
+from protocol.amqp.message import Message
+from router.queue.entry import Entry
+
+
+class QueueLog(Protocol):
+    """The log of one queue. Only entries that are ``stored`` are its business after they were enqueued."""
+
+    def enqueue(self, entry: Entry, message: Message) -> None:
+        """Keep a message. It becomes ``stored``."""
+
+    def settle(self, entry: Entry) -> None:
+        """A stored message has left the queue for good."""
+
+    def deliver(self, position: int) -> None:
+        """A message was delivered: should it come back after a restart, it comes as redelivered."""
+
+    def give_back(self, entry: Entry) -> None:
+        """A message came back from a consumer, and how often that was is counted."""

@@ -1,0 +1,158 @@
+"""Opening a data directory: the lock, what was there, and the broker made anew from it.
+
+Owns the order of starting. It leaves a store that knows every durable queue, and the means to write on.
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.amqp.message import Message
+from router.broker import Broker
+from router.queue.entry import Entry
+from router.store.files import DiskFiles, Files
+from router.store.journal import DamageError
+from router.store.metadata import Metadata, QueueRow
+from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
+from router.store.recovery import Recovered, RecoveredQueue, recover
+from router.store.store import Store
+from router.store.writer import Writer
+
+LOCK = "lock"
+METADATA = "metadata.sqlite"
+
+
+class DataDirectoryError(Exception):
+    """The data directory cannot be used; the text says why."""
+
+
+class DataDirectory:
+    """A data directory that is this process's alone."""
+
+    def __init__(self, path: Path, files: Files | None = None) -> None:
+        """Make it if it is not there, and lock it. Raises DataDirectoryError."""
+        self.path = path
+        self.files = files or DiskFiles()
+        try:
+            for name in ("journal", "segments"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._lock, 32).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            raise DataDirectoryError(
+                f"the data directory {path} is in use by the process {holder}; stop it or choose another with --data"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self.metadata = Metadata(path / METADATA)
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was found: the queues' rows, and their messages."""
+
+    rows: list[QueueRow]
+    recovered: Recovered
+    next_queue_id: int
+    segment: int  # number of the first segment file there is not
+
+
+def read(directory: DataDirectory) -> Opened:
+    """Read everything there is. Raises DamageError."""
+    rows = directory.metadata.queues()
+    recovered = recover(directory.files, directory.path, [row.id for row in rows])
+    segments = directory.files.list(directory.path / "segments")
+    last = max((int(path.stem) for path in segments if path.stem.isdigit()), default=0)
+    return Opened(rows, recovered, directory.metadata.next_queue_id(), last + 1)
+
+
+def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
+    """Who goes on writing behind what was read."""
+    journals = recovered.journals
+    return Writer(
+        directory.files,
+        directory.path,
+        directory.metadata,
+        oldest_journal=journals[0] if journals else 1,
+        next_journal=journals[-1] + 1 if journals else 1,
+        journal_size=journal_size,
+    )
+
+
+def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int) -> None:
+    """Make the topology again and give the queues their messages. The broker keeps through ``store`` from here on."""
+    metadata = directory.metadata
+    for row in opened.rows:
+        broker.add_vhost(row.vhost)
+    for exchange in metadata.exchanges():
+        broker.add_vhost(exchange.vhost).declare_exchange(
+            exchange.name,
+            exchange.type,
+            durable=True,
+            auto_delete=exchange.auto_delete,
+            internal=exchange.internal,
+            arguments=exchange.arguments,
+        )
+    for row in opened.rows:
+        queue = broker.vhosts[row.vhost].declare_queue(
+            row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments
+        )
+        found = opened.recovered.queues[row.id]
+        log = store.add_queue(queue, row.id)
+        log.pages = found.pages
+        log.next_position, log.delivered = found.next_position, found.delivered
+        queue.log = log
+        entries = [_entry(each, found, None, wall_offset) for each in found.entries.values()]
+        for page in found.pages:
+            entries += [
+                _entry(each, found, page, wall_offset)
+                for each in _read_page(directory, page)
+                if not page.is_settled(each.position)
+            ]
+        queue.restore(sorted(entries), found.next_position)
+    for binding in metadata.bindings():
+        vhost = broker.add_vhost(binding.vhost)
+        source = vhost.exchanges.get(binding.source)
+        ends = vhost.queues if binding.kind == "queue" else vhost.exchanges
+        destination = ends.get(binding.destination)
+        if source is not None and destination is not None:
+            vhost.bind(source, destination, binding.routing_key, binding.arguments)
+    if opened.recovered.journals:
+        store.retirement.recovered(opened.recovered.journals[-1], opened.recovered.sequence)
+    broker.keeper = store
+
+
+def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int) -> Entry:
+    """A message as the queue holds it; a deadline that has passed stays in the past."""
+    expires = max(1, stored.deadline - wall_offset) if stored.deadline else 0
+    entry = Entry(Message.from_frames(stored.route, stored.frames), stored.position, expires)
+    entry.stored = True
+    entry.page = page
+    entry.returns = stored.returns if page is None else page.returns.get(stored.position, stored.returns)
+    if stored.position < queue.delivered:
+        entry.returns = max(1, entry.returns)
+    return entry
+
+
+def _read_page(directory: DataDirectory, page: Page) -> list[Stored]:
+    path = segment_path(directory.path, page.segment)
+    try:
+        descriptor = directory.files.open(path)
+    except FileNotFoundError:
+        raise DamageError(path, page.offset, "the file is missing") from None
+    try:
+        return unpack_page(directory.files.read(descriptor, page.length, page.offset), page.queue_id)
+    except PageError as error:
+        raise DamageError(path, page.offset, str(error)) from None
+    finally:
+        directory.files.close(descriptor)
