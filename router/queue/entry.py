@@ -19,12 +19,13 @@ class Entry:
 
     ``position`` is its place in the order of arrival and never changes, so that a requeued entry goes back to
     where it was; ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer;
-    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set has left the queue for good;
-    one that was taken out from the middle is skipped when it comes to the head. ``stored`` says that the
-    queue's log keeps it, ``page`` in which page of a segment, None as long as the journal has it.
+    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out from the middle
+    of the ready ones and is skipped when it comes to the head. ``stored`` says that the queue's log keeps it,
+    ``page`` in which page of a segment, None as long as the journal has it. ``settled`` says that nobody needs
+    the message any more; where it went on as a dead letter it is no longer stored here, and yet not settled.
     """
 
-    __slots__ = ("expires", "gone", "indexed", "message", "page", "position", "returns", "stored")
+    __slots__ = ("expires", "gone", "indexed", "message", "page", "position", "returns", "settled", "stored")
 
     def __init__(self, message: Message, position: int, expires: int = 0) -> None:
         self.message = message
@@ -33,6 +34,7 @@ class Entry:
         self.returns = 0
         self.indexed = False
         self.gone = False
+        self.settled = False
         self.stored = False
         self.page: KeptPage | None = None
 

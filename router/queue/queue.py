@@ -4,7 +4,7 @@ Owns what happens to a message from the moment it is routed here until it is set
 letters. It knows its consumers only by what they take, and the rest of the broker only through ``QueueHost``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -92,7 +92,7 @@ class Queue:
         self._expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
         self.log: QueueLog | None = None  # whoever keeps a durable queue's messages
-        self._held: dict[int, Entry] = {}  # stored entries that were delivered and are not settled
+        self._held: dict[int, Entry] = {}  # stored entries that are not ready: delivered, or dying
         self._keeps_all = False  # whether transient messages are stored too
         self._wakes: list[int] = []  # when on_timer was asked for, the next time last
         self.settings = settings
@@ -323,23 +323,29 @@ class Queue:
         for entry in entries:
             if entry.stored:
                 self._held[entry.position] = entry
-                last = entry.position
+                last = max(last, entry.position)  # by priority, the last of them may be an early one
         if last >= 0 and self.log is not None:
             self.log.deliver(last)
 
     def settle(self, entry: Entry) -> None:
         """A delivered message was acknowledged."""
         self.unacked -= 1
-        entry.gone = True
-        if entry.stored and self.log is not None:
-            del self._held[entry.position]
-            self.log.settle(entry)
+        entry.settled = True
+        self.release([entry])
 
-    def drop(self, entries: Iterable[Entry]) -> None:
-        """Messages have left the queue for good: settled by their delivery, dropped, or sent on as dead letters."""
+    def drop(self, entries: Collection[Entry]) -> None:
+        """Messages have left the queue for good: settled by their delivery, or dropped."""
         for entry in entries:
-            entry.gone = True
-            if entry.stored and self.log is not None:
+            entry.settled = True
+        self.release(entries)
+
+    def release(self, entries: Iterable[Entry]) -> None:
+        """Messages are not this queue's any more: settled, or on their way as dead letters that are kept elsewhere."""
+        if self.log is None:
+            return
+        for entry in entries:
+            if entry.stored:
+                entry.stored = False
                 self._held.pop(entry.position, None)
                 self.log.settle(entry)
 
@@ -358,7 +364,7 @@ class Queue:
         """Drop all ready messages; return how many."""
         count = len(self.ready)
         if self.log is not None:
-            self.drop(self.ready)
+            self.drop(list(self.ready))
         self._clear()
         return count
 
@@ -411,6 +417,8 @@ class Queue:
             self.bytes -= entry.message.size
             if entry.indexed:
                 self._expiry.discard(entry)
+            if entry.stored:
+                self._held[entry.position] = entry  # until its dead letter is published, it is kept here
         self.host.dead_letter(self, entries, reason)
 
     # -- time ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import trio
 from router.broker import Broker
 from router.server.committer import Committer
 from router.server.driver import Driver
+from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.store import Store
 from router.store.writer import Job
@@ -62,6 +63,10 @@ class Keeping:
         messages = sum(len(queue.ready) for vhost in broker.vhosts.values() for queue in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
         self._log.info("restored", queues=len(opened.rows), messages=messages, seconds=took)
+
+    def keep_access(self) -> None:
+        """Have virtual hosts, users, rights and policies kept as they are now."""
+        self.store.change(*keep_access(self._broker))
 
     def start(self, driver: Driver) -> None:
         """Begin to write; called inside of Trio."""

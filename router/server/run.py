@@ -53,6 +53,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         broker = Broker(settings, clock())
         keeping = keep(broker)
         populate(broker)
+        if keeping is not None:
+            keeping.keep_access()
         driver = Driver(broker)
         if keeping is not None:
             keeping.start(driver)

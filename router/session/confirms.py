@@ -22,7 +22,7 @@ class Verdict(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A publish that was stored: on disk with its batch, or settled when all its entries are gone."""
+    """A publish that was stored: on disk with its batch, or settled in every queue."""
 
     number: int
     batch: int
@@ -58,7 +58,7 @@ class Confirms:
     def verdicts(self, committed: int) -> list[Verdict]:
         """What is to be told now that all batches up to ``committed`` are on disk; it counts as told."""
         stored = self._stored
-        while stored and (stored[0].batch <= committed or all(entry.gone for entry in stored[0].entries)):
+        while stored and (stored[0].batch <= committed or all(entry.settled for entry in stored[0].entries)):
             stored.popleft()
         last = stored[0].number - 1 if stored else self.published
         verdicts: list[Verdict] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from protocol.amqp.message import Message
 from router.broker import Broker
 from router.queue.entry import Entry
+from router.store.access import restore_access
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
 from router.store.metadata import Metadata, QueueRow
@@ -78,22 +79,23 @@ def read(directory: DataDirectory) -> Opened:
 
 def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
     """Who goes on writing behind what was read."""
-    journals = recovered.journals
     return Writer(
         directory.files,
         directory.path,
         directory.metadata,
-        oldest_journal=journals[0] if journals else 1,
-        next_journal=journals[-1] + 1 if journals else 1,
+        next_journal=recovered.next_journal,
+        synced=recovered.sequence - 1,
         journal_size=journal_size,
     )
 
 
 def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int) -> None:
-    """Make the topology again and give the queues their messages. The broker keeps through ``store`` from here on."""
+    """Make everything again and give the queues their messages.
+
+    The broker keeps through ``store`` from here on.
+    """
     metadata = directory.metadata
-    for row in opened.rows:
-        broker.add_vhost(row.vhost)
+    restore_access(broker, metadata)
     for exchange in metadata.exchanges():
         broker.add_vhost(exchange.vhost).declare_exchange(
             exchange.name,
@@ -104,7 +106,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
             arguments=exchange.arguments,
         )
     for row in opened.rows:
-        queue = broker.vhosts[row.vhost].declare_queue(
+        queue = broker.add_vhost(row.vhost).declare_queue(
             row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments
         )
         found = opened.recovered.queues[row.id]
@@ -127,8 +129,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         destination = ends.get(binding.destination)
         if source is not None and destination is not None:
             vhost.bind(source, destination, binding.routing_key, binding.arguments)
-    if opened.recovered.journals:
-        store.retirement.recovered(opened.recovered.journals[-1], opened.recovered.sequence)
+    store.retirement.recovered(opened.recovered.next_journal - 1, opened.recovered.sequence)
     broker.keeper = store
 
 

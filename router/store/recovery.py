@@ -36,11 +36,11 @@ class RecoveredQueue:
 
 @dataclass(slots=True)
 class Recovered:
-    """What there was. ``sequence`` is that of the next batch, ``journals`` the files still needed."""
+    """What there was. ``sequence`` is that of the next batch."""
 
     queues: dict[int, RecoveredQueue]
     sequence: int
-    journals: list[int]
+    next_journal: int  # the number of the next journal file
     cut: list[str]  # what was cut off, in words
 
 
@@ -65,7 +65,8 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovere
             raise DamageError(batch.path, batch.offset, str(error)) from None
     for queue in queues.values():
         queue.pages = [page for page in queue.pages if page.live]
-    return Recovered(queues, journal.sequence, journal.numbers, journal.cut)
+    next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
+    return Recovered(queues, journal.sequence, next_journal, journal.cut)
 
 
 def _apply(record: Publish | Progress | Returned, queues: dict[int, RecoveredQueue]) -> None:

@@ -63,9 +63,10 @@ class Retirement:
         self._live: dict[int, int] = {}  # pages with live messages, by segment
 
     def recovered(self, number: int, first: int) -> None:
-        """The broker came back from journal files up to this one: they are retired as one, soon."""
+        """The broker came back from journal files up to this one (0: none): they are retired as one, soon."""
         logs = {log: None for log in self._logs.values()}
-        self._files.append(JournalFile(number, first, logs))
+        if number:
+            self._files.append(JournalFile(number, first, logs))
         for log in logs:
             for page in log.pages:
                 self._live[page.segment] = self._live.get(page.segment, 0) + 1
@@ -134,7 +135,7 @@ class Retirement:
         entries = self._entries_to_move
         while entries and len(run) < PAGE_MESSAGES and size < PAGE_BYTES:
             entry = entries.popleft()
-            if not entry.gone and log.id in self._logs:
+            if entry.stored and log.id in self._logs:
                 run.append(entry)
                 size += len(entry.message.frames)
         if not run:
@@ -146,7 +147,7 @@ class Retirement:
             self._segment_end = 0
         return True
 
-    def _make_page(self, log: "QueueLog", run: Sequence[Entry]) -> tuple[int, bytes]:
+    def _make_page(self, log: "QueueLog", run: Sequence[Entry]) -> tuple[int, bytes | bytearray]:
         """A page of these entries, which know it from now on: its place in the segment, and its bytes."""
         offset = self._wall_offset
         stored = [

@@ -9,7 +9,6 @@ never written, and its confirm waits for nothing.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Protocol
 
 from protocol.amqp.message import Message
@@ -236,7 +235,7 @@ class Store:
                 if targets and current is not None:
                     parts += pack_publish(targets, current.route, current.frames)
                 current, targets = message, []
-            if not entry.gone:
+            if entry.stored:
                 targets.append((log.id, entry.position, entry.expires + offset if entry.expires else 0))
                 self._fresh[log] = None
         if targets and current is not None:
@@ -248,8 +247,7 @@ class Store:
         """Have what has gathered written."""
         if not self._parts and not self._statements:
             return
-        synced = self._sequence - 1 if self._sync else 0  # only what was synced can be called damaged when it is gone
-        job = Commit(self._statements, self._parts, self._sequence, synced, self._sync, fresh=False)
+        job = Commit(self._statements, self._parts, self._sequence, self._sync)
         if self._parts:
             self._sequence += 1
         self._writing = job, self._fresh
@@ -295,7 +293,7 @@ class Store:
         """Try again what failed: a commit goes into a new journal file, pages and checkpoints to their place."""
         failed, self._failed = self._failed, []
         for job in failed:
-            self._disk.submit(replace(job, fresh=True) if isinstance(job, Commit) else job)
+            self._disk.submit(job)
 
 
 def _row(vhost: str, binding: Binding) -> BindingRow:

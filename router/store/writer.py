@@ -37,7 +37,7 @@ class WritePages:
     """
 
     segment: int
-    pieces: Sequence[tuple[int, bytes]]  # offset, bytes
+    pieces: Sequence[tuple[int, bytes | bytearray]]  # offset, bytes
     sync: bool
 
 

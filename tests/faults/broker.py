@@ -1,0 +1,76 @@
+"""A broker process that is meant to die: started on a data directory, killed or stopped, and started again."""
+
+import re
+import sys
+from pathlib import Path
+from subprocess import PIPE
+
+import trio
+
+STARTING = 30  # seconds on a busy machine
+STOPPING = 10
+
+
+class StartError(Exception):
+    """The broker did not come up; the text is its log."""
+
+
+class Broker:
+    """``leveret serve`` on one data directory. Every start has a log of its own beside it."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data = data
+        self.starts = 0
+        self.port = 0
+        self._options = options
+        self._process: trio.Process | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.data.with_name(f"{self.data.name}.log.{self.starts}")
+
+    async def spawn(self) -> trio.Process:
+        """Start the process, and do not wait until it listens."""
+        assert self._process is None
+        self.starts += 1
+        command = [sys.executable, "-m", "router.cli", "serve", "--data", str(self.data)]
+        command += ["--amqp", "127.0.0.1:0", *self._options]
+        with self.log.open("wb") as log:
+            self._process = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=log)
+        return self._process
+
+    async def start(self) -> None:
+        """Start the process and wait until it listens. Raises StartError."""
+        process = await self.spawn()
+        assert process.stdout is not None
+        announced = b""
+        with trio.fail_after(STARTING):
+            while not announced.endswith(b"\n") and (data := await process.stdout.receive_some()):
+                announced += data
+        found = re.search(rb"amqp://\S+:(\d+)", announced)
+        if found is None:
+            await self.kill()
+            raise StartError(self.log.read_text())
+        self.port = int(found[1])
+
+    async def kill(self) -> None:
+        """SIGKILL, at whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            await self._ended()
+
+    async def stop(self) -> int:
+        """SIGTERM; return the exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        with trio.fail_after(STOPPING):
+            return await self._ended()
+
+    async def _ended(self) -> int:
+        assert self._process is not None
+        with trio.CancelScope(shield=True):
+            status = await self._process.wait()
+            if self._process.stdout is not None:
+                await self._process.stdout.aclose()
+        self._process = None
+        return status

@@ -1,0 +1,222 @@
+"""Crash a broker again and again, and look each time whether it kept its promises.
+
+    python -m tests.faults.crash --cycles 1000 --seed 1
+
+A cycle: clients work, the broker is killed (or, now and then, stopped), started, killed again soon after or
+while it still starts, and started once more; then everything in its queues is looked at. A data directory
+lives through several cycles. The choices are drawn from the seed; the moments are those of the machine, so
+that a failure may need some repeating.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import trio
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from tests.faults.broker import Broker, StartError
+from tests.faults.client import Failed, FaultClient, found_of
+from tests.faults.model import Found, Model, Publication
+from tests.faults.workload import ARGUMENTS, CHAINS, KEEPS_ALL, ORDERED, declare, numbers, run
+
+LIFE = 6  # cycles a data directory lives through
+PATIENCE = 30  # seconds until a broker that hangs counts as failed
+
+
+class Life:
+    """One data directory from its beginning, through several cycles."""
+
+    def __init__(self, directory: Path, random: Random) -> None:
+        self.random = random
+        self.model = Model(CHAINS, KEEPS_ALL)
+        options = ["--log-level", "error", "--set", "queue.default_delivery_limit=-1"]
+        if random.random() < 0.5:
+            options += ["--set", "store.journal_size=65536"]
+        self.broker = Broker(directory / "data", *options)
+        self.story: list[str] = [" ".join(options)]
+
+    async def cycle(self) -> None:
+        """Raises Failed, StartError, or what a client ran into."""
+        broker, random = self.broker, self.random
+        if broker.starts == 0:
+            await broker.start()
+            await declare(self.model, broker.port)
+        seconds = random.choice((0.05, 0.3, 0.6, 1.2)) * random.random()
+        async with trio.open_nursery() as nursery:
+            run(self.model, random, broker.port, nursery)
+            await trio.sleep(seconds)
+            if random.random() < 0.15:
+                self.story.append(f"stopped after {seconds:.3f} s")
+                status = await broker.stop()
+                if status:
+                    raise Failed(f"exit status {status}\n{broker.log.read_text()}")
+            else:
+                self.story.append(f"killed after {seconds:.3f} s")
+                await broker.kill()
+        await self._verify(await self._restart())
+
+    async def _restart(self) -> int:
+        broker, random = self.broker, self.random
+        restarts = 1
+        kind = random.random()
+        if kind < 0.4:
+            delay = random.uniform(0.1, 0.8)
+            self.story.append(f"killed {delay:.3f} s after it was started")
+            await broker.spawn()
+            await trio.sleep(delay)
+            await broker.kill()
+            restarts += 1
+        elif kind < 0.8:
+            await broker.start()
+            self.story.append("killed as soon as it was up")
+            await trio.sleep(random.choice((0, 0.01, 0.1)))
+            await broker.kill()
+            restarts += 1
+        await broker.start()
+        return restarts
+
+    async def _verify(self, restarts: int) -> None:
+        model = self.model
+        client = FaultClient(model, self.random)
+        await client.connect(self.broker.port)
+        await client.confirmed()
+        wrong = await self._check_topology(client)
+        await client.call(m.QueuePurge("barrier"), m.QueuePurgeOk)
+        found = await self._drain(client)
+        wrong += model.check(found, ORDERED, restarts + 1)
+        if wrong:
+            raise Failed("\n".join([*wrong[:20], f"{len(wrong)} faults"]))
+        model.accept(found)
+        count = sum(map(len, found.values()))
+        self.story.append(f"verified with {count} messages")
+        if count > 5000 or self.random.random() < 0.3:
+            tokens = [message.token for messages in found.values() for message in messages]
+            model.settling.update(tokens)
+            await client.send(method_frame(1, m.BasicAck(0, multiple=True)), client.barrier(tokens))
+            while client.waiting():
+                await client.receive()
+        await client.client.close()
+
+    async def _check_topology(self, client: FaultClient) -> list[str]:
+        wrong = []
+        topology = self.model.topology
+        for thing, expected in list(topology.items()):
+            there = await self._is_there(thing, client)
+            if expected is not None and there != expected:
+                wrong.append(f"{' '.join(thing)} is {'there' if there else 'gone'}")
+            topology[thing] = there
+        return wrong
+
+    async def _is_there(self, thing: tuple[str, ...], client: FaultClient) -> bool:
+        kind, name = thing[0], thing[-1]
+        if kind == "binding":
+            publication = Publication(f"b{next(numbers)}", 1, (name,))
+            await client.send(client.pack(publication, "churn", name, mandatory=True))
+            before = client.returned
+            while client.waiting():
+                await client.receive()
+            if client.returned > before:
+                publication.confirmed = False
+                self.model.gone.update(publication.tokens())
+                return False
+            return True
+        asker = FaultClient(self.model, self.random)
+        await asker.connect(self.broker.port)
+        question: m.Method = m.QueueDeclare(name, passive=True)
+        if kind == "exchange":
+            question = m.ExchangeDeclare(name, passive=True)
+        await asker.client.send(question)
+        answer = await asker.client.next()
+        await asker.client.stream.aclose()
+        return not isinstance(answer, m.ChannelClose)
+
+    async def _drain(self, client: FaultClient) -> dict[str, list[Found]]:
+        """Everything in the queues, as it is delivered; it stays unsettled on this channel."""
+        model = self.model
+        queues = [*ARGUMENTS, *(thing[1] for thing, there in model.topology.items()
+                                if there and thing[0] == "queue" and thing[1] not in ARGUMENTS)]  # fmt: skip
+        for empty in ("ttl", "mixed"):
+            await self._expired(client, empty)
+        found: dict[str, list[Found]] = {}
+        for queue in queues:
+            ok = await client.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
+            assert isinstance(ok, m.QueueDeclareOk)
+            await client.call(m.BasicConsume(queue, queue), m.BasicConsumeOk)
+            while len(client.deliveries) < ok.message_count:
+                await client.receive()
+            found[queue] = [found_of(delivery, queue) for delivery in client.deliveries]
+            client.deliveries.clear()
+            await client.call(m.BasicCancel(queue), m.BasicCancelOk)
+        return found
+
+    async def _expired(self, client: FaultClient, queue: str) -> None:
+        """Wait until what has a short deadline has passed it."""
+        if queue == "mixed":
+            await trio.sleep(0.1)  # all deadlines were before the last restart was over
+            return
+        while True:
+            ok = await client.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
+            assert isinstance(ok, m.QueueDeclareOk)
+            if not ok.message_count:
+                return
+            await trio.sleep(0.02)
+
+
+async def crash(cycles: int, seed: int, seconds: float = 0) -> list[str]:
+    """Run so many cycles, at most so long if that is not 0; return the stories of those that failed."""
+    failures = []
+    end = time.monotonic() + seconds if seconds else float("inf")
+    done = 0
+    while done < cycles and time.monotonic() < end:
+        first = seed + done
+        with tempfile.TemporaryDirectory(prefix="leveret-crash-", ignore_cleanup_errors=True) as directory:
+            life = Life(Path(directory), Random(first))
+            try:
+                for _ in range(min(LIFE, cycles - done)):
+                    done += 1
+                    with trio.fail_after(PATIENCE):
+                        await life.cycle()
+                    if time.monotonic() > end:
+                        break
+            except* (Failed, StartError, trio.TooSlowError, AssertionError) as group:
+                command = f"python -m tests.faults.crash --cycles {LIFE} --seed {first}"
+                errors = [f"{type(error).__name__}: {error}" for error in _leaves(group)]
+                log = life.broker.log.read_text()[-3000:]
+                failures.append("\n".join([command, *life.story, *errors, log]))
+                print(failures[-1], file=sys.stderr, flush=True)
+                done = (done + LIFE - 1) // LIFE * LIFE
+            finally:
+                with trio.CancelScope(shield=True):
+                    await life.broker.kill()
+    return failures
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Crash a broker again and again.")
+    parser.add_argument("--cycles", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0, help="stop after so many seconds")
+    given = parser.parse_args()
+    began = time.monotonic()
+    failures = trio.run(crash, given.cycles, given.seed, given.seconds)
+    print(f"{len(failures)} failures in {time.monotonic() - began:.0f} s")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
