@@ -3,7 +3,7 @@ from zlib import crc32
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.store.checkpoint import (
@@ -37,6 +37,7 @@ def stored(data):
 
 
 @given(checkpoint)
+@settings(deadline=None)
 def test_a_checkpoint_survives(written):
     files = stored(pack_checkpoint(written))
     assert read_checkpoint(files, DATA) == written

@@ -94,6 +94,7 @@ def test_a_batch_may_be_larger_than_a_file_is_made():
 
 
 @given(st.lists(st.lists(st.binary(max_size=40), max_size=4), min_size=1, max_size=8), st.integers(0, 300))
+@settings(deadline=None)
 def test_a_journal_file_brings_back_what_was_appended(written, size):
     files = FailingFiles()
     file = JournalFile(files, DIRECTORY, number=1, first=1, synced=0, size=size)
@@ -159,7 +160,7 @@ def test_every_flipped_bit_is_harmless_or_a_torn_end_or_damage():
 @given(
     st.lists(st.tuples(st.integers(0, 8 * SIZE - 1), st.integers(0, 8 * 40)), min_size=1, max_size=3),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_no_damage_makes_a_batch_that_was_not_written(spots):
     whole = image()
     for start, bits in spots:

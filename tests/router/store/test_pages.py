@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -21,6 +21,7 @@ def page(positions):
 
 
 @given(entries, number)
+@settings(deadline=None)
 def test_messages_survive_packing(written, queue_id):
     assert unpack_page(bytes(pack_page(queue_id, written)), queue_id) == written
 
@@ -62,6 +63,7 @@ def test_a_page_of_another_queue_is_refused():
 
 
 @given(ascending)
+@settings(deadline=None)
 def test_positions_survive_packing(positions):
     kept = page(positions)
     assert list(kept.positions()) == positions
@@ -70,6 +72,7 @@ def test_positions_survive_packing(positions):
 
 
 @given(ascending)
+@settings(deadline=None)
 def test_a_page_holds_its_positions_and_no_others(positions):
     kept = page(positions)
     around = {position + step for position in positions for step in (-1, 0, 1)}
@@ -113,3 +116,4 @@ class Settling(RuleBasedStateMachine):
 
 
 TestSettling = Settling.TestCase
+TestSettling.settings = settings(deadline=None)

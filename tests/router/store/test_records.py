@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.store.records import (
@@ -40,6 +40,7 @@ def pack(record):
 
 
 @given(records)
+@settings(deadline=None)
 def test_records_survive_packing(written):
     assert list(unpack(b"".join(map(pack, written)))) == written
 
@@ -64,6 +65,7 @@ def test_the_bytes_are_those_of_the_documentation():
 
 
 @given(records.filter(bool), st.data())
+@settings(deadline=None)
 def test_a_cut_off_payload_is_an_error_or_whole_records(written, data):
     packed = b"".join(map(pack, written))
     cut = packed[: data.draw(st.integers(0, len(packed) - 1))]
@@ -78,6 +80,7 @@ def test_a_cut_off_payload_is_an_error_or_whole_records(written, data):
 
 
 @given(st.binary(max_size=60))
+@settings(deadline=None)
 def test_what_is_no_record_is_refused(data):
     try:
         found = list(unpack(data))
@@ -118,6 +121,7 @@ def test_positions_become_ranges(positions, found):
 
 
 @given(st.lists(st.integers(0, 40)))
+@settings(deadline=None)
 def test_ranges_hold_each_position_once(positions):
     found = ranges(positions)
     assert [first + index for first, size in found for index in range(size)] == sorted(set(positions))
