@@ -1,26 +1,19 @@
-"""The basic class (AMQP 0-9-1 1.8): publish, consume, get, settle."""
+"""The basic class (AMQP 0-9-1 1.8): consume, get, settle. What is published goes to the session directly."""
 
 from secrets import token_urlsafe
 
 from protocol.amqp import methods as m
-from protocol.amqp.message import Message
 from protocol.amqp.reader import Oversized
 from protocol.errors import NotImplemented_, PreconditionFailed
-from router.amqp.channel import Channel, handles
+from router.amqp.channel import Channel
 
 
-@handles(Message)
-def publish(channel: Channel, message: Message) -> None:
-    channel.session.publish(message)
-
-
-@handles(Oversized)
 def refuse(channel: Channel, content: Oversized) -> None:
+    """A publish whose body is larger than allowed."""
     limit = channel.session.broker.settings.amqp.max_message_size
     raise PreconditionFailed(f"message size {content.size} is larger than configured max size {limit}")
 
 
-@handles(m.BasicQos)
 def qos(channel: Channel, method: m.BasicQos) -> m.BasicQosOk:
     if method.prefetch_size:
         raise NotImplemented_(f"prefetch_size!=0 ({method.prefetch_size})")
@@ -28,7 +21,6 @@ def qos(channel: Channel, method: m.BasicQos) -> m.BasicQosOk:
     return m.BasicQosOk()
 
 
-@handles(m.BasicConsume)
 def consume(channel: Channel, method: m.BasicConsume) -> m.BasicConsumeOk:
     tag = method.consumer_tag or f"amq.ctag-{token_urlsafe(16)}"
     channel.session.consume(
@@ -41,13 +33,11 @@ def consume(channel: Channel, method: m.BasicConsume) -> m.BasicConsumeOk:
     return m.BasicConsumeOk(tag)
 
 
-@handles(m.BasicCancel)
 def cancel(channel: Channel, method: m.BasicCancel) -> m.BasicCancelOk:
     channel.session.cancel(method.consumer_tag)
     return m.BasicCancelOk(method.consumer_tag)
 
 
-@handles(m.BasicGet)
 def get(channel: Channel, method: m.BasicGet) -> m.BasicGetEmpty | None:
     taken = channel.session.get(channel.queue_name(method.queue), no_ack=method.no_ack)
     if taken is None:
@@ -59,28 +49,23 @@ def get(channel: Channel, method: m.BasicGet) -> m.BasicGetEmpty | None:
     return None
 
 
-@handles(m.BasicAck)
 def ack(channel: Channel, method: m.BasicAck) -> None:
     channel.session.ack(method.delivery_tag, multiple=method.multiple)
 
 
-@handles(m.BasicNack)
 def nack(channel: Channel, method: m.BasicNack) -> None:
     channel.session.nack(method.delivery_tag, multiple=method.multiple, requeue=method.requeue)
 
 
-@handles(m.BasicReject)
 def reject(channel: Channel, method: m.BasicReject) -> None:
     channel.session.nack(method.delivery_tag, multiple=False, requeue=method.requeue)
 
 
-@handles(m.BasicRecover)
 def recover(channel: Channel, method: m.BasicRecover) -> m.BasicRecoverOk:
     _recover(channel, method.requeue)
     return m.BasicRecoverOk()
 
 
-@handles(m.BasicRecoverAsync)
 def recover_async(channel: Channel, method: m.BasicRecoverAsync) -> None:
     _recover(channel, method.requeue)
 

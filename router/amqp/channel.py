@@ -1,12 +1,11 @@
-"""A channel: commands of one client's session in, frames out (AMQP 0-9-1 1.5 and 2.2).
+"""An open channel: its session, and the writing of what that has for the client (AMQP 0-9-1 1.5 and 2.2).
 
-Owns the channel's life and the writing of what its session has for the client. The commands themselves are
-handled in the file of their class, each a function of the channel and the method that returns its reply.
+What each command does is in the file of its class, see ``commands``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
@@ -14,27 +13,12 @@ from protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_t
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import Long
-from protocol.errors import AmqpError, ChannelError, CommandInvalid, NotFound, NotImplemented_
+from protocol.errors import AmqpError, NotFound
 from router.queue.consumers import Consumer, Receiver
 from router.queue.entry import Entry
 from router.session.gate import Gate
 from router.session.session import Session
 from router.session.topology import Topology
-
-Handler = Callable[["Channel", Any], m.Method | None]
-HandlerType = TypeVar("HandlerType", bound=Callable[..., m.Method | None])
-
-HANDLERS: dict[type, Handler] = {}
-
-
-def handles(command: type) -> Callable[[HandlerType], HandlerType]:
-    """Enter a function as what a command of this type does."""
-
-    def enter(function: HandlerType) -> HandlerType:
-        HANDLERS[command] = function
-        return function
-
-    return enter
 
 
 class Outbox(Protocol):
@@ -77,20 +61,9 @@ class Channel:
         session = self.session
         self.topology = Topology(session.vhost, session.user, session.owner)
 
-    def handle(self, command: Any) -> None:
-        """Do what a command asks and answer it, unless it wants no answer."""
-        if type(command) is m.ChannelOpen:
-            raise ChannelError("second 'channel.open' seen")
-        handler = HANDLERS.get(type(command))
-        if handler is None:
-            raise CommandInvalid("unimplemented method")
-        keeper = self.session.broker.keeper
-        changes = keeper.changes
-        reply = handler(self, command)
-        if keeper.changes != changes or type(command) is m.TxCommit:
-            self._replies.hold()
-        if reply is not None and not getattr(command, "nowait", False):
-            self.send(reply)
+    def hold_replies(self) -> None:
+        """What is sent from now on tells of changes, and waits until they are on disk."""
+        self._replies.hold()
 
     def send(self, method: m.Method) -> None:
         self._replies.write(method_frame(self.number, method))
@@ -181,16 +154,3 @@ class Channel:
 
     def fail(self, error: AmqpError) -> None:
         self._owner.fail(self.number, error)
-
-
-@handles(m.ChannelFlow)
-def flow(channel: Channel, method: m.ChannelFlow) -> m.ChannelFlowOk:
-    if not method.active:
-        raise NotImplemented_("active=false")
-    return m.ChannelFlowOk(active=True)
-
-
-@handles(m.AccessRequest)
-def access(channel: Channel, method: m.AccessRequest) -> m.AccessRequestOk:
-    """Of AMQP 0-8; permissions do not depend on it."""
-    return m.AccessRequestOk(1)

@@ -19,8 +19,8 @@ from protocol.amqp.message import Message
 from protocol.amqp.reader import Command, Delivery, Heartbeat, Oversized, too_many_channels
 from protocol.amqp.sasl import AMQPLAIN, PLAIN, credentials
 from protocol.errors import AccessRefused, AmqpError, ChannelError, InternalError, NotAllowed
-from router.amqp import basic, exchange, queue, tx
 from router.amqp.channel import Channel, Outbox
+from router.amqp.commands import handle
 from router.auth import User
 from router.broker import Broker
 from router.session.gate import Gate
@@ -28,7 +28,6 @@ from router.session.session import Session
 from router.settings import Settings
 from router.vhost import VHost
 
-CLASSES = (basic, exchange, queue, tx)  # importing them fills the table of handlers
 UNLIMITED = 1 << 31
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 REPLY_TEXT_MAX = 255  # bytes
@@ -138,14 +137,18 @@ class AmqpConnection:
                     elif type(command) is m.ChannelClose:
                         self.close_channel(channel)
                     else:
-                        channel.handle(command)
+                        handle(channel, command)
                         if type(command) is m.BasicGet and not self.outbox.writable():
                             # A few bytes can ask for much: the rest waits until the client has read this.
                             self._put_off = commands
                             break
                 else:
                     number, command = 0, None
-                if command is None and self.wire.reader.error is not None and self.wire.state is not State.CLOSING:
+                if (
+                    command is None
+                    and self.wire.reader.error is not None
+                    and self.wire.state is not State.CLOSING
+                ):
                     raise self.wire.reader.error
                 break
             except AmqpError as error:

@@ -1,10 +1,9 @@
 """The exchange class (AMQP 0-9-1 1.6)."""
 
 from protocol.amqp import methods as m
-from router.amqp.channel import Channel, handles
+from router.amqp.channel import Channel
 
 
-@handles(m.ExchangeDeclare)
 def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:
     if method.passive:
         channel.topology.find_exchange(method.exchange)
@@ -20,19 +19,16 @@ def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:
     return m.ExchangeDeclareOk()
 
 
-@handles(m.ExchangeDelete)
 def delete(channel: Channel, method: m.ExchangeDelete) -> m.ExchangeDeleteOk:
     channel.topology.delete_exchange(method.exchange, if_unused=method.if_unused)
     return m.ExchangeDeleteOk()
 
 
-@handles(m.ExchangeBind)
 def bind(channel: Channel, method: m.ExchangeBind) -> m.ExchangeBindOk:
     channel.topology.bind_exchange(method.destination, method.source, method.routing_key, method.arguments)
     return m.ExchangeBindOk()
 
 
-@handles(m.ExchangeUnbind)
 def unbind(channel: Channel, method: m.ExchangeUnbind) -> m.ExchangeUnbindOk:
     channel.topology.unbind_exchange(method.destination, method.source, method.routing_key, method.arguments)
     return m.ExchangeUnbindOk()

@@ -1,11 +1,10 @@
 """The queue class (AMQP 0-9-1 1.7). An empty queue name stands for the queue the channel declared last."""
 
 from protocol.amqp import methods as m
-from router.amqp.channel import Channel, handles
+from router.amqp.channel import Channel
 from router.routing import REPLY_TO
 
 
-@handles(m.QueueDeclare)
 def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:
     if method.queue.startswith(REPLY_TO):
         channel.topology.find_reply_queue(method.queue)
@@ -25,26 +24,22 @@ def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:
     return m.QueueDeclareOk(queue.name, len(queue.ready), len(queue.consumers))
 
 
-@handles(m.QueueBind)
 def bind(channel: Channel, method: m.QueueBind) -> m.QueueBindOk:
     queue, routing_key = channel.queue_and_key(method.queue, method.routing_key)
     channel.topology.bind_queue(queue, method.exchange, routing_key, method.arguments)
     return m.QueueBindOk()
 
 
-@handles(m.QueueUnbind)
 def unbind(channel: Channel, method: m.QueueUnbind) -> m.QueueUnbindOk:
     queue, routing_key = channel.queue_and_key(method.queue, method.routing_key)
     channel.topology.unbind_queue(queue, method.exchange, routing_key, method.arguments)
     return m.QueueUnbindOk()
 
 
-@handles(m.QueuePurge)
 def purge(channel: Channel, method: m.QueuePurge) -> m.QueuePurgeOk:
     return m.QueuePurgeOk(channel.topology.purge_queue(channel.queue_name(method.queue)))
 
 
-@handles(m.QueueDelete)
 def delete(channel: Channel, method: m.QueueDelete) -> None:
     """Consumers of this channel learn of the end of their queue after the reply, as in RabbitMQ."""
     name = channel.queue_name(method.queue)

@@ -1,29 +1,25 @@
 """The tx class (AMQP 0-9-1 1.9) and RabbitMQ's confirm class: two ways to know what became of publishes."""
 
 from protocol.amqp import methods as m
-from router.amqp.channel import Channel, handles
+from router.amqp.channel import Channel
 
 
-@handles(m.ConfirmSelect)
 def confirm_select(channel: Channel, method: m.ConfirmSelect) -> m.ConfirmSelectOk:
     channel.session.select_confirms()
     channel.confirm()
     return m.ConfirmSelectOk()
 
 
-@handles(m.TxSelect)
 def select(channel: Channel, method: m.TxSelect) -> m.TxSelectOk:
     channel.session.select_transactions()
     return m.TxSelectOk()
 
 
-@handles(m.TxCommit)
 def commit(channel: Channel, method: m.TxCommit) -> m.TxCommitOk:
     channel.session.commit()
     return m.TxCommitOk()
 
 
-@handles(m.TxRollback)
 def rollback(channel: Channel, method: m.TxRollback) -> m.TxRollbackOk:
     channel.session.rollback()
     return m.TxRollbackOk()

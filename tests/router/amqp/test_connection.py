@@ -355,6 +355,6 @@ def test_gets_wait_while_the_client_does_not_read_what_it_got(world):
     transport.outbox.full = False
     transport.connection.drained()
     assert len(queue.ready) == 0
-    for tag, body in enumerate((b"0", b"1", b"2"), start=1):
-        client.expect(Content(m.BasicGetOk(tag, False, "", "q", 3 - tag), body))
+    for tag, text in enumerate((b"0", b"1", b"2"), start=1):
+        client.expect(Content(m.BasicGetOk(tag, False, "", "q", 3 - tag), text))
     client.expect(m.BasicQosOk())

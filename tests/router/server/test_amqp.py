@@ -8,7 +8,7 @@ from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.reader import Delivery
-from router.amqp import channel as amqp_channel
+from router.amqp import commands
 from router.amqp.connection import AmqpConnection
 from router.queue.queue import DRAIN_BYTES, Queue
 from router.server import amqp
@@ -254,7 +254,7 @@ async def test_failure_of_the_broker_ends_that_connection_only(autojump_clock, s
     def fail(channel, method):
         raise RuntimeError("a bug")
 
-    monkeypatch.setitem(amqp_channel.HANDLERS, m.BasicQos, fail)
+    monkeypatch.setitem(commands.HANDLERS, m.BasicQos, fail)
     client, over = server.connect()
     other, _ = server.connect()
     await client.login()

@@ -1,0 +1,62 @@
+"""What each command on an open channel does: the table of them, and how one is done and answered.
+
+A handler is a function of the channel and the command, in the file of its class; it returns the reply, if
+there is one. Not here, because they are the connection's: publishes, which go straight to the session, and
+channel.close.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from protocol.amqp import methods as m
+from protocol.amqp.reader import Command, Oversized
+from protocol.errors import CommandInvalid
+from router.amqp import access, basic, channel_class, exchange, queue, tx
+from router.amqp.channel import Channel
+
+# Any: each handler takes the one type of command that it stands beside.
+HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
+    m.ChannelOpen: channel_class.open_again,
+    m.ChannelFlow: channel_class.flow,
+    m.AccessRequest: access.request,
+    m.ExchangeDeclare: exchange.declare,
+    m.ExchangeDelete: exchange.delete,
+    m.ExchangeBind: exchange.bind,
+    m.ExchangeUnbind: exchange.unbind,
+    m.QueueDeclare: queue.declare,
+    m.QueueBind: queue.bind,
+    m.QueueUnbind: queue.unbind,
+    m.QueuePurge: queue.purge,
+    m.QueueDelete: queue.delete,
+    m.BasicQos: basic.qos,
+    m.BasicConsume: basic.consume,
+    m.BasicCancel: basic.cancel,
+    m.BasicGet: basic.get,
+    m.BasicAck: basic.ack,
+    m.BasicNack: basic.nack,
+    m.BasicReject: basic.reject,
+    m.BasicRecover: basic.recover,
+    m.BasicRecoverAsync: basic.recover_async,
+    Oversized: basic.refuse,
+    m.ConfirmSelect: tx.confirm_select,
+    m.TxSelect: tx.select,
+    m.TxCommit: tx.commit,
+    m.TxRollback: tx.rollback,
+}
+
+
+def handle(channel: Channel, command: Command) -> None:
+    """Do what a command asks and answer it, unless it wants no answer.
+
+    Raises CommandInvalid for what no client sends on a channel, and whatever the command is refused with.
+    """
+    handler = HANDLERS.get(type(command))
+    if handler is None:
+        raise CommandInvalid("unimplemented method")
+    keeper = channel.session.broker.keeper
+    changes = keeper.changes
+    reply = handler(channel, command)
+    if keeper.changes != changes or type(command) is m.TxCommit:
+        channel.hold_replies()
+    if reply is not None and not getattr(command, "nowait", False):
+        channel.send(reply)
