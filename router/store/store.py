@@ -8,6 +8,7 @@ What is asked of it per message is an append to a list. What was settled within 
 never written, and its confirm waits for nothing.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -50,7 +51,18 @@ class StoredQueue(Protocol):
 class QueueLog:
     """What the store knows of one durable queue, and gathers of it in a turn."""
 
-    __slots__ = ("_store", "_touched", "delivered", "id", "last_batch", "next_position", "pages", "queue", "returned", "settled")
+    __slots__ = (
+        "_store",
+        "_touched",
+        "delivered",
+        "id",
+        "last_batch",
+        "next_position",
+        "pages",
+        "queue",
+        "returned",
+        "settled",
+    )
 
     def __init__(self, store: "Store", number: int, queue: StoredQueue) -> None:
         self.id = number
@@ -115,6 +127,21 @@ class QueueLog:
         return parts
 
 
+class Gathered:
+    """What is to be committed together, and the logs whose publishes are among it."""
+
+    __slots__ = ("fresh", "number", "parts", "statements")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.statements: list[Statement] = []
+        self.parts: list[bytes] = []
+        self.fresh: dict[QueueLog, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.parts or self.statements)
+
+
 class Store:
     """``batch`` is the number of the batch that gathers, ``committed`` that of the last one on disk.
 
@@ -133,7 +160,7 @@ class Store:
         wall_offset: int,
         changed: Callable[[], None],
     ) -> None:
-        """``sequence`` is that of the next batch in the journal, ``segment`` the number of the first segment to be made.
+        """``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
 
         ``wall_offset``: ms since the epoch less ms of the broker's clock.
         """
@@ -145,22 +172,19 @@ class Store:
         self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
         self.touched: list[QueueLog] = []
         self.logs: dict[int, QueueLog] = {}
-        self.retirement = Retirement(
-            disk, self.logs, sync=sync, segment=segment, wall_offset=wall_offset
-        )
+        self.retirement = Retirement(disk, self.logs, sync=sync, segment=segment, wall_offset=wall_offset)
         self._disk = disk
         self._sync = sync
         self._wall_offset = wall_offset
         self._changed = changed
         self._next_queue_id = next_queue_id
         self._sequence = sequence  # in the journal, which knows nothing of commits of the topology alone
-        self._statements: list[Statement] = []
-        self._parts: list[bytes] = []
-        self._fresh: dict[QueueLog, None] = {}  # with publishes in the batch that gathers
-        self._writing: tuple[Commit, dict[QueueLog, None]] | None = None
+        self._gathering = Gathered(self.batch)
+        self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
+        self._writing: Gathered | None = None
         self._failed: list[Job] = []
 
-    # -- what the core says -----------------------------------------------------------------------------------
+    # -- what the core says ------------------------------------------------------------------------------
 
     def add_queue(self, queue: StoredQueue, number: int | None = None) -> QueueLog:
         """Know a durable queue: a new one, or the one with this id."""
@@ -180,11 +204,11 @@ class Store:
     def change(self, *statements: Statement) -> None:
         """Keep a change of the topology or the users."""
         self.changes += 1
-        self._statements += statements
+        self._gathering.statements += statements
 
     def gathering(self) -> bool:
         """Whether anything waits to be committed as ``batch``."""
-        return bool(self.publishes or self.touched or self._parts or self._statements)
+        return bool(self.publishes or self.touched or self._gathering)
 
     def keep_queue(self, queue: Queue) -> QueueLog:
         log = self.add_queue(queue)
@@ -193,13 +217,24 @@ class Store:
         return log
 
     def forget_queue(self, queue: Queue) -> None:
+        """A queue is gone. What left it before that, as dead letters do, is committed before that too."""
         assert isinstance(queue.log, QueueLog)
+        self._pack()
+        if self._gathering:
+            self._sealed.append(self._gathering)
+            self.batch += 1
+            self._gathering = Gathered(self.batch)
         self.drop_queue(queue.log)
         self.change(*remove_queue(queue.vhost, queue.name))
 
     def keep_exchange(self, vhost: str, exchange: Exchange) -> None:
         row = ExchangeRow(
-            vhost, exchange.name, exchange.type, exchange.auto_delete, exchange.internal, dict(exchange.arguments)
+            vhost,
+            exchange.name,
+            exchange.type,
+            exchange.auto_delete,
+            exchange.internal,
+            dict(exchange.arguments),
         )
         self.change(add_exchange(row))
 
@@ -214,20 +249,22 @@ class Store:
 
     def end_turn(self) -> None:
         """What was gathered since the last turn becomes part of a batch, as a whole."""
-        if self.publishes:
-            self._pack_publishes()
-        if self.touched:
-            for log in self.touched:
-                if log.id in self.logs:
-                    self._parts += log.records()
-            self.touched = []
+        self._pack()
         if self._writing is None:
             self._commit()
+
+    def _pack(self) -> None:
+        if self.publishes:
+            self._pack_publishes()
+        for log in self.touched:
+            if log.id in self.logs:
+                self._gathering.parts += log.records()
+        self.touched = []
 
     def _pack_publishes(self) -> None:
         """A record for each message, with all the queues it went to and has not left again."""
         publishes, self.publishes = self.publishes, []
-        parts, offset = self._parts, self._wall_offset
+        parts, fresh, offset = self._gathering.parts, self._gathering.fresh, self._wall_offset
         current: Message | None = None
         targets: list[tuple[int, int, int]] = []
         for log, entry, message in publishes:
@@ -237,22 +274,26 @@ class Store:
                 current, targets = message, []
             if entry.stored:
                 targets.append((log.id, entry.position, entry.expires + offset if entry.expires else 0))
-                self._fresh[log] = None
+                fresh[log] = None
         if targets and current is not None:
             parts += pack_publish(targets, current.route, current.frames)
 
-    # -- commits ----------------------------------------------------------------------------------------------
+    # -- commits -----------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        """Have what has gathered written."""
-        if not self._parts and not self._statements:
+        """Have what has gathered first written."""
+        if self._sealed:
+            gathered = self._sealed.popleft()
+        elif self._gathering:
+            gathered = self._gathering
+            self.batch += 1
+            self._gathering = Gathered(self.batch)
+        else:
             return
-        job = Commit(self._statements, self._parts, self._sequence, self._sync)
-        if self._parts:
+        self._writing = gathered
+        job = Commit(gathered.statements, gathered.parts, self._sequence, self._sync)
+        if gathered.parts:
             self._sequence += 1
-        self._writing = job, self._fresh
-        self._statements, self._parts, self._fresh = [], [], {}
-        self.batch += 1
         self._disk.submit(job)
 
     def done(self, job: Job, result: int, error: Exception | None) -> None:
@@ -263,26 +304,26 @@ class Store:
             self._failed.append(job)
             self._changed()
         elif isinstance(job, Commit):
-            assert self._writing is not None
-            fresh = self._writing[1]
-            self._writing = None
-            self.committed = self.batch - 1
-            self.failure = None
+            written, self._writing = self._writing, None
+            assert written is not None
+            self.committed = written.number
+            if not self._failed:
+                self.failure = None
             if job.parts:
-                self.retirement.wrote(job.sequence, result, fresh)
-            self.retirement.committed(self.committed, self._gathered())
+                self.retirement.wrote(job.sequence, result, written.fresh)
+            self.retirement.committed(self.committed, self._last())
             self._commit()
             self._changed()
         else:
-            self.retirement.done(job, self._gathered())
+            self.retirement.done(job, self._last())
 
-    def _gathered(self) -> int:
-        """The sequence by which everything will be committed that was done in turns that have ended."""
-        return self.batch if self._parts or self._statements else self.batch - 1
+    def _last(self) -> int:
+        """The batch with which everything will be committed that was done in turns that have ended."""
+        return self.batch if self._gathering else self.batch - 1
 
     def busy(self) -> bool:
         """Whether anything is still to be written."""
-        return self._writing is not None or self.gathering()
+        return self._writing is not None or bool(self._sealed) or self.gathering()
 
     @property
     def finished(self) -> bool:
@@ -290,7 +331,7 @@ class Store:
         return not self._failed
 
     def on_timer(self, now: int) -> None:
-        """Try again what failed: a commit goes into a new journal file, pages and checkpoints to their place."""
+        """Try again what failed; a commit goes into a new journal file."""
         failed, self._failed = self._failed, []
         for job in failed:
             self._disk.submit(job)

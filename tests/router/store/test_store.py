@@ -1,0 +1,145 @@
+"""What the store gathers, in which order it is committed, and what a failure leaves."""
+
+import pytest
+
+from protocol.amqp.message import Message
+from protocol.amqp.properties import Properties
+from router.queue.entry import Entry
+from router.store.records import Progress, Publish, unpack
+from router.store.store import Store
+from router.store.writer import Commit
+
+
+class FakeDisk:
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, job):
+        self.jobs.append(job)
+
+
+class FakeQueue:
+    vhost, name, auto_delete, arguments = "/", "q", False, {}
+
+    def __init__(self, store):
+        self.log = store.add_queue(self)
+        self.position = 0
+
+    def unpaged(self):
+        return []
+
+    def put(self, message):
+        entry = Entry(message, self.position)
+        self.position += 1
+        self.log.enqueue(entry, message)
+        return entry
+
+
+@pytest.fixture
+def disk():
+    return FakeDisk()
+
+
+@pytest.fixture
+def store(disk):
+    return Store(disk, sync=True, sequence=1, segment=1, next_queue_id=1, wall_offset=0, changed=lambda: None)
+
+
+def message(body=b"m"):
+    return Message.build("x", "k", Properties(delivery_mode=2), body)
+
+
+def records(job):
+    return list(unpack(b"".join(job.parts)))
+
+
+def finish(store, disk, error=None):
+    """The disk has done the job it was given first."""
+    job = disk.jobs.pop(0)
+    store.done(job, 1, error)
+    return job
+
+
+def test_a_message_in_several_queues_is_written_once(store, disk):
+    one, other, sent = FakeQueue(store), FakeQueue(store), message()
+    one.put(sent)
+    other.put(sent)
+    store.end_turn()
+    assert records(disk.jobs[0]) == [Publish([(1, 0, 0), (2, 0, 0)], sent.route, sent.frames)]
+
+
+def test_what_was_settled_in_its_own_turn_is_not_written(store, disk):
+    queue = FakeQueue(store)
+    entry = queue.put(message())
+    entry.stored = False
+    queue.log.settle(entry)
+    store.end_turn()
+    assert not any(isinstance(record, Publish) for job in disk.jobs for record in records(job))
+
+
+def test_one_batch_is_written_while_the_next_gathers(store, disk):
+    queue = FakeQueue(store)
+    for _ in range(3):
+        queue.put(message())
+        store.end_turn()
+    assert len(disk.jobs) == 1
+    first = finish(store, disk)
+    assert len(records(first)) == 1
+    assert store.committed == 1
+    assert [len(records(job)) for job in disk.jobs] == [2]
+    finish(store, disk)
+    assert (store.committed, store.busy()) == (2, False)
+
+
+def test_acknowledgements_of_a_turn_are_ranges(store, disk):
+    queue = FakeQueue(store)
+    entries = [queue.put(message()) for _ in range(5)]
+    store.end_turn()
+    finish(store, disk)
+    for entry in entries[:3] + entries[4:]:
+        queue.log.settle(entry)
+    store.end_turn()
+    assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 3), (4, 1)])]
+
+
+def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
+    source, target = FakeQueue(store), FakeQueue(store)
+    entry = source.put(message())
+    store.end_turn()
+    finish(store, disk)
+    target.put(message(b"dead letter"))
+    source.log.settle(entry)
+    store.forget_queue(source)
+    store.end_turn()
+    letters = finish(store, disk)
+    assert not letters.statements
+    assert {type(record) for record in records(letters)} == {Publish, Progress}
+    deletion = finish(store, disk)
+    assert deletion.statements
+    assert not deletion.parts
+    assert not store.busy()
+
+
+def test_changes_of_the_topology_alone_take_no_sequence_of_the_journal(store, disk):
+    store.change(("SELECT 1", ()))
+    store.end_turn()
+    finish(store, disk)
+    FakeQueue(store).put(message())
+    store.end_turn()
+    assert disk.jobs[0].sequence == 1
+    assert store.batch == 3
+
+
+def test_after_a_failure_nothing_is_committed_until_it_was_tried_again(store, disk):
+    queue = FakeQueue(store)
+    queue.put(message())
+    store.end_turn()
+    failed = finish(store, disk, OSError("no space"))
+    queue.put(message())
+    store.end_turn()
+    assert (disk.jobs, store.committed, store.failure) == ([], 0, "no space")
+    store.on_timer(0)
+    assert disk.jobs == [failed]
+    finish(store, disk)
+    assert (store.committed, store.failure) == (1, None)
+    assert isinstance(disk.jobs[0], Commit)
