@@ -7,20 +7,18 @@ published, then every touched queue delivers. Whoever feeds it (a socket, a test
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from protocol.errors import AmqpError, NotAllowed
 from router.auth import User, Users
 from router.dead_letter import is_cycle, make_letter
 from router.keeper import Keeper, NoKeeper
-from router.queue.entry import Entry
-from router.queue.host import Reason
 from router.queue.queue import Queue
 from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
-from router.vhost import VHost
+from router.vhost import DeadLetter, VHost
 
 LETTERS = 1024  # dead letters published before others have their turn
 
@@ -49,12 +47,12 @@ class Broker:
         self.vhosts: dict[str, VHost] = {}
         self.clients: dict[Client, None] = {}
         self.keeper: Keeper = keeper or NoKeeper()
-        self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms at the end of the batch
+        self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms when it ends
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self.timers = Timers()
         self._touched: deque[Queue] = deque()
         self._again: list[Queue] = []
-        self._letters: deque[tuple[VHost, Queue, Entry, Reason]] = deque()
+        self._letters: deque[DeadLetter] = deque()
 
     # -- virtual hosts and connections ---------------------------------------------------------------------
 
@@ -84,7 +82,7 @@ class Broker:
         while True:
             if self._letters and letters:
                 letters -= 1
-                self._publish_letter(*self._letters.popleft())
+                self._publish_letter(self._letters.popleft())
             elif self._touched:
                 queue = self._touched.popleft()
                 if queue.deliver(self.now):
@@ -97,7 +95,7 @@ class Broker:
         return bool(self._again or self._letters)
 
     def owe(self, client: Client) -> None:
-        """At the end of this batch the client is to be told what became of its publishes, or its declarations."""
+        """Tell the client at the end of this batch what became of its publishes, or its declarations."""
         self._owed[client] = None
 
     def committed(self) -> None:
@@ -122,19 +120,26 @@ class Broker:
     def schedule(self, when: int, target: Timed) -> None:
         self.timers.schedule(when, target)
 
-    def dead_letter(self, vhost: VHost, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
-        self._letters.extend((vhost, queue, entry, reason) for entry in entries)
+    def dead_letter(self, letters: Iterable[DeadLetter]) -> None:
+        self._letters.extend(letters)
 
-    def _publish_letter(self, vhost: VHost, queue: Queue, entry: Entry, reason: Reason) -> None:
+    def _publish_letter(self, dead: DeadLetter) -> None:
         """Send a dead letter on; without its exchange it is dropped, and so it is at a queue it would only
         come back to.
         """
-        exchange = vhost.exchanges.get(queue.settings.dead_letter_exchange or "")
-        if exchange is None:
-            queue.drop([entry])
-            return
-        letter = make_letter(entry.message, queue, reason, int(time.time()))
-        for target in vhost.routes.route(exchange, routing_keys(letter.routing_key, letter.headers), letter):
-            if not is_cycle(letter, target.name):
-                target.enqueue(letter, self.now)
-        queue.drop([entry])
+        queue = dead.queue
+        exchange = dead.vhost.exchanges.get(dead.exchange)
+        if exchange is not None:
+            letter = make_letter(
+                dead.entry.message,
+                queue.name,
+                dead.reason,
+                exchange=dead.exchange,
+                own_key=dead.routing_key,
+                wall=int(time.time()),
+            )
+            keys = routing_keys(letter.routing_key, letter.headers)
+            for target in dead.vhost.routes.route(exchange, keys, letter):
+                if not is_cycle(letter, target.name):
+                    target.enqueue(letter, self.now)
+        queue.drop([dead.entry])

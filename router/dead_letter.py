@@ -13,7 +13,6 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE, Long, Timestamp
 from router.queue.host import Reason
-from router.queue.queue import Queue
 from router.routing import routing_keys
 
 Death = dict[str, Any]
@@ -31,42 +30,42 @@ NEEDED = {"count", "reason", "queue"}
 COUNT_MAX = 2**63 - 1
 
 
-def make_letter(message: Message, queue: Queue, reason: Reason, wall_time: int) -> Message:
-    """The message as it goes to the queue's dead-letter exchange; ``wall_time`` in seconds since the epoch.
+def make_letter(
+    message: Message, queue: str, reason: Reason, *, exchange: str, own_key: str | None, wall: int
+) -> Message:
+    """The message as it goes from ``queue`` to the exchange; ``wall`` in seconds since the epoch.
 
     The per-message TTL is taken off, so that it cannot expire again where it goes; what it was is kept in
     x-death. With a dead-letter routing key of the queue's own the CC header has done its work and goes too.
     """
-    exchange = queue.settings.dead_letter_exchange or ""
-    own_key = queue.settings.dead_letter_routing_key
     headers = message.headers
     keys = routing_keys(message.routing_key, {"CC": headers.get("CC")})
-    changed: dict[str, Any] = {"x-death": _deaths(message, keys, queue, reason, wall_time)}
+    changed: dict[str, Any] = {"x-death": _deaths(message, keys, queue, reason, wall)}
     if own_key is not None:
         changed["CC"] = REMOVE
     if "x-death" not in headers:
         changed["x-first-death-reason"] = reason
-        changed["x-first-death-queue"] = queue.name
+        changed["x-first-death-queue"] = queue
         changed["x-first-death-exchange"] = message.exchange
     changed["x-last-death-reason"] = reason
-    changed["x-last-death-queue"] = queue.name
+    changed["x-last-death-queue"] = queue
     changed["x-last-death-exchange"] = message.exchange
     properties = splice_properties(message.raw_properties, headers=changed, expiration=REMOVE)
     return message.rewritten(exchange, own_key if own_key is not None else message.routing_key, properties)
 
 
-def _deaths(message: Message, keys: list[str], queue: Queue, reason: Reason, wall_time: int) -> list[Death]:
+def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall: int) -> list[Death]:
     """The x-death list with this death counted, the most recent first."""
     deaths = known_deaths(message)
     for index, death in enumerate(deaths):
-        if death["queue"] == queue.name and death["reason"] == reason:
+        if death["queue"] == queue and death["reason"] == reason:
             again = {**death, "count": Long(min(death["count"] + 1, COUNT_MAX))}
             return [again, *deaths[:index], *deaths[index + 1 :]]
     first: Death = {
         "count": Long(1),
         "reason": reason,
-        "queue": queue.name,
-        "time": Timestamp(wall_time),
+        "queue": queue,
+        "time": Timestamp(wall),
         "exchange": message.exchange,
         "routing-keys": keys,
     }

@@ -4,7 +4,8 @@ Owns the topology and its rules (names, equivalence, if-unused, auto-delete, wha
 It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any, Protocol
 
@@ -33,7 +34,19 @@ class VHostHost(Protocol):
 
     def touch(self, queue: Queue) -> None: ...
     def schedule(self, when: int, target: Timed) -> None: ...
-    def dead_letter(self, vhost: "VHost", queue: Queue, entries: Sequence[Entry], reason: Reason) -> None: ...
+    def dead_letter(self, letters: Iterable["DeadLetter"]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message on its way to where its queue sent it when it died, whatever the queue is told since."""
+
+    vhost: "VHost"
+    queue: Queue
+    entry: Entry
+    reason: Reason
+    exchange: str
+    routing_key: str | None  # None: the message's own
 
 
 class DefaultExchange(Exchange):
@@ -394,10 +407,12 @@ class VHost:
         self.host.schedule(when, queue)
 
     def dead_letter(self, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
-        if queue.settings.dead_letter_exchange is None:
+        exchange, key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
+        if exchange is None:
             queue.drop(entries)
         else:
-            self.host.dead_letter(self, queue, entries, reason)
+            letters = (DeadLetter(self, queue, entry, reason, exchange, key) for entry in entries)
+            self.host.dead_letter(letters)
 
     def drop_queue(self, queue: Queue) -> None:
         if not queue.deleted:

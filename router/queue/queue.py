@@ -33,9 +33,9 @@ class Queue:
 
     __slots__ = (
         "_expiring",
+        "_expiry",
         "_held",
         "_keeps_all",
-        "_expiry",
         "_plain",
         "_position",
         "_touched",
@@ -340,7 +340,7 @@ class Queue:
         self.release(entries)
 
     def release(self, entries: Iterable[Entry]) -> None:
-        """Messages are not this queue's any more: settled, or on their way as dead letters that are kept elsewhere."""
+        """Messages are not kept here any more: they are settled, or kept elsewhere as dead letters."""
         if self.log is None:
             return
         for entry in entries:
@@ -406,12 +406,13 @@ class Queue:
         settings = self.settings
         if settings.overflow in REFUSING:
             return
-        if settings.max_length is not None and len(self.ready) > settings.max_length:
-            self._forget(self.ready.take(len(self.ready) - settings.max_length, self.bytes + 1), "maxlen")
+        ready = self.ready
+        if settings.max_length is not None and len(ready) > settings.max_length:
+            self._dead_letter(ready.take(len(ready) - settings.max_length, self.bytes + 1), "maxlen")
         if settings.max_length_bytes is not None and self.bytes > settings.max_length_bytes:
-            self._forget(self.ready.take(len(self.ready), self.bytes - settings.max_length_bytes), "maxlen")
+            self._dead_letter(ready.take(len(ready), self.bytes - settings.max_length_bytes), "maxlen")
 
-    def _forget(self, entries: list[Entry], reason: Reason) -> None:
+    def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
         """What was taken out of ``ready`` goes to the dead letters."""
         for entry in entries:
             self.bytes -= entry.message.size
@@ -430,14 +431,14 @@ class Queue:
             self.ready.remove(entry)
             expired.append(entry)
         if expired:
-            self._forget(sorted(expired), "expired")
+            self._dead_letter(sorted(expired), "expired")
 
     def _in_time(self, entries: list[Entry], now: int) -> list[Entry]:
         """Those that may still be delivered; the others, though not expired yet, go no further."""
         late = [entry for entry in entries if 0 < entry.expires < now]
         if not late:
             return entries
-        self._forget(late, "expired")
+        self._dead_letter(late, "expired")
         return [entry for entry in entries if not 0 < entry.expires < now]
 
     def _schedule_expiry(self) -> None:

@@ -288,6 +288,29 @@ def test_letters_still_leave_a_queue_that_was_deleted_meanwhile(node, client):
     assert node.contents("letters") == ["a"]
 
 
+ELSEWHERE = {"dead-letter-exchange": "amq.topic", "dead-letter-routing-key": "x"}
+
+
+@pytest.mark.parametrize("then", [None, ELSEWHERE])
+def test_a_letter_goes_where_its_queue_sent_it_when_it_died(node, client, then):
+    queue = node.queue("q")
+    node.vhost.bind(node.vhost.exchange("amq.fanout"), node.vhost.queue("letters"), "")
+    where = {"dead-letter-exchange": "amq.fanout", "dead-letter-routing-key": "k"}
+    node.vhost.policies.set("dlx", "^q$", where)
+    node.vhost.apply_policies()
+    client.publish("a")
+    client.session.get("q", no_ack=False)
+    client.session.nack(1, multiple=False, requeue=False)
+    if then is None:
+        node.vhost.policies.delete("dlx")
+    else:
+        node.vhost.policies.set("dlx", "^q$", then)
+    node.vhost.apply_policies()
+    node.settle()
+    assert (letter(node).exchange, letter(node).routing_key) == ("amq.fanout", "k")
+    assert len(queue.ready) == 0
+
+
 def test_rejected_letters_keep_their_order(node, client):
     source(node)
     for body in "abc":
