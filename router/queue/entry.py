@@ -19,10 +19,11 @@ class Entry:
 
     ``position`` is its place in the order of arrival and never changes, so that a requeued entry goes back to
     where it was; ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer;
-    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out from the middle
-    of the ready ones and is skipped when it comes to the head. ``stored`` says that the queue's log keeps it,
-    ``page`` in which page of a segment, None as long as the journal has it. ``settled`` says that nobody needs
-    the message any more; where it went on as a dead letter it is no longer stored here, and yet not settled.
+    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out of the middle
+    of the ready ones and is skipped when it comes to the head. ``stored`` says that the queue's log keeps
+    it, ``page`` in which page of a segment, None as long as the journal has it. ``settled`` says that nobody
+    needs the message any more; where it went on as a dead letter it is no longer stored here, and yet not
+    settled.
     """
 
     __slots__ = ("expires", "gone", "indexed", "message", "page", "position", "returns", "settled", "stored")

@@ -1,4 +1,4 @@
-"""A store at work: the data directory opened, the committer's thread, and the core told of what is on disk."""
+"""A store at work: the data directory, the committer's thread, and the core told of what is on disk."""
 
 import time
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Keeping:
             changed=self._changed,
         )
         restore(broker, self.store, self._directory, opened, wall_offset)
-        messages = sum(len(queue.ready) for vhost in broker.vhosts.values() for queue in vhost.queues.values())
+        messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
         self._log.info("restored", queues=len(opened.rows), messages=messages, seconds=took)
 

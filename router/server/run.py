@@ -18,17 +18,17 @@ import trio
 
 from protocol.amqp.connection import Offer
 from protocol.errors import ConnectionForced
-from router.amqp.connection import make_offer
+from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
 from router.definitions import DefinitionsError, import_definitions
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver, clock
 from router.server.keeping import Keeping
+from router.settings import MEMORY, Settings, parse_address
 from router.store.boot import DataDirectoryError
 from router.store.journal import DamageError
 from router.store.metadata import MetadataError
-from router.settings import MEMORY, Settings, parse_address
 
 BACKLOG = 1024  # connections that may wait to be accepted
 NEVER = 2**31 - 1

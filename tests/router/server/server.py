@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import trio
 import trio.testing
 
-from router.amqp.connection import make_offer
+from router.amqp.offer import make_offer
+from router.broker import Broker
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
-from router.broker import Broker
 from router.server.run import populate
 from router.settings import Settings
 from tests.router.server.client import Client
