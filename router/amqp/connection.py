@@ -4,10 +4,8 @@ Owns the login, the table of channels and the one place where errors become chan
 connection.close. The handshake's order is the protocol's, commands on channels are the channels'.
 """
 
-import socket
 from collections.abc import Callable, Iterator
 from itertools import chain
-from platform import python_version
 from typing import Any, Protocol
 
 from protocol.amqp import methods as m
@@ -17,7 +15,7 @@ from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
 from protocol.amqp.reader import Command, Delivery, Heartbeat, Oversized, too_many_channels
-from protocol.amqp.sasl import AMQPLAIN, PLAIN, credentials
+from protocol.amqp.sasl import credentials
 from protocol.errors import AccessRefused, AmqpError, ChannelError, InternalError, NotAllowed
 from router.amqp.channel import Channel, Outbox
 from router.amqp.commands import handle
@@ -25,7 +23,6 @@ from router.auth import User
 from router.broker import Broker
 from router.session.gate import Gate
 from router.session.session import Session
-from router.settings import Settings
 from router.vhost import VHost
 
 UNLIMITED = 1 << 31
@@ -53,40 +50,6 @@ class ConnectionOutbox(Outbox, Protocol):
 
     def close(self) -> None:
         """Nothing more will be written or is to be read; once all is sent the socket may be closed."""
-
-
-def make_offer(settings: Settings, product_version: str) -> Offer:
-    """What every client is offered; ``product_version`` is leveret's own."""
-    amqp = settings.amqp
-    return Offer(
-        server_properties={
-            "capabilities": {
-                "publisher_confirms": True,
-                "exchange_exchange_bindings": True,
-                "basic.nack": True,
-                "consumer_cancel_notify": True,
-                "connection.blocked": True,
-                "consumer_priorities": True,
-                "authentication_failure_close": True,
-                "per_consumer_qos": True,
-                "direct_reply_to": True,
-            },
-            "cluster_name": f"leveret@{socket.gethostname()}",
-            "copyright": "The leveret authors",
-            "implementation": "leveret",
-            "implementation_version": product_version,
-            "information": "Licensed under the MIT License.",
-            "platform": f"Python {python_version()}",
-            "product": amqp.product,
-            "version": amqp.version,
-        },
-        mechanisms=f"{PLAIN} {AMQPLAIN}",
-        channel_max=amqp.channel_max,
-        frame_max=amqp.frame_max,
-        heartbeat=amqp.heartbeat,
-        initial_frame_max=amqp.initial_frame_max,
-        body_max=amqp.max_message_size,
-    )
 
 
 class AmqpConnection:

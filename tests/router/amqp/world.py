@@ -1,7 +1,8 @@
 """A broker in memory with a clock that stands still, and connections to it without sockets."""
 
 from protocol.amqp.connection import Offer
-from router.amqp.connection import AmqpConnection, make_offer
+from router.amqp.connection import AmqpConnection
+from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
 from router.settings import Amqp, Settings

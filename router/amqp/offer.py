@@ -1,0 +1,41 @@
+"""What connection.start and connection.tune say of this broker (AMQP 0-9-1 1.4.2.1 and 1.4.2.5)."""
+
+from platform import python_version
+from socket import gethostname
+
+from protocol.amqp.connection import Offer
+from protocol.amqp.sasl import AMQPLAIN, PLAIN
+from router.settings import Settings
+
+
+def make_offer(settings: Settings, product_version: str) -> Offer:
+    """What every client is offered; ``product_version`` is leveret's own."""
+    amqp = settings.amqp
+    return Offer(
+        server_properties={
+            "capabilities": {
+                "publisher_confirms": True,
+                "exchange_exchange_bindings": True,
+                "basic.nack": True,
+                "consumer_cancel_notify": True,
+                "connection.blocked": True,
+                "consumer_priorities": True,
+                "authentication_failure_close": True,
+                "per_consumer_qos": True,
+                "direct_reply_to": True,
+            },
+            "cluster_name": f"leveret@{gethostname()}",
+            "implementation": "leveret",
+            "implementation_version": product_version,
+            "information": "A message broker compatible with RabbitMQ",
+            "platform": f"Python {python_version()}",
+            "product": amqp.product,
+            "version": amqp.version,
+        },
+        mechanisms=f"{PLAIN} {AMQPLAIN}",
+        channel_max=amqp.channel_max,
+        frame_max=amqp.frame_max,
+        heartbeat=amqp.heartbeat,
+        initial_frame_max=amqp.initial_frame_max,
+        body_max=amqp.max_message_size,
+    )
