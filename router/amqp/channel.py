@@ -45,6 +45,12 @@ class Owner(Protocol):
     def fail(self, number: int, error: AmqpError) -> None:
         """End the channel, or the connection, with this error."""
 
+    def crash(self, error: Exception) -> None:
+        """End the connection: the broker failed while it served it."""
+
+    def crash(self, error: Exception) -> None:
+        """End the connection: the broker failed while it served this client."""
+
 
 class Channel:
     """One open channel; ``number`` is its own, ``last_queue`` what an empty queue name stands for."""
@@ -152,5 +158,11 @@ class Channel:
             for notice in notices:
                 self.send(notice)
 
+    def crash(self, error: Exception) -> None:
+        self._owner.crash(error)
+
     def fail(self, error: AmqpError) -> None:
         self._owner.fail(self.number, error)
+
+    def crash(self, error: Exception) -> None:
+        self._owner.crash(error)

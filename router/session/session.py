@@ -279,19 +279,29 @@ class Session:
 
     def room(self) -> int:
         """How many more messages the session takes now."""
-        if not self.sink.writable():
+        if self.finished or not self.sink.writable():
             return 0
         return self.prefetch - self._outstanding if self.prefetch else SLICE
 
     def deliver(self, receiver: Receiver, entries: Sequence[Entry]) -> None:
-        """Number the messages, hold those that must be settled, and write them."""
+        """Number the messages, hold those that must be settled, and write them.
+
+        What cannot be written is nobody else's trouble: the client's connection ends, and what the session
+        holds goes back to the queues.
+        """
         first, count = self._next_tag, len(entries)
         self._next_tag += count
         if isinstance(receiver, Consumer) and not receiver.no_ack:
             self._outstanding += count
             held = zip(repeat(receiver), entries, strict=False)
             self._unacked.hold(zip(range(first, first + count), held, strict=True))
-        self.sink.deliver(receiver, first, entries)
+        if self.finished:  # its connection crashed on an earlier delivery of the same round
+            self.recover()
+            return
+        try:
+            self.sink.deliver(receiver, first, entries)
+        except Exception as error:
+            self.sink.crash(error)
 
     def cancelled(self, consumer: Consumer) -> None:
         self.consumers.pop(consumer.tag, None)

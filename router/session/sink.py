@@ -24,5 +24,8 @@ class SessionSink(Protocol):
     def cancelled(self, consumer: Consumer) -> None:
         """The broker ended a consumer."""
 
+    def crash(self, error: Exception) -> None:
+        """A delivery could not be written: the connection ends, and with it all its sessions."""
+
     def fail(self, error: AmqpError) -> None:
         """Something went wrong outside of any command: the session ends."""

@@ -68,6 +68,7 @@ class Client:
         self.back: list[Message] = []
         self.ended: list[str] = []
         self.failed: list[AmqpError] = []
+        self.crashed: list[Exception] = []
         self.session = Session(node.broker, node.vhost, user, owner, self)  # type: ignore[arg-type]
         self.topology = Topology(node.vhost, user, owner)  # type: ignore[arg-type]
 
@@ -87,6 +88,10 @@ class Client:
 
     def cancelled(self, consumer: Consumer) -> None:
         self.ended.append(consumer.tag)
+
+    def crash(self, error: Exception) -> None:
+        self.crashed.append(error)
+        self.session.close()
 
     def fail(self, error: AmqpError) -> None:
         self.failed.append(error)

@@ -133,3 +133,18 @@ def test_direct_reply_to(connect):
     asking.call(m.BasicCancel("replies"))
     answering.send(m.QueueDeclare(reply_to, passive=True))
     answering.expect(m.ChannelClose(404, f"NOT_FOUND - no queue '{reply_to}' in vhost '/'", 50, 10))
+
+
+def test_a_delivery_that_fails_ends_its_connection_and_no_other(connect, monkeypatch):
+    broken, sound, publisher = connect(), connect(), connect()
+    broken.do(m.QueueDeclare("q"), m.BasicConsume("q", "t"))
+    sound.do(m.BasicConsume("q", "t"))
+
+    def extend(parts):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(broken.transport.outbox, "extend", extend)
+    publisher.send(publish("q", b"1"))
+    assert broken.take(m.ConnectionClose, channel=0).reply_code == 541
+    sound.expect(delivery("t", 1, b"1", redelivered=True))
+    publisher.do(m.QueueDeclare("q", passive=True))

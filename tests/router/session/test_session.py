@@ -276,6 +276,27 @@ def test_closing_requeues_in_order_and_tells_nobody(node, client):
     assert other.redelivered == [True, True, False, False]
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_delivery_that_cannot_be_written_goes_to_another_consumer(node, client, prefetch):
+    def deliver(receiver, first, entries):
+        raise RuntimeError("broken")
+
+    client.deliver = deliver
+    client.session.set_prefetch(prefetch, shared=True)
+    for tag in ("c1", "c2", "c3"):  # all in the round of the delivery that fails
+        client.consume(tag=tag)
+    other, publisher = node.client(), node.client()
+    other.consume()
+    for number in range(8):
+        publisher.publish(str(number))
+    node.settle()
+    assert [str(error) for error in client.crashed] == ["broken"]
+    assert client.session.finished
+    assert sorted(other.seen()) == [str(number) for number in range(8)]
+    assert (node.contents(), node.vhost.queues["q"].unacked) == ([], 8)
+    assert not publisher.crashed
+
+
 def test_closing_gives_what_was_held_to_those_who_wait(node, client):
     deliver(node, client, 2)
     other = node.client()
