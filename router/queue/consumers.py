@@ -25,7 +25,7 @@ class DeliverySink(Protocol):
         """How many more messages the session takes now, whatever the consumer."""
 
     def deliver(self, consumer: "Receiver", entries: Sequence[Entry]) -> None:
-        """Take these messages."""
+        """Take these messages, and count those that are to be settled as the consumer's."""
 
     def cancelled(self, consumer: "Consumer") -> None:
         """The queue ended this consumer: it was deleted, or the right to read it was lost."""

@@ -289,7 +289,6 @@ class Queue:
         self.bytes -= size
         if not consumer.no_ack:
             self.unacked += len(entries)
-            consumer.unacked += len(entries)
         if self.log is not None:
             self._hand_out(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)

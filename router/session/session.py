@@ -292,6 +292,7 @@ class Session:
         first, count = self._next_tag, len(entries)
         self._next_tag += count
         if isinstance(receiver, Consumer) and not receiver.no_ack:
+            receiver.unacked += count
             self._outstanding += count
             held = zip(repeat(receiver), entries, strict=False)
             self._unacked.hold(zip(range(first, first + count), held, strict=True))
