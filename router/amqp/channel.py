@@ -46,9 +46,6 @@ class Owner(Protocol):
         """End the channel, or the connection, with this error."""
 
     def crash(self, error: Exception) -> None:
-        """End the connection: the broker failed while it served it."""
-
-    def crash(self, error: Exception) -> None:
         """End the connection: the broker failed while it served this client."""
 
 
@@ -157,9 +154,6 @@ class Channel:
             self._notices = None
             for notice in notices:
                 self.send(notice)
-
-    def crash(self, error: Exception) -> None:
-        self._owner.crash(error)
 
     def fail(self, error: AmqpError) -> None:
         self._owner.fail(self.number, error)
