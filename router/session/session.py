@@ -257,8 +257,7 @@ class Session:
         tag = self._next_tag
         self._next_tag += 1
         if not no_ack:
-            getter = Consumer(queue, self, "")
-            self._unacked.hold([(tag, (getter, entry))])
+            self._unacked.hold([(tag, (queue, None, entry))])
             self._timeouts.watch(queue, self.broker.now, self._schedule)
         return tag, entry, queue
 
@@ -294,7 +293,7 @@ class Session:
         if isinstance(receiver, Consumer) and not receiver.no_ack:
             receiver.unacked += count
             self._outstanding += count
-            held = zip(repeat(receiver), entries, strict=False)
+            held = zip(repeat(receiver.queue), repeat(receiver), entries, strict=False)
             self._unacked.hold(zip(range(first, first + count), held, strict=True))
         if self.finished:  # its connection crashed on an earlier delivery of the same round
             self.recover()
@@ -318,9 +317,9 @@ class Session:
         if multiple:
             self._apply(self._taken(tag, True), acked=True, requeue=False)
             return
-        consumer, entry = self._unacked.take(tag)
-        consumer.queue.settle(entry)
-        if consumer.tag:
+        queue, consumer, entry = self._unacked.take(tag)
+        queue.settle(entry)
+        if consumer is not None:
             consumer.unacked -= 1
             self._outstanding -= 1
             if self.prefetch:
@@ -347,9 +346,9 @@ class Session:
         """Settle held messages, each queue's together."""
         by_queue: dict[Queue, list[Entry]] = {}
         consumers: dict[Consumer, None] = {}
-        for _, (consumer, entry) in taken:
-            by_queue.setdefault(consumer.queue, []).append(entry)
-            if consumer.tag:
+        for _, (queue, consumer, entry) in taken:
+            by_queue.setdefault(queue, []).append(entry)
+            if consumer is not None:
                 consumer.unacked -= 1
                 self._outstanding -= 1
                 consumers[consumer] = None

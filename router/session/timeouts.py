@@ -72,12 +72,12 @@ class AckTimeouts:
             marks.popleft()
         times = iter(marks)
         held_since, below = next(times, (now, TAG_MAX))
-        for tag, (consumer, _) in unacked:
+        for tag, (queue, _, _) in unacked:
             while below <= tag:
                 held_since, below = next(times, (now, TAG_MAX))
             if now - held_since < shortest:
                 break
-            timeout = self._timeout(consumer.queue)
+            timeout = self._timeout(queue)
             if timeout and now - held_since >= timeout:
                 return timeout
         return 0

@@ -6,8 +6,9 @@ from itertools import takewhile
 from protocol.errors import PreconditionFailed
 from router.queue.consumers import Consumer
 from router.queue.entry import Entry
+from router.queue.queue import Queue
 
-Held = tuple[Consumer, Entry]
+Held = tuple[Queue, Consumer | None, Entry]  # no consumer: taken by basic.get
 
 
 class Unacked:
