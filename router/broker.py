@@ -1,11 +1,10 @@
 """The broker: virtual hosts, users, connections, and the work that waits for the end of a batch.
 
 Owns what spans virtual hosts, and the order of a batch: commands are handled, then dead letters are
-published, then every touched queue delivers. Whoever feeds it (a socket, a test) sets ``now`` and calls
-``flush`` after each batch.
+published, then every touched queue delivers. Whoever feeds it (a socket, a test) sets ``now`` and ``wall``
+before each batch and calls ``flush`` after it.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
@@ -37,11 +36,14 @@ class Client(Protocol):
 
 
 class Broker:
-    """One broker. ``now`` is the time of the current batch in ms of the monotonic clock."""
+    """One broker. The time of the current batch is ``now`` in ms of the monotonic clock, ``wall`` in seconds
+    since the epoch.
+    """
 
     def __init__(self, settings: Settings, now: int = 0, keeper: Keeper | None = None) -> None:
         self.settings = settings
         self.now = now
+        self.wall = 0
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users(loopback_only=settings.loopback_users)
         self.vhosts: dict[str, VHost] = {}
@@ -136,7 +138,7 @@ class Broker:
                 dead.reason,
                 exchange=dead.exchange,
                 own_key=dead.routing_key,
-                wall=int(time.time()),
+                wall=self.wall,
             )
             keys = routing_keys(letter.routing_key, letter.headers)
             for target in dead.vhost.routes.route(exchange, keys, letter):

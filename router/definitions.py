@@ -1,4 +1,4 @@
-"""Definitions: a file or document that says which users, virtual hosts, queues, ... a broker shall have.
+"""Definitions: a document that says which users, virtual hosts, queues, ... a broker shall have.
 
 Owns the JSON that RabbitMQ 3.x and 4.x export and how it is brought to a broker. What an entry means, and
 whether it is allowed, is settled where such things are made; here its error gets the entry's name. Importing
@@ -14,7 +14,6 @@ Source: RabbitMQ, "Schema Definition Export and Import".
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -159,16 +158,6 @@ class Definitions(Struct):
     exchanges: list[ExchangeEntry] = []
     queues: list[QueueEntry] = []
     bindings: list[BindingEntry] = []
-
-
-def import_definitions(broker: Broker, path: str) -> None:
-    """Bring the file at ``path`` to the broker. Raises DefinitionsError, with the path in its text."""
-    try:
-        apply_definitions(broker, parse_definitions(Path(path).read_bytes()))
-    except OSError as error:
-        raise DefinitionsError(f"definitions {path}: {error.strerror or error}") from None
-    except DefinitionsError as error:
-        raise DefinitionsError(f"definitions {path}: {error}") from None
 
 
 def parse_definitions(document: bytes) -> Definitions:

@@ -5,6 +5,8 @@ from a batch that had to make way for others. What fails there, or where the cor
 fault: it is logged, and the rest goes on.
 """
 
+import time
+
 import structlog
 import trio
 
@@ -23,8 +25,9 @@ class Driver:
         self.begin()
 
     def begin(self) -> int:
-        """Read the clock for this batch."""
+        """Read the clocks for this batch; return the monotonic one's ms."""
         self.broker.now = now = clock()
+        self.broker.wall = int(time.time())
         return now
 
     def end(self) -> None:

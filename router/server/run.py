@@ -21,7 +21,7 @@ from protocol.errors import ConnectionForced
 from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
-from router.definitions import DefinitionsError, import_definitions
+from router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver, clock
 from router.server.keeping import Keeping
@@ -94,10 +94,7 @@ def populate(broker: Broker) -> None:
     """Add what the definitions file says; default virtual host and user only where there is no other."""
     settings = broker.settings
     if settings.definitions:
-        try:
-            import_definitions(broker, settings.definitions)
-        except DefinitionsError as error:
-            raise StartupError(str(error)) from None
+        _import(broker, settings.definitions)
     if not broker.vhosts:
         broker.add_vhost(settings.default_vhost)
     if not broker.users:
@@ -105,6 +102,16 @@ def populate(broker: Broker) -> None:
             settings.default_user, hash_password(settings.default_pass), tags=("administrator",)
         )
         user.permit(settings.default_vhost, configure=".*", write=".*", read=".*")
+
+
+def _import(broker: Broker, path: str) -> None:
+    """Bring a definitions file to the broker."""
+    try:
+        apply_definitions(broker, parse_definitions(Path(path).read_bytes()))
+    except OSError as error:
+        raise StartupError(f"definitions {path}: {error.strerror or error}") from None
+    except DefinitionsError as error:
+        raise StartupError(f"definitions {path}: {error}") from None
 
 
 async def _listen(text: str) -> Sequence[trio.SocketListener]:

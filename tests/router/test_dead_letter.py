@@ -15,9 +15,9 @@ WALL = 1_700_000_000
 
 
 @pytest.fixture
-def node(monkeypatch):
-    monkeypatch.setattr("router.broker.time.time", lambda: WALL + 0.9)
+def node():
     made = Node()
+    made.broker.wall = WALL
     made.queue("letters")
     return made
 
@@ -148,11 +148,11 @@ def test_the_same_death_again_is_counted_and_moves_to_the_head(node, client):
     assert headers(node, "a")["x-first-death-queue"] == "a"
 
 
-def test_the_time_of_a_death_that_happens_again_stays_the_first(node, client, monkeypatch):
+def test_the_time_of_a_death_that_happens_again_stays_the_first(node, client):
     source(node, "q", key="q")
     client.publish("m")
     reject(node, client)
-    monkeypatch.setattr("router.broker.time.time", lambda: WALL + 100)
+    node.broker.wall += 100
     reject(node, client)
     (death,) = headers(node, "q")["x-death"]
     assert (death["count"], death["time"]) == (2, WALL)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from protocol.errors import AccessRefused
 from router.broker import Broker
-from router.definitions import DefinitionsError, apply_definitions, import_definitions, parse_definitions
+from router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from router.settings import Settings
 
 EXPORT = Path(__file__).parent / "definitions_3_10.json"  # by RabbitMQ 3.10.8
@@ -143,7 +143,7 @@ def shape(broker: Broker) -> Any:
 
 @pytest.fixture
 def imported(broker) -> Broker:
-    import_definitions(broker, str(EXPORT))
+    apply_definitions(broker, parse_definitions(EXPORT.read_bytes()))
     return broker
 
 
@@ -311,17 +311,3 @@ def test_error_names_the_entry(broker, document, text):
     with pytest.raises(DefinitionsError) as caught:
         apply(broker, document)
     assert str(caught.value).startswith(text)
-
-
-def test_error_names_the_file(broker, tmp_path):
-    path = tmp_path / "definitions.json"
-    with pytest.raises(DefinitionsError, match=r"definitions\.json: No such file or directory"):
-        import_definitions(broker, str(path))
-    for content, text in (
-        (b"{", "Input data was truncated"),
-        (b'{"queues": [{"name": "q"}]}', "queue 'q' in vhost ''"),
-    ):
-        path.write_bytes(content)
-        with pytest.raises(DefinitionsError) as caught:
-            import_definitions(broker, str(path))
-        assert str(caught.value).startswith(f"definitions {path}: {text}")

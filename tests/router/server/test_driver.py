@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import trio
 import trio.testing
@@ -11,6 +13,7 @@ class FakeBroker:
 
     def __init__(self) -> None:
         self.now = 0
+        self.wall = 0
         self.timers = Timers()
         self.turns = 0
         self.events: list[str] = []
@@ -140,3 +143,10 @@ async def test_work_goes_on_though_a_part_of_it_fails(autojump_clock, driver, br
     await trio.testing.wait_all_tasks_blocked()
     assert broker.events == ["turn"] * 3
     assert [str(event["exc_info"]) for event in logged] == ["a queue is broken"]
+
+
+async def test_a_batch_begins_with_both_clocks_read(autojump_clock, driver, broker):
+    before = time.time()
+    now = driver.begin()
+    assert broker.now == now == int(trio.current_time() * 1000)
+    assert int(before) <= broker.wall <= time.time()
