@@ -18,14 +18,15 @@ HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weigh
 FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags stand in a content header frame
 BASIC = 60
 END = bytes((FRAME_END,))
+MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
 
 
 class Message:
     """A published message: where it was sent to, its properties and its body.
 
     ``route`` is the exchange and the routing key as two short strings on the wire; ``frames`` the content
-    frames for ``channel``; ``size`` the body's bytes; ``bits`` the publisher's flags, 1 mandatory and 2
-    immediate; ``properties`` are shared between messages that carry the same ones: never change them.
+    frames for ``channel``; ``size`` the body's bytes; ``bits`` the publisher's flags;
+    ``properties`` are shared between messages that carry the same ones: never change them.
     """
 
     __slots__ = ("bits", "channel", "frames", "properties", "route", "size")
@@ -54,7 +55,7 @@ class Message:
         """Make a message from its parts, for publishers that do not speak AMQP and for the broker's own."""
         return cls(
             pack_route(exchange, routing_key),
-            1 if mandatory else 0,
+            MANDATORY if mandatory else 0,
             0,
             len(body),
             pack_frames(0, props.encode_properties(properties), body),
@@ -74,11 +75,11 @@ class Message:
 
     @property
     def mandatory(self) -> bool:
-        return bool(self.bits & 1)
+        return bool(self.bits & MANDATORY)
 
     @property
     def immediate(self) -> bool:
-        return bool(self.bits & 2)
+        return bool(self.bits & IMMEDIATE)
 
     @property
     def exchange(self) -> str:

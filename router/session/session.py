@@ -7,11 +7,11 @@ speaks no protocol: what it has for the client goes to its ``SessionSink``. Decl
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, repeat
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
-from protocol.amqp.message import Message, unpack_route
+from protocol.amqp.message import IMMEDIATE, MANDATORY, Message, unpack_route
 from protocol.amqp.properties import Properties, splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import AccessRefused, NotAllowed, NotImplemented_, PreconditionFailed
@@ -34,7 +34,7 @@ from router.session.reply_to import ReplyTarget
 from router.session.sink import SessionSink
 from router.session.timeouts import AckTimeouts
 from router.session.transaction import Transaction
-from router.session.unacked import Held, Unacked
+from router.session.unacked import Taken, Unacked, Verb
 from router.vhost import VHost
 
 GRANTS = 4096  # plans whose permission is remembered per session
@@ -74,7 +74,7 @@ class Session:
         Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
         NotImplemented_ (immediate).
         """
-        if message.bits & 2:
+        if message.bits & IMMEDIATE:
             raise NotImplemented_("immediate=true")
         plan = self._plans.get(message.route)
         if plan is None or plan.generation != plan.exchange.generation:
@@ -91,23 +91,29 @@ class Session:
             queues = self.vhost.routes.route(plan.exchange, (plan.routing_key,), message)
         message.route = plan.route
         if self.transaction is not None:
-            self.transaction.publishes.append((message, queues))
-            return
-        accepted = True
-        now = self.broker.now
-        stored = self._keeper.publishes
-        before = len(stored)
-        for queue in queues:
-            if not queue.enqueue(message, now):
-                accepted = False
-        if not queues and message.bits:
-            self.sink.returned(message, 312, "NO_ROUTE")
-        if self.confirms is not None:
+            self.transaction.publish(message, queues)
+        elif self.confirms is None:
+            self._enqueue(message, queues)
+        else:
+            stored = self._keeper.publishes
+            before = len(stored)
+            accepted = self._enqueue(message, queues)
             if len(stored) == before:
                 self.confirms.publish(accepted)
             else:
                 entries = [entry for _, entry, _ in stored[before:]]
                 self.confirms.publish(accepted, self._keeper.batch, entries)
+
+    def _enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
+        """Hand a routed message to its queues; False when one of them was full and refused it."""
+        accepted = True
+        now = self.broker.now
+        for queue in queues:
+            if not queue.enqueue(message, now):
+                accepted = False
+        if not queues and message.bits & MANDATORY:
+            self.sink.returned(message, 312, "NO_ROUTE")
+        return accepted
 
     def _mean_something(self, properties: Properties) -> bool:
         """Whether the broker has to look at what these say; the same ones are not looked at again."""
@@ -311,11 +317,8 @@ class Session:
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle one message, or all up to it. PreconditionFailed for a tag that is not held."""
-        if self.transaction is not None:
-            self.transaction.settlements.append((self._taken(tag, multiple), True, False))
-            return
-        if multiple:
-            self._apply(self._taken(tag, True), acked=True, requeue=False)
+        if multiple or self.transaction is not None:
+            self._take("ack", tag, multiple)
             return
         queue, consumer, entry = self._unacked.take(tag)
         queue.settle(entry)
@@ -329,21 +332,22 @@ class Session:
 
     def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """Refuse one message, or all up to it: back to their queues, or to the dead letters."""
-        taken = self._taken(tag, multiple)
-        if self.transaction is not None:
-            self.transaction.settlements.append((taken, False, requeue))
-        else:
-            self._apply(taken, acked=False, requeue=requeue)
+        self._take("requeue" if requeue else "reject", tag, multiple)
 
     def recover(self) -> None:
         """Put all held messages back into their queues."""
-        self._apply(self._unacked.take_all(), acked=False, requeue=True)
+        self._settle("requeue", self._unacked.take_all())
 
-    def _taken(self, tag: int, multiple: bool) -> list[tuple[int, Held]]:
-        return self._unacked.take_through(tag) if multiple else [(tag, self._unacked.take(tag))]
+    def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
+        """Take out what is to be settled, and settle it at once or with the transaction."""
+        taken = self._unacked.take_through(tag) if multiple else [(tag, self._unacked.take(tag))]
+        if self.transaction is not None:
+            self.transaction.settle(verb, taken)
+        else:
+            self._settle(verb, taken)
 
-    def _apply(self, taken: Iterable[tuple[int, Held]], *, acked: bool, requeue: bool) -> None:
-        """Settle held messages, each queue's together."""
+    def _settle(self, verb: Verb, taken: Taken) -> None:
+        """Settle what was held, each queue's together."""
         by_queue: dict[Queue, list[Entry]] = {}
         consumers: dict[Consumer, None] = {}
         for _, (queue, consumer, entry) in taken:
@@ -353,10 +357,10 @@ class Session:
                 self._outstanding -= 1
                 consumers[consumer] = None
         for queue, entries in by_queue.items():
-            if acked or queue.deleted:
+            if verb == "ack" or queue.deleted:
                 for entry in entries:
                     queue.settle(entry)
-            elif requeue:
+            elif verb == "requeue":
                 queue.requeue(entries, self.broker.now)
             else:
                 queue.reject(entries)
@@ -385,30 +389,19 @@ class Session:
 
         PreconditionFailed, when all is done, if a queue was full and refused a message.
         """
-        transaction = self._transaction()
-        self.transaction = Transaction()
-        accepted = True
-        for message, queues in transaction.publishes:
-            for queue in queues:
-                if not queue.enqueue(message, self.broker.now):
-                    accepted = False
-            if not queues and message.bits & 1:
-                self.sink.returned(message, 312, "NO_ROUTE")
-        for taken, acked, requeue in transaction.settlements:
-            self._apply(taken, acked=acked, requeue=requeue)
-        if not accepted:
-            raise PreconditionFailed("partial tx completion")
+        self._end_transaction().commit(self._enqueue, self._settle)
 
     def rollback(self) -> None:
         """Forget all that was published and settled since the last commit; what was settled is held again."""
-        transaction = self._transaction()
-        self.transaction = Transaction()
-        self._unacked.give_back(chain.from_iterable(taken for taken, _, _ in transaction.settlements))
+        self._end_transaction().rollback(self._unacked)
 
-    def _transaction(self) -> Transaction:
-        if self.transaction is None:
+    def _end_transaction(self) -> Transaction:
+        """The transaction there was; another one begins."""
+        ended = self.transaction
+        if ended is None:
             raise PreconditionFailed("channel is not transactional")
-        return self.transaction
+        self.transaction = Transaction()
+        return ended
 
     # -- time and end --------------------------------------------------------------------------------------
 

@@ -1,17 +1,63 @@
-"""What a session gathers between tx.select and tx.commit (AMQP 0-9-1 1.9)."""
+"""What a session gathers between tx.select and tx.commit (AMQP 0-9-1 1.9).
 
-from collections.abc import Sequence
+Owns the order in which it takes effect. How a message is enqueued or settled is the session's.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from protocol.amqp.message import Message
+from protocol.errors import PreconditionFailed
 from router.routing import Target
-from router.session.unacked import Held
+from router.session.unacked import Taken, Unacked, Verb
+
+
+class Publish(NamedTuple):
+    """A message that was routed and waits to be enqueued."""
+
+    message: Message
+    queues: Sequence[Target]
+
+
+class Settlement(NamedTuple):
+    """Held messages that were taken out to be settled, and how."""
+
+    verb: Verb
+    taken: Taken
 
 
 class Transaction:
-    """What waits for tx.commit: routed publishes, and settlements in the order they were made."""
+    """Publishes, and settlements in the order they were made. It ends with the first commit or rollback."""
 
-    __slots__ = ("publishes", "settlements")
+    __slots__ = ("_publishes", "_settlements")
 
     def __init__(self) -> None:
-        self.publishes: list[tuple[Message, Sequence[Target]]] = []
-        self.settlements: list[tuple[list[tuple[int, Held]], bool, bool]] = []  # held, acked, requeue
+        self._publishes: list[Publish] = []
+        self._settlements: list[Settlement] = []
+
+    def publish(self, message: Message, queues: Sequence[Target]) -> None:
+        self._publishes.append(Publish(message, queues))
+
+    def settle(self, verb: Verb, taken: Taken) -> None:
+        self._settlements.append(Settlement(verb, taken))
+
+    def commit(
+        self, enqueue: Callable[[Message, Sequence[Target]], bool], settle: Callable[[Verb, Taken], None]
+    ) -> None:
+        """Do all of it, the publishes first.
+
+        PreconditionFailed, when all is done, if ``enqueue`` said that a queue has refused a message.
+        """
+        accepted = True
+        for message, queues in self._publishes:
+            if not enqueue(message, queues):
+                accepted = False
+        for verb, taken in self._settlements:
+            settle(verb, taken)
+        if not accepted:
+            raise PreconditionFailed("partial tx completion")
+
+    def rollback(self, unacked: Unacked) -> None:
+        """Forget all of it; what was settled is held again."""
+        unacked.give_back(chain.from_iterable(settlement.taken for settlement in self._settlements))

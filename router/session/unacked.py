@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
+from typing import Literal
 
 from protocol.errors import PreconditionFailed
 from router.queue.consumers import Consumer
@@ -9,6 +10,8 @@ from router.queue.entry import Entry
 from router.queue.queue import Queue
 
 Held = tuple[Queue, Consumer | None, Entry]  # no consumer: taken by basic.get
+Taken = list[tuple[int, Held]]  # what is being settled, with its tags
+Verb = Literal["ack", "reject", "requeue"]  # what becomes of it: done with, dead-lettered, back in its queue
 
 
 class Unacked:
@@ -40,7 +43,7 @@ class Unacked:
         except KeyError:
             raise PreconditionFailed(f"unknown delivery tag {tag}") from None
 
-    def take_through(self, tag: int) -> list[tuple[int, Held]]:
+    def take_through(self, tag: int) -> Taken:
         """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when that is
         none.
         """
@@ -58,7 +61,7 @@ class Unacked:
             raise PreconditionFailed(f"unknown delivery tag {tag}")
         return taken
 
-    def take_all(self) -> list[tuple[int, Held]]:
+    def take_all(self) -> Taken:
         """Take out everything, in the order it was delivered."""
         taken = list(self._held.items())
         self._held = {}
