@@ -1,6 +1,7 @@
 """A virtual host: its exchanges, queues and bindings, and how they come and go.
 
-Owns the topology and its rules (names, equivalence, if-unused, auto-delete, what a deletion takes with it).
+Owns the topology and its rules (names, equivalence, if-unused, auto-delete, what a deletion takes with it);
+which exchange leads where, and whose routes are stale, is the graph's.
 It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
 """
 
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any, Protocol
 
-from protocol.amqp.message import pack_route, unpack_route
+from protocol.amqp.message import unpack_route
 from protocol.errors import NotFound, PreconditionFailed
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
+from router.graph import Graph
 from router.keeper import Keeper
 from router.policy import Policies
 from router.queue.arguments import check_queue_equivalence, locked, merge_policy, parse_arguments
@@ -75,10 +77,9 @@ class VHost:
         self.queues: dict[str, Queue] = {}
         self.policies = Policies(name)
         self.routes = Routes(self)
+        self.graph = Graph(self.routes)
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[Queue, None]] = {}  # exclusive queues by their connection
-        self._sources: dict[Queue | Exchange, dict[Exchange, int]] = {}  # what leads there, how often
-        self._alternates: dict[str, dict[Exchange, None]] = {}  # who names it as alternate exchange
         for exchange_name, kind, internal in PREDECLARED:
             self._add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
@@ -97,29 +98,11 @@ class VHost:
 
     def add_reply_target(self, target: Target) -> None:
         self._reply_targets[target.name] = target
-        self._default_changed(target.name)
+        self.graph.target_changed(target.name)
 
     def remove_reply_target(self, target: Target) -> None:
         del self._reply_targets[target.name]
-        self._default_changed(target.name)
-
-    def _default_changed(self, queue_name: str) -> None:
-        """One key of the default exchange leads elsewhere now; everyone else's plans stay."""
-        self.routes.forget(pack_route("", queue_name))
-        for exchange in self._alternates.get("", ()):
-            self._changed(exchange)
-
-    def _changed(self, exchange: Exchange) -> None:
-        """What reaches this exchange may go elsewhere now: so may what reaches those before it."""
-        seen = {exchange}
-        work = [exchange]
-        while work:
-            current = work.pop()
-            current.generation += 1
-            for before in (*self._sources.get(current, ()), *self._alternates.get(current.name, ())):
-                if before not in seen:
-                    seen.add(before)
-                    work.append(before)
+        self.graph.target_changed(target.name)
 
     # -- exchanges -----------------------------------------------------------------------------------------
 
@@ -167,9 +150,7 @@ class VHost:
 
     def _add_exchange(self, exchange: Exchange) -> None:
         self.exchanges[exchange.name] = exchange
-        if exchange.alternate is not None:
-            self._alternates.setdefault(exchange.alternate, {})[exchange] = None
-        self._changed(exchange)
+        self.graph.add(exchange)
 
     def delete_exchange(self, exchange: Exchange, *, if_unused: bool = False) -> None:
         """Delete an exchange and every binding from it and to it."""
@@ -178,21 +159,13 @@ class VHost:
         del self.exchanges[exchange.name]
         if exchange.durable:
             self.host.keeper.forget_exchange(self.name, exchange)
-        self._changed(exchange)
-        for binding in list(exchange.bindings.values()):
-            self._unlink(binding)
-        self._unbind_destination(exchange)
-        self._set_alternate(exchange, None)
+        for source in self.graph.remove(exchange):
+            self._end_unused(source)
 
-    def _set_alternate(self, exchange: Exchange, alternate: str | None) -> None:
-        if exchange.alternate is not None:
-            followers = self._alternates.get(exchange.alternate, {})
-            followers.pop(exchange, None)
-            if not followers:
-                self._alternates.pop(exchange.alternate, None)
-        exchange.alternate = alternate
-        if alternate is not None:
-            self._alternates.setdefault(alternate, {})[exchange] = None
+    def _end_unused(self, source: Exchange) -> None:
+        """A binding of this exchange has gone; the last one ends an auto-delete exchange."""
+        if source.auto_delete and not source.bindings and source.name in self.exchanges:
+            self.delete_exchange(source)
 
     # -- bindings ------------------------------------------------------------------------------------------
 
@@ -221,10 +194,7 @@ class VHost:
             except SelectorError as error:
                 raise PreconditionFailed(f"invalid arg 'x-selector': {error}") from None
         binding = Binding(source, destination, routing_key, arguments, selector)
-        source.add(binding)
-        self._changed(source)
-        counts = self._sources.setdefault(destination, {})
-        counts[source] = counts.get(source, 0) + 1
+        self.graph.link(binding)
         if _kept(binding):
             self.host.keeper.keep_binding(self.name, binding)
         if isinstance(destination, Queue):
@@ -243,34 +213,11 @@ class VHost:
         binding = source.find(identity(destination, routing_key, arguments or {}))
         if binding is None:
             return False
-        source.remove(binding)
-        self._unlink(binding)
+        self.graph.unlink(binding)
         if _kept(binding):
             self.host.keeper.forget_binding(self.name, binding)
-        self._after_unbind(source)
+        self._end_unused(source)
         return True
-
-    def _unlink(self, binding: Binding) -> None:
-        """Count one binding less between its source and its destination."""
-        destination = binding.destination
-        assert isinstance(destination, Queue | Exchange)
-        counts = self._sources[destination]
-        counts[binding.source] -= 1
-        if not counts[binding.source]:
-            del counts[binding.source]
-            if not counts:
-                del self._sources[destination]
-
-    def _unbind_destination(self, destination: Queue | Exchange) -> None:
-        """Remove every binding that leads to something that is going away."""
-        for source in list(self._sources.pop(destination, ())):
-            source.remove_destination(destination)
-            self._after_unbind(source)
-
-    def _after_unbind(self, source: Exchange) -> None:
-        self._changed(source)
-        if source.auto_delete and not source.bindings and source.name in self.exchanges:
-            self.delete_exchange(source)
 
     # -- queues --------------------------------------------------------------------------------------------
 
@@ -288,6 +235,12 @@ class VHost:
             raise locked(f"queue '{name}' in vhost '{self.name}'")
         return queue
 
+    def find_queue(self, name: str, owner: object | None) -> Queue:
+        """As ``queue_for``, and it counts as use of the queue."""
+        queue = self.queue_for(name, owner)
+        queue.last_used = self.host.now
+        return queue
+
     def new_queue_name(self) -> str:
         """A name for a queue that its client gave none."""
         return f"amq.gen-{token_urlsafe(16)}"
@@ -297,25 +250,21 @@ class VHost:
         name: str = "",
         *,
         durable: bool = False,
-        exclusive: object | None = None,
+        exclusive: bool = False,
         auto_delete: bool = False,
         arguments: Mapping[str, Any] | None = None,
         owner: object | None = None,
     ) -> Queue:
         """Make a queue, or find that it is there with the same properties.
 
-        ``exclusive`` is the connection that shall own it; ``owner`` the connection that asks. An empty name
-        gets one made up.
+        ``owner`` is the connection that asks, and that an exclusive queue belongs to. An empty name gets one
+        made up.
         """
         arguments = dict(arguments or {})
         if name in self.queues:
-            queue = self.queue_for(name, exclusive or owner)
+            queue = self.queue_for(name, owner)
             check_queue_equivalence(
-                queue,
-                durable=durable,
-                exclusive=exclusive is not None,
-                auto_delete=auto_delete,
-                arguments=arguments,
+                queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments
             )
             queue.last_used = self.host.now
             return queue
@@ -325,7 +274,7 @@ class VHost:
             vhost=self.name,
             queue=name,
             durable=durable,
-            exclusive=exclusive is not None,
+            exclusive=exclusive,
             auto_delete=auto_delete,
             default_delivery_limit=self.host.default_delivery_limit,
         )
@@ -337,18 +286,18 @@ class VHost:
             self,
             durable=durable,
             auto_delete=auto_delete,
-            owner=exclusive,
+            owner=owner if exclusive else None,
             arguments=arguments,
             declared=settings,
             settings=merge_policy(settings, policy),
             now=self.host.now,
         )
         self.queues[name] = queue
-        if queue.durable and exclusive is None:
+        if queue.durable and queue.owner is None:
             queue.log = self.host.keeper.keep_queue(queue)
-        if exclusive is not None:
-            self._owned.setdefault(exclusive, {})[queue] = None
-        self._default_changed(name)
+        if queue.owner is not None:
+            self._owned.setdefault(queue.owner, {})[queue] = None
+        self.graph.target_changed(name)
         return queue
 
     def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
@@ -369,8 +318,9 @@ class VHost:
             del owned[queue]
             if not owned:
                 del self._owned[queue.owner]
-        self._default_changed(queue.name)
-        self._unbind_destination(queue)
+        self.graph.target_changed(queue.name)
+        for source in self.graph.cut(queue):
+            self._end_unused(source)
         for consumer in consumers:
             consumer.sink.cancelled(consumer)
         return count
@@ -395,8 +345,7 @@ class VHost:
         policy = self.policies.effective("exchanges", exchange.name, exchange.type)
         alternate = own if isinstance(own, str) else policy.get("alternate-exchange")
         if alternate != exchange.alternate:
-            self._set_alternate(exchange, alternate)
-            self._changed(exchange)
+            self.graph.set_alternate(exchange, alternate)
 
     # -- QueueHost -----------------------------------------------------------------------------------------
 

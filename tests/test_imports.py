@@ -13,6 +13,7 @@ LAYERS = (
     ("settings", "logging", "timers", "message", "client", "patterns"),
     ("exchange", "selector", "equivalence"),
     ("routing",),
+    ("graph",),
     ("queue",),
     ("stream",),
     ("dead_letter", "keeper"),

@@ -109,7 +109,7 @@ class Exchange:
         self.internal = internal
         self.arguments = {} if arguments is None else arguments
         alternate = self.arguments.get("alternate-exchange")
-        # A policy may set it too: whoever applies policies assigns the attribute.
+        # Both are the graph's to change: a policy may set an alternate, and routes change from afar.
         self.alternate = alternate if isinstance(alternate, str) else None
         self.generation = 0
         self.bindings: dict[Identity, Binding] = {}
@@ -144,7 +144,7 @@ class Exchange:
         self.bindings[binding.identity] = binding
         self._by_destination.setdefault(binding.identity[:2], {})[binding] = None
         self._insert(binding)
-        self._changed()
+        self._snapshot = None
         return True
 
     def remove(self, binding: Binding) -> bool:
@@ -157,7 +157,7 @@ class Exchange:
         if not siblings:
             del self._by_destination[bound.identity[:2]]
         self._discard(bound)
-        self._changed()
+        self._snapshot = None
         return True
 
     def remove_destination(self, destination: Destination) -> list[Binding]:
@@ -172,10 +172,6 @@ class Exchange:
         if self._snapshot is None:
             self._snapshot = tuple(self.bindings.values())
         return self._snapshot
-
-    def _changed(self) -> None:
-        self.generation += 1
-        self._snapshot = None
 
     def _prepare(self) -> None:
         """Read the arguments and set up the type's own index."""

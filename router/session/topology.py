@@ -88,9 +88,7 @@ class Topology:
 
     def find_queue(self, name: str) -> Queue:
         """A passive declare; it counts as use of the queue."""
-        queue = self._vhost.queue_for(name.translate(LINE_BREAKS), self._owner)
-        queue.last_used = self._vhost.host.now
-        return queue
+        return self._vhost.find_queue(name.translate(LINE_BREAKS), self._owner)
 
     def find_reply_queue(self, name: str) -> None:
         """NotFound unless ``name`` is that of direct reply-to, or of a consumer of such replies."""
@@ -114,7 +112,7 @@ class Topology:
         return self._vhost.declare_queue(
             name,
             durable=durable and not exclusive,
-            exclusive=self._owner if exclusive else None,
+            exclusive=exclusive,
             auto_delete=auto_delete,
             arguments=arguments,
             owner=self._owner,

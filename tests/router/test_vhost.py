@@ -68,7 +68,7 @@ def test_a_deleted_exchange_takes_its_bindings_both_ways_along(vhost):
     vhost.bind(middle, queue, "")
     vhost.delete_exchange(middle)
     assert not before.bindings
-    assert not vhost._sources
+    assert not vhost.graph.sources
 
 
 def test_an_auto_delete_exchange_goes_with_its_last_binding(vhost):
@@ -104,7 +104,7 @@ def test_auto_delete_survives_circles(vhost):
     vhost.bind(first, first, "")
     vhost.delete_exchange(first)
     assert not {"a", "b"} & vhost.exchanges.keys()
-    assert not vhost._sources
+    assert not vhost.graph.sources
 
 
 # -- bindings ----------------------------------------------------------------------------------------------
@@ -161,14 +161,14 @@ def test_declaring_again_finds_the_same_queue(vhost):
 
 def test_an_exclusive_queue_is_its_owners(vhost):
     owner, other = object(), object()
-    queue = vhost.declare_queue("q", exclusive=owner, owner=owner)
+    queue = vhost.declare_queue("q", exclusive=True, owner=owner)
     assert vhost.queue_for("q", owner) is queue
-    assert vhost.declare_queue("q", exclusive=owner, owner=owner) is queue
+    assert vhost.declare_queue("q", exclusive=True, owner=owner) is queue
     assert vhost.owned_by(owner) == [queue]
     for attempt in (
         lambda: vhost.queue_for("q", other),
         lambda: vhost.declare_queue("q", owner=other),
-        lambda: vhost.declare_queue("q", exclusive=other, owner=other),
+        lambda: vhost.declare_queue("q", exclusive=True, owner=other),
         lambda: vhost.declare_queue("q", owner=owner),
     ):
         with pytest.raises(ResourceLocked, match="cannot obtain exclusive access to locked queue 'q' in"):
@@ -266,5 +266,5 @@ def test_the_books_on_bindings_are_right_whatever_changes(steps):
             per_source[source] = per_source.get(source, 0) + 1
         if source.alternate is not None:
             alternates.setdefault(source.alternate, {})[source] = None
-    assert vhost._sources == counts
-    assert vhost._alternates == alternates
+    assert vhost.graph.sources == counts
+    assert vhost.graph.alternates == alternates

@@ -123,7 +123,7 @@ def test_without_one_of_them_nothing_is_done(node, operation, asked, right):
         operation(client)
     assert client.user.asked == asked[: asked.index(right) + 1]
     assert (set(node.vhost.queues), set(node.vhost.exchanges)) == before
-    assert not node.vhost._sources
+    assert not node.vhost.graph.sources
     assert not client.session.consumers
 
 
@@ -172,11 +172,11 @@ def test_a_right_of_one_session_is_none_of_anothers(node):
 
 
 def test_the_rights_that_are_remembered_are_bounded(node, monkeypatch):
-    monkeypatch.setattr("router.session.session.GRANTS", 10)
+    monkeypatch.setattr("router.session.publishing.GRANTS", 10)
     client = node.client()
     for number in range(50):
         client.publish("a", f"k{number}", "topic")
-    assert len(client.session._grants) <= 10
+    assert len(client.session._publishing._grants) <= 10
 
 
 def test_an_internal_exchange_takes_no_publishes(node):

@@ -246,7 +246,7 @@ def test_a_queue_that_is_not_there_is_not_found(client, operation):
 @pytest.mark.parametrize("operation", ["consume", "get"])
 def test_an_exclusive_queue_is_locked_for_others(node, operation):
     owner = object()
-    node.vhost.declare_queue("mine", exclusive=owner, owner=owner)
+    node.vhost.declare_queue("mine", exclusive=True, owner=owner)
     getattr(node.client(owner=owner), operation)("mine")
     with pytest.raises(AmqpError, match=r"RESOURCE_LOCKED - cannot obtain .* locked queue 'mine'"):
         getattr(node.client(), operation)("mine")
@@ -254,7 +254,7 @@ def test_an_exclusive_queue_is_locked_for_others(node, operation):
 
 def test_everyone_may_publish_to_an_exclusive_queue(node, client):
     owner = object()
-    node.vhost.declare_queue("mine", exclusive=owner, owner=owner)
+    node.vhost.declare_queue("mine", exclusive=True, owner=owner)
     client.publish("a", "mine")
     assert node.contents("mine") == ["a"]
 
