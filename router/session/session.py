@@ -1,8 +1,8 @@
 """A session: one conversation of a client with the broker, an AMQP channel or a STOMP connection.
 
 Owns publishing, consuming, settling, confirms and transactions, and that the user may do each of it. It
-speaks no protocol: what it has for the client goes to its ``SessionSink``. Declaring and binding are in
-``topology``.
+speaks no protocol: what it has for the client goes to its ``SessionSink``. Where a message goes is in
+``publishing``, declaring and binding in ``topology``.
 
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
@@ -11,33 +11,23 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from protocol.amqp.message import IMMEDIATE, MANDATORY, Message, unpack_route
-from protocol.amqp.properties import Properties, splice_properties
-from protocol.amqp.table import REMOVE
+from protocol.amqp.message import MANDATORY, Message
 from protocol.errors import AccessRefused, NotAllowed, NotImplemented_, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.broker import Broker
 from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
 from router.queue.queue import Queue
-from router.routing import REPLY_TO, Plan, Target, routing_keys
-from router.session.checks import (
-    DELIVERY_MODES,
-    check_consumer_arguments,
-    check_copies,
-    check_delivery_mode,
-    check_expiration,
-    check_user_id,
-)
+from router.routing import REPLY_TO, Target
+from router.session.checks import check_consumer_arguments
 from router.session.confirms import Confirms, Verdict
+from router.session.publishing import Publishing
 from router.session.reply_to import ReplyTarget
 from router.session.sink import SessionSink
 from router.session.timeouts import AckTimeouts
 from router.session.transaction import Transaction
 from router.session.unacked import Taken, Unacked, Verb
 from router.vhost import VHost
-
-GRANTS = 4096  # plans whose permission is remembered per session
 
 
 class Session:
@@ -57,9 +47,7 @@ class Session:
         self._unacked = Unacked()
         self._outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
         self._next_tag = 1
-        self._grants: dict[Plan, int] = {}
-        self._plans = vhost.routes.plans
-        self._plain: Properties | None = None  # shared by messages alike, and of no meaning to the broker
+        self._publishing = Publishing(vhost, user)
         self._keeper = broker.keeper
         self._reply_target: ReplyTarget | None = None
         settings = broker.settings.queue
@@ -71,25 +59,9 @@ class Session:
     def publish(self, message: Message) -> None:
         """Route a message and hand it to its queues.
 
-        Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
-        NotImplemented_ (immediate).
+        Raises what ``Publishing.resolve`` does.
         """
-        if message.bits & IMMEDIATE:
-            raise NotImplemented_("immediate=true")
-        plan = self._plans.get(message.route)
-        if plan is None or plan.generation != plan.exchange.generation:
-            plan = self._plan(message.route)
-        if self._grants.get(plan) != self.user.generation:
-            self._grant(plan)
-        properties = message.properties
-        queues: Sequence[Target] | None = plan.queues
-        if properties is not self._plain and self._mean_something(properties):
-            message, keys = self._inspect(message, plan)
-            if queues is None or len(keys) > 1:
-                queues = self.vhost.routes.route(plan.exchange, keys, message)
-        elif queues is None:
-            queues = self.vhost.routes.route(plan.exchange, (plan.routing_key,), message)
-        message.route = plan.route
+        message, queues = self._publishing.resolve(message)
         if self.transaction is not None:
             self.transaction.publish(message, queues)
         elif self.confirms is None:
@@ -114,69 +86,6 @@ class Session:
         if not queues and message.bits & MANDATORY:
             self.sink.returned(message, 312, "NO_ROUTE")
         return accepted
-
-    def _mean_something(self, properties: Properties) -> bool:
-        """Whether the broker has to look at what these say; the same ones are not looked at again."""
-        if (
-            properties.headers is not None
-            or properties.expiration is not None
-            or properties.reply_to is not None
-            or properties.user_id is not None
-            or properties.delivery_mode not in DELIVERY_MODES
-        ):
-            return True
-        self._plain = properties
-        return False
-
-    def _inspect(self, message: Message, plan: Plan) -> tuple[Message, list[str]]:
-        """Check the properties that mean something to the broker; return the message to route and its routing
-        keys.
-        """
-        properties = message.properties
-        changes: dict[str, Any] = {}
-        if properties.reply_to == REPLY_TO:
-            if self._reply_target is None:
-                raise PreconditionFailed("fast reply consumer does not exist")
-            changes["reply_to"] = self._reply_target.name
-        check_user_id(properties, self.user.name, self.user.tags)
-        if properties.expiration is not None:
-            check_expiration(properties.expiration)
-        keys = [plan.routing_key]
-        if properties.headers:
-            check_copies(properties.headers)
-            keys = routing_keys(plan.routing_key, properties.headers)
-        check_delivery_mode(properties)
-        if properties.headers and "BCC" in properties.headers:
-            changes["headers"] = {"BCC": REMOVE}
-        if changes:
-            bits = message.bits
-            message = message.rewritten(
-                plan.exchange.name, plan.routing_key, splice_properties(message.raw_properties, **changes)
-            )
-            message.bits = bits
-        return message, keys
-
-    def _plan(self, route: bytes) -> Plan:
-        """The plan for a route; only who may publish to an exchange is told that there is none."""
-        name, _ = unpack_route(route)
-        if name not in self.vhost.exchanges:
-            self.check("write", "exchange", name)
-        return self.vhost.plan(route)
-
-    def _grant(self, plan: Plan) -> None:
-        """Check that the user may publish along this plan, and remember that for as long as the rights stand.
-        """
-        exchange = plan.exchange
-        self.check("write", "exchange", exchange.name)
-        if exchange.internal:
-            raise AccessRefused(
-                f"cannot publish to internal exchange '{exchange.name}' in vhost '{self.vhost.name}'"
-            )
-        if exchange.type == "topic":
-            self.user.check_route(self.vhost.name, exchange.name, "write", plan.routing_key)
-        if len(self._grants) >= GRANTS:
-            self._grants.clear()
-        self._grants[plan] = self.user.generation
 
     def check(self, operation: Operation, kind: Kind, name: str) -> None:
         """AccessRefused unless the user may do this to that exchange or queue."""
@@ -241,6 +150,7 @@ class Session:
         receiver = Receiver(self, tag, no_ack=True)
         self._reply_target = ReplyTarget(receiver)
         self.vhost.add_reply_target(self._reply_target)
+        self._publishing.reply_to = self._reply_target.name
         self.consumers[tag] = receiver
 
     def cancel(self, tag: str) -> None:
@@ -251,7 +161,7 @@ class Session:
         elif consumer is not None and self._reply_target is not None:
             self.vhost.remove_reply_target(self._reply_target)
             self._reply_target.close()
-            self._reply_target = None
+            self._reply_target = self._publishing.reply_to = None
 
     def get(self, queue_name: str, *, no_ack: bool) -> tuple[int, Entry, Queue] | None:
         """Take one message: its delivery tag, the entry and the queue; None when the queue is empty."""

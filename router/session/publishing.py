@@ -1,0 +1,127 @@
+"""From a message a client publishes to the queues it goes to: permission, properties, route.
+
+Owns what a session remembers so that it need not ask again: the plans whose permission it has, and
+properties that mean nothing to the broker. How exchanges route is the business of ``routing``.
+
+Sources: RabbitMQ, "Access Control", "Sender-selected Distribution", "Validated User ID", "TTL".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from protocol.amqp.message import IMMEDIATE, Message, unpack_route
+from protocol.amqp.properties import Properties, splice_properties
+from protocol.amqp.table import REMOVE
+from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
+from router.auth import User
+from router.routing import REPLY_TO, Plan, Target, routing_keys
+from router.session.checks import (
+    DELIVERY_MODES,
+    check_copies,
+    check_delivery_mode,
+    check_expiration,
+    check_user_id,
+)
+from router.vhost import VHost
+
+GRANTS = 4096  # plans whose permission is remembered per session
+
+
+class Publishing:
+    """What ``user`` publishes in ``vhost``; ``reply_to`` is where direct replies go (None: nobody waits)."""
+
+    __slots__ = ("_grants", "_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
+
+    def __init__(self, vhost: VHost, user: User) -> None:
+        self.reply_to: str | None = None
+        self._vhost = vhost
+        self._user = user
+        self._routes = vhost.routes
+        self._plans = vhost.routes.plans
+        self._grants: dict[Plan, int] = {}  # with the user's generation at the time
+        self._plain: Properties | None = None  # the last that meant nothing: messages alike share theirs
+
+    def resolve(self, message: Message) -> tuple[Message, Sequence[Target]]:
+        """The message as it is to be enqueued, and where: it is another one if its properties had to change.
+
+        Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
+        NotImplemented_ (immediate).
+        """
+        if message.bits & IMMEDIATE:
+            raise NotImplemented_("immediate=true")
+        plan = self._plans.get(message.route)
+        if plan is None or plan.generation != plan.exchange.generation:
+            plan = self._plan(message.route)
+        if self._grants.get(plan) != self._user.generation:
+            self._grant(plan)
+        queues: Sequence[Target] | None = plan.queues
+        properties = message.properties
+        if properties is self._plain or is_plain(properties):
+            self._plain = properties
+            if queues is None:
+                queues = self._routes.route(plan.exchange, (plan.routing_key,), message)
+        else:
+            message, keys = self._inspect(message, plan)
+            if queues is None or len(keys) > 1:
+                queues = self._routes.route(plan.exchange, keys, message)
+        message.route = plan.route
+        return message, queues
+
+    def _plan(self, route: bytes) -> Plan:
+        """The plan for a route; only who may publish to an exchange is told that there is none."""
+        name, _ = unpack_route(route)
+        if name not in self._vhost.exchanges:
+            self._user.check(self._vhost.name, "write", "exchange", name)
+        return self._vhost.plan(route)
+
+    def _grant(self, plan: Plan) -> None:
+        """Check that the user may publish along this plan, and remember that for as long as the rights stand.
+        """
+        exchange, vhost = plan.exchange, self._vhost.name
+        self._user.check(vhost, "write", "exchange", exchange.name)
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost}'")
+        if exchange.type == "topic":
+            self._user.check_route(vhost, exchange.name, "write", plan.routing_key)
+        if len(self._grants) >= GRANTS:
+            self._grants.clear()
+        self._grants[plan] = self._user.generation
+
+    def _inspect(self, message: Message, plan: Plan) -> tuple[Message, list[str]]:
+        """Check the properties that mean something to the broker; return the message to route and its routing
+        keys.
+        """
+        properties = message.properties
+        changes: dict[str, Any] = {}
+        if properties.reply_to == REPLY_TO:
+            if self.reply_to is None:
+                raise PreconditionFailed("fast reply consumer does not exist")
+            changes["reply_to"] = self.reply_to
+        check_user_id(properties, self._user.name, self._user.tags)
+        if properties.expiration is not None:
+            check_expiration(properties.expiration)
+        keys = [plan.routing_key]
+        if properties.headers:
+            check_copies(properties.headers)
+            keys = routing_keys(plan.routing_key, properties.headers)
+        check_delivery_mode(properties)
+        if properties.headers and "BCC" in properties.headers:
+            changes["headers"] = {"BCC": REMOVE}
+        if changes:
+            bits = message.bits
+            message = message.rewritten(
+                plan.exchange.name, plan.routing_key, splice_properties(message.raw_properties, **changes)
+            )
+            message.bits = bits
+        return message, keys
+
+
+def is_plain(properties: Properties) -> bool:
+    """Whether these mean nothing to the broker when they are published."""
+    return (
+        properties.headers is None
+        and properties.expiration is None
+        and properties.reply_to is None
+        and properties.user_id is None
+        and properties.delivery_mode in DELIVERY_MODES
+    )
