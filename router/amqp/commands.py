@@ -1,8 +1,8 @@
 """What each command on an open channel does: the table of them, and how one is done and answered.
 
 A handler is a function of the channel and the command, in the file of its class; it returns the reply, if
-there is one. Not here, because they are the connection's: publishes, which go straight to the session, and
-channel.close.
+there is one. Not here: publishes, which the connection hands straight to the session, and what opens and
+closes channels.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from router.amqp.channel import Channel
 
 # Any: each handler takes the one type of command that it stands beside.
 HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
-    m.ChannelOpen: channel_class.open_again,
     m.ChannelFlow: channel_class.flow,
     m.AccessRequest: access.request,
     m.ExchangeDeclare: exchange.declare,

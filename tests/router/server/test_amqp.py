@@ -285,7 +285,7 @@ async def test_failure_in_the_midst_of_ending_a_connection_reaches_no_other(
     def fail() -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(connection.channels[1].session, "close", fail)
+    monkeypatch.setattr(connection.channels.open[1].session, "close", fail)
     await client.stream.aclose()
     await over.wait()
     await declare(other, "q")
@@ -304,7 +304,7 @@ async def test_failure_when_there_is_room_again_is_that_connections_own(
     def fail() -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(connection.channels[1].session, "wake", fail)
+    monkeypatch.setattr(connection.channels.open[1].session, "wake", fail)
     connection.outbox.write(method_frame(1, m.BasicAck()) * (HIGH // 20))
     while isinstance(command := await client.next(), m.BasicAck):
         pass

@@ -1,0 +1,132 @@
+"""The channels of one connection: which are open, what opens and closes them, how many there may be.
+
+Owns the channels' life, as one table, and whose publishes are still to be confirmed. What an open channel is
+told to do in between is not looked at here.
+
+Sources: AMQP 0-9-1 1.5 and 2.2.5; RabbitMQ for the reply texts and for what counts as a channel.
+"""
+
+from enum import Enum, auto
+from typing import ClassVar
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.reader import Command, too_many_channels
+from protocol.errors import ChannelError
+from router.amqp.channel import Channel
+from router.session.gate import Gate
+
+
+class State(Enum):
+    """Of one channel number."""
+
+    ABSENT = auto()
+    OPEN = auto()
+    CLOSING = auto()  # the broker sent channel.close, and its answer is still to come
+
+
+# (state, what the client sends) -> state. The broker's own channel.close leads from OPEN to CLOSING. An open
+# channel handles all other commands, a closing one ignores them: they were sent before the client knew.
+TRANSITIONS: dict[tuple[State, type], State] = {
+    (State.ABSENT, m.ChannelOpen): State.OPEN,
+    (State.OPEN, m.ChannelClose): State.ABSENT,
+    (State.CLOSING, m.ChannelClose): State.CLOSING,
+    (State.CLOSING, m.ChannelCloseOk): State.ABSENT,
+}
+LIFE = frozenset((m.ChannelOpen, m.ChannelClose))  # commands that an open channel does not handle itself
+
+
+class Nothing:
+    """What too many channels are blamed on, as in RabbitMQ."""
+
+    CLASS_ID: ClassVar[int] = 0
+    METHOD_ID: ClassVar[int] = 0
+
+
+class Channels:
+    """``open`` has the open ones by number; closing ones still count against the negotiated maximum."""
+
+    def __init__(self, replies: Gate) -> None:
+        self.open: dict[int, Channel] = {}
+        self._closing: set[int] = set()
+        self._confirming: dict[Channel, None] = {}
+        self._replies = replies
+
+    def state(self, number: int) -> State:
+        if number in self.open:
+            return State.OPEN
+        return State.CLOSING if number in self._closing else State.ABSENT
+
+    def receive(self, number: int, command: Command, channel_max: int) -> bool:
+        """Take a command in ``LIFE``, or any on a channel that is not open; True when it is to be opened.
+
+        Raises NotAllowed when there are too many, ChannelError for what may not come in the channel's state.
+        """
+        before = self.state(number)
+        if before is State.ABSENT and len(self.open) + len(self._closing) >= channel_max:
+            error = too_many_channels(channel_max)
+            error.cause = Nothing
+            raise error
+        after = TRANSITIONS.get((before, type(command)))
+        if after is None:
+            if before is State.ABSENT:
+                raise ChannelError("expected 'channel.open'")
+            if isinstance(command, m.ChannelOpen):
+                raise ChannelError("second 'channel.open' seen")
+            return False
+        if before is State.OPEN:
+            self._end(self.open[number])
+        elif after is State.ABSENT:
+            self._closing.discard(number)
+        if isinstance(command, m.ChannelClose):
+            self._replies.write(method_frame(number, m.ChannelCloseOk()))
+        return after is State.OPEN
+
+    def add(self, channel: Channel) -> None:
+        """A channel is open from now on."""
+        self.open[channel.number] = channel
+        channel.send(m.ChannelOpenOk())
+
+    def close(self, number: int, close: m.ChannelClose) -> None:
+        """The broker closes an open channel."""
+        self._end(self.open[number])
+        self._closing.add(number)
+        self._replies.write(method_frame(number, close))
+
+    def end(self) -> None:
+        """Close the sessions of all channels, and tell nobody."""
+        for channel in list(self.open.values()):
+            self._remove(channel)
+
+    def wake(self) -> None:
+        """There is room again: consumers may be given more."""
+        for channel in self.open.values():
+            channel.session.wake()
+
+    def confirm(self, channel: Channel) -> None:
+        """The channel's publishes are to be confirmed."""
+        self._confirming[channel] = None
+
+    @property
+    def confirming(self) -> bool:
+        """Whether any channel's publishes are to be confirmed."""
+        return bool(self._confirming)
+
+    def tell_verdicts(self) -> bool:
+        """Send the publisher confirms that have gathered. True when there are more to come."""
+        waiting = False
+        for channel in self._confirming:
+            channel.tell_verdicts()
+            waiting = waiting or channel.session.waiting()
+        return waiting
+
+    def _end(self, channel: Channel) -> None:
+        """End an open channel: what was published on it so far is confirmed first."""
+        channel.tell_verdicts()
+        self._remove(channel)
+
+    def _remove(self, channel: Channel) -> None:
+        del self.open[channel.number]
+        self._confirming.pop(channel, None)
+        channel.session.close()
+        del channel.session  # which knows the channel: not to leave a cycle
