@@ -1,7 +1,7 @@
 """Whether a second declaration asks for what is there already, and what RabbitMQ says when it does not.
 
 Owns the comparison and its texts for any declared thing, and the exchange's list of what is compared. What
-is compared for a queue depends on its type and stands with its arguments.
+is compared for a queue depends on its type and stands with the queues.
 
 Source: RabbitMQ, "Queues" (property equivalence). The texts name AMQP types; decoding does not keep
 the width of every integer, so ``signedint`` may stand where RabbitMQ says ``byte`` or ``short``.

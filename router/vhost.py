@@ -18,8 +18,9 @@ from router.exchange.base import Binding, Exchange, identity
 from router.graph import Graph
 from router.keeper import Keeper
 from router.policy import Policies
-from router.queue.arguments import check_queue_equivalence, locked, merge_policy, parse_arguments
+from router.queue.arguments import merge_policy, parse_arguments
 from router.queue.entry import Entry
+from router.queue.equivalence import check_queue_equivalence, locked
 from router.queue.host import Reason
 from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target

@@ -1,29 +1,26 @@
 """The optional arguments of queue.declare: what they may be, and what they amount to together with a policy.
 
-Owns the names, types, ranges and combinations that RabbitMQ accepts (its texts included), the effective
-values of a queue, and which differences a second declaration may not have. It does not act on any of them:
-that is the queue's.
+Owns the names, types, ranges and combinations that RabbitMQ accepts (its texts included), and the effective
+values of a queue. It does not act on any of them: that is the queue's.
 
 Source: RabbitMQ, "Queues" (optional arguments) and the pages of each feature. The texts are those of
 RabbitMQ 3.10. Stricter than that version, like later ones: ``x-delivery-limit`` and ``x-consumer-timeout``
 must be integers; and an unknown ``x-queue-master-locator`` ends the channel, not the connection.
-``x-queue-mode``, ``x-queue-version`` and the arguments about replicas and memory are checked and then
-without effect.
+``x-queue-mode``, ``x-queue-version``, ``x-dead-letter-strategy`` and the arguments about replicas and memory
+are checked and then without effect.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.amqp.table import Timestamp
-from protocol.errors import NotImplemented_, PreconditionFailed, ResourceLocked
-from router.equivalence import check_arguments, check_properties
+from protocol.errors import NotImplemented_, PreconditionFailed
 from router.exchange.terms import type_name
 
 QueueType = Literal["classic", "quorum"]
 Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
-Strategy = Literal["at-most-once", "at-least-once"]
 
 EXPIRY_MAX = 10 * 365 * 24 * 3600 * 1000  # ms: RabbitMQ's longest TTL, ten years
 PRIORITY_MAX = 255
@@ -41,33 +38,11 @@ class QueueArguments:
     overflow: Overflow | None = None  # None is drop-head
     dead_letter_exchange: str | None = None  # "" is the default exchange
     dead_letter_routing_key: str | None = None
-    dead_letter_strategy: Strategy | None = None  # None is at-most-once
     max_priority: int | None = None  # None: no priorities, all messages are in one order
     single_active_consumer: bool = False
     delivery_limit: int | None = None  # None: no limit
     delivery_limit_given: bool = False  # by the arguments; the default yields to a policy
     consumer_timeout: int | None = None  # ms; None is the broker's
-    queue_mode: str | None = None
-    queue_version: int | None = None
-
-
-class Declared(Protocol):
-    """What a second declaration is compared with."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def vhost(self) -> str: ...
-    @property
-    def durable(self) -> bool: ...
-    @property
-    def auto_delete(self) -> bool: ...
-    @property
-    def owner(self) -> object | None: ...
-    @property
-    def arguments(self) -> Mapping[str, Any]: ...
-    @property
-    def settings(self) -> QueueArguments: ...
 
 
 # -- one value -------------------------------------------------------------------------------------------
@@ -276,14 +251,11 @@ def _meaning(
         overflow=_overflow(queue_type, arguments.get("x-overflow")),
         dead_letter_exchange=arguments.get("x-dead-letter-exchange"),
         dead_letter_routing_key=arguments.get("x-dead-letter-routing-key"),
-        dead_letter_strategy=arguments.get("x-dead-letter-strategy"),
         max_priority=arguments.get("x-max-priority"),
         single_active_consumer=arguments.get("x-single-active-consumer", False),
         delivery_limit=limit if limit >= 0 else None,
         delivery_limit_given="x-delivery-limit" in arguments,
         consumer_timeout=arguments.get("x-consumer-timeout"),
-        queue_mode=arguments.get("x-queue-mode"),
-        queue_version=arguments.get("x-queue-version"),
     )
 
 
@@ -305,9 +277,6 @@ _ARGUMENT_FIRST = {
     "overflow": "overflow",
     "dead-letter-exchange": "dead_letter_exchange",
     "dead-letter-routing-key": "dead_letter_routing_key",
-    "dead-letter-strategy": "dead_letter_strategy",
-    "queue-mode": "queue_mode",
-    "queue-version": "queue_version",
 }
 
 
@@ -338,32 +307,3 @@ def _delivery_limit(base: QueueArguments, policy: int) -> int | None:
     if not base.delivery_limit_given or base.delivery_limit is None:
         return limit
     return base.delivery_limit if limit is None else min(limit, base.delivery_limit)
-
-
-# -- declared again --------------------------------------------------------------------------------------
-
-
-def check_queue_equivalence(
-    queue: Declared, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Mapping[str, Any]
-) -> None:
-    """Raise PreconditionFailed, or ResourceLocked for ``exclusive``, unless this describes ``queue``.
-
-    Only the arguments that the queue's type knows count, even with values that a new queue could not have.
-    """
-    what = f"queue '{queue.name}' in vhost '{queue.vhost}'"
-    if exclusive != (queue.owner is not None):
-        raise locked(what)
-    current = {"durable": queue.durable, "auto_delete": queue.auto_delete}
-    check_properties(what, current, {"durable": durable, "auto_delete": auto_delete})
-    names: Sequence[str] = COMPARED[queue.settings.queue_type]
-    if queue.settings.queue_type == arguments.get("x-queue-type", "classic"):
-        names = [name for name in names if name != "x-queue-type"]  # "classic" says no more than nothing
-    check_arguments(what, queue.arguments, arguments, names)
-
-
-def locked(what: str) -> ResourceLocked:
-    """The error for a queue of another connection; ``what`` is like ``queue 'q' in vhost '/'``."""
-    return ResourceLocked(
-        f"cannot obtain exclusive access to locked {what}. It could be originally declared on another "
-        "connection or the exclusive property value does not match that of the original declaration."
-    )
