@@ -119,7 +119,7 @@ class AmqpConnection:
     def _handle_fault(self) -> None:
         """Refuse what was wrong with the bytes behind the last command."""
         error = self.wire.reader.error
-        if error is not None and self.wire.state is not State.CLOSING:
+        if error is not None and not self.finished and self.wire.state is not State.CLOSING:
             self.fail(0, error)
 
     def _answer_header(self) -> None:

@@ -135,6 +135,14 @@ def test_close_is_answered_and_nothing_behind_it_done(connect):
     assert connect().call(m.QueueDeclare("q", passive=True)).message_count == 0
 
 
+def test_a_fault_behind_a_close_is_not_answered(world):
+    client = world.connect()
+    client.send_raw(method_frame(0, m.ConnectionClose(200, "bye")) + frame(9, 1, b"abcd"))
+    client.expect(m.ConnectionCloseOk(), channel=0)
+    client.expect_end()
+    assert [event for level, event, _ in client.transport.log.lines if level == "warning"] == []
+
+
 def test_commands_before_a_fault_are_done(connect):
     client = connect()
     client.send_raw(method_frame(1, m.QueueDeclare("q")) + publish("q", b"x").frames(1) + frame(9, 0, b""))
