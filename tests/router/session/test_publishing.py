@@ -1,0 +1,74 @@
+"""From a message to its queues."""
+
+import pytest
+
+from protocol.amqp.properties import Properties
+from protocol.errors import NotImplemented_
+from router.session.publishing import Publishing, is_plain
+from router.session.reply_to import REPLY_TO
+from tests.router.harness import AnyUser, Node, message
+
+
+@pytest.fixture
+def node():
+    made = Node()
+    made.queue("q")
+    made.queue("r")
+    return made
+
+
+@pytest.fixture
+def publishing(node):
+    return Publishing(node.vhost, AnyUser())
+
+
+def names(queues):
+    return [queue.name for queue in queues]
+
+
+@pytest.mark.parametrize("properties", [{}, {"priority": 3}, {"headers": {"n": 1}}, {"delivery_mode": 2}])
+def test_a_message_stays_the_one_it_is(publishing, properties):
+    published = message("a", "q", **properties)
+    for _ in range(2):
+        resolved, queues = publishing.resolve(published)
+        assert resolved is published
+        assert names(queues) == ["q"]
+
+
+def test_a_message_without_a_queue_resolves_to_none(publishing):
+    assert list(publishing.resolve(message("a", "nowhere"))[1]) == []
+
+
+def test_another_is_made_where_properties_change_and_it_stays_mandatory(publishing):
+    publishing.reply_to = f"{REPLY_TO}.secret"
+    published = message("a", "q", mandatory=True, reply_to=REPLY_TO, headers={"BCC": ["r"]}, priority=3)
+    resolved, queues = publishing.resolve(published)
+    assert names(queues) == ["q", "r"]
+    assert (resolved.properties.reply_to, resolved.headers) == (f"{REPLY_TO}.secret", {})
+    assert (resolved.body, resolved.mandatory, resolved.properties.priority) == (b"a", True, 3)
+    assert published.properties.reply_to == REPLY_TO
+
+
+def test_immediate_is_refused_before_rights_are_asked_for(node):
+    user = AnyUser()
+    published = message("a", "q")
+    published.bits = 2
+    with pytest.raises(NotImplemented_):
+        Publishing(node.vhost, user).resolve(published)
+    assert user.asked == []
+
+
+@pytest.mark.parametrize(
+    ("properties", "plain"),
+    [
+        ({}, True),
+        ({"content_type": "text/plain", "priority": 9, "message_id": "1", "delivery_mode": 1}, True),
+        ({"headers": {}}, False),
+        ({"expiration": "1"}, False),
+        ({"reply_to": "q"}, False),
+        ({"user_id": "alice"}, False),
+        ({"delivery_mode": 3}, False),
+    ],
+)
+def test_what_means_something_to_the_broker(properties, plain):
+    assert is_plain(Properties(**properties)) is plain

@@ -1,0 +1,63 @@
+"""The order in which a transaction takes effect."""
+
+import pytest
+
+from protocol.errors import PreconditionFailed
+from router.session.transaction import Transaction
+from router.session.unacked import Unacked
+
+
+class Log:
+    """Does nothing and remembers what it was to do."""
+
+    def __init__(self, *full):
+        self.done = []
+        self._full = full
+
+    def enqueue(self, message, queues):
+        self.done.append((message, queues))
+        return message not in self._full
+
+    def settle(self, verb, taken):
+        self.done.append((verb, taken))
+
+
+@pytest.fixture
+def transaction():
+    made = Transaction()
+    made.settle("ack", [(1, "first")])
+    made.publish("a", ("q",))
+    made.settle("reject", [(3, "third"), (4, "fourth")])
+    made.publish("b", ())
+    made.settle("requeue", [(2, "second")])
+    return made
+
+
+DONE = [
+    ("a", ("q",)),
+    ("b", ()),
+    ("ack", [(1, "first")]),
+    ("reject", [(3, "third"), (4, "fourth")]),
+    ("requeue", [(2, "second")]),
+]
+
+
+def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
+    log = Log()
+    transaction.commit(log.enqueue, log.settle)
+    assert log.done == DONE
+
+
+@pytest.mark.parametrize("full", ["a", "b"])
+def test_a_commit_that_is_refused_in_part_fails_when_all_is_done(transaction, full):
+    log = Log(full)
+    with pytest.raises(PreconditionFailed, match=r"^PRECONDITION_FAILED - partial tx completion$"):
+        transaction.commit(log.enqueue, log.settle)
+    assert log.done == DONE
+
+
+def test_a_rollback_holds_again_what_was_settled_under_its_tags(transaction):
+    unacked = Unacked()
+    unacked.hold([(5, "fifth")])
+    transaction.rollback(unacked)
+    assert list(unacked) == [(1, "first"), (2, "second"), (3, "third"), (4, "fourth"), (5, "fifth")]
