@@ -5,8 +5,7 @@ the connection here. The handshake's order is the protocol's, the channels' life
 commands on an open channel are ``commands``'.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from protocol.amqp import methods as m
@@ -73,7 +72,7 @@ class AmqpConnection:
         self.cancel_notify = False
         self._loopback = loopback
         self._log = log
-        self._put_off: Iterator[tuple[int, Command]] | None = None  # commands read and not yet handled
+        self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -85,21 +84,22 @@ class AmqpConnection:
         if self.finished:
             return
         before = self.wire.state
-        commands = iter(self.wire.receive(data, self.broker.now))
-        if self._put_off is not None:
-            commands = chain(self._put_off, commands)
-            self._put_off = None
+        commands = self.wire.receive(data, self.broker.now)
+        if self._put_off:
+            commands = [*self._put_off, *commands]
+            self._put_off = []
         if before is State.HEADER and self.wire.state is not before:
             self._answer_header()
         self._handle(commands)
-        if self._put_off is None:
+        if not self._put_off:
             self._handle_fault()
         if self.channels.confirming or self.replies.waiting:
             self.broker.owe(self)
 
-    def _handle(self, commands: Iterator[tuple[int, Command]]) -> None:
+    def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
         """Handle commands in their order; each that is refused ends its channel, or the connection."""
         channels = self.channels.open
+        commands = iter(commands)
         for number, command in commands:
             channel = channels.get(number)
             try:
@@ -111,7 +111,7 @@ class AmqpConnection:
                     handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():
                         # A few bytes can ask for much: the rest waits until the client has read this.
-                        self._put_off = commands
+                        self._put_off = list(commands)
                         return
             except AmqpError as error:
                 self.fail(number, error, command)
