@@ -12,8 +12,8 @@ from typing import Any
 
 from protocol.amqp.table import Long
 from protocol.errors import PreconditionFailed
-from router.exchange.base import Exchange, canonical
-from router.exchange.terms import term, type_name
+from router.exchange.base import Exchange
+from router.terms import canonical, term, type_name
 
 
 def printed(value: Any) -> str:

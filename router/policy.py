@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
-from router.exchange.terms import term
 from router.patterns import Matcher, PatternError, compile_pattern
+from router.terms import term
 
 Kind = Literal["queues", "exchanges"]
 Definition = Mapping[str, Any]

@@ -10,11 +10,10 @@ the queues; otherwise the walk is made for each message, through the matches tha
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from protocol.amqp.message import Message, unpack_route
+from protocol.amqp.message import Message
 from router.exchange.base import Destination, Exchange
 
 PLANS = 8192  # kept per virtual host; past that all are forgotten and made anew as they are needed
-REPLY_TO = "amq.rabbitmq.reply-to"
 
 
 class Target(Protocol):
@@ -132,6 +131,3 @@ def routing_keys(routing_key: str, headers: Mapping[str, object]) -> list[str]:
         if isinstance(more, list):
             keys += [key for key in more if isinstance(key, str)]
     return keys
-
-
-__all__ = ["REPLY_TO", "Plan", "Routes", "Target", "Topology", "routing_keys", "unpack_route"]

@@ -11,9 +11,6 @@ FRAME_END: Final = 0xCE
 
 FRAME_OVERHEAD: Final = 8  # bytes around a payload: type, channel, size, end
 FRAME_MIN_SIZE: Final = 4096  # bytes; both peers must accept frames of this size before and after tuning
-FRAME_MAX_DEFAULT: Final = 131_072  # bytes; what RabbitMQ proposes in connection.tune
-CHANNEL_MAX_DEFAULT: Final = 2047  # what RabbitMQ proposes in connection.tune
-HEARTBEAT_DEFAULT: Final = 60  # seconds; what RabbitMQ proposes in connection.tune
 SHORTSTR_MAX: Final = 255  # bytes of a short string
 
 # Class ids. 30 (access) is of AMQP 0-8 and 85 (confirm) is RabbitMQ's.
@@ -29,4 +26,3 @@ TX: Final = 90
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 # The second is that of 0-9, which RabbitMQ treats alike. It also takes two of 0-8, a protocol of its own.
 PROTOCOL_HEADERS: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09")
-REPLY_SUCCESS: Final = 200

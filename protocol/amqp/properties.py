@@ -33,7 +33,6 @@ CLUSTER_ID = 1 << 2
 TRANSIENT, PERSISTENT = 1, 2  # delivery modes
 
 _FLAGS = Struct(">H")
-_LENGTH = Struct(">I")
 _TIMESTAMP = Struct(">Q")
 
 
@@ -119,26 +118,6 @@ def splice_properties(
         pieces.append(piece)
     pieces[0] = _FLAGS.pack(flags)
     return b"".join(pieces)
-
-
-def delivery_mode(data: bytes, offset: int, flags: int) -> int:
-    """The delivery mode (1 transient, 2 persistent) without decoding the rest; 1 when the property is absent.
-
-    ``flags`` are the property flags that stand at ``offset``. Raises SyntaxError_ when ``data`` is too short.
-    """
-    if not flags & DELIVERY_MODE:
-        return TRANSIENT
-    offset += 2
-    try:
-        if flags & CONTENT_TYPE:
-            offset += 1 + data[offset]
-        if flags & CONTENT_ENCODING:
-            offset += 1 + data[offset]
-        if flags & HEADERS:
-            offset += 4 + int(_LENGTH.unpack_from(data, offset)[0])
-        return data[offset]
-    except (error, IndexError) as problem:
-        raise SyntaxError_("truncated message properties") from problem
 
 
 Reader: TypeAlias = Callable[[bytes, int], tuple[object, int]]

@@ -2,7 +2,7 @@
 
 from protocol.amqp import methods as m
 from router.amqp.channel import Channel
-from router.routing import REPLY_TO
+from router.session.reply_to import REPLY_TO
 
 
 def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:

@@ -6,10 +6,10 @@ exchange-to-exchange bindings, alternate exchanges, duplicates between exchanges
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from protocol.amqp.table import Value
+from router.terms import canonical
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message
@@ -61,21 +61,6 @@ def identity(destination: Destination, routing_key: str, arguments: Mapping[str,
 def kind(destination: Destination) -> str:
     """``"exchange"`` or ``"queue"``, the destination types of RabbitMQ's management API."""
     return "exchange" if isinstance(destination, Exchange) else "queue"
-
-
-def canonical(value: object) -> Hashable:
-    """A field value as something hashable, equal only for the same value of the same type.
-
-    Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of a
-    table within counts, as in RabbitMQ; the width of an integer does not, for decoding does not keep it.
-    """
-    if isinstance(value, dict):
-        return (dict, tuple((key, canonical(item)) for key, item in value.items()))
-    if isinstance(value, list):
-        return (list, tuple(map(canonical, value)))
-    if isinstance(value, float | Decimal):
-        return (type(value), repr(value))  # not a number equals itself, and 1.0 is not 1.00
-    return (type(value), value)
 
 
 class Exchange:

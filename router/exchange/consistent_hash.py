@@ -18,7 +18,7 @@ from protocol.amqp.table import Value
 from protocol.errors import PreconditionFailed
 from router.exchange.base import Binding, Exchange
 from router.exchange.hashing import stable_hash
-from router.exchange.terms import term, type_name
+from router.terms import term, type_name
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message

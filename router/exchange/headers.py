@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from protocol.amqp.table import Value
 from protocol.errors import PreconditionFailed
-from router.exchange.base import Binding, Exchange, canonical
-from router.exchange.terms import term, type_name
+from router.exchange.base import Binding, Exchange
+from router.terms import canonical, term, type_name
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message

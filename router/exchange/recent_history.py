@@ -9,10 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
 from router.exchange.base import Binding, Exchange
-from router.exchange.terms import term
+from router.terms import is_integer, term
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message
@@ -30,7 +29,7 @@ class RecentHistoryExchange(Exchange):
 
     def _prepare(self) -> None:
         length = self.arguments.get(LENGTH, DEFAULT_LENGTH)
-        if not isinstance(length, int) or isinstance(length, bool | Timestamp) or length < 1:
+        if not is_integer(length) or length < 1:
             raise PreconditionFailed(
                 f"Invalid argument {term(length)}, '{LENGTH}' must be a positive integer"
             )

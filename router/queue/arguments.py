@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.amqp.table import Timestamp
 from protocol.errors import NotImplemented_, PreconditionFailed
-from router.exchange.terms import type_name
+from router.terms import is_integer, type_name
 
 QueueType = Literal["classic", "quorum"]
 Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
@@ -51,12 +50,8 @@ class QueueArguments:
 Check = Callable[[Any], str]
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool | Timestamp)
-
-
 def _integer(value: Any) -> str:
-    return "" if _is_integer(value) else f'"expected integer, got {type_name(value)}"'
+    return "" if is_integer(value) else f'"expected integer, got {type_name(value)}"'
 
 
 def _natural(value: Any) -> str:

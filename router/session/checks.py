@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
-from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
-from router.exchange.terms import type_name
 from router.queue.arguments import EXPIRY_MAX
 from router.queue.queue import Queue
+from router.terms import is_integer, type_name
 
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 _INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
@@ -69,7 +68,7 @@ def check_consumer_arguments(arguments: Mapping[str, Any], queue: Queue) -> None
     what = f"for queue '{queue.name}' in vhost '{queue.vhost}'"
     if "x-priority" in arguments:
         priority = arguments["x-priority"]
-        if not isinstance(priority, int) or isinstance(priority, bool | Timestamp):
+        if not is_integer(priority):
             raise PreconditionFailed(
                 f"invalid arg 'x-priority' {what}: \"expected integer, got {type_name(priority)}\""
             )

@@ -14,7 +14,7 @@ from protocol.amqp.properties import Properties, splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from router.auth import User
-from router.routing import REPLY_TO, Plan, Target, routing_keys
+from router.routing import Plan, Target, routing_keys
 from router.session.checks import (
     DELIVERY_MODES,
     check_copies,
@@ -22,6 +22,7 @@ from router.session.checks import (
     check_expiration,
     check_user_id,
 )
+from router.session.reply_to import REPLY_TO
 from router.vhost import VHost
 
 GRANTS = 4096  # plans whose permission is remembered per session

@@ -5,7 +5,8 @@ from secrets import token_urlsafe
 from protocol.amqp.message import Message
 from router.queue.consumers import Receiver
 from router.queue.entry import Entry
-from router.routing import REPLY_TO
+
+REPLY_TO = "amq.rabbitmq.reply-to"
 
 
 class ReplyTarget:

@@ -18,11 +18,11 @@ from router.broker import Broker
 from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
 from router.queue.queue import Queue
-from router.routing import REPLY_TO, Target
+from router.routing import Target
 from router.session.checks import check_consumer_arguments
 from router.session.confirms import Confirms, Verdict
 from router.session.publishing import Publishing
-from router.session.reply_to import ReplyTarget
+from router.session.reply_to import REPLY_TO, ReplyTarget
 from router.session.sink import SessionSink
 from router.session.timeouts import AckTimeouts
 from router.session.transaction import Transaction

@@ -14,9 +14,9 @@ from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
-from router.exchange.terms import type_name
 from router.queue.queue import Queue
-from router.routing import REPLY_TO
+from router.session.reply_to import REPLY_TO
+from router.terms import type_name
 from router.vhost import VHost
 
 Arguments = Mapping[str, Any]

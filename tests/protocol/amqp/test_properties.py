@@ -12,7 +12,6 @@ from protocol.amqp import properties as props
 from protocol.amqp.properties import (
     Properties,
     decode_properties,
-    delivery_mode,
     encode_properties,
     splice_properties,
 )
@@ -134,24 +133,6 @@ def test_no_second_word_of_flags_is_read():
 def test_what_no_wire_type_can_hold_is_a_value_error(properties):
     with pytest.raises(ValueError, match=r"."):
         encode_properties(properties)
-
-
-# -- delivery_mode -----------------------------------------------------------------------------------------
-
-
-@given(PROPERTIES, st.binary(max_size=9))
-@example(FULL, b"before")
-def test_delivery_mode_is_found_without_decoding(properties, before):
-    raw = encode_properties(properties)
-    expected = 1 if properties.delivery_mode is None else properties.delivery_mode
-    assert delivery_mode(before + raw, len(before), int.from_bytes(raw[:2], "big")) == expected
-
-
-def test_delivery_mode_of_truncated_properties_is_a_syntax_error():
-    raw = encode_properties(Properties("text/plain", "gzip", {"k": 1}, 2))
-    for cut in range(2, len(raw)):
-        with pytest.raises(SyntaxError_):
-            delivery_mode(raw[:cut], 0, int.from_bytes(raw[:2], "big"))
 
 
 # -- splice_properties -------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.errors import AmqpError, NotAllowed, NotFound, NotImplemented_, PreconditionFailed
-from router.routing import REPLY_TO
+from router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, bodies, message
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from protocol.amqp.table import Long, Timestamp, Value
-from router.exchange.terms import term, type_name
+from router.terms import term, type_name
 
 
 @pytest.mark.parametrize(

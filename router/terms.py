@@ -1,9 +1,12 @@
-"""Field values as RabbitMQ's reply texts show them: Erlang terms and the names of AMQP field types.
+"""Field values as the broker sees them: which are the same, which are integers, how reply texts show them.
 
-RabbitMQ spreads an array or a table of more than a line over several; here each stays on one.
+The texts are RabbitMQ's: Erlang terms and the names of AMQP field types. RabbitMQ spreads an array or a table
+of more than a line over several; here each stays on one.
 """
 
+from collections.abc import Hashable
 from decimal import Decimal
+from typing import TypeGuard
 
 from protocol.amqp.table import Long, Timestamp
 
@@ -21,6 +24,26 @@ ESCAPES = str.maketrans(
     }
 )
 PRINTABLE = frozenset(b"\b\t\n\v\f\r\x1b") | frozenset(range(0x20, 0x7F)) | frozenset(range(0xA0, 0x100))
+
+
+def canonical(value: object) -> Hashable:
+    """A field value as something hashable, equal only for the same value of the same type.
+
+    Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of a
+    table within counts, as in RabbitMQ; the width of an integer does not, for decoding does not keep it.
+    """
+    if isinstance(value, dict):
+        return (dict, tuple((key, canonical(item)) for key, item in value.items()))
+    if isinstance(value, list):
+        return (list, tuple(map(canonical, value)))
+    if isinstance(value, float | Decimal):
+        return (type(value), repr(value))  # not a number equals itself, and 1.0 is not 1.00
+    return (type(value), value)
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a field value is an integer; Python takes truth values and timestamps for such, too."""
+    return isinstance(value, int) and not isinstance(value, bool | Timestamp)
 
 
 def type_name(value: object) -> str:  # noqa: PLR0911 - one return for each type
