@@ -74,9 +74,10 @@ class ServerConnection:
         self._header = b""
 
     def receive(self, data: bytes, now: int) -> Iterable[tuple[int, Command]]:
-        """The commands that ``data`` completes, each to be handled before the next is asked for.
+        """The commands that ``data`` completes, in order.
 
-        What is wrong with the bytes behind them stands in ``reader.error``.
+        Until the connection is open, each has to be handled before the next is asked for.
+        What is wrong with the bytes behind them stands in ``reader.error`` once they were all asked for.
         """
         self.last_received = now
         if self.state is State.RUNNING:
@@ -88,6 +89,7 @@ class ServerConnection:
         return self._one_by_one(data)
 
     def _one_by_one(self, data: bytes) -> Iterator[tuple[int, Command]]:
+        """Read a command, let it be handled, and only then the next: it may change how that is read."""
         commands = self.reader.receive(data)
         while commands:
             yield from commands

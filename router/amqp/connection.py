@@ -16,6 +16,7 @@ from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
 from protocol.amqp.reader import Command, Heartbeat
 from protocol.amqp.sasl import credentials
+from protocol.amqp.table import Table
 from protocol.errors import AccessRefused, AmqpError, InternalError, NotAllowed
 from router.amqp.channel import Channel, Outbox
 from router.amqp.channels import LIFE, Channels
@@ -27,7 +28,6 @@ from router.session.gate import Gate
 from router.session.session import Session
 from router.vhost import VHost
 
-UNLIMITED = 1 << 31
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 
 
@@ -44,7 +44,7 @@ class ConnectionLog(Protocol):
 
 
 class ConnectionOutbox(Outbox, Protocol):
-    """The same, with what heartbeats and the end of a connection need."""
+    """Where a connection's bytes wait, with what heartbeats and the end of a connection need."""
 
     def last_sent(self) -> int:
         """When bytes were last sent, in ms."""
@@ -54,7 +54,10 @@ class ConnectionOutbox(Outbox, Protocol):
 
 
 class AmqpConnection:
-    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over."""
+    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over.
+
+    ``frame_max`` (bytes) is for what is sent to it, ``cancel_notify`` whether it is told of consumers' ends.
+    """
 
     def __init__(
         self, broker: Broker, offer: Offer, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
@@ -64,11 +67,11 @@ class AmqpConnection:
         self.wire = ServerConnection(offer, broker.now)
         self.user: User | None = None
         self.vhost: VHost | None = None
-        self.client_properties: dict[str, Any] = {}
+        self.client_properties: Table = {}
         self.replies = Gate(outbox, broker.keeper)
         self.channels = Channels(self.replies)
         self.finished = False
-        self.frame_max = UNLIMITED
+        self.frame_max = self.wire.frame_max
         self.cancel_notify = False
         self._loopback = loopback
         self._log = log
@@ -169,10 +172,10 @@ class AmqpConnection:
     # -- handshake -------------------------------------------------------------------------------------------
 
     def start_ok(self, method: m.ConnectionStartOk) -> None:
-        """Log the client in, or tell it that it may not."""
+        """Log the client in, or hang up; it is told why if it says that it understands that."""
         self.client_properties = method.client_properties
-        capabilities = method.client_properties.get("capabilities")
-        capabilities = capabilities if isinstance(capabilities, dict) else {}
+        stated = method.client_properties.get("capabilities")
+        capabilities: Table = stated if isinstance(stated, dict) else {}
         self.cancel_notify = capabilities.get("consumer_cancel_notify") is True
         name, password = credentials(method.mechanism, method.response)
         try:
@@ -187,10 +190,11 @@ class AmqpConnection:
         self._send(self.wire.tune())
 
     def tune_ok(self, method: m.ConnectionTuneOk) -> None:
+        """Take note of what was agreed on; too much was refused before."""
         self.frame_max = self.wire.frame_max
 
     def open(self, method: m.ConnectionOpen) -> None:
-        """Enter the virtual host."""
+        """Enter the virtual host. Raises NotAllowed when there is none of that name, or not for this user."""
         assert self.user is not None
         vhost = self.broker.vhost(method.virtual_host)
         if not self.user.may_enter(vhost.name):
@@ -309,6 +313,7 @@ class AmqpConnection:
         self.replies.write(method_frame(0, method))
 
 
+# Any: each takes the one type of command that it stands beside.
 COMMANDS: dict[type, Callable[[AmqpConnection, Any], None]] = {
     m.ConnectionStartOk: AmqpConnection.start_ok,
     m.ConnectionTuneOk: AmqpConnection.tune_ok,
