@@ -5,21 +5,20 @@ letters. It knows its consumers only by what they take, and the rest of the brok
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import PERSISTENT
 from router.queue.arguments import QueueArguments
-from router.queue.consumers import SLICE, Consumer, Consumers, Line
+from router.queue.consumers import SLICE, Consumer, Consumers
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
 from router.queue.host import QueueHost, Reason
 from router.queue.log import QueueLog
 from router.queue.ready import Fifo, Priorities
+from router.queue.turns import DRAIN, serve_round
 
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
-DRAIN = 4 * SLICE  # messages a queue delivers before others have their turn
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
 EXPIRE = 4 * SLICE  # messages that expire before others have their turn
 
@@ -224,7 +223,7 @@ class Queue:
             waiting = len(self.ready) if line else 0
             if line is None or not waiting:
                 break
-            left -= self._round(line, waiting, now)
+            left -= serve_round(self, line, waiting, now)
         else:
             return True
         if self._expiring:
@@ -232,55 +231,14 @@ class Queue:
             self._schedule_expiry()
         return False
 
-    def _round(self, line: Line, waiting: int, now: int) -> int:
-        """Serve the next consumers in line, each with the same number of messages; return how many left the
-        queue.
-        """
-        turn: list[Consumer] = []
-        share, sharing = SLICE, False
-        for consumer in list(islice(line, waiting)):
-            room = consumer.room()
-            if room <= 0:
-                self.consumers.leave(consumer)
-                continue
-            turn.append(consumer)
-            share = min(share, room)
-            if consumer.sink.prefetch:
-                sharing = True
-        if not turn:
-            return 0
-        if len(turn) == 1 == len(line):
-            return self._serve(line, turn, share, now)
-        if not sharing:
-            share = max(1, min(share, DRAIN // len(turn))) if len(turn) == len(line) else 1
-            return self._serve(line, turn, share, now)
-        served = 0  # those that share a limit are asked one by one: the first may use it up
-        for consumer in turn:
-            if consumer.room() > 0:
-                served += self._serve(line, [consumer], 1, now)
-            else:
-                self.consumers.leave(consumer)
-        return served
+    def take(self, count: int, now: int) -> tuple[list[Entry], int]:
+        """Take up to ``count`` messages; return those that may still be given, and how many have left."""
+        entries = self.ready.take(count, DRAIN_BYTES)
+        left = len(entries)
+        return (self._in_time(entries, now) if self._expiring else entries), left
 
-    def _serve(self, line: Line, turn: list[Consumer], share: int, now: int) -> int:
-        """Give each of ``turn`` up to ``share`` messages, one after the other, and have the line go on behind
-        the last served.
-        """
-        entries = self.ready.take(len(turn) * share, DRAIN_BYTES)
-        count = len(entries)
-        if self._expiring:
-            entries = self._in_time(entries, now)
-        if len(line) > 1:
-            ahead = len(entries) % len(turn) if len(turn) == len(line) else len(entries)
-            for consumer in turn[:ahead]:
-                line.move_to_end(consumer)
-        for index, consumer in enumerate(turn):
-            mine = entries[index :: len(turn)] if len(turn) > 1 else entries
-            if mine:
-                self._give(consumer, mine)
-        return count
-
-    def _give(self, consumer: Consumer, entries: list[Entry]) -> None:
+    def give(self, consumer: Consumer, entries: list[Entry]) -> None:
+        """Hand taken messages to a consumer."""
         size = 0
         for entry in entries:
             size += entry.message.size

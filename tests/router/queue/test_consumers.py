@@ -4,7 +4,8 @@ import pytest
 
 from protocol.errors import AccessRefused, NotImplemented_
 from router.queue.consumers import SLICE
-from router.queue.queue import DRAIN, DRAIN_BYTES
+from router.queue.queue import DRAIN_BYTES
+from router.queue.turns import DRAIN
 from tests.router.harness import Node, bodies
 
 

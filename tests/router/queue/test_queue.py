@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import NotFound
 from router.queue.expiry import BUCKET
-from router.queue.queue import DRAIN, EXPIRE
+from router.queue.queue import EXPIRE
+from router.queue.turns import DRAIN
 from tests.router.harness import START, Node
 
 
