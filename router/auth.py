@@ -30,6 +30,18 @@ _SALT = 4  # bytes
 VERDICTS = 4096  # remembered for each user
 
 
+class LoginRefused(AccessRefused):
+    """A login is refused. The client is told nothing more; ``reason`` is for the broker's log."""
+
+    def __init__(self, mechanism: str, reason: str) -> None:
+        super().__init__(
+            f"Login was refused using authentication mechanism {mechanism}. "
+            "For details see the broker logfile.",
+            scope="connection",
+        )
+        self.reason = reason
+
+
 class PasswordHashError(ValueError):
     """A password hash cannot be used; the text says why."""
 
@@ -264,17 +276,17 @@ class Users(Mapping[str, User]):
     def login(self, name: str, password: str, loopback: bool, mechanism: str = "PLAIN") -> User:
         """The user that these credentials prove. ``loopback`` says whether they came from this machine.
 
-        Raises AccessRefused, which ends the connection. Nothing tells an unknown name from a wrong password:
-        the text is the same, and so is the work.
+        Raises LoginRefused, which ends the connection. Nothing tells the client an unknown name from a wrong
+        password: the text is the same, and so is the work.
         """
         user = self._users.get(name, _NOBODY)
         proven = user.proves(password)
-        if not proven or (name in self._loopback_only and not loopback):
-            raise AccessRefused(
-                f"Login was refused using authentication mechanism {mechanism}. "
-                "For details see the broker logfile.",
-                scope="connection",
-            )
+        if name not in self._users:
+            raise LoginRefused(mechanism, "there is no such user")
+        if not proven:
+            raise LoginRefused(mechanism, "wrong password")
+        if name in self._loopback_only and not loopback:
+            raise LoginRefused(mechanism, "this user may connect from this machine only (loopback_users)")
         return user
 
     def forget_vhost(self, vhost: str) -> None:

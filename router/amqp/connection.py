@@ -17,12 +17,12 @@ from protocol.amqp.message import Message
 from protocol.amqp.reader import Command, Heartbeat
 from protocol.amqp.sasl import credentials
 from protocol.amqp.table import Table
-from protocol.errors import AccessRefused, AmqpError, InternalError, NotAllowed
+from protocol.errors import AmqpError, InternalError, NotAllowed
 from router.amqp.channel import Channel, Outbox
 from router.amqp.channels import LIFE, Channels
 from router.amqp.closing import close_for
 from router.amqp.commands import handle
-from router.auth import User
+from router.auth import LoginRefused, User
 from router.broker import Broker
 from router.session.gate import Gate
 from router.session.session import Session
@@ -180,8 +180,8 @@ class AmqpConnection:
         name, password = credentials(method.mechanism, method.response)
         try:
             self.user = self.broker.users.login(name, password, self._loopback, method.mechanism)
-        except AccessRefused as error:
-            self._log.warning("login refused", user=name)
+        except LoginRefused as error:
+            self._log.warning("login refused", user=name, reason=error.reason)
             if capabilities.get("authentication_failure_close") is True:
                 self._close(error)
             else:

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from protocol.errors import AccessRefused
-from router.auth import SHA512, VERDICTS, PasswordHashError, User, Users, hash_password
+from router.auth import SHA512, VERDICTS, LoginRefused, PasswordHashError, User, Users, hash_password
 from router.patterns import PatternError
 
 # Made by RabbitMQ 3.10 for the password "secret".
@@ -283,3 +283,23 @@ def test_topic_permission_taken_back_frees_the_routing_keys(user):
     user.forbid_topic("/", "amq.topic")
     assert user.may_route("/", "amq.topic", "write", "b")
     assert user.generation > generation
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "loopback", "reason"),
+    [
+        ("nobody", "p", True, "there is no such user"),
+        ("u", "wrong", True, "wrong password"),
+        ("u", "p", False, "this user may connect from this machine only (loopback_users)"),
+    ],
+)
+def test_the_log_is_told_why_a_login_is_refused_and_the_client_is_not(name, password, loopback, reason):
+    users = Users(loopback_only=("u",))
+    users.add("u", hash_password("p"))
+    with pytest.raises(LoginRefused) as refused:
+        users.login(name, password, loopback)
+    assert refused.value.reason == reason
+    assert str(refused.value) == (
+        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. "
+        "For details see the broker logfile."
+    )
