@@ -284,7 +284,7 @@ class Users(Mapping[str, User]):
         if name not in self._users:
             raise LoginRefused(mechanism, "there is no such user")
         if not proven:
-            raise LoginRefused(mechanism, "wrong password")
+            raise LoginRefused(mechanism, "the credentials are wrong")
         if name in self._loopback_only and not loopback:
             raise LoginRefused(mechanism, "this user may connect from this machine only (loopback_users)")
         return user

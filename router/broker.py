@@ -19,7 +19,7 @@ from router.settings import Settings
 from router.timers import Timed, Timers
 from router.vhost import DeadLetter, VHost
 
-LETTERS = 1024  # dead letters published before others have their turn
+LETTERS = 512  # dead letters and their copies in queues before others have their turn
 
 
 class Client(Protocol):
@@ -55,6 +55,7 @@ class Broker:
         self._touched: deque[Queue] = deque()
         self._again: list[Queue] = []
         self._letters: deque[DeadLetter] = deque()
+        self._letters_left = False  # whether a batch has left some
 
     # -- virtual hosts and connections ---------------------------------------------------------------------
 
@@ -74,17 +75,19 @@ class Broker:
 
     # -- one batch -----------------------------------------------------------------------------------------
 
-    def flush(self) -> bool:
+    def flush(self, *, left_over: bool = True) -> bool:
         """End a batch: publish dead letters, have touched queues deliver. True when there is more for another
         turn.
+
+        Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
         """
-        self._touched += self._again
-        self._again.clear()
-        letters = LETTERS
+        copies = LETTERS if left_over or not self._letters_left else 0
+        if left_over:
+            self._touched += self._again
+            self._again.clear()
         while True:
-            if self._letters and letters:
-                letters -= 1
-                self._publish_letter(self._letters.popleft())
+            if self._letters and copies > 0:
+                copies -= 1 + self._publish_letter(self._letters.popleft())
             elif self._touched:
                 queue = self._touched.popleft()
                 if queue.deliver(self.now):
@@ -94,6 +97,7 @@ class Broker:
         self.keeper.end_turn()
         if self._owed or self.keeper.early:
             self._tell(self._owed)
+        self._letters_left = bool(self._letters)
         return bool(self._again or self._letters)
 
     def owe(self, client: Client) -> None:
@@ -125,10 +129,11 @@ class Broker:
     def dead_letter(self, letters: Iterable[DeadLetter]) -> None:
         self._letters.extend(letters)
 
-    def _publish_letter(self, dead: DeadLetter) -> None:
-        """Send a dead letter on; without its exchange it is dropped, and so it is at a queue it would only
-        come back to.
+    def _publish_letter(self, dead: DeadLetter) -> int:
+        """Send a dead letter on, and say to how many queues; without its exchange it is dropped, and so it is
+        at a queue it would only come back to.
         """
+        copies = 0
         queue = dead.queue
         exchange = dead.vhost.exchanges.get(dead.exchange)
         if exchange is not None:
@@ -144,4 +149,6 @@ class Broker:
             for target in dead.vhost.routes.route(exchange, keys, letter):
                 if not is_cycle(letter, target.name):
                     target.enqueue(letter, self.now)
+                    copies += 1
         queue.drop([dead.entry])
+        return copies

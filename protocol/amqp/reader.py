@@ -114,6 +114,11 @@ class Reader:
             self._keep(data[position:] if position else data)
         return commands
 
+    def forget(self) -> None:
+        """Let go of what is incomplete: nothing more will come."""
+        self._waiting.clear()
+        self._partial.clear()
+
     def _keep(self, rest: bytes) -> None:
         """Hold what cannot be read yet, joining its pieces once there is a whole frame."""
         self._waiting.append(rest)

@@ -265,6 +265,8 @@ class AmqpConnection:
     def _finish(self) -> None:
         """Nothing is to be read or written any more."""
         self.finished = True
+        self.wire.reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
+        self._put_off.clear()
         self.outbox.close()
         self.broker.clients.pop(self, None)
         self._leave()

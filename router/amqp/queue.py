@@ -21,7 +21,8 @@ def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:
             arguments=method.arguments,
         )
     channel.last_queue = queue.name
-    return m.QueueDeclareOk(queue.name, len(queue.ready), len(queue.consumers))
+    count = queue.count(channel.session.broker.now)
+    return m.QueueDeclareOk(queue.name, count, len(queue.consumers))
 
 
 def bind(channel: Channel, method: m.QueueBind) -> m.QueueBindOk:

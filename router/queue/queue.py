@@ -253,12 +253,18 @@ class Queue:
         if consumer.ready and consumer.room() <= 0:
             self.consumers.leave(consumer)
 
+    def count(self, now: int) -> int:
+        """How many messages are ready, without those that could not wait for a consumer."""
+        if self._expiring:
+            self._drain(now)
+        return len(self.ready)
+
     def get(self, now: int, *, no_ack: bool) -> Entry | None:
         """Take one message for basic.get; None when no message is ready."""
         self.last_used = now
         entries: list[Entry] = []
         while not entries and len(self.ready):
-            entries = self._in_time(self.ready.take(1, 1), now)
+            entries = self._in_time(self.ready.take(1, 1), now + 1)  # a TTL of 0 is over already
         if not entries:
             return None
         entry = entries[0]

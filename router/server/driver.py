@@ -30,11 +30,13 @@ class Driver:
         self.broker.wall = int(time.time())
         return now
 
-    def end(self) -> None:
-        """Let the batch take effect; wake whoever is needed for what it has started."""
+    def end(self, *, left_over: bool = False) -> None:
+        """Let the batch take effect, with what earlier ones left over if asked to; wake whoever is needed for
+        what it has started.
+        """
         broker = self.broker
         try:
-            if broker.flush():
+            if broker.flush(left_over=left_over):
                 self._more.set()
         except Exception as error:
             self._log.error("delivering failed", exc_info=error)
@@ -67,7 +69,7 @@ class Driver:
             await self._more.wait()
             self._more = trio.Event()
             self.begin()
-            self.end()
+            self.end(left_over=True)
 
 
 def clock() -> int:

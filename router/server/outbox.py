@@ -104,7 +104,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until deliveries may be written again."""
-        if self._full:
+        while self._full:
             if self._drained is None:
                 self._drained = trio.Event()
             await self._drained.wait()

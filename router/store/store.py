@@ -128,7 +128,7 @@ class QueueLog:
 
 
 class Gathered:
-    """What is to be committed together, and the logs whose publishes are among it."""
+    """What is committed together."""
 
     __slots__ = ("fresh", "number", "parts", "statements")
 

@@ -289,7 +289,7 @@ def test_topic_permission_taken_back_frees_the_routing_keys(user):
     ("name", "password", "loopback", "reason"),
     [
         ("nobody", "p", True, "there is no such user"),
-        ("u", "wrong", True, "wrong password"),
+        ("u", "wrong", True, "the credentials are wrong"),
         ("u", "p", False, "this user may connect from this machine only (loopback_users)"),
     ],
 )

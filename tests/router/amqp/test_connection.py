@@ -366,3 +366,12 @@ def test_gets_wait_while_the_client_does_not_read_what_it_got(world):
     for tag, text in enumerate((b"0", b"1", b"2"), start=1):
         client.expect(Content(m.BasicGetOk(tag, False, "", "q", 3 - tag), text))
     client.expect(m.BasicQosOk())
+
+
+def test_a_finished_connection_keeps_no_part_of_a_message(world):
+    client = world.connect()
+    client.send_raw(method_frame(1, m.BasicPublish("", "q")) + header(1, 1000) + body(1, b"x" * 999))
+    connection = client.transport.connection
+    connection.lost()
+    assert connection.finished
+    assert not connection.wire.reader._partial

@@ -148,3 +148,16 @@ def test_a_delivery_that_fails_ends_its_connection_and_no_other(connect, monkeyp
     assert broken.take(m.ConnectionClose, channel=0).reply_code == 541
     sound.expect(delivery("t", 1, b"1", redelivered=True))
     publisher.do(m.QueueDeclare("q", passive=True))
+
+
+def test_a_ttl_of_0_without_a_consumer_is_over_before_the_next_command(connect):
+    client = connect()
+    client.do(m.QueueDeclare("q"))
+    client.send(
+        publish("q", b"1", expiration="0"),
+        m.QueueDeclare("q"),
+        publish("q", b"2", expiration="0"),
+        m.BasicGet("q", no_ack=True),
+    )
+    client.expect(m.QueueDeclareOk("q", 0, 0))
+    client.expect(m.BasicGetEmpty())
