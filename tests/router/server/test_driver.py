@@ -19,7 +19,7 @@ class FakeBroker:
         self.events: list[str] = []
         self.failing = False
 
-    def flush(self) -> bool:
+    def flush(self, *, left_over: bool = True) -> bool:
         if self.failing:
             self.failing = False
             raise RuntimeError("a queue is broken")
