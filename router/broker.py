@@ -150,5 +150,5 @@ class Broker:
                 if not is_cycle(letter, target.name):
                     target.enqueue(letter, self.now)
                     copies += 1
-        queue.drop([dead.entry])
+        queue.release([dead.entry])
         return copies

@@ -241,7 +241,7 @@ async def purger(client: FaultClient) -> None:
     await client.confirmed()
     name = f"u{next(numbers)}"
     number = 0
-    alive: list[Token] = []
+    alive = _in_queue(model, "purged")
     while True:
         data = []
         for _ in range(random.randint(1, 60)):
@@ -281,16 +281,18 @@ async def churner(client: FaultClient) -> None:
             if step == 4:
                 await _change(client, binding, False, m.QueueUnbind(name, "churn", name), m.QueueUnbindOk)
             else:
-                tokens = [
-                    Token(publication.publisher, publication.number, name)
-                    for publication in list(model.publications.values())
-                    if publication.queues == (name,)
-                ]
+                tokens = _in_queue(model, name)
                 model.settling.update(tokens)
                 topology[binding] = None
                 await _change(client, queue, False, m.QueueDelete(name), m.QueueDeleteOk)
                 topology[binding] = False
                 model.gone.update(tokens)
+
+
+def _in_queue(model: Model, queue: str) -> list[Token]:
+    """What was ever published to a queue that nothing else leads to."""
+    publications = model.publications.values()
+    return [Token(each.publisher, each.number, queue) for each in publications if each.queues == (queue,)]
 
 
 async def _change(
