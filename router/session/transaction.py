@@ -55,6 +55,8 @@ class Transaction:
                 accepted = False
         for verb, taken in self._settlements:
             settle(verb, taken)
+            for _, (_, _, entry) in taken:
+                entry.settled = False  # for its publisher, who waits: a crash before the commit is on disk undoes it
         if not accepted:
             raise PreconditionFailed("partial tx completion")
 

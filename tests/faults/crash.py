@@ -53,6 +53,8 @@ class Life:
             run(self.model, random, broker.port, nursery)
             await trio.sleep(seconds)
             if random.random() < 0.15:
+                await self._sicken()
+            if random.random() < 0.15:
                 self.story.append(f"stopped after {seconds:.3f} s")
                 status = await broker.stop()
                 if status:
@@ -61,6 +63,18 @@ class Life:
                 self.story.append(f"killed after {seconds:.3f} s")
                 await broker.kill()
         await self._verify(await self._restart())
+
+    async def _sicken(self) -> None:
+        """Have the disk fail, and mostly recover: what was not written is written again after a second."""
+        broker, random = self.broker, self.random
+        broker.fail_writes(True)
+        failing = random.choice((0.05, 0.5, 1.5)) * random.random()
+        self.story.append(f"the disk failed for {failing:.3f} s")
+        await trio.sleep(failing)
+        if random.random() < 0.8:
+            broker.fail_writes(False)
+            await trio.sleep(random.uniform(0, 1.5))
+            self.story.append("and recovered")
 
     async def _restart(self) -> int:
         broker, random = self.broker, self.random

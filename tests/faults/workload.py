@@ -270,7 +270,9 @@ async def churner(client: FaultClient) -> None:
         queue, binding, exchange = ("queue", name), ("binding", "churn", name), ("exchange", name)
         step = random.randint(0, 5)
         if step == 0:
-            await _change(client, exchange, True, m.ExchangeDeclare(name, "topic", durable=True), m.ExchangeDeclareOk)
+            await _change(
+                client, exchange, True, m.ExchangeDeclare(name, "topic", durable=True), m.ExchangeDeclareOk
+            )
         elif step == 1:
             await _change(client, exchange, False, m.ExchangeDelete(name), m.ExchangeDeleteOk)
         elif step in (2, 3):
