@@ -88,7 +88,7 @@ class Keeping:
             self._idle.set()
 
     async def finish(self) -> None:
-        """Have everything on disk and let go of the directory; a disk that fails or hangs is not waited for."""
+        """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
         self.store.end_turn()
         self._idle = trio.Event()
         with trio.move_on_after(FINISH) as waiting:

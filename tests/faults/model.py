@@ -149,9 +149,7 @@ class Model:
             least = self.returned_surely.get(token, 0)
             most = self.returned.get(token, 0) + restarts
             if not least <= message.count <= most:
-                wrong.append(
-                    f"{token} in {queue} was returned {least} to {most} times, it says {message.count}"
-                )
+                wrong.append(f"{token} in {queue} was returned {least} to {most} times, not {message.count}")
         return wrong
 
     def _check_order(self, queue: str, messages: list[Found]) -> list[str]:
