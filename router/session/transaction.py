@@ -56,7 +56,7 @@ class Transaction:
         for verb, taken in self._settlements:
             settle(verb, taken)
             for _, (_, _, entry) in taken:
-                entry.settled = False  # for its publisher, who waits: a crash before the commit is on disk undoes it
+                entry.settled = False  # a crash may undo this until it is on disk: publishers wait too
         if not accepted:
             raise PreconditionFailed("partial tx completion")
 
