@@ -85,16 +85,18 @@ class Broker:
         if left_over:
             self._touched += self._again
             self._again.clear()
-        while True:
-            if self._letters and copies > 0:
-                copies -= 1 + self._publish_letter(self._letters.popleft())
-            elif self._touched:
-                queue = self._touched.popleft()
-                if queue.deliver(self.now):
-                    self._again.append(queue)
-            else:
-                break
-        self.keeper.end_turn()
+        try:
+            while True:
+                if self._letters and copies > 0:
+                    copies -= 1 + self._publish_letter(self._letters.popleft())
+                elif self._touched:
+                    queue = self._touched.popleft()
+                    if queue.deliver(self.now):
+                        self._again.append(queue)
+                else:
+                    break
+        finally:
+            self.keeper.end_turn()  # what was done before a failure belongs to no later batch than it was told
         if self._owed or self.keeper.early:
             self._tell(self._owed)
         self._letters_left = bool(self._letters)
@@ -150,5 +152,5 @@ class Broker:
                 if not is_cycle(letter, target.name):
                     target.enqueue(letter, self.now)
                     copies += 1
-        queue.drop([dead.entry])
+        queue.release([dead.entry])
         return copies

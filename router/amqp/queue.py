@@ -46,5 +46,6 @@ def delete(channel: Channel, method: m.QueueDelete) -> None:
     name = channel.queue_name(method.queue)
     with channel.notices_held():
         count = channel.topology.delete_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)
+        channel.hold_replies()
         if not method.nowait:
             channel.send(m.QueueDeleteOk(count))

@@ -294,7 +294,10 @@ class Queue:
         """A delivered message was acknowledged."""
         self.unacked -= 1
         entry.settled = True
-        self.release([entry])
+        if entry.stored and self.log is not None:
+            entry.stored = False
+            del self._held[entry.position]
+            self.log.settle(entry)
 
     def drop(self, entries: Collection[Entry]) -> None:
         """Messages have left the queue for good: settled by their delivery, or dropped."""

@@ -4,6 +4,7 @@ Owns the thread and nothing of what it does. A dedicated thread answers sooner t
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 
@@ -36,13 +37,17 @@ class Committer:
         await self._finished.wait()
 
     def _run(self) -> None:
-        run, get, tell = self._writer.run, self._jobs.get, self._token.run_sync_soon
-        while (job := get()) is not None:
+        get, tell = self._jobs.get, self._token.run_sync_soon
+        with suppress(trio.RunFinishedError):  # nobody waited for a disk that hung
+            while (job := get()) is not None:
+                tell(self._done, job, *self._try(job))
             try:
-                tell(self._done, job, run(job), None)
-            except trio.RunFinishedError:
-                break
-            except Exception as error:
-                tell(self._done, job, 0, error)
-        self._writer.close()
-        tell(self._finished.set)
+                self._writer.close()
+            finally:
+                tell(self._finished.set)
+
+    def _try(self, job: Job) -> tuple[int, Exception | None]:
+        try:
+            return self._writer.run(job), None
+        except Exception as error:
+            return 0, error

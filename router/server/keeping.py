@@ -16,6 +16,7 @@ from router.store.store import Store
 from router.store.writer import Job
 
 RETRY = 1000  # ms until a failed write is tried again
+FINISH = 1.5  # seconds that a stopping broker waits for the disk
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Keeping:
             self._disk,
             sync=settings.sync == "always",
             sequence=opened.recovered.sequence,
-            segment=opened.segment,
+            segment=max(opened.segments, default=0) + 1,
             next_queue_id=opened.next_queue_id,
             wall_offset=wall_offset,
             changed=self._changed,
@@ -87,11 +88,14 @@ class Keeping:
             self._idle.set()
 
     async def finish(self) -> None:
-        """Have everything on disk and let go of the directory."""
+        """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
         self.store.end_turn()
         self._idle = trio.Event()
-        if self.store.busy():
-            await self._idle.wait()
-        if self._disk.committer is not None:
-            await self._disk.committer.finish()
-        self._directory.close()
+        with trio.move_on_after(FINISH) as waiting:
+            if self.store.busy():
+                await self._idle.wait()
+            if self._disk.committer is not None:
+                await self._disk.committer.finish()
+        if waiting.cancelled_caught:
+            self._log.error("stopped without having written everything", error=self.store.failure)
+        self._directory.close(clean=not waiting.cancelled_caught)

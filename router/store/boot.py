@@ -49,12 +49,16 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"the data directory {path} is in use by the process {holder}; stop it or choose another with --data"
             ) from None
+        self.clean = not os.read(self._lock, 32)  # the last holder left it in good order, or there was none
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        os.fsync(self._lock)  # after a crash of the machine, too, it says that somebody was here
         self.metadata = Metadata(path / METADATA)
 
-    def close(self) -> None:
-        """Let others have it."""
+    def close(self, *, clean: bool) -> None:
+        """Let others have it; ``clean`` says that all that was ever done is on disk."""
+        if clean:
+            os.ftruncate(self._lock, 0)
         os.close(self._lock)
 
 
@@ -65,16 +69,20 @@ class Opened:
     rows: list[QueueRow]
     recovered: Recovered
     next_queue_id: int
-    segment: int  # number of the first segment file there is not
+    segments: list[int]  # the numbers of the segment files
 
 
 def read(directory: DataDirectory) -> Opened:
     """Read everything there is. Raises DamageError."""
     rows = directory.metadata.queues()
     recovered = recover(directory.files, directory.path, [row.id for row in rows])
-    segments = directory.files.list(directory.path / "segments")
-    last = max((int(path.stem) for path in segments if path.stem.isdigit()), default=0)
-    return Opened(rows, recovered, directory.metadata.next_queue_id(), last + 1)
+    if not directory.clean:
+        # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.
+        for queue in recovered.queues.values():
+            queue.delivered = queue.next_position
+    paths = directory.files.list(directory.path / "segments")
+    segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
+    return Opened(rows, recovered, directory.metadata.next_queue_id(), segments)
 
 
 def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
@@ -112,7 +120,8 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         found = opened.recovered.queues[row.id]
         log = store.add_queue(queue, row.id)
         log.pages = found.pages
-        log.next_position, log.delivered = found.next_position, found.delivered
+        log.next_position = found.next_position
+        log.deliver(found.delivered - 1)
         queue.log = log
         entries = [_entry(each, found, None, wall_offset) for each in found.entries.values()]
         for page in found.pages:
@@ -129,7 +138,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         destination = ends.get(binding.destination)
         if source is not None and destination is not None:
             vhost.bind(source, destination, binding.routing_key, binding.arguments)
-    store.retirement.recovered(opened.recovered.next_journal - 1, opened.recovered.sequence)
+    store.retirement.recovered(opened.recovered.next_journal - 1, opened.recovered.sequence, opened.segments)
     broker.keeper = store
 
 

@@ -82,7 +82,10 @@ def _apply(record: Publish | Progress | Returned, queues: dict[int, RecoveredQue
             queue = queues.get(record.queue_id)
             if queue is not None:
                 queue.delivered = max(queue.delivered, record.delivered)
+                # What was settled within its turn was never written, and its position is not given again.
+                queue.next_position = max(queue.next_position, record.delivered)
                 for first, count in record.settled:
+                    queue.next_position = max(queue.next_position, first + count)
                     _settle(queue, first, count)
         case Returned():
             queue = queues.get(record.queue_id)

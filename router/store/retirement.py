@@ -5,7 +5,7 @@ of the one before, so that it never holds up the broker.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from router.queue.entry import Entry
@@ -62,14 +62,18 @@ class Retirement:
         self._segment_end = 0
         self._live: dict[int, int] = {}  # pages with live messages, by segment
 
-    def recovered(self, number: int, first: int) -> None:
-        """The broker came back from journal files up to this one (0: none): they are retired as one, soon."""
+    def recovered(self, number: int, first: int, segments: Iterable[int]) -> None:
+        """The broker came back from journal files up to this one (0: none): they are retired as one, soon.
+
+        Of the ``segments`` there are, those go with them that hold nothing live.
+        """
+        self._live = dict.fromkeys(segments, 0)
         logs = {log: None for log in self._logs.values()}
         if number:
             self._files.append(JournalFile(number, first, logs))
         for log in logs:
             for page in log.pages:
-                self._live[page.segment] = self._live.get(page.segment, 0) + 1
+                self._live[page.segment] += 1
 
     def wrote(self, sequence: int, file: int, fresh: Mapping["QueueLog", None]) -> None:
         """A batch is in the journal: in which file, and whose publishes it holds."""

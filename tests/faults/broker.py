@@ -1,6 +1,7 @@
-"""A broker process that is meant to die: started on a data directory, killed or stopped, and started again."""
+"""A broker process that is meant to die: started on a data directory, killed or stopped, started again."""
 
 import re
+import resource
 import sys
 from pathlib import Path
 from subprocess import PIPE
@@ -8,7 +9,7 @@ from subprocess import PIPE
 import trio
 
 STARTING = 30  # seconds on a busy machine
-STOPPING = 10
+STOPPING = 5  # seconds that are promised
 
 
 class StartError(Exception):
@@ -24,6 +25,7 @@ class Broker:
         self.port = 0
         self._options = options
         self._process: trio.Process | None = None
+        self._writer: trio.Process | None = None  # of the log
 
     @property
     def log(self) -> Path:
@@ -36,8 +38,19 @@ class Broker:
         command = [sys.executable, "-m", "router.cli", "serve", "--data", str(self.data)]
         command += ["--amqp", "127.0.0.1:0", *self._options]
         with self.log.open("wb") as log:
-            self._process = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=log)
+            # The log goes through a pipe, so that it does not suffer with the disk.
+            self._writer = await trio.lowlevel.open_process(["cat"], stdin=PIPE, stdout=log)
+        assert self._writer.stdin is not None
+        stderr = self._writer.stdin.fileno()
+        self._process = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=stderr)
+        await self._writer.stdin.aclose()
         return self._process
+
+    def fail_writes(self, failing: bool) -> None:
+        """Have every write to a file fail, or none any more."""
+        assert self._process is not None
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0 if failing else hard, hard))
 
     async def start(self) -> None:
         """Start the process and wait until it listens. Raises StartError."""
@@ -70,6 +83,8 @@ class Broker:
         assert self._process is not None
         with trio.CancelScope(shield=True):
             status = await self._process.wait()
+            if self._writer is not None:
+                await self._writer.wait()
             if self._process.stdout is not None:
                 await self._process.stdout.aclose()
         self._process = None

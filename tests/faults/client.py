@@ -24,7 +24,9 @@ class Failed(Exception):
     """The broker did what it must not do while it ran."""
 
 
-def publish_frames(exchange: str, key: str, body: bytes, *, mandatory: bool = False, **properties: Any) -> bytes:
+def publish_frames(
+    exchange: str, key: str, body: bytes, *, mandatory: bool = False, **properties: Any
+) -> bytes:
     """A basic.publish on channel 1 with its content."""
     head = method_frame(1, m.BasicPublish(exchange, key, mandatory))
     return head + pack_frames(1, encode_properties(Properties(**properties)), body, FRAME_MAX)
@@ -62,7 +64,13 @@ class FaultClient:
         self.returned = 0
 
     async def connect(self, port: int) -> None:
-        self.client = await Client(await trio.open_tcp_stream("127.0.0.1", port)).login()
+        self.client = Client(await trio.open_tcp_stream("127.0.0.1", port))
+        try:
+            await self.client.login()
+        except AssertionError as error:
+            if isinstance(error.args[0], m.ConnectionClose) and error.args[0].reply_code == 320:
+                raise Closed from None
+            raise
 
     async def confirmed(self) -> None:
         await self.call(m.ConfirmSelect(), m.ConfirmSelectOk)

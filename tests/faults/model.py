@@ -115,7 +115,9 @@ class Model:
         for commit in self.commits:
             there = [token in places for token in commit.tokens]
             if any(there) and not all(there):
-                wrong.append(f"of a transaction {sum(there)} of {len(there)} messages are there: {commit.tokens}")
+                wrong.append(
+                    f"of a transaction {sum(there)} of {len(there)} messages are there: {commit.tokens}"
+                )
             if commit.confirmed and not all(there):
                 wrong.append(f"a transaction is lost whose commit was confirmed: {commit.tokens}")
         wrong += [
@@ -147,7 +149,7 @@ class Model:
             least = self.returned_surely.get(token, 0)
             most = self.returned.get(token, 0) + restarts
             if not least <= message.count <= most:
-                wrong.append(f"{token} in {queue} was returned {least} to {most} times, it says {message.count}")
+                wrong.append(f"{token} in {queue} was returned {least} to {most} times, not {message.count}")
         return wrong
 
     def _check_order(self, queue: str, messages: list[Found]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What goes on in the broker until it is killed: publishers, consumers, transactions, and topology that changes."""
+"""What goes on in the broker until it is killed: publishers, consumers, transactions, changing topology."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -47,6 +47,8 @@ BINDINGS = [
     ("dead.letters", "dead", ""),
 ]
 FAN = ("work.0", "work.1", "quorum", "chain1")
+DIRECT = ("work.0", "work.2", "prio", "prio", "quorum", "quorum", "chain1", "chain2", "ttl", "short", "drop",
+          "mixed", "move.a")  # fmt: skip
 ROUTES: list[tuple[str, str, tuple[str, ...]]] = [
     ("fan", "", FAN),
     ("outer", "k", (*FAN, "work.4")),
@@ -54,9 +56,8 @@ ROUTES: list[tuple[str, str, tuple[str, ...]]] = [
     ("top", "a.c", ("work.2",)),
     ("top", "x.y.b", ("work.3",)),
     ("top", "nobody", ()),
-    *(("", name, (name,)) for name in ("work.0", "work.2", "prio", "prio", "quorum", "quorum", "chain1", "chain2",
-                                       "ttl", "short", "drop", "mixed", "move.a")),
-]  # fmt: skip
+    *(("", name, (name,)) for name in DIRECT),
+]
 CHAINS = {
     "chain1": ("chain1", "chain2", "dead"),
     "chain2": ("chain2", "dead"),
@@ -64,8 +65,8 @@ CHAINS = {
     "short": ("short", "dead"),
     "move.a": ("move.a", "move.b"),
 }
-ORDERED = ("work.0", "work.1", "work.2", "work.3", "work.4", "prio", "quorum", "chain1", "drop", "mixed", "purged",
-           "tx.0", "tx.1", "move.a")  # fmt: skip
+ORDERED = ("work.0", "work.1", "work.2", "work.3", "work.4", "prio", "quorum", "chain1", "drop", "mixed",
+           "purged", "tx.0", "tx.1", "move.a")  # fmt: skip
 KEEPS_ALL = ("quorum",)
 CONSUMED = ("work.0", "work.1", "work.2", "work.3", "prio", "quorum", "chain1", "chain2", "dead")
 LETTERS = ("chain1", "chain2")  # where rejecting is not settling
@@ -146,7 +147,7 @@ async def consumer(client: FaultClient, queue: str) -> None:
         if len(held) >= prefetch or random.random() < 0.5:
             data = []
             while held and (len(held) > prefetch / 2 or random.random() < 0.7):
-                data.append(_settle(model, random, queue, held, settled, bad))
+                data.append(_settle(client, queue, held, settled, bad))
             if data and random.random() < 0.3:
                 data.append(client.barrier(settled))
                 settled = []
@@ -154,9 +155,10 @@ async def consumer(client: FaultClient, queue: str) -> None:
 
 
 def _settle(
-    model: Model, random: Random, queue: str, held: dict[int, Token], settled: list[Token], bad: float
+    client: FaultClient, queue: str, held: dict[int, Token], settled: list[Token], bad: float
 ) -> bytes:
     """Settle one message, or several; return what is to be sent."""
+    model, random = client.model, client.random
     tags = list(held)
     multiple = random.random() < 0.4
     tag = random.choice(tags[:50]) if multiple else random.choice(tags[:3])
@@ -212,7 +214,7 @@ async def transactions(client: FaultClient) -> None:
 
 async def mover(client: FaultClient) -> None:
     """Take messages from one queue and publish them to another, each pair in a transaction."""
-    model, random = client.model, client.random
+    model = client.model
     await client.call(m.TxSelect(), m.TxSelectOk)
     await client.call(m.BasicQos(prefetch_count=10), m.BasicQosOk)
     await client.call(m.BasicConsume("move.a", "c"), m.BasicConsumeOk)
@@ -241,7 +243,7 @@ async def purger(client: FaultClient) -> None:
     await client.confirmed()
     name = f"u{next(numbers)}"
     number = 0
-    alive: list[Token] = []
+    alive = _in_queue(model, "purged")
     while True:
         data = []
         for _ in range(random.randint(1, 60)):
@@ -270,7 +272,8 @@ async def churner(client: FaultClient) -> None:
         queue, binding, exchange = ("queue", name), ("binding", "churn", name), ("exchange", name)
         step = random.randint(0, 5)
         if step == 0:
-            await _change(client, exchange, True, m.ExchangeDeclare(name, "topic", durable=True), m.ExchangeDeclareOk)
+            declaration = m.ExchangeDeclare(name, "topic", durable=True)
+            await _change(client, exchange, True, declaration, m.ExchangeDeclareOk)
         elif step == 1:
             await _change(client, exchange, False, m.ExchangeDelete(name), m.ExchangeDeleteOk)
         elif step in (2, 3):
@@ -281,16 +284,18 @@ async def churner(client: FaultClient) -> None:
             if step == 4:
                 await _change(client, binding, False, m.QueueUnbind(name, "churn", name), m.QueueUnbindOk)
             else:
-                tokens = [
-                    Token(publication.publisher, publication.number, name)
-                    for publication in list(model.publications.values())
-                    if publication.queues == (name,)
-                ]
+                tokens = _in_queue(model, name)
                 model.settling.update(tokens)
                 topology[binding] = None
                 await _change(client, queue, False, m.QueueDelete(name), m.QueueDeleteOk)
                 topology[binding] = False
                 model.gone.update(tokens)
+
+
+def _in_queue(model: Model, queue: str) -> list[Token]:
+    """What was ever published to a queue that nothing else leads to."""
+    publications = model.publications.values()
+    return [Token(each.publisher, each.number, queue) for each in publications if each.queues == (queue,)]
 
 
 async def _change(

@@ -1,0 +1,9 @@
+"""A short run of the crash harness; ``python -m tests.faults.crash`` is the long one."""
+
+import time
+
+from tests.faults.crash import crash
+
+
+async def test_what_was_promised_is_there_after_a_crash():
+    assert await crash(cycles=12, seed=int(time.time()), seconds=25) == []
