@@ -96,7 +96,7 @@ class Broker:
                 else:
                     break
         finally:
-            self.keeper.end_turn()  # what was done before a failure belongs to no later batch than it was told
+            self.keeper.end_turn()  # after a failure too: what was done belongs to this batch
         if self._owed or self.keeper.early:
             self._tell(self._owed)
         self._letters_left = bool(self._letters)

@@ -280,6 +280,12 @@ class Session:
             for consumer in consumers:
                 consumer.wake()
 
+    def _settle_in_transaction(self, verb: Verb, taken: Taken) -> None:
+        """The same; a crash may undo it until it is on disk, so who published these waits for that."""
+        self._settle(verb, taken)
+        for _, (_, _, entry) in taken:
+            entry.settled = False
+
     # -- confirms and transactions -------------------------------------------------------------------------
 
     def select_confirms(self) -> None:
@@ -299,7 +305,7 @@ class Session:
 
         PreconditionFailed, when all is done, if a queue was full and refused a message.
         """
-        self._end_transaction().commit(self._enqueue, self._settle)
+        self._end_transaction().commit(self._enqueue, self._settle_in_transaction)
 
     def rollback(self) -> None:
         """Forget all that was published and settled since the last commit; what was settled is held again."""

@@ -55,8 +55,6 @@ class Transaction:
                 accepted = False
         for verb, taken in self._settlements:
             settle(verb, taken)
-            for _, (_, _, entry) in taken:
-                entry.settled = False  # a crash may undo this until it is on disk: publishers wait too
         if not accepted:
             raise PreconditionFailed("partial tx completion")
 

@@ -47,7 +47,8 @@ class DataDirectory:
             holder = os.read(self._lock, 32).decode("ascii", "replace").strip()
             os.close(self._lock)
             raise DataDirectoryError(
-                f"the data directory {path} is in use by the process {holder}; stop it or choose another with --data"
+                f"the data directory {path} is in use by the process {holder}; "
+                "stop it or choose another with --data"
             ) from None
         self.clean = not os.read(self._lock, 32)  # the last holder left it in good order, or there was none
         os.ftruncate(self._lock, 0)

@@ -1,7 +1,7 @@
 """How journal files go: what lives on in the oldest one moves into pages, then a checkpoint takes its place.
 
-Owns the pages' places in the segments and the one file that is being retired. It works in small steps, each begun by the end
-of the one before, so that it never holds up the broker.
+Owns the pages' places in the segments and the one file that is being retired. It works in small steps, each
+begun by the end of the one before, so that it never holds up the broker.
 """
 
 from collections import deque
@@ -68,7 +68,7 @@ class Retirement:
         Of the ``segments`` there are, those go with them that hold nothing live.
         """
         self._live = dict.fromkeys(segments, 0)
-        logs = {log: None for log in self._logs.values()}
+        logs = dict.fromkeys(self._logs.values())
         if number:
             self._files.append(JournalFile(number, first, logs))
         for log in logs:
