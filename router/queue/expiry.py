@@ -45,8 +45,7 @@ class ExpiryIndex:
                 del self._buckets[number]
 
     def due(self, now: int, limit: int) -> list[Entry]:
-        """Remove and return up to ``limit`` entries whose bucket has ended, in the order of their positions.
-        """
+        """Remove and return up to ``limit`` entries whose bucket has ended, by position."""
         entries: list[Entry] = []
         while len(entries) < limit:
             if self._ended:
@@ -63,8 +62,7 @@ class ExpiryIndex:
         return sorted(entries)
 
     def next_deadline(self) -> int:
-        """When ``due`` has something to return, in ms; a moment long past if it has now, 0 if it never will.
-        """
+        """When ``due`` has something to return, in ms; a moment long past if it has now, 0 if never."""
         if self._ended:
             return 1
         while self._order and self._order[0] not in self._buckets:

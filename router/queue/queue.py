@@ -170,8 +170,7 @@ class Queue:
         self.touch()
 
     def requeue(self, consumed: Iterable[Entry], now: int) -> None:
-        """Put delivered messages back where they were; beyond the delivery limit they go to the dead letters.
-        """
+        """Put delivered messages back where they were; beyond the delivery limit they are dead letters."""
         limit = self.settings.delivery_limit if self.quorum else None
         beyond: list[Entry] = []
         for entry in consumed:
@@ -445,8 +444,7 @@ class Queue:
         self.touch()
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
-        """Take a consumer out; what it holds stays with its session. The last one ends an auto-delete queue.
-        """
+        """Take a consumer out; what it holds stays with its session. The last ends an auto-delete queue."""
         self.last_used = now
         self.consumers.remove(consumer)
         if self.auto_delete and not self.consumers and not self.deleted:

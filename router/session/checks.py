@@ -39,14 +39,11 @@ def check_expiration(text: str) -> None:
 def check_delivery_mode(properties: Properties) -> None:
     """PreconditionFailed for a delivery mode that is neither transient nor persistent."""
     if properties.delivery_mode not in DELIVERY_MODES:
-        raise PreconditionFailed(
-            f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}"
-        )
+        raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}")
 
 
 def check_copies(headers: Mapping[str, Any]) -> None:
-    """PreconditionFailed unless the headers CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution").
-    """
+    """PreconditionFailed unless CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution")."""
     for name in ("CC", "BCC"):
         if name in headers and not isinstance(headers[name], list):
             raise PreconditionFailed(
@@ -58,9 +55,7 @@ def check_user_id(properties: Properties, name: str, tags: frozenset[str]) -> No
     """PreconditionFailed when somebody publishes in another's name (RabbitMQ, "Validated User ID")."""
     user_id = properties.user_id
     if user_id is not None and user_id != name and "impersonator" not in tags:
-        raise PreconditionFailed(
-            f"user_id property set to '{user_id}' but authenticated user was '{name}'"
-        )
+        raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{name}'")
 
 
 def check_consumer_arguments(arguments: Mapping[str, Any], queue: Queue) -> None:

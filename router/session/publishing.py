@@ -76,8 +76,7 @@ class Publishing:
         return self._vhost.plan(route)
 
     def _grant(self, plan: Plan) -> None:
-        """Check that the user may publish along this plan, and remember that for as long as the rights stand.
-        """
+        """Check that the user may publish along this plan, and remember it while the rights stand."""
         exchange, vhost = plan.exchange, self._vhost.name
         self._user.check(vhost, "write", "exchange", exchange.name)
         if exchange.internal:

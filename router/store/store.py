@@ -145,7 +145,7 @@ class Gathered:
 class Store:
     """``batch`` is the number of the batch that gathers, ``committed`` that of the last one on disk.
 
-    ``failure`` says what went wrong with the last write, None when nothing did. ``changed`` is called whenever
+    ``failure`` says what went wrong with the last write, else None. ``changed`` is called whenever
     ``committed`` or ``failure`` has.
     """
 
