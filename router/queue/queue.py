@@ -1,4 +1,4 @@
-"""A queue: messages in order, consumers in turn, and the limits between them.
+"""A queue: messages in order, consumers in turn, the limits between them; long, for they share one state.
 
 Owns what happens to a message from the moment it is routed here until it is settled or leaves for the dead
 letters. It knows its consumers only by what they take, and the rest of the broker only through ``QueueHost``.

@@ -43,14 +43,12 @@ class Retirement:
         disk: Submits,
         logs: Mapping[int, "QueueLog"],
         *,
-        sync: bool,
         segment: int,
         wall_offset: int,
     ) -> None:
         """``segment`` is the number of the first segment file to be made; ``wall_offset`` as in ``Store``."""
         self._disk = disk
         self._logs = logs
-        self._sync = sync
         self._wall_offset = wall_offset
         self._files: deque[JournalFile] = deque()  # the last is being written
         self._busy = False  # the first is being retired
@@ -145,7 +143,7 @@ class Retirement:
         if not run:
             return False
         place, data = self._make_page(log, run)
-        self._disk.submit(WritePages(self._segment, [(place, data)], self._sync))
+        self._disk.submit(WritePages(self._segment, [(place, data)], sync=True))
         if self._segment_end >= SEGMENT_BYTES:
             self._segment += 1
             self._segment_end = 0

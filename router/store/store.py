@@ -172,7 +172,7 @@ class Store:
         self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
         self.touched: list[QueueLog] = []
         self.logs: dict[int, QueueLog] = {}
-        self.retirement = Retirement(disk, self.logs, sync=sync, segment=segment, wall_offset=wall_offset)
+        self.retirement = Retirement(disk, self.logs, segment=segment, wall_offset=wall_offset)
         self._disk = disk
         self._sync = sync
         self._wall_offset = wall_offset
