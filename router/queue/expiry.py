@@ -63,6 +63,8 @@ class ExpiryIndex:
 
     def next_deadline(self) -> int:
         """When ``due`` has something to return, in ms; a moment long past if it has now, 0 if never."""
+        while self._ended and not self._ended[-1].indexed:
+            self._ended.pop()
         if self._ended:
             return 1
         while self._order and self._order[0] not in self._buckets:

@@ -59,6 +59,15 @@ def test_a_million_of_one_moment_are_due_bit_by_bit():
     assert index.next_deadline() == 0
 
 
+def test_no_deadline_is_told_for_what_left_an_ended_bucket_another_way():
+    index, (_, second, third) = indexed(5, 5, 5)
+    assert positions(index.due(1000, 1)) == [0]
+    index.discard(second)
+    assert index.next_deadline() == 1
+    index.discard(third)
+    assert index.next_deadline() == 0
+
+
 def test_an_entry_of_a_moment_long_past_is_due_at_once():
     index, _ = indexed(500, 5)
     index.due(100, MANY)
