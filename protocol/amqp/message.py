@@ -6,6 +6,7 @@ else is decoded only when something asks for it. This module owns that form and 
 found in a stream is ``reader``'s business, how a delivery is written is ``encode``'s.
 """
 
+from functools import lru_cache
 from struct import Struct
 
 from protocol.amqp import properties as props
@@ -19,6 +20,13 @@ FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags stand in a content 
 BASIC = 60
 END = bytes((FRAME_END,))
 MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
+KNOWN, KNOWN_BYTES = 1024, 128  # decoded properties that are found again, and how long they may be
+
+
+@lru_cache(KNOWN)
+def _known(raw: bytes) -> Properties:
+    """Decoded properties: most of the messages that were kept together carry the same ones."""
+    return props.decode_properties(raw, 0)
 
 
 class Message:
@@ -45,7 +53,8 @@ class Message:
     def from_frames(cls, route: bytes, frames: bytes) -> "Message":
         """A message that was kept as its packed route and its content frames."""
         _, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
-        properties = props.decode_properties(frames[FLAGS_OFFSET : 7 + header_size], 0)
+        raw = frames[FLAGS_OFFSET : 7 + header_size]
+        properties = _known(raw) if len(raw) <= KNOWN_BYTES else props.decode_properties(raw, 0)
         return cls(route, 0, channel, size, frames, properties)
 
     @classmethod

@@ -21,8 +21,8 @@ delivered mark says that every position below it was delivered at least once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 PUBLISH, PROGRESS, RETURNED = 1, 2, 3
 
@@ -43,8 +43,7 @@ class RecordError(ValueError):
     """The bytes are no records."""
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(NamedTuple):
     """A message, and the queues that it went to."""
 
     targets: Sequence[Target]
@@ -52,8 +51,7 @@ class Publish:
     frames: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a queue's deliveries have come, and which of its messages are gone."""
 
     queue_id: int
@@ -61,8 +59,7 @@ class Progress:
     settled: Sequence[Range]
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """How often messages have come back to their queue: the position and the new total of each."""
 
     queue_id: int
@@ -119,22 +116,30 @@ def ranges(positions: Iterable[int]) -> list[Range]:
 
 def unpack(data: bytes) -> Iterator[Record]:
     """The records of a batch's payload. Raises RecordError when it is not made of records."""
-    offset = 0
-    while offset < len(data):
-        if len(data) - offset < _HEAD.size:
-            raise RecordError(f"{len(data) - offset} bytes behind the last record")
-        length, kind = _HEAD.unpack_from(data, offset)
+    offset, size, unpack_head = 0, len(data), _HEAD.unpack_from
+    while offset < size:
+        if size - offset < _HEAD.size:
+            raise RecordError(f"{size - offset} bytes behind the last record")
+        length, kind = unpack_head(data, offset)
         end = offset + 4 + length
         if kind not in _READERS:
             raise RecordError(f"record type {kind} at {offset}")
         least, read = _READERS[kind]
-        if not offset + least <= end <= len(data):
-            raise RecordError(f"record of {length} bytes at {offset} in a batch of {len(data)}")
+        if not offset + least <= end <= size:
+            raise RecordError(f"record of {length} bytes at {offset} in a batch of {size}")
         yield read(data, offset, end)
         offset = end
 
 
 def _read_publish(data: bytes, offset: int, end: int) -> Publish:
+    if end - offset >= _PUBLISH_1.size:
+        _, _, count, queue_id, position, deadline, route_size = _PUBLISH_1.unpack_from(data, offset)
+        if count == 1:
+            route = offset + _PUBLISH_1.size
+            frames = route + route_size
+            if frames > end:
+                raise RecordError(f"publish record at {offset} is too short")
+            return Publish([(queue_id, position, deadline)], data[route:frames], data[frames:end])
     start = offset + _HEAD.size + _COUNT.size
     route_size = start + _TARGET.size * int(_COUNT.unpack_from(data, start - _COUNT.size)[0])
     route = route_size + _ROUTE.size
