@@ -12,6 +12,7 @@ from router.exchange.base import Binding, Exchange
 from router.queue.entry import Entry
 from router.queue.log import QueueLog
 from router.queue.queue import Queue
+from router.queue.run import Pager
 
 Publish = tuple[QueueLog, Entry, Message]
 
@@ -23,6 +24,10 @@ class Keeper(Protocol):
     committed: int
     early: bool  # something was settled that is not on disk yet
     changes: int  # of the topology, so far
+
+    @property
+    def pager(self) -> Pager | None:
+        """Who moves messages out of memory; None when they have to stay."""
 
     @property
     def publishes(self) -> Sequence[Publish]:
@@ -49,6 +54,7 @@ class NoKeeper:
     committed = 0
     early = False
     changes = 0
+    pager = None
     publishes: Sequence[Publish] = ()
 
     def gathering(self) -> bool:

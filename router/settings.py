@@ -132,7 +132,11 @@ class Store(_Section, frozen=True):
     ] = "always"
     journal_size: Annotated[
         int, Meta(ge=65536, le=SIZE_MAX, description="Size of a journal file, in bytes.")
-    ] = 33554432
+    ] = 16777216
+    memory: Annotated[
+        int,
+        Meta(ge=0, description="Memory that ready messages may take up before they leave it for the disk."),
+    ] = 134217728
 
 
 class Server(_Section, frozen=True):

@@ -22,6 +22,7 @@ from router.queue.arguments import merge_policy, parse_arguments
 from router.queue.entry import Entry
 from router.queue.equivalence import check_queue_equivalence, locked
 from router.queue.host import Reason
+from router.queue.paging import Paging
 from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target
 from router.selector import SelectorError, compile_selector
@@ -294,6 +295,8 @@ class VHost:
             now=self.host.now,
         )
         self.queues[name] = queue
+        if self.host.keeper.pager is not None:
+            queue.paging = Paging(queue, self.host.keeper.pager)
         if queue.durable and queue.owner is None:
             queue.log = self.host.keeper.keep_queue(queue)
         if queue.owner is not None:

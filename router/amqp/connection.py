@@ -24,6 +24,7 @@ from router.amqp.closing import close_for
 from router.amqp.commands import handle
 from router.auth import LoginRefused, User
 from router.broker import Broker
+from router.queue.paging import NotAtHand
 from router.session.gate import Gate
 from router.session.session import Session
 from router.vhost import VHost
@@ -118,6 +119,10 @@ class AmqpConnection:
                         return
             except AmqpError as error:
                 self.fail(number, error, command)
+            except NotAtHand as wait:
+                wait.paging.waiters[self] = None
+                self._put_off = [(number, command), *commands]
+                return
 
     def _handle_fault(self) -> None:
         """Refuse what was wrong with the bytes behind the last command."""
@@ -284,6 +289,13 @@ class AmqpConnection:
         """The outbox has room again: go on with what was put off, and the consumers may be given more."""
         self.receive(b"")
         self.channels.wake()
+
+    def go_on(self) -> None:
+        """A message that was asked for is in memory: go on with what was put off."""
+        try:
+            self.receive(b"")
+        except Exception as error:
+            self.crash(error)
 
     def _wake_in(self, delay: int) -> None:
         """Have ``on_timer`` called in ``delay`` ms, and what was asked for before ignored."""

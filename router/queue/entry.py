@@ -5,13 +5,17 @@ from typing import Protocol
 from protocol.amqp.message import Message
 
 
-class KeptPage(Protocol):
-    """A page of a segment, as far as an entry is concerned: it is in one, or in none."""
+class Page(Protocol):
+    """A page of a segment, as far as a queue is concerned: some of its messages are in it.
+
+    ``live`` counts those not settled, ``written`` says whether it is on disk.
+    """
 
     live: int
-    returns: dict[int, int]
+    written: bool
 
     def settle(self, position: int) -> None: ...
+    def give_back(self, position: int, returns: int) -> None: ...
 
 
 class Entry:
@@ -37,7 +41,7 @@ class Entry:
         self.gone = False
         self.settled = False
         self.stored = False
-        self.page: KeptPage | None = None
+        self.page: Page | None = None
 
     def __lt__(self, other: "Entry") -> bool:
         return self.position < other.position

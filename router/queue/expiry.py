@@ -1,5 +1,6 @@
 """The time index of a queue: which entries expire when, wherever they stand in the order.
 
+A run, whose entries are not in memory, is in it as one, with the first of their deadlines.
 Deadlines fall into buckets some ms wide, so that the index costs a dict slot a message and no timer or object
 of its own. Entries leave it when they are delivered, so it never outgrows the ready messages. A bucket that
 has ended is emptied bit by bit, however many deadlines fell into it.
@@ -8,7 +9,9 @@ has ended is emptied bit by bit, however many deadlines fell into it.
 from heapq import heapify, heappop, heappush
 
 from router.queue.entry import Entry
+from router.queue.run import Run
 
+Item = Entry | Run
 BUCKET = 16  # ms; an entry leaves at the end of its bucket, at most so much late
 
 
@@ -18,11 +21,11 @@ class ExpiryIndex:
     __slots__ = ("_buckets", "_ended", "_order")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[int, Entry]] = {}
+        self._buckets: dict[int, dict[int, Item]] = {}
         self._order: list[int] = []  # a heap of bucket numbers, some of them empty by now
-        self._ended: list[Entry] = []  # what is left of the last bucket that ended, the next one last
+        self._ended: list[Item] = []  # what is left of the last bucket that ended, the next one last
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Item) -> None:
         entry.indexed = True
         number = entry.expires // BUCKET
         bucket = self._buckets.get(number)
@@ -34,7 +37,7 @@ class ExpiryIndex:
                 heapify(self._order)
         bucket[entry.position] = entry
 
-    def discard(self, entry: Entry) -> None:
+    def discard(self, entry: Item) -> None:
         """Forget an entry that left the queue by another way."""
         entry.indexed = False
         number = entry.expires // BUCKET
@@ -44,9 +47,9 @@ class ExpiryIndex:
             if not bucket:
                 del self._buckets[number]
 
-    def due(self, now: int, limit: int) -> list[Entry]:
+    def due(self, now: int, limit: int) -> list[Item]:
         """Remove and return up to ``limit`` entries whose bucket has ended, by position."""
-        entries: list[Entry] = []
+        entries: list[Item] = []
         while len(entries) < limit:
             if self._ended:
                 entry = self._ended.pop()

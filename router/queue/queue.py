@@ -15,7 +15,9 @@ from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
 from router.queue.host import QueueHost, Reason
 from router.queue.log import QueueLog
+from router.queue.paging import Paging
 from router.queue.ready import Fifo, Priorities
+from router.queue.run import Run
 from router.queue.turns import DRAIN, serve_round
 
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
@@ -32,8 +34,6 @@ class Queue:
 
     __slots__ = (
         "_expiring",
-        "_expiry",
-        "_held",
         "_keeps_all",
         "_plain",
         "_position",
@@ -46,11 +46,14 @@ class Queue:
         "declared",
         "deleted",
         "durable",
+        "expiry",
+        "held",
         "host",
         "last_used",
         "log",
         "name",
         "owner",
+        "paging",
         "ready",
         "settings",
         "unacked",
@@ -88,10 +91,11 @@ class Queue:
         self.last_used = now
         self._position = 0
         self._touched = False
-        self._expiry = ExpiryIndex()
+        self.expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
         self.log: QueueLog | None = None  # whoever keeps a durable queue's messages
-        self._held: dict[int, Entry] = {}  # stored entries that are not ready: delivered, or dying
+        self.held: dict[int, Entry] = {}  # stored entries that are not ready: delivered, or dying
+        self.paging: Paging | None = None  # how it gives up memory; None: it does not
         self._keeps_all = False  # whether transient messages are stored too
         self._wakes: list[int] = []  # when on_timer was asked for, the next time last
         self.settings = settings
@@ -121,7 +125,7 @@ class Queue:
         self._plain = (
             settings.message_ttl is None and settings.max_length is None and settings.max_length_bytes is None
         )
-        self._shorten()
+        self.shorten()
 
     def touch(self) -> None:
         """Have ``deliver`` called at the end of this batch."""
@@ -144,7 +148,7 @@ class Queue:
         if entry.expires:
             self._expiring = True
             if not self.ready.in_deadline_order(entry.expires):
-                self._expiry.add(entry)
+                self.expiry.add(entry)
         self.ready.push(entry)
         log = self.log
         if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
@@ -154,20 +158,34 @@ class Queue:
             self.host.touch(self)
         if not self._plain and self._over_limit():
             self._drain(now)  # a consumer that is waiting takes what would be dropped
-            self._shorten()
+            self.shorten()
         return True
 
-    def restore(self, entries: Iterable[Entry], next_position: int) -> None:
-        """Take in messages that were kept while there was no broker, in the order of their positions."""
+    def restore(self, line: Fifo, parts: Sequence[Run | list[Entry]]) -> None:
+        """Take in messages of one priority that were kept while there was no broker, in their order."""
+        for index, part in enumerate(parts):
+            if isinstance(part, Run) or (line.runs and index < len(parts) - 1):
+                run = part if isinstance(part, Run) else Run.of(line, part)
+                line.push_run(run)
+                self.bytes += run.size
+                self.index(run)
+            else:
+                for entry in part:
+                    line.push(entry)
+                    self.bytes += entry.message.size
+                    self.index(entry)
+
+    def resume(self, next_position: int) -> None:
+        """Everything was restored; the next message gets this position."""
         self._position = next_position
-        for entry in entries:
-            self.bytes += entry.message.size
-            if entry.expires:
-                self._expiring = True
-                self._expiry.add(entry)
-            self.ready.push(entry)
-        self._shorten()
+        self.shorten()
         self.touch()
+
+    def index(self, item: Entry | Run) -> None:
+        """Know when something that is ready expires, wherever it stands."""
+        if item.expires:
+            self._expiring = True
+            self.expiry.add(item)
 
     def requeue(self, consumed: Iterable[Entry], now: int) -> None:
         """Put delivered messages back where they were; beyond the delivery limit they are dead letters."""
@@ -181,15 +199,13 @@ class Queue:
             if limit is not None and entry.returns > limit:
                 beyond.append(entry)
                 continue
-            self._held.pop(entry.position, None)
+            self.held.pop(entry.position, None)
             self.bytes += entry.message.size
-            if entry.expires:
-                self._expiring = True
-                self._expiry.add(entry)
+            self.index(entry)
             self.ready.put_back(entry)
         if beyond:
             self.host.dead_letter(self, beyond, "delivery_limit")
-        self._shorten()
+        self.shorten()
         self.touch()
 
     def _expires(self, message: Message, now: int) -> int:
@@ -208,10 +224,12 @@ class Queue:
         True when there is more to give at once, which the caller does after others had their turn.
         """
         self._touched = False
-        if self._drain(now):
+        more = self._drain(now)
+        if more:
             self._touched = True  # the caller comes back
-            return True
-        return False
+        if self.paging is not None:
+            self.paging.weigh()
+        return more
 
     def _drain(self, now: int) -> bool:
         if self._expiring:
@@ -219,16 +237,23 @@ class Queue:
         left = DRAIN
         while left > 0:
             line = self.consumers.line()
-            waiting = len(self.ready) if line else 0
-            if line is None or not waiting:
+            if line is None:
                 break
-            left -= serve_round(self, line, waiting, now)
+            waiting = self.ready.at_hand()
+            if waiting:
+                left -= serve_round(self, line, waiting, now)
+            elif not self._bring():
+                break
         else:
             return True
         if self._expiring:
             self._expire(now + 1)  # a TTL of 0 means now or never
             self._schedule_expiry()
         return False
+
+    def _bring(self) -> bool:
+        """Have the next messages in memory; False when there are none, or when they have to be read first."""
+        return self.paging is not None and self.paging.bring()
 
     def take(self, count: int, now: int) -> tuple[list[Entry], int]:
         """Take up to ``count`` messages; return those that may still be given, and how many have left."""
@@ -242,7 +267,7 @@ class Queue:
         for entry in entries:
             size += entry.message.size
             if entry.indexed:
-                self._expiry.discard(entry)
+                self.expiry.discard(entry)
         self.bytes -= size
         if not consumer.no_ack:
             self.unacked += len(entries)
@@ -259,17 +284,19 @@ class Queue:
         return len(self.ready)
 
     def get(self, now: int, *, no_ack: bool) -> Entry | None:
-        """Take one message for basic.get; None when no message is ready."""
+        """Take one message for basic.get; None when no message is ready. Raises what ``Paging.wait`` does."""
         self.last_used = now
         entries: list[Entry] = []
-        while not entries and len(self.ready):
+        while not entries and (self.ready.at_hand() or self._bring()):
             entries = self._in_time(self.ready.take(1, 1), now + 1)  # a TTL of 0 is over already
         if not entries:
+            if self.paging is not None:
+                self.paging.wait()
             return None
         entry = entries[0]
         self.bytes -= entry.message.size
         if entry.indexed:
-            self._expiry.discard(entry)
+            self.expiry.discard(entry)
         if not no_ack:
             self.unacked += 1
         if self.log is not None:
@@ -284,7 +311,7 @@ class Queue:
         last = -1
         for entry in entries:
             if entry.stored:
-                self._held[entry.position] = entry
+                self.held[entry.position] = entry
                 last = max(last, entry.position)  # by priority, the last of them may be an early one
         if last >= 0 and self.log is not None:
             self.log.deliver(last)
@@ -295,7 +322,7 @@ class Queue:
         entry.settled = True
         if entry.stored and self.log is not None:
             entry.stored = False
-            del self._held[entry.position]
+            del self.held[entry.position]
             self.log.settle(entry)
 
     def drop(self, entries: Collection[Entry]) -> None:
@@ -311,14 +338,18 @@ class Queue:
         for entry in entries:
             if entry.stored:
                 entry.stored = False
-                self._held.pop(entry.position, None)
+                self.held.pop(entry.position, None)
                 self.log.settle(entry)
 
-    def unpaged(self) -> list[Entry]:
-        """Stored entries that no page holds, held ones too, in the order of their positions."""
-        entries = [entry for entry in self.ready if entry.stored and entry.page is None]
-        entries += [entry for entry in self._held.values() if entry.page is None]
-        return sorted(entries)
+    def unpaged(self, below: int) -> list[tuple[int, list[Entry]]]:
+        """Stored entries that no page holds, held ones too, with positions under ``below``: in the order of
+        their positions, for each priority.
+        """
+        found: dict[int, list[Entry]] = {}
+        for entry in sorted((*self.ready, *self.held.values())):
+            if entry.stored and entry.page is None and entry.position < below:
+                found.setdefault(self.ready.level(entry).priority, []).append(entry)
+        return list(found.items())
 
     def reject(self, entries: Sequence[Entry]) -> None:
         """Delivered messages were refused for good."""
@@ -330,13 +361,16 @@ class Queue:
         count = len(self.ready)
         if self.log is not None:
             self.drop(list(self.ready))
+        if self.paging is not None:
+            self.paging.drop()
         self._clear()
+        self.touch()
         return count
 
     def _clear(self) -> None:
         highest = self.settings.max_priority
         self.ready = Fifo() if highest is None else Priorities(highest)
-        self._expiry.clear()
+        self.expiry.clear()
         self._expiring = False
         self.bytes = 0
 
@@ -366,25 +400,30 @@ class Queue:
             self.host.dead_letter(self, [Entry(message, self._position)], "maxlen")
         return True
 
-    def _shorten(self) -> None:
+    def shorten(self) -> None:
         """Drop from the head what is over the limits."""
         settings = self.settings
         if settings.overflow in REFUSING:
             return
         ready = self.ready
-        if settings.max_length is not None and len(ready) > settings.max_length:
-            self._dead_letter(ready.take(len(ready) - settings.max_length, self.bytes + 1), "maxlen")
-        if settings.max_length_bytes is not None and self.bytes > settings.max_length_bytes:
-            self._dead_letter(ready.take(len(ready), self.bytes - settings.max_length_bytes), "maxlen")
+        while self._over_limit():
+            if settings.max_length is not None and len(ready) > settings.max_length:
+                entries = ready.take(len(ready) - settings.max_length, self.bytes + 1)
+            else:
+                entries = ready.take(len(ready), self.bytes - (settings.max_length_bytes or 0))
+            if entries:
+                self._dead_letter(entries, "maxlen")
+            elif not self._bring():
+                break  # the rest goes as soon as it was read
 
     def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
         """What was taken out of ``ready`` goes to the dead letters."""
         for entry in entries:
             self.bytes -= entry.message.size
             if entry.indexed:
-                self._expiry.discard(entry)
+                self.expiry.discard(entry)
             if entry.stored:
-                self._held[entry.position] = entry  # until its dead letter is published, it is kept here
+                self.held[entry.position] = entry  # until its dead letter is published, it is kept here
         self.host.dead_letter(self, entries, reason)
 
     # -- time ----------------------------------------------------------------------------------------------
@@ -392,9 +431,12 @@ class Queue:
     def _expire(self, now: int) -> None:
         """Take out messages whose deadline is before ``now``, as many as others can wait for."""
         expired = self.ready.overdue(now, EXPIRE)
-        for entry in self._expiry.due(now, EXPIRE):
-            self.ready.remove(entry)
-            expired.append(entry)
+        for due in self.expiry.due(now, EXPIRE):
+            if isinstance(due, Entry):
+                self.ready.remove(due)
+                expired.append(due)
+            elif self.paging is not None:
+                expired += self.paging.expire(due, now)
         if expired:
             self._dead_letter(sorted(expired), "expired")
 
@@ -407,7 +449,7 @@ class Queue:
         return [entry for entry in entries if not 0 < entry.expires < now]
 
     def _schedule_expiry(self) -> None:
-        deadlines = [when for when in (self.ready.next_deadline(), self._expiry.next_deadline()) if when]
+        deadlines = [when for when in (self.ready.next_deadline(), self.expiry.next_deadline()) if when]
         if deadlines:
             self._wake_at(min(deadlines))
         else:
@@ -457,6 +499,9 @@ class Queue:
         """The queue is being deleted: drop its messages, return its consumers so that they are told."""
         self.deleted = True
         self.log = None
+        if self.paging is not None:
+            self.paging.drop()
+            self.paging.close()
         self._clear()
         consumers = list(self.consumers)
         for consumer in consumers:

@@ -3,6 +3,9 @@
 Owns order and counts; knows nothing of consumers, limits or time. Entries that were never delivered stand in
 a deque; those that came back stand before them in a heap, by position: whatever was delivered came from the
 head, so every returned entry precedes every fresh one of its priority.
+
+A long order is in memory at its ends only. Between ``fresh`` and ``tail`` there are runs then, whose messages
+are on disk; they have to be brought into memory before anything behind them can leave.
 """
 
 from collections import deque
@@ -10,32 +13,70 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from router.queue.entry import Entry
+from router.queue.run import Run
+
+HEAD = 256  # messages at the head that stay in memory,
+HEAD_BYTES = 1 << 20  # if their bodies are not larger
+PAGE_MESSAGES = 1024  # messages of a page at the most
+PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to so many bytes
+FEW = 64  # messages that are not worth a page of their own
 
 
 class Fifo:
-    """Entries of one priority."""
+    """Entries of one ``priority``. ``away`` and ``away_size`` count messages, and bytes of their bodies, that
+    are not in memory.
+    """
 
-    __slots__ = ("fresh", "gone", "returned")
+    __slots__ = (
+        "away",
+        "away_size",
+        "back",
+        "fresh",
+        "gone",
+        "in_runs",
+        "priority",
+        "returned",
+        "runs",
+        "tail",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, priority: int = 0) -> None:
+        self.priority = priority
         self.fresh: deque[Entry] = deque()
         self.returned: list[Entry] = []
+        self.runs: deque[Run] = deque()  # behind the fresh entries
+        self.tail: deque[Entry] = deque()  # behind the runs; empty when there are none
+        self.back = self.fresh  # where the next entry goes
         self.gone = 0  # entries still standing here that were taken out from the middle
+        self.in_runs = 0
+        self.away = 0
+        self.away_size = 0
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.returned) - self.gone
+        return len(self.fresh) + len(self.returned) + len(self.tail) - self.gone + self.in_runs
 
     def __iter__(self) -> Iterator[Entry]:
-        """All entries, in the order they would leave."""
+        """All entries that are in memory, in the order they would leave."""
         for entry in sorted(self.returned):
             if not entry.gone:
                 yield entry
         for entry in self.fresh:
             if not entry.gone:
                 yield entry
+        for run in self.runs:
+            yield from run.entries or ()
+        for entry in self.tail:
+            if not entry.gone:
+                yield entry
+
+    def level(self, entry: Entry) -> "Fifo":
+        return self
+
+    def level_of(self, priority: int) -> "Fifo":
+        return self
 
     def push(self, entry: Entry) -> None:
-        self.fresh.append(entry)
+        self.back.append(entry)
 
     def put_back(self, entry: Entry) -> None:
         heappush(self.returned, entry)
@@ -46,10 +87,14 @@ class Fifo:
 
         The entries for which that holds are always a run that begins at the head.
         """
-        if not self.fresh:
-            return True
-        last = self.fresh[-1]
+        if not self.back:
+            return not self.runs
+        last = self.back[-1]
         return not (last.gone or last.indexed) and 0 < last.expires <= expires
+
+    def at_hand(self) -> int:
+        """How many can leave before a run is reached, or a few more."""
+        return len(self.fresh) + len(self.returned) if self.runs else len(self)
 
     def take(self, count: int, size: int) -> list[Entry]:
         """Take up to ``count`` entries from the head, and no more once their bodies reach ``size`` bytes."""
@@ -99,10 +144,144 @@ class Fifo:
         """Take an entry out wherever it stands."""
         entry.gone = True
         self.gone += 1
-        if self.gone > 64 and self.gone * 2 > len(self.fresh) + len(self.returned):
-            self.fresh = deque(entry for entry in self.fresh if not entry.gone)
+        if self.gone > 64 and self.gone * 2 > len(self.fresh) + len(self.returned) + len(self.tail):
             self.returned = sorted(entry for entry in self.returned if not entry.gone)
+            for entries in (self.fresh, self.tail):
+                left = [entry for entry in entries if not entry.gone]
+                entries.clear()
+                entries.extend(left)
             self.gone = 0
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def stuck(self) -> "Fifo | None":
+        """Itself when the next message is in a run, None when it is at hand or there is none."""
+        while self.fresh and self.fresh[0].gone:
+            self.fresh.popleft()
+            self.gone -= 1
+        while self.returned and self.returned[0].gone:
+            heappop(self.returned)
+            self.gone -= 1
+        return self if self.runs and not (self.fresh or self.returned) else None
+
+    def push_run(self, run: Run) -> None:
+        """Let a run follow on everything that is here."""
+        self.runs.append(run)
+        self.back = self.tail
+        self._count(run, 1)
+
+    def advance(self) -> Run:
+        """Let the entries of the first run, which are in memory, stand by themselves; return the run."""
+        run = self.runs.popleft()
+        self._count(run, -1)
+        self.fresh.extend(run.entries or ())
+        self._join()
+        return run
+
+    def bring(self, run: Run, entries: list[Entry], *, away: bool = False) -> None:
+        """Let a run consist of these entries, which are in memory, if only until they are written."""
+        self._count(run, -1)
+        run.entries = entries
+        run.count = len(entries)
+        run.size = sum(entry.message.size for entry in entries)
+        run.away = away
+        self._count(run, 1)
+        if not entries:
+            self.drop(run)
+
+    def put_away(self, run: Run) -> None:
+        """Let a run's messages be in its page only."""
+        self._count(run, -1)
+        run.entries = None
+        run.away = True
+        self._count(run, 1)
+
+    def drop(self, run: Run) -> None:
+        """Take a run out with all its messages."""
+        self.runs.remove(run)
+        self._count(run, -1)
+        self._join()
+
+    def page_out(self, most: int) -> list[Run]:
+        """Let up to ``most`` messages or a few more, from behind the head or the last run, stand in new runs.
+
+        Their entries are needed no longer where they have a page, else until they are written to one.
+        """
+        if not self.runs:
+            self._split()
+        made: list[Run] = []
+        while most > 0 and (run := self._next_run()) is not None:
+            made.append(run)
+            most -= run.count
+            self.runs.append(run)
+            self._count(run, 1)
+        self._join()
+        return made
+
+    def _split(self) -> None:
+        """Let all but the head stand in the tail; a page is not split."""
+        self.back = self.tail = self.fresh
+        self.fresh = head = deque[Entry]()
+        size = 0
+        page = None
+        while self.tail and (
+            (len(head) < HEAD and size < HEAD_BYTES) or (page is not None and self.tail[0].page is page)
+        ):
+            entry = self.tail.popleft()
+            page = entry.page
+            size += entry.message.size
+            head.append(entry)
+
+    def _join(self) -> None:
+        """Without runs there is no tail."""
+        if not self.runs and self.back is self.tail:
+            if self.fresh:
+                self.fresh.extend(self.tail)
+            else:
+                self.fresh = self.tail
+            self.tail = deque()
+            self.back = self.fresh
+
+    def _next_run(self) -> Run | None:
+        """A run of the first entries of the tail; None when what is there is better left in memory.
+
+        It is that of a page when all of the page's live messages stand here together.
+        """
+        tail = self.tail
+        entries: list[Entry] = []
+        page = None
+        alike = True  # whether all are in ``page``
+        size = 0
+        while tail and len(entries) < PAGE_MESSAGES and size < PAGE_BYTES:
+            entry = tail[0]
+            if entry.gone:
+                self.gone -= 1
+                tail.popleft()
+                continue
+            if entry.page is not page:
+                if entry.page is not None and (not entry.page.written or (alike and len(entries) >= FEW)):
+                    break
+                alike = alike and not entries
+                page = entry.page
+            entries.append(tail.popleft())
+            size += len(entry.message.frames)
+            if alike and page is not None and len(entries) == page.live:
+                break
+        if alike and page is not None and len(entries) == page.live:
+            run = Run.of(self, entries, page)
+        elif len(entries) >= FEW or size >= PAGE_BYTES // 4:
+            run = Run.of(self, entries)
+        else:
+            tail.extendleft(reversed(entries))
+            return None
+        run.away = True
+        return run
+
+    def _count(self, run: Run, sign: int) -> None:
+        self.in_runs += sign * run.count
+        if run.away:
+            self.away += sign * run.count
+            self.away_size += sign * run.size
 
 
 class Priorities:
@@ -116,10 +295,14 @@ class Priorities:
         self.order: list[Fifo] = []  # highest priority first
 
     def level(self, entry: Entry) -> Fifo:
-        priority = min(entry.message.properties.priority or 0, self.highest)
+        return self.level_of(entry.message.properties.priority or 0)
+
+    def level_of(self, priority: int) -> Fifo:
+        """The order of those with this priority."""
+        priority = min(priority, self.highest)
         found = self.levels.get(priority)
         if found is None:
-            found = self.levels[priority] = Fifo()
+            found = self.levels[priority] = Fifo(priority)
             self.order = [self.levels[number] for number in sorted(self.levels, reverse=True)]
         return found
 
@@ -129,6 +312,19 @@ class Priorities:
     def __iter__(self) -> Iterator[Entry]:
         for fifo in self.order:
             yield from fifo
+
+    @property
+    def away(self) -> int:
+        return sum(fifo.away for fifo in self.order)
+
+    @property
+    def away_size(self) -> int:
+        return sum(fifo.away_size for fifo in self.order)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all levels."""
+        return [run for fifo in self.order for run in fifo.runs]
 
     def push(self, entry: Entry) -> None:
         self.level(entry).push(entry)
@@ -140,6 +336,15 @@ class Priorities:
         """With several orders of leaving, no deadline is told by one head."""
         return False
 
+    def at_hand(self) -> int:
+        """As ``Fifo.at_hand``."""
+        count = 0
+        for fifo in self.order:
+            count += fifo.at_hand()
+            if fifo.runs:
+                break
+        return count
+
     def take(self, count: int, size: int) -> list[Entry]:
         """As ``Fifo.take``, over all levels."""
         taken: list[Entry] = []
@@ -149,6 +354,8 @@ class Priorities:
             more = fifo.take(count - len(taken), size)
             size -= sum(entry.message.size for entry in more)
             taken += more
+            if fifo.runs:
+                break
         return taken
 
     def overdue(self, now: int, limit: int) -> list[Entry]:
@@ -159,3 +366,22 @@ class Priorities:
 
     def remove(self, entry: Entry) -> None:
         self.level(entry).remove(entry)
+
+    def stuck(self) -> Fifo | None:
+        """The level whose next message is in a run, when that one is next of all."""
+        for fifo in self.order:
+            if fifo.stuck() is not None:
+                return fifo
+            if fifo.fresh or fifo.returned:
+                return None
+        return None
+
+    def page_out(self, most: int) -> list[Run]:
+        """As ``Fifo.page_out``, the lowest priorities first."""
+        made: list[Run] = []
+        for fifo in reversed(self.order):
+            if most > 0:
+                more = fifo.page_out(most)
+                most -= sum(run.count for run in more)
+                made += more
+        return made

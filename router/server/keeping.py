@@ -1,19 +1,20 @@
-"""A store at work: the data directory, the committer's thread, and the core told of what is on disk."""
+"""A store at work: the data directory, its two threads, and the core told of what is on disk."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 import trio
 
 from router.broker import Broker
-from router.server.committer import Committer
 from router.server.driver import Driver
+from router.server.worker import Worker
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
+from router.store.reader import Reader
 from router.store.store import Store
-from router.store.writer import Job
+from router.store.writer import Job, ReadPage
 
 RETRY = 1000  # ms until a failed write is tried again
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
@@ -21,13 +22,18 @@ FINISH = 1.5  # seconds that a stopping broker waits for the disk
 
 @dataclass(slots=True)
 class _Disk:
-    """Stands in for the committer until its thread runs: a store is made before it."""
+    """Sends jobs to the threads; until they run, as a broker is restored before that, jobs wait here."""
 
-    committer: Committer | None = None
+    writer: Worker | None = None
+    reader: Worker | None = None
+    early: list[Job] = field(default_factory=list)
 
     def submit(self, job: Job) -> None:
-        assert self.committer is not None
-        self.committer.submit(job)
+        worker = self.reader if isinstance(job, ReadPage) else self.writer
+        if worker is None:
+            self.early.append(job)
+        else:
+            worker.submit(job)
 
 
 class Keeping:
@@ -59,6 +65,7 @@ class Keeping:
             next_queue_id=opened.next_queue_id,
             wall_offset=wall_offset,
             changed=self._changed,
+            budget=settings.memory,
         )
         restore(broker, self.store, self._directory, opened, wall_offset)
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
@@ -72,20 +79,31 @@ class Keeping:
     def start(self, driver: Driver) -> None:
         """Begin to write; called inside of Trio."""
         self._driver = driver
-        self._disk.committer = Committer(self._writer, self.store.done)
+        reader = Reader(self._directory.files, self._directory.path)
+        self._disk.writer = Worker("writer", self._writer.run, self._done, self._writer.close)
+        self._disk.reader = Worker("reader", reader.run, self._done)
+        for job in self._disk.early:
+            self._disk.submit(job)
 
-    def _changed(self) -> None:
-        """More is on disk, or writing failed."""
+    def _done(self, job: Job, result: int | bytes, error: Exception | None) -> None:
+        """A thread has done a job: whatever follows from that is a turn of its own."""
         assert self._driver is not None
-        now = self._driver.begin()
-        if self.store.failure is not None:
-            self._log.error("writing failed", error=self.store.failure, again_in_ms=RETRY)
-            self._broker.schedule(now + RETRY, self.store)
-        else:
-            self._broker.committed()
+        self._driver.begin()
+        try:
+            self.store.done(job, result, error)
+        except Exception as failure:
+            self._log.error("going on after a job failed", exc_info=failure)
         self._driver.end()
         if not self.store.busy():
             self._idle.set()
+
+    def _changed(self) -> None:
+        """More is on disk, or writing failed."""
+        if self.store.failure is not None:
+            self._log.error("writing failed", error=self.store.failure, again_in_ms=RETRY)
+            self._broker.schedule(self._broker.now + RETRY, self.store)
+        else:
+            self._broker.committed()
 
     async def finish(self) -> None:
         """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
@@ -94,8 +112,9 @@ class Keeping:
         with trio.move_on_after(FINISH) as waiting:
             if self.store.busy():
                 await self._idle.wait()
-            if self._disk.committer is not None:
-                await self._disk.committer.finish()
+            if self._disk.reader is not None and self._disk.writer is not None:
+                await self._disk.reader.finish()
+                await self._disk.writer.finish()
         if waiting.cancelled_caught:
             self._log.error("stopped without having written everything", error=self.store.failure)
         self._directory.close(clean=not waiting.cancelled_caught)

@@ -49,6 +49,7 @@ class Peer:
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced."""
     log = structlog.get_logger()
+    _calm_the_collector()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         broker = Broker(settings, clock())
         keeping = keep(broker)
@@ -67,7 +68,6 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
             announce(f"leveret is listening: {addresses or 'nowhere'}")
-            _calm_the_collector()
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
                 break

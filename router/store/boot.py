@@ -5,12 +5,18 @@ Owns the order of starting. It leaves a store that knows every durable queue, an
 
 import fcntl
 import os
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from protocol.amqp.message import Message
 from router.broker import Broker
 from router.queue.entry import Entry
+from router.queue.paging import Paging
+from router.queue.queue import Queue
+from router.queue.ready import Fifo
+from router.queue.run import Run
 from router.store.access import restore_access
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
@@ -36,7 +42,7 @@ class DataDirectory:
         self.path = path
         self.files = files or DiskFiles()
         try:
-            for name in ("journal", "segments"):
+            for name in ("journal", "segments", "transient"):
                 (path / name).mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
@@ -81,9 +87,35 @@ def read(directory: DataDirectory) -> Opened:
         # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.
         for queue in recovered.queues.values():
             queue.delivered = queue.next_position
+    for path in directory.files.list(directory.path / "transient"):
+        directory.files.remove(path)
     paths = directory.files.list(directory.path / "segments")
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
+    _check_segments(directory, recovered)
     return Opened(rows, recovered, directory.metadata.next_queue_id(), segments)
+
+
+def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
+    """The segments are there, and long enough. DamageError otherwise.
+
+    What is in them is checked when it is read: to do it now would take longer the more there is.
+    """
+    last: dict[int, Page] = {}
+    for queue in recovered.queues.values():
+        for page in queue.pages:
+            if page.segment not in last or page.offset > last[page.segment].offset:
+                last[page.segment] = page
+    for page in last.values():
+        path = segment_path(directory.path, page.segment)
+        try:
+            descriptor = directory.files.open(path)
+        except FileNotFoundError:
+            raise DamageError(path, page.offset, "the file is missing") from None
+        try:
+            if not directory.files.read(descriptor, 1, page.offset + page.length - 1):
+                raise DamageError(path, page.offset, "the file ends before the page does")
+        finally:
+            directory.files.close(descriptor)
 
 
 def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
@@ -120,18 +152,16 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         )
         found = opened.recovered.queues[row.id]
         log = store.add_queue(queue, row.id)
-        log.pages = found.pages
+        log.pages = dict.fromkeys(found.pages)
         log.next_position = found.next_position
+        log.recovered = found.delivered
         log.deliver(found.delivered - 1)
         queue.log = log
+        queue.paging = Paging(queue, store.pager)
         entries = [_entry(each, found, None, wall_offset) for each in found.entries.values()]
-        for page in found.pages:
-            entries += [
-                _entry(each, found, page, wall_offset)
-                for each in _read_page(directory, page)
-                if not page.is_settled(each.position)
-            ]
-        queue.restore(sorted(entries), found.next_position)
+        for line, parts in _orders(directory, queue, found, entries, wall_offset).items():
+            queue.restore(line, parts)
+        queue.resume(found.next_position)
     for binding in metadata.bindings():
         vhost = broker.add_vhost(binding.vhost)
         source = vhost.exchanges.get(binding.source)
@@ -139,8 +169,73 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         destination = ends.get(binding.destination)
         if source is not None and destination is not None:
             vhost.bind(source, destination, binding.routing_key, binding.arguments)
-    store.retirement.recovered(opened.recovered.next_journal - 1, opened.recovered.sequence, opened.segments)
+    pages = [page for log in store.logs.values() for page in log.pages]
+    store.segments.recovered(opened.segments, pages)
+    store.retirement.recovered(opened.recovered.next_journal - 1, opened.recovered.sequence)
     broker.keeper = store
+
+
+def _orders(
+    directory: DataDirectory, queue: Queue, found: RecoveredQueue, entries: list[Entry], wall_offset: int
+) -> dict[Fifo, list[Run | list[Entry]]]:
+    """What a queue holds, for each priority in its order: entries, and runs that stay on disk.
+
+    A page whose messages do not stand together is read now; there are few of those.
+    """
+    ready = queue.ready
+    standing: dict[Fifo, list[Page]] = {}
+    for page in found.pages:
+        standing.setdefault(ready.level_of(page.priority), []).append(page)
+    loose: dict[Fifo, list[Entry]] = {}
+    for entry in entries:
+        loose.setdefault(ready.level(entry), []).append(entry)
+    orders = {}
+    for line in {**standing, **loose}:
+        pages, single = standing.get(line, []), loose.get(line, [])
+        for page in _mixed(pages, single):
+            single += [
+                _entry(each, found, page, wall_offset)
+                for each in _read_page(directory, page)
+                if not page.is_settled(each.position)
+            ]
+            pages.remove(page)
+        parts: list[Run | list[Entry]] = []
+        items: list[Run | Entry] = [*single, *(_run(line, page, wall_offset) for page in pages)]
+        for item in sorted(items, key=attrgetter("position")):
+            if isinstance(item, Run):
+                parts.append(item)
+            elif parts and isinstance(parts[-1], list):
+                parts[-1].append(item)
+            else:
+                parts.append([item])
+        orders[line] = parts
+    return orders
+
+
+def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
+    """Those pages, of some in the order of their first positions, between whose messages others stand."""
+    mixed: dict[Page, None] = {}
+    furthest: Page | None = None
+    for page in pages:
+        if furthest is not None and page.first < furthest.last:
+            mixed[furthest] = mixed[page] = None
+        if furthest is None or page.last > furthest.last:
+            furthest = page
+    firsts = [page.first for page in pages]
+    for entry in entries:
+        index = bisect_right(firsts, entry.position) - 1
+        if index >= 0 and entry.position < pages[index].last:
+            mixed[pages[index]] = None
+    return list(mixed)
+
+
+def _run(line: Fifo, page: Page, wall_offset: int) -> Run:
+    """A page as it stands in a queue. Of one whose messages are in part settled the size is an estimate until
+    it is read.
+    """
+    expires = max(1, page.earliest - wall_offset) if page.earliest else 0
+    size = page.size * page.live // page.count
+    return Run(line, page, page.first, count=page.live, size=size, expires=expires)
 
 
 def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int) -> Entry:
@@ -149,7 +244,7 @@ def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset
     entry = Entry(Message.from_frames(stored.route, stored.frames), stored.position, expires)
     entry.stored = True
     entry.page = page
-    entry.returns = stored.returns if page is None else page.returns.get(stored.position, stored.returns)
+    entry.returns = stored.returns if page is None else page.returns(stored.position, stored.returns)
     if stored.position < queue.delivered:
         entry.returns = max(1, entry.returns)
     return entry

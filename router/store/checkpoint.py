@@ -3,7 +3,7 @@
 Owns the form of that one file. A broker comes back from the checkpoint and the journal files from ``journal``
 on; nothing before them is needed. It is written beside the old one and takes its place at once.
 
-    checkpoint  >8sI    magic "LVRTCHK1", CRC-32 of all behind it
+    checkpoint  >8sI    magic "LVRTCHK2", CRC-32 of all behind it
                 ...     MessagePack of ``Checkpoint``: arrays in the order of the fields below
 """
 
@@ -18,7 +18,7 @@ from router.store.files import Files, read_whole
 from router.store.journal import DamageError
 from router.store.records import Range
 
-MAGIC = b"LVRTCHK1"
+MAGIC = b"LVRTCHK2"
 NAME = "checkpoint"
 _HEAD = Struct(">8sI")
 
@@ -34,6 +34,7 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
     positions: bytes  # 8 bytes each, big-endian; empty when every position from first to last is there
     size: int  # of all bodies
     earliest: int  # the first deadline, ms since the epoch; 0: none
+    priority: int  # of all its messages, in a queue that has priorities
     settled: Sequence[Range]
     returns: dict[int, int]  # how often messages were returned, where that is more than the page says
 

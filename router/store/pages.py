@@ -50,10 +50,16 @@ class Stored(NamedTuple):
 
 
 class Page:
-    """What memory keeps of a page: where it is, which positions it holds, and which of them are settled."""
+    """What memory keeps of a page: where it is, which positions it holds, and which of them are settled.
 
-    __slots__ = ("_positions", "_settled", "count", "earliest", "first", "last", "length", "live", "offset",
-                 "queue_id", "returns", "segment", "size")  # fmt: skip
+    ``kept`` says that it is among those a checkpoint tells of; the others do not outlive the broker. Messages
+    that do not either, ``passing`` ones, may stand in both. ``written`` is set once it is on disk; ``state``
+    is what a checkpoint said of it, None if that holds no longer.
+    """
+
+    __slots__ = ("_passing", "_positions", "_settled", "count", "earliest", "first", "kept", "last", "length",
+                 "live", "offset", "priority", "queue_id", "segment", "size",
+                 "state", "times_returned", "written")  # fmt: skip
 
     def __init__(
         self,
@@ -65,8 +71,11 @@ class Page:
         *,
         size: int,
         earliest: int,
+        priority: int = 0,
+        kept: bool = True,
+        passing: Sequence[int] = (),
     ) -> None:
-        """``positions`` ascend, and there is one at least."""
+        """``positions`` ascend, and there is one at least. ``passing`` are some of them."""
         self.queue_id = queue_id
         self.segment = segment
         self.offset = offset
@@ -78,8 +87,17 @@ class Page:
         self.earliest = earliest  # the first deadline of any of its messages, ms since the epoch; 0: none
         dense = self.last - self.first + 1 == self.count
         self._positions = None if dense else array("Q", positions)
-        self.returns: dict[int, int] = {}  # by position, where that is more than the page says
+        self.priority = priority  # of all its messages, in a queue that has priorities
+        self.kept = kept
+        self.written = False
+        self.state: object = None
+        self.times_returned: dict[int, int] = {}  # by position, where that is more than the page says
         self._settled: bytearray | None = None  # a 1 for each that is; None for none or all
+        self._passing: bytearray | None = None  # likewise
+        if passing:
+            self._passing = bytearray(self.count)
+            for position in passing:
+                self._passing[self._index(position)] = 1
 
     def holds(self, position: int) -> bool:
         """Whether it was written with this position."""
@@ -103,6 +121,7 @@ class Page:
         index = self._index(position)
         if index < 0 or not self.live:
             return
+        self.state = None
         if self._settled is None:
             self._settled = bytearray(self.count)
         if not self._settled[index]:
@@ -110,6 +129,15 @@ class Page:
             self.live -= 1
             if not self.live:
                 self._settled = None
+
+    def give_back(self, position: int, returns: int) -> None:
+        """A message has come back to its queue so often."""
+        self.state = None
+        self.times_returned[position] = returns
+
+    def returns(self, position: int, told: int) -> int:
+        """How often a message has come back, of which the page says that it did so ``told`` times."""
+        return self.times_returned.get(position, told)
 
     def is_settled(self, position: int) -> bool:
         """Whether a message that it holds is settled."""
@@ -120,6 +148,22 @@ class Page:
         if self._settled is None:
             return [] if self.live else ranges(self.positions())
         return ranges(compress(self.positions(), self._settled))
+
+    def unsettled(self) -> list[int]:
+        """The positions of its live messages."""
+        return [position for position in self.positions() if not self.is_settled(position)]
+
+    def is_passing(self, position: int) -> bool:
+        """Whether a message that it holds does not outlive the broker."""
+        return not self.kept or (self._passing is not None and bool(self._passing[self._index(position)]))
+
+    def lost(self) -> list[Range]:
+        """What a broker that comes back does not find in it: what is settled, or passing."""
+        if self._passing is None or not self.live:
+            return self.settled()
+        settled = self._settled or bytes(self.count)
+        gone = (passing or done for passing, done in zip(self._passing, settled, strict=True))
+        return ranges(compress(self.positions(), gone))
 
     def _index(self, position: int) -> int:
         """Where among the positions this one stands; -1 if it does not."""
@@ -141,22 +185,23 @@ def unpack_positions(first: int, last: int, packed: bytes) -> Sequence[int]:
     return positions
 
 
-def pack_page(queue_id: int, entries: Iterable[Stored]) -> bytearray:
-    """The bytes of a page."""
+def pack_page(queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> bytearray:
+    """The bytes of a page. The entries are as ``Stored``."""
     parts = [bytes(_PAGE.size)]
+    pack = _ENTRY.pack
     for position, deadline, returns, route, frames in entries:
-        parts += (_ENTRY.pack(position, deadline, returns, len(route), len(frames)), route, frames)
+        parts += (pack(position, deadline, returns, len(route), len(frames)), route, frames)
     data = bytearray().join(parts)
     _PAGE.pack_into(data, 0, PAGE, 0, len(data) - _PAGE.size, queue_id, len(parts) // 3)
     _CRC.pack_into(data, len(PAGE), crc32(memoryview(data)[_COVERED:]))
     return data
 
 
-def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
-    """The messages of a page. Raises PageError when it is damaged or another queue's."""
+def check_page(data: bytes, queue_id: int) -> None:
+    """Raises PageError when the bytes are not a whole page of this queue."""
     if len(data) < _PAGE.size:
         raise PageError("the file ends before the page does")
-    magic, crc, length, told, count = _PAGE.unpack_from(data)
+    magic, crc, length, told, _ = _PAGE.unpack_from(data)
     if magic != PAGE:
         raise PageError("there is no page")
     if len(data) != _PAGE.size + length:
@@ -165,19 +210,27 @@ def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
         raise PageError("the checksum is wrong")
     if told != queue_id:
         raise PageError(f"the page is of queue {told} instead of {queue_id}")
-    return list(_entries(data, count))
 
 
-def _entries(data: bytes, count: int) -> Iterator[Stored]:
+def entries_of(data: bytes) -> Iterator[Stored]:
+    """The messages of a page that was checked."""
+    count = _PAGE.unpack_from(data)[4]
     offset = _PAGE.size
+    unpack = _ENTRY.unpack_from
     for _ in range(count):
-        position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
+        position, deadline, returns, route_size, frames_size = unpack(data, offset)
         route = offset + _ENTRY.size
         frames = route + route_size
         offset = frames + frames_size
         yield Stored(position, deadline, returns, data[route:frames], data[frames:offset])
 
 
-def segment_path(directory: Path, number: int) -> Path:
+def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
+    """The messages of a page. Raises PageError when it is damaged or another queue's."""
+    check_page(data, queue_id)
+    return list(entries_of(data))
+
+
+def segment_path(directory: Path, number: int, *, kept: bool = True) -> Path:
     """Where the segment file of this number stands in a data directory."""
-    return directory / "segments" / f"{number:010d}{SUFFIX}"
+    return directory / ("segments" if kept else "transient") / f"{number:010d}{SUFFIX}"

@@ -7,13 +7,14 @@ goes on. The segments are not read, so that the time this takes does not grow wi
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from router.store.checkpoint import PageState, read_checkpoint
 from router.store.files import Files
 from router.store.journal import DamageError, Journal
 from router.store.pages import Page, Stored, unpack_positions
-from router.store.records import Progress, Publish, RecordError, Returned, unpack
+from router.store.records import Progress, Publish, Record, RecordError, unpack
 
 
 @dataclass(slots=True)
@@ -24,13 +25,24 @@ class RecoveredQueue:
     delivered: int = 0
     pages: list[Page] = field(default_factory=list)
     entries: dict[int, Stored] = field(default_factory=dict)
+    firsts: list[int] = field(default_factory=list)  # of the pages, which are in their order
+    lasts: list[int] = field(default_factory=list)  # the last position of each page and all before it
+
+    def take_pages(self, pages: Iterable[Page]) -> None:
+        """The queue has these pages."""
+        self.pages = sorted(pages, key=lambda page: page.first)
+        self.firsts = [page.first for page in self.pages]
+        self.lasts = list(accumulate((page.last for page in self.pages), max))
+        if self.lasts:  # also what did not outlive the broker had its position
+            self.next_position = max(self.next_position, self.lasts[-1] + 1)
 
     def page_of(self, position: int) -> Page | None:
-        """The page that holds a position. Pages are few, and found by their first position."""
-        index = bisect_right(self.pages, position, key=lambda page: page.first)
-        for page in reversed(self.pages[:index]):
-            if page.holds(position):
-                return page
+        """The page that holds a position."""
+        index = bisect_right(self.firsts, position) - 1
+        while index >= 0 and self.lasts[index] >= position:
+            if self.pages[index].holds(position):
+                return self.pages[index]
+            index -= 1
         return None
 
 
@@ -55,7 +67,7 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovere
         queue = queues.get(state.id)
         if queue is not None:
             queue.next_position, queue.delivered = state.next_position, state.delivered
-            queue.pages = sorted((_page(state.id, page) for page in state.pages), key=lambda page: page.first)
+            queue.take_pages(_page(state.id, page) for page in state.pages)
     journal = Journal(files, directory / "journal", checkpoint.journal, checkpoint.sequence)
     for batch in journal:
         try:
@@ -64,34 +76,34 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovere
         except RecordError as error:
             raise DamageError(batch.path, batch.offset, str(error)) from None
     for queue in queues.values():
-        queue.pages = [page for page in queue.pages if page.live]
+        queue.take_pages([page for page in queue.pages if page.live])
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
     return Recovered(queues, journal.sequence, next_journal, journal.cut)
 
 
-def _apply(record: Publish | Progress | Returned, queues: dict[int, RecoveredQueue]) -> None:
-    match record:
-        case Publish():
-            for queue_id, position, deadline in record.targets:
-                queue = queues.get(queue_id)
-                if queue is not None:
-                    queue.next_position = max(queue.next_position, position + 1)
-                    if queue.page_of(position) is None:
-                        queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
-        case Progress():
-            queue = queues.get(record.queue_id)
+def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> None:
+    if isinstance(record, Publish):
+        for queue_id, position, deadline in record.targets:
+            queue = queues.get(queue_id)
             if queue is not None:
-                queue.delivered = max(queue.delivered, record.delivered)
-                # What was settled within its turn was never written, and its position is not given again.
-                queue.next_position = max(queue.next_position, record.delivered)
-                for first, count in record.settled:
-                    queue.next_position = max(queue.next_position, first + count)
-                    _settle(queue, first, count)
-        case Returned():
-            queue = queues.get(record.queue_id)
-            if queue is not None:
-                for position, returns in record.returns:
-                    _return(queue, position, returns)
+                if position >= queue.next_position:
+                    queue.next_position = position + 1
+                if queue.page_of(position) is None:
+                    queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
+        return
+    queue = queues.get(record.queue_id)
+    if queue is None:
+        return
+    if isinstance(record, Progress):
+        queue.delivered = max(queue.delivered, record.delivered)
+        # What was settled within its turn was never written, and its position is not given again.
+        queue.next_position = max(queue.next_position, record.delivered)
+        for first, count in record.settled:
+            queue.next_position = max(queue.next_position, first + count)
+            _settle(queue, first, count)
+    else:
+        for position, returns in record.returns:
+            _return(queue, position, returns)
 
 
 def _settle(queue: RecoveredQueue, first: int, count: int) -> None:
@@ -109,7 +121,7 @@ def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
         return
     page = queue.page_of(position)
     if page is not None:
-        page.returns[position] = returns
+        page.give_back(position, returns)
 
 
 def _page(queue_id: int, state: PageState) -> Page:
@@ -122,9 +134,12 @@ def _page(queue_id: int, state: PageState) -> Page:
         unpack_positions(state.first, state.last, state.positions),
         size=state.size,
         earliest=state.earliest,
+        priority=state.priority,
     )
+    page.written = True
     for first, count in state.settled:
         for position in range(first, first + count):
             page.settle(position)
-    page.returns.update(state.returns)
+    page.times_returned.update(state.returns)
+    page.state = state
     return page

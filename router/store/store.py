@@ -9,13 +9,14 @@ never written, and its confirm waits for nothing.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from protocol.amqp.message import Message
 from router.exchange.base import Binding, Exchange, kind
 from router.queue.entry import Entry
 from router.queue.queue import Queue
+from router.store.log import QueueLog, StoredQueue
 from router.store.metadata import (
     BindingRow,
     ExchangeRow,
@@ -28,103 +29,19 @@ from router.store.metadata import (
     remove_exchange,
     remove_queue,
 )
-from router.store.pages import Page
-from router.store.records import pack_progress, pack_publish, pack_returned, ranges
+from router.store.pager import Pager
+from router.store.pages import PageError
+from router.store.records import pack_publish
 from router.store.retirement import Retirement
-from router.store.writer import Commit, Job
+from router.store.segments import Segments
+from router.store.writer import Commit, Job, ReadPage, WritePages
 
 
 class Disk(Protocol):
-    """Whoever runs a ``Writer``."""
+    """Whoever runs a ``Writer`` and a ``Reader``."""
 
     def submit(self, job: Job) -> None:
-        """Have a job done after all before it; then ``Store.done`` is called with it."""
-
-
-class StoredQueue(Protocol):
-    """What the store asks of a durable queue."""
-
-    def unpaged(self) -> Iterable[Entry]:
-        """Its live stored entries without a page, held ones too, in the order of their positions."""
-
-
-class QueueLog:
-    """What the store knows of one durable queue, and gathers of it in a turn."""
-
-    __slots__ = (
-        "_store",
-        "_touched",
-        "delivered",
-        "id",
-        "last_batch",
-        "next_position",
-        "pages",
-        "queue",
-        "returned",
-        "settled",
-    )
-
-    def __init__(self, store: "Store", number: int, queue: StoredQueue) -> None:
-        self.id = number
-        self.queue = queue
-        self.next_position = 0
-        self.last_batch = 0  # the batch of the last message
-        self.delivered = 0  # every position below it was delivered at least once
-        self.pages: list[Page] = []  # those with live messages
-        self.settled: list[int] = []  # in this turn
-        self.returned: list[tuple[int, int]] = []
-        self._store = store
-        self._touched = False
-
-    def enqueue(self, entry: Entry, message: Message) -> None:
-        """Keep a message; it is written at the end of the turn unless it was settled by then."""
-        entry.stored = True
-        self.next_position = entry.position + 1
-        self.last_batch = self._store.batch
-        self._store.publishes.append((self, entry, message))
-
-    def settle(self, entry: Entry) -> None:
-        """A stored message has left the queue for good."""
-        self.settled.append(entry.position)
-        page = entry.page
-        if page is not None and page.live:
-            assert isinstance(page, Page)
-            page.settle(entry.position)
-            if not page.live:
-                self.pages.remove(page)
-                self._store.retirement.page_died(page)
-        if self._store.committed < self.last_batch:
-            self._store.early = True
-        if not self._touched:
-            self._touch()
-
-    def deliver(self, position: int) -> None:
-        """A message was delivered: should it come back after a restart, it comes as redelivered."""
-        if position >= self.delivered:
-            self.delivered = position + 1
-            if not self._touched:
-                self._touch()
-
-    def give_back(self, entry: Entry) -> None:
-        """A message came back from a consumer, and how often that was is counted."""
-        self.returned.append((entry.position, entry.returns))
-        if entry.page is not None:
-            entry.page.returns[entry.position] = entry.returns
-        if not self._touched:
-            self._touch()
-
-    def _touch(self) -> None:
-        self._touched = True
-        self._store.touched.append(self)
-
-    def records(self) -> list[bytes]:
-        """What this turn did beside enqueueing, as records; it counts as told."""
-        self._touched = False
-        parts = [pack_progress(self.id, self.delivered, ranges(self.settled))]
-        if self.returned:
-            parts.append(pack_returned(self.id, self.returned))
-        self.settled, self.returned = [], []
-        return parts
+        """Have a job done after all before it, or beside them if it reads; then ``Store.done`` is called."""
 
 
 class Gathered:
@@ -159,10 +76,11 @@ class Store:
         next_queue_id: int,
         wall_offset: int,
         changed: Callable[[], None],
+        budget: int = 1 << 62,
     ) -> None:
         """``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
 
-        ``wall_offset``: ms since the epoch less ms of the broker's clock.
+        ``wall_offset``: ms since the epoch less ms of the broker's clock. ``budget`` as in ``Pager``.
         """
         self.batch = 1
         self.committed = 0
@@ -172,7 +90,9 @@ class Store:
         self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
         self.touched: list[QueueLog] = []
         self.logs: dict[int, QueueLog] = {}
-        self.retirement = Retirement(disk, self.logs, segment=segment, wall_offset=wall_offset)
+        self.segments = Segments(kept=True, next_number=segment)
+        self.pager = Pager(disk, self.segments, budget=budget, wall_offset=wall_offset)
+        self.retirement = Retirement(disk, self.pager, self.logs, self.segments)
         self._disk = disk
         self._sync = sync
         self._wall_offset = wall_offset
@@ -198,8 +118,8 @@ class Store:
         """A durable queue was deleted: nothing of it is needed any more."""
         del self.logs[log.id]
         for page in log.pages:
-            self.retirement.page_died(page)
-        log.pages = []
+            self.segments.remove(page)
+        log.pages = {}
 
     def change(self, *statements: Statement) -> None:
         """Keep a change of the topology or the users."""
@@ -250,6 +170,7 @@ class Store:
     def end_turn(self) -> None:
         """What was gathered since the last turn becomes part of a batch, as a whole."""
         self._pack()
+        self.pager.balance()
         if self._writing is None:
             self._commit()
 
@@ -296,9 +217,14 @@ class Store:
             self._sequence += 1
         self._disk.submit(job)
 
-    def done(self, job: Job, result: int, error: Exception | None) -> None:
-        """A job was carried out, or failed; for a commit ``result`` is the number of the file it went to."""
-        if error is not None:
+    def done(self, job: Job, result: int | bytes, error: Exception | None) -> None:
+        """A job was carried out, or failed.
+
+        ``result`` is the number of the file that a commit went to, or what was read.
+        """
+        if isinstance(job, ReadPage) and isinstance(error, PageError | FileNotFoundError):
+            self.pager.damaged(job, error)
+        elif error is not None:
             # Nothing may be assumed of what was written. What should have been is kept until ``retry``.
             self.failure = str(error)
             self._failed.append(job)
@@ -309,12 +235,17 @@ class Store:
             self.committed = written.number
             if not self._failed:
                 self.failure = None
-            if job.parts:
+            if job.parts and isinstance(result, int):
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
             self._commit()
             self._changed()
+        elif isinstance(job, ReadPage):
+            assert isinstance(result, bytes)
+            self.pager.has_read(job, result)
         else:
+            if isinstance(job, WritePages):
+                self.pager.written(job)
             self.retirement.done(job, self._last())
 
     def _last(self) -> int:
@@ -334,7 +265,10 @@ class Store:
         """Try again what failed; a commit goes into a new journal file."""
         failed, self._failed = self._failed, []
         for job in failed:
-            self._disk.submit(job)
+            if isinstance(job, ReadPage):
+                self.pager.again(job)
+            else:
+                self._disk.submit(job)
 
 
 def _row(vhost: str, binding: Binding) -> BindingRow:

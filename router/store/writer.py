@@ -1,6 +1,6 @@
 """The one hand that writes: carries out the store's jobs, one after the other, wherever it is run.
 
-Owns the open journal file, the open segment and the knowledge of what was synced. It knows nothing of the
+Owns the open journal file, the open segments and the knowledge of what was synced. It knows nothing of the
 core and keeps no plan: a job says everything, and its result is what happened. It runs in a thread of its
 own, or inline in a test. A job that failed may be run again as it is: what it got done is done once more.
 """
@@ -29,7 +29,7 @@ class Commit:
     sync: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WritePages:
     """Write pages into a segment file, which is made if it is not there, and have them on disk if ``sync``.
 
@@ -39,6 +39,18 @@ class WritePages:
     segment: int
     pieces: Sequence[tuple[int, bytes | bytearray]]  # offset, bytes
     sync: bool
+    kept: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadPage:
+    """Read a page and check it. It is done by a ``Reader``, beside whatever is being written."""
+
+    kept: bool
+    segment: int
+    offset: int
+    length: int
+    queue_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +66,10 @@ class RemoveSegments:
     """Remove segment files that no checkpoint tells of."""
 
     segments: Sequence[int]
+    kept: bool = True
 
 
-Job = Commit | WritePages | SaveCheckpoint | RemoveSegments
+Job = Commit | WritePages | SaveCheckpoint | RemoveSegments | ReadPage
 
 
 class Writer:
@@ -83,8 +96,7 @@ class Writer:
         self._next_journal = next_journal
         self._journal_size = journal_size
         self._synced = synced
-        self._segment = 0
-        self._segment_descriptor = -1
+        self._segments: dict[bool, tuple[int, int]] = {}  # number and descriptor of the open ones, by kind
 
     def run(self, job: Job) -> int:
         """Do a job; for a commit, return the number of the journal file that its batch went to."""
@@ -96,12 +108,15 @@ class Writer:
             case SaveCheckpoint():
                 self._save_checkpoint(job)
             case RemoveSegments():
-                self._remove_segments(job.segments)
+                self._remove_segments(job.segments, kept=job.kept)
+            case ReadPage():
+                raise TypeError("reading is a Reader's job")
         return 0
 
     def close(self) -> None:
         """Have everything on disk and close what is open. When OSError is raised all is closed too."""
-        self._close_segment()
+        for kept in list(self._segments):
+            self._close_segment(kept=kept)
         try:
             self._finish_journal(seal=True)
         finally:
@@ -142,17 +157,18 @@ class Writer:
             self._synced = journal.synced
 
     def _write_pages(self, job: WritePages) -> None:
-        if job.segment != self._segment:
-            self._close_segment()
-            self._segment_descriptor = self._open_segment(job.segment)
-            self._segment = job.segment
+        number, descriptor = self._segments.get(job.kept, (0, -1))
+        if job.segment != number:
+            self._close_segment(kept=job.kept)
+            descriptor = self._open_segment(job.segment, kept=job.kept)
+            self._segments[job.kept] = job.segment, descriptor
         for offset, data in job.pieces:
-            self._files.write(self._segment_descriptor, data, offset)
+            self._files.write(descriptor, data, offset)
         if job.sync:
-            self._files.sync(self._segment_descriptor)
+            self._files.sync(descriptor)
 
-    def _open_segment(self, number: int) -> int:
-        path = segment_path(self._directory, number)
+    def _open_segment(self, number: int, *, kept: bool) -> int:
+        path = segment_path(self._directory, number, kept=kept)
         try:
             descriptor = self._files.open(path)
         except FileNotFoundError:
@@ -170,15 +186,15 @@ class Writer:
         for number in numbers(self._files, directory):
             if number < job.checkpoint.journal:
                 self._files.remove(path_of(directory, number))
-        self._remove_segments(job.segments)
+        self._remove_segments(job.segments, kept=True)
 
-    def _remove_segments(self, segments: Sequence[int]) -> None:
+    def _remove_segments(self, segments: Sequence[int], *, kept: bool) -> None:
         for number in segments:
-            if number == self._segment:
-                self._close_segment()
-            self._files.remove(segment_path(self._directory, number))
+            if number == self._segments.get(kept, (0, -1))[0]:
+                self._close_segment(kept=kept)
+            self._files.remove(segment_path(self._directory, number, kept=kept))
 
-    def _close_segment(self) -> None:
-        if self._segment:
-            self._segment = 0
-            self._files.close(self._segment_descriptor)
+    def _close_segment(self, *, kept: bool) -> None:
+        open_one = self._segments.pop(kept, None)
+        if open_one is not None:
+            self._files.close(open_one[1])

@@ -39,6 +39,8 @@ class Life:
         options = ["--log-level", "error", "--set", "queue.default_delivery_limit=-1"]
         if random.random() < 0.5:
             options += ["--set", "store.journal_size=65536"]
+        if random.random() < 0.5:
+            options += ["--set", "store.memory=0"]  # whatever can be on disk is
         self.broker = Broker(directory / "data", *options)
         self.story: list[str] = [" ".join(options)]
 

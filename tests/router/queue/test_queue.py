@@ -290,7 +290,7 @@ def test_delivered_messages_leave_the_time_index(node, client):
     for expiration in ("100000", "5000", "70000", "1"):
         publish(client, "a", expiration=expiration)
     client.take()
-    assert not queue._expiry._buckets
+    assert not queue.expiry._buckets
     assert not queue._expiring
 
 
@@ -399,7 +399,7 @@ def test_nothing_is_delivered_late_and_nothing_stays_after_its_deadline(data, tt
     assert known == sorted(map(str, range(published)))
     node.at(clock + 200)
     queue = node.vhost.queues["q"]
-    assert not queue._expiry._buckets
+    assert not queue.expiry._buckets
     assert queue.bytes == sum(map(len, node.contents()))
 
 

@@ -22,12 +22,19 @@ DATA = Path("/data")
 number = st.integers(0, 2**64 - 1)
 pairs = st.lists(st.tuples(number, number), max_size=3)
 page = st.builds(
-    PageState, *[number] * 5, st.binary(max_size=16), number, number, pairs, st.dictionaries(number, number)
+    PageState,
+    *[number] * 5,
+    st.binary(max_size=16),
+    number,
+    number,
+    number,
+    pairs,
+    st.dictionaries(number, number),
 )
 queue = st.builds(QueueState, number, number, number, st.lists(page, max_size=3))
 checkpoint = st.builds(Checkpoint, number, number, st.lists(queue, max_size=3))
 
-SOME = Checkpoint(3, 14, [QueueState(1, 9, 4, [PageState(1, 0, 99, 2, 5, b"", 50, 0, [(3, 1)], {4: 2})])])
+SOME = Checkpoint(3, 14, [QueueState(1, 9, 4, [PageState(1, 0, 99, 2, 5, b"", 50, 0, 1, [(3, 1)], {4: 2})])])
 
 
 def stored(data):

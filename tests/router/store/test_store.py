@@ -25,7 +25,7 @@ class FakeQueue:
         self.log = store.add_queue(self)
         self.position = 0
 
-    def unpaged(self):
+    def unpaged(self, below):
         return []
 
     def put(self, message):

@@ -134,7 +134,7 @@ class Core:
         self.check()
         positions = b"".join(each.position.to_bytes(8, "big") for each in stored)
         ends = stored[0].position, stored[-1].position
-        page = PageState(self.segment, 0, len(data), *ends, positions, 0, 0, [], {})
+        page = PageState(self.segment, 0, len(data), *ends, positions, 0, 0, 0, [], {})
         queue = QueueState(ONE, ends[1] + 1, 0, [page])
         old, self.needed = self.needed, {self.segment}
         self.do(SaveCheckpoint(Checkpoint(self.numbers[-1], self.first, [queue]), sorted(old)))

@@ -1,4 +1,4 @@
-"""The thread that writes: runs the store's jobs in order, and tells the core of each from Trio's own thread.
+"""A thread that does the store's jobs in order, and tells the core of each from Trio's own thread.
 
 Owns the thread and nothing of what it does. A dedicated thread answers sooner than one borrowed for each job.
 """
@@ -7,24 +7,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 import trio
 
-from router.store.writer import Job, Writer
+from router.store.writer import Job
 
-Done = Callable[[Job, int, Exception | None], None]
+Run = Callable[[Any], int | bytes]  # Any: of the jobs, it takes those that it is given
+Done = Callable[[Job, int | bytes, Exception | None], None]
 
 
-class Committer:
-    """A ``Disk`` for the store. ``done`` is called in Trio's thread, in the order of the jobs."""
+class Worker:
+    """``done`` is called in Trio's thread, in the order of the jobs, with what ``run`` returned or raised."""
 
-    def __init__(self, writer: Writer, done: Done) -> None:
-        self._writer = writer
+    def __init__(self, name: str, run: Run, done: Done, close: Callable[[], None] = lambda: None) -> None:
+        """``close`` is called by the thread when there is nothing more to do."""
+        self._work = run
         self._done = done
+        self._close = close
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._finished = trio.Event()
-        self._thread = Thread(target=self._run, name="committer", daemon=True)
+        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -42,12 +46,12 @@ class Committer:
             while (job := get()) is not None:
                 tell(self._done, job, *self._try(job))
             try:
-                self._writer.close()
+                self._close()
             finally:
                 tell(self._finished.set)
 
-    def _try(self, job: Job) -> tuple[int, Exception | None]:
+    def _try(self, job: Job) -> tuple[int | bytes, Exception | None]:
         try:
-            return self._writer.run(job), None
+            return self._work(job), None
         except Exception as error:
             return 0, error

@@ -1,0 +1,172 @@
+"""What of one queue is not in memory: bringing it back in time, and giving up memory when it is asked for.
+
+Owns the traffic between a queue's order and whoever writes and reads its pages. A queue whose next message is
+on disk is simply not ready until it has been read; what is read, and when memory is short, is the ``Pager``'s
+business.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from protocol.errors import InternalError
+from router.queue.entry import Entry
+from router.queue.run import Pager, Run
+
+if TYPE_CHECKING:
+    from router.queue.queue import Queue
+
+COST = 500  # bytes of memory that a message takes up beside its body, about
+READ_AHEAD = 2  # runs that are read before their turn comes
+
+
+class Waiter(Protocol):
+    """Whoever waits for a queue's next message."""
+
+    def go_on(self) -> None:
+        """It is in memory now, or never will be."""
+
+
+class NotAtHand(Exception):
+    """The next message is not in memory; put a ``Waiter`` among the ``waiters`` of ``paging``."""
+
+    def __init__(self, paging: "Paging") -> None:
+        super().__init__("the next message has to be read first")
+        self.paging = paging
+
+
+class Paging:
+    """The runs of one queue. ``weight`` is what its ready messages were last said to take up, in bytes.
+
+    ``damage`` says what is wrong with a page that cannot be read; the queue stands still then.
+    """
+
+    __slots__ = ("_pager", "_queue", "damage", "waiters", "weight")
+
+    def __init__(self, queue: "Queue", pager: Pager) -> None:
+        self._queue = queue
+        self._pager = pager
+        self.weight = 0
+        self.damage = ""
+        self.waiters: dict[Waiter, None] = {}
+
+    def weigh(self) -> None:
+        """Tell how much memory the queue takes up, if that has changed."""
+        queue = self._queue
+        ready = queue.ready
+        weight = queue.bytes - ready.away_size + COST * (len(ready) - ready.away)
+        if weight != self.weight:
+            self._pager.weigh(queue, weight)
+            self.weight = weight
+
+    def page_out(self, most: int) -> int:
+        """Give up the memory of about ``most`` messages; return of how many."""
+        queue = self._queue
+        runs = queue.ready.page_out(most)
+        for run in runs:
+            for entry in run.entries or ():
+                if entry.indexed:
+                    queue.expiry.discard(entry)
+            queue.index(run)
+            if run.page is None:
+                self._pager.write(queue, run)
+            else:
+                run.entries = None
+        self.weigh()
+        return sum(run.count for run in runs)
+
+    def bring(self) -> bool:
+        """Have the next messages, which are in a run, at hand. False when they have to be read first."""
+        queue = self._queue
+        line = queue.ready.stuck()
+        if line is None or self.damage:
+            return False
+        for run in islice(line.runs, 1 + READ_AHEAD):
+            if run.entries is None and not run.reading:
+                self._read(run)
+        if line.runs[0].entries is None:
+            return False
+        self._free(line.advance())
+        return True
+
+    def _free(self, run: Run) -> None:
+        """A run's messages stand by themselves."""
+        queue = self._queue
+        if run.indexed:
+            queue.expiry.discard(run)
+        for entry in run.entries or ():
+            queue.index(entry)
+        self._leave(run, run.entries or ())
+
+    def _leave(self, run: Run, entries: Sequence[Entry]) -> None:
+        """What of a run's messages is not kept on disk is not in its page any more."""
+        page = run.page
+        if page is not None and page.live:
+            for entry in entries:
+                if not entry.stored:
+                    page.settle(entry.position)
+            if not page.live:
+                self._pager.release(self._queue, run)
+
+    def _read(self, run: Run) -> None:
+        run.reading = True
+        self._pager.read(self._queue, run)
+
+    def wait(self) -> None:
+        """Nothing was at hand: raises NotAtHand if something will be, InternalError if it cannot be read."""
+        if self.damage:
+            raise InternalError(self.damage)
+        if self._queue.ready.stuck() is not None:
+            raise NotAtHand(self)
+
+    def landed(self, run: Run, entries: list[Entry]) -> None:
+        """A run was read: ``entries`` are what its page holds of live messages."""
+        queue = self._queue
+        if not run.reading:
+            return  # it is not wanted any more
+        run.reading = False
+        held = queue.held
+        entries = [entry for entry in entries if entry.position not in held]
+        queue.bytes += sum(entry.message.size for entry in entries) - run.size
+        run.line.bring(run, entries)
+        if not entries:
+            queue.expiry.discard(run)  # it is gone
+        elif not run.indexed:
+            queue.index(run)  # it was read because something in it is due
+        queue.shorten()
+        queue.touch()
+        self.wake()
+
+    def wake(self) -> None:
+        """Whoever waits for the next message looks again."""
+        waiters, self.waiters = self.waiters, {}
+        for waiter in waiters:
+            waiter.go_on()
+
+    def expire(self, run: Run, now: int) -> list[Entry]:
+        """Take out those of a run's messages whose deadline is before ``now``, once they are in memory."""
+        if run.entries is None:
+            if not run.reading:
+                self._read(run)
+            return []
+        line, page = run.line, run.page
+        due = [entry for entry in run.entries if 0 < entry.expires < now]
+        left = [entry for entry in run.entries if not 0 < entry.expires < now]
+        line.bring(run, left, away=run.away)
+        run.expires = run.earliest()
+        self._queue.index(run)
+        self._leave(run, due)
+        if left and page is not None and page.written and run not in islice(line.runs, 1 + READ_AHEAD):
+            line.put_away(run)
+        return due
+
+    def drop(self) -> None:
+        """The queue's ready messages are gone."""
+        for run in self._queue.ready.runs:
+            run.reading = False
+            self._pager.release(self._queue, run)
+
+    def close(self) -> None:
+        """The queue is gone."""
+        self._pager.weigh(self._queue, 0)
+        self.weight = 0

@@ -1,0 +1,139 @@
+"""What the store knows of one durable queue, and gathers of it in a turn.
+
+Owns the queue's pages and what is to be written of it; when that is written is the store's business.
+"""
+
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from protocol.amqp.message import Message
+from router.queue.entry import Entry
+from router.store.pages import Page
+from router.store.records import Range, pack_progress, pack_returned, ranges
+
+if TYPE_CHECKING:
+    from router.store.store import Store
+
+
+class StoredQueue(Protocol):
+    """What the store asks of a durable queue."""
+
+    def unpaged(self, below: int) -> Sequence[tuple[int, Sequence[Entry]]]:
+        """Its live stored entries without a page, held ones too, whose position is under ``below``: those of
+        each priority in the order of their positions.
+        """
+
+
+class QueueLog:
+    """The log of one durable queue; ``id`` is that of its incarnation."""
+
+    __slots__ = (
+        "_store",
+        "_touched",
+        "delivered",
+        "id",
+        "last_batch",
+        "next_position",
+        "pages",
+        "queue",
+        "recovered",
+        "returned",
+        "settled",
+        "settled_ranges",
+    )
+
+    def __init__(self, store: "Store", number: int, queue: StoredQueue) -> None:
+        self.id = number
+        self.queue = queue
+        self.next_position = 0
+        self.last_batch = 0  # the batch of the last message
+        self.delivered = 0  # every position below it was delivered at least once,
+        self.recovered = 0  # and below this one before the broker came back
+        self.pages: dict[Page, None] = {}  # those with live messages
+        self.settled: list[int] = []  # in this turn
+        self.settled_ranges: list[Range] = []
+        self.returned: list[tuple[int, int]] = []
+        self._store = store
+        self._touched = False
+
+    def enqueue(self, entry: Entry, message: Message) -> None:
+        """Keep a message; it is written at the end of the turn unless it was settled by then."""
+        entry.stored = True
+        self.next_position = entry.position + 1
+        self.last_batch = self._store.batch
+        self._store.publishes.append((self, entry, message))
+
+    def settle(self, entry: Entry) -> None:
+        """A stored message has left the queue for good."""
+        self.settled.append(entry.position)
+        page = entry.page
+        if page is not None and page.live:
+            assert isinstance(page, Page)
+            page.settle(entry.position)
+            if not page.live:
+                self._page_died(page)
+        if self._store.committed < self.last_batch:
+            self._store.early = True
+        if not self._touched:
+            self._touch()
+
+    def discard(self, page: Page, held: Container[int]) -> None:
+        """Of a page only those messages are needed that are ``held``."""
+        gone = [position for position in page.unsettled() if position not in held]
+        if gone:
+            self.settled_ranges += ranges(gone)
+            for position in gone:
+                page.settle(position)
+            if self._store.committed < self.last_batch:
+                self._store.early = True
+            if not self._touched:
+                self._touch()
+        if not page.live:
+            self._page_died(page)
+
+    def take_page(self, page: Page, entries: Sequence[Entry]) -> None:
+        """A page was made of these entries; of other pages they are no part any more."""
+        self.pages[page] = None
+        for entry in entries:
+            if entry.stored:
+                old, entry.page = entry.page, page
+                if old is not None:
+                    assert isinstance(old, Page)
+                    old.settle(entry.position)
+                    if not old.live:
+                        self._page_died(old)
+
+    def _page_died(self, page: Page) -> None:
+        """All messages of a page are settled."""
+        if page in self.pages:
+            del self.pages[page]
+            self._store.segments.remove(page)
+
+    def deliver(self, position: int) -> None:
+        """A message was delivered: should it come back after a restart, it comes as redelivered."""
+        if position >= self.delivered:
+            self.delivered = position + 1
+            if not self._touched:
+                self._touch()
+
+    def give_back(self, entry: Entry) -> None:
+        """A message came back from a consumer, and how often that was is counted."""
+        self.returned.append((entry.position, entry.returns))
+        if entry.page is not None:
+            entry.page.give_back(entry.position, entry.returns)
+        if not self._touched:
+            self._touch()
+
+    def _touch(self) -> None:
+        self._touched = True
+        self._store.touched.append(self)
+
+    def records(self) -> list[bytes]:
+        """What this turn did beside enqueueing, as records; it counts as told."""
+        self._touched = False
+        settled = ranges(self.settled) + self.settled_ranges
+        parts = [pack_progress(self.id, self.delivered, settled)]
+        if self.returned:
+            parts.append(pack_returned(self.id, self.returned))
+        self.settled, self.settled_ranges, self.returned = [], [], []
+        return parts

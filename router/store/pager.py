@@ -1,0 +1,241 @@
+"""Moving messages between memory and pages: who gives up memory when it is short, and what is read back.
+
+Owns the pages that are on their way to the disk or from it, and the count of what ready messages take up in
+memory. Which messages of a queue go and when one is needed again is the queue's business, see
+``router.queue.paging``.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from protocol.amqp.message import Message
+from router.queue.entry import Entry
+from router.queue.ready import PAGE_MESSAGES
+from router.queue.run import Run
+from router.store.log import QueueLog
+from router.store.pages import Page, PageError, entries_of, pack_page
+from router.store.segments import Segments
+from router.store.writer import Job, ReadPage, RemoveSegments, WritePages
+
+if TYPE_CHECKING:
+    from router.queue.queue import Queue
+
+IN_FLIGHT = 32  # pages that may wait to be written; what they hold is still in memory
+A_TURN = 2 * PAGE_MESSAGES  # messages that leave memory in one turn, about
+LIGHT = 1 << 16  # a queue that takes up less is not asked to give up memory
+
+
+class Submits(Protocol):
+    """Whoever has jobs done."""
+
+    def submit(self, job: Job) -> None: ...
+
+
+class Pager:
+    """``weight`` is what all queues' ready messages take up in memory, in bytes; above ``budget`` the
+    heaviest queues give some up.
+    """
+
+    def __init__(self, disk: Submits, kept: Segments, *, budget: int, wall_offset: int) -> None:
+        """``wall_offset`` as in ``Store``."""
+        self.weight = 0
+        self.budget = budget
+        self._disk = disk
+        self._kept = kept
+        self._passing = Segments(kept=False)
+        self._wall_offset = wall_offset
+        self._heavy: dict[Queue, int] = {}
+        self._pieces: list[tuple[Page, bytearray]] = []  # not submitted yet
+        self._leaving: dict[Page, Run] = {}  # runs that wait for their page to be written
+        self._writing: dict[WritePages, list[Page]] = {}
+        self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
+
+    # -- router.queue.run.Pager ----------------------------------------------------------------------------
+
+    def weigh(self, queue: "Queue", weight: int) -> None:
+        paging = queue.paging
+        assert paging is not None
+        self.weight += weight - paging.weight
+        if weight > LIGHT:
+            self._heavy[queue] = weight
+        else:
+            self._heavy.pop(queue, None)
+
+    def write(self, queue: "Queue", run: Run) -> None:
+        assert run.entries
+        run.page = page = self.make_page(_log(queue), run.entries, run.line.priority)
+        self._leaving[page] = run
+
+    def read(self, queue: "Queue", run: Run) -> None:
+        page = run.page
+        assert isinstance(page, Page)
+        job = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
+        self._reading[job] = queue, run
+        self._disk.submit(job)
+
+    def release(self, queue: "Queue", run: Run) -> None:
+        page = run.page
+        assert page is None or isinstance(page, Page)
+        if page is None:
+            return
+        if not page.kept:
+            self._passing.remove(page)
+            if self._passing.any_dead():
+                self._disk.submit(RemoveSegments(self._passing.take_dead(), kept=False))
+        elif (log := _log(queue)) is not None:
+            log.discard(page, queue.held)
+
+    # -- pages ---------------------------------------------------------------------------------------------
+
+    def make_page(self, log: QueueLog | None, entries: Sequence[Entry], priority: int) -> Page:
+        """A page of these entries, which is written with the next ``submit``. It is kept if any of them is
+        stored, and those that are know it from now on.
+        """
+        offset = self._wall_offset
+        stored = [entry.position for entry in entries if entry.stored]
+        kept = bool(stored) and log is not None
+        queue_id = log.id if log is not None and kept else 0
+        data = pack_page(
+            queue_id,
+            [
+                (
+                    entry.position,
+                    entry.expires + offset if entry.expires else 0,
+                    entry.returns,
+                    entry.message.route,
+                    entry.message.frames,
+                )
+                for entry in entries
+            ],
+        )
+        segments = self._kept if kept else self._passing
+        segment, place = segments.place(len(data))
+        passing = [entry.position for entry in entries if not entry.stored] if kept else ()
+        earliest = min((entry.expires for entry in entries if entry.expires), default=0)
+        page = Page(
+            queue_id,
+            segment,
+            place,
+            len(data),
+            [entry.position for entry in entries],
+            size=sum(entry.message.size for entry in entries),
+            earliest=earliest + offset if earliest else 0,
+            priority=priority,
+            kept=kept,
+            passing=passing,
+        )
+        segments.add(page)
+        if kept and log is not None:
+            log.take_page(page, entries)
+        self._pieces.append((page, data))
+        return page
+
+    def submit(self) -> list[WritePages]:
+        """Have all pages written that were made, and return the jobs."""
+        jobs: list[WritePages] = []
+        pieces, self._pieces = self._pieces, []
+        while pieces:
+            first = pieces[0][0]
+            place = first.kept, first.segment
+            together = [each for each in pieces if (each[0].kept, each[0].segment) == place]
+            pieces = [each for each in pieces if (each[0].kept, each[0].segment) != place]
+            job = WritePages(
+                first.segment,
+                [(page.offset, data) for page, data in together],
+                sync=first.kept,
+                kept=first.kept,
+            )
+            self._writing[job] = [page for page, _ in together]
+            self._disk.submit(job)
+            jobs.append(job)
+        return jobs
+
+    def balance(self) -> None:
+        """Have the heaviest queues give up memory while it is short."""
+        most = A_TURN
+        while self.weight > self.budget and most > 0 and self._heavy and len(self._leaving) < IN_FLIGHT:
+            queue = max(self._heavy, key=self._heavy.__getitem__)
+            moved = queue.paging.page_out(PAGE_MESSAGES) if queue.paging is not None else 0
+            most -= moved
+            if not moved:
+                self._heavy.pop(queue, None)  # until it has changed
+        if self._pieces:
+            self.submit()
+
+    def pending(self) -> set[WritePages]:
+        """The jobs that write pages a checkpoint may tell of and are not done."""
+        return {job for job in self._writing if job.kept}
+
+    # -- what the disk says --------------------------------------------------------------------------------
+
+    def written(self, job: WritePages) -> None:
+        """Pages are on disk: who waited for that lets go of them."""
+        for page in self._writing.pop(job):
+            page.written = True
+            run = self._leaving.pop(page, None)
+            if run is not None and run.away:
+                run.entries = None
+
+    def has_read(self, job: ReadPage, data: bytes) -> None:
+        """A page was read."""
+        queue, run = self._reading.pop(job)
+        if run.reading and queue.paging is not None:
+            queue.paging.landed(run, list(self._entries(queue, run, data)))
+
+    def again(self, job: ReadPage) -> None:
+        """Read once more what could not be read, wherever it is now."""
+        queue, run = self._reading.pop(job)
+        if run.reading:
+            self.read(queue, run)
+
+    def damaged(self, job: ReadPage, error: PageError | FileNotFoundError) -> None:
+        """A page is not what was written: its queue stands still, so that nothing is skipped."""
+        queue, run = self._reading.pop(job)
+        paging, page = queue.paging, run.page
+        if not run.reading or paging is None:
+            return
+        assert isinstance(page, Page)
+        if (page.segment, page.offset) != (
+            job.segment,
+            job.offset,
+        ):  # it has moved since, and the file is gone
+            self.read(queue, run)
+            return
+        kind = "segments" if job.kept else "transient"
+        what = error if isinstance(error, PageError) else "the file is missing"
+        paging.damage = (
+            f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {kind}/{job.segment:010d}.segment "
+            f"is damaged at offset {job.offset}: {what}. Stop the broker and run 'leveret store check'"
+        )
+        structlog.get_logger().error("page damaged", what=paging.damage)
+        paging.wake()
+
+    def _entries(self, queue: "Queue", run: Run, data: bytes) -> list[Entry]:
+        """The live messages of a page."""
+        page, offset = run.page, self._wall_offset
+        assert isinstance(page, Page)
+        log = _log(queue)
+        delivered = log.recovered if log is not None else 0
+        entries = []
+        for position, deadline, returns, route, frames in entries_of(data):
+            if page.is_settled(position):
+                continue
+            expires = max(1, deadline - offset) if deadline else 0
+            entry = Entry(Message.from_frames(route, frames), position, expires)
+            entry.returns = page.returns(position, returns)
+            if position < delivered and not entry.returns:
+                entry.returns = 1
+            if not page.is_passing(position):
+                entry.stored = True
+                entry.page = page
+            entries.append(entry)
+        return entries
+
+
+def _log(queue: "Queue") -> QueueLog | None:
+    """What the store knows of a queue; nothing when that is not durable, or gone."""
+    log = queue.log
+    assert log is None or isinstance(log, QueueLog)
+    return log
