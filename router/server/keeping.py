@@ -72,17 +72,22 @@ class Keeping:
     def start(self, driver: Driver) -> None:
         """Begin to write; called inside of Trio."""
         self._driver = driver
-        self._disk.committer = Committer(self._writer, self.store.done)
+        self._disk.committer = Committer(self._writer, self._done)
+
+    def _done(self, job: Job, result: int, error: Exception | None) -> None:
+        """A job was carried out; or it failed, and is tried again."""
+        self.store.done(job, result, error)
+        if error is not None:
+            assert self._driver is not None
+            self._log.error("writing failed", error=str(error), again_in_ms=RETRY)
+            self._broker.schedule(self._driver.begin() + RETRY, self.store)
+            self._driver.end()
 
     def _changed(self) -> None:
-        """More is on disk, or writing failed."""
+        """More is on disk, or writing failed; commits may succeed while something else does not."""
         assert self._driver is not None
-        now = self._driver.begin()
-        if self.store.failure is not None:
-            self._log.error("writing failed", error=self.store.failure, again_in_ms=RETRY)
-            self._broker.schedule(now + RETRY, self.store)
-        else:
-            self._broker.committed()
+        self._driver.begin()
+        self._broker.committed()
         self._driver.end()
         if not self.store.busy():
             self._idle.set()

@@ -145,8 +145,8 @@ class Gathered:
 class Store:
     """``batch`` is the number of the batch that gathers, ``committed`` that of the last one on disk.
 
-    ``failure`` says what went wrong with the last write, else None. ``changed`` is called whenever
-    ``committed`` or ``failure`` has.
+    ``failure`` says what went wrong with a write, until everything that failed has been written after all;
+    else it is None. ``changed`` is called whenever ``committed`` or ``failure`` has.
     """
 
     def __init__(
@@ -182,7 +182,8 @@ class Store:
         self._gathering = Gathered(self.batch)
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
-        self._failed: list[Job] = []
+        self._failed: list[Job] = []  # to be tried again
+        self._retried: list[Job] = []  # tried again, and not done yet
 
     # -- what the core says ------------------------------------------------------------------------------
 
@@ -298,17 +299,21 @@ class Store:
 
     def done(self, job: Job, result: int, error: Exception | None) -> None:
         """A job was carried out, or failed; for a commit ``result`` is the number of the file it went to."""
+        if self._retried:
+            self._retried = [each for each in self._retried if each is not job]
         if error is not None:
             # Nothing may be assumed of what was written. What should have been is kept until ``retry``.
             self.failure = str(error)
             self._failed.append(job)
             self._changed()
-        elif isinstance(job, Commit):
+            return
+        recovered = self.failure is not None and not self._failed and not self._retried
+        if recovered:
+            self.failure = None
+        if isinstance(job, Commit):
             written, self._writing = self._writing, None
             assert written is not None
             self.committed = written.number
-            if not self._failed:
-                self.failure = None
             if job.parts:
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
@@ -316,6 +321,8 @@ class Store:
             self._changed()
         else:
             self.retirement.done(job, self._last())
+            if recovered:
+                self._changed()
 
     def _last(self) -> int:
         """The batch with which everything will be committed that was done in turns that have ended."""
@@ -333,6 +340,7 @@ class Store:
     def on_timer(self, now: int) -> None:
         """Try again what failed; a commit goes into a new journal file."""
         failed, self._failed = self._failed, []
+        self._retried += failed
         for job in failed:
             self._disk.submit(job)
 
