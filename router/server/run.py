@@ -5,6 +5,7 @@ Owns the nursery that every task belongs to, and the order of starting and stopp
 
 import errno
 import gc
+import select
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from router.store.metadata import MetadataError
 
 BACKLOG = 1024  # connections that may wait to be accepted
 NEVER = 2**31 - 1
+HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
 
 
 class StartupError(Exception):
@@ -44,6 +46,13 @@ class Peer:
 
     name: str
     loopback: bool
+    socket: trio.socket.SocketType
+
+    def hung_up(self) -> bool:
+        """Whether it has ended its side, also behind bytes that were not read."""
+        poll = select.poll()
+        poll.register(self.socket, HUNG_UP)
+        return bool(poll.poll(0))
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
@@ -163,7 +172,7 @@ async def _serve(
     if limit and len(clients.child_tasks) > limit:
         structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
         return
-    peer = Peer(_name(address), is_loopback(address[0]))
+    peer = Peer(_name(address), is_loopback(address[0]), stream.socket)
     await serve_amqp(stream, peer, driver, offer)
 
 
