@@ -79,4 +79,4 @@ def short_of_memory(used: int, high: int, *, raised: bool) -> bool:
 
 def next_look(distance: int) -> int:
     """ms until the measures are to be looked at again, the nearest being so many bytes from its limit."""
-    return min(max(abs(distance) // FASTEST, LOOKS[0]), LOOKS[1])
+    return min(max(distance // FASTEST, LOOKS[0]), LOOKS[1])

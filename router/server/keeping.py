@@ -7,9 +7,11 @@ from pathlib import Path
 import structlog
 import trio
 
+from router.alarms import STORE
 from router.broker import Broker
 from router.server.committer import Committer
 from router.server.driver import Driver
+from router.server.watch import set_alarm
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.store import Store
@@ -87,6 +89,8 @@ class Keeping:
         """More is on disk, or writing failed; commits may succeed while something else does not."""
         assert self._driver is not None
         self._driver.begin()
+        failure = self.store.failure
+        set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
         self._broker.committed()
         self._driver.end()
         if not self.store.busy():

@@ -23,9 +23,11 @@ from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
 from router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from router.server import machine
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver, clock
 from router.server.keeping import Keeping
+from router.server.watch import Watch
 from router.settings import MEMORY, Settings, parse_address
 from router.store.boot import DataDirectoryError
 from router.store.journal import DamageError
@@ -67,11 +69,14 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         driver = Driver(broker)
         if keeping is not None:
             keeping.start(driver)
+        watch = Watch(driver, machine)
+        await watch.look()
         offer = make_offer(settings, version("leveret"))
         listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
+            nursery.start_soon(watch.run)
             accepting, gone = trio.CancelScope(), trio.Event()
             nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import trio
 
 from protocol.amqp import methods as m
+from router.alarms import STORE
 from router.server import keeping as module
 from router.server.keeping import Keeping
+from router.server.watch import set_alarm
 from router.settings import Settings
-from router.store.writer import RemoveSegments, Writer
+from router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.server.server import Server
 
 
@@ -58,3 +61,32 @@ async def test_commits_are_told_while_something_else_cannot_be_written(server, k
     assert keeping.store.failure == "no space"
     broken.kinds = ()
     await client.close()
+
+
+async def test_a_commit_that_fails_blocks_publishers_until_it_has_succeeded(
+    server, keeping, broken, logged, monkeypatch
+):
+    raised = trio.Event()
+
+    def set_and_tell(alarms, alarm, on, **numbers):
+        set_alarm(alarms, alarm, on, **numbers)
+        if on:
+            raised.set()
+
+    monkeypatch.setattr(module, "set_alarm", set_and_tell)
+    client, _ = server.connect()
+    await client.login()
+    other, _ = server.connect()
+    await other.login()
+    broken.kinds = (Commit,)
+    await client.send(m.QueueDeclare("q", durable=True))
+    await raised.wait()
+    assert server.broker.alarms.raised == {STORE}
+    await other.publish("q")
+    broken.kinds = ()
+    await client.expect(m.QueueDeclareOk)
+    assert not server.broker.alarms.raised
+    assert await other.count("q") == 1
+    alarms = [each for each in logged if "alarm" in each["event"]]
+    assert [each["log_level"] for each in alarms] == ["warning", "info"]
+    assert alarms[0]["error"] == "no space"
