@@ -27,7 +27,7 @@ async def blocked(server, **options) -> tuple[Client, trio.Event]:
     await client.call(m.QueueDeclare("q"), m.QueueDeclareOk)
     alarm(server)
     await client.publish("q")
-    await trio.testing.wait_all_tasks_blocked()
+    await client.expect(m.ConnectionBlocked)
     return client, over
 
 
@@ -38,6 +38,7 @@ async def test_nothing_more_is_read_until_the_alarm_is_cleared(autojump_clock, s
     queue = server.broker.vhosts["/"].queues["q"]
     assert len(queue.ready) == 1
     alarm(server, raised=False)
+    await client.expect(m.ConnectionUnblocked)
     assert await client.count("q") == 2
 
 

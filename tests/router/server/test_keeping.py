@@ -83,9 +83,10 @@ async def test_a_commit_that_fails_blocks_publishers_until_it_has_succeeded(
     await raised.wait()
     assert server.broker.alarms.raised == {STORE}
     await other.publish("q")
+    await other.expect(m.ConnectionBlocked)
     broken.kinds = ()
     await client.expect(m.QueueDeclareOk)
-    assert not server.broker.alarms.raised
+    await other.expect(m.ConnectionUnblocked)
     assert await other.count("q") == 1
     alarms = [each for each in logged if "alarm" in each["event"]]
     assert [each["log_level"] for each in alarms] == ["warning", "info"]
