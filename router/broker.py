@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from protocol.errors import AmqpError, NotAllowed
+from router.alarms import Alarms
 from router.auth import User, Users
 from router.dead_letter import is_cycle, make_letter
 from router.keeper import Keeper, NoKeeper
@@ -52,6 +53,7 @@ class Broker:
         self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms when it ends
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self.timers = Timers()
+        self.alarms = Alarms()
         self._touched: deque[Queue] = deque()
         self._again: list[Queue] = []
         self._letters: deque[DeadLetter] = deque()

@@ -8,6 +8,7 @@ Durations are milliseconds and sizes are bytes unless a description says otherwi
 """
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,13 @@ def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         parse_address(value)
     return values
+
+
+def _finite(value: float) -> float:
+    """A number as it is; ValueError for one that TOML and Python have and no machine."""
+    if not math.isfinite(value):
+        raise ValueError(f"not {value!r}")
+    return value
 
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -135,8 +143,31 @@ class Store(_Section, frozen=True):
     ] = 16777216
     memory: Annotated[
         int,
-        Meta(ge=0, description="Memory that ready messages may take up before they leave it for the disk."),
-    ] = 134217728
+        Meta(
+            ge=0,
+            description="Bytes of memory that ready messages may take up; more are on disk only."
+            " 0 is a tenth of all there is, at most 134217728.",
+        ),
+    ] = 0
+
+
+class Alarms(_Section, frozen=True):
+    """When publishers are blocked because the machine runs short."""
+
+    memory_high_watermark: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Memory above which publishers are blocked: a share of all there is, or a size.",
+            extra={"wanted": "a share from 0 to 1, or bytes", "parse": _finite},
+        ),
+    ] = 0.6
+    disk_free_limit: Annotated[
+        int,
+        Meta(
+            ge=0, description="Free space for the data directory below which they are, in bytes; 0 is none."
+        ),
+    ] = 50000000
 
 
 class Server(_Section, frozen=True):
@@ -187,6 +218,7 @@ class Settings(_Section, frozen=True):
     amqp: Amqp = Amqp()
     queue: Queue = Queue()
     store: Store = Store()
+    alarms: Alarms = Alarms()
     server: Server = Server()
 
     def __repr__(self) -> str:

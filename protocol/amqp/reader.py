@@ -114,6 +114,10 @@ class Reader:
             self._keep(data[position:] if position else data)
         return commands
 
+    def incomplete(self) -> bool:
+        """Whether the content of any method is still to come."""
+        return len(self._partial) > 1
+
     def forget(self) -> None:
         """Let go of what is incomplete: nothing more will come."""
         self._waiting.clear()

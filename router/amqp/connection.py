@@ -50,6 +50,11 @@ class ConnectionOutbox(Outbox, Protocol):
     def last_sent(self) -> int:
         """When bytes were last sent, in ms."""
 
+    def pause(self) -> None:
+        """Nothing more is to be read, until ``resume``."""
+
+    def resume(self) -> None: ...
+
     def close(self) -> None:
         """Nothing more will be written or is to be read; once all is sent the socket may be closed."""
 
@@ -74,9 +79,11 @@ class AmqpConnection:
         self.finished = False
         self.frame_max = self.wire.frame_max
         self.cancel_notify = False
+        self._blocked_notify = False  # whether it is told that it is not read from
         self._loopback = loopback
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
+        self._awaiting = False  # a message that has to be read from the disk first
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -99,6 +106,8 @@ class AmqpConnection:
             self._handle_fault()
         if self.channels.confirming or self.replies.waiting:
             self.broker.owe(self)
+        if self.broker.alarms.raised:
+            self._block_publisher(commands)
 
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
         """Handle commands in their order; each that is refused ends its channel, or the connection."""
@@ -122,7 +131,37 @@ class AmqpConnection:
             except NotAtHand as wait:
                 wait.paging.waiters[self] = None
                 self._put_off = [(number, command), *commands]
+                self._awaiting = True
+                self.outbox.pause()
                 return
+
+    def _block_publisher(self, commands: Iterable[tuple[int, Command]]) -> None:
+        """While an alarm is raised, read nothing more from a client that has published with these commands.
+
+        What it has only begun to publish counts: otherwise many could each fill a large body. What follows
+        the publish in the same read is handled; RabbitMQ leaves that, and the publish too, for later.
+        """
+        alarms = self.broker.alarms
+        if self.wire.state is not State.RUNNING or alarms.blocks(self):
+            return
+        if self.wire.reader.incomplete() or any(type(command) is Message for _, command in commands):
+            alarms.block(self)
+            self.outbox.pause()
+            self._log.debug("publisher blocked", reason=alarms.reason())
+            self._notify(m.ConnectionBlocked(alarms.reason()))
+
+    def unblock(self) -> None:
+        """No alarm is raised any more: read on, and expect heartbeats from now on."""
+        self.wire.last_received = self.broker.now
+        if not self._awaiting:
+            self.outbox.resume()
+        self._log.debug("publisher unblocked")
+        self._notify(m.ConnectionUnblocked())
+
+    def _notify(self, method: m.ConnectionBlocked | m.ConnectionUnblocked) -> None:
+        """Tell the client if it can be told, ahead of replies that wait for a disk that may be the reason."""
+        if self._blocked_notify:
+            self.outbox.write(method_frame(0, method))
 
     def _handle_fault(self) -> None:
         """Refuse what was wrong with the bytes behind the last command."""
@@ -182,6 +221,7 @@ class AmqpConnection:
         stated = method.client_properties.get("capabilities")
         capabilities: Table = stated if isinstance(stated, dict) else {}
         self.cancel_notify = capabilities.get("consumer_cancel_notify") is True
+        self._blocked_notify = capabilities.get("connection.blocked") is True
         name, password = credentials(method.mechanism, method.response)
         try:
             self.user = self.broker.users.login(name, password, self._loopback, method.mechanism)
@@ -277,7 +317,11 @@ class AmqpConnection:
         self._leave()
 
     def _leave(self) -> None:
-        """Close every session and delete the queues that were this connection's alone."""
+        """Close every session and delete the queues that were this connection's alone; block it no longer, so
+        that the answer to a close is read.
+        """
+        self.broker.alarms.forget(self)
+        self.outbox.resume()
         self.channels.end()
         if self.vhost is not None:
             for found in self.vhost.owned_by(self):
@@ -292,6 +336,9 @@ class AmqpConnection:
 
     def go_on(self) -> None:
         """A message that was asked for is in memory: go on with what was put off."""
+        self._awaiting = False
+        if not self.broker.alarms.blocks(self):
+            self.outbox.resume()
         try:
             self.receive(b"")
         except Exception as error:
@@ -314,8 +361,9 @@ class AmqpConnection:
             self._log.warning("connection closed", error=f"no answer in time while waiting for {state.name}")
             self._finish()
         elif heartbeat:
-            # Over its high mark nothing is read from the client, so its silence says nothing.
-            if self.wire.silent(now) and self.outbox.writable():
+            # Blocked, waiting for the disk or over its high mark it is not read from: its silence says nothing.
+            reading = self.outbox.writable() and not (self._awaiting or self.broker.alarms.blocks(self))
+            if reading and self.wire.silent(now):
                 self._log.warning("connection closed", error=f"missed heartbeats, timeout {heartbeat} s")
                 self._finish()
                 return

@@ -17,6 +17,7 @@ from router.server.driver import Driver
 from router.server.outbox import Outbox
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
+GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -27,6 +28,8 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def loopback(self) -> bool: ...
+    def hung_up(self) -> bool:
+        """Whether it has ended its side, whatever of that was read."""
 
 
 async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, offer: Offer) -> None:
@@ -41,7 +44,7 @@ async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: D
             nursery.start_soon(_write, stream, outbox, connection, driver)
             try:
                 with outbox.open:
-                    await _read(stream, outbox, connection, driver)
+                    await _read(stream, peer, outbox, connection, driver)
             finally:
                 with _batch(driver, connection):
                     connection.lost()
@@ -66,15 +69,24 @@ def _batch(driver: Driver, connection: AmqpConnection) -> Iterator[None]:
 
 
 async def _read(
-    stream: trio.abc.ReceiveStream, outbox: Outbox, connection: AmqpConnection, driver: Driver
+    stream: trio.abc.ReceiveStream,
+    peer: Peer,
+    outbox: Outbox,
+    connection: AmqpConnection,
+    driver: Driver,
 ) -> None:
-    """Feed the core until the client has no more to say, pausing while it does not read its answers."""
+    """Feed the core until the client has no more to say, pausing while it does not read its answers or may
+    not publish.
+    """
     size = driver.broker.settings.server.read_size
     while data := await stream.receive_some(size):
         with _batch(driver, connection):
             connection.receive(bytes(data))
-        if not outbox.writable():
-            await outbox.room()
+        while not outbox.readable():
+            with trio.move_on_after(GLANCE):
+                await outbox.wait_readable()
+            if outbox.paused and peer.hung_up():
+                return
 
 
 async def _write(

@@ -7,8 +7,11 @@ from pathlib import Path
 import structlog
 import trio
 
+from router.alarms import STORE
 from router.broker import Broker
 from router.server.driver import Driver
+from router.server.machine import memory_limit
+from router.server.watch import set_alarm
 from router.server.worker import Worker
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
@@ -18,6 +21,8 @@ from router.store.writer import Job, ReadPage
 
 RETRY = 1000  # ms until a failed write is tried again
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
+SHARE = 10  # of the memory there is, a tenth may be ready messages,
+MOST = 1 << 27  # but no more bytes than that: what is read ahead comes in time
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class Keeping:
             next_queue_id=opened.next_queue_id,
             wall_offset=wall_offset,
             changed=self._changed,
-            budget=settings.memory,
+            budget=settings.memory or min(memory_limit() // SHARE, MOST),
         )
         restore(broker, self.store, self._directory, opened, wall_offset)
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
@@ -86,11 +91,13 @@ class Keeping:
             self._disk.submit(job)
 
     def _done(self, job: Job, result: int | bytes, error: Exception | None) -> None:
-        """A thread has done a job: whatever follows from that is a turn of its own."""
+        """A thread has done a job, or failed: whatever follows from that is a turn of its own."""
         assert self._driver is not None
-        self._driver.begin()
+        now = self._driver.begin()
         try:
-            self.store.done(job, result, error)
+            if self.store.done(job, result, error):
+                self._log.error("writing failed", error=str(error), again_in_ms=RETRY)
+                self._broker.schedule(now + RETRY, self.store)
         except Exception as failure:
             self._log.error("going on after a job failed", exc_info=failure)
         self._driver.end()
@@ -98,12 +105,10 @@ class Keeping:
             self._idle.set()
 
     def _changed(self) -> None:
-        """More is on disk, or writing failed."""
-        if self.store.failure is not None:
-            self._log.error("writing failed", error=self.store.failure, again_in_ms=RETRY)
-            self._broker.schedule(self._broker.now + RETRY, self.store)
-        else:
-            self._broker.committed()
+        """More is on disk, or writing failed; commits may succeed while something else does not."""
+        failure = self.store.failure
+        set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
+        self._broker.committed()
 
     async def finish(self) -> None:
         """Have everything on disk and let go of the directory; do not wait for a disk that fails."""

@@ -12,14 +12,28 @@ PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waitin
 class Outbox:
     """Above ``high`` unsent bytes a connection is neither given deliveries nor read from, until at ``low``.
 
-    ``size`` is how many are unsent; ``open`` is the scope to read from the client in: ``close`` cancels it.
+    ``size`` is how many are unsent; ``paused`` says that the client is not read from for another reason.
+    ``open`` is the scope to read from the client in: ``close`` cancels it.
     """
 
-    __slots__ = ("_chunks", "_drained", "_full", "_high", "_low", "_sent", "_wake", "closed", "open", "size")
+    __slots__ = (
+        "_chunks",
+        "_full",
+        "_high",
+        "_low",
+        "_readable",
+        "_sent",
+        "_wake",
+        "closed",
+        "open",
+        "paused",
+        "size",
+    )
 
     def __init__(self, high: int, low: int, now: int) -> None:
         self.open = trio.CancelScope()
         self.closed = False
+        self.paused = False
         self._chunks: list[bytes] = []
         self.size = 0  # of the chunks, and of what was taken and not yet sent
         self._high = high
@@ -27,7 +41,7 @@ class Outbox:
         self._full = False
         self._sent = now
         self._wake: trio.Event | None = None
-        self._drained: trio.Event | None = None
+        self._readable: trio.Event | None = None
 
     def write(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -51,6 +65,23 @@ class Outbox:
     def writable(self) -> bool:
         """Whether deliveries may be written."""
         return not self._full
+
+    def readable(self) -> bool:
+        """Whether the client is to be read from."""
+        return not (self._full or self.paused)
+
+    def pause(self) -> None:
+        """Nothing more is to be read, until ``resume``; writing goes on."""
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._readable is not None and self.readable():
+            self._readable.set()
+            self._readable = None
 
     def last_sent(self) -> int:
         """When bytes were last sent, in ms."""
@@ -96,15 +127,13 @@ class Outbox:
         self.size -= size
         if self._full and self.size <= self._low:
             self._full = False
-            if self._drained is not None:
-                self._drained.set()
-                self._drained = None
+            self._read_on()
             return True
         return False
 
-    async def room(self) -> None:
-        """Wait until deliveries may be written again."""
-        while self._full:
-            if self._drained is None:
-                self._drained = trio.Event()
-            await self._drained.wait()
+    async def wait_readable(self) -> None:
+        """Wait until the client is to be read from again."""
+        while not self.readable():
+            if self._readable is None:
+                self._readable = trio.Event()
+            await self._readable.wait()

@@ -5,6 +5,7 @@ Owns the nursery that every task belongs to, and the order of starting and stopp
 
 import errno
 import gc
+import select
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
 from router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from router.server import machine
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver, clock
 from router.server.keeping import Keeping
+from router.server.watch import Watch
 from router.settings import MEMORY, Settings, parse_address
 from router.store.boot import DataDirectoryError
 from router.store.journal import DamageError
@@ -32,6 +35,7 @@ from router.store.metadata import MetadataError
 
 BACKLOG = 1024  # connections that may wait to be accepted
 NEVER = 2**31 - 1
+HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
 
 
 class StartupError(Exception):
@@ -44,6 +48,13 @@ class Peer:
 
     name: str
     loopback: bool
+    socket: trio.socket.SocketType
+
+    def hung_up(self) -> bool:
+        """Whether it has ended its side, also behind bytes that were not read."""
+        poll = select.poll()
+        poll.register(self.socket, HUNG_UP)
+        return bool(poll.poll(0))
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
@@ -59,11 +70,14 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         driver = Driver(broker)
         if keeping is not None:
             keeping.start(driver)
+        watch = Watch(driver, machine)
+        await watch.look()
         offer = make_offer(settings, version("leveret"))
         listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
+            nursery.start_soon(watch.run)
             accepting, gone = trio.CancelScope(), trio.Event()
             nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
@@ -163,7 +177,7 @@ async def _serve(
     if limit and len(clients.child_tasks) > limit:
         structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
         return
-    peer = Peer(_name(address), is_loopback(address[0]))
+    peer = Peer(_name(address), is_loopback(address[0]), stream.socket)
     await serve_amqp(stream, peer, driver, offer)
 
 

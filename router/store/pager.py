@@ -5,7 +5,8 @@ memory. Which messages of a queue go and when one is needed again is the queue's
 ``router.queue.paging``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -15,7 +16,7 @@ from router.queue.entry import Entry
 from router.queue.ready import PAGE_MESSAGES
 from router.queue.run import Run
 from router.store.log import QueueLog
-from router.store.pages import Page, PageError, entries_of, pack_page
+from router.store.pages import Page, PageError, entries_of, pack_page, segment_path
 from router.store.segments import Segments
 from router.store.writer import Job, ReadPage, RemoveSegments, WritePages
 
@@ -69,11 +70,14 @@ class Pager:
         self._leaving[page] = run
 
     def read(self, queue: "Queue", run: Run) -> None:
+        self._disk.submit(self._reading_job(queue, run))
+
+    def _reading_job(self, queue: "Queue", run: Run) -> ReadPage:
         page = run.page
         assert isinstance(page, Page)
         job = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
         self._reading[job] = queue, run
-        self._disk.submit(job)
+        return job
 
     def release(self, queue: "Queue", run: Run) -> None:
         page = run.page
@@ -178,47 +182,38 @@ class Pager:
             if run is not None and run.away:
                 run.entries = None
 
-    def has_read(self, job: ReadPage, data: bytes) -> None:
-        """A page was read."""
-        queue, run = self._reading.pop(job)
-        if run.reading and queue.paging is not None:
-            queue.paging.landed(run, list(self._entries(queue, run, data)))
-
-    def again(self, job: ReadPage) -> None:
-        """Read once more what could not be read, wherever it is now."""
-        queue, run = self._reading.pop(job)
-        if run.reading:
-            self.read(queue, run)
-
-    def damaged(self, job: ReadPage, error: PageError | FileNotFoundError) -> None:
-        """A page is not what was written: its queue stands still, so that nothing is skipped."""
+    def has_read(self, job: ReadPage, result: int | bytes, damage: Exception | None) -> None:
+        """A page was read, or it is not what was written: its queue stands still then, and skips nothing."""
         queue, run = self._reading.pop(job)
         paging, page = queue.paging, run.page
         if not run.reading or paging is None:
             return
         assert isinstance(page, Page)
-        if (page.segment, page.offset) != (
-            job.segment,
-            job.offset,
-        ):  # it has moved since, and the file is gone
-            self.read(queue, run)
-            return
-        kind = "segments" if job.kept else "transient"
-        what = error if isinstance(error, PageError) else "the file is missing"
-        paging.damage = (
-            f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {kind}/{job.segment:010d}.segment "
-            f"is damaged at offset {job.offset}: {what}. Stop the broker and run 'leveret store check'"
-        )
-        structlog.get_logger().error("page damaged", what=paging.damage)
-        paging.wake()
+        if damage is None:
+            assert isinstance(result, bytes)
+            paging.landed(run, list(self._entries(queue, page, result)))
+        elif (page.segment, page.offset) != (job.segment, job.offset):
+            self.read(queue, run)  # it has moved since, and the file is gone
+        else:
+            path = segment_path(Path(), job.segment, kept=job.kept)
+            what = damage if isinstance(damage, PageError) else "the file is missing"
+            paging.damage = (
+                f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {path} is damaged at offset "
+                f"{job.offset}: {what}. Stop the broker and run 'leveret store check'"
+            )
+            structlog.get_logger().error("page damaged", what=paging.damage)
+            paging.wake()
 
-    def _entries(self, queue: "Queue", run: Run, data: bytes) -> list[Entry]:
+    def again(self, job: ReadPage) -> ReadPage | None:
+        """The job that reads what could not be read, wherever it is now; None if nobody wants it any more."""
+        queue, run = self._reading.pop(job)
+        return self._reading_job(queue, run) if run.reading else None
+
+    def _entries(self, queue: "Queue", page: Page, data: bytes) -> Iterator[Entry]:
         """The live messages of a page."""
-        page, offset = run.page, self._wall_offset
-        assert isinstance(page, Page)
+        offset = self._wall_offset
         log = _log(queue)
         delivered = log.recovered if log is not None else 0
-        entries = []
         for position, deadline, returns, route, frames in entries_of(data):
             if page.is_settled(position):
                 continue
@@ -230,8 +225,7 @@ class Pager:
             if not page.is_passing(position):
                 entry.stored = True
                 entry.page = page
-            entries.append(entry)
-        return entries
+            yield entry
 
 
 def _log(queue: "Queue") -> QueueLog | None:

@@ -62,8 +62,8 @@ class Gathered:
 class Store:
     """``batch`` is the number of the batch that gathers, ``committed`` that of the last one on disk.
 
-    ``failure`` says what went wrong with the last write, else None. ``changed`` is called whenever
-    ``committed`` or ``failure`` has.
+    ``failure`` says what went wrong with a write, until everything that failed has been written after all;
+    else it is None. ``changed`` is called whenever ``committed`` or ``failure`` has.
     """
 
     def __init__(
@@ -102,7 +102,8 @@ class Store:
         self._gathering = Gathered(self.batch)
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
-        self._failed: list[Job] = []
+        self._failed: list[Job] = []  # to be tried again
+        self._retried: list[Job] = []  # tried again, and not done yet
 
     # -- what the core says ------------------------------------------------------------------------------
 
@@ -217,36 +218,40 @@ class Store:
             self._sequence += 1
         self._disk.submit(job)
 
-    def done(self, job: Job, result: int | bytes, error: Exception | None) -> None:
-        """A job was carried out, or failed.
+    def done(self, job: Job, result: int | bytes, error: Exception | None) -> bool:
+        """A job was carried out, or failed; True when it is to be tried again.
 
         ``result`` is the number of the file that a commit went to, or what was read.
         """
-        if isinstance(job, ReadPage) and isinstance(error, PageError | FileNotFoundError):
-            self.pager.damaged(job, error)
-        elif error is not None:
+        if self._retried:
+            self._retried = [each for each in self._retried if each is not job]
+        damaged = isinstance(job, ReadPage) and isinstance(error, PageError | FileNotFoundError)
+        if error is not None and not damaged:
             # Nothing may be assumed of what was written. What should have been is kept until ``retry``.
             self.failure = str(error)
             self._failed.append(job)
             self._changed()
-        elif isinstance(job, Commit):
+            return True
+        recovered = self.failure is not None and not self._failed and not self._retried
+        if recovered:
+            self.failure = None
+        if isinstance(job, Commit):
             written, self._writing = self._writing, None
             assert written is not None
             self.committed = written.number
-            if not self._failed:
-                self.failure = None
             if job.parts and isinstance(result, int):
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
             self._commit()
-            self._changed()
         elif isinstance(job, ReadPage):
-            assert isinstance(result, bytes)
-            self.pager.has_read(job, result)
+            self.pager.has_read(job, result, error)
         else:
             if isinstance(job, WritePages):
                 self.pager.written(job)
             self.retirement.done(job, self._last())
+        if recovered or isinstance(job, Commit):
+            self._changed()
+        return False
 
     def _last(self) -> int:
         """The batch with which everything will be committed that was done in turns that have ended."""
@@ -265,10 +270,10 @@ class Store:
         """Try again what failed; a commit goes into a new journal file."""
         failed, self._failed = self._failed, []
         for job in failed:
-            if isinstance(job, ReadPage):
-                self.pager.again(job)
-            else:
-                self._disk.submit(job)
+            again = self.pager.again(job) if isinstance(job, ReadPage) else job
+            if again is not None:
+                self._retried.append(again)
+                self._disk.submit(again)
 
 
 def _row(vhost: str, binding: Binding) -> BindingRow:

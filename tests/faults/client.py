@@ -119,6 +119,8 @@ class FaultClient:
                 self._confirm(command.delivery_tag, multiple=command.multiple)
             case m.BasicNack():
                 raise Failed(f"a publish was refused: {command}")
+            case m.ConnectionBlocked() | m.ConnectionUnblocked():
+                pass  # the disk fails; and works again
             case m.ConnectionClose(reply_code=320):
                 raise Closed  # the broker is being stopped
             case _:

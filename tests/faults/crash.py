@@ -40,7 +40,7 @@ class Life:
         if random.random() < 0.5:
             options += ["--set", "store.journal_size=65536"]
         if random.random() < 0.5:
-            options += ["--set", "store.memory=0"]  # whatever can be on disk is
+            options += ["--set", "store.memory=1"]  # whatever can be on disk is
         self.broker = Broker(directory / "data", *options)
         self.story: list[str] = [" ".join(options)]
 

@@ -12,12 +12,15 @@ PASSWORD_HASH = hash_password("guest")
 
 
 class FakeOutbox:
-    """What the broker wrote to one connection. ``full`` stands for a client that does not read."""
+    """What the broker wrote to one connection. ``full`` stands for a client that does not read, ``paused``
+    for one that the broker does not read from.
+    """
 
     def __init__(self, world):
         self.data = []
         self.full = False
         self.closed = False
+        self.paused = False
         self._world = world
         self._last_sent = world.broker.now
 
@@ -34,6 +37,12 @@ class FakeOutbox:
 
     def last_sent(self):
         return self._last_sent
+
+    def pause(self):
+        self.paused = True
+
+    def resume(self):
+        self.paused = False
 
     def close(self):
         self.closed = True

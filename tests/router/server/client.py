@@ -113,7 +113,8 @@ class Client:
 
 
 def start_ok(user: str = "guest", password: str = "guest") -> m.ConnectionStartOk:
-    capabilities = {"authentication_failure_close": True, "consumer_cancel_notify": True}
+    names = ("authentication_failure_close", "connection.blocked", "consumer_cancel_notify")
+    capabilities = dict.fromkeys(names, True)
     return m.ConnectionStartOk(
         {"product": "tests", "capabilities": capabilities}, "PLAIN", f"\0{user}\0{password}".encode(), "en_US"
     )

@@ -20,6 +20,9 @@ class Peer:
     name: str = "test:1"
     loopback: bool = True
 
+    def hung_up(self) -> bool:
+        return False
+
 
 class Server:
     """``serving`` counts the connections that are served."""

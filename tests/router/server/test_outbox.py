@@ -112,7 +112,7 @@ async def test_room_comes_once_enough_is_sent(nursery, autojump_clock):
     events = []
 
     async def wait() -> None:
-        await box.room()
+        await box.wait_readable()
         events.append("room")
 
     nursery.start_soon(wait)
@@ -124,7 +124,7 @@ async def test_room_comes_once_enough_is_sent(nursery, autojump_clock):
     box.sent(1, 0)
     await trio.testing.wait_all_tasks_blocked()
     assert events == ["room", "room"]
-    await box.room()
+    await box.wait_readable()
 
 
 def test_when_bytes_were_last_sent_is_known():
@@ -134,3 +134,26 @@ def test_when_bytes_were_last_sent_is_known():
     assert box.last_sent() == 7
     box.sent(1, 9)
     assert box.last_sent() == 9
+
+
+async def test_a_paused_client_may_be_written_to_and_is_not_read_from():
+    box = Outbox(100, 10, 0)
+    box.pause()
+    assert (box.writable(), box.readable()) == (True, False)
+    box.write(b"x")
+    assert await box.take() == b"x"
+
+
+async def test_reading_goes_on_when_it_is_neither_paused_nor_full(autojump_clock):
+    box = Outbox(10, 1, 0)
+    box.pause()
+    box.write(bytes(20))
+    with trio.move_on_after(1) as waiting:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(box.wait_readable)
+            await trio.testing.wait_all_tasks_blocked()
+            box.resume()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not box.readable()
+            box.sent(20, 0)
+    assert not waiting.cancelled_caught

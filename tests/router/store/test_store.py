@@ -7,7 +7,7 @@ from protocol.amqp.properties import Properties
 from router.queue.entry import Entry
 from router.store.records import Progress, Publish, unpack
 from router.store.store import Store
-from router.store.writer import Commit
+from router.store.writer import Commit, RemoveSegments
 
 
 class FakeDisk:
@@ -41,8 +41,23 @@ def disk():
 
 
 @pytest.fixture
-def store(disk):
-    return Store(disk, sync=True, sequence=1, segment=1, next_queue_id=1, wall_offset=0, changed=lambda: None)
+def told():
+    """The failures, or None for none, that the store had whenever it said that something changed."""
+    return []
+
+
+@pytest.fixture
+def store(disk, told):
+    store = Store(
+        disk,
+        sync=True,
+        sequence=1,
+        segment=1,
+        next_queue_id=1,
+        wall_offset=0,
+        changed=lambda: told.append(store.failure),
+    )
+    return store
 
 
 def message(body=b"m"):
@@ -143,3 +158,33 @@ def test_after_a_failure_nothing_is_committed_until_it_was_tried_again(store, di
     finish(store, disk)
     assert (store.committed, store.failure) == (1, None)
     assert isinstance(disk.jobs[0], Commit)
+
+
+OTHER = RemoveSegments([1])  # a job that is no commit
+
+
+def test_a_failure_is_over_when_its_retry_has_succeeded_without_another_commit(store, disk, told):
+    store.done(OTHER, 0, OSError("no space"))
+    store.on_timer(0)
+    assert finish(store, disk) is OTHER
+    assert told == ["no space", None]
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_failure_lasts_while_something_else_is_written(store, disk, told, retried):
+    FakeQueue(store).put(message())
+    store.end_turn()
+    store.done(OTHER, 0, OSError("no space"))
+    if retried:
+        store.on_timer(0)
+    finish(store, disk)
+    assert (store.committed, told) == (1, ["no space", "no space"])
+
+
+def test_a_retry_that_fails_is_tried_again(store, disk, told):
+    store.done(OTHER, 0, OSError("no space"))
+    store.on_timer(0)
+    finish(store, disk, OSError("still no space"))
+    store.on_timer(0)
+    finish(store, disk)
+    assert told == ["no space", "still no space", None]

@@ -1,0 +1,93 @@
+"""A store at work under a broker: what becomes of writes that fail."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from protocol.amqp import methods as m
+from router.alarms import STORE
+from router.server import keeping as module
+from router.server.keeping import Keeping
+from router.server.watch import set_alarm
+from router.settings import Settings
+from router.store.writer import Commit, RemoveSegments, Writer
+from tests.router.server.server import Server
+
+
+class Broken:
+    """Says which jobs of the disk fail: those of these kinds, until it is mended."""
+
+    kinds: tuple[type, ...] = ()
+
+
+@pytest.fixture
+def broken(monkeypatch) -> Broken:
+    """The disk's state; what fails is tried again at once."""
+    state, run = Broken(), Writer.run
+
+    def run_or_fail(writer, job):
+        if isinstance(job, state.kinds):
+            raise OSError("no space")
+        return run(writer, job)
+
+    monkeypatch.setattr(Writer, "run", run_or_fail)
+    monkeypatch.setattr(module, "RETRY", 1)
+    return state
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(data=str(tmp_path / "data"))
+
+
+@pytest.fixture
+async def keeping(server: Server, settings: Settings, broken: Broken):
+    """The broker's keeper, in a new directory."""
+    keeping = Keeping(server.broker, Path(settings.data))
+    keeping.keep_access()
+    keeping.start(server.driver)
+    yield keeping
+    await keeping.finish()
+
+
+async def test_commits_are_told_while_something_else_cannot_be_written(server, keeping, broken, logged):
+    client, _ = server.connect()
+    await client.login()
+    broken.kinds = (RemoveSegments,)
+    keeping._disk.submit(RemoveSegments([]))
+    for name in ("a", "b", "c"):
+        await client.call(m.QueueDeclare(name, durable=True), m.QueueDeclareOk)
+    assert keeping.store.failure == "no space"
+    broken.kinds = ()
+    await client.close()
+
+
+async def test_a_commit_that_fails_blocks_publishers_until_it_has_succeeded(
+    server, keeping, broken, logged, monkeypatch
+):
+    raised = trio.Event()
+
+    def set_and_tell(alarms, alarm, on, **numbers):
+        set_alarm(alarms, alarm, on, **numbers)
+        if on:
+            raised.set()
+
+    monkeypatch.setattr(module, "set_alarm", set_and_tell)
+    client, _ = server.connect()
+    await client.login()
+    other, _ = server.connect()
+    await other.login()
+    broken.kinds = (Commit,)
+    await client.send(m.QueueDeclare("q", durable=True))
+    await raised.wait()
+    assert server.broker.alarms.raised == {STORE}
+    await other.publish("q")
+    await other.expect(m.ConnectionBlocked)
+    broken.kinds = ()
+    await client.expect(m.QueueDeclareOk)
+    await other.expect(m.ConnectionUnblocked)
+    assert await other.count("q") == 1
+    alarms = [each for each in logged if "alarm" in each["event"]]
+    assert [each["log_level"] for each in alarms] == ["warning", "info"]
+    assert alarms[0]["error"] == "no space"

@@ -1,0 +1,172 @@
+"""When alarms are raised and cleared, from measures that the tests give."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from router.alarms import DISK, LOOKS, MEMORY
+from router.server.watch import COLLECT, TRIM, Watch
+from router.settings import MEMORY as NOWHERE
+from router.settings import Alarms, Settings
+
+MB = 1_000_000
+HIGH = 600 * MB
+
+
+@dataclass
+class FakeMachine:
+    """1000 MB of memory. ``kept`` is freed and only kept, ``garbage`` in cycles; ``asked``: the calls."""
+
+    used: int = 100 * MB
+    kept: int = 0
+    garbage: int = 0
+    free: int = 1000 * MB
+    asked: list[str] = field(default_factory=list)
+
+    def memory_limit(self) -> int:
+        return 1000 * MB
+
+    def resident_memory(self) -> int:
+        return self.used + self.kept + self.garbage
+
+    def free_space(self, path: str) -> int:
+        assert path == "/data"
+        return self.free
+
+    def give_memory_back(self) -> None:
+        self.asked.append("trim")
+        self.kept = 0
+
+    def collect_garbage(self) -> None:
+        self.asked.append("collect")
+        self.kept, self.garbage = self.garbage, 0
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(data="/data", alarms=Alarms(disk_free_limit=50 * MB))
+
+
+@pytest.fixture
+def machine() -> FakeMachine:
+    return FakeMachine()
+
+
+@pytest.fixture
+async def watch(server, machine) -> Watch:
+    return Watch(server.driver, machine)
+
+
+@pytest.fixture
+def look(server, watch):
+    """Look at the measures at a time (ms); return the alarms that are raised then."""
+
+    def look(now: int = 0) -> set[str]:
+        watch.judge(watch.measure(now))
+        return server.broker.alarms.raised
+
+    return look
+
+
+async def test_memory_above_the_watermark_raises_an_alarm_until_it_is_well_below(look, machine):
+    assert look() == set()
+    for used, expected in (
+        (HIGH, set()),
+        (HIGH + 1, {MEMORY}),
+        (HIGH - 1 * MB, {MEMORY}),
+        (570 * MB, set()),
+        (HIGH, set()),
+    ):
+        machine.used = used
+        assert look() == expected
+
+
+async def test_too_little_free_space_raises_an_alarm(look, machine):
+    for free, expected in ((50 * MB, set()), (50 * MB - 1, {DISK}), (0, {DISK}), (50 * MB, set())):
+        machine.free = free
+        assert look() == expected
+
+
+async def test_alarms_are_logged_with_their_numbers_and_what_to_do(look, machine, logged):
+    machine.used, machine.free = 700 * MB, 1
+    look()
+    look()
+    machine.used = 100 * MB
+    look()
+    machine.free = 50 * MB
+    look()
+    lines = [(each["log_level"], each["event"]) for each in logged]
+    assert lines == [
+        ("warning", "memory alarm: publishers are blocked"),
+        ("warning", "disk alarm: publishers are blocked"),
+        ("info", "memory alarm cleared"),
+        ("info", "disk alarm cleared"),
+    ]
+    assert (logged[0]["used"], logged[0]["high_watermark"]) == (700 * MB, HIGH)
+    assert (logged[1]["free"], logged[1]["limit"]) == (1, 50 * MB)
+    assert "alarms.memory_high_watermark" in logged[0]["advice"]
+    assert "alarms.disk_free_limit" in logged[1]["advice"]
+    assert (logged[2]["still_raised"], logged[3]["still_raised"]) == (["disk"], [])
+
+
+# -- memory that is free and only kept -----------------------------------------------------------------------
+
+
+async def test_what_is_only_kept_raises_no_alarm(look, machine):
+    machine.kept = 600 * MB
+    assert look() == set()
+    assert machine.asked == ["trim"]
+
+
+async def test_garbage_raises_no_alarm(look, machine):
+    machine.garbage = 600 * MB
+    assert look() == set()
+    assert machine.asked == ["trim", "collect", "trim"]
+
+
+async def test_an_alarm_does_not_stick_on_memory_that_was_drained_and_is_kept(look, machine):
+    machine.used = 700 * MB
+    assert look(0) == {MEMORY}
+    machine.used, machine.kept = 100 * MB, 600 * MB
+    assert look(TRIM) == set()
+
+
+async def test_memory_is_got_back_once_in_a_while_only(look, machine):
+    machine.used = 700 * MB
+    for now in range(0, COLLECT, 100):
+        look(now)
+    assert machine.asked.count("collect") == 1
+    assert machine.asked.count("trim") == COLLECT // TRIM + 1
+    look(COLLECT)
+    assert machine.asked.count("collect") == 2
+
+
+async def test_a_broker_with_enough_memory_is_left_alone(look, machine):
+    machine.used = HIGH
+    look()
+    assert machine.asked == []
+
+
+# -- the task ------------------------------------------------------------------------------------------------
+
+
+async def test_measures_are_looked_at_more_often_near_a_limit(watch, machine):
+    assert watch.judge(watch.measure(0)) == LOOKS[1]
+    machine.used = HIGH - MB
+    assert watch.judge(watch.measure(0)) == LOOKS[0]
+    machine.used, machine.free = 0, 51 * MB
+    assert watch.judge(watch.measure(0)) == LOOKS[0]
+
+
+async def test_a_look_measures_in_a_thread_and_judges(watch, machine, server, logged):
+    machine.used = 700 * MB
+    await watch.look()
+    assert server.broker.alarms.raised == {MEMORY}
+
+
+async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machine, logged):
+    server.broker.settings = Settings(data=NOWHERE, alarms=Alarms(disk_free_limit=2**62))
+    watch = Watch(server.driver, machine)
+    assert watch.measure(0).free is None
+    watch.judge(watch.measure(0))
+    assert server.broker.alarms.raised == set()
