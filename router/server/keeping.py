@@ -12,6 +12,7 @@ from router.server.committer import Committer
 from router.server.driver import Driver
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
+from router.store.interval import IntervalSync
 from router.store.store import Store
 from router.store.writer import Job
 
@@ -60,6 +61,9 @@ class Keeping:
             wall_offset=wall_offset,
             changed=self._changed,
         )
+        self._interval: IntervalSync | None = None
+        if settings.sync == "interval":
+            self._interval = IntervalSync(self.store, settings.sync_interval, broker.schedule)
         restore(broker, self.store, self._directory, opened, wall_offset)
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
@@ -83,6 +87,8 @@ class Keeping:
             self._broker.schedule(now + RETRY, self.store)
         else:
             self._broker.committed()
+        if self._interval is not None:
+            self._interval.wrote(now)
         self._driver.end()
         if not self.store.busy():
             self._idle.set()
@@ -91,11 +97,14 @@ class Keeping:
         """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
         self.store.end_turn()
         self._idle = trio.Event()
+        error: Exception | None = None
         with trio.move_on_after(FINISH) as waiting:
             if self.store.busy():
                 await self._idle.wait()
             if self._disk.committer is not None:
-                await self._disk.committer.finish()
-        if waiting.cancelled_caught:
-            self._log.error("stopped without having written everything", error=self.store.failure)
-        self._directory.close(clean=not waiting.cancelled_caught)
+                error = await self._disk.committer.finish()
+        clean = error is None and not waiting.cancelled_caught
+        if not clean:
+            failure = self.store.failure or (error and str(error))
+            self._log.error("stopped without having written everything", error=failure)
+        self._directory.close(clean=clean)

@@ -56,6 +56,9 @@ class DamageError(Exception):
         self.offset = offset
 
 
+Unsynced = tuple[Sequence[bytes], int]  # the parts of a batch and its sequence, until they are on disk
+
+
 class Header(NamedTuple):
     """What a file says of itself: the sequence of its first batch, what was on disk by then, its mark."""
 
@@ -119,7 +122,6 @@ class JournalFile:
         self.number = number
         self.synced = synced
         self._last = synced  # what ``synced`` will be when all that was written is on disk
-        self._first = first
         self._size = size
         self._end = FILE_HEADER
         self._mark = urandom(4)
@@ -130,7 +132,7 @@ class JournalFile:
             files.write(self._descriptor, pack_header(number, Header(first, synced, self._mark)), 0)
             files.sync(self._descriptor)
         except OSError:
-            self._abandon(first)
+            self._abandon()
             raise
 
     @property
@@ -138,24 +140,39 @@ class JournalFile:
         """Whether the next batch belongs into another file."""
         return self._end >= self._size
 
-    def append(self, parts: Sequence[bytes], sequence: int, *, sync: bool) -> None:
+    def append(
+        self, parts: Sequence[bytes], sequence: int, *, sync: bool, before: Sequence[Unsynced] = ()
+    ) -> None:
         """Write a batch, and have it on disk, with all before it, if ``sync``.
 
-        After an OSError nothing may be assumed of it, and the file is closed: what was not on disk goes into
-        another one.
+        ``before`` are batches that go with it in the same write: those of a file that failed. After an
+        OSError nothing may be assumed of it, and the file is closed: what was not on disk goes into another
+        one.
         """
-        data = pack_batch(self._mark, parts, sequence, self.synced)
+        data = bytearray().join(pack_batch(self._mark, *each, synced=self.synced) for each in before)
+        data += pack_batch(self._mark, parts, sequence, self.synced)
         try:
             self._files.write(self._descriptor, data, self._end)
             if sync:
                 self._files.sync(self._descriptor)
         except OSError:
-            self._abandon(sequence)
+            self._abandon()
             raise
         self._end += len(data)
         self._last = sequence
         if sync:
             self.synced = sequence
+
+    def sync(self) -> None:
+        """Have everything that was written on disk; after an OSError the file is closed."""
+        if self.synced == self._last:
+            return
+        try:
+            self._files.sync(self._descriptor)
+        except OSError:
+            self._abandon()
+            raise
+        self.synced = self._last
 
     def finish(self, *, seal: bool = False) -> None:
         """Have everything that was written on disk, and close the file, also when OSError is raised.
@@ -164,18 +181,16 @@ class JournalFile:
         was on disk.
         """
         try:
-            if self.synced != self._last:
-                self._files.sync(self._descriptor)
-                self.synced = self._last
+            self.sync()
             if seal:
                 self.append((), self._last + 1, sync=True)
         finally:
             self._close()
 
-    def _abandon(self, sequence: int) -> None:
-        """Close the file, since writing this batch failed; and remove it if it would have been the first."""
+    def _abandon(self) -> None:
+        """Close the file, since writing failed; and remove it if not one batch was written."""
         self._close()
-        if sequence == self._first:
+        if self._end == FILE_HEADER:
             with suppress(OSError):
                 self._files.remove(self._path)
 

@@ -31,7 +31,7 @@ from router.store.metadata import (
 from router.store.pages import Page
 from router.store.records import pack_progress, pack_publish, pack_returned, ranges
 from router.store.retirement import Retirement
-from router.store.writer import Commit, Job
+from router.store.writer import Commit, Job, Sync
 
 
 class Disk(Protocol):
@@ -160,8 +160,9 @@ class Store:
         wall_offset: int,
         changed: Callable[[], None],
     ) -> None:
-        """``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
+        """``sync``: a commit is on disk when it is done, and not only when it is synced later.
 
+        ``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
         ``wall_offset``: ms since the epoch less ms of the broker's clock.
         """
         self.batch = 1
@@ -169,6 +170,7 @@ class Store:
         self.failure: str | None = None
         self.early = False
         self.changes = 0
+        self.unsynced = False  # something was committed that is not on disk yet
         self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
         self.touched: list[QueueLog] = []
         self.logs: dict[int, QueueLog] = {}
@@ -182,6 +184,7 @@ class Store:
         self._gathering = Gathered(self.batch)
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
+        self._syncing = False
         self._failed: list[Job] = []
 
     # -- what the core says ------------------------------------------------------------------------------
@@ -282,6 +285,8 @@ class Store:
 
     def _commit(self) -> None:
         """Have what has gathered first written."""
+        if self._syncing:  # a commit would only wait for it, and not gather any more
+            return
         if self._sealed:
             gathered = self._sealed.popleft()
         elif self._gathering:
@@ -307,15 +312,28 @@ class Store:
             written, self._writing = self._writing, None
             assert written is not None
             self.committed = written.number
-            if not self._failed:
-                self.failure = None
             if job.parts:
+                self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
-            self._commit()
-            self._changed()
+            self._go_on()
+        elif isinstance(job, Sync):
+            self._syncing = self.unsynced = False
+            self._go_on()
         else:
             self.retirement.done(job, self._last())
+
+    def _go_on(self) -> None:
+        if not self._failed:
+            self.failure = None
+        self._commit()
+        self._changed()
+
+    def sync(self) -> None:
+        """Have on disk what was committed without that, unless it is under way."""
+        if self.unsynced and not self._syncing:
+            self._syncing = True
+            self._disk.submit(Sync())
 
     def _last(self) -> int:
         """The batch with which everything will be committed that was done in turns that have ended."""
@@ -323,7 +341,7 @@ class Store:
 
     def busy(self) -> bool:
         """Whether anything is still to be written."""
-        return self._writing is not None or bool(self._sealed) or self.gathering()
+        return self._writing is not None or self._syncing or bool(self._sealed) or self.gathering()
 
     @property
     def finished(self) -> bool:
