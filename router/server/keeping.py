@@ -37,7 +37,7 @@ class Keeping:
     def __init__(self, broker: Broker, path: Path) -> None:
         """Lock and read the directory and restore the broker from it.
 
-        Raises DataDirectoryError, MetadataError and DamageError.
+        Raises DataDirectoryError, MetadataError, DamageError and FormatError.
         """
         settings = broker.settings.store
         self._log = structlog.get_logger()
@@ -107,4 +107,4 @@ class Keeping:
         if not clean:
             failure = self.store.failure or (error and str(error))
             self._log.error("stopped without having written everything", error=failure)
-        self._directory.close(clean=clean)
+        self._directory.close(clean=clean, sequence=self._writer.synced)

@@ -54,6 +54,18 @@ class DamageError(Exception):
         )
         self.path = path
         self.offset = offset
+        self.what = what
+
+
+class FormatError(Exception):
+    """A file is of a format that another version of leveret writes; the text says which and what to do."""
+
+    def __init__(self, path: Path, found: bytes, known: bytes) -> None:
+        super().__init__(
+            f"{path} has format {found.decode('ascii', 'replace')} at offset 0, and this leveret knows "
+            f"{known.decode()}. Nothing was changed. Use the version that wrote it"
+        )
+        self.path = path
 
 
 Unsynced = tuple[Sequence[bytes], int]  # the parts of a batch and its sequence, until they are on disk
@@ -229,6 +241,13 @@ class Journal:
         for number in self.numbers:
             yield from self._read(number)
 
+    def must_reach(self, sequence: int) -> None:
+        """DamageError when a batch that was on disk when the broker stopped is not among those read."""
+        if self.sequence <= sequence:
+            raise DamageError(
+                *self._end, f"batch {self.sequence} is gone, which was on disk when the broker stopped"
+            )
+
     def _read(self, number: int) -> Iterator[Batch]:
         path = path_of(self._directory, number)
         data = self._load(path)
@@ -272,17 +291,27 @@ class Journal:
 def read_header(path: Path, number: int, data: bytes) -> Header | None:
     """The header of a file; None if the broker was cut off before it was written.
 
-    Raises DamageError when there is another header than there should be, or none before batches.
+    Raises DamageError when there is another header than there should be, or none before batches; and
+    FormatError when another version wrote it.
     """
     if len(data) >= FILE_HEADER:
         magic, told, first, synced, mark = _FILE.unpack_from(data)
-        if _CRC.unpack_from(data, _FILE.size)[0] == crc32(data[: _FILE.size]):
+        crc = _CRC.unpack_from(data, _FILE.size)[0]
+        # A magic that only was changed on the disk does not make it another format, which knows its own CRC.
+        if is_other_format(magic, MAGIC) and crc != crc32(MAGIC + data[len(MAGIC) : _FILE.size]):
+            raise FormatError(path, magic, MAGIC)
+        if crc == crc32(data[: _FILE.size]):
             if magic != MAGIC or told != number:
                 raise DamageError(path, 0, f"it is file {told} of format {magic!r}")
             return Header(first, synced, mark)
     if _is_zero(data, FILE_HEADER):  # the header is synced before the first batch is written
         return None
     raise DamageError(path, 0, "the file header is damaged")
+
+
+def is_other_format(magic: bytes, known: bytes) -> bool:
+    """Whether it is the magic of our kind of file in another version: they differ in the last digit."""
+    return magic[:-1] == known[:-1] and magic != known and magic[-1:].isdigit()
 
 
 def batches(path: Path, data: bytes, header: Header) -> Iterator[Batch]:

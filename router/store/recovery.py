@@ -44,10 +44,11 @@ class Recovered:
     cut: list[str]  # what was cut off, in words
 
 
-def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovered:
-    """Read everything. Raises DamageError.
+def recover(files: Files, directory: Path, queue_ids: Iterable[int], *, stopped: int = 0) -> Recovered:
+    """Read everything. Raises DamageError and FormatError.
 
-    Records of queues that are not among ``queue_ids`` are of deleted ones.
+    Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
+    has to be there.
     """
     checkpoint = read_checkpoint(files, directory)
     queues = {number: RecoveredQueue() for number in queue_ids}
@@ -63,6 +64,7 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovere
                 _apply(record, queues)
         except RecordError as error:
             raise DamageError(batch.path, batch.offset, str(error)) from None
+    journal.must_reach(stopped)
     for queue in queues.values():
         queue.pages = [page for page in queue.pages if page.live]
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal

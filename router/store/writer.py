@@ -92,6 +92,11 @@ class Writer:
         self._segment = 0
         self._segment_descriptor = -1
 
+    @property
+    def synced(self) -> int:
+        """The sequence of the last batch that is on disk."""
+        return self._synced
+
     def run(self, job: Job) -> int:
         """Do a job; for a commit, return the number of the journal file that its batch went to."""
         match job:
