@@ -13,7 +13,7 @@ from router.store.access import restore_access
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
 from router.store.lock import DataDirectoryError, Lock
-from router.store.metadata import Metadata, QueueRow
+from router.store.metadata import Metadata, MetadataError, QueueRow
 from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
 from router.store.recovery import Recovered, RecoveredQueue, recover
 from router.store.store import Store
@@ -36,7 +36,12 @@ class DataDirectory:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
         self.lock = Lock(path)
         self.clean = self.lock.stopped is not None  # the last holder left it in good order
-        self.metadata = Metadata(path / METADATA)
+        try:
+            must_have_metadata(self.files, path)
+            self.metadata = Metadata(path / METADATA)
+        except MetadataError:
+            self.lock.leave()
+            raise
 
     def close(self, *, clean: bool, sequence: int = 0) -> None:
         """Let others have it; ``clean`` says that all that was ever done is on disk.
@@ -47,6 +52,20 @@ class DataDirectory:
             self.lock.stop(sequence)
         else:
             self.lock.release()
+
+
+def must_have_metadata(files: Files, path: Path) -> None:
+    """Refuse messages without their queues. Made anew, the metadata would have all of them dropped.
+
+    Raises MetadataError.
+    """
+    there = any(files.list(path / name) for name in ("journal", "segments"))
+    file = path / METADATA
+    if there and not (file.exists() and file.stat().st_size):
+        raise MetadataError(
+            f"{file} is missing or empty, and nobody knows whose the messages of this directory are. "
+            "Nothing was changed. Restore that file from a backup"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from router.store.boot import DataDirectory, read
 from router.store.files import DiskFiles
 from router.store.journal import DamageError, path_of
 from router.store.lock import DataDirectoryError, Lock
+from router.store.metadata import MetadataError
 from tests.router.store.test_promises import journal
 
 HOLD = """
@@ -85,3 +86,17 @@ def test_what_cannot_be_a_directory_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataDirectoryError, match="cannot use the data directory"):
         DataDirectory(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_metadata_is_not_made_anew_where_there_are_messages(tmp_path, content):
+    DataDirectory(tmp_path).close(clean=True)
+    journal(tmp_path, [b""])
+    file = tmp_path / "metadata.sqlite"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(MetadataError, match=f"{file} is missing or empty.*from a backup"):
+        DataDirectory(tmp_path)
+    assert file.exists() == (content is not None)
+    assert Lock(tmp_path).stopped == 0
