@@ -57,6 +57,11 @@ class Lock:
         self._write(self._found)
         os.close(self._file)
 
+    def forget(self) -> None:
+        """What was found has been changed: the last stop vouches for it no more."""
+        self.stopped = None
+        self._found = b""
+
     def release(self) -> None:
         """Let go of it as a process that ends does: who comes next has to expect anything."""
         os.close(self._file)
