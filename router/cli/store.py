@@ -1,4 +1,4 @@
-"""``leveret store``: look into a data directory whose broker does not run, and read its messages."""
+"""``leveret store``: look into a data directory whose broker does not run, mend it, and read its messages."""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import click
 from router.cli.failure import Failure, WrongUsage
 
 if TYPE_CHECKING:
+    from router.store.check import Report
     from router.store.lock import Lock
     from router.store.metadata import QueueRow
 
@@ -20,6 +21,30 @@ DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.group()
 def store() -> None:
     """Look into a data directory while no broker uses it."""
+
+
+@store.command()
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option("--repair", is_flag=True, help="Set what is damaged aside and keep the rest.")
+def check(directory: Path, repair: bool) -> None:
+    """Read everything in the data directory DIR and say what is damaged.
+
+    Status 0 means that all is sound, 1 that there is damage. Nothing is changed without --repair, which
+    moves what is damaged to DIR/set-aside, so that the broker starts again, and says what may be lost.
+    """
+    from router.store.check import check as look
+
+    with _opened(directory) as lock:
+        report = look(directory, lock.stopped or 0)
+        if repair and report.inspection.damage:
+            _repair(directory, report, lock)
+            report = look(directory, 0)
+            click.echo()
+        _print(directory, report)
+    if report.inspection.damage:
+        if repair:
+            raise Failure(f"{directory} is still damaged")
+        raise Failure(f"{directory} is damaged; --repair sets the damaged part aside and keeps the rest")
 
 
 @store.command()
@@ -79,3 +104,56 @@ def _opened(directory: Path) -> Iterator["Lock"]:
         raise Failure(str(error)) from None
     finally:
         held.leave()
+
+
+def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
+    """Carry out what was proposed, and say what it costs."""
+    from datetime import UTC, datetime
+
+    from router.store.repair import repair
+
+    found = report.inspection
+    aside = repair(directory, found, datetime.now(UTC))
+    lock.forget()
+    for damage in found.damage:
+        click.echo(f"mended: {damage.path}, offset {damage.offset}: {damage.what}")
+    names = {row.id: f"queue {row.name!r} of virtual host {row.vhost!r}" for row, _ in report.queues}
+    for queue_id, positions in found.losses:
+        ranges = ", ".join(
+            f"{first}" if count == 1 else f"{first} to {first + count - 1}" for first, count in positions
+        )
+        click.echo(f"may be lost: {names.get(queue_id, f'queue {queue_id}')}, messages at positions {ranges}")
+    for remark in found.remarks:
+        click.echo(f"note: {remark}")
+    if aside.exists():
+        click.echo(f"the files as they were are in {aside}")
+
+
+def _shown(name: str) -> str:
+    """A name, whose bytes need not be UTF-8, for a terminal."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _print(directory: Path, report: "Report") -> None:
+    """Tables of queues and files, then warnings and damage."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    queues = Table("virtual host", "queue", "id", "messages", "bytes", "pages", title="Queues")
+    for row, totals in report.queues:
+        numbers = (row.id, totals.messages, totals.size, totals.pages)
+        queues.add_row(_shown(row.vhost), _shown(row.name), *(f"{number}" for number in numbers))
+    files = Table("file", "kind", "bytes", "live", "dead", title="Files")
+    for each in report.files:
+        sizes = (each.size, each.live, each.size - each.live)
+        files.add_row(str(each.path.relative_to(directory)), each.kind, *(f"{size}" for size in sizes))
+    for table in (queues, files):
+        for column in table.columns[2:]:
+            column.justify = "right"
+        console.print(table)
+    for label, findings in (("warning", report.inspection.warnings), ("damage", report.inspection.damage)):
+        for finding in findings:
+            console.print(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}")
+    if not report.inspection.damage:
+        console.print(f"{directory} is sound")

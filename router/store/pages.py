@@ -16,7 +16,7 @@ Positions ascend within a page.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from struct import Struct
@@ -168,8 +168,7 @@ def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
     return list(_entries(data, count))
 
 
-def _entries(data: bytes, count: int) -> Iterator[Stored]:
-    offset = _PAGE.size
+def _entries(data: bytes, count: int, offset: int = _PAGE.size) -> Iterator[Stored]:
     for _ in range(count):
         position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
         route = offset + _ENTRY.size
@@ -181,3 +180,46 @@ def _entries(data: bytes, count: int) -> Iterator[Stored]:
 def segment_path(directory: Path, number: int) -> Path:
     """Where the segment file of this number stands in a data directory."""
     return directory / "segments" / f"{number:010d}{SUFFIX}"
+
+
+# -- what is left of damaged ones -------------------------------------------------------------------------
+
+
+def find_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The offset, length and queue id of every whole page in the bytes of a segment."""
+    offset = 0
+    while (offset := data.find(PAGE, offset)) >= 0:
+        end = offset + _PAGE.size
+        if end <= len(data):
+            _, crc, length, queue_id, _ = _PAGE.unpack_from(data, offset)
+            end += length
+            whole = end <= len(data) and crc32(memoryview(data)[offset + _COVERED : end]) == crc
+            if whole:
+                yield offset, end - offset, queue_id
+            if whole or data.startswith(PAGE, end):  # what a message carries is no page
+                offset = end
+                continue
+        offset += 1
+
+
+def salvage_entries(
+    data: bytes, positions: Iterable[int], is_message: Callable[[bytes, bytes], bool]
+) -> list[Stored]:
+    """What can be read of a page whose checksum is wrong, of these ascending positions.
+
+    ``is_message`` says whether a route and frames have the form of a message. What was changed within a body
+    shows nowhere.
+    """
+    found = []
+    offset = _PAGE.size
+    for position in positions:
+        packed = position.to_bytes(8, "big")
+        at = offset
+        while (at := data.find(packed, at)) >= 0:
+            entry = next(_entries(data, 1, at), None) if at + _ENTRY.size <= len(data) else None
+            if entry is not None and is_message(entry.route, entry.frames):
+                found.append(entry)
+                offset = at + _ENTRY.size + len(entry.route) + len(entry.frames)
+                break
+            at += 1
+    return found
