@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router.store.checkpoint import PageState, read_checkpoint
+from router.store.checkpoint import NAME, PageState, read_checkpoint
 from router.store.files import Files
 from router.store.journal import DamageError, Journal
 from router.store.pages import Page, Stored, unpack_positions
@@ -65,6 +65,10 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int], *, stopped:
         except RecordError as error:
             raise DamageError(batch.path, batch.offset, str(error)) from None
     journal.must_reach(stopped)
+    paged = bool(files.list(directory / "segments"))
+    if paged and journal.sequence == 1 and directory / NAME not in files.list(directory):
+        # Pages are written when a journal file is full, and only a checkpoint has that file removed.
+        raise DamageError(directory / NAME, 0, "the file is missing, and so are all journal files")
     for queue in queues.values():
         queue.pages = [page for page in queue.pages if page.live]
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal

@@ -195,7 +195,7 @@ def test_a_flipped_bit_is_harmless_or_told_and_mended(copy, name):
     files = [file.relative_to(copy(name)) for part in ("checkpoint", "journal/*", "segments/*")
              for file in sorted(copy(name).glob(part))]  # fmt: skip
     for file in files:
-        for bit in bits(copy(name) / file, 24):
+        for bit in bits(copy(name) / file, 24 if len(files) < 4 else 6):
             path = copy(name)
             flip(path / file, bit)
             try:
@@ -315,6 +315,20 @@ def test_a_damaged_checkpoint_is_made_anew_from_the_pages(copy):
     assert all(set(bodies) <= set(after[queue]) for queue, bodies in expected.items())
 
 
+def test_segments_with_neither_checkpoint_nor_journal_are_damage_and_kept(copy):
+    path = copy("paged")
+    (path / "checkpoint").unlink()
+    shutil.rmtree(path / "journal")
+    held = Lock(path)
+    held.forget()
+    held.leave()
+    with pytest.raises(DamageError, match=r"checkpoint is damaged at offset 0: the file is missing"):
+        Kept(path)
+    mend(path)
+    must_be_sound(path)
+    assert len(everything(path)["q"]) > 1
+
+
 def test_a_repair_that_was_cut_off_can_be_begun_again(copy):
     path = copy("files")
     for number in (2, 3, 4):
@@ -322,6 +336,51 @@ def test_a_repair_that_was_cut_off_can_be_begun_again(copy):
     first, *_ = look(path).changes.items()
     first[0].write_bytes(first[1])
     assert len(mend(path).changes) == 2
+    must_be_sound(path)
+
+
+# -- everything at once -----------------------------------------------------------------------------------
+
+
+def harm(path, random):
+    """Do something to one of the files."""
+    files = sorted(file for part in ("checkpoint", "journal/*", "segments/*") for file in path.glob(part))
+    if not files:
+        return
+    file = random.choice(files)
+    data = bytearray(file.read_bytes())
+    at = random.randrange(len(data.rstrip(b"\0")) or 1)
+    behind = at + random.choice((1, 8, 64, 500))
+    match random.randrange(5):
+        case 0:
+            file.unlink()
+        case 1:
+            file.write_bytes(data[:at])
+        case 2:
+            file.write_bytes(data[:at] + bytes(len(data[at:behind])) + data[behind:])
+        case 3:
+            file.write_bytes(data[:at] + random.randbytes(len(data[at:behind])) + data[behind:])
+        case 4:
+            file.write_bytes(data[:at] + data[behind:] + data[at:behind])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_was_damaged_a_broker_and_a_check_agree_and_a_repair_mends_it(copy, seed):
+    random = Random(seed)
+    path = copy(random.choice(["paged", "journal", "crashed", "files"]))
+    for _ in range(random.choice((1, 2, 3))):
+        harm(path, random)
+    before = look(path)
+    try:
+        readable = everything(path)
+    except DamageError:
+        assert before.damage
+        readable = {}
+    except FormatError:
+        return
+    mend(path)
+    after = everything(path)
+    assert all(set(bodies) <= set(after[queue]) for queue, bodies in readable.items())
     must_be_sound(path)
 
 
