@@ -4,6 +4,7 @@ Whatever was done to a directory: either a reader finds all that was there, or t
 the file. And then a repair makes it sound, a broker starts on it, and what was readable is there.
 """
 
+import os
 import shutil
 import sqlite3
 from datetime import UTC, datetime
@@ -23,6 +24,15 @@ from tests.router.store.kept import Kept, contents
 
 EVER = [*(f"message {number} " + "x" * 100 for number in range(24)), "more", "and more"]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_syncs():
+    """No power is cut here, and hundreds of directories are written."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, lambda _descriptor: None)
+        yield
 
 
 def write(path, *, journal_size, retires=True):
