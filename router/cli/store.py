@@ -149,6 +149,8 @@ def _print(directory: Path, report: "Report") -> None:
         sizes = (each.size, each.live, each.size - each.live)
         files.add_row(str(each.path.relative_to(directory)), each.kind, *(f"{size}" for size in sizes))
     for table in (queues, files):
+        for column in table.columns:
+            column.overflow = "fold"  # a name is shown whole
         for column in table.columns[2:]:
             column.justify = "right"
         console.print(table)

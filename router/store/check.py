@@ -100,7 +100,8 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
 def _inspect_leftovers(found: Inspection, files: Files, directory: Path) -> None:
     """Files that nothing names any more: a broker passes them over and removes them in time."""
     named = {page.segment for queue in found.checkpoint.queues for page in queue.pages}
-    for path in files.list(directory):
+    places = (directory, directory / "journal", directory / "segments")
+    for path in (path for place in places for path in files.list(place)):
         if path.suffix == ".tmp":
             found.warnings.append(Finding(path, 0, "a file that was being written when a process ended"))
     for path in segments(files, directory):

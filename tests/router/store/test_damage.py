@@ -401,6 +401,7 @@ def test_whatever_was_damaged_a_broker_and_a_check_agree_and_a_repair_mends_it(c
     ("leftover", "content"),
     [
         ("checkpoint.tmp", b"LVRTCHK1 half a"),
+        ("journal/0000000007.journal.tmp", b"half a repair"),
         ("journal/0000000099.journal", bytes(4096)),
         ("journal/0000000099.journal", b"LVRTJRN2\0\0"),
         ("journal/0000000001.journal", b"what a removal left"),
