@@ -11,7 +11,7 @@ from router.store.inspect_checkpoint import state_of
 from router.store.pages import Page, PageError, Stored, pack_page, salvage_entries, segment_path
 from router.store.records import ranges
 from router.store.recovery import Recovered
-from router.store.salvage import body_size, check_page, is_message, positions_of
+from router.store.salvage import body_size, is_message, positions_of, verify_page
 
 Place = tuple[int, int]  # segment, offset
 
@@ -43,7 +43,7 @@ def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: R
             try:
                 if data is None:
                     raise PageError("the file is missing")
-                _count(found, path, queue.id, page, check_page(data, queue.id, state))
+                _count(found, path, queue.id, page, verify_page(data, queue.id, state))
             except PageError as problem:
                 found.damage.append(Finding(path, state.offset, f"page of queue {queue.id}: {problem}"))
                 entries = _salvage(found, queue.id, data or b"", state, page)

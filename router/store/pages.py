@@ -168,7 +168,8 @@ def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
     return list(_entries(data, count))
 
 
-def _entries(data: bytes, count: int, offset: int = _PAGE.size) -> Iterator[Stored]:
+def _entries(data: bytes, count: int) -> Iterator[Stored]:
+    offset = _PAGE.size
     for _ in range(count):
         position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
         route = offset + _ENTRY.size
@@ -216,10 +217,20 @@ def salvage_entries(
         packed = position.to_bytes(8, "big")
         at = offset
         while (at := data.find(packed, at)) >= 0:
-            entry = next(_entries(data, 1, at), None) if at + _ENTRY.size <= len(data) else None
+            entry = _entry_at(data, at)
             if entry is not None and is_message(entry.route, entry.frames):
                 found.append(entry)
                 offset = at + _ENTRY.size + len(entry.route) + len(entry.frames)
                 break
             at += 1
     return found
+
+
+def _entry_at(data: bytes, offset: int) -> Stored | None:
+    """What may be an entry at an offset; None where there is no room for one."""
+    route = offset + _ENTRY.size
+    if route > len(data):
+        return None
+    position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
+    frames = route + route_size
+    return Stored(position, deadline, returns, data[route:frames], data[frames : frames + frames_size])

@@ -133,7 +133,7 @@ def rewrite(scanned: ScannedFile, begin: int) -> bytes:
 # -- pages ------------------------------------------------------------------------------------------------
 
 
-def check_page(data: bytes, queue_id: int, state: PageState) -> list[Stored]:
+def verify_page(data: bytes, queue_id: int, state: PageState) -> list[Stored]:
     """The messages of a page that is as the checkpoint says. Raises PageError."""
     entries = unpack_page(data, queue_id)
     if [entry.position for entry in entries] != list(positions_of(state)):
