@@ -135,9 +135,16 @@ class Store(_Section, frozen=True):
     """How durable queues and their messages are kept on disk."""
 
     sync: Annotated[
-        Literal["always", "never"],
-        Meta(description="Whether a confirm waits for the disk (`always`), or for the operating system."),
+        Literal["always", "interval", "never"],
+        Meta(
+            description="Whether a confirm waits for the disk (`always`), or only for the operating system, "
+            "which is told to write to the disk every so often (`interval`) or when it likes (`never`)."
+        ),
     ] = "always"
+    sync_interval: Annotated[
+        int,
+        Meta(ge=1, description="With `interval`: how long written messages may wait for the disk, in ms."),
+    ] = 200
     journal_size: Annotated[
         int, Meta(ge=65536, le=SIZE_MAX, description="Size of a journal file, in bytes.")
     ] = 16777216

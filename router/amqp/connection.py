@@ -361,7 +361,7 @@ class AmqpConnection:
             self._log.warning("connection closed", error=f"no answer in time while waiting for {state.name}")
             self._finish()
         elif heartbeat:
-            # Blocked, waiting for the disk or over its high mark it is not read from: its silence says nothing.
+            # Blocked, waiting for the disk or over its high mark it is not read from, and must be silent.
             reading = self.outbox.writable() and not (self._awaiting or self.broker.alarms.blocks(self))
             if reading and self.wire.silent(now):
                 self._log.warning("connection closed", error=f"missed heartbeats, timeout {heartbeat} s")

@@ -8,6 +8,7 @@ import click
 
 from router.cli.ping import ping
 from router.cli.serve import serve
+from router.cli.store import store
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,3 +19,4 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(ping)
+main.add_command(store)

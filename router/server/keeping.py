@@ -15,6 +15,7 @@ from router.server.watch import set_alarm
 from router.server.worker import Worker
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
+from router.store.interval import IntervalSync
 from router.store.reader import Reader
 from router.store.store import Store
 from router.store.writer import Job, ReadPage
@@ -47,7 +48,7 @@ class Keeping:
     def __init__(self, broker: Broker, path: Path) -> None:
         """Lock and read the directory and restore the broker from it.
 
-        Raises DataDirectoryError, MetadataError and DamageError.
+        Raises DataDirectoryError, MetadataError, DamageError and FormatError.
         """
         settings = broker.settings.store
         self._log = structlog.get_logger()
@@ -72,6 +73,9 @@ class Keeping:
             changed=self._changed,
             budget=settings.memory or min(memory_limit() // SHARE, MOST),
         )
+        self._interval: IntervalSync | None = None
+        if settings.sync == "interval":
+            self._interval = IntervalSync(self.store, settings.sync_interval, broker.schedule)
         restore(broker, self.store, self._directory, opened, wall_offset)
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
@@ -100,6 +104,8 @@ class Keeping:
                 self._broker.schedule(now + RETRY, self.store)
         except Exception as failure:
             self._log.error("going on after a job failed", exc_info=failure)
+        if self._interval is not None:
+            self._interval.wrote(now)
         self._driver.end()
         if not self.store.busy():
             self._idle.set()
@@ -114,12 +120,15 @@ class Keeping:
         """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
         self.store.end_turn()
         self._idle = trio.Event()
+        error: Exception | None = None
         with trio.move_on_after(FINISH) as waiting:
             if self.store.busy():
                 await self._idle.wait()
             if self._disk.reader is not None and self._disk.writer is not None:
                 await self._disk.reader.finish()
-                await self._disk.writer.finish()
-        if waiting.cancelled_caught:
-            self._log.error("stopped without having written everything", error=self.store.failure)
-        self._directory.close(clean=not waiting.cancelled_caught)
+                error = await self._disk.writer.finish()
+        clean = error is None and not waiting.cancelled_caught
+        if not clean:
+            failure = self.store.failure or (error and str(error))
+            self._log.error("stopped without having written everything", error=failure)
+        self._directory.close(clean=clean, sequence=self._writer.synced)

@@ -29,8 +29,8 @@ from router.server.driver import Driver, clock
 from router.server.keeping import Keeping
 from router.server.watch import Watch
 from router.settings import MEMORY, Settings, parse_address
-from router.store.boot import DataDirectoryError
-from router.store.journal import DamageError
+from router.store.journal import DamageError, FormatError
+from router.store.lock import DataDirectoryError
 from router.store.metadata import MetadataError
 
 BACKLOG = 1024  # connections that may wait to be accepted
@@ -100,7 +100,7 @@ def keep(broker: Broker) -> Keeping | None:
         return None
     try:
         return Keeping(broker, Path(broker.settings.data))
-    except (DataDirectoryError, MetadataError, DamageError) as error:
+    except (DataDirectoryError, MetadataError, DamageError, FormatError) as error:
         raise StartupError(str(error)) from None
 
 

@@ -28,6 +28,7 @@ class Worker:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._finished = trio.Event()
+        self._error: Exception | None = None  # what closing failed with
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -35,10 +36,14 @@ class Worker:
         """Have a job done after all before it."""
         self._jobs.put(job)
 
-    async def finish(self) -> None:
-        """Wait until all jobs are done and the files are closed. Nothing may be submitted after this."""
+    async def finish(self) -> Exception | None:
+        """Wait until all jobs are done and the files are closed; return what that failed with, if it did.
+
+        Nothing may be submitted after this.
+        """
         self._jobs.put(None)
         await self._finished.wait()
+        return self._error
 
     def _run(self) -> None:
         get, tell = self._jobs.get, self._token.run_sync_soon
@@ -47,8 +52,9 @@ class Worker:
                 tell(self._done, job, *self._try(job))
             try:
                 self._close()
-            finally:
-                tell(self._finished.set)
+            except Exception as error:
+                self._error = error
+            tell(self._finished.set)
 
     def _try(self, job: Job) -> tuple[int | bytes, Exception | None]:
         try:

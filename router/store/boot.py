@@ -3,8 +3,6 @@
 Owns the order of starting. It leaves a store that knows every durable queue, and the means to write on.
 """
 
-import fcntl
-import os
 from bisect import bisect_right
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,18 +18,14 @@ from router.queue.run import Run
 from router.store.access import restore_access
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
-from router.store.metadata import Metadata, QueueRow
+from router.store.lock import DataDirectoryError, Lock
+from router.store.metadata import Metadata, MetadataError, QueueRow
 from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
 from router.store.recovery import Recovered, RecoveredQueue, recover
 from router.store.store import Store
 from router.store.writer import Writer
 
-LOCK = "lock"
 METADATA = "metadata.sqlite"
-
-
-class DataDirectoryError(Exception):
-    """The data directory cannot be used; the text says why."""
 
 
 class DataDirectory:
@@ -44,29 +38,40 @@ class DataDirectory:
         try:
             for name in ("journal", "segments", "transient"):
                 (path / name).mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
+        self.lock = Lock(path)
+        self.clean = self.lock.stopped is not None  # the last holder left it in good order
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(self._lock, 32).decode("ascii", "replace").strip()
-            os.close(self._lock)
-            raise DataDirectoryError(
-                f"the data directory {path} is in use by the process {holder}; "
-                "stop it or choose another with --data"
-            ) from None
-        self.clean = not os.read(self._lock, 32)  # the last holder left it in good order, or there was none
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        os.fsync(self._lock)  # after a crash of the machine, too, it says that somebody was here
-        self.metadata = Metadata(path / METADATA)
+            must_have_metadata(self.files, path)
+            self.metadata = Metadata(path / METADATA)
+        except MetadataError:
+            self.lock.leave()
+            raise
 
-    def close(self, *, clean: bool) -> None:
-        """Let others have it; ``clean`` says that all that was ever done is on disk."""
+    def close(self, *, clean: bool, sequence: int = 0) -> None:
+        """Let others have it; ``clean`` says that all that was ever done is on disk.
+
+        ``sequence`` is that of the journal's last batch.
+        """
         if clean:
-            os.ftruncate(self._lock, 0)
-        os.close(self._lock)
+            self.lock.stop(sequence)
+        else:
+            self.lock.release()
+
+
+def must_have_metadata(files: Files, path: Path) -> None:
+    """Refuse messages without their queues. Made anew, the metadata would have all of them dropped.
+
+    Raises MetadataError.
+    """
+    there = any(files.list(path / name) for name in ("journal", "segments"))
+    file = path / METADATA
+    if there and not (file.exists() and file.stat().st_size):
+        raise MetadataError(
+            f"{file} is missing or empty, and nobody knows whose the messages of this directory are. "
+            "Nothing was changed. Restore that file from a backup"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,9 @@ class Opened:
 def read(directory: DataDirectory) -> Opened:
     """Read everything there is. Raises DamageError."""
     rows = directory.metadata.queues()
-    recovered = recover(directory.files, directory.path, [row.id for row in rows])
+    recovered = recover(
+        directory.files, directory.path, [row.id for row in rows], stopped=directory.lock.stopped or 0
+    )
     if not directory.clean:
         # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.
         for queue in recovered.queues.values():
@@ -92,6 +99,7 @@ def read(directory: DataDirectory) -> Opened:
     paths = directory.files.list(directory.path / "segments")
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
     _check_segments(directory, recovered)
+    directory.lock.begin()
     return Opened(rows, recovered, directory.metadata.next_queue_id(), segments)
 
 

@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 from router.store.files import Files, read_whole
-from router.store.journal import DamageError
+from router.store.journal import DamageError, FormatError, is_other_format
 from router.store.records import Range
 
 MAGIC = b"LVRTCHK2"
@@ -63,7 +63,9 @@ def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
 
 
 def read_checkpoint(files: Files, directory: Path) -> Checkpoint:
-    """The checkpoint of a data directory; an empty one where there is none yet. Raises DamageError.
+    """The checkpoint of a data directory; an empty one where there is none yet.
+
+    Raises DamageError, and FormatError when another version wrote it.
 
     It is on disk then, whatever became of the process that put it there, and what only the one before it
     needed may go.
@@ -82,6 +84,8 @@ def read_checkpoint(files: Files, directory: Path) -> Checkpoint:
         raise DamageError(path, 0, "the file is too short")
     magic, crc = _HEAD.unpack_from(data)
     payload = data[_HEAD.size :]
+    if is_other_format(magic, MAGIC):
+        raise FormatError(path, magic, MAGIC)
     if magic != MAGIC:
         raise DamageError(path, 0, "it is no checkpoint of a format that is known")
     if crc32(payload) != crc:

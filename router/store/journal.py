@@ -54,6 +54,21 @@ class DamageError(Exception):
         )
         self.path = path
         self.offset = offset
+        self.what = what
+
+
+class FormatError(Exception):
+    """A file is of a format that another version of leveret writes; the text says which and what to do."""
+
+    def __init__(self, path: Path, found: bytes, known: bytes) -> None:
+        super().__init__(
+            f"{path} has format {found.decode('ascii', 'replace')} at offset 0, and this leveret knows "
+            f"{known.decode()}. Nothing was changed. Use the version that wrote it"
+        )
+        self.path = path
+
+
+Unsynced = tuple[Sequence[bytes], int]  # the parts of a batch and its sequence, until they are on disk
 
 
 class Header(NamedTuple):
@@ -119,7 +134,6 @@ class JournalFile:
         self.number = number
         self.synced = synced
         self._last = synced  # what ``synced`` will be when all that was written is on disk
-        self._first = first
         self._size = size
         self._end = FILE_HEADER
         self._mark = urandom(4)
@@ -130,7 +144,7 @@ class JournalFile:
             files.write(self._descriptor, pack_header(number, Header(first, synced, self._mark)), 0)
             files.sync(self._descriptor)
         except OSError:
-            self._abandon(first)
+            self._abandon()
             raise
 
     @property
@@ -138,24 +152,39 @@ class JournalFile:
         """Whether the next batch belongs into another file."""
         return self._end >= self._size
 
-    def append(self, parts: Sequence[bytes], sequence: int, *, sync: bool) -> None:
+    def append(
+        self, parts: Sequence[bytes], sequence: int, *, sync: bool, before: Sequence[Unsynced] = ()
+    ) -> None:
         """Write a batch, and have it on disk, with all before it, if ``sync``.
 
-        After an OSError nothing may be assumed of it, and the file is closed: what was not on disk goes into
-        another one.
+        ``before`` are batches that go with it in the same write: those of a file that failed. After an
+        OSError nothing may be assumed of it, and the file is closed: what was not on disk goes into another
+        one.
         """
-        data = pack_batch(self._mark, parts, sequence, self.synced)
+        data = bytearray().join(pack_batch(self._mark, *each, synced=self.synced) for each in before)
+        data += pack_batch(self._mark, parts, sequence, self.synced)
         try:
             self._files.write(self._descriptor, data, self._end)
             if sync:
                 self._files.sync(self._descriptor)
         except OSError:
-            self._abandon(sequence)
+            self._abandon()
             raise
         self._end += len(data)
         self._last = sequence
         if sync:
             self.synced = sequence
+
+    def sync(self) -> None:
+        """Have everything that was written on disk; after an OSError the file is closed."""
+        if self.synced == self._last:
+            return
+        try:
+            self._files.sync(self._descriptor)
+        except OSError:
+            self._abandon()
+            raise
+        self.synced = self._last
 
     def finish(self, *, seal: bool = False) -> None:
         """Have everything that was written on disk, and close the file, also when OSError is raised.
@@ -164,18 +193,16 @@ class JournalFile:
         was on disk.
         """
         try:
-            if self.synced != self._last:
-                self._files.sync(self._descriptor)
-                self.synced = self._last
+            self.sync()
             if seal:
                 self.append((), self._last + 1, sync=True)
         finally:
             self._close()
 
-    def _abandon(self, sequence: int) -> None:
-        """Close the file, since writing this batch failed; and remove it if it would have been the first."""
+    def _abandon(self) -> None:
+        """Close the file, since writing failed; and remove it if not one batch was written."""
         self._close()
-        if sequence == self._first:
+        if self._end == FILE_HEADER:
             with suppress(OSError):
                 self._files.remove(self._path)
 
@@ -213,6 +240,13 @@ class Journal:
             raise DamageError(*self._end, "the file is missing")
         for number in self.numbers:
             yield from self._read(number)
+
+    def must_reach(self, sequence: int) -> None:
+        """DamageError when a batch that was on disk when the broker stopped is not among those read."""
+        if self.sequence <= sequence:
+            raise DamageError(
+                *self._end, f"batch {self.sequence} is gone, which was on disk when the broker stopped"
+            )
 
     def _read(self, number: int) -> Iterator[Batch]:
         path = path_of(self._directory, number)
@@ -257,17 +291,27 @@ class Journal:
 def read_header(path: Path, number: int, data: bytes) -> Header | None:
     """The header of a file; None if the broker was cut off before it was written.
 
-    Raises DamageError when there is another header than there should be, or none before batches.
+    Raises DamageError when there is another header than there should be, or none before batches; and
+    FormatError when another version wrote it.
     """
     if len(data) >= FILE_HEADER:
         magic, told, first, synced, mark = _FILE.unpack_from(data)
-        if _CRC.unpack_from(data, _FILE.size)[0] == crc32(data[: _FILE.size]):
+        crc = _CRC.unpack_from(data, _FILE.size)[0]
+        # A magic that only was changed on the disk does not make it another format, which knows its own CRC.
+        if is_other_format(magic, MAGIC) and crc != crc32(MAGIC + data[len(MAGIC) : _FILE.size]):
+            raise FormatError(path, magic, MAGIC)
+        if crc == crc32(data[: _FILE.size]):
             if magic != MAGIC or told != number:
                 raise DamageError(path, 0, f"it is file {told} of format {magic!r}")
             return Header(first, synced, mark)
     if _is_zero(data, FILE_HEADER):  # the header is synced before the first batch is written
         return None
     raise DamageError(path, 0, "the file header is damaged")
+
+
+def is_other_format(magic: bytes, known: bytes) -> bool:
+    """Whether it is the magic of our kind of file in another version: they differ in the last digit."""
+    return magic[:-1] == known[:-1] and magic != known and magic[-1:].isdigit()
 
 
 def batches(path: Path, data: bytes, header: Header) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ Positions ascend within a page.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from struct import Struct
@@ -234,3 +234,56 @@ def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
 def segment_path(directory: Path, number: int, *, kept: bool = True) -> Path:
     """Where the segment file of this number stands in a data directory."""
     return directory / ("segments" if kept else "transient") / f"{number:010d}{SUFFIX}"
+
+
+# -- what is left of damaged ones -------------------------------------------------------------------------
+
+
+def find_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The offset, length and queue id of every whole page in the bytes of a segment."""
+    offset = 0
+    while (offset := data.find(PAGE, offset)) >= 0:
+        end = offset + _PAGE.size
+        if end <= len(data):
+            _, crc, length, queue_id, _ = _PAGE.unpack_from(data, offset)
+            end += length
+            whole = end <= len(data) and crc32(memoryview(data)[offset + _COVERED : end]) == crc
+            if whole:
+                yield offset, end - offset, queue_id
+            if whole or data.startswith(PAGE, end):  # what a message carries is no page
+                offset = end
+                continue
+        offset += 1
+
+
+def salvage_entries(
+    data: bytes, positions: Iterable[int], is_message: Callable[[bytes, bytes], bool]
+) -> list[Stored]:
+    """What can be read of a page whose checksum is wrong, of these ascending positions.
+
+    ``is_message`` says whether a route and frames have the form of a message. What was changed within a body
+    shows nowhere.
+    """
+    found = []
+    offset = _PAGE.size
+    for position in positions:
+        packed = position.to_bytes(8, "big")
+        at = offset
+        while (at := data.find(packed, at)) >= 0:
+            entry = _entry_at(data, at)
+            if entry is not None and is_message(entry.route, entry.frames):
+                found.append(entry)
+                offset = at + _ENTRY.size + len(entry.route) + len(entry.frames)
+                break
+            at += 1
+    return found
+
+
+def _entry_at(data: bytes, offset: int) -> Stored | None:
+    """What may be an entry at an offset; None where there is no room for one."""
+    route = offset + _ENTRY.size
+    if route > len(data):
+        return None
+    position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
+    frames = route + route_size
+    return Stored(position, deadline, returns, data[route:frames], data[frames : frames + frames_size])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
-from router.store.checkpoint import PageState, read_checkpoint
+from router.store.checkpoint import NAME, PageState, read_checkpoint
 from router.store.files import Files
 from router.store.journal import DamageError, Journal
 from router.store.pages import Page, Stored, unpack_positions
@@ -56,10 +56,11 @@ class Recovered:
     cut: list[str]  # what was cut off, in words
 
 
-def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovered:
-    """Read everything. Raises DamageError.
+def recover(files: Files, directory: Path, queue_ids: Iterable[int], *, stopped: int = 0) -> Recovered:
+    """Read everything. Raises DamageError and FormatError.
 
-    Records of queues that are not among ``queue_ids`` are of deleted ones.
+    Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
+    has to be there.
     """
     checkpoint = read_checkpoint(files, directory)
     queues = {number: RecoveredQueue() for number in queue_ids}
@@ -75,6 +76,11 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int]) -> Recovere
                 _apply(record, queues)
         except RecordError as error:
             raise DamageError(batch.path, batch.offset, str(error)) from None
+    journal.must_reach(stopped)
+    paged = bool(files.list(directory / "segments"))
+    if paged and journal.sequence == 1 and directory / NAME not in files.list(directory):
+        # Pages are written when a journal file is full, and only a checkpoint has that file removed.
+        raise DamageError(directory / NAME, 0, "the file is missing, and so are all journal files")
     for queue in queues.values():
         queue.take_pages([page for page in queue.pages if page.live])
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal

@@ -34,7 +34,7 @@ from router.store.pages import PageError
 from router.store.records import pack_publish
 from router.store.retirement import Retirement
 from router.store.segments import Segments
-from router.store.writer import Commit, Job, ReadPage, WritePages
+from router.store.writer import Commit, Job, ReadPage, Sync, WritePages
 
 
 class Disk(Protocol):
@@ -78,8 +78,9 @@ class Store:
         changed: Callable[[], None],
         budget: int = 1 << 62,
     ) -> None:
-        """``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
+        """``sync``: a commit is on disk when it is done, and not only when it is synced later.
 
+        ``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
         ``wall_offset``: ms since the epoch less ms of the broker's clock. ``budget`` as in ``Pager``.
         """
         self.batch = 1
@@ -87,6 +88,7 @@ class Store:
         self.failure: str | None = None
         self.early = False
         self.changes = 0
+        self.unsynced = False  # something was committed that is not on disk yet
         self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
         self.touched: list[QueueLog] = []
         self.logs: dict[int, QueueLog] = {}
@@ -102,6 +104,7 @@ class Store:
         self._gathering = Gathered(self.batch)
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
+        self._syncing = False
         self._failed: list[Job] = []  # to be tried again
         self._retried: list[Job] = []  # tried again, and not done yet
 
@@ -204,6 +207,8 @@ class Store:
 
     def _commit(self) -> None:
         """Have what has gathered first written."""
+        if self._syncing:  # a commit would only wait for it, and not gather any more
+            return
         if self._sealed:
             gathered = self._sealed.popleft()
         elif self._gathering:
@@ -240,8 +245,12 @@ class Store:
             assert written is not None
             self.committed = written.number
             if job.parts and isinstance(result, int):
+                self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
+            self._commit()
+        elif isinstance(job, Sync):
+            self._syncing = self.unsynced = False
             self._commit()
         elif isinstance(job, ReadPage):
             self.pager.has_read(job, result, error)
@@ -249,9 +258,15 @@ class Store:
             if isinstance(job, WritePages):
                 self.pager.written(job)
             self.retirement.done(job, self._last())
-        if recovered or isinstance(job, Commit):
+        if recovered or isinstance(job, Commit | Sync):
             self._changed()
         return False
+
+    def sync(self) -> None:
+        """Have on disk what was committed without that, unless it is under way."""
+        if self.unsynced and not self._syncing:
+            self._syncing = True
+            self._disk.submit(Sync())
 
     def _last(self) -> int:
         """The batch with which everything will be committed that was done in turns that have ended."""
@@ -259,7 +274,7 @@ class Store:
 
     def busy(self) -> bool:
         """Whether anything is still to be written."""
-        return self._writing is not None or bool(self._sealed) or self.gathering()
+        return self._writing is not None or self._syncing or bool(self._sealed) or self.gathering()
 
     @property
     def finished(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
 from router.store.files import Files
-from router.store.journal import JournalFile, numbers, path_of
+from router.store.journal import JournalFile, Unsynced, numbers, path_of
 from router.store.metadata import Metadata, Statement
 from router.store.pages import segment_path
 
@@ -27,6 +27,11 @@ class Commit:
     parts: Sequence[bytes]
     sequence: int
     sync: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Have every batch on disk that was written without that."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +74,7 @@ class RemoveSegments:
     kept: bool = True
 
 
-Job = Commit | WritePages | SaveCheckpoint | RemoveSegments | ReadPage
+Job = Commit | Sync | WritePages | SaveCheckpoint | RemoveSegments | ReadPage
 
 
 class Writer:
@@ -96,13 +101,21 @@ class Writer:
         self._next_journal = next_journal
         self._journal_size = journal_size
         self._synced = synced
+        self._unsynced: list[Unsynced] = []  # written and not on disk: one journal file's worth at the most
         self._segments: dict[bool, tuple[int, int]] = {}  # number and descriptor of the open ones, by kind
+
+    @property
+    def synced(self) -> int:
+        """The sequence of the last batch that is on disk."""
+        return self._synced
 
     def run(self, job: Job) -> int:
         """Do a job; for a commit, return the number of the journal file that its batch went to."""
         match job:
             case Commit():
                 return self._commit(job)
+            case Sync():
+                self._sync()
             case WritePages():
                 self._write_pages(job)
             case SaveCheckpoint():
@@ -118,6 +131,7 @@ class Writer:
         for kept in list(self._segments):
             self._close_segment(kept=kept)
         try:
+            self._sync()
             self._finish_journal(seal=True)
         finally:
             self._metadata.close()
@@ -130,13 +144,43 @@ class Writer:
             return 0
         if self._journal is not None and self._journal.full:
             self._finish_journal()
+        return self._append((job.parts, job.sequence), sync=job.sync)
+
+    def _append(self, batch: Unsynced, *, sync: bool) -> int:
+        """Write a batch; return the number of the file.
+
+        When the file that was written to failed, nobody knows what of it will be found. So the next one
+        begins with everything that was not on disk, and is synced whatever the job says.
+        """
         journal, self._journal = self._journal, None  # none is open if this fails
-        if journal is None:
-            journal = self._make_journal(job.sequence)
-        journal.append(job.parts, job.sequence, sync=job.sync)
+        if journal is not None:
+            journal.append(*batch, sync=sync)
+        else:
+            again = self._unsynced
+            journal = self._make_journal((again or [batch])[0][1])
+            journal.append(*batch, sync=sync or bool(again), before=again)
+        if journal.synced == batch[1]:
+            self._unsynced = []
+        else:
+            self._unsynced.append(batch)
         self._synced = journal.synced
         self._journal = journal
         return journal.number
+
+    def _sync(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.sync()
+            self._synced = journal.synced
+            self._unsynced = []
+            self._journal = journal
+        elif self._unsynced:
+            batch = self._unsynced.pop()
+            try:
+                self._append(batch, sync=True)
+            except OSError:
+                self._unsynced.append(batch)
+                raise
 
     def _make_journal(self, first: int) -> JournalFile:
         number = self._next_journal
@@ -155,6 +199,7 @@ class Writer:
         if journal is not None:
             journal.finish(seal=seal)
             self._synced = journal.synced
+            self._unsynced = []
 
     def _write_pages(self, job: WritePages) -> None:
         number, descriptor = self._segments.get(job.kept, (0, -1))
@@ -181,6 +226,7 @@ class Writer:
         return descriptor
 
     def _save_checkpoint(self, job: SaveCheckpoint) -> None:
+        self._sync()  # the checkpoint tells what came of batches that may not be on disk
         self._files.replace(self._directory / NAME, pack_checkpoint(job.checkpoint))
         directory = self._directory / "journal"
         for number in numbers(self._files, directory):

@@ -41,6 +41,8 @@ class Life:
             options += ["--set", "store.journal_size=65536"]
         if random.random() < 0.5:
             options += ["--set", "store.memory=1"]  # whatever can be on disk is
+        if random.random() < 0.3:  # a process that is killed loses nothing by it
+            options += ["--set", "store.sync=interval", "--set", "store.sync_interval=20"]
         self.broker = Broker(directory / "data", *options)
         self.story: list[str] = [" ".join(options)]
 

@@ -1,106 +1,132 @@
-"""A broker that keeps what it does in a data directory, whose jobs are done when the test says so."""
+"""A real data directory, written by a broker without Trio through the real store and writer."""
 
 from collections import deque
 from pathlib import Path
 
+from protocol.amqp.message import Message
 from router.queue.paging import NotAtHand
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
+from router.store.dump import queue_messages
+from router.store.files import DiskFiles
+from router.store.offline import ReadOnlyFiles, read_metadata
 from router.store.reader import Reader
+from router.store.recovery import recover
 from router.store.store import Store
-from router.store.writer import ReadPage
-from tests.router.harness import START, Node
-
-
-class InlineDisk:
-    """A ``Disk`` whose jobs wait until they are let through; reading goes beside writing."""
-
-    def __init__(self):
-        self.writes = deque()
-        self.reads = deque()
-
-    def submit(self, job):
-        (self.reads if isinstance(job, ReadPage) else self.writes).append(job)
+from router.store.writer import Commit, ReadPage, Sync
+from tests.router.harness import Node
 
 
 class Kept:
-    """One data directory, and the broker that lives there now."""
+    """Whoever starts on the directory; ``settle`` has everything on disk."""
 
-    def __init__(self, path: Path, *, budget: int = 0, journal_size: int = 4096, **settings):
-        self.path = path
-        self.budget = budget
-        self.journal_size = journal_size
-        self.settings = settings
-        self.open()
-
-    def open(self) -> None:
-        self.directory = DataDirectory(self.path)
-        opened = read(self.directory)
-        self.writer = make_writer(self.directory, opened.recovered, self.journal_size)
-        self.reader = Reader(self.directory.files, self.path)
-        self.disk = InlineDisk()
-        self.node = Node(**self.settings)
-        self.broker = self.node.broker
-        self.store = Store(
-            self.disk,
-            sync=True,
-            sequence=opened.recovered.sequence,
-            segment=max(opened.segments, default=0) + 1,
-            next_queue_id=opened.next_queue_id,
-            wall_offset=1_700_000_000_000,
-            changed=self.broker.committed,
-            budget=self.budget,
-        )
-        restore(self.broker, self.store, self.directory, opened, 1_700_000_000_000)
-        self.node.vhost = self.broker.add_vhost("/")
-        self.store.change(*keep_access(self.broker))
-        self.node.settle()
-
-    def step(self, *, reading: bool) -> bool:
-        """Do the next job; False when there is none."""
-        jobs, run = (self.disk.reads, self.reader.run) if reading else (self.disk.writes, self.writer.run)
-        if not jobs:
-            return False
-        job = jobs.popleft()
+    def __init__(
+        self,
+        path: Path,
+        *,
+        journal_size: int = 4096,
+        sync: bool = True,
+        retires: bool = True,
+        budget: int = 1 << 62,
+    ) -> None:
+        """Without ``retires`` the journal files pile up, as when a broker stops before they are given up."""
+        self.retires = retires
+        self.reader = Reader(DiskFiles(), path)
+        self._jobs = deque()
+        self._reads = deque()
+        self.node = Node()
+        self.directory = DataDirectory(path)
         try:
-            result, error = run(job), None
-        except FileNotFoundError as missing:  # its segment has gone, which is well if nobody waits for it
-            result, error = 0, missing
-        self.store.done(job, result, error)
+            opened = read(self.directory)
+            self.writer = make_writer(self.directory, opened.recovered, journal_size)
+            self.store = Store(
+                self,
+                sync=sync,
+                sequence=opened.recovered.sequence,
+                segment=max(opened.segments, default=0) + 1,
+                next_queue_id=opened.next_queue_id,
+                wall_offset=0,
+                changed=lambda: None,
+                budget=budget,
+            )
+            restore(self.node.broker, self.store, self.directory, opened, 0)
+        except BaseException:
+            self.directory.metadata.close()
+            self.directory.close(clean=False)
+            raise
+        self.cut = opened.recovered.cut
+        self.store.change(*keep_access(self.node.broker))
         self.node.settle()
-        return True
+        self.client = self.node.client()
+
+    def submit(self, job):
+        (self._reads if isinstance(job, ReadPage) else self._jobs).append(job)
+
+    def step(self) -> bool:
+        """Do the next job that writes; False when there is none."""
+        while self._jobs:
+            job = self._jobs.popleft()
+            if self.retires or isinstance(job, Commit | Sync):
+                self.store.done(job, self.writer.run(job), None)
+                self.node.settle()
+                return True
+        return False
 
     def read(self) -> None:
         """Do everything that only reads."""
-        while self.step(reading=True):
-            pass
-
-    def write(self) -> None:
-        """Do everything there is to do."""
-        while self.step(reading=False) or self.step(reading=True):
-            pass
-
-    def restart(self, *, crash: bool = False, now: int = 0) -> None:
-        """Stop, in good order or not, and come back. Only in good order is everything written first."""
-        if not crash:
+        while self._reads:
+            job = self._reads.popleft()
+            try:
+                result, error = self.reader.run(job), None
+            except FileNotFoundError as missing:  # its segment is gone, which is well if nobody waits for it
+                result, error = 0, missing
+            self.store.done(job, result, error)
             self.node.settle()
-            self.write()
-            self.writer.close()
-        else:
-            self.writer._metadata.close()
-        self.directory.close(clean=not crash)
-        self.open()
-        self.broker.now = max(self.broker.now, START + now)
 
-    def close(self) -> None:
-        self.writer.close()
-        self.directory.close(clean=True)
-
-    def get(self, client, queue="q", *, no_ack=True):
+    def get(self, queue: str = "q", *, no_ack: bool = True):
         """As a client's basic.get, which waits for the disk."""
         for _ in range(10):
             try:
-                return client.session.get(queue, no_ack=no_ack)
+                return self.client.session.get(queue, no_ack=no_ack)
             except NotAtHand:
                 self.read()
         raise AssertionError("the next message does not come into memory")
+
+    def publish(self, *bodies: str, queue: str = "q", **properties):
+        """Each in a batch of its own."""
+        for body in bodies:
+            self.client.publish(body, queue, delivery_mode=2, **properties)
+            self.settle()
+
+    def take(self, count: int, queue: str = "q"):
+        for _ in range(count):
+            assert self.client.get(queue) is not None
+        self.settle()
+
+    def settle(self):
+        self.node.settle()
+        while self._jobs or self._reads:
+            self.step()
+            self.read()
+
+    def stop(self):
+        self.settle()
+        self.writer.close()
+        self.directory.close(clean=True, sequence=self.writer.synced)
+
+    def crash(self):
+        self.directory.metadata.close()
+        self.directory.close(clean=False)
+
+
+def contents(path: Path, stopped: int = 0) -> dict[str, dict[int, str]]:
+    """By queue and position, the bodies that a reader finds: as a broker does, changing nothing."""
+    rows, _ = read_metadata(path)
+    found = recover(ReadOnlyFiles(), path, [row.id for row in rows], stopped=stopped)
+    return {
+        row.name: {
+            each.position: Message.from_frames(each.route, each.frames).body.decode("latin-1")
+            for each in queue_messages(ReadOnlyFiles(), path, found.queues[row.id])
+        }
+        for row in rows
+    }

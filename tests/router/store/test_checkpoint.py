@@ -15,7 +15,7 @@ from router.store.checkpoint import (
     pack_checkpoint,
     read_checkpoint,
 )
-from router.store.journal import DamageError
+from router.store.journal import DamageError, FormatError
 from tests.router.store.failing import FailingFiles, Killed
 
 DATA = Path("/data")
@@ -60,8 +60,17 @@ def test_every_flipped_bit_is_damage():
     for bit in range(8 * len(good)):
         bad = bytearray(good)
         bad[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(DamageError):
+        with pytest.raises((DamageError, FormatError)):  # a digit of the magic may be another one then
             read_checkpoint(stored(bad), DATA)
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_not_read():
+    newer = bytearray(pack_checkpoint(SOME))
+    newer[len(MAGIC) - 1] += 1
+    with pytest.raises(
+        FormatError, match=r"/data/checkpoint has format LVRTCHK\d at offset 0.*knows LVRTCHK"
+    ):
+        read_checkpoint(stored(newer), DATA)
 
 
 def test_every_cut_is_damage():

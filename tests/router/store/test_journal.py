@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from router.store.journal import (
     FILE_HEADER,
     DamageError,
+    FormatError,
     Header,
     Journal,
     JournalFile,
@@ -139,6 +140,37 @@ def test_a_header_that_is_missing_before_batches_is_damage(length):
 def test_another_header_is_damage(header):
     with pytest.raises(DamageError):
         read(directory(header + image().data[FILE_HEADER:]))
+
+
+def other_format(*, whole):
+    """A file of the next format; ``whole`` says that its header has the form of ours."""
+    data = image().data
+    data[7] += 1
+    crc = crc32(data[:36]) if whole else 0x12345678
+    data[36:40] = crc.to_bytes(4, "big")
+    return data
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_journal_of_another_format_is_refused_and_not_read(whole):
+    with pytest.raises(
+        FormatError, match=r"0000000001.journal has format LVRTJRN\d at offset 0.*Use the vers"
+    ):
+        read(directory(other_format(whole=whole)))
+
+
+def test_a_digit_of_the_magic_that_was_changed_on_the_disk_is_damage():
+    data = image().data
+    data[7] += 1
+    with pytest.raises(DamageError):
+        read(directory(data))
+
+
+def test_batches_that_a_regular_stop_vouches_for_must_be_there():
+    journal, _ = read(directory(image()))
+    journal.must_reach(5)
+    with pytest.raises(DamageError, match="batch 6 is gone, which was on disk when the broker stopped"):
+        journal.must_reach(6)
 
 
 def test_every_flipped_bit_is_harmless_or_a_torn_end_or_damage():

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from router.queue import ready
 from router.queue.expiry import BUCKET
 from router.store import pager, retirement
+from tests.router.harness import START
 from tests.router.store.kept import Kept
 
 MEMORY = Path("/dev/shm")  # a directory there: no power cut is played here, so it may be fast
@@ -47,7 +48,7 @@ class QueueModel(RuleBasedStateMachine):
         for each in SMALL:
             each.start()
         self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY if MEMORY.is_dir() else None))
-        self.kept = Kept(self.path / "data")
+        self.kept = Kept(self.path / "data", budget=0)
         self.highest = highest
         arguments = {} if highest is None else {"max_priority": highest}
         self.dead = [] if letters else None
@@ -61,10 +62,10 @@ class QueueModel(RuleBasedStateMachine):
         self.clock = 0
         self.published = 0
         self.connect()
-        self.kept.write()
+        self.kept.settle()
 
     def connect(self):
-        self.client = self.kept.node.client()
+        self.client = self.kept.client
         self.transient()
 
     def transient(self):
@@ -100,7 +101,7 @@ class QueueModel(RuleBasedStateMachine):
     @rule(queue=st.sampled_from("qt"), count=st.integers(1, 12), ack=st.booleans())
     def get(self, queue, count, ack):
         for _ in range(count):
-            taken = self.kept.get(self.client, queue, no_ack=not ack or queue == "t")
+            taken = self.kept.get(queue, no_ack=not ack or queue == "t")
             if taken is None:
                 assert not self.ready[queue]
                 break
@@ -162,28 +163,30 @@ class QueueModel(RuleBasedStateMachine):
     @rule(jobs=st.integers(1, 8))
     def do_some_writing(self, jobs):
         for _ in range(jobs):
-            self.kept.step(reading=False)
+            self.kept.step()
 
     @rule()
     def write(self):
-        self.kept.write()
+        self.kept.settle()
         for message in [*self.ready["q"], *(message for _, message in self.held)]:
             message.committed = True
 
     @rule()
     def restart(self):
         """In good order: all that is persistent is there again."""
-        self.kept.restart(now=self.clock)
-        self.come_back()
+        self.kept.stop()
+        self.come_back(crashed=False)
 
     @rule()
     def crash(self):
         """Everything was written, and nothing else: what was delivered comes again."""
-        self.kept.write()
-        self.kept.restart(crash=True, now=self.clock)
+        self.kept.settle()
+        self.kept.crash()
         self.come_back(crashed=True)
 
-    def come_back(self, *, crashed=False):
+    def come_back(self, *, crashed):
+        self.kept = Kept(self.path / "data", budget=0)
+        self.kept.node.broker.now = START + self.clock
         for _, message in self.held:
             message.returned = True
         self.ready["q"] += [message for _, message in self.held]
@@ -217,7 +220,7 @@ class QueueModel(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, "kept"):
             self.finish()
-            self.kept.close()
+            self.kept.stop()
             shutil.rmtree(self.path)
             for each in SMALL:
                 each.stop()
@@ -226,10 +229,10 @@ class QueueModel(RuleBasedStateMachine):
         """In the end everything can be taken, in order, and what is left on disk is nothing."""
         for name, messages in self.ready.items():
             while messages:
-                taken = self.kept.get(self.client, name)
+                taken = self.kept.get(name)
                 assert taken is not None
                 assert int(taken[1].message.body) == messages.pop(0).number
-            assert self.kept.get(self.client, name) is None
+            assert self.kept.get(name) is None
             assert self.kept.node.vhost.queues[name].bytes == 0
         for tag, _ in self.held:
             self.client.session.ack(tag, multiple=False)
@@ -237,7 +240,7 @@ class QueueModel(RuleBasedStateMachine):
             assert len(self.kept.node.vhost.queues["letters"].ready) == len(self.dead)
             self.kept.node.vhost.queues["letters"].purge()
         self.kept.node.settle()
-        self.kept.write()
+        self.kept.settle()
         assert not any(log.pages for log in self.kept.store.logs.values())
 
 

@@ -1,0 +1,161 @@
+"""``leveret store``: look into a data directory whose broker does not run, mend it, and read its messages."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from router.cli.failure import Failure, WrongUsage
+
+if TYPE_CHECKING:
+    from router.store.check import Report
+    from router.store.lock import Lock
+    from router.store.metadata import QueueRow
+
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.group()
+def store() -> None:
+    """Look into a data directory while no broker uses it."""
+
+
+@store.command()
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option("--repair", is_flag=True, help="Set what is damaged aside and keep the rest.")
+def check(directory: Path, repair: bool) -> None:
+    """Read everything in the data directory DIR and say what is damaged.
+
+    Status 0 means that all is sound, 1 that there is damage. Nothing is changed without --repair, which
+    moves what is damaged to DIR/set-aside, so that the broker starts again, and says what may be lost.
+    """
+    from router.store.check import check as look
+
+    with _opened(directory) as lock:
+        report = look(directory, lock.stopped or 0)
+        if repair and report.inspection.damage:
+            _repair(directory, report, lock)
+            report = look(directory, 0)
+            click.echo()
+        _print(directory, report)
+    if report.inspection.damage:
+        if repair:
+            raise Failure(f"{directory} is still damaged")
+        raise Failure(f"{directory} is damaged; --repair sets the damaged part aside and keeps the rest")
+
+
+@store.command()
+@click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option("--vhost", metavar="NAME", help="Only queues of this virtual host.")
+@click.option("--queue", metavar="NAME", help="Only queues of this name.")
+def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
+    """Print the messages in the data directory DIR, one JSON object a line.
+
+    Queues come in the order they were declared, and the messages of each in the order they came. A body is
+    text, or base64 if it is not UTF-8: see "body_encoding".
+    """
+    import json
+
+    from router.store.dump import describe, queue_messages
+    from router.store.offline import ReadOnlyFiles, read_metadata
+    from router.store.recovery import recover
+
+    files = ReadOnlyFiles()
+    with _opened(directory) as lock:
+        rows, _ = read_metadata(directory)
+        wanted = [row for row in rows if _is_wanted(row, vhost, queue)]
+        if queue is not None and not wanted:
+            raise Failure(f"there is no durable queue {queue!r} in {directory}")
+        found = recover(files, directory, [row.id for row in wanted], stopped=lock.stopped or 0)
+        for row in wanted:
+            state = found.queues[row.id]
+            # After a crash nobody knows what was delivered, and everything comes as redelivered.
+            delivered = state.next_position if lock.stopped is None else state.delivered
+            for stored in queue_messages(files, directory, state):
+                text = json.dumps(describe(row, stored, delivered), ensure_ascii=False)
+                # Names may hold bytes that are no UTF-8; JSON spells those out.
+                sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:
+    return vhost in (None, row.vhost) and queue in (None, row.name)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator["Lock"]:
+    """The lock of a data directory, and what goes wrong with it in the command's own words."""
+    from router.store.journal import DamageError, FormatError
+    from router.store.lock import DataDirectoryError
+    from router.store.metadata import MetadataError
+    from router.store.offline import lock
+
+    try:
+        held = lock(directory)
+    except DataDirectoryError as error:
+        raise WrongUsage(str(error)) from None
+    try:
+        yield held
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough; click ends quietly
+    except (DamageError, FormatError, MetadataError, OSError) as error:
+        raise Failure(str(error)) from None
+    finally:
+        held.leave()
+
+
+def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
+    """Carry out what was proposed, and say what it costs."""
+    from datetime import UTC, datetime
+
+    from router.store.repair import repair
+
+    found = report.inspection
+    aside = repair(directory, found, datetime.now(UTC))
+    lock.forget()
+    for damage in found.damage:
+        click.echo(f"mended: {damage.path}, offset {damage.offset}: {damage.what}")
+    names = {row.id: f"queue {row.name!r} of virtual host {row.vhost!r}" for row, _ in report.queues}
+    for queue_id, positions in found.losses:
+        ranges = ", ".join(
+            f"{first}" if count == 1 else f"{first} to {first + count - 1}" for first, count in positions
+        )
+        click.echo(f"may be lost: {names.get(queue_id, f'queue {queue_id}')}, messages at positions {ranges}")
+    for remark in found.remarks:
+        click.echo(f"note: {remark}")
+    if aside.exists():
+        click.echo(f"the files as they were are in {aside}")
+
+
+def _shown(name: str) -> str:
+    """A name, whose bytes need not be UTF-8, for a terminal."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _print(directory: Path, report: "Report") -> None:
+    """Tables of queues and files, then warnings and damage."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    queues = Table("virtual host", "queue", "id", "messages", "bytes", "pages", title="Queues")
+    for row, totals in report.queues:
+        numbers = (row.id, totals.messages, totals.size, totals.pages)
+        queues.add_row(_shown(row.vhost), _shown(row.name), *(f"{number}" for number in numbers))
+    files = Table("file", "kind", "bytes", "live", "dead", title="Files")
+    for each in report.files:
+        sizes = (each.size, each.live, each.size - each.live)
+        files.add_row(str(each.path.relative_to(directory)), each.kind, *(f"{size}" for size in sizes))
+    for table in (queues, files):
+        for column in table.columns:
+            column.overflow = "fold"  # a name is shown whole
+        for column in table.columns[2:]:
+            column.justify = "right"
+        console.print(table)
+    for label, findings in (("warning", report.inspection.warnings), ("damage", report.inspection.damage)):
+        for finding in findings:
+            console.print(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}")
+    if not report.inspection.damage:
+        console.print(f"{directory} is sound")

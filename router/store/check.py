@@ -1,0 +1,128 @@
+"""Looks at everything in a data directory, and says what it holds and what is wrong.
+
+Owns the order of looking, and the report. It changes nothing; ``repair`` does what is proposed here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from router.store.boot import METADATA
+from router.store.checkpoint import NAME
+from router.store.files import Files
+from router.store.findings import Finding, Inspection, Totals, segments
+from router.store.inspect_checkpoint import inspect_checkpoint
+from router.store.inspect_journal import inspect_journal
+from router.store.inspect_pages import inspect_pages
+from router.store.journal import Journal, numbers, path_of
+from router.store.metadata import QueueRow
+from router.store.offline import Overlay, ReadOnlyFiles, read_metadata, reindexed_metadata
+from router.store.records import Publish, unpack
+from router.store.recovery import Recovered, recover
+from router.store.salvage import body_size
+
+
+class FileReport(NamedTuple):
+    """One file; sizes in bytes. What is not ``live`` goes with the file."""
+
+    path: Path
+    kind: str
+    size: int
+    live: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What a data directory holds, and what is wrong with it."""
+
+    queues: list[tuple[QueueRow, Totals]]
+    files: list[FileReport]
+    inspection: Inspection
+
+
+def check(directory: Path, stopped: int) -> Report:
+    """Look at everything. ``stopped`` is the last batch that has to be there.
+
+    Raises MetadataError, without which nothing can be told, FormatError and OSError.
+    """
+    rows, wrong = read_metadata(directory)
+    found = inspect(ReadOnlyFiles(), directory, [row.id for row in rows], stopped)
+    if wrong:
+        found.damage[:0] = [Finding(directory / METADATA, 0, line) for line in wrong]
+        _mend_metadata(found, directory)
+    queues = [(row, found.queues.get(row.id, Totals())) for row in rows]
+    return Report(queues, list(_files(found, directory)), found)
+
+
+def _mend_metadata(found: Inspection, directory: Path) -> None:
+    """Indexes can be made anew from their tables; what a table says, nobody else knows."""
+    whole = reindexed_metadata(directory)
+    if whole is None:
+        found.remarks.append(f"{METADATA} cannot be mended: restore that file from a backup")
+        return
+    found.changes[directory / METADATA] = whole
+    for suffix in ("-wal", "-shm"):
+        found.changes[directory / f"{METADATA}{suffix}"] = None
+
+
+def inspect(files: Files, directory: Path, queue_ids: Iterable[int], stopped: int) -> Inspection:
+    """Everything but the metadata. Raises FormatError and OSError."""
+    found = Inspection()
+    known = frozenset(queue_ids)
+    inspect_checkpoint(found, files, directory, known)
+    inspect_journal(found, files, directory, stopped)
+    # What a broker would find is told by its own reader, with everything mended that it would refuse.
+    mended = Overlay(found.changes)
+    recovered = recover(mended, directory, known)
+    inspect_pages(found, files, directory, recovered)
+    _count_journal(found, mended, directory, recovered)
+    _inspect_leftovers(found, files, directory)
+    return found
+
+
+def _count_journal(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:
+    """Add what is live in the journal only."""
+    for queue_id, queue in recovered.queues.items():
+        totals = found.queues.setdefault(queue_id, Totals())
+        totals.messages += len(queue.entries)
+        totals.size += sum(body_size(entry.frames) for entry in queue.entries.values())
+    for batch in Journal(files, directory / "journal", found.checkpoint.journal, found.checkpoint.sequence):
+        for record in unpack(batch.payload):
+            if isinstance(record, Publish) and any(
+                queue_id in recovered.queues and position in recovered.queues[queue_id].entries
+                for queue_id, position, _ in record.targets
+            ):
+                size = len(record.route) + len(record.frames)
+                found.live[batch.path] = found.live.get(batch.path, 0) + size
+
+
+def _inspect_leftovers(found: Inspection, files: Files, directory: Path) -> None:
+    """Files that nothing names any more: a broker passes them over and removes them in time."""
+    named = {page.segment for queue in found.checkpoint.queues for page in queue.pages}
+    places = (directory, directory / "journal", directory / "segments")
+    for path in (path for place in places for path in files.list(place)):
+        if path.suffix == ".tmp":
+            found.warnings.append(Finding(path, 0, "a file that was being written when a process ended"))
+    for path in segments(files, directory):
+        if int(path.stem) not in named:
+            found.warnings.append(Finding(path, 0, "nothing in it is needed; the broker will remove it"))
+    for number in numbers(files, directory / "journal"):
+        if number < found.checkpoint.journal:
+            path = path_of(directory / "journal", number)
+            found.warnings.append(Finding(path, 0, "nothing in it is needed; the broker will remove it"))
+
+
+def _files(found: Inspection, directory: Path) -> Iterable[FileReport]:
+    files = ReadOnlyFiles()
+    kinds = [(directory / METADATA, "metadata"), (directory / f"{METADATA}-wal", "metadata")]
+    kinds.append((directory / NAME, "checkpoint"))
+    kinds += [
+        (path_of(directory / "journal", each), "journal") for each in numbers(files, directory / "journal")
+    ]
+    kinds += [(path, "segment") for path in segments(files, directory)]
+    for path, kind in kinds:
+        if path.exists():
+            size = path.stat().st_size
+            whole = kind in ("metadata", "checkpoint")
+            yield FileReport(path, kind, size, size if whole else found.live.get(path, 0))

@@ -1,0 +1,116 @@
+"""The messages of a data directory that no broker uses, one by one.
+
+Owns the order: within a queue that of the positions. One page at a time is in memory for each run of messages
+that overlaps with others, and what is in the journal only.
+"""
+
+import base64
+from collections.abc import Iterator
+from decimal import Decimal
+from heapq import heappop, heappush
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from protocol.amqp.message import Message
+from protocol.amqp.properties import Properties
+from protocol.amqp.table import Timestamp, Value
+from router.store.files import Files
+from router.store.journal import DamageError
+from router.store.metadata import QueueRow
+from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
+from router.store.recovery import RecoveredQueue
+
+
+def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[Stored]:
+    """The live messages of a queue in the order of their positions. Raises DamageError and OSError."""
+    # Position, a number that no other has, and what comes after it. A page is opened when its turn has come.
+    heap: list[tuple[int, int, Page | Iterator[Stored] | None, Stored | None]] = []
+    for number, page in enumerate(queue.pages):
+        heappush(heap, (page.first, number, page, None))
+    _push(heap, len(queue.pages), iter(sorted(queue.entries.values())))
+    while heap:
+        _, number, source, stored = heappop(heap)
+        if isinstance(source, Page):
+            _push(heap, number, _live(files, directory, source))
+        elif stored is not None and source is not None:
+            yield stored
+            _push(heap, number, source)
+
+
+def _push(
+    heap: list[tuple[int, int, Page | Iterator[Stored] | None, Stored | None]],
+    number: int,
+    source: Iterator[Stored],
+) -> None:
+    stored = next(source, None)
+    if stored is not None:
+        heappush(heap, (stored.position, number, source, stored))
+
+
+def _live(files: Files, directory: Path, page: Page) -> Iterator[Stored]:
+    path = segment_path(directory, page.segment)
+    try:
+        descriptor = files.open(path)
+    except FileNotFoundError:
+        raise DamageError(path, page.offset, "the file is missing") from None
+    try:
+        entries = unpack_page(files.read(descriptor, page.length, page.offset), page.queue_id)
+    except PageError as error:
+        raise DamageError(path, page.offset, str(error)) from None
+    finally:
+        files.close(descriptor)
+    for entry in entries:
+        if not page.is_settled(entry.position):
+            yield entry._replace(returns=page.returns(entry.position, entry.returns))
+
+
+def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
+    """A message as JSON can hold it. Positions below ``delivered`` were delivered at least once."""
+    message = Message.from_frames(stored.route, stored.frames)
+    body, encoding = _body(message.body)
+    return {
+        "vhost": row.vhost,
+        "queue": row.name,
+        "position": stored.position,
+        "exchange": message.exchange,
+        "routing_key": message.routing_key,
+        "properties": _properties(message.properties),
+        "deadline": stored.deadline or None,
+        "returns": stored.returns,
+        "redelivered": stored.returns > 0 or stored.position < delivered,
+        "body_encoding": encoding,
+        "body": body,
+    }
+
+
+def _body(body: bytes) -> tuple[str, str]:
+    try:
+        return body.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), "base64"
+
+
+def _properties(properties: Properties) -> dict[str, Any]:
+    values = ((name, getattr(properties, name)) for name in Properties.__dataclass_fields__)
+    return {name: _plain(value) for name, value in values if value is not None}
+
+
+def _plain(value: Value) -> Any:
+    """A value of a table; types that JSON does not have become an object with one key that names them."""
+    match value:
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
+        case list():
+            return [_plain(each) for each in value]
+        case bytes():
+            plain: Any = {"base64": base64.b64encode(value).decode()}
+        case Decimal():
+            plain = {"decimal": str(value)}
+        case Timestamp():
+            plain = {"timestamp": int(value)}
+        case float() if not isfinite(value):
+            plain = {"float": str(value)}
+        case _:
+            plain = value
+    return plain

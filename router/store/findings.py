@@ -1,0 +1,67 @@
+"""What an inspection of a data directory gathers: what is wrong, what is lost by it, and what would mend it.
+
+Damage is what a broker refuses to start with or will stumble upon; warnings are about what a crash may leave.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from router.store.checkpoint import Checkpoint
+from router.store.files import Files, read_whole
+from router.store.pages import SUFFIX
+from router.store.records import Range
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be, in words."""
+
+    path: Path
+    offset: int
+    what: str
+
+
+class Loss(NamedTuple):
+    """Positions of a queue whose messages may be lost."""
+
+    queue_id: int
+    positions: list[Range]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is live in a queue; ``size`` is the bytes of all bodies."""
+
+    messages: int = 0
+    size: int = 0
+    pages: int = 0
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What was found, and what would mend it."""
+
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)  # as it should be
+    damage: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # what else a repair cannot bring back
+    changes: dict[Path, bytes | None] = field(default_factory=dict)  # whole files; None: it goes
+    given_up: set[Path] = field(default_factory=set)  # files with parts that nobody will read any more
+    queues: dict[int, Totals] = field(default_factory=dict)
+    live: dict[Path, int] = field(default_factory=dict)  # bytes by file
+
+
+def load(files: Files, path: Path) -> bytes:
+    """All that a file holds."""
+    descriptor = files.open(path)
+    try:
+        return read_whole(files, descriptor)
+    finally:
+        files.close(descriptor)
+
+
+def segments(files: Files, directory: Path) -> list[Path]:
+    """The segment files of a data directory."""
+    there = files.list(directory / "segments")
+    return [path for path in there if path.suffix == SUFFIX and path.stem.isdecimal()]

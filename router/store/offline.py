@@ -1,0 +1,146 @@
+"""A data directory that no broker uses: what the commands stand on that look into one.
+
+Owns files that can be read and not written, the lock for as long as somebody looks, and a look at the
+metadata that leaves no trace.
+"""
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from router.store.boot import METADATA, must_have_metadata
+from router.store.files import Data, DiskFiles
+from router.store.lock import DataDirectoryError, Lock
+from router.store.metadata import Metadata, MetadataError, QueueRow
+
+
+class ReadOnlyFiles(DiskFiles):
+    """``Files`` that change nothing: what would be written is refused, and nothing need be synced."""
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def create(self, path: Path, size: int) -> int:
+        raise _refused(path)
+
+    def write(self, descriptor: int, data: Data, offset: int) -> None:
+        raise _refused(Path())
+
+    def sync(self, descriptor: int) -> None:
+        pass
+
+    def replace(self, path: Path, data: Data) -> None:
+        raise _refused(path)
+
+    def remove(self, path: Path) -> None:
+        raise _refused(path)
+
+    def sync_directory(self, directory: Path) -> None:
+        pass
+
+
+class Overlay(ReadOnlyFiles):
+    """The same with some files changed: by path their bytes, None for one that is gone."""
+
+    def __init__(self, changes: Mapping[Path, bytes | None]) -> None:
+        self._changes = changes
+        self._open: dict[int, bytes] = {}  # by descriptors below zero
+
+    def open(self, path: Path) -> int:
+        if path not in self._changes:
+            return super().open(path)
+        data = self._changes[path]
+        if data is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        descriptor = min(self._open, default=0) - 1
+        self._open[descriptor] = data
+        return descriptor
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        if descriptor < 0:
+            return self._open[descriptor][offset : offset + size]
+        return super().read(descriptor, size, offset)
+
+    def close(self, descriptor: int) -> None:
+        if descriptor < 0:
+            del self._open[descriptor]
+        else:
+            super().close(descriptor)
+
+    def list(self, directory: Path) -> Sequence[Path]:
+        found = set(super().list(directory))
+        for path, data in self._changes.items():
+            if path.parent == directory:
+                (found.discard if data is None else found.add)(path)
+        return sorted(found)
+
+
+def _refused(path: Path) -> OSError:
+    return OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+
+def lock(path: Path) -> Lock:
+    """Take an existing data directory's lock. Raises DataDirectoryError."""
+    if not any((path / name).exists() for name in (METADATA, "journal", "checkpoint")):
+        raise DataDirectoryError(f"{path} is no data directory of leveret")
+    return Lock(path)
+
+
+def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
+    """The queues, and what SQLite finds wrong, in words. Raises MetadataError when it cannot be read.
+
+    SQLite writes beside a database that it only reads, so it gets a copy.
+    """
+    must_have_metadata(ReadOnlyFiles(), path)
+    with _copied_metadata(path) as copy:
+        return _read(copy)
+
+
+def reindexed_metadata(path: Path) -> bytes | None:
+    """The database with its indexes made anew, if nothing else is wrong with it."""
+    with _copied_metadata(path) as copy:
+        before = _read(copy)[0]
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.execute("REINDEX")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return copy.read_bytes() if _read(copy) == (before, []) else None
+
+
+@contextmanager
+def _copied_metadata(path: Path) -> Iterator[Path]:
+    original = path / METADATA
+    with TemporaryDirectory(prefix="leveret-") as directory:
+        copy = Path(directory) / METADATA
+        for suffix in ("", "-wal"):
+            if original.with_name(METADATA + suffix).exists():
+                shutil.copyfile(original.with_name(METADATA + suffix), copy.with_name(METADATA + suffix))
+        try:
+            yield copy
+        except (MetadataError, sqlite3.Error) as error:
+            text = str(error).replace(str(copy), str(original))
+            if isinstance(error, sqlite3.Error):
+                text = f"{original} cannot be read: {text}"
+            raise MetadataError(text) from None
+
+
+def _read(copy: Path) -> tuple[list[QueueRow], list[str]]:
+    with closing(Metadata(copy)) as metadata:
+        for read in (
+            metadata.vhosts,
+            metadata.users,
+            metadata.permissions,
+            metadata.topic_permissions,
+            metadata.policies,
+            metadata.exchanges,
+            metadata.bindings,
+        ):
+            read()
+        rows = metadata.queues()
+    with closing(sqlite3.connect(copy)) as connection:
+        wrong = [str(line) for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+    return rows, wrong

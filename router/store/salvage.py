@@ -1,0 +1,184 @@
+"""One damaged file: what of it can still be read, and how it is written so that a broker reads that again.
+
+Owns no paths and no plan: bytes go in, and bytes, entries and words come out. Which files there are is the
+business of ``check``.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from struct import error
+
+from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from protocol.amqp.message import FRAME, HEADER_FRAME, Message, unpack_route
+from protocol.errors import AmqpError
+from router.store.checkpoint import PageState
+from router.store.journal import (
+    FILE_HEADER,
+    Batch,
+    DamageError,
+    Header,
+    batch_at,
+    find_later,
+    pack_batch,
+    pack_header,
+    read_header,
+)
+from router.store.pages import PageError, Stored, unpack_page, unpack_positions
+from router.store.records import RecordError, unpack
+
+# -- journal files ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ScannedFile:
+    """A journal file as far as it can be read; without a ``header`` that is not at all."""
+
+    number: int
+    header: Header | None
+    batches: list[Batch] = field(default_factory=list)  # in sequence, with gaps where there is damage
+    damage: list[tuple[int, str]] = field(default_factory=list)  # offset, what is wrong
+    torn: int | None = None  # where a write was cut off
+    guessed: bool = False  # the header is damaged, and this is what the first whole batch tells of it
+
+
+def scan_file(path: Path, number: int, data: bytes) -> ScannedFile:
+    """Read all whole batches, those behind damage too. Raises FormatError."""
+    damage = []
+    try:
+        header = read_header(path, number, data)
+    except DamageError as problem:
+        damage.append((0, problem.what))
+        first = _first_batch(path, data)
+        if first is None:
+            return ScannedFile(number, None, damage=damage)
+        header = Header(
+            first.sequence, min(first.synced, first.sequence - 1), data[first.offset : first.offset + 4]
+        )
+        scanned = ScannedFile(number, header, damage=damage, guessed=True)
+        _scan_batches(path, data, scanned, header, first.offset)
+        return scanned
+    scanned = ScannedFile(number, header)
+    if header is not None:
+        _scan_batches(path, data, scanned, header, FILE_HEADER)
+    return scanned
+
+
+def _scan_batches(path: Path, data: bytes, scanned: ScannedFile, header: Header, offset: int) -> None:
+    expected = header.first
+    while True:
+        batch = batch_at(path, data, offset, header.mark)
+        if batch is not None and batch.sequence == expected:
+            try:
+                for _ in unpack(batch.payload):
+                    pass
+            except RecordError as problem:
+                scanned.damage.append((offset, str(problem)))
+            else:
+                scanned.batches.append(batch)
+            expected, offset = expected + 1, batch.end
+            continue
+        later = find_later(path, data, offset, header.mark, expected)
+        if later is None:
+            break
+        told = f"which was on disk when batch {later.sequence} was written"
+        scanned.damage.append((offset, f"batch {expected} is gone, {told}"))
+        resume = _find_whole(path, data, offset, header.mark, expected)
+        assert resume is not None  # the later one is such a batch
+        expected, offset = resume.sequence, resume.offset
+    if data.count(0, offset) != max(0, len(data) - offset):
+        scanned.torn = offset
+
+
+def _first_batch(path: Path, data: bytes) -> Batch | None:
+    """The first whole batch of a file whose header is damaged: it tells what that said."""
+    found: Batch | None = None
+    for mark in {data[FILE_HEADER - 8 : FILE_HEADER - 4], data[FILE_HEADER : FILE_HEADER + 4]}:
+        if any(mark):
+            batch = _find_whole(path, data, FILE_HEADER, mark, 1)
+            if batch is not None and (found is None or batch.offset < found.offset):
+                found = batch
+    return found
+
+
+def _find_whole(path: Path, data: bytes, offset: int, mark: bytes, least: int) -> Batch | None:
+    """The first whole batch from an offset on with at least this sequence."""
+    while (offset := data.find(mark, offset)) >= 0:
+        batch = batch_at(path, data, offset, mark)
+        if batch is not None and batch.sequence >= least:
+            return batch
+        offset += 1
+    return None
+
+
+def rewrite(scanned: ScannedFile, begin: int) -> bytes:
+    """The file with all that could be read, from the sequence ``begin`` on.
+
+    An empty batch stands in for each that is gone, so that a reader finds every sequence.
+    """
+    header = scanned.header
+    assert header is not None
+    header = Header(begin, min(header.synced, begin - 1), header.mark)
+    data = bytearray(pack_header(scanned.number, header))
+    expected = begin
+    for batch in scanned.batches:
+        while expected < batch.sequence:
+            data += pack_batch(header.mark, (), expected, header.synced)
+            expected += 1
+        data += pack_batch(header.mark, (batch.payload,), batch.sequence, batch.synced)
+        expected += 1
+    return bytes(data)
+
+
+# -- pages ------------------------------------------------------------------------------------------------
+
+
+def verify_page(data: bytes, queue_id: int, state: PageState) -> list[Stored]:
+    """The messages of a page that is as the checkpoint says. Raises PageError."""
+    entries = unpack_page(data, queue_id)
+    if [entry.position for entry in entries] != list(positions_of(state)):
+        raise PageError("it holds other positions than the checkpoint says")
+    for entry in entries:
+        if not is_message(entry.route, entry.frames):
+            raise PageError(f"what stands at position {entry.position} is no message")
+    return entries
+
+
+def positions_of(state: PageState) -> Collection[int]:
+    """The positions of a page, ascending."""
+    return unpack_positions(state.first, state.last, state.positions)
+
+
+def is_message(route: bytes, frames: bytes) -> bool:
+    """Whether a route and content frames have the form of a message."""
+    try:
+        if 2 + route[0] + route[1 + route[0]] != len(route):
+            return False
+        unpack_route(route)
+        kinds, body = [], 0
+        for kind, size in _frames(frames):
+            kinds.append(kind)
+            body += size if kind == FRAME_BODY else 0
+        if kinds[:1] != [FRAME_HEADER] or any(kind != FRAME_BODY for kind in kinds[1:]):
+            return False
+        Message.from_frames(route, frames)
+        return bool(body == body_size(frames))
+    except (AmqpError, ValueError, IndexError, error):
+        return False
+
+
+def body_size(frames: bytes) -> int:
+    """The bytes of a message's body, as its content header says."""
+    size: int = HEADER_FRAME.unpack_from(frames)[5]
+    return size
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, int]]:
+    """The type and payload size of each frame. Raises ValueError when they are not whole."""
+    offset = 0
+    while offset < len(data):
+        kind, _, size = FRAME.unpack_from(data, offset)
+        offset += size + FRAME_OVERHEAD
+        if offset > len(data) or data[offset - 1] != FRAME_END:
+            raise ValueError("no frame end")
+        yield kind, size
