@@ -16,6 +16,7 @@ from router.store.store import Store
 from router.store.writer import Job
 
 RETRY = 1000  # ms until a failed write is tried again
+DELAY = 100  # ms until that is written which nobody waits for
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
 
 
@@ -28,6 +29,17 @@ class _Disk:
     def submit(self, job: Job) -> None:
         assert self.committer is not None
         self.committer.submit(job)
+
+
+@dataclass(slots=True)
+class _Flush:
+    """A target of the timers: the moment to write what was put off."""
+
+    store: Store
+    finished = False
+
+    def on_timer(self, now: int) -> None:
+        self.store.flush()
 
 
 class Keeping:
@@ -59,7 +71,9 @@ class Keeping:
             next_queue_id=opened.next_queue_id,
             wall_offset=wall_offset,
             changed=self._changed,
+            put_off=self._put_off,
         )
+        self._flush = _Flush(self.store)
         restore(broker, self.store, self._directory, opened, wall_offset)
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
@@ -87,9 +101,14 @@ class Keeping:
         if not self.store.busy():
             self._idle.set()
 
+    def _put_off(self) -> None:
+        """Something has gathered that nobody waits for."""
+        self._broker.schedule(self._broker.now + DELAY, self._flush)
+
     async def finish(self) -> None:
         """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
         self.store.end_turn()
+        self.store.flush()
         self._idle = trio.Event()
         with trio.move_on_after(FINISH) as waiting:
             if self.store.busy():
