@@ -17,9 +17,7 @@ the end of every frame. After the producer has stopped, everything it sent must 
 
 import argparse
 import contextlib
-import multiprocessing
 import os
-import resource
 import statistics
 import struct
 import sys
@@ -31,6 +29,7 @@ from typing import Any
 
 from conformance import brokers
 from conformance.brokers import Broker
+from conformance.sides import CONTEXT, clocks, receive, start
 from conformance.wire import FRAME_END, READ, TIMEOUT, Client, WireError, frame, method, shortstr
 
 CONSUMER_TAG = "c"
@@ -113,12 +112,6 @@ class Columns:
             if found != (expected * repeats)[start : start + len(found)]:
                 raise WireError(f"deliveries after {self.position // self.size} are not what was sent")
         self.position += len(data)
-
-
-def clocks() -> tuple[float, float]:
-    """The monotonic clock, which all processes share, and this process's CPU time, both in seconds."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return time.monotonic(), usage.ru_utime + usage.ru_stime
 
 
 @dataclass
@@ -226,44 +219,17 @@ def acknowledge(client: Client, every: int, acked: int, count: int) -> int:
     return last
 
 
-def child(work: Any, run: Run, pipe: Connection) -> None:
-    """Run one side in its process and send its failure instead of a result."""
-    try:
-        work(run, pipe)
-    except (WireError, OSError) as error:
-        pipe.send(WireError(f"{work.__name__}: {error}"))
-
-
-def receive(pipe: Connection, seconds: float) -> Any:
-    """What the process at the other end reports; WireError when it failed or says nothing in time."""
-    if not pipe.poll(seconds):
-        raise WireError(f"a client reported nothing in {seconds:.0f} s")
-    result = pipe.recv()
-    if isinstance(result, WireError):
-        raise result
-    return result
-
-
 def measure(broker: Broker, workload: Workload, seconds: float, size: int, backlog: int) -> Result:
     """One run against a broker. Raises WireError when messages were lost, changed or did not come."""
-    context = multiprocessing.get_context("fork")
-    moved = context.Value("Q", 0, lock=False)
+    moved = CONTEXT.Value("Q", 0, lock=False)
     begin = time.monotonic() + 1.0 + WARM_UP
     queue = f"throughput-{os.getpid()}"
     run = Run(broker, queue, workload, size, backlog, begin, begin + seconds, moved)
     bound = seconds + WARM_UP + 3 * TIMEOUT
     with contextlib.ExitStack() as stack:
-        pipes = []
-        for work in (consume, produce):
-            here, there = context.Pipe()
-            process = context.Process(target=child, args=(work, run, there), daemon=True)
-            process.start()
-            stack.callback(process.join)
-            stack.callback(process.kill)  # before the join; nothing when it ended by itself
-            pipes.append(here)
-            if work is consume:
-                receive(here, TIMEOUT)
-        consumer, producer = pipes
+        consumer = start(stack, consume, run)
+        receive(consumer, TIMEOUT)
+        producer = start(stack, produce, run)
         sent, published, producer_cpu = receive(producer, bound)
         consumer.send(sent)
         received, consumer_cpu = receive(consumer, bound)

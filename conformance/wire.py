@@ -1,6 +1,6 @@
 """A blocking AMQP 0-9-1 client of a few lines on a plain socket, where a client library would be too slow.
 
-Owns frames, methods as bytes, and one connection with one channel. Encodes nothing beyond short strings: who
+Owns frames, methods as bytes, and one connection with its channels. Encodes nothing beyond short strings: who
 uses it packs the arguments. It shares no code with the broker, so that neither can hide the other's mistakes.
 """
 
@@ -35,9 +35,9 @@ def method(channel: int, class_id: int, method_id: int, arguments: bytes = b"") 
 
 
 class Client:
-    """A blocking AMQP 0-9-1 connection with one channel: just what the measurement needs."""
+    """A blocking AMQP 0-9-1 connection with open channels 1 to ``channels``: just what measuring needs."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, channels: int = 1) -> None:
         self.socket = socket.create_connection((broker.host, broker.port), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = bytearray()
@@ -48,10 +48,11 @@ class Client:
         self.send(method(0, 10, 11, struct.pack(">I", 0) + shortstr("PLAIN") + response + shortstr("en_US")))
         self.expect(10, 30)
         self.send(
-            method(0, 10, 31, struct.pack(">HIH", 1, 131072, 0))
+            method(0, 10, 31, struct.pack(">HIH", channels, 131072, 0))
         )  # no heartbeat may mix with deliveries
         self.call(method(0, 10, 40, shortstr(broker.vhost) + b"\x00\x00"), 10, 41)
-        self.call(method(1, 20, 10, b"\x00"), 20, 11)
+        for channel in range(1, channels + 1):
+            self.call(method(channel, 20, 10, b"\x00"), 20, 11)
 
     def send(self, data: bytes) -> None:
         """Send frames; blocks while the broker does not read."""

@@ -33,8 +33,11 @@ class Keeper(Protocol):
     def publishes(self) -> Sequence[Publish]:
         """Messages that were stored in this turn."""
 
-    def gathering(self) -> bool:
-        """Whether anything of this turn, or before it, waits to be committed as ``batch``."""
+    def hold(self) -> int:
+        """Have what was done until now committed without delay: somebody waits for it.
+
+        The batch it is part of; 0 when nothing of it has still to be written.
+        """
 
     def end_turn(self) -> None:
         """What was gathered is one whole."""
@@ -57,8 +60,8 @@ class NoKeeper:
     pager = None
     publishes: Sequence[Publish] = ()
 
-    def gathering(self) -> bool:
-        return False
+    def hold(self) -> int:
+        return 0
 
     def end_turn(self) -> None: ...
     def keep_queue(self, queue: Queue) -> QueueLog | None:

@@ -21,6 +21,7 @@ from router.store.store import Store
 from router.store.writer import Job, ReadPage
 
 RETRY = 1000  # ms until a failed write is tried again
+DELAY = 100  # ms until that is written which nobody waits for
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
 SHARE = 10  # of the memory there is, a tenth may be ready messages,
 MOST = 1 << 27  # but no more bytes than that: what is read ahead comes in time
@@ -40,6 +41,17 @@ class _Disk:
             self.early.append(job)
         else:
             worker.submit(job)
+
+
+@dataclass(slots=True)
+class _Flush:
+    """A target of the timers: the moment to write what was put off."""
+
+    store: Store
+    finished = False
+
+    def on_timer(self, now: int) -> None:
+        self.store.flush()
 
 
 class Keeping:
@@ -72,7 +84,9 @@ class Keeping:
             wall_offset=wall_offset,
             changed=self._changed,
             budget=settings.memory or min(memory_limit() // SHARE, MOST),
+            put_off=self._put_off,
         )
+        self._flush = _Flush(self.store)
         self._interval: IntervalSync | None = None
         if settings.sync == "interval":
             self._interval = IntervalSync(self.store, settings.sync_interval, broker.schedule)
@@ -116,9 +130,14 @@ class Keeping:
         set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
         self._broker.committed()
 
+    def _put_off(self) -> None:
+        """Something has gathered that nobody waits for."""
+        self._broker.schedule(self._broker.now + DELAY, self._flush)
+
     async def finish(self) -> None:
         """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
         self.store.end_turn()
+        self.store.flush()
         self._idle = trio.Event()
         error: Exception | None = None
         with trio.move_on_after(FINISH) as waiting:

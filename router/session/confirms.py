@@ -21,12 +21,28 @@ class Verdict(NamedTuple):
     accepted: bool
 
 
-class Stored(NamedTuple):
-    """A publish that was stored: on disk with its batch, or settled in every queue."""
+class Stored:
+    """The publishes of one batch, each with the entries that are stored with it.
 
-    number: int
-    batch: int
-    entries: Sequence[Entry]
+    Kept together, for when the batch is on disk nobody needs to look at each.
+    """
+
+    __slots__ = ("batch", "publishes")
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.publishes: deque[tuple[int, Sequence[Entry]]] = deque()
+
+    def first_unsettled(self) -> int:
+        """The first publish that some queue has not settled; 0 when there is none. Those before it go."""
+        publishes = self.publishes
+        while publishes:
+            number, entries = publishes[0]
+            for entry in entries:
+                if not entry.settled:
+                    return number
+            publishes.popleft()
+        return 0
 
 
 class Confirms:
@@ -49,7 +65,10 @@ class Confirms:
         if not accepted:
             self._refused.append(self.published)
         if entries:
-            self._stored.append(Stored(self.published, batch, entries))
+            stored = self._stored
+            if not stored or stored[-1].batch != batch:
+                stored.append(Stored(batch))
+            stored[-1].publishes.append((self.published, entries))
 
     def waiting(self) -> bool:
         """Whether anything is still to be said."""
@@ -58,9 +77,12 @@ class Confirms:
     def verdicts(self, committed: int) -> list[Verdict]:
         """What is to be told now that all batches up to ``committed`` are on disk; it counts as told."""
         stored = self._stored
-        while stored and (stored[0].batch <= committed or all(entry.settled for entry in stored[0].entries)):
+        last = self.published
+        while stored:
+            if stored[0].batch > committed and (waiting := stored[0].first_unsettled()):
+                last = waiting - 1
+                break
             stored.popleft()
-        last = stored[0].number - 1 if stored else self.published
         verdicts: list[Verdict] = []
         while self._refused and self._refused[0] <= last:
             number = self._refused.popleft()

@@ -28,8 +28,7 @@ class Gate:
 
     def hold(self) -> None:
         """What is written from now on tells of what this turn has changed."""
-        if self._keeper.gathering():
-            self._position = self._keeper.batch
+        self._position = max(self._position, self._keeper.hold())
 
     def write(self, data: bytes) -> None:
         """Send, now or as soon as what it waits for is on disk."""

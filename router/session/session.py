@@ -70,8 +70,11 @@ class Session:
             stored = self._keeper.publishes
             before = len(stored)
             accepted = self._enqueue(message, queues)
-            if len(stored) == before:
+            count = len(stored) - before
+            if not count:
                 self.confirms.publish(accepted)
+            elif count == 1:  # as most are
+                self.confirms.publish(accepted, self._keeper.batch, (stored[before][1],))
             else:
                 entries = [entry for _, entry, _ in stored[before:]]
                 self.confirms.publish(accepted, self._keeper.batch, entries)

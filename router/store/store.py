@@ -5,7 +5,8 @@ journal. It does no I/O: a ``Disk`` carries out its jobs, one after the other, a
 Which journal files may go is the business of ``retirement``.
 
 What is asked of it per message is an append to a list. What was settled within the turn that brought it is
-never written, and its confirm waits for nothing.
+never written, and its confirm waits for nothing. Nobody waits to hear that a settlement is on disk: those are
+written with the next batch that somebody does wait for, or a moment later by themselves.
 """
 
 from collections import deque
@@ -47,10 +48,11 @@ class Disk(Protocol):
 class Gathered:
     """What is committed together."""
 
-    __slots__ = ("fresh", "number", "parts", "statements")
+    __slots__ = ("fresh", "held", "number", "parts", "statements")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.held = False  # a reply waits for it
         self.statements: list[Statement] = []
         self.parts: list[bytes] = []
         self.fresh: dict[QueueLog, None] = {}
@@ -58,12 +60,18 @@ class Gathered:
     def __bool__(self) -> bool:
         return bool(self.parts or self.statements)
 
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody may be waiting for it: it says more than what was settled or delivered."""
+        return bool(self.fresh or self.statements or self.held)
+
 
 class Store:
     """``batch`` is the number of the batch that gathers, ``committed`` that of the last one on disk.
 
     ``failure`` says what went wrong with a write, until everything that failed has been written after all;
-    else it is None. ``changed`` is called whenever ``committed`` or ``failure`` has.
+    else it is None. ``changed`` is called whenever ``committed`` or ``failure`` has, ``put_off`` when
+    something has gathered that nobody waits for: then ``flush`` is to be called in a while.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class Store:
         next_queue_id: int,
         wall_offset: int,
         changed: Callable[[], None],
+        put_off: Callable[[], None],
         budget: int = 1 << 62,
     ) -> None:
         """``sync``: a commit is on disk when it is done, and not only when it is synced later.
@@ -99,6 +108,8 @@ class Store:
         self._sync = sync
         self._wall_offset = wall_offset
         self._changed = changed
+        self._put_off = put_off
+        self._to_flush = False  # ``flush`` will be called
         self._next_queue_id = next_queue_id
         self._sequence = sequence  # in the journal, which knows nothing of commits of the topology alone
         self._gathering = Gathered(self.batch)
@@ -130,7 +141,14 @@ class Store:
         self.changes += 1
         self._gathering.statements += statements
 
-    def gathering(self) -> bool:
+    def hold(self) -> int:
+        """Have what has gathered, and this turn, committed at once: the batch, 0 when it is nothing."""
+        if not self._waits():
+            return 0
+        self._gathering.held = True
+        return self.batch
+
+    def _waits(self) -> bool:
         """Whether anything waits to be committed as ``batch``."""
         return bool(self.publishes or self.touched or self._gathering)
 
@@ -176,6 +194,14 @@ class Store:
         self._pack()
         self.pager.balance()
         if self._writing is None:
+            self._commit_urgent()
+
+    def flush(self) -> None:
+        """Have everything written that has gathered in turns that have ended."""
+        self._to_flush = False
+        if self._gathering:
+            self._gathering.held = True
+        if self._writing is None:
             self._commit()
 
     def _pack(self) -> None:
@@ -204,6 +230,14 @@ class Store:
             parts += pack_publish(targets, current.route, current.frames)
 
     # -- commits -----------------------------------------------------------------------------------------
+
+    def _commit_urgent(self) -> None:
+        """Have what has gathered first written, unless it is only for the record."""
+        if self._sealed or self._gathering.urgent:
+            self._commit()
+        elif self._gathering and not self._to_flush:
+            self._to_flush = True
+            self._put_off()
 
     def _commit(self) -> None:
         """Have what has gathered first written."""
@@ -248,10 +282,10 @@ class Store:
                 self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
-            self._commit()
+            self._commit_urgent()
         elif isinstance(job, Sync):
             self._syncing = self.unsynced = False
-            self._commit()
+            self._commit_urgent()
         elif isinstance(job, ReadPage):
             self.pager.has_read(job, result, error)
         else:
@@ -274,7 +308,7 @@ class Store:
 
     def busy(self) -> bool:
         """Whether anything is still to be written."""
-        return self._writing is not None or self._syncing or bool(self._sealed) or self.gathering()
+        return self._writing is not None or self._syncing or bool(self._sealed) or self._waits()
 
     @property
     def finished(self) -> bool:

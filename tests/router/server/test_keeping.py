@@ -1,4 +1,4 @@
-"""A store at work under a broker: what becomes of writes that fail."""
+"""A store at work under a broker: when it writes, and what becomes of writes that fail."""
 
 from pathlib import Path
 
@@ -7,11 +7,14 @@ import trio
 
 from protocol.amqp import methods as m
 from router.alarms import STORE
+from router.broker import Broker
 from router.server import keeping as module
-from router.server.keeping import Keeping
+from router.server.driver import Driver
+from router.server.keeping import DELAY, Keeping
 from router.server.watch import set_alarm
 from router.settings import Settings
 from router.store.writer import Commit, RemoveSegments, Writer
+from tests.router.harness import message
 from tests.router.server.server import Server
 
 
@@ -91,3 +94,48 @@ async def test_a_commit_that_fails_blocks_publishers_until_it_has_succeeded(
     alarms = [each for each in logged if "alarm" in each["event"]]
     assert [each["log_level"] for each in alarms] == ["warning", "info"]
     assert alarms[0]["error"] == "no space"
+
+
+def keep(directory: Path) -> tuple[Driver, Keeping]:
+    """A broker that writes to a directory."""
+    broker = Broker(Settings(data=str(directory)))
+    keeping = Keeping(broker, directory)
+    broker.add_vhost("/")
+    driver = Driver(broker)
+    keeping.start(driver)
+    return driver, keeping
+
+
+async def test_a_settlement_is_written_in_a_while(tmp_path: Path) -> None:
+    driver, keeping = keep(tmp_path)
+    driver.broker.vhosts["/"].declare_queue("q", durable=True).enqueue(message(delivery_mode=2), 0)
+    driver.end()
+    await keeping.finish()
+
+    driver, keeping = keep(tmp_path)
+    broker, batch = driver.broker, keeping.store.batch
+    assert broker.vhosts["/"].queues["q"].get(driver.begin(), no_ack=True) is not None
+    driver.end()
+    assert keeping.store.batch == batch
+    assert broker.timers.next_deadline() == broker.now + DELAY
+    broker.timers.run(broker.now + DELAY)
+    assert keeping.store.batch > batch
+    await keeping.finish()
+
+    driver, keeping = keep(tmp_path)
+    assert len(driver.broker.vhosts["/"].queues["q"].ready) == 0
+    await keeping.finish()
+
+
+async def test_a_settlement_is_written_when_the_broker_stops(tmp_path: Path) -> None:
+    driver, keeping = keep(tmp_path)
+    queue = driver.broker.vhosts["/"].declare_queue("q", durable=True)
+    queue.enqueue(message(delivery_mode=2), 0)
+    driver.end()
+    queue.get(0, no_ack=True)
+    driver.end()
+    await keeping.finish()
+
+    driver, keeping = keep(tmp_path)
+    assert len(driver.broker.vhosts["/"].queues["q"].ready) == 0
+    await keeping.finish()

@@ -4,6 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.amqp.message import Message
+from protocol.amqp.properties import Properties
+from router.queue.entry import Entry
 from router.session.confirms import Confirms
 
 
@@ -42,3 +45,39 @@ def test_every_publish_is_told_once_with_its_own_verdict(batches):
             told.update(dict.fromkeys(range(first, number + 1), accepted))
             last = number
         assert list(told.values()) == published
+
+
+def entries(count):
+    return [Entry(Message.build("", "q", Properties(), b""), position) for position in range(count)]
+
+
+def test_what_is_on_disk_is_told_batch_by_batch():
+    confirms = Confirms()
+    for number, entry in enumerate(entries(4)):
+        confirms.publish(True, batch=1 + number // 2, entries=[entry])
+    assert confirms.verdicts(0) == []
+    assert confirms.verdicts(1) == [(2, True, True)]
+    assert confirms.verdicts(2) == [(4, True, True)]
+    assert not confirms.waiting()
+
+
+def test_what_is_settled_is_told_before_its_batch_is_on_disk():
+    confirms, stored = Confirms(), entries(4)
+    confirms.publish(True, batch=1, entries=stored[:2])
+    confirms.publish(True)
+    confirms.publish(True, batch=1, entries=stored[2:3])
+    confirms.publish(True, batch=2, entries=stored[3:])
+    stored[0].settled = True
+    assert confirms.verdicts(0) == []
+    stored[1].settled = True
+    assert confirms.verdicts(0) == [(2, True, True)]
+    stored[2].settled = stored[3].settled = True
+    assert confirms.verdicts(0) == [(4, True, True)]
+
+
+def test_a_batch_on_disk_is_not_told_before_one_that_is_not():
+    confirms, stored = Confirms(), entries(2)
+    confirms.publish(True, batch=2, entries=stored[:1])
+    confirms.publish(True, batch=1, entries=stored[1:])
+    assert confirms.verdicts(1) == []
+    assert confirms.verdicts(2) == [(2, True, True)]

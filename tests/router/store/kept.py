@@ -47,6 +47,7 @@ class Kept:
                 next_queue_id=opened.next_queue_id,
                 wall_offset=0,
                 changed=lambda: None,
+                put_off=lambda: None,
                 budget=budget,
             )
             restore(self.node.broker, self.store, self.directory, opened, 0)
@@ -105,9 +106,11 @@ class Kept:
 
     def settle(self):
         self.node.settle()
+        self.store.flush()
         while self._jobs or self._reads:
             self.step()
             self.read()
+            self.store.flush()
 
     def stop(self):
         self.settle()

@@ -24,7 +24,14 @@ class World:
         self.timers = Timers()
         self.now = 0
         self.store = Store(
-            self.disk, sync=False, sequence=1, segment=1, next_queue_id=1, wall_offset=0, changed=self.changed
+            self.disk,
+            sync=False,
+            sequence=1,
+            segment=1,
+            next_queue_id=1,
+            wall_offset=0,
+            changed=self.changed,
+            put_off=lambda: None,
         )
         self.interval = IntervalSync(self.store, INTERVAL, self.timers.schedule)
         self.queue = FakeQueue(self.store)

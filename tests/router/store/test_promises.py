@@ -30,7 +30,14 @@ def keep(broker):
     """Have a broker keep what it does on a slow disk; return what lets everything through."""
     disk = SlowDisk()
     store = Store(
-        disk, sync=True, sequence=1, segment=1, next_queue_id=1, wall_offset=0, changed=broker.committed
+        disk,
+        sync=True,
+        sequence=1,
+        segment=1,
+        next_queue_id=1,
+        wall_offset=0,
+        put_off=lambda: None,
+        changed=broker.committed,
     )
     broker.keeper = store
 

@@ -47,7 +47,13 @@ def told():
 
 
 @pytest.fixture
-def store(disk, told):
+def put_off():
+    """A note for each time that the store has put something off."""
+    return []
+
+
+@pytest.fixture
+def store(disk, told, put_off):
     store = Store(
         disk,
         sync=True,
@@ -56,6 +62,7 @@ def store(disk, told):
         next_queue_id=1,
         wall_offset=0,
         changed=lambda: told.append(store.failure),
+        put_off=lambda: put_off.append(True),
     )
     return store
 
@@ -114,7 +121,64 @@ def test_acknowledgements_of_a_turn_are_ranges(store, disk):
     for entry in entries[:3] + entries[4:]:
         queue.log.settle(entry)
     store.end_turn()
+    store.flush()
     assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 3), (4, 1)])]
+
+
+def test_settlements_are_put_off_once_until_they_are_flushed(store, disk, put_off):
+    queue = FakeQueue(store)
+    entries = [queue.put(message()) for _ in range(3)]
+    store.end_turn()
+    finish(store, disk)
+    for entry in entries[:2]:
+        queue.log.settle(entry)
+        store.end_turn()
+    assert (disk.jobs, len(put_off), store.busy()) == ([], 1, True)
+    store.flush()
+    assert [records(job) for job in disk.jobs] == [[Progress(1, 0, [(0, 1)]), Progress(1, 0, [(1, 1)])]]
+    queue.log.settle(entries[2])
+    store.end_turn()
+    finish(store, disk)
+    assert (disk.jobs, len(put_off)) == ([], 2)
+
+
+def test_settlements_go_with_the_next_message(store, disk):
+    queue = FakeQueue(store)
+    entry = queue.put(message())
+    store.end_turn()
+    finish(store, disk)
+    queue.log.settle(entry)
+    store.end_turn()
+    queue.put(message())
+    store.end_turn()
+    assert [type(record) for record in records(disk.jobs[0])] == [Progress, Publish]
+    finish(store, disk)
+    store.flush()
+    assert (disk.jobs, store.busy()) == ([], False)
+
+
+def test_settlements_that_a_reply_waits_for_are_not_put_off(store, disk):
+    queue = FakeQueue(store)
+    entry = queue.put(message())
+    store.end_turn()
+    finish(store, disk)
+    assert store.hold() == 0
+    queue.log.settle(entry)
+    assert store.hold() == store.batch
+    store.end_turn()
+    assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 1)])]
+
+
+def test_what_is_flushed_while_a_batch_is_written_follows_it(store, disk):
+    queue = FakeQueue(store)
+    entry = queue.put(message())
+    store.end_turn()
+    queue.log.settle(entry)
+    store.end_turn()
+    store.flush()
+    assert len(disk.jobs) == 1
+    finish(store, disk)
+    assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 1)])]
 
 
 def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
