@@ -341,14 +341,16 @@ class Queue:
                 self.held.pop(entry.position, None)
                 self.log.settle(entry)
 
-    def unpaged(self, below: int) -> list[tuple[int, list[Entry]]]:
-        """Stored entries that no page holds, held ones too, with positions under ``below``: in the order of
-        their positions, for each priority.
+    def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
+        """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:
+        in the order of their positions, for each priority.
         """
         found: dict[int, list[Entry]] = {}
-        for entry in sorted((*self.ready, *self.held.values())):
-            if entry.stored and entry.page is None and entry.position < below:
+        for entry in (*self.ready.since(first), *self.held.values()):
+            if entry.stored and entry.page is None and first <= entry.position < below and not entry.gone:
                 found.setdefault(self.ready.level(entry).priority, []).append(entry)
+        for entries in found.values():
+            entries.sort()
         return list(found.items())
 
     def reject(self, entries: Sequence[Entry]) -> None:

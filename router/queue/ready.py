@@ -75,6 +75,18 @@ class Fifo:
     def level_of(self, priority: int) -> "Fifo":
         return self
 
+    def since(self, position: int) -> Iterator[Entry]:
+        """The entries in memory from this position on, in any order, and perhaps a few before it."""
+        yield from self.returned
+        for run in self.runs:
+            if run.page is None:
+                yield from run.entries or ()
+        for entries in (self.tail, self.fresh):
+            for entry in reversed(entries):
+                if entry.position < position:
+                    return
+                yield entry
+
     def push(self, entry: Entry) -> None:
         self.back.append(entry)
 
@@ -312,6 +324,11 @@ class Priorities:
     def __iter__(self) -> Iterator[Entry]:
         for fifo in self.order:
             yield from fifo
+
+    def since(self, position: int) -> Iterator[Entry]:
+        """As ``Fifo.since``."""
+        for fifo in self.order:
+            yield from fifo.since(position)
 
     @property
     def away(self) -> int:

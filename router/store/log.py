@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class StoredQueue(Protocol):
     """What the store asks of a durable queue."""
 
-    def unpaged(self, below: int) -> Sequence[tuple[int, Sequence[Entry]]]:
-        """Its live stored entries without a page, held ones too, whose position is under ``below``: those of
-        each priority in the order of their positions.
+    def unpaged(self, first: int, below: int) -> Sequence[tuple[int, Sequence[Entry]]]:
+        """Its live stored entries without a page, held ones too, from the position ``first`` to under
+        ``below``: those of each priority in the order of their positions.
         """
 
 
@@ -33,6 +33,7 @@ class QueueLog:
         "delivered",
         "id",
         "last_batch",
+        "moved",
         "next_position",
         "pages",
         "queue",
@@ -49,6 +50,7 @@ class QueueLog:
         self.last_batch = 0  # the batch of the last message
         self.delivered = 0  # every position below it was delivered at least once,
         self.recovered = 0  # and below this one before the broker came back
+        self.moved = 0  # nothing below this position is in the journal only
         self.pages: dict[Page, None] = {}  # those with live messages
         self.settled: list[int] = []  # in this turn
         self.settled_ranges: list[Range] = []

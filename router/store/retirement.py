@@ -94,7 +94,8 @@ class Retirement:
         while self._logs_to_move:
             log, below = self._logs_to_move[0]
             if not self._entries_to_move and log.id in self._logs:
-                found = log.queue.unpaged(below)
+                found = log.queue.unpaged(log.moved, below)
+                log.moved = below
                 self._entries_to_move.extend((priority, deque(entries)) for priority, entries in found)
             while self._entries_to_move:
                 if self._move(log, *self._entries_to_move[0]):

@@ -116,7 +116,7 @@ def test_an_ack_that_a_crash_may_undo_confirms_nothing(node, write, transactiona
 
 def unpaged(queue):
     """How many of its messages would have to move, were their journal file to go."""
-    return sum(len(entries) for _, entries in queue.unpaged(1 << 60))
+    return sum(len(entries) for _, entries in queue.unpaged(0, 1 << 60))
 
 
 def test_a_dead_letter_that_waits_for_its_turn_is_kept_by_its_old_queue(node, write):

@@ -25,7 +25,7 @@ class FakeQueue:
         self.log = store.add_queue(self)
         self.position = 0
 
-    def unpaged(self, below):
+    def unpaged(self, first, below):
         return []
 
     def put(self, message):
