@@ -153,6 +153,12 @@ class Message:
         return pieces
 
 
+def body_size(frames: bytes) -> int:
+    """The bytes of a message's body, as its content header says."""
+    size: int = HEADER_FRAME.unpack_from(frames)[5]
+    return size
+
+
 def pack_route(exchange: str, routing_key: str) -> bytes:
     """Exchange and routing key as two short strings."""
     name = exchange.encode("utf-8", "surrogateescape")

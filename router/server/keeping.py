@@ -54,6 +54,19 @@ class _Flush:
         self.store.flush()
 
 
+class _Progress:
+    """Logs every second how far the journal was read."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._log = log
+        self._next = time.monotonic() + 1
+
+    def __call__(self, path: Path, offset: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next += 1
+            self._log.info("restoring", journal=path.name, offset=offset)
+
+
 class Keeping:
     """Keeps a broker in a data directory, from ``start`` to ``finish``."""
 
@@ -68,7 +81,7 @@ class Keeping:
         self._driver: Driver | None = None
         self._directory = DataDirectory(path)
         began = time.monotonic()
-        opened = read(self._directory)
+        opened = read(self._directory, _Progress(self._log))
         for line in opened.recovered.cut:
             self._log.warning("journal cut", what=line)
         self._writer = make_writer(self._directory, opened.recovered, settings.journal_size)

@@ -21,7 +21,7 @@ from router.store.journal import DamageError
 from router.store.lock import DataDirectoryError, Lock
 from router.store.metadata import Metadata, MetadataError, QueueRow
 from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
-from router.store.recovery import Recovered, RecoveredQueue, recover
+from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
 from router.store.store import Store
 from router.store.writer import Writer
 
@@ -84,11 +84,15 @@ class Opened:
     segments: list[int]  # the numbers of the segment files
 
 
-def read(directory: DataDirectory) -> Opened:
-    """Read everything there is. Raises DamageError."""
+def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
+    """Read everything there is. Raises DamageError. ``progress`` as in ``recover``."""
     rows = directory.metadata.queues()
     recovered = recover(
-        directory.files, directory.path, [row.id for row in rows], stopped=directory.lock.stopped or 0
+        directory.files,
+        directory.path,
+        [row.id for row in rows],
+        stopped=directory.lock.stopped or 0,
+        progress=progress,
     )
     if not directory.clean:
         # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.

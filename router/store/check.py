@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from protocol.amqp.message import body_size
 from router.store.boot import METADATA
 from router.store.checkpoint import NAME
 from router.store.files import Files
@@ -20,7 +21,6 @@ from router.store.metadata import QueueRow
 from router.store.offline import Overlay, ReadOnlyFiles, read_metadata, reindexed_metadata
 from router.store.records import Publish, unpack
 from router.store.recovery import Recovered, recover
-from router.store.salvage import body_size
 
 
 class FileReport(NamedTuple):

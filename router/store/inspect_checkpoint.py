@@ -3,14 +3,14 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from protocol.amqp.message import Message
+from protocol.amqp.message import Message, body_size
 from router.store.checkpoint import NAME, Checkpoint, PageState, QueueState, pack_checkpoint, read_checkpoint
 from router.store.files import Files
 from router.store.findings import Finding, Inspection, load, segments
 from router.store.journal import DamageError, numbers, path_of
 from router.store.pages import Stored, find_pages, unpack_page
 from router.store.records import Range, ranges
-from router.store.salvage import ScannedFile, body_size, scan_file
+from router.store.salvage import ScannedFile, scan_file
 
 
 def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: Collection[int]) -> None:

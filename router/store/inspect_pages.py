@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from protocol.amqp.message import body_size
 from router.store.checkpoint import NAME, PageState, pack_checkpoint
 from router.store.files import Files
 from router.store.findings import Finding, Inspection, Loss, Totals, segments
@@ -11,7 +12,7 @@ from router.store.inspect_checkpoint import state_of
 from router.store.pages import Page, PageError, Stored, pack_page, salvage_entries, segment_path
 from router.store.records import ranges
 from router.store.recovery import Recovered
-from router.store.salvage import body_size, is_message, positions_of, verify_page
+from router.store.salvage import is_message, positions_of, verify_page
 
 Place = tuple[int, int]  # segment, offset
 

@@ -24,6 +24,7 @@ from sys import byteorder
 from typing import NamedTuple
 from zlib import crc32
 
+from protocol.amqp.message import body_size
 from router.store.records import Range, ranges
 
 PAGE = b"PAG2"
@@ -80,18 +81,22 @@ class Page:
         self.segment = segment
         self.offset = offset
         self.length = length  # bytes in the file
-        self.first = positions[0]
-        self.last = positions[-1]
-        self.count = self.live = len(positions)
         self.size = size  # bytes of all bodies
         self.earliest = earliest  # the first deadline of any of its messages, ms since the epoch; 0: none
-        dense = self.last - self.first + 1 == self.count
-        self._positions = None if dense else array("Q", positions)
         self.priority = priority  # of all its messages, in a queue that has priorities
         self.kept = kept
         self.written = False
-        self.state: object = None
         self.times_returned: dict[int, int] = {}  # by position, where that is more than the page says
+        self._hold(positions, passing)
+
+    def _hold(self, positions: Sequence[int], passing: Sequence[int]) -> None:
+        """Nothing of these positions is settled."""
+        self.first = positions[0]
+        self.last = positions[-1]
+        self.count = self.live = len(positions)
+        self.state: object = None
+        dense = self.last - self.first + 1 == self.count
+        self._positions = None if dense else array("Q", positions)
         self._settled: bytearray | None = None  # a 1 for each that is; None for none or all
         self._passing: bytearray | None = None  # likewise
         if passing:
@@ -130,6 +135,18 @@ class Page:
             if not self.live:
                 self._settled = None
 
+    def move(self, segment: int, offset: int, length: int, entries: Sequence[Stored]) -> None:
+        """It is elsewhere now, and holds these entries: all that were live when they were read."""
+        positions = [entry.position for entry in entries]
+        passing = [position for position in positions if self.is_passing(position)]
+        settled = [position for position in positions if self.is_settled(position)]
+        self.segment, self.offset, self.length = segment, offset, length
+        self.size = sum(body_size(entry.frames) for entry in entries)
+        self.earliest = min((entry.deadline for entry in entries if entry.deadline), default=0)
+        self._hold(positions, passing)
+        for position in settled:
+            self.settle(position)
+
     def give_back(self, position: int, returns: int) -> None:
         """A message has come back to its queue so often."""
         self.state = None
@@ -140,8 +157,9 @@ class Page:
         return self.times_returned.get(position, told)
 
     def is_settled(self, position: int) -> bool:
-        """Whether a message that it holds is settled."""
-        return not self.live or (self._settled is not None and bool(self._settled[self._index(position)]))
+        """Whether a message is settled, or it does not hold it any more."""
+        index = self._index(position)
+        return index < 0 or not self.live or (self._settled is not None and bool(self._settled[index]))
 
     def settled(self) -> list[Range]:
         """What is settled, as ranges of positions."""

@@ -5,7 +5,7 @@ goes on. The segments are not read, so that the time this takes does not grow wi
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -56,8 +56,22 @@ class Recovered:
     cut: list[str]  # what was cut off, in words
 
 
-def recover(files: Files, directory: Path, queue_ids: Iterable[int], *, stopped: int = 0) -> Recovered:
-    """Read everything. Raises DamageError and FormatError.
+Tell = Callable[[Path, int], None]  # up to which byte of which file everything was read
+
+
+def silent(path: Path, offset: int) -> None:
+    """Nobody is told."""
+
+
+def recover(
+    files: Files,
+    directory: Path,
+    queue_ids: Iterable[int],
+    *,
+    stopped: int = 0,
+    progress: Tell = silent,
+) -> Recovered:
+    """Read everything, and tell ``progress`` how far that has come. Raises DamageError and FormatError.
 
     Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
     has to be there.
@@ -76,6 +90,7 @@ def recover(files: Files, directory: Path, queue_ids: Iterable[int], *, stopped:
                 _apply(record, queues)
         except RecordError as error:
             raise DamageError(batch.path, batch.offset, str(error)) from None
+        progress(batch.path, batch.end)
     journal.must_reach(stopped)
     paged = bool(files.list(directory / "segments"))
     if paged and journal.sequence == 1 and directory / NAME not in files.list(directory):

@@ -16,7 +16,7 @@ from router.store.log import QueueLog
 from router.store.pager import Pager, Submits
 from router.store.pages import Page
 from router.store.segments import Segments
-from router.store.writer import Job, SaveCheckpoint, WritePages
+from router.store.writer import SaveCheckpoint, WritePages
 
 
 class JournalFile(NamedTuple):
@@ -65,17 +65,18 @@ class Retirement:
         self._save()
         self._begin(gathered)
 
-    def done(self, job: Job, gathered: int) -> None:
-        """Something else is on disk: take the next step."""
-        if isinstance(job, WritePages):
-            self._pages.discard(job)
-            self._save()
-            if job is self._page:
-                self._page = None
-                self._step(gathered)
-        elif isinstance(job, SaveCheckpoint):
-            self._busy = False
-            self._begin(gathered)
+    def written(self, job: WritePages, gathered: int) -> None:
+        """Pages are on disk: take the next step."""
+        self._pages.discard(job)
+        self._save()
+        if job is self._page:
+            self._page = None
+            self._step(gathered)
+
+    def saved(self, gathered: int) -> None:
+        """The checkpoint is on disk."""
+        self._busy = False
+        self._begin(gathered)
 
     def _begin(self, gathered: int) -> None:
         """Retire the oldest file if it is full and no other is on its way."""

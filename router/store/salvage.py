@@ -10,7 +10,7 @@ from pathlib import Path
 from struct import error
 
 from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from protocol.amqp.message import FRAME, HEADER_FRAME, Message, unpack_route
+from protocol.amqp.message import FRAME, Message, body_size, unpack_route
 from protocol.errors import AmqpError
 from router.store.checkpoint import PageState
 from router.store.journal import (
@@ -165,12 +165,6 @@ def is_message(route: bytes, frames: bytes) -> bool:
         return bool(body == body_size(frames))
     except (AmqpError, ValueError, IndexError, error):
         return False
-
-
-def body_size(frames: bytes) -> int:
-    """The bytes of a message's body, as its content header says."""
-    size: int = HEADER_FRAME.unpack_from(frames)[5]
-    return size
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, int]]:

@@ -17,6 +17,7 @@ from protocol.amqp.message import Message
 from router.exchange.base import Binding, Exchange, kind
 from router.queue.entry import Entry
 from router.queue.queue import Queue
+from router.store.compaction import Compaction
 from router.store.log import QueueLog, StoredQueue
 from router.store.metadata import (
     BindingRow,
@@ -35,7 +36,7 @@ from router.store.pages import PageError
 from router.store.records import pack_publish
 from router.store.retirement import Retirement
 from router.store.segments import Segments
-from router.store.writer import Commit, Job, ReadPage, Sync, WritePages
+from router.store.writer import Commit, Job, ReadPage, SaveCheckpoint, Sync, WritePages
 
 
 class Disk(Protocol):
@@ -103,6 +104,7 @@ class Store:
         self.logs: dict[int, QueueLog] = {}
         self.segments = Segments(kept=True, next_number=segment)
         self.pager = Pager(disk, self.segments, budget=budget, wall_offset=wall_offset)
+        self.compaction = Compaction(disk, self.segments)
         self.retirement = Retirement(disk, self.pager, self.logs, self.segments)
         self._disk = disk
         self._sync = sync
@@ -192,9 +194,9 @@ class Store:
     def end_turn(self) -> None:
         """What was gathered since the last turn becomes part of a batch, as a whole."""
         self._pack()
-        self.pager.balance()
         if self._writing is None:
             self._commit_urgent()
+        self.pager.balance()
 
     def flush(self) -> None:
         """Have everything written that has gathered in turns that have ended."""
@@ -287,11 +289,15 @@ class Store:
             self._syncing = self.unsynced = False
             self._commit_urgent()
         elif isinstance(job, ReadPage):
-            self.pager.has_read(job, result, error)
-        else:
-            if isinstance(job, WritePages):
+            if not self.compaction.has_read(job, result, error):
+                self.pager.has_read(job, result, error)
+        elif isinstance(job, WritePages):
+            if not self.compaction.written(job):
                 self.pager.written(job)
-            self.retirement.done(job, self._last())
+                self.retirement.written(job, self._last())
+        elif isinstance(job, SaveCheckpoint):
+            self.retirement.saved(self._last())
+            self.compaction.begin()
         if recovered or isinstance(job, Commit | Sync):
             self._changed()
         return False
@@ -319,7 +325,9 @@ class Store:
         """Try again what failed; a commit goes into a new journal file."""
         failed, self._failed = self._failed, []
         for job in failed:
-            again = self.pager.again(job) if isinstance(job, ReadPage) else job
+            again: Job | None = job
+            if isinstance(job, ReadPage) and not self.compaction.reads(job):
+                again = self.pager.again(job)
             if again is not None:
                 self._retried.append(again)
                 self._disk.submit(again)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from router.queue import ready
 from router.queue.expiry import BUCKET
-from router.store import pager, retirement
+from router.store import compaction, pager, retirement, segments
 from tests.router.harness import START
 from tests.router.store.kept import Kept
 
@@ -25,6 +25,9 @@ SMALL = (  # so that a few messages make pages
     patch.object(pager, "PAGE_MESSAGES", 8),
     patch.object(pager, "A_TURN", 16),
     patch.object(pager, "LIGHT", 0),
+    patch.object(segments, "SEGMENT_BYTES", 800),
+    patch.object(segments, "WORTH", 1),
+    patch.object(compaction, "SPARSE", 0.6),
 )
 
 
