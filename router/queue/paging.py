@@ -162,11 +162,14 @@ class Paging:
 
     def drop(self) -> None:
         """The queue's ready messages are gone."""
-        for run in self._queue.ready.runs:
+        ready = self._queue.ready
+        for run in ready.runs:
             run.reading = False
             self._pager.release(self._queue, run)
+        ready.drop_runs()
 
     def close(self) -> None:
-        """The queue is gone."""
+        """The queue is gone: nobody is to know it any more, and it takes up no memory."""
+        self.drop()
+        self.wake()
         self._pager.weigh(self._queue, 0)
-        self.weight = 0

@@ -502,8 +502,8 @@ class Queue:
         self.deleted = True
         self.log = None
         if self.paging is not None:
-            self.paging.drop()
             self.paging.close()
+            self.paging = None  # which knows the queue: not to leave a cycle
         self._clear()
         consumers = list(self.consumers)
         for consumer in consumers:

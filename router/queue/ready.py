@@ -214,6 +214,10 @@ class Fifo:
         self._count(run, -1)
         self._join()
 
+    def drop_runs(self) -> None:
+        """Forget all runs; what else is here is of no use after that. It leaves no cycle of references."""
+        self.runs.clear()
+
     def page_out(self, most: int) -> list[Run]:
         """Let up to ``most`` messages or a few more, from behind the head or the last run, stand in new runs.
 
@@ -392,6 +396,11 @@ class Priorities:
             if fifo.fresh or fifo.returned:
                 return None
         return None
+
+    def drop_runs(self) -> None:
+        """As ``Fifo.drop_runs``."""
+        for fifo in self.order:
+            fifo.drop_runs()
 
     def page_out(self, most: int) -> list[Run]:
         """As ``Fifo.page_out``, the lowest priorities first."""
