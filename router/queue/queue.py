@@ -5,6 +5,7 @@ letters. It knows its consumers only by what they take, and the rest of the brok
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from protocol.amqp.message import Message
@@ -22,6 +23,7 @@ from router.queue.turns import DRAIN, serve_round
 
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
+POSITION = attrgetter("position")
 EXPIRE = 4 * SLICE  # messages that expire before others have their turn
 
 
@@ -345,12 +347,15 @@ class Queue:
         """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:
         in the order of their positions, for each priority.
         """
-        found: dict[int, list[Entry]] = {}
-        for entry in (*self.ready.since(first), *self.held.values()):
-            if entry.stored and entry.page is None and first <= entry.position < below and not entry.gone:
+        found = {line.priority: line.unpaged(first) for line in self.ready.lines}
+        for entry in self.held.values():
+            if entry.page is None:
                 found.setdefault(self.ready.level(entry).priority, []).append(entry)
-        for entries in found.values():
-            entries.sort()
+        for priority, entries in found.items():
+            found[priority] = [
+                entry for entry in entries if first <= entry.position < below and not entry.gone
+            ]
+            found[priority].sort(key=POSITION)
         return list(found.items())
 
     def reject(self, entries: Sequence[Entry]) -> None:

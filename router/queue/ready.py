@@ -69,23 +69,28 @@ class Fifo:
             if not entry.gone:
                 yield entry
 
+    @property
+    def lines(self) -> "list[Fifo]":
+        """The orders that it is made of: itself."""
+        return [self]
+
     def level(self, entry: Entry) -> "Fifo":
         return self
 
     def level_of(self, priority: int) -> "Fifo":
         return self
 
-    def since(self, position: int) -> Iterator[Entry]:
-        """The entries in memory from this position on, in any order, and perhaps a few before it."""
-        yield from self.returned
-        for run in self.runs:
-            if run.page is None:
-                yield from run.entries or ()
+    def unpaged(self, first: int) -> list[Entry]:
+        """The entries in memory from the position ``first`` on that are stored and in no page."""
+        loose = [self.returned, *(run.entries or () for run in self.runs if run.page is None)]
+        found = [entry for entries in loose for entry in entries if entry.stored and entry.page is None]
         for entries in (self.tail, self.fresh):
             for entry in reversed(entries):
-                if entry.position < position:
-                    return
-                yield entry
+                if entry.position < first:
+                    break
+                if entry.stored and entry.page is None:
+                    found.append(entry)
+        return found
 
     def push(self, entry: Entry) -> None:
         self.back.append(entry)
@@ -329,10 +334,10 @@ class Priorities:
         for fifo in self.order:
             yield from fifo
 
-    def since(self, position: int) -> Iterator[Entry]:
-        """As ``Fifo.since``."""
-        for fifo in self.order:
-            yield from fifo.since(position)
+    @property
+    def lines(self) -> list[Fifo]:
+        """The orders that it is made of."""
+        return self.order
 
     @property
     def away(self) -> int:

@@ -187,7 +187,7 @@ def _calm_the_collector() -> None:
     Messages that wait are no garbage: looking through all of them again and again takes a quarter of a second
     for each million. What lives long and ends, like a connection, leaves no cycles behind.
     """
-    gc.set_threshold(5_000, 10, NEVER)
+    gc.set_threshold(3_000, 3, NEVER)
 
 
 def say_goodbye(driver: Driver) -> None:
