@@ -67,6 +67,7 @@ class Compaction:
             self._segments.remove(page)
             page.move(*self._place, self._moved)
             self._segments.add(page)
+        self._segments.came(job.segment)
         self._moved = []
         self._next()
         return True
@@ -89,6 +90,7 @@ class Compaction:
         ]
         packed = pack_page(page.queue_id, self._moved)
         segment, offset = self._segments.place(len(packed))
+        self._segments.expect(segment)
         self._place = segment, offset, len(packed)
         self._writing = WritePages(segment, [(offset, packed)], sync=True)
         self._disk.submit(self._writing)

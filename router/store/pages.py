@@ -167,6 +167,11 @@ class Page:
             return [] if self.live else ranges(self.positions())
         return ranges(compress(self.positions(), self._settled))
 
+    def die(self) -> None:
+        """All its messages are settled at once."""
+        self.live = 0
+        self.state = self._settled = None
+
     def unsettled(self) -> list[int]:
         """The positions of its live messages."""
         return [position for position in self.positions() if not self.is_settled(position)]

@@ -20,6 +20,7 @@ class Segments:
         self._end = 0
         self._pages: dict[int, dict[Page, None]] = {}  # with live messages, by file
         self._empty: set[int] = set()  # files without any
+        self._expecting: dict[int, int] = {}  # how many pages are on their way to a file
         self._sizes: dict[int, int] = {}
 
     def recovered(self, numbers: Iterable[int], pages: Iterable[Page]) -> None:
@@ -39,6 +40,7 @@ class Segments:
         self._end += length
         self._sizes[number] = self._end
         self._pages.setdefault(number, {})
+        self._empty.discard(number)  # it will hold something
         return number, offset
 
     def begin_another(self) -> None:
@@ -46,6 +48,17 @@ class Segments:
         if self._end:
             self._number += 1
             self._end = 0
+
+    def expect(self, number: int) -> None:
+        """A page is on its way to a file, where it is added or not when it has come."""
+        self._expecting[number] = self._expecting.get(number, 0) + 1
+
+    def came(self, number: int) -> None:
+        """It has come."""
+        self._expecting[number] -= 1
+        if not self._expecting[number]:
+            del self._expecting[number]
+        self._look(number)
 
     def add(self, page: Page) -> None:
         """A page has its place."""
@@ -57,14 +70,17 @@ class Segments:
     def remove(self, page: Page) -> None:
         """Nothing of a page is live."""
         self._pages[page.segment].pop(page, None)
-        if not self._pages[page.segment]:
-            self._empty.add(page.segment)
+        self._look(page.segment)
+
+    def _look(self, number: int) -> None:
+        """Notice a file that holds nothing."""
+        if not self._pages[number] and number not in self._expecting:
+            self._empty.add(number)
 
     def any_dead(self) -> bool:
         """Whether a file has nothing live in it; the one that is being filled counts once it is worth it."""
-        return bool(self._empty) and (
-            len(self._empty) > 1 or self._number not in self._empty or self._end >= WORTH
-        )
+        others = len(self._empty) - (self._number in self._empty)
+        return others > 0 or (self._number in self._empty and self._end >= WORTH)
 
     def take_dead(self) -> list[int]:
         """The files without anything live, which are to be removed and count no more."""

@@ -135,6 +135,7 @@ class Store:
         """A durable queue was deleted: nothing of it is needed any more."""
         del self.logs[log.id]
         for page in log.pages:
+            page.die()
             self.segments.remove(page)
         log.pages = {}
 
