@@ -35,6 +35,12 @@ class Client(Protocol):
     def tell(self) -> bool:
         """Tell the client what is certain by now. True when it still waits for more."""
 
+    def crash(self, error: Exception) -> None:
+        """End the connection: the broker failed while it served this client."""
+
+    def go_on(self) -> None:
+        """The message that it waits for is in memory now, or never will be. It raises nothing."""
+
 
 class Broker:
     """One broker. The time of the current batch is ``now`` in ms of the monotonic clock, ``wall`` in seconds
@@ -52,6 +58,7 @@ class Broker:
         self.keeper: Keeper = keeper or NoKeeper()
         self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms when it ends
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
+        self._awaiting: dict[Client, Queue] = {}  # those that wait for a queue's next message
         self.timers = Timers()
         self.alarms = Alarms()
         self._touched: deque[Queue] = deque()
@@ -95,7 +102,7 @@ class Broker:
                     queue = self._touched.popleft()
                     if queue.deliver(self.now):
                         self._again.append(queue)
-                else:
+                elif not (self._awaiting and self._go_on()):
                     break
         finally:
             self.keeper.end_turn()  # after a failure too: what was done belongs to this batch
@@ -108,6 +115,24 @@ class Broker:
         """Tell the client at the end of this batch what became of its publishes, or its declarations."""
         self._owed[client] = None
 
+    def await_message(self, client: Client, queue: Queue) -> None:
+        """Have a client go on once the queue's next message has been read, or there is none."""
+        self._awaiting[client] = queue
+
+    def _go_on(self) -> bool:
+        """Let those clients go on that wait no longer; False when there is none."""
+        found = [client for client, queue in self._awaiting.items() if not queue.awaits_disk()]
+        for client in found:
+            del self._awaiting[client]
+        for client in found:
+            client.go_on()
+        return bool(found)
+
+    def forget(self, client: Client) -> None:
+        """A client has gone."""
+        self.clients.pop(client, None)
+        self._awaiting.pop(client, None)
+
     def committed(self) -> None:
         """More is on disk: tell those who wait for it."""
         self._tell({})
@@ -116,7 +141,13 @@ class Broker:
         waiting = {**self._waiting, **clients}
         self._owed = {}
         self.keeper.early = False
-        self._waiting = {client: None for client in waiting if client.tell()}
+        self._waiting = {}
+        for client in waiting:
+            try:
+                if client.tell():
+                    self._waiting[client] = None
+            except Exception as error:  # of this client's; the others are told all the same
+                client.crash(error)
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""

@@ -35,6 +35,8 @@ class Graph:
         for binding in exchange.bindings.values():
             self._count_off(binding)
         self._unfollow(exchange)
+        for destination in {binding.destination: None for binding in exchange.bindings.values()}:
+            exchange.remove_destination(destination)  # not to leave a cycle
         return self.cut(exchange)
 
     def link(self, binding: Binding) -> None:

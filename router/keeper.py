@@ -24,6 +24,7 @@ class Keeper(Protocol):
     committed: int
     early: bool  # something was settled that is not on disk yet
     changes: int  # of the topology, so far
+    changed: int  # the batch that the last of them is part of
 
     @property
     def pager(self) -> Pager | None:
@@ -57,6 +58,7 @@ class NoKeeper:
     committed = 0
     early = False
     changes = 0
+    changed = 0
     pager = None
     publishes: Sequence[Publish] = ()
 

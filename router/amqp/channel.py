@@ -68,6 +68,10 @@ class Channel:
         """What is sent from now on tells of changes, and waits until they are on disk."""
         self._replies.hold()
 
+    def hold_replies_until(self, batch: int) -> None:
+        """What is sent from now on takes for granted what was changed in this batch."""
+        self._replies.hold_until(batch)
+
     def send(self, method: m.Method) -> None:
         self._replies.write(method_frame(self.number, method))
 

@@ -43,6 +43,8 @@ HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
     m.TxRollback: tx.rollback,
 }
 
+DECLARATIONS = frozenset((m.ExchangeDeclare, m.ExchangeBind, m.QueueDeclare, m.QueueBind))
+
 
 def handle(channel: Channel, command: Command) -> None:
     """Do what a command asks and answer it, unless it wants no answer.
@@ -57,5 +59,7 @@ def handle(channel: Channel, command: Command) -> None:
     reply = handler(channel, command)
     if keeper.changes != changes or type(command) is m.TxCommit:
         channel.hold_replies()
+    elif type(command) in DECLARATIONS:  # it may have found what somebody else's command has just made
+        channel.hold_replies_until(keeper.changed)
     if reply is not None and not getattr(command, "nowait", False):
         channel.send(reply)

@@ -129,7 +129,7 @@ class AmqpConnection:
             except AmqpError as error:
                 self.fail(number, error, command)
             except NotAtHand as wait:
-                wait.paging.waiters[self] = None
+                self.broker.await_message(self, wait.queue)
                 self._put_off = [(number, command), *commands]
                 self._awaiting = True
                 self.outbox.pause()
@@ -313,7 +313,7 @@ class AmqpConnection:
         self.wire.reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
         self._put_off.clear()
         self.outbox.close()
-        self.broker.clients.pop(self, None)
+        self.broker.forget(self)
         self._leave()
 
     def _leave(self) -> None:

@@ -65,7 +65,7 @@ def serve(
     _raise_file_limit()
     try:
         trio.run(partial(run.serve, settings, announce=partial(print, flush=True)))
-    except run.StartupError as error:
+    except (run.StartupError, run.StoreFailed) as error:
         raise Failure(str(error)) from None
 
 

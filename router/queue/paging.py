@@ -7,7 +7,7 @@ business.
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from protocol.errors import InternalError
 from router.queue.entry import Entry
@@ -20,35 +20,23 @@ COST = 500  # bytes of memory that a message takes up beside its body, about
 READ_AHEAD = 2  # runs that are read before their turn comes
 
 
-class Waiter(Protocol):
-    """Whoever waits for a queue's next message."""
-
-    def go_on(self) -> None:
-        """It is in memory now, or never will be."""
-
-
 class NotAtHand(Exception):
-    """The next message is not in memory; put a ``Waiter`` among the ``waiters`` of ``paging``."""
+    """The next message of ``queue`` is not in memory: it has to be read first."""
 
-    def __init__(self, paging: "Paging") -> None:
+    def __init__(self, queue: "Queue") -> None:
         super().__init__("the next message has to be read first")
-        self.paging = paging
+        self.queue = queue
 
 
 class Paging:
-    """The runs of one queue. ``weight`` is what its ready messages were last said to take up, in bytes.
+    """The runs of one queue. ``weight`` is what its ready messages were last said to take up, in bytes."""
 
-    ``damage`` says what is wrong with a page that cannot be read; the queue stands still then.
-    """
-
-    __slots__ = ("_pager", "_queue", "damage", "waiters", "weight")
+    __slots__ = ("_pager", "_queue", "weight")
 
     def __init__(self, queue: "Queue", pager: Pager) -> None:
         self._queue = queue
         self._pager = pager
         self.weight = 0
-        self.damage = ""
-        self.waiters: dict[Waiter, None] = {}
 
     def weigh(self) -> None:
         """Tell how much memory the queue takes up, if that has changed."""
@@ -76,13 +64,15 @@ class Paging:
         return sum(run.count for run in runs)
 
     def bring(self) -> bool:
-        """Have the next messages, which are in a run, at hand. False when they have to be read first."""
+        """Have the next messages, which are in a run, at hand. False when they have to be read first, or
+        cannot be read: the queue stands still then, and skips nothing.
+        """
         queue = self._queue
         line = queue.ready.stuck()
-        if line is None or self.damage:
+        if line is None:
             return False
         for run in islice(line.runs, 1 + READ_AHEAD):
-            if run.entries is None and not run.reading:
+            if run.entries is None and not (run.reading or run.damage):
                 self._read(run)
         if line.runs[0].entries is None:
             return False
@@ -114,10 +104,22 @@ class Paging:
 
     def wait(self) -> None:
         """Nothing was at hand: raises NotAtHand if something will be, InternalError if it cannot be read."""
-        if self.damage:
-            raise InternalError(self.damage)
-        if self._queue.ready.stuck() is not None:
-            raise NotAtHand(self)
+        line = self._queue.ready.stuck()
+        if line is not None:
+            if line.runs[0].damage:
+                raise InternalError(line.runs[0].damage)
+            raise NotAtHand(self._queue)
+
+    def awaits_disk(self) -> bool:
+        """Whether the next message is still being read."""
+        line = self._queue.ready.stuck()
+        return line is not None and line.runs[0].entries is None and not line.runs[0].damage
+
+    def read_again(self, run: Run) -> None:
+        """What could not be read may be readable now, if it is still needed."""
+        if run.damage:
+            run.damage = ""
+            self._read(run)
 
     def landed(self, run: Run, entries: list[Entry]) -> None:
         """A run was read: ``entries`` are what its page holds of live messages."""
@@ -135,18 +137,17 @@ class Paging:
             queue.index(run)  # it was read because something in it is due
         queue.shorten()
         queue.touch()
-        self.wake()
 
-    def wake(self) -> None:
-        """Whoever waits for the next message looks again."""
-        waiters, self.waiters = self.waiters, {}
-        for waiter in waiters:
-            waiter.go_on()
+    def unreadable(self, run: Run, damage: str) -> None:
+        """A run could not be read, for a reason that people can do something about."""
+        if run.reading:
+            run.reading = False
+            run.damage = damage
 
     def expire(self, run: Run, now: int) -> list[Entry]:
         """Take out those of a run's messages whose deadline is before ``now``, once they are in memory."""
         if run.entries is None:
-            if not run.reading:
+            if not (run.reading or run.damage):
                 self._read(run)
             return []
         line, page = run.line, run.page
@@ -165,11 +166,11 @@ class Paging:
         ready = self._queue.ready
         for run in ready.runs:
             run.reading = False
+            run.damage = ""
             self._pager.release(self._queue, run)
         ready.drop_runs()
 
     def close(self) -> None:
         """The queue is gone: nobody is to know it any more, and it takes up no memory."""
         self.drop()
-        self.wake()
         self._pager.weigh(self._queue, 0)

@@ -279,6 +279,10 @@ class Queue:
         if consumer.ready and consumer.room() <= 0:
             self.consumers.leave(consumer)
 
+    def awaits_disk(self) -> bool:
+        """Whether the next message has to be read before it can be taken."""
+        return self.paging is not None and self.paging.awaits_disk()
+
     def count(self, now: int) -> int:
         """How many messages are ready, without those that could not wait for a consumer."""
         if self._expiring:

@@ -220,8 +220,10 @@ class Fifo:
         self._join()
 
     def drop_runs(self) -> None:
-        """Forget all runs; what else is here is of no use after that. It leaves no cycle of references."""
+        """Take out all runs, which leave no cycle of references."""
         self.runs.clear()
+        self.in_runs = self.away = self.away_size = 0
+        self._join()
 
     def page_out(self, most: int) -> list[Run]:
         """Let up to ``most`` messages or a few more, from behind the head or the last run, stand in new runs.

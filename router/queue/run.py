@@ -18,7 +18,7 @@ class Run:
 
     ``entries`` are they themselves as long as, or as soon as, they are in memory, else None. ``away`` says
     that they do not count as being in memory: they are on disk, or are being written. ``reading`` says that
-    they were asked for. ``line`` is the order that the run stands in.
+    they were asked for, ``damage`` why they cannot be read. ``line`` is the order that the run stands in.
 
     To the expiry index a run is one entry: ``position`` is that of its first message, ``expires`` the first
     deadline of any of them (0: none).
@@ -27,6 +27,7 @@ class Run:
     __slots__ = (
         "away",
         "count",
+        "damage",
         "entries",
         "expires",
         "indexed",
@@ -58,6 +59,7 @@ class Run:
         self.entries = entries
         self.indexed = False
         self.reading = False
+        self.damage = ""
         self.away = entries is None
 
     @classmethod

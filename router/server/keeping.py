@@ -87,6 +87,7 @@ class Keeping:
         self._writer = make_writer(self._directory, opened.recovered, settings.journal_size)
         self._disk = _Disk()
         self._idle = trio.Event()
+        self.broken = trio.Event()  # set when the store has failed in a way that nobody thought of
         wall_offset = time.time_ns() // 1_000_000 - broker.now
         self.store = Store(
             self._disk,
@@ -127,10 +128,14 @@ class Keeping:
         now = self._driver.begin()
         try:
             if self.store.done(job, result, error):
-                self._log.error("writing failed", error=str(error), again_in_ms=RETRY)
+                what = "reading failed" if isinstance(job, ReadPage) else "writing failed"
+                self._log.error(what, error=str(error), again_in_ms=RETRY)
                 self._broker.schedule(now + RETRY, self.store)
         except Exception as failure:
-            self._log.error("going on after a job failed", exc_info=failure)
+            # Nobody knows what it would go on to confirm: better to come back with what is on disk.
+            self._log.error("the store failed", exc_info=failure)
+            self.broken.set()
+            return
         if self._interval is not None:
             self._interval.wrote(now)
         self._driver.end()

@@ -38,6 +38,10 @@ NEVER = 2**31 - 1
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
 
 
+class StoreFailed(Exception):
+    """The store met with an error of its own; the log says which."""
+
+
 class StartupError(Exception):
     """The broker cannot start; the text says why and what to do."""
 
@@ -58,7 +62,9 @@ class Peer:
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced."""
+    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced, or
+    StoreFailed.
+    """
     log = structlog.get_logger()
     _calm_the_collector()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -82,16 +88,27 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
             addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
             announce(f"leveret is listening: {addresses or 'nowhere'}")
-            async for number in signals:
-                log.info("stopping", signal=signal.Signals(number).name)
-                break
-            accepting.cancel()
-            with trio.move_on_after(settings.server.shutdown_timeout / 1000):
-                say_goodbye(driver)
-                await gone.wait()
-            if keeping is not None:
-                await keeping.finish()
+            with trio.CancelScope() as running:
+                if keeping is not None:
+                    nursery.start_soon(_cancel_after, keeping.broken, running)
+                async for number in signals:
+                    log.info("stopping", signal=signal.Signals(number).name)
+                    break
+            if not running.cancelled_caught:
+                accepting.cancel()
+                with trio.move_on_after(settings.server.shutdown_timeout / 1000):
+                    say_goodbye(driver)
+                    await gone.wait()
+                if keeping is not None:
+                    await keeping.finish()
             nursery.cancel_scope.cancel()
+        if running.cancelled_caught:
+            raise StoreFailed("the store failed, see the log; what was confirmed is on disk")
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def keep(broker: Broker) -> Keeping | None:

@@ -30,6 +30,10 @@ class Gate:
         """What is written from now on tells of what this turn has changed."""
         self._position = max(self._position, self._keeper.hold())
 
+    def hold_until(self, batch: int) -> None:
+        """What is written from now on tells of something that is part of this batch."""
+        self._position = max(self._position, batch)
+
     def write(self, data: bytes) -> None:
         """Send, now or as soon as what it waits for is on disk."""
         if self.waiting or self._position > self._keeper.committed:

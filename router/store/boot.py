@@ -98,12 +98,9 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
         # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.
         for queue in recovered.queues.values():
             queue.delivered = queue.next_position
-    for path in directory.files.list(directory.path / "transient"):
-        directory.files.remove(path)
     paths = directory.files.list(directory.path / "segments")
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
     _check_segments(directory, recovered)
-    directory.lock.begin()
     return Opened(rows, recovered, directory.metadata.next_queue_id(), segments)
 
 
@@ -143,7 +140,8 @@ def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: in
 
 
 def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int) -> None:
-    """Make everything again and give the queues their messages.
+    """Make everything again and give the queues their messages. Raises DamageError, and has changed nothing
+    of the directory then.
 
     The broker keeps through ``store`` from here on.
     """
@@ -183,8 +181,11 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
             vhost.bind(source, destination, binding.routing_key, binding.arguments)
     pages = [page for log in store.logs.values() for page in log.pages]
     store.segments.recovered(opened.segments, pages)
-    store.retirement.recovered(opened.recovered.next_journal - 1, opened.recovered.sequence)
+    store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
     broker.keeper = store
+    for path in directory.files.list(directory.path / "transient"):
+        directory.files.remove(path)
+    directory.lock.begin()
 
 
 def _orders(

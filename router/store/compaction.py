@@ -27,6 +27,7 @@ class Compaction:
         self._disk = disk
         self._segments = segments
         self._pages: deque[Page] = deque()  # that are still to be moved; the first is under way
+        self._given_up: set[int] = set()  # segments with a page that cannot be read
         self._reading: ReadPage | None = None
         self._writing: WritePages | None = None
         self._moved: list[Stored] = []  # what the first page will hold
@@ -35,27 +36,25 @@ class Compaction:
     def begin(self) -> None:
         """Empty the sparsest segment, if it is sparse and none is being emptied."""
         if not self._pages:
-            pages, share = self._segments.sparsest()
+            pages, share = self._segments.sparsest(self._given_up)
             if share <= SPARSE:
                 self._pages.extend(pages)
                 self._next()
 
-    def has_read(self, job: ReadPage, result: int | bytes, damage: Exception | None) -> bool:
-        """A page was read, or is damaged: that is told when somebody needs it. False for somebody else's."""
+    def has_read(self, job: ReadPage, result: int | bytes, error: Exception | None) -> bool:
+        """A page was read, or cannot be: that is told when somebody needs it. False for somebody else's."""
         if job is not self._reading:
             return False
         self._reading = None
         page = self._pages[0]
-        if damage is None and isinstance(result, bytes) and page.live:
+        if error is None and isinstance(result, bytes) and page.live:
             self._write(page, result)
         else:
+            if error is not None:
+                self._given_up.add(page.segment)
             self._pages.popleft()
             self._next()
         return True
-
-    def reads(self, job: ReadPage) -> bool:
-        """Whether a page is being read for this."""
-        return job is self._reading
 
     def written(self, job: WritePages) -> bool:
         """A page has its new place, unless nothing of it is live any more. False for somebody else's."""

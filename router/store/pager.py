@@ -6,6 +6,7 @@ memory. Which messages of a queue go and when one is needed again is the queue's
 """
 
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from router.queue.queue import Queue
 
 IN_FLIGHT = 32  # pages that may wait to be written; what they hold is still in memory
-A_TURN = 2 * PAGE_MESSAGES  # messages that leave memory in one turn, about
+A_TURN = 4  # queues that give up memory in one turn
 LIGHT = 1 << 16  # a queue that takes up less is not asked to give up memory
 
 
@@ -52,6 +53,7 @@ class Pager:
         self._leaving: dict[Page, Run] = {}  # runs that wait for their page to be written
         self._writing: dict[WritePages, list[Page]] = {}
         self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
+        self.unreadable: list[tuple[Queue, Run]] = []  # to be tried again
 
     # -- router.queue.run.Pager ----------------------------------------------------------------------------
 
@@ -70,14 +72,11 @@ class Pager:
         self._leaving[page] = run
 
     def read(self, queue: "Queue", run: Run) -> None:
-        self._disk.submit(self._reading_job(queue, run))
-
-    def _reading_job(self, queue: "Queue", run: Run) -> ReadPage:
         page = run.page
         assert isinstance(page, Page)
         job = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
         self._reading[job] = queue, run
-        return job
+        self._disk.submit(job)
 
     def release(self, queue: "Queue", run: Run) -> None:
         page = run.page
@@ -158,13 +157,13 @@ class Pager:
 
     def balance(self) -> None:
         """Have the heaviest queues give up memory while it is short."""
-        most = A_TURN
-        while self.weight > self.budget and most > 0 and self._heavy and len(self._leaving) < IN_FLIGHT:
-            queue = max(self._heavy, key=self._heavy.__getitem__)
-            moved = queue.paging.page_out(PAGE_MESSAGES) if queue.paging is not None else 0
-            most -= moved
-            if not moved:
-                self._heavy.pop(queue, None)  # until it has changed
+        if self.weight > self.budget and len(self._leaving) < IN_FLIGHT:
+            heaviest = nlargest(A_TURN, self._heavy, key=self._heavy.__getitem__)
+            for queue in heaviest:
+                if queue.paging is not None and not queue.paging.page_out(PAGE_MESSAGES):
+                    self._heavy.pop(queue, None)  # until it has changed
+                if self.weight <= self.budget:
+                    break
         if self._pieces:
             self.submit()
 
@@ -182,32 +181,42 @@ class Pager:
             if run is not None and run.away:
                 run.entries = None
 
-    def has_read(self, job: ReadPage, result: int | bytes, damage: Exception | None) -> None:
-        """A page was read, or it is not what was written: its queue stands still then, and skips nothing."""
+    def has_read(self, job: ReadPage, result: int | bytes, error: Exception | None) -> bool:
+        """A page was read; or it could not be, and its queue stands still when it comes to it. True when it
+        is worth trying again in a while, see ``read_again``.
+        """
         queue, run = self._reading.pop(job)
         paging, page = queue.paging, run.page
         if not run.reading or paging is None:
-            return
+            return False
         assert isinstance(page, Page)
-        if damage is None:
+        if error is None:
             assert isinstance(result, bytes)
             paging.landed(run, list(self._entries(queue, page, result)))
-        elif (page.segment, page.offset) != (job.segment, job.offset):
+            return False
+        if (page.segment, page.offset) != (job.segment, job.offset):
             self.read(queue, run)  # it has moved since, and the file is gone
-        else:
-            path = segment_path(Path(), job.segment, kept=job.kept)
-            what = damage if isinstance(damage, PageError) else "the file is missing"
-            paging.damage = (
-                f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {path} is damaged at offset "
-                f"{job.offset}: {what}. Stop the broker and run 'leveret store check'"
-            )
-            structlog.get_logger().error("page damaged", what=paging.damage)
-            paging.wake()
+            return False
+        path = segment_path(Path(), job.segment, kept=job.kept)
+        what = "the file is missing" if isinstance(error, FileNotFoundError) else error
+        advice = "Stop the broker and run 'leveret store check'"
+        text = (
+            f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {path} cannot be read at offset "
+            f"{job.offset}: {what}. {advice}"
+        )
+        structlog.get_logger().error("page unreadable", what=text)
+        paging.unreadable(run, text)
+        if isinstance(error, PageError | FileNotFoundError):
+            return False
+        self.unreadable.append((queue, run))
+        return True
 
-    def again(self, job: ReadPage) -> ReadPage | None:
-        """The job that reads what could not be read, wherever it is now; None if nobody wants it any more."""
-        queue, run = self._reading.pop(job)
-        return self._reading_job(queue, run) if run.reading else None
+    def read_again(self) -> None:
+        """Read once more what the disk did not give."""
+        runs, self.unreadable = self.unreadable, []
+        for queue, run in runs:
+            if queue.paging is not None:
+                queue.paging.read_again(run)
 
     def _entries(self, queue: "Queue", page: Page, data: bytes) -> Iterator[Entry]:
         """The live messages of a page."""

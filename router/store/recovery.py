@@ -48,9 +48,15 @@ class RecoveredQueue:
 
 @dataclass(slots=True)
 class Recovered:
-    """What there was. ``sequence`` is that of the next batch."""
+    """What there was. ``sequence`` is that of the next batch.
+
+    Nothing before the journal file ``first_journal`` and its batch ``first_sequence`` was needed; 0 when
+    there was no file.
+    """
 
     queues: dict[int, RecoveredQueue]
+    first_journal: int
+    first_sequence: int
     sequence: int
     next_journal: int  # the number of the next journal file
     cut: list[str]  # what was cut off, in words
@@ -99,7 +105,8 @@ def recover(
     for queue in queues.values():
         queue.take_pages([page for page in queue.pages if page.live])
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
-    return Recovered(queues, journal.sequence, next_journal, journal.cut)
+    first = checkpoint.journal if journal.numbers else 0
+    return Recovered(queues, first, checkpoint.sequence, journal.sequence, next_journal, journal.cut)
 
 
 def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> None:

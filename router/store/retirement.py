@@ -18,6 +18,8 @@ from router.store.pages import Page
 from router.store.segments import Segments
 from router.store.writer import SaveCheckpoint, WritePages
 
+STEP = 1 << 20  # bytes of pages that are written at a time
+
 
 class JournalFile(NamedTuple):
     """A journal file, the sequence of its first batch, and the logs with publishes in it: for each a position
@@ -42,13 +44,15 @@ class Retirement:
         self._committed = 0
         self._logs_to_move: deque[tuple[QueueLog, int]] = deque()
         self._entries_to_move: deque[tuple[int, deque[Entry]]] = deque()  # of the first of them, by priority
-        self._page: WritePages | None = None  # that is being written for a queue
+        self._moving: set[WritePages] = set()  # what is being written of it
         self._pages: set[WritePages] = set()  # that must be on disk before the checkpoint is saved
         self._batch = 0  # and so must this one be
         self._checkpoint: SaveCheckpoint | None = None
 
     def recovered(self, number: int, first: int) -> None:
-        """The broker came back from journal files up to this one: they are retired as one, soon."""
+        """The broker came back from the journal files beginning with this one and its batch ``first``: they
+        are retired as one, soon.
+        """
         if number:
             logs = {log: log.next_position for log in self._logs.values()}
             self._files.append(JournalFile(number, first, logs))
@@ -69,9 +73,10 @@ class Retirement:
         """Pages are on disk: take the next step."""
         self._pages.discard(job)
         self._save()
-        if job is self._page:
-            self._page = None
-            self._step(gathered)
+        if job in self._moving:
+            self._moving.discard(job)
+            if not self._moving:
+                self._step(gathered)
 
     def saved(self, gathered: int) -> None:
         """The checkpoint is on disk."""
@@ -91,23 +96,29 @@ class Retirement:
             self._note(gathered)
 
     def _step(self, gathered: int) -> None:
-        """Write one page, or note how things stand when nothing is left to be moved."""
-        while self._logs_to_move:
+        """Write some pages, or note how things stand when nothing is left to be moved."""
+        size = 0
+        while self._logs_to_move and size < STEP:
             log, below = self._logs_to_move[0]
             if not self._entries_to_move and log.id in self._logs:
                 found = log.queue.unpaged(log.moved, below)
                 log.moved = below
                 self._entries_to_move.extend((priority, deque(entries)) for priority, entries in found)
-            while self._entries_to_move:
-                if self._move(log, *self._entries_to_move[0]):
-                    return
-                self._entries_to_move.popleft()
-            self._logs_to_move.popleft()
-        self._files.popleft()
-        self._note(gathered)
+            while self._entries_to_move and size < STEP:
+                moved = self._move(log, *self._entries_to_move[0])
+                size += moved
+                if not moved:
+                    self._entries_to_move.popleft()
+            if not self._entries_to_move:
+                self._logs_to_move.popleft()
+        if size:
+            self._moving.update(job for job in self._pager.submit() if job.kept)
+        else:
+            self._files.popleft()
+            self._note(gathered)
 
-    def _move(self, log: QueueLog, priority: int, entries: deque[Entry]) -> bool:
-        """Write a page of what a queue still keeps without one; False when that is nothing."""
+    def _move(self, log: QueueLog, priority: int, entries: deque[Entry]) -> int:
+        """Make a page of what a queue still keeps without one; return its size, 0 when that is nothing."""
         run: list[Entry] = []
         size = 0
         while entries and len(run) < PAGE_MESSAGES and size < PAGE_BYTES:
@@ -115,11 +126,7 @@ class Retirement:
             if entry.stored and entry.page is None and log.id in self._logs:
                 run.append(entry)
                 size += len(entry.message.frames)
-        if not run:
-            return False
-        self._pager.make_page(log, run, priority)
-        self._page = self._pager.submit()[-1]
-        return True
+        return self._pager.make_page(log, run, priority).length if run else 0
 
     def _note(self, gathered: int) -> None:
         """Have a checkpoint of how things stand saved, once all that it tells of is on disk.

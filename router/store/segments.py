@@ -3,7 +3,7 @@
 Owns the numbers and the counting; writing and removing is the writer's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from router.store.pages import Page
 
@@ -92,11 +92,13 @@ class Segments:
             del self._pages[number], self._sizes[number]
         return dead
 
-    def sparsest(self) -> tuple[list[Page], float]:
-        """The pages of the file, among those that are full, with the least live bytes, and their share."""
+    def sparsest(self, left_out: Container[int]) -> tuple[list[Page], float]:
+        """The pages of the file with the least live bytes, and their share, among those that are full and not
+        ``left_out``.
+        """
         least, pages = 1.0, list[Page]()
         for number, there in self._pages.items():
-            if number != self._number and there:
+            if number != self._number and there and number not in left_out:
                 live = sum(page.length * page.live / page.count for page in there) / self._sizes[number]
                 if live < least:
                     least, pages = live, list(there)

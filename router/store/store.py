@@ -32,7 +32,6 @@ from router.store.metadata import (
     remove_queue,
 )
 from router.store.pager import Pager
-from router.store.pages import PageError
 from router.store.records import pack_publish
 from router.store.retirement import Retirement
 from router.store.segments import Segments
@@ -98,6 +97,7 @@ class Store:
         self.failure: str | None = None
         self.early = False
         self.changes = 0
+        self.changed = 0
         self.unsynced = False  # something was committed that is not on disk yet
         self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
         self.touched: list[QueueLog] = []
@@ -142,6 +142,7 @@ class Store:
     def change(self, *statements: Statement) -> None:
         """Keep a change of the topology or the users."""
         self.changes += 1
+        self.changed = self.batch
         self._gathering.statements += statements
 
     def hold(self) -> int:
@@ -195,8 +196,7 @@ class Store:
     def end_turn(self) -> None:
         """What was gathered since the last turn becomes part of a batch, as a whole."""
         self._pack()
-        if self._writing is None:
-            self._commit_urgent()
+        self._commit_urgent()
         self.pager.balance()
 
     def flush(self) -> None:
@@ -204,8 +204,7 @@ class Store:
         self._to_flush = False
         if self._gathering:
             self._gathering.held = True
-        if self._writing is None:
-            self._commit()
+        self._commit()
 
     def _pack(self) -> None:
         if self.publishes:
@@ -236,6 +235,8 @@ class Store:
 
     def _commit_urgent(self) -> None:
         """Have what has gathered first written, unless it is only for the record."""
+        if self._writing is not None or self._syncing:
+            return
         if self._sealed or self._gathering.urgent:
             self._commit()
         elif self._gathering and not self._to_flush:
@@ -244,7 +245,7 @@ class Store:
 
     def _commit(self) -> None:
         """Have what has gathered first written."""
-        if self._syncing:  # a commit would only wait for it, and not gather any more
+        if self._writing is not None or self._syncing:  # a commit would only wait, and not gather any more
             return
         if self._sealed:
             gathered = self._sealed.popleft()
@@ -265,10 +266,13 @@ class Store:
 
         ``result`` is the number of the file that a commit went to, or what was read.
         """
+        if isinstance(job, ReadPage):  # whatever becomes of it, it says nothing of what is written
+            return not self.compaction.has_read(job, result, error) and self.pager.has_read(
+                job, result, error
+            )
         if self._retried:
             self._retried = [each for each in self._retried if each is not job]
-        damaged = isinstance(job, ReadPage) and isinstance(error, PageError | FileNotFoundError)
-        if error is not None and not damaged:
+        if error is not None:
             # Nothing may be assumed of what was written. What should have been is kept until ``retry``.
             self.failure = str(error)
             self._failed.append(job)
@@ -289,9 +293,6 @@ class Store:
         elif isinstance(job, Sync):
             self._syncing = self.unsynced = False
             self._commit_urgent()
-        elif isinstance(job, ReadPage):
-            if not self.compaction.has_read(job, result, error):
-                self.pager.has_read(job, result, error)
         elif isinstance(job, WritePages):
             if not self.compaction.written(job):
                 self.pager.written(job)
@@ -320,18 +321,15 @@ class Store:
     @property
     def finished(self) -> bool:
         """As a target of the timers: nothing is left to be tried again."""
-        return not self._failed
+        return not (self._failed or self.pager.unreadable)
 
     def on_timer(self, now: int) -> None:
         """Try again what failed; a commit goes into a new journal file."""
         failed, self._failed = self._failed, []
+        self._retried += failed
         for job in failed:
-            again: Job | None = job
-            if isinstance(job, ReadPage) and not self.compaction.reads(job):
-                again = self.pager.again(job)
-            if again is not None:
-                self._retried.append(again)
-                self._disk.submit(again)
+            self._disk.submit(job)
+        self.pager.read_again()
 
 
 def _row(vhost: str, binding: Binding) -> BindingRow:

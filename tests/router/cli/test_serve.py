@@ -14,6 +14,10 @@ from router.settings import Settings
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
+class StoreFailed(Exception):
+    """Stands in for the broker's."""
+
+
 class StartupError(Exception):
     pass
 
@@ -36,7 +40,7 @@ class FakeServer:
 def server(monkeypatch):
     fake = FakeServer()
     module = ModuleType("router.server.run")
-    module.serve, module.StartupError = fake.serve, StartupError
+    module.serve, module.StartupError, module.StoreFailed = fake.serve, StartupError, StoreFailed
     monkeypatch.setitem(sys.modules, "router.server.run", module)
     monkeypatch.setattr("router.server.run", module, raising=False)
     return fake

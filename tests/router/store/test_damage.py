@@ -162,7 +162,7 @@ def test_a_journal_cut_off_in_its_last_batch_loses_that_one_and_says_so(copy, ze
         assert only_fewer(found, expected)
         inspection = look(path)
         assert inspection.damage == []
-        if length > last.offset:
+        if data[last.offset : length].strip(b"\0"):
             assert any(each.offset == last.offset for each in inspection.warnings)
     kept = Kept(path)
     assert kept.cut

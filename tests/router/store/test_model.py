@@ -23,7 +23,7 @@ SMALL = (  # so that a few messages make pages
     patch.object(ready, "PAGE_MESSAGES", 4),
     patch.object(retirement, "PAGE_MESSAGES", 4),
     patch.object(pager, "PAGE_MESSAGES", 8),
-    patch.object(pager, "A_TURN", 16),
+    patch.object(pager, "A_TURN", 2),
     patch.object(pager, "LIGHT", 0),
     patch.object(segments, "SEGMENT_BYTES", 800),
     patch.object(segments, "WORTH", 1),
