@@ -137,6 +137,11 @@ class Paging:
         queue.touch()
         self.wake()
 
+    def look(self) -> None:
+        """Something has happened to the queue: nobody waits any longer if nothing is to be read first."""
+        if self.waiters and self._queue.ready.stuck() is None:
+            self.wake()
+
     def wake(self) -> None:
         """Whoever waits for the next message looks again."""
         waiters, self.waiters = self.waiters, {}
@@ -161,15 +166,18 @@ class Paging:
         return due
 
     def drop(self) -> None:
-        """The queue's ready messages are gone."""
+        """The queue's ready messages are gone, and with them what was damaged and what was waited for."""
+        self.damage = ""
         ready = self._queue.ready
         for run in ready.runs:
             run.reading = False
             self._pager.release(self._queue, run)
         ready.drop_runs()
+        if self.waiters:
+            self._queue.touch()
 
     def close(self) -> None:
-        """The queue is gone: nobody is to know it any more, and it takes up no memory."""
+        """The queue is gone, and takes up no memory."""
         self.drop()
-        self.wake()
         self._pager.weigh(self._queue, 0)
+        self.weight = 0

@@ -230,7 +230,10 @@ class Queue:
         if more:
             self._touched = True  # the caller comes back
         if self.paging is not None:
+            self.paging.look()
             self.paging.weigh()
+            if self.deleted:
+                self.paging = None  # which knows the queue: not to leave a cycle
         return more
 
     def _drain(self, now: int) -> bool:
@@ -508,7 +511,7 @@ class Queue:
         self.log = None
         if self.paging is not None:
             self.paging.close()
-            self.paging = None  # which knows the queue: not to leave a cycle
+            self.touch()  # who waits for a message looks again when the queue is nowhere to be found
         self._clear()
         consumers = list(self.consumers)
         for consumer in consumers:
