@@ -134,3 +134,19 @@ def test_transient_messages_alone_leave_memory_without_a_journal(quick_path):
     assert files.list(quick_path / "transient")
     assert [kept.get()[1].message.body for _ in range(20)] == [b"%d" % number for number in range(20)]
     kept.stop()
+
+
+def test_transient_pages_that_could_not_be_written_leave_nothing_behind_once_they_are_taken(quick_path):
+    files = FailingFiles(only={"write"})
+    kept = keep(quick_path, files)
+    publish(kept, range(20), delivery_mode=1)
+    files.fail = FOR_EVER
+    kept.settle()
+    kept.client.consume("q", no_ack=True)
+    kept.node.settle()
+    assert kept.client.seen() == [str(number) for number in range(20)]
+    files.fail = range(0)
+    kept.node.at(RETRY)
+    kept.settle()
+    assert files.list(quick_path / "transient") == []
+    kept.stop()
