@@ -162,7 +162,7 @@ class Paging:
         return due
 
     def drop(self) -> None:
-        """The queue's ready messages are gone."""
+        """The queue's ready messages are gone, and with them what was damaged and what was waited for."""
         ready = self._queue.ready
         for run in ready.runs:
             run.reading = False
@@ -171,6 +171,7 @@ class Paging:
         ready.drop_runs()
 
     def close(self) -> None:
-        """The queue is gone: nobody is to know it any more, and it takes up no memory."""
+        """The queue is gone, and takes up no memory."""
         self.drop()
         self._pager.weigh(self._queue, 0)
+        self.weight = 0

@@ -156,6 +156,8 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
             internal=exchange.internal,
             arguments=exchange.arguments,
         )
+    pages = [page for row in opened.rows for page in opened.recovered.queues[row.id].pages]
+    store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for row in opened.rows:
         queue = broker.add_vhost(row.vhost).declare_queue(
             row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments
@@ -179,8 +181,6 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         destination = ends.get(binding.destination)
         if source is not None and destination is not None:
             vhost.bind(source, destination, binding.routing_key, binding.arguments)
-    pages = [page for log in store.logs.values() for page in log.pages]
-    store.segments.recovered(opened.segments, pages)
     store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
     broker.keeper = store
     for path in directory.files.list(directory.path / "transient"):

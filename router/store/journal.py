@@ -219,13 +219,15 @@ class Journal:
     """Reads the files from ``number`` on, which hold what comes from the batch ``sequence`` on.
 
     While it is iterated over, ``sequence`` grows to that of the batch which is to be written next, and
-    ``cut`` gathers what was left out, in words for the log. ``numbers`` are the files there are.
+    ``cut`` gathers what was left out, in words for the log. ``numbers`` are the files there are, ``begun``
+    says whether any of them has a header.
     """
 
     def __init__(self, files: Files, directory: Path, number: int, sequence: int) -> None:
         self.sequence = sequence
         self.numbers = [each for each in numbers(files, directory) if each >= number]
         self.cut: list[str] = []
+        self.begun = False
         self._number = number
         self._files = files
         self._directory = directory
@@ -257,6 +259,7 @@ class Journal:
                 raise DamageError(path, 0, "the file header is gone")
             self.cut.append(f"{path}: the file was made and not begun")
             return
+        self.begun = True
         if header.synced >= self.sequence:
             told = f"which was on disk when {path.name} was begun"
             raise DamageError(*self._end, f"batch {self.sequence} is gone, {told}")

@@ -85,10 +85,14 @@ class Pager:
             return
         if not page.kept:
             self._passing.remove(page)
-            if self._passing.any_dead():
-                self._disk.submit(RemoveSegments(self._passing.take_dead(), kept=False))
+            self._remove_dead()
         elif (log := _log(queue)) is not None:
             log.discard(page, queue.held)
+
+    def _remove_dead(self) -> None:
+        """Remove the segments of this broker that hold nothing, and that no page is on its way to."""
+        if self._passing.any_dead():
+            self._disk.submit(RemoveSegments(self._passing.take_dead(), kept=False))
 
     # -- pages ---------------------------------------------------------------------------------------------
 
@@ -113,7 +117,7 @@ class Pager:
                 for entry in entries
             ],
         )
-        segments = self._kept if kept else self._passing
+        segments = self._segments(kept=kept)
         segment, place = segments.place(len(data))
         passing = [entry.position for entry in entries if not entry.stored] if kept else ()
         earliest = min((entry.expires for entry in entries if entry.expires), default=0)
@@ -151,6 +155,7 @@ class Pager:
                 kept=first.kept,
             )
             self._writing[job] = [page for page, _ in together]
+            self._segments(kept=job.kept).expect(job.segment)
             self._disk.submit(job)
             jobs.append(job)
         return jobs
@@ -180,6 +185,12 @@ class Pager:
             run = self._leaving.pop(page, None)
             if run is not None and run.away:
                 run.entries = None
+        self._segments(kept=job.kept).came(job.segment)
+        if not job.kept:
+            self._remove_dead()
+
+    def _segments(self, *, kept: bool) -> Segments:
+        return self._kept if kept else self._passing
 
     def has_read(self, job: ReadPage, result: int | bytes, error: Exception | None) -> bool:
         """A page was read; or it could not be, and its queue stands still when it comes to it. True when it

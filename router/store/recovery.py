@@ -99,8 +99,8 @@ def recover(
         progress(batch.path, batch.end)
     journal.must_reach(stopped)
     paged = bool(files.list(directory / "segments"))
-    if paged and journal.sequence == 1 and directory / NAME not in files.list(directory):
-        # Pages are written when a journal file is full, and only a checkpoint has that file removed.
+    if paged and not journal.begun and directory / NAME not in files.list(directory):
+        # Pages are written once a batch is in a journal file, and only a checkpoint has that file removed.
         raise DamageError(directory / NAME, 0, "the file is missing, and so are all journal files")
     for queue in queues.values():
         queue.take_pages([page for page in queue.pages if page.live])

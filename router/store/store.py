@@ -115,6 +115,7 @@ class Store:
         self._next_queue_id = next_queue_id
         self._sequence = sequence  # in the journal, which knows nothing of commits of the topology alone
         self._gathering = Gathered(self.batch)
+        self._begun = sequence > 1  # a batch is in the journal: pages without any would be taken for damage
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
         self._syncing = False
@@ -197,7 +198,8 @@ class Store:
         """What was gathered since the last turn becomes part of a batch, as a whole."""
         self._pack()
         self._commit_urgent()
-        self.pager.balance()
+        if self._begun or not self.busy():
+            self.pager.balance()
 
     def flush(self) -> None:
         """Have everything written that has gathered in turns that have ended."""
@@ -286,6 +288,7 @@ class Store:
             assert written is not None
             self.committed = written.number
             if job.parts and isinstance(result, int):
+                self._begun = True
                 self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())

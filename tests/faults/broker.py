@@ -31,6 +31,12 @@ class Broker:
     def log(self) -> Path:
         return self.data.with_name(f"{self.data.name}.log.{self.starts}")
 
+    @property
+    def process_id(self) -> int:
+        """Of the broker that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     async def spawn(self) -> trio.Process:
         """Start the process, and do not wait until it listens."""
         assert self._process is None

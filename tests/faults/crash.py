@@ -24,7 +24,8 @@ from protocol.amqp.codec import method_frame
 from tests.faults.broker import Broker, StartError
 from tests.faults.client import Failed, FaultClient, found_of
 from tests.faults.model import Found, Model, Publication
-from tests.faults.workload import ARGUMENTS, CHAINS, KEEPS_ALL, ORDERED, declare, numbers, run
+from tests.faults.topology import ARGUMENTS, CHAINS, KEEPS_ALL, ORDERED
+from tests.faults.workload import declare, numbers, run
 
 LIFE = 6  # cycles a data directory lives through
 PATIENCE = 30  # seconds until a broker that hangs counts as failed
@@ -52,7 +53,7 @@ class Life:
         if broker.starts == 0:
             await broker.start()
             await declare(self.model, broker.port)
-        seconds = random.choice((0.05, 0.3, 0.6, 1.2)) * random.random()
+        seconds = random.choice((0.05, 0.3, 0.6, 1.2, 2)) * random.random()
         async with trio.open_nursery() as nursery:
             run(self.model, random, broker.port, nursery)
             await trio.sleep(seconds)
@@ -66,7 +67,12 @@ class Life:
             else:
                 self.story.append(f"killed after {seconds:.3f} s")
                 await broker.kill()
+            self.story.append(f"{self._paged()} bytes in pages")
         await self._verify(await self._restart())
+
+    def _paged(self) -> int:
+        files = self.broker.data.glob("segments/*"), self.broker.data.glob("transient/*")
+        return sum(file.stat().st_size for each in files for file in each)
 
     async def _sicken(self) -> None:
         """Have the disk fail, and mostly recover: what was not written is written again after a second."""
@@ -164,11 +170,8 @@ class Life:
             await self._expired(client, empty)
         found: dict[str, list[Found]] = {}
         for queue in queues:
-            ok = await client.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
-            assert isinstance(ok, m.QueueDeclareOk)
             await client.call(m.BasicConsume(queue, queue), m.BasicConsumeOk)
-            while len(client.deliveries) < ok.message_count:
-                await client.receive()
+            await self._emptied(client, queue)
             found[queue] = [found_of(delivery, queue) for delivery in client.deliveries]
             client.deliveries.clear()
             await client.call(m.BasicCancel(queue), m.BasicCancelOk)
@@ -179,12 +182,16 @@ class Life:
         if queue == "mixed":
             await trio.sleep(0.1)  # all deadlines were before the last restart was over
             return
+        await self._emptied(client, queue)
+
+    async def _emptied(self, client: FaultClient, queue: str) -> None:
+        """Wait until nothing in a queue is ready, though some of it comes from the disk first."""
         while True:
             ok = await client.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
             assert isinstance(ok, m.QueueDeclareOk)
             if not ok.message_count:
                 return
-            await trio.sleep(0.02)
+            await trio.sleep(0.01)
 
 
 async def crash(cycles: int, seed: int, seconds: float = 0) -> list[str]:

@@ -6,4 +6,4 @@ from tests.faults.crash import crash
 
 
 async def test_what_was_promised_is_there_after_a_crash():
-    assert await crash(cycles=12, seed=int(time.time()), seconds=25) == []
+    assert await crash(cycles=30, seed=int(time.time()), seconds=80) == []

@@ -12,64 +12,7 @@ from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
 from tests.faults.client import LOST, Failed, FaultClient, found_of, publish_frames
 from tests.faults.model import Commit, Model, Publication, Token
-
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "work.0": {},
-    "work.1": {},
-    "work.2": {},
-    "work.3": {},
-    "work.4": {},
-    "prio": {"x-max-priority": 4},
-    "quorum": {"x-queue-type": "quorum"},
-    "chain1": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "chain2"},
-    "chain2": {"x-dead-letter-exchange": "dead.letters"},
-    "ttl": {"x-message-ttl": 30, "x-dead-letter-exchange": "dead.letters"},
-    "short": {"x-max-length": 5, "x-dead-letter-exchange": "dead.letters"},
-    "drop": {"x-max-length": 5},
-    "mixed": {},  # messages with deadlines of their own
-    "dead": {},
-    "purged": {},
-    "tx.0": {},
-    "tx.1": {},
-    "move.a": {},
-    "move.b": {},
-    "barrier": {},
-}
-EXCHANGES = {"fan": "fanout", "top": "topic", "outer": "direct", "dead.letters": "fanout", "churn": "direct"}
-BINDINGS = [
-    ("fan", "work.0", ""),
-    ("fan", "work.1", ""),
-    ("fan", "quorum", ""),
-    ("fan", "chain1", ""),
-    ("top", "work.2", "a.*"),
-    ("top", "work.3", "#.b"),
-    ("outer", "work.4", "k"),
-    ("dead.letters", "dead", ""),
-]
-FAN = ("work.0", "work.1", "quorum", "chain1")
-DIRECT = ("work.0", "work.2", "prio", "prio", "quorum", "quorum", "chain1", "chain2", "ttl", "short", "drop",
-          "mixed", "move.a")  # fmt: skip
-ROUTES: list[tuple[str, str, tuple[str, ...]]] = [
-    ("fan", "", FAN),
-    ("outer", "k", (*FAN, "work.4")),
-    ("top", "a.b", ("work.2", "work.3")),
-    ("top", "a.c", ("work.2",)),
-    ("top", "x.y.b", ("work.3",)),
-    ("top", "nobody", ()),
-    *(("", name, (name,)) for name in DIRECT),
-]
-CHAINS = {
-    "chain1": ("chain1", "chain2", "dead"),
-    "chain2": ("chain2", "dead"),
-    "ttl": ("ttl", "dead"),
-    "short": ("short", "dead"),
-    "move.a": ("move.a", "move.b"),
-}
-ORDERED = ("work.0", "work.1", "work.2", "work.3", "work.4", "prio", "quorum", "chain1", "drop", "mixed",
-           "purged", "tx.0", "tx.1", "move.a")  # fmt: skip
-KEEPS_ALL = ("quorum",)
-CONSUMED = ("work.0", "work.1", "work.2", "work.3", "prio", "quorum", "chain1", "chain2", "dead")
-LETTERS = ("chain1", "chain2")  # where rejecting is not settling
+from tests.faults.topology import ARGUMENTS, BINDINGS, CONSUMED, EXCHANGES, FILLED, LETTERS, ROUTES
 
 numbers = count(1)  # makes names of publishers that are never used twice
 
@@ -110,17 +53,40 @@ async def publisher(client: FaultClient) -> None:
 
 def _publish_one(client: FaultClient, random: Random, name: str, number: int) -> bytes:
     exchange, key, queues = random.choice(ROUTES)
-    publication = Publication(name, number, queues, kept=random.random() < 0.9)
+    return _pack(client, random, Publication(name, number, queues), exchange, key)
+
+
+def _pack(client: FaultClient, random: Random, publication: Publication, exchange: str, key: str) -> bytes:
+    """A publish with the properties that mean something to its queue."""
+    publication.kept = random.random() < 0.9
     properties: dict[str, Any] = {}
-    if key == "prio":
+    if key in ("prio", "long.prio"):
         properties["priority"] = publication.priority = random.randint(0, 4)
-    elif key == "mixed":
-        publication.fleeting = random.random() < 0.5
-        if random.random() < 0.8 or publication.fleeting:
-            properties["expiration"] = str(random.randint(20, 200)) if publication.fleeting else "600000"
+    elif key in ("mixed", "long.mixed"):
+        soon = random.random() < 0.5
+        publication.fleeting = soon and key == "mixed"
+        if random.random() < 0.8 or soon:
+            properties["expiration"] = str(random.randint(20, 200)) if soon else "600000"
     elif key == "drop":
         publication.fleeting = True
     return client.pack(publication, exchange, key, **properties)
+
+
+async def filler(client: FaultClient, queue: str) -> None:
+    """Publish to a queue so many messages that most of them cannot stay in memory; then some now and then."""
+    random = client.random
+    await client.confirmed()
+    name = f"f{next(numbers)}"
+    many = random.choice((500, 2000, 4000))
+    number = 0
+    while True:
+        data = []
+        for _ in range(200 if number < many else 1):
+            number += 1
+            data.append(_pack(client, random, Publication(name, number, (queue,)), "", queue))
+        await client.send(*data)
+        while client.waiting() > 1000 or (number >= many and client.waiting()):
+            await client.receive()
 
 
 async def consumer(client: FaultClient, queue: str) -> None:
@@ -244,9 +210,10 @@ async def purger(client: FaultClient) -> None:
     name = f"u{next(numbers)}"
     number = 0
     alive = _in_queue(model, "purged")
+    most = random.choice((60, 60, 1500))
     while True:
         data = []
-        for _ in range(random.randint(1, 60)):
+        for _ in range(random.randint(1, most)):
             number += 1
             publication = Publication(name, number, ("purged",))
             alive += publication.tokens()
@@ -325,11 +292,13 @@ def run(model: Model, random: Random, port: int, nursery: trio.Nursery) -> None:
     for _ in range(random.randint(1, 3)):
         start(publisher)
     for queue in CONSUMED:
-        if random.random() < 0.6:
+        if random.random() < (0.2 if queue in FILLED else 0.6):
             start(consumer, queue)
     for task in (transactions, mover, purger, churner):
         if random.random() < 0.6:
             start(task)
+    if random.random() < 0.5:
+        start(filler, random.choice(FILLED))
 
 
 async def _until_lost(

@@ -6,11 +6,14 @@ sector, in any order; a name that was removed may be there again.
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from random import Random
 
 SECTOR = 512
+READING = frozenset(("open", "read", "list"))
+WRITING = frozenset(("create", "write", "sync", "replace", "remove", "sync_directory"))
+EVERYTHING = READING | WRITING
 
 
 class Killed(BaseException):
@@ -56,7 +59,8 @@ def put(target: bytearray, data: bytes, offset: int) -> None:
 
 
 class FailingFiles:
-    """``Files`` in memory. The operations are counted from 1; those in ``fail`` fail.
+    """``Files`` in memory. The operations are counted from 1; those in ``fail`` fail, as far as they are in
+    ``only``.
 
     ``left``: a write that fails has written half of it, a sync has reached the disk, a file that could not be
     made is there, a file that could not be replaced is. Otherwise there is nothing of it, and what a failed
@@ -73,12 +77,14 @@ class FailingFiles:
         left: bool = False,
         kill: bool = False,
         error: int = errno.EIO,
+        only: Container[str] = EVERYTHING,
         before: Callable[[str, int], None] = lambda _name, _number: None,
     ) -> None:
         self.fail = fail
         self.left = left
         self.kill = kill
         self.error = error
+        self.only = only
         self.before = before
         self.operations = 0
         self.seen: dict[Path, Node] = {}
@@ -107,7 +113,7 @@ class FailingFiles:
     def _fails(self, name: str) -> bool:
         self.operations += 1
         self.before(name, self.operations)
-        failing = self.operations in self.fail
+        failing = self.operations in self.fail and name in self.only
         if failing and self.kill and not self.left:
             raise Killed
         return failing

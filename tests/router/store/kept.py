@@ -4,17 +4,21 @@ from collections import deque
 from pathlib import Path
 
 from protocol.amqp.message import Message
+from router.alarms import STORE
 from router.queue.paging import NotAtHand
 from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.dump import queue_messages
-from router.store.files import DiskFiles
+from router.store.files import Files
 from router.store.offline import ReadOnlyFiles, read_metadata
+from router.store.pages import PageError
 from router.store.reader import Reader
 from router.store.recovery import recover
 from router.store.store import Store
 from router.store.writer import Commit, ReadPage, Sync
 from tests.router.harness import Node
+
+RETRY = 1000  # ms until a job that failed is done again
 
 
 class Kept:
@@ -28,14 +32,17 @@ class Kept:
         sync: bool = True,
         retires: bool = True,
         budget: int = 1 << 62,
+        files: Files | None = None,
     ) -> None:
-        """Without ``retires`` the journal files pile up, as when a broker stops before they are given up."""
+        """``files`` hold everything but the metadata, which is SQLite's business and in ``path`` in any case.
+
+        Without ``retires`` the journal files pile up, as when a broker stops before they are given up."""
         self.retires = retires
-        self.reader = Reader(DiskFiles(), path)
         self._jobs = deque()
         self._reads = deque()
         self.node = Node()
-        self.directory = DataDirectory(path)
+        self.directory = DataDirectory(path, files)
+        self.reader = Reader(self.directory.files, path)
         try:
             opened = read(self.directory)
             self.writer = make_writer(self.directory, opened.recovered, journal_size)
@@ -46,7 +53,7 @@ class Kept:
                 segment=max(opened.segments, default=0) + 1,
                 next_queue_id=opened.next_queue_id,
                 wall_offset=0,
-                changed=lambda: None,
+                changed=self._changed,
                 put_off=lambda: None,
                 budget=budget,
             )
@@ -63,26 +70,34 @@ class Kept:
     def submit(self, job):
         (self._reads if isinstance(job, ReadPage) else self._jobs).append(job)
 
+    def _changed(self):
+        """More is on disk, or writing failed."""
+        self.node.broker.alarms.set(STORE, raised=self.store.failure is not None)
+        self.node.broker.committed()
+
     def step(self) -> bool:
         """Do the next job that writes; False when there is none."""
         while self._jobs:
             job = self._jobs.popleft()
             if self.retires or isinstance(job, Commit | Sync):
-                self.store.done(job, self.writer.run(job), None)
-                self.node.settle()
+                self._do(job, self.writer)
                 return True
         return False
 
     def read(self) -> None:
         """Do everything that only reads."""
         while self._reads:
-            job = self._reads.popleft()
-            try:
-                result, error = self.reader.run(job), None
-            except FileNotFoundError as missing:  # its segment is gone, which is well if nobody waits for it
-                result, error = 0, missing
-            self.store.done(job, result, error)
-            self.node.settle()
+            self._do(self._reads.popleft(), self.reader)
+
+    def _do(self, job, hand) -> None:
+        """As a broker does whose threads these are; what fails is done again when ``RETRY`` has passed."""
+        try:
+            result, error = hand.run(job), None
+        except (OSError, PageError) as failure:
+            result, error = 0, failure
+        if self.store.done(job, result, error):
+            self.node.broker.schedule(self.node.broker.now + RETRY, self.store)
+        self.node.settle()
 
     def get(self, queue: str = "q", *, no_ack: bool = True):
         """As a client's basic.get, which waits for the disk."""

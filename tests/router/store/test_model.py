@@ -4,31 +4,15 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.queue import ready
 from router.queue.expiry import BUCKET
-from router.store import compaction, pager, retirement, segments
 from tests.router.harness import START
 from tests.router.store.kept import Kept
-
-MEMORY = Path("/dev/shm")  # a directory there: no power cut is played here, so it may be fast
-SMALL = (  # so that a few messages make pages
-    patch.object(ready, "HEAD", 3),
-    patch.object(ready, "FEW", 2),
-    patch.object(ready, "PAGE_MESSAGES", 4),
-    patch.object(retirement, "PAGE_MESSAGES", 4),
-    patch.object(pager, "PAGE_MESSAGES", 8),
-    patch.object(pager, "A_TURN", 2),
-    patch.object(pager, "LIGHT", 0),
-    patch.object(segments, "SEGMENT_BYTES", 800),
-    patch.object(segments, "WORTH", 1),
-    patch.object(compaction, "SPARSE", 0.6),
-)
+from tests.router.store.small import MEMORY, SMALL
 
 
 @dataclass
@@ -50,7 +34,7 @@ class QueueModel(RuleBasedStateMachine):
     def begin(self, highest, letters):
         for each in SMALL:
             each.start()
-        self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY if MEMORY.is_dir() else None))
+        self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY))
         self.kept = Kept(self.path / "data", budget=0)
         self.highest = highest
         arguments = {} if highest is None else {"max_priority": highest}

@@ -1,0 +1,31 @@
+"""What tests of queues have in common whose messages are on disk."""
+
+import pytest
+
+from router.keeper import NoKeeper
+from router.queue import ready
+from tests.router.harness import Node
+from tests.router.queue.fake_pager import FakePager
+from tests.router.queue.paged import FEW, HEAD, PAGE
+
+
+@pytest.fixture
+def pager(monkeypatch):
+    """A few messages make a page."""
+    monkeypatch.setattr(ready, "HEAD", HEAD)
+    monkeypatch.setattr(ready, "PAGE_MESSAGES", PAGE)
+    monkeypatch.setattr(ready, "FEW", FEW)
+    return FakePager()
+
+
+@pytest.fixture
+def node(pager):
+    node = Node()
+    node.broker.keeper = NoKeeper()
+    node.broker.keeper.pager = pager
+    return node
+
+
+@pytest.fixture
+def client(node):
+    return node.client()

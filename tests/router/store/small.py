@@ -1,0 +1,23 @@
+"""Sizes at which a few messages fill a page, and a place for files that is fast."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+from router.queue import ready
+from router.store import compaction, pager, retirement, segments
+
+_SHARED = Path("/dev/shm")
+MEMORY = _SHARED if _SHARED.is_dir() else None  # files are fast there, and forgotten when the power is cut
+
+SMALL = (  # so that a few messages make pages
+    patch.object(ready, "HEAD", 3),
+    patch.object(ready, "FEW", 2),
+    patch.object(ready, "PAGE_MESSAGES", 4),
+    patch.object(retirement, "PAGE_MESSAGES", 4),
+    patch.object(pager, "PAGE_MESSAGES", 8),
+    patch.object(pager, "A_TURN", 2),
+    patch.object(pager, "LIGHT", 0),
+    patch.object(segments, "SEGMENT_BYTES", 800),
+    patch.object(segments, "WORTH", 1),
+    patch.object(compaction, "SPARSE", 0.6),
+)
