@@ -94,6 +94,7 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
         stopped=directory.lock.stopped or 0,
         progress=progress,
     )
+    directory.metadata.must_know(recovered.newest_queue)
     if not directory.clean:
         # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.
         for queue in recovered.queues.values():

@@ -18,7 +18,7 @@ from router.store.inspect_journal import inspect_journal
 from router.store.inspect_pages import inspect_pages
 from router.store.journal import Journal, numbers, path_of
 from router.store.metadata import QueueRow
-from router.store.offline import Overlay, ReadOnlyFiles, read_metadata, reindexed_metadata
+from router.store.offline import Overlay, ReadOnlyFiles, must_know, read_metadata, reindexed_metadata
 from router.store.records import Publish, unpack
 from router.store.recovery import Recovered, recover
 
@@ -48,6 +48,7 @@ def check(directory: Path, stopped: int) -> Report:
     """
     rows, wrong = read_metadata(directory)
     found = inspect(ReadOnlyFiles(), directory, [row.id for row in rows], stopped)
+    must_know(directory, found.newest_queue)
     if wrong:
         found.damage[:0] = [Finding(directory / METADATA, 0, line) for line in wrong]
         _mend_metadata(found, directory)
@@ -75,6 +76,7 @@ def inspect(files: Files, directory: Path, queue_ids: Iterable[int], stopped: in
     # What a broker would find is told by its own reader, with everything mended that it would refuse.
     mended = Overlay(found.changes)
     recovered = recover(mended, directory, known)
+    found.newest_queue = recovered.newest_queue
     inspect_pages(found, files, directory, recovered)
     _count_journal(found, mended, directory, recovered)
     _inspect_leftovers(found, files, directory)

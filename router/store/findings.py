@@ -46,6 +46,7 @@ class Inspection:
     warnings: list[Finding] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # what else a repair cannot bring back
+    newest_queue: int = 0  # the highest queue id that anything tells of
     changes: dict[Path, bytes | None] = field(default_factory=dict)  # whole files; None: it goes
     given_up: set[Path] = field(default_factory=set)  # files with parts that nobody will read any more
     queues: dict[int, Totals] = field(default_factory=dict)

@@ -11,6 +11,7 @@ taken for the new one's.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -339,6 +340,14 @@ class Metadata:
             ),
         )
 
+    def must_know(self, queue_id: int) -> None:
+        """Refuse to be without changes that were made: there was a queue of this id. Raises MetadataError."""
+        if queue_id >= self.next_queue_id():
+            raise MetadataError(
+                f"{self._path} has lost changes: it never heard of queue {queue_id}, of which there are "
+                f"messages. Nothing was changed. Restore it from a backup, with its {self._path.name}-wal"
+            )
+
     def next_queue_id(self) -> int:
         """An id that no queue has had: SQLite gives none of an AUTOINCREMENT table twice."""
         query = "SELECT seq FROM sqlite_sequence WHERE name = 'queues'"
@@ -353,10 +362,16 @@ class Metadata:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with suppress(OSError):  # whatever is wrong, SQLite says it
+        os.close(
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        )  # the hashes of passwords are there
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # What is in the log only is gone, without a word, if the log is damaged: it is short at any time.
+        connection.execute("PRAGMA wal_autocheckpoint = 1")
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")

@@ -101,6 +101,15 @@ def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
         return _read(copy)
 
 
+def must_know(path: Path, queue_id: int) -> None:
+    """As ``Metadata.must_know``."""
+    with _copied_metadata(path) as copy, closing(Metadata(copy)) as metadata:
+        try:
+            metadata.must_know(queue_id)
+        except MetadataError as error:
+            raise MetadataError(str(error).replace(str(copy), str(path / METADATA))) from None
+
+
 def reindexed_metadata(path: Path) -> bytes | None:
     """The database with its indexes made anew, if nothing else is wrong with it."""
     with _copied_metadata(path) as copy:

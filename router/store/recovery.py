@@ -59,6 +59,7 @@ class Recovered:
     first_sequence: int
     sequence: int
     next_journal: int  # the number of the next journal file
+    newest_queue: int  # the highest queue id that anything was told of; 0 for none
     cut: list[str]  # what was cut off, in words
 
 
@@ -84,6 +85,7 @@ def recover(
     """
     checkpoint = read_checkpoint(files, directory)
     queues = {number: RecoveredQueue() for number in queue_ids}
+    newest = max((state.id for state in checkpoint.queues), default=0)
     for state in checkpoint.queues:
         queue = queues.get(state.id)
         if queue is not None:
@@ -93,7 +95,7 @@ def recover(
     for batch in journal:
         try:
             for record in unpack(batch.payload):
-                _apply(record, queues)
+                newest = max(newest, _apply(record, queues))
         except RecordError as error:
             raise DamageError(batch.path, batch.offset, str(error)) from None
         progress(batch.path, batch.end)
@@ -106,10 +108,11 @@ def recover(
         queue.take_pages([page for page in queue.pages if page.live])
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
     first = checkpoint.journal if journal.numbers else 0
-    return Recovered(queues, first, checkpoint.sequence, journal.sequence, next_journal, journal.cut)
+    return Recovered(queues, first, checkpoint.sequence, journal.sequence, next_journal, newest, journal.cut)
 
 
-def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> None:
+def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
+    """Do what a record says; return the highest queue id in it."""
     if isinstance(record, Publish):
         for queue_id, position, deadline in record.targets:
             queue = queues.get(queue_id)
@@ -118,10 +121,10 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> None:
                     queue.next_position = position + 1
                 if queue.page_of(position) is None:
                     queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
-        return
+        return max(queue_id for queue_id, _, _ in record.targets)
     queue = queues.get(record.queue_id)
     if queue is None:
-        return
+        return record.queue_id
     if isinstance(record, Progress):
         queue.delivered = max(queue.delivered, record.delivered)
         # What was settled within its turn was never written, and its position is not given again.
@@ -132,6 +135,7 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> None:
     else:
         for position, returns in record.returns:
             _return(queue, position, returns)
+    return record.queue_id
 
 
 def _settle(queue: RecoveredQueue, first: int, count: int) -> None:

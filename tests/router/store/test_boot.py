@@ -4,6 +4,9 @@ import pytest
 
 from router.store import boot
 from router.store.access import keep_access
+from router.store.check import check
+from router.store.journal import DamageError
+from router.store.metadata import MetadataError
 from router.store.pages import Page
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
@@ -212,3 +215,67 @@ def test_what_comes_back_is_not_read(quick_path, files):
     assert read.count("read") <= segments + 8, (
         "no more than a look at each file, the checkpoint and the journal"
     )
+
+
+def test_a_checkpoint_before_the_recovered_journal_files_are_retired_names_the_first_of_them(quick_path):
+    """A segment that holds nothing has one saved at once."""
+    kept = Kept(quick_path, journal_size=512, retires=False)
+    kept.node.queue("q", durable=True)
+    bodies = [str(number) for number in range(20)]
+    kept.publish(*bodies)
+    kept.stop()
+    assert len(list((quick_path / "journal").iterdir())) > 1
+    (quick_path / "segments" / "0000000001.segment").write_bytes(b"what no checkpoint names")
+    kept = Kept(quick_path, journal_size=512)
+    while kept.step() and not (quick_path / "checkpoint").exists():
+        pass
+    kept.crash()
+    again = Kept(quick_path)
+    assert [again.get()[1].message.body.decode() for _ in bodies] == bodies
+    again.stop()
+
+
+def test_a_start_that_fails_has_changed_nothing(quick_path, monkeypatch):
+    kept = Kept(quick_path)
+    kept.node.queue("q", durable=True)
+    kept.publish("m")
+    kept.stop()
+    transient = quick_path / "transient" / "0000000009.segment"
+    transient.write_bytes(b"left")
+    stopped = (quick_path / "lock").read_text().splitlines()[1:]
+
+    def fail(*_):
+        raise DamageError(quick_path, 0, "on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(boot, "_orders", fail)
+        with pytest.raises(DamageError):
+            Kept(quick_path)
+    assert transient.exists()
+    assert (quick_path / "lock").read_text().splitlines()[1:] == stopped != []
+    Kept(quick_path).stop()
+    assert not transient.exists()
+
+
+def test_messages_of_a_queue_that_the_metadata_has_forgotten_are_kept_and_the_start_is_refused(quick_path):
+    kept = Kept(quick_path)
+    backup = (quick_path / "metadata.sqlite").read_bytes()
+    kept.node.queue("q", durable=True)
+    kept.publish("m")
+    kept.crash()
+    whole = (quick_path / "metadata.sqlite").read_bytes()
+    (quick_path / "metadata.sqlite").write_bytes(backup)
+    for suffix in ("-wal", "-shm"):
+        (quick_path / f"metadata.sqlite{suffix}").unlink(missing_ok=True)
+    for look in (lambda: Kept(quick_path), lambda: check(quick_path, 0)):
+        with pytest.raises(MetadataError, match="has lost changes: it never heard of queue 1"):
+            look()
+    (quick_path / "metadata.sqlite").write_bytes(whole)
+    again = Kept(quick_path)
+    assert again.get()[1].message.body == b"m"
+    again.stop()
+
+
+def test_nobody_else_may_read_what_is_kept(quick_path):
+    Kept(quick_path).stop()
+    assert all(not path.stat().st_mode & 0o007 for path in quick_path.rglob("*") if path.is_file())

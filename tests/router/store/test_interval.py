@@ -204,3 +204,20 @@ def test_a_broker_that_stops_after_a_failed_sync_writes_what_was_not_on_disk():
         writer.run(Sync())
     writer.close()
     assert all(read(files.cut_power(seed)).messages.keys() == {1} for seed in range(20))
+
+
+def test_a_sync_lets_no_batch_overtake_one_that_failed(world):
+    world.publish()
+    world.done()
+    world.publish()
+    world.at(INTERVAL)
+    assert [type(job) for job in world.disk.jobs] == [Commit, Sync]
+    world.done(OSError("no space"))
+    world.done()
+    world.publish()
+    assert world.disk.jobs == []
+    assert world.store.committed == 1
+    world.at(INTERVAL + 1000)
+    assert [job.sequence for job in world.disk.jobs] == [2]
+    world.done()
+    assert world.store.committed == 2
