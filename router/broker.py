@@ -32,8 +32,11 @@ class Client(Protocol):
     def end(self, error: AmqpError) -> None:
         """Tell the client why and close."""
 
-    def tell(self) -> bool:
-        """Tell the client what is certain by now. True when it still waits for more."""
+    def tell(self, *, early: bool) -> bool:
+        """Tell the client what is certain by now. True when it still waits for more.
+
+        ``early``: some of it may be certain before the commit that it waits for.
+        """
 
 
 class Broker:
@@ -100,7 +103,7 @@ class Broker:
         finally:
             self.keeper.end_turn()  # after a failure too: what was done belongs to this batch
         if self._owed or self.keeper.early:
-            self._tell(self._owed)
+            self._tell_owed()
         self._letters_left = bool(self._letters)
         return bool(self._again or self._letters)
 
@@ -110,13 +113,20 @@ class Broker:
 
     def committed(self) -> None:
         """More is on disk: tell those who wait for it."""
-        self._tell({})
+        self._tell(list(self._waiting), early=False)
 
-    def _tell(self, clients: dict[Client, None]) -> None:
-        waiting = {**self._waiting, **clients}
-        self._owed = {}
-        self.keeper.early = False
-        self._waiting = {client: None for client in waiting if client.tell()}
+    def _tell_owed(self) -> None:
+        """Tell the clients of this batch, and those that wait no longer since something was settled."""
+        owed, self._owed = self._owed, {}
+        early, self.keeper.early = self.keeper.early, False
+        self._tell({**self._waiting, **owed} if early else owed, early=early)
+
+    def _tell(self, clients: Iterable[Client], *, early: bool) -> None:
+        for client in clients:
+            if client.tell(early=early):
+                self._waiting[client] = None
+            else:
+                self._waiting.pop(client, None)
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""

@@ -71,13 +71,13 @@ class Session:
             before = len(stored)
             accepted = self._enqueue(message, queues)
             count = len(stored) - before
-            if not count:
-                self.confirms.publish(accepted)
-            elif count == 1:  # as most are
-                self.confirms.publish(accepted, self._keeper.batch, (stored[before][1],))
+            batch = self._keeper.batch if count else 0
+            if count == 1:  # as most are
+                first = self.confirms.publish(accepted, batch, (stored[before][1],))
             else:
-                entries = [entry for _, entry, _ in stored[before:]]
-                self.confirms.publish(accepted, self._keeper.batch, entries)
+                first = self.confirms.publish(accepted, batch, [entry for _, entry, _ in stored[before:]])
+            if first:
+                self.sink.owes_confirms(batch)
 
     def _enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a routed message to its queues; False when one of them was full and refused it."""
@@ -97,10 +97,6 @@ class Session:
     def verdicts(self) -> list[Verdict]:
         """Confirms to be told to the publisher now."""
         return [] if self.confirms is None else self.confirms.verdicts(self._keeper.committed)
-
-    def waiting(self) -> bool:
-        """Whether any publish is still to be confirmed."""
-        return self.confirms is not None and self.confirms.waiting()
 
     # -- consume -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class QueueLog:
     __slots__ = (
         "_store",
         "_touched",
+        "committed",
         "delivered",
         "id",
         "last_batch",
@@ -48,6 +49,7 @@ class QueueLog:
         self.queue = queue
         self.next_position = 0
         self.last_batch = 0  # the batch of the last message
+        self.committed = 0  # every position below it is, if there is such a batch
         self.delivered = 0  # every position below it was delivered at least once,
         self.recovered = 0  # and below this one before the broker came back
         self.moved = 0  # nothing below this position is in the journal only
@@ -74,7 +76,7 @@ class QueueLog:
             page.settle(entry.position)
             if not page.live:
                 self._page_died(page)
-        if self._store.committed < self.last_batch:
+        if entry.position >= self.committed and self._store.committed < self.last_batch:
             self._store.early = True
         if not self._touched:
             self._touch()

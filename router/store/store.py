@@ -55,7 +55,7 @@ class Gathered:
         self.held = False  # a reply waits for it
         self.statements: list[Statement] = []
         self.parts: list[bytes] = []
-        self.fresh: dict[QueueLog, None] = {}
+        self.fresh: dict[QueueLog, int] = {}  # with a position that all their publishes are below
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.statements)
@@ -225,7 +225,7 @@ class Store:
                 current, targets = message, []
             if entry.stored:
                 targets.append((log.id, entry.position, entry.expires + offset if entry.expires else 0))
-                fresh[log] = None
+                fresh[log] = entry.position + 1
         if targets and current is not None:
             parts += pack_publish(targets, current.route, current.frames)
 
@@ -278,6 +278,8 @@ class Store:
             written, self._writing = self._writing, None
             assert written is not None
             self.committed = written.number
+            for log, below in written.fresh.items():
+                log.committed = below
             if job.parts and isinstance(result, int):
                 self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
