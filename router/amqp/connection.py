@@ -90,10 +90,12 @@ class AmqpConnection:
 
     # -- in --------------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes) -> None:
-        """Handle everything that ``data`` completes."""
+    def receive(self, data: bytes) -> int:
+        """Handle everything that ``data`` completes; return how many commands that are, 0 during the
+        handshake.
+        """
         if self.finished:
-            return
+            return 0
         before = self.wire.state
         commands = self.wire.receive(data, self.broker.now)
         if self._put_off:
@@ -108,6 +110,7 @@ class AmqpConnection:
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(commands)
+        return len(commands) if isinstance(commands, list) else 0
 
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
         """Handle commands in their order; each that is refused ends its channel, or the connection."""
