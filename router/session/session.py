@@ -230,7 +230,7 @@ class Session:
             self._take("ack", tag, multiple)
             return
         queue, consumer, entry = self._unacked.take(tag)
-        queue.settle(entry)
+        queue.settle((entry,))
         if consumer is not None:
             consumer.unacked -= 1
             self._outstanding -= 1
@@ -258,17 +258,20 @@ class Session:
     def _settle(self, verb: Verb, taken: Taken) -> None:
         """Settle what was held, each queue's together."""
         by_queue: dict[Queue, list[Entry]] = {}
-        consumers: dict[Consumer, None] = {}
+        consumers: dict[Consumer, int] = {}
         for _, (queue, consumer, entry) in taken:
-            by_queue.setdefault(queue, []).append(entry)
+            if queue in by_queue:
+                by_queue[queue].append(entry)
+            else:
+                by_queue[queue] = [entry]
             if consumer is not None:
-                consumer.unacked -= 1
-                self._outstanding -= 1
-                consumers[consumer] = None
+                consumers[consumer] = consumers.get(consumer, 0) + 1
+        for consumer, count in consumers.items():
+            consumer.unacked -= count
+            self._outstanding -= count
         for queue, entries in by_queue.items():
             if verb == "ack" or queue.deleted:
-                for entry in entries:
-                    queue.settle(entry)
+                queue.settle(entries)
             elif verb == "requeue":
                 queue.requeue(entries, self.broker.now)
             else:
