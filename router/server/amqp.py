@@ -29,6 +29,9 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def loopback(self) -> bool: ...
+    def send(self, data: bytes) -> int:
+        """Have it sent what can be sent at once; return how many bytes that are."""
+
     def hung_up(self) -> bool:
         """Whether it has ended its side, whatever of that was read."""
 
@@ -37,7 +40,8 @@ async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: D
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
     settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
-    outbox = Outbox(settings.outbox_high, settings.outbox_low, driver.begin())
+    now, high, low = driver.begin(), settings.outbox_high, settings.outbox_low
+    outbox = Outbox(high, low, now, send=peer.send, due=driver.due)
     connection = AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback)
     driver.end()
     try:
