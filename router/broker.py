@@ -32,8 +32,11 @@ class Client(Protocol):
     def end(self, error: AmqpError) -> None:
         """Tell the client why and close."""
 
-    def tell(self) -> bool:
-        """Tell the client what is certain by now. True when it still waits for more."""
+    def tell(self, *, early: bool) -> bool:
+        """Tell the client what is certain by now. True when it still waits for more.
+
+        ``early``: some of it may be certain before the commit that it waits for.
+        """
 
     def crash(self, error: Exception) -> None:
         """End the connection: the broker failed while it served this client."""
@@ -107,7 +110,7 @@ class Broker:
         finally:
             self.keeper.end_turn()  # after a failure too: what was done belongs to this batch
         if self._owed or self.keeper.early:
-            self._tell(self._owed)
+            self._tell_owed()
         self._letters_left = bool(self._letters)
         return bool(self._again or self._letters)
 
@@ -135,16 +138,19 @@ class Broker:
 
     def committed(self) -> None:
         """More is on disk: tell those who wait for it."""
-        self._tell({})
+        self._tell(list(self._waiting), early=False)
 
-    def _tell(self, clients: dict[Client, None]) -> None:
-        waiting = {**self._waiting, **clients}
-        self._owed = {}
-        self.keeper.early = False
-        self._waiting = {}
-        for client in waiting:
+    def _tell_owed(self) -> None:
+        """Tell the clients of this batch, and those that wait no longer since something was settled."""
+        owed, self._owed = self._owed, {}
+        early, self.keeper.early = self.keeper.early, False
+        self._tell({**self._waiting, **owed} if early else owed, early=early)
+
+    def _tell(self, clients: Iterable[Client], *, early: bool) -> None:
+        for client in clients:
+            self._waiting.pop(client, None)
             try:
-                if client.tell():
+                if client.tell(early=early):
                     self._waiting[client] = None
             except Exception as error:  # of this client's; the others are told all the same
                 client.crash(error)

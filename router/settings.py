@@ -181,8 +181,13 @@ class Server(_Section, frozen=True):
     """How connections are served."""
 
     read_size: Annotated[
-        int, Meta(ge=4096, le=SIZE_MAX, description="Most bytes taken from one connection at a time.")
-    ] = 65536
+        int,
+        Meta(
+            ge=4096,
+            le=SIZE_MAX,
+            description="Most bytes taken from one connection at a time; of small messages half as many.",
+        ),
+    ] = 131072
     outbox_high: Annotated[
         int,
         Meta(ge=1, le=SIZE_MAX, description="Unsent bytes of a connection at which it gets no deliveries."),

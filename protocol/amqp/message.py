@@ -82,6 +82,15 @@ class Message:
             props.decode_properties(properties, 0),
         )
 
+    def with_body_of(self, route: bytes, frames: bytes) -> "Message":
+        """What ``from_frames`` makes of these when the frames begin with this message's header frame."""
+        return Message(route, 0, self.channel, self.size, frames, self.properties)
+
+    @property
+    def header_frame(self) -> bytes:
+        """The content header frame: channel, properties and the body's size."""
+        return self.frames[: self._body_start()]
+
     @property
     def mandatory(self) -> bool:
         return bool(self.bits & MANDATORY)

@@ -2,7 +2,8 @@
 
 Owns the reading half of a connection, for either end: it knows frames and contents, not what a command
 means. The publish triple (method, header, body in one read) has a path of its own, since it is what a broker
-reads most; everything else goes through the generic one, and both give the same messages.
+reads most, and one that begins with the very bytes of the last is not taken apart again; everything else goes
+through the generic path, and all give the same messages.
 
 Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and which error each fault is.
 """
@@ -64,6 +65,9 @@ class Oversized:
 
 
 Command = Method | Message | Delivery | Oversized | Heartbeat
+# A publish: all of its bytes before the body (nothing starts with ()), where its content begins and the bytes
+# of the whole of it; then what a message with this beginning is made of, apart from its frames.
+_Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Properties]
 
 
 class Scope(Enum):
@@ -96,6 +100,7 @@ class Reader:
         # Incomplete contents by channel. Channel 0 has none: its entry keeps it off the publishes' own path.
         self._partial: dict[int, _Partial | None] = {0: None}
         self._known: dict[bytes, Properties] = {}
+        self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, Properties())
 
     def receive(self, data: bytes) -> list[tuple[int, Command]]:
         """All commands that ``data`` completes, in order; in scope CONTROL one, ``b""`` asks for the next."""
@@ -131,16 +136,27 @@ class Reader:
         if len(rest) >= HEAD:
             self._need += FRAME.unpack_from(rest)[2] + 1
 
-    def _read(self, data: bytes, commands: list[tuple[int, Command]]) -> int:  # noqa: PLR0912 - one pass, no calls
+    def _read(self, data: bytes, commands: list[tuple[int, Command]]) -> int:  # noqa: PLR0912, PLR0915 - no calls
         """Append the commands of all whole frames; return where the first begins that was not read."""
         frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
         known, partial = self._known, self._partial
-        publish, ack = (PUBLISH, ACK) if self.scope is Scope.CHANNELS else ((), ())  # nothing starts with ()
+        begin, at, whole, route, bits, same, body_size, properties = self._alike
+        publish: bytes | tuple[()] = PUBLISH
+        ack: bytes | tuple[()] = ACK
+        if self.scope is not Scope.CHANNELS:
+            begin = publish = ack = ()  # nothing starts with ()
         limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
         position = behind = 0
         length = len(data)
         try:
             while length - position >= HEAD:
+                if data.startswith(begin, position) and same not in partial:
+                    end = position + whole
+                    if end <= length and data[end - 1] == END:
+                        frames = data[position + at : end]
+                        append((same, Message(route, bits, same, body_size, frames, properties)))
+                        position = end
+                        continue
                 kind, channel, size = frame(data, position)
                 if size > limit:
                     behind = length
@@ -156,9 +172,9 @@ class Reader:
                     if size > 8 and data.startswith(publish, start):
                         # basic.publish: class, method, ticket, exchange, routing key, bits
                         middle = start + 7 + data[start + 6]
-                        bits = middle + 1 + data[middle] if middle < last else last
-                        if bits + 1 == last and length - behind >= 22:
-                            header, number, header_size, class_id, weight, body_size = content(data, behind)
+                        flags = middle + 1 + data[middle] if middle < last else last
+                        if flags + 1 == last and length - behind >= 22:
+                            header, number, header_size, class_id, weight, wanted = content(data, behind)
                             between = behind + 7 + header_size
                             if (
                                 header == FRAME_HEADER
@@ -166,33 +182,27 @@ class Reader:
                                 and class_id == 60
                                 and weight == 0
                                 and 14 <= header_size <= limit
-                                and 0 < body_size <= self.body_max
-                                and length - between >= 9 + body_size
+                                and 0 < wanted <= self.body_max
+                                and length - between >= 9 + wanted
                                 and data[between] == END
                             ):
-                                body, number, whole = frame(data, between + 1)
-                                end = between + 8 + body_size
+                                body, number, piece = frame(data, between + 1)
+                                end = between + 9 + wanted
                                 if (
                                     body == FRAME_BODY
                                     and number == channel
-                                    and whole == body_size <= limit
-                                    and data[end] == END
+                                    and piece == wanted <= limit
+                                    and data[end - 1] == END
                                 ):
                                     raw = data[behind + FLAGS_OFFSET : between]
-                                    position = end + 1
-                                    append(
-                                        (
-                                            channel,
-                                            Message(
-                                                data[start + 6 : bits],
-                                                data[bits] & 3,
-                                                channel,
-                                                body_size,
-                                                data[behind:position],
-                                                known.get(raw) or self.properties(raw, BasicPublish),
-                                            ),
-                                        )
-                                    )
+                                    properties = known.get(raw) or self.properties(raw, BasicPublish)
+                                    route, bits, same = data[start + 6 : flags], data[flags] & 3, channel
+                                    body_size, frames = wanted, data[behind:end]
+                                    append((same, Message(route, bits, same, body_size, frames, properties)))
+                                    begin = data[position : between + 8]
+                                    at, whole = behind - position, end - position
+                                    self._alike = (begin, at, whole, route, bits, same, body_size, properties)
+                                    position = end
                                     continue
                     elif size == 13 and data.startswith(ack, start):
                         tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)

@@ -39,8 +39,8 @@ class Owner(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def replies(self) -> Gate: ...
-    def confirms(self, channel: "Channel") -> None:
-        """The channel's publishes are to be confirmed."""
+    def owes_confirms(self, channel: "Channel", batch: int) -> None:
+        """As ``SessionSink``."""
 
     def fail(self, number: int, error: AmqpError) -> None:
         """End the channel, or the connection, with this error."""
@@ -79,10 +79,6 @@ class Channel:
         """A method and the content that belongs to it."""
         frames = message.framed_for(self.number, self._frame_max)
         self._replies.write(method_frame(self.number, method) + frames)
-
-    def confirm(self) -> None:
-        """From now on publishes are confirmed."""
-        self._owner.confirms(self)
 
     def tell_verdicts(self) -> None:
         """Send the publisher confirms that have gathered."""
@@ -135,6 +131,9 @@ class Channel:
         count = Long(entry.returns)
         properties = splice_properties(message.raw_properties, headers={"x-delivery-count": count})
         return message.rewritten(message.exchange, message.routing_key, properties)
+
+    def owes_confirms(self, batch: int) -> None:
+        self._owner.owes_confirms(self, batch)
 
     def returned(self, message: Message, code: int, text: str) -> None:
         self.send_content(m.BasicReturn(code, text, message.exchange, message.routing_key), message)

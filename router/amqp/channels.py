@@ -49,7 +49,8 @@ class Channels:
     def __init__(self, replies: Gate) -> None:
         self.open: dict[int, Channel] = {}
         self._closing: set[int] = set()
-        self._confirming: dict[Channel, None] = {}
+        self._due: dict[Channel, None] = {}  # with publishes that may be confirmed now
+        self._waiting: dict[int, dict[Channel, None]] = {}  # and with those that wait for a batch
         self._replies = replies
 
     def state(self, number: int) -> State:
@@ -103,22 +104,28 @@ class Channels:
         for channel in self.open.values():
             channel.session.wake()
 
-    def confirm(self, channel: Channel) -> None:
-        """The channel's publishes are to be confirmed."""
-        self._confirming[channel] = None
+    def owe(self, channel: Channel, batch: int) -> None:
+        """Publishes on the channel are to be confirmed: once this batch is on disk, or (0) now."""
+        due = self._waiting.setdefault(batch, {}) if batch else self._due
+        due[channel] = None
 
-    @property
-    def confirming(self) -> bool:
-        """Whether any channel's publishes are to be confirmed."""
-        return bool(self._confirming)
+    def tell_verdicts(self, committed: int, *, early: bool = True) -> bool:
+        """Send the publisher confirms that are certain with the batches up to ``committed`` on disk.
 
-    def tell_verdicts(self) -> bool:
-        """Send the publisher confirms that have gathered. True when there are more to come."""
-        waiting = False
-        for channel in self._confirming:
+        True when there are more to come.
+
+        ``early``: messages may have been settled before that, and confirms with them, on any channel.
+        """
+        due, self._due = self._due, {}
+        for batch, channels in list(self._waiting.items()):
+            if batch <= committed:
+                del self._waiting[batch]
+            elif not early:
+                break
+            due |= channels
+        for channel in due:
             channel.tell_verdicts()
-            waiting = waiting or channel.session.waiting()
-        return waiting
+        return bool(self._waiting)
 
     def _end(self, channel: Channel) -> None:
         """End an open channel: what was published on it so far is confirmed first."""
@@ -127,6 +134,7 @@ class Channels:
 
     def _remove(self, channel: Channel) -> None:
         del self.open[channel.number]
-        self._confirming.pop(channel, None)
+        for channels in (self._due, *self._waiting.values()):
+            channels.pop(channel, None)
         channel.session.close()
         del channel.session  # which knows the channel: not to leave a cycle

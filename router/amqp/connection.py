@@ -90,10 +90,12 @@ class AmqpConnection:
 
     # -- in --------------------------------------------------------------------------------------------------
 
-    def receive(self, data: bytes) -> None:
-        """Handle everything that ``data`` completes."""
+    def receive(self, data: bytes) -> int:
+        """Handle everything that ``data`` completes; return how many commands that are, 0 during the
+        handshake.
+        """
         if self.finished:
-            return
+            return 0
         before = self.wire.state
         commands = self.wire.receive(data, self.broker.now)
         if self._put_off:
@@ -104,10 +106,11 @@ class AmqpConnection:
         self._handle(commands)
         if not self._put_off:
             self._handle_fault()
-        if self.channels.confirming or self.replies.waiting:
+        if self.replies.waiting:
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(commands)
+        return len(commands) if isinstance(commands, list) else 0
 
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
         """Handle commands in their order; each that is refused ends its channel, or the connection."""
@@ -194,23 +197,24 @@ class AmqpConnection:
         if self.wire.state is State.CLOSED:
             if isinstance(command, m.ConnectionClose):
                 self._log.info("connection closed by client", code=command.reply_code)
-                self.channels.tell_verdicts()
+                self.channels.tell_verdicts(self.broker.keeper.committed)
                 self._send(m.ConnectionCloseOk())
             self._finish()
         elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
             COMMANDS[type(command)](self, command)
 
-    def confirms(self, channel: Channel) -> None:
-        """A channel's publishes are to be confirmed."""
-        self.channels.confirm(channel)
+    def owes_confirms(self, channel: Channel, batch: int) -> None:
+        """A channel has publishes to be confirmed."""
+        self.channels.owe(channel, batch)
+        self.broker.owe(self)
 
-    def tell(self) -> bool:
+    def tell(self, *, early: bool) -> bool:
         """Send the replies and confirms that need wait no longer. True when others still do."""
         if self.finished:
             return False
         if self.replies.open():
             self.drained()
-        waiting = self.channels.tell_verdicts()
+        waiting = self.channels.tell_verdicts(self.broker.keeper.committed, early=early)
         return waiting or bool(self.replies.waiting)
 
     # -- handshake -------------------------------------------------------------------------------------------
@@ -277,7 +281,7 @@ class AmqpConnection:
         if self.wire.state in NOT_TUNED:
             self._finish()
             return
-        self.channels.tell_verdicts()
+        self.channels.tell_verdicts(self.broker.keeper.committed)
         self._leave()
         self._close(error, command)
 

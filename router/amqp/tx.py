@@ -6,7 +6,6 @@ from router.amqp.channel import Channel
 
 def confirm_select(channel: Channel, method: m.ConfirmSelect) -> m.ConfirmSelectOk:
     channel.session.select_confirms()
-    channel.confirm()
     return m.ConfirmSelectOk()
 
 

@@ -1,5 +1,6 @@
 """What a durable queue tells whoever keeps it on disk."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from protocol.amqp.message import Message
@@ -12,8 +13,8 @@ class QueueLog(Protocol):
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message. It becomes ``stored``."""
 
-    def settle(self, entry: Entry) -> None:
-        """A stored message has left the queue for good."""
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Stored messages, one at least, have left the queue for good."""
 
     def deliver(self, position: int) -> None:
         """A message was delivered: should it come back after a restart, it comes as redelivered."""

@@ -314,22 +314,15 @@ class Queue:
         if no_ack:
             self.drop(entries)
             return
-        last = -1
-        for entry in entries:
-            if entry.stored:
-                self.held[entry.position] = entry
-                last = max(last, entry.position)  # by priority, the last of them may be an early one
-        if last >= 0 and self.log is not None:
-            self.log.deliver(last)
+        stored = {entry.position: entry for entry in entries if entry.stored}
+        if stored and self.log is not None:
+            self.held |= stored
+            self.log.deliver(max(stored))  # by priority, the last of them may be an early one
 
-    def settle(self, entry: Entry) -> None:
-        """A delivered message was acknowledged."""
-        self.unacked -= 1
-        entry.settled = True
-        if entry.stored and self.log is not None:
-            entry.stored = False
-            del self.held[entry.position]
-            self.log.settle(entry)
+    def settle(self, entries: Collection[Entry]) -> None:
+        """Delivered messages were acknowledged."""
+        self.unacked -= len(entries)
+        self.drop(entries)
 
     def drop(self, entries: Collection[Entry]) -> None:
         """Messages have left the queue for good: settled by their delivery, or dropped."""
@@ -341,11 +334,12 @@ class Queue:
         """Messages are not kept here any more: they are settled, or kept elsewhere as dead letters."""
         if self.log is None:
             return
-        for entry in entries:
-            if entry.stored:
-                entry.stored = False
-                self.held.pop(entry.position, None)
-                self.log.settle(entry)
+        stored = [entry for entry in entries if entry.stored]
+        for entry in stored:
+            entry.stored = False
+            self.held.pop(entry.position, None)
+        if stored:
+            self.log.settle(stored)
 
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
         """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:

@@ -18,6 +18,7 @@ from router.server.outbox import Outbox
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
+SMALL = 512  # bytes a message in a read, frames and all, below which it brings many messages
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -28,6 +29,9 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def loopback(self) -> bool: ...
+    def send(self, data: bytes) -> int:
+        """Have it sent what can be sent at once; return how many bytes that are."""
+
     def hung_up(self) -> bool:
         """Whether it has ended its side, whatever of that was read."""
 
@@ -36,7 +40,8 @@ async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: D
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
     settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
-    outbox = Outbox(settings.outbox_high, settings.outbox_low, driver.begin())
+    now, high, low = driver.begin(), settings.outbox_high, settings.outbox_low
+    outbox = Outbox(high, low, now, send=peer.send, due=driver.due)
     connection = AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback)
     driver.end()
     try:
@@ -78,10 +83,12 @@ async def _read(
     """Feed the core until the client has no more to say, pausing while it does not read its answers or may
     not publish.
     """
-    size = driver.broker.settings.server.read_size
+    size = most = driver.broker.settings.server.read_size
     while data := await stream.receive_some(size):
         with _batch(driver, connection):
-            connection.receive(bytes(data))
+            # A batch takes its time by messages more than by bytes, and others wait for its end.
+            small = connection.receive(bytes(data)) > len(data) // SMALL
+            size = most // 2 if small else most
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
                 await outbox.wait_readable()

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from router.broker import Broker
+from router.server.outbox import Outbox
 
 
 class Driver:
@@ -18,6 +19,7 @@ class Driver:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
+        self.due: list[Outbox] = []  # those that were written to in this batch, perhaps more than once
         self._armed: int | None = None  # when the timer task wakes by itself
         self._earlier = trio.Event()
         self._more = trio.Event()
@@ -41,6 +43,9 @@ class Driver:
         except Exception as error:
             self._log.error("delivering failed", exc_info=error)
             self._more.set()
+        for outbox in self.due:
+            outbox.end_batch(broker.now)
+        self.due.clear()
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()

@@ -1,11 +1,15 @@
 """Bytes waiting to be sent to one connection, and when there are too many of them.
 
 The core writes here, synchronously; one task of the connection empties it in large pieces, another reads
-from the client for as long as this is open.
+from the client for as long as this is open. The little that most batches say, a confirm or a message, is sent
+when the batch ends, since waking a task takes longer than that.
 """
+
+from collections.abc import Callable
 
 import trio
 
+LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to the same client
 PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waiting, and counts as sent too late
 
 
@@ -18,10 +22,12 @@ class Outbox:
 
     __slots__ = (
         "_chunks",
+        "_due",
         "_full",
         "_high",
         "_low",
         "_readable",
+        "_send",
         "_sent",
         "_wake",
         "closed",
@@ -30,7 +36,18 @@ class Outbox:
         "size",
     )
 
-    def __init__(self, high: int, low: int, now: int) -> None:
+    def __init__(
+        self,
+        high: int,
+        low: int,
+        now: int,
+        *,
+        send: Callable[[bytes], int] = lambda data: 0,
+        due: "list[Outbox] | None" = None,
+    ) -> None:
+        """``send`` has the socket take bytes and says how many it took, now or never. It is used by
+        ``end_batch``, which is to be called, when a batch ends, for each outbox that is ``due``.
+        """
         self.open = trio.CancelScope()
         self.closed = False
         self.paused = False
@@ -40,7 +57,9 @@ class Outbox:
         self._low = low
         self._full = False
         self._sent = now
-        self._wake: trio.Event | None = None
+        self._send = send
+        self._due = due
+        self._wake: trio.Event | None = None  # while nothing is being sent
         self._readable: trio.Event | None = None
 
     def write(self, data: bytes) -> None:
@@ -55,7 +74,22 @@ class Outbox:
         self.size += size
         if self.size > self._high:
             self._full = True
-        self._ring()
+        if self._due is None:
+            self._ring()
+        elif self._wake is not None and not (self._due and self._due[-1] is self):
+            self._due.append(self)
+
+    def end_batch(self, now: int) -> None:
+        """Send what was written if that is little, and leave to the task what the socket does not take."""
+        if self._wake is None:
+            return
+        if self.size <= LITTLE and not self._full:
+            data = b"".join(self._chunks)
+            if count := self._send(data):
+                self.sent(count, now)
+            self._chunks = [data[count:]] if count < len(data) else []
+        if self._chunks:
+            self._ring()
 
     def _ring(self) -> None:
         if self._wake is not None:

@@ -56,23 +56,23 @@ class Confirms:
         self._refused: deque[int] = deque()
         self._stored: deque[Stored] = deque()
 
-    def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Entry] = ()) -> None:
+    def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Entry] = ()) -> bool:
         """Count a publish that every queue it was routed to has taken, or one of them has refused.
 
-        ``entries`` are those that are stored with ``batch``.
+        ``entries`` are those that are stored with ``batch``. True when it is the first that may be told once
+        that is on disk; without entries, the first to be told as soon as this turn has ended.
         """
         self.published += 1
         if not accepted:
             self._refused.append(self.published)
-        if entries:
-            stored = self._stored
-            if not stored or stored[-1].batch != batch:
-                stored.append(Stored(batch))
-            stored[-1].publishes.append((self.published, entries))
-
-    def waiting(self) -> bool:
-        """Whether anything is still to be said."""
-        return self.published > self._told
+        stored = self._stored
+        if not entries:
+            return not stored and self.published == self._told + 1
+        first = not stored or stored[-1].batch != batch
+        if first:
+            stored.append(Stored(batch))
+        stored[-1].publishes.append((self.published, entries))
+        return first
 
     def verdicts(self, committed: int) -> list[Verdict]:
         """What is to be told now that all batches up to ``committed`` are on disk; it counts as told."""

@@ -71,13 +71,13 @@ class Session:
             before = len(stored)
             accepted = self._enqueue(message, queues)
             count = len(stored) - before
-            if not count:
-                self.confirms.publish(accepted)
-            elif count == 1:  # as most are
-                self.confirms.publish(accepted, self._keeper.batch, (stored[before][1],))
+            batch = self._keeper.batch if count else 0
+            if count == 1:  # as most are
+                first = self.confirms.publish(accepted, batch, (stored[before][1],))
             else:
-                entries = [entry for _, entry, _ in stored[before:]]
-                self.confirms.publish(accepted, self._keeper.batch, entries)
+                first = self.confirms.publish(accepted, batch, [entry for _, entry, _ in stored[before:]])
+            if first:
+                self.sink.owes_confirms(batch)
 
     def _enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a routed message to its queues; False when one of them was full and refused it."""
@@ -97,10 +97,6 @@ class Session:
     def verdicts(self) -> list[Verdict]:
         """Confirms to be told to the publisher now."""
         return [] if self.confirms is None else self.confirms.verdicts(self._keeper.committed)
-
-    def waiting(self) -> bool:
-        """Whether any publish is still to be confirmed."""
-        return self.confirms is not None and self.confirms.waiting()
 
     # -- consume -------------------------------------------------------------------------------------------
 
@@ -234,7 +230,7 @@ class Session:
             self._take("ack", tag, multiple)
             return
         queue, consumer, entry = self._unacked.take(tag)
-        queue.settle(entry)
+        queue.settle((entry,))
         if consumer is not None:
             consumer.unacked -= 1
             self._outstanding -= 1
@@ -262,17 +258,20 @@ class Session:
     def _settle(self, verb: Verb, taken: Taken) -> None:
         """Settle what was held, each queue's together."""
         by_queue: dict[Queue, list[Entry]] = {}
-        consumers: dict[Consumer, None] = {}
+        consumers: dict[Consumer, int] = {}
         for _, (queue, consumer, entry) in taken:
-            by_queue.setdefault(queue, []).append(entry)
+            if queue in by_queue:
+                by_queue[queue].append(entry)
+            else:
+                by_queue[queue] = [entry]
             if consumer is not None:
-                consumer.unacked -= 1
-                self._outstanding -= 1
-                consumers[consumer] = None
+                consumers[consumer] = consumers.get(consumer, 0) + 1
+        for consumer, count in consumers.items():
+            consumer.unacked -= count
+            self._outstanding -= count
         for queue, entries in by_queue.items():
             if verb == "ack" or queue.deleted:
-                for entry in entries:
-                    queue.settle(entry)
+                queue.settle(entries)
             elif verb == "requeue":
                 queue.requeue(entries, self.broker.now)
             else:

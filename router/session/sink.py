@@ -18,6 +18,9 @@ class SessionSink(Protocol):
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries; their tags count up from ``first_tag``."""
 
+    def owes_confirms(self, batch: int) -> None:
+        """Publishes are to be confirmed once this batch is on disk; 0: at the end of this turn."""
+
     def returned(self, message: Message, code: int, text: str) -> None:
         """A mandatory message reached no queue."""
 

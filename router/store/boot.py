@@ -166,7 +166,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         found = opened.recovered.queues[row.id]
         log = store.add_queue(queue, row.id)
         log.pages = dict.fromkeys(found.pages)
-        log.next_position = found.next_position
+        log.next_position = log.committed = found.next_position
         log.recovered = found.delivered
         log.deliver(found.delivered - 1)
         queue.log = log

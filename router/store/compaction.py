@@ -84,7 +84,7 @@ class Compaction:
         """Write those of a page's messages that are live to another place."""
         self._moved = [
             each._replace(returns=page.returns(each.position, each.returns))
-            for each in entries_of(data)
+            for each in map(Stored._make, entries_of(data))
             if not page.is_settled(each.position)
         ]
         packed = pack_page(page.queue_id, self._moved)

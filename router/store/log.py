@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from protocol.amqp.message import Message
 from router.queue.entry import Entry
 from router.store.pages import Page
-from router.store.records import Range, pack_progress, pack_returned, ranges
+from router.store.records import pack_progress, pack_returned, ranges
 
 if TYPE_CHECKING:
     from router.store.store import Store
@@ -30,9 +30,9 @@ class QueueLog:
     __slots__ = (
         "_store",
         "_touched",
+        "committed",
         "delivered",
         "id",
-        "last_batch",
         "moved",
         "next_position",
         "pages",
@@ -40,20 +40,18 @@ class QueueLog:
         "recovered",
         "returned",
         "settled",
-        "settled_ranges",
     )
 
     def __init__(self, store: "Store", number: int, queue: StoredQueue) -> None:
         self.id = number
         self.queue = queue
         self.next_position = 0
-        self.last_batch = 0  # the batch of the last message
+        self.committed = 0  # every position below it is
         self.delivered = 0  # every position below it was delivered at least once,
         self.recovered = 0  # and below this one before the broker came back
         self.moved = 0  # nothing below this position is in the journal only
         self.pages: dict[Page, None] = {}  # those with live messages
         self.settled: list[int] = []  # in this turn
-        self.settled_ranges: list[Range] = []
         self.returned: list[tuple[int, int]] = []
         self._store = store
         self._touched = False
@@ -62,19 +60,22 @@ class QueueLog:
         """Keep a message; it is written at the end of the turn unless it was settled by then."""
         entry.stored = True
         self.next_position = entry.position + 1
-        self.last_batch = self._store.batch
         self._store.publishes.append((self, entry, message))
 
-    def settle(self, entry: Entry) -> None:
-        """A stored message has left the queue for good."""
-        self.settled.append(entry.position)
-        page = entry.page
-        if page is not None and page.live:
-            assert isinstance(page, Page)
-            page.settle(entry.position)
-            if not page.live:
-                self._page_died(page)
-        if self._store.committed < self.last_batch:
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Stored messages have left the queue for good."""
+        self._settle([entry.position for entry in entries])
+        for entry in entries:
+            page = entry.page
+            if page is not None and page.live:
+                assert isinstance(page, Page)
+                page.settle(entry.position)
+                if not page.live:
+                    self._page_died(page)
+
+    def _settle(self, positions: list[int]) -> None:
+        self.settled += positions
+        if max(positions) >= self.committed:
             self._store.early = True
         if not self._touched:
             self._touch()
@@ -83,13 +84,9 @@ class QueueLog:
         """Of a page only those messages are needed that are ``held``."""
         gone = [position for position in page.unsettled() if position not in held]
         if gone:
-            self.settled_ranges += ranges(gone)
+            self._settle(gone)
             for position in gone:
                 page.settle(position)
-            if self._store.committed < self.last_batch:
-                self._store.early = True
-            if not self._touched:
-                self._touch()
         if not page.live:
             self._page_died(page)
 
@@ -133,9 +130,8 @@ class QueueLog:
     def records(self) -> list[bytes]:
         """What this turn did beside enqueueing, as records; it counts as told."""
         self._touched = False
-        settled = ranges(self.settled) + self.settled_ranges
-        parts = [pack_progress(self.id, self.delivered, settled)]
+        parts = [pack_progress(self.id, self.delivered, ranges(self.settled))]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
-        self.settled, self.settled_ranges, self.returned = [], [], []
+        self.settled, self.returned = [], []
         return parts

@@ -5,7 +5,7 @@ memory. Which messages of a queue go and when one is needed again is the queue's
 ``router.queue.paging``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -203,7 +203,7 @@ class Pager:
         assert isinstance(page, Page)
         if error is None:
             assert isinstance(result, bytes)
-            paging.landed(run, list(self._entries(queue, page, result)))
+            paging.landed(run, self._entries(queue, page, result))
             return False
         if (page.segment, page.offset) != (job.segment, job.offset):
             self.read(queue, run)  # it has moved since, and the file is gone
@@ -229,23 +229,34 @@ class Pager:
             if queue.paging is not None:
                 queue.paging.read_again(run)
 
-    def _entries(self, queue: "Queue", page: Page, data: bytes) -> Iterator[Entry]:
-        """The live messages of a page."""
+    def _entries(self, queue: "Queue", page: Page, data: bytes) -> list[Entry]:
+        """The live messages of a page. Most of them begin like the one before, and the header tells all of it
+        that is not in the frames themselves.
+        """
         offset = self._wall_offset
         log = _log(queue)
         delivered = log.recovered if log is not None else 0
+        whole = page.is_whole()
+        header = b""
+        message: Message | None = None
+        entries: list[Entry] = []
         for position, deadline, returns, route, frames in entries_of(data):
-            if page.is_settled(position):
+            if not whole and page.is_settled(position):
                 continue
-            expires = max(1, deadline - offset) if deadline else 0
-            entry = Entry(Message.from_frames(route, frames), position, expires)
-            entry.returns = page.returns(position, returns)
+            if message is not None and frames.startswith(header):
+                message = message.with_body_of(route, frames)
+            else:
+                message = Message.from_frames(route, frames)
+                header = message.header_frame
+            entry = Entry(message, position, max(1, deadline - offset) if deadline else 0)
+            entry.returns = returns if whole else page.returns(position, returns)
             if position < delivered and not entry.returns:
                 entry.returns = 1
-            if not page.is_passing(position):
+            if whole or not page.is_passing(position):
                 entry.stored = True
                 entry.page = page
-            yield entry
+            entries.append(entry)
+        return entries
 
 
 def _log(queue: "Queue") -> QueueLog | None:

@@ -180,6 +180,10 @@ class Page:
         """Whether a message that it holds does not outlive the broker."""
         return not self.kept or (self._passing is not None and bool(self._passing[self._index(position)]))
 
+    def is_whole(self) -> bool:
+        """Whether all of its messages are as it says, and none is settled or passing."""
+        return self.kept and not self.times_returned and self.live == self.count and self._passing is None
+
     def lost(self) -> list[Range]:
         """What a broker that comes back does not find in it: what is settled, or passing."""
         if self._passing is None or not self.live:
@@ -235,8 +239,8 @@ def check_page(data: bytes, queue_id: int) -> None:
         raise PageError(f"the page is of queue {told} instead of {queue_id}")
 
 
-def entries_of(data: bytes) -> Iterator[Stored]:
-    """The messages of a page that was checked."""
+def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
+    """The messages of a page that was checked: of each, the fields of ``Stored``."""
     count = _PAGE.unpack_from(data)[4]
     offset = _PAGE.size
     unpack = _ENTRY.unpack_from
@@ -245,13 +249,13 @@ def entries_of(data: bytes) -> Iterator[Stored]:
         route = offset + _ENTRY.size
         frames = route + route_size
         offset = frames + frames_size
-        yield Stored(position, deadline, returns, data[route:frames], data[frames:offset])
+        yield position, deadline, returns, data[route:frames], data[frames:offset]
 
 
 def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
     """The messages of a page. Raises PageError when it is damaged or another queue's."""
     check_page(data, queue_id)
-    return list(entries_of(data))
+    return list(map(Stored._make, entries_of(data)))
 
 
 def segment_path(directory: Path, number: int, *, kept: bool = True) -> Path:

@@ -31,6 +31,8 @@ _COUNT = Struct(">I")
 _TARGET = Struct(">QQQ")
 _ROUTE = Struct(">H")
 _PUBLISH_1 = Struct(">IBIQQQH")  # all before the route, of a publish to one queue, as most are
+_pack_publish_1 = _PUBLISH_1.pack
+_BEFORE_ROUTE = _PUBLISH_1.size - 4  # bytes that the length counts
 _PROGRESS = Struct(">IBQQI")
 _RETURNED = Struct(">IBQI")
 _PAIR = Struct(">QI")
@@ -72,14 +74,17 @@ Record = Publish | Progress | Returned
 def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tuple[bytes, bytes, bytes]:
     """A publish record, in pieces so that the body is not copied."""
     if len(targets) == 1:
-        queue_id, position, deadline = targets[0]
-        length = _PUBLISH_1.size - 4 + len(route) + len(frames)
-        return _PUBLISH_1.pack(length, PUBLISH, 1, queue_id, position, deadline, len(route)), route, frames
+        return pack_publish_to_one(*targets[0], len(route), len(frames)), route, frames
     length = 1 + _COUNT.size + _TARGET.size * len(targets) + _ROUTE.size + len(route) + len(frames)
     head = [_HEAD.pack(length, PUBLISH), _COUNT.pack(len(targets))]
     head += [_TARGET.pack(*target) for target in targets]
     head.append(_ROUTE.pack(len(route)))
     return b"".join(head), route, frames
+
+
+def pack_publish_to_one(queue_id: int, position: int, deadline: int, route: int, frames: int) -> bytes:
+    """What stands in a publish record to one queue before so many bytes of a route and of frames."""
+    return _pack_publish_1(_BEFORE_ROUTE + route + frames, PUBLISH, 1, queue_id, position, deadline, route)
 
 
 def pack_progress(queue_id: int, delivered: int, settled: Sequence[Range]) -> bytes:

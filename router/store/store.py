@@ -32,7 +32,7 @@ from router.store.metadata import (
     remove_queue,
 )
 from router.store.pager import Pager
-from router.store.records import pack_publish
+from router.store.records import Target, pack_publish, pack_publish_to_one
 from router.store.retirement import Retirement
 from router.store.segments import Segments
 from router.store.writer import Commit, Job, ReadPage, SaveCheckpoint, Sync, WritePages
@@ -55,7 +55,7 @@ class Gathered:
         self.held = False  # a reply waits for it
         self.statements: list[Statement] = []
         self.parts: list[bytes] = []
-        self.fresh: dict[QueueLog, None] = {}
+        self.fresh: dict[QueueLog, int] = {}  # with a position that all their publishes are below
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.statements)
@@ -220,18 +220,22 @@ class Store:
         """A record for each message, with all the queues it went to and has not left again."""
         publishes, self.publishes = self.publishes, []
         parts, fresh, offset = self._gathering.parts, self._gathering.fresh, self._wall_offset
-        current: Message | None = None
-        targets: list[tuple[int, int, int]] = []
-        for log, entry, message in publishes:
-            if message is not current:
-                if targets and current is not None:
-                    parts += pack_publish(targets, current.route, current.frames)
-                current, targets = message, []
+        targets: list[Target] = []
+        following: list[Message | None] = [message for _, _, message in publishes[1:]]
+        following.append(None)
+        for (log, entry, message), after in zip(publishes, following, strict=True):
             if entry.stored:
-                targets.append((log.id, entry.position, entry.expires + offset if entry.expires else 0))
-                fresh[log] = None
-        if targets and current is not None:
-            parts += pack_publish(targets, current.route, current.frames)
+                position, expires = entry.position, entry.expires
+                fresh[log] = position + 1
+                target = log.id, position, expires + offset if expires else 0
+                if message is not after and not targets:  # to one queue, as most are
+                    route, frames = message.route, message.frames
+                    parts += (pack_publish_to_one(*target, len(route), len(frames)), route, frames)
+                    continue
+                targets.append(target)
+            if targets and message is not after:
+                parts += pack_publish(targets, message.route, message.frames)
+                targets = []
 
     # -- commits -----------------------------------------------------------------------------------------
 
@@ -287,6 +291,8 @@ class Store:
             written, self._writing = self._writing, None
             assert written is not None
             self.committed = written.number
+            for log, below in written.fresh.items():
+                log.committed = below
             if job.parts and isinstance(result, int):
                 self._begun = True
                 self.unsynced = self.unsynced or not job.sync

@@ -68,6 +68,7 @@ class Client:
         self.back: list[Message] = []
         self.ended: list[str] = []
         self.failed: list[AmqpError] = []
+        self.owed: list[int] = []
         self.crashed: list[Exception] = []
         self.session = Session(node.broker, node.vhost, user, owner, self)  # type: ignore[arg-type]
         self.topology = Topology(node.vhost, user, owner)  # type: ignore[arg-type]
@@ -81,6 +82,9 @@ class Client:
         for tag, entry in enumerate(entries, first_tag):
             self.delivered.append((receiver.tag, tag, entry))
             self.redelivered.append(entry.returns > 0)
+
+    def owes_confirms(self, batch: int) -> None:
+        self.owed.append(batch)
 
     def returned(self, message: Message, code: int, text: str) -> None:
         assert (code, text) == (312, "NO_ROUTE")

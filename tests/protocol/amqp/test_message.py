@@ -28,6 +28,17 @@ def test_a_built_message_has_its_parts(exchange, routing_key, properties, data, 
     assert (message.mandatory, message.immediate) == (mandatory, False)
 
 
+@given(PROPERTIES, BODIES, st.integers(0, 65535), st.sampled_from((0, 9, 4096)))
+def test_what_begins_with_a_kept_messages_header_needs_no_reading(properties, data, channel, frame_max):
+    raw = encode_properties(properties)
+    kept = Message.from_frames(b"\x01e\x01k", pack_frames(channel, raw, data, frame_max))
+    frames = pack_frames(channel, raw, data[::-1])
+    assert frames.startswith(kept.header_frame)
+    quick, slow = kept.with_body_of(b"\0\x01q", frames), Message.from_frames(b"\0\x01q", frames)
+    for name in Message.__slots__:
+        assert getattr(quick, name) == getattr(slow, name)
+
+
 @given(BODIES, st.integers(0, 65535), st.sampled_from((0, 9, 10, 50, 4096)))
 def test_frames_are_header_and_body_cut_to_size(data, channel, frame_max):
     piece = frame_max - 8 if frame_max else 0

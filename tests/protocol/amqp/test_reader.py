@@ -86,6 +86,26 @@ def test_a_publish_in_one_read_equals_one_in_three(method, data, properties):
     assert (message.body, message.properties) == (data, properties)
 
 
+ALIKE = (publish(1, b"abc"), publish(1, b"xyz"), publish(2, b"abc"), publish(1, b"a" * 9, piece=4), HEARTBEAT)
+
+
+@given(st.lists(st.sampled_from((*ALIKE, PUBLISH + header(1, 3), body(1, b"abc"))), max_size=8))
+def test_publishes_that_begin_alike_are_read_as_single_bytes_are(frames):
+    stream = b"".join(frames)
+    commands, made = read(stream, frame_max=0)
+    dripped = reader(0)
+    singly = [command for at in range(len(stream)) for command in dripped.receive(stream[at : at + 1])]
+    assert all_shown(commands) == all_shown(singly)
+    assert str(made.error) == str(dripped.error)
+
+
+def test_a_publish_like_the_last_one_is_skipped_once_the_connection_closes():
+    made = reader()
+    assert len(made.receive(publish(1, b"x"))) == 1
+    made.scope = Scope.CLOSES
+    assert made.receive(publish(1, b"x")) == []
+
+
 def test_unused_bits_of_a_publish_mean_nothing():
     payload = encode_method(m.BasicPublish("", "q"))[:-1] + b"\xfc"
     whole, _ = read(frame(1, 1, payload) + header(1, 1) + body(1, b"x"))

@@ -20,6 +20,9 @@ class Peer:
     name: str = "test:1"
     loopback: bool = True
 
+    def send(self, data: bytes) -> int:
+        return 0
+
     def hung_up(self) -> bool:
         return False
 

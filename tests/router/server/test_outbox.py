@@ -2,7 +2,7 @@ import pytest
 import trio
 import trio.testing
 
-from router.server.outbox import PIECE, Outbox
+from router.server.outbox import LITTLE, PIECE, Outbox
 
 
 def outbox(high: int = 100, low: int = 50) -> Outbox:
@@ -157,3 +157,65 @@ async def test_reading_goes_on_when_it_is_neither_paused_nor_full(autojump_clock
             assert not box.readable()
             box.sent(20, 0)
     assert not waiting.cancelled_caught
+
+
+class Socket:
+    """Takes ``room`` bytes at once, and no more."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.data = b""
+
+    def send(self, data: bytes) -> int:
+        taken = data[: self.room]
+        self.room -= len(taken)
+        self.data += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("room", [0, 2, 5])
+async def test_little_is_sent_when_the_batch_ends_and_the_rest_taken(nursery, room):
+    socket, due, taken = Socket(room), [], []
+    box = Outbox(1 << 20, 1, 0, send=socket.send, due=due)
+
+    async def write() -> None:
+        taken.append(await box.take())
+
+    nursery.start_soon(write)
+    await trio.testing.wait_all_tasks_blocked()
+    box.write(b"abc")
+    box.extend([b"d", b"e"])
+    assert due == [box]
+    box.end_batch(9)
+    assert (socket.data, box.size, box.last_sent()) == (b"abcde"[:room], 5 - room, 9 if room else 0)
+    box.close()
+    await trio.testing.wait_all_tasks_blocked()
+    assert taken == [b"abcde"[room:]]
+
+
+async def test_much_is_left_to_be_taken_when_the_batch_ends(nursery):
+    socket, due, taken = Socket(1 << 20), [], []
+    box = Outbox(1 << 20, 1, 0, send=socket.send, due=due)
+
+    async def write() -> None:
+        taken.append(await box.take())
+
+    nursery.start_soon(write)
+    await trio.testing.wait_all_tasks_blocked()
+    box.write(bytes(LITTLE))
+    box.write(b"x")
+    box.end_batch(9)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (taken, socket.data) == ([bytes(LITTLE) + b"x"], b"")
+
+
+async def test_nothing_overtakes_what_is_being_sent():
+    socket, due = Socket(100), []
+    box = Outbox(1 << 20, 1, 0, send=socket.send, due=due)
+    box.write(b"first")
+    assert await box.take() == b"first"
+    box.write(b"second")
+    for each in due:
+        each.end_batch(9)
+    box.sent(5, 9)
+    assert (await box.take(), socket.data) == (b"second", b"")

@@ -58,7 +58,19 @@ def test_what_is_on_disk_is_told_batch_by_batch():
     assert confirms.verdicts(0) == []
     assert confirms.verdicts(1) == [(2, True, True)]
     assert confirms.verdicts(2) == [(4, True, True)]
-    assert not confirms.waiting()
+    assert confirms.verdicts(3) == []
+
+
+def test_the_first_publish_of_each_batch_says_so():
+    confirms, stored = Confirms(), entries(4)
+    assert confirms.publish(True)
+    assert not confirms.publish(False)
+    assert confirms.publish(True, batch=1, entries=stored[:1])
+    assert not confirms.publish(True, batch=1, entries=stored[1:2])
+    assert not confirms.publish(True)  # it is told with what is stored before it
+    assert confirms.publish(True, batch=2, entries=stored[2:])
+    confirms.verdicts(2)
+    assert confirms.publish(True)
 
 
 def test_what_is_settled_is_told_before_its_batch_is_on_disk():

@@ -187,6 +187,25 @@ def test_a_commit_is_answered_when_it_is_on_disk():
     client.expect(m.TxCommitOk())
 
 
+def test_each_channel_is_told_once_its_batch_is_on_disk_and_a_closed_one_not_at_all():
+    world = World()
+    write = keep(world.broker)
+    client = world.connect()
+    client.send(m.QueueDeclare("q", durable=True), m.ConfirmSelect())
+    write()
+    client.expect(m.QueueDeclareOk("q"), m.ConfirmSelectOk())
+    for number in (2, 3):
+        client.do(m.ChannelOpen(), m.ConfirmSelect(), channel=number)
+    for number in (1, 2, 3):
+        client.send(publish("q", delivery_mode=2), channel=number)
+    client.do(m.ChannelClose(200, "bye", 0, 0), channel=3)
+    client.expect_silence()
+    write()
+    client.expect(m.BasicAck(1), channel=1)
+    client.expect(m.BasicAck(1), channel=2)
+    client.expect_silence()
+
+
 def journal(path, *batches):
     """Write a data directory's first journal file."""
     (path / "journal").mkdir(exist_ok=True)

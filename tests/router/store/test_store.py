@@ -94,7 +94,7 @@ def test_what_was_settled_in_its_own_turn_is_not_written(store, disk):
     queue = FakeQueue(store)
     entry = queue.put(message())
     entry.stored = False
-    queue.log.settle(entry)
+    queue.log.settle([entry])
     store.end_turn()
     assert not any(isinstance(record, Publish) for job in disk.jobs for record in records(job))
 
@@ -119,7 +119,7 @@ def test_acknowledgements_of_a_turn_are_ranges(store, disk):
     store.end_turn()
     finish(store, disk)
     for entry in entries[:3] + entries[4:]:
-        queue.log.settle(entry)
+        queue.log.settle([entry])
     store.end_turn()
     store.flush()
     assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 3), (4, 1)])]
@@ -131,12 +131,12 @@ def test_settlements_are_put_off_once_until_they_are_flushed(store, disk, put_of
     store.end_turn()
     finish(store, disk)
     for entry in entries[:2]:
-        queue.log.settle(entry)
+        queue.log.settle([entry])
         store.end_turn()
     assert (disk.jobs, len(put_off), store.busy()) == ([], 1, True)
     store.flush()
     assert [records(job) for job in disk.jobs] == [[Progress(1, 0, [(0, 1)]), Progress(1, 0, [(1, 1)])]]
-    queue.log.settle(entries[2])
+    queue.log.settle([entries[2]])
     store.end_turn()
     finish(store, disk)
     assert (disk.jobs, len(put_off)) == ([], 2)
@@ -147,7 +147,7 @@ def test_settlements_go_with_the_next_message(store, disk):
     entry = queue.put(message())
     store.end_turn()
     finish(store, disk)
-    queue.log.settle(entry)
+    queue.log.settle([entry])
     store.end_turn()
     queue.put(message())
     store.end_turn()
@@ -163,7 +163,7 @@ def test_settlements_that_a_reply_waits_for_are_not_put_off(store, disk):
     store.end_turn()
     finish(store, disk)
     assert store.hold() == 0
-    queue.log.settle(entry)
+    queue.log.settle([entry])
     assert store.hold() == store.batch
     store.end_turn()
     assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 1)])]
@@ -173,7 +173,7 @@ def test_what_is_flushed_while_a_batch_is_written_follows_it(store, disk):
     queue = FakeQueue(store)
     entry = queue.put(message())
     store.end_turn()
-    queue.log.settle(entry)
+    queue.log.settle([entry])
     store.end_turn()
     store.flush()
     assert len(disk.jobs) == 1
@@ -187,7 +187,7 @@ def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
     store.end_turn()
     finish(store, disk)
     target.put(message(b"dead letter"))
-    source.log.settle(entry)
+    source.log.settle([entry])
     store.forget_queue(source)
     store.end_turn()
     letters = finish(store, disk)
