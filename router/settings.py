@@ -58,6 +58,11 @@ def _finite(value: float) -> float:
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the settings file."""
 
+    def __repr__(self) -> str:
+        pairs = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        shown = (f"{name}={'***' if name == 'default_pass' else repr(value)}" for name, value in pairs)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
 
 class Listen(_Section, frozen=True):
     """Where the broker listens; ports below 1024 need privileges that a broker should not have."""
@@ -69,6 +74,13 @@ class Listen(_Section, frozen=True):
             extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
         ),
     ] = ("127.0.0.1:5672",)
+    stomp: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for STOMP; there are none by default.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ()
 
 
 class Log(_Section, frozen=True):
@@ -113,6 +125,18 @@ class Amqp(_Section, frozen=True):
         str,
         Meta(pattern=r"^\d+\.\d+\.\d+", description="Version announced with it.", extra={"wanted": "X.Y.Z"}),
     ] = "3.13.7"
+
+
+class Stomp(_Section, frozen=True):
+    """Who STOMP clients are that do not say so, and where they are."""
+
+    default_user: Annotated[
+        str, Meta(description="User of clients that send no login; without one they are refused.")
+    ] = ""
+    default_pass: Annotated[str, Meta(description="Password of that user.", extra={"secret": True})] = ""
+    default_vhost: Annotated[
+        str, Meta(min_length=1, description="Virtual host of clients that name none.")
+    ] = "/"
 
 
 class Queue(_Section, frozen=True):
@@ -228,15 +252,11 @@ class Settings(_Section, frozen=True):
     listen: Listen = Listen()
     log: Log = Log()
     amqp: Amqp = Amqp()
+    stomp: Stomp = Stomp()
     queue: Queue = Queue()
     store: Store = Store()
     alarms: Alarms = Alarms()
     server: Server = Server()
-
-    def __repr__(self) -> str:
-        pairs = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        shown = (f"{name}={'***' if name == 'default_pass' else repr(value)}" for name, value in pairs)
-        return f"Settings({', '.join(shown)})"
 
 
 class Setting(NamedTuple):

@@ -22,7 +22,7 @@ LAYERS = (
     ("broker",),
     ("definitions",),
     ("session",),
-    ("amqp",),
+    ("amqp", "stomp"),
     ("store",),
     ("server",),
     ("cli",),

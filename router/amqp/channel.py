@@ -19,14 +19,7 @@ from router.queue.entry import Entry
 from router.session.gate import Gate
 from router.session.session import Session
 from router.session.topology import Topology
-
-
-class Outbox(Protocol):
-    """Where a connection's bytes wait to be sent."""
-
-    def write(self, data: bytes) -> None: ...
-    def extend(self, parts: list[bytes]) -> None: ...
-    def writable(self) -> bool: ...
+from router.session.transport import Outbox
 
 
 class Owner(Protocol):

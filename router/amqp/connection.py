@@ -6,7 +6,7 @@ commands on an open channel are ``commands``'.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
@@ -18,7 +18,7 @@ from protocol.amqp.reader import Command, Heartbeat
 from protocol.amqp.sasl import credentials
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
-from router.amqp.channel import Channel, Outbox
+from router.amqp.channel import Channel
 from router.amqp.channels import LIFE, Channels
 from router.amqp.closing import close_for
 from router.amqp.commands import handle
@@ -27,36 +27,10 @@ from router.broker import Broker
 from router.queue.paging import NotAtHand
 from router.session.gate import Gate
 from router.session.session import Session
+from router.session.transport import ConnectionLog, ConnectionOutbox
 from router.vhost import VHost
 
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
-
-
-class ConnectionLog(Protocol):
-    """Where the connection's story goes."""
-
-    def bind(self, **fields: Any) -> "ConnectionLog":
-        """The same log with fields that all later lines have."""
-
-    def debug(self, event: str, **fields: Any) -> Any: ...
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
-    def error(self, event: str, **fields: Any) -> Any: ...
-
-
-class ConnectionOutbox(Outbox, Protocol):
-    """Where a connection's bytes wait, with what heartbeats and the end of a connection need."""
-
-    def last_sent(self) -> int:
-        """When bytes were last sent, in ms."""
-
-    def pause(self) -> None:
-        """Nothing more is to be read, until ``resume``."""
-
-    def resume(self) -> None: ...
-
-    def close(self) -> None:
-        """Nothing more will be written or is to be read; once all is sent the socket may be closed."""
 
 
 class AmqpConnection:

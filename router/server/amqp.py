@@ -1,114 +1,19 @@
-"""One AMQP client's tasks: a reader that feeds the core, a writer that empties the outbox.
+"""Serving AMQP clients."""
 
-The only awaits on a message's way are here, one a batch on either side. The one exception boundary of a
-connection is here too.
-"""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
-
-import structlog
 import trio
 
 from protocol.amqp.connection import Offer
 from router.amqp.connection import AmqpConnection
 from router.server.driver import Driver
 from router.server.outbox import Outbox
-
-LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
-GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
-SMALL = 512  # bytes a message in a read, frames and all, below which it brings many messages
-BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
-
-
-class Peer(Protocol):
-    """Who is at the other end."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def loopback(self) -> bool: ...
-    def send(self, data: bytes) -> int:
-        """Have it sent what can be sent at once; return how many bytes that are."""
-
-    def hung_up(self) -> bool:
-        """Whether it has ended its side, whatever of that was read."""
+from router.server.serving import Peer, serve_client
+from router.session.transport import ConnectionLog
 
 
 async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, offer: Offer) -> None:
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
-    settings = driver.broker.settings.server
-    log = structlog.get_logger().bind(peer=peer.name)
-    now, high, low = driver.begin(), settings.outbox_high, settings.outbox_low
-    outbox = Outbox(high, low, now, send=peer.send, due=driver.due)
-    connection = AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback)
-    driver.end()
-    try:
-        async with stream, trio.open_nursery() as nursery:
-            nursery.start_soon(_write, stream, outbox, connection, driver)
-            try:
-                with outbox.open:
-                    await _read(stream, peer, outbox, connection, driver)
-            finally:
-                with _batch(driver, connection):
-                    connection.lost()
-            nursery.cancel_scope.deadline = trio.current_time() + LINGER
-            await _ignore(stream)
-    except* BROKEN as group:
-        log.debug("connection broken", error=str(group.exceptions[0]))
-    except* Exception as group:
-        log.error("connection failed", exc_info=group)
 
+    def connect(outbox: Outbox, log: ConnectionLog) -> AmqpConnection:
+        return AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback)
 
-@contextmanager
-def _batch(driver: Driver, connection: AmqpConnection) -> Iterator[None]:
-    """Have the core do something for a client, which has to go if that fails."""
-    driver.begin()
-    try:
-        yield
-    except Exception as error:
-        connection.crash(error)
-    finally:
-        driver.end()
-
-
-async def _read(
-    stream: trio.abc.ReceiveStream,
-    peer: Peer,
-    outbox: Outbox,
-    connection: AmqpConnection,
-    driver: Driver,
-) -> None:
-    """Feed the core until the client has no more to say, pausing while it does not read its answers or may
-    not publish.
-    """
-    size = most = driver.broker.settings.server.read_size
-    while data := await stream.receive_some(size):
-        with _batch(driver, connection):
-            # A batch takes its time by messages more than by bytes, and others wait for its end.
-            small = connection.receive(bytes(data)) > len(data) // SMALL
-            size = most // 2 if small else most
-        while not outbox.readable():
-            with trio.move_on_after(GLANCE):
-                await outbox.wait_readable()
-            if outbox.paused and peer.hung_up():
-                return
-
-
-async def _write(
-    stream: trio.abc.HalfCloseableStream, outbox: Outbox, connection: AmqpConnection, driver: Driver
-) -> None:
-    """Send what the core has written, in pieces as large as have gathered; then say that nothing follows."""
-    while data := await outbox.take():
-        await stream.send_all(data)
-        if outbox.sent(len(data), driver.begin()):
-            with _batch(driver, connection):
-                connection.drained()
-    await stream.send_eof()
-
-
-async def _ignore(stream: trio.abc.ReceiveStream) -> None:
-    """Read on until the client hangs up: closing a socket with unread bytes destroys what was sent last."""
-    while await stream.receive_some():
-        pass
+    await serve_client(stream, peer, driver, connect)

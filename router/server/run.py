@@ -14,11 +14,11 @@ from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 import trio
 
-from protocol.amqp.connection import Offer
 from protocol.errors import ConnectionForced
 from router.amqp.offer import make_offer
 from router.auth import hash_password
@@ -28,6 +28,7 @@ from router.server import machine
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver, clock
 from router.server.keeping import Keeping
+from router.server.stomp import serve_stomp
 from router.server.watch import Watch
 from router.settings import MEMORY, Settings, parse_address
 from router.store.journal import DamageError, FormatError
@@ -69,6 +70,25 @@ class Peer:
         return bool(poll.poll(0))
 
 
+class Serve(Protocol):
+    """Serves one client over a stream until either side is done."""
+
+    async def __call__(self, stream: trio.SocketStream, peer: Peer, driver: Driver) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A protocol that is served, and where."""
+
+    scheme: str
+    listeners: list[trio.SocketListener]
+    serve: Serve
+
+    def addresses(self) -> list[str]:
+        """Where clients find it."""
+        return [f"{self.scheme}://{_name(each.socket.getsockname())}" for each in self.listeners]
+
+
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced, or
     StoreFailed.
@@ -87,14 +107,19 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         watch = Watch(driver, machine)
         await watch.look()
         offer = make_offer(settings, version("leveret"))
-        listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
+        services = [
+            Service(
+                "amqp", await _listen_all(settings.listen.amqp, "--amqp"), partial(serve_amqp, offer=offer)
+            ),
+            Service("stomp", await _listen_all(settings.listen.stomp, "--stomp"), serve_stomp),
+        ]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             nursery.start_soon(watch.run)
             accepting, gone = trio.CancelScope(), trio.Event()
-            nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
-            addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
+            nursery.start_soon(accept_all, services, driver, accepting, gone)
+            addresses = ", ".join(address for service in services for address in service.addresses())
             announce(f"leveret is listening: {addresses or 'nowhere'}")
             with trio.CancelScope() as running:
                 if keeping is not None:
@@ -153,7 +178,12 @@ def _import(broker: Broker, path: str) -> None:
         raise StartupError(f"definitions {path}: {error}") from None
 
 
-async def _listen(text: str) -> Sequence[trio.SocketListener]:
+async def _listen_all(addresses: Sequence[str], flag: str) -> list[trio.SocketListener]:
+    """Listen on each HOST:PORT; ``flag`` is where others can be given."""
+    return [listener for text in addresses for listener in await _listen(text, flag)]
+
+
+async def _listen(text: str, flag: str) -> Sequence[trio.SocketListener]:
     """Listen on HOST:PORT. A name may stand for several addresses."""
     host, port = parse_address(text)
     try:
@@ -162,32 +192,37 @@ async def _listen(text: str) -> Sequence[trio.SocketListener]:
         if error.errno == errno.EADDRINUSE:
             raise StartupError(
                 f"cannot listen on {text}: the port is in use; "
-                "stop what listens there or choose another with --amqp"
+                f"stop what listens there or choose another with {flag}"
             ) from None
         raise StartupError(f"cannot listen on {text}: {error.strerror or error}") from None
 
 
 async def accept_all(
-    listeners: list[trio.SocketListener],
-    driver: Driver,
-    offer: Offer,
-    accepting: trio.CancelScope,
-    gone: trio.Event,
+    services: Sequence[Service], driver: Driver, accepting: trio.CancelScope, gone: trio.Event
 ) -> None:
     """Accept clients until ``accepting`` is cancelled; set ``gone`` when all have left after that."""
     async with trio.open_nursery() as clients:
         with accepting:
-            if not listeners:
-                await trio.sleep_forever()
-            serve_client = partial(_serve, driver=driver, offer=offer, clients=clients, accepting=accepting)
-            await trio.serve_listeners(serve_client, listeners, handler_nursery=clients)
+            async with trio.open_nursery() as acceptors:
+                acceptors.start_soon(trio.sleep_forever)  # also where nobody listens
+                for service in services:
+                    if not service.listeners:
+                        continue
+                    serve_client = partial(
+                        _serve, serve=service.serve, driver=driver, clients=clients, accepting=accepting
+                    )
+                    acceptors.start_soon(
+                        partial(
+                            trio.serve_listeners, serve_client, service.listeners, handler_nursery=clients
+                        )
+                    )
     gone.set()
 
 
 async def _serve(
     stream: trio.SocketStream,
+    serve: Serve,
     driver: Driver,
-    offer: Offer,
     clients: trio.Nursery,
     accepting: trio.CancelScope,
 ) -> None:
@@ -203,7 +238,7 @@ async def _serve(
         structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
         return
     peer = Peer(_name(address), is_loopback(address[0]), stream.socket)
-    await serve_amqp(stream, peer, driver, offer)
+    await serve(stream, peer, driver)
 
 
 def _calm_the_collector() -> None:

@@ -7,7 +7,8 @@ speaks no protocol: what it has for the client goes to its ``SessionSink``. Wher
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
@@ -320,6 +321,22 @@ class Session:
             raise PreconditionFailed("channel is not transactional")
         self.transaction = Transaction()
         return ended
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Do all that is published and settled in the block when it ends, and nothing of it if it fails.
+
+        Nothing of it is confirmed by itself. Raises, when all is done, what ``commit`` does.
+        """
+        transaction = self.transaction = Transaction()
+        try:
+            yield
+        except BaseException:
+            transaction.rollback(self._unacked)
+            raise
+        finally:
+            self.transaction = None
+        transaction.commit(self._enqueue, self._settle_in_transaction)
 
     # -- time and end --------------------------------------------------------------------------------------
 

@@ -80,6 +80,12 @@ def test_flags_become_settings(server, tmp_path):
     assert (settings.default_user, settings.default_pass) == ("ada", "a=b")
 
 
+def test_stomp_has_a_flag_of_its_own(server):
+    leveret("serve", "--stomp", "127.0.0.1:1", "--stomp", "127.0.0.1:2")
+    assert server.settings.listen.stomp == ("127.0.0.1:1", "127.0.0.1:2")
+    assert server.settings.listen.amqp == Settings().listen.amqp
+
+
 def test_amqp_flags_replace_the_addresses_of_the_environment(server):
     leveret("serve", "--amqp", "127.0.0.1:1", LEVERET_LISTEN__AMQP="127.0.0.1:2,127.0.0.1:3")
     assert server.settings.listen.amqp == ("127.0.0.1:1",)

@@ -6,7 +6,7 @@ import trio.testing
 
 from protocol.amqp import methods as m
 from router.alarms import MEMORY
-from router.server import amqp
+from router.server import serving
 from router.server.run import HUNG_UP, Peer, say_goodbye
 from tests.router.server import server as module
 from tests.router.server.client import Client
@@ -47,7 +47,7 @@ async def test_a_blocked_client_that_hangs_up_is_noticed(autojump_clock, server,
     await client.publish("q")
     await client.stream.send_eof()
     monkeypatch.setattr(module.Peer, "hung_up", lambda self: True)
-    with trio.fail_after(amqp.GLANCE + amqp.LINGER + 1):
+    with trio.fail_after(serving.GLANCE + serving.LINGER + 1):
         await over.wait()
     assert not server.broker.clients
     assert len(server.broker.vhosts["/"].queues["q"].ready) == 1
@@ -68,7 +68,7 @@ async def test_a_stopping_broker_is_answered_by_a_blocked_client(autojump_clock,
 async def test_a_stopping_broker_does_not_wait_for_a_blocked_client(autojump_clock, server):
     _, over = await blocked(server)
     say_goodbye(server.driver)
-    with trio.fail_after(server.broker.settings.server.shutdown_timeout / 1000 + amqp.LINGER + 1):
+    with trio.fail_after(server.broker.settings.server.shutdown_timeout / 1000 + serving.LINGER + 1):
         await over.wait()
 
 

@@ -11,7 +11,7 @@ from protocol.amqp.reader import Delivery
 from router.amqp import commands
 from router.amqp.connection import AmqpConnection
 from router.queue.queue import DRAIN_BYTES, Queue
-from router.server import amqp
+from router.server import serving
 from router.server.outbox import Outbox
 from router.server.run import say_goodbye
 from router.session.session import Session
@@ -146,7 +146,7 @@ async def test_client_that_does_not_read_cannot_keep_a_finished_connection(autoj
     await client.login()
     await client.send(m.QueueDeclare("q"))
     await client.send(m.ConnectionClose(), channel=0)
-    with trio.fail_after(amqp.LINGER + 1):
+    with trio.fail_after(serving.LINGER + 1):
         await over.wait()
 
 
@@ -154,7 +154,7 @@ async def test_client_that_hangs_on_cannot_keep_a_finished_connection(autojump_c
     client, over = server.connect()
     await client.login()
     await client.call(m.ConnectionClose(), m.ConnectionCloseOk, channel=0)
-    with trio.fail_after(amqp.LINGER + 1):
+    with trio.fail_after(serving.LINGER + 1):
         await over.wait()
 
 

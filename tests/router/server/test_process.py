@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 
 import pytest
+import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.constants import PROTOCOL_HEADER
@@ -39,6 +40,28 @@ async def test_all_addresses_are_announced_on_one_line(tmp_path):
         )
         for host, port in zip(("127.0.0.1", "127.0.0.1", "::1"), broker.ports, strict=True):
             await (await (await broker.connect(host, port)).login()).close()
+
+
+async def test_stomp_is_announced_beside_amqp_and_stopped_with_it(tmp_path):
+    async with leveret(tmp_path, *ANY, "--stomp", "127.0.0.1:0") as broker:
+        announced = r"leveret is listening: amqp://127\.0\.0\.1:\d+, stomp://127\.0\.0\.1:(\d+)\n"
+        found = re.fullmatch(announced, broker.announced)
+        assert found
+        stream = await trio.open_tcp_stream("127.0.0.1", int(found[1]))
+        await stream.send_all(b"CONNECT\nlogin:guest\npasscode:guest\n\n\0")
+        assert (await stream.receive_some()).startswith(b"CONNECTED\n")
+        broker.process.terminate()
+        assert b"connection_forced" in await stream.receive_some()
+        await stream.aclose()
+        assert await broker.ended() == 0
+
+
+async def test_a_busy_port_for_stomp_names_its_flag(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        busy = f"127.0.0.1:{other.getsockname()[1]}"
+        async with leveret(tmp_path, *ANY, "--stomp", busy) as broker:
+            assert await broker.ended() == 1
+    assert broker.log.endswith("choose another with --stomp\n")
 
 
 async def test_broker_that_listens_nowhere_says_so_and_runs(tmp_path):

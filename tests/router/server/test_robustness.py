@@ -19,7 +19,7 @@ from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.reader import Delivery
 from router.amqp.connection import AmqpConnection
 from router.queue.queue import DRAIN_BYTES, Queue
-from router.server import amqp
+from router.server import serving
 from router.session.session import Session
 from router.settings import Amqp, Settings
 from router.settings import Server as ServerSettings
@@ -191,7 +191,7 @@ async def test_a_flood_of_silent_connections_ends_with_the_time_for_handshakes(s
 
 
 async def test_dripping_clients_are_ended_by_the_time_for_handshakes(server, port, monkeypatch):
-    monkeypatch.setattr(amqp, "LINGER", 0.1)
+    monkeypatch.setattr(serving, "LINGER", 0.1)
 
     async def drip(client: Client) -> None:
         with suppress(*GONE):

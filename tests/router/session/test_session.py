@@ -403,6 +403,35 @@ def test_a_commit_that_a_full_queue_refuses_fails(node, transacting):
     assert node.contents("full") == ["a"]
 
 
+def test_an_atomic_block_takes_effect_as_a_whole(node, client):
+    client.session.select_confirms()
+    client.publish("1")
+    client.consume()
+    node.settle()
+    with client.session.atomic():
+        client.publish("2")
+        client.session.ack(client.tags()[0], multiple=False)
+        node.settle()
+        assert client.seen() == ["1"]
+    node.settle()
+    assert client.seen() == ["1", "2"]
+    assert [verdict.number for verdict in client.session.verdicts()] == [1]
+    assert client.session.transaction is None
+
+
+def test_an_atomic_block_that_fails_has_no_effect(node, client):
+    client.publish("1")
+    client.consume()
+    node.settle()
+    with pytest.raises(NotFound), client.session.atomic():  # noqa: PT012 - what came before is undone
+        client.publish("2")
+        client.session.ack(client.tags()[0], multiple=False)
+        client.publish("3", exchange="nope")
+    node.settle()
+    assert client.seen() == ["1"]
+    client.session.ack(client.tags()[0], multiple=False)
+
+
 @pytest.mark.parametrize("operation", ["commit", "rollback"])
 def test_a_session_that_is_not_transactional_has_nothing_to_end(client, operation):
     with refused(PreconditionFailed, "channel is not transactional"):

@@ -1,0 +1,238 @@
+"""STOMP frames: finding them in a stream of bytes, in whatever pieces those come, and writing them.
+
+Owns the bytes, their limits, and how header names and values are escaped, which depends on the version. What
+a command or a header means is not looked at, but for ``content-length``. Either side of a connection reads
+and writes with this.
+
+Sources: STOMP 1.0; STOMP 1.1 and 1.2, "Value Encoding", "Standard Headers" and "Augmented BNF". As in
+RabbitMQ, CR LF ends lines in every version, NULs and what ends lines may stand between frames, and what is
+not UTF-8 keeps its bytes (as surrogate escapes).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from protocol.stomp.errors import StompError
+
+V1_0, V1_1, V1_2 = "1.0", "1.1", "1.2"
+VERSIONS = (V1_0, V1_1, V1_2)
+
+UNESCAPED = frozenset(("CONNECT", "CONNECTED"))  # so that 1.0 and later understand each other
+_UNESCAPES = {
+    V1_1: {"\\n": "\n", "\\c": ":", "\\\\": "\\"},
+    V1_2: {"\\n": "\n", "\\c": ":", "\\\\": "\\", "\\r": "\r"},
+}
+_ESCAPES = {
+    version: str.maketrans({"\0": "", **{plain: escape for escape, plain in table.items()}})
+    for version, table in _UNESCAPES.items()
+}
+# What would end a line or a name is written as later versions do, for receivers that know no escape.
+_LOSSY_NAME = str.maketrans({"\n": "\\n", "\r": "\\r", ":": "\\c", "\0": ""})
+_LOSSY_VALUE = str.maketrans({"\n": "\\n", "\r": "\\r", "\0": ""})
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_DIGITS = re.compile(r"[0-9]+")
+_BETWEEN = re.compile(rb"[\r\n\0]*")
+_HEAD_END = re.compile(rb"\n\r?\n")
+END = b"\0\n"  # the line feed is no part of the frame; RabbitMQ sends it for people who read along
+HEARTBEAT = b"\n"
+NUMBER_MAX = 18  # digits of a content-length
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame. Of headers with the same name the first counts, and is the only one kept."""
+
+    command: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a frame may have at most: bytes of its command, its command and headers, and its body; headers."""
+
+    command: int = 64
+    head: int = 131072
+    headers: int = 1000
+    body: int = 16777216
+
+
+BEFORE_LOGIN = Limits(head=8192, headers=64, body=1024)
+
+
+class Reader:
+    """Finds frames in what ``feed`` brings; ``next_frame`` hands them out one by one.
+
+    ``version`` and ``limits`` may change between two frames.
+    """
+
+    def __init__(self, limits: Limits, version: str = V1_2) -> None:
+        self.limits = limits
+        self.version = version
+        self._data = bytearray()
+        self._start = 0  # what stands before it was read
+        self._seen = 0  # up to here there is no end of what is being looked for
+        self._frame: Frame | None = None  # whose body is missing
+        self._length: int | None = None  # of that body; None: up to the first NUL
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that have arrived."""
+        if self._start:
+            del self._data[: self._start]
+            self._seen -= self._start
+            self._start = 0
+        self._data += data
+
+    def next_frame(self) -> Frame | None:
+        """The next complete frame; None when there is none yet.
+
+        Raises StompError for what is no frame or is beyond the limits; nothing behind that can be read.
+        """
+        if self._frame is None and not self._read_head():
+            return None
+        frame, start = self._frame, self._start
+        assert frame is not None
+        if self._length is None:
+            end = self._data.find(0, max(start, self._seen))
+            if end < 0:
+                self._seen = len(self._data)
+                self._check_body(len(self._data) - start)
+                return None
+            self._check_body(end - start)
+        else:
+            end = start + self._length
+            if end >= len(self._data):
+                return None
+            if self._data[end]:
+                raise _malformed(f"There is no NUL behind a body of {self._length} bytes (content-length)")
+        frame.body = bytes(memoryview(self._data)[start:end])
+        self._start = self._seen = end + 1
+        self._frame = None
+        return frame
+
+    def incomplete(self) -> bool:
+        """Whether a body has begun to arrive."""
+        return self._frame is not None
+
+    def forget(self) -> None:
+        """Drop whatever was not read."""
+        self._data = bytearray()
+        self._start = self._seen = 0
+        self._frame = None
+
+    def _read_head(self) -> bool:
+        """Read command and headers, if they are complete."""
+        data, limits = self._data, self.limits
+        found = _BETWEEN.match(data, self._start)
+        assert found is not None
+        start = self._start = found.end()
+        head_end = _HEAD_END.search(data, max(start, self._seen - 2))
+        end = len(data) if head_end is None else head_end.start()
+        if end - start > limits.head:
+            raise _too_large(f"Command and headers may have {limits.head} bytes together")
+        if data.find(0, start, end) >= 0:
+            raise _malformed("There is no empty line behind the headers")
+        if head_end is None:
+            self._seen = end
+            line_end = data.find(b"\n", start, start + limits.command + 2)
+            if line_end < 0 and end - start > limits.command + 1:
+                raise _no_command(limits)
+            return False
+        self._frame = self._parse_head(data[start:end].decode("utf-8", "surrogateescape"))
+        self._start = self._seen = head_end.end()
+        self._length = self._content_length(self._frame)
+        return True
+
+    def _parse_head(self, text: str) -> Frame:
+        """The frame without its body."""
+        command, *lines = text.split("\n")
+        if command.endswith("\r"):
+            command = command[:-1]
+            lines = [line.removesuffix("\r") for line in lines]
+        elif self.version == V1_2:
+            lines = [line.removesuffix("\r") for line in lines]
+        if len(command) > self.limits.command:
+            raise _no_command(self.limits)
+        if len(lines) > self.limits.headers:
+            raise _too_large(f"A frame may have {self.limits.headers} headers")
+        unescape = _unescape_none if command in UNESCAPED else _UNESCAPE[self.version]
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise _malformed(f"There is no colon in the header line {line[:80]!r}")
+            if "\\" in line:
+                name, value = unescape(name), unescape(value)
+            headers.setdefault(name, value.lstrip(" ") if self.version == V1_0 else value)
+        return Frame(command, headers)
+
+    def _content_length(self, frame: Frame) -> int | None:
+        text = frame.headers.get("content-length")
+        if text is None:
+            return None
+        digits = text.strip(" ")
+        if len(digits) > NUMBER_MAX or not _DIGITS.fullmatch(digits):
+            raise _malformed(f"content-length is no number of bytes: {text[:80]!r}")
+        self._check_body(int(digits))
+        return int(digits)
+
+    def _check_body(self, size: int) -> None:
+        if size > self.limits.body:
+            raise _too_large(f"A body may have {self.limits.body} bytes")
+
+
+def _malformed(detail: str) -> StompError:
+    return StompError("Malformed frame", detail)
+
+
+def _too_large(detail: str) -> StompError:
+    return StompError("Frame too large", detail)
+
+
+def _no_command(limits: Limits) -> StompError:
+    return _malformed(f"A command is a line of {limits.command} characters at most")
+
+
+def _unescape_none(text: str) -> str:
+    return text
+
+
+def _unescape_1_1(text: str) -> str:
+    return _ESCAPE.sub(lambda found: _plain(found, _UNESCAPES[V1_1]), text)
+
+
+def _unescape_1_2(text: str) -> str:
+    return _ESCAPE.sub(lambda found: _plain(found, _UNESCAPES[V1_2]), text)
+
+
+def _plain(found: re.Match[str], table: Mapping[str, str]) -> str:
+    try:
+        return table[found[0]]
+    except KeyError:
+        raise _malformed(f"A header has the unknown escape sequence {found[0]!r}") from None
+
+
+_UNESCAPE = {V1_0: _unescape_none, V1_1: _unescape_1_1, V1_2: _unescape_1_2}
+
+
+def encode_frame(frame: Frame, version: str) -> bytes:
+    """The bytes of a frame. A body gets its ``content-length``, whatever the headers say of it."""
+    length = f"content-length:{len(frame.body)}\n" if frame.body else ""
+    headers = encode_headers(frame.headers, version, escaped=frame.command not in UNESCAPED)
+    return b"".join((f"{frame.command}\n".encode(), headers, f"{length}\n".encode(), frame.body, END))
+
+
+def encode_headers(headers: Mapping[str, str], version: str, *, escaped: bool = True) -> bytes:
+    """The lines of all headers but ``content-length``.
+
+    What 1.0 has no escape for and would end a line or a name is written as 1.2 would, and a NUL not at all.
+    """
+    table = _ESCAPES.get(version) if escaped else None
+    names, values = (_LOSSY_NAME, _LOSSY_VALUE) if table is None else (table, table)
+    lines = [
+        f"{name.translate(names)}:{value.translate(values)}\n"
+        for name, value in headers.items()
+        if name != "content-length"
+    ]
+    return "".join(lines).encode("utf-8", "surrogateescape")

@@ -1,0 +1,69 @@
+"""What the two sides of a connection agree on when it begins: the version, and heart-beats.
+
+Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.0 has neither. As in RabbitMQ,
+heart-beats come every second at most.
+"""
+
+import re
+from dataclasses import dataclass
+
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import V1_0, VERSIONS
+
+HEARTBEAT_MIN = 1000  # ms: shorter ones would cost more than they tell
+TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
+_HEART_BEAT = re.compile(r"(-?[0-9]{1,10}) *, *(-?[0-9]{1,10})")
+
+
+def negotiate_version(accepted: str | None) -> str:
+    """The highest version in the list of a client; one that names none speaks 1.0.
+
+    Raises StompError when there is none that both speak.
+    """
+    offered = [V1_0] if accepted is None else [text.strip() for text in accepted.split(",")]
+    common = [version for version in VERSIONS if version in offered]
+    if not common:
+        raise StompError("Version mismatch", f"Supported versions are {','.join(VERSIONS)}\n")
+    return common[-1]
+
+
+@dataclass(slots=True)
+class Heartbeats:
+    """What one side has agreed to; times in ms.
+
+    ``sends`` is how long it may send nothing, ``expects`` how long the other may (0: for ever).
+    """
+
+    sends: int = 0
+    expects: int = 0
+
+    def header(self) -> str:
+        """What this side says in its ``heart-beat`` header."""
+        return f"{self.sends},{self.expects}"
+
+    def interval(self) -> int:
+        """How often to look whether anything is due: twice in the shorter interval; 0 for never."""
+        return min(filter(None, (self.sends, self.expects)), default=0) // 2
+
+    def due(self, last_sent: int, now: int) -> bool:
+        """Whether to send something, so that the next look does not come too late."""
+        return self.sends > 0 and now - last_sent >= self.sends // 2
+
+    def missed(self, last_received: int, now: int) -> bool:
+        """Whether the other side has been silent for too long."""
+        return self.expects > 0 and now - last_received >= TOLERANCE * self.expects
+
+
+def negotiate_heartbeats(header: str | None) -> Heartbeats:
+    """The server's side for the ``heart-beat`` header of a client: what that can send, and what it wants.
+
+    Raises StompError for a malformed one. Negative numbers stand for 0, as in RabbitMQ.
+    """
+    found = _HEART_BEAT.fullmatch("0,0" if header is None else header.strip())
+    if found is None:
+        raise StompError("Invalid header", f"heart-beat must be two numbers of ms, not {header!r}")
+    can_send, wants = (max(0, int(number)) for number in found.groups())
+    return Heartbeats(
+        sends=max(wants, HEARTBEAT_MIN) if wants else 0,
+        expects=max(can_send, HEARTBEAT_MIN) if can_send else 0,
+    )

@@ -1,0 +1,18 @@
+"""Serving STOMP clients."""
+
+import trio
+
+from router.server.driver import Driver
+from router.server.outbox import Outbox
+from router.server.serving import Peer, serve_client
+from router.session.transport import ConnectionLog
+from router.stomp.connection import StompConnection
+
+
+async def serve_stomp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver) -> None:
+    """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
+
+    def connect(outbox: Outbox, log: ConnectionLog) -> StompConnection:
+        return StompConnection(driver.broker, outbox, log, loopback=peer.loopback)
+
+    await serve_client(stream, peer, driver, connect)

@@ -1,0 +1,1 @@
+"""STOMP clients: thin adapters from frames to sessions."""

@@ -1,0 +1,265 @@
+"""What each frame of a client that has logged in does: the table of commands.
+
+A command is a function of the conversation and the frame. Not here: CONNECT and DISCONNECT, a connection's
+beginning and end.
+
+Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
+"""
+
+from collections.abc import Callable
+
+from protocol.amqp.message import Message
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import V1_2, Frame
+from router.stomp.conversation import SEPARATOR, Conversation, Subscription
+from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
+from router.stomp.endpoints import declare_queue, declare_subscription, is_durable
+from router.stomp.properties import number, properties_of
+
+ACK_MODES = ("auto", "client", "client-individual")
+PREFETCH_MAX = 65535
+TRANSACTIONS_MAX = 16  # at a time; each may hold as many frames as
+ACTIONS_MAX = 65536
+DECLARED_MAX = 4096  # queues that a client is known to have declared
+TAG_MAX = 20  # digits of a delivery tag
+
+
+def handle(conversation: Conversation, frame: Frame) -> None:
+    """Do what a frame asks, now or with its transaction, and send the receipt it wants.
+
+    Raises StompError for what is wrong with the frame, and whatever it is refused with.
+    """
+    command = frame.command
+    handler = HANDLERS.get(command)
+    if handler is None:
+        raise StompError("Bad command", f'Could not interpret command "{command}"\n')
+    keeper = conversation.session.broker.keeper
+    changes = keeper.changes
+    if command in TRANSACTIONAL and "transaction" in frame.headers:
+        _gather(conversation, frame)
+    else:
+        handler(conversation, frame)
+    if keeper.changes != changes or command == "COMMIT":
+        conversation.hold_replies()
+    receipt = frame.headers.get("receipt")
+    if receipt is not None and command != "SEND":  # that one waits for its confirm
+        conversation.send_receipt(receipt)
+
+
+# -- SEND ----------------------------------------------------------------------------------------------------
+
+
+def send(conversation: Conversation, frame: Frame) -> None:
+    headers = frame.headers
+    if "message-id" in headers:
+        raise StompError("Invalid header", "'message-id' is not allowed on 'SEND'.\n")
+    destination = _destination(frame)
+    if destination.kind == "queue":
+        _ensure_queue(conversation, destination.routing_key, frame)
+    properties = properties_of(headers)
+    reply_to = properties.reply_to
+    if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
+        properties.reply_to = _reply_queue(conversation, reply_to)
+    message = Message.build(destination.exchange, destination.routing_key, properties, frame.body)
+    conversation.publish(message, headers.get("receipt"))
+
+
+def _destination(frame: Frame) -> Destination:
+    path = frame.headers.get("destination")
+    if path is None:
+        raise StompError("Missing destination", f"\"{frame.command}\" must include a 'destination' header\n")
+    destination = parse_destination(path)
+    if destination.kind == "temp_queue":
+        raise StompError(
+            "Invalid destination", f"'{path}' is not a valid destination for '{frame.command}'\n"
+        )
+    return destination
+
+
+def _ensure_queue(conversation: Conversation, name: str, frame: Frame) -> None:
+    """Declare a queue, unless this client has done so before and it is still there."""
+    declared = conversation.declared
+    if name not in declared or name not in conversation.session.vhost.queues:
+        declare_queue(conversation.topology, name, frame.headers)
+        if len(declared) >= DECLARED_MAX:
+            declared.clear()
+        declared.add(name)
+
+
+def _reply_queue(conversation: Conversation, path: str) -> str:
+    """The queue for answers that this client calls /temp-queue/...; it is subscribed to by being named."""
+    name = conversation.reply_queues.get(path)
+    if name is None:
+        parse_destination(path)
+        queue = conversation.topology.declare_queue(
+            "", durable=False, exclusive=True, auto_delete=True, arguments={}
+        )
+        name = conversation.reply_queues[path] = queue.name
+        conversation.session.set_prefetch(0, shared=False)
+        conversation.session.consume(name, f"T_{path}", no_ack=True)
+    return name
+
+
+# -- SUBSCRIBE and UNSUBSCRIBE -------------------------------------------------------------------------------
+
+
+def subscribe(conversation: Conversation, frame: Frame) -> None:
+    headers = frame.headers
+    tag = _consumer_tag(frame)
+    destination = _destination(frame)
+    if tag in conversation.subscriptions:
+        raise StompError(
+            "Duplicated subscription identifier", f"A subscription identified by '{tag}' already exists."
+        )
+    mode = headers.get("ack", "auto")
+    if mode not in ACK_MODES:
+        raise StompError("Invalid header", f"'ack' must be one of {', '.join(ACK_MODES)}, not '{mode}'\n")
+    prefetch = number("prefetch-count", headers.get("prefetch-count", "0"), PREFETCH_MAX)
+    arguments = {}
+    if "x-priority" in headers:
+        arguments["x-priority"] = number("x-priority", headers["x-priority"])
+    queue = destination.routing_key
+    if destination.own_queue:
+        queue = declare_subscription(conversation.topology, destination, headers)
+    elif destination.kind == "queue":
+        _ensure_queue(conversation, queue, frame)
+    conversation.session.set_prefetch(prefetch, shared=False)
+    conversation.session.consume(queue, tag, no_ack=mode == "auto", arguments=arguments)
+    conversation.subscriptions[tag] = Subscription(
+        id=headers.get("id"),
+        destination=destination.path,
+        queue=queue,
+        own_queue=destination.own_queue,
+        cumulative=mode == "client",
+    )
+
+
+def unsubscribe(conversation: Conversation, frame: Frame) -> None:
+    tag = _consumer_tag(frame)
+    subscription = conversation.subscriptions.pop(tag, None)
+    if subscription is None:
+        named = "id" if "id" in frame.headers else "destination"
+        raise StompError(
+            "No subscription found",
+            "UNSUBSCRIBE must refer to an existing subscription.\n"
+            f"Subscription to \"{named}='{frame.headers[named]}'\" not found.\n",
+        )
+    conversation.session.cancel(tag)
+    if subscription.own_queue and is_durable(frame.headers):
+        conversation.topology.delete_queue(subscription.queue, if_unused=False, if_empty=False)
+
+
+def _consumer_tag(frame: Frame) -> str:
+    """What a subscription is known by: its id, or its destination, as old clients do."""
+    headers = frame.headers
+    name = headers.get("id")
+    if name is not None:
+        if name.startswith(TEMP_QUEUE):
+            raise StompError("Invalid id", f"{frame.command} 'id' may not start with {TEMP_QUEUE}\n")
+        return f"T_{name}"
+    if is_durable(headers):
+        raise StompError("Missing Header", "Header 'id' is required for durable subscriptions")
+    if "destination" not in headers:
+        raise StompError(
+            "Missing destination or id", f"{frame.command} must include a 'destination' or 'id' header"
+        )
+    return f"Q_{headers['destination']}"
+
+
+# -- ACK and NACK --------------------------------------------------------------------------------------------
+
+
+def ack(conversation: Conversation, frame: Frame) -> None:
+    tag, multiple = _delivery(conversation, frame)
+    conversation.session.ack(tag, multiple=multiple)
+
+
+def nack(conversation: Conversation, frame: Frame) -> None:
+    tag, multiple = _delivery(conversation, frame)
+    requeue = frame.headers.get("requeue") != "false"
+    conversation.session.nack(tag, multiple=multiple, requeue=requeue)
+
+
+def _delivery(conversation: Conversation, frame: Frame) -> tuple[int, bool]:
+    """The delivery tag that is meant, and whether all before it are meant too.
+
+    Messages of a subscription that has ended can still be settled, one by one.
+    """
+    header = "id" if conversation.version == V1_2 else "message-id"
+    value = frame.headers.get(header)
+    if value is None:
+        raise StompError("Missing header", f'"{frame.command}" must include the "{header}" header\n')
+    consumer_tag, *rest = value.rsplit(SEPARATOR, 2)
+    if len(rest) != 2 or not (rest[1].isascii() and rest[1].isdigit() and len(rest[1]) <= TAG_MAX):
+        raise StompError("Invalid header", f'"{frame.command}" must include a valid "{header}" header\n')
+    if rest[0] != conversation.session_id:
+        raise StompError("Subscription not found", f'Message with id "{value}" has no subscription')
+    subscription = conversation.subscriptions.get(consumer_tag)
+    return int(rest[1]), subscription is not None and subscription.cumulative
+
+
+# -- transactions --------------------------------------------------------------------------------------------
+
+
+def begin(conversation: Conversation, frame: Frame) -> None:
+    name, transactions = _transaction_name(frame), conversation.transactions
+    if name in transactions:
+        raise StompError("Bad transaction", f'There is a transaction "{name}" already\n')
+    if len(transactions) >= TRANSACTIONS_MAX:
+        raise StompError("Transaction limit exceeded", f"At most {TRANSACTIONS_MAX} transactions at a time\n")
+    transactions[name] = []
+
+
+def commit(conversation: Conversation, frame: Frame) -> None:
+    """Do all of it together, and send the receipts of what was sent with it."""
+    frames = _transaction(conversation, frame)
+    del conversation.transactions[frame.headers["transaction"]]
+    with conversation.session.atomic():
+        for each in frames:
+            HANDLERS[each.command](conversation, each)
+    conversation.hold_replies()
+    for each in frames:
+        if each.command == "SEND" and "receipt" in each.headers:
+            conversation.send_receipt(each.headers["receipt"])
+
+
+def abort(conversation: Conversation, frame: Frame) -> None:
+    _transaction(conversation, frame)
+    del conversation.transactions[frame.headers["transaction"]]
+
+
+def _transaction_name(frame: Frame) -> str:
+    name = frame.headers.get("transaction")
+    if name is None:
+        raise StompError("Missing transaction", f"\"{frame.command}\" must include a 'transaction' header\n")
+    return name
+
+
+def _transaction(conversation: Conversation, frame: Frame) -> list[Frame]:
+    """What was gathered in the transaction that the frame names."""
+    name = _transaction_name(frame)
+    frames = conversation.transactions.get(name)
+    if frames is None:
+        raise StompError("Bad transaction", f'Invalid transaction identifier: "{name}"\n')
+    return frames
+
+
+def _gather(conversation: Conversation, frame: Frame) -> None:
+    """Put a frame off until its transaction is committed."""
+    frames = _transaction(conversation, frame)
+    if len(frames) >= ACTIONS_MAX:
+        raise StompError("Transaction too large", f"At most {ACTIONS_MAX} frames in a transaction\n")
+    frames.append(frame)
+
+
+HANDLERS: dict[str, Callable[[Conversation, Frame], None]] = {
+    "SEND": send,
+    "SUBSCRIBE": subscribe,
+    "UNSUBSCRIBE": unsubscribe,
+    "ACK": ack,
+    "NACK": nack,
+    "BEGIN": begin,
+    "COMMIT": commit,
+    "ABORT": abort,
+}
+TRANSACTIONAL = frozenset(("SEND", "ACK", "NACK"))

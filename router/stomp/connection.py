@@ -1,0 +1,330 @@
+"""A STOMP connection: from bytes that arrived to bytes to be sent, without a socket.
+
+Owns the login, heart-beats and the end of a connection; every refusal and every failure comes to it, and here
+is the one place where errors become frames. What a client does in between is in ``commands``.
+
+Sources: STOMP 1.2, "Connecting", "Heart-beating", "ERROR", "DISCONNECT"; RabbitMQ for the texts.
+"""
+
+from dataclasses import replace
+from enum import Enum, auto
+from secrets import token_urlsafe
+from typing import TypeAlias
+
+from protocol.errors import AmqpError, InternalError
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import (
+    BEFORE_LOGIN,
+    HEARTBEAT,
+    V1_0,
+    V1_2,
+    VERSIONS,
+    Frame,
+    Limits,
+    Reader,
+    encode_frame,
+)
+from protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
+from router.auth import LoginRefused, User
+from router.broker import Broker
+from router.session.gate import Gate
+from router.session.session import Session
+from router.session.transport import ConnectionLog, ConnectionOutbox
+from router.stomp.commands import handle
+from router.stomp.conversation import Conversation
+from router.vhost import VHost
+
+
+class State(Enum):
+    """What the broker waits for."""
+
+    LOGIN = auto()
+    RUNNING = auto()
+    LEAVING = auto()  # the client has said so; what it published is still to be confirmed
+    CLOSED = auto()
+
+
+# (state, command) -> state. An error, a failure or the client's hanging up lead from anywhere to CLOSED. All
+# other commands are those of ``commands``, and come while RUNNING; LEAVING, nothing is read.
+TRANSITIONS: dict[tuple[State, str], State] = {
+    (State.LOGIN, "CONNECT"): State.RUNNING,
+    (State.LOGIN, "STOMP"): State.RUNNING,
+    (State.RUNNING, "DISCONNECT"): State.LEAVING,
+}
+READING = frozenset((State.LOGIN, State.RUNNING))
+LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
+
+Error: TypeAlias = StompError | AmqpError
+
+
+class StompConnection:
+    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over."""
+
+    def __init__(
+        self, broker: Broker, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
+    ) -> None:
+        self.broker = broker
+        self.outbox = outbox
+        self.user: User | None = None
+        self.vhost: VHost | None = None
+        self.replies = Gate(outbox, broker.keeper)
+        self.state = State.LOGIN
+        self.version = V1_2  # to read with; until a version is agreed on, it escapes what the others do
+        self.heartbeats = Heartbeats()
+        self._reader = Reader(BEFORE_LOGIN)
+        self._conversation: Conversation | None = None
+        self._loopback = loopback
+        self._log = log
+        self._receipt: str | None = None  # of DISCONNECT
+        self._last_received = broker.now
+        self._deadline = 0  # when on_timer has something to do
+        broker.clients[self] = None
+        self._wake_in(broker.settings.amqp.handshake_timeout)
+
+    @property
+    def finished(self) -> bool:
+        return self.state is State.CLOSED
+
+    # -- in --------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> int:
+        """Handle everything that ``data`` completes; return how many frames that are."""
+        self._last_received = self.broker.now
+        if self.state not in READING:
+            return 0
+        count = 0
+        reader = self._reader
+        reader.feed(data)
+        published = False
+        frame = None
+        try:
+            while self.state in READING:
+                frame = None
+                frame = reader.next_frame()
+                if frame is None:
+                    break
+                self._handle(frame)
+                count += 1
+                published = published or frame.command == "SEND"
+        except (StompError, AmqpError) as error:
+            self._refuse(error, frame)
+            return count
+        conversation = self._conversation
+        if conversation is None:
+            return count
+        if self.state is State.LEAVING or self.replies.waiting or conversation.waiting():
+            self.broker.owe(self)
+        if self.broker.alarms.raised:
+            self._block_publisher(published)
+        return count
+
+    def _handle(self, frame: Frame) -> None:
+        """Handle one frame. Raises StompError for one that may not come now."""
+        conversation = self._conversation
+        if conversation is not None and frame.command not in LIFE:
+            handle(conversation, frame)
+            return
+        after = TRANSITIONS.get((self.state, frame.command))
+        if after is None:
+            told = "You are logged in already" if conversation else "You must log in using CONNECT first"
+            raise StompError("Illegal command", told)
+        if after is State.LEAVING:
+            self._receipt = frame.headers.get("receipt")
+            self._log.info("connection closed by client")
+            self._leave()
+        else:
+            self._log_in(frame)
+        self.state = after
+
+    def _block_publisher(self, published: bool) -> None:
+        """While an alarm is raised, read nothing more from a client that has published, or begun to."""
+        alarms = self.broker.alarms
+        if self.state is not State.RUNNING or alarms.blocks(self):
+            return
+        if published or self._reader.incomplete():
+            alarms.block(self)
+            self.outbox.pause()
+            self._log.debug("publisher blocked", reason=alarms.reason())
+
+    def unblock(self) -> None:
+        """No alarm is raised any more: read on, and expect heart-beats from now on."""
+        self._last_received = self.broker.now
+        self.outbox.resume()
+        self._log.debug("publisher unblocked")
+
+    def go_on(self) -> None:
+        """Nobody gets single messages by STOMP, so nobody waits for one."""
+
+    def tell(self, *, early: bool) -> bool:
+        """Send the receipts that need wait no longer. True when others still do."""
+        conversation = self._conversation
+        if conversation is None:
+            return False
+        if self.replies.open():
+            conversation.session.wake()
+        waiting = conversation.tell_verdicts() or bool(self.replies.waiting)
+        if self.state is State.LEAVING and not waiting:
+            if self._receipt is not None:
+                conversation.send_receipt(self._receipt)
+            self._finish()
+        return waiting and not self.finished
+
+    # -- login -----------------------------------------------------------------------------------------------
+
+    def _log_in(self, frame: Frame) -> None:
+        """Let the client in. Raises StompError when it may not enter, or speaks no version known here."""
+        headers, settings = frame.headers, self.broker.settings
+        version = negotiate_version(headers.get("accept-version"))
+        heartbeats = Heartbeats() if version == V1_0 else negotiate_heartbeats(headers.get("heart-beat"))
+        user = self._authenticate(frame)
+        name = headers.get("host", settings.stomp.default_vhost)
+        vhost = self.broker.vhosts.get(name)
+        if vhost is None or not user.may_enter(name):
+            raise StompError("Bad CONNECT", f"Virtual host '{name}' access denied")
+        session_id = f"session-{token_urlsafe(16)}"
+        self.user, self.vhost = user, vhost
+        self.version = self._reader.version = version
+        self.heartbeats = heartbeats
+        self._reader.limits = replace(Limits(), body=settings.amqp.max_message_size)
+        self._conversation = Conversation(
+            self, lambda sink: Session(self.broker, vhost, user, self, sink), version, session_id
+        )
+        connected = {
+            "server": f"{settings.amqp.product}/{settings.amqp.version}",
+            "session": session_id,
+            "heart-beat": heartbeats.header(),
+            "version": version,
+        }
+        self.outbox.write(encode_frame(Frame("CONNECTED", connected), version))
+        self._deadline = 0
+        if interval := heartbeats.interval():
+            self._wake_in(interval)
+        self._log = self._log.bind(user=user.name, vhost=vhost.name, client=f"STOMP {version}")
+        self._log.info("connection opened")
+
+    def _authenticate(self, frame: Frame) -> User:
+        """The user that the frame, or the settings for frames that name none, prove."""
+        headers, settings = frame.headers, self.broker.settings.stomp
+        name = headers.get("login", settings.default_user)
+        password = headers.get("passcode", "" if "login" in headers else settings.default_pass)
+        if not name:
+            raise StompError(
+                "Bad CONNECT", "Access refused: there is no header 'login', and no default user\n"
+            )
+        try:
+            return self.broker.users.login(name, password, self._loopback, "STOMP")
+        except LoginRefused as error:
+            self._log.warning("login refused", user=name, reason=error.reason)
+            raise StompError("Bad CONNECT", f"Access refused for user '{name}'\n") from None
+
+    # -- errors and the end ----------------------------------------------------------------------------------
+
+    def _refuse(self, error: Error, frame: Frame | None = None) -> None:
+        """End the connection for an error met in ``frame`` (None: in none of the client's).
+
+        What is confirmed already is told first; what waits for the disk never will be.
+        """
+        if self._conversation is not None:
+            self._conversation.tell_verdicts()
+        if self.finished:
+            return
+        if isinstance(error, StompError):
+            message, detail = str(error), error.detail
+        else:
+            message, detail = error.name.lower(), str(error)
+        self._log.warning("connection closed", error=f"{message}: {detail.rstrip()}")
+        headers = {}
+        if frame is not None and "receipt" in frame.headers:
+            headers["receipt-id"] = frame.headers["receipt"]
+        self._write_error(message, detail, headers)
+        self._finish()
+
+    def _write_error(self, message: str, detail: str, headers: dict[str, str]) -> None:
+        """Write an ERROR frame, ahead of whatever waits for the disk."""
+        told = {"message": message, "content-type": "text/plain", "version": ",".join(VERSIONS), **headers}
+        body = detail.encode("utf-8", "surrogateescape")
+        self.outbox.write(encode_frame(Frame("ERROR", told, body), self.version))
+
+    def tell_error(self, message: str, detail: str, **headers: str) -> None:
+        """Tell the client of something that does not end the connection."""
+        if self.state is State.RUNNING:
+            self._write_error(message, detail, headers)
+
+    def fail(self, error: AmqpError) -> None:
+        """Tell the client of an error that was met outside of any of its frames, and end."""
+        self._refuse(error)
+
+    def end(self, error: AmqpError) -> None:
+        """The broker ends the connection; who did not log in yet is not told why."""
+        if self._conversation is None:
+            self._finish()
+        else:
+            self._refuse(error)
+
+    def crash(self, error: Exception) -> None:
+        """The broker failed while it served this client."""
+        self._log.error("connection failed", exc_info=error)
+        self._refuse(InternalError("the broker failed; its log says why"))
+
+    def lost(self) -> None:
+        """The client is gone; nothing is said of it if that was to be expected."""
+        if self.state is State.LOGIN:
+            self._log.debug("connection lost", state="LOGIN")  # somebody looked whether the port is open
+        elif self.state is State.RUNNING:
+            self._log.warning("connection lost", state="RUNNING")
+        self._finish()
+
+    def _finish(self) -> None:
+        """Nothing is to be read or written any more."""
+        if self.finished:
+            return
+        self.state = State.CLOSED
+        self._reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
+        self.outbox.close()
+        self.broker.forget(self)
+        self._leave()
+        if self._conversation is not None:
+            del self._conversation.session  # which knows the conversation: not to leave a cycle
+            self._conversation = None
+
+    def _leave(self) -> None:
+        """Close the session and delete the queues that were this connection's alone; block it no longer."""
+        self.broker.alarms.forget(self)
+        self.outbox.resume()
+        if self._conversation is not None:
+            self._conversation.session.close()
+        if self.vhost is not None:
+            for found in self.vhost.owned_by(self):
+                self.vhost.delete_queue(found)
+
+    # -- the outbox and the clock ----------------------------------------------------------------------------
+
+    def drained(self) -> None:
+        """The outbox has room again: subscriptions may be given more."""
+        if self._conversation is not None:
+            self._conversation.session.wake()
+
+    def _wake_in(self, delay: int) -> None:
+        """Have ``on_timer`` called in ``delay`` ms, and what was asked for before ignored."""
+        self._deadline = self.broker.now + delay
+        self.broker.schedule(self._deadline, self)
+
+    def on_timer(self, now: int) -> None:
+        """The login took too long, or a heart-beat is due or missing."""
+        if self.finished or not self._deadline or now < self._deadline:
+            return
+        if self.state is State.LOGIN:
+            self._log.warning("connection closed", error="no CONNECT in time")
+            self._finish()
+            return
+        # Blocked or over its high mark it is not read from, and who leaves has nothing more to say.
+        listening = self.outbox.writable() and not self.broker.alarms.blocks(self)
+        if listening and self.state is State.RUNNING and self.heartbeats.missed(self._last_received, now):
+            self._log.warning(
+                "connection closed", error=f"missed heart-beats, one every {self.heartbeats.expects} ms"
+            )
+            self._finish()
+            return
+        if self.heartbeats.due(self.outbox.last_sent(), now):
+            self.outbox.write(HEARTBEAT)
+        self._wake_in(self.heartbeats.interval())

@@ -1,0 +1,177 @@
+"""What a client that has logged in has going: its session, subscriptions, transactions and receipts.
+
+Owns those, and the writing of what the session has for the client. What each frame does is in ``commands``.
+
+Sources: STOMP 1.2, "MESSAGE", "RECEIPT"; RabbitMQ for message ids and the texts.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.amqp.message import Message
+from protocol.errors import AmqpError, ResourceError
+from protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
+from router.queue.consumers import Consumer, Receiver
+from router.queue.entry import Entry
+from router.session.gate import Gate
+from router.session.session import Session
+from router.session.topology import Topology
+from router.session.transport import Outbox
+from router.stomp.properties import header_lines
+
+SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
+
+
+class Owner(Protocol):
+    """What a conversation asks of its connection."""
+
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def replies(self) -> Gate: ...
+    def fail(self, error: AmqpError) -> None:
+        """Tell the client of this error and end."""
+
+    def crash(self, error: Exception) -> None:
+        """End: the broker failed while it served this client."""
+
+    def tell_error(self, message: str, detail: str, **headers: str) -> None:
+        """Tell the client of something that does not end the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """``id`` is None for one that is known by its destination; ``queue`` is the name of the queue.
+
+    ``own_queue`` says that the queue was made for it, ``cumulative`` that an ACK is for all before it too.
+    """
+
+    id: str | None
+    destination: str
+    queue: str
+    own_queue: bool
+    cumulative: bool
+
+    @property
+    def description(self) -> str:
+        return f"destination='{self.destination}'" if self.id is None else f"id='{self.id}'"
+
+
+class Conversation:
+    """``session_id`` tells this connection's message ids from those of others."""
+
+    def __init__(
+        self, owner: Owner, session_of: Callable[["Conversation"], Session], version: str, session_id: str
+    ) -> None:
+        self.version = version
+        self.session_id = session_id
+        self.session = session_of(self)
+        session = self.session
+        self.topology = Topology(session.vhost, session.user, session.owner)
+        self.subscriptions: dict[str, Subscription] = {}  # by consumer tag
+        self.transactions: dict[str, list[Frame]] = {}
+        self.declared: set[str] = set()  # queues that this client need not declare again
+        self.reply_queues: dict[str, str] = {}  # the queues behind its /temp-queue/ destinations
+        self._owner = owner
+        self._outbox = owner.outbox
+        self._replies = owner.replies
+        self._receipts: deque[tuple[int, str]] = deque()  # of publishes to be confirmed, by their number
+
+    def hold_replies(self) -> None:
+        """What is sent from now on tells of changes, and waits until they are on disk."""
+        self._replies.hold()
+
+    def send_receipt(self, receipt: str) -> None:
+        self._replies.write(encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version))
+
+    def publish(self, message: Message, receipt: str | None) -> None:
+        """Publish a message, and send a receipt as soon as it is confirmed; in a transaction, with that."""
+        session = self.session
+        if receipt is None or session.transaction is not None:
+            session.publish(message)
+            return
+        session.select_confirms()
+        session.publish(message)
+        assert session.confirms is not None
+        self._receipts.append((session.confirms.published, receipt))
+
+    def waiting(self) -> bool:
+        """Whether any receipt waits for a confirm."""
+        return bool(self._receipts)
+
+    def tell_verdicts(self) -> bool:
+        """Send the receipts of what is confirmed by now. True when there are more to come."""
+        for number, _, accepted in self.session.verdicts():
+            while self._receipts and self._receipts[0][0] <= number:
+                _, receipt = self._receipts.popleft()
+                if accepted:
+                    self.send_receipt(receipt)
+                else:
+                    self._owner.fail(ResourceError(f"a queue is full and refused the message of '{receipt}'"))
+                    return False
+        return bool(self._receipts)
+
+    # -- SessionSink -----------------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        """Whether messages may be written: the client reads, and was told all that it must know before."""
+        return self._outbox.writable() and not self._replies.waiting
+
+    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+        """Write MESSAGE frames."""
+        if receiver.wire is None:
+            receiver.wire = self._heads(receiver)
+        head, ack = receiver.wire
+        version = self.version
+        parts: list[bytes] = []
+        for tag, entry in enumerate(entries, first_tag):
+            number = b"%d\n" % tag
+            message = entry.message
+            parts += (head, number, b"redelivered:true\n" if entry.returns else b"redelivered:false\n")
+            if ack:
+                parts += (ack, number)
+            if receiver.counted and entry.returns:
+                parts.append(b"x-delivery-count:%d\n" % entry.returns)
+            parts.append(header_lines(message, version))
+            if message.size:
+                parts += (b"content-length:%d\n\n" % message.size, message.body, END)
+            else:
+                parts += (b"\n", END)
+        self._outbox.extend(parts)
+
+    def _heads(self, receiver: Receiver) -> tuple[bytes, bytes]:
+        """How all messages of a subscription begin, up to the delivery tag, and their line ``ack``."""
+        message_id = f"{receiver.tag}{SEPARATOR}{self.session_id}{SEPARATOR}"
+        headers = {"message-id": message_id}
+        if receiver.tag.startswith("T_"):
+            headers = {"subscription": receiver.tag[2:]} | headers
+        head = b"MESSAGE\n" + encode_headers(headers, self.version)[:-1]
+        if receiver.no_ack or self.version != V1_2:
+            return head, b""
+        return head, encode_headers({"ack": message_id}, self.version)[:-1]
+
+    def owes_confirms(self, batch: int) -> None:
+        """Receipts are looked at whenever there is something to tell."""
+
+    def returned(self, message: Message, code: int, text: str) -> None:
+        """No STOMP client publishes with ``mandatory``."""
+
+    def cancelled(self, consumer: Consumer) -> None:
+        """As in RabbitMQ, the connection outlives the ERROR frame."""
+        subscription = self.subscriptions.pop(consumer.tag, None)
+        if subscription is None:
+            return  # a reply queue
+        self._owner.tell_error(
+            "Server cancelled subscription",
+            "The server has canceled a subscription.\n"
+            f'No more messages will be delivered for "{subscription.description}".\n',
+            **({} if subscription.id is None else {"subscription": subscription.id}),
+        )
+
+    def fail(self, error: AmqpError) -> None:
+        self._owner.fail(error)
+
+    def crash(self, error: Exception) -> None:
+        self._owner.crash(error)

@@ -1,0 +1,140 @@
+"""What the header ``destination`` of a frame names, and what a message's destination is called.
+
+Owns the syntax only. Names are percent-encoded, so that they can contain slashes.
+
+Source: RabbitMQ, "STOMP Plugin", "Destinations".
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from protocol.stomp.errors import StompError
+
+TOPIC_EXCHANGE = "amq.topic"
+TEMP_QUEUE = "/temp-queue/"
+REPLY_QUEUE = "/reply-queue/"
+PREFIXES = ("/temp-queue", "/exchange", "/topic", "/queue", "/amq/queue", "/reply-queue/")
+NAME_MAX = 255  # bytes
+KNOWN = 1024  # destinations that are found again
+_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_TO_ENCODE = re.compile(rb"[^\x20-\x24\x26-\x2e\x30-\x7e]")  # all but printable ASCII; the slash and % too
+
+
+class Destination(NamedTuple):
+    """Where messages are sent to or subscribed from.
+
+    ``kind`` is the word after the first slash (amqqueue for /amq/queue); exchange and routing key are those
+    of a publish. ``path`` is the whole as it was given.
+    """
+
+    kind: str
+    exchange: str
+    routing_key: str
+    path: str
+
+    @property
+    def own_queue(self) -> bool:
+        """Whether each subscription has a queue of its own, bound to an exchange."""
+        return self.kind in {"exchange", "topic"}
+
+
+@lru_cache(KNOWN)
+def parse_destination(path: str) -> Destination:
+    """Take a destination apart. Raises StompError for what is none.
+
+    As in RabbitMQ, a name without any slash is that of a queue.
+    """
+    if not path:
+        raise StompError("Invalid destination", "Destination cannot be blank")
+    for prefix, parse in _KINDS:
+        if path == prefix or path.startswith(prefix + "/"):
+            found = parse(path, path[len(prefix) :])
+            break
+    else:
+        if "/" in path:
+            raise _unknown(path)
+        found = Destination("queue", "", decode_name(path), path)
+    for name in found[1:3]:
+        if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
+            raise StompError("Invalid destination", f"A name in a destination may have {NAME_MAX} bytes\n")
+    return found
+
+
+def _unknown(path: str) -> StompError:
+    return StompError(
+        "Unknown destination",
+        f"'{path}' is not a valid destination.\nValid destination types are: {', '.join(PREFIXES)}.\n",
+    )
+
+
+def _named(kind: str, exchange: str = "") -> Callable[[str, str], Destination]:
+    """A kind whose rest is one name."""
+
+    def parse(path: str, rest: str) -> Destination:
+        name = rest[1:]
+        if not name or "/" in name:
+            raise _invalid(kind, rest)
+        return Destination(kind, exchange, decode_name(name), path)
+
+    return parse
+
+
+def _exchange(path: str, rest: str) -> Destination:
+    """An exchange, and perhaps a routing or binding key. The default exchange has no name to be called by."""
+    name, _, key = rest[1:].partition("/")
+    if not name or "/" in key:
+        raise _invalid("exchange", rest)
+    return Destination("exchange", decode_name(name), decode_name(key), path)
+
+
+def _reply(path: str, rest: str) -> Destination:
+    """A queue that somebody wants an answer in. The name may have slashes."""
+    if not rest[1:]:
+        raise _invalid("reply_queue", rest)
+    return Destination("reply-queue", "", decode_name(rest[1:]), path)
+
+
+def _invalid(kind: str, rest: str) -> StompError:
+    return StompError("Invalid destination", f"'{rest}' is not a valid {kind} destination\n")
+
+
+_KINDS: tuple[tuple[str, Callable[[str, str], Destination]], ...] = (
+    ("/queue", _named("queue")),
+    ("/topic", _named("topic", TOPIC_EXCHANGE)),
+    ("/exchange", _exchange),
+    ("/amq/queue", _named("amqqueue")),
+    ("/temp-queue", _named("temp_queue")),
+    ("/reply-queue", _reply),
+)
+
+
+def destination_of(exchange: str, routing_key: str) -> str:
+    """What a message that was published like this is said to have been sent to."""
+    if not exchange:
+        return f"/queue/{encode_name(routing_key)}"
+    if exchange == TOPIC_EXCHANGE:
+        return f"/topic/{encode_name(routing_key)}"
+    if not routing_key:
+        return f"/exchange/{encode_name(exchange)}"
+    return f"/exchange/{encode_name(exchange)}/{encode_name(routing_key)}"
+
+
+def reply_destination(reply_to: str) -> str:
+    """Where an answer is to be sent: what is no destination is the name of a queue."""
+    return reply_to if reply_to.startswith("/") else REPLY_QUEUE + reply_to
+
+
+def decode_name(text: str) -> str:
+    """Replace percent-encoded bytes; a percent sign with no two digits behind it stands for itself."""
+    if "%" not in text:
+        return text
+    data = _ENCODED.sub(lambda found: bytes((int(found[1], 16),)), text.encode("utf-8", "surrogateescape"))
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode_name(name: str) -> str:
+    """Undo ``decode_name``, as RabbitMQ writes it: slashes, percent signs and all but printable ASCII."""
+    data = name.encode("utf-8", "surrogateescape")
+    return _TO_ENCODE.sub(lambda found: b"%%%02X" % found[0][0], data).decode("ascii")

@@ -1,0 +1,123 @@
+"""The headers of SEND and MESSAGE frames, and the properties of a message they stand for.
+
+Owns the mapping both ways, as one table. What stands for no property is a header of the message.
+
+Source: RabbitMQ, "STOMP Plugin", "Message Properties".
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from protocol.amqp.message import Message, unpack_route
+from protocol.amqp.properties import PERSISTENT, Properties, decode_properties
+from protocol.amqp.table import Table
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import encode_headers
+from router.stomp.destinations import destination_of, reply_destination
+
+TEXTS = {
+    "content-type": "content_type",
+    "content-encoding": "content_encoding",
+    "correlation-id": "correlation_id",
+    "reply-to": "reply_to",
+    "expiration": "expiration",
+    "amqp-message-id": "message_id",
+    "type": "type",
+    "user-id": "user_id",
+    "app-id": "app_id",
+}
+NUMBERS = {"priority": ("priority", 255), "timestamp": ("timestamp", 2**64 - 1)}
+FLAGS = frozenset(("persistent", "destination"))  # neither texts nor numbers, and no header of the message
+OWN = frozenset(("destination", "message-id", "subscription", "redelivered", "ack", "content-length"))
+INTEGER_MAX = 2**63 - 1
+DIGITS = 20  # no number here has more
+SHORT = 255  # bytes of a text property and of a header's name
+KNOWN, KNOWN_BYTES = 1024, 256  # lines that are found again, and of how large properties
+
+
+def properties_of(headers: Mapping[str, str]) -> Properties:
+    """The properties that a SEND frame's headers give. Raises StompError for values that do not fit.
+
+    There is always a table of headers, as from RabbitMQ.
+    """
+    own: Table = {}
+    properties = Properties(headers=own)
+    for header, text in headers.items():
+        if (field := TEXTS.get(header)) is not None:
+            _check_short(header, text)
+            setattr(properties, field, text)
+        elif header in NUMBERS:
+            field, highest = NUMBERS[header]
+            setattr(properties, field, number(header, text, highest))
+        elif header not in FLAGS:
+            _check_short("header name", header)
+            own[header] = text
+    if headers.get("persistent") == "true":
+        properties.delivery_mode = PERSISTENT
+    return properties
+
+
+def number(header: str, text: str, highest: int | None = None) -> int:
+    """A header that is a whole number: from 0 to ``highest``, or whatever 64 bits hold.
+
+    Raises StompError when it is none.
+    """
+    lowest, most = (-INTEGER_MAX, INTEGER_MAX) if highest is None else (0, highest)
+    digits = text.strip(" ")
+    plain = len(digits) <= DIGITS and digits.isascii() and digits.removeprefix("-").isdigit()
+    if not (plain and lowest <= int(digits) <= most):
+        wanted = "a whole number" if highest is None else f"a number from 0 to {highest}"
+        raise StompError("Invalid header", f"'{header}' must be {wanted}, not '{text[:80]}'\n")
+    return int(digits)
+
+
+def _check_short(what: str, text: str) -> None:
+    if len(text) * 4 > SHORT and len(text.encode("utf-8", "surrogateescape")) > SHORT:
+        raise StompError("Invalid header", f"'{what}' may have {SHORT} bytes\n")
+
+
+def header_lines(message: Message, version: str) -> bytes:
+    """The lines of a MESSAGE frame that depend on the message alone: its destination and its properties."""
+    raw = message.raw_properties
+    lines = _known_lines if len(raw) <= KNOWN_BYTES else _lines
+    return lines(message.route, raw, version)
+
+
+def _lines(route: bytes, raw: bytes, version: str) -> bytes:
+    headers = {"destination": destination_of(*unpack_route(route)), **headers_of(decode_properties(raw, 0))}
+    return encode_headers(headers, version)
+
+
+_known_lines = lru_cache(KNOWN)(_lines)
+
+
+def headers_of(properties: Properties) -> dict[str, str]:
+    """The headers that tell of these properties. A mapped name wins over a header of the message."""
+    found: dict[str, str] = {}
+    for header, field in TEXTS.items():
+        if (text := getattr(properties, field)) is not None:
+            found[header] = reply_destination(text) if field == "reply_to" else text
+    for header, (field, _) in NUMBERS.items():
+        if (number := getattr(properties, field)) is not None:
+            found[header] = str(number)
+    if properties.delivery_mode == PERSISTENT:
+        found["persistent"] = "true"
+    for name, text in _told(properties.headers or {}).items():
+        if name not in OWN:
+            found.setdefault(name, text)
+    return found
+
+
+def _told(headers: Table) -> dict[str, str]:
+    """The message's headers that have a text: texts, numbers, truth values, bytes."""
+    told = {}
+    for name, value in headers.items():
+        if isinstance(value, bool):
+            told[name] = "true" if value else "false"
+        elif isinstance(value, str):
+            told[name] = value
+        elif isinstance(value, int | float):
+            told[name] = str(value)
+        elif isinstance(value, bytes):
+            told[name] = value.decode("utf-8", "surrogateescape")
+    return told

@@ -1,0 +1,231 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import (
+    BEFORE_LOGIN,
+    V1_0,
+    V1_1,
+    V1_2,
+    VERSIONS,
+    Frame,
+    Limits,
+    Reader,
+    encode_frame,
+)
+
+SMALL = Limits(command=10, head=100, headers=4, body=20)
+
+
+def read(data, version=V1_2, limits=SMALL):
+    reader = Reader(limits, version)
+    reader.feed(data)
+    frames = []
+    while (frame := reader.next_frame()) is not None:
+        frames.append(frame)
+    return frames
+
+
+READ = {
+    "no headers": (b"SEND\n\n\0", Frame("SEND")),
+    "a body up to the NUL": (b"SEND\na:b\n\nxyz\0", Frame("SEND", {"a": "b"}, b"xyz")),
+    "a body of a length, with NULs": (
+        b"SEND\ncontent-length:3\n\nx\0z\0",
+        Frame("SEND", {"content-length": "3"}, b"x\0z"),
+    ),
+    "a length with spaces": (b"S\ncontent-length: 1 \n\nx\0", Frame("S", {"content-length": " 1 "}, b"x")),
+    "carriage returns": (b"SEND\r\na:b\r\nc:\r\n\r\nx\r\n\0", Frame("SEND", {"a": "b", "c": ""}, b"x\r\n")),
+    "line ends, heart-beats and NULs before it": (b"\n\r\n\0\n\nSEND\n\n\0", Frame("SEND")),
+    "spaces": (b"SEND\n a : b \n\n\0", Frame("SEND", {" a ": " b "})),
+    "colons in a value": (b"SEND\na:b:c\n\n\0", Frame("SEND", {"a": "b:c"})),
+    "the first of repeated headers": (b"SEND\na:1\na:2\nb:3\n\n\0", Frame("SEND", {"a": "1", "b": "3"})),
+    "escapes": (b"SEND\n\\c\\n:\\r\\\\n\n\n\0", Frame("SEND", {":\n": "\r\\n"})),
+    "no escapes in CONNECT": (b"CONNECT\na:\\c\\t\n\n\0", Frame("CONNECT", {"a": "\\c\\t"})),
+    "UTF-8": ("SEND\nä:ö\n\n\0".encode(), Frame("SEND", {"ä": "ö"})),
+    "no UTF-8": (b"SEND\na:\xff\n\n\0", Frame("SEND", {"a": "\udcff"})),
+}
+MALFORMED = {
+    "a line without colon": (b"SEND\nabc\n\n\0", "There is no colon in the header line 'abc'"),
+    "an unknown escape": (b"SEND\na:\\t\n\n\0", "A header has the unknown escape sequence '\\\\t'"),
+    "an unfinished escape": (b"SEND\na:b\\\n\n\0", "A header has the unknown escape sequence '\\\\'"),
+    "an escape in a name": (b"SEND\na\\x:b\n\n\0", "A header has the unknown escape sequence '\\\\x'"),
+    "a negative length": (b"SEND\ncontent-length:-1\n\n\0", "content-length is no number of bytes: '-1'"),
+    "a length in words": (b"SEND\ncontent-length:one\n\n\0", "content-length is no number of bytes: 'one'"),
+    "an empty length": (b"SEND\ncontent-length:\n\n\0", "content-length is no number of bytes: ''"),
+    "a length in other digits": (
+        "SEND\ncontent-length:\u0661\n\n\0".encode(),
+        "content-length is no number of bytes: '\u0661'",
+    ),
+    "an absurd length": (
+        b"SEND\ncontent-length:" + b"9" * 40 + b"\n\n\0",
+        f"content-length is no number of bytes: '{'9' * 40}'",
+    ),
+    "a body longer than its length": (
+        b"SEND\ncontent-length:1\n\nxy\0",
+        "There is no NUL behind a body of 1 bytes (content-length)",
+    ),
+    "no empty line": (b"SEND\na:b\0", "There is no empty line behind the headers"),
+    "a long command": (b"x" * 12, "A command is a line of 10 characters at most"),
+    "a long command in a line": (b"x" * 11 + b"\n\n\0", "A command is a line of 10 characters at most"),
+    "another protocol": (b"AMQP\0\0\x09\x01", "There is no empty line behind the headers"),
+}
+TOO_LARGE = {
+    "too many headers": (b"SEND\na:\nb:\nc:\nd:\ne:\n\n\0", "A frame may have 4 headers"),
+    "too long a head": (b"SEND\na:" + b"b" * 100, "Command and headers may have 100 bytes together"),
+    "too long a length": (b"SEND\ncontent-length:21\n\n", "A body may have 20 bytes"),
+    "too long a body": (b"SEND\n\n" + b"x" * 21, "A body may have 20 bytes"),
+    "too long a body, complete": (b"SEND\n\n" + b"x" * 21 + b"\0", "A body may have 20 bytes"),
+}
+
+
+@pytest.mark.parametrize(("data", "frame"), READ.values(), ids=READ)
+def test_frames_are_read(data, frame):
+    assert read(data) == [frame]
+    assert read(data + data) == [frame, frame]
+
+
+@pytest.mark.parametrize(("data", "frame"), READ.values(), ids=READ)
+def test_frames_are_read_byte_by_byte(data, frame):
+    reader = Reader(SMALL)
+    for number in range(len(data) - 1):
+        reader.feed(data[number : number + 1])
+        assert reader.next_frame() is None
+    reader.feed(data[-1:])
+    assert reader.next_frame() == frame
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("message", "data", "detail"),
+    [("Malformed frame", *case) for case in MALFORMED.values()]
+    + [("Frame too large", *case) for case in TOO_LARGE.values()],
+    ids=[*MALFORMED, *TOO_LARGE],
+)
+def test_what_is_no_frame_is_refused(message, data, detail, whole):
+    reader = Reader(SMALL)
+    with pytest.raises(StompError) as caught:  # noqa: PT012 - whichever piece it shows in
+        for number in range(1 if whole else len(data)):
+            reader.feed(data if whole else data[number : number + 1])
+            reader.next_frame()
+    assert (str(caught.value), caught.value.detail) == (message, detail)
+
+
+@pytest.mark.parametrize(
+    ("version", "value"), [(V1_0, "\\c\\n\\r"), (V1_1, None), (V1_2, ":\n\r")], ids=VERSIONS
+)
+def test_each_version_has_its_own_escapes(version, value):
+    data = b"SEND\na:\\c\\n\\r\n\n\0"
+    if value is None:
+        with pytest.raises(StompError):
+            read(data, version)
+    else:
+        assert read(data, version) == [Frame("SEND", {"a": value})]
+
+
+def test_1_0_ignores_spaces_before_a_value():
+    assert read(b"SEND\na:  b \n\n\0", V1_0) == [Frame("SEND", {"a": "b "})]
+
+
+@pytest.mark.parametrize(("version", "kept"), [(V1_0, "b\r"), (V1_1, "b\r"), (V1_2, "b")], ids=VERSIONS)
+def test_a_carriage_return_ends_a_line_if_the_frame_or_the_version_says_so(version, kept):
+    assert read(b"SEND\na:b\r\n\n\0", version) == [Frame("SEND", {"a": kept})]
+    assert read(b"SEND\r\na:b\r\n\r\n\0", version) == [Frame("SEND", {"a": "b"})]
+
+
+def test_the_version_and_the_limits_may_change_between_frames():
+    reader = Reader(BEFORE_LOGIN)
+    reader.feed(b"CONNECT\n\n\0SEND\na:\\c\n\n" + b"x" * 2000 + b"\0")
+    assert reader.next_frame() == Frame("CONNECT")
+    reader.version, reader.limits = V1_0, Limits()
+    assert reader.next_frame() == Frame("SEND", {"a": "\\c"}, b"x" * 2000)
+
+
+def test_a_frame_is_incomplete_from_the_end_of_its_headers_on():
+    reader = Reader(SMALL)
+    for piece, incomplete in ((b"SEND\n", False), (b"\n", True), (b"x", True), (b"\0", False)):
+        reader.feed(piece)
+        reader.next_frame()
+        assert reader.incomplete() is incomplete
+
+
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [
+        (V1_0, b"a\\cb:c:d\\n\\re\\f\n"),
+        (V1_1, b"a\\cb:c\\cd\\n\re\\\\f\n"),
+        (V1_2, b"a\\cb:c\\cd\\n\\re\\\\f\n"),
+    ],
+    ids=VERSIONS,
+)
+def test_headers_are_escaped_as_the_version_wants(version, line):
+    frame = Frame("MESSAGE", {"a:b": "c:d\n\re\0\\f"}, b"x")
+    assert encode_frame(frame, version) == b"MESSAGE\n" + line + b"content-length:1\n\nx\0\n"
+
+
+def test_connected_is_not_escaped():
+    assert encode_frame(Frame("CONNECTED", {"a": "b:c\\"}), V1_2) == b"CONNECTED\na:b:c\\\n\n\0\n"
+
+
+def test_the_length_is_that_of_the_body():
+    assert (
+        encode_frame(Frame("SEND", {"content-length": "7"}, b"x"), V1_2) == b"SEND\ncontent-length:1\n\nx\0\n"
+    )
+    assert encode_frame(Frame("SEND", {"content-length": "7"}), V1_2) == b"SEND\n\n\0\n"
+
+
+def texts(version):
+    """What headers of a version can hold; names do not begin with a blank, which some receivers drop."""
+    excluded = {V1_0: "\n\r\0:", V1_1: "\0", V1_2: "\0"}[version]
+    return st.text(st.characters(exclude_characters=excluded, exclude_categories=["Cs"]), max_size=8)
+
+
+@st.composite
+def frames(draw, version):
+    value = texts(version).map(lambda text: text.lstrip(" ") if version == V1_0 else text)
+    headers = draw(
+        st.dictionaries(texts(version).filter(lambda name: name != "content-length"), value, max_size=4)
+    )
+    return Frame(draw(st.sampled_from(("SEND", "MESSAGE", "ACK"))), headers, draw(st.binary(max_size=20)))
+
+
+@st.composite
+def exchanges(draw):
+    version = draw(st.sampled_from(VERSIONS))
+    return (
+        version,
+        draw(st.lists(frames(version), max_size=4)),
+        draw(st.lists(st.integers(1, 40), min_size=1)),
+    )
+
+
+@given(exchanges())
+def test_what_was_encoded_is_read_again_in_whatever_pieces_it_comes(exchange):
+    version, sent, sizes = exchange
+    data = b"".join(encode_frame(frame, version) for frame in sent)
+    reader = Reader(Limits(), version)
+    came = []
+    while data:
+        for size in sizes:
+            reader.feed(data[:size])
+            data = data[size:]
+            while (frame := reader.next_frame()) is not None:
+                frame.headers.pop("content-length", None)
+                came.append(frame)
+    assert came == sent
+
+
+@given(st.binary(max_size=200), st.integers(1, 200))
+def test_any_bytes_are_frames_or_refused_the_same_way_however_they_are_cut(data, cut):
+    def outcome(pieces):
+        reader, found = Reader(SMALL), []
+        try:
+            for piece in pieces:
+                reader.feed(piece)
+                while (frame := reader.next_frame()) is not None:
+                    found.append(frame)
+        except StompError as error:
+            return found, str(error)
+        return found, None
+
+    assert outcome([data]) == outcome([data[:cut], data[cut:]])

@@ -1,0 +1,58 @@
+import pytest
+
+from protocol.stomp.errors import StompError
+from protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
+
+
+@pytest.mark.parametrize(
+    ("accepted", "version"),
+    [
+        (None, "1.0"),
+        ("1.0", "1.0"),
+        ("1.0,1.1", "1.1"),
+        ("1.2,1.0,1.1", "1.2"),
+        ("1.1, 1.2", "1.2"),
+        ("1.1,2.0", "1.1"),
+    ],
+)
+def test_the_highest_common_version_is_chosen(accepted, version):
+    assert negotiate_version(accepted) == version
+
+
+@pytest.mark.parametrize("accepted", ["", "2.0", "1", "x,y"])
+def test_without_a_common_version_the_supported_ones_are_told(accepted):
+    with pytest.raises(StompError, match="Version mismatch") as caught:
+        negotiate_version(accepted)
+    assert caught.value.detail == "Supported versions are 1.0,1.1,1.2\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "agreed"),
+    [
+        (None, Heartbeats(0, 0)),
+        ("0,0", Heartbeats(0, 0)),
+        ("5000,0", Heartbeats(0, 5000)),
+        ("0,5000", Heartbeats(5000, 0)),
+        ("500,1500", Heartbeats(1500, 1000)),
+        ("-1,-5", Heartbeats(0, 0)),
+        (" 1000 , 2000 ", Heartbeats(2000, 1000)),
+    ],
+)
+def test_heartbeats_are_as_often_as_the_slower_side_says(header, agreed):
+    assert negotiate_heartbeats(header) == agreed
+
+
+@pytest.mark.parametrize("header", ["", "1", "a,b", "1,2,3", "1;2", "99999999999,0", "1.5,0"])
+def test_malformed_heartbeats_are_refused(header):
+    with pytest.raises(StompError, match="Invalid header"):
+        negotiate_heartbeats(header)
+
+
+def test_heartbeats_are_due_half_way_and_missed_after_two_intervals():
+    agreed = Heartbeats(sends=1000, expects=4000)
+    assert agreed.header() == "1000,4000"
+    assert agreed.interval() == 500
+    assert [agreed.due(0, now) for now in (499, 500)] == [False, True]
+    assert [agreed.missed(0, now) for now in (7999, 8000)] == [False, True]
+    never = Heartbeats()
+    assert (never.interval(), never.due(0, 10**9), never.missed(0, 10**9)) == (0, False, False)
