@@ -40,6 +40,11 @@ class Keeper(Protocol):
         The batch it is part of; 0 when nothing of it has still to be written.
         """
 
+    def behind(self, taken: int) -> bool:
+        """Whether so much has come since the last commit, in bytes that clients sent, or so many journal
+        files are still needed, that more should wait for the disk. A disk that fails keeps nobody waiting.
+        """
+
     def end_turn(self) -> None:
         """What was gathered is one whole."""
 
@@ -64,6 +69,9 @@ class NoKeeper:
 
     def hold(self) -> int:
         return 0
+
+    def behind(self, taken: int) -> bool:
+        return False
 
     def end_turn(self) -> None: ...
     def keep_queue(self, queue: Queue) -> QueueLog | None:

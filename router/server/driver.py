@@ -13,6 +13,8 @@ import trio
 from router.broker import Broker
 from router.server.outbox import Outbox
 
+PATIENCE = 1  # seconds that a client is kept waiting for a disk that is behind
+
 
 class Driver:
     """Runs ``broker``'s clock. Whoever handles a batch calls ``begin`` before it and ``end`` after it."""
@@ -20,6 +22,8 @@ class Driver:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.due: list[Outbox] = []  # those that were written to in this batch, perhaps more than once
+        self._taken = 0  # bytes from clients since the last commit
+        self._relief = trio.Event()
         self._armed: int | None = None  # when the timer task wakes by itself
         self._earlier = trio.Event()
         self._more = trio.Event()
@@ -49,6 +53,21 @@ class Driver:
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()
+
+    async def take(self, size: int) -> None:
+        """Count what a client has sent, and wait while the disk is behind; not for ever, whatever happens."""
+        self._taken += size
+        if self.broker.keeper.behind(self._taken):
+            with trio.move_on_after(PATIENCE):
+                while self.broker.keeper.behind(self._taken):
+                    await self._relief.wait()
+
+    def relieve(self, *, committed: bool) -> None:
+        """The disk has done something: a commit, or anything else."""
+        if committed:
+            self._taken = 0
+        self._relief.set()
+        self._relief = trio.Event()
 
     async def keep_time(self) -> None:
         """Call the broker whenever a deadline has come."""

@@ -18,7 +18,7 @@ from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.interval import IntervalSync
 from router.store.reader import Reader
 from router.store.store import Store
-from router.store.writer import Job, ReadPage
+from router.store.writer import Commit, Job, ReadPage
 
 RETRY = 1000  # ms until a failed write is tried again
 DELAY = 100  # ms until that is written which nobody waits for
@@ -139,6 +139,7 @@ class Keeping:
         if self._interval is not None:
             self._interval.wrote(now)
         self._driver.end()
+        self._driver.relieve(committed=isinstance(job, Commit))
         if not self.store.busy():
             self._idle.set()
 

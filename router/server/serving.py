@@ -112,6 +112,7 @@ async def _read(
             # A batch takes its time by messages more than by bytes, and others wait for its end.
             small = connection.receive(bytes(data)) > len(data) // SMALL
             size = most // 2 if small else most
+        await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
                 await outbox.wait_readable()

@@ -49,6 +49,11 @@ class Retirement:
         self._batch = 0  # and so must this one be
         self._checkpoint: SaveCheckpoint | None = None
 
+    @property
+    def files(self) -> int:
+        """How many journal files are still needed."""
+        return len(self._files)
+
     def recovered(self, number: int, first: int) -> None:
         """The broker came back from the journal files beginning with this one and its batch ``first``: they
         are retired as one, soon.

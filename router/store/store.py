@@ -37,6 +37,9 @@ from router.store.retirement import Retirement
 from router.store.segments import Segments
 from router.store.writer import Commit, Job, ReadPage, SaveCheckpoint, Sync, WritePages
 
+MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
+MOST_FILES = 3  # journal files that may be waiting to go
+
 
 class Disk(Protocol):
     """Whoever runs a ``Writer`` and a ``Reader``."""
@@ -200,6 +203,14 @@ class Store:
         self._commit_urgent()
         if self._begun or not self.busy():
             self.pager.balance()
+
+    def behind(self, taken: int) -> bool:
+        """As ``Keeper.behind``: so that neither memory nor the time of a start grow with what the disk cannot
+        take in time.
+        """
+        if self.failure is not None:
+            return False
+        return (self._writing is not None and taken > MOST_TAKEN) or self.retirement.files > MOST_FILES
 
     def flush(self) -> None:
         """Have everything written that has gathered in turns that have ended."""

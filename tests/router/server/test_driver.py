@@ -4,7 +4,11 @@ import pytest
 import trio
 import trio.testing
 
+from router.broker import Broker
+from router.keeper import NoKeeper
+from router.server import driver as driver_module
 from router.server.driver import Driver
+from router.settings import Settings
 from router.timers import Timers
 
 
@@ -150,3 +154,47 @@ async def test_a_batch_begins_with_both_clocks_read(autojump_clock, driver, brok
     now = driver.begin()
     assert broker.now == now == int(trio.current_time() * 1000)
     assert int(before) <= broker.wall <= time.time()
+
+
+class Behind(NoKeeper):
+    """A keeper whose disk is behind until it is told otherwise."""
+
+    def __init__(self):
+        self.is_behind = True
+
+    def behind(self, taken):
+        return self.is_behind and taken > 10
+
+
+async def test_a_client_waits_while_the_disk_is_behind(autojump_clock):
+    broker = Broker(Settings(), keeper=Behind())
+    driver = Driver(broker)
+    taken = trio.Event()
+
+    async def take():
+        await driver.take(20)
+        taken.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        await trio.testing.wait_all_tasks_blocked()
+        driver.relieve(committed=False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not taken.is_set()
+        driver.relieve(committed=True)
+        await taken.wait()
+    assert trio.current_time() < driver_module.PATIENCE
+
+
+async def test_a_client_waits_no_longer_than_so_long(autojump_clock):
+    driver = Driver(Broker(Settings(), keeper=Behind()))
+    before = trio.current_time()
+    await driver.take(20)
+    assert trio.current_time() - before == pytest.approx(driver_module.PATIENCE)
+
+
+async def test_who_sends_little_does_not_wait(autojump_clock):
+    driver = Driver(Broker(Settings(), keeper=Behind()))
+    before = trio.current_time()
+    await driver.take(10)
+    assert trio.current_time() == before
