@@ -69,6 +69,13 @@ class Listen(_Section, frozen=True):
             extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
         ),
     ] = ("127.0.0.1:5672",)
+    http: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for HTTP and for WebSocket; port 0 picks a free one, `none` turns it off.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ("127.0.0.1:15672",)
 
 
 class Log(_Section, frozen=True):
@@ -113,6 +120,45 @@ class Amqp(_Section, frozen=True):
         str,
         Meta(pattern=r"^\d+\.\d+\.\d+", description="Version announced with it.", extra={"wanted": "X.Y.Z"}),
     ] = "3.13.7"
+
+
+class Http(_Section, frozen=True):
+    """What HTTP clients may do, and who may be one."""
+
+    max_connections: Annotated[
+        int,
+        Meta(ge=0, description="Most HTTP connections at a time, WebSockets not counted; 0 is no limit."),
+    ] = 1000
+    max_header_size: Annotated[
+        int, Meta(ge=1024, le=SIZE_MAX, description="Largest head of a request, in bytes.")
+    ] = 16384
+    max_body_size: Annotated[
+        int, Meta(ge=0, le=SIZE_MAX, description="Largest body of a request, in bytes.")
+    ] = 20000000
+    request_timeout: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How long a request may take to arrive, and to take each piece of its answer, in ms.",
+        ),
+    ] = 30000
+    idle_timeout: Annotated[
+        int, Meta(ge=1, description="How long a connection may wait for the next request, in ms.")
+    ] = 60000
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names by which pages and proxies may reach a loopback address, besides localhost;"
+            " `*` is any."
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins of pages that may connect, besides the broker's own and those of this"
+            " machine; `*` is any."
+        ),
+    ] = ()
 
 
 class Queue(_Section, frozen=True):
@@ -223,6 +269,7 @@ class Settings(_Section, frozen=True):
     listen: Listen = Listen()
     log: Log = Log()
     amqp: Amqp = Amqp()
+    http: Http = Http()
     queue: Queue = Queue()
     store: Store = Store()
     alarms: Alarms = Alarms()

@@ -15,6 +15,7 @@ from router.settings import Given, SettingsError, load_settings
 @click.option("--config", metavar="FILE", help="Settings in TOML.")
 @click.option("--data", metavar="DIR", help='Where everything is kept; ":memory:" keeps nothing.')
 @click.option("--amqp", metavar="HOST:PORT", multiple=True, help="Where to listen; may be repeated.")
+@click.option("--http", metavar="HOST:PORT", multiple=True, help="Where HTTP and WebSocket listen; likewise.")
 @click.option("--definitions", metavar="FILE", help="Users, exchanges, queues, ... to import at the start.")
 @click.option("--log-format", metavar="FORMAT", help="console or json.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
@@ -26,6 +27,7 @@ def serve(
     config: str | None,
     data: str | None,
     amqp: tuple[str, ...],
+    http: tuple[str, ...],
     definitions: str | None,
     log_format: str | None,
     log_level: str | None,
@@ -48,8 +50,11 @@ def serve(
         )
         if value is not None
     ]
-    if amqp:
-        flags.append(Given("listen.amqp", ",".join(amqp), "--amqp"))
+    flags += [
+        Given(f"listen.{name}", ",".join(addresses), f"--{name}")
+        for name, addresses in (("amqp", amqp), ("http", http))
+        if addresses
+    ]
     try:
         settings = load_settings(config, os.environ, flags)
     except SettingsError as error:

@@ -3,58 +3,36 @@
 Owns the nursery that every task belongs to, and the order of starting and stopping.
 """
 
-import errno
 import gc
-import select
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from importlib.metadata import version
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
 import trio
 
-from protocol.amqp.connection import Offer
 from protocol.errors import ConnectionForced
 from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
 from router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from router.server import machine
-from router.server.amqp import serve_amqp
 from router.server.driver import Driver, clock
+from router.server.endpoints import Endpoints
 from router.server.keeping import Keeping
+from router.server.listeners import ListenError, accept_all
 from router.server.watch import Watch
-from router.settings import MEMORY, Settings, parse_address
+from router.settings import MEMORY, Settings
 from router.store.journal import DamageError, FormatError
 from router.store.lock import DataDirectoryError
 from router.store.metadata import MetadataError
 
-BACKLOG = 1024  # connections that may wait to be accepted
 NEVER = 2**31 - 1
-HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
 
 
 class StartupError(Exception):
     """The broker cannot start; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of a socket."""
-
-    name: str
-    loopback: bool
-    socket: trio.socket.SocketType
-
-    def hung_up(self) -> bool:
-        """Whether it has ended its side, also behind bytes that were not read."""
-        poll = select.poll()
-        poll.register(self.socket, HUNG_UP)
-        return bool(poll.poll(0))
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
@@ -72,22 +50,27 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             keeping.start(driver)
         watch = Watch(driver, machine)
         await watch.look()
-        offer = make_offer(settings, version("leveret"))
-        listeners = [listener for text in settings.listen.amqp for listener in await _listen(text)]
+        endpoints = Endpoints(driver, make_offer(settings, version("leveret")))
+        try:
+            for endpoint in endpoints.all:
+                await endpoint.open()
+        except ListenError as error:
+            raise StartupError(str(error)) from None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             nursery.start_soon(watch.run)
             accepting, gone = trio.CancelScope(), trio.Event()
-            nursery.start_soon(accept_all, listeners, driver, offer, accepting, gone)
-            addresses = ", ".join(f"amqp://{_name(each.socket.getsockname())}" for each in listeners)
-            announce(f"leveret is listening: {addresses or 'nowhere'}")
+            nursery.start_soon(accept_all, endpoints.all, accepting, gone)
+            urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
+            announce(f"leveret is listening: {urls or 'nowhere'}")
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
                 break
             accepting.cancel()
             with trio.move_on_after(settings.server.shutdown_timeout / 1000):
                 say_goodbye(driver)
+                endpoints.stop()
                 await gone.wait()
             if keeping is not None:
                 await keeping.finish()
@@ -128,59 +111,6 @@ def _import(broker: Broker, path: str) -> None:
         raise StartupError(f"definitions {path}: {error}") from None
 
 
-async def _listen(text: str) -> Sequence[trio.SocketListener]:
-    """Listen on HOST:PORT. A name may stand for several addresses."""
-    host, port = parse_address(text)
-    try:
-        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise StartupError(
-                f"cannot listen on {text}: the port is in use; "
-                "stop what listens there or choose another with --amqp"
-            ) from None
-        raise StartupError(f"cannot listen on {text}: {error.strerror or error}") from None
-
-
-async def accept_all(
-    listeners: list[trio.SocketListener],
-    driver: Driver,
-    offer: Offer,
-    accepting: trio.CancelScope,
-    gone: trio.Event,
-) -> None:
-    """Accept clients until ``accepting`` is cancelled; set ``gone`` when all have left after that."""
-    async with trio.open_nursery() as clients:
-        with accepting:
-            if not listeners:
-                await trio.sleep_forever()
-            serve_client = partial(_serve, driver=driver, offer=offer, clients=clients, accepting=accepting)
-            await trio.serve_listeners(serve_client, listeners, handler_nursery=clients)
-    gone.set()
-
-
-async def _serve(
-    stream: trio.SocketStream,
-    driver: Driver,
-    offer: Offer,
-    clients: trio.Nursery,
-    accepting: trio.CancelScope,
-) -> None:
-    """Serve one client, or turn it away when there are too many. Its socket is closed by who accepted it."""
-    limit = driver.broker.settings.amqp.max_connections
-    try:
-        address = stream.socket.getpeername()
-    except OSError:
-        return  # gone before it was greeted
-    if accepting.cancel_called:
-        return  # nobody would tell it that the broker stops
-    if limit and len(clients.child_tasks) > limit:
-        structlog.get_logger().warning("connection refused", peer=_name(address), reason=f"{limit} are open")
-        return
-    peer = Peer(_name(address), is_loopback(address[0]), stream.socket)
-    await serve_amqp(stream, peer, driver, offer)
-
-
 def _calm_the_collector() -> None:
     """Look for cycles among young objects only, in short looks.
 
@@ -196,15 +126,3 @@ def say_goodbye(driver: Driver) -> None:
     for client in list(driver.broker.clients):
         client.end(ConnectionForced("broker forced connection closure with reason 'shutdown'"))
     driver.end()
-
-
-def _name(address: tuple[str, int]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is one of this machine's own loopback addresses, also IPv4 within IPv6."""
-    address = ip_address(host.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

@@ -1,0 +1,58 @@
+"""What is spoken at which addresses: every protocol with its listeners, and what they share.
+
+What only some brokers need is loaded when the first client comes for it, so that all are quick to start.
+"""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import trio
+
+from protocol.amqp.connection import Offer
+from router.server.amqp import serve_amqp
+from router.server.driver import Driver
+from router.server.listeners import Endpoint, Places
+from router.server.peer import Peer
+
+if TYPE_CHECKING:
+    from router.server.http import Site
+
+
+class Endpoints:
+    """The endpoints of one broker."""
+
+    def __init__(self, driver: Driver, offer: Offer) -> None:
+        self._driver = driver
+        self._offer = offer
+        self._stopping = False
+        settings = driver.broker.settings
+        self._places = Places(settings.amqp.max_connections)
+        listen = settings.listen
+        self.all = (
+            Endpoint("amqp", listen.amqp, self._serve_amqp, self._places),
+            Endpoint("http", listen.http, self._serve_http, Places(0)),
+        )
+
+    def stop(self) -> None:
+        """Let go of the clients that no protocol tells that the broker stops."""
+        self._stopping = True
+        if "_site" in vars(self):
+            self._site.stop()
+
+    @cached_property
+    def _site(self) -> "Site":
+        from router.server.http import Site  # noqa: PLC0415  (see above)
+        from router.web.pages import pages  # noqa: PLC0415
+        from router.web.routes import Routes  # noqa: PLC0415
+
+        broker = self._driver.broker
+        places = Places(broker.settings.http.max_connections)
+        return Site(self._driver, Routes(pages(broker)), places, stopping=self._stopping)
+
+    async def _serve_amqp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        await serve_amqp(stream, peer, self._driver, self._offer)
+
+    async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        from router.server.http import serve_http  # noqa: PLC0415
+
+        await serve_http(stream, peer, self._site)

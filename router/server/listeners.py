@@ -1,0 +1,102 @@
+"""Listening: the sockets of every endpoint, who may come in, and the end of accepting.
+
+An endpoint is what is spoken at some addresses. Neither that, nor the life of the broker, is this module's.
+"""
+
+import errno
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from router.server.peer import Peer, find_peer, show
+from router.settings import parse_address
+
+BACKLOG = 1024  # connections that may wait to be accepted
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text says why and what to do."""
+
+
+class Places:
+    """How many connections may be open at a time, at all the endpoints that share this; 0 is any number."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+    @contextmanager
+    def take(self) -> Iterator[bool]:
+        """Take a place for the block, if there is one left."""
+        self.taken += 1
+        try:
+            yield not self.most or self.taken <= self.most
+        finally:
+            self.taken -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``scheme`` is that of its URLs; the setting ``listen.SCHEME`` and the flag ``--SCHEME`` have the
+    addresses.
+    """
+
+    scheme: str
+    addresses: Iterable[str]
+    serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
+    places: Places
+    listeners: list[trio.SocketListener] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Listen. A name may stand for several addresses. Raises ListenError."""
+        for text in self.addresses:
+            host, port = parse_address(text)
+            try:
+                self.listeners.extend(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise ListenError(
+                        f"cannot listen on {text}: the port is in use; "
+                        f"stop what listens there or choose another with --{self.scheme.replace('_', '-')}"
+                    ) from None
+                raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from None
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients find it."""
+        return [f"{self.scheme}://{show(each.socket.getsockname())}" for each in self.listeners]
+
+    async def welcome(self, stream: trio.SocketStream) -> None:
+        """Serve a client, or turn it away when there are too many. Who accepted its socket closes that."""
+        peer = find_peer(stream.socket)
+        if peer is None:
+            return
+        with self.places.take() as taken:
+            if not taken:
+                reason = f"{self.places.most} are open"
+                structlog.get_logger().warning("connection refused", peer=peer.name, reason=reason)
+                return
+            await self.serve(stream, peer)
+
+
+async def accept_all(endpoints: Iterable[Endpoint], accepting: trio.CancelScope, gone: trio.Event) -> None:
+    """Accept clients until ``accepting`` is cancelled; set ``gone`` when all have left after that."""
+    async with trio.open_nursery() as clients:
+
+        async def accept(endpoint: Endpoint) -> None:
+            async def welcome(stream: trio.SocketStream) -> None:
+                if not accepting.cancel_called:  # else nobody would tell it that the broker stops
+                    await endpoint.welcome(stream)
+
+            await trio.serve_listeners(welcome, endpoint.listeners, handler_nursery=clients)
+
+        with accepting:
+            async with trio.open_nursery() as doors:
+                for endpoint in endpoints:
+                    if endpoint.listeners:
+                        doors.start_soon(accept, endpoint)
+                await trio.sleep_forever()
+    gone.set()
