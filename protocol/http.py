@@ -117,6 +117,7 @@ class HttpConnection:
         self._request: Request | None = None
         self._body = bytearray()
         self._body_max = 0
+        self._method = b""  # of the request that is to be answered
 
     @property
     def idle(self) -> bool:
@@ -157,6 +158,7 @@ class HttpConnection:
 
     def _begin(self, event: h11.Request) -> None:
         """A request's head: refuse it, or wait for the rest."""
+        self._method = event.method
         if event.http_version > b"1.1":
             raise HttpError(505, "only HTTP/1.1 is spoken here")
         size = sum(len(name) + len(value) + 4 for name, value in event.headers) + len(event.target)
@@ -191,8 +193,8 @@ class HttpConnection:
             return None
         return self._wire.send(h11.InformationalResponse(status_code=100, headers=[]))
 
-    def respond(self, response: Response, method: str = "GET", *, close: bool = False) -> bytes:
-        """The bytes that answer the last request, whose method was this."""
+    def respond(self, response: Response, *, close: bool = False) -> bytes:
+        """The bytes that answer the last request, taken or refused."""
         wire = self._wire
         headers = [("Content-Type", response.content_type)] if response.body else []
         if response.status not in _NO_BODY:
@@ -202,7 +204,7 @@ class HttpConnection:
             headers.append(("Connection", "close"))
         reason = HTTPStatus(response.status).phrase.encode()
         out = wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason))
-        if method != "HEAD" and response.status not in _NO_BODY:
+        if self._method != b"HEAD" and response.status not in _NO_BODY:
             out += wire.send(h11.Data(data=response.body))
         out += wire.send(h11.EndOfMessage())
         self._forget()

@@ -161,6 +161,37 @@ class Http(_Section, frozen=True):
     ] = ()
 
 
+class Websocket(_Section, frozen=True):
+    """What clients over WebSocket are held to."""
+
+    max_message_size: Annotated[
+        int, Meta(ge=125, le=SIZE_MAX, description="Largest message from a client, inflated, in bytes.")
+    ] = 33554432
+    ping_interval: Annotated[
+        int,
+        Meta(
+            ge=0, description="Silence after which a client is asked whether it is there, in ms; 0 is never."
+        ),
+    ] = 30000
+    ping_timeout: Annotated[
+        int, Meta(ge=1, description="How long it may take to answer before it is let go, in ms.")
+    ] = 20000
+    send_timeout: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How long a client may read nothing of what is sent to it, in ms; 0 is for ever.",
+        ),
+    ] = 60000
+    idle_timeout: Annotated[
+        int,
+        Meta(ge=0, description="How long neither side may send a message, in ms; 0 is for ever."),
+    ] = 0
+    compression: Annotated[
+        bool, Meta(description="Whether clients may compress messages, and get compressed ones.")
+    ] = False
+
+
 class Queue(_Section, frozen=True):
     """Behaviour of queues that their arguments and policies leave open."""
 
@@ -270,6 +301,7 @@ class Settings(_Section, frozen=True):
     log: Log = Log()
     amqp: Amqp = Amqp()
     http: Http = Http()
+    websocket: Websocket = Websocket()
     queue: Queue = Queue()
     store: Store = Store()
     alarms: Alarms = Alarms()
@@ -303,6 +335,8 @@ class Setting(NamedTuple):
             return "one of " + ", ".join(get_args(self.type))
         if get_origin(self.type) is tuple:
             return "a list of texts"
+        if self.type is bool:
+            return "true or false"
         if self.type is str:
             return "text, not empty" if self.meta.min_length else "text"
         above = f"{self.meta.ge} or more"

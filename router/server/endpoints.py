@@ -3,7 +3,7 @@
 What only some brokers need is loaded when the first client comes for it, so that all are quick to start.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -42,12 +42,15 @@ class Endpoints:
     @cached_property
     def _site(self) -> "Site":
         from router.server.http import Site  # noqa: PLC0415  (see above)
+        from router.server.websocket import Service  # noqa: PLC0415
         from router.web.pages import pages  # noqa: PLC0415
         from router.web.routes import Routes  # noqa: PLC0415
 
         broker = self._driver.broker
         places = Places(broker.settings.http.max_connections)
-        return Site(self._driver, Routes(pages(broker)), places, stopping=self._stopping)
+        # STOMP will be spoken at /ws and /ws/stomp, in v10.stomp, v11.stomp and v12.stomp, and as text too.
+        services = {"/ws/amqp": Service(("amqp",), partial(serve_amqp, offer=self._offer), self._places)}
+        return Site(self._driver, Routes(pages(broker)), places, services, stopping=self._stopping)
 
     async def _serve_amqp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
         await serve_amqp(stream, peer, self._driver, self._offer)

@@ -4,6 +4,7 @@ Owns how long each of that may take, and the one exception boundary of such a co
 for a WebSocket leaves the connection to whoever speaks there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
@@ -11,10 +12,12 @@ import structlog
 import trio
 
 from protocol.http import HttpConnection, HttpError, Limits, Request, Response
+from protocol.websocket import Opening, WebSocket, accept
 from router.server.amqp import BROKEN, LINGER
 from router.server.driver import Driver
 from router.server.listeners import Places
 from router.server.peer import Peer
+from router.server.websocket import GOING_AWAY, Service, WebSocketStream, serve_websocket
 from router.web.guard import check_host, check_origin
 from router.web.routes import Route, Routes
 
@@ -25,19 +28,27 @@ ALWAYS = (("Server", "leveret"), ("X-Content-Type-Options", "nosniff"), ("Cache-
 
 @dataclass
 class Site:
-    """All that is served over HTTP, whatever the listener. ``stop`` ends connections once they are idle."""
+    """All that is served over HTTP, whatever the listener. ``services`` has what is spoken over WebSocket, by
+    path; ``places`` are for requests: a WebSocket takes one of its service's instead.
+    """
 
     driver: Driver
     routes: Routes
     places: Places
+    services: Mapping[str, Service] = field(default_factory=dict)
     stopping: bool = False
     idle: set[trio.CancelScope] = field(default_factory=set)
+    sockets: set[WebSocketStream] = field(default_factory=set)
 
     def stop(self) -> None:
-        """The broker stops: who asks nothing is let go at once, others when they are answered."""
+        """The broker stops: who asks nothing is let go at once, others when they are answered. WebSockets are
+        ended by what is spoken there.
+        """
         self.stopping = True
         for scope in self.idle:
             scope.cancel()
+        for socket in self.sockets:
+            socket.close_code = GOING_AWAY
 
 
 async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
@@ -49,62 +60,103 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
                 if not taken:
                     log.warning("connection refused", reason=f"{site.places.most} HTTP connections are open")
                     return
-                await _Conversation(stream, peer, site).run()
+                switch = await _Conversation(stream, peer, site).run()
+            if switch is not None:
+                await _serve_websocket(stream, peer, site, switch)
     except* (*BROKEN, trio.TooSlowError) as group:
         log.debug("connection broken", error=str(group.exceptions[0]))
     except* Exception as group:
         log.error("connection failed", exc_info=group)
 
 
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """A WebSocket is to be opened: for what, how, with which bytes, and what came behind them."""
+
+    service: Service
+    opening: Opening
+    answer: bytes
+    received: bytes
+
+
+async def _serve_websocket(
+    stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site, switch: _Switch
+) -> None:
+    """Open a WebSocket and have its service speak."""
+    settings = site.driver.broker.settings.websocket
+    service = switch.service
+    with service.places.take():
+        with trio.fail_after(site.driver.broker.settings.http.request_timeout / 1000):
+            await stream.send_all(switch.answer)
+        wire = WebSocket(settings.max_message_size, text=service.text, deflate=switch.opening.deflate)
+        socket = WebSocketStream(stream, wire, switch.received)
+        site.sockets.add(socket)
+        try:
+            await serve_websocket(socket, peer, site.driver, service, settings)
+        finally:
+            site.sockets.discard(socket)
+
+
 class _Conversation:
     """One connection's requests and answers."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
-        broker = site.driver.broker
+        self._broker = broker = site.driver.broker
         self._stream = stream
         self._peer = peer
         self._site = site
-        self._settings = broker.settings.http
         self._read_size = broker.settings.server.read_size
-        self._patience = self._settings.request_timeout / 1000  # seconds
-        self._wire = HttpConnection(
-            Limits(self._settings.max_header_size), self._screen, loopback=peer.loopback
-        )
+        self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
+        self._patience = broker.settings.http.request_timeout / 1000
+        limits = Limits(broker.settings.http.max_header_size)
+        self._wire = HttpConnection(limits, self._screen, loopback=peer.loopback)
+        # What the request that is being read is for.
         self._route: Route | None = None
+        self._service: Service | None = None
+        self._opening: Opening | None = None
         self._log = structlog.get_logger().bind(peer=peer.name)
 
-    async def run(self) -> None:
-        """Answer requests until the connection is to be closed, then close it so that none is lost."""
+    async def run(self) -> _Switch | None:
+        """Answer requests until the connection is to be closed, then close it so that none is lost; or until
+        one is for a WebSocket.
+        """
         while not self._wire.finished:
-            method = "GET"
             try:
                 request = await self._next_request()
                 if request is None:
-                    return
-                method = request.method
+                    return None
+                if self._service is not None and self._opening is not None:
+                    return _Switch(self._service, self._opening, *self._wire.switch(self._opening.headers))
                 response = self._answer(request)
             except HttpError as error:
                 self._log.debug("request refused", status=error.status, reason=error.text)
                 response = error.response
-            await self._send(response, method)
+            await self._send(response)
         await self._stream.send_eof()
         with trio.move_on_after(LINGER):
             while await self._stream.receive_some():
                 pass
+        return None
 
     def _screen(self, request: Request) -> int:
         """Refuse what nobody answers, and who may not ask, before a body is read; say how large it may be."""
+        settings = self._broker.settings
         if self._peer.local:
-            check_host(request, self._settings.hosts)
-        check_origin(request, self._settings.origins)
+            check_host(request, settings.http.hosts)
+        check_origin(request, settings.http.origins)
+        self._service = service = self._site.services.get(request.path)
+        if service is not None:
+            self._opening = accept(request, service.protocols, compression=settings.websocket.compression)
+            if service.places.full:
+                raise HttpError(503, f"{service.places.most} connections are open")
+            return 0
         self._route = self._site.routes.find(request)
-        small = request.method in BODILESS
-        return self._settings.max_header_size if small else self._settings.max_body_size
+        return settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
 
     async def _next_request(self) -> Request | None:
         """The next request; None when there is none, or it took too long to begin. HttpError in its midst."""
         wire, begun = self._wire, False
-        with trio.move_on_after(self._settings.idle_timeout / 1000) as scope:
+        with trio.move_on_after(self._leisure) as scope:
             self._site.idle.add(scope)
             if self._site.stopping:
                 scope.cancel()
@@ -141,11 +193,11 @@ class _Conversation:
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
 
-    async def _send(self, response: Response, method: str) -> None:
+    async def _send(self, response: Response) -> None:
         """Send an answer; a client that takes none of it for too long is let go."""
-        date = ("Date", formatdate(self._site.driver.broker.wall, usegmt=True))
+        date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
-        data = self._wire.respond(response, method, close=self._site.stopping)
+        data = self._wire.respond(response, close=self._site.stopping)
         for start in range(0, len(data), PIECE):
             with trio.fail_after(self._patience):
                 await self._stream.send_all(data[start : start + PIECE])

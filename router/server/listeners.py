@@ -28,12 +28,18 @@ class Places:
         self.most = most
         self.taken = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether none is left."""
+        return bool(self.most) and self.taken >= self.most
+
     @contextmanager
     def take(self) -> Iterator[bool]:
         """Take a place for the block, if there is one left."""
+        free = not self.full
         self.taken += 1
         try:
-            yield not self.most or self.taken <= self.most
+            yield free
         finally:
             self.taken -= 1
 

@@ -253,12 +253,12 @@ def test_client_that_waits_to_be_asked_for_its_body_is_asked_once():
 # -- answering -----------------------------------------------------------------------------------------------
 
 
-def answered(response: Response, line: bytes = b"GET / HTTP/1.1", method: str = "GET") -> tuple[bytes, bool]:
+def answered(response: Response, line: bytes = b"GET / HTTP/1.1") -> tuple[bytes, bool]:
     """What is sent for this response, and whether the connection goes on."""
     wire = connection()
     wire.receive(line + b"\r\n" + HOST + b"\r\n")
     assert wire.next_request() is not None
-    return wire.respond(response, method), not wire.finished
+    return wire.respond(response), not wire.finished
 
 
 def test_answer_tells_length_and_type():
@@ -269,10 +269,16 @@ def test_answer_tells_length_and_type():
 
 
 def test_answer_to_head_has_the_headers_only():
-    data, goes_on = answered(Response(200, b"body"), b"HEAD / HTTP/1.1", "HEAD")
+    data, goes_on = answered(Response(200, b"body"), b"HEAD / HTTP/1.1")
     assert b"Content-Length: 4\r\n" in data
     assert data.endswith(b"\r\n\r\n")
     assert goes_on
+
+
+def test_refusal_of_head_has_the_headers_only():
+    status, answer = refusal(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n", connection(not_found))
+    assert status == 404
+    assert answer.endswith(b"\r\n\r\n")
 
 
 def test_answer_without_content_has_no_length():

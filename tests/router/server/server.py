@@ -19,6 +19,7 @@ from tests.router.server.client import Client
 class Peer:
     name: str = "test:1"
     loopback: bool = True
+    local: bool = True
 
     def hung_up(self) -> bool:
         return False
