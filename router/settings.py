@@ -1,4 +1,4 @@
-"""What an operator can set: names, types, defaults and limits, and the one place that reads them.
+"""What an operator can set, and the one place that reads it; long, as every setting is declared here.
 
 A command-line flag wins over an environment variable, that over a TOML file, that over the defaults below.
 Anything unknown, of a wrong type or out of range is refused with the setting's name, where it came from and
@@ -76,6 +76,42 @@ class Listen(_Section, frozen=True):
             extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
         ),
     ] = ("127.0.0.1:15672",)
+    amqps: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for AMQP 0-9-1 over TLS, usually with port 5671.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ()
+    https: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for HTTP and for WebSocket over TLS, usually with port 15671.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ()
+
+
+class Tls(_Section, frozen=True):
+    """What the listeners with TLS, 1.2 or newer, show to clients and ask them for."""
+
+    certificate: Annotated[
+        str, Meta(description="File with the certificate, and those that lead to its root, in PEM.")
+    ] = ""
+    key: Annotated[str, Meta(description="File with its private key, if that is another one.")] = ""
+    client_ca: Annotated[
+        str, Meta(description="File with the roots of clients' certificates; without it none are asked for.")
+    ] = ""
+    require_client_certificate: Annotated[
+        bool, Meta(description="Whether clients without a certificate are turned away.")
+    ] = False
+    login_from: Annotated[
+        Literal["none", "distinguished_name", "common_name"],
+        Meta(description="What of a client's certificate is the user name for the login mechanism EXTERNAL."),
+    ] = "none"
+    handshake_timeout: Annotated[
+        int, Meta(ge=1, description="How long the handshake of TLS may take, in ms.")
+    ] = 10000
 
 
 class Log(_Section, frozen=True):
@@ -298,6 +334,7 @@ class Settings(_Section, frozen=True):
         tuple[str, ...], Meta(description="Users that may connect from this machine only.")
     ] = ("guest",)
     listen: Listen = Listen()
+    tls: Tls = Tls()
     log: Log = Log()
     amqp: Amqp = Amqp()
     http: Http = Http()

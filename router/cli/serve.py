@@ -16,6 +16,8 @@ from router.settings import Given, SettingsError, load_settings
 @click.option("--data", metavar="DIR", help='Where everything is kept; ":memory:" keeps nothing.')
 @click.option("--amqp", metavar="HOST:PORT", multiple=True, help="Where to listen; may be repeated.")
 @click.option("--http", metavar="HOST:PORT", multiple=True, help="Where HTTP and WebSocket listen; likewise.")
+@click.option("--amqps", metavar="HOST:PORT", multiple=True, help="The same as --amqp, over TLS.")
+@click.option("--https", metavar="HOST:PORT", multiple=True, help="The same as --http, over TLS.")
 @click.option("--definitions", metavar="FILE", help="Users, exchanges, queues, ... to import at the start.")
 @click.option("--log-format", metavar="FORMAT", help="console or json.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
@@ -28,6 +30,8 @@ def serve(
     data: str | None,
     amqp: tuple[str, ...],
     http: tuple[str, ...],
+    amqps: tuple[str, ...],
+    https: tuple[str, ...],
     definitions: str | None,
     log_format: str | None,
     log_level: str | None,
@@ -52,7 +56,7 @@ def serve(
     ]
     flags += [
         Given(f"listen.{name}", ",".join(addresses), f"--{name}")
-        for name, addresses in (("amqp", amqp), ("http", http))
+        for name, addresses in (("amqp", amqp), ("http", http), ("amqps", amqps), ("https", https))
         if addresses
     ]
     try:

@@ -28,6 +28,10 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def loopback(self) -> bool: ...
+    @property
+    def user(self) -> str | None:
+        """Whom its certificate proves it to be."""
+
     def hung_up(self) -> bool:
         """Whether it has ended its side, whatever of that was read."""
 
@@ -37,7 +41,7 @@ async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: D
     settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
     outbox = Outbox(settings.outbox_high, settings.outbox_low, driver.begin())
-    connection = AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback)
+    connection = AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback, user=peer.user)
     driver.end()
     try:
         async with stream, trio.open_nursery() as nursery:

@@ -13,25 +13,33 @@ from router.server.amqp import serve_amqp
 from router.server.driver import Driver
 from router.server.listeners import Endpoint, Places
 from router.server.peer import Peer
+from router.server.tls import Security
 
 if TYPE_CHECKING:
     from router.server.http import Site
 
 
 class Endpoints:
-    """The endpoints of one broker."""
+    """The endpoints of one broker. STOMP's, with or without TLS, will stand in ``all`` beside AMQP's."""
 
     def __init__(self, driver: Driver, offer: Offer) -> None:
+        """Raises TlsError."""
         self._driver = driver
         self._offer = offer
         self._stopping = False
         settings = driver.broker.settings
         self._places = Places(settings.amqp.max_connections)
         listen = settings.listen
-        self.all = (
+        self.all: tuple[Endpoint, ...] = (
             Endpoint("amqp", listen.amqp, self._serve_amqp, self._places),
             Endpoint("http", listen.http, self._serve_http, Places(0)),
         )
+        if listen.amqps or listen.https:
+            security = Security(driver.broker.settings.tls)
+            self.all += (
+                Endpoint("amqps", listen.amqps, self._serve_amqp, self._places, security),
+                Endpoint("https", listen.https, self._serve_http, Places(0), security),
+            )
 
     def stop(self) -> None:
         """Let go of the clients that no protocol tells that the broker stops."""

@@ -6,12 +6,13 @@ An endpoint is what is spoken at some addresses. Neither that, nor the life of t
 import errno
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
 
 from router.server.peer import Peer, find_peer, show
+from router.server.tls import Security
 from router.settings import parse_address
 
 BACKLOG = 1024  # connections that may wait to be accepted
@@ -54,6 +55,7 @@ class Endpoint:
     addresses: Iterable[str]
     serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
     places: Places
+    tls: Security | None = None
     listeners: list[trio.SocketListener] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -85,7 +87,24 @@ class Endpoint:
                 reason = f"{self.places.most} are open"
                 structlog.get_logger().warning("connection refused", peer=peer.name, reason=reason)
                 return
-            await self.serve(stream, peer)
+            if self.tls is None:
+                await self.serve(stream, peer)
+            else:
+                await self._serve_tls(self.tls, stream, peer)
+
+    async def _serve_tls(self, tls: Security, stream: trio.SocketStream, peer: Peer) -> None:
+        """Serve a client with which TLS can be agreed on."""
+        log = structlog.get_logger().bind(peer=peer.name)
+        secured = tls.secure(stream)
+        try:
+            with trio.fail_after(tls.patience):
+                await secured.do_handshake()
+        except trio.TooSlowError:
+            log.warning("TLS handshake failed", reason="it took too long")
+        except trio.BrokenResourceError as error:
+            log.warning("TLS handshake failed", reason=str(error.__cause__ or error))
+        else:
+            await self.serve(secured, replace(peer, user=tls.user_of(secured)))
 
 
 async def accept_all(endpoints: Iterable[Endpoint], accepting: trio.CancelScope, gone: trio.Event) -> None:

@@ -3,7 +3,6 @@
 import select
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
 
 import trio
 
@@ -15,14 +14,14 @@ class Peer:
     """``loopback`` says whether the client is on this machine, ``local`` whether it came
     to a loopback address.
 
-    ``certificate`` is what ``SSLSocket.getpeercert`` tells of the client's, None when it has shown none.
+    ``user`` is whom its certificate proves it to be, None when it proves nothing.
     """
 
     name: str
     loopback: bool
     socket: trio.socket.SocketType
     local: bool = True
-    certificate: dict[str, Any] | None = None
+    user: str | None = None
 
     def hung_up(self) -> bool:
         """Whether it has ended its side, also behind bytes that were not read."""

@@ -22,6 +22,7 @@ from router.server.driver import Driver, clock
 from router.server.endpoints import Endpoints
 from router.server.keeping import Keeping
 from router.server.listeners import ListenError, accept_all
+from router.server.tls import TlsError
 from router.server.watch import Watch
 from router.settings import MEMORY, Settings
 from router.store.journal import DamageError, FormatError
@@ -50,11 +51,11 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             keeping.start(driver)
         watch = Watch(driver, machine)
         await watch.look()
-        endpoints = Endpoints(driver, make_offer(settings, version("leveret")))
         try:
+            endpoints = Endpoints(driver, make_offer(settings, version("leveret")))
             for endpoint in endpoints.all:
                 await endpoint.open()
-        except ListenError as error:
+        except (ListenError, TlsError) as error:
             raise StartupError(str(error)) from None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(driver.keep_time)

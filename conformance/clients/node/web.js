@@ -85,7 +85,10 @@ describe("a connection", { timeout: 60_000 }, () => {
   it("is refused to pages of another origin", async () => {
     const socket = new (require("ws"))(url, "amqp", { origin: "https://evil.example" });
     const status = await new Promise((resolve) => {
-      socket.on("unexpected-response", (_, response) => resolve(response.statusCode));
+      socket.on("unexpected-response", (request, response) => {
+        resolve(response.statusCode);
+        request.destroy();
+      });
       socket.on("error", () => {});
     });
     assert.equal(status, 403);

@@ -20,6 +20,7 @@ class Peer:
     name: str = "test:1"
     loopback: bool = True
     local: bool = True
+    user: str | None = None
 
     def hung_up(self) -> bool:
         return False
