@@ -1,6 +1,7 @@
-"""What a browser and a health check find: a front page and ``/health``."""
+"""What a browser and a health check find: a front page, a demo of subscribing, and ``/health``."""
 
 from functools import partial
+from importlib.resources import files
 
 from protocol.http import Request, Response, json_response
 from router.broker import Broker
@@ -8,6 +9,16 @@ from router.web.routes import Table
 
 HTML = "text/html; charset=utf-8"
 POLICY = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+DEMO_POLICY = (
+    "Content-Security-Policy",
+    "default-src 'none'; style-src 'self'; script-src 'self' https://cdn.jsdelivr.net; "
+    "connect-src 'self' ws: wss:",
+)
+DEMO = {  # files beside this one
+    "/demo": ("demo.html", HTML),
+    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
+    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+}
 
 FRONT = """<!doctype html>
 <html lang="en">
@@ -18,7 +29,7 @@ FRONT = """<!doctype html>
 <p>A message broker that speaks AMQP 0-9-1. It is running.</p>
 <ul>
 <li><a href="/health">/health</a> says how it is.</li>
-<li><code>/ws/amqp</code> is AMQP over WebSocket.</li>
+<li><code>/ws/amqp</code> is AMQP over WebSocket; <a href="/demo">/demo</a> uses it.</li>
 </ul>
 </html>
 """
@@ -26,12 +37,18 @@ FRONT = """<!doctype html>
 
 def pages(broker: Broker) -> Table:
     """The table of the pages."""
-    return {"/": {"GET": front}, "/health": {"GET": partial(health, broker)}}
+    demo = {path: {"GET": partial(static, *file)} for path, file in DEMO.items()}
+    return {"/": {"GET": front}, "/health": {"GET": partial(health, broker)}, **demo}
 
 
 def front(request: Request) -> Response:
     """The page at ``/``."""
     return Response(200, FRONT.encode(), HTML, (POLICY,))
+
+
+def static(name: str, kind: str, request: Request) -> Response:
+    """A file of the demo."""
+    return Response(200, files("router.web").joinpath(name).read_bytes(), kind, (DEMO_POLICY,))
 
 
 def health(broker: Broker, request: Request) -> Response:

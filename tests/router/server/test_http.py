@@ -65,6 +65,16 @@ async def test_one_connection_answers_many_requests(autojump_clock, connect):
     assert {"date", "server", "x-content-type-options", "cache-control"} <= health.headers.keys()
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/demo", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/javascript")]
+)
+async def test_demo_is_served(autojump_clock, connect, path, kind):
+    answer = await connect().ask(path)
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith(kind)
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
 async def test_health_names_alarms(autojump_clock, connect, server):
     server.broker.alarms.set("memory", raised=True)
     assert json.loads((await connect().ask("/health")).body)["alarms"] == ["memory"]
