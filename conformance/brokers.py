@@ -118,13 +118,15 @@ def from_url(url: str) -> Broker:
 
 
 @contextlib.contextmanager
-def leveret(data: str = ":memory:", port: int = 0, arguments: Sequence[str] = ()) -> Iterator[Broker]:
-    """Run leveret as a process; ``data`` is its directory or ``:memory:``, ``port`` 0 lets it choose.
+def leveret(
+    data: str = ":memory:", port: int = 0, arguments: Sequence[str] = (), http_port: int = 0
+) -> Iterator[Broker]:
+    """Run leveret as a process; ``data`` is its directory or ``:memory:``, a port of 0 lets it choose.
 
     It prints its address once it listens. Any line may hold it: the first address that answers an AMQP
     protocol header is taken, so that other listeners and log lines do no harm.
     """
-    listen = ("--amqp", f"127.0.0.1:{port}", "--http", "127.0.0.1:0")
+    listen = ("--amqp", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{http_port}")
     with tempfile.NamedTemporaryFile(prefix="leveret-", suffix=".log") as log:
         process = subprocess.Popen(
             [*LEVERET, "serve", *listen, "--data", data, *arguments],
