@@ -12,10 +12,11 @@ COPY --from=build /opt/leveret /opt/leveret
 ENV PATH=/opt/leveret/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     LEVERET_DATA=/data \
-    LEVERET_LISTEN__AMQP=0.0.0.0:5672
+    LEVERET_LISTEN__AMQP=0.0.0.0:5672 \
+    LEVERET_LISTEN__HTTP=0.0.0.0:15672
 USER leveret
 VOLUME /data
-EXPOSE 5672
+EXPOSE 5672 15672
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s CMD ["leveret", "ping", "127.0.0.1:5672"]
 ENTRYPOINT ["leveret"]
 CMD ["serve"]

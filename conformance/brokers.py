@@ -29,6 +29,7 @@ STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 # Works from a checkout, whether or not the distribution is installed.
 LEVERET = (sys.executable, "-m", "router.cli")
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([1-9]\d*)")
+HTTP_ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
 
 
 class BrokerError(Exception):
@@ -39,8 +40,9 @@ class BrokerError(Exception):
 class Broker:
     """Where a running broker is and how to log in.
 
-    ``pid`` is leveret's process. ``leave`` makes the broker close its connections in good order and stop,
-    where the end of the ``with`` block does not. Both are None where there is no such thing.
+    ``pid`` is leveret's process, ``http_port`` where its HTTP is. ``leave`` makes the broker close its
+    connections in good order and stop, where the end of the ``with`` block does not. All are None where
+    there is no such thing.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Broker:
     password: str = "guest"
     vhost: str = "/"
     pid: int | None = None
+    http_port: int | None = None
     make_vhost: Callable[[str], None] | None = None
     leave: Callable[[], None] | None = None
 
@@ -115,15 +118,18 @@ def from_url(url: str) -> Broker:
 
 
 @contextlib.contextmanager
-def leveret(data: str = ":memory:", port: int = 0, arguments: Sequence[str] = ()) -> Iterator[Broker]:
-    """Run leveret as a process; ``data`` is its directory or ``:memory:``, ``port`` 0 lets it choose.
+def leveret(
+    data: str = ":memory:", port: int = 0, arguments: Sequence[str] = (), http_port: int = 0
+) -> Iterator[Broker]:
+    """Run leveret as a process; ``data`` is its directory or ``:memory:``, a port of 0 lets it choose.
 
     It prints its address once it listens. Any line may hold it: the first address that answers an AMQP
     protocol header is taken, so that other listeners and log lines do no harm.
     """
+    listen = ("--amqp", f"127.0.0.1:{port}", "--http", f"127.0.0.1:{http_port}")
     with tempfile.NamedTemporaryFile(prefix="leveret-", suffix=".log") as log:
         process = subprocess.Popen(
-            [*LEVERET, "serve", "--amqp", f"127.0.0.1:{port}", "--data", data, *arguments],
+            [*LEVERET, "serve", *listen, "--data", data, *arguments],
             cwd=ROOT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
@@ -132,7 +138,9 @@ def leveret(data: str = ":memory:", port: int = 0, arguments: Sequence[str] = ()
         )
         try:
             host, listening = _await_address(process, Path(log.name))
-            yield Broker("leveret", host, listening, pid=process.pid)
+            http = HTTP_ADDRESS.search(Path(log.name).read_text(errors="replace"))
+            http_port = int(http[1]) if http is not None else None
+            yield Broker("leveret", host, listening, pid=process.pid, http_port=http_port)
         finally:
             _end(process)
 

@@ -31,14 +31,15 @@ VERDICTS = 4096  # remembered for each user
 
 
 class LoginRefused(AccessRefused):
-    """A login is refused. The client is told nothing more; ``reason`` is for the broker's log."""
+    """A login is refused. The client is told nothing more; ``user`` and ``reason`` are for the log."""
 
-    def __init__(self, mechanism: str, reason: str) -> None:
+    def __init__(self, mechanism: str, user: str, reason: str) -> None:
         super().__init__(
             f"Login was refused using authentication mechanism {mechanism}. "
             "For details see the broker logfile.",
             scope="connection",
         )
+        self.user = user
         self.reason = reason
 
 
@@ -282,12 +283,23 @@ class Users(Mapping[str, User]):
         user = self._users.get(name, _NOBODY)
         proven = user.proves(password)
         if name not in self._users:
-            raise LoginRefused(mechanism, "there is no such user")
+            raise LoginRefused(mechanism, name, "there is no such user")
         if not proven:
-            raise LoginRefused(mechanism, "the credentials are wrong")
-        if name in self._loopback_only and not loopback:
-            raise LoginRefused(mechanism, "this user may connect from this machine only (loopback_users)")
+            raise LoginRefused(mechanism, name, "the credentials are wrong")
+        self._check_place(name, loopback, mechanism)
         return user
+
+    def login_proven(self, name: str, loopback: bool, mechanism: str) -> User:
+        """The user of this name, whom something else than a password has proven. Raises LoginRefused."""
+        if name not in self._users:
+            raise LoginRefused(mechanism, name, "there is no such user")
+        self._check_place(name, loopback, mechanism)
+        return self._users[name]
+
+    def _check_place(self, name: str, loopback: bool, mechanism: str) -> None:
+        if name in self._loopback_only and not loopback:
+            reason = "this user may connect from this machine only (loopback_users)"
+            raise LoginRefused(mechanism, name, reason)
 
     def forget_vhost(self, vhost: str) -> None:
         """A virtual host is gone: nobody has rights there, should one of that name come again."""

@@ -1,4 +1,4 @@
-"""What an operator can set: names, types, defaults and limits, and the one place that reads them.
+"""What an operator can set, and the one place that reads it; long, as every setting is declared here.
 
 A command-line flag wins over an environment variable, that over a TOML file, that over the defaults below.
 Anything unknown, of a wrong type or out of range is refused with the setting's name, where it came from and
@@ -81,6 +81,49 @@ class Listen(_Section, frozen=True):
             extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
         ),
     ] = ()
+    http: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for HTTP and for WebSocket; port 0 picks a free one, `none` turns it off.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ("127.0.0.1:15672",)
+    amqps: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for AMQP 0-9-1 over TLS, usually with port 5671.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ()
+    https: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses for HTTP and for WebSocket over TLS, usually with port 15671.",
+            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
+        ),
+    ] = ()
+
+
+class Tls(_Section, frozen=True):
+    """What the listeners with TLS, 1.2 or newer, show to clients and ask them for."""
+
+    certificate: Annotated[
+        str, Meta(description="File with the certificate, and those that lead to its root, in PEM.")
+    ] = ""
+    key: Annotated[str, Meta(description="File with its private key, if that is another one.")] = ""
+    client_ca: Annotated[
+        str, Meta(description="File with the roots of clients' certificates; without it none are asked for.")
+    ] = ""
+    require_client_certificate: Annotated[
+        bool, Meta(description="Whether clients without a certificate are turned away.")
+    ] = False
+    login_from: Annotated[
+        Literal["none", "distinguished_name", "common_name"],
+        Meta(description="What of a client's certificate is the user name for the login mechanism EXTERNAL."),
+    ] = "none"
+    handshake_timeout: Annotated[
+        int, Meta(ge=1, description="How long the handshake of TLS may take, in ms.")
+    ] = 10000
 
 
 class Log(_Section, frozen=True):
@@ -137,6 +180,76 @@ class Stomp(_Section, frozen=True):
     default_vhost: Annotated[
         str, Meta(min_length=1, description="Virtual host of clients that name none.")
     ] = "/"
+
+
+class Http(_Section, frozen=True):
+    """What HTTP clients may do, and who may be one."""
+
+    max_connections: Annotated[
+        int,
+        Meta(ge=0, description="Most HTTP connections at a time, WebSockets not counted; 0 is no limit."),
+    ] = 1000
+    max_header_size: Annotated[
+        int, Meta(ge=1024, le=SIZE_MAX, description="Largest head of a request, in bytes.")
+    ] = 16384
+    max_body_size: Annotated[
+        int, Meta(ge=0, le=SIZE_MAX, description="Largest body of a request, in bytes.")
+    ] = 20000000
+    request_timeout: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How long a request may take to arrive, and to take each piece of its answer, in ms.",
+        ),
+    ] = 30000
+    idle_timeout: Annotated[
+        int, Meta(ge=1, description="How long a connection may wait for the next request, in ms.")
+    ] = 60000
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names by which pages and proxies may reach a loopback address, besides localhost;"
+            " `*` is any."
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins of pages that may connect, besides the broker's own and those of this"
+            " machine; `*` is any."
+        ),
+    ] = ()
+
+
+class Websocket(_Section, frozen=True):
+    """What clients over WebSocket are held to."""
+
+    max_message_size: Annotated[
+        int, Meta(ge=125, le=SIZE_MAX, description="Largest message from a client, inflated, in bytes.")
+    ] = 33554432
+    ping_interval: Annotated[
+        int,
+        Meta(
+            ge=0, description="Silence after which a client is asked whether it is there, in ms; 0 is never."
+        ),
+    ] = 30000
+    ping_timeout: Annotated[
+        int, Meta(ge=1, description="How long it may take to answer before it is let go, in ms.")
+    ] = 20000
+    send_timeout: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How long a client may read nothing of what is sent to it, in ms; 0 is for ever.",
+        ),
+    ] = 60000
+    idle_timeout: Annotated[
+        int,
+        Meta(ge=0, description="How long neither side may send a message, in ms; 0 is for ever."),
+    ] = 0
+    compression: Annotated[
+        bool, Meta(description="Whether clients may compress messages, and get compressed ones.")
+    ] = False
 
 
 class Queue(_Section, frozen=True):
@@ -250,9 +363,12 @@ class Settings(_Section, frozen=True):
         tuple[str, ...], Meta(description="Users that may connect from this machine only.")
     ] = ("guest",)
     listen: Listen = Listen()
+    tls: Tls = Tls()
     log: Log = Log()
     amqp: Amqp = Amqp()
     stomp: Stomp = Stomp()
+    http: Http = Http()
+    websocket: Websocket = Websocket()
     queue: Queue = Queue()
     store: Store = Store()
     alarms: Alarms = Alarms()
@@ -281,6 +397,8 @@ class Setting(NamedTuple):
             return "one of " + ", ".join(get_args(self.type))
         if get_origin(self.type) is tuple:
             return "a list of texts"
+        if self.type is bool:
+            return "true or false"
         if self.type is str:
             return "text, not empty" if self.meta.min_length else "text"
         above = f"{self.meta.ge} or more"

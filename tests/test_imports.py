@@ -21,6 +21,7 @@ LAYERS = (
     ("vhost",),
     ("broker",),
     ("definitions",),
+    ("web",),
     ("session",),
     ("amqp", "stomp"),
     ("store",),

@@ -1,4 +1,7 @@
-"""amqplib under Node: runs node/work.js, whose packages are installed once into a cache of the user."""
+"""amqplib and @cloudamqp/amqp-client under Node: runs node/work.js, and node/web.js over WebSocket.
+
+Their packages are installed once into a cache of the user.
+"""
 
 import fcntl
 import hashlib
@@ -36,9 +39,20 @@ def packages() -> Path:
 
 
 def test_amqplib_works_through_its_promise_and_callback_apis(broker: Broker, packages: Path) -> None:
+    run("work.js", packages, AMQP_URL=broker.url)
+
+
+def test_amqp_client_works_over_websocket(broker: Broker, packages: Path) -> None:
+    if broker.http_port is None:
+        pytest.skip("only leveret speaks AMQP over WebSocket")
+    run("web.js", packages, AMQP_URL=broker.url, WS_URL=f"ws://127.0.0.1:{broker.http_port}/ws/amqp")
+
+
+def run(script: str, packages: Path, **environ: str) -> None:
+    """Run the tests of a script; AssertionError with their output when they fail."""
     done = subprocess.run(
-        ["node", "--test", "--test-reporter=spec", str(HERE / "work.js")],
-        env=os.environ | {"NODE_PATH": str(packages), "AMQP_URL": broker.url},
+        ["node", "--test", "--test-reporter=spec", str(HERE / script)],
+        env=os.environ | {"NODE_PATH": str(packages)} | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,6 +9,7 @@ from protocol.errors import CommandInvalid, SyntaxError_
 
 PLAIN = "PLAIN"
 AMQPLAIN = "AMQPLAIN"
+EXTERNAL = "EXTERNAL"  # RFC 4422 A: who the client is was proven by other means, here its certificate
 
 
 def credentials(mechanism: str, response: bytes) -> tuple[str, str]:

@@ -6,6 +6,7 @@ commands on an open channel are ``commands``'.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from protocol.amqp import methods as m
@@ -15,7 +16,7 @@ from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
 from protocol.amqp.reader import Command, Heartbeat
-from protocol.amqp.sasl import credentials
+from protocol.amqp.sasl import EXTERNAL, credentials
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
 from router.amqp.channel import Channel
@@ -34,14 +35,24 @@ NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 
 
 class AmqpConnection:
-    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over.
+    """One client. ``loopback`` says whether it is on this machine, ``user`` whom it has proven to be before
+    it said anything; ``finished`` that it is over.
 
     ``frame_max`` (bytes) is for what is sent to it, ``cancel_notify`` whether it is told of consumers' ends.
     """
 
     def __init__(
-        self, broker: Broker, offer: Offer, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
+        self,
+        broker: Broker,
+        offer: Offer,
+        outbox: ConnectionOutbox,
+        log: ConnectionLog,
+        *,
+        loopback: bool,
+        user: str | None = None,
     ) -> None:
+        if user is not None:
+            offer = replace(offer, mechanisms=f"{offer.mechanisms} {EXTERNAL}")
         self.broker = broker
         self.outbox = outbox
         self.wire = ServerConnection(offer, broker.now)
@@ -55,6 +66,7 @@ class AmqpConnection:
         self.cancel_notify = False
         self._blocked_notify = False  # whether it is told that it is not read from
         self._loopback = loopback
+        self._proven = user
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
         self._awaiting = False  # a message that has to be read from the disk first
@@ -200,17 +212,24 @@ class AmqpConnection:
         capabilities: Table = stated if isinstance(stated, dict) else {}
         self.cancel_notify = capabilities.get("consumer_cancel_notify") is True
         self._blocked_notify = capabilities.get("connection.blocked") is True
-        name, password = credentials(method.mechanism, method.response)
         try:
-            self.user = self.broker.users.login(name, password, self._loopback, method.mechanism)
+            self.user = self._login(method)
         except LoginRefused as error:
-            self._log.warning("login refused", user=name, reason=error.reason)
+            self._log.warning("login refused", user=error.user, reason=error.reason)
             if capabilities.get("authentication_failure_close") is True:
                 self._close(error)
             else:
                 self._finish()
             return
         self._send(self.wire.tune())
+
+    def _login(self, method: m.ConnectionStartOk) -> User:
+        """The user that the client is. Raises LoginRefused, and whatever is wrong with the response."""
+        users = self.broker.users
+        if method.mechanism == EXTERNAL and self._proven is not None:
+            return users.login_proven(self._proven, self._loopback, EXTERNAL)
+        name, password = credentials(method.mechanism, method.response)
+        return users.login(name, password, self._loopback, method.mechanism)
 
     def tune_ok(self, method: m.ConnectionTuneOk) -> None:
         """Take note of what was agreed on; too much was refused before."""

@@ -18,6 +18,9 @@ from router.settings import Given, SettingsError, load_settings
 @click.option(
     "--stomp", metavar="HOST:PORT", multiple=True, help="Where to listen for STOMP; may be repeated."
 )
+@click.option("--http", metavar="HOST:PORT", multiple=True, help="Where HTTP and WebSocket listen; likewise.")
+@click.option("--amqps", metavar="HOST:PORT", multiple=True, help="The same as --amqp, over TLS.")
+@click.option("--https", metavar="HOST:PORT", multiple=True, help="The same as --http, over TLS.")
 @click.option("--definitions", metavar="FILE", help="Users, exchanges, queues, ... to import at the start.")
 @click.option("--log-format", metavar="FORMAT", help="console or json.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
@@ -30,6 +33,9 @@ def serve(
     data: str | None,
     amqp: tuple[str, ...],
     stomp: tuple[str, ...],
+    http: tuple[str, ...],
+    amqps: tuple[str, ...],
+    https: tuple[str, ...],
     definitions: str | None,
     log_format: str | None,
     log_level: str | None,
@@ -52,9 +58,12 @@ def serve(
         )
         if value is not None
     ]
-    for name, addresses in (("amqp", amqp), ("stomp", stomp)):
-        if addresses:
-            flags.append(Given(f"listen.{name}", ",".join(addresses), f"--{name}"))
+    listeners = {"amqp": amqp, "stomp": stomp, "http": http, "amqps": amqps, "https": https}
+    flags += [
+        Given(f"listen.{name}", ",".join(addresses), f"--{name}")
+        for name, addresses in listeners.items()
+        if addresses
+    ]
     try:
         settings = load_settings(config, os.environ, flags)
     except SettingsError as error:

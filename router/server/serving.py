@@ -28,6 +28,10 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def loopback(self) -> bool: ...
+    @property
+    def user(self) -> str | None:
+        """Whom its certificate proves it to be."""
+
     def send(self, data: bytes) -> int:
         """Have it sent what can be sent at once; return how many bytes that are."""
 

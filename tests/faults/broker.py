@@ -42,7 +42,7 @@ class Broker:
         assert self._process is None
         self.starts += 1
         command = [sys.executable, "-m", "router.cli", "serve", "--data", str(self.data)]
-        command += ["--amqp", "127.0.0.1:0", *self._options]
+        command += ["--amqp", "127.0.0.1:0", "--http", "none", *self._options]
         with self.log.open("wb") as log:
             # The log goes through a pipe, so that it does not suffer with the disk.
             self._writer = await trio.lowlevel.open_process(["cat"], stdin=PIPE, stdout=log)

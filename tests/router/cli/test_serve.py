@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from router.cli import main
-from router.settings import Settings
+from router.settings import Listen, Settings
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -59,11 +59,14 @@ def test_serve_runs_the_broker_with_the_defaults(server):
 def test_flags_become_settings(server, tmp_path):
     file = tmp_path / "leveret.toml"
     file.write_text("[amqp]\nheartbeat = 1\nchannel_max = 7\n")
-    flags = "--data :memory: --amqp 127.0.0.1:0 --amqp [::1]:0 --definitions d.json --log-format json"
+    flags = (
+        "--data :memory: --amqp 127.0.0.1:0 --amqp [::1]:0 --http none --definitions d.json --log-format json"
+    )
     result = leveret(
         "serve",
         f"--config={file}",
         *flags.split(),
+        "--log-format=json",
         "--log-level=error",
         "--set=amqp.heartbeat=3",
         "--set",
@@ -74,7 +77,7 @@ def test_flags_become_settings(server, tmp_path):
     assert result.exit_code == 0, result.output
     settings = server.settings
     assert (settings.data, settings.definitions) == (":memory:", "d.json")
-    assert settings.listen.amqp == ("127.0.0.1:0", "[::1]:0")
+    assert settings.listen == Listen(amqp=("127.0.0.1:0", "[::1]:0"), http=())
     assert (settings.log.format, settings.log.level) == ("json", "error")
     assert (settings.amqp.heartbeat, settings.amqp.channel_max) == (3, 7)
     assert (settings.default_user, settings.default_pass) == ("ada", "a=b")

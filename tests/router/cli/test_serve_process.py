@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+OTHERWISE = ("--http", "none", "--data", ":memory:")
+
 
 @contextlib.contextmanager
 def leveret(*args: str, interpreter: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
@@ -32,7 +34,7 @@ def announced_port(process: subprocess.Popen[str]) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_announces_its_port_answers_and_ends_at_a_signal(number):
-    with leveret("serve", "--amqp", "127.0.0.1:0", "--data", ":memory:") as process:
+    with leveret("serve", "--amqp", "127.0.0.1:0", *OTHERWISE) as process:
         address = f"127.0.0.1:{announced_port(process)}"
         with leveret("ping", address) as ping:
             assert ping.communicate() == (f"{address} is up\n", "")
@@ -43,7 +45,7 @@ def test_serve_announces_its_port_answers_and_ends_at_a_signal(number):
 def test_busy_port_is_one_line_and_status_1():
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with leveret("serve", "--amqp", address, "--data", ":memory:") as process:
+        with leveret("serve", "--amqp", address, *OTHERWISE) as process:
             stdout, stderr = process.communicate()
     assert (process.returncode, stdout) == (1, "")
     assert stderr.startswith(f"leveret: cannot listen on {address}: ")
@@ -51,9 +53,8 @@ def test_busy_port_is_one_line_and_status_1():
 
 
 def test_a_broker_listens_before_it_loads_what_it_may_never_need():
-    with leveret(
-        "serve", "--amqp", "127.0.0.1:0", "--data", ":memory:", interpreter=("-X", "importtime")
-    ) as process:
+    listen = ("--amqp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", ":memory:")
+    with leveret("serve", *listen, interpreter=("-X", "importtime")) as process:
         announced_port(process)
         process.send_signal(signal.SIGTERM)
         _stdout, stderr = process.communicate()

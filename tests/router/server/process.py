@@ -49,7 +49,17 @@ class Leveret:
 async def leveret(tmp_path: Path, *args: str) -> AsyncIterator[Leveret]:
     """Run ``leveret serve ARGS`` until the end of the block, where it is killed if it still runs."""
     log_file = tmp_path / "log"
-    command = [sys.executable, "-m", "router.cli", "serve", "--data", ":memory:", *args]
+    command = [
+        sys.executable,
+        "-m",
+        "router.cli",
+        "serve",
+        "--data",
+        ":memory:",
+        "--set",
+        "listen.http=none",
+        *args,
+    ]
     with log_file.open("wb") as log:
         process = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=log)
     try:

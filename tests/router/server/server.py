@@ -19,6 +19,9 @@ from tests.router.server.client import Client
 class Peer:
     name: str = "test:1"
     loopback: bool = True
+    local: bool = True
+    user: str | None = None
+    direct: bool = False
 
     def send(self, data: bytes) -> int:
         return 0

@@ -7,7 +7,8 @@ import trio.testing
 from protocol.amqp import methods as m
 from router.alarms import MEMORY
 from router.server import serving
-from router.server.run import HUNG_UP, Peer, say_goodbye
+from router.server.peer import HUNG_UP, Peer
+from router.server.run import say_goodbye
 from tests.router.server import server as module
 from tests.router.server.client import Client
 

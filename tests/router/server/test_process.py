@@ -10,7 +10,7 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.constants import PROTOCOL_HEADER
-from router.server.run import is_loopback
+from router.server.peer import is_loopback
 from tests.router.server.client import start_ok
 from tests.router.server.process import leveret
 

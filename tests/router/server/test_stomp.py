@@ -6,7 +6,8 @@ import trio.testing
 
 from protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
 from router.server import serving
-from router.server.run import Service, accept_all, say_goodbye
+from router.server.listeners import Endpoint, Places, accept_all
+from router.server.run import say_goodbye
 from router.server.stomp import serve_stomp
 from tests.router.server.server import Peer
 
@@ -120,13 +121,16 @@ async def test_a_crash_ends_one_connection_only(autojump_clock, server, nursery,
 
 
 async def test_services_are_accepted_side_by_side(server, nursery):
-    services = [
-        Service("stomp", await trio.open_tcp_listeners(0, host="127.0.0.1"), serve_stomp) for _ in range(2)
-    ]
+    async def serve(stream, peer):
+        await serve_stomp(stream, peer, server.driver)
+
+    endpoints = [Endpoint("stomp", ("127.0.0.1:0",), serve, Places(0)) for _ in range(2)]
+    for endpoint in endpoints:
+        await endpoint.open()
     accepting, gone = trio.CancelScope(), trio.Event()
-    nursery.start_soon(accept_all, services, server.driver, accepting, gone)
-    for service in services:
-        (address,) = service.addresses()
+    nursery.start_soon(accept_all, endpoints, accepting, gone)
+    for endpoint in endpoints:
+        (address,) = endpoint.urls
         assert address.startswith("stomp://127.0.0.1:")
         stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
         client = await Client(stream).login()

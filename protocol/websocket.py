@@ -1,0 +1,219 @@
+"""The server's end of a WebSocket, sans-IO, on wsproto: the opening handshake, then bytes <-> payload.
+
+Messages are taken for a stream: where one ends and the next begins means nothing here, so none is ever
+gathered. Owns sizes, the kinds of messages, and what becomes of errors; wsproto owns the frames.
+
+Sources: RFC 6455; RFC 7692 for compression.
+"""
+
+import base64
+import binascii
+import codecs
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+from wsproto.utilities import generate_accept_token
+
+from protocol.http import HttpError, Request
+
+VERSION = "13"
+INFLATE = 1024  # compressed bytes taken at a time: each may become a thousand
+PONGS = 16  # answers that may wait to be sent; RFC 6455 5.5.3: the latest is enough
+
+
+class Deflate(PerMessageDeflate):
+    """wsproto's compression, without its forgetting within a message, at a ping, that it is compressed."""
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        if not opcode.iscontrol():
+            return super().frame_inbound_header(proto, opcode, rsv, payload_length)
+        self._inbound_is_compressible = False
+        return CloseReason.PROTOCOL_ERROR if rsv.rsv1 else RsvBits(True, False, False)
+
+    def frame_inbound_complete(
+        self, proto: FrameDecoder | FrameProtocol, fin: bool
+    ) -> bytes | CloseReason | None:
+        return super().frame_inbound_complete(proto, fin) if self._inbound_is_compressible else None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An accepted opening handshake: the headers of its 101, the subprotocol ("" for none), compression."""
+
+    headers: tuple[tuple[str, str], ...]
+    protocol: str
+    deflate: Deflate | None
+
+
+def accept(request: Request, protocols: Sequence[str], *, compression: bool = False) -> Opening:
+    """Accept a request for a WebSocket that speaks one of these subprotocols, or does not say which.
+
+    Raises HttpError with 400, 405 or 426 (RFC 6455 4.2 and 4.4).
+    """
+    if request.method != "GET":
+        raise HttpError(405, headers=(("Allow", "GET"),))
+    if "websocket" not in map(str.lower, request.listed("upgrade")):
+        wanted = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+        raise HttpError(426, "WebSocket is spoken at this path", wanted)
+    if "upgrade" not in map(str.lower, request.listed("connection")):
+        raise HttpError(400, "Upgrade without Connection: Upgrade")
+    if request.headers.get("sec-websocket-version") != VERSION:
+        raise HttpError(426, headers=(("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket")))
+    key = request.headers.get("sec-websocket-key", "")
+    if not _is_nonce(key):
+        raise HttpError(400, "Sec-WebSocket-Key is not 16 bytes in base64")
+    offered = request.listed("sec-websocket-protocol")
+    protocol = next((name for name in offered if name in protocols), "")
+    if offered and not protocol:
+        raise HttpError(400, f"the subprotocols here: {', '.join(protocols)}")
+    headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", generate_accept_token(key.encode()).decode()),
+    ]
+    if protocol:
+        headers.append(("Sec-WebSocket-Protocol", protocol))
+    deflate = None
+    if compression and (agreed := _agree(request.listed("sec-websocket-extensions"))) is not None:
+        deflate, parameters = agreed
+        headers.append(("Sec-WebSocket-Extensions", f"{deflate.name}; {parameters}"))
+    return Opening(tuple(headers), protocol, deflate)
+
+
+def _is_nonce(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _agree(offers: Sequence[str]) -> tuple[Deflate, str] | None:
+    """Compression as the first offer that can be met wants it; neither side keeps a window in between."""
+    for offer in offers:
+        if offer.partition(";")[0].strip() != Deflate.name:
+            continue
+        deflate = Deflate(client_no_context_takeover=True, server_no_context_takeover=True)
+        try:
+            parameters = deflate.accept(offer)
+        except ValueError:
+            continue
+        if isinstance(parameters, str) and deflate.server_max_window_bits > 8:  # zlib has no raw 8
+            return deflate, parameters
+    return None
+
+
+class WebSocket:
+    """An open WebSocket. ``receive`` and ``send`` payload; ``take_control`` has what else is to be sent.
+
+    With ``text``, text is taken as well as binary data, and sent where it can be; otherwise text is refused.
+    ``ended`` says that nothing more will be received: the peer has closed, or was at fault, or is gone.
+    """
+
+    def __init__(self, message_max: int, *, text: bool = False, deflate: Deflate | None = None) -> None:
+        self.ended = False
+        self.failed = False
+        self._wire = Connection(ConnectionType.SERVER, [deflate] if deflate else [])
+        self._step = INFLATE if deflate else 0
+        self._message_max = message_max
+        self._text = text
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._size = 0  # bytes of the message that is being received
+        self._pongs: deque[bytes] = deque(maxlen=PONGS)
+        self._code: int = CloseReason.NORMAL_CLOSURE  # what is to be said at the end
+        self._reason = ""
+
+    def receive(self, data: bytes) -> bytes:
+        """The payload that these bytes bring. What comes after ``ended`` is nobody's."""
+        parts: list[bytes] = []
+        step = self._step or len(data) or 1
+        for start in range(0, len(data), step):
+            if self.ended:
+                break
+            self._wire.receive_data(data[start : start + step])
+            self._take_events(parts)
+        return b"".join(parts)
+
+    def _take_events(self, parts: list[bytes]) -> None:
+        for event in self._wire.events():
+            if isinstance(event, BytesMessage | TextMessage):
+                self._take_payload(event, parts)
+            elif isinstance(event, Ping):
+                self._pongs.append(bytes(event.payload))
+            elif isinstance(event, CloseConnection):
+                if self._wire.state is ConnectionState.OPEN:  # wsproto's word for frames that make no sense
+                    self.fail(event.code, event.reason or "")
+                else:
+                    self._code, self.ended = event.code, True
+            if self.ended:
+                return
+
+    def _take_payload(self, event: BytesMessage | TextMessage, parts: list[bytes]) -> None:
+        if isinstance(event.data, str):
+            if not self._text:
+                self.fail(CloseReason.UNSUPPORTED_DATA, "only binary messages are taken here")
+                return
+            payload = event.data.encode()
+        else:
+            payload = bytes(event.data)
+        self._size += len(payload)
+        if self._size > self._message_max:
+            self.fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._message_max} bytes")
+            return
+        if event.message_finished:
+            self._size = 0
+        parts.append(payload)
+
+    @property
+    def open(self) -> bool:
+        """Whether payload can be sent, and would be read."""
+        return self._wire.state is ConnectionState.OPEN and not self.ended
+
+    def send(self, data: bytes) -> bytes:
+        """A message with this payload, as bytes to be sent; nothing once it would not be read."""
+        if not self.open:
+            return b""
+        if not self._text:
+            return self._wire.send(BytesMessage(data))
+        try:
+            text = self._decoder.decode(data)  # keeps the half of a character for the next message
+        except UnicodeDecodeError:
+            held, _ = self._decoder.getstate()
+            self._decoder.reset()
+            return self._wire.send(BytesMessage(held + data))
+        return self._wire.send(TextMessage(text)) if text else b""
+
+    def take_control(self) -> bytes:
+        """What is to be sent for what the peer has asked."""
+        if not (self._pongs and self.open):
+            return b""
+        out = b"".join(self._wire.send(Pong(payload)) for payload in self._pongs)
+        self._pongs.clear()
+        return out
+
+    def ping(self) -> bytes:
+        """The bytes that ask the peer whether it is there."""
+        return self._wire.send(Ping()) if self.open else b""
+
+    def fail(self, code: int, reason: str) -> None:
+        """Receive and send nothing more but the close, which will say this."""
+        if not self.ended:
+            self.ended = self.failed = True
+            self._code, self._reason = code, reason
+
+    def lost(self) -> None:
+        """The peer's bytes have ended, with or without a close."""
+        self.ended = True
+
+    def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> bytes:
+        """The bytes that close this side: the answer to the peer's, or what it did wrong, or ``code``."""
+        if self._wire.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
+            return b""
+        said = self._code if self.ended else code
+        return self._wire.send(CloseConnection(said, self._reason or None))

@@ -1,0 +1,203 @@
+"""One HTTP client: reads requests, has the routes answer them, sends the answers, one after another.
+
+Owns how long each of that may take, and the one exception boundary of such a connection. A request that asks
+for a WebSocket leaves the connection to whoever speaks there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+
+import structlog
+import trio
+
+from protocol.http import HttpConnection, HttpError, Limits, Request, Response
+from protocol.websocket import Opening, WebSocket, accept
+from router.server.driver import Driver
+from router.server.listeners import Places
+from router.server.peer import Peer
+from router.server.serving import BROKEN, LINGER
+from router.server.websocket import GOING_AWAY, Service, WebSocketStream, serve_websocket
+from router.web.guard import check_host, check_origin
+from router.web.routes import Route, Routes
+
+PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
+BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
+ALWAYS = (("Server", "leveret"), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+
+
+@dataclass
+class Site:
+    """All that is served over HTTP, whatever the listener. ``services`` has what is spoken over WebSocket, by
+    path; ``places`` are for requests: a WebSocket takes one of its service's instead.
+    """
+
+    driver: Driver
+    routes: Routes
+    places: Places
+    services: Mapping[str, Service] = field(default_factory=dict)
+    stopping: bool = False
+    idle: set[trio.CancelScope] = field(default_factory=set)
+    sockets: set[WebSocketStream] = field(default_factory=set)
+
+    def stop(self) -> None:
+        """The broker stops: who asks nothing is let go at once, others when they are answered. WebSockets are
+        ended by what is spoken there.
+        """
+        self.stopping = True
+        for scope in self.idle:
+            scope.cancel()
+        for socket in self.sockets:
+            socket.close_code = GOING_AWAY
+
+
+async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
+    """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
+    log = structlog.get_logger().bind(peer=peer.name)
+    try:
+        async with stream:
+            with site.places.take() as taken:
+                if not taken:
+                    log.warning("connection refused", reason=f"{site.places.most} HTTP connections are open")
+                    return
+                switch = await _Conversation(stream, peer, site).run()
+            if switch is not None:
+                await _serve_websocket(stream, peer, site, switch)
+    except* (*BROKEN, trio.TooSlowError) as group:
+        log.debug("connection broken", error=str(group.exceptions[0]))
+    except* Exception as group:
+        log.error("connection failed", exc_info=group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """A WebSocket is to be opened: for what, how, with which bytes, and what came behind them."""
+
+    service: Service
+    opening: Opening
+    answer: bytes
+    received: bytes
+
+
+async def _serve_websocket(
+    stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site, switch: _Switch
+) -> None:
+    """Open a WebSocket and have its service speak."""
+    settings = site.driver.broker.settings.websocket
+    service = switch.service
+    with service.places.take():
+        with trio.fail_after(site.driver.broker.settings.http.request_timeout / 1000):
+            await stream.send_all(switch.answer)
+        wire = WebSocket(settings.max_message_size, text=service.text, deflate=switch.opening.deflate)
+        socket = WebSocketStream(stream, wire, switch.received)
+        site.sockets.add(socket)
+        try:
+            await serve_websocket(socket, peer, site.driver, service, settings)
+        finally:
+            site.sockets.discard(socket)
+
+
+class _Conversation:
+    """One connection's requests and answers."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
+        self._broker = broker = site.driver.broker
+        self._stream = stream
+        self._peer = peer
+        self._site = site
+        self._read_size = broker.settings.server.read_size
+        self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
+        self._patience = broker.settings.http.request_timeout / 1000
+        limits = Limits(broker.settings.http.max_header_size)
+        self._wire = HttpConnection(limits, self._screen, loopback=peer.loopback)
+        # What the request that is being read is for.
+        self._route: Route | None = None
+        self._service: Service | None = None
+        self._opening: Opening | None = None
+        self._log = structlog.get_logger().bind(peer=peer.name)
+
+    async def run(self) -> _Switch | None:
+        """Answer requests until the connection is to be closed, then close it so that none is lost; or until
+        one is for a WebSocket.
+        """
+        while not self._wire.finished:
+            try:
+                request = await self._next_request()
+                if request is None:
+                    return None
+                if self._service is not None and self._opening is not None:
+                    return _Switch(self._service, self._opening, *self._wire.switch(self._opening.headers))
+                response = self._answer(request)
+            except HttpError as error:
+                self._log.debug("request refused", status=error.status, reason=error.text)
+                response = error.response
+            await self._send(response)
+        await self._stream.send_eof()
+        with trio.move_on_after(LINGER):
+            while await self._stream.receive_some():
+                pass
+        return None
+
+    def _screen(self, request: Request) -> int:
+        """Refuse what nobody answers, and who may not ask, before a body is read; say how large it may be."""
+        settings = self._broker.settings
+        if self._peer.local:
+            check_host(request, settings.http.hosts)
+        check_origin(request, settings.http.origins)
+        self._service = service = self._site.services.get(request.path)
+        if service is not None:
+            self._opening = accept(request, service.protocols, compression=settings.websocket.compression)
+            if service.places.full:
+                raise HttpError(503, f"{service.places.most} connections are open")
+            return 0
+        self._route = self._site.routes.find(request)
+        return settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
+
+    async def _next_request(self) -> Request | None:
+        """The next request; None when there is none, or it took too long to begin. HttpError in its midst."""
+        wire, begun = self._wire, False
+        with trio.move_on_after(self._leisure) as scope:
+            self._site.idle.add(scope)
+            if self._site.stopping:
+                scope.cancel()
+            try:
+                while (request := wire.next_request()) is None and not wire.finished:
+                    if not (begun or wire.idle):
+                        begun = True
+                        scope.deadline = trio.current_time() + self._patience
+                        self._site.idle.discard(scope)
+                    if (answer := wire.take_continue()) is not None:
+                        await self._stream.send_all(answer)
+                    wire.receive(bytes(await self._stream.receive_some(self._read_size)))
+                return request
+            finally:
+                self._site.idle.discard(scope)
+        if begun:
+            raise HttpError(408)
+        return None
+
+    def _answer(self, request: Request) -> Response:
+        """What the route answers, as a batch of its own. What fails there is logged, and told as a 500."""
+        assert self._route is not None
+        driver = self._site.driver
+        driver.begin()
+        try:
+            response = self._route(request)
+        except HttpError as error:
+            response = error.response
+        except Exception as error:
+            self._log.error("request failed", method=request.method, path=request.path, exc_info=error)
+            response = HttpError(500, "the broker failed; its log says why").response
+        finally:
+            driver.end()
+        self._log.debug("request", method=request.method, path=request.path, status=response.status)
+        return response
+
+    async def _send(self, response: Response) -> None:
+        """Send an answer; a client that takes none of it for too long is let go."""
+        date = ("Date", formatdate(self._broker.wall, usegmt=True))
+        response = replace(response, headers=(date, *ALWAYS, *response.headers))
+        data = self._wire.respond(response, close=self._site.stopping)
+        for start in range(0, len(data), PIECE):
+            with trio.fail_after(self._patience):
+                await self._stream.send_all(data[start : start + PIECE])

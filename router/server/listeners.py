@@ -1,0 +1,127 @@
+"""Listening: the sockets of every endpoint, who may come in, and the end of accepting.
+
+An endpoint is what is spoken at some addresses. Neither that, nor the life of the broker, is this module's.
+"""
+
+import errno
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import structlog
+import trio
+
+from router.server.peer import Peer, find_peer, show
+from router.server.tls import Security
+from router.settings import parse_address
+
+BACKLOG = 1024  # connections that may wait to be accepted
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text says why and what to do."""
+
+
+class Places:
+    """How many connections may be open at a time, at all the endpoints that share this; 0 is any number."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether none is left."""
+        return bool(self.most) and self.taken >= self.most
+
+    @contextmanager
+    def take(self) -> Iterator[bool]:
+        """Take a place for the block, if there is one left."""
+        free = not self.full
+        self.taken += 1
+        try:
+            yield free
+        finally:
+            self.taken -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``scheme`` is that of its URLs; the setting ``listen.SCHEME`` and the flag ``--SCHEME`` have the
+    addresses.
+    """
+
+    scheme: str
+    addresses: Iterable[str]
+    serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
+    places: Places
+    tls: Security | None = None
+    listeners: list[trio.SocketListener] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Listen. A name may stand for several addresses. Raises ListenError."""
+        for text in self.addresses:
+            host, port = parse_address(text)
+            try:
+                self.listeners.extend(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise ListenError(
+                        f"cannot listen on {text}: the port is in use; "
+                        f"stop what listens there or choose another with --{self.scheme.replace('_', '-')}"
+                    ) from None
+                raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from None
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients find it."""
+        return [f"{self.scheme}://{show(each.socket.getsockname())}" for each in self.listeners]
+
+    async def welcome(self, stream: trio.SocketStream) -> None:
+        """Serve a client, or turn it away when there are too many. Who accepted its socket closes that."""
+        peer = find_peer(stream.socket)
+        if peer is None:
+            return
+        with self.places.take() as taken:
+            if not taken:
+                reason = f"{self.places.most} are open"
+                structlog.get_logger().warning("connection refused", peer=peer.name, reason=reason)
+                return
+            if self.tls is None:
+                await self.serve(stream, peer)
+            else:
+                await self._serve_tls(self.tls, stream, peer)
+
+    async def _serve_tls(self, tls: Security, stream: trio.SocketStream, peer: Peer) -> None:
+        """Serve a client with which TLS can be agreed on."""
+        log = structlog.get_logger().bind(peer=peer.name)
+        secured = tls.secure(stream)
+        try:
+            with trio.fail_after(tls.patience):
+                await secured.do_handshake()
+        except trio.TooSlowError:
+            log.warning("TLS handshake failed", reason="it took too long")
+        except trio.BrokenResourceError as error:
+            log.warning("TLS handshake failed", reason=str(error.__cause__ or error))
+        else:
+            await self.serve(secured, replace(peer, user=tls.user_of(secured), direct=False))
+
+
+async def accept_all(endpoints: Iterable[Endpoint], accepting: trio.CancelScope, gone: trio.Event) -> None:
+    """Accept clients until ``accepting`` is cancelled; set ``gone`` when all have left after that."""
+    async with trio.open_nursery() as clients:
+
+        async def accept(endpoint: Endpoint) -> None:
+            async def welcome(stream: trio.SocketStream) -> None:
+                if not accepting.cancel_called:  # else nobody would tell it that the broker stops
+                    await endpoint.welcome(stream)
+
+            await trio.serve_listeners(welcome, endpoint.listeners, handler_nursery=clients)
+
+        with accepting:
+            async with trio.open_nursery() as doors:
+                for endpoint in endpoints:
+                    if endpoint.listeners:
+                        doors.start_soon(accept, endpoint)
+                await trio.sleep_forever()
+    gone.set()

@@ -1,0 +1,66 @@
+"""Who is at the other end of a socket, and at which of this machine's addresses."""
+
+import os
+import select
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import trio
+
+HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """``loopback`` says whether the client is on this machine, ``local`` whether it came
+    to a loopback address.
+
+    ``user`` is whom its certificate proves it to be, None when it proves nothing. ``direct`` says that its
+    bytes go to the socket as they are, in no other protocol.
+    """
+
+    name: str
+    loopback: bool
+    socket: trio.socket.SocketType
+    local: bool = True
+    user: str | None = None
+    direct: bool = True
+
+    def send(self, data: bytes) -> int:
+        """Have it sent what the socket takes at once, if what is sent is what the socket carries; what is
+        wrong shows when the rest is sent.
+        """
+        if not self.direct:
+            return 0
+        try:
+            return os.write(self.socket.fileno(), data)
+        except OSError:
+            return 0
+
+    def hung_up(self) -> bool:
+        """Whether it has ended its side, also behind bytes that were not read."""
+        poll = select.poll()
+        poll.register(self.socket, HUNG_UP)
+        return bool(poll.poll(0))
+
+
+def find_peer(socket: trio.socket.SocketType) -> Peer | None:
+    """Who is there; None when it has gone already."""
+    try:
+        here, there = socket.getsockname(), socket.getpeername()
+    except OSError:
+        return None
+    return Peer(show(there), is_loopback(there[0]), socket, is_loopback(here[0]))
+
+
+def show(address: tuple[str, int]) -> str:
+    """An address as HOST:PORT, with brackets where they belong."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine's own loopback addresses, also IPv4 within IPv6."""
+    address = ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

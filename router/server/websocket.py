@@ -1,0 +1,177 @@
+"""A WebSocket as a stream of bytes, so that whatever is spoken over sockets is spoken over it unchanged.
+
+Owns who may send when, and time: pings, and clients that are silent, idle, or do not read what they get.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import trio
+
+from protocol.websocket import WebSocket
+from router.server.driver import Driver
+from router.server.listeners import Places
+from router.server.peer import Peer
+from router.server.serving import LINGER
+from router.settings import Websocket as WebsocketSettings
+
+MESSAGE = 1 << 16  # bytes of payload in one message: what a slow client must take in one send_timeout
+READ = 1 << 16
+
+GOING_AWAY, POLICY, INTERNAL = 1001, 1008, 1011
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is spoken over WebSocket at some path, in which subprotocols, and whether in text too."""
+
+    protocols: tuple[str, ...]
+    serve: Callable[[trio.abc.HalfCloseableStream, Peer, Driver], Awaitable[None]]
+    places: Places
+    text: bool = False
+
+
+class WebSocketStream(trio.abc.HalfCloseableStream):
+    """The payload of a WebSocket over ``stream``. The end of the stream is the close of the WebSocket.
+
+    ``close_code`` is what the client is told at a regular end.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, wire: WebSocket, received: bytes = b"") -> None:
+        self.close_code = 1000
+        self.used = self.heard = trio.current_time()  # when there was payload, or anything from the client
+        self.sending: float | None = None  # since when the client has not taken what is being sent to it
+        self.listening: float | None = None  # since when somebody waits for the client
+        self._stream = stream
+        self._wire = wire
+        self._ready = wire.receive(received)
+        self._reading = trio.CancelScope()
+        self._lock = trio.Lock()
+        self._told = False  # whether the reader knows of the end
+
+    # -- receiving -----------------------------------------------------------------------------------------
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Some payload; nothing at the end, whoever has brought that about.
+
+        Once the client was at fault, what it still sends is read past until it hangs up: a socket that is
+        closed before that may destroy the close that says so.
+        """
+        while not self._ready:
+            if self._wire.ended and not (self._wire.failed and self._told):
+                self._told = True
+                await trio.lowlevel.checkpoint()
+                return b""
+            data = await self._receive()
+            if not data:
+                self._wire.lost()
+                self._told = True
+                return b""
+            self._ready = self._wire.receive(data)
+            await self._answer()
+        self.used = trio.current_time()
+        size = len(self._ready) if max_bytes is None else max_bytes
+        payload, self._ready = self._ready[:size], self._ready[size:]
+        return payload
+
+    async def _receive(self) -> bytes:
+        """What the client sends; nothing at the end of the stream, or when it is failed meanwhile."""
+        self.listening = trio.current_time()
+        data = b""
+        with trio.CancelScope() as self._reading:
+            data = bytes(await self._stream.receive_some(READ))
+        self.listening, self.heard = None, trio.current_time()
+        return data
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send payload, as messages that a slow client can take one after another."""
+        async with self._lock:
+            with memoryview(data) as view:
+                for start in range(0, len(view), MESSAGE):
+                    await self._send(self._wire.send(bytes(view[start : start + MESSAGE])))
+            self.used = trio.current_time()
+            await self._send(self._wire.take_control())
+
+    async def _answer(self) -> None:
+        """Answer pings; whoever is sending does it otherwise."""
+        if not self._lock.locked() and (control := self._wire.take_control()):
+            async with self._lock:
+                await self._send(control)
+
+    async def _send(self, data: bytes) -> None:
+        if data:
+            self.sending = trio.current_time()
+            await self._stream.send_all(data)
+            self.sending = None
+
+    async def ping(self) -> None:
+        """Ask the client whether it is there; while something is being sent to it that is asked already."""
+        if not self._lock.locked():
+            async with self._lock:
+                await self._send(self._wire.ping())
+
+    async def wait_send_all_might_not_block(self) -> None:
+        async with self._lock:
+            await self._stream.wait_send_all_might_not_block()
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def fail(self, code: int, reason: str) -> None:
+        """End it for the reader; the client is told why if it reads so far."""
+        self._wire.fail(code, reason)
+        self._reading.cancel()
+
+    async def send_eof(self) -> None:
+        """Close this side."""
+        async with self._lock:
+            await self._send(self._wire.close(self.close_code))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def serve_websocket(
+    stream: WebSocketStream, peer: Peer, driver: Driver, service: Service, settings: WebsocketSettings
+) -> None:
+    """Have a service speak over a WebSocket until either side is done, or it had to be given up."""
+    async with stream, trio.open_nursery() as nursery:
+
+        async def watch() -> None:
+            await keep_watch(stream, settings)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch)
+        await service.serve(stream, replace(peer, direct=False), driver)
+        nursery.cancel_scope.cancel()
+
+
+async def keep_watch(stream: WebSocketStream, settings: WebsocketSettings) -> None:
+    """Ping the client, and return once it had to be failed, and has had some time to read why."""
+    interval, patience = settings.ping_interval / 1000, settings.ping_timeout / 1000
+    stuck, idle = settings.send_timeout / 1000, settings.idle_timeout / 1000
+    tick = min(value for value in (interval, patience, stuck, idle, math.inf) if value) / 2
+    asked: float | None = None  # when it was pinged, as long as nothing has come since
+    while True:
+        await trio.sleep(tick)
+        now = trio.current_time()
+        # While nobody listens, or something is stuck on its way to the client, it is not silent.
+        waiting = stream.listening is not None and stream.sending is None
+        since = now if stream.listening is None else max(stream.heard, stream.listening)
+        if not waiting or (asked is not None and since >= asked):
+            asked = None
+        if stuck and stream.sending is not None and now - stream.sending >= stuck:
+            stream.fail(POLICY, "what was sent was not read")
+        elif asked is not None and now - asked >= patience:
+            stream.fail(INTERNAL, "pings were not answered")
+        elif idle and now - stream.used >= idle:
+            stream.fail(GOING_AWAY, "idle for too long")
+        else:
+            if interval and waiting and asked is None and now - since >= interval:
+                asked = now
+                await stream.ping()
+            continue
+        await trio.sleep(LINGER)
+        return

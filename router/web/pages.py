@@ -1,0 +1,56 @@
+"""What a browser and a health check find: a front page, a demo of subscribing, and ``/health``."""
+
+from functools import partial
+from importlib.resources import files
+
+from protocol.http import Request, Response, json_response
+from router.broker import Broker
+from router.web.routes import Table
+
+HTML = "text/html; charset=utf-8"
+POLICY = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+DEMO_POLICY = (
+    "Content-Security-Policy",
+    "default-src 'none'; style-src 'self'; script-src 'self' https://cdn.jsdelivr.net; "
+    "connect-src 'self' ws: wss:",
+)
+DEMO = {  # files beside this one
+    "/demo": ("demo.html", HTML),
+    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
+    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+}
+
+FRONT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>leveret</title>
+<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto }</style>
+<h1>leveret</h1>
+<p>A message broker that speaks AMQP 0-9-1. It is running.</p>
+<ul>
+<li><a href="/health">/health</a> says how it is.</li>
+<li><code>/ws/amqp</code> is AMQP over WebSocket; <a href="/demo">/demo</a> uses it.</li>
+</ul>
+</html>
+"""
+
+
+def pages(broker: Broker) -> Table:
+    """The table of the pages."""
+    demo = {path: {"GET": partial(static, *file)} for path, file in DEMO.items()}
+    return {"/": {"GET": front}, "/health": {"GET": partial(health, broker)}, **demo}
+
+
+def front(request: Request) -> Response:
+    """The page at ``/``."""
+    return Response(200, FRONT.encode(), HTML, (POLICY,))
+
+
+def static(name: str, kind: str, request: Request) -> Response:
+    """A file of the demo."""
+    return Response(200, files("router.web").joinpath(name).read_bytes(), kind, (DEMO_POLICY,))
+
+
+def health(broker: Broker, request: Request) -> Response:
+    """That the broker answers, and which alarms are raised. An alarm is no illness: consumers go on."""
+    return json_response({"status": "ok", "alarms": sorted(broker.alarms.raised)})

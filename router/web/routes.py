@@ -1,0 +1,84 @@
+"""Which function answers which path: a table of patterns, and the refusals 404 and 405.
+
+A pattern is a path like ``/api/queues/{vhost}/{name}``: each ``{word}`` stands for one segment, which the
+function gets, decoded, as an argument of that name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from protocol.http import HttpError, Request, Response, split_path
+
+Handler = Callable[..., Response]  # (request, **segments)
+Table = Mapping[str, Mapping[str, Handler]]  # pattern -> method -> handler
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A handler, with the segments that it is called with."""
+
+    handler: Handler
+    segments: Mapping[str, str]
+
+    def __call__(self, request: Request) -> Response:
+        return self.handler(request, **self.segments)
+
+
+class _Node:
+    """What may come after some segments."""
+
+    __slots__ = ("any", "methods", "names", "next")
+
+    def __init__(self) -> None:
+        self.next: dict[str, _Node] = {}
+        self.any: _Node | None = None
+        self.methods: Mapping[str, Handler] = {}
+        self.names: tuple[str, ...] = ()
+
+    def find(self, segments: tuple[str, ...]) -> "tuple[_Node, tuple[str, ...]] | None":
+        """The node at the end of these segments and what stands for words; a literal wins over a word."""
+        if not segments:
+            return (self, ()) if self.methods else None
+        first, rest = segments[0], segments[1:]
+        literal = self.next.get(first)
+        found = literal.find(rest) if literal is not None else None
+        if found is None and self.any is not None and first:
+            found = self.any.find(rest)
+            if found is not None:
+                found = found[0], (first, *found[1])
+        return found
+
+
+class Routes:
+    """The tables of everyone who answers requests, as one."""
+
+    def __init__(self, *tables: Table) -> None:
+        self._root = _Node()
+        for table in tables:
+            for pattern, methods in table.items():
+                self._add(pattern, methods)
+
+    def _add(self, pattern: str, methods: Mapping[str, Handler]) -> None:
+        node, names = self._root, []
+        for segment in split_path(pattern):
+            if segment.startswith("{"):
+                names.append(segment[1:-1])
+                node.any = node = node.any or _Node()
+            else:
+                node = node.next.setdefault(segment, _Node())
+        node.methods, node.names = {**node.methods, **methods}, tuple(names)
+
+    def find(self, request: Request) -> Route:
+        """What answers a request; HEAD is answered as GET. Raises HttpError with 404 or 405."""
+        found = self._root.find(request.segments)
+        if found is None:
+            raise HttpError(404, "there is nothing at this path")
+        node, values = found
+        handler = node.methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise HttpError(405, headers=(("Allow", ", ".join(_allowed(node.methods))),))
+        return Route(handler, dict(zip(node.names, values, strict=True)))
+
+
+def _allowed(methods: Mapping[str, Handler]) -> list[str]:
+    return sorted({*methods, "HEAD"} if "GET" in methods else methods)

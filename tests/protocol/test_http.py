@@ -1,0 +1,316 @@
+import base64
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.http import HttpConnection, HttpError, Limits, Request, Response, json_response, split_path
+
+BODY_MAX = 100
+HOST = b"Host: h\r\n"
+
+
+def connection(screen=lambda request: BODY_MAX, head: int = 1000, headers: int = 20) -> HttpConnection:
+    return HttpConnection(Limits(head, headers), screen)
+
+
+def requests(wire: HttpConnection, *chunks: bytes) -> list[Request]:
+    """Every request in these bytes, each answered at once."""
+    found = []
+    for chunk in chunks:
+        wire.receive(chunk)
+        while (request := wire.next_request()) is not None:
+            found.append(request)
+            wire.respond(Response())
+    return found
+
+
+def refusal(data: bytes, wire: HttpConnection | None = None) -> tuple[int, bytes]:
+    """The status of the refusal of these bytes, and what is sent for it."""
+    wire = wire or connection()
+    wire.receive(data)
+    with pytest.raises(HttpError) as caught:
+        wire.next_request()
+    return caught.value.status, wire.respond(caught.value.response)
+
+
+THREE = (
+    b"GET /a?x=1 HTTP/1.1\r\n" + HOST + b"\r\n"
+    b"POST /b HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello"
+    b"PUT /c HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+)
+READ = [("GET", "/a", b""), ("POST", "/b", b"hello"), ("PUT", "/c", b"abcde")]
+
+
+def seen(found: list[Request]) -> list[tuple[str, str, bytes]]:
+    return [(each.method, each.path, each.body) for each in found]
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def test_requests_that_came_together_are_taken_one_by_one():
+    wire = connection()
+    assert seen(requests(wire, THREE)) == READ
+    assert not wire.finished
+
+
+def test_requests_are_the_same_byte_by_byte():
+    assert seen(requests(connection(), *(THREE[n : n + 1] for n in range(len(THREE))))) == READ
+
+
+@given(st.lists(st.integers(0, len(THREE)), max_size=8))
+def test_requests_are_the_same_wherever_they_are_split(cuts):
+    cuts = [0, *sorted(set(cuts) - {0, len(THREE)}), len(THREE)]
+    assert seen(requests(connection(), *(THREE[a:b] for a, b in pairwise(cuts)))) == READ
+
+
+def test_connection_ends_with_the_stream():
+    wire = connection()
+    assert requests(wire, b"GET / HTTP/1.1\r\n" + HOST + b"\r\n", b"")
+    assert wire.finished
+
+
+@pytest.mark.parametrize("size", [1, 20, len(THREE) - 70])
+def test_half_a_request_at_the_end_of_the_stream_is_nobodys(size):
+    wire = connection()
+    requests(wire, THREE[:size], b"")
+    assert wire.finished
+
+
+def test_it_is_idle_between_requests():
+    wire = connection()
+    states = [wire.idle]
+    wire.receive(b"GET / HTTP/1.1\r\n")
+    assert wire.next_request() is None
+    states.append(wire.idle)
+    requests(wire, HOST + b"\r\n")
+    states.append(wire.idle)
+    assert states == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("path", "segments"),
+    [
+        ("/", ("",)),
+        ("/api/queues/%2F/q", ("api", "queues", "/", "q")),
+        ("/api/queues/a%2fb/c", ("api", "queues", "a/b", "c")),
+        ("/a//b/", ("a", "", "b", "")),
+        ("/..%2f/%2e%2e/", ("../", "..", "")),
+        ("/%C3%A9/+", ("é", "+")),
+        ("*", ()),
+        ("", ()),
+    ],
+)
+def test_path_is_split_and_then_decoded(path, segments):
+    assert split_path(path) == segments
+
+
+@pytest.mark.parametrize("path", ["/%", "/%2", "/%zz", "/a%", "/%ff"])
+def test_path_that_cannot_be_decoded_is_refused(path):
+    status, answer = refusal(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    assert status == 400
+    assert b"Connection: close" in answer
+
+
+def test_query_is_no_part_of_the_path():
+    (request,) = requests(connection(), b"GET /a%3F?x=%2F&y&x=2 HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert request.segments == ("a?",)
+    assert request.query == {"x": "2", "y": ""}
+
+
+def test_host_of_an_absolute_target_counts():
+    (request,) = requests(connection(), b"GET http://other:1/a?b HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (request.headers["host"], request.path, request.query_text) == ("other:1", "/a", "b")
+
+
+def test_headers_of_one_name_are_one_list():
+    data = b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\nx: b,, c\r\n\r\n"
+    (request,) = requests(connection(), data)
+    assert request.listed("x") == ["a", "b", "c"]
+    assert request.listed("y") == []
+
+
+# -- credentials ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"Basic " + base64.b64encode(b"guest:pass:word"), ("guest", "pass:word")),
+        (b"bAsIc  " + base64.b64encode("é:ü".encode()), ("é", "ü")),
+        (b"Basic " + base64.b64encode(b":"), ("", "")),
+        (b"Basic " + base64.b64encode(b"nothing"), None),
+        (b"Basic " + base64.b64encode(b"\xff:\xff"), None),
+        (b"Basic !!!", None),
+        (b"Bearer " + base64.b64encode(b"a:b"), None),
+        (b"Basic", None),
+    ],
+)
+def test_basic_credentials(header, expected):
+    data = b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: " + header + b"\r\n\r\n"
+    (request,) = requests(connection(), data)
+    assert request.credentials == expected
+
+
+def test_representation_shows_no_credentials():
+    secret = base64.b64encode(b"guest:swordfish").decode()
+    line, length = "POST /?token=swordfish HTTP/1.1\r\nHost: h", "Content-Length: 9"
+    data = f"{line}\r\nAuthorization: Basic {secret}\r\n{length}\r\n\r\n"
+    (request,) = requests(connection(), data.encode() + b"swordfish")
+    assert request.credentials == ("guest", "swordfish")
+    assert secret not in repr(request)
+    assert "swordfish" not in repr(request)
+
+
+# -- refusing ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS
+        (b"AMQP\x00\x00\x09\x01\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),  # HTTP/0.9
+        (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: a\x00b\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n" + HOST + b"\r\nSM\r\n\r\n", 505),
+        # what two programs could read in two ways: request smuggling
+        (
+            b"POST / HTTP/1.1\r\n"
+            + HOST
+            + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcd", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 4, 5\r\n\r\nabcd", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +4\r\n\r\nabcd", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: -4\r\n\r\nabcd", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 0x4\r\n\r\nabcd", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: identity\r\n\r\nabcd", 501),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nx\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nxyz0\r\n\r\n", 400),
+        # sizes
+        (b"GET /" + b"a" * 2000, 431),
+        (b"GET /" + b"a" * 1000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000, 431),
+        (b"GET / HTTP/1.1\r\n" + HOST + b"X: 1\r\n" * 20 + b"\r\n", 431),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 101\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 99999999999999999999\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n65\r\n" + b"a" * 101, 413),
+        (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 2000, 431),
+    ],
+)
+def test_refusals_end_the_connection(data, status):
+    wire = connection()
+    found, answer = refusal(data, wire)
+    assert found == status
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Connection: close\r\n" in answer
+    assert wire.finished
+
+
+def not_found(request: Request) -> int:
+    raise HttpError(404)
+
+
+def test_refused_request_without_a_body_is_followed_by_the_next():
+    wire = connection(not_found)
+    get = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+    status, answer = refusal(get + get, wire)
+    assert status == 404
+    assert b"close" not in answer
+    assert not wire.finished
+    with pytest.raises(HttpError):
+        wire.next_request()
+
+
+def test_body_of_a_refused_request_is_not_waited_for():
+    wire = connection(not_found)
+    post = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    status, answer = refusal(post, wire)
+    assert status == 404
+    assert b"100 Continue" not in answer
+    assert wire.finished
+
+
+def test_client_that_waits_to_be_asked_for_its_body_is_asked_once():
+    wire = connection()
+    wire.receive(b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+    assert wire.next_request() is None
+    assert wire.take_continue() == b"HTTP/1.1 100 \r\n\r\n"
+    assert wire.take_continue() is None
+    assert seen(requests(wire, b"hello")) == [("POST", "/", b"hello")]
+
+
+# -- answering -----------------------------------------------------------------------------------------------
+
+
+def answered(response: Response, line: bytes = b"GET / HTTP/1.1") -> tuple[bytes, bool]:
+    """What is sent for this response, and whether the connection goes on."""
+    wire = connection()
+    wire.receive(line + b"\r\n" + HOST + b"\r\n")
+    assert wire.next_request() is not None
+    return wire.respond(response), not wire.finished
+
+
+def test_answer_tells_length_and_type():
+    assert answered(json_response({"a": 1}, 201)) == (
+        b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}',
+        True,
+    )
+
+
+def test_answer_to_head_has_the_headers_only():
+    data, goes_on = answered(Response(200, b"body"), b"HEAD / HTTP/1.1")
+    assert b"Content-Length: 4\r\n" in data
+    assert data.endswith(b"\r\n\r\n")
+    assert goes_on
+
+
+def test_refusal_of_head_has_the_headers_only():
+    status, answer = refusal(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n", connection(not_found))
+    assert status == 404
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_answer_without_content_has_no_length():
+    assert answered(Response(204)) == (b"HTTP/1.1 204 No Content\r\n\r\n", True)
+
+
+def test_client_of_http_1_0_is_answered_and_let_go():
+    data, goes_on = answered(Response(200, b"x"), b"GET / HTTP/1.0")
+    assert b"connection: close" in data.lower()
+    assert not goes_on
+
+
+def test_client_that_wants_to_go_is_let_go():
+    wire = connection()
+    wire.receive(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    assert wire.next_request() is not None
+    wire.respond(Response())
+    assert wire.finished
+
+
+def test_switching_hands_on_what_has_come_in_the_other_protocol():
+    wire = connection()
+    wire.receive(b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x80")
+    assert wire.next_request() is not None
+    assert wire.switch((("Upgrade", "websocket"),)) == (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+        b"\x81\x80",
+    )
+
+
+def test_offer_to_switch_may_be_declined():
+    wire = connection()
+    upgrade = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert len(requests(wire, upgrade + upgrade)) == 2
+    assert not wire.finished

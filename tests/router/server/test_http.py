@@ -1,0 +1,230 @@
+import json
+
+import pytest
+import trio
+import trio.testing
+
+from protocol.http import HttpError, Request, Response
+from router.server.http import Site, serve_http
+from router.settings import Http, Settings
+from tests.router.server.server import Peer
+from tests.router.server.web import Browser, make_site
+
+SECONDS = Http().request_timeout / 1000
+IDLE = Http().idle_timeout / 1000
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(http=Http(max_connections=2))
+
+
+def echo(request: Request) -> Response:
+    return Response(200, request.body)
+
+
+def fail(request: Request) -> Response:
+    raise RuntimeError("a bug")
+
+
+def refuse(request: Request) -> Response:
+    raise HttpError(401, headers=(("WWW-Authenticate", 'Basic realm="leveret"'),))
+
+
+@pytest.fixture
+def site(server) -> Site:
+    table = {
+        "/echo": {"POST": echo},
+        "/fail": {"GET": fail},
+        "/refuse": {"GET": refuse},
+        "/large": {"GET": lambda request: Response(200, bytes(1 << 20))},
+    }
+    return make_site(server, table)
+
+
+@pytest.fixture
+def connect(site, nursery):
+    def run(pair=trio.testing.memory_stream_pair, *, local: bool = True) -> Browser:
+        mine, its = pair()
+        nursery.start_soon(serve_http, its, Peer(local=local), site)
+        return Browser(mine)
+
+    return run
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+async def test_one_connection_answers_many_requests(autojump_clock, connect):
+    browser = connect()
+    front = await browser.ask("/")
+    assert (front.status, front.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"<h1>leveret</h1>" in front.body
+    health = await browser.ask("/health")
+    assert (health.status, json.loads(health.body)) == (200, {"status": "ok", "alarms": []})
+    assert {"date", "server", "x-content-type-options", "cache-control"} <= health.headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/demo", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/javascript")]
+)
+async def test_demo_is_served(autojump_clock, connect, path, kind):
+    answer = await connect().ask(path)
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith(kind)
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+async def test_health_names_alarms(autojump_clock, connect, server):
+    server.broker.alarms.set("memory", raised=True)
+    assert json.loads((await connect().ask("/health")).body)["alarms"] == ["memory"]
+
+
+async def test_pipelined_requests_are_answered_in_order(autojump_clock, connect):
+    browser = connect()
+    get = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    post = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
+    await browser.stream.send_all(get + post + get)
+    assert b"status" in (await browser.answer()).body
+    assert (await browser.answer()).body == b"hi"
+    assert b"status" in (await browser.answer()).body
+
+
+async def test_head_has_the_headers_of_get(autojump_clock, connect):
+    browser = connect()
+    get, head = await browser.ask("/health"), await browser.ask("/health", "HEAD")
+    assert head.body == b""
+    assert head.headers["content-length"] == get.headers["content-length"]
+    assert (await browser.ask("/health")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [("GET /nothing", 404), ("PUT /health", 405), ("GET /fail", 500), ("GET /refuse", 401)],
+)
+async def test_refusal_is_json_and_the_connection_goes_on(autojump_clock, connect, logged, asked, status):
+    browser = connect()
+    method, path = asked.split()
+    answer = await browser.ask(path, method)
+    assert answer.status == status
+    assert json.loads(answer.body).keys() == {"error", "reason"}
+    assert ("allow" in answer.headers) == (status == 405)
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+    assert (await browser.ask("/")).status == 200
+    assert ("request failed" in [each["event"] for each in logged]) == (status == 500)
+
+
+async def test_body_is_asked_for_when_the_client_waits(autojump_clock, connect):
+    browser = connect()
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    await browser.stream.send_all(head)
+    assert (await browser.answer("POST")).status == 100
+    await browser.stream.send_all(b"hi")
+    assert (await browser.answer("POST")).body == b"hi"
+
+
+async def test_body_that_is_too_large_is_refused_before_it_is_sent(autojump_clock, connect):
+    browser = connect()
+    head = (
+        b"POST /echo HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 20000001\r\n\r\n"
+    )
+    await browser.stream.send_all(head)
+    assert (await browser.answer("POST")).status == 413
+    assert await browser.ended()
+
+
+async def test_body_of_a_get_is_held_to_the_size_of_a_head(autojump_clock, connect):
+    assert (await connect().ask("/health", body=bytes(16384))).status == 200
+    assert (await connect().ask("/health", body=bytes(16385))).status == 413
+
+
+async def test_another_protocol_is_refused_and_the_answer_arrives(autojump_clock, connect):
+    browser = connect()
+    await browser.stream.send_all(b"AMQP\x00\x00\x09\x01\r\n\r\n" + bytes(100_000))
+    assert (await browser.answer()).status == 400
+    assert await browser.ended()
+
+
+# -- who may ask ---------------------------------------------------------------------------------------------
+
+
+async def test_page_of_another_origin_is_refused(autojump_clock, connect):
+    answer = await connect().ask("/health", Origin="https://evil.example")
+    assert answer.status == 403
+
+
+async def test_name_that_was_pointed_at_loopback_is_refused(autojump_clock, connect):
+    assert (await connect().ask("/health", Host="evil.example")).status == 421
+
+
+async def test_any_name_is_fine_where_others_may_connect(autojump_clock, connect):
+    assert (await connect(local=False).ask("/health", Host="broker.example")).status == 200
+
+
+async def test_no_credential_is_logged(autojump_clock, connect, logged):
+    browser = connect()
+    for path in ("/health", "/nothing", "/fail"):
+        await browser.ask(path + "?secret=b3Blbi1zZXNhbWU", Authorization="Basic b3Blbi1zZXNhbWU=")
+    assert len(logged) >= 3
+    assert "b3Blbi1zZXNhbWU" not in repr([{**each, "exc_info": None} for each in logged])
+
+
+async def test_connections_beyond_the_most_are_closed(autojump_clock, connect, logged):
+    first, second = connect(), connect()
+    assert (await first.ask()).status == (await second.ask()).status == 200
+    assert await connect().ended()
+    await first.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await connect().ask()).status == 200
+
+
+# -- time ----------------------------------------------------------------------------------------------------
+
+
+async def test_idle_connection_is_closed_after_its_time(autojump_clock, connect):
+    browser = connect()
+    await browser.ask()
+    start = trio.current_time()
+    assert await browser.ended()
+    assert trio.current_time() - start == pytest.approx(IDLE, abs=1)
+
+
+@pytest.mark.parametrize(
+    "rest", [b"Host: localhost\r\n", b"Host: localhost\r\nContent-Length: 999999\r\n\r\n"]
+)
+async def test_dripping_request_ends_after_its_time(autojump_clock, connect, nursery, rest):
+    browser = connect()
+    start = trio.current_time()
+
+    async def drip() -> None:
+        for _ in range(int(SECONDS) + 2):
+            await browser.stream.send_all(b"x")
+            await trio.sleep(1)
+
+    await browser.stream.send_all(b"POST /echo HTTP/1.1\r\n" + rest)
+    nursery.start_soon(drip)
+    assert (await browser.answer()).status == 408
+    assert trio.current_time() - start == pytest.approx(SECONDS, abs=1)
+
+
+async def test_client_that_does_not_read_is_let_go(autojump_clock, connect, site):
+    browser = connect(trio.testing.lockstep_stream_pair)
+    await browser.stream.send_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await trio.sleep(SECONDS - 1)
+    assert site.places.taken == 1
+    await trio.sleep(2)
+    assert site.places.taken == 0
+
+
+async def test_stopping_lets_idle_clients_go_at_once(autojump_clock, connect, site):
+    idle, asking = connect(), connect()
+    await idle.ask()
+    await asking.stream.send_all(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nh")
+    await trio.testing.wait_all_tasks_blocked()
+    start = trio.current_time()
+    site.stop()
+    assert await idle.ended()
+    await asking.stream.send_all(b"i")
+    assert (await asking.answer("POST")).body == b"hi"
+    assert await asking.ended()
+    assert trio.current_time() - start < 1

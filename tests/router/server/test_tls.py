@@ -1,0 +1,243 @@
+"""TLS: over memory streams, and AMQP and HTTP over it as ``leveret serve`` offers them."""
+
+import ssl
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from protocol.amqp import methods as m
+from protocol.amqp.constants import PROTOCOL_HEADER
+from router.server.tls import TlsError, TlsStream, certified_user, make_context
+from router.settings import Tls
+from tests.router.server.client import Client, start_ok
+from tests.router.server.process import Leveret, leveret
+from tests.router.server.web import Browser, open_page
+
+AUTHORITY = trustme.CA()
+STRANGER = trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, str]:
+    """The broker's certificate, and who signs those of clients."""
+    certificate = AUTHORITY.issue_cert("localhost", "127.0.0.1")
+    paths = {name: str(tmp_path / name) for name in ("certificate", "key", "client_ca")}
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(paths["certificate"], append=True)
+    certificate.private_key_pem.write_to_path(paths["key"])
+    AUTHORITY.cert_pem.write_to_path(paths["client_ca"])
+    return paths
+
+
+def client_context(user: str | None = None, authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
+    """A client that trusts the broker, and has a certificate with this common name."""
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    if user is not None:
+        authority.issue_cert(common_name=user).configure_cert(context)
+    return context
+
+
+# -- the stream ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def pair(files, nursery) -> tuple[trio.SSLStream, TlsStream]:
+    """A client and the server's end, after the handshake."""
+    mine, its = trio.testing.memory_stream_pair()
+    settings = Tls(certificate=files["certificate"], key=files["key"])
+    server = TlsStream(its, make_context(settings))
+    client = trio.SSLStream(mine, client_context(), server_hostname="localhost")
+    async with trio.open_nursery() as handshakes:
+        handshakes.start_soon(server.do_handshake)
+        handshakes.start_soon(client.do_handshake)
+    return client, server
+
+
+async def test_bytes_go_both_ways(pair):
+    client, server = pair
+    await client.send_all(b"ping")
+    assert await server.receive_some() == b"ping"
+    await server.send_all(b"pong")
+    assert await client.receive_some() == b"pong"
+
+
+async def test_half_close_is_a_regular_end_for_the_client(pair):
+    client, server = pair
+    await server.send_all(b"last")
+    await server.send_eof()
+    assert await client.receive_some() == b"last"
+    assert await client.receive_some() == b""
+
+
+async def test_reader_waits_for_the_client_to_go_after_the_half_close(autojump_clock, pair, nursery):
+    client, server = pair
+    ended = []
+
+    async def read() -> None:
+        ended.append(await server.receive_some())
+
+    nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    await server.send_eof()
+    await trio.testing.wait_all_tasks_blocked()
+    await client.send_all(b"still sent")
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended == []
+    await client.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended == [b""]
+
+
+async def test_end_without_close_notify_is_an_end(pair):
+    client, server = pair
+    await client.transport_stream.aclose()
+    assert await server.receive_some() == b""
+
+
+async def test_close_says_so_and_closes_what_is_below(pair):
+    client, server = pair
+    await server.aclose()
+    assert await client.receive_some() == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await client.transport_stream.send_all(b"x")
+
+
+# -- settings ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"certificate": ""}, "tls.certificate"),
+        ({"certificate": "/nonexistent.pem"}, "/nonexistent.pem"),
+        ({"key": "/nonexistent.key"}, "/nonexistent.key"),
+        ({"client_ca": "/nonexistent.ca"}, "tls.client_ca /nonexistent.ca"),
+        ({"client_ca": "", "require_client_certificate": True}, "needs tls.client_ca"),
+    ],
+)
+def test_wrong_settings_are_named(files, changes, part):
+    with pytest.raises(TlsError) as caught:
+        make_context(Tls(**(files | changes)))
+    assert part in str(caught.value)
+
+
+def test_old_versions_are_not_spoken(files):
+    assert make_context(Tls(**files)).minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+SUBJECT = (
+    (("countryName", "US"),),
+    (("organizationName", "Hare, Inc"),),
+    (("organizationalUnitName", " #1"), ("userId", "7")),
+    (("commonName", "ada"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "login_from", "user"),
+    [
+        ({"subject": SUBJECT}, "common_name", "ada"),
+        ({"subject": SUBJECT}, "distinguished_name", r"CN=ada,OU=\ #1+UID=7,O=Hare\, Inc,C=US"),
+        ({"subject": SUBJECT}, "none", None),
+        ({"subject": (*SUBJECT, (("commonName", "eve"),))}, "common_name", "ada,eve"),
+        ({"subject": SUBJECT[:1]}, "common_name", None),
+        ({"subject": ()}, "distinguished_name", None),
+        (None, "common_name", None),
+    ],
+)
+def test_user_of_a_certificate(certificate, login_from, user):
+    assert certified_user(certificate, login_from) == user
+
+
+# -- the process ---------------------------------------------------------------------------------------------
+
+
+def flags(files: dict[str, str], **settings: str) -> list[str]:
+    """Listen with TLS only."""
+    listen = ["--amqp", "none", "--amqps", "127.0.0.1:0", "--https", "127.0.0.1:0"]
+    return listen + [f"--set=tls.{key}={value}" for key, value in (files | settings).items()]
+
+
+async def connect(broker: Leveret, scheme: str, context: ssl.SSLContext) -> trio.SSLStream:
+    port = int(broker.announced.partition(f"{scheme}://127.0.0.1:")[2].partition(",")[0])
+    stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", port, ssl_context=context)
+    await stream.do_handshake()
+    return stream
+
+
+async def test_amqp_http_and_websocket_are_spoken_over_tls(tmp_path, files):
+    async with leveret(tmp_path, *flags(files)) as broker:
+        client = await Client(await connect(broker, "amqps", client_context())).login()
+        await client.call(m.ConnectionClose(), m.ConnectionCloseOk, channel=0)
+        assert await client.ended()
+        browser = Browser(await connect(broker, "https", client_context()))
+        assert (await browser.ask("/health")).status == 200
+        page = await open_page(await connect(broker, "https", client_context()), Origin="https://localhost")
+        assert await Client(page).login()
+        assert await broker.stop() == 0
+    assert "Traceback" not in broker.log
+
+
+async def test_other_protocol_at_a_port_with_tls_is_no_trouble(tmp_path, files):
+    async with leveret(tmp_path, *flags(files), "--set=tls.handshake_timeout=100") as broker:
+        port = int(broker.announced.partition("amqps://127.0.0.1:")[2].partition(",")[0])
+        for said in (PROTOCOL_HEADER, b""):
+            plain = Client(await trio.open_tcp_stream("127.0.0.1", port))
+            await plain.stream.send_all(said)
+            while await plain.stream.receive_some():
+                pass
+        await Client(await connect(broker, "amqps", client_context())).login()
+    assert broker.log.count("TLS handshake failed") == 2
+    assert "it took too long" in broker.log
+
+
+@pytest.mark.parametrize("context", [client_context(), client_context("guest", STRANGER)])
+async def test_client_without_a_certificate_of_the_right_authority_is_turned_away(tmp_path, files, context):
+    async with leveret(tmp_path, *flags(files, require_client_certificate="true")) as broker:
+        client = Client(await connect(broker, "amqps", context))  # TLS 1.3: it learns of that later
+        with pytest.raises(trio.BrokenResourceError):
+            await client.login()
+        await Client(await connect(broker, "amqps", client_context("guest"))).login()
+
+
+async def start(broker: Leveret, user: str | None) -> tuple[Client, list[str]]:
+    """A client with a certificate for this user, and the mechanisms that it is offered."""
+    client = Client(await connect(broker, "amqps", client_context(user)))
+    await client.stream.send_all(PROTOCOL_HEADER)
+    return client, (await client.expect(m.ConnectionStart)).mechanisms.decode().split()
+
+
+def external() -> m.ConnectionStartOk:
+    properties = start_ok().client_properties
+    return m.ConnectionStartOk(properties, "EXTERNAL", b"", "en_US")
+
+
+async def test_certificate_proves_the_user(tmp_path, files):
+    async with leveret(tmp_path, *flags(files, login_from="common_name")) as broker:
+        client, mechanisms = await start(broker, "guest")
+        assert mechanisms == ["PLAIN", "AMQPLAIN", "EXTERNAL"]
+        await client.call(external(), m.ConnectionTune, channel=0)
+        client, _ = await start(broker, "nobody")
+        assert (await client.call(external(), m.ConnectionClose, channel=0)).reply_code == 403
+        client, _ = await start(broker, "guest")
+        await client.call(start_ok(), m.ConnectionTune, channel=0)
+    assert "user='nobody'" in broker.log
+
+
+@pytest.mark.parametrize(("user", "login_from"), [(None, "common_name"), ("guest", "none")])
+async def test_external_is_not_taken_where_nothing_was_proven(tmp_path, files, user, login_from):
+    async with leveret(tmp_path, *flags(files, login_from=login_from)) as broker:
+        client, mechanisms = await start(broker, user)
+        assert mechanisms == ["PLAIN", "AMQPLAIN"]
+        await client.send(external(), channel=0)
+        assert await client.ended()
+
+
+async def test_listening_with_tls_needs_a_certificate(tmp_path):
+    async with leveret(tmp_path, "--amqp", "none", "--amqps", "127.0.0.1:0") as broker:
+        assert await broker.ended() == 1
+    assert broker.log.startswith("leveret: TLS needs a certificate")
+    assert broker.log.count("\n") == 1
