@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from protocol.amqp.message import Message
 from router.queue.entry import Entry
 from router.store.pages import Page
-from router.store.records import pack_progress, pack_returned, ranges
+from router.store.records import Range, pack_progress, pack_returned, ranges
 
 if TYPE_CHECKING:
     from router.store.store import Store
@@ -32,6 +32,7 @@ class QueueLog:
         "_touched",
         "committed",
         "delivered",
+        "discarded",
         "id",
         "moved",
         "next_position",
@@ -51,7 +52,8 @@ class QueueLog:
         self.recovered = 0  # and below this one before the broker came back
         self.moved = 0  # nothing below this position is in the journal only
         self.pages: dict[Page, None] = {}  # those with live messages
-        self.settled: list[int] = []  # in this turn
+        self.settled: list[int] = []  # in this turn, and as ranges:
+        self.discarded: list[Range] = []
         self.returned: list[tuple[int, int]] = []
         self._store = store
         self._touched = False
@@ -64,7 +66,9 @@ class QueueLog:
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""
-        self._settle([entry.position for entry in entries])
+        positions = [entry.position for entry in entries]
+        self.settled += positions
+        self._left(max(positions))
         for entry in entries:
             page = entry.page
             if page is not None and page.live:
@@ -73,9 +77,9 @@ class QueueLog:
                 if not page.live:
                     self._page_died(page)
 
-    def _settle(self, positions: list[int]) -> None:
-        self.settled += positions
-        if max(positions) >= self.committed:
+    def _left(self, highest: int) -> None:
+        """Messages have left the queue, none of them behind this position."""
+        if highest >= self.committed:
             self._store.early = True
         if not self._touched:
             self._touch()
@@ -84,7 +88,8 @@ class QueueLog:
         """Of a page only those messages are needed that are ``held``."""
         gone = [position for position in page.unsettled() if position not in held]
         if gone:
-            self._settle(gone)
+            self.discarded += ranges(gone)  # a purge may be of millions
+            self._left(gone[-1])
             for position in gone:
                 page.settle(position)
         if not page.live:
@@ -130,8 +135,8 @@ class QueueLog:
     def records(self) -> list[bytes]:
         """What this turn did beside enqueueing, as records; it counts as told."""
         self._touched = False
-        parts = [pack_progress(self.id, self.delivered, ranges(self.settled))]
+        parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
-        self.settled, self.returned = [], []
+        self.settled, self.discarded, self.returned = [], [], []
         return parts

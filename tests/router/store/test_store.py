@@ -5,6 +5,7 @@ import pytest
 from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
 from router.queue.entry import Entry
+from router.store.pages import Page
 from router.store.records import Progress, Publish, unpack
 from router.store.store import Store
 from router.store.writer import Commit, RemoveSegments
@@ -252,3 +253,17 @@ def test_a_retry_that_fails_is_tried_again(store, disk, told):
     store.on_timer(0)
     finish(store, disk)
     assert told == ["no space", "still no space", None]
+
+
+def test_what_a_purge_takes_from_a_page_is_told_as_ranges(store, disk):
+    log = FakeQueue(store).log
+    page = Page(log.id, 1, 0, 100, range(10, 2010), size=0, earliest=0)
+    store.segments.recovered([1], [page])
+    log.pages[page] = None
+    log.discard(page, {500})
+    assert log.discarded == [(10, 490), (501, 1509)]
+    assert log.settled == []
+    assert log.pages == {page: None}
+    store.end_turn()
+    store.flush()
+    assert records(disk.jobs[0]) == [Progress(log.id, 0, [(10, 490), (501, 1509)])]
