@@ -20,7 +20,8 @@ from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
 from router.store.lock import DataDirectoryError, Lock
 from router.store.metadata import Metadata, MetadataError, QueueRow
-from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
+from router.store.pages import Page, Stored, segment_path
+from router.store.reader import read_piece, read_stored
 from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
 from router.store.store import Store
 from router.store.writer import Writer
@@ -118,14 +119,11 @@ def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
     for page in last.values():
         path = segment_path(directory.path, page.segment)
         try:
-            descriptor = directory.files.open(path)
+            end = read_piece(directory.files, path, 1, page.offset + page.length - 1)
         except FileNotFoundError:
             raise DamageError(path, page.offset, "the file is missing") from None
-        try:
-            if not directory.files.read(descriptor, 1, page.offset + page.length - 1):
-                raise DamageError(path, page.offset, "the file ends before the page does")
-        finally:
-            directory.files.close(descriptor)
+        if not end:
+            raise DamageError(path, page.offset, "the file ends before the page does")
 
 
 def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
@@ -209,8 +207,7 @@ def _orders(
         for page in _mixed(pages, single):
             single += [
                 _entry(each, found, page, wall_offset)
-                for each in _read_page(directory, page)
-                if not page.is_settled(each.position)
+                for each in read_stored(directory.files, directory.path, page)
             ]
             pages.remove(page)
         parts: list[Run | list[Entry]] = []
@@ -258,21 +255,7 @@ def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset
     entry = Entry(Message.from_frames(stored.route, stored.frames), stored.position, expires)
     entry.stored = True
     entry.page = page
-    entry.returns = stored.returns if page is None else page.returns(stored.position, stored.returns)
+    entry.returns = stored.returns
     if stored.position < queue.delivered:
         entry.returns = max(1, entry.returns)
     return entry
-
-
-def _read_page(directory: DataDirectory, page: Page) -> list[Stored]:
-    path = segment_path(directory.path, page.segment)
-    try:
-        descriptor = directory.files.open(path)
-    except FileNotFoundError:
-        raise DamageError(path, page.offset, "the file is missing") from None
-    try:
-        return unpack_page(directory.files.read(descriptor, page.length, page.offset), page.queue_id)
-    except PageError as error:
-        raise DamageError(path, page.offset, str(error)) from None
-    finally:
-        directory.files.close(descriptor)

@@ -5,25 +5,18 @@ goes with a later checkpoint, as every one does that holds nothing.
 """
 
 from collections import deque
-from typing import Protocol
 
 from router.store.pages import Page, Stored, entries_of, pack_page
 from router.store.segments import Segments
-from router.store.writer import Job, ReadPage, WritePages
+from router.store.writer import Disk, ReadPage, WritePages
 
 SPARSE = 0.25  # a segment of whose bytes no more than this share is live
-
-
-class Submits(Protocol):
-    """Whoever has jobs done."""
-
-    def submit(self, job: Job) -> None: ...
 
 
 class Compaction:
     """What is being moved out of one segment."""
 
-    def __init__(self, disk: Submits, segments: Segments) -> None:
+    def __init__(self, disk: Disk, segments: Segments) -> None:
         self._disk = disk
         self._segments = segments
         self._pages: deque[Page] = deque()  # that are still to be moved; the first is under way

@@ -16,9 +16,9 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
 from protocol.amqp.table import Timestamp, Value
 from router.store.files import Files
-from router.store.journal import DamageError
 from router.store.metadata import QueueRow
-from router.store.pages import Page, PageError, Stored, segment_path, unpack_page
+from router.store.pages import Page, Stored
+from router.store.reader import read_stored
 from router.store.recovery import RecoveredQueue
 
 
@@ -32,7 +32,7 @@ def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iter
     while heap:
         _, number, source, stored = heappop(heap)
         if isinstance(source, Page):
-            _push(heap, number, _live(files, directory, source))
+            _push(heap, number, iter(read_stored(files, directory, source)))
         elif stored is not None and source is not None:
             yield stored
             _push(heap, number, source)
@@ -46,23 +46,6 @@ def _push(
     stored = next(source, None)
     if stored is not None:
         heappush(heap, (stored.position, number, source, stored))
-
-
-def _live(files: Files, directory: Path, page: Page) -> Iterator[Stored]:
-    path = segment_path(directory, page.segment)
-    try:
-        descriptor = files.open(path)
-    except FileNotFoundError:
-        raise DamageError(path, page.offset, "the file is missing") from None
-    try:
-        entries = unpack_page(files.read(descriptor, page.length, page.offset), page.queue_id)
-    except PageError as error:
-        raise DamageError(path, page.offset, str(error)) from None
-    finally:
-        files.close(descriptor)
-    for entry in entries:
-        if not page.is_settled(entry.position):
-            yield entry._replace(returns=page.returns(entry.position, entry.returns))
 
 
 def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from router.store.files import Files
 from router.store.findings import Finding, Inspection, Loss, Totals, segments
 from router.store.inspect_checkpoint import state_of
 from router.store.pages import Page, PageError, Stored, pack_page, salvage_entries, segment_path
+from router.store.reader import read_piece
 from router.store.records import ranges
 from router.store.recovery import Recovered
 from router.store.salvage import is_message, positions_of, verify_page
@@ -115,10 +116,6 @@ def _moved(state: PageState, segment: int, offset: int, length: int, entries: li
 def _read_page(files: Files, path: Path, state: PageState) -> bytes | None:
     """The bytes where a page should be; None when the file is not there."""
     try:
-        descriptor = files.open(path)
+        return read_piece(files, path, state.length, state.offset)
     except FileNotFoundError:
         return None
-    try:
-        return files.read(descriptor, state.length, state.offset)
-    finally:
-        files.close(descriptor)

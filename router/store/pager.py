@@ -8,7 +8,7 @@ memory. Which messages of a queue go and when one is needed again is the queue's
 from collections.abc import Sequence
 from heapq import nlargest
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,7 +19,7 @@ from router.queue.run import Run
 from router.store.log import QueueLog
 from router.store.pages import Page, PageError, entries_of, pack_page, segment_path
 from router.store.segments import Segments
-from router.store.writer import Job, ReadPage, RemoveSegments, WritePages
+from router.store.writer import Disk, ReadPage, RemoveSegments, WritePages
 
 if TYPE_CHECKING:
     from router.queue.queue import Queue
@@ -29,18 +29,12 @@ A_TURN = 4  # queues that give up memory in one turn
 LIGHT = 1 << 16  # a queue that takes up less is not asked to give up memory
 
 
-class Submits(Protocol):
-    """Whoever has jobs done."""
-
-    def submit(self, job: Job) -> None: ...
-
-
 class Pager:
     """``weight`` is what all queues' ready messages take up in memory, in bytes; above ``budget`` the
     heaviest queues give some up.
     """
 
-    def __init__(self, disk: Submits, kept: Segments, *, budget: int, wall_offset: int) -> None:
+    def __init__(self, disk: Disk, kept: Segments, *, budget: int, wall_offset: int) -> None:
         """``wall_offset`` as in ``Store``."""
         self.weight = 0
         self.budget = budget

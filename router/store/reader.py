@@ -1,13 +1,14 @@
 """The hand that reads: brings pages back from the segments, beside whatever is being written.
 
 It keeps no file open, so that the space of a segment that is removed is free at once; to open one costs
-little beside a page. It runs in a thread of its own, or inline in a test.
+little beside a page. It runs in a thread of its own, inline in a test, or offline.
 """
 
 from pathlib import Path
 
 from router.store.files import Files
-from router.store.pages import check_page, segment_path
+from router.store.journal import DamageError
+from router.store.pages import Page, PageError, Stored, check_page, segment_path, unpack_page
 from router.store.writer import ReadPage
 
 
@@ -20,10 +21,32 @@ class Reader:
 
     def run(self, job: ReadPage) -> bytes:
         """The bytes of a page. Raises PageError when they are damaged, OSError when they cannot be read."""
-        descriptor = self._files.open(segment_path(self._directory, job.segment, kept=job.kept))
-        try:
-            data = self._files.read(descriptor, job.length, job.offset)
-        finally:
-            self._files.close(descriptor)
+        path = segment_path(self._directory, job.segment, kept=job.kept)
+        data = read_piece(self._files, path, job.length, job.offset)
         check_page(data, job.queue_id)
         return data
+
+
+def read_stored(files: Files, directory: Path, page: Page) -> list[Stored]:
+    """The live messages of a page that a checkpoint tells of. Raises DamageError."""
+    path = segment_path(directory, page.segment)
+    try:
+        entries = unpack_page(read_piece(files, path, page.length, page.offset), page.queue_id)
+    except FileNotFoundError:
+        raise DamageError(path, page.offset, "the file is missing") from None
+    except PageError as error:
+        raise DamageError(path, page.offset, str(error)) from None
+    return [
+        entry._replace(returns=page.returns(entry.position, entry.returns))
+        for entry in entries
+        if not page.is_settled(entry.position)
+    ]
+
+
+def read_piece(files: Files, path: Path, length: int, offset: int) -> bytes:
+    """A piece of a file; less at its end. Raises OSError."""
+    descriptor = files.open(path)
+    try:
+        return files.read(descriptor, length, offset)
+    finally:
+        files.close(descriptor)

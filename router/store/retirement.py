@@ -13,10 +13,10 @@ from router.queue.entry import Entry
 from router.queue.ready import PAGE_BYTES, PAGE_MESSAGES
 from router.store.checkpoint import Checkpoint, PageState, QueueState
 from router.store.log import QueueLog
-from router.store.pager import Pager, Submits
+from router.store.pager import Pager
 from router.store.pages import Page
 from router.store.segments import Segments
-from router.store.writer import SaveCheckpoint, WritePages
+from router.store.writer import Disk, SaveCheckpoint, WritePages
 
 STEP = 1 << 20  # bytes of pages that are written at a time
 
@@ -34,7 +34,7 @@ class JournalFile(NamedTuple):
 class Retirement:
     """The journal files there are, from the oldest to the one that is being written."""
 
-    def __init__(self, disk: Submits, pager: Pager, logs: Mapping[int, QueueLog], segments: Segments) -> None:
+    def __init__(self, disk: Disk, pager: Pager, logs: Mapping[int, QueueLog], segments: Segments) -> None:
         self._disk = disk
         self._pager = pager
         self._logs = logs

@@ -11,7 +11,6 @@ written with the next batch that somebody does wait for, or a moment later by th
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from protocol.amqp.message import Message
 from router.exchange.base import Binding, Exchange, kind
@@ -35,17 +34,10 @@ from router.store.pager import Pager
 from router.store.records import Target, pack_publish, pack_publish_to_one
 from router.store.retirement import Retirement
 from router.store.segments import Segments
-from router.store.writer import Commit, Job, ReadPage, SaveCheckpoint, Sync, WritePages
+from router.store.writer import Commit, Disk, Job, ReadPage, SaveCheckpoint, Sync, WritePages
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_FILES = 3  # journal files that may be waiting to go
-
-
-class Disk(Protocol):
-    """Whoever runs a ``Writer`` and a ``Reader``."""
-
-    def submit(self, job: Job) -> None:
-        """Have a job done after all before it, or beside them if it reads; then ``Store.done`` is called."""
 
 
 class Gathered:

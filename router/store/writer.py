@@ -8,6 +8,7 @@ own, or inline in a test. A job that failed may be run again as it is: what it g
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
 from router.store.files import Files
@@ -75,6 +76,13 @@ class RemoveSegments:
 
 
 Job = Commit | Sync | WritePages | SaveCheckpoint | RemoveSegments | ReadPage
+
+
+class Disk(Protocol):
+    """Whoever runs a ``Writer`` and a ``Reader``."""
+
+    def submit(self, job: Job) -> None:
+        """Have a job done after all before it, or beside them if it reads; then ``Store.done`` is called."""
 
 
 class Writer:
