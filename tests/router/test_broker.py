@@ -3,6 +3,8 @@
 import pytest
 
 from protocol.errors import NotAllowed
+from router.broker import Broker
+from router.settings import Settings
 from tests.router.harness import START, Node
 
 
@@ -79,3 +81,33 @@ def test_timers_are_called_with_the_time_of_the_batch(node):
     node.broker.now = START + 50
     node.broker.on_timers()
     assert "q" not in node.vhost.queues
+
+
+class Told:
+    """A client that is told of confirms, or fails at it."""
+
+    def __init__(self, *, fails=False):
+        self.fails = fails
+        self.times = 0
+        self.crashed = []
+
+    def tell(self, *, early):
+        self.times += 1
+        if self.fails:
+            raise RuntimeError("a bug")
+        return False
+
+    def crash(self, error):
+        self.crashed.append(error)
+
+
+def test_a_client_that_cannot_be_told_crashes_alone():
+    broker = Broker(Settings())
+    bad, good = Told(fails=True), Told()
+    broker.owe(bad)
+    broker.owe(good)
+    broker.flush()
+    assert [str(error) for error in bad.crashed] == ["a bug"]
+    assert (good.times, good.crashed) == (1, [])
+    broker.committed()
+    assert bad.times == 1

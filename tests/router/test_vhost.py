@@ -1,5 +1,8 @@
 """The topology of a virtual host: how its parts come and go, and what goes along."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -268,3 +271,19 @@ def test_the_books_on_bindings_are_right_whatever_changes(steps):
             alternates.setdefault(source.alternate, {})[source] = None
     assert vhost.graph.sources == counts
     assert vhost.graph.alternates == alternates
+
+
+def test_a_deleted_exchange_leaves_no_cycle_behind(vhost):
+    """The broker's collector does not look at what has lived for long."""
+    made = exchange(vhost, "x")
+    vhost.bind(made, vhost.declare_queue("q"), "")
+    vhost.bind(made, exchange(vhost, "y"), "")
+    gone = weakref.ref(made)
+    gc.disable()
+    try:
+        vhost.delete_exchange(made)
+        vhost.routes.plans.clear()
+        del made
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -1,10 +1,12 @@
 """What a broker has before the first client comes."""
 
 import pytest
+import trio
 
 from router.broker import Broker
-from router.server.run import StartupError, populate
-from router.settings import Settings
+from router.server.run import StartupError, StoreFailed, populate, serve
+from router.settings import Listen, Settings
+from router.store.store import Store
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,31 @@ def test_definitions_with_a_virtual_host_take_the_place_of_the_default_one(tmp_p
     broker = Broker(Settings(definitions=str(path)))
     populate(broker)
     assert list(broker.vhosts) == ["v"]
+
+
+async def test_an_error_of_the_store_itself_ends_the_broker_and_nothing_more_is_confirmed(
+    tmp_path, monkeypatch, logged
+):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Store, "done", fail)
+    settings = Settings(data=str(tmp_path / "data"), listen=Listen(amqp=("127.0.0.1:0",), http=()))
+    announced: list[str] = []
+    listening = trio.Event()
+
+    def announce(text):
+        announced.append(text)
+        listening.set()
+
+    async def come_and_go():
+        await listening.wait()
+        port = int(announced[0].rpartition(":")[2])
+        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(come_and_go)
+            with pytest.raises(StoreFailed, match="the store failed, see the log"):
+                await serve(settings, announce=announce)
+    assert [str(each["exc_info"]) for each in logged if each["event"] == "the store failed"] == ["a bug"]

@@ -91,3 +91,18 @@ def test_a_place_is_given_up_when_nothing_lives_to_take_it(segments):
     add(segments, 16)
     assert compaction.written(writing)
     assert segments.take_dead() == [1, 3]
+
+
+def test_a_page_that_cannot_be_read_keeps_no_other_segment_from_being_emptied():
+    disk, segments = FakeDisk(), Segments(kept=True, next_number=3)
+    pages = [Page(1, number, 0, 100, range(100), size=0, earliest=0) for number in (1, 2)]
+    segments.recovered([1, 2], pages)
+    for page, live in zip(pages, (5, 10), strict=True):
+        for position in range(100 - live):
+            page.settle(position)
+    compaction = Compaction(disk, segments)
+    compaction.begin()
+    assert [job.segment for job in disk.jobs] == [1]
+    assert compaction.has_read(disk.jobs.pop(), 0, OSError("Input/output error"))
+    compaction.begin()
+    assert [job.segment for job in disk.jobs] == [2]

@@ -233,3 +233,23 @@ def test_after_a_crash_everything_may_have_been_delivered(tmp_path, clean, deliv
     assert again.clean == clean
     assert read(again).recovered.queues[1].delivered == delivered
     again.close(clean=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        (m.QueueDeclare("q", durable=True), m.QueueDeclareOk("q")),
+        (m.ExchangeDeclare("x", "topic", durable=True), m.ExchangeDeclareOk()),
+    ],
+)
+def test_who_declares_what_somebody_else_has_just_declared_waits_for_the_same_commit(method, answer):
+    world = World()
+    write = keep(world.broker)
+    first, second = world.connect(), world.connect()
+    first.send(method)
+    second.send(method)
+    first.expect_silence()
+    second.expect_silence()
+    write()
+    first.expect(answer)
+    second.expect(answer)
