@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from router.cli.failure import Failure, WrongUsage
-from router.settings import Given, SettingsError, load_settings
+from router.configuration import Given, SettingsError, load_settings
 
 
 @click.command()

@@ -3,15 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import (
-    Given,
-    Listen,
-    Settings,
-    SettingsError,
-    every_setting,
-    load_settings,
-    parse_address,
-)
+from router.configuration import Given, SettingsError, every_setting, load_settings
+from router.settings import Listen, Settings, parse_address
 
 
 @pytest.fixture
