@@ -13,6 +13,6 @@ async def serve_stomp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: 
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
 
     def connect(outbox: Outbox, log: ConnectionLog) -> StompConnection:
-        return StompConnection(driver.broker, outbox, log, loopback=peer.loopback)
+        return StompConnection(driver.broker, outbox, log, loopback=peer.loopback, proven=peer.user)
 
     await serve_client(stream, peer, driver, connect)

@@ -58,10 +58,19 @@ Error: TypeAlias = StompError | AmqpError
 
 
 class StompConnection:
-    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over."""
+    """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over.
+
+    ``proven`` is the name that its certificate proves, if any: who it is unless it says who.
+    """
 
     def __init__(
-        self, broker: Broker, outbox: ConnectionOutbox, log: ConnectionLog, *, loopback: bool
+        self,
+        broker: Broker,
+        outbox: ConnectionOutbox,
+        log: ConnectionLog,
+        *,
+        loopback: bool,
+        proven: str | None = None,
     ) -> None:
         self.broker = broker
         self.outbox = outbox
@@ -74,6 +83,7 @@ class StompConnection:
         self._reader = Reader(BEFORE_LOGIN)
         self._conversation: Conversation | None = None
         self._loopback = loopback
+        self._proven = proven
         self._log = log
         self._receipt: str | None = None  # of DISCONNECT
         self._last_received = broker.now
@@ -203,16 +213,19 @@ class StompConnection:
         self._log.info("connection opened")
 
     def _authenticate(self, frame: Frame) -> User:
-        """The user that the frame, or the settings for frames that name none, prove."""
-        headers, settings = frame.headers, self.broker.settings.stomp
-        name = headers.get("login", settings.default_user)
+        """The user that the frame proves; for one that names none the certificate, or else the settings."""
+        headers, settings, users = frame.headers, self.broker.settings.stomp, self.broker.users
+        proven = None if "login" in headers else self._proven
+        name = proven or headers.get("login", settings.default_user)
         password = headers.get("passcode", "" if "login" in headers else settings.default_pass)
         if not name:
             raise StompError(
                 "Bad CONNECT", "Access refused: there is no header 'login', and no default user\n"
             )
         try:
-            return self.broker.users.login(name, password, self._loopback, "STOMP")
+            if proven:
+                return users.login_proven(proven, self._loopback, "STOMP")
+            return users.login(name, password, self._loopback, "STOMP")
         except LoginRefused as error:
             self._log.warning("login refused", user=name, reason=error.reason)
             raise StompError("Bad CONNECT", f"Access refused for user '{name}'\n") from None

@@ -61,6 +61,28 @@ def test_a_refused_login_is_told_and_ends_the_connection(dial, headers, error):
     assert client.error() == error
 
 
+@pytest.mark.parametrize(
+    ("proven", "headers", "user"),
+    [
+        ("ada", {}, "ada"),
+        ("ada", {"passcode": "guest"}, "ada"),
+        ("ada", {"login": "guest", "passcode": "guest"}, "guest"),
+    ],
+)
+def test_a_certificate_is_the_login_of_who_names_no_user(world, dial, proven, headers, user):
+    world.user("ada")
+    client = dial(proven=proven)
+    client.send("CONNECT", **headers)
+    assert client.take("CONNECTED")
+    assert client.connection.user.name == user
+
+
+def test_a_certificate_of_an_unknown_user_lets_nobody_in(dial):
+    client = dial(proven="ada")
+    client.send("CONNECT")
+    assert client.error() == ("Bad CONNECT", "Access refused for user 'ada'\n")
+
+
 def test_guest_may_log_in_from_this_machine_only(dial):
     client = dial(loopback=False)
     client.send("CONNECT", login="guest", passcode="guest")
