@@ -12,6 +12,7 @@ import codecs
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
@@ -109,14 +110,23 @@ def _agree(offers: Sequence[str]) -> tuple[Deflate, str] | None:
     return None
 
 
+class Text(Enum):
+    """What becomes of text messages. Binary ones are always taken."""
+
+    REFUSED = "refused"
+    TAKEN = "taken"  # and binary ones sent
+    SPOKEN = "spoken"  # and sent too, where the payload is text
+
+
 class WebSocket:
     """An open WebSocket. ``receive`` and ``send`` payload; ``take_control`` has what else is to be sent.
 
-    With ``text``, text is taken as well as binary data, and sent where it can be; otherwise text is refused.
     ``ended`` says that nothing more will be received: the peer has closed, or was at fault, or is gone.
     """
 
-    def __init__(self, message_max: int, *, text: bool = False, deflate: Deflate | None = None) -> None:
+    def __init__(
+        self, message_max: int, *, text: Text = Text.REFUSED, deflate: Deflate | None = None
+    ) -> None:
         self.ended = False
         self.failed = False
         self._wire = Connection(ConnectionType.SERVER, [deflate] if deflate else [])
@@ -156,7 +166,7 @@ class WebSocket:
 
     def _take_payload(self, event: BytesMessage | TextMessage, parts: list[bytes]) -> None:
         if isinstance(event.data, str):
-            if not self._text:
+            if self._text is Text.REFUSED:
                 self.fail(CloseReason.UNSUPPORTED_DATA, "only binary messages are taken here")
                 return
             payload = event.data.encode()
@@ -179,7 +189,7 @@ class WebSocket:
         """A message with this payload, as bytes to be sent; nothing once it would not be read."""
         if not self.open:
             return b""
-        if not self._text:
+        if self._text is not Text.SPOKEN:
             return self._wire.send(BytesMessage(data))
         try:
             text = self._decoder.decode(data)  # keeps the half of a character for the next message

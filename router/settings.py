@@ -50,43 +50,38 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+def _places(description: str) -> Meta:
+    """The declaration of where something is listened for."""
+    return Meta(
+        description=description, extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses}
+    )
+
+
 class Listen(Section, frozen=True):
     """Where the broker listens; ports below 1024 need privileges that a broker should not have."""
 
     amqp: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Addresses for AMQP 0-9-1; port 0 picks a free one, `none` turns it off.",
-            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
-        ),
+        tuple[str, ...], _places("Addresses for AMQP 0-9-1; port 0 picks a free one, `none` turns it off.")
     ] = ("127.0.0.1:5672",)
-    stomp: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Addresses for STOMP; there are none by default.",
-            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
-        ),
-    ] = ()
+    stomp: Annotated[tuple[str, ...], _places("Addresses for STOMP, usually with port 61613.")] = ()
     http: Annotated[
         tuple[str, ...],
-        Meta(
-            description="Addresses for HTTP and for WebSocket; port 0 picks a free one, `none` turns it off.",
-            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
-        ),
+        _places("Addresses for HTTP and for WebSocket; port 0 picks a free one, `none` turns it off."),
     ] = ("127.0.0.1:15672",)
-    amqps: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Addresses for AMQP 0-9-1 over TLS, usually with port 5671.",
-            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
-        ),
+    web_stomp: Annotated[
+        tuple[str, ...], _places("Addresses for STOMP over WebSocket alone, usually with port 15674.")
     ] = ()
+    amqps: Annotated[
+        tuple[str, ...], _places("Addresses for AMQP 0-9-1 over TLS, usually with port 5671.")
+    ] = ()
+    stomps: Annotated[tuple[str, ...], _places("Addresses for STOMP over TLS, usually with port 61614.")] = ()
     https: Annotated[
         tuple[str, ...],
-        Meta(
-            description="Addresses for HTTP and for WebSocket over TLS, usually with port 15671.",
-            extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses},
-        ),
+        _places("Addresses for HTTP and for WebSocket over TLS, usually with port 15671."),
+    ] = ()
+    web_stomps: Annotated[
+        tuple[str, ...],
+        _places("Addresses for STOMP over WebSocket alone over TLS, usually with port 15673."),
     ] = ()
 
 
@@ -166,6 +161,10 @@ class Stomp(Section, frozen=True):
     default_vhost: Annotated[
         str, Meta(min_length=1, description="Virtual host of clients that name none.")
     ] = "/"
+    web_messages: Annotated[
+        Literal["text", "binary"],
+        Meta(description="Kind of the WebSocket messages that are sent at `listen.web_stomp`."),
+    ] = "text"
 
 
 class Http(Section, frozen=True):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+from collections.abc import Callable
 from functools import partial
 
 import click
@@ -10,17 +11,34 @@ import click
 from router.cli.failure import Failure, WrongUsage
 from router.configuration import Given, SettingsError, load_settings
 
+LISTENERS = {
+    "amqp": "Where to listen; may be repeated.",
+    "stomp": "Where to listen for STOMP; likewise.",
+    "http": "Where HTTP and WebSocket listen; likewise.",
+    "web_stomp": "Where STOMP over WebSocket alone listens; likewise.",
+    "amqps": "The same as --amqp, over TLS.",
+    "stomps": "The same as --stomp, over TLS.",
+    "https": "The same as --http, over TLS.",
+    "web_stomps": "The same as --web-stomp, over TLS.",
+}
+
+
+def _flag(listener: str) -> str:
+    return "--" + listener.replace("_", "-")
+
+
+def _listens(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command a flag for each listener."""
+    for name, text in reversed(LISTENERS.items()):
+        option = click.option(_flag(name), name, metavar="HOST:PORT", multiple=True, help=text)
+        command = option(command)
+    return command
+
 
 @click.command()
 @click.option("--config", metavar="FILE", help="Settings in TOML.")
 @click.option("--data", metavar="DIR", help='Where everything is kept; ":memory:" keeps nothing.')
-@click.option("--amqp", metavar="HOST:PORT", multiple=True, help="Where to listen; may be repeated.")
-@click.option(
-    "--stomp", metavar="HOST:PORT", multiple=True, help="Where to listen for STOMP; may be repeated."
-)
-@click.option("--http", metavar="HOST:PORT", multiple=True, help="Where HTTP and WebSocket listen; likewise.")
-@click.option("--amqps", metavar="HOST:PORT", multiple=True, help="The same as --amqp, over TLS.")
-@click.option("--https", metavar="HOST:PORT", multiple=True, help="The same as --http, over TLS.")
+@_listens
 @click.option("--definitions", metavar="FILE", help="Users, exchanges, queues, ... to import at the start.")
 @click.option("--log-format", metavar="FORMAT", help="console or json.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
@@ -31,15 +49,11 @@ def serve(
     *,
     config: str | None,
     data: str | None,
-    amqp: tuple[str, ...],
-    stomp: tuple[str, ...],
-    http: tuple[str, ...],
-    amqps: tuple[str, ...],
-    https: tuple[str, ...],
     definitions: str | None,
     log_format: str | None,
     log_level: str | None,
     assignments: tuple[str, ...],
+    **listen: tuple[str, ...],
 ) -> None:
     """Run the broker until SIGINT or SIGTERM.
 
@@ -58,10 +72,9 @@ def serve(
         )
         if value is not None
     ]
-    listeners = {"amqp": amqp, "stomp": stomp, "http": http, "amqps": amqps, "https": https}
     flags += [
-        Given(f"listen.{name}", ",".join(addresses), f"--{name}")
-        for name, addresses in listeners.items()
+        Given(f"listen.{name}", ",".join(addresses), _flag(name))
+        for name, addresses in listen.items()
         if addresses
     ]
     try:

@@ -4,7 +4,7 @@ What only some brokers need is loaded when the first client comes for it, so tha
 """
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
@@ -18,6 +18,8 @@ from router.server.tls import Security
 
 if TYPE_CHECKING:
     from router.server.http import Site
+    from router.server.websocket import Service
+    from router.web.routes import Table
 
 
 class Endpoints:
@@ -30,41 +32,63 @@ class Endpoints:
         self._stopping = False
         settings = driver.broker.settings
         self._places = Places(settings.amqp.max_connections)
-        listen = settings.listen
-        self.all: tuple[Endpoint, ...] = (
-            Endpoint("amqp", listen.amqp, self._serve_amqp, self._places),
-            Endpoint("stomp", listen.stomp, self._serve_stomp, self._places),
-            Endpoint("http", listen.http, self._serve_http, Places(0)),
+        requests = Places(0)  # counted by the sites
+        services = (
+            ("amqp", "amqps", "amqp", "", self._serve_amqp, self._places),
+            ("stomp", "stomps", "stomp", "", self._serve_stomp, self._places),
+            ("http", "https", "http", "", self._serve_http, requests),
+            ("web_stomp", "web_stomps", "ws", "/ws", self._serve_web_stomp, requests),
         )
-        if listen.amqps or listen.https:
-            security = Security(driver.broker.settings.tls)
-            self.all += (
-                Endpoint("amqps", listen.amqps, self._serve_amqp, self._places, security),
-                Endpoint("https", listen.https, self._serve_http, Places(0), security),
-            )
+        listen = settings.listen
+        self.all = [
+            Endpoint(name, f"{scheme}://{{}}{path}", getattr(listen, name), serve, places)
+            for name, _, scheme, path, serve, places in services
+        ]
+        if any(getattr(listen, secured) for _, secured, *_ in services):
+            security = Security(settings.tls)
+            self.all += [
+                Endpoint(name, f"{scheme}s://{{}}{path}", getattr(listen, name), serve, places, security)
+                for _, name, scheme, path, serve, places in services
+            ]
 
     def stop(self) -> None:
         """Let go of the clients that no protocol tells that the broker stops."""
         self._stopping = True
-        if "_site" in vars(self):
-            self._site.stop()
+        for name in ("_site", "_web_stomp"):
+            if name in vars(self):
+                getattr(self, name).stop()
 
     @cached_property
     def _site(self) -> "Site":
-        from router.server.http import Site  # noqa: PLC0415  (see above)
-        from router.server.websocket import Service  # noqa: PLC0415
+        """What is asked at ``listen.http``."""
+        from router.server.websocket import Service  # noqa: PLC0415  (see above)
         from router.web.pages import pages  # noqa: PLC0415
+
+        amqp = Service(("amqp",), partial(serve_amqp, offer=self._offer), self._places)
+        stomp = self._stomp("text")
+        services = {"/ws/amqp": amqp, "/ws/stomp": stomp, "/ws": stomp}
+        return self._make_site(services, pages(self._driver.broker))
+
+    @cached_property
+    def _web_stomp(self) -> "Site":
+        """What is asked at ``listen.web_stomp``: only what RabbitMQ has at such a port."""
+        stomp = self._stomp(self._driver.broker.settings.stomp.web_messages)
+        return self._make_site({"/ws": stomp, "/ws/stomp": stomp})
+
+    def _stomp(self, messages: Literal["text", "binary"]) -> "Service":
+        """STOMP over WebSocket, sent in messages of a kind."""
+        from protocol.websocket import Text  # noqa: PLC0415
+        from router.server.websocket import Service  # noqa: PLC0415
+
+        text = Text.SPOKEN if messages == "text" else Text.TAKEN
+        return Service(("v12.stomp", "v11.stomp", "v10.stomp"), serve_stomp, self._places, text)
+
+    def _make_site(self, services: "dict[str, Service]", *tables: "Table") -> "Site":
+        from router.server.http import Site  # noqa: PLC0415
         from router.web.routes import Routes  # noqa: PLC0415
 
-        broker = self._driver.broker
-        places = Places(broker.settings.http.max_connections)
-        stomp = Service(("v12.stomp", "v11.stomp", "v10.stomp"), serve_stomp, self._places, text=True)
-        services = {
-            "/ws/amqp": Service(("amqp",), partial(serve_amqp, offer=self._offer), self._places),
-            "/ws/stomp": stomp,
-            "/ws": stomp,
-        }
-        return Site(self._driver, Routes(pages(broker)), places, services, stopping=self._stopping)
+        places = Places(self._driver.broker.settings.http.max_connections)
+        return Site(self._driver, Routes(*tables), places, services, stopping=self._stopping)
 
     async def _serve_amqp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
         await serve_amqp(stream, peer, self._driver, self._offer)
@@ -76,3 +100,8 @@ class Endpoints:
         from router.server.http import serve_http  # noqa: PLC0415
 
         await serve_http(stream, peer, self._site)
+
+    async def _serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        from router.server.http import serve_http  # noqa: PLC0415
+
+        await serve_http(stream, peer, self._web_stomp)

@@ -47,11 +47,12 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``scheme`` is that of its URLs; the setting ``listen.SCHEME`` and the flag ``--SCHEME`` have the
-    addresses.
+    """``name`` is that of the setting below ``listen`` and of the flag which have the addresses; ``url`` is
+    what clients are to be told, with ``{}`` for the address.
     """
 
-    scheme: str
+    name: str
+    url: str
     addresses: Iterable[str]
     serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
     places: Places
@@ -68,14 +69,14 @@ class Endpoint:
                 if error.errno == errno.EADDRINUSE:
                     raise ListenError(
                         f"cannot listen on {text}: the port is in use; "
-                        f"stop what listens there or choose another with --{self.scheme.replace('_', '-')}"
+                        f"stop what listens there or choose another with --{self.name.replace('_', '-')}"
                     ) from None
                 raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from None
 
     @property
     def urls(self) -> list[str]:
         """Where clients find it."""
-        return [f"{self.scheme}://{show(each.socket.getsockname())}" for each in self.listeners]
+        return [self.url.format(show(each.socket.getsockname())) for each in self.listeners]
 
     async def welcome(self, stream: trio.SocketStream) -> None:
         """Serve a client, or turn it away when there are too many. Who accepted its socket closes that."""

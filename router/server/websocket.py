@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from protocol.websocket import WebSocket
+from protocol.websocket import Text, WebSocket
 from router.server.driver import Driver
 from router.server.listeners import Places
 from router.server.peer import Peer
@@ -24,12 +24,12 @@ GOING_AWAY, POLICY, INTERNAL = 1001, 1008, 1011
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is spoken over WebSocket at some path, in which subprotocols, and whether in text too."""
+    """What is spoken over WebSocket at some path, in which subprotocols, and whether in text."""
 
     protocols: tuple[str, ...]
     serve: Callable[[trio.abc.HalfCloseableStream, Peer, Driver], Awaitable[None]]
     places: Places
-    text: bool = False
+    text: Text = Text.REFUSED
 
 
 class WebSocketStream(trio.abc.HalfCloseableStream):

@@ -124,7 +124,7 @@ async def test_services_are_accepted_side_by_side(server, nursery):
     async def serve(stream, peer):
         await serve_stomp(stream, peer, server.driver)
 
-    endpoints = [Endpoint("stomp", ("127.0.0.1:0",), serve, Places(0)) for _ in range(2)]
+    endpoints = [Endpoint("stomp", "stomp://{}", ("127.0.0.1:0",), serve, Places(0)) for _ in range(2)]
     for endpoint in endpoints:
         await endpoint.open()
     accepting, gone = trio.CancelScope(), trio.Event()

@@ -1,5 +1,6 @@
 """TLS: over memory streams, and AMQP and HTTP over it as ``leveret serve`` offers them."""
 
+import re
 import ssl
 
 import pytest
@@ -161,8 +162,11 @@ def flags(files: dict[str, str], **settings: str) -> list[str]:
     return listen + [f"--set=tls.{key}={value}" for key, value in (files | settings).items()]
 
 
+STOMP_LOGIN = b"CONNECT\naccept-version:1.2\n\n\0"
+
+
 async def connect(broker: Leveret, scheme: str, context: ssl.SSLContext) -> trio.SSLStream:
-    port = int(broker.announced.partition(f"{scheme}://127.0.0.1:")[2].partition(",")[0])
+    port = int(re.search(rf"\b{scheme}://127.0.0.1:(\d+)", broker.announced)[1])
     stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", port, ssl_context=context)
     await stream.do_handshake()
     return stream
@@ -225,6 +229,23 @@ async def test_certificate_proves_the_user(tmp_path, files):
         client, _ = await start(broker, "guest")
         await client.call(start_ok(), m.ConnectionTune, channel=0)
     assert "user='nobody'" in broker.log
+
+
+async def test_stomp_is_spoken_over_tls_and_websocket_over_tls(tmp_path, files):
+    listen = ["--stomps", "127.0.0.1:0", "--web-stomps", "127.0.0.1:0"]
+    async with leveret(tmp_path, *flags(files, login_from="common_name"), *listen) as broker:
+        client = await connect(broker, "stomps", client_context("guest"))
+        await client.send_all(STOMP_LOGIN)
+        assert (await client.receive_some()).startswith(b"CONNECTED\n")
+        stream = await connect(broker, "wss", client_context("guest"))
+        page = await open_page(stream, "/ws", Sec_WebSocket_Protocol="v12.stomp")
+        await page.send_all(STOMP_LOGIN)
+        assert (await page.receive_some()).startswith(b"CONNECTED\n")
+        stranger = await connect(broker, "stomps", client_context())
+        await stranger.send_all(STOMP_LOGIN)
+        assert b"there is no header 'login'" in await stranger.receive_some()
+        assert await broker.stop() == 0
+    assert "Traceback" not in broker.log
 
 
 @pytest.mark.parametrize(("user", "login_from"), [(None, "common_name"), ("guest", "none")])

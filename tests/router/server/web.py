@@ -9,6 +9,7 @@ import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
+from protocol.websocket import Text
 from router.server.amqp import serve_amqp
 from router.server.http import Site
 from router.server.listeners import Places
@@ -158,6 +159,6 @@ def make_site(server: Server, *tables: Table) -> Site:
     settings = server.broker.settings
     amqp = Service(("amqp",), partial(serve_amqp, offer=server.offer), Places(settings.amqp.max_connections))
     places = Places(settings.http.max_connections)
-    stomp = Service(STOMP_VERSIONS, serve_stomp, Places(0), text=True)
+    stomp = Service(STOMP_VERSIONS, serve_stomp, Places(0), Text.SPOKEN)
     services = {"/ws/amqp": amqp, "/ws/stomp": stomp}
     return Site(server.driver, Routes(pages(server.broker), *tables), places, services)
