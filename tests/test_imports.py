@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 # Bottom to top; modules on one line may import each other. A new one gets its place as low as possible.
 LAYERS = (
-    ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms"),
+    ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "rows"),
     ("exchange", "selector", "equivalence"),
     ("routing",),
     ("graph",),

@@ -13,7 +13,7 @@ from router.cli.failure import Failure, WrongUsage
 if TYPE_CHECKING:
     from router.store.check import Report
     from router.store.lock import Lock
-    from router.store.metadata import QueueRow
+    from router.store.statements import QueueRow
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 

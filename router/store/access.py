@@ -4,8 +4,10 @@ They change seldom and are few, so what a broker started with is simply written 
 """
 
 from router.broker import Broker
-from router.store import metadata as meta
-from router.store.metadata import Metadata, Statement
+from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from router.store import statements as meta
+from router.store.metadata import Metadata
+from router.store.statements import Statement
 
 
 def restore_access(broker: Broker, metadata: Metadata) -> None:
@@ -38,15 +40,15 @@ def keep_access(broker: Broker) -> list[Statement]:
     for user in broker.users.values():
         statements.append(
             meta.add_user(
-                meta.UserRow(user.name, user.password_hash, user.hashing_algorithm, frozenset(user.tags))
+                UserRow(user.name, user.password_hash, user.hashing_algorithm, frozenset(user.tags))
             )
         )
         statements += [
-            meta.add_permission(meta.PermissionRow(user.name, vhost, *permission))
+            meta.add_permission(PermissionRow(user.name, vhost, *permission))
             for vhost, permission in user.permissions.items()
         ]
         statements += [
-            meta.add_topic_permission(meta.TopicPermissionRow(user.name, vhost, exchange, *permission))
+            meta.add_topic_permission(TopicPermissionRow(user.name, vhost, exchange, *permission))
             for (vhost, exchange), permission in user.topic_permissions.items()
         ]
     for vhost in broker.vhosts.values():
@@ -56,7 +58,7 @@ def keep_access(broker: Broker) -> list[Statement]:
         ):
             statements += [
                 meta.add_policy(
-                    meta.PolicyRow(
+                    PolicyRow(
                         vhost.name,
                         operator,
                         each.name,

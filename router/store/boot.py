@@ -19,10 +19,11 @@ from router.store.access import restore_access
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
 from router.store.lock import DataDirectoryError, Lock
-from router.store.metadata import Metadata, MetadataError, QueueRow
+from router.store.metadata import Metadata, MetadataError
 from router.store.pages import Page, Stored, segment_path
 from router.store.reader import read_piece, read_stored
 from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
+from router.store.statements import QueueRow
 from router.store.store import Store
 from router.store.writer import Writer
 

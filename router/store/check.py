@@ -17,10 +17,10 @@ from router.store.inspect_checkpoint import inspect_checkpoint
 from router.store.inspect_journal import inspect_journal
 from router.store.inspect_pages import inspect_pages
 from router.store.journal import Journal, numbers, path_of
-from router.store.metadata import QueueRow
 from router.store.offline import Overlay, ReadOnlyFiles, must_know, read_metadata, reindexed_metadata
 from router.store.records import Publish, unpack
 from router.store.recovery import Recovered, recover
+from router.store.statements import QueueRow
 
 
 class FileReport(NamedTuple):

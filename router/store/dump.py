@@ -16,10 +16,10 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
 from protocol.amqp.table import Timestamp, Value
 from router.store.files import Files
-from router.store.metadata import QueueRow
 from router.store.pages import Page, Stored
 from router.store.reader import read_stored
 from router.store.recovery import RecoveredQueue
+from router.store.statements import QueueRow
 
 
 def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[Stored]:

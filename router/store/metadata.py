@@ -1,8 +1,8 @@
 """The topology and the users on disk: small, relational, in SQLite.
 
-Owns the tables and the statements. Changes are gathered as statements while the core works, and carried out
-in one transaction by whoever commits; reading happens once, when the broker starts. To carry out a statement
-twice is to carry it out once.
+Owns the tables, what is read from them, and the format. Changes are gathered as statements (``statements``)
+while the core works, and carried out in one transaction by whoever commits; reading happens once, when the
+broker starts.
 
 Names are kept as bytes: SQLite's TEXT holds neither what is not UTF-8, which AMQP allows in a name, nor
 zeros. Field tables are kept as they are encoded on the wire, and policies' definitions as JSON. A queue's id
@@ -13,13 +13,15 @@ taken for the new one's.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TypeVar
 
-from protocol.amqp.table import Table, Value, decode_table, encode_table
+from protocol.amqp.table import Table, decode_table
 from protocol.errors import AmqpError
+from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement
 
 FORMAT = 2
 
@@ -56,183 +58,10 @@ CREATE TABLE bindings (
 CREATE INDEX bindings_by_destination ON bindings (vhost, kind, destination);
 """
 
-Statement: TypeAlias = tuple[str, tuple[bytes | int, ...]]
-
 
 class MetadataError(Exception):
     """The database cannot be used; the text says why."""
 
-
-class UserRow(NamedTuple):
-    name: str
-    password_hash: str
-    algorithm: str
-    tags: frozenset[str]
-
-
-class PermissionRow(NamedTuple):
-    user: str
-    vhost: str
-    configure: str
-    write: str
-    read: str
-
-
-class TopicPermissionRow(NamedTuple):
-    user: str
-    vhost: str
-    exchange: str
-    write: str
-    read: str
-
-
-class PolicyRow(NamedTuple):
-    vhost: str
-    operator: bool
-    name: str
-    pattern: str
-    apply_to: str
-    priority: int
-    definition: Mapping[str, Any]
-
-
-class ExchangeRow(NamedTuple):
-    vhost: str
-    name: str
-    type: str
-    auto_delete: bool
-    internal: bool
-    arguments: Table
-
-
-class QueueRow(NamedTuple):
-    id: int
-    vhost: str
-    name: str
-    auto_delete: bool
-    arguments: Table
-
-
-class BindingRow(NamedTuple):
-    vhost: str
-    source: str
-    kind: str  # "queue" or "exchange"
-    destination: str
-    routing_key: str
-    arguments: Mapping[str, Value]
-
-
-# -- statements: what changes -----------------------------------------------------------------------------
-
-
-def add_vhost(name: str) -> Statement:
-    return _insert("vhosts", name)
-
-
-def remove_vhost(name: str) -> list[Statement]:
-    """With all that is in it, and all rights there."""
-    tables = ("permissions", "topic_permissions", "policies", "exchanges", "queues", "bindings")
-    return [_delete("vhosts", name=name), *(_delete(table, vhost=name) for table in tables)]
-
-
-def add_user(row: UserRow) -> Statement:
-    """Or change one."""
-    return _insert("users", row.name, row.password_hash, row.algorithm, json.dumps(sorted(row.tags)))
-
-
-def remove_user(name: str) -> list[Statement]:
-    """With all rights."""
-    rights = [_delete(table, user=name) for table in ("permissions", "topic_permissions")]
-    return [_delete("users", name=name), *rights]
-
-
-def add_permission(row: PermissionRow) -> Statement:
-    """Or change it."""
-    return _insert("permissions", *row)
-
-
-def remove_permission(user: str, vhost: str) -> Statement:
-    return _delete("permissions", user=user, vhost=vhost)
-
-
-def add_topic_permission(row: TopicPermissionRow) -> Statement:
-    """Or change it."""
-    return _insert("topic_permissions", *row)
-
-
-def remove_topic_permission(user: str, vhost: str, exchange: str) -> Statement:
-    return _delete("topic_permissions", user=user, vhost=vhost, exchange=exchange)
-
-
-def add_policy(row: PolicyRow) -> Statement:
-    """Or change one. Its numbers may be larger than SQLite's."""
-    return _insert("policies", *row[:5], str(row.priority), json.dumps(row.definition))
-
-
-def remove_policy(vhost: str, operator: bool, name: str) -> Statement:
-    return _delete("policies", vhost=vhost, operator=operator, name=name)
-
-
-def add_exchange(row: ExchangeRow) -> Statement:
-    return _insert("exchanges", *row[:5], encode_table(row.arguments))
-
-
-def remove_exchange(vhost: str, name: str) -> list[Statement]:
-    """With every binding from it and to it."""
-    return [
-        _delete("exchanges", vhost=vhost, name=name),
-        _delete("bindings", vhost=vhost, source=name),
-        _delete("bindings", vhost=vhost, kind="exchange", destination=name),
-    ]
-
-
-def add_queue(row: QueueRow) -> Statement:
-    return _insert("queues", *row[:4], encode_table(row.arguments))
-
-
-def remove_queue(vhost: str, name: str) -> list[Statement]:
-    """With every binding to it."""
-    return [
-        _delete("queues", vhost=vhost, name=name),
-        _delete("bindings", vhost=vhost, kind="queue", destination=name),
-    ]
-
-
-def add_binding(row: BindingRow) -> Statement:
-    """One that is there already keeps its place in the order."""
-    sql = (
-        "INSERT OR IGNORE INTO bindings (vhost, source, kind, destination, routing_key, arguments)"
-        " VALUES (?, ?, ?, ?, ?, ?)"
-    )
-    return sql, (*map(_stored, row[:5]), _canonical(row.arguments))
-
-
-def remove_binding(row: BindingRow) -> Statement:
-    names = dict(zip(BindingRow._fields, row[:5], strict=False))
-    return _delete("bindings", **names, arguments=_canonical(row.arguments))
-
-
-def _insert(table: str, *values: str | bytes | int) -> Statement:
-    """A row in place of the one with the same key that may be there."""
-    places = ", ".join("?" * len(values))
-    return f"INSERT OR REPLACE INTO {table} VALUES ({places})", tuple(map(_stored, values))
-
-
-def _delete(table: str, **key: str | bytes | int) -> Statement:
-    condition = " AND ".join(f"{column} = ?" for column in key)
-    return f"DELETE FROM {table} WHERE {condition}", tuple(map(_stored, key.values()))
-
-
-def _stored(value: str | bytes | int) -> bytes | int:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-
-
-def _canonical(arguments: Mapping[str, Value]) -> bytes:
-    """A binding's arguments: their order makes no other binding."""
-    return encode_table(dict(sorted(arguments.items())))
-
-
-# -- the database -----------------------------------------------------------------------------------------
 
 Row = TypeVar("Row")
 

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from router.store.boot import METADATA, must_have_metadata
 from router.store.files import Data, DiskFiles
 from router.store.lock import DataDirectoryError, Lock
-from router.store.metadata import Metadata, MetadataError, QueueRow
+from router.store.metadata import Metadata, MetadataError
+from router.store.statements import QueueRow
 
 
 class ReadOnlyFiles(DiskFiles):

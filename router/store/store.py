@@ -18,7 +18,11 @@ from router.queue.entry import Entry
 from router.queue.queue import Queue
 from router.store.compaction import Compaction
 from router.store.log import QueueLog, StoredQueue
-from router.store.metadata import (
+from router.store.pager import Pager
+from router.store.records import Target, pack_publish, pack_publish_to_one
+from router.store.retirement import Retirement
+from router.store.segments import Segments
+from router.store.statements import (
     BindingRow,
     ExchangeRow,
     QueueRow,
@@ -30,10 +34,6 @@ from router.store.metadata import (
     remove_exchange,
     remove_queue,
 )
-from router.store.pager import Pager
-from router.store.records import Target, pack_publish, pack_publish_to_one
-from router.store.retirement import Retirement
-from router.store.segments import Segments
 from router.store.writer import Commit, Disk, Job, ReadPage, SaveCheckpoint, Sync, WritePages
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written

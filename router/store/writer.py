@@ -13,8 +13,9 @@ from typing import Protocol
 from router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
 from router.store.files import Files
 from router.store.journal import JournalFile, Unsynced, numbers, path_of
-from router.store.metadata import Metadata, Statement
+from router.store.metadata import Metadata
 from router.store.pages import segment_path
+from router.store.statements import Statement
 
 
 @dataclass(frozen=True, slots=True)

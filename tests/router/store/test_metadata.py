@@ -6,17 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.amqp.table import Timestamp
+from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
 from router.store import metadata
-from router.store.metadata import (
+from router.store.metadata import Metadata, MetadataError
+from router.store.statements import (
     BindingRow,
     ExchangeRow,
-    Metadata,
-    MetadataError,
-    PermissionRow,
-    PolicyRow,
     QueueRow,
-    TopicPermissionRow,
-    UserRow,
     add_binding,
     add_exchange,
     add_permission,

@@ -6,9 +6,9 @@ from protocol.amqp import methods as m
 from router.store.boot import DataDirectory, read
 from router.store.files import DiskFiles
 from router.store.journal import JournalFile
-from router.store.metadata import QueueRow, add_queue
 from router.store.records import pack_progress, pack_publish
 from router.store.recovery import recover
+from router.store.statements import QueueRow, add_queue
 from router.store.store import Store
 from router.store.writer import Commit
 from tests.router.amqp.client import publish

@@ -7,9 +7,9 @@ import pytest
 
 from router.store.checkpoint import Checkpoint, PageState, QueueState, read_checkpoint
 from router.store.journal import Journal, numbers, path_of, read_header
-from router.store.metadata import add_vhost
 from router.store.pages import Stored, pack_page, segment_path, unpack_page
 from router.store.records import Publish, pack_publish, unpack
+from router.store.statements import add_vhost
 from router.store.writer import Commit, RemoveSegments, SaveCheckpoint, WritePages, Writer
 from tests.router.store.failing import FailingFiles, Killed
 
