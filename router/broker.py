@@ -14,7 +14,7 @@ from router.alarms import Alarms
 from router.auth import User, Users
 from router.dead_letter import is_cycle, make_letter
 from router.keeper import Keeper, NoKeeper
-from router.queue.queue import Queue
+from router.queue.kind import AnyQueue
 from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
@@ -61,11 +61,11 @@ class Broker:
         self.keeper: Keeper = keeper or NoKeeper()
         self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms when it ends
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
-        self._awaiting: dict[Client, Queue] = {}  # those that wait for a queue's next message
+        self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
         self.timers = Timers()
         self.alarms = Alarms()
-        self._touched: deque[Queue] = deque()
-        self._again: list[Queue] = []
+        self._touched: deque[AnyQueue] = deque()
+        self._again: list[AnyQueue] = []
         self._letters: deque[DeadLetter] = deque()
         self._letters_left = False  # whether a batch has left some
 
@@ -118,7 +118,7 @@ class Broker:
         """Tell the client at the end of this batch what became of its publishes, or its declarations."""
         self._owed[client] = None
 
-    def await_message(self, client: Client, queue: Queue) -> None:
+    def await_message(self, client: Client, queue: AnyQueue) -> None:
         """Have a client go on once the queue's next message has been read, or there is none."""
         self._awaiting[client] = queue
 
@@ -161,7 +161,7 @@ class Broker:
 
     # -- VHostHost -----------------------------------------------------------------------------------------
 
-    def touch(self, queue: Queue) -> None:
+    def touch(self, queue: AnyQueue) -> None:
         self._touched.append(queue)
 
     def schedule(self, when: int, target: Timed) -> None:

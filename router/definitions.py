@@ -27,7 +27,7 @@ from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
 from router.patterns import PatternError
 from router.policy import PolicyError
-from router.queue.queue import Queue
+from router.queue.kind import AnyQueue
 from router.vhost import VHost
 
 Pairs = dict[str, Any] | list[tuple[str, Any]]  # some versions write objects as lists of pairs, {} as []
@@ -328,7 +328,7 @@ class _Import:
         )
         with _naming(what):
             vhost = self._place(entry.vhost)
-            ends: Mapping[str, Queue | Exchange] = (
+            ends: Mapping[str, AnyQueue | Exchange] = (
                 vhost.queues if entry.destination_type == "queue" else vhost.exchanges
             )
             source, destination = vhost.exchanges.get(entry.source), ends.get(entry.destination)

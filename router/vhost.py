@@ -5,7 +5,7 @@ which exchange leads where, and whose routes are stale, is the graph's.
 It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any, Protocol
@@ -18,11 +18,11 @@ from router.exchange.base import Binding, Exchange, identity
 from router.graph import Graph
 from router.keeper import Keeper
 from router.policy import Policies
-from router.queue.arguments import merge_policy, parse_arguments
+from router.queue.arguments import QueueType, merge_policy, parse_arguments
 from router.queue.entry import Entry
 from router.queue.equivalence import check_queue_equivalence, locked
 from router.queue.host import Reason
-from router.queue.paging import Paging
+from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target
 from router.selector import SelectorError, compile_selector
@@ -36,7 +36,7 @@ class VHostHost(Protocol):
     default_delivery_limit: int
     keeper: Keeper
 
-    def touch(self, queue: Queue) -> None: ...
+    def touch(self, queue: AnyQueue) -> None: ...
     def schedule(self, when: int, target: Timed) -> None: ...
     def dead_letter(self, letters: Iterable["DeadLetter"]) -> None: ...
 
@@ -69,6 +69,9 @@ PREDECLARED = (
 )
 
 
+QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue}
+
+
 class VHost:
     """One virtual host."""
 
@@ -76,12 +79,12 @@ class VHost:
         self.name = name
         self.host = host
         self.exchanges: dict[str, Exchange] = {"": DefaultExchange("", durable=True)}
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, AnyQueue] = {}
         self.policies = Policies(name)
         self.routes = Routes(self)
         self.graph = Graph(self.routes)
         self._reply_targets: dict[str, Target] = {}
-        self._owned: dict[object, dict[Queue, None]] = {}  # exclusive queues by their connection
+        self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         for exchange_name, kind, internal in PREDECLARED:
             self._add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
@@ -174,7 +177,7 @@ class VHost:
     def bind(
         self,
         source: Exchange,
-        destination: Queue | Exchange,
+        destination: AnyQueue | Exchange,
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> Binding:
@@ -199,7 +202,7 @@ class VHost:
         self.graph.link(binding)
         if _kept(binding):
             self.host.keeper.keep_binding(self.name, binding)
-        if isinstance(destination, Queue):
+        if not isinstance(destination, Exchange):
             for message in source.history():
                 destination.enqueue(message, self.host.now)
         return binding
@@ -207,7 +210,7 @@ class VHost:
     def unbind(
         self,
         source: Exchange,
-        destination: Queue | Exchange,
+        destination: AnyQueue | Exchange,
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> bool:
@@ -223,21 +226,21 @@ class VHost:
 
     # -- queues --------------------------------------------------------------------------------------------
 
-    def queue(self, name: str) -> Queue:
+    def queue(self, name: str) -> AnyQueue:
         """The queue of this name, or NotFound."""
         try:
             return self.queues[name]
         except KeyError:
             raise NotFound(f"no queue '{name}' in vhost '{self.name}'") from None
 
-    def queue_for(self, name: str, owner: object | None) -> Queue:
+    def queue_for(self, name: str, owner: object | None) -> AnyQueue:
         """The queue of this name, ResourceLocked when it is another connection's."""
         queue = self.queue(name)
         if queue.owner is not None and queue.owner is not owner:
             raise locked(f"queue '{name}' in vhost '{self.name}'")
         return queue
 
-    def find_queue(self, name: str, owner: object | None) -> Queue:
+    def find_queue(self, name: str, owner: object | None) -> AnyQueue:
         """As ``queue_for``, and it counts as use of the queue."""
         queue = self.queue_for(name, owner)
         queue.last_used = self.host.now
@@ -256,7 +259,7 @@ class VHost:
         auto_delete: bool = False,
         arguments: Mapping[str, Any] | None = None,
         owner: object | None = None,
-    ) -> Queue:
+    ) -> AnyQueue:
         """Make a queue, or find that it is there with the same properties.
 
         ``owner`` is the connection that asks, and that an exclusive queue belongs to. An empty name gets one
@@ -282,7 +285,7 @@ class VHost:
         )
         queue_type = settings.queue_type
         policy = self.policies.effective("queues", name, queue_type)
-        queue = Queue(
+        queue = QUEUE_TYPES[queue_type](
             name,
             self.name,
             self,
@@ -295,23 +298,17 @@ class VHost:
             now=self.host.now,
         )
         self.queues[name] = queue
-        if self.host.keeper.pager is not None:
-            queue.paging = Paging(queue, self.host.keeper.pager)
-        if queue.durable and queue.owner is None:
-            queue.log = self.host.keeper.keep_queue(queue)
+        queue.keep(self.host.keeper)
         if queue.owner is not None:
             self._owned.setdefault(queue.owner, {})[queue] = None
         self.graph.target_changed(name)
         return queue
 
-    def delete_queue(self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False) -> int:
+    def delete_queue(self, queue: AnyQueue, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue, its bindings and its messages; tell its consumers. Return how many messages were
         ready.
         """
-        if if_unused and len(queue.consumers):
-            raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' in use")
-        if if_empty and len(queue.ready):
-            raise PreconditionFailed(f"queue '{queue.name}' in vhost '{self.name}' not empty")
+        queue.check_deletion(if_unused=if_unused, if_empty=if_empty)
         count = len(queue.ready)
         if queue.log is not None:
             self.host.keeper.forget_queue(queue)
@@ -329,7 +326,7 @@ class VHost:
             consumer.sink.cancelled(consumer)
         return count
 
-    def owned_by(self, owner: object) -> list[Queue]:
+    def owned_by(self, owner: object) -> list[AnyQueue]:
         """The exclusive queues of a connection."""
         return list(self._owned.get(owner, ()))
 
@@ -353,10 +350,10 @@ class VHost:
 
     # -- QueueHost -----------------------------------------------------------------------------------------
 
-    def touch(self, queue: Queue) -> None:
+    def touch(self, queue: AnyQueue) -> None:
         self.host.touch(queue)
 
-    def schedule(self, when: int, queue: Queue) -> None:
+    def schedule(self, when: int, queue: AnyQueue) -> None:
         self.host.schedule(when, queue)
 
     def dead_letter(self, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
@@ -367,7 +364,7 @@ class VHost:
             letters = (DeadLetter(self, queue, entry, reason, exchange, key) for entry in entries)
             self.host.dead_letter(letters)
 
-    def drop_queue(self, queue: Queue) -> None:
+    def drop_queue(self, queue: AnyQueue) -> None:
         if not queue.deleted:
             self.delete_queue(queue)
 
@@ -375,6 +372,9 @@ class VHost:
 def _kept(binding: Binding) -> bool:
     """Whether a binding outlives the broker: both ends do."""
     destination = binding.destination
-    assert isinstance(destination, Queue | Exchange)
-    lasting = destination.durable and not (isinstance(destination, Queue) and destination.owner is not None)
+    if isinstance(destination, Exchange):
+        lasting = destination.durable
+    else:
+        queue: AnyQueue = destination  # type: ignore[assignment]  # what is no exchange is a queue
+        lasting = queue.durable and queue.owner is None
     return lasting and binding.source.durable

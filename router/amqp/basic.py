@@ -45,7 +45,7 @@ def get(channel: Channel, method: m.BasicGet) -> m.BasicGetEmpty | None:
     tag, entry, queue = taken
     message = entry.message
     ok = m.BasicGetOk(tag, entry.returns > 0, message.exchange, message.routing_key, len(queue.ready))
-    channel.send_content(ok, channel.counted(entry) if queue.quorum else message)
+    channel.send_content(ok, channel.counted(entry) if queue.counted else message)
     return None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from router.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from router.queue.queue import Queue
+    from router.queue.kind import AnyQueue, Source
 
 SLICE = 256  # messages one consumer is given at a time
 
@@ -63,7 +63,7 @@ class Consumer(Receiver):
 
     def __init__(
         self,
-        queue: "Queue",
+        queue: "AnyQueue",
         sink: DeliverySink,
         tag: str,
         *,
@@ -73,7 +73,7 @@ class Consumer(Receiver):
         priority: int = 0,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(sink, tag, no_ack=no_ack, counted=queue.quorum)
+        super().__init__(sink, tag, no_ack=no_ack, counted=queue.counted)
         self.queue = queue
         self.exclusive = exclusive
         self.prefetch = prefetch
@@ -82,6 +82,11 @@ class Consumer(Receiver):
         self.unacked = 0
         self.active = False
         self.ready = False
+
+    @property
+    def source(self) -> "Source":
+        """Whom the messages that it was given are settled with."""
+        return self.queue
 
     def room(self) -> int:
         """How many messages it takes now."""

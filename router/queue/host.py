@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from router.queue.entry import Entry
 
 if TYPE_CHECKING:
+    from router.queue.kind import AnyQueue
     from router.queue.queue import Queue
 
 Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
@@ -14,14 +15,14 @@ Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 class QueueHost(Protocol):
     """What a queue asks of the virtual host it stands in."""
 
-    def touch(self, queue: "Queue") -> None:
+    def touch(self, queue: "AnyQueue") -> None:
         """Call ``deliver`` at the end of this batch."""
 
-    def schedule(self, when: int, queue: "Queue") -> None:
+    def schedule(self, when: int, queue: "AnyQueue") -> None:
         """Call ``on_timer`` at ``when`` ms."""
 
     def dead_letter(self, queue: "Queue", messages: Sequence[Entry], reason: Reason) -> None:
         """Publish these to the queue's dead-letter exchange at the end of this batch."""
 
-    def drop_queue(self, queue: "Queue") -> None:
+    def drop_queue(self, queue: "AnyQueue") -> None:
         """Delete the queue: it expired, or its last consumer left."""

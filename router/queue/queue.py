@@ -4,17 +4,19 @@ Owns what happens to a message from the moment it is routed here until it is set
 letters. It knows its consumers only by what they take, and the rest of the broker only through ``QueueHost``.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import PERSISTENT
+from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from router.queue.arguments import QueueArguments
-from router.queue.consumers import SLICE, Consumer, Consumers
+from router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
 from router.queue.host import QueueHost, Reason
+from router.queue.kind import QueueKeeper
 from router.queue.log import QueueLog
 from router.queue.paging import Paging
 from router.queue.ready import Fifo, Priorities
@@ -110,9 +112,26 @@ class Queue:
         return self.settings.queue_type == "quorum"
 
     @property
+    def counted(self) -> bool:
+        """Whether clients are told how often a message was delivered before."""
+        return self.quorum
+
+    @property
     def finished(self) -> bool:
         """No timer means anything to a deleted queue."""
         return self.deleted
+
+    @property
+    def what(self) -> str:
+        """What it is called in replies."""
+        return f"queue '{self.name}' in vhost '{self.vhost}'"
+
+    def keep(self, keeper: QueueKeeper) -> None:
+        """Have it kept, as far as it outlives the broker, and its messages moved out of memory."""
+        if keeper.pager is not None:
+            self.paging = Paging(self, keeper.pager)
+        if self.durable and self.owner is None:
+            self.log = keeper.keep_queue(self)
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Take on changed settings; the limits hold at once, a message keeps the deadline it has.
@@ -209,6 +228,10 @@ class Queue:
             self.host.dead_letter(self, beyond, "delivery_limit")
         self.shorten()
         self.touch()
+
+    def give_back(self, consumed: Iterable[Entry], now: int) -> None:
+        """The session that held delivered messages is over."""
+        self.requeue(consumed, now)
 
     def _expires(self, message: Message, now: int) -> int:
         ttl = self.settings.message_ttl
@@ -485,6 +508,37 @@ class Queue:
 
     # -- consumers -----------------------------------------------------------------------------------------
 
+    def consumer(
+        self,
+        sink: DeliverySink,
+        tag: str,
+        *,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch: int,
+        arguments: Mapping[str, Any],
+    ) -> Consumer:
+        """A consumer that may be added. Raises PreconditionFailed, NotImplemented_ and AccessRefused."""
+        if "x-stream-offset" in arguments:
+            kind = self.settings.queue_type
+            raise PreconditionFailed(
+                f"invalid arg 'x-stream-offset' for {self.what} of queue type rabbit_{kind}_queue"
+            )
+        if sink.prefetch and self.quorum:
+            raise NotImplemented_(f"{self.what} does not support global qos")
+        if self.consumers.refuse(exclusive=exclusive):
+            raise AccessRefused(f"{self.what} in exclusive use")
+        return Consumer(
+            self,
+            sink,
+            tag,
+            no_ack=no_ack,
+            exclusive=exclusive,
+            prefetch=prefetch,
+            priority=arguments.get("x-priority", 0),
+            arguments=arguments,
+        )
+
     def add_consumer(self, consumer: Consumer, now: int) -> None:
         self.last_used = now
         self.consumers.add(consumer)
@@ -499,6 +553,13 @@ class Queue:
         elif self.settings.expires is not None:
             self._wake_at(now + self.settings.expires)
         self.touch()
+
+    def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
+        """PreconditionFailed when it is in use, or not empty, and must not be."""
+        if if_unused and len(self.consumers):
+            raise PreconditionFailed(f"{self.what} in use")
+        if if_empty and len(self.ready):
+            raise PreconditionFailed(f"{self.what} not empty")
 
     def close(self) -> list[Consumer]:
         """The queue is being deleted: drop its messages, return its consumers so that they are told."""

@@ -10,7 +10,7 @@ from typing import Any
 from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from protocol.errors import PreconditionFailed
 from router.queue.arguments import EXPIRY_MAX
-from router.queue.queue import Queue
+from router.queue.kind import AnyQueue
 from router.terms import is_integer, type_name
 
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
@@ -58,8 +58,8 @@ def check_user_id(properties: Properties, name: str, tags: frozenset[str]) -> No
         raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{name}'")
 
 
-def check_consumer_arguments(arguments: Mapping[str, Any], queue: Queue) -> None:
-    """PreconditionFailed for an argument of basic.consume of the wrong type, or of another type of queue."""
+def check_consumer_arguments(arguments: Mapping[str, Any], queue: AnyQueue) -> None:
+    """PreconditionFailed for an argument of basic.consume of the wrong type."""
     what = f"for queue '{queue.name}' in vhost '{queue.vhost}'"
     if "x-priority" in arguments:
         priority = arguments["x-priority"]
@@ -73,6 +73,3 @@ def check_consumer_arguments(arguments: Mapping[str, Any], queue: Queue) -> None
             raise PreconditionFailed(
                 f"invalid arg 'x-cancel-on-ha-failover' {what}: {{unacceptable_type,{type_name(cancel)}}}"
             )
-    if "x-stream-offset" in arguments:
-        kind = queue.settings.queue_type
-        raise PreconditionFailed(f"invalid arg 'x-stream-offset' {what} of queue type rabbit_{kind}_queue")

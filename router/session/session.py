@@ -7,18 +7,18 @@ speaks no protocol: what it has for the client goes to its ``SessionSink``. Wher
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
 from protocol.amqp.message import MANDATORY, Message
-from protocol.errors import AccessRefused, NotAllowed, NotImplemented_, PreconditionFailed
+from protocol.errors import NotAllowed, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.broker import Broker
 from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
-from router.queue.queue import Queue
+from router.queue.kind import AnyQueue, Source
 from router.routing import Target
 from router.session.checks import check_consumer_arguments
 from router.session.confirms import Confirms, Verdict
@@ -122,19 +122,12 @@ class Session:
         self.check("read", "queue", queue_name)
         queue = self.vhost.queue_for(queue_name, self.owner)
         check_consumer_arguments(arguments, queue)
-        what = f"queue '{queue.name}' in vhost '{self.vhost.name}'"
-        if self.prefetch and queue.quorum:
-            raise NotImplemented_(f"{what} does not support global qos")
-        if queue.consumers.refuse(exclusive=exclusive):
-            raise AccessRefused(f"{what} in exclusive use")
-        consumer = Consumer(
-            queue,
+        consumer = queue.consumer(
             self,
             tag,
             no_ack=no_ack,
             exclusive=exclusive,
             prefetch=self.consumer_prefetch,
-            priority=arguments.get("x-priority", 0),
             arguments=arguments,
         )
         self.consumers[tag] = consumer
@@ -163,7 +156,7 @@ class Session:
             self._reply_target.close()
             self._reply_target = self._publishing.reply_to = None
 
-    def get(self, queue_name: str, *, no_ack: bool) -> tuple[int, Entry, Queue] | None:
+    def get(self, queue_name: str, *, no_ack: bool) -> tuple[int, Entry, AnyQueue] | None:
         """Take one message: its delivery tag, the entry and the queue; None when the queue is empty."""
         self.check("read", "queue", queue_name)
         queue = self.vhost.queue_for(queue_name, self.owner)
@@ -209,10 +202,10 @@ class Session:
         if isinstance(receiver, Consumer) and not receiver.no_ack:
             receiver.unacked += count
             self._outstanding += count
-            held = zip(repeat(receiver.queue), repeat(receiver), entries, strict=False)
+            held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
             self._unacked.hold(zip(range(first, first + count), held, strict=True))
         if self.finished:  # its connection crashed on an earlier delivery of the same round
-            self.recover()
+            self._give_back()
             return
         try:
             self.sink.deliver(receiver, first, entries)
@@ -258,30 +251,44 @@ class Session:
 
     def _settle(self, verb: Verb, taken: Taken) -> None:
         """Settle what was held, each queue's together."""
-        by_queue: dict[Queue, list[Entry]] = {}
-        consumers: dict[Consumer, int] = {}
-        for _, (queue, consumer, entry) in taken:
-            if queue in by_queue:
-                by_queue[queue].append(entry)
-            else:
-                by_queue[queue] = [entry]
-            if consumer is not None:
-                consumers[consumer] = consumers.get(consumer, 0) + 1
-        for consumer, count in consumers.items():
-            consumer.unacked -= count
-            self._outstanding -= count
-        for queue, entries in by_queue.items():
-            if verb == "ack" or queue.deleted:
-                queue.settle(entries)
+        by_source, consumers = self._sort(taken)
+        for source, entries in by_source.items():
+            if verb == "ack" or source.deleted:
+                source.settle(entries)
             elif verb == "requeue":
-                queue.requeue(entries, self.broker.now)
+                source.requeue(entries, self.broker.now)
             else:
-                queue.reject(entries)
+                source.reject(entries)
         if self.prefetch:
             self.wake()
         else:
             for consumer in consumers:
                 consumer.wake()
+
+    def _give_back(self) -> None:
+        """The session is over: what it holds goes back where it came from."""
+        by_source, _ = self._sort(self._unacked.take_all())
+        for source, entries in by_source.items():
+            if source.deleted:
+                source.settle(entries)
+            else:
+                source.give_back(entries, self.broker.now)
+
+    def _sort(self, taken: Taken) -> tuple[dict[Source, list[Entry]], Iterable[Consumer]]:
+        """What was held, by where it came from, and the consumers that hold that much less now."""
+        by_source: dict[Source, list[Entry]] = {}
+        consumers: dict[Consumer, int] = {}
+        for _, (source, consumer, entry) in taken:
+            if source in by_source:
+                by_source[source].append(entry)
+            else:
+                by_source[source] = [entry]
+            if consumer is not None:
+                consumers[consumer] = consumers.get(consumer, 0) + 1
+        for consumer, count in consumers.items():
+            consumer.unacked -= count
+            self._outstanding -= count
+        return by_source, consumers.keys()
 
     def _settle_in_transaction(self, verb: Verb, taken: Taken) -> None:
         """The same; a crash may undo it until it is on disk, so who published these waits for that."""
@@ -369,4 +376,4 @@ class Session:
             self.rollback()
         for tag in list(self.consumers):
             self.cancel(tag)
-        self.recover()
+        self._give_back()

@@ -14,7 +14,7 @@ from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
-from router.queue.queue import Queue
+from router.queue.kind import AnyQueue
 from router.session.reply_to import REPLY_TO
 from router.terms import type_name
 from router.vhost import VHost
@@ -86,7 +86,7 @@ class Topology:
 
     # -- queues -------------------------------------------------------------------------------------------
 
-    def find_queue(self, name: str) -> Queue:
+    def find_queue(self, name: str) -> AnyQueue:
         """A passive declare; it counts as use of the queue."""
         return self._vhost.find_queue(name.translate(LINE_BREAKS), self._owner)
 
@@ -97,7 +97,7 @@ class Topology:
 
     def declare_queue(
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Arguments
-    ) -> Queue:
+    ) -> AnyQueue:
         """Declare a queue; an empty name gets one made up. An exclusive queue is never durable."""
         name = name.translate(LINE_BREAKS)
         if name:
@@ -172,7 +172,7 @@ class Topology:
             self._user.check_route(self._vhost.name, source, "read", routing_key)
 
     def _unbind(
-        self, source: str, target: Queue | Exchange | None, routing_key: str, arguments: Arguments
+        self, source: str, target: AnyQueue | Exchange | None, routing_key: str, arguments: Arguments
     ) -> None:
         exchange = self._vhost.exchanges.get(source)
         if exchange is not None and target is not None:

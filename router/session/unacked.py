@@ -7,11 +7,11 @@ from typing import Literal
 from protocol.errors import PreconditionFailed
 from router.queue.consumers import Consumer
 from router.queue.entry import Entry
-from router.queue.queue import Queue
+from router.queue.kind import Source
 
-Held = tuple[Queue, Consumer | None, Entry]  # no consumer: taken by basic.get
+Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags
-Verb = Literal["ack", "reject", "requeue"]  # what becomes of it: done with, dead-lettered, back in its queue
+Verb = Literal["ack", "reject", "requeue"]  # what a client says of it
 
 
 class Unacked:

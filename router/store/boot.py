@@ -162,6 +162,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         queue = broker.add_vhost(row.vhost).declare_queue(
             row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments
         )
+        assert isinstance(queue, Queue)
         found = opened.recovered.queues[row.id]
         log = store.add_queue(queue, row.id)
         log.pages = dict.fromkeys(found.pages)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from protocol.amqp.message import Message
 from router.exchange.base import Binding, Exchange, kind
 from router.queue.entry import Entry
+from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
 from router.store.compaction import Compaction
 from router.store.log import QueueLog, StoredQueue
@@ -158,7 +159,7 @@ class Store:
         self.change(add_queue(row))
         return log
 
-    def forget_queue(self, queue: Queue) -> None:
+    def forget_queue(self, queue: AnyQueue) -> None:
         """A queue is gone. What left it before that, as dead letters do, is committed before that too."""
         assert isinstance(queue.log, QueueLog)
         self._pack()

@@ -71,10 +71,6 @@ def test_consumer_arguments_that_are_taken(arguments):
             {"x-cancel-on-ha-failover": "yes"},
             "'x-cancel-on-ha-failover' for queue 'q' in vhost '/': {unacceptable_type,longstr}",
         ),
-        (
-            {"x-stream-offset": "first"},
-            "'x-stream-offset' for queue 'q' in vhost '/' of queue type rabbit_classic_queue",
-        ),
     ],
 )
 def test_consumer_arguments_that_are_refused(arguments, problem):
