@@ -1,9 +1,13 @@
 """A page of leveret's in a headless Chromium: it subscribes over WebSocket, and again after a restart."""
 
 import contextlib
+import functools
+import http.server
 import os
+import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,16 +25,18 @@ pytestmark = [
 ]
 
 
-def publish(broker: brokers.Broker, key: str, body: str) -> None:
+def publish(broker: brokers.Broker, key: str, *bodies: str) -> None:
     with pika.BlockingConnection(pika.URLParameters(broker.url)) as connection:
-        connection.channel().basic_publish("amq.topic", key, body.encode())
+        channel = connection.channel()
+        for body in bodies:
+            channel.basic_publish("amq.topic", key, body.encode())
 
 
 @contextlib.contextmanager
-def chromium(modules: Path, *arguments: str) -> Iterator[Iterator[str]]:
-    """Run node/page.js for a ``with`` block: the lines that it prints, to the end."""
+def chromium(modules: Path, script: str, *arguments: str) -> Iterator[Iterator[str]]:
+    """Run a script in node/ for a ``with`` block: the lines that it prints, to the end."""
     with subprocess.Popen(
-        ["node", str(HERE / "page.js"), *arguments],
+        ["node", str(HERE / script), *arguments],
         env=os.environ | {"NODE_PATH": str(modules), "CHROMIUM": str(CHROMIUM)},
         stdout=subprocess.PIPE,
         text=True,
@@ -42,17 +48,69 @@ def chromium(modules: Path, *arguments: str) -> Iterator[Iterator[str]]:
             process.terminate()
 
 
-def test_demo_page_receives_what_is_published_and_reconnects(packages: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize("protocol", ["amqp", "stomp"])
+def test_demo_page_receives_acknowledges_publishes_and_reconnects(
+    packages: Path,  # noqa: F811
+    tmp_path: Path,
+    protocol: str,
+) -> None:
+    screenshot = tmp_path / f"{protocol}.png"  # to look at afterwards
+    steps = ("wait first", "count 301", "publish", "lost", "wait second")
     with contextlib.ExitStack() as stack:
         with brokers.leveret() as broker:
             url = f"http://localhost:{broker.http_port}/demo"
-            told = stack.enter_context(chromium(packages, url, "first", "-", "second"))
+            told = stack.enter_context(chromium(packages, "page.js", url, protocol, str(screenshot), *steps))
             assert next(told) == "subscribed"
             publish(broker, "other.key", "not for it")
             publish(broker, "demo.one", "first")
             assert next(told) == "demo.one: first"
+            publish(broker, "demo.many", *map(str, range(300)))  # thrice the prefetch: they are acknowledged
+            assert next(told) == "301 messages"
+            assert next(told) == 'demo.hello: {"hello": "world"}'
         with brokers.leveret(port=broker.port, http_port=broker.http_port or 0) as again:
-            assert [next(told), next(told)] == ["disconnected", "subscribed"]
+            assert [next(told), next(told)] == ["reconnecting", "subscribed"]
             publish(again, "demo.two", "second")
             assert next(told) == "demo.two: second"
+            assert list(told) == []
+    assert screenshot.stat().st_size > 10_000
+
+
+WEB = Path(__file__).parents[2] / "docs" / "web.md"
+SNIPPETS = re.findall(r"```html\n(.*?)```", WEB.read_text(), re.DOTALL)
+
+
+@contextlib.contextmanager
+def site(directory: Path) -> Iterator[str]:
+    """Serve the files of a directory for a ``with`` block: the URL of an origin that is not the broker's."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    handler = functools.partial(Handler, directory=str(directory))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["amqp", "stomp"])
+def test_pages_of_the_documentation_subscribe(
+    packages: Path,  # noqa: F811
+    tmp_path: Path,
+    snippet: str,
+) -> None:
+    assert snippet.count("\n") <= 17  # and two of them are the element
+    with brokers.leveret() as broker, site(tmp_path) as url:
+        page = snippet.replace("localhost:15672", f"localhost:{broker.http_port}")
+        (tmp_path / "page.html").write_text('<link rel="icon" href="data:,">\n' + page)
+        with chromium(packages, "snippet.js", f"{url}/page.html", "2") as told:
+            assert next(told) == "subscribed"
+            publish(broker, "orders.eu.deleted", "not for it")
+            publish(broker, "orders.eu.created", "hello")
+            assert next(told) == "orders.eu.created hello"
             assert list(told) == []

@@ -8,16 +8,19 @@ from router.broker import Broker
 from router.web.routes import Table
 
 HTML = "text/html; charset=utf-8"
+SCRIPT = "text/javascript; charset=utf-8"
 POLICY = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 DEMO_POLICY = (
     "Content-Security-Policy",
     "default-src 'none'; style-src 'self'; script-src 'self' https://cdn.jsdelivr.net; "
-    "connect-src 'self' ws: wss:",
+    "connect-src 'self' ws: wss:; img-src data:",
 )
-DEMO = {  # files beside this one
-    "/demo": ("demo.html", HTML),
-    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+DEMO = {  # files in the directory of that name
+    "/demo": ("index.html", HTML),
+    "/demo/demo.css": ("demo.css", "text/css; charset=utf-8"),
+    "/demo/demo.js": ("demo.js", SCRIPT),
+    "/demo/amqp.js": ("amqp.js", SCRIPT),
+    "/demo/stomp.js": ("stomp.js", SCRIPT),
 }
 
 FRONT = """<!doctype html>
@@ -26,10 +29,11 @@ FRONT = """<!doctype html>
 <title>leveret</title>
 <style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto }</style>
 <h1>leveret</h1>
-<p>A message broker that speaks AMQP 0-9-1. It is running.</p>
+<p>A message broker that speaks AMQP 0-9-1 and STOMP. It is running.</p>
 <ul>
 <li><a href="/health">/health</a> says how it is.</li>
-<li><code>/ws/amqp</code> is AMQP over WebSocket; <a href="/demo">/demo</a> uses it.</li>
+<li><a href="/demo">/demo</a> is a page that subscribes, over AMQP at <code>/ws/amqp</code>
+or over STOMP at <code>/ws/stomp</code>.</li>
 </ul>
 </html>
 """
@@ -48,7 +52,7 @@ def front(request: Request) -> Response:
 
 def static(name: str, kind: str, request: Request) -> Response:
     """A file of the demo."""
-    return Response(200, files("router.web").joinpath(name).read_bytes(), kind, (DEMO_POLICY,))
+    return Response(200, files("router.web").joinpath("demo", name).read_bytes(), kind, (DEMO_POLICY,))
 
 
 def health(broker: Broker, request: Request) -> Response:

@@ -1,29 +1,14 @@
-// A headless Chromium with the demo page of the broker. Prints what the page shows, a line for each change.
-// Arguments: the page's URL, and the bodies to wait for; a body of "-" waits for the connection to be lost.
+// A headless Chromium with the demo page of the broker. Prints what the page shows, a line for each step.
+// Arguments: the page's URL, amqp or stomp, a file for a screenshot of the end, and steps: "wait BODY" for a message,
+// "count N" for so many, "lost" until the connection was lost and is there again, "publish" with the page's own form.
 
 "use strict";
 
-const path = require("node:path");
-const { chromium } = require("playwright-core");
+const { withPage } = require("./browser.js");
 
-const [url, ...expected] = process.argv.slice(2);
-const dist = path.join(process.env.NODE_PATH, "@cloudamqp", "amqp-client", "dist");
+const [url, protocol, screenshot, ...steps] = process.argv.slice(2);
 
-(async () => {
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM,
-    args: ["--headless", "--no-sandbox", "--disable-gpu"],
-  });
-  const page = await browser.newPage();
-  page.on("pageerror", (error) => console.log(`error: ${error.message}`));
-  // What the page would load from elsewhere comes from the installed package: tests need no network.
-  await page.route("https://cdn.jsdelivr.net/**", (route) =>
-    route.fulfill({
-      path: path.join(dist, path.basename(new URL(route.request().url()).pathname)),
-      contentType: "text/javascript",
-      headers: { "Access-Control-Allow-Origin": "*" },
-    }),
-  );
+withPage(async (page) => {
   const until = (selector, text) =>
     page.waitForFunction(
       ([where, what]) => document.querySelector(where)?.textContent.includes(what),
@@ -31,22 +16,26 @@ const dist = path.join(process.env.NODE_PATH, "@cloudamqp", "amqp-client", "dist
       { timeout: 20_000 },
     );
   await page.goto(url);
-  await page.click("button");
+  await page.click(`.choice input[value="${protocol}"] + span`);
+  await page.click("#connect");
   await until("#state", "subscribed");
   console.log("subscribed");
-  for (const body of expected) {
-    if (body === "-") {
-      await until("#state", "disconnected");
-      console.log("disconnected");
+  for (const step of steps) {
+    const [word, argument] = step.split(" ");
+    if (word === "lost") {
+      await until("#state", "reconnecting");
+      console.log("reconnecting");
       await until("#state", "subscribed");
       console.log("subscribed");
+    } else if (word === "count") {
+      await until("#count", argument);
+      console.log(`${await page.textContent("#count")} messages`);
     } else {
-      await until("#messages li", body);
-      console.log(await page.textContent("#messages li"));
+      if (word === "publish") await page.click("#publish button");
+      await until("#messages li", word === "publish" ? "world" : argument);
+      const shown = ["key", "body"].map((part) => page.textContent(`#messages li .${part}`));
+      console.log((await Promise.all(shown)).join(": "));
     }
   }
-  await browser.close();
-})().catch((error) => {
-  console.log(`error: ${error.stack}`);
-  process.exit(1);
+  await page.screenshot({ path: screenshot });
 });

@@ -66,7 +66,12 @@ async def test_one_connection_answers_many_requests(autojump_clock, connect):
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"), [("/demo", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/javascript")]
+    ("path", "kind"),
+    [
+        ("/demo", "text/html"),
+        ("/demo/demo.css", "text/css"),
+        *((f"/demo/{name}.js", "text/javascript") for name in ("demo", "amqp", "stomp")),
+    ],
 )
 async def test_demo_is_served(autojump_clock, connect, path, kind):
     answer = await connect().ask(path)
