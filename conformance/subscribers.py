@@ -1,0 +1,261 @@
+"""How pages fare by the thousand: subscribers over WebSocket that all get what goes to one fanout exchange.
+
+``python -m conformance.subscribers --subscribers 1000 --messages 100`` starts a broker, subscribes by AMQP
+and then by STOMP, publishes over plain AMQP, and prints deliveries a second and what a subscriber costs the
+broker in memory.
+
+The subscribers share one process that looks at what they get as bytes: the headers of WebSocket frames are
+stepped over, and each body carries its number, which must follow the one before. So every one must get every
+message, in order.
+"""
+
+import argparse
+import base64
+import contextlib
+import os
+import re
+import selectors
+import socket
+import statistics
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from conformance import brokers
+from conformance.brokers import Broker
+from conformance.sides import receive, start
+from conformance.wire import READ, TIMEOUT, Client, WireError, frame, method, shortstr
+
+NUMBER = re.compile(rb"@(\d{8})@")
+CUT = 9  # bytes of such a mark that may be at the end of a read
+EXCHANGE = "amq.fanout"
+CLASS_BASIC = 60
+
+
+@dataclass(frozen=True)
+class Run:
+    """So many subscribers, and messages with bodies of ``size`` bytes for all of them."""
+
+    broker: Broker
+    protocol: str
+    subscribers: int
+    messages: int
+    size: int = 100
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Deliveries a second; KiB that a subscriber takes up, and did at most while messages came."""
+
+    rate: float
+    idle: float
+    peak: float
+
+
+# -- what is said, as one WebSocket message of a client ------------------------------------------------------
+
+
+def masked(payload: bytes) -> bytes:
+    """A binary message with a mask of zeros, which leaves it as it is."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack(">H", size)
+    return b"\x82" + length + bytes(4) + payload
+
+
+def say_amqp(broker: Broker) -> bytes:
+    """All that subscribing takes, without waiting for answers."""
+    login = f"\0{broker.user}\0{broker.password}".encode()
+    response = struct.pack(">I", len(login)) + login
+    start_ok = bytes(4) + shortstr("PLAIN") + response + shortstr("en_US")
+    queue, no_arguments = b"\0\0" + shortstr(""), bytes(4)  # the empty name: the queue declared last
+    return b"".join(
+        (
+            b"AMQP\x00\x00\x09\x01",
+            method(0, 10, 11, start_ok),
+            method(0, 10, 31, struct.pack(">HIH", 1, 131072, 0)),
+            method(0, 10, 40, shortstr(broker.vhost) + b"\0\0"),
+            method(1, 20, 10, b"\0"),
+            method(1, 50, 10, queue + bytes([0b00100]) + no_arguments),  # exclusive
+            method(1, 50, 20, queue + shortstr(EXCHANGE) + shortstr("") + b"\0" + no_arguments),
+            method(1, 60, 20, queue + shortstr("c") + bytes([0b0010]) + no_arguments),  # automatic ack
+        )
+    )
+
+
+def say_stomp(broker: Broker) -> bytes:
+    """The same in STOMP."""
+    login = f"login:{broker.user}\npasscode:{broker.password}\nhost:{broker.vhost}\n"
+    connect = f"CONNECT\naccept-version:1.2\n{login}\n\0"
+    subscribe = f"SUBSCRIBE\nid:0\ndestination:/exchange/{EXCHANGE}\nreceipt:bound\n\n\0"
+    return (connect + subscribe).encode()
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Where and how it is subscribed, and what is the last answer to that."""
+
+    path: str
+    name: str
+    say: Callable[[Broker], bytes]
+    done: bytes
+
+
+PROTOCOLS = {
+    "amqp": Protocol("/ws/amqp", "amqp", say_amqp, struct.pack(">HH", CLASS_BASIC, 21) + shortstr("c")),
+    "stomp": Protocol("/ws/stomp", "v12.stomp", say_stomp, b"RECEIPT\nreceipt-id:bound"),
+}
+
+
+# -- the subscribers -----------------------------------------------------------------------------------------
+
+
+class Subscriber:
+    """One page: it counts the messages that follow one another from 0 on."""
+
+    def __init__(self, run: Run) -> None:
+        protocol = PROTOCOLS[run.protocol]
+        self.count = 0
+        self._tail = b""  # of the payload: where a mark may be cut
+        self._frames = bytearray()
+        self.socket = socket.create_connection((run.broker.host, run.broker.http_port or 0), TIMEOUT)
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET {protocol.path} HTTP/1.1\r\nHost: localhost\r\n"
+            "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+            f"Sec-WebSocket-Protocol: {protocol.name}\r\n\r\n".encode()
+        )
+        answer = self._until(b"\r\n\r\n")
+        if not answer.startswith(b"HTTP/1.1 101"):
+            raise WireError(f"no WebSocket: {answer[:200]!r}")
+        self.socket.sendall(masked(protocol.say(run.broker)))
+        self._until(protocol.done)
+
+    def _until(self, end: bytes) -> bytes:
+        data = b""
+        while end not in data:
+            if not (more := self.socket.recv(READ)):
+                raise WireError(f"the broker closed the connection: {data[-300:]!r}")
+            data += more
+        return data
+
+    def read(self) -> None:
+        """Take what has come. Raises WireError when a message is missing, or comes again."""
+        data = self.socket.recv(READ)
+        if not data:
+            raise WireError("the broker closed the connection")
+        self._frames += data
+        payload = self._tail + b"".join(iter(self._next_payload, b""))
+        end = 0
+        for found in NUMBER.finditer(payload):
+            if int(found[1]) != self.count:
+                raise WireError(f"message {int(found[1])} came where {self.count} was due")
+            self.count += 1
+            end = found.end()
+        self._tail = payload[max(end, len(payload) - CUT) :]
+
+    def _next_payload(self) -> bytes:
+        """The payload of the next whole frame, which is never empty here; nothing when there is none."""
+        frames = self._frames
+        if len(frames) < 2:
+            return b""
+        size, start = frames[1], 2
+        if size > 125:
+            start += 2 if size == 126 else 8
+            size = int.from_bytes(frames[2:start])
+        if len(frames) < start + size:
+            return b""
+        payload = bytes(frames[start : start + size])
+        del frames[: start + size]
+        return payload
+
+
+def subscribe(run: Run, pipe: Connection) -> None:
+    """Subscribe with all, say so, then count until each has everything; report when that was."""
+    pages = [Subscriber(run) for _ in range(run.subscribers)]
+    pipe.send(None)
+    with selectors.DefaultSelector() as selector:
+        for page in pages:
+            selector.register(page.socket, selectors.EVENT_READ, page)
+        waiting = len(pages)
+        while waiting:
+            ready = selector.select(TIMEOUT)
+            if not ready:
+                raise WireError(f"{waiting} subscribers wait for messages")
+            for key, _ in ready:
+                key.data.read()
+                if key.data.count == run.messages:
+                    selector.unregister(key.fileobj)
+                    waiting -= 1
+    pipe.send(time.monotonic())
+    pipe.recv()  # stay until the memory was looked at
+
+
+# -- the measurement -----------------------------------------------------------------------------------------
+
+
+def publish(client: Client, run: Run) -> None:
+    """Publish all messages."""
+    head = method(1, CLASS_BASIC, 40, b"\0\0" + shortstr(EXCHANGE) + shortstr("") + b"\0")
+    header = frame(2, 1, struct.pack(">HHQH", CLASS_BASIC, 0, run.size, 0))
+    for number in range(run.messages):
+        body = f"@{number:08}@".encode().ljust(run.size, b".")
+        client.send(head + header + frame(3, 1, body))
+
+
+def memory(pid: int | None, line: str) -> int:
+    """What the kernel says of a process's memory, in KiB: VmRSS is now, VmHWM the most so far."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition(f"{line}:")[2].split()[0])
+
+
+def measure(run: Run) -> Figures:
+    """One run on a broker that nobody else uses. Raises WireError when a message is lost or out of order."""
+    pid = run.broker.pid
+    with contextlib.ExitStack() as stack:
+        client = Client(run.broker)
+        stack.callback(client.close)
+        empty = memory(pid, "VmRSS")
+        pipe = start(stack, subscribe, run)
+        receive(pipe, TIMEOUT + run.subscribers / 50)
+        subscribed = memory(pid, "VmRSS")
+        begin = time.monotonic()
+        publish(client, run)
+        end = receive(pipe, TIMEOUT + run.subscribers * run.messages / 1000)
+        most = memory(pid, "VmHWM")
+        pipe.send(None)
+    rate = run.subscribers * run.messages / (end - begin)
+    return Figures(rate, (subscribed - empty) / run.subscribers, (most - empty) / run.subscribers)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure each protocol on a broker of its own and print what was found."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.subscribers", description=__doc__)
+    parser.add_argument("--subscribers", type=int, default=1000)
+    parser.add_argument("--messages", type=int, default=100)
+    parser.add_argument("--size", type=int, default=100, help="bytes of a body, 10 at least")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args(arguments)
+    print(
+        f"{given.subscribers} subscribers over WebSocket get {given.messages} messages of {given.size} bytes"
+    )
+    print(f"{'':8} {'deliveries/s':>14} {'KiB/subscriber':>16} {'KiB at most':>13}")
+    for protocol in PROTOCOLS:
+        figures = []
+        for _ in range(given.rounds):
+            with brokers.leveret() as broker:
+                run = Run(broker, protocol, given.subscribers, given.messages, given.size)
+                figures.append(measure(run))
+        rate, idle, peak = (
+            statistics.median(getattr(each, name) for each in figures) for name in ("rate", "idle", "peak")
+        )
+        print(f"{protocol:8} {rate:14,.0f} {idle:16.1f} {peak:13.1f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
