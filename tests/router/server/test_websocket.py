@@ -1,4 +1,6 @@
-"""AMQP over WebSocket: over memory streams, with a clock that does not wait."""
+"""AMQP and STOMP over WebSocket: over memory streams, with a clock that does not wait."""
+
+from itertools import pairwise
 
 import pytest
 import trio
@@ -286,18 +288,99 @@ async def test_a_page_takes_no_place_of_requests(autojump_clock, page, site):
     assert site.places.taken == 0
 
 
-async def test_stomp_is_spoken_in_text_messages(autojump_clock, connect, server):
-    page = await open_page(connect(), "/ws/stomp", Sec_WebSocket_Protocol="v12.stomp")
+# -- STOMP ---------------------------------------------------------------------------------------------------
 
-    async def say(text: str) -> None:
-        await page.send(TextMessage(text + "\0"))
+CONNECT = "CONNECT\naccept-version:1.2\nlogin:guest\npasscode:guest\n\n\0"
+SUBSCRIBE = "SUBSCRIBE\nid:0\ndestination:/queue/q\nreceipt:r\n\n\0"
+RECEIPT = b"RECEIPT\nreceipt-id:r\n\n\0\n"
 
-    await say("CONNECT\naccept-version:1.2\nlogin:guest\npasscode:guest\n\n")
+
+async def stomp_page(connect, pair=trio.testing.memory_stream_pair) -> Page:
+    return await open_page(connect(pair), "/ws/stomp", Sec_WebSocket_Protocol="v12.stomp")
+
+
+async def stomp_subscriber(connect, pair=trio.testing.memory_stream_pair) -> Page:
+    page = await stomp_page(connect, pair)
+    await page.send(TextMessage(CONNECT))
     assert b"\nversion:1.2\n" in await page.receive_some()
-    await say("SUBSCRIBE\nid:0\ndestination:/queue/q\nreceipt:r\n\n")
-    assert await page.receive_some() == b"RECEIPT\nreceipt-id:r\n\n\0\n"
-    await say("SEND\ndestination:/queue/q\n\nhello")
+    await page.send(TextMessage(SUBSCRIBE))
+    assert await page.receive_some() == RECEIPT
+    return page
+
+
+async def test_stomp_is_spoken_in_text_messages(autojump_clock, connect, server):
+    page = await stomp_subscriber(connect)
+    await page.send(TextMessage("SEND\ndestination:/queue/q\n\nhello\0"))
     assert (await page.receive_some()).endswith(b"\n\nhello\0\n")
-    await say("DISCONNECT\n\n")
+    await page.send(TextMessage("DISCONNECT\n\n\0"))
     assert await page.receive_some() == b""
     assert page.code == 1000
+
+
+async def test_stomp_frames_may_span_and_share_messages_of_either_kind(autojump_clock, connect):
+    page = await stomp_page(connect)
+    text = CONNECT + SUBSCRIBE + "SEND\ndestination:/queue/q\n\né𝄞\0\n"
+    cuts = [0, 3, 20, len(CONNECT) + 5, len(text) - 4, len(text)]
+    for index, (start, end) in enumerate(pairwise(cuts)):
+        part = text[start:end]
+        await page.send(BytesMessage(part.encode()) if index % 2 else TextMessage(part))
+    received = b""
+    while not received.endswith(b"\0\n") or b"MESSAGE" not in received:
+        received += await page.receive_some()
+    assert received.endswith("\n\né𝄞\0\n".encode())
+
+
+async def test_stomp_fragments_may_have_pings_between_and_end_within_a_character(autojump_clock, connect):
+    page = await stomp_subscriber(connect)
+    frame = "SEND\ndestination:/queue/q\n\né\0".encode()
+    cut = frame.index("é".encode()) + 1
+    await page.send(BytesMessage(frame[:cut], message_finished=False))
+    await page.send(Ping(b"x"))
+    await page.send(BytesMessage(frame[cut:]))
+    assert (await page.receive_some()).endswith("\n\né\0\n".encode())
+    assert page.pongs == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        pytest.param(b"\x81\x82\0\0\0\0\xce\xff", 1007, id="6.3 text that is not UTF-8"),
+        pytest.param(b"\xc1\x81\0\0\0\0x", 1002, id="3.7 reserved bit"),
+        pytest.param(b"\x89\xfe\0\x7e\0\0\0\0" + bytes(126), 1002, id="2.5 ping of 126"),
+        pytest.param(b"\x80\x81\0\0\0\0x", 1002, id="5.9 continuation of nothing"),
+    ],
+)
+async def test_fault_of_a_stomp_page_is_told_to_it_and_leaves_its_messages(
+    autojump_clock, connect, server, data, code
+):
+    page = await stomp_subscriber(connect)
+    await page.send(TextMessage("SEND\ndestination:/queue/other\nreceipt:r\n\nkept\0"))
+    assert await page.receive_some() == RECEIPT
+    await page.stream.send_all(data)
+    assert (await ended(page))[0] == code
+    await page.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert not server.broker.clients
+    other, _ = server.connect()
+    await other.login()
+    assert await other.count("other") == 1
+
+
+async def test_stomp_error_is_read_before_the_close(autojump_clock, connect):
+    page = await stomp_subscriber(connect)
+    await page.send(TextMessage("SEND\ndestination:/nowhere/at/all\n\n\0"))
+    assert (await page.receive_some()).startswith(b"ERROR\nmessage:Unknown destination\n")
+    assert (await ended(page))[0] == 1000
+
+
+async def test_stomp_page_that_does_not_read_is_paused_and_then_let_go(autojump_clock, connect, server):
+    slow = await stomp_subscriber(connect, trio.testing.lockstep_stream_pair)
+    quick, _ = server.connect()
+    await quick.login()
+    for _ in range(100):
+        await quick.publish("q", bytes(30_000))
+    assert await quick.count("q") > 50
+    assert max(client.outbox.size for client in server.broker.clients) < HIGH + DRAIN_BYTES + 60_000
+    await trio.sleep(STUCK + 1)
+    code, _ = await ended(slow)
+    assert (code, slow.reason) == (1008, "what was sent was not read")
