@@ -6,6 +6,7 @@ them start quickly. Exit status 0 is success, 1 a failure, 2 wrong usage or sett
 
 import click
 
+from router.cli.bench import bench
 from router.cli.ping import ping
 from router.cli.serve import serve
 from router.cli.store import store
@@ -20,3 +21,4 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(ping)
 main.add_command(store)
+main.add_command(bench)

@@ -1,0 +1,95 @@
+"""Connections that come and go: opened, one channel each, closed, and how many of them a second.
+
+Owns a script of what such a connection sends and what must come back, and keeps a number of them going at a
+time.
+"""
+
+import selectors
+import socket
+import time
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.constants import PROTOCOL_HEADER
+from router.bench.load import BenchError, Load, Target
+from router.bench.run import Result
+from router.bench.sides import Counters, Meter, Run
+from router.bench.wire import READ, TIMEOUT, refusal
+
+
+def bench_connections(target: Target, load: Load, seconds: float, warm_up: float) -> Result:
+    """``load.publishers`` connections at a time; ``received`` of the result are those closed a second. Raises
+    BenchError when the broker refuses one or answers something else.
+    """
+    begin = time.monotonic() + warm_up
+    run = Run(target, load, begin, begin + seconds, Counters(1))
+    meter, script = Meter(run), _script(target)
+    opened = closed = 0
+    with selectors.DefaultSelector() as selector:
+        while True:
+            now = time.monotonic()
+            while now < run.end and opened - closed < load.publishers:
+                selector.register((visit := _Visit(target, script)).socket, selectors.EVENT_READ, visit)
+                opened += 1
+            if closed == opened and now >= run.end:
+                break
+            found = selector.select(TIMEOUT)
+            if not found:
+                raise BenchError(f"the broker answered nothing for {TIMEOUT:.0f} s")
+            for key, _ in found:
+                if key.data.go_on():
+                    selector.unregister(key.data.socket)
+                    key.data.socket.close()
+                    closed += 1
+            meter.note(closed)
+    meter.note(closed, end=True)
+    told = meter.told({"": closed}, 0)
+    return Result(told.rate, 0.0, told.rate, opened, closed, told.cpu, 0.0)
+
+
+def _script(target: Target) -> list[tuple[bytes, type[m.Method]]]:
+    """What to send, and what must come before the next."""
+    login = f"\0{target.user}\0{target.password}".encode()
+    return [
+        (PROTOCOL_HEADER, m.ConnectionStart),
+        (method_frame(0, m.ConnectionStartOk({}, "PLAIN", login)), m.ConnectionTune),
+        (
+            method_frame(0, m.ConnectionTuneOk(2047, 131072, 0))
+            + method_frame(0, m.ConnectionOpen(target.vhost)),
+            m.ConnectionOpenOk,
+        ),
+        (method_frame(1, m.ChannelOpen()), m.ChannelOpenOk),
+        (method_frame(0, m.ConnectionClose(200, "done")), m.ConnectionCloseOk),
+    ]
+
+
+class _Visit:
+    """One connection on its way through the script."""
+
+    def __init__(self, target: Target, script: list[tuple[bytes, type[m.Method]]]) -> None:
+        try:
+            self.socket = socket.create_connection((target.host, target.port), TIMEOUT)
+        except OSError as error:
+            raise BenchError(f"{target.host}:{target.port}: {error.strerror or error}") from None
+        self._script = script
+        self._step = 0
+        self._received = b""
+        self.socket.sendall(script[0][0])
+
+    def go_on(self) -> bool:
+        """Take what came and send the next; True when that was all."""
+        data = self.socket.recv(READ)
+        received = self._received = self._received + data
+        if not data:
+            raise BenchError(refusal(received) or "the broker closed a connection")
+        if len(received) < 11 or len(received) < 8 + int.from_bytes(received[3:7]):
+            return False
+        wanted = self._script[self._step][1]
+        if received[7:11] != bytes([0, wanted.CLASS_ID, 0, wanted.METHOD_ID]):
+            raise BenchError(refusal(received) or f"{received[:64]!r} came instead of {wanted.NAME}")
+        self._received = b""
+        self._step += 1
+        if self._step == len(self._script):
+            return True
+        self.socket.sendall(self._script[self._step][0])
+        return False

@@ -1,0 +1,277 @@
+"""The publishing side: blocks of publishes encoded once, sent as slices, and confirms counted by the read.
+
+Owns how much may be sent when: the window of unconfirmed ones, the rate, the bound of the backlog. Sending
+never blocks, so one process serves any number of connections.
+"""
+
+import math
+import selectors
+import time
+from multiprocessing.connection import Connection as Pipe
+from struct import Struct
+
+from protocol.amqp import methods as m
+from router.bench.load import BLOCK, MARK, BenchError, Load
+from router.bench.sides import Meter, Run, low_bytes
+from router.bench.wire import FRAME_END, READ, TIMEOUT, Connection, body_offset, publish, refusal
+
+LARGEST_BLOCK = (
+    4 << 20
+)  # bytes: of larger messages fewer are encoded, and their numbers are put in one by one
+MANY = 2048  # publishes of a block where they are small
+PIECE = 1 << 18  # bytes for one send
+NAP = 0.0005  # seconds until it is seen whether the backlog has shrunk
+CONFIRM = Struct(">BHIHHQBB")
+_stamp = Struct(">Q").pack_into
+
+
+class Block:
+    """Publishes with the numbers from 0 on, encoded one behind the other, each ``step`` bytes long."""
+
+    def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
+        routes, name = load.routes(), queue if load.exchange == "default" else ""
+
+        def encoded(number: int) -> bytes:
+            key, properties = routes[number % len(routes)]
+            body = b"x" * (load.size - 1) + bytes([number % BLOCK])
+            return publish(channel, (load.exchange_name, key or name), properties, body, frame_max)
+
+        first = encoded(0)
+        self.step = len(first)
+        whole = math.lcm(BLOCK, len(routes))
+        whole *= max(1, MANY // whole if whole * self.step <= PIECE // 2 else 1)
+        self.count = whole if whole * self.step <= LARGEST_BLOCK else len(routes)
+        self._numbered = self.count % BLOCK == 0
+        self._template = b"".join([encoded(number) for number in range(self.count)])
+        self._data = memoryview(bytearray(self._template))
+        self._begin = body_offset(first)
+        self._stamped = load.stamped
+        self._new_keys = load.new_keys
+
+    def part(self, number: int, count: int, now: int) -> memoryview:
+        """Publishes from this number on, up to ``count`` and the end of the block; good until the next call.
+        ``now`` (ns) is what those say that are stamped.
+        """
+        start = number % self.count
+        count = min(count, self.count - start)
+        if self._new_keys and not start:
+            data = self._template.replace(MARK, b"%08x" % (number // self.count))
+            self._data = memoryview(bytearray(data))
+        if not self._numbered:
+            for place in range(start, start + count):
+                self._data[(place + 1) * self.step - 2] = (number + place - start) % BLOCK
+        if every := self._stamped:
+            for place in range(start + -number % every, start + count, every):
+                _stamp(self._data, place * self.step + self._begin, now)
+        return self._data[start * self.step : (start + count) * self.step]
+
+
+class Lane:
+    """One channel that publishes to one queue or exchange. Confirms may come in any order, each for one or
+    for all up to it.
+    """
+
+    def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
+        self.queue = queue
+        self.sent = 0
+        self.block = Block(load, channel, queue, frame_max)
+        self._window = load.window or math.inf
+        self._through = 0  # all up to it are confirmed
+        self._ahead: set[int] = set()  # confirmed beyond it
+
+    @property
+    def confirmed(self) -> int:
+        return self._through + len(self._ahead)
+
+    def confirm(self, number: int, *, multiple: int) -> None:
+        """Count a confirm. Raises BenchError when it is for nothing that was sent, or comes twice."""
+        if not self._through < number <= self.sent or number in self._ahead:
+            where = self.queue or "the exchange"
+            raise BenchError(f"{number} of {self.sent} to {where} was confirmed again or before it was sent")
+        if multiple:
+            self._through = number
+            self._ahead = {each for each in self._ahead if each > self._through}
+        else:
+            self._ahead.add(number)
+        while self._through + 1 in self._ahead:
+            self._through += 1
+            self._ahead.remove(self._through)
+
+    def take(self, limit: float, now: int) -> list[bytes | memoryview]:
+        """The publishes there is room for, ``limit`` at most; good until the next call."""
+        room = min(self._window - (self.sent - self.confirmed) if self._window < math.inf else limit, limit)
+        parts: list[bytes | memoryview] = []
+        while room >= 1:
+            if parts:
+                parts[-1] = bytes(parts[-1])  # the block is about to be written over
+            part = self.block.part(self.sent, int(min(room, self.block.count)), now)
+            count = len(part) // self.block.step
+            self.sent += count
+            room -= count
+            parts.append(part)
+            if self._window == math.inf:
+                break
+        return parts
+
+
+class Link:
+    """One connection that publishes, on a channel for each of its lanes."""
+
+    def __init__(self, run: Run, queues: list[str]) -> None:
+        load = run.load
+        self.connection = Connection(run.target, len(queues))
+        frame_max = self.connection.frame_max
+        self.lanes = [Lane(load, number, name, frame_max) for number, name in enumerate(queues, 1)]
+        if load.window:
+            requests = [(number, m.ConfirmSelect()) for number in range(1, len(queues) + 1)]
+            self.connection.call_all(requests, m.ConfirmSelectOk)
+        self.socket = self.connection.socket
+        self.socket.setblocking(False)
+        self.unsent = memoryview(b"")
+        self.confirms = bool(load.window)
+        self._received = bytearray()
+
+    @property
+    def sent(self) -> int:
+        return sum([lane.sent for lane in self.lanes])
+
+    def refill(self, limit: float) -> None:
+        """Have something to send, if there may be anything: ``limit`` messages at most."""
+        now = time.monotonic_ns()
+        parts: list[bytes | memoryview] = []
+        for lane in self.lanes:
+            if limit < 1:
+                break
+            before = lane.sent
+            parts += lane.take(limit, now)
+            limit -= lane.sent - before
+        if parts:
+            self.unsent = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        try:
+            while self.unsent:
+                self.unsent = self.unsent[self.socket.send(self.unsent[:PIECE]) :]
+        except BlockingIOError:
+            pass
+
+    def take(self) -> None:
+        """Read and count confirms."""
+        data = self.socket.recv(READ)
+        received = self._received
+        received += data
+        whole = len(received) - len(received) % CONFIRM.size
+        for _, channel, size, kind, name, number, multiple, end in CONFIRM.iter_unpack(received[:whole]):
+            if (size, kind, name, end) != (13, 60, 80, FRAME_END) or not self.confirms:
+                break
+            self.lanes[channel - 1].confirm(number, multiple=multiple)
+        else:
+            if data:
+                del received[:whole]
+                return
+        raise BenchError(refusal(bytes(received)) or "the broker closed the connection or refused a publish")
+
+
+class Side:
+    """One process's publishers. ``number`` says which of the processes it is."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        load = run.load
+        self.run = run
+        self.links = [Link(run, queues) for queues in load.publishes_to()[number :: load.processes]]
+        self.lanes = [lane for link in self.links for lane in link.lanes]
+        self.sent = self.confirmed = 0
+        self._most = load.count * len(self.lanes)
+        self._rate = load.rate * len(self.links) / (load.publishers or 1)
+        # select() takes a timeout finer than a millisecond, which a rate and a backlog need.
+        self._selector = selectors.DefaultSelector() if load.window else selectors.SelectSelector()
+        for link in self.links:
+            self._selector.register(link.socket, selectors.EVENT_READ, link)
+        self._started = self._moved = time.monotonic()
+
+    def turn(self, now: float) -> bool:
+        """Send what may be sent and take what has come, waiting for either. False when all is sent and
+        confirmed.
+        """
+        room = self._room(now)
+        if room >= 1:
+            self._fill(room)
+        blocked = any(link.unsent for link in self.links)
+        over = not blocked and (now >= self.run.end or self.sent >= self._most)
+        if over and (not self.run.load.window or self.confirmed == self.sent):
+            return False
+        self._wait(now, TIMEOUT if blocked or over else self._pause(now, room))
+        if self.run.load.window:
+            self.confirmed = sum([lane.confirmed for lane in self.lanes])
+        return True
+
+    def _room(self, now: float) -> float:
+        """How many more may be sent now."""
+        load, counters = self.run.load, self.run.counters
+        room = self._most - self.sent
+        if now >= self.run.end:
+            return 0
+        if self._rate:
+            room = min(room, int((now - self._started) * self._rate) - self.sent)
+        if not load.window and load.consumers:
+            waiting = load.expected(sum(counters.sent)) - sum(counters.received)
+            room = min(room, (load.backlog - waiting) / load.copies)
+        return room
+
+    def _pause(self, now: float, room: float) -> float:
+        """How long to wait for anything to come, in seconds, before more may be sent."""
+        if self._rate:
+            return max(0.0, self._started + (self.sent + 1) / self._rate - now)
+        if self.run.load.window:
+            return TIMEOUT
+        return 0 if room >= 1 else NAP
+
+    def _fill(self, room: float) -> None:
+        """Have each publisher that has nothing left to send send more."""
+        for link in self.links:
+            if not link.unsent:
+                before = link.sent
+                link.refill(max(1, room / len(self.links)))
+                link.flush()
+                self.sent += link.sent - before
+                if link.unsent:
+                    self._selector.modify(link.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, link)
+
+    def _wait(self, now: float, timeout: float) -> None:
+        """Wait for sockets, take confirms and send on. Raises BenchError when nothing moves for too long."""
+        found = self._selector.select(timeout)
+        if found or not (self.run.load.window or timeout == TIMEOUT):
+            self._moved = now
+        elif now - self._moved > 2 * TIMEOUT:
+            raise BenchError(f"nothing was taken or confirmed for {2 * TIMEOUT:.0f} s")
+        for key, events in found:
+            link = key.data
+            if events & selectors.EVENT_READ:
+                link.take()
+            if events & selectors.EVENT_WRITE:
+                link.flush()
+                if not link.unsent:
+                    self._selector.modify(link.socket, selectors.EVENT_READ, link)
+
+    def close(self) -> None:
+        """Close all connections in good order."""
+        for link in self.links:
+            link.socket.settimeout(TIMEOUT)
+            link.connection.close()
+
+
+def publish_all(run: Run, number: int, pipe: Pipe) -> None:
+    """Publish until the run ends and all is confirmed; report what was."""
+    side, meter, counters, confirms = Side(run, number), Meter(run), run.counters, run.load.window
+    while side.turn(time.monotonic()):
+        counters.sent[number] = side.sent
+        counters.confirmed[number] = side.confirmed
+        meter.note(side.confirmed if confirms else side.sent)
+    counters.sent[number] = side.sent
+    meter.note(side.confirmed if confirms else side.sent, end=True)
+    counts: dict[str, int] = {}
+    for lane in side.lanes:
+        counts[lane.queue] = counts.get(lane.queue, 0) + lane.sent
+    side.close()
+    pipe.send(meter.told(counts, sum(low_bytes(lane.sent) for lane in side.lanes)))

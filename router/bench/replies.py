@@ -1,0 +1,92 @@
+"""Requests and replies over direct reply-to: how many round trips a second callers make, each one at a time.
+
+Owns both ends: callers, and one process that answers each request where it says.
+"""
+
+import contextlib
+import time
+from multiprocessing.connection import Connection as Pipe
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.properties import Properties
+from protocol.amqp.reader import Delivery
+from router.bench.load import BenchError, Load, Target
+from router.bench.run import POLL, START, Latency, Result
+from router.bench.sides import Counters, Meter, Run, Told, latencies, receive, start
+from router.bench.wire import CONSUMER_TAG, TIMEOUT, Connection, publish
+
+REPLY_TO = "amq.rabbitmq.reply-to"
+
+
+def bench_replies(target: Target, load: Load, seconds: float, warm_up: float) -> Result:
+    """``load.publishers`` callers and one that answers; ``received`` of the result are round trips a second.
+    Raises BenchError, also when a reply is not that to its request.
+    """
+    begin = time.monotonic() + START + warm_up
+    run = Run(target, load, begin, begin + seconds, Counters(load.publishers))
+    histogram, told = latencies(), Told({}, 0, 0.0, 0.0)
+    with contextlib.ExitStack() as stack:
+        answering = start(stack, answer, run, 0)
+        receive(answering, TIMEOUT)
+        callers = [start(stack, call, run, number) for number in range(load.publishers)]
+        for pipe in callers:
+            more: Told = receive(pipe, seconds + warm_up + 2 * TIMEOUT)
+            told.add(more)
+            histogram.decode_and_add(more.latencies)
+        answering.send("finish")
+        answered: Told = receive(answering, TIMEOUT)
+    if answered.counts != told.counts:
+        raise BenchError(f"{told.counts} requests were answered, but {answered.counts} came")
+    count = sum(told.counts.values())
+    return Result(told.rate, 0.0, told.rate, count, count, told.cpu, answered.cpu, Latency.of(histogram))
+
+
+def call(run: Run, number: int, pipe: Pipe) -> None:
+    """Send one request after the other, each when the last was answered."""
+    load, (queue, *_) = run.load, run.load.queue_names()
+    connection, meter, histogram = Connection(run.target), Meter(run), latencies()
+    connection.call(1, m.BasicConsume(REPLY_TO, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
+    filling = b"x" * max(0, load.size - 8)
+    count = 0
+    while (now := time.monotonic()) < run.end:
+        meter.note(count)
+        body = count.to_bytes(8) + filling
+        properties = Properties(reply_to=REPLY_TO, correlation_id="1")
+        connection.send(publish(1, ("", queue), properties, body, connection.frame_max))
+        _, command = connection.next()
+        if not isinstance(command, Delivery) or command.message.body != body:
+            raise BenchError(f"{command} came instead of the reply to request {count}")
+        if now >= run.begin:
+            histogram.record_value(max(1, round((time.monotonic() - now) * 1e6)))
+        count += 1
+    meter.note(count, end=True)
+    connection.close()
+    pipe.send(meter.told({queue: count}, 0, histogram.encode()))
+
+
+def answer(run: Run, number: int, pipe: Pipe) -> None:
+    """Send each request's body back to where it says."""
+    (queue, *_) = run.load.queue_names()
+    connection, meter, count = Connection(run.target), Meter(run), 0
+    connection.call(1, m.QueueDeclare(queue, exclusive=True), m.QueueDeclareOk)
+    connection.call(1, m.BasicConsume(queue, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
+    pipe.send("ready")
+    while not pipe.poll():
+        if not connection.waits(POLL):
+            continue
+        _, command = connection.next()
+        meter.note(count)
+        if not isinstance(command, Delivery):
+            raise BenchError(f"{command} came instead of a request")
+        properties = command.message.properties
+        reply = Properties(correlation_id=properties.correlation_id)
+        connection.send(
+            publish(1, ("", properties.reply_to or ""), reply, command.message.body, connection.frame_max)
+        )
+        count += 1
+    meter.note(count, end=True)
+    connection.send(method_frame(1, m.QueueDelete(queue)))
+    connection.expect(m.QueueDeleteOk)
+    connection.close()
+    pipe.send(meter.told({queue: count}, 0))

@@ -1,0 +1,220 @@
+"""One run: the topology is declared, the processes start, what was sent is compared with what was received.
+
+Owns the order of a run and its result. Whoever wants to show how it goes is told by ``watch``.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection as Pipe
+
+import msgspec
+from hdrh.histogram import HdrHistogram
+
+from protocol.amqp import methods as m
+from router.bench.consumer import consume_all
+from router.bench.load import BenchError, Load, Target
+from router.bench.publisher import publish_all
+from router.bench.sides import Counters, Run, Told, latencies, receive, start
+from router.bench.wire import TIMEOUT, Connection
+
+START = 0.3  # seconds until all processes are there
+POLL = 0.02  # seconds between looks at the counters
+SLOWEST = 500  # messages a second: a count that takes longer is given up
+PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
+
+Watch = Callable[[float, int, int, int], None]  # seconds since the begin, sent, confirmed and received
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """How long messages were on their way, from the publisher's send to the consumer's read, in us."""
+
+    count: int
+    mean: float
+    percentiles: dict[float, int]
+
+    @classmethod
+    def of(cls, histogram: HdrHistogram) -> "Latency | None":
+        """What a histogram says; None when it is empty."""
+        if not histogram.total_count:
+            return None
+        found = {each: int(histogram.get_value_at_percentile(each)) for each in PERCENTILES}
+        return cls(int(histogram.total_count), round(histogram.get_mean_value(), 1), found)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """Messages a second while it was measured; what was sent and received in all; shares of a core that the
+    generator's two sides used.
+    """
+
+    published: float
+    confirmed: float
+    received: float
+    sent_in_all: int
+    received_in_all: int
+    publishers_cpu: float
+    consumers_cpu: float
+    latency: Latency | None = None
+
+
+def bench(target: Target, load: Load, seconds: float, warm_up: float, watch: Watch | None = None) -> Result:
+    """Declare what a load needs, run it, and leave nothing behind. Raises BenchError when the broker refuses,
+    stalls, or anything was lost, repeated or changed.
+    """
+    with topology(target, load):
+        return drive(target, load, seconds, warm_up, watch=watch)
+
+
+@contextlib.contextmanager
+def topology(target: Target, load: Load) -> Iterator[None]:
+    """The queues, exchange and bindings of a load; at the end of a block that ended well they must be
+    empty.
+    """
+    load.check()
+    connection = Connection(target)
+    names, exchange = load.queue_names(), load.exchange_name
+    if exchange:
+        declare = m.ExchangeDeclare(exchange, load.exchange, durable=load.persistent)
+        connection.call(1, declare, m.ExchangeDeclareOk)
+    declared = [(1, m.QueueDeclare(name, durable=load.persistent)) for name in names]
+    connection.call_all(declared, m.QueueDeclareOk)
+    bindings = [
+        (1, m.QueueBind(names[number], exchange, key, arguments=arguments))
+        for number, key, arguments in load.bound()
+    ]
+    connection.call_all(bindings, m.QueueBindOk)
+    connection.close()
+    try:
+        yield
+    finally:
+        left = _remove(target, load)
+    if left:
+        raise BenchError(f"{left} messages are left in the queues")
+
+
+def _remove(target: Target, load: Load) -> int:
+    """Delete the topology of a load; return how many messages were in it."""
+    connection = Connection(target)
+    if load.exchange_name:
+        connection.call(1, m.ExchangeDelete(load.exchange_name), m.ExchangeDeleteOk)
+    requests = [(1, m.QueueDelete(name)) for name in load.queue_names()]
+    left = sum(reply.message_count for reply in connection.call_all(requests, m.QueueDeleteOk))
+    connection.close()
+    return left
+
+
+def drive(
+    target: Target,
+    load: Load,
+    seconds: float,
+    warm_up: float,
+    *,
+    watch: Watch | None = None,
+    there: int = 0,
+) -> Result:
+    """Run a load in a topology that is there, with ``there`` messages in its queues. Raises as ``bench``."""
+    begin = time.monotonic() + START + warm_up
+    bound = seconds
+    if load.count < float("inf"):  # measured from the first to the last
+        begin, seconds = time.monotonic(), float("inf")
+        bound = load.count * load.queues / SLOWEST
+    run = Run(target, load, begin, begin + seconds, Counters(load.processes))
+    if not load.publishers:
+        run = replace(run, end=float("inf"), begin=0.0)
+    bound += warm_up + 2 * TIMEOUT
+    with contextlib.ExitStack() as stack:
+        consumers = [
+            start(stack, consume_all, run, number) for number in range(min(load.processes, load.consumers))
+        ]
+        for pipe in consumers:
+            receive(pipe, TIMEOUT)
+        publishers = [
+            start(stack, publish_all, run, number) for number in range(min(load.processes, load.publishers))
+        ]
+        look = _Look(run, watch)
+        published = Told({}, 0, 0.0, 0.0)
+        for pipe in publishers:
+            deadline = time.monotonic() + bound
+            while not pipe.poll(POLL) and time.monotonic() < deadline:
+                look.at_failures(consumers)
+                look()
+            published.add(receive(pipe, 0.0))
+        sent = sum(published.counts.values())
+        if not load.consumers:
+            return _result(load, published, None, sent, latencies())
+        _await(look, load.expected(sent) if load.publishers else there, consumers)
+        received, histogram = Told({}, 0, 0.0, 0.0), latencies()
+        for pipe in consumers:
+            pipe.send("finish")
+        for pipe in consumers:
+            told = receive(pipe, 2 * TIMEOUT)
+            received.add(told)
+            histogram.decode_and_add(told.latencies)
+    if load.publishers:
+        _compare(load, published, received)
+    return _result(load, published, received, sent, histogram)
+
+
+class _Look:
+    """What the counters say, told to whoever watches."""
+
+    def __init__(self, run: Run, watch: Watch | None) -> None:
+        self._run = run
+        self._watch = watch
+
+    def __call__(self) -> int:
+        """Look; return how many have been received."""
+        counters = self._run.counters
+        received = sum(counters.received)
+        if self._watch is not None:
+            elapsed = time.monotonic() - self._run.begin
+            self._watch(elapsed, sum(counters.sent), sum(counters.confirmed), received)
+        return received
+
+    def at_failures(self, pipes: list[Pipe]) -> None:
+        """Raises BenchError when a consumer has failed."""
+        for pipe in pipes:
+            if pipe.poll():
+                receive(pipe, 0.0)
+
+
+def _await(look: _Look, expected: int, consumers: list[Pipe]) -> None:
+    """Wait until so many have been received. Raises BenchError when no more come."""
+    last, received = time.monotonic(), -1
+    while (now_received := look()) < expected:
+        look.at_failures(consumers)
+        now = time.monotonic()
+        if now_received != received:
+            last, received = now, now_received
+        elif now - last > TIMEOUT:
+            raise BenchError(f"nothing came for {TIMEOUT:.0f} s: {received} of {expected} messages did")
+        time.sleep(POLL)
+
+
+def _compare(load: Load, published: Told, received: Told) -> None:
+    """Raises BenchError unless what was received is what was sent."""
+    sent, came = sum(published.counts.values()), sum(received.counts.values())
+    if load.exchange == "default":
+        wanted = published.counts
+    elif load.exchange == "fanout":
+        wanted = dict.fromkeys(load.queue_names(), sent)
+    else:
+        wanted = None
+    if (wanted is not None and wanted != received.counts) or came != load.expected(sent):
+        raise BenchError(f"{load.expected(sent)} messages should have come, {came} did: {received.counts}")
+    if received.checksum != published.checksum * load.copies:
+        raise BenchError("as many came as were sent, but some came twice and others not at all")
+
+
+def _result(load: Load, published: Told, received: Told | None, sent: int, histogram: HdrHistogram) -> Result:
+    return Result(
+        published=published.rate,
+        confirmed=published.rate if load.window else 0.0,
+        received=received.rate if received else 0.0,
+        sent_in_all=sent,
+        received_in_all=sum(received.counts.values()) if received else 0,
+        publishers_cpu=published.cpu,
+        consumers_cpu=received.cpu if received else 0.0,
+        latency=Latency.of(histogram),
+    )

@@ -1,0 +1,146 @@
+"""What the generator can do by itself: its two sides against a sink that is no broker.
+
+The sink answers the handshake, throws away what is published (and confirms it by the read), and sends
+deliveries that were encoded beforehand. So its cost is that of a socket, and the figures are the generator's
+ceiling.
+"""
+
+import contextlib
+import socket
+from dataclasses import replace
+from multiprocessing.connection import Connection as Pipe
+
+import msgspec
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.constants import PROTOCOL_HEADER
+from protocol.amqp.encode import ack_frame
+from protocol.amqp.reader import Reader
+from router.bench.load import BLOCK, BenchError, Load, Target
+from router.bench.run import drive
+from router.bench.sides import CONTEXT, receive
+from router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
+
+DELIVERIES = 2_000_000  # that the consumer takes, or as many as make
+BYTES = 1 << 30
+LARGEST = 1 << 17  # bytes of a body
+CLOSE = method_frame(0, m.ConnectionClose(200, "done"))  # as ``wire`` says it
+PUBLISH = b"\x00\x3c\x00\x28"
+ANSWERS: dict[type, m.Method] = {
+    m.ConnectionStartOk: m.ConnectionTune(2047, FRAME_MAX, 0),
+    m.ConnectionOpen: m.ConnectionOpenOk(),
+    m.ChannelOpen: m.ChannelOpenOk(),
+    m.ConfirmSelect: m.ConfirmSelectOk(),
+    m.BasicQos: m.BasicQosOk(),
+}
+
+
+class Ceiling(msgspec.Struct, frozen=True):
+    """What one publisher and one consumer do against a sink: messages a second, shares of a core."""
+
+    published: float
+    received: float
+    publisher_cpu: float
+    consumer_cpu: float
+
+
+def ceiling(load: Load, seconds: float) -> Ceiling:
+    """Measure one publisher and then one consumer of a load, each against a sink. Raises BenchError."""
+    if load.size > LARGEST:
+        raise BenchError(f"the ceiling is measured with bodies of at most {LARGEST} bytes")
+    alone = replace(
+        load, publishers=1, consumers=1, queues=1, processes=1, exchange="default", new_keys=False
+    )
+    published = _against_sink(replace(alone, consumers=0), seconds, 0)
+    size = len(delivery(1, ("", alone.queue_names()[0]), alone.routes()[0][1], bytes(load.size), FRAME_MAX))
+    count = max(1, min(DELIVERIES, BYTES // size) // BLOCK) * BLOCK
+    received = _against_sink(replace(alone, publishers=0), seconds, count)
+    return Ceiling(published[0], received[1], published[2], received[3])
+
+
+def _against_sink(load: Load, seconds: float, count: int) -> tuple[float, float, float, float]:
+    """Published and received a second, and shares of a core."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        here, there = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_sink, args=(listener, load, count, there), daemon=True)
+        process.start()
+        stack.callback(process.join)
+        stack.callback(process.kill)
+        target = Target("127.0.0.1", listener.getsockname()[1])
+        result = drive(target, load, seconds, 0.2, there=count)
+        taken = receive(here, TIMEOUT)
+        if not count and taken != result.sent_in_all:
+            raise BenchError(f"{result.sent_in_all} messages were sent to the sink, {taken} came")
+    return result.published, result.received, result.publishers_cpu, result.consumers_cpu
+
+
+def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
+    """Serve one connection; report how many publishes came."""
+    stream, _ = listener.accept()
+    with stream:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = Reader(0, BODY_MAX)
+        data = stream.recv(len(PROTOCOL_HEADER))
+        stream.sendall(method_frame(0, m.ConnectionStart()))
+        while data := stream.recv(READ):
+            if data[7:11] == PUBLISH:
+                pipe.send(_swallow(stream, load, data))
+                break
+            for channel, command in reader.receive(data):
+                if type(command) in ANSWERS:
+                    stream.sendall(method_frame(channel, ANSWERS[type(command)]))
+                elif isinstance(command, m.BasicConsume):
+                    _feed(stream, load, count)
+                    pipe.send(count)
+                    return
+
+
+def _swallow(stream: socket.socket, load: Load, data: bytes) -> int:
+    """Read publishes until the connection is closed; return how many there were."""
+    (name,) = load.queue_names()
+    step = len(publish(1, ("", name), load.routes()[0][1], bytes(load.size), FRAME_MAX))
+    total, view = len(data), memoryview(bytearray(READ))
+    confirmed, end = 0, data
+    while not end.endswith(CLOSE):
+        if load.window and total // step > confirmed:
+            confirmed = total // step
+            stream.sendall(ack_frame(1, confirmed, True))
+        size = stream.recv_into(view)
+        if not size:
+            break
+        total += size
+        end = (end + view[max(0, size - len(CLOSE)) : size])[-len(CLOSE) :]
+    stream.sendall(method_frame(0, m.ConnectionCloseOk()))
+    return (total - len(CLOSE)) // step
+
+
+def _feed(stream: socket.socket, load: Load, count: int) -> None:
+    """Send so many deliveries, and throw away the acknowledgements."""
+    (name,), (_, properties) = load.queue_names(), load.routes()[0]
+    block = memoryview(
+        b"".join(
+            [
+                delivery(
+                    1, ("", name), properties, b"x" * (load.size - 1) + bytes([tag - 1]), FRAME_MAX, tag=tag
+                )
+                for tag in range(1, BLOCK + 1)
+            ]
+        )
+    )
+    stream.setblocking(False)
+    for _ in range(count // BLOCK):
+        unsent = block
+        while unsent:
+            with contextlib.suppress(BlockingIOError):
+                while stream.recv(READ):
+                    pass
+            stream.settimeout(TIMEOUT)
+            unsent = unsent[stream.send(unsent[:READ]) :]
+            stream.setblocking(False)
+    stream.settimeout(TIMEOUT)
+    end = b""
+    while not end.endswith(CLOSE) and (data := stream.recv(READ)):
+        end = (end + data)[-len(CLOSE) :]
+    stream.sendall(method_frame(0, m.ConnectionCloseOk()))

@@ -1,0 +1,147 @@
+"""A blocking AMQP connection for setting up, and the bytes that are then sent and received by the thousand.
+
+Owns the client's handshake and calls, and what publishes and deliveries of a load look like on the wire.
+"""
+
+import select
+import socket
+from collections import deque
+from collections.abc import Iterable
+from typing import TypeVar
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.constants import PROTOCOL_HEADER
+from protocol.amqp.message import FRAME, pack_frames
+from protocol.amqp.properties import Properties, encode_properties
+from protocol.amqp.reader import Command, Reader
+from router.bench.load import BenchError, Target
+
+TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed
+READ = 1 << 18  # bytes
+FRAME_MAX = 131072  # bytes, as most clients ask for
+BODY_MAX = 1 << 40  # no limit
+CONSUMER_TAG = "c"
+TAG_OFFSET = 7 + 4 + 1 + len(CONSUMER_TAG)  # where the delivery tag stands in a delivery
+FRAME_END = 0xCE
+CLOSES = (b"\x00\x14\x00\x28", b"\x00\x0a\x00\x32")  # how channel.close and connection.close begin
+
+M = TypeVar("M", bound=m.Method)
+
+
+class Connection:
+    """A connection with the channels 1 to ``channels`` open. No heartbeat may mix with deliveries.
+
+    Everything here blocks, TIMEOUT seconds at most, and raises BenchError when the broker refuses or ends it.
+    """
+
+    def __init__(self, target: Target, channels: int = 1) -> None:
+        try:
+            self.socket = socket.create_connection((target.host, target.port), TIMEOUT)
+        except OSError as error:
+            raise BenchError(f"{target.host}:{target.port}: {error.strerror or error}") from None
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = Reader(0, BODY_MAX)
+        self._commands: deque[tuple[int, Command]] = deque()
+        self.send(PROTOCOL_HEADER)
+        self.expect(m.ConnectionStart)
+        login = f"\0{target.user}\0{target.password}".encode()
+        self.send(method_frame(0, m.ConnectionStartOk({"product": "leveret bench"}, "PLAIN", login)))
+        tune = self.expect(m.ConnectionTune)
+        self.frame_max = min(FRAME_MAX, tune.frame_max or FRAME_MAX)
+        if tune.channel_max:
+            channels_max = min(tune.channel_max, 65535)
+            if channels > channels_max:
+                raise BenchError(
+                    f"{channels} channels are needed on a connection, {channels_max} are allowed"
+                )
+        self.send(method_frame(0, m.ConnectionTuneOk(tune.channel_max or 65535, self.frame_max, 0)))
+        self.call(0, m.ConnectionOpen(target.vhost), m.ConnectionOpenOk)
+        self.call_all([(number, m.ChannelOpen()) for number in range(1, channels + 1)], m.ChannelOpenOk)
+
+    def send(self, data: bytes) -> None:
+        """Send frames."""
+        try:
+            self.socket.sendall(data)
+        except OSError as error:
+            raise BenchError(f"the broker took nothing more: {error.strerror or error}") from None
+
+    def call(self, channel: int, method: m.Method, reply: type[M]) -> M:
+        """Send a request and return its reply."""
+        self.send(method_frame(channel, method))
+        return self.expect(reply)
+
+    def call_all(self, requests: Iterable[tuple[int, m.Method]], reply: type[M]) -> list[M]:
+        """Send many requests before the first reply is read; return the replies in order."""
+        made, replies = list(requests), []
+        for start in range(0, len(made), 256):
+            some = made[start : start + 256]
+            self.send(b"".join([method_frame(channel, method) for channel, method in some]))
+            replies += [self.expect(reply) for _ in some]
+        return replies
+
+    def expect(self, reply: type[M]) -> M:
+        """The next command, which must be this method."""
+        _, command = self.next()
+        if not isinstance(command, reply):
+            raise BenchError(f"{command} came instead of {reply.NAME}")
+        return command
+
+    def next(self) -> tuple[int, Command]:
+        """The next command with its channel. Raises BenchError when it ends the channel or the connection."""
+        while not self._commands:
+            try:
+                data = self.socket.recv(READ)
+            except OSError as error:
+                raise BenchError(f"the broker says nothing: {error.strerror or error}") from None
+            if not data:
+                raise BenchError("the broker closed the connection")
+            self._commands.extend(self._reader.receive(data))
+            if self._reader.error is not None:
+                raise BenchError(f"the broker sent what is no AMQP: {self._reader.error}")
+        channel, command = self._commands.popleft()
+        if isinstance(command, m.ChannelClose | m.ConnectionClose):
+            raise BenchError(f"the broker refused: {command.reply_code} {command.reply_text}")
+        return channel, command
+
+    def waits(self, seconds: float) -> bool:
+        """Whether something has come, or does within so many seconds."""
+        return bool(self._commands or select.select([self.socket], [], [], seconds)[0])
+
+    def close(self) -> None:
+        """Close in good order: the reply says that everything sent before was handled."""
+        self.call(0, m.ConnectionClose(200, "done"), m.ConnectionCloseOk)
+        self.socket.close()
+
+
+def refusal(data: bytes) -> str:
+    """What the broker says in these bytes of why there are no more of them; empty when it does not."""
+    for position in [data.find(close) - 7 for close in CLOSES if close in data[7:]]:
+        for _, command in Reader(0, BODY_MAX).receive(data[max(position, 0) :]):
+            if isinstance(command, m.ChannelClose | m.ConnectionClose):
+                return f"the broker refused: {command.reply_code} {command.reply_text}"
+    return ""
+
+
+def body_offset(data: bytes) -> int:
+    """Where the body begins in a method that carries content: behind two frames and a frame's head."""
+    offset = 0
+    for _ in range(2):
+        offset += FRAME.unpack_from(data, offset)[2] + 8
+    return offset + 7
+
+
+def publish(
+    channel: int, route: tuple[str, str], properties: Properties, body: bytes, frame_max: int
+) -> bytes:
+    """A basic.publish to an exchange with a routing key, with its content."""
+    content = pack_frames(channel, encode_properties(properties), body, frame_max)
+    return method_frame(channel, m.BasicPublish(*route)) + content
+
+
+def delivery(
+    channel: int, route: tuple[str, str], properties: Properties, body: bytes, frame_max: int, *, tag: int = 1
+) -> bytes:
+    """The bytes of the delivery with this tag, as the broker must send it."""
+    content = pack_frames(channel, encode_properties(properties), body, frame_max)
+    return method_frame(channel, m.BasicDeliver(CONSUMER_TAG, tag, False, *route)) + content

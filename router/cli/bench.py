@@ -1,0 +1,175 @@
+"""``leveret bench``: how much a broker bears, this one or another that speaks AMQP 0-9-1."""
+
+import math
+import os
+
+import click
+
+from router.cli.failure import Failure, WrongUsage
+
+
+@click.command()
+@click.option("--url", default="amqp://guest:guest@127.0.0.1:5672/", show_default=True, help="The broker.")
+@click.option(
+    "--workload",
+    type=click.Choice(["messages", "replies", "connections"]),
+    default="messages",
+    show_default=True,
+    help="Messages through queues; round trips over direct reply-to; connections opened and closed.",
+)
+@click.option("--size", default=100, show_default=True, metavar="N", help="Bytes of a body.")
+@click.option(
+    "--rate",
+    default=0.0,
+    show_default=True,
+    metavar="N",
+    help="Messages a second of all publishers; 0: all it can.",
+)
+@click.option("--persistent", is_flag=True, help="Persistent messages, durable queues.")
+@click.option(
+    "--confirm",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Confirms, with a window of N for each queue; 0: none.",
+)
+@click.option(
+    "--ack",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="One acknowledgement for N deliveries; 0: automatic.",
+)
+@click.option(
+    "--prefetch",
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Unacknowledged messages of a queue, with --ack.",
+)
+@click.option("--queues", default=1, show_default=True, metavar="N", help="Queues.")
+@click.option(
+    "--exchange",
+    type=click.Choice(["default", "direct", "fanout", "topic", "headers"]),
+    default="default",
+    show_default=True,
+    help="What is published to.",
+)
+@click.option(
+    "--bindings", default=0, show_default=True, metavar="N", help="Bindings in all; 0: one for each queue."
+)
+@click.option(
+    "--new-keys", is_flag=True, help="A topic exchange gets each message under another routing key."
+)
+@click.option(
+    "--publishers",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Connections that publish, call, or come and go.",
+)
+@click.option("--consumers", default=1, show_default=True, metavar="N", help="Connections that consume.")
+@click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes of the generator on either side.",
+)
+@click.option(
+    "--backlog",
+    default=200_000,
+    show_default=True,
+    metavar="N",
+    help="Messages that may wait, without --confirm.",
+)
+@click.option(
+    "--count",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Messages to each queue or exchange, in place of a time.",
+)
+@click.option("--seconds", default=10.0, show_default=True, metavar="N", help="How long to measure.")
+@click.option("--warm-up", default=1.0, show_default=True, metavar="N", help="Seconds before that.")
+@click.option("--ceiling", is_flag=True, help="Also measure the generator against a sink that is no broker.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def bench(
+    *,
+    url: str,
+    workload: str,
+    size: int,
+    rate: float,
+    persistent: bool,
+    confirm: int,
+    ack: int,
+    prefetch: int,
+    queues: int,
+    exchange: str,
+    bindings: int,
+    new_keys: bool,
+    publishers: int,
+    consumers: int,
+    processes: int,
+    backlog: int,
+    count: int,
+    seconds: float,
+    warm_up: float,
+    ceiling: bool,
+    as_json: bool,
+) -> None:
+    """Measure any AMQP 0-9-1 broker: throughput, and how long messages are on their way.
+
+    What was sent is compared with what was received: a run in which anything was lost, came twice or came
+    changed fails. Queues and exchanges are made for the run, and deleted.
+    """
+    import msgspec
+    from rich.console import Console
+
+    from router.bench import churn, replies, run, show, sink
+    from router.bench.load import BenchError, Load, Target
+
+    load = Load(
+        size=size,
+        persistent=persistent,
+        window=confirm,
+        rate=rate,
+        publishers=publishers,
+        consumers=consumers,
+        processes=processes,
+        queues=queues,
+        exchange=exchange,
+        bindings=bindings,
+        new_keys=new_keys,
+        ack=ack,
+        prefetch=prefetch if ack else 0,
+        backlog=backlog,
+        count=count or math.inf,
+        prefix=f"bench-{os.getpid()}",
+    )
+    try:
+        target = Target.parse(url)
+        load.check()
+        if not (publishers and consumers):
+            raise BenchError("at least one publisher and one consumer are needed")
+    except BenchError as error:
+        raise WrongUsage(str(error)) from None
+    errors = Console(stderr=True)
+    try:
+        if workload == "replies":
+            result = replies.bench_replies(target, load, seconds, warm_up)
+        elif workload == "connections":
+            result = churn.bench_connections(target, load, seconds, warm_up)
+        else:
+            with show.Progress(errors, seconds) as progress:
+                result = run.bench(target, load, seconds, warm_up, progress.watch)
+        top = sink.ceiling(load, min(seconds, 2.0)) if ceiling else None
+    except BenchError as error:
+        raise Failure(str(error)) from None
+    if as_json:
+        settings = msgspec.to_builtins(load) | {"count": count or None}
+        document = {"workload": workload, "url_host": f"{target.host}:{target.port}", "load": settings}
+        document |= {"seconds": seconds, "result": result, "ceiling": top}
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    else:
+        Console().print(show.table(load, result, top))

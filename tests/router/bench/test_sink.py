@@ -1,0 +1,17 @@
+import pytest
+
+from router.bench.load import BenchError, Load
+from router.bench.sink import ceiling
+
+
+@pytest.mark.parametrize("load", [Load(), Load(window=10, ack=1, prefetch=100, size=16)])
+def test_both_sides_are_measured_against_a_sink(load, monkeypatch):
+    monkeypatch.setattr("router.bench.sink.DELIVERIES", 10_000)
+    found = ceiling(load, 0.1)
+    assert found.published > 0
+    assert found.received > 0
+
+
+def test_a_body_that_is_too_large_for_it_is_refused():
+    with pytest.raises(BenchError):
+        ceiling(Load(size=1 << 22), 0.1)

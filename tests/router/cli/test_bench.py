@@ -1,0 +1,27 @@
+import pytest
+from click.testing import CliRunner
+
+from router.cli import main
+from tests.router.cli.test_serve import modules_after
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--url", "localhost"], "leveret: localhost: amqp://user:password@host:port/vhost is wanted\n"),
+        (["--queues", "0"], "leveret: at least one queue and one process are needed\n"),
+        (["--consumers", "0"], "leveret: at least one publisher and one consumer are needed\n"),
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(arguments, told):
+    result = CliRunner().invoke(main, ["bench", *arguments])
+    assert (result.exit_code, result.output) == (2, told)
+
+
+def test_a_broker_that_is_not_there_is_a_failure():
+    result = CliRunner().invoke(main, ["bench", "--url", "amqp://127.0.0.1:1"])
+    assert (result.exit_code, result.output) == (1, "leveret: 127.0.0.1:1: Connection refused\n")
+
+
+def test_the_other_subcommands_do_not_load_it():
+    assert not {name for name in modules_after("serve", "--set", "x=1") if name.startswith("router.bench")}
