@@ -86,18 +86,21 @@ def json_response(value: Any, status: int = 200, headers: tuple[tuple[str, str],
 
 
 class HttpError(Exception):
-    """A request is refused. ``text`` is for the client."""
+    """A request is refused. ``text`` is for the client, ``error`` names the kind unless the status does."""
 
-    def __init__(self, status: int, text: str = "", headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self, status: int, text: str = "", headers: tuple[tuple[str, str], ...] = (), error: str = ""
+    ) -> None:
         super().__init__(f"{status} {text}")
         self.status = status
         self.text = text or HTTPStatus(status).phrase
         self.headers = headers
+        self.error = error or HTTPStatus(status).phrase.lower().replace(" ", "_")
 
     @property
     def response(self) -> Response:
         """The answer, in the form of RabbitMQ's API: a JSON object with ``error`` and ``reason``."""
-        told = {"error": HTTPStatus(self.status).phrase.lower().replace(" ", "_"), "reason": self.text}
+        told = {"error": self.error, "reason": self.text}
         return json_response(told, self.status, self.headers)
 
 

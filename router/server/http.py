@@ -4,7 +4,8 @@ Owns how long each of that may take, and the one exception boundary of such a co
 for a WebSocket leaves the connection to whoever speaks there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 
@@ -20,6 +21,7 @@ from router.server.serving import BROKEN, LINGER
 from router.server.websocket import GOING_AWAY, Service, WebSocketStream, serve_websocket
 from router.web.guard import check_host, check_origin
 from router.web.routes import Route, Routes
+from router.web.steps import Step, Steps, Wait
 
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
@@ -127,7 +129,7 @@ class _Conversation:
                     return None
                 if self._service is not None and self._opening is not None:
                     return _Switch(self._service, self._opening, *self._wire.switch(self._opening.headers))
-                response = self._answer(request)
+                response = await self._answer(request)
             except HttpError as error:
                 self._log.debug("request refused", status=error.status, reason=error.text)
                 response = error.response
@@ -176,22 +178,54 @@ class _Conversation:
             raise HttpError(408)
         return None
 
-    def _answer(self, request: Request) -> Response:
-        """What the route answers, as a batch of its own. What fails there is logged, and told as a 500."""
+    async def _answer(self, request: Request) -> Response:
+        """What the route answers, each step a batch of its own. What fails is logged, and told as a 500."""
         assert self._route is not None
-        driver = self._site.driver
-        driver.begin()
         try:
-            response = self._route(request)
+            with self._batch():
+                answer = self._route(request)
+            if isinstance(answer, Response):
+                response = answer
+            else:
+                response = await self._finish(answer)
         except HttpError as error:
             response = error.response
         except Exception as error:
             self._log.error("request failed", method=request.method, path=request.path, exc_info=error)
             response = HttpError(500, "the broker failed; its log says why").response
-        finally:
-            driver.end()
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
+
+    async def _finish(self, steps: Steps[Response]) -> Response:
+        """Take the steps of an answer, waiting in between for what they say."""
+        with closing(steps):
+            while True:
+                try:
+                    with self._batch():
+                        step = next(steps)
+                except StopIteration as end:
+                    response: Response = end.value
+                    return response
+                await self._wait(step)
+
+    async def _wait(self, step: Step) -> None:
+        """Wait for what a step says; no longer than the patience lasts, if it is for something to happen."""
+        if not isinstance(step, Wait):
+            await trio.sleep(step)
+        elif not step.done:
+            event = trio.Event()
+            step.notify = event.set
+            with trio.move_on_after(self._patience):
+                await event.wait()
+
+    @contextmanager
+    def _batch(self) -> Iterator[None]:
+        """Let what is done in the block be a batch."""
+        self._site.driver.begin()
+        try:
+            yield
+        finally:
+            self._site.driver.end()
 
     async def _send(self, response: Response) -> None:
         """Send an answer; a client that takes none of it for too long is let go."""

@@ -1,15 +1,18 @@
 """Which function answers which path: a table of patterns, and the refusals 404 and 405.
 
 A pattern is a path like ``/api/queues/{vhost}/{name}``: each ``{word}`` stands for one segment, which the
-function gets, decoded, as an argument of that name.
+function gets, decoded, as an argument of that name. A function that has to wait for something is a generator,
+see ``steps``.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from protocol.http import HttpError, Request, Response, split_path
+from router.web.steps import Steps
 
-Handler = Callable[..., Response]  # (request, **segments)
+Answer = Response | Steps[Response]
+Handler = Callable[..., Answer]  # (request, **segments)
 Table = Mapping[str, Mapping[str, Handler]]  # pattern -> method -> handler
 
 
@@ -20,7 +23,7 @@ class Route:
     handler: Handler
     segments: Mapping[str, str]
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: Request) -> Answer:
         return self.handler(request, **self.segments)
 
 

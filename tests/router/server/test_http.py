@@ -7,6 +7,7 @@ import trio.testing
 from protocol.http import HttpError, Request, Response
 from router.server.http import Site, serve_http
 from router.settings import Http, Settings
+from router.web.steps import Wait
 from tests.router.server.server import Peer
 from tests.router.server.web import Browser, make_site
 
@@ -31,12 +32,36 @@ def refuse(request: Request) -> Response:
     raise HttpError(401, headers=(("WWW-Authenticate", 'Basic realm="leveret"'),))
 
 
+def slowly(request: Request):
+    yield 0
+    yield 5.0
+    return Response(200, b"at last")
+
+
+def waiting(request: Request, what: str):
+    wait = Wait()
+    WAITS[what] = wait
+    yield wait
+    return Response(200, repr(wait.done).encode())
+
+
+def failing_late(request: Request):
+    yield 0
+    raise HttpError(503) if request.query_text == "refused" else ValueError("boom")
+
+
+WAITS = {}
+
+
 @pytest.fixture
 def site(server) -> Site:
     table = {
         "/echo": {"POST": echo},
         "/fail": {"GET": fail},
         "/refuse": {"GET": refuse},
+        "/slow": {"GET": slowly},
+        "/late": {"GET": failing_late},
+        "/wait/{what}": {"GET": waiting},
         "/large": {"GET": lambda request: Response(200, bytes(1 << 20))},
     }
     return make_site(server, table)
@@ -93,6 +118,36 @@ async def test_pipelined_requests_are_answered_in_order(autojump_clock, connect)
     assert b"status" in (await browser.answer()).body
     assert (await browser.answer()).body == b"hi"
     assert b"status" in (await browser.answer()).body
+
+
+async def test_answer_in_steps_comes_when_they_are_done(autojump_clock, connect):
+    browser = connect()
+    start = trio.current_time()
+    assert (await browser.ask("/slow")).body == b"at last"
+    assert trio.current_time() - start == 5
+
+
+async def test_what_an_answer_waits_for_lets_it_go_on(autojump_clock, connect):
+    browser, answers = connect(), []
+
+    async def ask():
+        answers.append(await browser.ask("/wait/told"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not answers
+        WAITS["told"].finish()
+    assert answers[0].body == b"True"
+
+
+async def test_what_never_happens_is_not_waited_for_forever(autojump_clock, connect):
+    assert (await connect().ask("/wait/vain")).body == b"False"
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 500), ("?refused", 503)])
+async def test_failure_in_a_later_step_is_told(autojump_clock, connect, logged, query, status):
+    assert (await connect().ask(f"/late{query}")).status == status
 
 
 async def test_head_has_the_headers_of_get(autojump_clock, connect):

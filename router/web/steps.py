@@ -1,0 +1,33 @@
+"""What an answer may wait for, told by functions that do no waiting.
+
+A handler that cannot answer at once is a generator. What it yields says when it is to go on: a ``Wait``, or
+after so many seconds (0: after everyone else has had a turn). What it returns is the answer.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Wait:
+    """Something that has to happen first: who knows that it has says ``finish``, who waits sets ``notify``.
+
+    It may never happen: who goes on looks at ``done``.
+    """
+
+    __slots__ = ("done", "notify")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.notify: Callable[[], None] | None = None
+
+    def finish(self) -> None:
+        """It has happened."""
+        self.done = True
+        if self.notify is not None:
+            self.notify()
+
+
+Step: TypeAlias = float | Wait
+Steps: TypeAlias = Generator[Step, None, T]
