@@ -12,6 +12,7 @@ from typing import Protocol
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
 from router.auth import User, Users
+from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
 from router.keeper import Keeper, NoKeeper
 from router.queue.kind import AnyQueue
@@ -63,6 +64,7 @@ class Broker:
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
         self.timers = Timers()
+        self.churn = Churn()
         self.alarms = Alarms()
         self._touched: deque[AnyQueue] = deque()
         self._again: list[AnyQueue] = []

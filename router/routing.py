@@ -28,10 +28,11 @@ class Plan:
     """How messages to one exchange with one routing key are routed.
 
     ``queues`` is None when each message must be asked for itself. Valid while ``generation`` is the
-    exchange's.
+    exchange's. ``published`` counts the messages that took it since ``Routes.count``, ``routed`` the copies
+    that were made of them beyond what ``queues`` says.
     """
 
-    __slots__ = ("exchange", "generation", "queues", "route", "routing_key")
+    __slots__ = ("exchange", "generation", "published", "queues", "route", "routed", "routing_key")
 
     def __init__(
         self, exchange: Exchange, routing_key: str, route: bytes, queues: tuple[Target, ...] | None
@@ -41,6 +42,7 @@ class Plan:
         self.routing_key = routing_key
         self.route = route
         self.queues = queues
+        self.published = self.routed = 0
 
 
 class Topology(Protocol):
@@ -66,13 +68,23 @@ class Routes:
         queues = self._walk(exchange, (routing_key,), None)
         plan = Plan(exchange, routing_key, route, None if queues is None else tuple(queues))
         if len(self.plans) >= PLANS:
+            self.count()
             self.plans.clear()
+        elif (stale := self.plans.get(route)) is not None:
+            _count(stale)
         self.plans[route] = plan
         return plan
 
     def forget(self, route: bytes) -> None:
         """The default exchange's answer for this route has changed."""
-        self.plans.pop(route, None)
+        if (plan := self.plans.pop(route, None)) is not None:
+            _count(plan)
+
+    def count(self) -> None:
+        """Let exchanges know how many messages took their plans since the last time."""
+        for plan in self.plans.values():
+            if plan.published:
+                _count(plan)
 
     def route(self, exchange: Exchange, keys: Sequence[str], message: Message) -> list[Target]:
         """The targets of one message, each once, for all its routing keys."""
@@ -119,6 +131,13 @@ class Routes:
                 elif binding.selector.matches(message.properties):
                     matched.append(binding.destination)
         return matched
+
+
+def _count(plan: Plan) -> None:
+    exchange = plan.exchange
+    exchange.published += plan.published
+    exchange.routed += plan.routed + plan.published * len(plan.queues or ())
+    plan.published = plan.routed = 0
 
 
 def routing_keys(routing_key: str, headers: Mapping[str, object]) -> list[str]:

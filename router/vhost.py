@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from protocol.amqp.message import unpack_route
 from protocol.errors import NotFound, PreconditionFailed
+from router.counts import Churn, Past
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
@@ -35,6 +36,7 @@ class VHostHost(Protocol):
     now: int
     default_delivery_limit: int
     keeper: Keeper
+    churn: Churn
 
     def touch(self, queue: AnyQueue) -> None: ...
     def schedule(self, when: int, target: Timed) -> None: ...
@@ -83,6 +85,7 @@ class VHost:
         self.policies = Policies(name)
         self.routes = Routes(self)
         self.graph = Graph(self.routes)
+        self.past = Past()
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         for exchange_name, kind, internal in PREDECLARED:
@@ -266,6 +269,7 @@ class VHost:
         made up.
         """
         arguments = dict(arguments or {})
+        self.host.churn.queue_declared += 1
         if name in self.queues:
             queue = self.queue_for(name, owner)
             check_queue_equivalence(
@@ -298,6 +302,7 @@ class VHost:
             now=self.host.now,
         )
         self.queues[name] = queue
+        self.host.churn.queue_created += 1
         queue.keep(self.host.keeper)
         if queue.owner is not None:
             self._owned.setdefault(queue.owner, {})[queue] = None
@@ -314,6 +319,7 @@ class VHost:
             self.host.keeper.forget_queue(queue)
         consumers = queue.close()
         del self.queues[queue.name]
+        self.host.churn.queue_deleted += 1
         if queue.owner is not None:
             owned = self._owned[queue.owner]
             del owned[queue]

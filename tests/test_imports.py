@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Bottom to top; modules on one line may import each other. A new one gets its place as low as possible.
 LAYERS = (
     ("bench",),
-    ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "rows"),
+    ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
     ("exchange", "selector", "equivalence"),
     ("routing",),
     ("graph",),

@@ -28,7 +28,7 @@ from router.broker import Broker
 from router.queue.paging import NotAtHand
 from router.session.gate import Gate
 from router.session.session import Session
-from router.session.transport import ConnectionLog, ConnectionOutbox
+from router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from router.vhost import VHost
 
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
@@ -36,7 +36,7 @@ NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 
 class AmqpConnection:
     """One client. ``loopback`` says whether it is on this machine, ``user`` whom it has proven to be before
-    it said anything; ``finished`` that it is over.
+    it said anything; ``finished`` that it is over; ``since`` is when it came, in seconds since the epoch.
 
     ``frame_max`` (bytes) is for what is sent to it, ``cancel_notify`` whether it is told of consumers' ends.
     """
@@ -50,11 +50,15 @@ class AmqpConnection:
         *,
         loopback: bool,
         user: str | None = None,
+        ends: Ends = UNKNOWN,
     ) -> None:
         if user is not None:
             offer = replace(offer, mechanisms=f"{offer.mechanisms} {EXTERNAL}")
         self.broker = broker
         self.outbox = outbox
+        self.ends = ends
+        self.since = broker.wall
+        self.mechanism = ""
         self.wire = ServerConnection(offer, broker.now)
         self.user: User | None = None
         self.vhost: VHost | None = None
@@ -73,6 +77,30 @@ class AmqpConnection:
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
+
+    # -- what it tells of itself -----------------------------------------------------------------------------
+
+    protocol = "AMQP 0-9-1"
+
+    @property
+    def status(self) -> str:
+        """What it is doing, in the words of RabbitMQ's management API."""
+        if self.wire.state is State.RUNNING and self.broker.alarms.blocks(self):
+            return "blocked"
+        return self.wire.state.value
+
+    @property
+    def heartbeat(self) -> int:
+        """Seconds that were agreed on."""
+        return self.wire.heartbeat
+
+    @property
+    def channel_max(self) -> int:
+        return self.wire.channel_max
+
+    def sessions(self) -> dict[int, Session]:
+        """The sessions of its channels, by number."""
+        return {number: channel.session for number, channel in self.channels.open.items()}
 
     # -- in --------------------------------------------------------------------------------------------------
 
@@ -226,6 +254,7 @@ class AmqpConnection:
     def _login(self, method: m.ConnectionStartOk) -> User:
         """The user that the client is. Raises LoginRefused, and whatever is wrong with the response."""
         users = self.broker.users
+        self.mechanism = method.mechanism
         if method.mechanism == EXTERNAL and self._proven is not None:
             return users.login_proven(self._proven, self._loopback, EXTERNAL)
         name, password = credentials(method.mechanism, method.response)
@@ -242,6 +271,7 @@ class AmqpConnection:
         if not self.user.may_enter(vhost.name):
             raise NotAllowed(f"access to vhost '{vhost.name}' refused for user '{self.user.name}'")
         self.vhost = vhost
+        self.broker.churn.connection_created += 1
         self._send(m.ConnectionOpenOk())
         if self.wire.heartbeat:
             self._wake_in(500 * self.wire.heartbeat)
@@ -311,6 +341,8 @@ class AmqpConnection:
         self._put_off.clear()
         self.outbox.close()
         self.broker.forget(self)
+        if self.vhost is not None:
+            self.broker.churn.connection_closed += 1
         self._leave()
 
     def _leave(self) -> None:

@@ -97,6 +97,8 @@ class Exchange:
         # Both are the graph's to change: a policy may set an alternate, and routes change from afar.
         self.alternate = alternate if isinstance(alternate, str) else None
         self.generation = 0
+        # Messages published here, and copies of them that reached queues, as ``Routes.count`` has it.
+        self.published = self.routed = 0
         self.bindings: dict[Identity, Binding] = {}
         # A destination that goes away must not cost a scan of everyone else's bindings.
         self._by_destination: dict[tuple[str, str], dict[Binding, None]] = {}

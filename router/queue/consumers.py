@@ -54,12 +54,23 @@ class Receiver:
 class Consumer(Receiver):
     """A subscription of a session to a queue.
 
-    ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds;
+    ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds,
+    ``redelivered`` how many it was given that had been given out before;
     ``active`` says whether it may receive (it waits behind no single active consumer and was not cancelled),
     ``ready`` whether it stands in line.
     """
 
-    __slots__ = ("active", "arguments", "exclusive", "prefetch", "priority", "queue", "ready", "unacked")
+    __slots__ = (
+        "active",
+        "arguments",
+        "exclusive",
+        "prefetch",
+        "priority",
+        "queue",
+        "ready",
+        "redelivered",
+        "unacked",
+    )
 
     def __init__(
         self,
@@ -80,6 +91,7 @@ class Consumer(Receiver):
         self.priority = priority
         self.arguments = arguments or {}
         self.unacked = 0
+        self.redelivered = 0
         self.active = False
         self.ready = False
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocol.amqp.message import Message
+from router.counts import Given
 from router.queue.arguments import QueueArguments
 from router.queue.consumers import Consumer, Consumers, DeliverySink
 from router.queue.entry import Entry
@@ -70,6 +71,15 @@ class AnyQueue(Source, Protocol):
     def log(self) -> object | None: ...
     @property
     def finished(self) -> bool: ...
+    @property
+    def counts(self) -> Given: ...
+    @property
+    def published(self) -> int:
+        """How many messages it has taken in since the broker's start."""
+
+    @property
+    def acknowledged(self) -> int:
+        """How many were acknowledged since then."""
 
     def keep(self, keeper: "QueueKeeper") -> None:
         """Have it kept, as far as it outlives the broker: it was declared just now."""

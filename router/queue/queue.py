@@ -11,6 +11,7 @@ from typing import Any
 from protocol.amqp.message import Message
 from protocol.amqp.properties import PERSISTENT
 from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
+from router.counts import Given
 from router.queue.arguments import QueueArguments
 from router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
 from router.queue.entry import Entry
@@ -38,15 +39,18 @@ class Queue:
 
     __slots__ = (
         "_expiring",
+        "_first",
         "_keeps_all",
         "_plain",
         "_position",
+        "_returned",
         "_touched",
         "_wakes",
         "arguments",
         "auto_delete",
         "bytes",
         "consumers",
+        "counts",
         "declared",
         "deleted",
         "durable",
@@ -93,7 +97,9 @@ class Queue:
         self.bytes = 0  # of the bodies of ready messages
         self.deleted = False
         self.last_used = now
-        self._position = 0
+        self.counts = Given()
+        self._position = self._first = 0
+        self._returned = False  # whether any ready message may have been given out before
         self._touched = False
         self.expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
@@ -132,6 +138,16 @@ class Queue:
             self.paging = Paging(self, keeper.pager)
         if self.durable and self.owner is None:
             self.log = keeper.keep_queue(self)
+
+    @property
+    def published(self) -> int:
+        """How many messages it has taken in since the broker's start."""
+        return self._position - self._first
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of them, or of older ones, were acknowledged since then."""
+        return self.counts.acknowledged(self.unacked)
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Take on changed settings; the limits hold at once, a message keeps the deadline it has.
@@ -198,7 +214,8 @@ class Queue:
 
     def resume(self, next_position: int) -> None:
         """Everything was restored; the next message gets this position."""
-        self._position = next_position
+        self._position = self._first = next_position
+        self._returned = True
         self.shorten()
         self.touch()
 
@@ -212,8 +229,10 @@ class Queue:
         """Put delivered messages back where they were; beyond the delivery limit they are dead letters."""
         limit = self.settings.delivery_limit if self.quorum else None
         beyond: list[Entry] = []
+        self._returned = True
         for entry in consumed:
             self.unacked -= 1
+            self.counts.back += 1
             entry.returns += 1
             if entry.stored and self._keeps_all and self.log is not None:
                 self.log.give_back(entry)
@@ -294,13 +313,25 @@ class Queue:
             if entry.indexed:
                 self.expiry.discard(entry)
         self.bytes -= size
-        if not consumer.no_ack:
+        if consumer.no_ack:
+            self.counts.deliver_no_ack += len(entries)
+        else:
+            self.counts.deliver += len(entries)
             self.unacked += len(entries)
+        if self._returned:
+            self._count_returned(consumer, entries)
         if self.log is not None:
             self._hand_out(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)
         if consumer.ready and consumer.room() <= 0:
             self.consumers.leave(consumer)
+
+    def _count_returned(self, consumer: Consumer, entries: list[Entry]) -> None:
+        """Count those that are given out again, as long as any may be."""
+        count = sum(entry.returns > 0 for entry in entries)
+        self.counts.redeliver += count
+        consumer.redelivered += count
+        self._returned = len(self.ready) > 0
 
     def awaits_disk(self) -> bool:
         """Whether the next message has to be read before it can be taken."""
@@ -321,6 +352,7 @@ class Queue:
         if not entries:
             if self.paging is not None:
                 self.paging.wait()
+            self.counts.get_empty += 1
             return None
         entry = entries[0]
         self.bytes -= entry.message.size
@@ -328,6 +360,7 @@ class Queue:
             self.expiry.discard(entry)
         if not no_ack:
             self.unacked += 1
+        self.counts.got(no_ack=no_ack, redelivered=entry.returns > 0)
         if self.log is not None:
             self._hand_out([entry], no_ack=no_ack)
         return entry
@@ -382,6 +415,7 @@ class Queue:
     def reject(self, entries: Sequence[Entry]) -> None:
         """Delivered messages were refused for good."""
         self.unacked -= len(entries)
+        self.counts.back += len(entries)
         self.host.dead_letter(self, entries, "rejected")
 
     def purge(self) -> int:

@@ -14,6 +14,8 @@ async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: D
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
 
     def connect(outbox: Outbox, log: ConnectionLog) -> AmqpConnection:
-        return AmqpConnection(driver.broker, offer, outbox, log, loopback=peer.loopback, user=peer.user)
+        return AmqpConnection(
+            driver.broker, offer, outbox, log, loopback=peer.loopback, user=peer.user, ends=peer.ends
+        )
 
     await serve_client(stream, peer, driver, connect)

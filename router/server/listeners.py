@@ -105,7 +105,8 @@ class Endpoint:
         except trio.BrokenResourceError as error:
             log.warning("TLS handshake failed", reason=str(error.__cause__ or error))
         else:
-            await self.serve(secured, replace(peer, user=tls.user_of(secured), direct=False))
+            ends = replace(peer.ends, **secured.facts())
+            await self.serve(secured, replace(peer, user=tls.user_of(secured), direct=False, ends=ends))
 
 
 async def accept_all(endpoints: Iterable[Endpoint], accepting: trio.CancelScope, gone: trio.Event) -> None:

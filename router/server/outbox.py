@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import trio
 
+from router.counts import Traffic
+
 LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to the same client
 PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waiting, and counts as sent too late
 
@@ -34,6 +36,7 @@ class Outbox:
         "open",
         "paused",
         "size",
+        "traffic",
     )
 
     def __init__(
@@ -52,6 +55,7 @@ class Outbox:
         self.closed = False
         self.paused = False
         self._chunks: list[bytes] = []
+        self.traffic = Traffic()
         self.size = 0  # of the chunks, and of what was taken and not yet sent
         self._high = high
         self._low = low
@@ -158,6 +162,7 @@ class Outbox:
     def sent(self, size: int, now: int) -> bool:
         """Count bytes as sent. True when there is room again after there was none."""
         self._sent = now
+        self.traffic.wrote(size)
         self.size -= size
         if self._full and self.size <= self._low:
             self._full = False

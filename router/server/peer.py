@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 import trio
 
+from router.session.transport import UNKNOWN, Ends
+
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
 
 
@@ -25,6 +27,7 @@ class Peer:
     local: bool = True
     user: str | None = None
     direct: bool = True
+    ends: Ends = UNKNOWN
 
     def send(self, data: bytes) -> int:
         """Have it sent what the socket takes at once, if what is sent is what the socket carries; what is
@@ -50,7 +53,8 @@ def find_peer(socket: trio.socket.SocketType) -> Peer | None:
         here, there = socket.getsockname(), socket.getpeername()
     except OSError:
         return None
-    return Peer(show(there), is_loopback(there[0]), socket, is_loopback(here[0]))
+    ends = Ends((there[0], there[1]), (here[0], here[1]))
+    return Peer(show(there), is_loopback(there[0]), socket, is_loopback(here[0]), ends=ends)
 
 
 def show(address: tuple[str, int]) -> str:

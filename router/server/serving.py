@@ -13,7 +13,7 @@ import trio
 
 from router.server.driver import Driver
 from router.server.outbox import Outbox
-from router.session.transport import ConnectionLog
+from router.session.transport import ConnectionLog, Ends
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
@@ -28,6 +28,8 @@ class Peer(Protocol):
     def name(self) -> str: ...
     @property
     def loopback(self) -> bool: ...
+    @property
+    def ends(self) -> Ends: ...
     @property
     def user(self) -> str | None:
         """Whom its certificate proves it to be."""
@@ -112,6 +114,7 @@ async def _read(
     """
     size = most = driver.broker.settings.server.read_size
     while data := await stream.receive_some(size):
+        outbox.traffic.read(len(data))
         with _batch(driver, connection):
             # A batch takes its time by messages more than by bytes, and others wait for its end.
             small = connection.receive(bytes(data)) > len(data) // SMALL

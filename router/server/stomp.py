@@ -13,6 +13,8 @@ async def serve_stomp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: 
     """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
 
     def connect(outbox: Outbox, log: ConnectionLog) -> StompConnection:
-        return StompConnection(driver.broker, outbox, log, loopback=peer.loopback, proven=peer.user)
+        return StompConnection(
+            driver.broker, outbox, log, loopback=peer.loopback, proven=peer.user, ends=peer.ends
+        )
 
     await serve_client(stream, peer, driver, connect)

@@ -96,6 +96,18 @@ class TlsStream(trio.abc.HalfCloseableStream):
         """The verified certificate of the client, None when it has shown none."""
         return self._tls.getpeercert() or None
 
+    def facts(self) -> dict[str, Any]:
+        """What ``Ends`` tells of TLS, once the handshake is done."""
+        certificate = self.certificate or {}
+        cipher: tuple[str, str, int] = self._tls.cipher() or ("", "", 0)
+        period = (certificate.get("notBefore", ""), certificate.get("notAfter", ""))
+        return {
+            "tls": (self._tls.version() or "", cipher[0]),
+            "subject": _distinguished(certificate.get("subject", ())),
+            "issuer": _distinguished(certificate.get("issuer", ())),
+            "validity": " - ".join(filter(None, period)),
+        }
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Like any stream's. After the half-close nothing is decrypted: it only waits for the end.
 
@@ -159,8 +171,13 @@ def certified_user(certificate: dict[str, Any] | None, login_from: str) -> str |
         names = [value for part in subject for kind, value in part if kind == "commonName"]
         return ",".join(names) or None
     if login_from == "distinguished_name":
-        return ",".join("+".join(map(_attribute, part)) for part in reversed(subject)) or None
+        return _distinguished(subject) or None
     return None
+
+
+def _distinguished(name: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """A distinguished name as text, in the form of RFC 4514."""
+    return ",".join("+".join(map(_attribute, part)) for part in reversed(name))
 
 
 def _attribute(attribute: tuple[str, str]) -> str:

@@ -56,6 +56,11 @@ class Confirms:
         self._refused: deque[int] = deque()
         self._stored: deque[Stored] = deque()
 
+    @property
+    def told(self) -> int:
+        """How many were confirmed, or refused."""
+        return self._told
+
     def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Entry] = ()) -> bool:
         """Count a publish that every queue it was routed to has taken, or one of them has refused.
 

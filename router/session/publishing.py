@@ -55,16 +55,19 @@ class Publishing:
             plan = self._plan(message.route)
         if self._grants.get(plan) != self._user.generation:
             self._grant(plan)
+        plan.published += 1
         queues: Sequence[Target] | None = plan.queues
         properties = message.properties
         if properties is self._plain or is_plain(properties):
             self._plain = properties
             if queues is None:
                 queues = self._routes.route(plan.exchange, (plan.routing_key,), message)
+                plan.routed += len(queues)
         else:
             message, keys = self._inspect(message, plan)
             if queues is None or len(keys) > 1:
                 queues = self._routes.route(plan.exchange, keys, message)
+                plan.routed += len(queues) - len(plan.queues or ())
         message.route = plan.route
         return message, queues
 

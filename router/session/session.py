@@ -16,6 +16,7 @@ from protocol.amqp.message import MANDATORY, Message
 from protocol.errors import NotAllowed, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.broker import Broker
+from router.counts import Given, Published
 from router.queue.consumers import SLICE, Consumer, Receiver
 from router.queue.entry import Entry
 from router.queue.kind import AnyQueue, Source
@@ -43,6 +44,8 @@ class Session:
         self.prefetch = 0  # unacknowledged messages of all consumers together (0: no limit)
         self.consumer_prefetch = 0  # what the next consumer gets as its own limit
         self.consumers: dict[str, Receiver] = {}
+        self.given = Given()
+        self.published = Published()
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
         self._unacked = Unacked()
@@ -54,6 +57,7 @@ class Session:
         settings = broker.settings.queue
         self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
         self.finished = False
+        broker.churn.channel_created += 1
 
     # -- publish -------------------------------------------------------------------------------------------
 
@@ -63,6 +67,7 @@ class Session:
         Raises what ``Publishing.resolve`` does.
         """
         message, queues = self._publishing.resolve(message)
+        self.published.publish += 1
         if self.transaction is not None:
             self.transaction.publish(message, queues)
         elif self.confirms is None:
@@ -87,9 +92,17 @@ class Session:
         for queue in queues:
             if not queue.enqueue(message, now):
                 accepted = False
-        if not queues and message.bits & MANDATORY:
-            self.sink.returned(message, 312, "NO_ROUTE")
+        if not queues:
+            self._unroutable(message)
         return accepted
+
+    def _unroutable(self, message: Message) -> None:
+        """A message reached no queue."""
+        if message.bits & MANDATORY:
+            self.published.return_unroutable += 1
+            self.sink.returned(message, 312, "NO_ROUTE")
+        else:
+            self.published.drop_unroutable += 1
 
     def check(self, operation: Operation, kind: Kind, name: str) -> None:
         """AccessRefused unless the user may do this to that exchange or queue."""
@@ -97,7 +110,11 @@ class Session:
 
     def verdicts(self) -> list[Verdict]:
         """Confirms to be told to the publisher now."""
-        return [] if self.confirms is None else self.confirms.verdicts(self._keeper.committed)
+        if self.confirms is None:
+            return []
+        verdicts = self.confirms.verdicts(self._keeper.committed)
+        self.published.confirm = self.confirms.told
+        return verdicts
 
     # -- consume -------------------------------------------------------------------------------------------
 
@@ -150,6 +167,7 @@ class Session:
         """End a consumer; what it holds stays to be settled. An unknown tag is no error."""
         consumer = self.consumers.pop(tag, None)
         if isinstance(consumer, Consumer):
+            self.given.redeliver += consumer.redelivered
             consumer.queue.remove_consumer(consumer, self.broker.now)
         elif consumer is not None and self._reply_target is not None:
             self.vhost.remove_reply_target(self._reply_target)
@@ -162,7 +180,9 @@ class Session:
         queue = self.vhost.queue_for(queue_name, self.owner)
         entry = queue.get(self.broker.now, no_ack=no_ack)
         if entry is None:
+            self.given.get_empty += 1
             return None
+        self.given.got(no_ack=no_ack, redelivered=entry.returns > 0)
         tag = self._next_tag
         self._next_tag += 1
         if not no_ack:
@@ -177,6 +197,11 @@ class Session:
             self.wake()
         else:
             self.consumer_prefetch = count
+
+    @property
+    def unacked(self) -> Unacked:
+        """What it was given and has not settled yet."""
+        return self._unacked
 
     def wake(self) -> None:
         """There may be room again: have all consumers stand in line that can."""
@@ -199,7 +224,10 @@ class Session:
         """
         first, count = self._next_tag, len(entries)
         self._next_tag += count
-        if isinstance(receiver, Consumer) and not receiver.no_ack:
+        if receiver.no_ack or not isinstance(receiver, Consumer):
+            self.given.deliver_no_ack += count
+        else:
+            self.given.deliver += count
             receiver.unacked += count
             self._outstanding += count
             held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
@@ -213,6 +241,7 @@ class Session:
             self.sink.crash(error)
 
     def cancelled(self, consumer: Consumer) -> None:
+        self.given.redeliver += consumer.redelivered
         self.consumers.pop(consumer.tag, None)
         self.sink.cancelled(consumer)
 
@@ -256,8 +285,10 @@ class Session:
             if verb == "ack" or source.deleted:
                 source.settle(entries)
             elif verb == "requeue":
+                self.given.back += len(entries)
                 source.requeue(entries, self.broker.now)
             else:
+                self.given.back += len(entries)
                 source.reject(entries)
         if self.prefetch:
             self.wake()
@@ -272,6 +303,7 @@ class Session:
             if source.deleted:
                 source.settle(entries)
             else:
+                self.given.back += len(entries)
                 source.give_back(entries, self.broker.now)
 
     def _sort(self, taken: Taken) -> tuple[dict[Source, list[Entry]], Iterable[Consumer]]:
@@ -377,3 +409,5 @@ class Session:
         for tag in list(self.consumers):
             self.cancel(tag)
         self._give_back()
+        self.broker.churn.channel_closed += 1
+        self.vhost.past.add(self.given, self.published)

@@ -1,6 +1,33 @@
 """What a connection needs of whoever carries its bytes and keeps its log, whatever protocol it speaks."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from router.counts import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The two ends of a connection as host and port: the client's and this machine's.
+
+    ``tls`` names version and cipher; ``subject``, ``issuer`` and ``validity`` are the client's certificate's,
+    and are empty without one.
+    """
+
+    peer: tuple[str, int] = ("unknown", 0)
+    here: tuple[str, int] = ("unknown", 0)
+    tls: tuple[str, str] | None = None
+    subject: str = ""
+    issuer: str = ""
+    validity: str = ""
+
+    @property
+    def name(self) -> str:
+        """RabbitMQ's name of the connection."""
+        return f"{self.peer[0]}:{self.peer[1]} -> {self.here[0]}:{self.here[1]}"
+
+
+UNKNOWN = Ends()
 
 
 class Outbox(Protocol):
@@ -25,6 +52,8 @@ class ConnectionLog(Protocol):
 
 class ConnectionOutbox(Outbox, Protocol):
     """Where a connection's bytes wait, with what heartbeats and the end of a connection need."""
+
+    traffic: Traffic
 
     def last_sent(self) -> int:
         """When bytes were last sent, in ms."""

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from secrets import token_urlsafe
 from typing import TypeAlias
 
+from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import (
@@ -29,7 +30,7 @@ from router.auth import LoginRefused, User
 from router.broker import Broker
 from router.session.gate import Gate
 from router.session.session import Session
-from router.session.transport import ConnectionLog, ConnectionOutbox
+from router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from router.stomp.commands import handle
 from router.stomp.conversation import Conversation
 from router.vhost import VHost
@@ -71,9 +72,13 @@ class StompConnection:
         *,
         loopback: bool,
         proven: str | None = None,
+        ends: Ends = UNKNOWN,
     ) -> None:
         self.broker = broker
         self.outbox = outbox
+        self.ends = ends
+        self.since = broker.wall
+        self.client_properties: Table = {}
         self.user: User | None = None
         self.vhost: VHost | None = None
         self.replies = Gate(outbox, broker.keeper)
@@ -94,6 +99,32 @@ class StompConnection:
     @property
     def finished(self) -> bool:
         return self.state is State.CLOSED
+
+    # -- what it tells of itself -----------------------------------------------------------------------------
+
+    frame_max = 0
+    channel_max = 1
+    mechanism = "PLAIN"
+
+    @property
+    def protocol(self) -> str:
+        return f"STOMP {self.version}"
+
+    @property
+    def status(self) -> str:
+        """What it is doing, in the words of RabbitMQ's management API."""
+        if self.state is State.RUNNING:
+            return "blocked" if self.broker.alarms.blocks(self) else "running"
+        return {State.LOGIN: "starting", State.LEAVING: "closing", State.CLOSED: "closed"}[self.state]
+
+    @property
+    def heartbeat(self) -> int:
+        """Seconds from one sign of life of the client to the next, at the most; 0: none is expected."""
+        return -(-self.heartbeats.expects // 1000)
+
+    def sessions(self) -> dict[int, Session]:
+        """Its session, as if it were the first channel."""
+        return {} if self._conversation is None else {1: self._conversation.session}
 
     # -- in --------------------------------------------------------------------------------------------------
 
@@ -191,6 +222,7 @@ class StompConnection:
         vhost = self.broker.vhosts.get(name)
         if vhost is None or not user.may_enter(name):
             raise StompError("Bad CONNECT", f"Virtual host '{name}' access denied")
+        self.broker.churn.connection_created += 1
         session_id = f"session-{token_urlsafe(16)}"
         self.user, self.vhost = user, vhost
         self.version = self._reader.version = version
@@ -295,6 +327,8 @@ class StompConnection:
         self._reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
         self.outbox.close()
         self.broker.forget(self)
+        if self.vhost is not None:
+            self.broker.churn.connection_closed += 1
         self._leave()
         if self._conversation is not None:
             del self._conversation.session  # which knows the conversation: not to leave a cycle

@@ -5,6 +5,7 @@ from router.amqp.connection import AmqpConnection
 from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
+from router.counts import Traffic
 from router.settings import Amqp, Settings
 from tests.router.amqp.client import Client
 
@@ -21,6 +22,7 @@ class FakeOutbox:
         self.full = False
         self.closed = False
         self.paused = False
+        self.traffic = Traffic()
         self._world = world
         self._last_sent = world.broker.now
 

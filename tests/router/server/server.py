@@ -11,6 +11,7 @@ from router.broker import Broker
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
 from router.server.run import populate
+from router.session.transport import UNKNOWN, Ends
 from router.settings import Settings
 from tests.router.server.client import Client
 
@@ -22,6 +23,7 @@ class Peer:
     local: bool = True
     user: str | None = None
     direct: bool = False
+    ends: Ends = UNKNOWN
 
     def send(self, data: bytes) -> int:
         return 0
