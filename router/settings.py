@@ -155,9 +155,11 @@ class Stomp(Section, frozen=True):
     """Who STOMP clients are that do not say so, and where they are."""
 
     default_user: Annotated[
-        str, Meta(description="User of clients that send no login; without one they are refused.")
-    ] = ""
-    default_pass: Annotated[str, Meta(description="Password of that user.", extra={"secret": True})] = ""
+        str, Meta(description="User of clients that send no login; where it is empty they are refused.")
+    ] = "guest"
+    default_pass: Annotated[str, Meta(description="Password of who sends none.", extra={"secret": True})] = (
+        "guest"
+    )
     default_vhost: Annotated[
         str, Meta(min_length=1, description="Virtual host of clients that name none.")
     ] = "/"

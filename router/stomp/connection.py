@@ -249,7 +249,7 @@ class StompConnection:
         headers, settings, users = frame.headers, self.broker.settings.stomp, self.broker.users
         proven = None if "login" in headers else self._proven
         name = proven or headers.get("login", settings.default_user)
-        password = headers.get("passcode", "" if "login" in headers else settings.default_pass)
+        password = headers.get("passcode", settings.default_pass)
         if not name:
             raise StompError(
                 "Bad CONNECT", "Access refused: there is no header 'login', and no default user\n"

@@ -232,7 +232,7 @@ async def test_certificate_proves_the_user(tmp_path, files):
 
 
 async def test_stomp_is_spoken_over_tls_and_websocket_over_tls(tmp_path, files):
-    listen = ["--stomps", "127.0.0.1:0", "--web-stomps", "127.0.0.1:0"]
+    listen = ["--stomps", "127.0.0.1:0", "--web-stomps", "127.0.0.1:0", "--set", "stomp.default_user="]
     async with leveret(tmp_path, *flags(files, login_from="common_name"), *listen) as broker:
         client = await connect(broker, "stomps", client_context("guest"))
         await client.send_all(STOMP_LOGIN)

@@ -35,12 +35,9 @@ def test_stomp_is_another_name_of_connect(dial):
     ("headers", "error"),
     [
         ({"login": "guest", "passcode": "no"}, ("Bad CONNECT", "Access refused for user 'guest'\n")),
-        ({"login": "guest"}, ("Bad CONNECT", "Access refused for user 'guest'\n")),
+        ({"login": "guest", "passcode": ""}, ("Bad CONNECT", "Access refused for user 'guest'\n")),
         ({"login": "bob", "passcode": "guest"}, ("Bad CONNECT", "Access refused for user 'bob'\n")),
-        (
-            {},
-            ("Bad CONNECT", "Access refused: there is no header 'login', and no default user\n"),
-        ),
+        ({"passcode": "no"}, ("Bad CONNECT", "Access refused for user 'guest'\n")),
         (
             {"login": "guest", "passcode": "guest", "host": "nope"},
             ("Bad CONNECT", "Virtual host 'nope' access denied"),
@@ -95,6 +92,27 @@ def test_a_user_needs_a_permission_in_the_virtual_host(world, dial):
     client = dial()
     client.send("CONNECT", login="bob", passcode="guest", host="/")
     assert client.error() == ("Bad CONNECT", "Virtual host '/' access denied")
+
+
+@pytest.mark.parametrize("headers", [{}, {"login": "guest"}, {"passcode": "guest"}])
+def test_who_sends_no_login_is_guest_as_in_rabbitmq(dial, headers):
+    client = dial()
+    client.send("CONNECT", **headers)
+    assert client.take("CONNECTED")
+    assert client.connection.user.name == "guest"
+    far = dial(loopback=False)
+    far.send("CONNECT")
+    assert far.error() == ("Bad CONNECT", "Access refused for user 'guest'\n")
+
+
+def test_who_sends_no_login_is_refused_where_there_is_no_default_user(world, dial):
+    world.broker.settings = Settings(stomp=Stomp(default_user=""))
+    client = dial()
+    client.send("CONNECT")
+    assert client.error() == (
+        "Bad CONNECT",
+        "Access refused: there is no header 'login', and no default user\n",
+    )
 
 
 def test_the_settings_can_name_a_default_user_and_virtual_host(world, dial):
