@@ -18,6 +18,8 @@ from router.settings import Section, Settings
 
 # Kubernetes and container links set these for every neighbour of a service that is called "leveret".
 _SERVICE_LINKS = re.compile(r"LEVERET_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+# The other subcommands read these, or give them to the commands they run.
+_OTHERS = re.compile(r"LEVERET_(URL|API|MSG_\w+)")
 
 
 class SettingsError(Exception):
@@ -147,7 +149,9 @@ def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[Given]:
 def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
     """What the variables that start with LEVERET_ give."""
     for variable, value in sorted(environ.items()):
-        if variable.startswith("LEVERET_") and not _SERVICE_LINKS.fullmatch(variable):
+        if _SERVICE_LINKS.fullmatch(variable) or _OTHERS.fullmatch(variable):
+            continue
+        if variable.startswith("LEVERET_"):
             key = variable.removeprefix("LEVERET_").replace("__", ".").lower()
             yield Given(key, value, variable)
 

@@ -27,10 +27,11 @@ LAYERS = (
     ("amqp", "stomp"),
     ("store",),
     ("server",),
+    ("client",),
     ("cli",),
 )
 HEIGHT = {f"router.{name}": height for height, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_TRIO = {"router.server", "router.cli"}
+MAY_IMPORT_TRIO = {"router.server", "router.client", "router.cli"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

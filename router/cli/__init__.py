@@ -6,19 +6,26 @@ them start quickly. Exit status 0 is success, 1 a failure, 2 wrong usage or sett
 
 import click
 
-from router.cli.bench import bench
-from router.cli.ping import ping
-from router.cli.serve import serve
-from router.cli.store import store
+from router.cli.lazy import LazyGroup
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    lazy={
+        "serve": "router.cli.serve:serve",
+        "ping": "router.cli.ping:ping",
+        "store": "router.cli.store:store",
+        "publish": "router.cli.publish:publish",
+        "consume": "router.cli.consume:consume",
+        "get": "router.cli.consume:get",
+        "bench": "router.cli.bench:bench",
+    },
+)
 @click.version_option(package_name="leveret", message="%(prog)s %(version)s")
 def main() -> None:
-    """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does."""
+    """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-
-main.add_command(serve)
-main.add_command(ping)
-main.add_command(store)
-main.add_command(bench)
+    serve runs the broker, and store looks into its data directory. publish, consume and get talk to any
+    AMQP 0-9-1 broker.
+    """

@@ -4,17 +4,13 @@ Owns the order: within a queue that of the positions. One page at a time is in m
 that overlaps with others, and what is in the journal only.
 """
 
-import base64
 from collections.abc import Iterator
-from decimal import Decimal
 from heapq import heappop, heappush
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import Timestamp, Value
+from protocol.amqp.plain import plain_body, plain_properties
 from router.store.files import Files
 from router.store.pages import Page, Stored
 from router.store.reader import read_stored
@@ -51,49 +47,17 @@ def _push(
 def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
     """A message as JSON can hold it. Positions below ``delivered`` were delivered at least once."""
     message = Message.from_frames(stored.route, stored.frames)
-    body, encoding = _body(message.body)
+    body, encoding = plain_body(message.body)
     return {
         "vhost": row.vhost,
         "queue": row.name,
         "position": stored.position,
         "exchange": message.exchange,
         "routing_key": message.routing_key,
-        "properties": _properties(message.properties),
+        "properties": plain_properties(message.properties),
         "deadline": stored.deadline or None,
         "returns": stored.returns,
         "redelivered": stored.returns > 0 or stored.position < delivered,
         "body_encoding": encoding,
         "body": body,
     }
-
-
-def _body(body: bytes) -> tuple[str, str]:
-    try:
-        return body.decode(), "utf-8"
-    except UnicodeDecodeError:
-        return base64.b64encode(body).decode(), "base64"
-
-
-def _properties(properties: Properties) -> dict[str, Any]:
-    values = ((name, getattr(properties, name)) for name in Properties.__dataclass_fields__)
-    return {name: _plain(value) for name, value in values if value is not None}
-
-
-def _plain(value: Value) -> Any:
-    """A value of a table; types that JSON does not have become an object with one key that names them."""
-    match value:
-        case dict():
-            return {name: _plain(each) for name, each in value.items()}
-        case list():
-            return [_plain(each) for each in value]
-        case bytes():
-            plain: Any = {"base64": base64.b64encode(value).decode()}
-        case Decimal():
-            plain = {"decimal": str(value)}
-        case Timestamp():
-            plain = {"timestamp": int(value)}
-        case float() if not isfinite(value):
-            plain = {"float": str(value)}
-        case _:
-            plain = value
-    return plain

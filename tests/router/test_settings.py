@@ -83,6 +83,11 @@ def test_variables_of_a_kubernetes_service_of_that_name_are_ignored(variable):
     assert load_settings(environ={variable: "tcp://10.0.0.1:5672", "LEVERETS": "2"}) == Settings()
 
 
+@pytest.mark.parametrize("variable", ["LEVERET_URL", "LEVERET_API", "LEVERET_MSG_BODY"])
+def test_variables_of_the_other_subcommands_are_ignored(variable):
+    assert load_settings(environ={variable: "amqp://broker"}) == Settings()
+
+
 @pytest.mark.parametrize(
     ("document", "parts"),
     [

@@ -1,0 +1,133 @@
+"""How commands that speak AMQP find their broker, run, are interrupted, and say what to try if it refuses.
+
+Not here: what they say to it.
+"""
+
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from router.cli.failure import Failure, WrongUsage
+
+if TYPE_CHECKING:
+    from router.client.address import Address
+    from router.client.connection import Connection
+    from router.client.errors import ClientError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def broker_options(command: F) -> F:
+    """The options ``--url`` and ``--vhost``, which say where the broker is."""
+    command = click.option("--vhost", metavar="NAME", help="Virtual host, in place of the URL's.")(command)
+    return click.option(
+        "--url",
+        envvar="LEVERET_URL",
+        show_envvar=True,
+        metavar="URL",
+        help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, guest's on this machine if not given.",
+    )(command)
+
+
+def find_broker(url: str | None, vhost: str | None) -> "Address":
+    """The broker that ``--url`` and ``--vhost`` name. Raises WrongUsage."""
+    from dataclasses import replace
+
+    from router.client.address import DEFAULT_URL, parse_url
+    from router.client.errors import BadUrl
+
+    try:
+        address = parse_url(url or DEFAULT_URL)
+    except BadUrl as error:
+        raise WrongUsage(str(error)) from None
+    return address if vhost is None else replace(address, vhost=vhost)
+
+
+def run_connected(
+    url: str | None, vhost: str | None, name: str, work: "Callable[[Connection], Awaitable[None]]"
+) -> None:
+    """Connect, do the work, and leave in good order; SIGINT and SIGTERM end it early, which is no failure.
+
+    Raises Failure, with what to try, for whatever the broker refuses.
+    """
+    import trio
+
+    from router.client.connection import connect
+    from router.client.errors import ClientError
+
+    address = find_broker(url, vhost)
+
+    async def main() -> None:
+        async with connect(address, name=f"leveret {name}", notice=notice) as connection:
+            await interruptible(work, connection)
+
+    try:
+        trio.run(main)
+    except ClientError as error:
+        raise refusal(error) from None
+    except KeyboardInterrupt:  # before there was a connection
+        raise Failure("interrupted") from None
+
+
+def notice(text: str) -> None:
+    """A line on standard error, beside what is printed."""
+    print(f"leveret: {text}", file=sys.stderr)
+
+
+async def interruptible(work: Callable[..., Awaitable[None]], *args: object) -> None:
+    """Await the work, or stop it at SIGINT or SIGTERM."""
+    import trio
+
+    failure: Exception | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            try:
+                await work(*args)
+            except Exception as error:  # raised again below, out of the nursery, which would wrap it
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def refusal(error: "ClientError") -> Failure:
+    """What the broker refused, and what to try."""
+    hint = advice(error)
+    return Failure(f"{error}\n{hint}" if hint else str(error))
+
+
+def advice(error: "ClientError") -> str:
+    """What to try after this; nothing where nothing comes to mind."""
+    from router.client.errors import CannotConnect, Ended
+
+    text = str(error)
+    if isinstance(error, CannotConnect):
+        return "is a broker running there? `leveret serve` starts one; --url or LEVERET_URL says where it is"
+    code = error.code if isinstance(error, Ended) else 0
+    for wanted, words, hint in ADVICE:
+        if code == wanted and words in text:
+            return hint
+    return ""
+
+
+PERMISSION = "an administrator gives permissions with `leveret permission set`"
+ADVICE = (  # reply code, words in the reply text, what to try; the first that fits
+    (403, "Login was refused", "look at user and password in --url or LEVERET_URL; "
+     "guest may log in from the broker's own machine only"),
+    (403, "exclusive use", "it has an exclusive consumer; `leveret consumer list` shows whose"),
+    (403, "", PERMISSION),
+    (404, "no queue", "`leveret queue list` shows the queues; `leveret queue declare NAME` makes one"),
+    (404, "no exchange", "`leveret exchange list` shows them; `leveret exchange declare NAME` makes one"),
+    (405, "", "it belongs to another connection alone, as long as that is open"),
+    (530, "not found", "`leveret vhost list` shows the virtual hosts; --vhost chooses one"),
+    (530, "refused for user", PERMISSION),
+)  # fmt: skip

@@ -1,0 +1,160 @@
+"""``leveret consume`` and ``leveret get``: print the messages of a queue."""
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from router.cli.amqp import broker_options, run_connected
+from router.cli.failure import Failure
+from router.cli.properties import parse_headers
+from router.cli.show import FORMATS, shown
+from router.cli.terminal import Duration
+
+if TYPE_CHECKING:
+    from protocol.amqp.reader import Delivery
+    from router.client.channel import Channel
+    from router.client.connection import Connection
+
+SETTLE = ("ack", "requeue", "reject")
+BATCH = 200  # messages that are printed and settled together
+
+form_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="pretty",
+    show_default=True,
+    help="For people, a JSON object a line, or the bodies alone.",
+)
+
+
+@click.command()
+@click.argument("queue")
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
+@click.option("--idle", type=Duration(), metavar="DURATION", help="End when none came for so long, as 5s.")
+@click.option(
+    "--settle",
+    type=click.Choice(SETTLE),
+    default="ack",
+    show_default=True,
+    help="Take the messages, put them back in the end, or refuse them (to the dead-letter exchange).",
+)
+@click.option("--prefetch", type=click.IntRange(1, 65535), default=BATCH, show_default=True, metavar="N")
+@click.option("--exclusive", is_flag=True, help="Be the queue's only consumer.")
+@click.option("--argument", "arguments", metavar="NAME=TEXT", multiple=True, help="As x-priority:=5.")
+@form_option
+@broker_options
+def consume(
+    *,
+    queue: str,
+    count: int | None,
+    idle: int | None,
+    settle: str,
+    prefetch: int,
+    exclusive: bool,
+    arguments: tuple[str, ...],
+    form: str,
+    url: str | None,
+    vhost: str | None,
+) -> None:
+    """Print the messages of QUEUE as they come, until Ctrl-C.
+
+    A message is acknowledged once it is printed. With --settle requeue all of them are held, and go back to
+    the queue in the end, marked as redelivered.
+    """
+    wanted = partial(
+        _consume,
+        printer=Printer(queue, form, settle),
+        prefetch=0 if settle == "requeue" else min(prefetch, count or prefetch),
+        exclusive=exclusive,
+        arguments=parse_headers(arguments, "--argument"),
+        count=count,
+        idle=idle,
+    )
+    run_connected(url, vhost, f"consume {queue}", wanted)
+
+
+@click.command()
+@click.argument("queue")
+@click.option("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--settle",
+    type=click.Choice(SETTLE),
+    default="requeue",
+    show_default=True,
+    help="Put the messages back in the end, take them, or refuse them (to the dead-letter exchange).",
+)
+@form_option
+@broker_options
+def get(*, queue: str, count: int, settle: str, form: str, url: str | None, vhost: str | None) -> None:
+    """Print the first messages of QUEUE, and do not wait for more.
+
+    Status 1 when the queue is empty.
+    """
+    run_connected(url, vhost, f"get {queue}", partial(_get, Printer(queue, form, settle), count))
+
+
+class Printer:
+    """Prints deliveries and settles them, in that order."""
+
+    def __init__(self, queue: str, form: str, settle: str) -> None:
+        self.queue = queue
+        self._form = form
+        self._settle = settle
+
+    async def show(self, channel: "Channel", deliveries: "list[Delivery]") -> None:
+        """Print, and then settle, all of these. Whoever reads slowly keeps a thread waiting."""
+        import trio
+
+        await trio.to_thread.run_sync(_write, b"".join(shown(each, self._form) for each in deliveries))
+        last = deliveries[-1].method.delivery_tag  # type: ignore[union-attr]  # it is no basic.return
+        if self._settle == "ack":
+            channel.ack(last, multiple=True)
+        elif self._settle == "reject":
+            from protocol.amqp import methods as m
+
+            channel.send(m.BasicNack(last, multiple=True, requeue=False))
+
+
+def _write(text: bytes) -> None:
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
+async def _consume(
+    connection: "Connection",
+    *,
+    printer: Printer,
+    count: int | None,
+    idle: int | None,
+    **options: Any,
+) -> None:
+    import trio
+
+    channel = await connection.channel()
+    await channel.consume(printer.queue, **options)
+    shown_so_far = 0
+    while count is None or shown_so_far < count:
+        with trio.move_on_after(float("inf") if idle is None else idle / 1000) as waited:
+            first = await channel.delivery()
+        if waited.cancelled_caught:
+            return
+        batch = [first]
+        most = BATCH if count is None else min(BATCH, count - shown_so_far)
+        while len(batch) < most and (more := channel.delivery_nowait()) is not None:
+            batch.append(more)
+        await printer.show(channel, batch)
+        shown_so_far += len(batch)
+
+
+async def _get(printer: Printer, count: int, connection: "Connection") -> None:
+    channel = await connection.channel()
+    for number in range(count):
+        found = await channel.get(printer.queue)
+        if found is None:
+            if not number:
+                raise Failure(f"queue {printer.queue!r} is empty")
+            return
+        await printer.show(channel, [found])

@@ -1,0 +1,36 @@
+"""A progress bar on standard error, where messages pass by in numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Bar:
+    """Counts messages, and the bytes that they were of the input."""
+
+    def __init__(self, progress: Progress, verb: str, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total, messages=0, verb=verb, rate=0)
+        self._messages = 0
+
+    def advance(self, messages: int, size: int) -> None:
+        """So many messages more, which made up ``size`` bytes of the input."""
+        self._messages += messages
+        elapsed = self._progress.tasks[0].elapsed or 0
+        rate = round(self._messages / elapsed) if elapsed else 0
+        self._progress.update(self._task, advance=size, messages=self._messages, rate=rate)
+
+
+@contextmanager
+def progress_bar(verb: str, total: int | None) -> Iterator[Bar]:
+    """A bar for the ``with`` block; ``total`` is the size of the input in bytes, None if nobody knows."""
+    columns = (
+        TextColumn("{task.fields[messages]} {task.fields[verb]}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress, verb, total)

@@ -1,0 +1,108 @@
+"""Options for a message's headers and properties, and the properties that they make."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from router.cli.failure import WrongUsage
+from router.cli.terminal import parse_duration
+
+if TYPE_CHECKING:
+    from protocol.amqp.properties import Properties
+    from protocol.amqp.table import Table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TEXTS = ("content_type", "content_encoding", "correlation_id", "reply_to", "message_id", "type", "user_id",
+         "app_id", "cluster_id")  # fmt: skip
+HELP = {
+    "content_type": "What the body is, as text/plain.",
+    "correlation_id": "Which request a reply belongs to.",
+    "reply_to": "Queue for replies.",
+    "user_id": "Who publishes; the broker refuses any name but the user's own.",
+}
+
+
+def property_options(command: F) -> F:
+    """An option for each property, and ``--header``."""
+    options = [
+        click.option(
+            "-H", "--header", "headers", metavar="NAME=TEXT", multiple=True,
+            help="A header; NAME:=JSON for a number, true, a list, ... May be repeated.",
+        ),
+        click.option(
+            "--persistent/--transient", default=True, show_default=True,
+            help="Whether a durable queue keeps it over a restart.",
+        ),
+        click.option("--priority", type=click.IntRange(0, 255), metavar="0-255"),
+        click.option("--expiration", metavar="DURATION", help="How long it may wait, as 30s; plain: in ms."),
+        click.option("--timestamp", metavar="SECONDS", help='Since 1970, or "now".'),
+        *(
+            click.option("--" + name.replace("_", "-"), metavar="TEXT", help=HELP.get(name))
+            for name in TEXTS
+        ),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_properties(
+    *,
+    headers: tuple[str, ...],
+    persistent: bool,
+    priority: int | None,
+    expiration: str | None,
+    timestamp: str | None,
+    **texts: str | None,
+) -> "Properties":
+    """The properties that the options ask for. Raises WrongUsage."""
+    from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+
+    if timestamp is not None and timestamp != "now" and not (timestamp.isascii() and timestamp.isdigit()):
+        raise WrongUsage(f'--timestamp wants seconds since 1970 or "now", not {timestamp!r}')
+    return Properties(
+        headers=parse_headers(headers) or None,
+        delivery_mode=PERSISTENT if persistent else TRANSIENT,
+        priority=priority,
+        expiration=None if expiration is None else _expiration(expiration),
+        timestamp=None if timestamp is None else int(time.time()) if timestamp == "now" else int(timestamp),
+        **texts,
+    )
+
+
+def parse_headers(given: tuple[str, ...], option: str = "--header") -> "Table":
+    """``NAME=TEXT`` and ``NAME:=JSON`` as a table. Raises WrongUsage."""
+    from protocol.amqp.plain import value_of
+    from protocol.amqp.table import encode_table
+
+    table: Table = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.removesuffix(":"):
+            raise WrongUsage(f"{option} wants NAME=TEXT or NAME:=JSON, not {text!r}")
+        if not name.endswith(":"):
+            table[name] = value
+            continue
+        try:
+            table[name[:-1]] = value_of(json.loads(value))
+        except ValueError as error:
+            raise WrongUsage(f"{option} {text}: {error}; for plain text write {name[:-1]}={value}") from None
+    try:
+        encode_table(table)
+    except (ValueError, TypeError) as error:
+        raise WrongUsage(f"{option}: {error}") from None
+    return table
+
+
+def _expiration(text: str) -> str:
+    """Milliseconds as AMQP wants them: text."""
+    if text.isascii() and text.isdigit():
+        return text
+    try:
+        return str(parse_duration(text))
+    except ValueError as error:
+        raise WrongUsage(f"--expiration: {error}") from None

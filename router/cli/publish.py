@@ -1,0 +1,215 @@
+"""``leveret publish``: send messages to an exchange, from the command line, standard input or files."""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from router.cli.amqp import broker_options, notice, run_connected
+from router.cli.failure import Failure, WrongUsage
+from router.cli.properties import make_properties, property_options
+from router.cli.terminal import counted, printable
+
+if TYPE_CHECKING:
+    from protocol.amqp.properties import Properties
+    from router.cli.progress import Bar
+    from router.client.channel import Channel
+    from router.client.connection import Connection
+
+IN_FLIGHT = 2000  # messages that wait for their confirms before no more is sent
+READ = 1 << 16  # bytes
+NOTED = 5  # unroutable messages that are named one by one
+
+
+@click.command()
+@click.argument("exchange")
+@click.argument("key")
+@click.argument("body", required=False)
+@click.option("-f", "--file", "files", type=click.File("rb"), multiple=True, help="A body; may be repeated.")
+@click.option("--lines", is_flag=True, help="A message for each line of standard input, or of the files.")
+@click.option("--json-lines", is_flag=True, help="The same, for what `consume --format json` prints.")
+@click.option("--mandatory", is_flag=True, help="Fail if a message reaches no queue.")
+@click.option("--confirm/--no-confirm", default=True, help="Wait until the broker has taken responsibility.")
+@click.option("--progress/--no-progress", default=None, help="A progress bar; by itself on a terminal.")
+@property_options
+@broker_options
+def publish(
+    *,
+    exchange: str,
+    key: str,
+    body: str | None,
+    files: tuple[BinaryIO, ...],
+    lines: bool,
+    json_lines: bool,
+    mandatory: bool,
+    confirm: bool,
+    progress: bool | None,
+    url: str | None,
+    vhost: str | None,
+    **properties: Any,
+) -> None:
+    """Publish to EXCHANGE with the routing key KEY.
+
+    The body is BODY, or that of each --file, or standard input. The exchange "" is the default one, where the
+    key is the name of a queue. That messages reached no queue is said, and a failure only with --mandatory.
+    """
+    if lines and json_lines:
+        raise WrongUsage("--lines or --json-lines, not both")
+    if body is not None and (files or lines or json_lines):
+        raise WrongUsage("BODY goes with neither --file nor --lines nor --json-lines")
+    source = Source(body, files, by_line=lines or json_lines)
+    run = Publish(exchange, key, make_properties(**properties), confirm=confirm, as_json=json_lines)
+    by_itself = sys.stderr.isatty() and source.many
+    with _bar(source) if (by_itself and progress is None) or progress else nullcontext() as bar:
+        run.bar = bar
+        run_connected(url, vhost, "publish", partial(run.work, source))
+    run.report(mandatory)
+
+
+def _bar(source: "Source") -> Any:
+    from router.cli.progress import progress_bar
+
+    return progress_bar("published", source.size)
+
+
+class Source:
+    """Where bodies come from. Reading blocks a thread, and no heartbeats."""
+
+    def __init__(self, body: str | None, files: tuple[BinaryIO, ...], *, by_line: bool) -> None:
+        self._body = body
+        self._files = files or (sys.stdin.buffer,)
+        self._by_line = by_line
+        self.many = by_line or len(files) > 1
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of all files; None when somebody may still be writing them."""
+        states = [os.fstat(file.fileno()) for file in self._files]
+        regular = all(stat.S_ISREG(state.st_mode) for state in states)
+        return sum(state.st_size for state in states) if regular else None
+
+    async def bodies(self) -> AsyncIterator[tuple[list[bytes], int]]:
+        """Bodies, as many at a time as have come, and of how many bytes of the input they are."""
+        import trio
+
+        if self._body is not None:
+            yield [os.fsencode(self._body)], 0
+            return
+        for file in self._files:
+            if not self._by_line:
+                whole = await trio.to_thread.run_sync(file.read, abandon_on_cancel=True)
+                yield [whole], len(whole)
+                continue
+            rest = b""
+            read = partial(os.read, file.fileno(), READ)
+            while data := await trio.to_thread.run_sync(read, abandon_on_cancel=True):
+                *whole_lines, rest = (rest + data).split(b"\n")
+                yield whole_lines, len(data)
+            if rest:
+                yield [rest], 0
+
+
+class Publish:
+    """One run: what is published, and what became of it."""
+
+    def __init__(
+        self, exchange: str, key: str, properties: "Properties", *, confirm: bool, as_json: bool
+    ) -> None:
+        self.bar: Bar | None = None
+        self._exchange = exchange
+        self._key = key
+        self._properties = properties
+        self._confirm = confirm
+        self._as_json = as_json
+        self._published = self._returned = self._refused = self._unconfirmed = 0
+
+    async def work(self, source: Source, connection: "Connection") -> None:
+        """Publish all that the source has, and wait for the confirms."""
+        from protocol.amqp import methods as m
+        from protocol.amqp.properties import encode_properties
+
+        raw = _encoded(self._properties, encode_properties)
+        channel = await connection.channel()
+        if self._confirm:
+            await channel.select_confirms()
+        try:
+            async for bodies, size in source.bodies():
+                for body in bodies:
+                    properties, content = self._from_json(body) if self._as_json else (raw, body)
+                    channel.publish(self._exchange, self._key, properties, content, mandatory=True)
+                    self._published += 1
+                    if connection.backed_up:
+                        await connection.drained()
+                    if channel.unconfirmed >= IN_FLIGHT:
+                        await channel.until(lambda: channel.unconfirmed < IN_FLIGHT // 2)
+                if self.bar is not None:
+                    self.bar.advance(len(bodies), size)
+                self._count(channel)
+            await channel.until(lambda: not channel.unconfirmed)
+        finally:
+            self._unconfirmed = channel.unconfirmed
+        if not self._confirm:  # returns come before this is answered, and a refusal instead of it
+            await channel.call(m.BasicQos(), m.BasicQosOk)
+        self._count(channel)
+
+    def _from_json(self, line: bytes) -> tuple[bytes, bytes]:
+        """The properties and the body of a message that `consume --format json` printed."""
+        from dataclasses import fields, replace
+
+        from protocol.amqp.plain import body_of, properties_of
+        from protocol.amqp.properties import encode_properties
+
+        try:
+            given = json.loads(line)
+            if not isinstance(given, dict) or not isinstance(given.get("body"), str):
+                raise ValueError('wanted an object with "body", a text')
+            own = properties_of(given.get("properties", {}))
+            body = body_of(given["body"], given.get("body_encoding", "utf-8"))
+            has = {each.name: value for each in fields(own) if (value := getattr(own, each.name)) is not None}
+            return encode_properties(replace(self._properties, **has)), body
+        except (ValueError, TypeError) as error:
+            raise Failure(f"line {self._published + 1}: {error}") from None
+
+    def _count(self, channel: "Channel") -> None:
+        """Take stock of what came back."""
+        self._refused = channel.refused
+        while channel.returns:
+            returned = channel.returns.popleft()
+            self._returned += 1
+            if self._published > 1 and self._returned <= NOTED:
+                body = printable(returned.message.body[:40].decode("utf-8", "replace"))
+                notice(f"reached no queue: {body}")
+
+    def report(self, mandatory: bool) -> None:
+        """Say what became of the messages. Raises Failure when that is not what was wanted."""
+        sure = " and confirmed" if self._confirm else ""
+        taken = self._published - self._refused - self._unconfirmed
+        click.echo(f"{counted(taken, 'message')} published{sure}")
+        failures = []
+        if self._unconfirmed:
+            failures.append(f"interrupted: {counted(self._unconfirmed, 'message')} not confirmed yet")
+        if self._refused:
+            failures.append(f"{counted(self._refused, 'message')} refused by the broker: a full queue?")
+        if self._returned:
+            why = f"there is no queue {self._key!r}"
+            if self._exchange:
+                why = f"no queue is bound to {self._exchange!r} so that it gets the key {self._key!r}"
+            failures.append(f"{counted(self._returned, 'message')} reached no queue: {why}")
+            if not mandatory and len(failures) == 1:
+                notice(failures.pop())
+        if failures:
+            raise Failure("\n".join(failures))
+
+
+def _encoded(properties: "Properties", encode: Any) -> bytes:
+    try:
+        encoded: bytes = encode(properties)
+    except (ValueError, TypeError) as error:
+        raise WrongUsage(str(error)) from None
+    return encoded

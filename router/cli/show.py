@@ -1,0 +1,62 @@
+"""A message that a client received, for people or as a line of JSON."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from protocol.amqp.plain import plain_body, plain_properties
+from router.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from protocol.amqp.reader import Delivery
+
+FORMATS = ("pretty", "json", "body")
+
+
+def describe(delivery: "Delivery") -> dict[str, Any]:
+    """The message as JSON can hold it, in the form of ``leveret store dump``."""
+    message = delivery.message
+    body, encoding = plain_body(message.body)
+    return {
+        "exchange": message.exchange,
+        "routing_key": message.routing_key,
+        "redelivered": getattr(delivery.method, "redelivered", False),
+        "properties": plain_properties(message.properties),
+        "body_encoding": encoding,
+        "body": body,
+    }
+
+
+def as_json(described: dict[str, Any]) -> bytes:
+    """One line; names may hold bytes that are no UTF-8, which JSON spells out."""
+    return json.dumps(described, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def shown(delivery: "Delivery", form: str) -> bytes:
+    """The message in one of ``FORMATS``."""
+    if form == "body":
+        return delivery.message.body + b"\n"
+    described = describe(delivery)
+    return as_json(described) if form == "json" else pretty(described).encode()
+
+
+def pretty(described: dict[str, Any]) -> str:
+    """A heading, a line for each property and header, and the body."""
+    again = "  redelivered" if described["redelivered"] else ""
+    lines = [f"── {_name(described['exchange'])} → {_name(described['routing_key'])}{again}"]
+    properties = dict(described["properties"])
+    headers = properties.pop("headers", {})
+    lines += [f"   {name}: {_value(value)}" for name, value in properties.items()]
+    lines += [f"   header {printable(name)}: {_value(value)}" for name, value in headers.items()]
+    if described["body_encoding"] == "utf-8":
+        lines += [printable(line) for line in described["body"].split("\n")]
+    else:
+        lines.append(f"(base64) {described['body']}")
+    return "\n".join(lines) + "\n"
+
+
+def _name(name: str) -> str:
+    return printable(name) if name else '""'
+
+
+def _value(value: Any) -> str:
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

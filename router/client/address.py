@@ -1,0 +1,84 @@
+"""Where a broker is and how to log in: ``amqp://user:password@host:port/vhost?heartbeat=30``.
+
+Source: RabbitMQ, "URI Specification" and "URI Query Parameters". As most clients do, and other than it is
+specified there, an empty path stands for the virtual host "/".
+"""
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from router.client.errors import BadUrl
+
+DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
+PORTS = {"amqp": 5672, "amqps": 5671}
+PARAMETERS = ("heartbeat", "connection_timeout", "cacertfile", "certfile", "keyfile", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A broker, a user and a virtual host. ``heartbeat`` and ``timeout`` (of connecting) are in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 5672
+    user: str = "guest"
+    password: str = "guest"
+    vhost: str = "/"
+    heartbeat: int = 60
+    timeout: float = 30
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        """The URL, without the password: for messages."""
+        scheme = "amqp" if self.tls is None else "amqps"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{quote(self.user, '')}@{host}:{self.port}/{quote(self.vhost, '')}"
+
+
+def parse_url(url: str) -> Address:
+    """The address that an AMQP URL stands for. Raises BadUrl, whose text never holds the password."""
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.netloc:
+        raise BadUrl("an AMQP URL is amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS")
+    try:
+        port = parts.port or PORTS[parts.scheme]
+    except ValueError:
+        raise BadUrl("the port in the AMQP URL is no number from 1 to 65535") from None
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    unknown = given.keys() - set(PARAMETERS)
+    if unknown:
+        raise BadUrl(f"unknown parameter {min(unknown)!r} in the AMQP URL: known are {', '.join(PARAMETERS)}")
+    return Address(
+        host=parts.hostname or "127.0.0.1",
+        port=port,
+        user=unquote(parts.username) if parts.username is not None else "guest",
+        password=unquote(parts.password) if parts.password is not None else "guest",
+        vhost=unquote(parts.path[1:]) or "/",
+        heartbeat=_number(given, "heartbeat", 60),
+        timeout=_number(given, "connection_timeout", 30_000) / 1000,
+        tls=_tls(given) if parts.scheme == "amqps" else None,
+    )
+
+
+def _number(given: dict[str, str], name: str, default: int) -> int:
+    text = given.get(name, "")
+    if name in given and not (text.isascii() and text.isdigit() and int(text) <= 65535 * 1000):
+        raise BadUrl(f"{name}={text} in the AMQP URL: wanted a whole number")
+    return int(text) if text else default
+
+
+def _tls(given: dict[str, str]) -> ssl.SSLContext:
+    """Whom to trust: the system's authorities or those of ``cacertfile``; with ``verify_none`` no one."""
+    verify = given.get("verify", "verify_peer")
+    if verify not in ("verify_peer", "verify_none"):
+        raise BadUrl(f"verify={verify} in the AMQP URL: wanted verify_peer or verify_none")
+    try:
+        context = ssl.create_default_context(cafile=given.get("cacertfile"))
+        if "certfile" in given:
+            context.load_cert_chain(given["certfile"], given.get("keyfile"))
+    except (OSError, ssl.SSLError) as error:
+        raise BadUrl(f"the certificates in the AMQP URL: {error}") from None
+    if verify == "verify_none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,217 @@
+"""A channel, from the client's side: calls, publishes with their confirms, and deliveries.
+
+Owns what the broker said on one channel number until somebody asks for it. Any number of tasks may wait on a
+channel; each looks for its own condition whenever something has arrived.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+import trio
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.encode import ack_frame
+from protocol.amqp.message import pack_frames
+from protocol.amqp.reader import Command, Delivery
+from protocol.amqp.table import Value
+from router.client.errors import ChannelEnded, ConsumerEnded, Ended
+
+M = TypeVar("M", bound=m.Method)
+
+
+class Fate(Enum):
+    """What became of a publish."""
+
+    CONFIRMED = auto()
+    RETURNED = auto()  # it was mandatory and reached no queue
+    REFUSED = auto()  # basic.nack: a queue was full, or the broker failed
+
+
+class Line(Protocol):
+    """What a channel asks of its connection."""
+
+    frame_max: int
+
+    def write(self, data: bytes) -> None:
+        """Send when the socket takes it."""
+
+    def kept(self, message_size: int) -> None:
+        """A delivery waits for somebody to take it."""
+
+    def taken(self, message_size: int) -> None:
+        """Somebody has taken a delivery."""
+
+
+class Channel:
+    """One open channel. Whatever is asked of it once it is closed raises why it was."""
+
+    def __init__(self, number: int, line: Line) -> None:
+        self.number = number
+        self.error: Ended | None = None
+        self.refused = 0  # publishes that were answered with basic.nack
+        self.returns: deque[Delivery] = deque()
+        self._line = line
+        self._calls = trio.Lock()
+        self._orphans = 0  # replies to come that nobody waits for any more
+        self._replies: deque[Command] = deque()
+        self._deliveries: deque[Delivery] = deque()
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._cancelled: dict[str, None] = {}
+        self._confirming = False
+        self._published = 0  # since confirms were selected: the number of the last one
+        self._unconfirmed: dict[int, None] = {}
+
+    # -- calls -----------------------------------------------------------------------------------------------
+
+    def send(self, method: m.Method) -> None:
+        """Send a method that has no answer. ValueError for a value that its wire type cannot hold."""
+        if self.error is not None:
+            raise self.error
+        self._line.write(method_frame(self.number, method))
+
+    async def call(self, method: m.Method, answer: type[M]) -> M:
+        """Send a method and return its answer. Raises ChannelEnded or ConnectionEnded if it is refused."""
+        reply = await self._call(method)
+        assert isinstance(reply, answer), reply
+        return reply
+
+    async def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
+        """Take one message, with a BasicGetOk; None when the queue is empty."""
+        reply = await self._call(m.BasicGet(queue, no_ack=no_ack))
+        return reply if isinstance(reply, Delivery) else None
+
+    async def _call(self, method: m.Method) -> Command:
+        async with self._calls:
+            self.send(method)
+            try:
+                await self.until(lambda: bool(self._replies))
+            except trio.Cancelled:
+                self._orphans += 1
+                raise
+            return self._replies.popleft()
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """Wait until the condition holds, looking whenever something has arrived on the channel."""
+        while not done():
+            if self.error is not None:
+                raise self.error
+            await self._arrived.park()
+
+    # -- publish ---------------------------------------------------------------------------------------------
+
+    async def select_confirms(self) -> None:
+        """Have each publish confirmed from now on."""
+        await self.call(m.ConfirmSelect(), m.ConfirmSelectOk)
+        self._confirming = True
+
+    def publish(
+        self, exchange: str, routing_key: str, properties: bytes, body: bytes, *, mandatory: bool = False
+    ) -> None:
+        """Send a message with raw properties (flags and list)."""
+        self.send(m.BasicPublish(exchange, routing_key, mandatory=mandatory))
+        self._line.write(pack_frames(self.number, properties, body, self._line.frame_max))
+        if self._confirming:
+            self._published += 1
+            self._unconfirmed[self._published] = None
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many confirms are still to come."""
+        return len(self._unconfirmed)
+
+    async def publish_alone(
+        self, exchange: str, routing_key: str, properties: bytes, body: bytes, *, mandatory: bool = True
+    ) -> Fate:
+        """Publish and wait for what became of it; nothing else may be published on the channel meanwhile."""
+        self.returns.clear()
+        before = self.refused
+        self.publish(exchange, routing_key, properties, body, mandatory=mandatory)
+        await self.until(lambda: not self._unconfirmed)
+        if self.refused > before:
+            return Fate.REFUSED
+        return Fate.RETURNED if self.returns else Fate.CONFIRMED
+
+    def _confirmed(self, number: int, multiple: bool) -> int:
+        """Strike off what is confirmed; return how many that were."""
+        before = len(self._unconfirmed)
+        if multiple:
+            for each in [known for known in self._unconfirmed if known <= number or not number]:
+                del self._unconfirmed[each]
+        else:
+            self._unconfirmed.pop(number, None)
+        return before - len(self._unconfirmed)
+
+    # -- consume ---------------------------------------------------------------------------------------------
+
+    async def consume(
+        self,
+        queue: str,
+        *,
+        tag: str = "",
+        prefetch: int = 0,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        arguments: Mapping[str, Value] | None = None,
+    ) -> str:
+        """Start a consumer, which gets at most ``prefetch`` messages ahead; return its tag."""
+        if prefetch:
+            await self.call(m.BasicQos(prefetch_count=prefetch), m.BasicQosOk)
+        method = m.BasicConsume(
+            queue, tag, no_ack=no_ack, exclusive=exclusive, arguments=dict(arguments or {})
+        )
+        return (await self.call(method, m.BasicConsumeOk)).consumer_tag
+
+    async def delivery(self) -> Delivery:
+        """The next message of any consumer. Raises ConsumerEnded once the broker has cancelled one."""
+        await self.until(lambda: bool(self._deliveries or self._cancelled))
+        found = self.delivery_nowait()
+        if found is None:
+            raise ConsumerEnded("the broker cancelled the consumer: its queue was deleted")
+        return found
+
+    def delivery_nowait(self) -> Delivery | None:
+        """The next message if it is here."""
+        if not self._deliveries:
+            return None
+        found = self._deliveries.popleft()
+        self._line.taken(found.message.size)
+        return found
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge a delivery, or all up to it."""
+        if self.error is not None:
+            raise self.error
+        self._line.write(ack_frame(self.number, tag, multiple))
+
+    # -- what the connection hands on ------------------------------------------------------------------------
+
+    def receive(self, command: Command) -> None:
+        """Take what the broker sent on this channel; ``wake`` follows once all is taken that came with it."""
+        match command:
+            case Delivery(method=m.BasicDeliver()):
+                self._deliveries.append(command)
+                self._line.kept(command.message.size)
+            case Delivery(method=m.BasicReturn()):
+                self.returns.append(command)
+            case m.BasicAck():
+                self._confirmed(command.delivery_tag, command.multiple)
+            case m.BasicNack():
+                self.refused += self._confirmed(command.delivery_tag, command.multiple)
+            case m.BasicCancel():
+                self._cancelled[command.consumer_tag] = None
+            case m.ChannelClose():
+                self._line.write(method_frame(self.number, m.ChannelCloseOk()))
+                self.error = ChannelEnded(command.reply_text, command.reply_code)
+            case m.ChannelFlow():
+                self._line.write(method_frame(self.number, m.ChannelFlowOk(command.active)))
+            case _ if self._orphans:
+                self._orphans -= 1
+            case _:
+                self._replies.append(command)
+
+    def wake(self) -> None:
+        """Let every task look again that waits on this channel."""
+        self._arrived.unpark_all()

@@ -1,0 +1,328 @@
+"""A connection to a broker: sockets, the handshake, heartbeats and the end.
+
+Owns the tasks that read and write. What arrives on a channel is the channel's; while much lies there that
+nobody has taken, nothing more is read.
+
+Sources: AMQP 0-9-1 2.2.4 and 4.2; RabbitMQ for ``connection.blocked`` and refused logins.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
+from protocol.amqp.encode import HEARTBEAT
+from protocol.amqp.reader import Command, Reader, Scope
+from protocol.amqp.table import Table
+from router.client.address import Address
+from router.client.channel import Channel
+from router.client.errors import CannotConnect, ConnectionEnded
+
+READ = 1 << 18  # bytes of one read
+OUT_HIGH = 1 << 20  # unsent bytes at which a publisher had better wait
+TAKEN_LATE = 64 << 20  # bytes of deliveries that nobody has taken, at which reading stops ...
+TAKEN_LATE_COUNT = 10_000  # ... and their number
+CLOSE_TIMEOUT = 5.0  # seconds for the answer to connection.close
+FRAME_MAX = 131_072
+CAPABILITIES = (
+    "authentication_failure_close",
+    "basic.nack",
+    "connection.blocked",
+    "consumer_cancel_notify",
+    "publisher_confirms",
+)
+
+Notice = Callable[[str], None]
+
+
+class Connection:
+    """An open connection. ``blocked`` is why the broker takes no publishes, None while it does."""
+
+    def __init__(self, stream: trio.abc.Stream, address: Address, notice: Notice) -> None:
+        self.address = address
+        self.frame_max = FRAME_MIN_SIZE
+        self.server_properties: Table = {}
+        self.blocked: str | None = None
+        self.error: ConnectionEnded | None = None
+        self._stream = stream
+        self._notice = notice
+        self._reader = Reader(FRAME_MAX, 1 << 40, scope=Scope.CONTROL)
+        self._channels: dict[int, Channel] = {}
+        self._channel_max = 0
+        self._heartbeat = 0
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._written = trio.lowlevel.ParkingLot()
+        self._to_write = trio.Event()
+        self._late = self._late_count = 0
+        self._caught_up = trio.Event()
+        self._caught_up.set()
+        self._closed = trio.Event()
+        self._last_received = self._last_sent = trio.current_time()
+
+    # -- the handshake ---------------------------------------------------------------------------------------
+
+    async def shake_hands(self, name: str) -> None:
+        """Log in and enter the virtual host. Raises CannotConnect and ConnectionEnded."""
+        await self._stream.send_all(PROTOCOL_HEADER)
+        start = await self._control(m.ConnectionStart)
+        self.server_properties = start.server_properties
+        if b"PLAIN" not in start.mechanisms.split():
+            raise CannotConnect(f"{self.address}: the broker does not offer the login mechanism PLAIN")
+        answer = f"\0{self.address.user}\0{self.address.password}".encode("utf-8", "surrogateescape")
+        properties: Table = {
+            "product": "leveret",
+            "connection_name": name,
+            "capabilities": dict.fromkeys(CAPABILITIES, True),
+        }
+        await self._say(m.ConnectionStartOk(properties, "PLAIN", answer))
+        tune = await self._control(m.ConnectionTune)
+        self._channel_max = tune.channel_max or 65535
+        self.frame_max = min(tune.frame_max or FRAME_MAX, FRAME_MAX)
+        self._heartbeat = min(tune.heartbeat or self.address.heartbeat, self.address.heartbeat)
+        await self._say(m.ConnectionTuneOk(self._channel_max, self.frame_max, self._heartbeat))
+        await self._say(m.ConnectionOpen(self.address.vhost))
+        await self._control(m.ConnectionOpenOk)
+        self._reader.scope = Scope.CHANNELS
+        self._reader.frame_max = self.frame_max
+        self._last_received = self._last_sent = trio.current_time()
+
+    async def _say(self, method: m.Method) -> None:
+        await self._stream.send_all(method_frame(0, method))
+
+    async def _control(self, wanted: type[m.M]) -> m.M:
+        """The next command of the handshake."""
+        data = b""
+        while True:
+            for _, command in self._reader.receive(data):
+                if isinstance(command, m.ConnectionClose):
+                    await self._say(m.ConnectionCloseOk())
+                    raise ConnectionEnded(command.reply_text, command.reply_code)
+                if isinstance(command, wanted):
+                    return command
+            if self._reader.error is not None:
+                raise CannotConnect(f"{self.address} does not answer as AMQP 0-9-1 does")
+            data = bytes(await self._stream.receive_some(READ))
+            if not data:
+                raise CannotConnect(f"{self.address}: the broker hung up during the handshake")
+
+    # -- channels --------------------------------------------------------------------------------------------
+
+    async def channel(self) -> Channel:
+        """Open a channel. It stays open as long as the connection."""
+        if self.error is not None:
+            raise self.error
+        number = len(self._channels) + 1
+        if number > self._channel_max:
+            raise ConnectionEnded(f"the broker allows {self._channel_max} channels on a connection")
+        channel = self._channels[number] = Channel(number, self)
+        await channel.call(m.ChannelOpen(), m.ChannelOpenOk)
+        return channel
+
+    def write(self, data: bytes) -> None:
+        """Send when the socket takes it."""
+        self._out.append(data)
+        self._out_size += len(data)
+        self._to_write.set()
+
+    @property
+    def backed_up(self) -> bool:
+        """Whether so much is unsent that whoever publishes should wait for ``drained``."""
+        return self._out_size > OUT_HIGH
+
+    async def drained(self) -> None:
+        """Wait until the socket has taken most of what was written."""
+        while self.backed_up:
+            if self.error is not None:
+                raise self.error
+            await self._written.park()
+
+    def kept(self, message_size: int) -> None:
+        """A delivery waits for somebody to take it."""
+        self._late += message_size
+        self._late_count += 1
+
+    def taken(self, message_size: int) -> None:
+        """Somebody has taken a delivery."""
+        self._late -= message_size
+        self._late_count -= 1
+        self._caught_up.set()
+
+    # -- tasks -----------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read until the connection ends, which every channel is told of."""
+        try:
+            while self.error is None:
+                while self._late > TAKEN_LATE or self._late_count > TAKEN_LATE_COUNT:
+                    self._caught_up = trio.Event()
+                    await self._caught_up.wait()
+                    self._last_received = trio.current_time()
+                data = bytes(await self._stream.receive_some(READ))
+                if not data:
+                    self._end(ConnectionEnded(f"{self.address}: the connection was lost"))
+                self._last_received = trio.current_time()
+                self._receive(self._reader.receive(data))
+                if self._reader.error is not None:
+                    self._end(ConnectionEnded(f"{self.address}: {self._reader.error}"))
+        except trio.BrokenResourceError as error:
+            self._lost(error)
+
+    def _receive(self, commands: list[tuple[int, Command]]) -> None:
+        told: dict[Channel, None] = {}
+        for number, command in commands:
+            channel = self._channels.get(number)
+            if channel is not None:
+                channel.receive(command)
+                told[channel] = None
+            elif not number:
+                self._connection_command(command)
+        for channel in told:
+            channel.wake()
+
+    def _connection_command(self, command: Command) -> None:
+        match command:
+            case m.ConnectionClose():
+                self.write(method_frame(0, m.ConnectionCloseOk()))
+                self._end(ConnectionEnded(command.reply_text, command.reply_code))
+            case m.ConnectionCloseOk():
+                self._closed.set()
+            case m.ConnectionBlocked():
+                self.blocked = command.reason
+                self._notice(f"the broker takes no messages at the moment: {command.reason}")
+            case m.ConnectionUnblocked():
+                self.blocked = None
+                self._notice("the broker takes messages again")
+
+    async def send(self) -> None:
+        """Write what gathers, for ever."""
+        try:
+            while True:
+                await self._to_write.wait()
+                self._to_write = trio.Event()
+                data = b"".join(self._out)
+                self._out.clear()
+                await self._stream.send_all(data)
+                self._out_size -= len(data)
+                self._last_sent = trio.current_time()
+                self._written.unpark_all()
+        except trio.BrokenResourceError as error:
+            self._lost(error)
+
+    async def beat(self) -> None:
+        """Send heartbeats, and end the connection when the broker has missed its own."""
+        if not self._heartbeat:
+            return
+        while True:
+            await trio.sleep(self._heartbeat / 2)
+            now = trio.current_time()
+            if now - self._last_sent >= self._heartbeat / 2 and not self._out:
+                self.write(HEARTBEAT)
+            if now - self._last_received > 2 * self._heartbeat and self._caught_up.is_set():
+                self._end(ConnectionEnded(f"{self.address}: no heartbeat for {2 * self._heartbeat} s"))
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _lost(self, error: Exception) -> None:
+        cause = error.__cause__ or error
+        self._end(ConnectionEnded(f"{self.address}: the connection was lost: {cause}"))
+
+    def _end(self, error: ConnectionEnded) -> None:
+        """Nothing more will come: everyone who waits is told why."""
+        if self.error is None:
+            self.error = error
+            for channel in self._channels.values():
+                channel.error = channel.error or error
+                channel.wake()
+            self._written.unpark_all()
+            self._closed.set()
+
+    async def close(self) -> None:
+        """Say goodbye and wait for the answer, or answer the broker's own goodbye; not for long."""
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            if self.error is None:
+                self.write(method_frame(0, m.ConnectionClose(200, "Goodbye")))
+                await self._closed.wait()
+            elif self.error.code:
+                while self._out_size:
+                    await self._written.park()
+
+
+def _silent(_text: str) -> None:
+    """Tell nobody."""
+
+
+async def _open(address: Address) -> trio.abc.Stream:
+    """A socket to the broker, with TLS on it if that is wanted. Raises CannotConnect."""
+    try:
+        with trio.fail_after(address.timeout):
+            stream = await trio.open_tcp_stream(address.host, address.port)
+            if address.tls is None:
+                return stream
+            secured = trio.SSLStream(stream, address.tls, server_hostname=address.host, https_compatible=True)
+            try:
+                await secured.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(secured)
+                raise
+            return secured
+    except trio.TooSlowError:
+        raise CannotConnect(f"{address}: no answer within {address.timeout:g} s") from None
+    except (OSError, trio.BrokenResourceError) as error:
+        raise CannotConnect(f"{address}: {_why(error)}") from None
+
+
+def _why(error: BaseException) -> str:
+    """The system's words for what went wrong, wherever Trio has put them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup | OSError):
+        return _why(cause)
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number and number > 0 else str(getattr(error, "strerror", None) or error)
+
+
+@asynccontextmanager
+async def connect(address: Address, *, name: str, notice: Notice = _silent) -> AsyncIterator[Connection]:
+    """A connection for the ``async with`` block; ``notice`` hears of alarms at the broker.
+
+    Raises CannotConnect, ConnectionEnded for a refused login or virtual host, and what the block raises.
+    """
+    stream = await _open(address)
+    async with on_stream(stream, address, name=name, notice=notice) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def on_stream(
+    stream: trio.abc.Stream, address: Address, *, name: str, notice: Notice = _silent
+) -> AsyncIterator[Connection]:
+    """The same on a stream to the broker that is there already, and is closed in the end."""
+    failure: Exception | None = None
+    connection = Connection(stream, address, notice)
+    try:
+        try:
+            with trio.fail_after(address.timeout):
+                await connection.shake_hands(name)
+        except trio.TooSlowError:
+            raise CannotConnect(f"{address}: no answer within {address.timeout:g} s") from None
+        except trio.BrokenResourceError as error:
+            raise CannotConnect(f"{address}: {_why(error)}") from None
+        async with trio.open_nursery() as nursery:
+            for task in (connection.read, connection.send, connection.beat):
+                nursery.start_soon(task)
+            try:
+                yield connection
+            except Exception as error:  # raised again below, out of the nursery, which would wrap it
+                failure = error
+            await connection.close()
+            nursery.cancel_scope.cancel()
+    finally:
+        await trio.aclose_forcefully(stream)
+    if failure is not None:
+        raise failure
