@@ -9,7 +9,14 @@ from router.cli.failure import Failure, WrongUsage
 
 
 @click.command()
-@click.option("--url", default="amqp://guest:guest@127.0.0.1:5672/", show_default=True, help="The broker.")
+@click.option(
+    "--url",
+    default="amqp://guest:guest@127.0.0.1:5672/",
+    envvar="LEVERET_URL",
+    show_envvar=True,
+    show_default=True,
+    help="The broker.",
+)
 @click.option(
     "--workload",
     type=click.Choice(["messages", "replies", "connections"]),
