@@ -7,7 +7,7 @@ before each batch and calls ``flush`` after it.
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
@@ -15,6 +15,7 @@ from router.auth import User, Users
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
 from router.keeper import Keeper, NoKeeper
+from router.limits import check_user_channels, check_user_connections, check_vhost_connections
 from router.queue.kind import AnyQueue
 from router.routing import routing_keys
 from router.settings import Settings
@@ -42,6 +43,13 @@ class Client(Protocol):
     def crash(self, error: Exception) -> None:
         """End the connection: the broker failed while it served this client."""
 
+    def recheck(self) -> None:
+        """The user's rights have changed: cancel the consumers that it may have no longer."""
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels it has open."""
+
     def go_on(self) -> None:
         """The message that it waits for is in memory now, or never will be. It raises nothing."""
 
@@ -58,7 +66,9 @@ class Broker:
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users(loopback_only=settings.loopback_users)
         self.vhosts: dict[str, VHost] = {}
+        self.global_parameters: dict[str, Any] = {}
         self.clients: dict[Client, None] = {}
+        self._entered: dict[Client, tuple[User, VHost]] = {}  # clients in a virtual host
         self.keeper: Keeper = keeper or NoKeeper()
         self._owed: dict[Client, None] = {}  # clients that are to be told of their confirms when it ends
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
@@ -86,6 +96,25 @@ class Broker:
         if found is None:
             raise NotAllowed(f"vhost {name} not found")
         return found
+
+    def forget_vhost(self, vhost: VHost) -> None:
+        """A virtual host is gone, and all rights there."""
+        del self.vhosts[vhost.name]
+        self.users.forget_vhost(vhost.name)
+
+    def enter(self, client: Client, user: User, vhost: VHost) -> None:
+        """A client opens a virtual host as this user. Raises NotAllowed when either has reached a limit."""
+        check_vhost_connections(vhost.limits, vhost.connections, vhost=vhost.name, user=user.name)
+        check_user_connections(user.limits, user.connections, user=user.name)
+        user.connections += 1
+        vhost.connections += 1
+        self._entered[client] = user, vhost
+
+    def check_channels(self, user: User) -> None:
+        """Raise NotAllowed when the user has as many channels as it may have."""
+        if user.limits:
+            count = sum(client.channel_count for client in self.clients if client.user is user)
+            check_user_channels(user.limits, count, user=user.name)
 
     # -- one batch -----------------------------------------------------------------------------------------
 
@@ -136,6 +165,10 @@ class Broker:
     def forget(self, client: Client) -> None:
         """A client has gone."""
         self.clients.pop(client, None)
+        if client in self._entered:
+            user, vhost = self._entered.pop(client)
+            user.connections -= 1
+            vhost.connections -= 1
         self._awaiting.pop(client, None)
 
     def committed(self) -> None:

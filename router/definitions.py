@@ -21,14 +21,14 @@ import structlog
 from msgspec import Struct, field
 
 from protocol.errors import AmqpError
-from router.auth import SHA256, PasswordHashError, User, hash_password
+from router.administration import Administration, NotThere
+from router.auth import SHA256, PasswordHash, hash_password
 from router.broker import Broker
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
-from router.patterns import PatternError
-from router.policy import PolicyError
 from router.queue.kind import AnyQueue
 from router.vhost import VHost
+from router.vhost_metadata import split_tags
 
 Pairs = dict[str, Any] | list[tuple[str, Any]]  # some versions write objects as lists of pairs, {} as []
 
@@ -178,6 +178,7 @@ class _Import:
 
     def __init__(self, broker: Broker, vhost: str) -> None:
         self._broker = broker
+        self._administration = Administration(broker)
         self._vhost = vhost
         self._log = structlog.get_logger()
 
@@ -210,16 +211,7 @@ class _Import:
 
     def _place(self, name: str) -> VHost:
         """The virtual host an entry names, or the one for those that name none."""
-        found = self._broker.vhosts.get(name or self._vhost)
-        if found is None:
-            raise DefinitionsError(f"no virtual host '{name or self._vhost}'")
-        return found
-
-    def _user(self, name: str) -> User:
-        found = self._broker.users.get(name)
-        if found is None:
-            raise DefinitionsError(f"no user '{name}'")
-        return found
+        return self._administration.vhost(name or self._vhost)
 
     def _in(self, vhost: str) -> str:
         return f"in vhost '{vhost or self._vhost}'"
@@ -230,29 +222,29 @@ class _Import:
     # -- entries -----------------------------------------------------------------------------------------
 
     def _add_vhost(self, entry: VHostEntry) -> None:
-        self._broker.add_vhost(entry.name)
+        self._administration.put_vhost(entry.name)
         metadata = _object(entry.metadata)
         queue_type = entry.default_queue_type or metadata.get("default_queue_type")
         if queue_type not in ("", None, "undefined", "classic"):
             self._left_out(f"default queue type '{queue_type}' of vhost '{entry.name}'")
 
     def _add_user(self, entry: UserEntry) -> None:
-        tags = entry.tags.split(",") if isinstance(entry.tags, str) else entry.tags
-        password_hash, algorithm = entry.password_hash, entry.hashing_algorithm
+        password = PasswordHash(entry.password_hash, entry.hashing_algorithm)
         if entry.password:
-            password_hash, algorithm = hash_password(entry.password), SHA256
+            password = hash_password(entry.password, self._broker.settings.auth.password_hash)
         with _naming(f"user '{entry.name}'"):
-            self._broker.users.add(
-                entry.name, password_hash, [tag.strip() for tag in tags if tag.strip()], algorithm
-            )
+            self._administration.put_user(entry.name, password=password, tags=split_tags(entry.tags))
         if entry.limits:
             self._left_out(f"limits of user '{entry.name}'")
 
     def _permit(self, entry: PermissionEntry) -> None:
         with _naming(f"permissions of user '{entry.user}' {self._in(entry.vhost)}"):
-            vhost = self._place(entry.vhost)
-            self._user(entry.user).permit(
-                vhost.name, configure=entry.configure, write=entry.write, read=entry.read
+            self._administration.set_permission(
+                entry.user,
+                entry.vhost or self._vhost,
+                configure=entry.configure,
+                write=entry.write,
+                read=entry.read,
             )
 
     def _permit_topic(self, entry: TopicPermissionEntry) -> None:
@@ -260,9 +252,12 @@ class _Import:
             f"topic permissions of user '{entry.user}' at exchange '{entry.exchange}' {self._in(entry.vhost)}"
         )
         with _naming(what):
-            vhost = self._place(entry.vhost)
-            self._user(entry.user).permit_topic(
-                vhost.name, entry.exchange, write=entry.write, read=entry.read
+            self._administration.set_topic_permission(
+                entry.user,
+                entry.vhost or self._vhost,
+                entry.exchange,
+                write=entry.write,
+                read=entry.read,
             )
 
     def _set_parameter(self, entry: ParameterEntry) -> None:
@@ -271,22 +266,27 @@ class _Import:
             return
         with _naming(f"operator policy '{entry.name}' {self._in(entry.vhost)}"):
             value = msgspec.convert(entry.value, OperatorPolicyValue)
-            self._place(entry.vhost).policies.set_operator(
+            self._administration.set_policy(
+                entry.vhost or self._vhost,
                 entry.name,
                 value.pattern,
                 _object(value.definition),
                 priority=value.priority,
                 apply_to=value.apply_to,
+                operator=True,
+                live=False,
             )
 
     def _set_policy(self, entry: PolicyEntry) -> None:
         with _naming(f"policy '{entry.name}' {self._in(entry.vhost)}"):
-            self._place(entry.vhost).policies.set(
+            self._administration.set_policy(
+                entry.vhost or self._vhost,
                 entry.name,
                 entry.pattern,
                 _object(entry.definition),
                 priority=entry.priority,
                 apply_to=entry.apply_to,
+                live=False,
             )
 
     def _declare_exchange(self, entry: ExchangeEntry) -> None:
@@ -348,10 +348,8 @@ def _naming(what: str) -> Iterator[None]:
     except (
         DefinitionsError,
         AmqpError,
-        PatternError,
-        PolicyError,
-        PasswordHashError,
-        msgspec.ValidationError,
+        NotThere,
+        ValueError,
     ) as error:
         raise DefinitionsError(f"{what}: {error}") from None
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from router.patterns import Matcher, PatternError, compile_pattern
-from router.terms import term
+from router.terms import json_term, term
 
 Kind = Literal["queues", "exchanges"]
 Definition = Mapping[str, Any]
@@ -43,6 +43,15 @@ class Policy:
     priority: int
     apply_to: str
     matches: Matcher
+
+    def as_parameter(self) -> dict[str, Any]:
+        """The value of the runtime parameter that an operator policy is in RabbitMQ."""
+        return {
+            "pattern": self.pattern,
+            "definition": dict(self.definition),
+            "priority": self.priority,
+            "apply-to": self.apply_to,
+        }
 
     def applies(self, kind: Kind, name: str, queue_type: str) -> bool:
         """Whether it holds for this exchange or queue, were it the only one."""
@@ -87,6 +96,25 @@ class Policies:
     def delete_operator(self, name: str) -> None:
         """Delete an operator policy. KeyError when there is none of this name."""
         del self.operator_policies[name]
+
+    def put(
+        self,
+        name: str,
+        pattern: str,
+        definition: Definition,
+        *,
+        priority: int = 0,
+        apply_to: str = "all",
+        operator: bool = False,
+    ) -> Policy:
+        """Set a policy or an operator policy, and return it. Raises PolicyError."""
+        put = self.set_operator if operator else self.set
+        put(name, pattern, definition, priority=priority, apply_to=apply_to)
+        return (self.operator_policies if operator else self.policies)[name]
+
+    def remove(self, name: str, *, operator: bool = False) -> None:
+        """Delete a policy or an operator policy. KeyError when there is none of this name."""
+        (self.delete_operator if operator else self.delete)(name)
 
     def policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
         """The policy that holds for an exchange or queue; ``queue_type`` counts for queues only."""
@@ -139,34 +167,24 @@ def _validate(definition: Definition, checks: Checks) -> None:
     for key, value in definition.items():
         if key in checks and (refusal := checks[key](value)):
             raise PolicyError(refusal)
-    unknown = [f"{{{term(key)},{_printed(value)}}}" for key, value in definition.items() if key not in checks]
+    unknown = [
+        f"{{{term(key)},{json_term(value)}}}" for key, value in definition.items() if key not in checks
+    ]
     if unknown:
         raise PolicyError(f"[{','.join(unknown)}] are not recognised policy settings")
-
-
-def _printed(value: Any) -> str:
-    """A JSON value as RabbitMQ shows it, as an Erlang term."""
-    match value:
-        case None:
-            return "null"
-        case list():
-            return f"[{','.join(map(_printed, value))}]"
-        case dict():
-            return f"#{{{','.join(f'{term(key)} => {_printed(item)}' for key, item in value.items())}}}"
-    return term(value)
 
 
 def _integer(what: str, least: int | None = None) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         is_integer = isinstance(value, int) and not isinstance(value, bool)
         good = is_integer and (least is None or value >= least)
-        return "" if good else f"{_printed(value)} is not a valid {what}"
+        return "" if good else f"{json_term(value)} is not a valid {what}"
 
     return check
 
 
 def _text(what: str) -> Callable[[Any], str]:
-    return lambda value: "" if isinstance(value, str) else f"{_printed(value)} is not a valid {what}"
+    return lambda value: "" if isinstance(value, str) else f"{json_term(value)} is not a valid {what}"
 
 
 def _routing_key(what: str) -> Callable[[Any], str]:
@@ -174,20 +192,20 @@ def _routing_key(what: str) -> Callable[[Any], str]:
 
     def check(value: Any) -> str:
         good = isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) <= SHORTSTR_MAX
-        return "" if good else f"{_printed(value)} is not a valid {what}"
+        return "" if good else f"{json_term(value)} is not a valid {what}"
 
     return check
 
 
 def _one_of(*values: object, refusal: str) -> Callable[[Any], str]:
     return lambda value: (
-        "" if value in values and type(value) is type(values[0]) else refusal % _printed(value)
+        "" if value in values and type(value) is type(values[0]) else refusal % json_term(value)
     )
 
 
 def _max_age(value: Any) -> str:
     good = isinstance(value, str) and re.fullmatch("[0-9]*[1-9][0-9]*[YMDhms]", value)
-    return "" if good else f"{_printed(value)} is not a valid max age"
+    return "" if good else f"{json_term(value)} is not a valid max age"
 
 
 def _anything(value: Any) -> str:

@@ -1,18 +1,26 @@
-"""What is kept of users, rights and policies, as plain rows: the form in which the core hands them to whoever
-keeps them, and gets them back.
+"""What is kept of virtual hosts, users, rights, policies and parameters, as plain rows: the form in which the
+core hands them to whoever keeps them, and gets them back.
 
 Owns their fields and nothing of what they mean.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+
+class VHostRow(NamedTuple):
+    """A virtual host; ``metadata`` has what an operator says of it, by RabbitMQ's names."""
+
+    name: str
+    metadata: Mapping[str, Any] = {}
 
 
 class UserRow(NamedTuple):
     name: str
     password_hash: str
     algorithm: str
-    tags: frozenset[str]
+    tags: tuple[str, ...]
+    limits: Mapping[str, int] = {}
 
 
 class PermissionRow(NamedTuple):
@@ -39,3 +47,22 @@ class PolicyRow(NamedTuple):
     apply_to: str
     priority: int
     definition: Mapping[str, Any]
+
+
+class ParameterRow(NamedTuple):
+    """A runtime parameter of a virtual host, but for operator policies."""
+
+    vhost: str
+    component: str
+    name: str
+    value: Any
+
+
+class GlobalParameterRow(NamedTuple):
+    name: str
+    value: Any
+
+
+Row: TypeAlias = (
+    VHostRow | UserRow | PermissionRow | TopicPermissionRow | PolicyRow | ParameterRow | GlobalParameterRow
+)

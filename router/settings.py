@@ -151,6 +151,15 @@ class Amqp(Section, frozen=True):
     ] = "3.13.7"
 
 
+class Auth(Section, frozen=True):
+    """How passwords are kept."""
+
+    password_hash: Annotated[
+        Literal["scrypt", "sha256", "sha512"],
+        Meta(description="How new passwords are hashed; RabbitMQ can take over the last two only."),
+    ] = "scrypt"
+
+
 class Stomp(Section, frozen=True):
     """Who STOMP clients are that do not say so, and where they are."""
 
@@ -352,6 +361,7 @@ class Settings(Section, frozen=True):
     listen: Listen = Listen()
     tls: Tls = Tls()
     log: Log = Log()
+    auth: Auth = Auth()
     amqp: Amqp = Amqp()
     stomp: Stomp = Stomp()
     http: Http = Http()

@@ -6,7 +6,7 @@ of more than a line over several; here each stays on one.
 
 from collections.abc import Hashable
 from decimal import Decimal
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from protocol.amqp.table import Long, Timestamp
 
@@ -102,3 +102,15 @@ def binary(data: bytes) -> str:
     if data and PRINTABLE.issuperset(data):
         return f'<<"{data.decode("utf-8", "surrogateescape").translate(ESCAPES)}">>'
     return f"<<{','.join(map(str, data))}>>"
+
+
+def json_term(value: Any) -> str:
+    """A JSON value as RabbitMQ shows it, as an Erlang term."""
+    match value:
+        case None:
+            return "null"
+        case list():
+            return f"[{','.join(map(json_term, value))}]"
+        case dict():
+            return f"#{{{','.join(f'{term(key)} => {json_term(item)}' for key, item in value.items())}}}"
+    return term(value)

@@ -18,6 +18,7 @@ from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
 from router.graph import Graph
 from router.keeper import Keeper
+from router.limits import Limits
 from router.policy import Policies
 from router.queue.arguments import QueueType, merge_policy, parse_arguments
 from router.queue.entry import Entry
@@ -28,6 +29,7 @@ from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target
 from router.selector import SelectorError, compile_selector
 from router.timers import Timed
+from router.vhost_metadata import VHostMetadata
 
 
 class VHostHost(Protocol):
@@ -83,6 +85,9 @@ class VHost:
         self.exchanges: dict[str, Exchange] = {"": DefaultExchange("", durable=True)}
         self.queues: dict[str, AnyQueue] = {}
         self.policies = Policies(name)
+        self.metadata = VHostMetadata()
+        self.limits: Limits = {}
+        self.connections = 0  # of clients that are in it
         self.routes = Routes(self)
         self.graph = Graph(self.routes)
         self.past = Past()
@@ -90,6 +95,12 @@ class VHost:
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         for exchange_name, kind, internal in PREDECLARED:
             self._add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
+
+    def close(self) -> None:
+        """The virtual host is being deleted, and nobody is in it: delete its queues and exchanges."""
+        for queue in list(self.queues.values()):
+            self.delete_queue(queue)
+        self.exchanges.clear()
 
     # -- routing -------------------------------------------------------------------------------------------
 

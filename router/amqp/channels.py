@@ -104,6 +104,11 @@ class Channels:
         for channel in self.open.values():
             channel.session.wake()
 
+    def recheck(self) -> None:
+        """The user's rights have changed."""
+        for channel in self.open.values():
+            channel.session.recheck()
+
     def owe(self, channel: Channel, batch: int) -> None:
         """Publishes on the channel are to be confirmed: once this batch is on disk, or (0) now."""
         due = self._waiting.setdefault(batch, {}) if batch else self._due

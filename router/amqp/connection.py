@@ -270,6 +270,7 @@ class AmqpConnection:
         vhost = self.broker.vhost(method.virtual_host)
         if not self.user.may_enter(vhost.name):
             raise NotAllowed(f"access to vhost '{vhost.name}' refused for user '{self.user.name}'")
+        self.broker.enter(self, self.user, vhost)
         self.vhost = vhost
         self.broker.churn.connection_created += 1
         self._send(m.ConnectionOpenOk())
@@ -287,6 +288,7 @@ class AmqpConnection:
         assert self.user is not None
         assert self.vhost is not None
         vhost, user = self.vhost, self.user
+        self.broker.check_channels(user)
         self.channels.add(Channel(number, self, lambda sink: Session(self.broker, vhost, user, self, sink)))
 
     # -- errors and the end ----------------------------------------------------------------------------------
@@ -362,6 +364,14 @@ class AmqpConnection:
         """The outbox has room again: go on with what was put off, and the consumers may be given more."""
         self.receive(b"")
         self.channels.wake()
+
+    def recheck(self) -> None:
+        """The user's rights have changed: consumers that it may have no longer are cancelled."""
+        self.channels.recheck()
+
+    @property
+    def channel_count(self) -> int:
+        return len(self.channels.open)
 
     def go_on(self) -> None:
         """A message that was asked for is in memory: go on with what was put off."""

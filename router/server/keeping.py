@@ -13,7 +13,6 @@ from router.server.driver import Driver
 from router.server.machine import memory_limit
 from router.server.watch import set_alarm
 from router.server.worker import Worker
-from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.interval import IntervalSync
 from router.store.reader import Reader
@@ -108,10 +107,6 @@ class Keeping:
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
         self._log.info("restored", queues=len(opened.rows), messages=messages, seconds=took)
-
-    def keep_access(self) -> None:
-        """Have virtual hosts, users, rights and policies kept as they are now."""
-        self.store.change(*keep_access(self._broker))
 
     def start(self, driver: Driver) -> None:
         """Begin to write; called inside of Trio."""

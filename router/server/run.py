@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from protocol.errors import ConnectionForced
+from router.administration import Administration
 from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
@@ -28,6 +29,7 @@ from router.settings import MEMORY, Settings
 from router.store.journal import DamageError, FormatError
 from router.store.lock import DataDirectoryError
 from router.store.metadata import MetadataError
+from router.vhost_metadata import make_metadata
 
 NEVER = 2**31 - 1
 
@@ -50,8 +52,6 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         broker = Broker(settings, clock())
         keeping = keep(broker)
         populate(broker)
-        if keeping is not None:
-            keeping.keep_access()
         driver = Driver(broker)
         if keeping is not None:
             keeping.start(driver)
@@ -110,13 +110,15 @@ def populate(broker: Broker) -> None:
     settings = broker.settings
     if settings.definitions:
         _import(broker, settings.definitions)
+    administration = Administration(broker)
     if not broker.vhosts:
-        broker.add_vhost(settings.default_vhost)
+        administration.put_vhost(settings.default_vhost, make_metadata(description="Default virtual host"))
     if not broker.users:
-        user = broker.users.add(
-            settings.default_user, hash_password(settings.default_pass), tags=("administrator",)
-        )
-        user.permit(settings.default_vhost, configure=".*", write=".*", read=".*")
+        name = settings.default_user
+        password = hash_password(settings.default_pass, settings.auth.password_hash)
+        administration.put_user(name, password=password, tags=("administrator",))
+        for vhost in broker.vhosts:
+            administration.set_permission(name, vhost, configure=".*", write=".*", read=".*")
 
 
 def _import(broker: Broker, path: str) -> None:

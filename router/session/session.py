@@ -245,6 +245,15 @@ class Session:
         self.consumers.pop(consumer.tag, None)
         self.sink.cancelled(consumer)
 
+    def recheck(self) -> None:
+        """The user's rights have changed: end the consumers of queues that it may read no longer."""
+        for consumer in list(self.consumers.values()):
+            if isinstance(consumer, Consumer):
+                queue = consumer.queue
+                if not self.user.may(self.vhost.name, "read", queue.name):
+                    queue.remove_consumer(consumer, self.broker.now)
+                    self.cancelled(consumer)
+
     # -- settle --------------------------------------------------------------------------------------------
 
     def ack(self, tag: int, *, multiple: bool) -> None:

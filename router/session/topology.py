@@ -14,6 +14,7 @@ from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
+from router.limits import check_queues
 from router.queue.kind import AnyQueue
 from router.session.reply_to import REPLY_TO
 from router.terms import type_name
@@ -109,6 +110,7 @@ class Topology:
         self._check("configure", "queue", name)
         if name not in self._vhost.queues:
             self._check_reference("x-dead-letter-exchange", arguments, "queue", name)
+            check_queues(self._vhost.limits, len(self._vhost.queues), vhost=self._vhost.name, queue=name)
         return self._vhost.declare_queue(
             name,
             durable=durable and not exclusive,

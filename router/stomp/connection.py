@@ -12,7 +12,7 @@ from secrets import token_urlsafe
 from typing import TypeAlias
 
 from protocol.amqp.table import Table
-from protocol.errors import AmqpError, InternalError
+from protocol.errors import AmqpError, InternalError, NotAllowed
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import (
     BEFORE_LOGIN,
@@ -193,6 +193,15 @@ class StompConnection:
         self.outbox.resume()
         self._log.debug("publisher unblocked")
 
+    def recheck(self) -> None:
+        """The user's rights have changed: subscriptions that it may have no longer are cancelled."""
+        if self._conversation is not None:
+            self._conversation.session.recheck()
+
+    @property
+    def channel_count(self) -> int:
+        return 0 if self._conversation is None else 1
+
     def go_on(self) -> None:
         """Nobody gets single messages by STOMP, so nobody waits for one."""
 
@@ -222,6 +231,10 @@ class StompConnection:
         vhost = self.broker.vhosts.get(name)
         if vhost is None or not user.may_enter(name):
             raise StompError("Bad CONNECT", f"Virtual host '{name}' access denied")
+        try:
+            self.broker.enter(self, user, vhost)
+        except NotAllowed as error:
+            raise StompError("Bad CONNECT", f"{error}\n") from None
         self.broker.churn.connection_created += 1
         session_id = f"session-{token_urlsafe(16)}"
         self.user, self.vhost = user, vhost

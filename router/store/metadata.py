@@ -20,15 +20,24 @@ from typing import TypeVar
 
 from protocol.amqp.table import Table, decode_table
 from protocol.errors import AmqpError
-from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from router.rows import (
+    GlobalParameterRow,
+    ParameterRow,
+    PermissionRow,
+    PolicyRow,
+    TopicPermissionRow,
+    UserRow,
+    VHostRow,
+)
 from router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement
 
-FORMAT = 2
+FORMAT = 3
 
 SCHEMA = """
-CREATE TABLE vhosts (name BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE vhosts (name BLOB PRIMARY KEY, metadata BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE users (
-    name BLOB PRIMARY KEY, password_hash BLOB NOT NULL, algorithm BLOB NOT NULL, tags BLOB NOT NULL
+    name BLOB PRIMARY KEY, password_hash BLOB NOT NULL, algorithm BLOB NOT NULL, tags BLOB NOT NULL,
+    limits BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE permissions (
     user BLOB, vhost BLOB, configure BLOB NOT NULL, write BLOB NOT NULL, read BLOB NOT NULL,
@@ -42,6 +51,10 @@ CREATE TABLE policies (
     vhost BLOB, operator INTEGER, name BLOB, pattern BLOB NOT NULL, apply_to BLOB NOT NULL,
     priority BLOB NOT NULL, definition BLOB NOT NULL, PRIMARY KEY (vhost, operator, name)
 ) WITHOUT ROWID;
+CREATE TABLE parameters (
+    vhost BLOB, component BLOB, name BLOB, value BLOB NOT NULL, PRIMARY KEY (vhost, component, name)
+) WITHOUT ROWID;
+CREATE TABLE global_parameters (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE exchanges (
     vhost BLOB, name BLOB, type BLOB NOT NULL, auto_delete INTEGER NOT NULL, internal INTEGER NOT NULL,
     arguments BLOB NOT NULL, PRIMARY KEY (vhost, name)
@@ -57,6 +70,18 @@ CREATE TABLE bindings (
 );
 CREATE INDEX bindings_by_destination ON bindings (vhost, kind, destination);
 """
+
+# What makes the tables of an older format those of the next one.
+STEPS = {
+    2: """
+ALTER TABLE vhosts ADD COLUMN metadata BLOB NOT NULL DEFAULT '{}';
+ALTER TABLE users ADD COLUMN limits BLOB NOT NULL DEFAULT '{}';
+CREATE TABLE parameters (
+    vhost BLOB, component BLOB, name BLOB, value BLOB NOT NULL, PRIMARY KEY (vhost, component, name)
+) WITHOUT ROWID;
+CREATE TABLE global_parameters (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+""",
+}
 
 
 class MetadataError(Exception):
@@ -101,14 +126,21 @@ class Metadata:
 
     # -- reading ------------------------------------------------------------------------------------------
 
-    def vhosts(self) -> list[str]:
-        return self._rows("SELECT name FROM vhosts ORDER BY name", _text)
+    def vhosts(self) -> list[VHostRow]:
+        return self._rows(
+            "SELECT * FROM vhosts ORDER BY name",
+            lambda name, metadata: VHostRow(_text(name), json.loads(metadata)),
+        )
 
     def users(self) -> list[UserRow]:
         return self._rows(
             "SELECT * FROM users ORDER BY name",
-            lambda name, password_hash, algorithm, tags: UserRow(
-                _text(name), _text(password_hash), _text(algorithm), frozenset(json.loads(tags))
+            lambda name, password_hash, algorithm, tags, limits: UserRow(
+                _text(name),
+                _text(password_hash),
+                _text(algorithm),
+                tuple(json.loads(tags)),
+                json.loads(limits),
             ),
         )
 
@@ -136,6 +168,20 @@ class Metadata:
                 int(priority),
                 json.loads(definition),
             ),
+        )
+
+    def parameters(self) -> list[ParameterRow]:
+        return self._rows(
+            "SELECT * FROM parameters ORDER BY vhost, component, name",
+            lambda vhost, component, name, value: ParameterRow(
+                _text(vhost), _text(component), _text(name), json.loads(value)
+            ),
+        )
+
+    def global_parameters(self) -> list[GlobalParameterRow]:
+        return self._rows(
+            "SELECT * FROM global_parameters ORDER BY name",
+            lambda name, value: GlobalParameterRow(_text(name), json.loads(value)),
         )
 
     def exchanges(self) -> list[ExchangeRow]:
@@ -204,7 +250,10 @@ def _open(path: Path) -> sqlite3.Connection:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-        elif version != FORMAT:
+        while version in STEPS:
+            connection.executescript(f"BEGIN; {STEPS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
+            version += 1
+        if version not in (0, FORMAT):
             raise MetadataError(
                 f"{path} has format {version}, and this leveret knows {FORMAT}: use the version that wrote it"
             )

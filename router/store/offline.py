@@ -146,6 +146,8 @@ def _read(copy: Path) -> tuple[list[QueueRow], list[str]]:
             metadata.permissions,
             metadata.topic_permissions,
             metadata.policies,
+            metadata.parameters,
+            metadata.global_parameters,
             metadata.exchanges,
             metadata.bindings,
         ):

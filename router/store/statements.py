@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from protocol.amqp.table import Table, Value, encode_table
-from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from router.rows import (
+    GlobalParameterRow,
+    ParameterRow,
+    PermissionRow,
+    PolicyRow,
+    Row,
+    TopicPermissionRow,
+    UserRow,
+    VHostRow,
+)
 
 Statement: TypeAlias = tuple[str, tuple[bytes | int, ...]]
 
@@ -40,52 +49,56 @@ class BindingRow(NamedTuple):
     arguments: Mapping[str, Value]
 
 
-def add_vhost(name: str) -> Statement:
-    return _insert("vhosts", name)
+def keep(row: Row) -> Statement:  # noqa: PLR0911 - one return for each type
+    """Keep a row, in place of the one with the same key that may be there. Policies' numbers may be larger
+    than SQLite's.
+    """
+    match row:
+        case VHostRow(name, metadata):
+            return _insert("vhosts", name, json.dumps(metadata))
+        case UserRow(name, password_hash, algorithm, tags, limits):
+            return _insert("users", name, password_hash, algorithm, json.dumps(tags), json.dumps(limits))
+        case PermissionRow():
+            return _insert("permissions", *row)
+        case TopicPermissionRow():
+            return _insert("topic_permissions", *row)
+        case PolicyRow():
+            return _insert("policies", *row[:5], str(row.priority), json.dumps(row.definition))
+        case ParameterRow():
+            return _insert("parameters", *row[:3], json.dumps(row.value))
+        case GlobalParameterRow(name, value):
+            return _insert("global_parameters", name, json.dumps(value))
+
+
+def forget(row: Row) -> list[Statement]:  # noqa: PLR0911 - likewise
+    """Keep a row no longer, nor what depends on it; what counts is its key."""
+    match row:
+        case VHostRow(name):
+            return remove_vhost(name)
+        case UserRow(name):
+            return remove_user(name)
+        case PermissionRow(user, vhost):
+            return [_delete("permissions", user=user, vhost=vhost)]
+        case TopicPermissionRow(user, vhost, exchange):
+            return [_delete("topic_permissions", user=user, vhost=vhost, exchange=exchange)]
+        case PolicyRow(vhost, operator, name):
+            return [_delete("policies", vhost=vhost, operator=operator, name=name)]
+        case ParameterRow(vhost, component, name):
+            return [_delete("parameters", vhost=vhost, component=component, name=name)]
+        case GlobalParameterRow(name):
+            return [_delete("global_parameters", name=name)]
 
 
 def remove_vhost(name: str) -> list[Statement]:
     """With all that is in it, and all rights there."""
-    tables = ("permissions", "topic_permissions", "policies", "exchanges", "queues", "bindings")
+    tables = ("permissions", "topic_permissions", "policies", "parameters", "exchanges", "queues", "bindings")
     return [_delete("vhosts", name=name), *(_delete(table, vhost=name) for table in tables)]
-
-
-def add_user(row: UserRow) -> Statement:
-    """Or change one."""
-    return _insert("users", row.name, row.password_hash, row.algorithm, json.dumps(sorted(row.tags)))
 
 
 def remove_user(name: str) -> list[Statement]:
     """With all rights."""
     rights = [_delete(table, user=name) for table in ("permissions", "topic_permissions")]
     return [_delete("users", name=name), *rights]
-
-
-def add_permission(row: PermissionRow) -> Statement:
-    """Or change it."""
-    return _insert("permissions", *row)
-
-
-def remove_permission(user: str, vhost: str) -> Statement:
-    return _delete("permissions", user=user, vhost=vhost)
-
-
-def add_topic_permission(row: TopicPermissionRow) -> Statement:
-    """Or change it."""
-    return _insert("topic_permissions", *row)
-
-
-def remove_topic_permission(user: str, vhost: str, exchange: str) -> Statement:
-    return _delete("topic_permissions", user=user, vhost=vhost, exchange=exchange)
-
-
-def add_policy(row: PolicyRow) -> Statement:
-    """Or change one. Its numbers may be larger than SQLite's."""
-    return _insert("policies", *row[:5], str(row.priority), json.dumps(row.definition))
-
-
-def remove_policy(vhost: str, operator: bool, name: str) -> Statement:
-    return _delete("policies", vhost=vhost, operator=operator, name=name)
 
 
 def add_exchange(row: ExchangeRow) -> Statement:

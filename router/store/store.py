@@ -17,6 +17,7 @@ from router.exchange.base import Binding, Exchange, kind
 from router.queue.entry import Entry
 from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
+from router.rows import Row
 from router.store.compaction import Compaction
 from router.store.log import QueueLog, StoredQueue
 from router.store.pager import Pager
@@ -31,6 +32,8 @@ from router.store.statements import (
     add_binding,
     add_exchange,
     add_queue,
+    forget,
+    keep,
     remove_binding,
     remove_exchange,
     remove_queue,
@@ -189,6 +192,12 @@ class Store:
 
     def forget_binding(self, vhost: str, binding: Binding) -> None:
         self.change(remove_binding(_row(vhost, binding)))
+
+    def keep(self, row: Row) -> None:
+        self.change(keep(row))
+
+    def forget(self, row: Row) -> None:
+        self.change(*forget(row))
 
     def end_turn(self) -> None:
         """What was gathered since the last turn becomes part of a batch, as a whole."""

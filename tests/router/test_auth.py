@@ -6,7 +6,17 @@ import hashlib
 import pytest
 
 from protocol.errors import AccessRefused
-from router.auth import SHA512, VERDICTS, LoginRefused, PasswordHashError, User, Users, hash_password
+from router.auth import (
+    NO_PASSWORD,
+    SHA512,
+    VERDICTS,
+    LoginRefused,
+    PasswordHash,
+    PasswordHashError,
+    User,
+    Users,
+    hash_password,
+)
 from router.patterns import PatternError
 
 # Made by RabbitMQ 3.10 for the password "secret".
@@ -21,12 +31,12 @@ def salted(password: str, algorithm: str) -> str:
 @pytest.fixture
 def users() -> Users:
     users = Users(loopback_only=("guest",))
-    users.add("guest", hash_password("guest"), tags=("administrator",))
-    users.add("u", hash_password("pw"))
-    users.add("blank", hash_password(""))
-    users.add("none", "")
-    users.add("known", REAL_SHA256)
-    users.add("long", salted("pw", "sha512"), hashing_algorithm=SHA512)
+    users.add("guest", hash_password("guest", "sha256"), tags=("administrator",))
+    users.add("u", hash_password("pw", "sha256"))
+    users.add("blank", hash_password("", "sha256"))
+    users.add("none", NO_PASSWORD)
+    users.add("known", PasswordHash(REAL_SHA256))
+    users.add("long", PasswordHash(salted("pw", "sha512"), SHA512))
     return users
 
 
@@ -78,28 +88,28 @@ def test_refused_login_names_its_mechanism(users):
 @pytest.mark.parametrize("name", ["u", "nobody", "none"])
 def test_every_login_costs_one_hash(users, monkeypatch, name):
     hashed = []
-    monkeypatch.setattr("router.auth._digest", lambda *args: hashed.append(args) or b"")
+    monkeypatch.setattr("router.auth.passwords._digest", lambda *args: hashed.append(args) or b"")
     with pytest.raises(AccessRefused):
         users.login(name, "bad" if name == "u" else "", loopback=True)
     assert len(hashed) == 1
 
 
 def test_hash_is_salted():
-    assert hash_password("pw") != hash_password("pw")
-    assert len(base64.b64decode(hash_password("pw"))) == 4 + 32
+    assert hash_password("pw", "sha256") != hash_password("pw", "sha256")
+    assert len(base64.b64decode(hash_password("pw", "sha256").text)) == 4 + 32
 
 
 @pytest.mark.parametrize(
     ("password_hash", "algorithm", "text"),
     [
-        ("AAAA", "rabbit_password_hashing_md5", "algorithm 'rabbit_password_hashing_md5' is not supported"),
+        ("AAAA", "odd", "algorithm 'odd' is not supported"),
         ("!", SHA512, "password hash is not base64"),
         ("AAAA", SHA512, "does not have the length of 'rabbit_password_hashing_sha512'"),
     ],
 )
 def test_unusable_password_hash_is_refused(users, password_hash, algorithm, text):
     with pytest.raises(PasswordHashError, match=text):
-        users.add("x", password_hash, hashing_algorithm=algorithm)
+        users.add("x", PasswordHash(password_hash, algorithm))
     assert "x" not in users
 
 
@@ -107,7 +117,7 @@ def test_user_added_again_keeps_its_rights_but_not_its_password(users):
     before = users["u"]
     before.permit("/", configure="", write="", read=".*")
     generation = before.generation
-    users.add("u", hash_password("new"), tags=("monitoring",))
+    users.add("u", hash_password("new", "sha256"), tags=("monitoring",))
     assert users["u"] is before
     assert before.may("/", "read", "q")
     assert before.tags == {"monitoring"}
@@ -295,7 +305,7 @@ def test_topic_permission_taken_back_frees_the_routing_keys(user):
 )
 def test_the_log_is_told_why_a_login_is_refused_and_the_client_is_not(name, password, loopback, reason):
     users = Users(loopback_only=("u",))
-    users.add("u", hash_password("p"))
+    users.add("u", hash_password("p", "sha256"))
     with pytest.raises(LoginRefused) as refused:
         users.login(name, password, loopback)
     assert refused.value.reason == reason

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from protocol.errors import AccessRefused
+from router.auth import NO_PASSWORD
 from router.broker import Broker
 from router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from router.settings import Settings
@@ -245,7 +246,7 @@ def test_new_policy_reaches_a_queue_that_is_there(broker):
 
 
 def test_user_is_set_anew(broker):
-    broker.users.add("u", "", tags=("administrator",))
+    broker.users.add("u", NO_PASSWORD, tags=("administrator",))
     apply(broker, {"users": [{"name": "u", "password": "pw", "tags": " policymaker,monitoring "}]})
     assert broker.users.login("u", "pw", loopback=False).tags == {"policymaker", "monitoring"}
 
@@ -292,7 +293,7 @@ PATTERNS = {"configure": "", "write": "", "read": ""}
     ("document", "text"),
     [
         ({"users": [{"name": "u", "password_hash": "AAAA"}]}, "user 'u': password hash does not have the length of 'rabbit_password_hashing_sha256'"),
-        ({"users": [{"name": "u", "password_hash": "AAAA", "hashing_algorithm": "rabbit_password_hashing_md5"}]}, "user 'u': password hashing algorithm 'rabbit_password_hashing_md5' is not supported"),
+        ({"users": [{"name": "u", "password_hash": "AAAA", "hashing_algorithm": "odd"}]}, "user 'u': password hashing algorithm 'odd' is not supported"),
         ({"permissions": [{"user": "u", "vhost": "/", **PATTERNS}]}, "permissions of user 'u' in vhost '/': no user 'u'"),
         ({"users": [{"name": "u"}], "permissions": [{"user": "u", "vhost": "v", **PATTERNS}]}, "permissions of user 'u' in vhost 'v': no virtual host 'v'"),
         ({"users": [{"name": "u"}], "permissions": [{"user": "u", "vhost": "/", **PATTERNS, "read": "("}]}, "permissions of user 'u' in vhost '/': regular expression '(' is invalid: "),

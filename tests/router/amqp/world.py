@@ -9,7 +9,7 @@ from router.counts import Traffic
 from router.settings import Amqp, Settings
 from tests.router.amqp.client import Client
 
-PASSWORD_HASH = hash_password("guest")
+PASSWORD_HASH = hash_password("guest", "sha256")
 
 
 class FakeOutbox:

@@ -48,7 +48,6 @@ def settings(tmp_path) -> Settings:
 async def keeping(server: Server, settings: Settings, broken: Broken):
     """The broker's keeper, in a new directory."""
     keeping = Keeping(server.broker, Path(settings.data))
-    keeping.keep_access()
     keeping.start(server.driver)
     yield keeping
     await keeping.finish()

@@ -13,7 +13,9 @@ class KeptWorld:
     def __init__(self, path):
         self.kept = Kept(path)
         self.broker = self.kept.node.broker
-        guest = self.broker.users.get("guest") or self.broker.users.add("guest", hash_password("guest"))
+        guest = self.broker.users.get("guest") or self.broker.users.add(
+            "guest", hash_password("guest", "sha256")
+        )
         guest.permit("/", configure=".*", write=".*", read=".*")
         self.flush = self.kept.node.settle
 

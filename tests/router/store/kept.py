@@ -4,9 +4,9 @@ from collections import deque
 from pathlib import Path
 
 from protocol.amqp.message import Message
+from router.administration import Administration
 from router.alarms import STORE
 from router.queue.paging import NotAtHand
-from router.store.access import keep_access
 from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.dump import queue_messages
 from router.store.files import Files
@@ -63,7 +63,7 @@ class Kept:
             self.directory.close(clean=False)
             raise
         self.cut = opened.recovered.cut
-        self.store.change(*keep_access(self.node.broker))
+        self.administration = Administration(self.node.broker)
         self.node.settle()
         self.client = self.node.client()
 

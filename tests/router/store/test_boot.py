@@ -3,7 +3,6 @@
 import pytest
 
 from router.store import boot
-from router.store.access import keep_access
 from router.store.check import check
 from router.store.journal import DamageError
 from router.store.metadata import MetadataError
@@ -191,8 +190,7 @@ def test_messages_of_a_page_that_lies_across_others_stand_where_they_were(quick_
 def test_a_length_limit_holds_at_once_for_what_comes_back(quick_path, files, letters, most):
     dead = {"dead_letter_exchange": "", "dead_letter_routing_key": "letters"} if letters else {}
     kept = mix(quick_path, files, **dead)
-    kept.node.vhost.policies.set("short", "^q$", {"max-length": most})
-    kept.store.change(*keep_access(kept.node.broker))  # and killed before it is applied
+    kept.administration.set_policy("/", "short", "^q$", {"max-length": most}, live=False)  # and killed then
     kept.settle()
     kept.crash()
     kept = keep(quick_path, files, budget=0)

@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
@@ -6,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.amqp.table import Timestamp
-from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from router.rows import (
+    GlobalParameterRow,
+    ParameterRow,
+    PermissionRow,
+    PolicyRow,
+    TopicPermissionRow,
+    UserRow,
+    VHostRow,
+)
 from router.store import metadata
 from router.store.metadata import Metadata, MetadataError
 from router.store.statements import (
@@ -15,18 +24,12 @@ from router.store.statements import (
     QueueRow,
     add_binding,
     add_exchange,
-    add_permission,
-    add_policy,
     add_queue,
-    add_topic_permission,
-    add_user,
-    add_vhost,
+    forget,
+    keep,
     remove_binding,
     remove_exchange,
-    remove_permission,
-    remove_policy,
     remove_queue,
-    remove_topic_permission,
     remove_user,
     remove_vhost,
 )
@@ -46,21 +49,25 @@ TABLE = {
 QUEUE = QueueRow(1, "/", "q", False, {"x-max-length": 5})
 EXCHANGE = ExchangeRow("/", "e", "topic", False, True, {"alternate-exchange": "a"})
 BINDING = BindingRow("/", "e", "queue", "q", "a.*", {})
-USER = UserRow("guest", "hash", "rabbit_password_hashing_sha256", frozenset({"administrator"}))
+USER = UserRow("guest", "hash", "rabbit_password_hashing_sha256", ("administrator",))
 PERMISSION = PermissionRow("guest", "/", ".*", "^$", "")
 TOPIC = TopicPermissionRow("guest", "/", "amq.topic", "a.*", "b.*")
 POLICY = PolicyRow("/", False, "p", "^q", "queues", 7, {"max-length": 5})
+PARAMETER = ParameterRow("/", "vhost-limits", "limits", {"max-queues": 3})
+GLOBAL = GlobalParameterRow("cluster_name", "rabbit")
 
 KINDS = {
-    "users": (add_user, USER),
-    "permissions": (add_permission, PERMISSION),
-    "topic_permissions": (add_topic_permission, TOPIC),
-    "policies": (add_policy, POLICY),
+    "users": (keep, USER),
+    "permissions": (keep, PERMISSION),
+    "topic_permissions": (keep, TOPIC),
+    "policies": (keep, POLICY),
+    "parameters": (keep, PARAMETER),
+    "global_parameters": (keep, GLOBAL),
     "exchanges": (add_exchange, EXCHANGE),
     "queues": (add_queue, QUEUE),
     "bindings": (add_binding, BINDING),
 }
-ALL = [add_vhost("/"), *(add(row) for add, row in KINDS.values())]
+ALL = [keep(VHostRow("/")), *(add(row) for add, row in KINDS.values())]
 
 
 @pytest.fixture
@@ -88,7 +95,7 @@ def expected(**rows):
     return {name: rows.get(name, []) for name in ("vhosts", *KINDS)}
 
 
-EVERYTHING = expected(vhosts=["/"], **{name: [row] for name, (_, row) in KINDS.items()})
+EVERYTHING = expected(vhosts=[VHostRow("/")], **{name: [row] for name, (_, row) in KINDS.items()})
 
 
 def test_rows_survive(store, path):
@@ -114,12 +121,12 @@ def without(*names, **rows):
 @pytest.mark.parametrize(
     ("statements", "left"),
     [
-        (remove_vhost("/"), expected(users=[USER])),
+        (remove_vhost("/"), expected(users=[USER], global_parameters=[GLOBAL])),
         (remove_user("guest"), without("users", "permissions", "topic_permissions")),
-        ([remove_permission("guest", "/")], without("permissions")),
-        ([remove_topic_permission("guest", "/", "amq.topic")], without("topic_permissions")),
-        ([remove_policy("/", False, "p")], without("policies")),
-        ([remove_policy("/", True, "p")], EVERYTHING),
+        (forget(PERMISSION), without("permissions")),
+        (forget(TOPIC), without("topic_permissions")),
+        (forget(POLICY), without("policies")),
+        (forget(POLICY._replace(operator=True)), EVERYTHING),
         (remove_exchange("/", "e"), without("exchanges", "bindings")),
         (remove_exchange("/", "q"), EVERYTHING),  # the binding leads to a queue of this name
         (remove_queue("/", "q"), without("queues", "bindings")),
@@ -146,7 +153,7 @@ def test_a_binding_to_an_exchange_goes_with_either(store, path):
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("users", USER._replace(tags=frozenset(), password_hash="")),
+        ("users", USER._replace(tags=(), password_hash="")),
         ("permissions", PERMISSION._replace(read=".*")),
         ("topic_permissions", TOPIC._replace(write="")),
         ("policies", POLICY._replace(priority=-1, definition={"expires": 5}, pattern="", apply_to="all")),
@@ -159,7 +166,7 @@ def test_a_row_is_changed_in_its_place(store, path, name, changed):
 
 
 def test_policies_and_operator_policies_may_have_the_same_name(store, path):
-    store.commit([add_policy(POLICY), add_policy(POLICY._replace(operator=True, priority=2))])
+    store.commit([keep(POLICY), keep(POLICY._replace(operator=True, priority=2))])
     assert [(row.operator, row.priority) for row in contents(path)["policies"]] == [(False, 7), (True, 2)]
 
 
@@ -172,20 +179,23 @@ def test_any_name_survives(tmp_path_factory, one, two):
     path = tmp_path_factory.mktemp("names") / "db"
     opened = Metadata(path)
     rows = expected(
-        vhosts=[one],
-        users=[UserRow(one, two, "a", frozenset({one, two}))],
+        vhosts=[VHostRow(one, {two: one})],
+        users=[UserRow(one, two, "a", (one, two))],
         permissions=[PermissionRow(one, two, one, two, one)],
         topic_permissions=[TopicPermissionRow(one, two, one, two, one)],
         policies=[PolicyRow(one, False, two, one, "all", 0, {one: two})],
+        parameters=[ParameterRow(one, two, one, {two: [one]})],
+        global_parameters=[GlobalParameterRow(one, two)],
         exchanges=[ExchangeRow(one, two, "direct", False, False, {})],
         queues=[QueueRow(1, one, two, True, {})],
         bindings=[BindingRow(one, two, "queue", one, two, {})],
     )
-    opened.commit([add_vhost(one), *(KINDS[name][0](rows[name][0]) for name in KINDS)])
+    opened.commit([keep(rows["vhosts"][0]), *(KINDS[name][0](rows[name][0]) for name in KINDS)])
     opened.close()
     assert contents(path) == rows
     opened = Metadata(path)
     opened.commit([*remove_vhost(one), *remove_vhost(two), *remove_user(one)])
+    opened.commit(forget(GlobalParameterRow(one, None)))
     opened.close()
     assert contents(path) == expected()
 
@@ -224,7 +234,7 @@ def test_bindings_come_back_in_the_order_they_were_made(store, path):
 
 def test_numbers_of_policies_may_be_larger_than_sqlites(store, path):
     row = POLICY._replace(priority=10**30, definition={"max-length": 10**30})
-    store.commit([add_policy(row)])
+    store.commit([keep(row)])
     assert contents(path)["policies"] == [row]
 
 
@@ -269,7 +279,7 @@ class Failing:
 @pytest.mark.parametrize("word", ["BEGIN", "INSERT OR REPLACE INTO queues", "DELETE", "COMMIT"])
 @pytest.mark.parametrize("error", [None, RuntimeError("something else")])
 def test_a_commit_that_fails_changes_nothing_and_can_be_repeated(store, path, word, error, monkeypatch):
-    statements = [*ALL, remove_permission("guest", "/")]
+    statements = [*ALL, *forget(PERMISSION)]
     with monkeypatch.context() as patch:
         patch.setattr(store, "_connection", Failing(store._connection, word, error))
         with pytest.raises(Exception, match=r"disk is full|something else"):
@@ -287,19 +297,19 @@ def test_a_rollback_that_fails_does_not_hide_the_failure_and_is_made_up_for(stor
             Failing(Failing(store._connection, "COMMIT"), "ROLLBACK", sqlite3.Error("r")),
         )
         with pytest.raises(sqlite3.Error, match="disk is full"):
-            store.commit([add_vhost("lost")])
-    store.commit([add_vhost("kept")])
-    assert contents(path)["vhosts"] == ["kept"]
+            store.commit([keep(VHostRow("lost"))])
+    store.commit([keep(VHostRow("kept"))])
+    assert contents(path)["vhosts"] == [VHostRow("kept")]
 
 
 def test_a_full_disk_changes_nothing(store, path):
-    store.commit([add_vhost("/")])
+    store.commit([keep(VHostRow("/"))])
     pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
     store._connection.execute(f"PRAGMA max_page_count = {pages}")
     many = [add_queue(QueueRow(number, "/", f"{number}" * 50, False, {})) for number in range(1, 999)]
     with pytest.raises(sqlite3.OperationalError, match="full"):
         store.commit(many)
-    assert contents(path) == expected(vhosts=["/"])
+    assert contents(path) == expected(vhosts=[VHostRow("/")])
     store._connection.execute("PRAGMA max_page_count = 100000")
     store.commit(many)
     assert len(contents(path)["queues"]) == len(many)
@@ -311,9 +321,33 @@ def test_every_commit_is_on_disk(store):
     assert execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
+OLD = """
+CREATE TABLE vhosts (name BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE users (
+    name BLOB PRIMARY KEY, password_hash BLOB NOT NULL, algorithm BLOB NOT NULL, tags BLOB NOT NULL
+) WITHOUT ROWID;
+INSERT INTO vhosts VALUES (CAST('/' AS BLOB));
+INSERT INTO users VALUES (CAST('u' AS BLOB), CAST('h' AS BLOB), CAST('a' AS BLOB), CAST('["t"]' AS BLOB));
+PRAGMA user_version = 2;
+"""
+
+
+def test_the_format_before_is_brought_to_this_one(path):
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(OLD)
+    for _ in range(2):
+        with closing(Metadata(path)) as opened:
+            assert opened.vhosts() == [VHostRow("/")]
+            assert opened.users() == [UserRow("u", "h", "a", ("t",))]
+            opened.commit([keep(PARAMETER)])
+            assert opened.parameters() == [PARAMETER]
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute("PRAGMA user_version").fetchone() == (3,)
+
+
 def test_another_format_is_refused(store, path):
     store._connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(MetadataError, match="has format 99, and this leveret knows 2"):
+    with pytest.raises(MetadataError, match="has format 99, and this leveret knows 3"):
         Metadata(path)
 
 
@@ -343,4 +377,4 @@ def test_every_table_is_read_and_removed_with_its_virtual_host():
     made = {line.split()[2] for line in metadata.SCHEMA.splitlines() if line.startswith("CREATE TABLE")}
     assert made == {"vhosts", *KINDS}
     removed = {sql.split()[2] for sql, _ in remove_vhost("/")}
-    assert removed == made - {"users"}
+    assert removed == made - {"users", "global_parameters"}

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from router.rows import VHostRow
 from router.store.checkpoint import Checkpoint, PageState, QueueState, read_checkpoint
 from router.store.journal import Journal, numbers, path_of, read_header
 from router.store.pages import Stored, pack_page, segment_path, unpack_page
 from router.store.records import Publish, pack_publish, unpack
-from router.store.statements import add_vhost
+from router.store.statements import keep
 from router.store.writer import Commit, RemoveSegments, SaveCheckpoint, WritePages, Writer
 from tests.router.store.failing import FailingFiles, Killed
 
@@ -114,7 +115,7 @@ class Core:
         position = max(self.tried, default=0) + 1
         self.tried.add(position)
         parts = pack_publish([(ONE, position, 0)], ROUTE, frames(position))
-        number = self.do(Commit([add_vhost(str(position))], parts, self.sequence, self.sync))
+        number = self.do(Commit([keep(VHostRow(str(position)))], parts, self.sequence, self.sync))
         assert number >= max(self.numbers, default=1)
         if number not in self.numbers:
             self.numbers = [*self.numbers, number]
@@ -242,15 +243,15 @@ def test_metadata_is_committed_before_the_journal():
     writer = open_writer(files, metadata=metadata)
     committed = []
     files.before = lambda name, _: committed.append(list(metadata.committed))
-    writer.run(Commit([add_vhost("/")], [b"x"], 1, sync=True))
+    writer.run(Commit([keep(VHostRow("/"))], [b"x"], 1, sync=True))
     assert committed
-    assert all(each == [add_vhost("/")] for each in committed)
+    assert all(each == [keep(VHostRow("/"))] for each in committed)
 
 
 def test_what_metadata_refuses_does_not_reach_the_journal():
     files = FailingFiles()
     writer = open_writer(files, metadata=Statements(failures=1))
-    job = Commit([add_vhost("/")], pack_publish([(ONE, 1, 0)], ROUTE, b"x"), 1, sync=True)
+    job = Commit([keep(VHostRow("/"))], pack_publish([(ONE, 1, 0)], ROUTE, b"x"), 1, sync=True)
     with pytest.raises(OSError, match="the database is full"):
         writer.run(job)
     assert not files.seen
@@ -262,8 +263,8 @@ def test_a_commit_of_metadata_alone_writes_no_batch():
     files = FailingFiles()
     metadata = Statements()
     writer = open_writer(files, metadata=metadata)
-    assert writer.run(Commit([add_vhost("/")], [], 1, sync=True)) == 0
-    assert metadata.committed == [add_vhost("/")]
+    assert writer.run(Commit([keep(VHostRow("/"))], [], 1, sync=True)) == 0
+    assert metadata.committed == [keep(VHostRow("/"))]
     assert not files.seen
 
 

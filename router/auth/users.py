@@ -1,31 +1,23 @@
 """Users: who may log in, and who may do what.
 
-Owns names, tags, password hashes, permissions and topic permissions, all in RabbitMQ's terms and texts. It
+Owns names, tags, permissions and topic permissions, all in RabbitMQ's terms and texts. It
 does not own when a right is asked for (the session's) nor how a login travels (the protocol's).
 
 Sources: RabbitMQ, "Authentication, Authorisation, Access Control" and "Credentials and Passwords".
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from protocol.errors import AccessRefused
+from router.auth.passwords import NO_PASSWORD, PasswordHash, check_hash, fits
+from router.limits import Limits
 from router.patterns import Matcher, compile_pattern
 
 Operation = Literal["configure", "write", "read"]
 RouteOperation = Literal["write", "read"]
 Kind = Literal["exchange", "queue"]
-
-SHA256 = "rabbit_password_hashing_sha256"
-SHA512 = "rabbit_password_hashing_sha512"
-_DIGESTS = {SHA256: hashlib.sha256, SHA512: hashlib.sha512}
-_SALT = 4  # bytes
 
 VERDICTS = 4096  # remembered for each user
 
@@ -41,46 +33,6 @@ class LoginRefused(AccessRefused):
         )
         self.user = user
         self.reason = reason
-
-
-class PasswordHashError(ValueError):
-    """A password hash cannot be used; the text says why."""
-
-
-def hash_password(password: str) -> str:
-    """RabbitMQ's hash of a password: base64 of 4 new bytes of salt and SHA-256 of salt and password."""
-    salt = os.urandom(_SALT)
-    return base64.b64encode(salt + _digest(SHA256, salt, password)).decode()
-
-
-def _digest(algorithm: str, salt: bytes, password: str) -> bytes:
-    return _DIGESTS[algorithm](salt + password.encode("utf-8", "surrogateescape")).digest()
-
-
-class _Password(NamedTuple):
-    algorithm: str
-    salt: bytes
-    digest: bytes  # empty: there is no password that fits
-
-    def fits(self, password: str) -> bool:
-        return hmac.compare_digest(_digest(self.algorithm, self.salt, password), self.digest)
-
-
-_NO_PASSWORD = _Password(SHA256, bytes(_SALT), b"")
-
-
-def _parse_hash(password_hash: str, algorithm: str) -> _Password:
-    if not password_hash:
-        return _NO_PASSWORD
-    if algorithm not in _DIGESTS:
-        raise PasswordHashError(f"password hashing algorithm '{algorithm}' is not supported")
-    try:
-        raw = base64.b64decode(password_hash, validate=True)
-    except (binascii.Error, ValueError):
-        raise PasswordHashError("password hash is not base64") from None
-    if len(raw) != _SALT + _DIGESTS[algorithm]().digest_size:
-        raise PasswordHashError(f"password hash does not have the length of '{algorithm}'")
-    return _Password(algorithm, raw[:_SALT], raw[_SALT:])
 
 
 class Permission(NamedTuple):
@@ -103,10 +55,11 @@ class User:
 
     __slots__ = (
         "_matchers",
-        "_password",
         "_routes",
         "_verdicts",
+        "connections",
         "generation",
+        "limits",
         "name",
         "password_hash",
         "permissions",
@@ -117,19 +70,15 @@ class User:
     def __init__(self, name: str) -> None:
         self.name = name
         self.tags: frozenset[str] = frozenset()
-        self.password_hash = ""
-        self._password = _NO_PASSWORD
+        self.password_hash = NO_PASSWORD
+        self.limits: Limits = {}
+        self.connections = 0  # that have opened a virtual host
         self.generation = 0
         self.permissions: dict[str, Permission] = {}  # by virtual host
         self.topic_permissions: dict[tuple[str, str], TopicPermission] = {}  # by virtual host and exchange
         self._matchers: dict[tuple[str, str], Matcher] = {}  # by virtual host and operation
         self._routes: dict[tuple[str, str, str], Matcher] = {}  # by virtual host, exchange and operation
         self._verdicts: dict[tuple[str, str, str], bool] = {}  # by virtual host, operation and name
-
-    @property
-    def hashing_algorithm(self) -> str:
-        """RabbitMQ's name of what ``password_hash`` was made with."""
-        return self._password.algorithm
 
     # -- questions ----------------------------------------------------------------------------------------
 
@@ -207,16 +156,15 @@ class User:
             del self._routes[vhost, exchange, "read"]
             self._changed()
 
-    def identify(self, password: _Password, password_hash: str, tags: frozenset[str]) -> None:
+    def identify(self, password_hash: PasswordHash, tags: frozenset[str]) -> None:
         """Take on another password and other tags."""
-        self._password = password
         self.password_hash = password_hash
         self.tags = tags
         self._changed()
 
     def proves(self, password: str) -> bool:
         """Whether this is the user's password; it never is when it or the hash is empty."""
-        return self._password.fits(password) and password != ""
+        return fits(self.password_hash, password)
 
     def forget_vhost(self, vhost: str) -> None:
         """The virtual host is gone, and with it all rights there."""
@@ -254,16 +202,14 @@ class Users(Mapping[str, User]):
     def __len__(self) -> int:
         return len(self._users)
 
-    def add(
-        self, name: str, password_hash: str, tags: Iterable[str] = (), hashing_algorithm: str = SHA256
-    ) -> User:
+    def add(self, name: str, password_hash: PasswordHash, tags: Iterable[str] = ()) -> User:
         """Add a user, or give one that is there this password and these tags; what it may do stays.
 
         An empty hash is for a user that cannot log in with a password. Raises PasswordHashError.
         """
-        password = _parse_hash(password_hash, hashing_algorithm)
+        check_hash(password_hash)
         user = self._users.get(name) or User(name)
-        user.identify(password, password_hash, frozenset(tags))
+        user.identify(password_hash, frozenset(tags))
         self._users[name] = user
         return user
 
@@ -272,7 +218,7 @@ class Users(Mapping[str, User]):
         user = self._users.pop(name)
         for vhost in list(user.permissions):
             user.forbid(vhost)
-        user.identify(_NO_PASSWORD, "", frozenset())
+        user.identify(NO_PASSWORD, frozenset())
 
     def login(self, name: str, password: str, loopback: bool, mechanism: str = "PLAIN") -> User:
         """The user that these credentials prove. ``loopback`` says whether they came from this machine.

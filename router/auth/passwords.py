@@ -1,0 +1,155 @@
+"""Passwords as they are kept: RabbitMQ's salted digests, and a hash that is slow to guess.
+
+Owns the forms, making one and comparing a password with one. Both take long for the slow form, and are then
+no business of the event loop; neither touches anything but its arguments.
+
+RabbitMQ's form is base64 of four bytes of salt and the digest of salt and password. The slow one is scrypt
+(RFC 7914) in the notation of PHC strings: ``$scrypt$ln=15,r=8,p=1$SALT$HASH``, base64 without padding.
+
+Source: RabbitMQ, "Credentials and Passwords".
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import re
+from typing import Literal, NamedTuple
+
+Scheme = Literal["scrypt", "sha256", "sha512"]
+
+MD5 = "rabbit_password_hashing_md5"
+SHA256 = "rabbit_password_hashing_sha256"
+SHA512 = "rabbit_password_hashing_sha512"
+SCRYPT = "leveret_password_hashing_scrypt"
+ALGORITHMS = {"scrypt": SCRYPT, "sha256": SHA256, "sha512": SHA512}  # by scheme
+_DIGESTS = {MD5: hashlib.md5, SHA256: hashlib.sha256, SHA512: hashlib.sha512}
+_SALT = 4  # bytes, of RabbitMQ's form
+
+_SCRYPT_SALT, _SCRYPT_LENGTH = 16, 32  # bytes
+_SCRYPT_MEMORY = 1 << 28  # bytes that a hash from outside may ask for,
+_SCRYPT_TIMES = 16  # how many times
+_SCRYPT_FORM = re.compile(
+    r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)"
+)
+
+
+class _Cost(NamedTuple):
+    """scrypt's: 2 ** ``ln`` blocks of 128 * ``r`` bytes, ``p`` times over."""
+
+    ln: int = 15
+    r: int = 8
+    p: int = 1
+
+
+_COST = _Cost()  # 32 MiB for each new hash
+
+
+class PasswordHashError(ValueError):
+    """A password hash cannot be used; the text says why."""
+
+
+class PasswordHash(NamedTuple):
+    """A hash as it is kept; an empty one stands for no password at all, which nothing fits."""
+
+    text: str
+    algorithm: str = SHA256
+
+    @property
+    def portable(self) -> bool:
+        """Whether RabbitMQ can use it."""
+        return self.algorithm in _DIGESTS
+
+    @property
+    def quick(self) -> bool:
+        """Whether comparing takes so little that the event loop may do it."""
+        return self.algorithm != SCRYPT
+
+
+NO_PASSWORD = PasswordHash("")
+
+
+def hash_password(password: str, scheme: Scheme) -> PasswordHash:
+    """A new hash of a password. ``scrypt`` takes some 0.1 s and 32 MiB: not for the event loop."""
+    algorithm = ALGORITHMS[scheme]
+    if algorithm == SCRYPT:
+        salt = os.urandom(_SCRYPT_SALT)
+        digest = _scrypt(password, salt, _COST, _SCRYPT_LENGTH)
+        ln, r, p = _COST
+        return PasswordHash(f"$scrypt$ln={ln},r={r},p={p}${_bare(salt)}${_bare(digest)}", SCRYPT)
+    salt = os.urandom(_SALT)
+    return PasswordHash(base64.b64encode(salt + _digest(algorithm, salt, password)).decode(), algorithm)
+
+
+def check_hash(password_hash: PasswordHash) -> None:
+    """Raise PasswordHashError for a hash that no password could be compared with."""
+    _parse(password_hash)
+
+
+def fits(password_hash: PasswordHash, password: str) -> bool:
+    """Whether this is the password; it never is when it or the hash is empty. In constant time."""
+    parsed = _parse(password_hash)
+    return hmac.compare_digest(parsed.digest_of(password), parsed.digest) and bool(password)
+
+
+class _Parsed(NamedTuple):
+    algorithm: str
+    salt: bytes
+    digest: bytes  # empty: there is no password that fits
+    cost: _Cost = _COST  # of scrypt
+
+    def digest_of(self, password: str) -> bytes:
+        if self.algorithm == SCRYPT:
+            return _scrypt(password, self.salt, self.cost, len(self.digest))
+        return _digest(self.algorithm, self.salt, password)
+
+
+def _parse(password_hash: PasswordHash) -> _Parsed:
+    text, algorithm = password_hash
+    if not text:
+        return _Parsed(SHA256, bytes(_SALT), b"")
+    if algorithm == SCRYPT:
+        return _parse_scrypt(text)
+    if algorithm not in _DIGESTS:
+        raise PasswordHashError(f"password hashing algorithm '{algorithm}' is not supported")
+    raw = _decode(text)
+    if len(raw) != _SALT + _DIGESTS[algorithm]().digest_size:
+        raise PasswordHashError(f"password hash does not have the length of '{algorithm}'")
+    return _Parsed(algorithm, raw[:_SALT], raw[_SALT:])
+
+
+def _parse_scrypt(text: str) -> _Parsed:
+    found = _SCRYPT_FORM.fullmatch(text)
+    if found is None:
+        raise PasswordHashError("password hash is not like $scrypt$ln=..,r=..,p=..$SALT$HASH")
+    cost = _Cost(int(found[1]), int(found[2]), int(found[3]))
+    if 0 in cost or cost.p > _SCRYPT_TIMES or (128 * cost.r) << cost.ln > _SCRYPT_MEMORY:
+        raise PasswordHashError("password hash asks for more work than is allowed, or for none")
+    salt, digest = (_decode(part + "=" * (-len(part) % 4)) for part in found.group(4, 5))
+    return _Parsed(SCRYPT, salt, digest, cost)
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise PasswordHashError("password hash is not base64") from None
+
+
+def _bytes(password: str) -> bytes:
+    return password.encode("utf-8", "surrogateescape")
+
+
+def _digest(algorithm: str, salt: bytes, password: str) -> bytes:
+    return _DIGESTS[algorithm](salt + _bytes(password)).digest()
+
+
+def _scrypt(password: str, salt: bytes, cost: _Cost, length: int) -> bytes:
+    ln, r, p = cost
+    memory = 128 * r * ((1 << ln) + p + 2)
+    return hashlib.scrypt(_bytes(password), salt=salt, n=1 << ln, r=r, p=p, maxmem=memory, dklen=length)
+
+
+def _bare(raw: bytes) -> str:
+    return base64.b64encode(raw).decode().rstrip("=")

@@ -1,0 +1,385 @@
+"""What an operator changes: whom it concerns, at once, and what is kept of it. Texts are RabbitMQ 3.10's."""
+
+# ruff: noqa: E501 - a refused change and its error stand on one line
+
+import pytest
+
+from protocol.amqp import methods as m
+from router.administration import Administration, NotThere
+from router.auth import PasswordHash, PasswordHashError, hash_password
+from router.limits import LimitError
+from router.patterns import PatternError
+from router.policy import PolicyError
+from router.rows import (
+    GlobalParameterRow,
+    ParameterRow,
+    PermissionRow,
+    PolicyRow,
+    TopicPermissionRow,
+    UserRow,
+    VHostRow,
+)
+from router.vhost_metadata import VHostMetadata, make_metadata
+from tests.router.amqp.client import publish
+from tests.router.amqp.world import World
+from tests.router.store.kept import Kept
+
+EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
+PASSWORD = hash_password("guest", "sha256")
+
+
+class Keeps:
+    """A keeper's two questions, remembered."""
+
+    def __init__(self, keeper):
+        self._keeper = keeper
+        self.rows = []
+
+    def keep(self, row):
+        self.rows.append(row)
+
+    def forget(self, row):
+        self.rows.append(("forget", row))
+
+    def __getattr__(self, name):
+        return getattr(self._keeper, name)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def admin(world) -> Administration:
+    return Administration(world.broker)
+
+
+@pytest.fixture
+def rows(world) -> list:
+    world.broker.keeper = keeps = Keeps(world.broker.keeper)
+    return keeps.rows
+
+
+# -- users and rights -------------------------------------------------------------------------------------
+
+
+def refusal(client) -> tuple[int, str]:
+    """What a client is told that may not open the virtual host."""
+    client.login()
+    client.tune()
+    client.send(m.ConnectionOpen("/"), channel=0)
+    close = client.take(m.ConnectionClose, channel=0)
+    return close.reply_code, close.reply_text
+
+
+def test_new_user_logs_in(world, admin, rows):
+    admin.put_user("u", password=PASSWORD, tags=("monitoring",))
+    admin.set_permission("u", "/", **EVERYTHING)
+    world.client().open(login={"user": "u"})
+    assert rows == [
+        UserRow("u", PASSWORD.text, PASSWORD.algorithm, ("monitoring",)),
+        PermissionRow("u", "/", ".*", ".*", ".*"),
+    ]
+
+
+def test_what_is_not_given_of_a_user_stays(admin):
+    admin.put_user("u", password=PASSWORD, tags=("monitoring",), limits={"max-channels": 3})
+    user = admin.put_user("u", tags=("policymaker",))
+    assert (user.password_hash, user.tags, user.limits) == (PASSWORD, {"policymaker"}, {"max-channels": 3})
+    user = admin.put_user("u", password=PasswordHash(""))
+    assert (user.password_hash.text, user.tags) == ("", {"policymaker"})
+
+
+def test_connections_outlive_a_new_password(world, admin):
+    client = world.connect()
+    admin.put_user("guest", password=hash_password("new", "sha256"))
+    world.flush()
+    client.call(m.QueueDeclare("q"))
+
+
+def test_connections_of_a_deleted_user_are_closed(world, admin, rows):
+    admin.put_user("u", password=PASSWORD)
+    admin.set_permission("u", "/", **EVERYTHING)
+    gone, stays = world.client().open(login={"user": "u"}), world.connect()
+    rows.clear()
+    admin.delete_user("u")
+    close = gone.take(m.ConnectionClose, channel=0)
+    assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - user 'u' is deleted")
+    assert rows == [("forget", UserRow("u", "", "", ()))]
+    stays.call(m.QueueDeclare("q"))
+    assert "u" not in world.broker.users
+
+
+def test_consumer_whose_read_right_is_revoked_is_cancelled(world, admin):
+    admin.put_user("u", password=PASSWORD)
+    admin.set_permission("u", "/", **EVERYTHING)
+    client, other = world.client().open(login={"user": "u"}), world.connect()
+    for name in ("a", "b"):
+        client.call(m.QueueDeclare(name))
+        client.call(m.BasicConsume(name, name))
+    other.call(m.BasicConsume("a", "other"))
+    admin.set_permission("u", "/", configure="", write="", read="^b$")
+    assert client.take(m.BasicCancel).consumer_tag == "a"
+    assert [each.tag for each in world.vhost.queues["a"].consumers] == ["other"]
+    assert [each.tag for each in world.vhost.queues["b"].consumers] == ["b"]
+
+
+def test_consumers_are_cancelled_when_the_virtual_host_is_closed_to_their_user(world, admin, rows):
+    client = world.connect()
+    client.call(m.QueueDeclare("q"))
+    client.call(m.BasicConsume("q", "c"))
+    admin.clear_permission("guest", "/")
+    assert client.take(m.BasicCancel).consumer_tag == "c"
+    assert rows == [("forget", PermissionRow("guest", "/", "", "", ""))]
+
+
+def test_what_a_cancelled_consumer_holds_can_still_be_settled(world, admin):
+    client = world.connect()
+    client.call(m.QueueDeclare("q"))
+    client.call(m.BasicConsume("q", "c"))
+    client.send(publish("q", b"x"))
+    client.take_content(m.BasicDeliver)
+    admin.set_permission("guest", "/", configure="", write="", read="")
+    client.take(m.BasicCancel)
+    client.send(m.BasicAck(1))
+    client.expect_silence()
+    assert world.vhost.queues["q"].unacked == 0
+
+
+def test_topic_permissions_come_and_go(world, admin, rows):
+    admin.set_topic_permission("guest", "/", "amq.topic", write="^a", read="^b")
+    assert not world.guest.may_route("/", "amq.topic", "write", "b")
+    admin.set_topic_permission("guest", "/", "other", write="", read="")
+    admin.clear_topic_permission("guest", "/")
+    assert world.guest.may_route("/", "amq.topic", "write", "b")
+    assert rows == [
+        TopicPermissionRow("guest", "/", "amq.topic", "^a", "^b"),
+        TopicPermissionRow("guest", "/", "other", "", ""),
+        ("forget", TopicPermissionRow("guest", "/", "amq.topic", "", "")),
+        ("forget", TopicPermissionRow("guest", "/", "other", "", "")),
+    ]
+
+
+# -- virtual hosts ----------------------------------------------------------------------------------------
+
+
+def test_virtual_host_keeps_what_is_said_of_it(admin, rows):
+    said = make_metadata(description="d", tags="a, b,", default_queue_type="quorum")
+    assert admin.put_vhost("v", said).metadata == VHostMetadata("d", ("a", "b"), "quorum")
+    assert admin.put_vhost("v").metadata is said
+    metadata = {"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum"}
+    assert rows == [VHostRow("v", metadata)]
+
+
+def test_deleted_virtual_host_takes_everything_with_it(world, admin, rows):
+    admin.put_vhost("v")
+    admin.set_permission("guest", "v", **EVERYTHING)
+    inside, outside = world.client().open(vhost="v"), world.connect()
+    inside.call(m.QueueDeclare("q"))
+    vhost = world.broker.vhosts["v"]
+    queue = vhost.queues["q"]
+    rows.clear()
+    admin.delete_vhost("v")
+    close = inside.take(m.ConnectionClose, channel=0)
+    assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - vhost 'v' is down")
+    assert queue.deleted
+    assert "v" not in world.broker.vhosts
+    assert not world.guest.may_enter("v")
+    assert rows == [("forget", VHostRow("v"))]
+    outside.call(m.QueueDeclare("q"))
+    assert not admin.put_vhost("v").queues
+
+
+# -- limits -----------------------------------------------------------------------------------------------
+
+
+def test_connections_of_a_virtual_host_are_limited(world, admin, rows):
+    admin.set_vhost_limit("/", "max-connections", 1)
+    first = world.connect()
+    refused = refusal(world.client())
+    assert refused == (
+        530,
+        "NOT_ALLOWED - access to vhost '/' refused for user 'guest': connection limit (1) is reached",
+    )
+    first.call(m.ConnectionClose(200, "", 0, 0), channel=0)
+    world.connect()
+    assert rows == [ParameterRow("/", "vhost-limits", "limits", {"max-connections": 1})]
+
+
+def test_connections_of_a_user_are_limited(world, admin):
+    admin.set_user_limit("guest", "max-connections", 0)
+    assert refusal(world.client()) == (
+        530,
+        "NOT_ALLOWED - connection refused for user 'guest': user connection limit (0) is reached",
+    )
+    admin.set_user_limit("guest", "max-connections", -1)
+    world.connect()
+
+
+def test_channels_of_a_user_are_limited_over_all_its_connections(world, admin):
+    admin.set_user_limit("guest", "max-channels", 2)
+    world.connect()
+    client = world.connect()
+    client.send(m.ChannelOpen(), channel=2)
+    close = client.take(m.ConnectionClose, channel=0)
+    assert (close.reply_code, close.reply_text) == (
+        530,
+        "NOT_ALLOWED - number of channels opened for user 'guest' has reached the maximum allowed "
+        "user limit of (2)",
+    )
+
+
+def test_queues_of_a_virtual_host_are_limited(world, admin):
+    client = world.connect()
+    client.call(m.QueueDeclare("a"))
+    admin.set_vhost_limit("/", "max-queues", 1)
+    client.call(m.QueueDeclare("a"))
+    client.send(m.QueueDeclare("b"))
+    close = client.take(m.ChannelClose)
+    assert (close.reply_code, close.reply_text) == (
+        406,
+        "PRECONDITION_FAILED - cannot declare queue 'b': queue limit in vhost '/' (1) is reached",
+    )
+
+
+def test_limits_are_taken_back_one_by_one(world, admin, rows):
+    admin.set_vhost_limits("/", {"max-connections": 1, "max-queues": 2})
+    admin.clear_vhost_limit("/", "max-queues")
+    assert world.vhost.limits == {"max-connections": 1}
+    admin.clear_vhost_limit("/", "max-connections")
+    assert rows[-1] == ("forget", ParameterRow("/", "vhost-limits", "limits", {}))
+    admin.set_user_limit("guest", "max-channels", 1)
+    admin.clear_user_limit("guest", "max-channels")
+    assert world.guest.limits == {}
+
+
+# -- policies and parameters ------------------------------------------------------------------------------
+
+
+def test_policy_reaches_the_queues_that_are_there_and_leaves_them_again(world, admin, rows):
+    queue = world.vhost.declare_queue("q", arguments={"x-max-length": 5})
+    admin.set_policy("/", "p", "^q", {"max-length": 3, "message-ttl": 7}, priority=1, apply_to="queues")
+    assert (queue.settings.max_length, queue.settings.message_ttl) == (3, 7)
+    admin.set_policy("/", "p", "^q", {"max-length": 2}, operator=True)
+    assert queue.settings.max_length == 2
+    admin.clear_policy("/", "p", operator=True)
+    admin.clear_policy("/", "p")
+    assert (queue.settings.max_length, queue.settings.message_ttl) == (5, None)
+    assert rows == [
+        PolicyRow("/", False, "p", "^q", "queues", 1, {"max-length": 3, "message-ttl": 7}),
+        PolicyRow("/", True, "p", "^q", "all", 0, {"max-length": 2}),
+        ("forget", PolicyRow("/", True, "p", "", "", 0, {})),
+        ("forget", PolicyRow("/", False, "p", "", "", 0, {})),
+    ]
+
+
+def test_policy_gives_an_exchange_its_alternate(world, admin):
+    exchange = world.vhost.declare_exchange("x", "fanout")
+    admin.set_policy("/", "p", "^x", {"alternate-exchange": "amq.fanout"}, apply_to="exchanges")
+    assert exchange.alternate == "amq.fanout"
+    admin.clear_policy("/", "p")
+    assert exchange.alternate is None
+
+
+def test_parameters_are_other_names_for_limits_and_operator_policies(admin):
+    policy = {"pattern": "^q", "definition": {"max-length": 2}, "priority": 3, "apply-to": "queues"}
+    admin.set_parameter("vhost-limits", "/", "limits", {"max-queues": 9})
+    admin.set_parameter("operator_policy", "/", "o", policy)
+    assert admin.parameters() == [
+        ParameterRow("/", "vhost-limits", "limits", {"max-queues": 9}),
+        ParameterRow("/", "operator_policy", "o", policy),
+    ]
+    admin.clear_parameter("vhost-limits", "/", "limits")
+    admin.clear_parameter("operator_policy", "/", "o")
+    assert admin.parameters() == []
+
+
+def test_global_parameters_are_kept_whatever_they_are(world, admin, rows):
+    admin.set_global_parameter("cluster_name", "hutch")
+    admin.set_global_parameter("nothing", None)
+    assert world.broker.global_parameters == {"cluster_name": "hutch", "nothing": None}
+    admin.clear_global_parameter("nothing")
+    assert rows == [
+        GlobalParameterRow("cluster_name", "hutch"),
+        GlobalParameterRow("nothing", None),
+        ("forget", GlobalParameterRow("nothing", None)),
+    ]
+
+
+# -- refusals ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (lambda a: a.put_vhost(""), ValueError, "a virtual host needs a name"),
+        (lambda a: a.put_vhost("v" * 256), ValueError, "the name of a virtual host is 255 bytes long at most"),
+        (lambda a: a.delete_vhost("v"), NotThere, "no virtual host 'v'"),
+        (lambda a: a.set_vhost_limit("/", "odd", 1), LimitError, 'Unrecognised terms [{<<"odd">>,1}] in limits'),
+        (lambda a: a.set_vhost_limit("/", "max-queues", "x"), LimitError, 'max-queues should be a number, actually was <<"x">>'),
+        (lambda a: a.set_vhost_limit("/", "max-queues", 1.5), LimitError, "max-queues should be a number, actually was 1.5"),
+        (lambda a: a.set_vhost_limit("/", "max-queues", True), LimitError, "max-queues should be a number, actually was true"),
+        (lambda a: a.set_user_limit("guest", "odd", 1), LimitError, 'Unrecognised terms [{<<"odd">>,1}] in user-limits'),
+        (lambda a: a.put_user(""), ValueError, "a user needs a name"),
+        (lambda a: a.put_user("x", password=PasswordHash("!")), PasswordHashError, "password hash is not base64"),
+        (lambda a: a.delete_user("u"), NotThere, "no user 'u'"),
+        (lambda a: a.set_permission("u", "/", **EVERYTHING), NotThere, "no user 'u'"),
+        (lambda a: a.set_permission("guest", "v", **EVERYTHING), NotThere, "no virtual host 'v'"),
+        (lambda a: a.set_permission("guest", "/", configure="(", write="", read=""), PatternError, "regular expression '(' is invalid: "),
+        (lambda a: a.clear_permission("guest", "v"), NotThere, "user 'guest' has no permissions in virtual host 'v'"),
+        (lambda a: a.clear_topic_permission("guest", "/"), NotThere, "user 'guest' has no such topic permissions in virtual host '/'"),
+        (lambda a: a.set_policy("/", "p", "", {"odd": 1}), PolicyError, '[{<<"odd">>,1}] are not recognised policy settings'),
+        (lambda a: a.clear_policy("/", "p"), NotThere, "no policy 'p' in virtual host '/'"),
+        (lambda a: a.clear_policy("/", "p", operator=True), NotThere, "no operator policy 'p' in virtual host '/'"),
+        (lambda a: a.set_parameter("shovel", "/", "s", {}), ValueError, "component shovel not found"),
+        (lambda a: a.set_parameter("policy", "/", "s", {}), PolicyError, "policies may not be set using this method"),
+        (lambda a: a.set_parameter("operator_policy", "/", "s", {}), PolicyError, "an operator policy needs a 'pattern' and a 'definition'"),
+        (lambda a: a.set_parameter("vhost-limits", "/", "odd", {}), LimitError, "vhost-limits have the name 'limits'"),
+        (lambda a: a.clear_parameter("vhost-limits", "/", "limits"), NotThere, "no parameter 'limits' of component 'vhost-limits' in virtual host '/'"),
+        (lambda a: a.clear_global_parameter("g"), NotThere, "no global parameter 'g'"),
+        (lambda a: make_metadata(default_queue_type="odd"), ValueError, "unsupported queue type 'odd'"),
+    ],
+)  # fmt: skip
+def test_refused_change_changes_nothing(world, rows, change, error, text):
+    before = dict(world.broker.vhosts), dict(world.broker.users), dict(world.guest.permissions)
+    with pytest.raises(error) as caught:
+        change(Administration(world.broker))
+    assert str(caught.value).startswith(text)
+    assert rows == []
+    assert before == (world.broker.vhosts, world.broker.users, world.guest.permissions)
+
+
+# -- restarts ---------------------------------------------------------------------------------------------
+
+
+def test_all_of_it_is_there_after_a_restart(tmp_path):
+    kept = Kept(tmp_path)
+    admin = kept.administration
+    metadata = make_metadata(description="d", tags=("t",), default_queue_type="quorum")
+    admin.put_vhost("v", metadata)
+    admin.put_user("u", password=PASSWORD, tags=("b", "a"), limits={"max-channels": 5})
+    admin.set_permission("u", "v", configure="a", write="b", read="c")
+    admin.set_topic_permission("u", "v", "amq.topic", write="d", read="e")
+    admin.set_vhost_limit("v", "max-queues", 2)
+    admin.set_policy("v", "p", "^q", {"max-length": 3}, priority=4, apply_to="queues")
+    admin.set_policy("v", "o", "^q", {"expires": 6000}, operator=True)
+    admin.set_global_parameter("cluster_name", {"any": ["thing"]})
+    admin.put_vhost("gone")
+    admin.put_user("gone")
+    admin.set_permission("gone", "gone", **EVERYTHING)
+    admin.delete_vhost("gone")
+    admin.delete_user("gone")
+    kept.settle()
+    kept.stop()
+    broker = Kept(tmp_path).node.broker
+    vhost, user = broker.vhosts["v"], broker.users["u"]
+    assert (vhost.metadata, vhost.limits) == (metadata, {"max-queues": 2})
+    assert (user.password_hash, user.tags, user.limits) == (PASSWORD, {"a", "b"}, {"max-channels": 5})
+    assert user.permissions == {"v": ("a", "b", "c")}
+    assert user.topic_permissions == {("v", "amq.topic"): ("d", "e")}
+    settings = vhost.declare_queue("q").settings
+    assert (settings.max_length, settings.expires) == (3, 6000)
+    assert broker.global_parameters == {"cluster_name": {"any": ["thing"]}}
+    assert "gone" not in broker.vhosts
+    assert "gone" not in broker.users
