@@ -67,8 +67,10 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     with _opened(directory) as lock:
         rows, _ = read_metadata(directory)
         wanted = [row for row in rows if _is_wanted(row, vhost, queue)]
-        if queue is not None and not wanted:
-            raise Failure(f"there is no durable queue {queue!r} in {directory}")
+        if not wanted and (queue, vhost) != (None, None):
+            named = "queue" if queue is None else f"queue {queue!r}"
+            where = "" if vhost is None else f" of virtual host {vhost!r}"
+            raise Failure(f"there is no durable {named}{where} in {directory}")
         found = recover(files, directory, [row.id for row in wanted], stopped=lock.stopped or 0)
         for row in wanted:
             state = found.queues[row.id]

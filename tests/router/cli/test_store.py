@@ -227,9 +227,13 @@ def test_what_comes_back_from_a_crash_is_redelivered(tmp_path):
 def test_queues_are_chosen_by_name_and_virtual_host(data):
     assert len(lines(leveret("dump", data, "--queue", "q"))) == 17
     assert len(lines(leveret("dump", data, "--vhost", "/"))) == 19
-    assert lines(leveret("dump", data, "--vhost", "none")) == []
-    result = leveret("dump", data, "--queue", "none")
-    assert (result.exit_code, result.stderr) == (1, f"leveret: there is no durable queue 'none' in {data}\n")
+    for asked, named in (
+        (("--queue", "none"), "queue 'none'"),
+        (("--vhost", "none"), "queue of virtual host 'none'"),
+        (("--vhost", "none", "--queue", "q"), "queue 'q' of virtual host 'none'"),
+    ):
+        result = leveret("dump", data, *asked)
+        assert (result.exit_code, result.stderr) == (1, f"leveret: there is no durable {named} in {data}\n")
 
 
 def test_dumping_what_is_damaged_ends_with_the_file_and_offset(data):
