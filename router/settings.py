@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 MEMORY = ":memory:"  # the value of `data` that keeps nothing
 SIZE_MAX = 2**31 - 1
+MEMORY_MIN = 1 << 20  # bytes of a watermark: what is less, and more than 1, was meant for something else
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -34,9 +35,9 @@ def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _finite(value: float) -> float:
-    """A number as it is; ValueError for one that TOML and Python have and no machine."""
-    if not math.isfinite(value):
+def _watermark(value: float) -> float:
+    """A share of the memory, or a size, as it is; ValueError for what is neither."""
+    if not math.isfinite(value) or 1 < value < MEMORY_MIN:
         raise ValueError(f"not {value!r}")
     return value
 
@@ -299,7 +300,7 @@ class Alarms(Section, frozen=True):
         Meta(
             ge=0,
             description="Memory above which publishers are blocked: a share of all there is, or a size.",
-            extra={"wanted": "a share from 0 to 1, or bytes", "parse": _finite},
+            extra={"wanted": "a share from 0 to 1, or bytes, a MiB at least", "parse": _watermark},
         ),
     ] = 0.6
     disk_free_limit: Annotated[

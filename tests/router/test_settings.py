@@ -196,3 +196,15 @@ def shown(default: object) -> str:
     if isinstance(default, tuple):
         return f"`[{', '.join(json.dumps(item) for item in default)}]`"
     return f"`{json.dumps(default)}`" if default != "" else ""
+
+
+@pytest.mark.parametrize("value", ["1.5", "40", "1048575", "inf", "nan", "-1"])
+def test_watermark_that_is_neither_a_share_nor_a_size_is_refused(value):
+    text = refusal(flags=[Given("alarms.memory_high_watermark", value, "--set")])
+    assert "wanted a share from 0 to 1, or bytes, a MiB at least" in text
+
+
+@pytest.mark.parametrize("value", ["0", "0.4", "1", "1048576", "5e9"])
+def test_watermark_is_a_share_or_a_size(value):
+    settings = load_settings(flags=[Given("alarms.memory_high_watermark", value, "--set")])
+    assert settings.alarms.memory_high_watermark == float(value)
