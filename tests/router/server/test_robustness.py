@@ -183,7 +183,7 @@ async def test_a_flood_of_silent_connections_ends_with_the_time_for_handshakes(s
         start = trio.current_time()
         for stream in streams:
             assert await stream.receive_some() == b""
-        assert trio.current_time() - start < 10
+        assert trio.current_time() - start < 30
         for stream in streams:
             await stream.aclose()
         await server.serves_only(2)
@@ -227,12 +227,13 @@ async def test_publisher_that_never_reads_its_confirms(server, port, settings):
         publisher.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await publisher.call(m.ConfirmSelect(), m.ConfirmSelectOk)
         await publisher.call(m.QueueDeclare("q"), m.QueueDeclareOk)
-        with trio.move_on_after(3):
-            while True:
-                # Every other message makes an answer that is larger than the question.
-                await publisher.stream.send_all(
-                    (publish_frames("q", b"") + method_frame(1, m.QueueDeclare("q", passive=True))) * 500
-                )
+        # Every other message makes an answer that is larger than the question.
+        asked = (publish_frames("q", b"") + method_frame(1, m.QueueDeclare("q", passive=True))) * 500
+        paused = False
+        while not paused:
+            with trio.move_on_after(3) as scope:
+                await publisher.stream.send_all(asked)
+            paused = scope.cancelled_caught
         high = settings.server.outbox_high
         assert high < max(client.outbox.size for client in server.broker.clients) < 2 * high
 
