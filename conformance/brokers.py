@@ -25,6 +25,7 @@ from conformance.rabbitmq import RabbitMQ
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30.0  # seconds until leveret must accept connections
+POLL = 0.01  # seconds between looks whether it listens
 STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 # Works from a checkout, whether or not the distribution is installed.
 LEVERET = (sys.executable, "-m", "router.cli")
@@ -157,7 +158,7 @@ def _await_address(process: subprocess.Popen[bytes], log: Path) -> tuple[str, in
             raise BrokerError(f"leveret ended with {process.returncode}:\n{printed[-4000:]}")
         if time.monotonic() > deadline:
             raise BrokerError(f"leveret printed no AMQP address in {START_TIMEOUT} s:\n{printed[-4000:]}")
-        time.sleep(0.05)
+        time.sleep(POLL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

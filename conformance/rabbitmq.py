@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Self
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # the wrappers in /usr/sbin switch user and share one cookie
+POLL = 0.02  # seconds between looks whether it answers
 START_TIMEOUT = 120.0  # seconds; a busy machine with many plugins is slow to boot
 PORT_KEYS = {
     "rabbitmq_management": ("management.tcp.ip", "management.tcp.port"),
@@ -117,6 +118,17 @@ class RabbitMQ:
         if done.returncode != 0:
             raise RabbitMQError(f"rabbitmqctl {' '.join(args)} ended with {done.returncode}:\n{done.stdout}")
         return done.stdout
+
+    def processes(self) -> list[int]:
+        """The ids of the running node's processes: shells, the Erlang VM and its helpers."""
+        group = self._processes[-1].pid
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # one that has ended meanwhile
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[2]) == group:
+                    found.append(int(stat.parent.name))
+        return found
 
     def start(self) -> None:
         """Start the node and return when it accepts AMQP connections."""
@@ -224,7 +236,7 @@ class RabbitMQ:
                 raise RabbitMQError(f"{process.args!r} ended with {process.returncode}:\n{self.log[-4000:]}")
             if time.monotonic() > deadline:
                 raise RabbitMQError(f"no answer on port {port} in {START_TIMEOUT} s:\n{self.log[-4000:]}")
-            time.sleep(0.1)
+            time.sleep(POLL)
 
 
 def _answers(port: int, question: bytes, answer: bytes) -> bool:

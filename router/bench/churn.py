@@ -21,8 +21,8 @@ def bench_connections(target: Target, load: Load, seconds: float, warm_up: float
     """``load.publishers`` connections at a time; ``received`` of the result are those closed a second. Raises
     BenchError when the broker refuses one or answers something else.
     """
-    begin = time.monotonic() + warm_up
-    run = Run(target, load, begin, begin + seconds, Counters(1))
+    run, now = Run(target, load, Counters(1)), time.monotonic()
+    run.measure(now + warm_up, now + warm_up + seconds)
     meter, script = Meter(run), _script(target)
     opened = closed = 0
     with selectors.DefaultSelector() as selector:

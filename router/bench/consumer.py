@@ -243,13 +243,13 @@ class Side:
 
     def __init__(self, run: Run, number: int) -> None:
         load = run.load
-        self._begin, self._end = int(run.begin * 1e9), run.end * 1e9
+        self._run = run
         self.latencies = latencies()
         self.links = [Link(run, queues, self) for queues in load.consumes_from()[number :: load.processes]]
 
     def record(self, took: int) -> None:
         """Record a latency in ns, if this is what is measured."""
-        if self._begin <= time.monotonic_ns() <= self._end:
+        if self._run.begin <= time.monotonic() <= self._run.end:
             self.latencies.record_value(max(1, took // 1000))
 
 

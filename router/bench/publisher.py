@@ -188,6 +188,10 @@ class Side:
         self._selector = selectors.DefaultSelector() if load.window else selectors.SelectSelector()
         for link in self.links:
             self._selector.register(link.socket, selectors.EVENT_READ, link)
+        self._started = self._moved = 0.0
+
+    def begin(self) -> None:
+        """From now on is published."""
         self._started = self._moved = time.monotonic()
 
     def turn(self, now: float) -> bool:
@@ -264,6 +268,9 @@ class Side:
 def publish_all(run: Run, number: int, pipe: Pipe) -> None:
     """Publish until the run ends and all is confirmed; report what was."""
     side, meter, counters, confirms = Side(run, number), Meter(run), run.counters, run.load.window
+    pipe.send("ready")
+    pipe.recv()
+    side.begin()
     while side.turn(time.monotonic()):
         counters.sent[number] = side.sent
         counters.confirmed[number] = side.confirmed

@@ -12,7 +12,7 @@ from protocol.amqp.codec import method_frame
 from protocol.amqp.properties import Properties
 from protocol.amqp.reader import Delivery
 from router.bench.load import BenchError, Load, Target
-from router.bench.run import POLL, START, Latency, Result
+from router.bench.run import POLL, Latency, Result
 from router.bench.sides import Counters, Meter, Run, Told, latencies, receive, start
 from router.bench.wire import CONSUMER_TAG, TIMEOUT, Connection, publish
 
@@ -23,13 +23,17 @@ def bench_replies(target: Target, load: Load, seconds: float, warm_up: float) ->
     """``load.publishers`` callers and one that answers; ``received`` of the result are round trips a second.
     Raises BenchError, also when a reply is not that to its request.
     """
-    begin = time.monotonic() + START + warm_up
-    run = Run(target, load, begin, begin + seconds, Counters(load.publishers))
+    run = Run(target, load, Counters(load.publishers))
     histogram, told = latencies(), Told({}, 0, 0.0, 0.0)
     with contextlib.ExitStack() as stack:
         answering = start(stack, answer, run, 0)
         receive(answering, TIMEOUT)
         callers = [start(stack, call, run, number) for number in range(load.publishers)]
+        for pipe in callers:
+            receive(pipe, TIMEOUT)
+        run.measure(time.monotonic() + warm_up, time.monotonic() + warm_up + seconds)
+        for pipe in callers:
+            pipe.send("go")
         for pipe in callers:
             more: Told = receive(pipe, seconds + warm_up + 2 * TIMEOUT)
             told.add(more)
@@ -48,6 +52,8 @@ def call(run: Run, number: int, pipe: Pipe) -> None:
     connection, meter, histogram = Connection(run.target), Meter(run), latencies()
     connection.call(1, m.BasicConsume(REPLY_TO, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
     filling = b"x" * max(0, load.size - 8)
+    pipe.send("ready")
+    pipe.recv()
     count = 0
     while (now := time.monotonic()) < run.end:
         meter.note(count)

@@ -4,9 +4,9 @@ Owns the order of a run and its result. Whoever wants to show how it goes is tol
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 
 import msgspec
@@ -19,7 +19,6 @@ from router.bench.publisher import publish_all
 from router.bench.sides import Counters, Run, Told, latencies, receive, start
 from router.bench.wire import TIMEOUT, Connection
 
-START = 0.3  # seconds until all processes are there
 POLL = 0.02  # seconds between looks at the counters
 SLOWEST = 500  # messages a second: a count that takes longer is given up
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
@@ -114,15 +113,12 @@ def drive(
     there: int = 0,
 ) -> Result:
     """Run a load in a topology that is there, with ``there`` messages in its queues. Raises as ``bench``."""
-    begin = time.monotonic() + START + warm_up
-    bound = seconds
-    if load.count < float("inf"):  # measured from the first to the last
-        begin, seconds = time.monotonic(), float("inf")
-        bound = load.count * load.queues / SLOWEST
-    run = Run(target, load, begin, begin + seconds, Counters(load.processes))
-    if not load.publishers:
-        run = replace(run, end=float("inf"), begin=0.0)
-    bound += warm_up + 2 * TIMEOUT
+    run = Run(target, load, Counters(load.processes))
+    if not load.publishers:  # what is there is measured from the first to the last
+        run.measure(0.0, math.inf)
+    bound = (
+        (seconds if load.count == math.inf else load.count * load.queues / SLOWEST) + warm_up + 2 * TIMEOUT
+    )
     with contextlib.ExitStack() as stack:
         consumers = [
             start(stack, consume_all, run, number) for number in range(min(load.processes, load.consumers))
@@ -132,6 +128,15 @@ def drive(
         publishers = [
             start(stack, publish_all, run, number) for number in range(min(load.processes, load.publishers))
         ]
+        for pipe in publishers:
+            receive(pipe, TIMEOUT)
+        now = time.monotonic()
+        if load.count < math.inf:
+            run.measure(now, math.inf)
+        elif load.publishers:
+            run.measure(now + warm_up, now + warm_up + seconds)
+        for pipe in publishers:
+            pipe.send("go")
         look = _Look(run, watch)
         published = Told({}, 0, 0.0, 0.0)
         for pipe in publishers:

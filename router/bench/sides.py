@@ -4,11 +4,12 @@ Owns no bit of what is published or consumed.
 """
 
 import contextlib
+import math
 import multiprocessing
 import resource
 import time
 from collections.abc import Callable
-from ctypes import c_uint64
+from ctypes import c_double, c_uint64
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, TypeVar
@@ -29,9 +30,12 @@ def clocks() -> tuple[float, float]:
 
 
 class Counters:
-    """What all processes of a run have sent, confirmed and received by now, each in a place of its own."""
+    """What all processes of a run have sent, confirmed and received by now, each in a place of its own; and
+    from when to when is measured.
+    """
 
     def __init__(self, processes: int) -> None:
+        self.times = CONTEXT.RawArray(c_double, [math.inf, math.inf])
         self.sent = CONTEXT.RawArray(c_uint64, processes)
         self.confirmed = CONTEXT.RawArray(c_uint64, processes)
         self.received = CONTEXT.RawArray(c_uint64, processes)
@@ -39,15 +43,26 @@ class Counters:
 
 @dataclass(frozen=True)
 class Run:
-    """What both sides share. What is between ``begin`` and ``end`` is measured; publishing ends with
-    ``end``.
-    """
+    """What both sides share."""
 
     target: Target
     load: Load
-    begin: float
-    end: float
     counters: Counters
+
+    @property
+    def begin(self) -> float:
+        """When measuring begins, by the monotonic clock; infinite until all are there."""
+        return self.counters.times[0]
+
+    @property
+    def end(self) -> float:
+        """When measuring ends, and publishing."""
+        return self.counters.times[1]
+
+    def measure(self, begin: float, end: float) -> None:
+        """Say when."""
+        self.counters.times[1] = end
+        self.counters.times[0] = begin
 
 
 @dataclass

@@ -80,6 +80,7 @@ class InMemory:
     """A transport to a broker in this process: every piece sent is a batch."""
 
     def __init__(self, world, loopback=True):
+        self.broker = world.broker
         self.outbox = FakeOutbox(world)
         self.log = FakeLog()
         self._world = world

@@ -47,7 +47,9 @@ def consume(monkeypatch):
         stream = Stream(data, step)
         monkeypatch.setattr("router.bench.consumer.Connection", lambda target, channels: stream)
         now = time.monotonic()
-        side = Side(Run(Target("none"), load, now - 10, now + 1000, Counters(1)), 0)
+        running = Run(Target("none"), load, Counters(1))
+        running.measure(now - 10, now + 1000)
+        side = Side(running, 0)
         (link,) = side.links
         for _ in range(0, len(data), step):
             link.take()

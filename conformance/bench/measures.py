@@ -1,0 +1,258 @@
+"""What is done to one broker for one workload, and the figures that come of it.
+
+A measure has ``topology``, which is there for all rounds, and ``measure``, which is one round. Figures are by
+name: messages a second, milliseconds, bytes.
+"""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import msgspec
+
+from conformance.bench.sides import Side, start
+from protocol.amqp import methods as m
+from router.bench.churn import bench_connections
+from router.bench.load import BenchError, Load
+from router.bench.replies import bench_replies
+from router.bench.run import Result, drive, topology
+from router.bench.wire import Connection
+
+SETTLE = 1.0  # seconds until an idle broker's memory is looked at
+SAMPLE = 0.2  # seconds between looks at the memory
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How long to measure, in seconds, and which part of the large numbers is enough."""
+
+    seconds: float = 3.0
+    warm_up: float = 1.0
+    part: float = 1.0
+
+    def of(self, count: int) -> int:
+        return max(1, round(count * self.part))
+
+
+class Measure(Protocol):
+    """One workload, as it is done to one broker."""
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        """What all rounds share."""
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        """One round. Raises BenchError when anything was lost."""
+
+
+def percentiles(result: Result) -> Figures:
+    """p50, p99 and so on, in ms."""
+    if result.latency is None:
+        return {}
+    return {f"p{at:g}": us / 1000 for at, us in result.latency.percentiles.items()}
+
+
+@dataclass(frozen=True)
+class Messages:
+    """A load; ``deliveries`` a second are its figure, and latencies."""
+
+    load: Load
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return topology(side.target, self.load)
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        result = drive(side.target, self.load, scale.seconds, scale.warm_up)
+        used = {"publishers": result.publishers_cpu, "consumers": result.consumers_cpu}
+        return {"deliveries": result.received, **percentiles(result), **used}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A load on a topic exchange, with routing keys that repeat and with a new one for each message."""
+
+    load: Load
+
+    def _scaled(self, scale: Scale) -> Load:
+        return replace(self.load, bindings=scale.of(self.load.bindings))
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return topology(side.target, self._scaled(scale))
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        figures = {}
+        for name, new_keys in (("repeating", False), ("new", True)):
+            load = replace(self._scaled(scale), new_keys=new_keys)
+            figures[name] = drive(side.target, load, scale.seconds, scale.warm_up).received
+        return figures
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The same load with bodies of several sizes; a figure for each."""
+
+    load: Load
+    sizes: tuple[int, ...]
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return topology(side.target, self.load)
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        figures = {}
+        for size in self.sizes:
+            load = replace(self.load, size=size, backlog=max(50, min(self.load.backlog, (200 << 20) // size)))
+            result = drive(side.target, load, scale.seconds / 2, scale.warm_up / 2)
+            figures[str(size)] = result.received
+        return figures
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A light load while another connection floods the broker; the light one's latency is measured."""
+
+    load: Load
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return topology(side.target, self.load)
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        seconds = 2 * scale.warm_up + scale.seconds + 1.0
+        command = [sys.executable, "-m", "router.cli", "bench", "--url", side.url, "--json"]
+        command += ["--seconds", str(seconds), "--warm-up", "0.2"]
+        flood = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            time.sleep(1.0)  # it is there then
+            result = drive(side.target, self.load, scale.seconds, scale.warm_up)
+            told, failed = flood.communicate(timeout=seconds + 60)
+        finally:
+            flood.kill()
+            flood.wait()
+        if flood.returncode:
+            raise BenchError(f"the flood failed: {failed.decode()}")
+        return {**percentiles(result), "flood": msgspec.json.decode(told)["result"]["received"]}
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Round trips over direct reply-to."""
+
+    load: Load
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        result = bench_replies(side.target, self.load, scale.seconds, scale.warm_up)
+        return {"trips": result.received, **percentiles(result)}
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Connections opened, one channel each, and closed."""
+
+    load: Load
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        return {
+            "connections": bench_connections(side.target, self.load, scale.seconds, scale.warm_up).received
+        }
+
+
+@dataclass
+class Backlog:
+    """A durable queue is filled with ``count`` messages, the last of them confirmed, and then drained.
+
+    ``memory`` is the most that the broker had meanwhile; ``curve`` the memory by backlog of the last round,
+    by side.
+    """
+
+    load: Load
+    count: int
+    curve: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        """In a broker of its own, that has no memory of earlier workloads."""
+        with start(side.name) if side.resident is not None else contextlib.nullcontext(side) as fresh:
+            return self._measure(fresh, scale)
+
+    def _measure(self, side: Side, scale: Scale) -> Figures:
+        count, resident = scale.of(self.count), side.resident or (lambda: 0)
+        samples = self.curve[side.name] = [(0, resident())]
+        last = time.monotonic()
+
+        def watch(elapsed: float, sent: int, confirmed: int, received: int) -> None:
+            nonlocal last
+            if (now := time.monotonic()) - last > SAMPLE:
+                last = now
+                samples.append((confirmed, resident()))
+
+        with topology(side.target, self.load):
+            fill = replace(self.load, consumers=0, count=count)
+            filled = drive(side.target, fill, 0.0, 0.0, watch=watch)
+            samples.append((count, resident()))
+            drain = replace(self.load, publishers=0)
+            drained = drive(side.target, drain, scale.seconds + count / 500, 0.0, there=count)
+        if drained.received_in_all != count:
+            raise BenchError(f"{count} messages were confirmed, {drained.received_in_all} received")
+        figures = {"fill": filled.confirmed, "drain": drained.received}
+        if side.resident is not None:
+            figures["memory"] = max(memory for _, memory in samples)
+        return figures
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A broker is started with an empty directory and does nothing: how long until a channel is open, and its
+    memory idle, with idle connections, and with idle queues.
+    """
+
+    connections: int = 1000
+    queues: int = 10_000
+
+    def topology(self, side: Side, scale: Scale) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def measure(self, side: Side, scale: Scale) -> Figures:
+        if side.resident is None:
+            return {}
+        began = time.monotonic()
+        with start(side.name) as fresh:
+            Connection(fresh.target).close()
+            figures = {"start": (time.monotonic() - began) * 1000}
+            assert fresh.resident is not None
+            time.sleep(SETTLE)
+            figures["idle"] = fresh.resident()
+            with _connections(fresh, scale.of(self.connections)):
+                time.sleep(SETTLE)
+                figures["connections"] = fresh.resident()
+        with start(side.name) as fresh:
+            assert fresh.resident is not None
+            connection = Connection(fresh.target)
+            declared = [
+                (1, m.QueueDeclare(f"idle-{number}", durable=True)) for number in range(scale.of(self.queues))
+            ]
+            connection.call_all(declared, m.QueueDeclareOk)
+            time.sleep(SETTLE)
+            figures["queues"] = fresh.resident()
+            connection.close()
+        return figures
+
+
+@contextlib.contextmanager
+def _connections(side: Side, count: int) -> Iterator[None]:
+    """Have so many connections with a channel each that do nothing."""
+    made = [Connection(side.target) for _ in range(count)]
+    yield
+    for connection in made:
+        connection.socket.close()

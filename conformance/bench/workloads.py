@@ -1,0 +1,128 @@
+"""The table: every workload with what is measured of it, and the goal for its ratio."""
+
+from dataclasses import dataclass, field
+
+from conformance.bench.measures import (
+    Backlog,
+    Beside,
+    Connections,
+    Fresh,
+    Keys,
+    Measure,
+    Messages,
+    Replies,
+    Sizes,
+)
+from router.bench.load import Load
+
+DURABLE = Load(size=1024, persistent=True, window=2000, ack=100, prefetch=1000)
+ONE_BY_ONE = Load(persistent=True, window=1, ack=1, prefetch=1000)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a workload. ``goal``: the ratio is to be at least that, or at most where ``less`` is
+    better; None where nothing is asked.
+    """
+
+    title: str
+    figure: str
+    unit: str
+    goal: float | None = None
+    less: bool = False
+
+    def met(self, ratio: float) -> bool:
+        if self.goal is None:
+            return True
+        return ratio <= self.goal if self.less else ratio >= self.goal
+
+
+@dataclass(frozen=True)
+class Workload:
+    """``rounds`` bounds how often a long one is repeated."""
+
+    measure: Measure
+    rows: list[Row] = field(default_factory=list)
+    rounds: int = 99
+
+
+def _messages(title: str, goal: float, load: Load, unit: str = "msg/s") -> Workload:
+    return Workload(Messages(load), [Row(title, "deliveries", unit, goal)])
+
+
+def _topic(shown: str, bindings: int) -> Workload:
+    rows = [
+        Row(f"topic, {shown} bindings, keys repeating", "repeating", "msg/s", 5.0),
+        Row(f"topic, {shown} bindings, every key new", "new", "msg/s", 1.5),
+    ]
+    return Workload(Keys(Load(exchange="topic", queues=10, bindings=bindings)), rows, rounds=3)
+
+
+WORKLOADS: dict[str, Workload] = {
+    "transient": _messages("1 publisher, 1 consumer, 100 B, automatic ack", 2.0, Load()),
+    "multiple": _messages("the same, prefetch 1,000, an ack every 100", 2.0, Load(ack=100, prefetch=1000)),
+    "single": _messages("the same, each message acked singly", 1.7, Load(ack=1, prefetch=1000)),
+    "pairs": _messages("2 publishers, 2 consumers, 16 B", 2.0, Load(size=16, publishers=2, consumers=2)),
+    "durable": _messages("1 KiB persistent, confirms (window 2,000), acks", 4.0, DURABLE),
+    "queues": _messages(
+        "100 durable queues, 1 KiB persistent, confirms (window 100 each), acks",
+        5.0,
+        Load(1024, True, window=100, ack=10, prefetch=100, queues=100, publishers=4, consumers=4),
+    ),
+    "one-acked": _messages("one publish at a time, persistent, confirmed; consumer acks", 1.2, ONE_BY_ONE),
+    "one-auto": _messages(
+        "one publish at a time, persistent, confirmed; automatic ack", 1.0, Load(persistent=True, window=1)
+    ),
+    "64k": _messages("64 KiB bodies, transient", 1.0, Load(size=65536, backlog=2000)),
+    "4m": _messages("4 MiB bodies, transient", 1.0, Load(size=4 << 20, backlog=40)),
+    "fanout-10": _messages("fanout to 10 queues", 2.0, Load(exchange="fanout", queues=10), "deliveries/s"),
+    "fanout-100": _messages("fanout to 100 queues", 4.0, Load(exchange="fanout", queues=100), "deliveries/s"),
+    "fanout-1000": _messages(
+        "fanout to 1,000 queues",
+        4.0,
+        Load(exchange="fanout", queues=1000, consumers=4),
+        "deliveries/s",
+    ),
+    "topic-1k": _topic("1,000", 1000),
+    "topic-10k": _topic("10,000", 10_000),
+    "topic-100k": _topic("100,000", 100_000),
+    "headers": _messages(
+        "headers exchange, 100 bindings", 3.0, Load(exchange="headers", queues=10, bindings=100)
+    ),
+    "replies": Workload(Replies(Load()), [Row("direct reply-to, one caller", "trips", "round trips/s", 1.5)]),
+    "rate": Workload(
+        Messages(Load(rate=2000)),
+        [
+            Row("latency at 2,000 msg/s, p50", "p50", "ms", 1.0, less=True),
+            Row("latency at 2,000 msg/s, p99", "p99", "ms", 1.0, less=True),
+        ],
+    ),
+    "beside": Workload(
+        Beside(Load(rate=200, prefix="light")),
+        [Row("latency of a light consumer beside a flood, p99", "p99", "ms", 1.0, less=True)],
+    ),
+    "backlog": Workload(
+        Backlog(DURABLE, 1_000_000),
+        [
+            Row("backlog of 1,000,000 x 1 KiB persistent: fill", "fill", "msg/s", 3.0),
+            Row("the same: drain", "drain", "msg/s", 3.0),
+            Row("the same: most resident memory", "memory", "MB", 0.5, less=True),
+        ],
+        rounds=3,
+    ),
+    "fresh": Workload(
+        Fresh(),
+        [
+            Row("process start to first channel open", "start", "ms", 0.1, less=True),
+            Row("resident memory, idle", "idle", "MB", 0.4, less=True),
+            Row("resident memory, 1,000 idle connections", "connections", "MB", 0.4, less=True),
+            Row("resident memory, 10,000 idle durable queues", "queues", "MB", 0.4, less=True),
+        ],
+        rounds=3,
+    ),
+    "connections": Workload(
+        Connections(Load(publishers=4)),
+        [Row("connections opened, one channel each, closed", "connections", "1/s", 2.0)],
+    ),
+    "sizes": Workload(Sizes(Load(), (16, 100, 1024, 4096, 16384, 65536, 1 << 20)), rounds=3),
+}

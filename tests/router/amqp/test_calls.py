@@ -1,0 +1,81 @@
+"""How many Python functions a message costs on its way: a bound that a slower hot path breaks at once.
+
+Nothing is timed. A call of a Python function is what a message mostly pays for, and it is the same number on
+every machine; what C does is not counted. Who lowers a number lowers its bound here; who must raise one says
+why in the commit.
+"""
+
+import sys
+
+import pytest
+
+from protocol.amqp import methods as m
+from tests.router.amqp.client import publish
+
+COUNT = 500  # messages in one read, as a flood brings them
+
+
+def calls(action) -> int:
+    """How many Python functions ``action`` calls."""
+    found = 0
+
+    def count(frame, event, argument):
+        nonlocal found
+        found += event == "call"
+
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def publishes(*keys):
+    """COUNT publishes of 100 bytes to these queues in turn."""
+    contents = [publish(keys[number % len(keys)], b"x" * 100) for number in range(COUNT)]
+    return b"".join(content.frames(1) for content in contents)
+
+
+def acks(every, first):
+    """Acknowledgements of COUNT deliveries from the tag ``first`` on."""
+    tags = range(first - 1 + every, first + COUNT, every)
+    return b"".join(packed_ack(tag, every > 1) for tag in tags)
+
+
+def packed_ack(tag, multiple):
+    return b"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50" + tag.to_bytes(8) + bytes([multiple, 0xCE])
+
+
+def walk(client, data, *acknowledged):
+    """Calls a message, from the bytes of its publish to those of its delivery, and through its ack. What is
+    made once for a connection is there already.
+    """
+    connection, outbox, broker = client.transport.connection, client.transport.outbox, client.transport.broker
+
+    def once(answer):
+        for piece in (data, answer):
+            connection.receive(piece)
+            while broker.flush():
+                pass
+
+    once(acknowledged[0])
+    outbox.data.clear()
+    return calls(lambda: once(acknowledged[1])) / COUNT, outbox
+
+
+@pytest.mark.parametrize(
+    ("every", "bound"),
+    [
+        pytest.param(0, 8.2, id="automatic ack"),
+        pytest.param(100, 8.3, id="an ack every 100"),
+        pytest.param(1, 16.2, id="each acked singly"),
+    ],
+)
+def test_publish_deliver_and_ack(connect, every, bound):
+    client = connect()
+    client.do(m.QueueDeclare("q"), m.BasicQos(0, 1000), m.BasicConsume("q", "t", no_ack=not every))
+    answers = [acks(every, first) if every else b"" for first in (1, COUNT + 1)]
+    found, outbox = walk(client, publishes("q"), *answers)
+    assert sum(map(len, outbox.data)) > 100 * COUNT  # they did arrive
+    assert bound - 1 < found <= bound
