@@ -93,9 +93,9 @@ def encode_properties(properties: Properties) -> bytes:
 
 
 def splice_properties(
-    raw: bytes, headers: Mapping[str, Value | Remove] | None = None, **fields: str | Remove
+    raw: bytes, headers: Mapping[str, Value | Remove] | None = None, **fields: str | int | Remove
 ) -> bytes:
-    """Raw flags and list with some text properties and some headers replaced, added or removed.
+    """Raw flags and list with some other properties and some headers replaced, added or removed.
 
     Everything else is copied byte for byte, so that the wire types of other headers survive. A headers table
     is made where there is none. ``raw`` has been decoded before: what is malformed raises no AmqpError here.

@@ -166,11 +166,16 @@ class Channel:
 
     async def delivery(self) -> Delivery:
         """The next message of any consumer. Raises ConsumerEnded once the broker has cancelled one."""
-        await self.until(lambda: bool(self._deliveries or self._cancelled))
+        await self.until(lambda: self.has_delivery)
         found = self.delivery_nowait()
         if found is None:
             raise ConsumerEnded("the broker cancelled the consumer: its queue was deleted")
         return found
+
+    @property
+    def has_delivery(self) -> bool:
+        """Whether ``delivery`` would not wait: there is a message, or there will be none."""
+        return bool(self._deliveries or self._cancelled)
 
     def delivery_nowait(self) -> Delivery | None:
         """The next message if it is here."""

@@ -1,0 +1,154 @@
+"""Running a command for one message: its input, its environment, its time, and how it ended.
+
+Owns the process and its group. What the outcome means for the message is the pool's business.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from protocol.amqp.plain import plain_properties, plain_value
+from protocol.amqp.properties import Properties
+from router.cli.terminal import shown_duration
+
+PREFIX = "LEVERET_MSG_"
+VARIABLE_MAX = 100_000  # bytes; Linux takes 128 KiB for one string
+OUTPUT_MAX = 16 << 20  # bytes of a reply
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended: ``failure`` is None for exit status 0, ``output`` what it printed, if kept."""
+
+    failure: str | None
+    output: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. ``timeout`` (None: no limit) and ``grace``, between SIGTERM and SIGKILL, are in ms."""
+
+    words: Sequence[str]
+    timeout: int | None
+    grace: int
+    keep_output: bool
+
+    async def run(self, body: bytes, variables: Mapping[str, str]) -> Outcome:
+        """Run it with the body on standard input. If cancelled, its process group is killed."""
+        try:
+            process = await trio.lowlevel.open_process(
+                list(self.words),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if self.keep_output else None,
+                env=_environment(variables),
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Outcome(f"it could not be started: {error.strerror}")
+        output = bytearray()
+        finished = False
+        try:
+            with trio.move_on_after(float("inf") if self.timeout is None else self.timeout / 1000):
+                finished = await self._attend(process, body, output)
+        finally:
+            if not finished:
+                await _end_group(process, self.grace / 1000)
+            if process.stdout is not None:
+                await trio.aclose_forcefully(process.stdout)
+        if len(output) > OUTPUT_MAX:
+            return Outcome(f"it printed more than {OUTPUT_MAX >> 20} MiB")
+        if not finished:
+            return Outcome(f"it took longer than {shown_duration(self.timeout or 0)}")
+        return Outcome(_failure(process.returncode or 0), bytes(output))
+
+    async def _attend(self, process: trio.Process, body: bytes, output: bytearray) -> bool:
+        """Give it the body and take what it prints, until it ends; False when that was too much."""
+        assert process.stdin is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_feed, process.stdin, body)
+            if process.stdout is not None:
+                async for data in process.stdout:  # to its end, which its children may put off
+                    output += data
+                    if len(output) > OUTPUT_MAX:
+                        nursery.cancel_scope.cancel()
+                        return False
+            await process.wait()
+            nursery.cancel_scope.cancel()  # whoever still holds its standard input will not be fed
+        return True
+
+
+async def _feed(pipe: trio.abc.SendStream, body: bytes) -> None:
+    """Write the body; a command need not read it."""
+    with suppress(trio.BrokenResourceError):
+        async with pipe:
+            await pipe.send_all(body)
+
+
+async def _end_group(process: trio.Process, grace: float) -> None:
+    """End the command and all it has started: SIGTERM, and SIGKILL for what is left."""
+    with trio.CancelScope(shield=True):
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with trio.move_on_after(grace):
+                await process.wait()
+        _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(leader, number)
+
+
+def _failure(status: int) -> str | None:
+    if status == 0:
+        return None
+    if status > 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+# -- the environment -----------------------------------------------------------------------------------------
+
+
+def message_variables(properties: Properties, **others: str | int | bool) -> dict[str, str]:
+    """The variables that tell of a message: its properties, each header, and ``others``; without the prefix.
+
+    What a variable cannot hold (a NUL, or more than VARIABLE_MAX bytes) has none.
+    """
+    found = {name.upper(): _text(value) for name, value in others.items()}
+    plain = plain_properties(properties)
+    headers = plain.pop("headers", None)
+    found |= {name.upper(): _text(value) for name, value in plain.items()}
+    if headers is not None:
+        found["HEADERS"] = json.dumps(headers, ensure_ascii=False)
+        for name, value in (properties.headers or {}).items():
+            spelled = re.sub("[^A-Z0-9]", "_", name.upper())
+            found.setdefault(f"HEADER_{spelled}", _text(plain_value(value)))
+    fits = {name: text for name, text in found.items() if "\0" not in text and len(text) <= VARIABLE_MAX}
+    return {name: text for name, text in fits.items() if len(_bytes(text)) <= VARIABLE_MAX}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment and the message's variables; those of a message around it do not show."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return found | {PREFIX + name: os.fsdecode(_bytes(text)) for name, text in variables.items()}

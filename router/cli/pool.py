@@ -1,0 +1,272 @@
+"""A pool of workers, each of which runs a command for one message of a queue at a time.
+
+Owns what becomes of a message: acknowledged, sent to wait for another attempt, dead-lettered. It is
+acknowledged only once the broker has confirmed what takes its place. How a command runs is ``child``'s
+business, how a message waits ``retry``'s.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, repeat
+
+import trio
+
+from protocol.amqp import methods as m
+from protocol.amqp.properties import Properties, encode_properties
+from protocol.amqp.reader import Delivery
+from router.cli.child import Command, Outcome, message_variables
+from router.cli.retry import LEASE, Backoff, DelayQueues, Origin
+from router.cli.terminal import printable, shown_duration
+from router.client.channel import Channel, Fate
+from router.client.connection import Connection
+from router.client.errors import ChannelEnded, ClientError
+
+AGAIN = (1, 2, 5, 10, 30)  # seconds until a message that the broker did not take is sent again; then the last
+HEADER_ROOM = 64  # bytes of a content header frame that are not properties
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with the messages of ``queue``; ``idle`` (None: never) is in ms.
+
+    A message that failed for good goes to ``dead_exchange`` with ``dead_key`` (None: its own); without an
+    exchange it is rejected.
+    """
+
+    queue: str
+    command: Command
+    concurrency: int
+    retries: int
+    backoff: Backoff
+    dead_exchange: str | None
+    dead_key: str | None
+    reply: bool
+    count: int | None
+    idle: int | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the messages so far."""
+
+    running: int = 0
+    started: int = 0
+    done: int = 0
+    retried: int = 0
+    dead: int = 0
+    begin: float = field(default_factory=time.monotonic)
+
+    def line(self) -> str:
+        """All of it in one line."""
+        rate = (self.done + self.dead) / max(time.monotonic() - self.begin, 0.001)
+        parts = [f"{self.done} done", f"{self.retried} put off", f"{self.dead} failed"]
+        return ", ".join([*parts, f"{self.running} running", f"{rate:.1f}/s"])
+
+
+class Pool:
+    """Works on one connection until it is told to stop; ``tally`` goes on where it stood."""
+
+    def __init__(self, plan: Plan, tally: Tally, notice: Notice) -> None:
+        self.plan = plan
+        self.tally = tally
+        self._notice = notice
+        self._delays = DelayQueues(plan.queue)
+        self._stopping = False
+        self._tag = ""
+        self._source: Channel | None = None
+        self._frame_max = 0
+        self._failure: ClientError | None = None
+
+    async def run(self, connection: Connection) -> None:
+        """Work until the pool is stopped and every command has ended. Raises ClientError."""
+        self._frame_max = connection.frame_max
+        setup = await connection.channel()
+        if self.plan.retries:
+            for delay in self.plan.backoff.delays(self.plan.retries):
+                await setup.call(self._delays.declare(delay), m.QueueDeclareOk)
+        if self.plan.dead_exchange == "":
+            await self._declare_dead(connection, self.plan.dead_key or "")
+        senders = [await connection.channel() for _ in range(self.plan.concurrency)]
+        for sender in senders:
+            await sender.select_confirms()
+        self._source = source = await connection.channel()
+        if not self._stopping:
+            self._tag = await source.consume(self.plan.queue, prefetch=self.plan.concurrency)
+            async with trio.open_nursery() as nursery:
+                for sender in senders:
+                    nursery.start_soon(self._work, source, sender, nursery.cancel_scope)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _declare_dead(self, connection: Connection, queue: str) -> None:
+        """Make the queue for dead letters, unless there is one, of whatever kind."""
+        probe = await connection.channel()
+        try:
+            await probe.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
+        except ChannelEnded as error:
+            if error.code != 404:
+                raise
+            again = await connection.channel()
+            await again.call(m.QueueDeclare(queue, durable=True), m.QueueDeclareOk)
+
+    def stop(self) -> None:
+        """Take no more messages; what runs may end."""
+        self._stopping = True
+        source = self._source
+        if source is not None and source.error is None and self._tag:
+            source.send(m.BasicCancel(self._tag, nowait=True))
+            source.wake()
+
+    # -- one worker ------------------------------------------------------------------------------------------
+
+    async def _work(self, source: Channel, sender: Channel, everyone: trio.CancelScope) -> None:
+        """Handle one message after the other; a failing connection ends all workers."""
+        try:
+            while (delivery := await self._next(source)) is not None:
+                await self._handle(delivery, source, sender)
+        except ClientError as error:
+            self._failure = self._failure or error
+            everyone.cancel()
+
+    async def _next(self, source: Channel) -> Delivery | None:
+        """The next message; None when there shall be no more."""
+        idle = float("inf") if self.plan.idle is None else self.plan.idle / 1000
+        while not self._stopping:
+            with trio.move_on_after(idle):
+                await source.until(lambda: self._stopping or source.has_delivery)
+                break
+            if not self.tally.running:
+                self.stop()
+        if self._stopping:
+            while (unwanted := source.delivery_nowait()) is not None:
+                source.send(m.BasicNack(_tag(unwanted), requeue=True))
+            return None
+        self.tally.started += 1
+        if self.tally.started == self.plan.count:
+            taken = await source.delivery()
+            self.stop()
+            return taken
+        return await source.delivery()
+
+    async def _handle(self, delivery: Delivery, source: Channel, sender: Channel) -> None:
+        origin = Origin.of(delivery.message, self._delays)
+        self.tally.running += 1
+        try:
+            outcome = await self._attempt(delivery, origin)
+        finally:
+            self.tally.running -= 1
+        if outcome.failure is None:
+            if self.plan.reply and delivery.message.properties.reply_to:
+                await self._reply(delivery, outcome.output, sender)
+            source.ack(_tag(delivery))
+            self.tally.done += 1
+        elif origin.attempts < self.plan.retries:
+            await self._put_off(delivery, origin, outcome.failure, source, sender)
+        else:
+            await self._bury(delivery, origin, outcome.failure, source, sender)
+
+    async def _attempt(self, delivery: Delivery, origin: Origin) -> Outcome:
+        """Run the command."""
+        message = delivery.message
+        properties = replace(
+            message.properties,
+            headers=origin.headers or None,
+            user_id=origin.user_id,
+            expiration=origin.expiration,
+        )
+        variables = message_variables(
+            properties,
+            queue=self.plan.queue,
+            exchange=origin.exchange,
+            routing_key=origin.routing_key,
+            redelivered=bool(getattr(delivery.method, "redelivered", False)),
+            attempt=origin.attempts + 1,
+            attempts=self.plan.retries + 1,
+        )
+        return await self.plan.command.run(message.body, variables)
+
+    async def _put_off(
+        self, delivery: Delivery, origin: Origin, failure: str, source: Channel, sender: Channel
+    ) -> None:
+        """Have the message come again after a while."""
+        delay = self.plan.backoff.delay(origin.attempts + 1)
+        properties = origin.waiting(failure)
+        if self._too_large(properties):
+            await self._bury(delivery, origin, failure, source, sender)
+            return
+        self._tell(origin, f"{failure}; again in {shown_duration(delay)}")
+        queue = self._delays.name(delay)
+        declare = partial(sender.call, self._delays.declare(delay), m.QueueDeclareOk)
+        await self._send(sender, "", queue, properties, delivery.message.body, prepare=declare)
+        source.ack(_tag(delivery))
+        self.tally.retried += 1
+
+    async def _bury(
+        self, delivery: Delivery, origin: Origin, failure: str, source: Channel, sender: Channel
+    ) -> None:
+        """The message has failed for good."""
+        exchange, key = self.plan.dead_exchange, self.plan.dead_key
+        properties = origin.dead(self.plan.queue, failure, int(time.time()))
+        if exchange is None or self._too_large(properties):
+            self._tell(origin, f"{failure}; rejected")
+            source.send(m.BasicReject(_tag(delivery), requeue=False))
+        else:
+            self._tell(origin, f"{failure}; sent to {printable(exchange or key or '')}")
+            key = origin.routing_key if key is None else key
+            await self._send(sender, exchange, key, properties, delivery.message.body)
+            source.ack(_tag(delivery))
+        self.tally.dead += 1
+
+    async def _reply(self, delivery: Delivery, output: bytes, sender: Channel) -> None:
+        """Send what the command printed to who asked for it. Nobody else would miss it."""
+        asked = delivery.message.properties
+        properties = encode_properties(Properties(correlation_id=asked.correlation_id))
+        fate = await sender.publish_alone("", asked.reply_to or "", properties, output, mandatory=False)
+        if fate is Fate.REFUSED:
+            self._notice("a reply was refused by the broker")
+
+    async def _send(
+        self,
+        sender: Channel,
+        exchange: str,
+        key: str,
+        properties: bytes,
+        body: bytes,
+        *,
+        prepare: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        """Publish until the broker has confirmed it; ``prepare`` has the queue live long enough for it."""
+        for pause in chain(AGAIN, repeat(AGAIN[-1])):
+            begin = trio.current_time()
+            if prepare is not None:
+                await prepare()
+            fate = await sender.publish_alone(exchange, key, properties, body)
+            if prepare is not None and trio.current_time() - begin > LEASE / 2000:
+                why = "that took too long"
+            elif fate is Fate.CONFIRMED:
+                return
+            else:
+                why = "it reached no queue" if fate is Fate.RETURNED else "the broker refused it"
+            where = printable(f"{exchange} {key}".strip())
+            self._notice(f"could not send to {where}: {why}; again in {pause}s")
+            await trio.sleep(pause)
+
+    def _too_large(self, properties: bytes) -> bool:
+        """Whether the broker would not take properties that have grown so large."""
+        return len(properties) + HEADER_ROOM > self._frame_max
+
+    def _tell(self, origin: Origin, what: str) -> None:
+        of = f"attempt {origin.attempts + 1} of {self.plan.retries + 1}"
+        properties = origin.message.properties
+        name = properties.message_id or properties.correlation_id or origin.routing_key
+        self._notice(f"{printable(name)}: {of}: {what}")
+
+
+def _tag(delivery: Delivery) -> int:
+    """The delivery tag of what a consumer received."""
+    assert isinstance(delivery.method, m.BasicDeliver)
+    return delivery.method.delivery_tag

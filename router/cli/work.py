@@ -1,0 +1,299 @@
+"""``leveret work``: run a command for each message of a queue, with retries that the broker keeps."""
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from router.cli.amqp import broker_options, find_broker, refusal
+from router.cli.failure import Failure, WrongUsage
+from router.cli.terminal import Duration, counted, parse_duration
+
+if TYPE_CHECKING:
+    import trio
+
+    from router.cli.pool import Plan, Pool, Tally
+    from router.cli.retry import Backoff
+    from router.client.address import Address
+
+RECONNECT = (1, 2, 5, 10, 30)  # seconds between attempts to reach a broker that was lost; then the last
+
+
+class SomeFailed(Failure):
+    """Every message was handled, and some failed for good."""
+
+    exit_code = 3
+
+
+class CutShort(Failure):
+    """A second signal killed commands."""
+
+    exit_code = 4
+
+
+class NotExecutable(Failure):
+    """As a shell has it."""
+
+    exit_code = 126
+
+
+class NoCommand(Failure):
+    """As a shell has it."""
+
+    exit_code = 127
+
+
+@click.command()
+@click.argument("queue")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many commands run at the same time.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 50),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How often to try again when a command fails.",
+)
+@click.option(
+    "--backoff",
+    default="1s..5m",
+    show_default=True,
+    metavar="FIRST..LONGEST",
+    help="How long to wait before that; twice as long each time.",
+)
+@click.option("--dead-letter", metavar="QUEUE", help="Where messages go that failed for good.")
+@click.option("--dead-letter-exchange", metavar="NAME", help="The same, through an exchange.")
+@click.option("--dead-letter-key", metavar="KEY", help="Routing key there, in place of the message's own.")
+@click.option("--timeout", type=Duration(), metavar="DURATION", help="Kill a command that takes longer.")
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="5s",
+    show_default=True,
+    metavar="DURATION",
+    help="Time between SIGTERM and SIGKILL.",
+)
+@click.option("--reply", is_flag=True, help="Send what the command prints to the message's reply-to.")
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
+@click.option("--idle", type=Duration(), metavar="DURATION", help="End when none came for so long, as 5s.")
+@click.option(
+    "--reconnect/--no-reconnect", default=True, show_default=True, help="Go on when a lost broker is back."
+)
+@click.option("--progress/--no-progress", default=None, help="A line of totals; by itself on a terminal.")
+@broker_options
+def work(
+    *,
+    queue: str,
+    command: tuple[str, ...],
+    concurrency: int,
+    retries: int,
+    backoff: str,
+    dead_letter: str | None,
+    dead_letter_exchange: str | None,
+    dead_letter_key: str | None,
+    timeout: int | None,
+    grace: int,
+    reply: bool,
+    count: int | None,
+    idle: int | None,
+    reconnect: bool,
+    progress: bool | None,
+    url: str | None,
+    vhost: str | None,
+) -> None:
+    """Run COMMAND for each message of QUEUE, with the body on its standard input.
+
+    Put -- before the command. Properties and headers are in LEVERET_MSG_* variables. Exit status 0 of the
+    command acknowledges the message; after any other the message waits in the broker and comes again. SIGTERM
+    and SIGINT let running commands end; a second one kills them.
+
+    \b
+    Exit status: 0  ended as it was told to
+                 1  the broker refused something, or was lost
+                 2  wrong usage
+                 3  as 0, and some messages failed for good
+                 4  a second signal killed commands; their messages are back in the queue
+             126, 127  the command cannot be executed, or is not there
+    """
+    if dead_letter is not None and (dead_letter_exchange is not None or dead_letter_key is not None):
+        raise WrongUsage(
+            "--dead-letter names a queue; it goes with no --dead-letter-exchange or --dead-letter-key"
+        )
+    if dead_letter_key is not None and dead_letter_exchange is None:
+        raise WrongUsage("--dead-letter-key goes with --dead-letter-exchange")
+    waits = parse_backoff(backoff)
+    address = find_broker(url, vhost)
+    _check_command(command[0])
+
+    from router.cli.child import Command
+    from router.cli.pool import Plan
+
+    plan = Plan(
+        queue=queue,
+        command=Command(command, timeout, grace, keep_output=reply),
+        concurrency=concurrency,
+        retries=retries,
+        backoff=waits,
+        dead_exchange="" if dead_letter is not None else dead_letter_exchange,
+        dead_key=dead_letter if dead_letter is not None else dead_letter_key,
+        reply=reply,
+        count=count,
+        idle=idle,
+    )
+    Run(plan, address, reconnect=reconnect).run(sys.stderr.isatty() if progress is None else progress)
+
+
+def parse_backoff(text: str) -> "Backoff":
+    """``FIRST..LONGEST``, or one duration for all. Raises WrongUsage."""
+    from router.cli.retry import Backoff
+
+    first, dots, longest = text.partition("..")
+    try:
+        waits = Backoff(parse_duration(first), parse_duration(longest if dots else first))
+    except ValueError as error:
+        raise WrongUsage(f"--backoff: {error}") from None
+    if not 1 <= waits.first <= waits.longest:
+        raise WrongUsage(f"--backoff {text}: wanted at least 1ms, and the longest not shorter than the first")
+    return waits
+
+
+def _check_command(name: str) -> None:
+    """Refuse a command that cannot be run before any message is taken for it."""
+    import os
+    import shutil
+
+    if shutil.which(name) is None:
+        if os.path.exists(name):
+            raise NotExecutable(f"{name} cannot be executed")
+        raise NoCommand(f"there is no command {name!r}")
+
+
+class Run:
+    """One run of the command, over all its connections."""
+
+    def __init__(self, plan: "Plan", address: "Address", *, reconnect: bool) -> None:
+        from router.cli.pool import Tally
+
+        self._plan = plan
+        self._address = address
+        self._reconnect = reconnect
+        self._tally = Tally()
+        self._pool: Pool | None = None
+        self._stopping = False
+        self._cut_short = False
+        self._say: Callable[[str], None] = print
+
+    def run(self, progress: bool) -> None:
+        """Work until the end. Raises Failure for any status but 0."""
+        import trio
+
+        from router.client.errors import ClientError
+
+        try:
+            with _teller(self._tally, progress) as self._say:
+                if self._plan.dead_exchange is None:
+                    self._say(
+                        "without --dead-letter, a message that fails for good is rejected: "
+                        "it is lost unless its queue has a dead-letter exchange"
+                    )
+                trio.run(self._main)
+        except ClientError as error:
+            raise refusal(error) from None
+        tally = self._tally
+        click.echo(f"{tally.done} done, {tally.retried} put off, {tally.dead} failed", err=True)
+        if self._cut_short:
+            raise CutShort("commands were killed; their messages are back in the queue")
+        if tally.dead:
+            raise SomeFailed(f"{counted(tally.dead, 'message')} failed for good")
+
+    async def _main(self) -> None:
+        import trio
+
+        from router.client.errors import ClientError
+
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            numbers.append(signal.SIGHUP)
+        failure: ClientError | None = None
+        with trio.open_signal_receiver(*numbers) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, signals, nursery.cancel_scope)
+                try:
+                    await self._attend()
+                except ClientError as error:  # raised again below, out of the nursery, which would wrap it
+                    failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _watch(self, signals: AsyncIterator[int], everything: "trio.CancelScope") -> None:
+        """The first signal lets commands end, the second does not wait for them."""
+        async for number in signals:
+            if self._stopping or self._pool is None:
+                self._cut_short = self._tally.running > 0
+                everything.cancel()
+                return
+            self._stopping = True
+            name = signal.Signals(number).name
+            self._say(f"{name}: waiting for {counted(self._tally.running, 'command')}; again to kill them")
+            self._pool.stop()
+
+    async def _attend(self) -> None:
+        """Connect and work; again, and again, when the broker was lost."""
+        import trio
+
+        from router.cli.pool import Pool
+        from router.client.connection import connect
+        from router.client.errors import CannotConnect, ConnectionEnded
+
+        attempts = 0
+        connected = False
+        while not self._stopping:
+            try:
+                async with connect(
+                    self._address, name=f"leveret work {self._plan.queue}", notice=self._say
+                ) as connection:
+                    attempts, connected = 0, True
+                    self._pool = Pool(self._plan, self._tally, self._say)
+                    await self._pool.run(connection)
+                    return
+            except (CannotConnect, ConnectionEnded) as error:
+                lost = isinstance(error, CannotConnect) or error.code in (0, 320)
+                if not (self._reconnect and connected and lost):
+                    raise
+                pause = RECONNECT[min(attempts, len(RECONNECT) - 1)]
+                attempts += 1
+                self._say(f"{error}; again in {pause}s")
+                self._pool = None
+                await trio.sleep(pause)
+
+
+@contextmanager
+def _teller(tally: "Tally", progress: bool) -> Iterator[Callable[[str], None]]:
+    """How to say something on standard error, above the line of totals if there is one."""
+    if not progress:
+        from router.cli.amqp import notice
+
+        yield notice
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    with Live(
+        get_renderable=lambda: Text(tally.line()), console=console, refresh_per_second=4, transient=True
+    ):
+        yield lambda text: console.print(f"leveret: {text}")
