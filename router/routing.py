@@ -22,6 +22,8 @@ class Target(Protocol):
     name: str
 
     def enqueue(self, message: Message, now: int) -> bool: ...
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
+        """Take messages that differ in their bodies alone; False when it takes them one by one only."""
 
 
 class Plan:

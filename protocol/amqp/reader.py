@@ -11,6 +11,7 @@ Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and which err
 from dataclasses import dataclass
 from enum import Enum, auto
 from struct import Struct
+from typing import ClassVar
 
 from protocol.amqp.codec import decode_method
 from protocol.amqp.constants import (
@@ -33,6 +34,7 @@ ACK = b"\x00\x3c\x00\x50"
 CLOSES = (b"\x00\x0a\x00\x32", b"\x00\x0a\x00\x33")  # connection.close and connection.close-ok
 CONTENT = Struct(">BHIHHQ")  # the content header frame up to its property flags
 ACK_ARGUMENTS = Struct(">QB")
+ACK_END = Struct(">QBB")  # and the octet that ends the frame
 PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
     FRAME_METHOD: (4, 0xFFFFFFFF),
     FRAME_HEADER: (12, 0xFFFFFFFF),
@@ -42,6 +44,24 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
 KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
+
+
+@dataclass(slots=True)
+class Publishes:
+    """Publishes on one channel, one behind the other, that differ in the bytes of their bodies alone."""
+
+    messages: list[Message]
+    CLASS_ID: ClassVar[int] = 60
+    METHOD_ID: ClassVar[int] = 40
+
+
+@dataclass(slots=True)
+class Acks:
+    """Acknowledgements on one channel, one behind the other, each of the one message with that tag."""
+
+    tags: list[int]
+    CLASS_ID: ClassVar[int] = 60
+    METHOD_ID: ClassVar[int] = 80
 
 
 @dataclass(slots=True)
@@ -64,7 +84,7 @@ class Oversized:
     size: int
 
 
-Command = Method | Message | Delivery | Oversized | Heartbeat
+Command = Method | Message | Publishes | Acks | Delivery | Oversized | Heartbeat
 # A publish: all of its bytes before the body (nothing starts with ()), where its content begins and the bytes
 # of the whole of it; then what a message with this beginning is made of, apart from its frames.
 _Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Properties]
@@ -79,7 +99,8 @@ class Scope(Enum):
 
 
 class Reader:
-    """Turns a byte stream into ``(channel, command)`` pairs.
+    """Turns a byte stream into ``(channel, command)`` pairs. Publishes that are alike may be one command
+    together, and so may acknowledgements.
 
     ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the largest body, ``contents_max``
     how many contents may be incomplete at a time. A fault stands in ``error`` until the commands before it
@@ -153,9 +174,15 @@ class Reader:
                 if data.startswith(begin, position) and same not in partial:
                     end = position + whole
                     if end <= length and data[end - 1] == END:
-                        frames = data[position + at : end]
-                        append((same, Message(route, bits, same, body_size, frames, properties)))
-                        position = end
+                        messages: list[Message] = []
+                        while True:
+                            frames = data[position + at : end]
+                            messages.append(Message(route, bits, same, body_size, frames, properties))
+                            position = end
+                            end += whole
+                            if end > length or not data.startswith(begin, position) or data[end - 1] != END:
+                                break
+                        append((same, Publishes(messages) if len(messages) > 1 else messages[0]))
                         continue
                 kind, channel, size = frame(data, position)
                 if size > limit:
@@ -206,8 +233,19 @@ class Reader:
                                     continue
                     elif size == 13 and data.startswith(ack, start):
                         tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
-                        append((channel, BasicAck(tag, bool(bit & 1))))
+                        alike = data[position : start + 4]
                         position = behind
+                        if bit or not data.startswith(alike, position):
+                            append((channel, BasicAck(tag, bool(bit & 1))))
+                            continue
+                        tags = [tag]
+                        while length - position >= 21 and data.startswith(alike, position):
+                            tag, bit, end = ACK_END.unpack_from(data, position + 11)
+                            if bit or end != END:
+                                break
+                            tags.append(tag)
+                            position += 21
+                        append((channel, Acks(tags)))
                         continue
                 command = self._frame(data, kind, channel, position, last)
                 position = behind

@@ -3,7 +3,7 @@
 from secrets import token_urlsafe
 
 from protocol.amqp import methods as m
-from protocol.amqp.reader import Oversized
+from protocol.amqp.reader import Acks, Oversized
 from protocol.errors import NotImplemented_, PreconditionFailed
 from router.amqp.channel import Channel
 
@@ -51,6 +51,10 @@ def get(channel: Channel, method: m.BasicGet) -> m.BasicGetEmpty | None:
 
 def ack(channel: Channel, method: m.BasicAck) -> None:
     channel.session.ack(method.delivery_tag, multiple=method.multiple)
+
+
+def ack_each(channel: Channel, acks: Acks) -> None:
+    channel.session.ack_each(acks.tags)
 
 
 def nack(channel: Channel, method: m.BasicNack) -> None:

@@ -106,15 +106,18 @@ class Channel:
         counted = receiver.counted
         number, frame_max = self.number, self._frame_max
         parts: list[bytes] = []
-        tag = first_tag
+        start = end = b""
+        tag, known = first_tag, None
         for entry in entries:
             message = entry.message
             if counted and entry.returns:
                 message = self.counted(entry)
             route, frames = message.route, message.frames
+            if route is not known:  # most that are delivered together went the same way
+                known, start, end = route, head[len(route)], route + END
             if message.channel != number or len(frames) > frame_max:
                 frames = message.framed_for(number, frame_max)
-            parts += (head[len(route)], pack_tag(tag, entry.returns > 0), route, END, frames)
+            parts += (start, pack_tag(tag, entry.returns > 0), end, frames)
             tag += 1
         self._outbox.extend(parts)
 

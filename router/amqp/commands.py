@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from protocol.amqp import methods as m
-from protocol.amqp.reader import Command, Oversized
+from protocol.amqp.reader import Acks, Command, Oversized
 from protocol.errors import CommandInvalid
 from router.amqp import access, basic, channel_class, exchange, queue, tx
 from router.amqp.channel import Channel
@@ -32,6 +32,7 @@ HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
     m.BasicCancel: basic.cancel,
     m.BasicGet: basic.get,
     m.BasicAck: basic.ack,
+    Acks: basic.ack_each,
     m.BasicNack: basic.nack,
     m.BasicReject: basic.reject,
     m.BasicRecover: basic.recover,

@@ -15,7 +15,7 @@ from protocol.amqp.connection import Offer, ServerConnection, State
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Command, Heartbeat
+from protocol.amqp.reader import Acks, Command, Heartbeat, Publishes
 from protocol.amqp.sasl import EXTERNAL, credentials
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
@@ -31,6 +31,7 @@ from router.session.session import Session
 from router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from router.vhost import VHost
 
+PUBLISHED = (Message, Publishes)
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 
 
@@ -124,7 +125,14 @@ class AmqpConnection:
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(commands)
-        return len(commands) if isinstance(commands, list) else 0
+        if not isinstance(commands, list):
+            return 0
+        return sum(
+            [
+                len(each.messages) if type(each) is Publishes else len(each.tags) if type(each) is Acks else 1
+                for _, each in commands
+            ]
+        )
 
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
         """Handle commands in their order; each that is refused ends its channel, or the connection."""
@@ -135,6 +143,8 @@ class AmqpConnection:
             try:
                 if type(command) is Message and channel is not None:
                     channel.session.publish(command)
+                elif type(command) is Publishes and channel is not None:
+                    channel.session.publish_all(command.messages)
                 elif channel is None or type(command) in LIFE:
                     self._without_channel(number, command)
                 else:
@@ -161,7 +171,7 @@ class AmqpConnection:
         alarms = self.broker.alarms
         if self.wire.state is not State.RUNNING or alarms.blocks(self):
             return
-        if self.wire.reader.incomplete() or any(type(command) is Message for _, command in commands):
+        if self.wire.reader.incomplete() or any(type(command) in PUBLISHED for _, command in commands):
             alarms.block(self)
             self.outbox.pause()
             self._log.debug("publisher blocked", reason=alarms.reason())

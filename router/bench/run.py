@@ -19,6 +19,7 @@ from router.bench.publisher import publish_all
 from router.bench.sides import Counters, Run, Told, latencies, receive, start
 from router.bench.wire import TIMEOUT, Connection
 
+PATIENCE = 600.0  # seconds: some brokers take long to delete an exchange with many bindings
 POLL = 0.02  # seconds between looks at the counters
 SLOWEST = 500  # messages a second: a count that takes longer is given up
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
@@ -71,7 +72,20 @@ def topology(target: Target, load: Load) -> Iterator[None]:
     empty.
     """
     load.check()
-    connection = Connection(target)
+    try:
+        _declare(target, load)
+        yield
+    except BaseException:
+        with contextlib.suppress(BenchError):  # what went wrong first is what is told
+            _remove(target, load)
+        raise
+    if left := _remove(target, load):
+        raise BenchError(f"{left} messages are left in the queues")
+
+
+def _declare(target: Target, load: Load) -> None:
+    """Make the topology of a load."""
+    connection = Connection(target, timeout=PATIENCE)
     names, exchange = load.queue_names(), load.exchange_name
     if exchange:
         declare = m.ExchangeDeclare(exchange, load.exchange, durable=load.persistent)
@@ -84,17 +98,11 @@ def topology(target: Target, load: Load) -> Iterator[None]:
     ]
     connection.call_all(bindings, m.QueueBindOk)
     connection.close()
-    try:
-        yield
-    finally:
-        left = _remove(target, load)
-    if left:
-        raise BenchError(f"{left} messages are left in the queues")
 
 
 def _remove(target: Target, load: Load) -> int:
     """Delete the topology of a load; return how many messages were in it."""
-    connection = Connection(target)
+    connection = Connection(target, timeout=PATIENCE)
     if load.exchange_name:
         connection.call(1, m.ExchangeDelete(load.exchange_name), m.ExchangeDeleteOk)
     requests = [(1, m.QueueDelete(name)) for name in load.queue_names()]

@@ -32,12 +32,13 @@ M = TypeVar("M", bound=m.Method)
 class Connection:
     """A connection with the channels 1 to ``channels`` open. No heartbeat may mix with deliveries.
 
-    Everything here blocks, TIMEOUT seconds at most, and raises BenchError when the broker refuses or ends it.
+    Everything here blocks, ``timeout`` seconds at most, and raises BenchError when the broker refuses or ends
+    it.
     """
 
-    def __init__(self, target: Target, channels: int = 1) -> None:
+    def __init__(self, target: Target, channels: int = 1, timeout: float = TIMEOUT) -> None:
         try:
-            self.socket = socket.create_connection((target.host, target.port), TIMEOUT)
+            self.socket = socket.create_connection((target.host, target.port), timeout)
         except OSError as error:
             raise BenchError(f"{target.host}:{target.port}: {error.strerror or error}") from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -93,6 +93,9 @@ class AnyQueue(Source, Protocol):
     def enqueue(self, message: Message, now: int) -> bool:
         """Take a message; False when it is refused."""
 
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
+        """Take messages that differ in their bodies alone; False when it takes them one by one only."""
+
     def deliver(self, now: int) -> bool:
         """Give ready messages to ready consumers; True when there is more to give at once."""
 

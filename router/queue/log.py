@@ -13,6 +13,9 @@ class QueueLog(Protocol):
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message. It becomes ``stored``."""
 
+    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+        """The same for messages that arrived one behind the other."""
+
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages, one at least, have left the queue for good."""
 

@@ -198,6 +198,24 @@ class Queue:
             self.shorten()
         return True
 
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
+        """Take messages that differ in their bodies alone; False when each has to be looked at, and none was
+        taken.
+        """
+        first = messages[0]
+        if not self._plain or first.properties.expiration is not None:
+            return False
+        position = self._position
+        self._position += len(messages)
+        entries = list(map(Entry, messages, range(position, self._position)))
+        self.bytes += first.size * len(messages)
+        self.ready.extend(entries)
+        log = self.log
+        if log is not None and (first.properties.delivery_mode == PERSISTENT or self._keeps_all):
+            log.enqueue_all(entries, messages)
+        self.touch()
+        return True
+
     def restore(self, line: Fifo, parts: Sequence[Run | list[Entry]]) -> None:
         """Take in messages of one priority that were kept while there was no broker, in their order."""
         for index, part in enumerate(parts):

@@ -9,7 +9,7 @@ are on disk; they have to be brought into memory before anything behind them can
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 from router.queue.entry import Entry
@@ -94,6 +94,10 @@ class Fifo:
 
     def push(self, entry: Entry) -> None:
         self.back.append(entry)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Push entries of one priority, in their order."""
+        self.back.extend(entries)
 
     def put_back(self, entry: Entry) -> None:
         heappush(self.returned, entry)
@@ -356,6 +360,10 @@ class Priorities:
 
     def push(self, entry: Entry) -> None:
         self.level(entry).push(entry)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """As ``Fifo.extend``."""
+        self.level(entries[0]).extend(entries)
 
     def put_back(self, entry: Entry) -> None:
         self.level(entry).put_back(entry)

@@ -79,6 +79,23 @@ class Confirms:
         stored[-1].publishes.append((self.published, entries))
         return first
 
+    def publish_all(self, count: int, batch: int = 0, entries: Sequence[Entry] = ()) -> bool:
+        """Count publishes that one queue each was routed to, and that have all been taken.
+
+        With ``entries`` each is stored with ``batch`` in its own one. Returns what ``publish`` does.
+        """
+        before = self.published
+        self.published += count
+        stored = self._stored
+        if not entries:
+            return not stored and before == self._told
+        first = not stored or stored[-1].batch != batch
+        if first:
+            stored.append(Stored(batch))
+        numbers = range(before + 1, self.published + 1)
+        stored[-1].publishes.extend(zip(numbers, zip(entries, strict=True), strict=True))
+        return first
+
     def verdicts(self, committed: int) -> list[Verdict]:
         """What is to be told now that all batches up to ``committed`` are on disk; it counts as told."""
         stored = self._stored

@@ -71,6 +71,24 @@ class Publishing:
         message.route = plan.route
         return message, queues
 
+    def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:
+        """Where messages go that differ in their bodies alone; None when each has to be resolved by itself.
+        Raises as ``resolve``.
+        """
+        message = messages[0]
+        if message.bits:
+            return None
+        plan = self._plans.get(message.route)
+        if plan is None or plan.generation != plan.exchange.generation:
+            plan = self._plan(message.route)
+        if self._grants.get(plan) != self._user.generation:
+            self._grant(plan)
+        properties = message.properties
+        if plan.queues is None or not (properties is self._plain or is_plain(properties)):
+            return None
+        plan.published += len(messages)
+        return plan.queues
+
     def _plan(self, route: bytes) -> Plan:
         """The plan for a route; only who may publish to an exchange is told that there is none."""
         name, _ = unpack_route(route)

@@ -1,5 +1,6 @@
 """Direct reply-to: answers go to the asking session without a queue (RabbitMQ, "Direct Reply-to")."""
 
+from collections.abc import Sequence
 from secrets import token_urlsafe
 
 from protocol.amqp.message import Message
@@ -26,4 +27,10 @@ class ReplyTarget:
         """Hand the message to the asking session at once."""
         if self.receiver is not None:
             self.receiver.sink.deliver(self.receiver, [Entry(message, 0)])
+        return True
+
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
+        """Hand messages to the asking session at once."""
+        if self.receiver is not None:
+            self.receiver.sink.deliver(self.receiver, [Entry(message, 0) for message in messages])
         return True

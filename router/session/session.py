@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import Any
 
 from protocol.amqp.message import MANDATORY, Message
+from protocol.amqp.properties import PERSISTENT
 from protocol.errors import NotAllowed, PreconditionFailed
 from router.auth import Kind, Operation, User
 from router.broker import Broker
@@ -28,7 +29,7 @@ from router.session.reply_to import REPLY_TO, ReplyTarget
 from router.session.sink import SessionSink
 from router.session.timeouts import AckTimeouts
 from router.session.transaction import Transaction
-from router.session.unacked import Taken, Unacked, Verb
+from router.session.unacked import Taken, Unacked, Verb, unknown_tag
 from router.vhost import VHost
 
 
@@ -73,17 +74,55 @@ class Session:
         elif self.confirms is None:
             self._enqueue(message, queues)
         else:
-            stored = self._keeper.publishes
-            before = len(stored)
-            accepted = self._enqueue(message, queues)
-            count = len(stored) - before
-            batch = self._keeper.batch if count else 0
-            if count == 1:  # as most are
-                first = self.confirms.publish(accepted, batch, (stored[before][1],))
-            else:
-                first = self.confirms.publish(accepted, batch, [entry for _, entry, _ in stored[before:]])
-            if first:
-                self.sink.owes_confirms(batch)
+            self._enqueue_to_confirm(message, queues, self.confirms)
+
+    def publish_all(self, messages: Sequence[Message]) -> None:
+        """Publish messages that differ in their bodies alone. Raises as ``publish``."""
+        queues = None if self.transaction is not None else self._publishing.resolve_all(messages)
+        if queues is None:
+            for message in messages:
+                self.publish(message)
+            return
+        self.published.publish += len(messages)
+        confirms = self.confirms
+        stored = self._keeper.publishes
+        before = len(stored)
+        if len(queues) == 1 and queues[0].enqueue_all(messages, self.broker.now):
+            if confirms is not None:
+                batch = self._keeper.batch if len(stored) > before else 0
+                entries = [entry for _, entry, _ in stored[before:]]
+                if confirms.publish_all(len(messages), batch, entries):
+                    self.sink.owes_confirms(batch)
+        elif confirms is not None:
+            for message in messages:
+                self._enqueue_to_confirm(message, queues, confirms)
+        elif len(queues) > 1 and messages[0].properties.delivery_mode != PERSISTENT:
+            self._enqueue_by_queue(messages, queues)
+        else:  # message by message, so that the body of one is stored once for all queues
+            for message in messages:
+                self._enqueue(message, queues)
+
+    def _enqueue_by_queue(self, messages: Sequence[Message], queues: Sequence[Target]) -> None:
+        """Hand messages to several queues, each queue's together."""
+        now = self.broker.now
+        for queue in queues:
+            if not queue.enqueue_all(messages, now):
+                for message in messages:
+                    queue.enqueue(message, now)
+
+    def _enqueue_to_confirm(self, message: Message, queues: Sequence[Target], confirms: Confirms) -> None:
+        """Hand a routed message to its queues, and have it confirmed."""
+        stored = self._keeper.publishes
+        before = len(stored)
+        accepted = self._enqueue(message, queues)
+        count = len(stored) - before
+        batch = self._keeper.batch if count else 0
+        if count == 1:  # as most are
+            first = confirms.publish(accepted, batch, (stored[before][1],))
+        else:
+            first = confirms.publish(accepted, batch, [entry for _, entry, _ in stored[before:]])
+        if first:
+            self.sink.owes_confirms(batch)
 
     def _enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a routed message to its queues; False when one of them was full and refused it."""
@@ -270,6 +309,19 @@ class Session:
                 self.wake()
             elif not consumer.ready:
                 consumer.wake()
+
+    def ack_each(self, tags: Sequence[int]) -> None:
+        """Settle some messages. PreconditionFailed for a tag that is not held, when those before it are
+        settled.
+        """
+        if self.transaction is not None:
+            for tag in tags:
+                self.ack(tag, multiple=False)
+            return
+        taken = self._unacked.take_each(tags)
+        self._settle("ack", taken)
+        if len(taken) < len(tags):
+            raise unknown_tag(tags[len(taken)])
 
     def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """Refuse one message, or all up to it: back to their queues, or to the dead letters."""

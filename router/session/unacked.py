@@ -1,6 +1,6 @@
 """The messages a session has been given and has not settled yet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Literal
 
@@ -12,6 +12,11 @@ from router.queue.kind import Source
 Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags
 Verb = Literal["ack", "reject", "requeue"]  # what a client says of it
+
+
+def unknown_tag(tag: int) -> PreconditionFailed:
+    """Nothing is held under this tag."""
+    return PreconditionFailed(f"unknown delivery tag {tag}")
 
 
 class Unacked:
@@ -41,7 +46,18 @@ class Unacked:
         try:
             return self._held.pop(tag)
         except KeyError:
-            raise PreconditionFailed(f"unknown delivery tag {tag}") from None
+            raise unknown_tag(tag) from None
+
+    def take_each(self, tags: Sequence[int]) -> Taken:
+        """Take out those with these tags, as far as the first that is not held."""
+        pop = self._held.pop
+        taken: Taken = []
+        for tag in tags:
+            held = pop(tag, None)
+            if held is None:
+                break
+            taken.append((tag, held))
+        return taken
 
     def take_through(self, tag: int) -> Taken:
         """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when that is
@@ -50,7 +66,7 @@ class Unacked:
         if tag == 0:
             return self.take_all()
         if tag < self._lowest or not self._held or tag > next(reversed(self._held)):
-            raise PreconditionFailed(f"unknown delivery tag {tag}")
+            raise unknown_tag(tag)
         pop = self._held.pop
         numbers: Iterable[int] = range(self._lowest, tag + 1)
         if tag - self._lowest > 2 * len(self._held):
@@ -58,7 +74,7 @@ class Unacked:
         taken = [(number, held) for number in numbers if (held := pop(number, None)) is not None]
         self._lowest = tag + 1
         if not taken:
-            raise PreconditionFailed(f"unknown delivery tag {tag}")
+            raise unknown_tag(tag)
         return taken
 
     def take_all(self) -> Taken:

@@ -4,6 +4,7 @@ Owns the queue's pages and what is to be written of it; when that is written is 
 """
 
 from collections.abc import Container, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Protocol
 
 from protocol.amqp.message import Message
@@ -63,6 +64,13 @@ class QueueLog:
         entry.stored = True
         self.next_position = entry.position + 1
         self._store.publishes.append((self, entry, message))
+
+    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+        """The same for messages that arrived one behind the other."""
+        for entry in entries:
+            entry.stored = True
+        self.next_position = entries[-1].position + 1
+        self._store.publishes += zip(repeat(self), entries, messages, strict=False)
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""

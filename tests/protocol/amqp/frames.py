@@ -6,7 +6,7 @@ from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
 from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Delivery
+from protocol.amqp.reader import Acks, Delivery, Publishes
 
 NO_PROPERTIES = b"\0\0"
 
@@ -53,5 +53,16 @@ def shown(command):
     return command
 
 
+def each(commands):
+    """All commands, those that were read together one by one."""
+    for channel, command in commands:
+        if isinstance(command, Publishes):
+            yield from ((channel, message) for message in command.messages)
+        elif isinstance(command, Acks):
+            yield from ((channel, m.BasicAck(tag, False)) for tag in command.tags)
+        else:
+            yield channel, command
+
+
 def all_shown(commands):
-    return [(channel, shown(command)) for channel, command in commands]
+    return [(channel, shown(command)) for channel, command in each(commands)]

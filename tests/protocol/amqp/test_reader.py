@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from protocol.amqp import methods as m
 from protocol.amqp.codec import encode_method, method_frame
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Delivery, Heartbeat, Oversized, Reader, Scope
+from protocol.amqp.reader import Acks, Delivery, Heartbeat, Oversized, Reader, Scope
 from tests.protocol.amqp.frames import all_shown, body, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
 
@@ -395,3 +395,36 @@ def test_a_slow_drip_is_joined_once():
         joins += len(made._waiting) < before + 1
     assert commands[0][1].size == 200_000
     assert joins <= 4  # when the frame's head, its size and its end are there
+
+
+# -- what is read together -----------------------------------------------------------------------------------
+
+
+def test_publishes_that_differ_in_their_bodies_alone_are_one_command():
+    first, *rest = (publish(1, bytes([number]) * 5) for number in range(4))
+    commands, _ = read(first + b"".join(rest) + publish(1, b"longer"))
+    (_, one), (channel, alike), (_, last) = commands
+    assert (one.body, last.body) == (b"\0" * 5, b"longer")
+    assert channel == 1
+    assert [message.body for message in alike.messages] == [bytes([number]) * 5 for number in (1, 2, 3)]
+
+
+def test_acknowledgements_of_single_messages_are_one_command_on_their_channel():
+    stream = b"".join(method_frame(1, m.BasicAck(tag)) for tag in (5, 4, 9))
+    stream += method_frame(2, m.BasicAck(1)) + method_frame(1, m.BasicAck(12, multiple=True))
+    commands, _ = read(stream)
+    assert commands == [(1, Acks([5, 4, 9])), (2, m.BasicAck(1)), (1, m.BasicAck(12, multiple=True))]
+
+
+def test_an_acknowledgement_that_is_not_complete_yet_waits():
+    acks = [method_frame(1, m.BasicAck(tag)) for tag in (1, 2, 3)]
+    made = reader()
+    assert made.receive(b"".join(acks)[:-1]) == [(1, Acks([1, 2]))]
+    assert made.receive(acks[2][-1:]) == [(1, m.BasicAck(3))]
+
+
+def test_a_bad_end_among_acknowledgements_comes_after_those_before_it():
+    acks = [method_frame(1, m.BasicAck(tag)) for tag in (1, 2, 3)]
+    commands, made = read(acks[0] + acks[1] + acks[2][:-1] + b"\0")
+    assert commands == [(1, Acks([1, 2]))]
+    assert made.error is not None
