@@ -82,7 +82,8 @@ class Response:
 
 def json_response(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """A value as JSON."""
-    return Response(status, json.dumps(value).encode(), "application/json", headers)
+    body = json.dumps(value, separators=(",", ":")).encode()
+    return Response(status, body, "application/json", headers)
 
 
 class HttpError(Exception):

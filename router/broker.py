@@ -61,7 +61,7 @@ class Broker:
 
     def __init__(self, settings: Settings, now: int = 0, keeper: Keeper | None = None) -> None:
         self.settings = settings
-        self.now = now
+        self.now = self.started = now
         self.wall = 0
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users(loopback_only=settings.loopback_users)

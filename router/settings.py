@@ -218,6 +218,15 @@ class Http(Section, frozen=True):
     ] = ()
 
 
+class Management(Section, frozen=True):
+    """What the management API tells."""
+
+    sample_interval: Annotated[
+        int,
+        Meta(ge=100, le=3600000, description="How often counters are looked at to tell rates, in ms."),
+    ] = 5000
+
+
 class Websocket(Section, frozen=True):
     """What clients over WebSocket are held to."""
 
@@ -366,6 +375,7 @@ class Settings(Section, frozen=True):
     amqp: Amqp = Amqp()
     stomp: Stomp = Stomp()
     http: Http = Http()
+    management: Management = Management()
     websocket: Websocket = Websocket()
     queue: Queue = Queue()
     store: Store = Store()

@@ -27,6 +27,7 @@ LAYERS = (
     ("web",),
     ("session",),
     ("amqp", "stomp"),
+    ("management",),
     ("store",),
     ("server",),
     ("client",),

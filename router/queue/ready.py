@@ -69,6 +69,11 @@ class Fifo:
             if not entry.gone:
                 yield entry
 
+    def head(self) -> Entry | None:
+        """The entry that would leave next; None when it is not in memory, or there is none."""
+        self.stuck()  # which drops what has gone from the head
+        return self.returned[0] if self.returned else self.fresh[0] if self.fresh else None
+
     @property
     def lines(self) -> "list[Fifo]":
         """The orders that it is made of: itself."""
@@ -339,6 +344,13 @@ class Priorities:
     def __iter__(self) -> Iterator[Entry]:
         for fifo in self.order:
             yield from fifo
+
+    def head(self) -> Entry | None:
+        """As ``Fifo.head``, of all levels."""
+        for fifo in self.order:
+            if len(fifo):
+                return fifo.head()
+        return None
 
     @property
     def lines(self) -> list[Fifo]:

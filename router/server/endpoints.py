@@ -15,19 +15,25 @@ from router.server.listeners import Endpoint, Places
 from router.server.peer import Peer
 from router.server.stomp import serve_stomp
 from router.server.tls import Security
+from router.server.watch import Watch
 
 if TYPE_CHECKING:
+    from router.management.call import World
     from router.server.http import Site
     from router.server.websocket import Service
     from router.web.routes import Table
+
+GRACE = 1  # seconds from the start until what is not needed for it is loaded
+DONE = object()
 
 
 class Endpoints:
     """The endpoints of one broker."""
 
-    def __init__(self, driver: Driver, offer: Offer) -> None:
+    def __init__(self, driver: Driver, offer: Offer, watch: Watch) -> None:
         """Raises TlsError."""
         self._driver = driver
+        self._watch = watch
         self._offer = offer
         self._stopping = False
         settings = driver.broker.settings
@@ -58,16 +64,41 @@ class Endpoints:
             if name in vars(self):
                 getattr(self, name).stop()
 
+    async def sample(self) -> None:
+        """Look at the counters of everything again and again, for the rates that the API tells."""
+        await trio.sleep(GRACE)
+        sampler = self._world.sampler
+        while True:
+            looks = iter(sampler.look())
+            while True:
+                self._driver.begin()
+                if next(looks, DONE) is DONE:
+                    break
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(sampler.interval / 1000)
+
+    @cached_property
+    def _world(self) -> "World":
+        """What the management API tells of."""
+        from router.management.call import World  # noqa: PLC0415
+        from router.management.sampling import Sampler  # noqa: PLC0415
+        from router.server.node import ServerNode  # noqa: PLC0415
+
+        broker = self._driver.broker
+        interval = broker.settings.management.sample_interval
+        return World(broker, ServerNode(broker, self.all, self._watch), Sampler(broker, interval))
+
     @cached_property
     def _site(self) -> "Site":
         """What is asked at ``listen.http``."""
+        from router.management.api import table  # noqa: PLC0415
         from router.server.websocket import Service  # noqa: PLC0415  (see above)
         from router.web.pages import pages  # noqa: PLC0415
 
         amqp = Service(("amqp",), partial(serve_amqp, offer=self._offer), self._places)
         stomp = self._stomp("text")
         services = {"/ws/amqp": amqp, "/ws/stomp": stomp, "/ws": stomp}
-        return self._make_site(services, pages(self._driver.broker))
+        return self._make_site(services, pages(self._driver.broker), table(self._world))
 
     @cached_property
     def _web_stomp(self) -> "Site":

@@ -6,6 +6,7 @@ Owns the ways to ask, and to give memory back. Everything here may block for a m
 import ctypes
 import gc
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,19 @@ def collect_garbage() -> None:
     Takes a quarter of a second for a million messages, in which nothing else runs.
     """
     gc.collect()
+
+
+def open_files() -> int:
+    """How many files and sockets the process has open; 0 where nobody can say."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
+
+
+def most_files() -> int:
+    """How many it may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def free_space(path: str) -> int:

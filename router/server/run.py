@@ -58,7 +58,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         watch = Watch(driver, machine)
         await watch.look()
         try:
-            endpoints = Endpoints(driver, make_offer(settings, version("leveret")))
+            endpoints = Endpoints(driver, make_offer(settings, version("leveret")), watch)
             for endpoint in endpoints.all:
                 await endpoint.open()
         except (ListenError, TlsError) as error:
@@ -67,6 +67,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             nursery.start_soon(watch.run)
+            nursery.start_soon(endpoints.sample)
             accepting, gone = trio.CancelScope(), trio.Event()
             nursery.start_soon(accept_all, endpoints.all, accepting, gone)
             urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)

@@ -51,6 +51,12 @@ class Watch:
         self._high = high_watermark(settings.alarms.memory_high_watermark, machine.memory_limit())
         self._disk_limit = settings.alarms.disk_free_limit
         self._trim_at = self._collect_at = 0  # ms
+        self.last = Measures(0, None)  # how things stood when they were looked at last
+
+    @property
+    def limits(self) -> Measures:
+        """More used, or less free, than that raises the alarms."""
+        return Measures(self._high, self._disk_limit)
 
     async def run(self) -> None:
         """Look again and again, more often when a limit is near."""
@@ -80,7 +86,7 @@ class Watch:
 
     def judge(self, measures: Measures) -> int:
         """Raise and clear alarms; ms until the next look."""
-        used, free = measures
+        used, free = self.last = measures
         self._driver.begin()
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
         distance = abs(self._high - used)

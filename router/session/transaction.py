@@ -36,6 +36,16 @@ class Transaction:
         self._publishes: list[Publish] = []
         self._settlements: list[Settlement] = []
 
+    @property
+    def publishes(self) -> int:
+        """How many messages wait for the commit."""
+        return len(self._publishes)
+
+    @property
+    def settles(self) -> int:
+        """How many held messages wait for it."""
+        return sum(len(settlement.taken) for settlement in self._settlements)
+
     def publish(self, message: Message, queues: Sequence[Target]) -> None:
         self._publishes.append(Publish(message, queues))
 

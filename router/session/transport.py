@@ -54,6 +54,7 @@ class ConnectionOutbox(Outbox, Protocol):
     """Where a connection's bytes wait, with what heartbeats and the end of a connection need."""
 
     traffic: Traffic
+    size: int  # bytes that wait
 
     def last_sent(self) -> int:
         """When bytes were last sent, in ms."""

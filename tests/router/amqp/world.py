@@ -23,6 +23,7 @@ class FakeOutbox:
         self.closed = False
         self.paused = False
         self.traffic = Traffic()
+        self.size = 0
         self._world = world
         self._last_sent = world.broker.now
 

@@ -1,0 +1,64 @@
+"""All paths of the API, as a table for the routes."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from protocol.http import Request, Response
+from router.management import (
+    bindings,
+    connections,
+    consumers,
+    exchanges,
+    health,
+    messages,
+    overview,
+    policies,
+    queues,
+    users,
+    vhosts,
+)
+from router.management.call import Rules, World, respond
+from router.web.routes import Handler, Table
+
+PREFIX = "/api"
+MODULES = (
+    overview,
+    vhosts,
+    users,
+    policies,
+    connections,
+    consumers,
+    exchanges,
+    queues,
+    bindings,
+    messages,
+    health,
+)
+
+
+def rules() -> Rules:
+    """Every path, with who may ask and what answers."""
+    found: dict[str, Mapping[str, object]] = {}
+    for module in MODULES:
+        for pattern, methods in module.RULES.items():
+            found[pattern] = {**found.get(pattern, {}), **methods}
+    return found  # type: ignore[return-value]  # of what it is made of
+
+
+def table(world: World) -> Table:
+    """The table of the API."""
+    paths: dict[str, Mapping[str, Handler]] = {}
+    for pattern, methods in rules().items():
+        handlers: dict[str, Handler] = {
+            method: partial(respond, world, rule) for method, rule in methods.items()
+        }
+        handlers["OPTIONS"] = partial(options, methods)
+        paths[f"{PREFIX}{pattern}"] = handlers
+    return paths
+
+
+def options(methods: Mapping[str, object], request: Request, **segments: str) -> Response:
+    """What may be asked at a path."""
+    reading = ("HEAD", "GET") if "GET" in methods else ()
+    others = [method for method in ("PUT", "POST", "DELETE") if method in methods]
+    return Response(200, headers=(("Allow", ", ".join((*reading, *others, "OPTIONS"))),))

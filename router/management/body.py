@@ -1,0 +1,93 @@
+"""What a request's JSON body may hold, and RabbitMQ's texts for what is wrong with it.
+
+As in RabbitMQ, truth values and numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty body
+is an empty object.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from router.management.errors import bad_request
+from router.management.values import Object, encode
+
+_TRUTH = {True: True, False: False, "true": True, "false": False}
+_INTEGER = re.compile("[+-]?[0-9]{1,18}")
+
+
+def parse_object(body: bytes) -> Object:
+    """The object that a body is. HttpError 400 when it is none."""
+    if not body.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise bad_request("not_json") from None
+    if not isinstance(value, dict):
+        raise bad_request("not_json")
+    return value
+
+
+def demand(body: Object, names: Iterable[str]) -> None:
+    """HttpError 400 unless the body has all of these."""
+    missing = [f"{{key_missing,{name}}}" for name in names if name not in body]
+    if missing:
+        raise bad_request(f"[{','.join(missing)}]")
+
+
+def truth(body: Object, name: str, default: bool = False) -> bool:
+    """A truth value."""
+    value = body.get(name, default)
+    if isinstance(value, bool | str) and value in _TRUTH:
+        return _TRUTH[value]
+    raise bad_request(f"not_boolean: {name} is {_shown(value)}")
+
+
+def integer(body: Object, name: str, default: int | None = None) -> int:
+    """A whole number."""
+    value = body.get(name, default)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    raise bad_request(f"not_integer: {name} is {_shown(value)}")
+
+
+def text(body: Object, name: str, default: str | None = None) -> str:
+    """A string."""
+    value = body.get(name, default)
+    if isinstance(value, str):
+        return value
+    raise bad_request(f"not_string: {name} is {_shown(value)}")
+
+
+def table(body: Object, name: str) -> Object:
+    """An object, as the arguments of what is declared; a list without anything in it is an empty one."""
+    value = body.get(name, {})
+    if value == []:
+        return {}
+    if isinstance(value, dict):
+        return {key: field(item) for key, item in value.items()}
+    raise bad_request(f"not_object: {name} is {_shown(value)}")
+
+
+def field(value: Any) -> Any:
+    """A JSON value as a field table can hold it. HttpError 400 for a number that it cannot."""
+    match value:
+        case bool() | float() | str() | None:
+            return value
+        case int():
+            if not -(2**63) <= value < 2**63:
+                raise bad_request(f"number_too_large: {value}")
+            return value
+        case list():
+            return [field(item) for item in value]
+        case dict():
+            return {key: field(item) for key, item in value.items()}
+    raise AssertionError(f"{type(value).__name__} is not of JSON")
+
+
+def _shown(value: Any) -> str:
+    return encode(value).decode()[:200]

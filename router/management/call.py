@@ -1,0 +1,120 @@
+"""One request to the API: who asks, what for, and what it is answered with.
+
+Owns the way from a request to a handler: login, the path's check, the handler, and that what was changed is
+on disk before that is told. Which paths there are is ``api``'s.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from protocol.http import HttpError, Request, Response
+from router.administration import Administration
+from router.auth import LoginRefused, User
+from router.broker import Broker
+from router.management.access import READING, Check
+from router.management.body import parse_object
+from router.management.errand import Errand
+from router.management.errors import not_logged_in, told_as_http
+from router.management.node import Node
+from router.management.sampling import Sampler
+from router.management.values import Object
+from router.vhost import VHost
+from router.web.routes import Answer
+from router.web.steps import Steps
+
+Handle = Callable[["Call"], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may ask, and what answers."""
+
+    check: Check
+    handle: Handle
+
+
+Rules = Mapping[str, Mapping[str, Rule]]  # pattern -> method -> rule
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all calls share."""
+
+    broker: Broker
+    node: Node
+    sampler: Sampler
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request by a user. ``call["name"]`` is what stands in the path for ``{name}``."""
+
+    world: World
+    request: Request
+    user: User
+    segments: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.segments[name]
+
+    @property
+    def broker(self) -> Broker:
+        return self.world.broker
+
+    @property
+    def administration(self) -> Administration:
+        """What changes users, virtual hosts, policies and parameters."""
+        return Administration(self.broker)
+
+    @property
+    def epoch(self) -> int:
+        """What makes a time of the broker's clock one since the epoch, in ms, to the second."""
+        return self.broker.wall * 1000 - self.broker.now
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the request. HttpError 400 when there are too many."""
+        try:
+            return self.request.query
+        except ValueError:
+            raise HttpError(400, "too many parameters") from None
+
+    @property
+    def vhost(self) -> VHost:
+        """The virtual host of the path, which was checked."""
+        return self.broker.vhosts[self["vhost"]]
+
+    @cached_property
+    def body(self) -> Object:
+        """The JSON object that was sent. HttpError 400."""
+        return parse_object(self.request.body)
+
+    def errand(self, vhost: VHost | None = None) -> Errand:
+        """A client of the broker that does something for this call."""
+        return Errand(self.broker, vhost or self.vhost, self.user)
+
+
+def login(broker: Broker, request: Request) -> Steps[User]:
+    """The user who asks. HttpError 401."""
+    yield from ()
+    if "authorization" not in request.headers:
+        raise not_logged_in()
+    if request.credentials is None:
+        raise not_logged_in("the Authorization header is not that of HTTP Basic")
+    try:
+        return broker.users.login(*request.credentials, request.loopback)
+    except LoginRefused:
+        raise not_logged_in() from None
+
+
+def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:
+    """Answer a request by a rule; what was changed for it is on disk then."""
+    call = Call(world, request, (yield from login(world.broker, request)), segments)
+    rule.check(call)
+    with told_as_http():
+        answer = rule.handle(call)
+        response = answer if isinstance(answer, Response) else (yield from answer)
+    if request.method not in READING:
+        yield from Errand(call.broker, None, call.user).committed()
+    return response

@@ -1,0 +1,59 @@
+"""What the API sees of a client's connection, whatever it speaks."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from protocol.amqp.table import Table
+from protocol.errors import AmqpError
+from router.auth import User
+from router.broker import Broker
+from router.session.session import Session
+from router.session.transport import ConnectionOutbox, Ends
+from router.vhost import VHost
+
+
+class Connection(Protocol):
+    """A connection that has entered a virtual host. ``since`` is in seconds since the epoch."""
+
+    user: User | None
+    vhost: VHost | None
+    ends: Ends
+    since: int
+    client_properties: Table
+    frame_max: int
+
+    @property
+    def outbox(self) -> ConnectionOutbox: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def mechanism(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def heartbeat(self) -> int: ...
+    @property
+    def channel_max(self) -> int: ...
+    def sessions(self) -> Mapping[int, Session]:
+        """Its channels' sessions, by number."""
+
+    def end(self, error: AmqpError) -> None: ...
+
+
+def connections(broker: Broker) -> list[Connection]:
+    """All connections that have entered a virtual host."""
+    return [
+        client  # type: ignore[misc]  # every connection that is served has these, see test_clients
+        for client in broker.clients
+        if client.user is not None and client.vhost is not None
+    ]
+
+
+def user_of(connection: Connection) -> str:
+    """The name of its user."""
+    return connection.user.name if connection.user is not None else ""
+
+
+def vhost_of(connection: Connection) -> str:
+    """The name of its virtual host."""
+    return connection.vhost.name if connection.vhost is not None else ""

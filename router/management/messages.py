@@ -1,0 +1,179 @@
+"""Messages, as the API publishes and takes them.
+
+Source: RabbitMQ's management API (``publish``, ``get``); the answers are those of 3.10.
+"""
+
+import base64
+import binascii
+from typing import Any
+
+from protocol.amqp.message import Message
+from protocol.amqp.properties import Properties
+from protocol.errors import AmqpError, NotFound
+from protocol.http import HttpError, Response
+from router.management.access import in_vhost
+from router.management.bindings import exchange_name
+from router.management.body import demand, field, integer, text
+from router.management.call import Call, Rule, Rules
+from router.management.errand import Errand
+from router.management.errors import bad_request
+from router.management.exchanges import checked_name
+from router.management.values import Object, answer, plain
+from router.queue.entry import Entry
+from router.web.steps import Steps
+
+MOST = 10_000  # messages that are taken at a time,
+MOST_BYTES = 1 << 26  # and bytes of their bodies
+ACK_MODES = ("ack_requeue_true", "reject_requeue_true", "ack_requeue_false", "reject_requeue_false")
+NUMBERS = {"delivery_mode": 255, "priority": 255, "timestamp": 2**64 - 1}
+
+
+def publish(call: Call) -> Steps[Response]:
+    """Publish a message, and say whether it came to any queue, when it is safe there."""
+    body = call.body
+    demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
+    alarms = call.broker.alarms
+    if alarms.raised:
+        raise HttpError(503, f"publishers are blocked: {alarms.reason()}")
+    message = Message.build(
+        checked_name("exchange", exchange_name(call["name"])),
+        checked_name("routing_key", text(body, "routing_key")),
+        properties_of(body["properties"]),
+        payload_of(body),
+        mandatory=True,
+    )
+    if message.size > call.broker.settings.amqp.max_message_size:
+        raise bad_request(
+            f"message size {message.size} is larger than configured max size "
+            f"{call.broker.settings.amqp.max_message_size}"
+        )
+    errand = call.errand()
+    try:
+        routed = yield from errand.publish(message)
+    except AmqpError as error:
+        raise bad_request(f"{error.code} {error}") from None
+    finally:
+        errand.close()
+    return answer({"routed": routed})
+
+
+def payload_of(body: Object) -> bytes:
+    """The message's body. HttpError 400."""
+    payload, encoding = text(body, "payload"), text(body, "payload_encoding")
+    if encoding == "string":
+        return payload.encode("utf-8", "surrogatepass")
+    if encoding != "base64":
+        raise bad_request(f"unsupported_encoding: {encoding}")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_request(f"not_base64: {payload[:200]}") from None
+
+
+def properties_of(given: Any) -> Properties:
+    """A message's properties from JSON; what is no property is left out. HttpError 400."""
+    if given == []:
+        given = {}
+    if not isinstance(given, dict):
+        raise bad_request("not_object: properties")
+    properties = Properties()
+    for name, value in given.items():
+        if name == "headers":
+            if not isinstance(value, dict):
+                raise bad_request("not_object: headers")
+            for header in value:
+                checked_name("header", header)
+            properties.headers = {header: field(item) for header, item in value.items()}
+        elif name in NUMBERS:
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBERS[name]:
+                raise bad_request(f"not_int: {name}")
+            setattr(properties, name, value)
+        elif name in Properties.__slots__:
+            if not isinstance(value, str):
+                raise bad_request(f"not_string: {name}")
+            setattr(properties, name, checked_name(name, value))
+    return properties
+
+
+# -- get -----------------------------------------------------------------------------------------------------
+
+
+def get(call: Call) -> Steps[Response]:
+    """Take messages from a queue, and do with them what ``ackmode`` says once all are taken."""
+    body = call.body
+    demand(body, ["ackmode", "count", "encoding"])
+    mode, encoding = text(body, "ackmode"), text(body, "encoding")
+    count = integer(body, "count")
+    truncate = integer(body, "truncate") if "truncate" in body else None
+    if mode not in ACK_MODES:
+        raise bad_request(f"unknown ackmode: {mode}; one of {', '.join(ACK_MODES)}")
+    if encoding not in ("auto", "base64"):
+        raise bad_request("Unsupported encoding. Please use auto or base64.")
+    errand = call.errand()
+    try:
+        shown = yield from _take(
+            errand, call["name"], MOST if count < 0 else min(count, MOST), encoding, truncate
+        )
+        if shown:
+            _settle(errand, mode)
+    except NotFound as error:
+        raise HttpError(404, str(error)) from None
+    finally:
+        errand.close()
+    return answer(shown)
+
+
+def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int | None) -> Steps[list[Object]]:
+    shown: list[Object] = []
+    size = 0
+    while len(shown) < count and size < MOST_BYTES:
+        taken = yield from errand.get(queue)
+        if taken is None:
+            break
+        _, entry, left = taken
+        size += entry.message.size
+        shown.append(
+            {
+                "payload_bytes": entry.message.size,
+                "redelivered": entry.returns > 0,
+                "exchange": entry.message.exchange,
+                "routing_key": entry.message.routing_key,
+                "message_count": left,
+                "properties": show_properties(entry),
+                **show_payload(entry.message.body, encoding, truncate),
+            }
+        )
+    return shown
+
+
+def _settle(errand: Errand, mode: str) -> None:
+    """Settle all that was taken."""
+    if mode == "ack_requeue_false":
+        errand.session.ack(0, multiple=True)
+    else:
+        errand.session.nack(0, multiple=True, requeue=mode != "reject_requeue_false")
+
+
+def show_properties(entry: Entry) -> Object | list[Any]:
+    """The properties of a message; as in RabbitMQ an empty list when there are none."""
+    properties = entry.message.properties
+    named = {name: getattr(properties, name) for name in Properties.__slots__}
+    return {name: plain(value) for name, value in named.items() if value is not None} or []
+
+
+def show_payload(body: bytes, encoding: str = "auto", truncate: int | None = None) -> Object:
+    """A body: as text where it is that, else in base64; no more bytes than ``truncate``."""
+    if truncate is not None:
+        body = body[: max(0, truncate)]
+    if encoding == "auto":
+        try:
+            return {"payload": body.decode(), "payload_encoding": "string"}
+        except UnicodeDecodeError:
+            pass
+    return {"payload": base64.b64encode(body).decode(), "payload_encoding": "base64"}
+
+
+RULES: Rules = {
+    "/exchanges/{vhost}/{name}/publish": {"POST": Rule(in_vhost, publish)},
+    "/queues/{vhost}/{name}/get": {"POST": Rule(in_vhost, get)},
+}

@@ -1,0 +1,49 @@
+"""What is known of the node: its name, what listens where, and what the process takes up.
+
+Owns the names of these facts. Who measures them is the server's.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+MANAGEMENT_VERSION = "3.13.7"  # of RabbitMQ's API, whose shapes these are
+
+
+class Listener(NamedTuple):
+    """An address that is listened on, for a protocol in RabbitMQ's words.
+
+    ``expires`` is when the certificate shown there ends, in seconds since the epoch.
+    """
+
+    protocol: str
+    address: str
+    port: int
+    tls: bool = False
+    expires: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Bytes, files and sockets that the process takes up, and how much it may; None where nobody knows."""
+
+    memory: int
+    memory_limit: int
+    disk_free: int | None
+    disk_limit: int
+    files: int
+    files_max: int
+    sockets: int
+
+
+class Node(Protocol):
+    """The node."""
+
+    name: str
+    version: str
+    pid: int
+    processors: int
+
+    def measured(self) -> Measured: ...
+    def listeners(self) -> list[Listener]: ...
+    def uptime(self) -> int:
+        """In ms."""

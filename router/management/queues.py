@@ -1,0 +1,224 @@
+"""Queues, as the API shows, declares, purges and deletes them."""
+
+from datetime import UTC, datetime
+
+from protocol.http import Response
+from router.management.access import entered, in_vhost, management
+from router.management.body import demand, table, text, truth
+from router.management.call import Call, Rule, Rules
+from router.management.clients import connections
+from router.management.consumers import of_sessions, owners, show_consumer
+from router.management.errors import bad_request, not_there
+from router.management.exchanges import checked_name
+from router.management.query import columns_of, listing, narrowed
+from router.management.sampling import QUEUE, Series, of_queue
+from router.management.stats import lengths, message_stats, window_of
+from router.management.values import Object, answer, nothing, plain
+from router.queue.kind import AnyQueue
+from router.queue.paging import COST
+from router.queue.queue import Queue
+from router.vhost import VHost
+from router.web.steps import Steps
+
+Found = tuple[VHost, AnyQueue]
+
+
+def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
+    """What was declared, and nothing that has to be counted."""
+    return {
+        "arguments": plain(queue.arguments),
+        "auto_delete": queue.auto_delete,
+        "durable": queue.durable,
+        "exclusive": queue.owner is not None,
+        "name": queue.name,
+        "node": call.world.node.name,
+        "state": "running",
+        "type": queue.settings.queue_type,
+        "vhost": vhost.name,
+    }
+
+
+def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
+    """A queue."""
+    series, numbers = call.world.sampler.of(queue), of_queue(queue)
+    kind = queue.settings.queue_type
+    policy = vhost.policies.policy("queues", queue.name, kind)
+    operator_policy = vhost.policies.operator_policy("queues", queue.name, kind)
+    consumers = list(queue.consumers)
+    capacity = _capacity(queue)
+    exclusive = next((consumer.tag for consumer in consumers if consumer.exclusive), None)
+    active = queue.consumers.active if queue.settings.single_active_consumer else None
+    told = {
+        **declared(call, vhost, queue),
+        "consumer_capacity": capacity,
+        "consumer_utilisation": capacity,
+        "consumers": len(consumers),
+        "effective_policy_definition": plain(vhost.policies.effective("queues", queue.name, kind)),
+        "operator_policy": operator_policy.name if operator_policy is not None else None,
+        "policy": policy.name if policy is not None else None,
+        **lengths(QUEUE, numbers, series, window_of(call, "lengths")),
+        **message_stats(QUEUE, numbers, series, window_of(call, "msg_rates")),
+        **_sizes(queue),
+        **_idleness(call, series),
+    }
+    if kind == "classic":
+        told["exclusive_consumer_tag"] = exclusive
+        told["single_active_consumer_tag"] = active.tag if active is not None else None
+    else:
+        told["single_active_consumer_ctag"] = active.tag if active is not None else None
+        told["leader"] = call.world.node.name
+        told["members"] = told["online"] = [call.world.node.name]
+    return told
+
+
+def _capacity(queue: AnyQueue) -> float:
+    """1 when a consumer stands ready for more, else 0."""
+    if not len(queue.consumers):
+        return 0
+    return 1.0 if queue.consumers.line() is not None else 0.0
+
+
+def _sizes(queue: AnyQueue) -> Object:
+    """Bytes of bodies, and what of it is on disk only."""
+    away = away_size = 0
+    if isinstance(queue, Queue):
+        away, away_size = queue.ready.away, queue.ready.away_size
+    ready = len(queue.ready)
+    told: Object = {
+        "memory": queue.bytes - away_size + COST * (ready - away),
+        "message_bytes": queue.bytes,
+        "message_bytes_ready": queue.bytes,
+        "message_bytes_ram": queue.bytes - away_size,
+        "messages_ram": ready - away + queue.unacked,
+    }
+    if queue.settings.queue_type == "classic":
+        told |= {
+            "message_bytes_paged_out": away_size,
+            "messages_paged_out": away,
+            "messages_ready_ram": ready - away,
+            "messages_unacknowledged_ram": queue.unacked,
+            "head_message_timestamp": _head_timestamp(queue),
+        }
+    return told
+
+
+def _head_timestamp(queue: AnyQueue) -> int | None:
+    """What the publisher of the next message said when it was."""
+    head = queue.ready.head() if isinstance(queue, Queue) else None
+    return head.message.properties.timestamp if head is not None else None
+
+
+def _idleness(call: Call, series: Series) -> Object:
+    """Since when nothing was seen to happen, once that is so for two looks."""
+    if len(series.points) < 2 or series.changed == series.points[-1][0]:
+        return {}
+    since = datetime.fromtimestamp((series.changed + call.epoch) / 1000, UTC)
+    return {"idle_since": since.isoformat(timespec="milliseconds")}
+
+
+def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
+    found = [(vhost, queue) for vhost in vhosts for queue in vhost.queues.values()]
+    show = show_queue
+    if call.query.get("disable_stats") == "true":
+        show = _with_totals if call.query.get("enable_queue_totals") == "true" else declared
+    return listing(call.query, found, lambda each: show(call, *each), name_of=lambda each: each[1].name)
+
+
+def _with_totals(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
+    ready, unacked = len(queue.ready), queue.unacked
+    totals = {"messages": ready + unacked, "messages_ready": ready, "messages_unacknowledged": unacked}
+    return declared(call, vhost, queue) | totals
+
+
+def list_queues(call: Call) -> Steps[Response]:
+    return _listed(call, entered(call))
+
+
+def list_in_vhost(call: Call) -> Steps[Response]:
+    return _listed(call, [call.vhost])
+
+
+def find_queue(call: Call) -> AnyQueue:
+    """The queue of the path. HttpError 404."""
+    found = call.vhost.queues.get(call["name"])
+    if found is None:
+        raise not_there()
+    return found
+
+
+def show_one(call: Call) -> Response:
+    queue = find_queue(call)
+    if call.query.get("disable_stats") == "true":
+        told = declared(call, call.vhost, queue)
+    else:
+        told = show_queue(call, call.vhost, queue)
+        known = of_sessions(call, owners(call))
+        told["consumer_details"] = [
+            show_consumer(call, consumer, known.get(consumer)) for consumer in queue.consumers
+        ]
+        if queue.owner is not None:
+            told["owner_pid_details"] = _owner(call, queue)
+        told["deliveries"] = told["incoming"] = []  # as in RabbitMQ when rates_mode is basic
+    return answer(narrowed(told, columns_of(call.query)))
+
+
+def _owner(call: Call, queue: AnyQueue) -> Object:
+    """The connection that an exclusive queue belongs to."""
+    for connection in connections(call.broker):
+        if connection is queue.owner:
+            host, port = connection.ends.peer
+            return {"name": connection.ends.name, "peer_host": host, "peer_port": port}
+    return {}
+
+
+def declare(call: Call) -> Response:
+    """Make a queue, or find that it is there: 201 or 204."""
+    body = call.body
+    if "node" in body and body["node"] not in (call.world.node.name, None, ""):
+        raise bad_request(f"Node {text(body, 'node')} could not be contacted")
+    new = call["name"] not in call.vhost.queues
+    call.errand().topology.declare_queue(
+        checked_name("queue", call["name"]),
+        durable=truth(body, "durable"),
+        exclusive=False,
+        auto_delete=truth(body, "auto_delete"),
+        arguments=table(body, "arguments"),
+    )
+    return nothing(201 if new else 204)
+
+
+def delete(call: Call) -> Response:
+    call.errand().topology.delete_queue(
+        find_queue(call).name,
+        if_unused=call.query.get("if-unused") == "true",
+        if_empty=call.query.get("if-empty") == "true",
+    )
+    return nothing()
+
+
+def purge(call: Call) -> Response:
+    call.errand().topology.purge_queue(find_queue(call).name)
+    return nothing()
+
+
+def act(call: Call) -> Response:
+    """What RabbitMQ does to mirrored queues: there is nothing to synchronise here."""
+    find_queue(call)
+    demand(call.body, ["action"])
+    action = text(call.body, "action")
+    if action not in ("sync", "cancel_sync"):
+        raise bad_request(f"unknown: {action}")
+    return nothing()
+
+
+RULES: Rules = {
+    "/queues": {"GET": Rule(management, list_queues)},
+    "/queues/{vhost}": {"GET": Rule(in_vhost, list_in_vhost)},
+    "/queues/{vhost}/{name}": {
+        "GET": Rule(in_vhost, show_one),
+        "PUT": Rule(in_vhost, declare),
+        "DELETE": Rule(in_vhost, delete),
+    },
+    "/queues/{vhost}/{name}/contents": {"DELETE": Rule(in_vhost, purge)},
+    "/queues/{vhost}/{name}/actions": {"POST": Rule(in_vhost, act)},
+}

@@ -1,0 +1,268 @@
+"""Users and what they may do, as the API shows and changes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from protocol.http import Response
+from router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
+from router.auth.users import Permission, TopicPermission
+from router.management.access import administrator
+from router.management.body import demand, text
+from router.management.call import Call, Rule, Rules
+from router.management.errors import bad_request, not_there
+from router.management.query import columns_of, listing, narrowed
+from router.management.values import Object, answer, nothing
+from router.patterns import PatternError
+from router.vhost_metadata import split_tags
+from router.web.steps import Steps
+
+
+def show_user(user: User) -> Object:
+    """A user."""
+    return {
+        "name": user.name,
+        "password_hash": user.password_hash.text,
+        "hashing_algorithm": user.password_hash.algorithm,
+        "tags": sorted(user.tags),
+        "limits": dict(user.limits),
+    }
+
+
+def find_user(call: Call, segment: str = "user") -> User:
+    """The user of the path. HttpError 404."""
+    found = call.broker.users.get(call[segment])
+    if found is None:
+        raise not_there()
+    return found
+
+
+def list_users(call: Call) -> Steps[Response]:
+    return listing(call.query, list(call.broker.users.values()), show_user, sort=("name",))
+
+
+def without_permissions(call: Call) -> Steps[Response]:
+    found = [user for user in call.broker.users.values() if not user.permissions]
+    return listing(call.query, found, show_user, sort=("name",))
+
+
+def show_one(call: Call) -> Response:
+    return answer(narrowed(show_user(find_user(call)), columns_of(call.query)))
+
+
+def put_user(call: Call) -> Response:
+    """Make a user, or change one: 201 or 204. Without a password nobody can log in as that user with one."""
+    body, name = call.body, call["user"]
+    new = name not in call.broker.users
+    if "tags" not in body:
+        raise bad_request("tags_not_present")
+    try:
+        password = _password(call, body)
+        call.administration.put_user(name, password=password, tags=_tags(body))
+    except ValueError as error:  # what the administration refuses
+        raise bad_request(str(error)) from None
+    return nothing(201 if new else 204)
+
+
+def _password(call: Call, body: Object) -> PasswordHash:
+    if body.get("password"):
+        return hash_password(text(body, "password"), call.broker.settings.auth.password_hash)
+    if body.get("password_hash"):
+        return PasswordHash(text(body, "password_hash"), text(body, "hashing_algorithm", SHA256))
+    return NO_PASSWORD
+
+
+def _tags(body: Object) -> tuple[str, ...]:
+    tags: Any = body["tags"]
+    if isinstance(tags, list) and not all(isinstance(tag, str) for tag in tags):
+        raise bad_request("tags are texts")
+    if not isinstance(tags, str | list):
+        raise bad_request("tags are a text with commas, or a list of texts")
+    return split_tags(tags)
+
+
+def delete_user(call: Call) -> Response:
+    call.administration.delete_user(find_user(call).name)
+    return nothing()
+
+
+def delete_users(call: Call) -> Response:
+    """Delete several users, all of which have to be there."""
+    demand(call.body, ["users"])
+    names = call.body["users"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise bad_request("users are a list of names")
+    missing = [name for name in names if name not in call.broker.users]
+    if missing:
+        raise bad_request(f"no_such_user: {missing[0]}")
+    for name in dict.fromkeys(names):
+        call.administration.delete_user(name)
+    return nothing()
+
+
+# -- permissions ---------------------------------------------------------------------------------------------
+
+Entry = tuple[str, str, Permission]
+TopicEntry = tuple[str, str, str, TopicPermission]
+
+
+def permissions(call: Call, wanted: Callable[[str, str], bool] = lambda user, vhost: True) -> list[Entry]:
+    """User, virtual host and permissions, of those that are wanted."""
+    return [
+        (user.name, vhost, permission)
+        for user in call.broker.users.values()
+        for vhost, permission in user.permissions.items()
+        if wanted(user.name, vhost)
+    ]
+
+
+def topic_permissions(
+    call: Call, wanted: Callable[[str, str], bool] = lambda user, vhost: True
+) -> list[TopicEntry]:
+    """User, virtual host, exchange and permissions, of those that are wanted."""
+    return [
+        (user.name, vhost, exchange, permission)
+        for user in call.broker.users.values()
+        for (vhost, exchange), permission in user.topic_permissions.items()
+        if wanted(user.name, vhost)
+    ]
+
+
+def _show(entry: Entry) -> Object:
+    user, vhost, permission = entry
+    return {"user": user, "vhost": vhost, **permission._asdict()}
+
+
+def _show_topic(entry: TopicEntry) -> Object:
+    user, vhost, exchange, permission = entry
+    return {"user": user, "vhost": vhost, "exchange": exchange, **permission._asdict()}
+
+
+def _listed(call: Call, entries: list[Entry]) -> Steps[Response]:
+    return listing(call.query, entries, _show, sort=("vhost", "user"), name_of=lambda entry: entry[0])
+
+
+def _topic_listed(call: Call, entries: list[TopicEntry]) -> Steps[Response]:
+    return listing(
+        call.query,
+        entries,
+        _show_topic,
+        sort=("vhost", "user", "exchange"),
+        name_of=lambda entry: entry[0],
+    )
+
+
+def list_permissions(call: Call) -> Steps[Response]:
+    return _listed(call, permissions(call))
+
+
+def permissions_of_user(call: Call) -> Steps[Response]:
+    name = find_user(call).name
+    return _listed(call, permissions(call, lambda user, vhost: user == name))
+
+
+def permissions_in_vhost(call: Call) -> Steps[Response]:
+    if call["vhost"] not in call.broker.vhosts:
+        raise not_there()
+    return _listed(call, permissions(call, lambda user, vhost: vhost == call["vhost"]))
+
+
+def show_permission(call: Call) -> Response:
+    for entry in permissions(call, lambda user, vhost: (user, vhost) == (call["user"], call["vhost"])):
+        return answer(narrowed(_show(entry), columns_of(call.query)))
+    raise not_there()
+
+
+def put_permission(call: Call) -> Response:
+    """Say what a user may do in a virtual host: 201 for one where it could not be before, else 204."""
+    demand(call.body, ["configure", "write", "read"])
+    user = _known(call)
+    new = call["vhost"] not in user.permissions
+    patterns = {name: text(call.body, name) for name in ("configure", "write", "read")}
+    try:
+        call.administration.set_permission(user.name, call["vhost"], **patterns)
+    except PatternError as error:
+        raise bad_request(f"invalid_regexp: {error}") from None
+    return nothing(201 if new else 204)
+
+
+def _known(call: Call) -> User:
+    user = call.broker.users.get(call["user"])
+    if user is None or call["vhost"] not in call.broker.vhosts:
+        raise bad_request("vhost_or_user_not_found")
+    return user
+
+
+def delete_permission(call: Call) -> Response:
+    call.administration.clear_permission(call["user"], call["vhost"])
+    return nothing()
+
+
+def list_topic_permissions(call: Call) -> Steps[Response]:
+    return _topic_listed(call, topic_permissions(call))
+
+
+def topic_permissions_of_user(call: Call) -> Steps[Response]:
+    name = find_user(call).name
+    return _topic_listed(call, topic_permissions(call, lambda user, vhost: user == name))
+
+
+def topic_permissions_in_vhost(call: Call) -> Steps[Response]:
+    if call["vhost"] not in call.broker.vhosts:
+        raise not_there()
+    return _topic_listed(call, topic_permissions(call, lambda user, vhost: vhost == call["vhost"]))
+
+
+def show_topic_permission(call: Call) -> Steps[Response]:
+    found = topic_permissions(call, lambda user, vhost: (user, vhost) == (call["user"], call["vhost"]))
+    if not found:
+        raise not_there()
+    return _topic_listed(call, found)
+
+
+def put_topic_permission(call: Call) -> Response:
+    """Say which routing keys a user may write and read at an exchange: 201 or 204."""
+    demand(call.body, ["exchange", "write", "read"])
+    user, exchange = _known(call), text(call.body, "exchange")
+    new = (call["vhost"], exchange) not in user.topic_permissions
+    try:
+        call.administration.set_topic_permission(
+            user.name, call["vhost"], exchange, write=text(call.body, "write"), read=text(call.body, "read")
+        )
+    except PatternError as error:
+        raise bad_request(f"invalid_regexp: {error}") from None
+    return nothing(201 if new else 204)
+
+
+def delete_topic_permission(call: Call) -> Response:
+    exchange = call.segments.get("exchange")
+    call.administration.clear_topic_permission(call["user"], call["vhost"], exchange)
+    return nothing()
+
+
+RULES: Rules = {
+    "/users": {"GET": Rule(administrator, list_users)},
+    "/users/without-permissions": {"GET": Rule(administrator, without_permissions)},
+    "/users/bulk-delete": {"POST": Rule(administrator, delete_users)},
+    "/users/{user}": {
+        "GET": Rule(administrator, show_one),
+        "PUT": Rule(administrator, put_user),
+        "DELETE": Rule(administrator, delete_user),
+    },
+    "/users/{user}/permissions": {"GET": Rule(administrator, permissions_of_user)},
+    "/users/{user}/topic-permissions": {"GET": Rule(administrator, topic_permissions_of_user)},
+    "/vhosts/{vhost}/permissions": {"GET": Rule(administrator, permissions_in_vhost)},
+    "/vhosts/{vhost}/topic-permissions": {"GET": Rule(administrator, topic_permissions_in_vhost)},
+    "/permissions": {"GET": Rule(administrator, list_permissions)},
+    "/permissions/{vhost}/{user}": {
+        "GET": Rule(administrator, show_permission),
+        "PUT": Rule(administrator, put_permission),
+        "DELETE": Rule(administrator, delete_permission),
+    },
+    "/topic-permissions": {"GET": Rule(administrator, list_topic_permissions)},
+    "/topic-permissions/{vhost}/{user}": {
+        "GET": Rule(administrator, show_topic_permission),
+        "PUT": Rule(administrator, put_topic_permission),
+        "DELETE": Rule(administrator, delete_topic_permission),
+    },
+    "/topic-permissions/{vhost}/{user}/{exchange}": {"DELETE": Rule(administrator, delete_topic_permission)},
+}

@@ -1,0 +1,74 @@
+"""JSON for the values that a broker knows: field tables, names that are no UTF-8, large lists.
+
+Owns nothing of what is told. Field values lose what JSON cannot show: the width of a number, a timestamp's
+type, and bytes, which become text.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from protocol.http import Response
+from router.web.steps import Steps
+
+SLICE = 200  # items that are made into JSON before others have their turn
+JSON = "application/json"
+
+Object = dict[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """A field value as JSON has it."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+        case bytes():
+            return value.decode("utf-8", "surrogateescape")
+        case Decimal():
+            return float(value)
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """JSON. Bytes of names that are no UTF-8 are shown as lone surrogates, escaped."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """A value as a response."""
+    return Response(status, encode(value), JSON)
+
+
+def nothing(status: int = 204) -> Response:
+    """A response without a body."""
+    return Response(status)
+
+
+def encode_list(items: Sequence[Any]) -> Steps[bytes]:
+    """JSON of a list, a slice at a time."""
+    pieces: list[bytes] = []
+    for start in range(0, len(items), SLICE):
+        if start:
+            yield 0
+        pieces.append(b",".join(encode(item) for item in items[start : start + SLICE]))
+    return b"[" + b",".join(pieces) + b"]"
+
+
+def slices(items: Iterable[Any]) -> Iterable[list[Any]]:
+    """The items, some at a time."""
+    taken: list[Any] = []
+    for item in items:
+        taken.append(item)
+        if len(taken) == SLICE:
+            yield taken
+            taken = []
+    if taken:
+        yield taken

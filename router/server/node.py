@@ -1,0 +1,61 @@
+"""The node as the management API sees it: names, addresses and measures."""
+
+import os
+import socket
+from collections.abc import Iterable
+from importlib.metadata import version
+
+from router.broker import Broker
+from router.management.node import Listener, Measured
+from router.server import machine
+from router.server.listeners import Endpoint
+from router.server.watch import Watch
+
+PROTOCOLS = {  # RabbitMQ's names, by those of the settings
+    "amqp": "amqp",
+    "amqps": "amqp/ssl",
+    "stomp": "stomp",
+    "stomps": "stomp/ssl",
+    "http": "http",
+    "https": "https",
+    "web_stomp": "http/web-stomp",
+    "web_stomps": "https/web-stomp",
+}
+
+
+class ServerNode:
+    """The node that a broker is."""
+
+    def __init__(self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch) -> None:
+        self.name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
+        self.version = version("leveret")
+        self.pid = os.getpid()
+        self.processors = os.cpu_count() or 1
+        self._broker = broker
+        self._endpoints = endpoints
+        self._watch = watch
+
+    def measured(self) -> Measured:
+        """Measures: of memory and disk, the last that were taken."""
+        last, limits = self._watch.last, self._watch.limits
+        return Measured(
+            memory=last.used,
+            memory_limit=limits.used,
+            disk_free=last.free,
+            disk_limit=limits.free or 0,
+            files=machine.open_files(),
+            files_max=machine.most_files(),
+            sockets=len(self._broker.clients),
+        )
+
+    def listeners(self) -> list[Listener]:
+        """What is listened on."""
+        return [
+            Listener(PROTOCOLS.get(endpoint.name, endpoint.name), address, port, endpoint.tls is not None)
+            for endpoint in self._endpoints
+            for address, port in (each.socket.getsockname()[:2] for each in endpoint.listeners)
+        ]
+
+    def uptime(self) -> int:
+        """In ms."""
+        return self._broker.now - self._broker.started

@@ -1,0 +1,111 @@
+"""The API over a broker in memory, without HTTP: requests go to the routes, steps are taken as they come."""
+
+import base64
+import json
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from protocol.http import HttpError, Request, Response, split_path
+from router.auth import SHA256, hash_password
+from router.management.api import table
+from router.management.call import World
+from router.management.node import Listener, Measured
+from router.management.sampling import Sampler
+from router.web.routes import Routes
+from router.web.steps import Wait
+from tests.router.harness import Node
+
+HASHES = {name: hash_password(name, "sha256") for name in ("admin", "mon", "pol", "mgmt", "plain")}
+TAGS = {
+    "admin": ["administrator"],
+    "mon": ["monitoring"],
+    "pol": ["policymaker"],
+    "mgmt": ["management"],
+    "plain": [],
+}
+assert SHA256
+
+
+class FakeNode:
+    name, version, pid, processors = "leveret@test", "0", 1, 2
+
+    def measured(self):
+        return Measured(1000, 10_000, 5000, 100, 7, 1024, 3)
+
+    def listeners(self):
+        return [Listener("amqp", "127.0.0.1", 5672), Listener("http", "127.0.0.1", 15672)]
+
+    def uptime(self):
+        return 42
+
+
+@dataclass(frozen=True)
+class Told:
+    """A response; ``json`` is its body, ``pauses`` how often others could run before it came."""
+
+    status: int
+    json: object
+    headers: dict
+    pauses: int = 0
+
+
+class Api:
+    """``node`` has the broker. Users are called as in ``TAGS``, each with its name as password."""
+
+    def __init__(self, **settings):
+        self.node = Node(**settings)
+        self.broker = self.node.broker
+        self.broker.wall = 1_700_000_000
+        self.vhost = self.node.vhost
+        self.sampler = Sampler(self.broker)
+        self.routes = Routes(table(World(self.broker, FakeNode(), self.sampler)))
+        for name, tags in TAGS.items():
+            self.broker.users.add(name, HASHES[name], tags)
+        self.broker.users["admin"].permit("/", configure=".*", write=".*", read=".*")
+
+    def request(self, method, path, body, user, headers=None):
+        if user is not None:
+            token = base64.b64encode(f"{user}:{user}".encode()).decode()
+            headers = {"authorization": f"Basic {token}", **(headers or {})}
+        path, _, query = path.partition("?")
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return Request(method, path, split_path(path), query, headers or {}, data, loopback=True)
+
+    def ask(self, method, path, body=None, user="admin", headers=None):
+        """The response to a request below /api, with all its steps taken."""
+        pauses = 0
+        try:
+            request = self.request(method, f"/api{path}", body, user, headers)
+            answer = self.routes.find(request)(request)
+            self.node.settle()
+            while not isinstance(answer, Response):
+                try:
+                    step = next(answer)
+                except StopIteration as end:
+                    answer = end.value
+                    break
+                finally:
+                    self.node.settle()
+                pauses += 1
+                assert not isinstance(step, Wait) or step.done, "it waits for something"
+        except HttpError as error:
+            answer = error.response
+        self.node.settle()
+        told = json.loads(answer.body) if answer.body else None
+        return Told(answer.status, told, dict(answer.headers), pauses)
+
+    def get(self, path, user="admin"):
+        """What is told at a path, which must be 200."""
+        told = self.ask("GET", path, user=user)
+        assert told.status == 200, told
+        return told.json
+
+    def look(self):
+        """Have the sampler look once."""
+        for _ in self.sampler.look():
+            pass
+
+
+def name(text):
+    """A name as a segment of a path."""
+    return quote(text, safe="")

@@ -1,0 +1,8 @@
+import pytest
+
+from tests.router.management.api import Api
+
+
+@pytest.fixture
+def api():
+    return Api()

@@ -1,0 +1,110 @@
+"""Who may ask what: logins, tags and virtual hosts."""
+
+import pytest
+
+from router.management.api import rules
+from tests.router.management.api import name
+
+REFUSALS = {
+    "Not management user",
+    "Not monitor user",
+    "Not administrator user",
+    "User not authorised to access object",
+    "User not authorised to access virtual host",
+}
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_who_is_not_known_is_asked_for_a_password(api, user):
+    told = api.ask("GET", "/overview", user=user)
+    assert (told.status, told.json["error"]) == (401, "not_authorized")
+    assert told.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_header_that_is_not_basic_is_refused(api):
+    told = api.ask("GET", "/overview", user=None, headers={"authorization": "Bearer x"})
+    assert told.status == 401
+
+
+def test_every_path_refuses_who_is_not_logged_in(api):
+    for pattern, methods in rules().items():
+        path = pattern.replace("{vhost}", "%2F").replace("{kind}", "q")
+        for method in methods:
+            told = api.ask(method, path.replace("{", "").replace("}", ""), user=None)
+            assert told.status == 401, (method, pattern)
+
+
+def test_every_path_refuses_a_user_without_a_management_tag(api):
+    for pattern, methods in rules().items():
+        path = pattern.replace("{vhost}", "%2F").replace("{kind}", "q")
+        for method in methods:
+            told = api.ask(method, path.replace("{", "").replace("}", ""), user="plain")
+            assert (told.status, told.json["reason"]) == (401, "Not management user"), (method, pattern)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/overview", {"admin", "mon", "pol", "mgmt"}),
+        ("/nodes", {"admin", "mon"}),
+        ("/users", {"admin"}),
+        ("/permissions", {"admin"}),
+        ("/vhosts/%2F", {"admin"}),
+        ("/parameters", {"admin", "pol"}),
+        ("/global-parameters", {"admin", "pol"}),
+        ("/policies", {"admin", "mon", "pol", "mgmt"}),
+        ("/queues/%2F", {"admin"}),  # only that user may enter the virtual host
+        ("/policies/%2F", {"admin"}),
+    ],
+)
+def test_tags_decide_what_may_be_asked(api, path, allowed):
+    answers = {user: api.ask("GET", path, user=user) for user in ("admin", "mon", "pol", "mgmt")}
+    assert {user for user, told in answers.items() if told.status == 200} == allowed
+    refused = {told.json["reason"] for user, told in answers.items() if user not in allowed}
+    assert refused <= REFUSALS
+
+
+def test_lists_show_only_what_is_in_virtual_hosts_that_may_be_entered(api):
+    api.node.queue("q")
+    assert [each["name"] for each in api.get("/queues")] == ["q"]
+    assert api.get("/queues", user="mon") == []
+    api.broker.users["mgmt"].permit("/", configure="", write="", read="")
+    assert [each["name"] for each in api.get("/queues", user="mgmt")] == ["q"]
+
+
+def test_virtual_hosts_are_all_seen_by_who_monitors(api):
+    assert [each["name"] for each in api.get("/vhosts", user="mon")] == ["/"]
+    assert api.get("/vhosts", user="mgmt") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/queues/%2F/other", {}),
+        ("DELETE", "/queues/%2F/q", None),
+        ("DELETE", "/queues/%2F/q/contents", None),
+        ("PUT", "/exchanges/%2F/other", {"type": "direct"}),
+        ("POST", "/bindings/%2F/e/amq.direct/q/q", {}),
+        ("POST", "/queues/%2F/q/get", {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}),
+    ],
+)
+def test_permissions_hold_for_the_api_too(api, method, path, body):
+    api.node.queue("q")
+    api.broker.users["mgmt"].permit("/", configure="^mine", write="^mine", read="^mine")
+    told = api.ask(method, path, body, user="mgmt")
+    assert (told.status, told.json["reason"]) == (401, "Access refused.")
+    assert "q" in api.vhost.queues
+
+
+def test_publishing_needs_the_right_to_write(api):
+    api.broker.users["mgmt"].permit("/", configure="", write="^mine", read="")
+    body = {"properties": {}, "routing_key": "k", "payload": "", "payload_encoding": "string"}
+    told = api.ask("POST", "/exchanges/%2F/amq.direct/publish", body, user="mgmt")
+    assert told.status == 400
+    assert told.json["reason"].startswith("403 ACCESS_REFUSED - access to exchange 'amq.direct'")
+
+
+def test_unknown_virtual_host_is_404(api):
+    assert api.ask("GET", "/queues/nowhere").json == {"error": "Object Not Found", "reason": "Not Found"}
+    assert api.ask("PUT", "/queues/nowhere/q", {}).json["reason"] == "vhost_not_found"
+    assert name("/") == "%2F"

@@ -1,0 +1,271 @@
+"""Messages published and taken through the API, the health checks, and rates."""
+
+import pytest
+
+PUBLISH = {"properties": {}, "routing_key": "q", "payload": "hi", "payload_encoding": "string"}
+GET = {"count": 10, "ackmode": "ack_requeue_true", "encoding": "auto"}
+
+
+@pytest.fixture
+def queue(api):
+    return api.node.queue("q")
+
+
+def publish(api, **changes):
+    return api.ask("POST", "/exchanges/%2F/amq.default/publish", PUBLISH | changes)
+
+
+def test_message_comes_out_as_it_went_in(api, queue):
+    properties = {"delivery_mode": 2, "headers": {"a": 1, "n": {"x": [1, "y"]}}, "content_type": "text/plain"}
+    assert publish(api, properties=properties).json == {"routed": True}
+    told = api.ask("POST", "/queues/%2F/q/get", GET).json
+    assert told == [
+        {
+            "payload_bytes": 2,
+            "redelivered": False,
+            "exchange": "",
+            "routing_key": "q",
+            "message_count": 0,
+            "properties": properties,
+            "payload": "hi",
+            "payload_encoding": "string",
+        }
+    ]
+
+
+def test_message_without_a_queue_is_not_routed(api):
+    assert publish(api, routing_key="nowhere").json == {"routed": False}
+
+
+def test_message_that_a_full_queue_refuses_is_not_routed(api):
+    api.node.queue("q", max_length=1, overflow="reject-publish")
+    assert publish(api).json == {"routed": True}
+    assert publish(api).json == {"routed": False}
+
+
+@pytest.mark.parametrize(
+    ("mode", "left", "again"),
+    [
+        ("ack_requeue_true", 2, True),
+        ("reject_requeue_true", 2, True),
+        ("ack_requeue_false", 0, None),
+        ("reject_requeue_false", 0, None),
+    ],
+)
+def test_mode_says_what_becomes_of_what_was_taken(api, queue, mode, left, again):
+    publish(api)
+    publish(api)
+    told = api.ask("POST", "/queues/%2F/q/get", GET | {"ackmode": mode}).json
+    assert [each["message_count"] for each in told] == [1, 0]
+    assert len(queue.ready) == left
+    if again is not None:
+        told = api.ask("POST", "/queues/%2F/q/get", GET).json
+        assert [each["redelivered"] for each in told] == [again, again]
+
+
+def test_rejected_messages_go_to_the_dead_letters(api):
+    api.node.queue("dead")
+    api.node.queue("q", dead_letter_exchange="", dead_letter_routing_key="dead")
+    publish(api)
+    api.ask("POST", "/queues/%2F/q/get", GET | {"ackmode": "reject_requeue_false"})
+    assert api.node.contents("dead") == ["hi"]
+
+
+def test_bytes_are_shown_in_base64_and_cut(api, queue):
+    assert publish(api, payload="/wA=", payload_encoding="base64").json == {"routed": True}
+    told = api.ask("POST", "/queues/%2F/q/get", GET).json[0]
+    assert (told["payload"], told["payload_encoding"], told["payload_bytes"]) == ("/wA=", "base64", 2)
+    told = api.ask("POST", "/queues/%2F/q/get", GET | {"truncate": 1}).json[0]
+    assert (told["payload"], told["payload_bytes"]) == ("/w==", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"payload": "!!", "payload_encoding": "base64"}, "not_base64: !!"),
+        ({"payload_encoding": "zz"}, "unsupported_encoding: zz"),
+        ({"properties": {"delivery_mode": "x"}}, "not_int: delivery_mode"),
+        ({"properties": {"delivery_mode": 256}}, "not_int: delivery_mode"),
+        ({"properties": {"priority": True}}, "not_int: priority"),
+        ({"properties": {"timestamp": -1}}, "not_int: timestamp"),
+        ({"properties": {"message_id": 1}}, "not_string: message_id"),
+        ({"properties": {"headers": []}}, "not_object: headers"),
+        (
+            {"properties": {"headers": {"h" * 256: 1}}},
+            "header should be less than 255 bytes, actually was 256",
+        ),
+        ({"properties": "x"}, "not_object: properties"),
+        ({"routing_key": 1}, "not_string: routing_key is 1"),
+        (
+            {"properties": {"expiration": "x"}},
+            "406 PRECONDITION_FAILED - invalid expiration 'x': no_integer",
+        ),
+        ({"properties": {"user_id": "other"}}, None),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_told(api, queue, changes, reason):
+    told = publish(api, **changes)
+    assert told.status == 400
+    assert reason is None or told.json == {"error": "bad_request", "reason": reason}
+    assert len(queue.ready) == 0
+
+
+def test_publishing_to_an_exchange_that_is_not_there_is_told_as_amqp_does(api):
+    told = api.ask("POST", "/exchanges/%2F/none/publish", PUBLISH)
+    assert told.json["reason"] == "404 NOT_FOUND - no exchange 'none' in vhost '/'"
+
+
+def test_nobody_publishes_while_an_alarm_is_raised(api, queue):
+    api.broker.alarms.set("memory", raised=True)
+    told = publish(api)
+    assert (told.status, told.json["reason"]) == (503, "publishers are blocked: low on memory")
+    assert api.ask("POST", "/queues/%2F/q/get", GET).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "[{key_missing,ackmode},{key_missing,count},{key_missing,encoding}]"),
+        (GET | {"encoding": "zz"}, "Unsupported encoding. Please use auto or base64."),
+        (GET | {"count": "x"}, 'not_integer: count is "x"'),
+    ],
+)
+def test_what_is_wrong_with_a_get_is_told(api, queue, body, reason):
+    assert api.ask("POST", "/queues/%2F/q/get", body).json["reason"] == reason
+
+
+def test_get_from_no_queue_is_404(api):
+    told = api.ask("POST", "/queues/%2F/none/get", GET)
+    assert told.json == {"error": "not_found", "reason": "NOT_FOUND - no queue 'none' in vhost '/'"}
+
+
+def test_sessions_of_requests_leave_nothing_behind(api, queue):
+    publish(api)
+    api.ask("POST", "/queues/%2F/q/get", GET)
+    assert queue.unacked == 0
+    assert api.vhost.past.published.publish == 1
+    assert api.vhost.past.given.get == 1
+
+
+# -- health --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("alarms", 200),
+        ("local-alarms", 200),
+        ("virtual-hosts", 200),
+        ("node-is-quorum-critical", 200),
+        ("port-listener/5672", 200),
+        ("port-listener/1", 503),
+        ("port-listener/x", 400),
+        ("protocol-listener/amqp", 200),
+        ("protocol-listener/amqp091", 200),
+        ("protocol-listener/mqtt", 503),
+        ("certificate-expiration/1/weeks", 200),
+        ("certificate-expiration/1/eons", 400),
+        ("certificate-expiration/x/weeks", 400),
+    ],
+)
+def test_health_check(api, path, status):
+    assert api.ask("GET", f"/health/checks/{path}").status == status
+
+
+def test_alarm_is_told_by_its_health_check(api):
+    api.broker.alarms.set("disk", raised=True)
+    told = api.ask("GET", "/health/checks/alarms")
+    assert told.status == 503
+    assert told.json["alarms"] == [{"node": "leveret@test", "resource": "disk"}]
+
+
+def test_aliveness_takes_a_message_through_the_broker(api):
+    assert api.get("/aliveness-test/%2F") == {"status": "ok"}
+    assert api.vhost.queues["aliveness-test"].published == 1
+
+
+# -- rates ---------------------------------------------------------------------------------------------------
+
+
+def test_rates_are_what_was_added_between_two_looks(api, queue):
+    client = api.node.client()
+    client.consume(prefetch=2)
+    api.look()
+    for number in range(10):
+        client.publish(str(number))
+    api.node.at(5000)
+    client.session.ack(1, multiple=False)
+    api.node.settle()
+    api.look()
+    told = api.get("/queues/%2F/q")
+    stats = told["message_stats"]
+    assert (stats["publish"], stats["publish_details"]["rate"]) == (10, 2.0)
+    assert (stats["deliver"], stats["deliver_details"]["rate"]) == (3, 0.6)
+    assert (stats["ack"], stats["ack_details"]["rate"]) == (1, 0.2)
+    assert (told["messages"], told["messages_details"]["rate"]) == (9, 1.8)
+    exchange = api.get("/exchanges/%2F/amq.default")["message_stats"]
+    assert (exchange["publish_in"], exchange["publish_in_details"]["rate"]) == (10, 2.0)
+
+
+def test_past_is_shown_where_it_is_asked_for(api, queue):
+    client = api.node.client()
+    for step in range(4):
+        client.publish("x")
+        api.node.at(5000 * step)
+        api.look()
+    told = api.get("/queues/%2F/q?msg_rates_age=10&msg_rates_incr=5&lengths_age=10&lengths_incr=5")
+    details = told["message_stats"]["publish_details"]
+    assert [sample["sample"] for sample in details["samples"]] == [4, 3, 2]
+    assert details["avg_rate"] == pytest.approx(0.2)
+    assert details["samples"][0]["timestamp"] - details["samples"][1]["timestamp"] == 5000
+    assert told["messages_details"]["avg"] == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    "query", ["msg_rates_age=x&msg_rates_incr=5", "msg_rates_age=9999999&msg_rates_incr=1"]
+)
+def test_past_that_makes_no_sense_is_refused(api, queue, query):
+    assert api.ask("GET", f"/queues/%2F/q?{query}").status == 400
+
+
+def test_queue_that_did_nothing_has_no_stats_and_is_idle(api, queue):
+    api.look()
+    api.node.at(5000)
+    api.look()
+    told = api.get("/queues/%2F/q")
+    assert "message_stats" not in told
+    assert told["idle_since"].endswith("+00:00")
+
+
+def test_series_of_what_has_gone_are_forgotten(api, queue):
+    api.look()
+    api.vhost.delete_queue(queue)
+    api.look()
+    assert not api.sampler.of(queue).points
+
+
+def test_totals_outlive_the_sessions_they_are_of(api, queue):
+    publish(api)
+    told = api.get("/overview")
+    assert told["message_stats"]["publish"] == 1
+    assert told["queue_totals"]["messages"] == 1
+    assert told["object_totals"] == {
+        "channels": 0,
+        "connections": 0,
+        "consumers": 0,
+        "exchanges": 8 - 1,
+        "queues": 1,
+    }
+
+
+def test_node_tells_of_alarms_and_measures(api):
+    api.broker.alarms.set("memory", raised=True)
+    told = api.get("/nodes")[0]
+    assert (told["mem_alarm"], told["disk_free_alarm"], told["mem_used"], told["fd_used"]) == (
+        True,
+        False,
+        1000,
+        7,
+    )
+    assert api.get("/nodes/leveret@test")["name"] == "leveret@test"
+    assert api.ask("GET", "/nodes/other").status == 404

@@ -1,0 +1,106 @@
+"""Pages, order and columns of lists."""
+
+import pytest
+
+
+@pytest.fixture
+def queues(api):
+    for number in range(12):
+        api.node.queue(f"q{number:02}")
+    return api
+
+
+def names(told):
+    return [each["name"] for each in told]
+
+
+def test_without_a_page_everything_comes_in_order(queues):
+    assert names(queues.get("/queues")) == [f"q{number:02}" for number in range(12)]
+
+
+def test_page_tells_what_it_is_part_of(queues):
+    told = queues.get("/queues?page=2&page_size=5")
+    items = told.pop("items")
+    assert names(items) == ["q05", "q06", "q07", "q08", "q09"]
+    assert told == {
+        "total_count": 12,
+        "filtered_count": 12,
+        "item_count": 5,
+        "page": 2,
+        "page_size": 5,
+        "page_count": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("name=1", ["q01", "q10", "q11"]),
+        ("name=Q1", ["q10", "q11"]),
+        ("name=^q1&use_regex=true", ["q10", "q11"]),
+        ("name=1$&use_regex=true", ["q01", "q11"]),
+    ],
+)
+def test_page_can_be_of_names_alike(queues, query, expected):
+    told = queues.get(f"/queues?page=1&{query}")
+    assert names(told["items"]) == expected
+    assert (told["total_count"], told["filtered_count"]) == (12, len(expected))
+
+
+@pytest.mark.parametrize(
+    "query", ["page=0", "page=x", "page=-1", "page=1&page_size=0", "page=1&page_size=501"]
+)
+def test_page_that_makes_no_sense_is_refused(queues, query):
+    told = queues.ask("GET", f"/queues?{query}")
+    assert (told.status, told.json["reason"]) == (400, "Pagination parameters are invalid")
+
+
+def test_page_behind_the_last_is_refused(queues):
+    told = queues.ask("GET", "/queues?page=4&page_size=5")
+    assert (told.status, told.json["error"]) == (400, "page_out_of_range")
+
+
+def test_bad_pattern_is_refused(queues):
+    assert queues.ask("GET", "/queues?page=1&name=(&use_regex=true").status == 400
+
+
+def test_order_can_be_that_of_any_column(queues):
+    client = queues.node.client()
+    for name in ("q03", "q03", "q07"):
+        client.publish("x", name)
+    told = queues.get("/queues?sort=messages&sort_reverse=true&page=1&page_size=2")
+    assert names(told["items"]) == ["q03", "q07"]
+
+
+def test_columns_may_lead_into_objects(queues):
+    queues.node.client().publish("x", "q00")
+    told = queues.get("/queues?columns=name,message_stats.publish,nothing")
+    assert told[0] == {"name": "q00", "message_stats": {"publish": 1}}
+    assert told[1] == {"name": "q01"}
+    assert queues.get("/queues/%2F/q00?columns=messages") == {"messages": 1}
+
+
+def test_columns_that_contain_each_other_are_no_failure(queues):
+    queues.node.client().publish("x", "q00")
+    assert queues.ask("GET", "/queues?columns=message_stats,message_stats.publish,name,name.x").status == 200
+
+
+def test_disable_stats_tells_what_was_declared(queues):
+    told = queues.get("/queues?disable_stats=true")[0]
+    assert "messages" not in told
+    assert told["name"] == "q00"
+    told = queues.get("/queues?disable_stats=true&enable_queue_totals=true")[0]
+    assert told["messages"] == 0
+
+
+def test_long_list_lets_others_run(api):
+    for number in range(1001):
+        api.node.queue(f"q{number}")
+    told = api.ask("GET", "/queues")
+    assert len(told.json) == 1001
+    assert told.pauses >= 10
+
+
+def test_too_many_parameters_are_refused(api):
+    query = "&".join(f"a{number}=1" for number in range(200))
+    assert api.ask("GET", f"/queues?{query}").status == 400

@@ -1,0 +1,218 @@
+"""Queues, exchanges and bindings, declared and deleted through the API."""
+
+import pytest
+
+from tests.router.management.api import name
+
+
+def test_queue_is_declared_once(api):
+    body = {"durable": "true", "auto_delete": False, "arguments": {"x-max-length": 5}}
+    assert api.ask("PUT", "/queues/%2F/a%2Fb", body).status == 201
+    assert api.ask("PUT", "/queues/%2F/a%2Fb", body).status == 204
+    told = api.get("/queues/%2F/a%2Fb")
+    assert (told["name"], told["durable"], told["arguments"]) == ("a/b", True, {"x-max-length": 5})
+    assert told["type"] == "classic"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "not_json"),
+        (b"[]", "not_json"),
+        ({"durable": "what"}, 'not_boolean: durable is "what"'),
+        ({"arguments": "x"}, 'not_object: arguments is "x"'),
+        ({"arguments": {"x": 2**70}}, f"number_too_large: {2**70}"),
+        ({"node": "other"}, "Node other could not be contacted"),
+        (
+            {"arguments": {"x-max-length": -1}},
+            "invalid arg 'x-max-length' for queue 'q' in vhost '/': {value_negative,-1}",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_told(api, body, reason):
+    told = api.ask("PUT", "/queues/%2F/q", body)
+    assert (told.status, told.json) == (400, {"error": "bad_request", "reason": reason})
+
+
+def test_name_that_is_too_long_is_refused(api):
+    told = api.ask("PUT", f"/queues/%2F/{'q' * 256}", {})
+    assert told.json["reason"] == "queue should be less than 255 bytes, actually was 256"
+
+
+def test_queue_is_deleted_unless_conditions_say_no(api):
+    api.node.queue("q")
+    client = api.node.client()
+    client.publish("x")
+    assert api.ask("DELETE", "/queues/%2F/q?if-empty=true").status == 400
+    client.consume()
+    assert api.ask("DELETE", "/queues/%2F/q?if-unused=true").status == 400
+    assert api.ask("DELETE", "/queues/%2F/q").status == 204
+    assert api.ask("DELETE", "/queues/%2F/q").status == 404
+
+
+def test_queue_is_purged(api):
+    api.node.queue("q")
+    api.node.client().publish("x")
+    assert api.ask("DELETE", "/queues/%2F/q/contents").status == 204
+    assert api.get("/queues/%2F/q")["messages"] == 0
+    assert api.ask("DELETE", "/queues/%2F/none/contents").status == 404
+
+
+def test_queue_tells_its_policies(api):
+    api.node.queue("q")
+    body = {"pattern": "^q", "definition": {"max-length": 7}, "apply-to": "queues", "priority": 2}
+    assert api.ask("PUT", "/policies/%2F/p", body).status == 201
+    assert api.ask("PUT", "/policies/%2F/p", body).status == 204
+    told = api.get("/queues/%2F/q")
+    assert (told["policy"], told["operator_policy"]) == ("p", None)
+    assert told["effective_policy_definition"] == {"max-length": 7}
+    assert api.get("/policies/%2F/p") == {**body, "vhost": "/", "name": "p"}
+    assert api.ask("DELETE", "/policies/%2F/p").status == 204
+    assert api.get("/queues/%2F/q")["policy"] is None
+
+
+def test_exchange_is_declared_once_with_one_type(api):
+    assert api.ask("PUT", "/exchanges/%2F/x", {"type": "topic"}).status == 201
+    assert api.ask("PUT", "/exchanges/%2F/x", {"type": "topic"}).status == 204
+    told = api.ask("PUT", "/exchanges/%2F/x", {"type": "direct"})
+    assert told.status == 400
+    assert told.json["reason"].startswith("inequivalent arg 'type' for exchange 'x'")
+    assert api.ask("DELETE", "/exchanges/%2F/x").status == 204
+    assert api.ask("DELETE", "/exchanges/%2F/x").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/exchanges/%2F/amq.direct", None),
+        ("DELETE", "/exchanges/%2F/amq.default", None),
+        ("PUT", "/exchanges/%2F/amq.new", {"type": "direct"}),
+        ("PUT", "/exchanges/%2F/amq.default", {"type": "direct"}),
+        ("PUT", "/queues/%2F/amq.new", {}),
+        ("POST", "/bindings/%2F/e/amq.default/q/q", {}),
+    ],
+)
+def test_what_nobody_may_do_is_refused(api, method, path, body):
+    api.node.queue("q")
+    told = api.ask(method, path, body)
+    assert (told.status, told.json) == (401, {"error": "not_authorised", "reason": "Access refused."})
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({}, "~"),
+        ({"routing_key": "k"}, "k"),
+        ({"routing_key": "a.#"}, "a.%23"),
+        ({"routing_key": "with space"}, "with+space"),
+        ({"routing_key": "a~b"}, "a%7Eb"),
+        ({"routing_key": "ü"}, "%C3%BC"),
+    ],
+)
+def test_binding_is_found_by_its_properties_key(api, body, key):
+    api.node.queue("q")
+    told = api.ask("POST", "/bindings/%2F/e/amq.topic/q/q", body)
+    assert told.status == 201
+    assert told.headers["Location"] == f"q/{name(key).replace('%7E', '~') if key != '~' else '~'}"
+    assert api.get("/bindings/%2F/e/amq.topic/q/q")[0]["properties_key"] == key
+    path = f"/bindings/%2F/e/amq.topic/q/q/{name(key)}"
+    assert api.get(path)["routing_key"] == body.get("routing_key", "")
+    assert api.ask("DELETE", path).status == 204
+    assert api.ask("DELETE", path).status == 404
+
+
+def test_bindings_with_arguments_are_told_apart(api):
+    api.node.queue("q")
+    for arguments in ({"a": 1}, {"a": 2}, {}):
+        body = {"routing_key": "k", "arguments": arguments}
+        assert api.ask("POST", "/bindings/%2F/e/amq.headers/q/q", body).status == 201
+    keys = [each["properties_key"] for each in api.get("/bindings/%2F/e/amq.headers/q/q")]
+    assert len(set(keys)) == 3
+    assert "k" in keys
+    assert all(key == "k" or key.startswith("k~") for key in keys)
+    chosen = next(key for key in keys if key != "k")
+    assert api.ask("DELETE", f"/bindings/%2F/e/amq.headers/q/q/{name(chosen)}").status == 204
+    assert len(api.get("/bindings/%2F/e/amq.headers/q/q")) == 2
+
+
+def test_bindings_are_listed_from_all_sides(api):
+    api.node.queue("q")
+    api.ask("POST", "/bindings/%2F/e/amq.topic/q/q", {"routing_key": "k"})
+    api.ask("POST", "/bindings/%2F/e/amq.topic/e/amq.fanout", {"routing_key": "e"})
+
+    def ends(path):
+        return [(each["source"], each["destination"]) for each in api.get(path)]
+
+    default, topic, fanout = ("", "q"), ("amq.topic", "q"), ("amq.topic", "amq.fanout")
+    assert ends("/bindings") == ends("/bindings/%2F") == [default, fanout, topic]
+    assert ends("/queues/%2F/q/bindings") == [default, topic]
+    assert ends("/exchanges/%2F/amq.topic/bindings/source") == [fanout, topic]
+    assert ends("/exchanges/%2F/amq.fanout/bindings/destination") == [fanout]
+    assert ends("/exchanges/%2F/amq.default/bindings/source") == [default]
+    assert ends("/bindings/%2F/e/amq.default/q/q") == [default]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/bindings/%2F/e/amq.topic/q/none", "no queue 'none' in vhost '/'"),
+        ("/bindings/%2F/e/none/q/q", "no exchange 'none' in vhost '/'"),
+        ("/bindings/%2F/e/amq.topic/z/q", "Not Found"),
+    ],
+)
+def test_binding_of_what_is_not_there_is_404(api, path, reason):
+    api.node.queue("q")
+    told = api.ask("POST", path, {})
+    assert (told.status, told.json["reason"]) == (404, reason)
+
+
+def test_virtual_host_is_open_to_who_made_it(api):
+    body = {"description": "d", "tags": "a,b", "default_queue_type": "quorum"}
+    assert api.ask("PUT", "/vhosts/v", body).status == 201
+    assert api.ask("PUT", "/vhosts/v", b"").status == 204
+    told = api.get("/vhosts/v")
+    assert (told["description"], told["tags"], told["default_queue_type"]) == ("d", ["a", "b"], "quorum")
+    assert [each["user"] for each in api.get("/vhosts/v/permissions")] == ["admin"]
+    assert api.ask("DELETE", "/vhosts/v").status == 204
+    assert api.ask("DELETE", "/vhosts/v").status == 404
+
+
+def test_user_is_made_changed_and_deleted(api):
+    assert api.ask("PUT", "/users/u", {"password": "p"}).json["reason"] == "tags_not_present"
+    assert api.ask("PUT", "/users/u", {"password_hash": HASH, "tags": "a, b"}).status == 201
+    assert api.ask("PUT", "/users/u", {"password_hash": HASH, "tags": ["c"]}).status == 204
+    told = api.get("/users/u")
+    assert (told["tags"], told["password_hash"]) == (["c"], HASH)
+    assert api.ask("PUT", "/users/u2", {"password_hash": "zz", "tags": ""}).status == 400
+    rights = {"configure": "^a", "write": "", "read": ".*"}
+    assert api.ask("PUT", "/permissions/%2F/u", rights).status == 201
+    assert api.ask("PUT", "/permissions/%2F/u", rights).status == 204
+    assert api.get("/permissions/%2F/u") == {"user": "u", "vhost": "/", **rights}
+    assert api.ask("PUT", "/permissions/%2F/none", rights).json["reason"] == "vhost_or_user_not_found"
+    assert api.ask("PUT", "/permissions/%2F/u", {**rights, "read": "("}).status == 400
+    assert api.ask("DELETE", "/permissions/%2F/u").status == 204
+    assert api.ask("DELETE", "/permissions/%2F/u").status == 404
+    assert api.ask("POST", "/users/bulk-delete", {"users": ["u"]}).status == 204
+    assert api.ask("GET", "/users/u").status == 404
+
+
+HASH = "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+
+
+def test_topic_permissions_limits_and_parameters_are_kept(api):
+    rights = {"exchange": "amq.topic", "write": "^a", "read": ".*"}
+    assert api.ask("PUT", "/topic-permissions/%2F/mon", rights).status == 201
+    assert api.get("/topic-permissions/%2F/mon") == [{"user": "mon", "vhost": "/", **rights}]
+    assert api.ask("DELETE", "/topic-permissions/%2F/mon").status == 204
+    assert api.ask("PUT", "/vhost-limits/%2F/max-queues", {"value": 9}).status == 204
+    assert api.get("/vhost-limits/%2F") == [{"vhost": "/", "value": {"max-queues": 9}}]
+    assert api.ask("PUT", "/vhost-limits/%2F/nonsense", {"value": 9}).status == 400
+    assert api.ask("DELETE", "/vhost-limits/%2F/max-queues").status == 204
+    assert api.get("/vhost-limits") == []
+    assert api.ask("PUT", "/user-limits/mon/max-connections", {"value": 1}).status == 204
+    assert api.get("/user-limits") == [{"user": "mon", "value": {"max-connections": 1}}]
+    assert api.ask("PUT", "/global-parameters/g", {"value": [1]}).status == 201
+    assert api.get("/global-parameters/g") == {"name": "g", "value": [1]}
+    assert api.ask("PUT", "/parameters/shovel/%2F/s", {"value": {}}).status == 400
+    assert api.ask("PUT", "/cluster-name", {"name": "warren"}).status == 204
+    assert api.get("/cluster-name") == {"name": "warren"}
