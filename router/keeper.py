@@ -15,8 +15,10 @@ from router.queue.log import QueueLog
 from router.queue.queue import Queue
 from router.queue.run import Pager
 from router.rows import Row
+from router.stream.log import StreamLog
+from router.stream.stream import Stream
 
-Publish = tuple[QueueLog, Entry, Message]
+Publish = tuple[QueueLog | StreamLog, Entry, Message]
 
 
 class Keeper(Protocol):
@@ -51,6 +53,7 @@ class Keeper(Protocol):
         """What was gathered is one whole."""
 
     def keep_queue(self, queue: Queue) -> QueueLog | None: ...
+    def keep_stream(self, stream: Stream) -> StreamLog | None: ...
     def forget_queue(self, queue: AnyQueue) -> None: ...
     def keep_exchange(self, vhost: str, exchange: Exchange) -> None: ...
     def forget_exchange(self, vhost: str, exchange: Exchange) -> None: ...
@@ -82,6 +85,9 @@ class NoKeeper:
 
     def end_turn(self) -> None: ...
     def keep_queue(self, queue: Queue) -> QueueLog | None:
+        return None
+
+    def keep_stream(self, stream: Stream) -> StreamLog | None:
         return None
 
     def forget_queue(self, queue: AnyQueue) -> None: ...

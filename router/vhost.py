@@ -28,6 +28,7 @@ from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target
 from router.selector import SelectorError, compile_selector
+from router.stream.stream import Stream
 from router.timers import Timed
 from router.vhost_metadata import VHostMetadata
 
@@ -36,6 +37,7 @@ class VHostHost(Protocol):
     """What a virtual host asks of the broker."""
 
     now: int
+    wall: int
     default_delivery_limit: int
     keeper: Keeper
     churn: Churn
@@ -73,7 +75,7 @@ PREDECLARED = (
 )
 
 
-QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue}
+QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue, "stream": Stream}
 
 
 class VHost:
@@ -366,6 +368,14 @@ class VHost:
             self.graph.set_alternate(exchange, alternate)
 
     # -- QueueHost -----------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        return self.host.now
+
+    @property
+    def wall(self) -> int:
+        return self.host.wall
 
     def touch(self, queue: AnyQueue) -> None:
         self.host.touch(queue)

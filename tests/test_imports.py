@@ -18,6 +18,7 @@ LAYERS = (
     ("routing",),
     ("graph",),
     ("queue",),
+    ("stream",),
     ("dead_letter", "keeper"),
     ("policy", "auth"),
     ("vhost",),

@@ -10,19 +10,33 @@ must be integers; and an unknown ``x-queue-master-locator`` ends the channel, no
 are checked and then without effect.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.errors import NotImplemented_, PreconditionFailed
+from protocol.errors import PreconditionFailed
 from router.terms import is_integer, type_name
 
-QueueType = Literal["classic", "quorum"]
+QueueType = Literal["classic", "quorum", "stream"]
 Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
 
 EXPIRY_MAX = 10 * 365 * 24 * 3600 * 1000  # ms: RabbitMQ's longest TTL, ten years
 PRIORITY_MAX = 255
+FILTER_SIZES = 16, 255  # bytes of the filter of a stream's chunk, at least and at most
+
+_AGE = re.compile(r"([0-9]{1,15})([YMDhms])")
+_DAY = 24 * 3600
+_SECONDS = {"Y": 365 * _DAY, "M": 30 * _DAY, "D": _DAY, "h": 3600, "m": 60, "s": 1}
+
+
+def parse_age(text: str) -> int | None:
+    """ms of an age such as ``7D`` (RabbitMQ, "Streams"); None for what is none, such as 0 of anything."""
+    found = _AGE.fullmatch(text)
+    if found is None or not int(found[1]):
+        return None
+    return int(found[1]) * _SECONDS[found[2]] * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,9 @@ class QueueArguments:
     delivery_limit: int | None = None  # None: no limit
     delivery_limit_given: bool = False  # by the arguments; the default yields to a policy
     consumer_timeout: int | None = None  # ms; None is the broker's
+    max_age: int | None = None  # ms that a stream keeps its messages for
+    stream_segment_size: int | None = None  # bytes
+    stream_filter_size: int | None = None  # bytes
 
 
 # -- one value -------------------------------------------------------------------------------------------
@@ -93,6 +110,15 @@ def _one_of(*values: str, otherwise: str) -> Check:
     return check
 
 
+def _max_age(value: Any) -> str:
+    return _text(value) or ("" if parse_age(value) else "invalid_max_age")
+
+
+def _filter_size(value: Any) -> str:
+    low, high = FILTER_SIZES
+    return _natural(value) or ("" if low <= value <= high else f"{{value_out_of_range,{value}}}")
+
+
 def _version(value: Any) -> str:
     return _integer(value) or ("" if value in (1, 2) else f"\"unsupported queue version '{value}'\"")
 
@@ -124,6 +150,10 @@ CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
     "x-queue-master-locator": _master,
     "x-delivery-limit": _integer,
     "x-consumer-timeout": _natural,
+    "x-max-age": _max_age,
+    "x-stream-max-segment-size-bytes": _natural,
+    "x-stream-filter-size-bytes": _filter_size,
+    "x-initial-cluster-size": _positive,
 }
 
 # -- which arguments a queue type knows ------------------------------------------------------------------
@@ -161,12 +191,19 @@ COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares
         "x-message-ttl",
         "x-queue-leader-locator",
     ),
+    "stream": (
+        "x-max-length-bytes",
+        "x-queue-type",
+        "x-max-age",
+        "x-stream-max-segment-size-bytes",
+        "x-stream-filter-size-bytes",
+        "x-initial-cluster-size",
+        "x-queue-leader-locator",
+    ),
 }
 # Known to any type, or to later versions of RabbitMQ, and compared by none.
 _ANYWHERE = frozenset({"x-consumer-timeout", "x-quorum-target-group-size"})
-_OF_SOME_TYPE = frozenset().union(
-    *COMPARED.values(), {"x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"}
-)
+_OF_SOME_TYPE = frozenset().union(*COMPARED.values())
 
 
 def parse_arguments(
@@ -183,7 +220,7 @@ def parse_arguments(
 
     ``default_delivery_limit`` holds for quorum queues that set none; there and in ``x-delivery-limit`` any
     negative number is no limit (RabbitMQ 4). Arguments nobody knows are ignored, as in RabbitMQ. Raises
-    PreconditionFailed, and NotImplemented_ for streams.
+    PreconditionFailed.
     """
     what = f"queue '{queue}' in vhost '{vhost}'"
     exchange = arguments.get("x-dead-letter-exchange", "")
@@ -193,8 +230,6 @@ def parse_arguments(
         )
     _check("x-queue-type", arguments, _queue_type, what)
     queue_type = arguments.get("x-queue-type", "classic")
-    if queue_type == "stream":
-        raise NotImplemented_("queues of type 'stream' are not supported")
     known = COMPARED[queue_type]
     for name, check in CHECKS.items():
         if name in known or name in _ANYWHERE:
@@ -206,7 +241,7 @@ def parse_arguments(
             raise PreconditionFailed(
                 f"invalid arg '{name}' for {what} of queue type rabbit_{queue_type}_queue"
             )
-    if queue_type == "quorum":
+    if queue_type != "classic":
         for refused, name in (
             (auto_delete, "auto-delete"),
             (exclusive, "exclusive-owner"),
@@ -251,6 +286,9 @@ def _meaning(
         delivery_limit=limit if limit >= 0 else None,
         delivery_limit_given="x-delivery-limit" in arguments,
         consumer_timeout=arguments.get("x-consumer-timeout"),
+        max_age=parse_age(arguments.get("x-max-age", "")),
+        stream_segment_size=arguments.get("x-stream-max-segment-size-bytes"),
+        stream_filter_size=arguments.get("x-stream-filter-size-bytes"),
     )
 
 
@@ -272,6 +310,7 @@ _ARGUMENT_FIRST = {
     "overflow": "overflow",
     "dead-letter-exchange": "dead_letter_exchange",
     "dead-letter-routing-key": "dead_letter_routing_key",
+    "stream-max-segment-size-bytes": "stream_segment_size",
 }
 
 
@@ -288,6 +327,9 @@ def merge_policy(base: QueueArguments, policy: Mapping[str, Any]) -> QueueArgume
             changes[_SMALLER[key]] = value if own is None else min(own, value)
         elif key == "overflow" and base.queue_type == "quorum":
             changes["overflow"] = _overflow("quorum", value)
+        elif key == "max-age":
+            ages = [each for each in (base.max_age, parse_age(value)) if each is not None]
+            changes["max_age"] = min(ages, default=None)
         elif key in _ARGUMENT_FIRST:
             if getattr(base, _ARGUMENT_FIRST[key]) is None:
                 changes[_ARGUMENT_FIRST[key]] = value

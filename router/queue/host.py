@@ -15,6 +15,14 @@ Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 class QueueHost(Protocol):
     """What a queue asks of the virtual host it stands in."""
 
+    @property
+    def now(self) -> int:
+        """The time of this batch, in ms of the broker's clock."""
+
+    @property
+    def wall(self) -> int:
+        """The same in seconds since the epoch."""
+
     def touch(self, queue: "AnyQueue") -> None:
         """Call ``deliver`` at the end of this batch."""
 

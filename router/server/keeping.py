@@ -17,7 +17,9 @@ from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.interval import IntervalSync
 from router.store.reader import Reader
 from router.store.store import Store
-from router.store.writer import Commit, Job, ReadPage
+from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
+from router.store.streams import ReadStream
+from router.store.writer import Commit, Job, ReadPage, Result
 
 RETRY = 1000  # ms until a failed write is tried again
 DELAY = 100  # ms until that is written which nobody waits for
@@ -32,10 +34,14 @@ class _Disk:
 
     writer: Worker | None = None
     reader: Worker | None = None
+    streams: Worker | None = None
     early: list[Job] = field(default_factory=list)
 
     def submit(self, job: Job) -> None:
-        worker = self.reader if isinstance(job, ReadPage) else self.writer
+        if isinstance(job, ReadPage | ReadStream):
+            worker = self.reader
+        else:
+            worker = self.streams if isinstance(job, WriteStream | RemoveStream) else self.writer
         if worker is None:
             self.early.append(job)
         else:
@@ -114,10 +120,12 @@ class Keeping:
         reader = Reader(self._directory.files, self._directory.path)
         self._disk.writer = Worker("writer", self._writer.run, self._done, self._writer.close)
         self._disk.reader = Worker("reader", reader.run, self._done)
+        streams = StreamWriter(self._directory.files, self._directory.path)
+        self._disk.streams = Worker("streams", streams.run, self._done, streams.close)
         for job in self._disk.early:
             self._disk.submit(job)
 
-    def _done(self, job: Job, result: int | bytes, error: Exception | None) -> None:
+    def _done(self, job: Job, result: Result, error: Exception | None) -> None:
         """A thread has done a job, or failed: whatever follows from that is a turn of its own."""
         assert self._driver is not None
         now = self._driver.begin()
@@ -157,9 +165,11 @@ class Keeping:
         with trio.move_on_after(FINISH) as waiting:
             if self.store.busy():
                 await self._idle.wait()
-            if self._disk.reader is not None and self._disk.writer is not None:
-                await self._disk.reader.finish()
-                error = await self._disk.writer.finish()
+            disk = self._disk
+            if disk.reader is not None and disk.streams is not None and disk.writer is not None:
+                await disk.reader.finish()
+                error = await disk.streams.finish()
+                error = await disk.writer.finish() or error
         clean = error is None and not waiting.cancelled_caught
         if not clean:
             failure = self.store.failure or (error and str(error))

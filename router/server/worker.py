@@ -11,10 +11,10 @@ from typing import Any
 
 import trio
 
-from router.store.writer import Job
+from router.store.writer import Job, Result
 
-Run = Callable[[Any], int | bytes]  # Any: of the jobs, it takes those that it is given
-Done = Callable[[Job, int | bytes, Exception | None], None]
+Run = Callable[[Any], Result]  # Any: of the jobs, it takes those that it is given
+Done = Callable[[Job, Result, Exception | None], None]
 
 
 class Worker:
@@ -56,7 +56,7 @@ class Worker:
                 self._error = error
             tell(self._finished.set)
 
-    def _try(self, job: Job) -> tuple[int | bytes, Exception | None]:
+    def _try(self, job: Job) -> tuple[Result, Exception | None]:
         try:
             return self._work(job), None
         except Exception as error:

@@ -103,8 +103,8 @@ class Topology:
         name = name.translate(LINE_BREAKS)
         if name:
             refuse_reserved("queue", name)
-        elif arguments.get("x-queue-type") == "quorum":
-            raise PreconditionFailed("Cannot declare a server-named queue for type rabbit_quorum_queue")
+        elif (kind := arguments.get("x-queue-type")) in ("quorum", "stream"):
+            raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{kind}_queue")
         else:
             name = self._vhost.new_queue_name()
         self._check("configure", "queue", name)

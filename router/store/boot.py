@@ -20,12 +20,16 @@ from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
 from router.store.lock import DataDirectoryError, Lock
 from router.store.metadata import Metadata, MetadataError
-from router.store.pages import Page, Stored, segment_path
+from router.store.pages import Page, Stored
+from router.store.pages import segment_path as page_path
 from router.store.reader import read_piece, read_stored
 from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
 from router.store.statements import QueueRow
 from router.store.store import Store
+from router.store.stream_writer import RemoveStream
+from router.store.streams import recover_stream, stream_files
 from router.store.writer import Writer
+from router.stream.stream import Stream
 
 METADATA = "metadata.sqlite"
 
@@ -38,7 +42,7 @@ class DataDirectory:
         self.path = path
         self.files = files or DiskFiles()
         try:
-            for name in ("journal", "segments", "transient"):
+            for name in ("journal", "segments", "transient", "streams"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
@@ -67,7 +71,7 @@ def must_have_metadata(files: Files, path: Path) -> None:
 
     Raises MetadataError.
     """
-    there = any(files.list(path / name) for name in ("journal", "segments"))
+    there = any(files.list(path / name) for name in ("journal", "segments", "streams"))
     file = path / METADATA
     if there and not (file.exists() and file.stat().st_size):
         raise MetadataError(
@@ -84,6 +88,7 @@ class Opened:
     recovered: Recovered
     next_queue_id: int
     segments: list[int]  # the numbers of the segment files
+    streams: dict[int, list[int]]  # the first offsets of the streams' segments, by id
 
 
 def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
@@ -104,7 +109,8 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
     paths = directory.files.list(directory.path / "segments")
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
     _check_segments(directory, recovered)
-    return Opened(rows, recovered, directory.metadata.next_queue_id(), segments)
+    streams = stream_files(directory.files, directory.path)
+    return Opened(rows, recovered, directory.metadata.next_queue_id(), segments, streams)
 
 
 def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
@@ -118,7 +124,7 @@ def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
             if page.segment not in last or page.offset > last[page.segment].offset:
                 last[page.segment] = page
     for page in last.values():
-        path = segment_path(directory.path, page.segment)
+        path = page_path(directory.path, page.segment)
         try:
             end = read_piece(directory.files, path, 1, page.offset + page.length - 1)
         except FileNotFoundError:
@@ -162,8 +168,11 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         queue = broker.add_vhost(row.vhost).declare_queue(
             row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments
         )
-        assert isinstance(queue, Queue)
         found = opened.recovered.queues[row.id]
+        if isinstance(queue, Stream):
+            _restore_stream(directory, store, queue, row.id, opened)
+            continue
+        assert isinstance(queue, Queue)
         log = store.add_queue(queue, row.id)
         log.pages = dict.fromkeys(found.pages)
         log.next_position = log.committed = found.next_position
@@ -182,11 +191,37 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         destination = ends.get(binding.destination)
         if source is not None and destination is not None:
             vhost.bind(source, destination, binding.routing_key, binding.arguments)
+    for stream, firsts in opened.streams.items():
+        if stream not in store.logs:  # it was deleted, and the broker ended before its files were
+            store.submit(RemoveStream(stream, firsts))
     store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
     broker.keeper = store
     for path in directory.files.list(directory.path / "transient"):
         directory.files.remove(path)
     directory.lock.begin()
+
+
+def _restore_stream(
+    directory: DataDirectory, store: Store, stream: Stream, number: int, opened: Opened
+) -> None:
+    """Find a stream's end in its files, and put behind it what only the journal has."""
+    queue = opened.recovered.queues[number]
+    log = store.add_stream(stream, number)
+    log.notes = queue.notes
+    found = recover_stream(directory.files, directory.path, number, opened.streams.get(number, ()))
+    if found is not None:
+        stream.restore(found.segments, found.last)
+        log.recovered(found)
+        if found.torn is not None:
+            opened.recovered.cut.append(found.torn)
+    stream.log = log
+    for position in sorted(queue.entries):
+        if position >= stream.next:
+            stored = queue.entries[position]
+            stream.recover(Message.from_frames(stored.route, stored.frames), position, stored.deadline)
+    stream.skip(queue.next_position)
+    log.next_position = stream.next
+    queue.entries.clear()
 
 
 def _orders(

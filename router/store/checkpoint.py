@@ -40,12 +40,13 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class QueueState(msgspec.Struct, array_like=True, frozen=True):
-    """One queue. Positions below ``delivered`` were delivered at least once."""
+    """One queue. Positions below ``delivered`` were delivered at least once; ``notes`` are a stream's."""
 
     id: int
     next_position: int
     delivered: int
     pages: Sequence[PageState]
+    notes: dict[bytes, bytes] = {}
 
 
 class Checkpoint(msgspec.Struct, array_like=True, frozen=True):

@@ -8,7 +8,7 @@ from collections import deque
 
 from router.store.pages import Page, Stored, entries_of, pack_page
 from router.store.segments import Segments
-from router.store.writer import Disk, ReadPage, WritePages
+from router.store.writer import Disk, ReadPage, Result, WritePages
 
 SPARSE = 0.25  # a segment of whose bytes no more than this share is live
 
@@ -34,7 +34,7 @@ class Compaction:
                 self._pages.extend(pages)
                 self._next()
 
-    def has_read(self, job: ReadPage, result: int | bytes, error: Exception | None) -> bool:
+    def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
         """A page was read, or cannot be: that is told when somebody needs it. False for somebody else's."""
         if job is not self._reading:
             return False

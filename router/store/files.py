@@ -35,6 +35,9 @@ class Files(Protocol):
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
 
+    def size(self, path: Path) -> int:
+        """The bytes of a file."""
+
     def close(self, descriptor: int) -> None:
         """Never fails: what matters was synced, and the descriptor is gone in any case."""
 
@@ -91,6 +94,9 @@ class DiskFiles:
             size -= len(piece)
             offset += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def size(self, path: Path) -> int:
+        return path.stat().st_size
 
     def close(self, descriptor: int) -> None:
         with contextlib.suppress(OSError):

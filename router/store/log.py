@@ -14,6 +14,7 @@ from router.store.records import Range, pack_progress, pack_returned, ranges
 
 if TYPE_CHECKING:
     from router.store.store import Store
+    from router.store.writer import Job
 
 
 class StoredQueue(Protocol):
@@ -58,6 +59,11 @@ class QueueLog:
         self.returned: list[tuple[int, int]] = []
         self._store = store
         self._touched = False
+
+    @property
+    def notes(self) -> dict[bytes, bytes]:
+        """It keeps none."""
+        return {}
 
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message; it is written at the end of the turn unless it was settled by then."""
@@ -135,6 +141,22 @@ class QueueLog:
             entry.page.give_back(entry.position, entry.returns)
         if not self._touched:
             self._touch()
+
+    def commit(self, below: int) -> None:
+        """Every position below this one is committed."""
+        self.committed = below
+
+    def flush(self, below: int) -> bool:
+        """Its messages go into pages, see ``Retirement``."""
+        return False
+
+    def drop(self) -> "Sequence[Job]":
+        """The queue is deleted: nothing of it is needed any more, nor is there more to be done."""
+        for page in self.pages:
+            page.die()
+            self._store.segments.remove(page)
+        self.pages = {}
+        return ()
 
     def _touch(self) -> None:
         self._touched = True

@@ -67,6 +67,10 @@ class Overlay(ReadOnlyFiles):
             return self._open[descriptor][offset : offset + size]
         return super().read(descriptor, size, offset)
 
+    def size(self, path: Path) -> int:
+        data = self._changes.get(path)
+        return super().size(path) if data is None else len(data)
+
     def close(self, descriptor: int) -> None:
         if descriptor < 0:
             del self._open[descriptor]

@@ -19,7 +19,7 @@ from router.queue.run import Run
 from router.store.log import QueueLog
 from router.store.pages import Page, PageError, entries_of, pack_page, segment_path
 from router.store.segments import Segments
-from router.store.writer import Disk, ReadPage, RemoveSegments, WritePages
+from router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
 
 if TYPE_CHECKING:
     from router.queue.queue import Queue
@@ -186,7 +186,7 @@ class Pager:
     def _segments(self, *, kept: bool) -> Segments:
         return self._kept if kept else self._passing
 
-    def has_read(self, job: ReadPage, result: int | bytes, error: Exception | None) -> bool:
+    def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
         """A page was read; or it could not be, and its queue stands still when it comes to it. True when it
         is worth trying again in a while, see ``read_again``.
         """

@@ -9,6 +9,7 @@ from pathlib import Path
 from router.store.files import Files
 from router.store.journal import DamageError
 from router.store.pages import Page, PageError, Stored, check_page, segment_path, unpack_page
+from router.store.streams import Read, ReadStream, read_stream
 from router.store.writer import ReadPage
 
 
@@ -19,8 +20,12 @@ class Reader:
         self._files = files
         self._directory = directory
 
-    def run(self, job: ReadPage) -> bytes:
-        """The bytes of a page. Raises PageError when they are damaged, OSError when they cannot be read."""
+    def run(self, job: ReadPage | ReadStream) -> bytes | Read:
+        """The bytes of a page, or chunks of a stream. Raises PageError and PieceError when they are damaged,
+        OSError when they cannot be read.
+        """
+        if isinstance(job, ReadStream):
+            return read_stream(self._files, self._directory, job)
         path = segment_path(self._directory, job.segment, kept=job.kept)
         data = read_piece(self._files, path, job.length, job.offset)
         check_page(data, job.queue_id)

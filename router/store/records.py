@@ -1,7 +1,7 @@
 """What the journal says: the records of a batch, and their bytes.
 
 A batch is what one turn of the core did, and it is on disk as a whole or not at all: a message and all the
-queues it went to, a dead letter and its leaving the old queue, a transaction. So there are three kinds of
+queues it went to, a dead letter and its leaving the old queue, a transaction. So there are few kinds of
 record, and no brackets around them:
 
     PUBLISH   >IBI    length, type 1, number of queues
@@ -15,6 +15,9 @@ record, and no brackets around them:
     RETURNED  >IBQI   length, type 3, queue id, number of entries
               >QI     for each: position, how often it was returned
 
+    NOTE      >IBQH   length, type 4, queue id, bytes of the key
+              ...     the key, then the value; without one the key is forgotten
+
 ``length`` counts the bytes behind it. Everything is keyed by queue id and position, so that reading a record
 twice changes nothing. A queue id is of one incarnation: records of a deleted queue find nobody. The
 delivered mark says that every position below it was delivered at least once.
@@ -24,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-PUBLISH, PROGRESS, RETURNED = 1, 2, 3
+PUBLISH, PROGRESS, RETURNED, NOTE = 1, 2, 3, 4
 
 _HEAD = Struct(">IB")
 _COUNT = Struct(">I")
@@ -36,6 +39,7 @@ _BEFORE_ROUTE = _PUBLISH_1.size - 4  # bytes that the length counts
 _PROGRESS = Struct(">IBQQI")
 _RETURNED = Struct(">IBQI")
 _PAIR = Struct(">QI")
+_NOTE = Struct(">IBQH")
 
 Target = tuple[int, int, int]  # queue id, position, deadline
 Range = tuple[int, int]  # first position, how many
@@ -68,7 +72,15 @@ class Returned(NamedTuple):
     returns: Sequence[tuple[int, int]]
 
 
-Record = Publish | Progress | Returned
+class Note(NamedTuple):
+    """A value that a queue keeps by a key; an empty one is none."""
+
+    queue_id: int
+    key: bytes
+    value: bytes
+
+
+Record = Publish | Progress | Returned | Note
 
 
 def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tuple[bytes, bytes, bytes]:
@@ -99,6 +111,13 @@ def pack_returned(queue_id: int, returns: Sequence[tuple[int, int]]) -> bytes:
     length = _RETURNED.size - 4 + _PAIR.size * len(returns)
     head = _RETURNED.pack(length, RETURNED, queue_id, len(returns))
     return head + b"".join([_PAIR.pack(*each) for each in returns])
+
+
+def pack_note(queue_id: int, key: bytes, value: bytes) -> bytes:
+    """A note record."""
+    return b"".join(
+        (_NOTE.pack(_NOTE.size - 4 + len(key) + len(value), NOTE, queue_id, len(key)), key, value)
+    )
 
 
 def ranges(positions: Iterable[int]) -> list[Range]:
@@ -167,6 +186,14 @@ def _read_returned(data: bytes, offset: int, end: int) -> Returned:
     return Returned(queue_id, _pairs(data, offset + _RETURNED.size, end, count))
 
 
+def _read_note(data: bytes, offset: int, end: int) -> Note:
+    _, _, queue_id, size = _NOTE.unpack_from(data, offset)
+    key = offset + _NOTE.size
+    if key + size > end:
+        raise RecordError(f"note record at {offset} is too short")
+    return Note(queue_id, data[key : key + size], data[key + size : end])
+
+
 def _pairs(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
     if start + _PAIR.size * count != end:
         raise RecordError(f"record that ends at {end} does not hold {count} entries")
@@ -178,4 +205,5 @@ _READERS: dict[int, tuple[int, Callable[[bytes, int, int], Record]]] = {
     PUBLISH: (_HEAD.size + _COUNT.size + _ROUTE.size, _read_publish),
     PROGRESS: (_PROGRESS.size, _read_progress),
     RETURNED: (_RETURNED.size, _read_returned),
+    NOTE: (_NOTE.size, _read_note),
 }

@@ -14,7 +14,7 @@ from router.store.checkpoint import NAME, PageState, read_checkpoint
 from router.store.files import Files
 from router.store.journal import DamageError, Journal
 from router.store.pages import Page, Stored, unpack_positions
-from router.store.records import Progress, Publish, Record, RecordError, unpack
+from router.store.records import Note, Progress, Publish, Record, RecordError, unpack
 
 
 @dataclass(slots=True)
@@ -27,6 +27,7 @@ class RecoveredQueue:
     entries: dict[int, Stored] = field(default_factory=dict)
     firsts: list[int] = field(default_factory=list)  # of the pages, which are in their order
     lasts: list[int] = field(default_factory=list)  # the last position of each page and all before it
+    notes: dict[bytes, bytes] = field(default_factory=dict)
 
     def take_pages(self, pages: Iterable[Page]) -> None:
         """The queue has these pages."""
@@ -35,6 +36,13 @@ class RecoveredQueue:
         self.lasts = list(accumulate((page.last for page in self.pages), max))
         if self.lasts:  # also what did not outlive the broker had its position
             self.next_position = max(self.next_position, self.lasts[-1] + 1)
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """A value by its key; an empty one is none."""
+        if value:
+            self.notes[key] = value
+        else:
+            self.notes.pop(key, None)
 
     def page_of(self, position: int) -> Page | None:
         """The page that holds a position."""
@@ -91,6 +99,7 @@ def recover(
         if queue is not None:
             queue.next_position, queue.delivered = state.next_position, state.delivered
             queue.take_pages(_page(state.id, page) for page in state.pages)
+            queue.notes = dict(state.notes)
     journal = Journal(files, directory / "journal", checkpoint.journal, checkpoint.sequence)
     for batch in journal:
         try:
@@ -132,6 +141,8 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
         for first, count in record.settled:
             queue.next_position = max(queue.next_position, first + count)
             _settle(queue, first, count)
+    elif isinstance(record, Note):
+        queue.note(record.key, record.value)
     else:
         for position, returns in record.returns:
             _return(queue, position, returns)

@@ -16,9 +16,12 @@ from router.store.log import QueueLog
 from router.store.pager import Pager
 from router.store.pages import Page
 from router.store.segments import Segments
+from router.store.stream_log import StreamLog
 from router.store.writer import Disk, SaveCheckpoint, WritePages
 
 STEP = 1 << 20  # bytes of pages that are written at a time
+
+Log = QueueLog | StreamLog
 
 
 class JournalFile(NamedTuple):
@@ -28,13 +31,13 @@ class JournalFile(NamedTuple):
 
     number: int
     first: int
-    logs: dict[QueueLog, int]
+    logs: dict[Log, int]
 
 
 class Retirement:
     """The journal files there are, from the oldest to the one that is being written."""
 
-    def __init__(self, disk: Disk, pager: Pager, logs: Mapping[int, QueueLog], segments: Segments) -> None:
+    def __init__(self, disk: Disk, pager: Pager, logs: Mapping[int, Log], segments: Segments) -> None:
         self._disk = disk
         self._pager = pager
         self._logs = logs
@@ -47,6 +50,7 @@ class Retirement:
         self._moving: set[WritePages] = set()  # what is being written of it
         self._pages: set[WritePages] = set()  # that must be on disk before the checkpoint is saved
         self._batch = 0  # and so must this one be
+        self._flushing: dict[StreamLog, int] = {}  # and these streams, up to an offset
         self._checkpoint: SaveCheckpoint | None = None
 
     @property
@@ -62,7 +66,7 @@ class Retirement:
             logs = {log: log.next_position for log in self._logs.values()}
             self._files.append(JournalFile(number, first, logs))
 
-    def wrote(self, sequence: int, file: int, fresh: Iterable[QueueLog]) -> None:
+    def wrote(self, sequence: int, file: int, fresh: Iterable[Log]) -> None:
         """A batch is in the journal: in which file, and whose publishes it holds."""
         if not self._files or self._files[-1].number != file:
             self._files.append(JournalFile(file, sequence, {}))
@@ -88,13 +92,23 @@ class Retirement:
         self._busy = False
         self._begin(gathered)
 
+    def flushed(self, log: StreamLog) -> None:
+        """More of a stream is in its files."""
+        if log.written >= self._flushing.get(log, log.written + 1):
+            del self._flushing[log]
+            self._save()
+
     def _begin(self, gathered: int) -> None:
         """Retire the oldest file if it is full and no other is on its way."""
         if self._busy:
             return
         if len(self._files) > 1:
             self._busy = True
-            self._logs_to_move.extend(self._files[0].logs.items())
+            for log, below in self._files[0].logs.items():
+                if isinstance(log, QueueLog):
+                    self._logs_to_move.append((log, below))
+                elif log.id in self._logs and log.flush(below):
+                    self._flushing[log] = below
             self._step(gathered)
         elif self._files and self._segments.any_dead():
             self._busy = True
@@ -149,15 +163,18 @@ class Retirement:
 
     def _save(self) -> None:
         job = self._checkpoint
-        if job is not None and self._batch <= self._committed and not self._pages:
+        if job is None or self._batch > self._committed or self._pages:
+            return
+        self._flushing = {log: below for log, below in self._flushing.items() if log.id in self._logs}
+        if not self._flushing:
             self._checkpoint = None
             self._disk.submit(job)
 
 
-def _state(log: QueueLog) -> QueueState:
+def _state(log: Log) -> QueueState:
     """A queue as the checkpoint tells it, which mentions no messages that do not outlive the broker."""
     pages = [_page_state(page) for page in log.pages]
-    return QueueState(log.id, log.next_position, log.delivered, pages)
+    return QueueState(log.id, log.next_position, log.delivered, pages, dict(log.notes))
 
 
 def _page_state(page: Page) -> PageState:

@@ -10,7 +10,7 @@ written with the next batch that somebody does wait for, or a moment later by th
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from protocol.amqp.message import Message
 from router.exchange.base import Binding, Exchange, kind
@@ -38,23 +38,30 @@ from router.store.statements import (
     remove_exchange,
     remove_queue,
 )
-from router.store.writer import Commit, Disk, Job, ReadPage, SaveCheckpoint, Sync, WritePages
+from router.store.stream_log import StreamLog
+from router.store.stream_writer import WriteStream
+from router.store.streams import ReadStream
+from router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
+from router.stream.stream import Stream
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_FILES = 3  # journal files that may be waiting to go
+
+Log = QueueLog | StreamLog
 
 
 class Gathered:
     """What is committed together."""
 
-    __slots__ = ("fresh", "held", "number", "parts", "statements")
+    __slots__ = ("fresh", "held", "number", "parts", "statements", "then")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.held = False  # a reply waits for it
         self.statements: list[Statement] = []
         self.parts: list[bytes] = []
-        self.fresh: dict[QueueLog, int] = {}  # with a position that all their publishes are below
+        self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
+        self.then: list[Job] = []  # to be done once it is committed
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.statements)
@@ -98,9 +105,9 @@ class Store:
         self.changes = 0
         self.changed = 0
         self.unsynced = False  # something was committed that is not on disk yet
-        self.publishes: list[tuple[QueueLog, Entry, Message]] = []  # of this turn
-        self.touched: list[QueueLog] = []
-        self.logs: dict[int, QueueLog] = {}
+        self.publishes: list[tuple[Log, Entry, Message]] = []  # of this turn
+        self.touched: list[Log] = []
+        self.logs: dict[int, Log] = {}
         self.segments = Segments(kept=True, next_number=segment)
         self.pager = Pager(disk, self.segments, budget=budget, wall_offset=wall_offset)
         self.compaction = Compaction(disk, self.segments)
@@ -125,19 +132,31 @@ class Store:
 
     def add_queue(self, queue: StoredQueue, number: int | None = None) -> QueueLog:
         """Know a durable queue: a new one, or the one with this id."""
+        log = QueueLog(self, self._number(number), queue)
+        self.logs[log.id] = log
+        return log
+
+    def add_stream(self, stream: Stream, number: int | None = None) -> StreamLog:
+        """Know a stream: a new one, or the one with this id."""
+        log = StreamLog(self, self._number(number), stream)
+        self.logs[log.id] = log
+        return log
+
+    def _number(self, number: int | None) -> int:
+        """This id, or a new one."""
         if number is None:
             number = self._next_queue_id
             self._next_queue_id += 1
-        log = self.logs[number] = QueueLog(self, number, queue)
-        return log
+        return number
 
-    def drop_queue(self, log: QueueLog) -> None:
-        """A durable queue was deleted: nothing of it is needed any more."""
+    def drop_queue(self, log: Log) -> Sequence[Job]:
+        """A durable queue was deleted: nothing of it is needed any more; what is to be done then."""
         del self.logs[log.id]
-        for page in log.pages:
-            page.die()
-            self.segments.remove(page)
-        log.pages = {}
+        return log.drop()
+
+    def submit(self, job: Job) -> None:
+        """Have a job of a stream done."""
+        self._disk.submit(job)
 
     def change(self, *statements: Statement) -> None:
         """Keep a change of the topology or the users."""
@@ -162,15 +181,23 @@ class Store:
         self.change(add_queue(row))
         return log
 
+    def keep_stream(self, stream: Stream) -> StreamLog:
+        log = self.add_stream(stream)
+        self.change(
+            add_queue(QueueRow(log.id, stream.vhost, stream.name, stream.auto_delete, stream.arguments))
+        )
+        return log
+
     def forget_queue(self, queue: AnyQueue) -> None:
         """A queue is gone. What left it before that, as dead letters do, is committed before that too."""
-        assert isinstance(queue.log, QueueLog)
+        log = queue.log
+        assert isinstance(log, QueueLog | StreamLog)
         self._pack()
         if self._gathering:
             self._sealed.append(self._gathering)
             self.batch += 1
             self._gathering = Gathered(self.batch)
-        self.drop_queue(queue.log)
+        self._gathering.then += self.drop_queue(log)
         self.change(*remove_queue(queue.vhost, queue.name))
 
     def keep_exchange(self, vhost: str, exchange: Exchange) -> None:
@@ -280,15 +307,13 @@ class Store:
             self._sequence += 1
         self._disk.submit(job)
 
-    def done(self, job: Job, result: int | bytes, error: Exception | None) -> bool:
+    def done(self, job: Job, result: Result, error: Exception | None) -> bool:
         """A job was carried out, or failed; True when it is to be tried again.
 
         ``result`` is the number of the file that a commit went to, or what was read.
         """
-        if isinstance(job, ReadPage):  # whatever becomes of it, it says nothing of what is written
-            return not self.compaction.has_read(job, result, error) and self.pager.has_read(
-                job, result, error
-            )
+        if isinstance(job, ReadPage | ReadStream):  # it says nothing of what is written
+            return self._has_read(job, result, error)
         if self._retried:
             self._retried = [each for each in self._retried if each is not job]
         if error is not None:
@@ -300,12 +325,31 @@ class Store:
         recovered = self.failure is not None and not self._failed and not self._retried
         if recovered:
             self.failure = None
+        self._went_well(job, result)
+        if recovered or isinstance(job, Commit | Sync):
+            self._changed()
+        return False
+
+    def _has_read(self, job: ReadPage | ReadStream, result: Result, error: Exception | None) -> bool:
+        if isinstance(job, ReadPage):
+            return not self.compaction.has_read(job, result, error) and self.pager.has_read(
+                job, result, error
+            )
+        log = self.logs.get(job.stream)
+        if isinstance(log, StreamLog):
+            log.has_read(job, result, error)
+        return False
+
+    def _went_well(self, job: Job, result: Result) -> None:
+        """Something was written: go on."""
         if isinstance(job, Commit):
             written, self._writing = self._writing, None
             assert written is not None
             self.committed = written.number
             for log, below in written.fresh.items():
-                log.committed = below
+                log.commit(below)
+            for after in written.then:
+                self._disk.submit(after)
             if job.parts and isinstance(result, int):
                 self._begun = True
                 self.unsynced = self.unsynced or not job.sync
@@ -319,12 +363,14 @@ class Store:
             if not self.compaction.written(job):
                 self.pager.written(job)
                 self.retirement.written(job, self._last())
+        elif isinstance(job, WriteStream):
+            stream = self.logs.get(job.stream)
+            if isinstance(stream, StreamLog):
+                stream.wrote(job)
+                self.retirement.flushed(stream)
         elif isinstance(job, SaveCheckpoint):
             self.retirement.saved(self._last())
             self.compaction.begin()
-        if recovered or isinstance(job, Commit | Sync):
-            self._changed()
-        return False
 
     def sync(self) -> None:
         """Have on disk what was committed without that, unless it is under way."""

@@ -16,6 +16,8 @@ from router.store.journal import JournalFile, Unsynced, numbers, path_of
 from router.store.metadata import Metadata
 from router.store.pages import segment_path
 from router.store.statements import Statement
+from router.store.stream_writer import RemoveStream, WriteStream
+from router.store.streams import Read, ReadStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,18 @@ class RemoveSegments:
     kept: bool = True
 
 
-Job = Commit | Sync | WritePages | SaveCheckpoint | RemoveSegments | ReadPage
+Job = (
+    Commit
+    | Sync
+    | WritePages
+    | SaveCheckpoint
+    | RemoveSegments
+    | ReadPage
+    | ReadStream
+    | WriteStream
+    | RemoveStream
+)
+Result = int | bytes | Read  # what comes of a job
 
 
 class Disk(Protocol):

@@ -441,6 +441,77 @@ CONSUMERS = [
     channel(m.BasicConsume("amq.rabbitmq.reply-to.nope"), 404, NO_QUEUE.format("amq.rabbitmq.reply-to.nope")),
 ]
 
+STREAM = queue(durable=True, arguments={"x-queue-type": "stream"})
+QOS = m.BasicQos(prefetch_count=5)
+
+STREAMS = [
+    channel(
+        m.QueueDeclare("", durable=True, arguments={"x-queue-type": "stream"}),
+        406,
+        "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_stream_queue",
+    ),
+    channel(
+        queue(durable=True),
+        406,
+        inequivalent("x-queue-type", "queue 'q'", "received none", "the value 'stream' of type 'longstr'"),
+        STREAM,
+    ),
+    channel(
+        queue(durable=True, arguments={"x-queue-type": "stream", "x-max-age": "1h"}),
+        406,
+        inequivalent("x-max-age", "queue 'q'", "received the value '1h' of type 'longstr'", "none"),
+        STREAM,
+    ),
+    connection(
+        m.BasicGet("q"),
+        540,
+        "NOT_IMPLEMENTED - basic.get not supported by stream queues queue 'q' in vhost '/'",
+        STREAM,
+    ),
+    connection(
+        m.QueuePurge("q"),
+        540,
+        "NOT_IMPLEMENTED - queue.purge not supported by stream queues queue 'q' in vhost '/'",
+        STREAM,
+    ),
+    channel(
+        m.BasicConsume("q"),
+        406,
+        "PRECONDITION_FAILED - consumer prefetch count is not set for 'queue 'q' in vhost '/''",
+        STREAM,
+    ),
+    connection(
+        m.BasicConsume("q", no_ack=True),
+        540,
+        "NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queues queue 'q' in vhost '/'",
+        STREAM,
+        QOS,
+    ),
+    connection(
+        m.BasicConsume("q"),
+        540,
+        "NOT_IMPLEMENTED - queue 'q' in vhost '/' does not support global qos",
+        STREAM,
+        QOS,
+        m.BasicQos(0, 5, True),
+    ),
+    channel(
+        m.BasicConsume("q", arguments={"x-stream-offset": "0h"}),
+        406,
+        invalid("x-stream-offset", '{invalid_stream_offset_arg,{longstr,<<"0h">>}}'),
+        STREAM,
+        QOS,
+    ),
+    channel(
+        m.BasicConsume("q", arguments={"x-priority": 5}),
+        406,
+        "PRECONDITION_FAILED - invalid arg 'x-priority' for queue 'q' in vhost '/' of queue type "
+        "rabbit_stream_queue",
+        STREAM,
+        QOS,
+    ),
+]
+
 SETTLEMENTS = [
     *(
         channel(method, 406, UNKNOWN.format(method.delivery_tag))
@@ -549,6 +620,7 @@ REFUSALS = [
     *BINDINGS,
     *QUEUES,
     *CONSUMERS,
+    *STREAMS,
     *SETTLEMENTS,
     *PUBLISHES,
     *TRANSACTIONS,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.amqp.table import Timestamp
-from protocol.errors import NotImplemented_, PreconditionFailed
+from protocol.errors import PreconditionFailed
 from router.queue.arguments import (
     EXPIRY_MAX,
     QueueArguments,
@@ -19,6 +19,7 @@ from router.queue.arguments import (
 )
 
 QUORUM = {"x-queue-type": "quorum"}
+STREAM = {"x-queue-type": "stream"}
 
 
 def parse(
@@ -176,6 +177,23 @@ def test_what_must_be_an_integer(name, value, kind):
         ({**QUORUM, "x-queue-leader-locator": 5}, "x-queue-leader-locator", "{unacceptable_type,signedint}"),
         ({**QUORUM, "x-expires": 0, "x-max-priority": 1}, "x-expires", "{value_zero,0}"),
         ({**QUORUM, "x-delivery-limit": "5"}, "x-delivery-limit", '"expected integer, got longstr"'),
+        ({**STREAM, "x-max-age": 5}, "x-max-age", "{unacceptable_type,signedint}"),
+        *(
+            ({**STREAM, "x-max-age": age}, "x-max-age", "invalid_max_age")
+            for age in ("", "h", "5", "0h", "1x", "1.5h", "-1h", "1hh", " 1h")
+        ),
+        ({**STREAM, "x-max-length-bytes": -1}, "x-max-length-bytes", "{value_negative,-1}"),
+        (
+            {**STREAM, "x-stream-max-segment-size-bytes": "a"},
+            "x-stream-max-segment-size-bytes",
+            '"expected integer, got longstr"',
+        ),
+        (
+            {**STREAM, "x-stream-filter-size-bytes": 15},
+            "x-stream-filter-size-bytes",
+            "{value_out_of_range,15}",
+        ),
+        ({**STREAM, "x-initial-cluster-size": 0}, "x-initial-cluster-size", "{value_zero,0}"),
     ],
 )
 def test_refused_values(arguments, name, error):
@@ -195,6 +213,21 @@ def test_refused_values(arguments, name, error):
         ({**QUORUM, "x-queue-mode": "lazy", "x-max-priority": 1}, "x-queue-mode", "quorum"),
         ({**QUORUM, "x-queue-master-locator": "min-masters"}, "x-queue-master-locator", "quorum"),
         ({**QUORUM, "x-initial-cluster-size": 1}, "x-initial-cluster-size", "quorum"),
+        ({"x-stream-filter-size-bytes": 16}, "x-stream-filter-size-bytes", "classic"),
+        *(
+            ({**STREAM, name: value}, name, "stream")
+            for name, value in (
+                ("x-max-length", 5),
+                ("x-message-ttl", 5),
+                ("x-expires", 5000),
+                ("x-max-priority", 5),
+                ("x-dead-letter-exchange", ""),
+                ("x-overflow", "drop-head"),
+                ("x-single-active-consumer", True),
+                ("x-delivery-limit", 3),
+                ("x-queue-mode", "lazy"),
+            )
+        ),
     ],
 )
 def test_arguments_of_another_queue_type(arguments, name, queue_type):
@@ -221,13 +254,21 @@ def test_dead_letter_exchange_must_be_a_string():
         ({"auto_delete": True, "exclusive": True}, "auto-delete"),
     ],
 )
-def test_quorum_queues_are_durable_shared_and_stay(properties, name):
-    assert refusal(QUORUM, **properties) == f"invalid property '{name}' for queue 'q' in vhost '/'"
+@pytest.mark.parametrize("arguments", [QUORUM, STREAM])
+def test_quorum_queues_and_streams_are_durable_shared_and_stay(arguments, properties, name):
+    assert refusal(arguments, **properties) == f"invalid property '{name}' for queue 'q' in vhost '/'"
 
 
-def test_streams_are_not_implemented():
-    with pytest.raises(NotImplemented_, match="NOT_IMPLEMENTED - queues of type 'stream' are not supported"):
-        parse({"x-queue-type": "stream"})
+@pytest.mark.parametrize(
+    ("age", "ms"),
+    [("1s", 1000), ("2m", 120_000), ("3h", 10_800_000), ("7D", 604_800_000), ("1M", 2_592_000_000),
+     ("1Y", 31_536_000_000)],
+)  # fmt: skip
+def test_what_a_stream_is_told(age, ms):
+    arguments = {**STREAM, "x-max-age": age, "x-max-length-bytes": 9, "x-stream-max-segment-size-bytes": 0}
+    settings = parse({**arguments, "x-stream-filter-size-bytes": 32})
+    assert (settings.max_age, settings.max_length_bytes) == (ms, 9)
+    assert (settings.stream_segment_size, settings.stream_filter_size) == (0, 32)
 
 
 # -- policies -------------------------------------------------------------------------------------------------

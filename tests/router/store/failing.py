@@ -174,6 +174,11 @@ class FailingFiles:
             self._raise()
         return bytes(self.open_files[descriptor].seen[offset : offset + size])
 
+    def size(self, path: Path) -> int:
+        if path not in self.seen:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return len(self.seen[path].seen)
+
     def close(self, descriptor: int) -> None:
         del self.open_files[descriptor]  # KeyError for one that is closed: it would be another's by now
 

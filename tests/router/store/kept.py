@@ -15,6 +15,8 @@ from router.store.pages import PageError
 from router.store.reader import Reader
 from router.store.recovery import recover
 from router.store.store import Store
+from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
+from router.store.streams import PieceError, ReadStream
 from router.store.writer import Commit, ReadPage, Sync
 from tests.router.harness import Node
 
@@ -43,6 +45,7 @@ class Kept:
         self.node = Node()
         self.directory = DataDirectory(path, files)
         self.reader = Reader(self.directory.files, path)
+        self.streams = StreamWriter(self.directory.files, path)
         try:
             opened = read(self.directory)
             self.writer = make_writer(self.directory, opened.recovered, journal_size)
@@ -68,7 +71,7 @@ class Kept:
         self.client = self.node.client()
 
     def submit(self, job):
-        (self._reads if isinstance(job, ReadPage) else self._jobs).append(job)
+        (self._reads if isinstance(job, ReadPage | ReadStream) else self._jobs).append(job)
 
     def _changed(self):
         """More is on disk, or writing failed."""
@@ -80,7 +83,7 @@ class Kept:
         while self._jobs:
             job = self._jobs.popleft()
             if self.retires or isinstance(job, Commit | Sync):
-                self._do(job, self.writer)
+                self._do(job, self.streams if isinstance(job, WriteStream | RemoveStream) else self.writer)
                 return True
         return False
 
@@ -93,7 +96,7 @@ class Kept:
         """As a broker does whose threads these are; what fails is done again when ``RETRY`` has passed."""
         try:
             result, error = hand.run(job), None
-        except (OSError, PageError) as failure:
+        except (OSError, PageError, PieceError) as failure:
             result, error = 0, failure
         if self.store.done(job, result, error):
             self.node.broker.schedule(self.node.broker.now + RETRY, self.store)

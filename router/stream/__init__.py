@@ -1,0 +1,1 @@
+"""Streams: logs of messages with offsets, which reading does not empty."""

@@ -1,0 +1,259 @@
+"""Messages of a stream as they are kept and as they are delivered: entries, in chunks.
+
+Owns the bytes of an entry and of a chunk. Where a chunk stands in which file is the store's business.
+
+    entry     >HII      bytes of the route, of the body, of the frames
+              ...       the route (exchange and routing key as short strings), then the content frames, on
+                        channel 1 and with the header x-stream-offset
+    chunk     >4sIIIQQI  mark "CHNK", CRC-32 of all behind it, bytes behind this header, number of entries,
+                        first offset, time (ms since the epoch), bytes of the filter
+              ...       the filter (see ``filters``), then the entries, whose offsets have no gap
+
+A message is encoded once, when it comes; every reader is sent these bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
+from protocol.amqp.properties import Properties, decode_properties, splice_properties
+from protocol.amqp.table import Long
+from router.queue.entry import Entry
+
+CHANNEL = 1  # that of most clients, on both sides
+OFFSET = "x-stream-offset"
+CHUNK_BYTES = 1 << 16  # of entries, about; a chunk has one entry at least
+MARK = b"CHNK"
+
+_ENTRY = Struct(">HII")
+_HEAD = Struct(">4sIIIQQI")
+HEAD_SIZE = _HEAD.size
+_COVERED = 8  # where the part begins that the CRC covers
+_NUMBER = Struct(">Q")
+_SPLITS = 1024  # header frames that are known
+_ONES, _TWOS = int.from_bytes(b"\x01" * 8), int.from_bytes(b"\x02" * 8)
+
+_pack_entry, _unpack_entry, _pack_number = _ENTRY.pack, _ENTRY.unpack_from, _NUMBER.pack
+
+
+class Kept(Message):
+    """A message of a stream. Its properties are decoded when somebody asks, which most readers never do."""
+
+    __slots__ = ("_decoded",)
+
+    def __init__(self, route: bytes, size: int, frames: bytes) -> None:
+        self.route = route
+        self.bits = 0
+        self.channel = CHANNEL
+        self.size = size
+        self.frames = frames
+        self._decoded: Properties | None = None
+
+    @property
+    def properties(self) -> Properties:  # type: ignore[override]  # nobody sets them
+        if self._decoded is None:
+            self._decoded = decode_properties(self.raw_properties, 0)
+        return self._decoded
+
+
+class Encoder:
+    """Makes entries of messages. Most messages begin alike: where their offset goes is found once."""
+
+    __slots__ = ("_known", "_seen")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self._seen: set[bytes] = set()
+
+    def entry(self, message: Message, offset: int) -> bytes:
+        """The entry of a message at an offset."""
+        frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
+        start = FRAME.unpack_from(frames)[2] + 8
+        header = frames[:start]
+        route = message.route
+        split = self._known.get(header) or self._learn(header)
+        if split is None:
+            head = _with_offset(header, offset)
+            return b"".join(
+                (
+                    _pack_entry(len(route), message.size, len(head) + len(frames) - start),
+                    route,
+                    head,
+                    frames[start:],
+                )
+            )
+        before, behind = split
+        size = len(before) + 8 + len(behind) + len(frames) - start
+        return b"".join(
+            (
+                _pack_entry(len(route), message.size, size),
+                route,
+                before,
+                _pack_number(offset),
+                behind,
+                frames[start:],
+            )
+        )
+
+    def entries(self, messages: Sequence[Message], first: int) -> list[bytes]:
+        """The entries of messages that differ in their bodies alone, from the offset ``first`` on."""
+        message = messages[0]
+        start = FRAME.unpack_from(message.frames)[2] + 8
+        split = self._known.get(message.frames[:start])
+        if split is None or message.channel != CHANNEL or len(message.frames) != len(messages[-1].frames):
+            return [self.entry(each, offset) for offset, each in enumerate(messages, first)]
+        before, behind = split
+        route = message.route
+        size = len(before) + 8 + len(behind) + len(message.frames) - start
+        head = b"".join((_pack_entry(len(route), message.size, size), route, before))
+        return [
+            b"".join((head, _pack_number(offset), behind, each.frames[start:]))
+            for offset, each in enumerate(messages, first)
+        ]
+
+    def _learn(self, header: bytes) -> tuple[bytes, bytes] | None:
+        """What stands before and behind the offset in a header frame like this, once it has come twice."""
+        if header not in self._seen:
+            if len(self._seen) >= _SPLITS:
+                self._seen.clear()
+            self._seen.add(header)
+            return None
+        ones, twos = _with_offset(header, _ONES), _with_offset(header, _TWOS)
+        place = next(index for index, (one, two) in enumerate(zip(ones, twos, strict=True)) if one != two)
+        if len(self._known) >= _SPLITS:
+            self._known.clear()
+        split = self._known[header] = ones[:place], ones[place + 8 :]
+        return split
+
+
+def _with_offset(header: bytes, offset: int) -> bytes:
+    """A content header frame with the header that tells the offset."""
+    kind, channel, _, _, weight, size = HEADER_FRAME.unpack_from(header)
+    raw = splice_properties(header[HEADER_FRAME.size : -1], headers={OFFSET: Long(offset)})
+    return HEADER_FRAME.pack(kind, channel, 12 + len(raw), BASIC, weight, size) + raw + END
+
+
+class ChunkHead(NamedTuple):
+    """What the header of a chunk says."""
+
+    crc: int
+    length: int  # of what stands behind the header
+    entries: int
+    first: int
+    timestamp: int
+    filter_size: int
+
+
+class Chunk:
+    """Some messages of a stream that stand together, from the offset ``first`` to under ``end``.
+
+    ``timestamp`` is when they came, in ms since the epoch. ``data`` holds the chunk from ``start`` to
+    ``stop``; what a reader is given is made of that when it is asked for, and shared by all readers.
+    """
+
+    __slots__ = ("_entries", "_filter_size", "data", "end", "first", "start", "stop", "timestamp")
+
+    def __init__(self, data: bytes, start: int, head: ChunkHead) -> None:
+        self.data = data
+        self.start = start
+        self.stop = start + HEAD_SIZE + head.length
+        self.first = head.first
+        self.end = head.first + head.entries
+        self.timestamp = head.timestamp
+        self._filter_size = head.filter_size
+        self._entries: list[Entry] | None = None
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def filter(self) -> bytes:
+        start = self.start + HEAD_SIZE
+        return self.data[start : start + self._filter_size]
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes of the chunk."""
+        whole = not self.start and self.stop == len(self.data)
+        return self.data if whole else self.data[self.start : self.stop]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Its messages, as readers are given them."""
+        if self._entries is None:
+            self._entries = self._decode()
+        return self._entries
+
+    def _decode(self) -> list[Entry]:
+        data, at = self.data, self.start + HEAD_SIZE + self._filter_size
+        entries: list[Entry] = []
+        append = entries.append
+        last = b""
+        for offset in range(self.first, self.end):
+            route_size, size, frames_size = _unpack_entry(data, at)
+            at += _ENTRY.size
+            if len(last) == route_size and data.startswith(last, at):
+                route = last
+            else:
+                last = route = data[at : at + route_size]
+            at += route_size
+            append(Entry(Kept(route, size, data[at : at + frames_size]), offset))
+            at += frames_size
+        return entries
+
+
+def pack_chunk(first: int, entries: Sequence[bytes], timestamp: int, bloom: bytes = b"") -> Chunk:
+    """A chunk of these entries."""
+    length = len(bloom) + sum(map(len, entries))
+    head = _HEAD.pack(MARK, 0, length, len(entries), first, timestamp, len(bloom))
+    data = bytearray().join((head, bloom, *entries))
+    crc = crc32(memoryview(data)[_COVERED:])
+    data[4:8] = crc.to_bytes(4, "big")
+    return Chunk(bytes(data), 0, ChunkHead(crc, length, len(entries), first, timestamp, len(bloom)))
+
+
+def split(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Entries as they come into chunks."""
+    start = size = 0
+    for index, entry in enumerate(entries):
+        size += len(entry)
+        if size >= CHUNK_BYTES:
+            yield entries[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(entries):
+        yield entries[start:] if start else entries
+
+
+def head_at(data: bytes, offset: int) -> ChunkHead | None:
+    """The header of a chunk that stands at a place; None when none does."""
+    if len(data) - offset < HEAD_SIZE:
+        return None
+    mark, *rest = _HEAD.unpack_from(data, offset)
+    head = ChunkHead(*rest)
+    if mark != MARK or head.filter_size > head.length or not head.entries:
+        return None
+    return head
+
+
+def chunk_at(data: bytes, offset: int) -> Chunk | None:
+    """The whole chunk that stands at a place; None when none does."""
+    head = head_at(data, offset)
+    if head is None:
+        return None
+    end = offset + HEAD_SIZE + head.length
+    if end > len(data) or crc32(memoryview(data)[offset + _COVERED : end]) != head.crc:
+        return None
+    return Chunk(data, offset, head)
+
+
+def chunks_of(data: bytes) -> list[Chunk]:
+    """The whole chunks at the beginning of ``data``, one behind the other."""
+    found: list[Chunk] = []
+    at = 0
+    while (chunk := chunk_at(data, at)) is not None:
+        found.append(chunk)
+        at = chunk.stop
+    return found

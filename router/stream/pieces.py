@@ -1,0 +1,88 @@
+"""What readers far behind are given: pieces of segments, read in large reads, shared by those who come by.
+
+Owns the pieces in memory and what is being read. Which segment an offset is in is the stream's business.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from operator import attrgetter
+
+from router.stream.chunk import Chunk
+from router.stream.log import Wish
+from router.stream.reader import Reader
+
+PIECES = 8  # that stay in memory for readers behind the one that had them read
+FIRST = attrgetter("first")
+
+
+class Piece:
+    """Chunks that were read together; ``place`` is where in their segment they end."""
+
+    __slots__ = ("chunks", "place", "segment")
+
+    def __init__(self, segment: int, chunks: Sequence[Chunk], place: int) -> None:
+        self.segment = segment
+        self.chunks = chunks
+        self.place = place
+
+    @property
+    def first(self) -> int:
+        return self.chunks[0].first
+
+    @property
+    def end(self) -> int:
+        return self.chunks[-1].end
+
+
+def find(chunks: Sequence[Chunk], offset: int) -> Chunk | None:
+    """The chunk that holds an offset, of chunks in their order; in a gap, which damage leaves, the one behind
+    it; None when there is none.
+    """
+    index = bisect_right(chunks, offset, key=FIRST) - 1
+    if index >= 0 and offset < chunks[index].end:
+        return chunks[index]
+    return chunks[index + 1] if index + 1 < len(chunks) else None
+
+
+class Pieces:
+    """The pieces of one stream."""
+
+    __slots__ = ("_kept", "_wishes")
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, Piece] = OrderedDict()  # by first offset, the last used last
+        self._wishes: dict[tuple[int, int, int], tuple[Wish, list[Reader]]] = {}
+
+    def at(self, offset: int) -> Piece | None:
+        """The piece that begins with an offset."""
+        piece = self._kept.get(offset)
+        if piece is not None:
+            self._kept.move_to_end(offset)
+        return piece
+
+    def wish(self, segment: int, offset: int, time: int, place: int, reader: Reader | None) -> Wish | None:
+        """Somebody waits for a piece, or soon will: what is to be read; None when it is on its way."""
+        key = segment, offset, time
+        known = self._wishes.get(key)
+        if known is not None:
+            if reader is not None:
+                known[1].append(reader)
+            return None
+        wish = Wish(segment, offset, time, place)
+        self._wishes[key] = wish, [reader] if reader is not None else []
+        return wish
+
+    def landed(self, wish: Wish, piece: Piece | None) -> list[Reader]:
+        """A piece was read, or there was none; return who waits for it."""
+        _, readers = self._wishes.pop((wish.segment, wish.offset, wish.time), (wish, []))
+        if piece is not None:
+            self._kept[piece.first] = piece
+            self._kept.move_to_end(piece.first)
+            while len(self._kept) > PIECES:
+                self._kept.popitem(last=False)
+        return readers
+
+    def forget(self) -> None:
+        """Nobody reads."""
+        self._kept.clear()

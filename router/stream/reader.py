@@ -1,0 +1,111 @@
+"""A consumer of a stream: where it is in the log, and what it was given.
+
+Owns one reader's place. Where the messages come from is the stream's business.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from protocol.errors import NotImplemented_
+from router.queue.arguments import QueueArguments
+from router.queue.consumers import Consumer, DeliverySink
+from router.queue.entry import Entry
+from router.stream.chunk import Chunk
+from router.stream.filters import Wanted
+from router.stream.offsets import Start
+
+if TYPE_CHECKING:
+    from router.stream.pieces import Piece
+    from router.stream.stream import Stream
+
+LOOK = 4096  # messages that are looked at in a turn for the few that are wanted
+
+
+class Reader(Consumer):
+    """A consumer of a stream. Acknowledging gives it room for more, and deletes nothing.
+
+    ``offset`` is the next one that it looks at; ``chunk`` the messages around that, if they are at hand,
+    and ``piece`` what was read with them. ``blocked``: it waits for messages or the disk, and not for room.
+    """
+
+    __slots__ = ("blocked", "chunk", "offset", "piece", "start", "stream", "wanted")
+
+    def __init__(
+        self,
+        stream: "Stream",
+        sink: DeliverySink,
+        tag: str,
+        *,
+        prefetch: int,
+        arguments: Mapping[str, Any],
+        start: Start,
+        wanted: Wanted | None,
+    ) -> None:
+        super().__init__(stream, sink, tag, prefetch=prefetch, arguments=arguments)
+        self.stream = stream
+        self.start = start
+        self.wanted = wanted
+        self.offset = 0
+        self.chunk: Chunk | None = None
+        self.piece: Piece | None = None
+        self.blocked = False
+
+    def take(self, count: int) -> tuple[list[Entry], int]:
+        """Up to ``count`` messages of its chunk that it wants, and how many it has passed."""
+        chunk = self.chunk
+        assert chunk is not None
+        at = self.offset - chunk.first
+        if self.wanted is None:
+            entries = chunk.entries[at : at + count]
+            self.offset += len(entries)
+            return entries, len(entries)
+        if not self.wanted.may_be_in(chunk):
+            self.offset = chunk.end
+            return [], 1
+        found: list[Entry] = []
+        looked = 0
+        for entry in chunk.entries[at : at + LOOK]:
+            looked += 1
+            if self.wanted.matches(entry):
+                found.append(entry)
+                if len(found) == count:
+                    break
+        self.offset += looked
+        return found, looked
+
+    def wake(self) -> None:
+        """Something was settled or written out."""
+        if not self.blocked:
+            super().wake()
+
+    # -- Source: whom its deliveries are settled with --------------------------------------------------------
+
+    @property
+    def source(self) -> "Reader":
+        return self
+
+    @property
+    def deleted(self) -> bool:
+        return self.stream.deleted
+
+    @property
+    def settings(self) -> QueueArguments:
+        return self.stream.settings
+
+    def settle(self, entries: Collection[Entry]) -> None:
+        """Delivered messages were acknowledged; they stay where they are."""
+
+    def requeue(self, consumed: Collection[Entry], now: int) -> None:
+        """As RabbitMQ refuses basic.nack and basic.reject."""
+        raise self._unsettled()
+
+    def reject(self, entries: Sequence[Entry]) -> None:
+        raise self._unsettled()
+
+    def give_back(self, consumed: Collection[Entry], now: int) -> None:
+        """The session is over. Whoever comes next starts where it wants to."""
+        self.stream.counts.back += len(consumed)
+
+    def _unsettled(self) -> NotImplemented_:
+        what = self.stream.what
+        return NotImplemented_(f"basic.nack and basic.reject not supported by stream queues {what}")

@@ -1,0 +1,335 @@
+"""Streams on disk: what a restart finds, what is read back, and what becomes of torn and stale files."""
+
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pytest
+
+from protocol.amqp.table import Timestamp
+from router.store import stream_log, streams
+from router.store.streams import stream_files
+from router.stream import chunk, stream
+from tests.router.harness import message
+from tests.router.store.failing import FailingFiles
+from tests.router.store.kept import Kept
+
+SMALL = (
+    patch.object(stream_log, "FLUSH", 300),
+    patch.object(stream_log, "MOST", 600),
+    patch.object(streams, "PIECE", 400),
+    patch.object(streams, "INDEX_EVERY", 300),
+    patch.object(stream, "TAIL", 0),
+    patch.object(stream, "IDLE_TAIL", 0),
+    patch.object(chunk, "CHUNK_BYTES", 250),
+)
+
+
+@pytest.fixture(autouse=True)
+def _small():
+    for each in SMALL:
+        each.start()
+    yield
+    for each in SMALL:
+        each.stop()
+
+
+def declare(kept, **arguments):
+    return kept.node.queue("s", queue_type="stream", durable=True, **arguments)
+
+
+def publish(kept, *bodies, **properties):
+    kept.publish(*bodies, queue="s", **properties)
+
+
+def numbers(first, below):
+    return [str(number) for number in range(first, below)]
+
+
+def read(kept, start="first", tag="r", prefetch=1000, **arguments):
+    """Offsets and bodies from there to the end."""
+    client = kept.node.client()
+    client.consume("s", tag, prefetch=prefetch, arguments={"x-stream-offset": start, **arguments})
+    kept.settle()
+    found = [
+        (entry.message.headers["x-stream-offset"], entry.message.body.decode())
+        for _, _, entry in client.delivered
+    ]
+    client.session.close()
+    return found
+
+
+def whole(first, below):
+    return [(number, str(number)) for number in range(first, below)]
+
+
+@contextmanager
+def restarted(kept, path, files=None):
+    kept.crash()
+    again = Kept(path, files=files or kept.directory.files)
+    yield again
+    again.crash()
+
+
+def test_a_message_is_seen_when_it_is_on_disk_and_not_before(quick_path):
+    kept = Kept(quick_path)
+    declare(kept)
+    kept.settle()
+    kept.client.consume("s", prefetch=10, arguments={"x-stream-offset": "first"})
+    kept.client.session.select_confirms()
+    kept.client.publish("a", "s")
+    kept.node.settle()
+    assert kept.client.delivered == []
+    assert kept.client.session.verdicts() == []
+    kept.settle()
+    assert kept.client.seen() == ["a"]
+    assert kept.client.session.verdicts() == [(1, False, True)]
+    kept.crash()
+
+
+def test_everything_is_at_its_offset_after_kill_9(quick_path):
+    kept = Kept(quick_path, journal_size=2000)
+    declare(kept)
+    publish(kept, *numbers(0, 50))
+    assert stream_files(kept.directory.files, quick_path)
+    assert read(kept) == whole(0, 50)
+    with restarted(kept, quick_path) as again:
+        assert read(again) == whole(0, 50)
+        publish(again, *numbers(50, 60))
+        assert read(again) == whole(0, 60)
+
+
+def test_offsets_go_on_after_a_restart_without_any_segment(quick_path):
+    kept = Kept(quick_path, journal_size=1 << 20)
+    declare(kept)
+    publish(kept, "0")
+    assert not stream_files(kept.directory.files, quick_path)
+    with restarted(kept, quick_path) as again:
+        publish(again, "1")
+        assert read(again) == whole(0, 2)
+
+
+@pytest.mark.parametrize("start", ["first", "last", "next", 0, 17, 49, 50, Timestamp(0), Timestamp(30)])
+def test_readers_begin_in_files_as_they_do_in_memory(quick_path, start):
+    kept = Kept(quick_path, journal_size=2000)
+    declare(kept, stream_max_segment_size_bytes=1000)
+    for number in range(50):
+        kept.node.broker.wall = number
+        publish(kept, str(number))
+    begin = {"first": 0, "last": 49, "next": 50}.get(start, int(start) if not isinstance(start, str) else 0)
+    assert read(kept, start) == whole(begin, 50)
+    with restarted(kept, quick_path) as again:
+        again.node.broker.wall = 50
+        if start == "last":
+            assert read(again, start)[-1] == (49, "49")
+        else:
+            assert read(again, start) == whole(begin, 50)
+
+
+def test_a_slow_reader_goes_on_in_files(quick_path):
+    kept = Kept(quick_path)
+    declare(kept)
+    kept.client.consume("s", prefetch=3, arguments={"x-stream-offset": "first"})
+    publish(kept, *numbers(0, 60))
+    seen = []
+    for _ in range(30):
+        kept.settle()
+        seen += [entry.message.body.decode() for _, _, entry in kept.client.delivered]
+        kept.client.delivered.clear()
+        kept.client.session.ack(0, multiple=True)
+        if len(seen) == 60:
+            break
+    assert seen == numbers(0, 60)
+    kept.crash()
+
+
+def test_the_journal_lets_go_of_what_is_in_segments(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 100))
+    assert kept.store.retirement.files <= 2
+    with restarted(kept, quick_path) as again:
+        assert read(again) == whole(0, 100)
+
+
+def test_other_queues_keep_theirs_beside_a_stream(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    kept.node.queue("q", durable=True)
+    exchange = kept.node.vhost.exchange("amq.fanout")
+    for name in ("s", "q"):
+        kept.node.vhost.bind(exchange, kept.node.vhost.queue(name), "")
+    for number in range(40):
+        kept.client.publish(str(number), "", "amq.fanout", delivery_mode=2)
+        kept.settle()
+    kept.take(10)
+    with restarted(kept, quick_path) as again:
+        assert read(again) == whole(0, 40)
+        assert [again.get()[1].message.body.decode() for _ in range(30)] == numbers(10, 40)
+        assert again.get() is None
+
+
+@pytest.mark.parametrize("cut", [1, 10, 36, 60, 200])
+def test_a_torn_end_is_written_anew(quick_path, cut):
+    kept = Kept(quick_path, journal_size=1 << 20)
+    declare(kept)
+    publish(kept, *numbers(0, 30))
+    kept.store.logs[1].flush(30)
+    kept.settle()
+    (path,) = (quick_path / "streams").glob("*.segment")
+    data = path.read_bytes()
+    kept.crash()
+    path.write_bytes(data[:-cut] + b"\xff" * (cut // 2))
+    again = Kept(quick_path)
+    assert read(again) == whole(0, 30)
+    publish(again, "30")
+    with restarted(again, quick_path) as third:
+        assert read(third) == whole(0, 31)
+
+
+@pytest.mark.parametrize("harm", ["gone", "short", "stale", "nonsense"])
+def test_a_bad_index_is_made_anew_from_the_data(quick_path, harm):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 60))
+    (path,) = (quick_path / "streams").glob("*.index")
+    good = path.read_bytes()
+    kept.crash()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"short": good[:24], "stale": good[24:], "nonsense": b"x" * 48}[harm])
+    again = Kept(quick_path)
+    assert read(again, 40) == whole(40, 60)
+    assert path.read_bytes()[: len(good)] == good
+    again.crash()
+
+
+def test_an_index_that_lies_about_an_older_segment_is_not_believed(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept, stream_max_segment_size_bytes=2000)
+    publish(kept, *numbers(0, 60))
+    index = min((quick_path / "streams").glob("*.index"))
+    index.write_bytes(b"\0" * 8 + b"\0" * 8 + (99).to_bytes(8, "big"))
+    assert read(kept, 5) == whole(5, 60)
+    kept.crash()
+
+
+def test_a_damaged_segment_has_its_reader_stand_still_and_skips_nothing(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept, stream_max_segment_size_bytes=2000)
+    publish(kept, *numbers(0, 60))
+    first = min((quick_path / "streams").glob("*.segment"))
+    data = bytearray(first.read_bytes())
+    data[800] ^= 0xFF
+    first.write_bytes(data)
+    found = read(kept)
+    assert found == whole(0, len(found))
+    assert len(found) < 20
+    kept.crash()
+
+
+def test_what_a_lost_segment_held_is_never_given_again(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 60))
+    for path in (quick_path / "streams").iterdir():
+        path.unlink()
+    with restarted(kept, quick_path) as again:
+        publish(again, "60")
+        found = read(again)
+        assert found[-1] == (60, "60")
+        assert all(str(offset) == body for offset, body in found)
+
+
+def test_retention_removes_files_and_survives_a_restart(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    log = declare(kept, stream_max_segment_size_bytes=500, max_length_bytes=2000)
+    publish(kept, *numbers(0, 200))
+    first = log.first
+    assert first > 0
+    assert stream_files(kept.directory.files, quick_path)[1][0] == first
+    assert not [path for path in (quick_path / "streams").iterdir() if int(path.stem.split("-")[1]) < first]
+    with restarted(kept, quick_path) as again:
+        assert read(again) == whole(first, 200)
+
+
+def test_a_deleted_stream_leaves_no_files_and_its_name_begins_anew(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 60))
+    kept.node.vhost.delete_queue(kept.node.vhost.queue("s"))
+    kept.settle()
+    assert not list((quick_path / "streams").iterdir())
+    declare(kept)
+    publish(kept, "0")
+    with restarted(kept, quick_path) as again:
+        assert read(again) == whole(0, 1)
+
+
+def test_files_of_a_stream_that_is_gone_go_at_the_start(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    kept.settle()
+    (quick_path / "streams" / f"{7:010d}-{0:020d}.segment").write_bytes(b"left")
+    kept.crash()
+    again = Kept(quick_path)
+    again.settle()
+    assert not list((quick_path / "streams").iterdir())
+    again.crash()
+
+
+def test_a_transaction_is_in_all_its_queues_or_in_none(quick_path):
+    kept = Kept(quick_path)
+    declare(kept)
+    kept.node.queue("q", durable=True)
+    session = kept.client.session
+    session.select_transactions()
+    session.publish(message("0", "s"))
+    session.publish(message("0", "q", delivery_mode=2))
+    session.rollback()
+    session.publish(message("0", "s"))
+    session.commit()
+    kept.settle()
+    assert read(kept) == whole(0, 1)
+    kept.crash()
+
+
+def test_a_write_that_fails_is_done_again_and_nothing_is_lost(quick_path):
+    files = FailingFiles()
+    kept = Kept(quick_path, files=files, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 20))
+    files.fail = range(files.operations + 1, files.operations + 40)
+    files.only = {"write", "sync", "create"}
+    for number in range(20, 40):
+        kept.client.publish(str(number), "s")
+        kept.settle()
+    files.fail = range(0)
+    for _ in range(50):
+        kept.node.at(kept.node.broker.now)
+        kept.settle()
+    assert read(kept) == whole(0, 40)
+    kept.crash()
+    again = Kept(quick_path, files=files.restart_process())
+    assert read(again) == whole(0, 40)
+    again.crash()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_power_cut_takes_nothing_that_was_confirmed(quick_path, seed):
+    files = FailingFiles()
+    kept = Kept(quick_path, files=files, journal_size=1500)
+    declare(kept, stream_max_segment_size_bytes=1500)
+    kept.client.session.select_confirms()
+    for number in range(30 + seed):
+        kept.client.publish(str(number), "s")
+        kept.node.settle()
+        for _ in range((number + seed) % 3):
+            kept.step()
+    verdicts = kept.client.session.verdicts()
+    confirmed = verdicts[-1].number if verdicts else 0
+    kept.crash()
+    again = Kept(quick_path, files=files.cut_power(seed), journal_size=1500)
+    found = read(again)
+    assert found == whole(0, len(found))
+    assert len(found) >= confirmed
+    again.crash()
