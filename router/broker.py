@@ -6,12 +6,12 @@ before each batch and calls ``flush`` after it.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
-from router.auth import User, Users
+from router.auth import Check, Login, LoginRefused, Logins, Throttle, User, Users
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
 from router.keeper import Keeper, NoKeeper
@@ -21,6 +21,7 @@ from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
 from router.vhost import DeadLetter, VHost
+from router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
 
@@ -64,7 +65,14 @@ class Broker:
         self.now = self.started = now
         self.wall = 0
         self.default_delivery_limit = settings.queue.default_delivery_limit
-        self.users = Users(loopback_only=settings.loopback_users)
+        self.users = Users()
+        self.logins = Logins(
+            self.users,
+            loopback_only=settings.loopback_users,
+            scheme=settings.auth.password_hash,
+            throttle=Throttle(settings.auth.failed_logins, settings.auth.failed_logins_per_minute),
+        )
+        self.work: Work = AtOnce()
         self.vhosts: dict[str, VHost] = {}
         self.global_parameters: dict[str, Any] = {}
         self.clients: dict[Client, None] = {}
@@ -101,6 +109,24 @@ class Broker:
         """A virtual host is gone, and all rights there."""
         del self.vhosts[vhost.name]
         self.users.forget_vhost(vhost.name)
+
+    def log_in(self, login: Login, then: Callable[[User | LoginRefused], None]) -> User | None:
+        """The user that these credentials prove, or None if it takes long to know: ``then`` is told it in a
+        turn of its own. Raises LoginRefused when it is known at once that they prove none.
+        """
+        found = self.logins.begin(login, self.now)
+        if not isinstance(found, Check):
+            return found
+        check = found
+
+        def finish(fitted: bool) -> None:
+            try:
+                then(self.logins.finish(login, check, fitted, self.now))
+            except LoginRefused as refused:
+                then(refused)
+
+        self.work.submit(check.run, finish)
+        return None
 
     def enter(self, client: Client, user: User, vhost: VHost) -> None:
         """A client opens a virtual host as this user. Raises NotAllowed when either has reached a limit."""

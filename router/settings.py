@@ -153,12 +153,19 @@ class Amqp(Section, frozen=True):
 
 
 class Auth(Section, frozen=True):
-    """How passwords are kept."""
+    """How passwords are kept, and how many may be tried."""
 
     password_hash: Annotated[
         Literal["scrypt", "sha256", "sha512"],
         Meta(description="How new passwords are hashed; RabbitMQ can take over the last two only."),
     ] = "scrypt"
+    failed_logins: Annotated[
+        int,
+        Meta(ge=0, description="Failed logins of a user from one address before more are refused; 0: any."),
+    ] = 20
+    failed_logins_per_minute: Annotated[
+        int, Meta(ge=1, description="How many of them are forgotten each minute.")
+    ] = 20
 
 
 class Stomp(Section, frozen=True):

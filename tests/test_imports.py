@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("bench",),
     ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
-    ("limits", "vhost_metadata"),
+    ("work", "limits", "vhost_metadata"),
     ("exchange", "selector", "equivalence"),
     ("routing",),
     ("graph",),

@@ -23,7 +23,7 @@ from router.amqp.channel import Channel
 from router.amqp.channels import LIFE, Channels
 from router.amqp.closing import close_for
 from router.amqp.commands import handle
-from router.auth import LoginRefused, User
+from router.auth import Login, LoginRefused, User
 from router.broker import Broker
 from router.queue.paging import NotAtHand
 from router.session.gate import Gate
@@ -69,12 +69,13 @@ class AmqpConnection:
         self.finished = False
         self.frame_max = self.wire.frame_max
         self.cancel_notify = False
+        self._told_why = False  # whether it is told why its login is refused
         self._blocked_notify = False  # whether it is told that it is not read from
         self._loopback = loopback
         self._proven = user
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
-        self._awaiting = False  # a message that has to be read from the disk first
+        self._awaiting = False  # something takes long: reading a message from the disk, the login
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -147,6 +148,9 @@ class AmqpConnection:
                     channel.session.publish_all(command.messages)
                 elif channel is None or type(command) in LIFE:
                     self._without_channel(number, command)
+                    if self._awaiting:
+                        self._put_off = list(commands)
+                        return
                 else:
                     handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():
@@ -250,25 +254,46 @@ class AmqpConnection:
         capabilities: Table = stated if isinstance(stated, dict) else {}
         self.cancel_notify = capabilities.get("consumer_cancel_notify") is True
         self._blocked_notify = capabilities.get("connection.blocked") is True
+        self._told_why = capabilities.get("authentication_failure_close") is True
+        self._awaiting = True  # unless it is known at once who that is
+        self.outbox.pause()
         try:
-            self.user = self._login(method)
+            user = self._login(method)
         except LoginRefused as error:
-            self._log.warning("login refused", user=error.user, reason=error.reason)
-            if capabilities.get("authentication_failure_close") is True:
-                self._close(error)
-            else:
-                self._finish()
-            return
-        self._send(self.wire.tune())
+            self._logged_in(error)
+        else:
+            if user is not None:
+                self._logged_in(user)
 
-    def _login(self, method: m.ConnectionStartOk) -> User:
-        """The user that the client is. Raises LoginRefused, and whatever is wrong with the response."""
-        users = self.broker.users
+    def _login(self, method: m.ConnectionStartOk) -> User | None:
+        """The user that the client is; None when ``_proven_later`` is told. Raises LoginRefused, and whatever
+        is wrong with the response.
+        """
         self.mechanism = method.mechanism
         if method.mechanism == EXTERNAL and self._proven is not None:
-            return users.login_proven(self._proven, self._loopback, EXTERNAL)
+            return self.broker.logins.proven(self._proven, loopback=self._loopback, mechanism=EXTERNAL)
         name, password = credentials(method.mechanism, method.response)
-        return users.login(name, password, self._loopback, method.mechanism)
+        login = Login(name, password, self.ends.peer[0], self._loopback, method.mechanism)
+        return self.broker.log_in(login, self._proven_later)
+
+    def _proven_later(self, outcome: User | LoginRefused) -> None:
+        """It is known who the client is, if it is anybody: go on with what it has said meanwhile."""
+        if not self.finished:
+            self._logged_in(outcome)
+            self.go_on()
+
+    def _logged_in(self, outcome: User | LoginRefused) -> None:
+        self._awaiting = False
+        self.outbox.resume()
+        if isinstance(outcome, User):
+            self.user = outcome
+            self._send(self.wire.tune())
+            return
+        self._log.warning("login refused", user=outcome.user, reason=outcome.reason)
+        if self._told_why:
+            self._close(outcome)
+        else:
+            self._finish()
 
     def tune_ok(self, method: m.ConnectionTuneOk) -> None:
         """Take note of what was agreed on; too much was refused before."""

@@ -1,5 +1,6 @@
 """Users: who may log in, and who may do what."""
 
+from router.auth.logins import Check, Login, LoginRefused, Logins
 from router.auth.passwords import (
     MD5,
     NO_PASSWORD,
@@ -9,10 +10,10 @@ from router.auth.passwords import (
     PasswordHashError,
     hash_password,
 )
+from router.auth.throttle import Throttle
 from router.auth.users import (
     VERDICTS,
     Kind,
-    LoginRefused,
     Operation,
     Permission,
     RouteOperation,
@@ -27,13 +28,17 @@ __all__ = [
     "SHA256",
     "SHA512",
     "VERDICTS",
+    "Check",
     "Kind",
+    "Login",
     "LoginRefused",
+    "Logins",
     "Operation",
     "PasswordHash",
     "PasswordHashError",
     "Permission",
     "RouteOperation",
+    "Throttle",
     "TopicPermission",
     "User",
     "Users",

@@ -75,11 +75,14 @@ def hash_password(password: str, scheme: Scheme) -> PasswordHash:
     algorithm = ALGORITHMS[scheme]
     if algorithm == SCRYPT:
         salt = os.urandom(_SCRYPT_SALT)
-        digest = _scrypt(password, salt, _COST, _SCRYPT_LENGTH)
-        ln, r, p = _COST
-        return PasswordHash(f"$scrypt$ln={ln},r={r},p={p}${_bare(salt)}${_bare(digest)}", SCRYPT)
+        return _scrypt_hash(salt, _scrypt(password, salt, _COST, _SCRYPT_LENGTH))
     salt = os.urandom(_SALT)
     return PasswordHash(base64.b64encode(salt + _digest(algorithm, salt, password)).decode(), algorithm)
+
+
+def impossible_hash() -> PasswordHash:
+    """A hash that takes as long to compare with as a new one, and that no password fits."""
+    return _scrypt_hash(os.urandom(_SCRYPT_SALT), os.urandom(_SCRYPT_LENGTH))
 
 
 def check_hash(password_hash: PasswordHash) -> None:
@@ -149,6 +152,11 @@ def _scrypt(password: str, salt: bytes, cost: _Cost, length: int) -> bytes:
     ln, r, p = cost
     memory = 128 * r * ((1 << ln) + p + 2)
     return hashlib.scrypt(_bytes(password), salt=salt, n=1 << ln, r=r, p=p, maxmem=memory, dklen=length)
+
+
+def _scrypt_hash(salt: bytes, digest: bytes) -> PasswordHash:
+    ln, r, p = _COST
+    return PasswordHash(f"$scrypt$ln={ln},r={r},p={p}${_bare(salt)}${_bare(digest)}", SCRYPT)
 
 
 def _bare(raw: bytes) -> str:

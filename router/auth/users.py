@@ -1,7 +1,7 @@
-"""Users: who may log in, and who may do what.
+"""Users: who there is, and who may do what.
 
 Owns names, tags, permissions and topic permissions, all in RabbitMQ's terms and texts. It
-does not own when a right is asked for (the session's) nor how a login travels (the protocol's).
+does not own when a right is asked for (the session's) nor logins (``logins``).
 
 Sources: RabbitMQ, "Authentication, Authorisation, Access Control" and "Credentials and Passwords".
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from protocol.errors import AccessRefused
-from router.auth.passwords import NO_PASSWORD, PasswordHash, check_hash, fits
+from router.auth.passwords import NO_PASSWORD, PasswordHash, check_hash
 from router.limits import Limits
 from router.patterns import Matcher, compile_pattern
 
@@ -20,19 +20,6 @@ RouteOperation = Literal["write", "read"]
 Kind = Literal["exchange", "queue"]
 
 VERDICTS = 4096  # remembered for each user
-
-
-class LoginRefused(AccessRefused):
-    """A login is refused. The client is told nothing more; ``user`` and ``reason`` are for the log."""
-
-    def __init__(self, mechanism: str, user: str, reason: str) -> None:
-        super().__init__(
-            f"Login was refused using authentication mechanism {mechanism}. "
-            "For details see the broker logfile.",
-            scope="connection",
-        )
-        self.user = user
-        self.reason = reason
 
 
 class Permission(NamedTuple):
@@ -63,6 +50,7 @@ class User:
         "name",
         "password_hash",
         "permissions",
+        "proof",
         "tags",
         "topic_permissions",
     )
@@ -71,6 +59,7 @@ class User:
         self.name = name
         self.tags: frozenset[str] = frozenset()
         self.password_hash = NO_PASSWORD
+        self.proof: bytes | None = None  # a code for the password, once that was proven; see ``logins``
         self.limits: Limits = {}
         self.connections = 0  # that have opened a virtual host
         self.generation = 0
@@ -159,12 +148,9 @@ class User:
     def identify(self, password_hash: PasswordHash, tags: frozenset[str]) -> None:
         """Take on another password and other tags."""
         self.password_hash = password_hash
+        self.proof = None
         self.tags = tags
         self._changed()
-
-    def proves(self, password: str) -> bool:
-        """Whether this is the user's password; it never is when it or the hash is empty."""
-        return fits(self.password_hash, password)
 
     def forget_vhost(self, vhost: str) -> None:
         """The virtual host is gone, and with it all rights there."""
@@ -187,10 +173,9 @@ def _compile(pattern: str) -> Matcher:
 
 
 class Users(Mapping[str, User]):
-    """The users of a broker, by name. ``loopback_only`` are names that may log in from this machine only."""
+    """The users of a broker, by name."""
 
-    def __init__(self, loopback_only: Iterable[str] = ()) -> None:
-        self._loopback_only = frozenset(loopback_only)
+    def __init__(self) -> None:
         self._users: dict[str, User] = {}
 
     def __getitem__(self, name: str) -> User:
@@ -220,37 +205,7 @@ class Users(Mapping[str, User]):
             user.forbid(vhost)
         user.identify(NO_PASSWORD, frozenset())
 
-    def login(self, name: str, password: str, loopback: bool, mechanism: str = "PLAIN") -> User:
-        """The user that these credentials prove. ``loopback`` says whether they came from this machine.
-
-        Raises LoginRefused, which ends the connection. Nothing tells the client an unknown name from a wrong
-        password: the text is the same, and so is the work.
-        """
-        user = self._users.get(name, _NOBODY)
-        proven = user.proves(password)
-        if name not in self._users:
-            raise LoginRefused(mechanism, name, "there is no such user")
-        if not proven:
-            raise LoginRefused(mechanism, name, "the credentials are wrong")
-        self._check_place(name, loopback, mechanism)
-        return user
-
-    def login_proven(self, name: str, loopback: bool, mechanism: str) -> User:
-        """The user of this name, whom something else than a password has proven. Raises LoginRefused."""
-        if name not in self._users:
-            raise LoginRefused(mechanism, name, "there is no such user")
-        self._check_place(name, loopback, mechanism)
-        return self._users[name]
-
-    def _check_place(self, name: str, loopback: bool, mechanism: str) -> None:
-        if name in self._loopback_only and not loopback:
-            reason = "this user may connect from this machine only (loopback_users)"
-            raise LoginRefused(mechanism, name, reason)
-
     def forget_vhost(self, vhost: str) -> None:
         """A virtual host is gone: nobody has rights there, should one of that name come again."""
         for user in self._users.values():
             user.forget_vhost(vhost)
-
-
-_NOBODY = User("")

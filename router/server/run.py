@@ -23,6 +23,7 @@ from router.server.driver import Driver, clock
 from router.server.endpoints import Endpoints
 from router.server.keeping import Keeping
 from router.server.listeners import ListenError, accept_all
+from router.server.threads import Threads
 from router.server.tls import TlsError
 from router.server.watch import Watch
 from router.settings import MEMORY, Settings
@@ -64,6 +65,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         except (ListenError, TlsError) as error:
             raise StartupError(str(error)) from None
         async with trio.open_nursery() as nursery:
+            broker.work = Threads(driver, nursery)
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             nursery.start_soon(watch.run)

@@ -26,7 +26,7 @@ from protocol.stomp.frames import (
     encode_frame,
 )
 from protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
-from router.auth import LoginRefused, User
+from router.auth import Login, LoginRefused, User
 from router.broker import Broker
 from router.session.gate import Gate
 from router.session.session import Session
@@ -40,18 +40,21 @@ class State(Enum):
     """What the broker waits for."""
 
     LOGIN = auto()
+    PROOF = auto()  # nothing, until it is known who the client is
     RUNNING = auto()
     LEAVING = auto()  # the client has said so; what it published is still to be confirmed
     CLOSED = auto()
 
 
-# (state, command) -> state. An error, a failure or the client's hanging up lead from anywhere to CLOSED. All
-# other commands are those of ``commands``, and come while RUNNING; LEAVING, nothing is read.
+# (state, command) -> state. PROOF leads to RUNNING once the client has proven who it is. An error, a failure
+# or the client's hanging up lead from anywhere to CLOSED. All other commands are those of ``commands``, and
+# come while RUNNING; LEAVING, nothing is read.
 TRANSITIONS: dict[tuple[State, str], State] = {
-    (State.LOGIN, "CONNECT"): State.RUNNING,
-    (State.LOGIN, "STOMP"): State.RUNNING,
+    (State.LOGIN, "CONNECT"): State.PROOF,
+    (State.LOGIN, "STOMP"): State.PROOF,
     (State.RUNNING, "DISCONNECT"): State.LEAVING,
 }
+BEFORE = frozenset((State.LOGIN, State.PROOF))  # it is known who the client is
 READING = frozenset((State.LOGIN, State.RUNNING))
 LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
 
@@ -115,7 +118,12 @@ class StompConnection:
         """What it is doing, in the words of RabbitMQ's management API."""
         if self.state is State.RUNNING:
             return "blocked" if self.broker.alarms.blocks(self) else "running"
-        return {State.LOGIN: "starting", State.LEAVING: "closing", State.CLOSED: "closed"}[self.state]
+        return {
+            State.LOGIN: "starting",
+            State.PROOF: "starting",
+            State.LEAVING: "closing",
+            State.CLOSED: "closed",
+        }[self.state]
 
     @property
     def heartbeat(self) -> int:
@@ -173,9 +181,10 @@ class StompConnection:
             self._receipt = frame.headers.get("receipt")
             self._log.info("connection closed by client")
             self._leave()
+            self.state = after
         else:
+            self.state = after
             self._log_in(frame)
-        self.state = after
 
     def _block_publisher(self, published: bool) -> None:
         """While an alarm is raised, read nothing more from a client that has published, or begun to."""
@@ -222,11 +231,56 @@ class StompConnection:
     # -- login -----------------------------------------------------------------------------------------------
 
     def _log_in(self, frame: Frame) -> None:
-        """Let the client in. Raises StompError when it may not enter, or speaks no version known here."""
-        headers, settings = frame.headers, self.broker.settings
-        version = negotiate_version(headers.get("accept-version"))
-        heartbeats = Heartbeats() if version == V1_0 else negotiate_heartbeats(headers.get("heart-beat"))
-        user = self._authenticate(frame)
+        """Find out who the client is, and let it in. Raises StompError when it may not enter, or speaks no
+        version known here.
+        """
+        negotiated(frame)
+        self.outbox.pause()  # unless it is known at once
+        try:
+            user = self._authenticate(frame)
+        except LoginRefused as error:
+            self._let_in(frame, error)
+        else:
+            if user is not None:
+                self._let_in(frame, user)
+
+    def _authenticate(self, frame: Frame) -> User | None:
+        """The user that the frame proves; for one that names none the certificate, or else the settings. None
+        when that will be known later. Raises LoginRefused.
+        """
+        headers, settings = frame.headers, self.broker.settings.stomp
+        proven = None if "login" in headers else self._proven
+        if proven:
+            return self.broker.logins.proven(proven, loopback=self._loopback, mechanism="STOMP")
+        name = headers.get("login", settings.default_user)
+        if not name:
+            raise StompError(
+                "Bad CONNECT", "Access refused: there is no header 'login', and no default user\n"
+            )
+        password = headers.get("passcode", settings.default_pass)
+        login = Login(name, password, self.ends.peer[0], self._loopback, "STOMP")
+        return self.broker.log_in(login, lambda outcome: self._proven_later(frame, outcome))
+
+    def _proven_later(self, frame: Frame, outcome: User | LoginRefused) -> None:
+        """It is known who the client is, if it is anybody: go on with what it has said meanwhile."""
+        if self.finished:
+            return
+        try:
+            self._let_in(frame, outcome)
+            self.receive(b"")
+        except (StompError, AmqpError) as error:
+            self._refuse(error, frame)
+        except Exception as error:
+            self.crash(error)
+
+    def _let_in(self, frame: Frame, outcome: User | LoginRefused) -> None:
+        """Let the client in. Raises StompError when it may not enter."""
+        self.outbox.resume()
+        if isinstance(outcome, LoginRefused):
+            self._log.warning("login refused", user=outcome.user, reason=outcome.reason)
+            raise StompError("Bad CONNECT", f"Access refused for user '{outcome.user}'\n") from None
+        user, headers, settings = outcome, frame.headers, self.broker.settings
+        version, heartbeats = negotiated(frame)
         name = headers.get("host", settings.stomp.default_vhost)
         vhost = self.broker.vhosts.get(name)
         if vhost is None or not user.may_enter(name):
@@ -237,6 +291,7 @@ class StompConnection:
             raise StompError("Bad CONNECT", f"{error}\n") from None
         self.broker.churn.connection_created += 1
         session_id = f"session-{token_urlsafe(16)}"
+        self.state = State.RUNNING
         self.user, self.vhost = user, vhost
         self.version = self._reader.version = version
         self.heartbeats = heartbeats
@@ -256,24 +311,6 @@ class StompConnection:
             self._wake_in(interval)
         self._log = self._log.bind(user=user.name, vhost=vhost.name, client=f"STOMP {version}")
         self._log.info("connection opened")
-
-    def _authenticate(self, frame: Frame) -> User:
-        """The user that the frame proves; for one that names none the certificate, or else the settings."""
-        headers, settings, users = frame.headers, self.broker.settings.stomp, self.broker.users
-        proven = None if "login" in headers else self._proven
-        name = proven or headers.get("login", settings.default_user)
-        password = headers.get("passcode", settings.default_pass)
-        if not name:
-            raise StompError(
-                "Bad CONNECT", "Access refused: there is no header 'login', and no default user\n"
-            )
-        try:
-            if proven:
-                return users.login_proven(proven, self._loopback, "STOMP")
-            return users.login(name, password, self._loopback, "STOMP")
-        except LoginRefused as error:
-            self._log.warning("login refused", user=name, reason=error.reason)
-            raise StompError("Bad CONNECT", f"Access refused for user '{name}'\n") from None
 
     # -- errors and the end ----------------------------------------------------------------------------------
 
@@ -373,7 +410,7 @@ class StompConnection:
         """The login took too long, or a heart-beat is due or missing."""
         if self.finished or not self._deadline or now < self._deadline:
             return
-        if self.state is State.LOGIN:
+        if self.state in BEFORE:
             self._log.warning("connection closed", error="no CONNECT in time")
             self._finish()
             return
@@ -388,3 +425,11 @@ class StompConnection:
         if self.heartbeats.due(self.outbox.last_sent(), now):
             self.outbox.write(HEARTBEAT)
         self._wake_in(self.heartbeats.interval())
+
+
+def negotiated(frame: Frame) -> tuple[str, Heartbeats]:
+    """The version and heart-beats that a CONNECT leads to. Raises StompError."""
+    version = negotiate_version(frame.headers.get("accept-version"))
+    if version == V1_0:
+        return version, Heartbeats()
+    return version, negotiate_heartbeats(frame.headers.get("heart-beat"))

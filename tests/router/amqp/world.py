@@ -6,7 +6,7 @@ from router.amqp.offer import make_offer
 from router.auth import hash_password
 from router.broker import Broker
 from router.counts import Traffic
-from router.settings import Amqp, Settings
+from router.settings import Amqp, Auth, Settings
 from tests.router.amqp.client import Client
 
 PASSWORD_HASH = hash_password("guest", "sha256")
@@ -105,7 +105,7 @@ class World:
     """One broker with the user guest (password guest) and the virtual host /."""
 
     def __init__(self, **amqp):
-        self.settings = Settings(amqp=Amqp(**amqp))
+        self.settings = Settings(amqp=Amqp(**amqp), auth=Auth(password_hash="sha256"))
         self.broker = Broker(self.settings, now=1_000_000)
         self.offer: Offer = make_offer(self.settings, "0.0.1")
         self.vhost = self.broker.add_vhost("/")

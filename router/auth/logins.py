@@ -1,0 +1,165 @@
+"""Logins: who a client is, proven by a password or by something else.
+
+Owns the way from credentials to a user, and that nobody learns from a refusal, or from how long it took,
+whether it was the name or the password: the text is the same, and so is the work. Work that takes long is
+handed out as a ``Check``, which is run elsewhere, and whose result comes back to ``finish``.
+
+What was proven is remembered as a code that only this process can make (HMAC under a key of its own), so that
+a thousand clients that come back cost one slow hash and not a thousand. Many that come at the same time with
+the same credentials share one check.
+"""
+
+import hmac
+import os
+from collections.abc import Iterable
+from threading import Lock
+from typing import NamedTuple, NoReturn
+
+from protocol.errors import AccessRefused
+from router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, fits, impossible_hash
+from router.auth.throttle import Throttle
+from router.auth.users import User, Users
+
+MOST_CHECKS = 256  # different credentials that are being checked at a time
+
+
+class LoginRefused(AccessRefused):
+    """A login is refused. The client is told nothing more; ``user`` and ``reason`` are for the log."""
+
+    def __init__(self, mechanism: str, user: str, reason: str) -> None:
+        super().__init__(
+            f"Login was refused using authentication mechanism {mechanism}. "
+            "For details see the broker logfile.",
+            scope="connection",
+        )
+        self.user = user
+        self.reason = reason
+
+
+class Login(NamedTuple):
+    """What a client shows. ``host`` is where it is, ``loopback`` whether that is this machine."""
+
+    user: str
+    password: str
+    host: str
+    loopback: bool
+    mechanism: str = "PLAIN"
+
+
+class Check:
+    """A password to be compared with a hash, which takes long. ``run`` may be called by any thread."""
+
+    def __init__(self, password_hash: PasswordHash, password: str) -> None:
+        self.password_hash = password_hash
+        self._password = password
+        self._lock = Lock()
+        self._fits: bool | None = None
+
+    def run(self) -> bool:
+        """Whether it is the password. It is compared once, however often that is asked."""
+        with self._lock:
+            if self._fits is None:
+                self._fits = fits(self.password_hash, self._password)
+            return self._fits
+
+
+class Logins:
+    """The logins of one broker. ``loopback_only`` are names that may log in from this machine only."""
+
+    def __init__(
+        self,
+        users: Users,
+        *,
+        loopback_only: Iterable[str] = (),
+        scheme: Scheme = "scrypt",
+        throttle: Throttle | None = None,
+    ) -> None:
+        """``scheme`` is how new passwords are hashed: where that is quick, and so are all there are, refusals
+        are quick.
+        """
+        self._users = users
+        self._loopback_only = frozenset(loopback_only)
+        self._scheme = scheme
+        self._throttle = throttle or Throttle(0, 0)
+        self._key = os.urandom(32)
+        self._checks: dict[bytes, Check] = {}  # that are under way
+        self._nobodys: PasswordHash | None = None  # a slow hash to compare with where there is none
+
+    def begin(self, login: Login, now: int) -> User | Check:
+        """The user that these credentials prove, or a check whose result ``finish`` needs to know that.
+
+        Raises LoginRefused.
+        """
+        if self._throttle.refuses(login.user, login.host, now):
+            raise LoginRefused(login.mechanism, login.user, "too many logins failed from there")
+        code = self._code(login)
+        user = self._users.get(login.user)
+        if user is not None and self._misplaced(login):
+            user = None
+        if user is not None and user.proof is not None and hmac.compare_digest(user.proof, code):
+            return user
+        password_hash = NO_PASSWORD if user is None else user.password_hash
+        if password_hash.quick:
+            if fits(password_hash, login.password) and user is not None:
+                user.proof = code
+                return user
+            if not self._slow():
+                self._refuse(login, now)
+            password_hash = self._nobody()
+        check = self._checks.get(code)
+        if check is None or check.password_hash != password_hash:
+            if len(self._checks) >= MOST_CHECKS:
+                raise LoginRefused(login.mechanism, login.user, "too many logins at the same time")
+            check = self._checks[code] = Check(password_hash, login.password)
+        return check
+
+    def finish(self, login: Login, check: Check, fitted: bool, now: int) -> User:
+        """The user that these credentials have proven, now that it is known whether the password fitted.
+
+        Raises LoginRefused.
+        """
+        code = self._code(login)
+        if self._checks.get(code) is check:
+            del self._checks[code]
+        user = self._users.get(login.user)
+        # What was compared is not this user's hash where there was nobody, or another password since.
+        if user is None or not fitted or user.password_hash != check.password_hash or self._misplaced(login):
+            self._refuse(login, now)
+        user.proof = code
+        return user
+
+    def proven(self, name: str, *, loopback: bool, mechanism: str) -> User:
+        """The user of this name, whom something else than a password has proven. Raises LoginRefused."""
+        user = self._users.get(name)
+        login = Login(name, "", "", loopback, mechanism)
+        if user is None or self._misplaced(login):
+            raise LoginRefused(mechanism, name, self._reason(login))
+        return user
+
+    def _refuse(self, login: Login, now: int) -> NoReturn:
+        self._throttle.failed(login.user, login.host, now)
+        raise LoginRefused(login.mechanism, login.user, self._reason(login))
+
+    def _reason(self, login: Login) -> str:
+        if login.user not in self._users:
+            return "there is no such user"
+        if self._misplaced(login):
+            return "this user may connect from this machine only (loopback_users)"
+        return "the credentials are wrong"
+
+    def _misplaced(self, login: Login) -> bool:
+        return login.user in self._loopback_only and not login.loopback
+
+    def _code(self, login: Login) -> bytes:
+        name, password = (text.encode("utf-8", "surrogatepass") for text in login[:2])
+        return hmac.digest(self._key, b"%d:%b%b" % (len(name), name, password), "sha256")
+
+    def _slow(self) -> bool:
+        """Whether anybody's login may take long: then every refusal has to."""
+        return self._scheme == "scrypt" or any(not each.password_hash.quick for each in self._users.values())
+
+    def _nobody(self) -> PasswordHash:
+        """A slow hash that is nobody's."""
+        if self._nobodys is None:
+            self._nobodys = impossible_hash()
+        return self._nobodys

@@ -1,0 +1,50 @@
+"""Steps for what takes long and is done elsewhere: a login, the hash of a new password."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from protocol.http import HttpError
+from router.auth import Login, LoginRefused, User
+from router.broker import Broker
+from router.web.steps import Steps, Wait
+
+T = TypeVar("T")
+
+
+def log_in(broker: Broker, login: Login) -> Steps[User]:
+    """The user that these credentials prove. Raises LoginRefused; HttpError 503 when it takes too long."""
+    outcomes: list[User | LoginRefused] = []
+    wait = Wait()
+
+    def then(outcome: User | LoginRefused) -> None:
+        outcomes.append(outcome)
+        wait.finish()
+
+    user = broker.log_in(login, then)
+    if user is not None:
+        return user
+    outcome = yield from _only(outcomes, wait)
+    if isinstance(outcome, LoginRefused):
+        raise outcome
+    return outcome
+
+
+def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
+    """What a job returns that touches nothing of the core. HttpError 503 when it takes too long."""
+    results: list[T] = []
+    wait = Wait()
+
+    def done(result: T) -> None:
+        results.append(result)
+        wait.finish()
+
+    broker.work.submit(job, done)
+    return (yield from _only(results, wait))
+
+
+def _only(results: list[T], wait: Wait) -> Steps[T]:
+    if not wait.done:
+        yield wait
+    if not results:
+        raise HttpError(503, "too many passwords are being checked; try again")
+    return results[0]

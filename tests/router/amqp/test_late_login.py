@@ -1,0 +1,124 @@
+"""A login whose password takes long to check: the client waits, and nobody else does."""
+
+import pytest
+
+from protocol.amqp import methods as m
+from protocol.amqp.constants import PROTOCOL_HEADER
+from router.auth import PasswordHash
+from router.auth.passwords import SCRYPT
+from tests.router.amqp.client import CAPABILITIES
+from tests.router.amqp.world import World
+from tests.router.work import Later
+
+SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
+
+
+@pytest.fixture
+def world():
+    world = World()
+    world.broker.work = Later()
+    world.broker.users.add("slow", SLOW).permit("/", configure=".*", write=".*", read=".*")
+    return world
+
+
+@pytest.fixture
+def step(world):
+    def step():
+        world.broker.work.step()
+        world.flush()
+
+    return step
+
+
+def test_the_client_is_answered_when_its_password_is_known(world, step):
+    client = world.client()
+    client.login("slow", "pw")
+    client.expect_silence()
+    assert client.transport.outbox.paused
+    step()
+    client.tune()
+    assert not client.transport.outbox.paused
+    client.call(m.ConnectionOpen("/"), channel=0)
+
+
+def test_another_login_overtakes_it(world, step):
+    slow = world.client()
+    slow.login("slow", "pw")
+    world.connect()
+    slow.expect_silence()
+    step()
+    slow.tune()
+
+
+def test_what_was_sent_behind_the_login_is_handled_after_it(world, step):
+    client = world.client()
+    client.start()
+    client.send(
+        m.ConnectionStartOk({"capabilities": CAPABILITIES}, "PLAIN", b"\0slow\0pw"),
+        m.ConnectionTuneOk(2047, 131072, 0),
+        m.ConnectionOpen("/"),
+        channel=0,
+    )
+    client.expect_silence()
+    step()
+    client.take(m.ConnectionTune, channel=0)
+    client.take(m.ConnectionOpenOk, channel=0)
+
+
+def test_a_wrong_password_is_refused_when_that_is_known(world, step):
+    client = world.client()
+    client.login("slow", "wrong")
+    client.expect_silence()
+    step()
+    assert client.take(m.ConnectionClose, channel=0).reply_code == 403
+
+
+def test_a_client_that_is_told_nothing_is_hung_up_on(world, step):
+    client = world.client()
+    client.login("slow", "wrong", capabilities={})
+    step()
+    client.expect_end()
+
+
+def test_a_client_that_has_gone_meanwhile_is_no_trouble(world, step):
+    client = world.client()
+    client.login("slow", "pw")
+    client.transport.connection.lost()
+    step()
+    assert not world.broker.clients
+
+
+def test_a_login_that_takes_too_long_ends_with_the_handshakes_time(world, step):
+    client = world.client()
+    client.login("slow", "pw")
+    world.advance(world.settings.amqp.handshake_timeout)
+    client.expect_end()
+    step()
+    client.expect_end()
+
+
+def test_a_user_that_is_deleted_meanwhile_is_refused(world, step):
+    client = world.client()
+    client.login("slow", "pw")
+    world.broker.users.remove("slow")
+    step()
+    assert client.take(m.ConnectionClose, channel=0).reply_code == 403
+
+
+def test_the_second_client_waits_for_nothing(world, step):
+    first, second = world.client(), world.client()
+    first.login("slow", "pw")
+    step()
+    second.login("slow", "pw")
+    second.tune()
+    assert not world.broker.work.jobs
+
+
+def test_one_byte_at_a_time(world, step):
+    client = world.client()
+    for byte in PROTOCOL_HEADER:
+        client.send_raw(bytes([byte]))
+    client.take(m.ConnectionStart, channel=0)
+    client.send(m.ConnectionStartOk({}, "PLAIN", b"\0slow\0pw"), channel=0)
+    step()
+    client.tune()

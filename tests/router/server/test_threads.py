@@ -1,0 +1,73 @@
+"""What takes long is done in threads, and the core is told of it in a turn of its own."""
+
+import threading
+
+import trio
+
+from router.auth import hash_password
+from router.server.threads import THREADS, Threads
+
+
+async def test_a_job_is_done_elsewhere_and_told_here(server, nursery):
+    threads, told = Threads(server.driver, nursery), trio.Event()
+    seen = []
+
+    def job():
+        return threading.get_ident()
+
+    def done(result):
+        seen.extend((result, threading.get_ident(), server.broker.now))
+        told.set()
+
+    server.broker.now = -1
+    threads.submit(job, done)
+    await told.wait()
+    assert seen[0] != seen[1] == threading.get_ident()
+    assert seen[2] > 0
+
+
+async def test_no_more_jobs_run_at_a_time_than_there_are_threads(server, nursery):
+    threads = Threads(server.driver, nursery)
+    running, most, lock, go, told = [], [], threading.Lock(), threading.Event(), []
+    over = trio.Event()
+
+    def job():
+        with lock:
+            running.append(1)
+            most.append(len(running))
+            if len(most) == THREADS:
+                go.set()
+        go.wait(10)
+        with lock:
+            running.pop()
+
+    def done(_):
+        told.append(1)
+        if len(told) == 6:
+            over.set()
+
+    for _ in range(6):
+        threads.submit(job, done)
+    await over.wait()
+    assert max(most) == THREADS
+
+
+async def test_a_job_that_fails_is_logged_and_the_next_is_done(server, logged):
+    told = []
+    async with trio.open_nursery() as jobs:
+        threads = Threads(server.driver, jobs)
+        threads.submit(lambda: 1 / 0, lambda result: None)
+        threads.submit(lambda: 1, told.append)
+    assert told == [1]
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["a job failed"]
+
+
+async def test_a_slow_login_keeps_nobody_waiting(server, nursery):
+    server.broker.work = Threads(server.driver, nursery)
+    slow = server.broker.users.add("slow", hash_password("pw", "scrypt"))
+    slow.permit("/", configure=".*", write=".*", read=".*")
+    client, _ = server.connect()
+    other, _ = server.connect()
+    async with trio.open_nursery() as both:
+        both.start_soon(lambda: client.login(user="slow", password="pw"))
+        await other.login()

@@ -1,0 +1,82 @@
+"""A login whose password takes long to check: the client waits, and what it sent meanwhile with it."""
+
+import pytest
+
+from router.auth import PasswordHash
+from router.auth.passwords import SCRYPT
+from tests.router.amqp.world import World
+from tests.router.stomp.client import StompClient
+from tests.router.work import Later
+
+SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
+
+
+@pytest.fixture
+def world():
+    world = World()
+    world.broker.work = Later()
+    world.broker.users.add("slow", SLOW).permit("/", configure=".*", write=".*", read=".*")
+    return world
+
+
+@pytest.fixture
+def client(world):
+    return StompClient(world)
+
+
+def step(world):
+    world.broker.work.step()
+    world.flush()
+
+
+def connect(client, passcode="pw"):
+    client.send("CONNECT", login="slow", passcode=passcode, accept_version="1.2")
+
+
+def test_the_client_is_answered_when_its_password_is_known(world, client):
+    connect(client)
+    assert client.received() == []
+    assert client.outbox.paused
+    step(world)
+    client.take("CONNECTED")
+    assert not client.outbox.paused
+
+
+def test_what_was_sent_behind_the_login_is_handled_after_it(world, client):
+    frames = client.packed("CONNECT", login="slow", passcode="pw", accept_version="1.2")
+    frames += client.packed("SEND", b"x", destination="/queue/q", receipt="r")
+    client.send_raw(frames)
+    assert client.received() == []
+    step(world)
+    assert [frame.command for frame in client.received()] == ["CONNECTED", "RECEIPT"]
+
+
+def test_a_wrong_password_is_refused_when_that_is_known(world, client):
+    connect(client, "wrong")
+    assert client.received() == []
+    step(world)
+    assert client.error() == ("Bad CONNECT", "Access refused for user 'slow'\n")
+
+
+def test_a_client_that_has_gone_meanwhile_is_no_trouble(world, client):
+    connect(client)
+    client.connection.lost()
+    step(world)
+    assert not world.broker.clients
+
+
+def test_a_login_that_takes_too_long_ends_with_the_handshakes_time(world, client):
+    connect(client)
+    world.advance(world.settings.amqp.handshake_timeout)
+    assert client.outbox.closed
+    step(world)
+    assert client.received() == []
+
+
+def test_a_virtual_host_that_is_full_is_told(world, client):
+    world.vhost.limits = {"max-connections": 0}
+    connect(client)
+    step(world)
+    message, detail = client.error()
+    assert message == "Bad CONNECT"
+    assert "connection limit (0) is reached" in detail

@@ -1,0 +1,358 @@
+"""Logins: who gets in, what a refusal tells and what it costs, and how often one may fail. Texts are RabbitMQ
+3.10's.
+"""
+
+import base64
+import hashlib
+
+import pytest
+
+from protocol.errors import AccessRefused
+from router.auth import (
+    MD5,
+    NO_PASSWORD,
+    SHA512,
+    Check,
+    Login,
+    LoginRefused,
+    Logins,
+    PasswordHash,
+    PasswordHashError,
+    Throttle,
+    Users,
+    hash_password,
+)
+from router.auth import logins as module
+from router.auth.passwords import SCRYPT, fits, impossible_hash
+
+# Made by RabbitMQ 3.10 for the password "secret".
+REAL_SHA256 = "pLKDh88GRYj+74TuSURWXJim9cx/ZQccccYeNPBymMXbrrMj"
+REFUSED = (
+    "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. "
+    "For details see the broker logfile."
+)
+# As quick as scrypt gets, for "pw".
+SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)
+
+
+def salted(password: str, algorithm: str) -> str:
+    salt = b"salt"
+    return base64.b64encode(salt + hashlib.new(algorithm, salt + password.encode()).digest()).decode()
+
+
+@pytest.fixture
+def users() -> Users:
+    users = Users()
+    users.add("guest", hash_password("guest", "sha256"), tags=("administrator",))
+    users.add("u", hash_password("pw", "sha256"))
+    users.add("blank", hash_password("", "sha256"))
+    users.add("none", NO_PASSWORD)
+    users.add("known", PasswordHash(REAL_SHA256))
+    users.add("long", PasswordHash(salted("pw", "sha512"), SHA512))
+    users.add("old", PasswordHash(salted("pw", "md5"), MD5))
+    return users
+
+
+@pytest.fixture
+def logins(users) -> Logins:
+    return Logins(users, loopback_only=("guest",), scheme="sha256")
+
+
+@pytest.fixture
+def slow(users) -> Logins:
+    """With a user whose password takes long to compare."""
+    users.add("slow", SLOW)
+    logins = Logins(users, loopback_only=("guest",))
+    logins._nobodys = SLOW._replace(text=SLOW.text.replace("oi7w", "AAAA"))
+    return logins
+
+
+def login(logins, name, password, *, loopback=True, host="1.2.3.4", mechanism="PLAIN", now=0):
+    """The user, whatever it takes."""
+    asked = Login(name, password, host, loopback, mechanism)
+    found = logins.begin(asked, now)
+    return logins.finish(asked, found, found.run(), now) if isinstance(found, Check) else found
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "loopback"),
+    [
+        ("guest", "guest", True),
+        ("u", "pw", False),
+        ("known", "secret", False),
+        ("long", "pw", False),
+        ("old", "pw", False),
+        ("slow", "pw", False),
+    ],
+)
+def test_login(slow, name, password, loopback):
+    for _ in range(2):
+        assert login(slow, name, password, loopback=loopback).name == name
+
+
+@pytest.mark.parametrize("scheme", ["sha256", "scrypt"])
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("u", "bad"),
+        ("u", ""),
+        ("nobody", "pw"),
+        ("", ""),
+        ("none", ""),
+        ("none", "x"),
+        ("blank", ""),
+        ("guest", "guest"),  # not from this machine
+        ("u", "pw\udcff"),
+    ],
+)
+def test_refused_login_says_nothing_about_the_reason(logins, slow, name, password, scheme):
+    with pytest.raises(LoginRefused) as caught:
+        login(slow if scheme == "scrypt" else logins, name, password, loopback=False)
+    assert str(caught.value) == REFUSED
+    assert caught.value.scope == "connection"
+
+
+def test_refused_login_names_its_mechanism(logins):
+    with pytest.raises(AccessRefused, match="mechanism AMQPLAIN"):
+        login(logins, "u", "bad", mechanism="AMQPLAIN")
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "loopback", "reason"),
+    [
+        ("nobody", "p", True, "there is no such user"),
+        ("u", "wrong", True, "the credentials are wrong"),
+        ("guest", "guest", False, "this user may connect from this machine only (loopback_users)"),
+    ],
+)
+def test_the_log_is_told_why_a_login_is_refused(logins, name, password, loopback, reason):
+    with pytest.raises(LoginRefused) as refused:
+        login(logins, name, password, loopback=loopback)
+    assert (refused.value.user, refused.value.reason) == (name, reason)
+
+
+# -- what it costs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "loopback"),
+    [
+        ("u", "bad", True),
+        ("none", "bad", True),
+        ("blank", "", True),
+        ("nobody", "bad", True),
+        ("slow", "bad", True),
+        ("guest", "guest", False),
+        ("guest", "bad", False),
+    ],
+)
+def test_every_refusal_costs_one_slow_hash(slow, monkeypatch, name, password, loopback):
+    hashed = []
+    monkeypatch.setattr("router.auth.passwords._scrypt", lambda *args: hashed.append(args) or b"")
+    for _ in range(2):
+        hashed.clear()
+        with pytest.raises(LoginRefused):
+            login(slow, name, password, loopback=loopback)
+        assert len(hashed) == 1
+
+
+def test_a_refusal_is_quick_where_no_password_takes_long(logins):
+    asked = Login("u", "bad", "1.2.3.4", True)
+    with pytest.raises(LoginRefused):
+        logins.begin(asked, 0)
+
+
+def test_what_was_proven_once_costs_no_more_hash(slow, monkeypatch):
+    user = login(slow, "slow", "pw")
+    monkeypatch.setattr("router.auth.passwords._scrypt", lambda *args: pytest.fail("hashed again"))
+    assert login(slow, "slow", "pw") is user
+
+
+def test_another_password_is_not_what_was_proven(slow, users):
+    login(slow, "slow", "pw")
+    with pytest.raises(LoginRefused):
+        login(slow, "slow", "pww")
+    users.add("slow", hash_password("new", "sha256"))
+    with pytest.raises(LoginRefused):
+        login(slow, "slow", "pw")
+    assert login(slow, "slow", "new").name == "slow"
+
+
+def test_names_and_passwords_are_told_apart_where_they_meet(slow, users):
+    users.add("slow1", SLOW)
+    users["slow1"].proof = login(slow, "slow", "pw").proof
+    assert isinstance(slow.begin(Login("slow1", "pw", "h", True), 0), Check)
+    assert isinstance(slow.begin(Login("slow", "1pw", "h", True), 0), Check)
+
+
+def test_many_with_the_same_credentials_share_one_hash(slow, monkeypatch):
+    asked = Login("slow", "pw", "h", True)
+    checks = [slow.begin(asked, 0) for _ in range(5)]
+    hashed = []
+    monkeypatch.setattr(module, "fits", lambda *args: hashed.append(args) or fits(*args))
+    found = {slow.finish(asked, check, check.run(), 0).name for check in checks}
+    assert (found, len(hashed)) == ({"slow"}, 1)
+
+
+def test_checks_under_way_are_bounded(slow, monkeypatch):
+    monkeypatch.setattr(module, "MOST_CHECKS", 2)
+    first = Login("slow", "a", "h", True)
+    check = slow.begin(first, 0)
+    slow.begin(Login("slow", "b", "h", True), 0)
+    with pytest.raises(LoginRefused) as refused:
+        slow.begin(Login("slow", "pw", "h", True), 0)
+    assert refused.value.reason == "too many logins at the same time"
+    with pytest.raises(LoginRefused):
+        slow.finish(first, check, check.run(), 0)
+    assert login(slow, "slow", "pw").name == "slow"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda users: users.remove("slow"),
+        lambda users: users.add("slow", NO_PASSWORD),
+        lambda users: users.add("slow", hash_password("other", "sha256")),
+    ],
+)
+def test_who_changes_meanwhile_is_refused(slow, users, change):
+    asked = Login("slow", "pw", "h", True)
+    check = slow.begin(asked, 0)
+    change(users)
+    with pytest.raises(LoginRefused):
+        slow.finish(asked, check, check.run(), 0)
+
+
+def test_tags_that_change_meanwhile_do_no_harm(slow, users):
+    asked = Login("slow", "pw", "h", True)
+    check = slow.begin(asked, 0)
+    users.add("slow", SLOW, tags=("monitoring",))
+    assert slow.finish(asked, check, check.run(), 0).tags == {"monitoring"}
+
+
+# -- how many may fail ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def throttled(users) -> Logins:
+    return Logins(users, scheme="sha256", throttle=Throttle(3, per_minute=6))
+
+
+def fail(logins, times, name="u", **options):
+    reasons = []
+    for _ in range(times):
+        with pytest.raises(LoginRefused) as refused:
+            login(logins, name, "bad", **options)
+        reasons.append(refused.value.reason)
+    return reasons
+
+
+WRONG, MANY = "the credentials are wrong", "too many logins failed from there"
+
+
+def test_after_some_failures_even_the_right_password_is_refused_for_a_while(throttled):
+    assert fail(throttled, 4) == [WRONG, WRONG, WRONG, MANY]
+    with pytest.raises(LoginRefused) as refused:
+        login(throttled, "u", "pw", now=9_999)
+    assert (str(refused.value), refused.value.reason) == (REFUSED, MANY)
+    assert login(throttled, "u", "pw", now=10_001).name == "u"
+
+
+def test_failures_are_forgotten_one_by_one(throttled):
+    fail(throttled, 3)
+    assert fail(throttled, 2, now=10_001) == [WRONG, MANY]
+    assert fail(throttled, 4, now=60_000) == [WRONG, WRONG, WRONG, MANY]
+
+
+def test_other_users_and_other_places_are_not_concerned(throttled):
+    fail(throttled, 4)
+    assert login(throttled, "long", "pw").name == "long"
+    assert login(throttled, "u", "pw", host="5.6.7.8").name == "u"
+
+
+def test_an_address_that_tries_many_names_is_refused_too(throttled):
+    for number in range(30):
+        assert fail(throttled, 1, name=f"n{number}") == ["there is no such user"]
+    assert fail(throttled, 1, name="n30") == [MANY]
+    with pytest.raises(LoginRefused):
+        login(throttled, "u", "pw")
+
+
+def test_unknown_names_are_throttled_like_known_ones(throttled):
+    assert fail(throttled, 4, name="nobody")[-1] == MANY
+
+
+def test_success_costs_nothing(throttled):
+    for _ in range(50):
+        login(throttled, "u", "pw")
+    fail(throttled, 2)
+    assert login(throttled, "u", "pw").name == "u"
+
+
+def test_the_throttle_remembers_a_bounded_number(monkeypatch):
+    monkeypatch.setattr("router.auth.throttle.MOST", 10)
+    throttle = Throttle(1, 1)
+    for number in range(100):
+        throttle.failed("u", f"h{number}", 0)
+    assert throttle.refuses("u", "h99", 0)
+    assert not throttle.refuses("u", "h1", 0)
+    assert len(throttle._buckets) == 10
+
+
+# -- hashes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scheme", "length"), [("sha256", 4 + 32), ("sha512", 4 + 64)])
+def test_rabbitmqs_hash_is_salted(scheme, length):
+    one, other = (hash_password("pw", scheme) for _ in range(2))
+    assert one != other
+    assert len(base64.b64decode(one.text)) == length
+    assert fits(one, "pw")
+    assert not fits(one, "pww")
+    assert one.portable
+
+
+def test_slow_hash_is_salted_and_says_what_it_costs():
+    one, other = (hash_password("pw", "scrypt") for _ in range(2))
+    assert one != other
+    assert one.text.startswith("$scrypt$ln=15,r=8,p=1$")
+    assert fits(one, "pw")
+    assert not fits(one, "pww")
+    assert not one.portable
+
+
+def test_no_password_fits_the_impossible_hash_and_it_costs_as_much_as_any():
+    one = impossible_hash()
+    assert one.text.startswith("$scrypt$ln=15,r=8,p=1$")
+    assert one != impossible_hash()
+    assert not fits(one, "")
+
+
+def test_scrypt_is_that_of_the_rfc():
+    """RFC 7914 12, the second vector."""
+    salt = base64.b64encode(b"NaCl").decode().rstrip("=")
+    digest = bytes.fromhex(
+        "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830da"
+        "c727afb94a83ee6d8360cbdfa2cc0640"
+    )
+    text = f"$scrypt$ln=10,r=8,p=16${salt}${base64.b64encode(digest).decode().rstrip('=')}"
+    assert fits(PasswordHash(text, SCRYPT), "password")
+
+
+@pytest.mark.parametrize(
+    ("password_hash", "algorithm", "text"),
+    [
+        ("AAAA", "odd", "algorithm 'odd' is not supported"),
+        ("!", SHA512, "password hash is not base64"),
+        ("AAAA", SHA512, "does not have the length of 'rabbit_password_hashing_sha512'"),
+        ("AAAA", SCRYPT, "is not like"),
+        ("$scrypt$ln=99,r=8,p=1$AAAA$AAAA", SCRYPT, "asks for more work than is allowed"),
+        ("$scrypt$ln=15,r=8,p=17$AAAA$AAAA", SCRYPT, "asks for more work than is allowed"),
+        ("$scrypt$ln=0,r=8,p=1$AAAA$AAAA", SCRYPT, "or for none"),
+        ("$scrypt$ln=1,r=8,p=1$A$AAAA", SCRYPT, "password hash is not base64"),
+    ],
+)
+def test_unusable_password_hash_is_refused(users, password_hash, algorithm, text):
+    with pytest.raises(PasswordHashError, match=text):
+        users.add("x", PasswordHash(password_hash, algorithm))
+    assert "x" not in users
