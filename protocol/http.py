@@ -38,6 +38,7 @@ class Request:
 
     ``path`` is as it was sent; ``segments`` are its parts, split at each ``/`` and decoded after that, so
     that a ``%2F`` is part of a name. Neither shows the query. ``body`` is empty until all of it has come.
+    ``host`` is the client's address, ``loopback`` whether that is this machine.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)  # they hold credentials
     body: bytes = field(default=b"", repr=False)
     loopback: bool = False
+    host: str = ""
 
     @cached_property
     def query(self) -> dict[str, str]:
@@ -112,11 +114,14 @@ class HttpConnection:
     HttpError to refuse the request. ``finished`` says that nothing follows and the connection is to end.
     """
 
-    def __init__(self, limits: Limits, screen: Callable[[Request], int], *, loopback: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, screen: Callable[[Request], int], *, loopback: bool = False, host: str = ""
+    ) -> None:
         self.finished = False
         self._limits = limits
         self._screen = screen
         self._loopback = loopback
+        self._host = host
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head)
         self._request: Request | None = None
         self._body = bytearray()
@@ -171,7 +176,7 @@ class HttpConnection:
         headers = _joined(event)
         if "transfer-encoding" in headers and "content-length" in headers:
             raise HttpError(400, "both Transfer-Encoding and Content-Length")
-        self._request = request = _request(event, headers, self._loopback)
+        self._request = request = _request(event, headers, self._loopback, self._host)
         announced = int(headers.get("content-length", "0"))
         bodiless = announced == 0 and "transfer-encoding" not in headers
         try:
@@ -236,7 +241,7 @@ def _joined(event: h11.Request) -> dict[str, str]:
     return headers
 
 
-def _request(event: h11.Request, headers: dict[str, str], loopback: bool) -> Request:
+def _request(event: h11.Request, headers: dict[str, str], loopback: bool, host: str) -> Request:
     """A request of this head. Raises HttpError when its target makes no sense."""
     target = event.target.decode("ascii")
     absolute = _ABSOLUTE.fullmatch(target)
@@ -244,7 +249,9 @@ def _request(event: h11.Request, headers: dict[str, str], loopback: bool) -> Req
         headers["host"] = absolute[1]
         target = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
     path, _, query = target.partition("?")
-    return Request(event.method.decode("ascii"), path, split_path(path), query, headers, loopback=loopback)
+    return Request(
+        event.method.decode("ascii"), path, split_path(path), query, headers, loopback=loopback, host=host
+    )
 
 
 def split_path(path: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from protocol.http import HttpError, Request, Response
 from router.administration import Administration
-from router.auth import LoginRefused, User
+from router.auth import Login, LoginRefused, User
 from router.broker import Broker
 from router.management.access import READING, Check
 from router.management.body import parse_object
@@ -20,6 +20,7 @@ from router.management.node import Node
 from router.management.sampling import Sampler
 from router.management.values import Object
 from router.vhost import VHost
+from router.web.lengthy import log_in
 from router.web.routes import Answer
 from router.web.steps import Steps
 
@@ -97,13 +98,13 @@ class Call:
 
 def login(broker: Broker, request: Request) -> Steps[User]:
     """The user who asks. HttpError 401."""
-    yield from ()
     if "authorization" not in request.headers:
         raise not_logged_in()
     if request.credentials is None:
         raise not_logged_in("the Authorization header is not that of HTTP Basic")
+    name, password = request.credentials
     try:
-        return broker.users.login(*request.credentials, request.loopback)
+        return (yield from log_in(broker, Login(name, password, request.host, request.loopback, "Basic")))
     except LoginRefused:
         raise not_logged_in() from None
 

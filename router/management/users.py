@@ -14,6 +14,7 @@ from router.management.query import columns_of, listing, narrowed
 from router.management.values import Object, answer, nothing
 from router.patterns import PatternError
 from router.vhost_metadata import split_tags
+from router.web.lengthy import offloaded
 from router.web.steps import Steps
 
 
@@ -49,23 +50,24 @@ def show_one(call: Call) -> Response:
     return answer(narrowed(show_user(find_user(call)), columns_of(call.query)))
 
 
-def put_user(call: Call) -> Response:
+def put_user(call: Call) -> Steps[Response]:
     """Make a user, or change one: 201 or 204. Without a password nobody can log in as that user with one."""
     body, name = call.body, call["user"]
     new = name not in call.broker.users
     if "tags" not in body:
         raise bad_request("tags_not_present")
     try:
-        password = _password(call, body)
+        password = yield from _password(call, body)
         call.administration.put_user(name, password=password, tags=_tags(body))
     except ValueError as error:  # what the administration refuses
         raise bad_request(str(error)) from None
     return nothing(201 if new else 204)
 
 
-def _password(call: Call, body: Object) -> PasswordHash:
+def _password(call: Call, body: Object) -> Steps[PasswordHash]:
     if body.get("password"):
-        return hash_password(text(body, "password"), call.broker.settings.auth.password_hash)
+        password, scheme = text(body, "password"), call.broker.settings.auth.password_hash
+        return (yield from offloaded(call.broker, lambda: hash_password(password, scheme)))
     if body.get("password_hash"):
         return PasswordHash(text(body, "password_hash"), text(body, "hashing_algorithm", SHA256))
     return NO_PASSWORD

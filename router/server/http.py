@@ -111,7 +111,7 @@ class _Conversation:
         self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
         self._patience = broker.settings.http.request_timeout / 1000
         limits = Limits(broker.settings.http.max_header_size)
-        self._wire = HttpConnection(limits, self._screen, loopback=peer.loopback)
+        self._wire = HttpConnection(limits, self._screen, loopback=peer.loopback, host=peer.ends.peer[0])
         # What the request that is being read is for.
         self._route: Route | None = None
         self._service: Service | None = None

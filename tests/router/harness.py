@@ -15,7 +15,7 @@ from router.queue.entry import Entry
 from router.queue.queue import Queue
 from router.session.session import Session
 from router.session.topology import Topology
-from router.settings import Settings
+from router.settings import Auth, Settings
 
 START = 1_000_000  # ms of the injected clock
 
@@ -137,7 +137,7 @@ class Node:
     """A broker with one virtual host, and its clock."""
 
     def __init__(self, **settings: Any) -> None:
-        self.broker = Broker(Settings(**settings), START)
+        self.broker = Broker(Settings(**{"auth": Auth(password_hash="sha256"), **settings}), START)
         self.vhost = self.broker.add_vhost("/")
 
     def client(self, user: AnyUser | None = None, owner: object | None = None) -> Client:
