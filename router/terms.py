@@ -114,3 +114,17 @@ def json_term(value: Any) -> str:
         case dict():
             return f"#{{{','.join(f'{term(key)} => {json_term(item)}' for key, item in value.items())}}}"
     return term(value)
+
+
+def plain(value: Any) -> Any:
+    """A field value as JSON has it: without a timestamp's type or a number's width, and bytes as text."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+        case bytes():
+            return value.decode("utf-8", "surrogateescape")
+        case Decimal():
+            return float(value)
+    return value

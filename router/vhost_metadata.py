@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 QUEUE_TYPES = ("classic", "quorum", "stream")
+_MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # so some versions export them
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def make_metadata(
     """
     if default_queue_type in ("", "undefined"):
         default_queue_type = None
+    default_queue_type = _MODULES.get(default_queue_type or "", default_queue_type)
     if default_queue_type is not None and default_queue_type not in QUEUE_TYPES:
         raise ValueError(f"unsupported queue type '{default_queue_type}'")
     return VHostMetadata(description, split_tags(tags), default_queue_type)

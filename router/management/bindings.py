@@ -16,8 +16,9 @@ from router.management.body import table, text
 from router.management.call import Call, Rule, Rules
 from router.management.errors import not_there
 from router.management.query import columns_of, listing, narrowed
-from router.management.values import Object, answer, encode, nothing, plain
+from router.management.values import Object, answer, encode, nothing
 from router.queue.kind import AnyQueue
+from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
 

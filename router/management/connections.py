@@ -12,8 +12,9 @@ from router.management.errors import not_authorised, not_there
 from router.management.query import columns_of, listing, narrowed
 from router.management.sampling import SESSION, of_session
 from router.management.stats import message_stats, window_of
-from router.management.values import Object, answer, nothing, plain
+from router.management.values import Object, answer, nothing
 from router.session.session import Session
+from router.terms import plain
 from router.web.steps import Steps
 
 REASON = "Closed via management plugin"

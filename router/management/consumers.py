@@ -5,9 +5,10 @@ from router.management.access import entered, in_vhost, management
 from router.management.call import Call, Rule, Rules
 from router.management.clients import Connection, connections, user_of
 from router.management.query import listing
-from router.management.values import Object, plain
+from router.management.values import Object
 from router.queue.consumers import Consumer
 from router.session.session import Session
+from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
 

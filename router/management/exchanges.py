@@ -10,7 +10,8 @@ from router.management.errors import bad_request, not_there
 from router.management.query import columns_of, listing, narrowed
 from router.management.sampling import EXCHANGE, of_exchange
 from router.management.stats import message_stats, window_of
-from router.management.values import Object, answer, nothing, plain
+from router.management.values import Object, answer, nothing
+from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
 

@@ -18,8 +18,9 @@ from router.management.call import Call, Rule, Rules
 from router.management.errand import Errand
 from router.management.errors import bad_request
 from router.management.exchanges import checked_name
-from router.management.values import Object, answer, plain
+from router.management.values import Object, answer
 from router.queue.entry import Entry
+from router.terms import plain
 from router.web.steps import Steps
 
 MOST = 10_000  # messages that are taken at a time,

@@ -17,9 +17,10 @@ from router.management.body import demand, integer, table, text
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request, not_there
 from router.management.query import columns_of, listing, narrowed
-from router.management.values import Object, answer, nothing, plain
+from router.management.values import Object, answer, nothing
 from router.policy import Policy
 from router.rows import ParameterRow
+from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
 

@@ -13,10 +13,11 @@ from router.management.exchanges import checked_name
 from router.management.query import columns_of, listing, narrowed
 from router.management.sampling import QUEUE, Series, of_queue
 from router.management.stats import lengths, message_stats, window_of
-from router.management.values import Object, answer, nothing, plain
+from router.management.values import Object, answer, nothing
 from router.queue.kind import AnyQueue
 from router.queue.paging import COST
 from router.queue.queue import Queue
+from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
 

@@ -6,7 +6,6 @@ type, and bytes, which become text.
 
 import json
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -18,20 +17,6 @@ SLICE = 200  # items that are made into JSON before others have their turn
 JSON = "application/json"
 
 Object = dict[str, Any]
-
-
-def plain(value: Any) -> Any:
-    """A field value as JSON has it."""
-    match value:
-        case dict():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list():
-            return [plain(item) for item in value]
-        case bytes():
-            return value.decode("utf-8", "surrogateescape")
-        case Decimal():
-            return float(value)
-    return value
 
 
 def encode(value: Any) -> bytes:

@@ -103,6 +103,7 @@ class Topology:
         name = name.translate(LINE_BREAKS)
         if name:
             refuse_reserved("queue", name)
+            arguments = self._typed(arguments, lasting=durable and not (exclusive or auto_delete))
         elif (kind := arguments.get("x-queue-type")) in ("quorum", "stream"):
             raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{kind}_queue")
         else:
@@ -146,6 +147,13 @@ class Topology:
         name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
         self._check_binding("queue", name, source, routing_key)
         self._unbind(source, self._vhost.queues.get(name), routing_key, arguments)
+
+    def _typed(self, arguments: Arguments, *, lasting: bool) -> Arguments:
+        """The arguments, with the virtual host's default type if they name none and it suits the queue."""
+        default = self._vhost.metadata.default_queue_type
+        if default is None or "x-queue-type" in arguments or not (lasting or default == "classic"):
+            return arguments
+        return {**arguments, "x-queue-type": default}
 
     # -- both ---------------------------------------------------------------------------------------------
 

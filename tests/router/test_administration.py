@@ -191,6 +191,32 @@ def test_deleted_virtual_host_takes_everything_with_it(world, admin, rows):
     assert not admin.put_vhost("v").queues
 
 
+@pytest.mark.parametrize(
+    ("properties", "arguments", "kind"),
+    [
+        ({"durable": True}, {}, "quorum"),
+        ({"durable": True}, {"x-queue-type": "classic"}, "classic"),
+        ({}, {}, "classic"),
+        ({"durable": True, "auto_delete": True}, {}, "classic"),
+        ({"durable": True, "exclusive": True}, {}, "classic"),
+    ],
+)
+def test_queues_that_name_no_type_are_of_the_virtual_hosts(world, admin, properties, arguments, kind):
+    admin.put_vhost("/", make_metadata(default_queue_type="quorum"))
+    client = world.connect()
+    for _ in range(2):
+        client.call(m.QueueDeclare("q", arguments=arguments, **properties))
+    queue = world.vhost.queues["q"]
+    assert queue.declared.queue_type == kind
+    assert queue.arguments.get("x-queue-type", "classic") == kind
+
+
+def test_a_queue_without_a_name_has_no_default_type(world, admin):
+    admin.put_vhost("/", make_metadata(default_queue_type="quorum"))
+    name = world.connect().call(m.QueueDeclare("", durable=True)).queue
+    assert world.vhost.queues[name].declared.queue_type == "classic"
+
+
 # -- limits -----------------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from protocol.errors import AccessRefused
-from router.auth import NO_PASSWORD, Login, User
+from router.auth import NO_PASSWORD, SHA256, Login, User, hash_password
 from router.broker import Broker
-from router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from router.definitions import (
+    DefinitionsError,
+    apply_definitions,
+    export_definitions,
+    import_definitions,
+    parse_definitions,
+)
+from router.definitions.importing import STEP
 from router.settings import Auth, Settings
+from router.vhost_metadata import VHostMetadata
 
 EXPORT = Path(__file__).parent / "definitions_3_10.json"  # by RabbitMQ 3.10.8
 
@@ -206,15 +214,14 @@ def test_exchanges_and_bindings_of_an_export(imported):
 
 def test_what_an_export_says_in_vain_is_logged(broker):
     assert apply(broker, json.loads(EXPORT.read_bytes())) == [
-        "limits of user 'bert'",
-        "vhost-limits parameter 'limits' in vhost 'shop'",
         "binding from exchange 'by-header' to queue 'graveyard' with key 'graveyard' in vhost 'shop'",
         "binding from exchange 'orders' to exchange 'by-header' with key '#.headers' in vhost 'shop'",
     ]
 
 
 def test_export_of_a_later_version(broker):
-    assert apply(broker, NEWER) == ["global parameter 'internal_cluster_id'"]
+    assert apply(broker, NEWER) == []
+    assert broker.global_parameters == {"internal_cluster_id": "rabbitmq-cluster-id-1"}
     vhost = broker.vhosts["/"]
     assert vhost.queues["q1"].settings.queue_type == "quorum"
     assert vhost.queues["q1"].settings.delivery_limit == 7
@@ -284,10 +291,134 @@ def test_binding_to_the_default_exchange_needs_no_entry(broker):
     assert not broker.vhosts["/"].exchanges[""].bindings
 
 
-def test_default_queue_type_is_logged_as_left_out(broker):
-    assert apply(broker, {"vhosts": [{"name": "v", "default_queue_type": "quorum"}]}) == [
-        "default queue type 'quorum' of vhost 'v'"
+def test_parameters_of_plugins_are_left_out(broker):
+    parameter = {"vhost": "/", "component": "shovel", "name": "s", "value": {}}
+    assert apply(broker, {"parameters": [parameter]}) == ["shovel parameter 's' in vhost '/'"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum"},
+        {"description": "d", "tags": "a,b", "metadata": {"default_queue_type": "rabbit_quorum_queue"}},
+        {"metadata": {"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum"}},
+    ],
+)
+def test_what_is_said_of_a_virtual_host(broker, entry):
+    apply(broker, {"vhosts": [{"name": "v", **entry}]})
+    assert broker.vhosts["v"].metadata == VHostMetadata("d", ("a", "b"), "quorum")
+    apply(broker, {"vhosts": [{"name": "v"}]})
+    assert broker.vhosts["v"].metadata == VHostMetadata("d", ("a", "b"), "quorum")
+
+
+def test_limits_are_in_effect(imported):
+    assert imported.users["bert"].limits == {"max-connections": 5}
+    assert imported.vhosts["shop"].limits == {"max-connections": 100}
+
+
+def test_a_password_that_is_there_already_keeps_its_hash(broker):
+    document = {"users": [{"name": "u", "password": "pw", "tags": ""}]}
+    apply(broker, document)
+    before = broker.users["u"].password_hash
+    apply(broker, document)
+    assert broker.users["u"].password_hash == before
+    apply(broker, {"users": [{"name": "u", "password": "other", "tags": ""}]})
+    assert broker.users["u"].password_hash != before
+
+
+def test_entries_of_virtual_hosts_go_where_they_are_sent(broker, imported):
+    imported.add_vhost("copy")
+    document = json.loads(EXPORT.read_bytes())
+    document["users"] = [{"name": "nobody"}]
+    for section in ("queues", "exchanges", "bindings", "policies", "parameters"):
+        document[section] = [entry for entry in document[section] if entry["vhost"] == "shop"]
+    apply(imported, document, vhost="copy")
+    shop, copy = imported.vhosts["shop"], imported.vhosts["copy"]
+    assert set(copy.queues) == set(shop.queues)
+    assert copy.limits == shop.limits
+    assert set(copy.policies.operator_policies) == set(shop.policies.operator_policies)
+    assert "nobody" not in imported.users
+
+
+def test_an_import_comes_in_steps(broker):
+    queues = [{"name": f"q{number}", "vhost": "/"} for number in range(2 * STEP + 1)]
+    steps = import_definitions(broker, parse_definitions(json.dumps({"queues": queues}).encode()))
+    next(steps)
+    assert len(broker.vhosts["/"].queues) == STEP
+    assert sum(1 for _ in steps) == 1
+    assert len(broker.vhosts["/"].queues) == 2 * STEP + 1
+
+
+# -- exports --------------------------------------------------------------------------------------------------
+
+
+def test_an_export_imports_to_the_same(imported):
+    document = export_definitions(imported)
+    other = Broker(Settings())
+    assert apply(other, document) == []
+    assert shape(other) == shape(imported)
+    assert {name: (vhost.metadata, vhost.limits) for name, vhost in other.vhosts.items()} == {
+        name: (vhost.metadata, vhost.limits) for name, vhost in imported.vhosts.items()
+    }
+    assert {user.name: user.limits for user in other.users.values()} == {
+        user.name: user.limits for user in imported.users.values()
+    }
+    assert other.global_parameters == imported.global_parameters
+    assert export_definitions(other) == document
+
+
+def test_an_export_of_one_virtual_host_imports_to_another(imported):
+    document = export_definitions(imported, "shop")
+    assert set(document) == {"rabbit_version", "parameters", "policies", "queues", "exchanges", "bindings"}
+    assert all(
+        "vhost" not in entry for name in ("queues", "exchanges", "bindings") for entry in document[name]
+    )
+    imported.add_vhost("copy")
+    assert apply(imported, document, vhost="copy") == []
+    _users, vhosts = shape(imported)
+    assert vhosts["copy"] == vhosts["shop"]
+
+
+def test_exclusive_queues_are_not_exported(broker):
+    vhost = broker.vhosts["/"]
+    owned = vhost.declare_queue("mine", exclusive=True, owner=object())
+    vhost.bind(vhost.exchanges["amq.fanout"], owned, "")
+    document = export_definitions(broker)
+    assert (document["queues"], document["bindings"]) == ([], [])
+
+
+def test_names_that_json_cannot_say_are_left_out(broker):
+    broker.vhosts["/"].declare_queue("q\udcff")
+    broker.vhosts["/"].declare_queue("q")
+    with capture_logs() as logs:
+        document = export_definitions(broker)
+    assert [queue["name"] for queue in document["queues"]] == ["q"]
+    assert [(line["event"], line["section"], line["count"]) for line in logs] == [
+        ("definitions left out", "queues", 1)
     ]
+
+
+def test_a_hash_that_rabbitmq_cannot_use_is_empty_for_it(broker):
+    slow = hash_password("pw", "scrypt")
+    broker.users.add("u", slow)
+    with capture_logs() as logs:
+        document = export_definitions(broker)
+    assert document["users"] == [
+        {
+            "name": "u",
+            "password_hash": "",
+            "hashing_algorithm": SHA256,
+            "tags": [],
+            "limits": {},
+            "leveret_password_hash": slow.text,
+        }
+    ]
+    assert [(line["event"], line["users"]) for line in logs] == [
+        ("passwords not exported for RabbitMQ", ["u"])
+    ]
+    other = Broker(Settings())
+    apply(other, document)
+    assert other.users["u"].password_hash == slow
 
 
 # -- errors ---------------------------------------------------------------------------------------------------
