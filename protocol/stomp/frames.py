@@ -2,7 +2,7 @@
 
 Owns the bytes, their limits, and how header names and values are escaped, which depends on the version. What
 a command or a header means is not looked at, but for ``content-length``. Either side of a connection reads
-and writes with this.
+and writes with this. An error names the line of a header and not its text: that may be of a password.
 
 Sources: STOMP 1.0; STOMP 1.1 and 1.2, "Value Encoding", "Standard Headers" and "Augmented BNF". As in
 RabbitMQ, CR LF ends lines in every version, NULs and what ends lines may stand between frames, and what is
@@ -158,12 +158,15 @@ class Reader:
             raise _too_large(f"A frame may have {self.limits.headers} headers")
         unescape = _unescape_none if command in UNESCAPED else _UNESCAPE[self.version]
         headers: dict[str, str] = {}
-        for line in lines:
+        for number, line in enumerate(lines, 2):  # the command is in the first line
             name, colon, value = line.partition(":")
             if not colon:
-                raise _malformed(f"There is no colon in the header line {line[:80]!r}")
+                raise _malformed(f"There is no colon in line {number}, which should be a header")
             if "\\" in line:
-                name, value = unescape(name), unescape(value)
+                try:
+                    name, value = unescape(name), unescape(value)
+                except KeyError:
+                    raise _malformed(f"The header in line {number} has an unknown escape sequence") from None
             headers.setdefault(name, value.lstrip(" ") if self.version == V1_0 else value)
         return Frame(command, headers)
 
@@ -199,18 +202,11 @@ def _unescape_none(text: str) -> str:
 
 
 def _unescape_1_1(text: str) -> str:
-    return _ESCAPE.sub(lambda found: _plain(found, _UNESCAPES[V1_1]), text)
+    return _ESCAPE.sub(lambda found: _UNESCAPES[V1_1][found[0]], text)
 
 
 def _unescape_1_2(text: str) -> str:
-    return _ESCAPE.sub(lambda found: _plain(found, _UNESCAPES[V1_2]), text)
-
-
-def _plain(found: re.Match[str], table: Mapping[str, str]) -> str:
-    try:
-        return table[found[0]]
-    except KeyError:
-        raise _malformed(f"A header has the unknown escape sequence {found[0]!r}") from None
+    return _ESCAPE.sub(lambda found: _UNESCAPES[V1_2][found[0]], text)
 
 
 _UNESCAPE = {V1_0: _unescape_none, V1_1: _unescape_1_1, V1_2: _unescape_1_2}

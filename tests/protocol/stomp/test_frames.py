@@ -46,10 +46,14 @@ READ = {
     "no UTF-8": (b"SEND\na:\xff\n\n\0", Frame("SEND", {"a": "\udcff"})),
 }
 MALFORMED = {
-    "a line without colon": (b"SEND\nabc\n\n\0", "There is no colon in the header line 'abc'"),
-    "an unknown escape": (b"SEND\na:\\t\n\n\0", "A header has the unknown escape sequence '\\\\t'"),
-    "an unfinished escape": (b"SEND\na:b\\\n\n\0", "A header has the unknown escape sequence '\\\\'"),
-    "an escape in a name": (b"SEND\na\\x:b\n\n\0", "A header has the unknown escape sequence '\\\\x'"),
+    "a line without colon": (b"SEND\nabc\n\n\0", "There is no colon in line 2, which should be a header"),
+    "a later line without colon": (
+        b"SEND\r\na:b\r\nabc\r\n\r\n\0",
+        "There is no colon in line 3, which should be a header",
+    ),
+    "an unknown escape": (b"SEND\na:\\t\n\n\0", "The header in line 2 has an unknown escape sequence"),
+    "an unfinished escape": (b"SEND\na:b\\\n\n\0", "The header in line 2 has an unknown escape sequence"),
+    "an escape in a name": (b"SEND\na\\x:b\n\n\0", "The header in line 2 has an unknown escape sequence"),
     "a negative length": (b"SEND\ncontent-length:-1\n\n\0", "content-length is no number of bytes: '-1'"),
     "a length in words": (b"SEND\ncontent-length:one\n\n\0", "content-length is no number of bytes: 'one'"),
     "an empty length": (b"SEND\ncontent-length:\n\n\0", "content-length is no number of bytes: ''"),

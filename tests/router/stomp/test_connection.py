@@ -80,6 +80,33 @@ def test_a_certificate_of_an_unknown_user_lets_nobody_in(dial):
     assert client.error() == ("Bad CONNECT", "Access refused for user 'ada'\n")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"CONNECT\nlogin:guest\npasscode HUSH\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:guest\nHUSH\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:guest\\HUSH\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:HUSH\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:\xffHUSH\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:HUSH\0",
+        b"CONNECT\nlogin:guest\npasscode:HUSH\nhost:nope\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:HUSH" + b"x" * 9000 + b"\n\n\0",
+        b"STOMP\nlogin:guest\npasscode:guest\\HUSH\n\n\0",
+        b"SEND\nlogin:guest\npasscode:HUSH\n\n\0",
+        b"CONNECT\nlogin:guest\npasscode:guest\n\n\0CONNECT\npasscode:HUSH\n\n\0",
+    ],
+    ids=str,
+)
+def test_a_passcode_is_neither_logged_nor_told_whatever_is_wrong(dial, data):
+    client = dial()
+    client.send_raw(data.replace(b"HUSH", "§hush".encode()))
+    assert client.outbox.closed
+    assert [line for line in client.log.lines if line[0] == "warning"]
+    heard = b"".join(client.outbox.data).decode() + repr(client.log.lines)
+    assert "§" not in heard
+    assert "hush" not in heard
+
+
 def test_guest_may_log_in_from_this_machine_only(dial):
     client = dial(loopback=False)
     client.send("CONNECT", login="guest", passcode="guest")
