@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from protocol.amqp.message import Message
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
 from router.auth import Check, Login, LoginRefused, Logins, Throttle, User, Users
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
+from router.firehose import TRACE
 from router.keeper import Keeper, NoKeeper
 from router.limits import check_user_channels, check_user_connections, check_vhost_connections
 from router.queue.kind import AnyQueue
@@ -64,6 +66,7 @@ class Broker:
         self.settings = settings
         self.now = self.started = now
         self.wall = 0
+        self.node_name = "leveret@localhost"  # until the server knows better
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users()
         self.logins = Logins(
@@ -87,6 +90,7 @@ class Broker:
         self._touched: deque[AnyQueue] = deque()
         self._again: list[AnyQueue] = []
         self._letters: deque[DeadLetter] = deque()
+        self._traces: deque[tuple[VHost, Message]] = deque()
         self._letters_left = False  # whether a batch has left some
 
     # -- virtual hosts and connections ---------------------------------------------------------------------
@@ -162,6 +166,8 @@ class Broker:
                     queue = self._touched.popleft()
                     if queue.deliver(self.now):
                         self._again.append(queue)
+                elif self._traces:
+                    self._publish_trace(*self._traces.popleft())
                 elif not (self._awaiting and self._go_on()):
                     break
         finally:
@@ -230,6 +236,21 @@ class Broker:
 
     def dead_letter(self, letters: Iterable[DeadLetter]) -> None:
         self._letters.extend(letters)
+
+    def trace(self, vhost: VHost, copy: Message) -> None:
+        """Publish what the firehose has to tell, at the end of this batch."""
+        self._traces.append((vhost, copy))
+
+    def _publish_trace(self, vhost: VHost, copy: Message) -> None:
+        if TRACE in vhost.exchanges:
+            plan = vhost.plan(copy.route)
+            plan.published += 1
+            targets = plan.queues
+            if targets is None:
+                targets = tuple(vhost.routes.route(plan.exchange, (plan.routing_key,), copy))
+                plan.routed += len(targets)
+            for target in targets:
+                target.enqueue(copy, self.now)
 
     def _publish_letter(self, dead: DeadLetter) -> int:
         """Send a dead letter on, and say to how many queues; without its exchange it is dropped, and so it is

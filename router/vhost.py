@@ -16,6 +16,7 @@ from router.counts import Churn, Past
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
+from router.firehose import Firehose
 from router.graph import Graph
 from router.keeper import Keeper
 from router.limits import Limits
@@ -93,6 +94,7 @@ class VHost:
         self.routes = Routes(self)
         self.graph = Graph(self.routes)
         self.past = Past()
+        self.firehose = Firehose()
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         for exchange_name, kind, internal in PREDECLARED:

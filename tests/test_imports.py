@@ -19,7 +19,7 @@ LAYERS = (
     ("graph",),
     ("queue",),
     ("stream",),
-    ("dead_letter", "keeper"),
+    ("dead_letter", "keeper", "firehose"),
     ("policy", "auth"),
     ("vhost",),
     ("broker",),

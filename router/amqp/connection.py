@@ -324,7 +324,9 @@ class AmqpConnection:
         assert self.vhost is not None
         vhost, user = self.vhost, self.user
         self.broker.check_channels(user)
-        self.channels.add(Channel(number, self, lambda sink: Session(self.broker, vhost, user, self, sink)))
+        self.channels.add(
+            Channel(number, self, lambda sink: Session(self.broker, vhost, user, self, sink, number=number))
+        )
 
     # -- errors and the end ----------------------------------------------------------------------------------
 

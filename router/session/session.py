@@ -7,7 +7,7 @@ speaks no protocol: what it has for the client goes to its ``SessionSink``. Wher
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
@@ -27,6 +27,7 @@ from router.session.confirms import Confirms, Verdict
 from router.session.publishing import Publishing
 from router.session.reply_to import REPLY_TO, ReplyTarget
 from router.session.sink import SessionSink
+from router.session.tap import Tap
 from router.session.timeouts import AckTimeouts
 from router.session.transaction import Transaction
 from router.session.unacked import Taken, Unacked, Verb, unknown_tag
@@ -34,14 +35,26 @@ from router.vhost import VHost
 
 
 class Session:
-    """One session of ``user`` in ``vhost``; ``owner`` is the connection, to which exclusive queues belong."""
+    """One session of ``user`` in ``vhost``; ``owner`` is the connection, to which exclusive queues belong,
+    and ``number`` that of the channel there.
+    """
 
-    def __init__(self, broker: Broker, vhost: VHost, user: User, owner: object, sink: SessionSink) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        vhost: VHost,
+        user: User,
+        owner: object,
+        sink: SessionSink,
+        *,
+        number: int = 1,
+    ) -> None:
         self.broker = broker
         self.vhost = vhost
         self.user = user
         self.owner = owner
         self.sink = sink
+        self.number = number
         self.prefetch = 0  # unacknowledged messages of all consumers together (0: no limit)
         self.consumer_prefetch = 0  # what the next consumer gets as its own limit
         self.consumers: dict[str, Receiver] = {}
@@ -53,12 +66,15 @@ class Session:
         self._outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
         self._next_tag = 1
         self._publishing = Publishing(vhost, user)
+        self._resolve: Callable[[Message], tuple[Message, Sequence[Target]]] = self._publishing.resolve
+        self._tap: Tap | None = None  # while the virtual host's firehose is on
         self._keeper = broker.keeper
         self._reply_target: ReplyTarget | None = None
         settings = broker.settings.queue
         self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
         self.finished = False
         broker.churn.channel_created += 1
+        vhost.firehose.join(self)
 
     # -- publish -------------------------------------------------------------------------------------------
 
@@ -67,7 +83,7 @@ class Session:
 
         Raises what ``Publishing.resolve`` does.
         """
-        message, queues = self._publishing.resolve(message)
+        message, queues = self._resolve(message)
         self.published.publish += 1
         if self.transaction is not None:
             self.transaction.publish(message, queues)
@@ -78,7 +94,8 @@ class Session:
 
     def publish_all(self, messages: Sequence[Message]) -> None:
         """Publish messages that differ in their bodies alone. Raises as ``publish``."""
-        queues = None if self.transaction is not None else self._publishing.resolve_all(messages)
+        one_by_one = self.transaction is not None or self._tap is not None
+        queues = None if one_by_one else self._publishing.resolve_all(messages)
         if queues is None:
             for message in messages:
                 self.publish(message)
@@ -227,6 +244,8 @@ class Session:
         if not no_ack:
             self._unacked.hold([(tag, (queue, None, entry))])
             self._timeouts.watch(queue, self.broker.now, self._schedule)
+        if self._tap is not None:
+            self._tap.taken(queue.name, entry)
         return tag, entry, queue
 
     def set_prefetch(self, count: int, *, shared: bool) -> None:
@@ -274,6 +293,8 @@ class Session:
         if self.finished:  # its connection crashed on an earlier delivery of the same round
             self._give_back()
             return
+        if self._tap is not None:
+            self._tap.delivered(receiver, entries)
         try:
             self.sink.deliver(receiver, first, entries)
         except Exception as error:
@@ -292,6 +313,19 @@ class Session:
                 if not self.user.may(self.vhost.name, "read", queue.name):
                     queue.remove_consumer(consumer, self.broker.now)
                     self.cancelled(consumer)
+
+    # -- the firehose --------------------------------------------------------------------------------------
+
+    def watch(self, *, on: bool) -> None:
+        """Tell the firehose of each message from now on, or no more: then publishing knows nothing of it."""
+        self._tap = Tap(self.broker, self.vhost, self.user, self.owner, self.number) if on else None
+        self._resolve = self._resolve_and_tell if on else self._publishing.resolve
+
+    def _resolve_and_tell(self, given: Message) -> tuple[Message, Sequence[Target]]:
+        message, queues = self._publishing.resolve(given)
+        if self._tap is not None:
+            self._tap.published(given, message, queues)
+        return message, queues
 
     # -- settle --------------------------------------------------------------------------------------------
 
@@ -470,5 +504,7 @@ class Session:
         for tag in list(self.consumers):
             self.cancel(tag)
         self._give_back()
+        self.vhost.firehose.leave(self)
+        self.watch(on=False)  # not to leave a cycle
         self.broker.churn.channel_closed += 1
         self.vhost.past.add(self.given, self.published)

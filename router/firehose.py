@@ -1,0 +1,100 @@
+"""The firehose: a copy of every message that is published and delivered in a virtual host, for who watches.
+
+Owns whether it is on, and what a copy looks like: the watched message's body, with all that is known of it in
+the headers, published to ``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While
+it is off no session knows of it. Like RabbitMQ's it is off after a start, and nothing from the trace exchange
+is copied again.
+
+Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.amqp.message import Message
+from protocol.amqp.properties import Properties
+from protocol.amqp.table import Table, Value
+from router.routing import routing_keys
+
+TRACE = "amq.rabbitmq.trace"
+
+
+class Watched(Protocol):
+    """A session, as the firehose sees it."""
+
+    def watch(self, *, on: bool) -> None:
+        """Tell of each message from now on, or no more."""
+
+
+class Firehose:
+    """That of one virtual host."""
+
+    __slots__ = ("_sessions", "on")
+
+    def __init__(self) -> None:
+        self.on = False
+        self._sessions: dict[Watched, None] = {}
+
+    def switch(self, *, on: bool) -> None:
+        """Turn it on or off."""
+        self.on = on
+        for session in self._sessions:
+            session.watch(on=on)
+
+    def join(self, session: Watched) -> None:
+        """A session has begun."""
+        self._sessions[session] = None
+        if self.on:
+            session.watch(on=True)
+
+    def leave(self, session: Watched) -> None:
+        """A session is over."""
+        del self._sessions[session]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a message passed: ``connection`` by its name, ``channel`` by its number."""
+
+    node: str
+    vhost: str
+    connection: str
+    channel: int
+    user: str
+
+
+def published(message: Message, keys: Iterable[str], queues: Iterable[str], where: Where) -> Message:
+    """The copy of a message that was routed to these queues by these keys."""
+    more: Table = _where(where) | {"routed_queues": list(queues)}
+    return _copy(f"publish.{message.exchange}", message, keys, where.node, more)
+
+
+def delivered(message: Message, queue: str, redelivered: bool, where: Where) -> Message:
+    """The copy of a message that a queue gave to a client."""
+    more: Table = {"redelivered": int(redelivered)} | _where(where)
+    keys = routing_keys(message.routing_key, message.headers)
+    return _copy(f"deliver.{queue}", message, keys, where.node, more)
+
+
+def _where(where: Where) -> Table:
+    return {
+        "vhost": where.vhost,
+        "connection": where.connection,
+        "channel": where.channel,
+        "user": where.user,
+    }
+
+
+def _copy(key: str, message: Message, keys: Iterable[str], node: str, more: Table) -> Message:
+    properties = message.properties
+    known = ((name, getattr(properties, name)) for name in Properties.__dataclass_fields__)
+    plain: dict[str, Value] = {name: value for name, value in known if value is not None}
+    headers: Table = {
+        "exchange_name": message.exchange,
+        "routing_keys": list(keys),
+        "properties": plain,
+        "node": node,
+    }
+    key = key.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
+    return Message.build(TRACE, key, Properties(headers=headers | more), message.body)

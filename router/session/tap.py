@@ -1,0 +1,55 @@
+"""What a session tells the firehose of its virtual host while that is on.
+
+Owns which messages are told of; what is told is ``firehose``'s business. Copies are published at the end of
+the batch, when no queue is being emptied.
+"""
+
+from collections.abc import Sequence
+
+from protocol.amqp.message import Message
+from router.auth import User
+from router.broker import Broker
+from router.firehose import TRACE, Where, delivered, published
+from router.queue.consumers import Consumer, Receiver
+from router.queue.entry import Entry
+from router.routing import Target, routing_keys
+from router.session.transport import Ends
+from router.vhost import VHost
+
+NO_CONNECTION = "HTTP API"  # the name of what has none
+
+
+class Tap:
+    """Tells what passes through one session of ``owner``, on the channel of this number."""
+
+    def __init__(self, broker: Broker, vhost: VHost, user: User, owner: object, number: int) -> None:
+        self._broker = broker
+        self._vhost = vhost
+        ends = getattr(owner, "ends", None)
+        connection = ends.name if isinstance(ends, Ends) else NO_CONNECTION
+        self._where = Where(broker.node_name, vhost.name, connection, number, user.name)
+
+    def published(self, given: Message, message: Message, queues: Sequence[Target]) -> None:
+        """A message was routed; ``given`` is as its publisher sent it."""
+        if self._watched():
+            keys = routing_keys(given.routing_key, given.headers)
+            copy = published(message, keys, [queue.name for queue in queues], self._where)
+            self._broker.trace(self._vhost, copy)
+
+    def delivered(self, receiver: Receiver, entries: Sequence[Entry]) -> None:
+        """Messages were given to a consumer of a queue; who gets replies directly is none."""
+        if isinstance(receiver, Consumer):
+            for entry in entries:
+                self.taken(receiver.queue.name, entry)
+
+    def taken(self, queue: str, entry: Entry) -> None:
+        """A queue has given out a message."""
+        message = entry.message
+        if message.exchange != TRACE and self._watched():
+            copy = delivered(message, queue, entry.returns > 0, self._where)
+            self._broker.trace(self._vhost, copy)
+
+    def _watched(self) -> bool:
+        """Whether copies would go anywhere."""
+        exchange = self._vhost.exchanges.get(TRACE)
+        return exchange is not None and bool(exchange.bindings)
