@@ -6,7 +6,7 @@ from protocol.http import Response
 from router.auth import User
 from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError
 from router.management.access import administrator, entered, management, visible_vhosts
-from router.management.body import demand, integer, text
+from router.management.body import demand, integer, text, truth
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request, not_there
 from router.management.query import columns_of, listing, narrowed
@@ -32,7 +32,7 @@ def show_vhost(call: Call, vhost: VHost, numbers: Numbers | None = None) -> Obje
         "tags": list(metadata.tags),
         "default_queue_type": metadata.default_queue_type or "undefined",
         "metadata": {"description": metadata.description, "tags": list(metadata.tags)},
-        "tracing": False,
+        "tracing": vhost.firehose.on,
         "cluster_state": {call.world.node.name: "running"},
         **message_stats(SESSION, numbers[: len(SESSION)], series, window_of(call, "msg_rates")),
         **with_rates((*LENGTHS, *OCTETS), sizes, series, window_of(call, "lengths")),
@@ -69,6 +69,8 @@ def put_vhost(call: Call) -> Response:
         call.administration.put_vhost(name, _metadata(call))
         if new:
             call.administration.set_permission(call.user.name, name, configure=".*", write=".*", read=".*")
+        if "tracing" in call.body:
+            call.broker.vhosts[name].firehose.switch(on=truth(call.body, "tracing"))
     except ValueError as error:
         raise bad_request(str(error)) from None
     return nothing(201 if new else 204)

@@ -1,7 +1,6 @@
 """The node as the management API sees it: names, addresses and measures."""
 
 import os
-import socket
 from collections.abc import Iterable
 from importlib.metadata import version
 
@@ -27,7 +26,7 @@ class ServerNode:
     """The node that a broker is."""
 
     def __init__(self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch) -> None:
-        self.name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
+        self.name = broker.node_name
         self.version = version("leveret")
         self.pid = os.getpid()
         self.processors = os.cpu_count() or 1

@@ -5,6 +5,7 @@ Owns the nursery that every task belongs to, and the order of starting and stopp
 
 import gc
 import signal
+import socket
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -51,6 +52,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     _calm_the_collector()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         broker = Broker(settings, clock())
+        broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
         keeping = keep(broker)
         populate(broker)
         driver = Driver(broker)

@@ -216,3 +216,19 @@ def test_topic_permissions_limits_and_parameters_are_kept(api):
     assert api.ask("PUT", "/parameters/shovel/%2F/s", {"value": {}}).status == 400
     assert api.ask("PUT", "/cluster-name", {"name": "warren"}).status == 204
     assert api.get("/cluster-name") == {"name": "warren"}
+
+
+def test_tracing_is_switched_on_and_off(api):
+    firehose = api.node.vhost.firehose
+    for given, on in ((True, True), ("false", False), ("true", True), (False, False)):
+        assert api.ask("PUT", "/vhosts/%2F", {"tracing": given}).status == 204
+        assert firehose.on is on
+        assert api.get("/vhosts/%2F")["tracing"] is on
+    assert api.ask("PUT", "/vhosts/%2F", {"tracing": "perhaps"}).status == 400
+
+
+def test_a_change_of_something_else_leaves_tracing_as_it_is(api):
+    api.ask("PUT", "/vhosts/%2F", {"tracing": True})
+    assert api.ask("PUT", "/vhosts/%2F", {"description": "x"}).status == 204
+    assert api.ask("PUT", "/vhosts/%2F").status == 204
+    assert api.get("/vhosts/%2F")["tracing"] is True
