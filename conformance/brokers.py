@@ -41,8 +41,8 @@ class BrokerError(Exception):
 class Broker:
     """Where a running broker is and how to log in.
 
-    ``pid`` is leveret's process, ``http_port`` where its HTTP is. ``leave`` makes the broker close its
-    connections in good order and stop, where the end of the ``with`` block does not. All are None where
+    ``pid`` is leveret's process, ``http_port`` where its management API is. ``leave`` makes the broker close
+    its connections in good order and stop, where the end of the ``with`` block does not. All are None where
     there is no such thing.
     """
 
@@ -85,7 +85,7 @@ def start(what: str, port: int = 0, arguments: Sequence[str] = ()) -> Iterator[B
         with leveret(port=port, arguments=arguments) as broker:
             yield broker
     elif what == "rabbitmq":
-        with RabbitMQ(port=port or None) as node:
+        with RabbitMQ(plugins=["rabbitmq_management"], port=port or None) as node:
             yield rabbitmq_broker(node)
     elif what.startswith("amqp://"):
         yield from_url(what)
@@ -101,7 +101,12 @@ def rabbitmq_broker(node: RabbitMQ) -> Broker:
         node.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
 
     return Broker(
-        "rabbitmq", "127.0.0.1", node.port, make_vhost=make_vhost, leave=lambda: node.ctl("stop_app")
+        "rabbitmq",
+        "127.0.0.1",
+        node.port,
+        http_port=node.plugin_ports.get("rabbitmq_management"),
+        make_vhost=make_vhost,
+        leave=lambda: node.ctl("stop_app"),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from conformance.brokers import Broker
+from router.cli.api import Api
 
 TIMEOUT = 60  # seconds that a command may take on a busy machine
 
@@ -22,6 +23,8 @@ class Leveret:
     def __init__(self, broker: Broker) -> None:
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("LEVERET_")}
         self.environ["LEVERET_URL"] = broker.url
+        if broker.http_port is not None:
+            self.environ["LEVERET_API"] = f"http://guest:guest@127.0.0.1:{broker.http_port}"
 
     def command(self, *args: str) -> list[str]:
         return [sys.executable, "-m", "router.cli", *args]
@@ -56,6 +59,14 @@ class Leveret:
 @pytest.fixture
 def leveret(broker: Broker) -> Leveret:
     return Leveret(broker)
+
+
+@pytest.fixture
+def api(broker: Broker) -> Api:
+    """The management API, for tests that need one."""
+    if broker.http_port is None:
+        pytest.skip("nobody said where this broker's management API is")
+    return Api(f"http://guest:guest@127.0.0.1:{broker.http_port}")
 
 
 @pytest.fixture

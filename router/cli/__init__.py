@@ -19,6 +19,7 @@ from router.cli.lazy import LazyGroup
         "publish": "router.cli.publish:publish",
         "consume": "router.cli.consume:consume",
         "get": "router.cli.consume:get",
+        "tap": "router.cli.tap:tap",
         "work": "router.cli.work:work",
         "bench": "router.cli.bench:bench",
     },
@@ -27,6 +28,6 @@ from router.cli.lazy import LazyGroup
 def main() -> None:
     """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-    serve runs the broker, and store looks into its data directory. publish, consume, get, work and bench
-    talk to any AMQP 0-9-1 broker.
+    serve runs the broker, and store looks into its data directory. publish, consume, get, tap, work and
+    bench talk to any AMQP 0-9-1 broker.
     """

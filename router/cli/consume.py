@@ -108,7 +108,7 @@ class Printer:
         """Print, and then settle, all of these. Whoever reads slowly keeps a thread waiting."""
         import trio
 
-        await trio.to_thread.run_sync(_write, b"".join(shown(each, self._form) for each in deliveries))
+        await trio.to_thread.run_sync(write, b"".join(shown(each, self._form) for each in deliveries))
         last = deliveries[-1].method.delivery_tag  # type: ignore[union-attr]  # it is no basic.return
         if self._settle == "ack":
             channel.ack(last, multiple=True)
@@ -118,7 +118,8 @@ class Printer:
             channel.send(m.BasicNack(last, multiple=True, requeue=False))
 
 
-def _write(text: bytes) -> None:
+def write(text: bytes) -> None:
+    """Print, at once."""
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
 

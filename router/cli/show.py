@@ -42,19 +42,25 @@ def shown(delivery: "Delivery", form: str) -> bytes:
 def pretty(described: dict[str, Any]) -> str:
     """A heading, a line for each property and header, and the body."""
     again = "  redelivered" if described["redelivered"] else ""
-    lines = [f"── {_name(described['exchange'])} → {_name(described['routing_key'])}{again}"]
+    heading = f"── {shown_name(described['exchange'])} → {shown_name(described['routing_key'])}{again}"
+    return "\n".join([heading, *content_lines(described)]) + "\n"
+
+
+def content_lines(described: dict[str, Any]) -> list[str]:
+    """The lines of properties, headers and body."""
     properties = dict(described["properties"])
     headers = properties.pop("headers", {})
-    lines += [f"   {name}: {_value(value)}" for name, value in properties.items()]
+    lines = [f"   {name}: {_value(value)}" for name, value in properties.items()]
     lines += [f"   header {printable(name)}: {_value(value)}" for name, value in headers.items()]
     if described["body_encoding"] == "utf-8":
         lines += [printable(line) for line in described["body"].split("\n")]
     else:
         lines.append(f"(base64) {described['body']}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _name(name: str) -> str:
+def shown_name(name: str) -> str:
+    """A name or a key, of which the empty one can be seen."""
     return printable(name) if name else '""'
 
 
