@@ -348,18 +348,15 @@ class Session:
         """Settle some messages. PreconditionFailed for a tag that is not held, when those before it are
         settled.
         """
-        if self.transaction is not None:
-            for tag in tags:
-                self.ack(tag, multiple=False)
-            return
-        taken = self._unacked.take_each(tags)
-        self._settle("ack", taken)
-        if len(taken) < len(tags):
-            raise unknown_tag(tags[len(taken)])
+        self._take_each("ack", tags)
 
     def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """Refuse one message, or all up to it: back to their queues, or to the dead letters."""
         self._take("requeue" if requeue else "reject", tag, multiple)
+
+    def nack_each(self, tags: Sequence[int], *, requeue: bool) -> None:
+        """Refuse some messages. Raises as ``ack_each``."""
+        self._take_each("requeue" if requeue else "reject", tags)
 
     def recover(self) -> None:
         """Put all held messages back into their queues."""
@@ -372,6 +369,16 @@ class Session:
             self.transaction.settle(verb, taken)
         else:
             self._settle(verb, taken)
+
+    def _take_each(self, verb: Verb, tags: Sequence[int]) -> None:
+        if self.transaction is not None:
+            for tag in tags:
+                self._take(verb, tag, multiple=False)
+            return
+        taken = self._unacked.take_each(tags)
+        self._settle(verb, taken)
+        if len(taken) < len(tags):
+            raise unknown_tag(tags[len(taken)])
 
     def _settle(self, verb: Verb, taken: Taken) -> None:
         """Settle what was held, each queue's together."""

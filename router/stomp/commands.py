@@ -6,11 +6,13 @@ beginning and end.
 Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from protocol.amqp.message import Message
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import V1_2, Frame
+from router.session.unacked import unknown_tag
 from router.stomp.conversation import SEPARATOR, Conversation, Subscription
 from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
 from router.stomp.endpoints import declare_queue, declare_subscription, is_durable
@@ -130,7 +132,7 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
         destination=destination.path,
         queue=queue,
         own_queue=destination.own_queue,
-        cumulative=mode == "client",
+        held=deque() if mode == "client" else None,
     )
 
 
@@ -170,20 +172,20 @@ def _consumer_tag(frame: Frame) -> str:
 
 
 def ack(conversation: Conversation, frame: Frame) -> None:
-    tag, multiple = _delivery(conversation, frame)
-    conversation.session.ack(tag, multiple=multiple)
+    conversation.session.ack_each(_deliveries(conversation, frame))
 
 
 def nack(conversation: Conversation, frame: Frame) -> None:
-    tag, multiple = _delivery(conversation, frame)
     requeue = frame.headers.get("requeue") != "false"
-    conversation.session.nack(tag, multiple=multiple, requeue=requeue)
+    conversation.session.nack_each(_deliveries(conversation, frame), requeue=requeue)
 
 
-def _delivery(conversation: Conversation, frame: Frame) -> tuple[int, bool]:
-    """The delivery tag that is meant, and whether all before it are meant too.
+def _deliveries(conversation: Conversation, frame: Frame) -> list[int]:
+    """The delivery tags that are meant: in the mode ``client`` those of the same subscription that came
+    before, too (STOMP 1.2, "ACK"); RabbitMQ settles those of all subscriptions.
 
-    Messages of a subscription that has ended can still be settled, one by one.
+    Messages of a subscription that has ended can still be settled, one by one. Raises StompError, and
+    PreconditionFailed for a message that is not held.
     """
     header = "id" if conversation.version == V1_2 else "message-id"
     value = frame.headers.get(header)
@@ -195,7 +197,13 @@ def _delivery(conversation: Conversation, frame: Frame) -> tuple[int, bool]:
     if rest[0] != conversation.session_id:
         raise StompError("Subscription not found", f'Message with id "{value}" has no subscription')
     subscription = conversation.subscriptions.get(consumer_tag)
-    return int(rest[1]), subscription is not None and subscription.cumulative
+    tag = int(rest[1])
+    if subscription is None or subscription.held is None:
+        return [tag]
+    tags = subscription.take_through(tag)
+    if not tags:
+        raise unknown_tag(tag)
+    return tags
 
 
 # -- transactions --------------------------------------------------------------------------------------------

@@ -45,14 +45,29 @@ class Owner(Protocol):
 class Subscription:
     """``id`` is None for one that is known by its destination; ``queue`` is the name of the queue.
 
-    ``own_queue`` says that the queue was made for it, ``cumulative`` that an ACK is for all before it too.
+    ``own_queue`` says that the queue was made for it. ``held`` are the delivery tags of messages that it was
+    given and that were not settled yet, in order; None unless an ACK is for all before it too.
     """
 
     id: str | None
     destination: str
     queue: str
     own_queue: bool
-    cumulative: bool
+    held: deque[range] | None
+
+    def take_through(self, tag: int) -> list[int]:
+        """Take all tags up to and including this one out of ``held``; none if that is not held."""
+        held = self.held
+        if held is None or not any(tag in tags for tags in held):
+            return []
+        taken: list[int] = []
+        while tag not in held[0]:
+            taken += held.popleft()
+        first = held.popleft()
+        taken += range(first.start, tag + 1)
+        if tag + 1 < first.stop:
+            held.appendleft(range(tag + 1, first.stop))
+        return taken
 
     @property
     def description(self) -> str:
@@ -122,8 +137,10 @@ class Conversation:
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write MESSAGE frames."""
         if receiver.wire is None:
-            receiver.wire = self._heads(receiver)
-        head, ack = receiver.wire
+            receiver.wire = self._wire(receiver)
+        head, ack, held = receiver.wire
+        if held is not None:
+            held.append(range(first_tag, first_tag + len(entries)))
         version = self.version
         parts: list[bytes] = []
         for tag, entry in enumerate(entries, first_tag):
@@ -141,16 +158,20 @@ class Conversation:
                 parts += (b"\n", END)
         self._outbox.extend(parts)
 
-    def _heads(self, receiver: Receiver) -> tuple[bytes, bytes]:
-        """How all messages of a subscription begin, up to the delivery tag, and their line ``ack``."""
+    def _wire(self, receiver: Receiver) -> tuple[bytes, bytes, deque[range] | None]:
+        """How all messages of a subscription begin, up to the delivery tag; their line ``ack``; and the tags
+        that it holds.
+        """
+        subscription = self.subscriptions.get(receiver.tag)  # None: a reply queue
+        held = None if subscription is None else subscription.held
         message_id = f"{receiver.tag}{SEPARATOR}{self.session_id}{SEPARATOR}"
         headers = {"message-id": message_id}
         if receiver.tag.startswith("T_"):
             headers = {"subscription": receiver.tag[2:]} | headers
         head = b"MESSAGE\n" + encode_headers(headers, self.version)[:-1]
         if receiver.no_ack or self.version != V1_2:
-            return head, b""
-        return head, encode_headers({"ack": message_id}, self.version)[:-1]
+            return head, b"", held
+        return head, encode_headers({"ack": message_id}, self.version)[:-1], held
 
     def owes_confirms(self, batch: int) -> None:
         """Receipts are looked at whenever there is something to tell."""

@@ -349,12 +349,12 @@ def hold(client, mode, count=3):
     return client.received()
 
 
-def held(world):
+def held(world, name="q"):
     """What goes back to the queue when everybody leaves."""
     for client in list(world.broker.clients):
         client.lost()
     world.flush()
-    return contents(world)
+    return contents(world, name)
 
 
 def test_auto_settles_at_once(world, client):
@@ -368,6 +368,52 @@ def test_client_settles_all_that_came_before(world, client):
     frames = hold(client, "client")
     client.send("ACK", id=ack_of(frames[1]))
     assert held(world) == ["2"]
+
+
+@pytest.mark.parametrize("command", ["ACK", "NACK"])
+@pytest.mark.parametrize("transaction", [False, True])
+def test_client_settles_nothing_of_other_subscriptions(world, client, command, transaction):
+    for name, mode in (("a", "client"), ("b", "client"), ("c", "client-individual")):
+        client.subscribe(f"/queue/{name}", id=name, ack=mode)
+    for number in range(3):
+        for name in "abc":
+            client.publish(f"{name}{number}", f"/queue/{name}")
+    frames = {frame.body.decode(): frame for frame in client.received()}
+    named = {}
+    if transaction:
+        client.send("BEGIN", transaction="t")
+        named = {"transaction": "t"}
+    client.send(command, id=ack_of(frames["b1"]), requeue="false", **named)
+    if transaction:
+        client.send("COMMIT", transaction="t")
+    client.send("ACK", id=ack_of(frames["b2"]))
+    client.send("ACK", id=ack_of(frames["c1"]))
+    left = {name: held(world, name) for name in "abc"}
+    assert left == {"a": ["a0", "a1", "a2"], "b": [], "c": ["c0", "c2"]}
+
+
+def test_client_settles_messages_that_came_together(world, client):
+    for number in range(5):
+        client.publish(str(number))
+    client.subscribe(ack="client")
+    frames = client.received()
+    client.send("ACK", id=ack_of(frames[1]))
+    client.send("ACK", id=ack_of(frames[3]))
+    assert held(world) == ["4"]
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_client_settles_only_what_its_subscription_holds(client, number):
+    frames = hold(client, "client")
+    client.subscribe("/queue/other", id="2", ack="client")
+    client.publish("other", "/queue/other")
+    client.take("MESSAGE")
+    client.send("ACK", id=ack_of(frames[2]))
+    client.send("ACK", id=ack_of(frames[0])[:-1] + str(number + 1))
+    assert client.error() == (
+        "precondition_failed",
+        f"PRECONDITION_FAILED - unknown delivery tag {number + 1}",
+    )
 
 
 def test_client_individual_settles_one(world, client):
