@@ -4,6 +4,7 @@ As in RabbitMQ: ``page`` and ``page_size`` (500 at the most), ``name`` with ``us
 ``sort_reverse``, ``columns``; a dot leads into an object. Without pages, ``name`` has no effect.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from router.web.steps import Steps
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
-INVALID = "Pagination parameters are invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,10 @@ def page_of(query: Mapping[str, str]) -> Page | None:
     """The page that is asked for, None when that is everything. HttpError 400."""
     if "page" not in query:
         return None
-    number, size = _positive(query["page"]), _positive(query.get("page_size", str(PAGE_SIZE)))
-    if size > PAGE_SIZE_MAX:
-        raise bad_request(INVALID)
+    number, size = _integer(query["page"]), _integer(query.get("page_size", str(PAGE_SIZE)))
+    if not (number > 0 and 0 < size <= PAGE_SIZE_MAX):
+        text = f"Invalid pagination parameters: page number {number}, page size {size}"
+        raise HttpError(400, text, error="invalid_pagination_parameters")
     name = query.get("name", "")
     if query.get("use_regex") == "true":
         try:
@@ -44,9 +45,9 @@ def page_of(query: Mapping[str, str]) -> Page | None:
     return Page(number, size, lambda text: name.lower() in text.lower())
 
 
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
-        raise bad_request(INVALID)
+def _integer(text: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,9}", text):
+        raise bad_request("Pagination parameters are invalid")
     return int(text)
 
 

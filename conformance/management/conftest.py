@@ -1,0 +1,37 @@
+"""Both brokers, started once for all tests here; without a RabbitMQ to compare with they are skipped."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.management.scene import Scene
+from conformance.management.sides import Side, leveret_side, rabbitmq_side
+from conformance.rabbitmq import installed
+
+
+@pytest.fixture(scope="session")
+def leveret() -> Iterator[Side]:
+    with leveret_side() as side:
+        yield side
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Side]:
+    if not installed():
+        pytest.skip("there is no RabbitMQ here to compare with")
+    with rabbitmq_side() as side:
+        yield side
+
+
+@pytest.fixture(scope="session")
+def both(rabbitmq: Side, leveret: Side) -> tuple[Side, Side]:
+    """RabbitMQ and leveret."""
+    return rabbitmq, leveret
+
+
+@pytest.fixture(scope="session")
+def scenes(both: tuple[Side, Side]) -> Iterator[tuple[Scene, Scene]]:
+    """The same things going on in both."""
+    rabbitmq, leveret = both
+    with Scene(rabbitmq) as first, Scene(leveret) as second:
+        yield first, second
