@@ -228,6 +228,10 @@ class Http(Section, frozen=True):
 class Management(Section, frozen=True):
     """What the management API tells."""
 
+    metrics: Annotated[
+        Literal["open", "login", "off"],
+        Meta(description="Who may read `/metrics`: anybody, who logs in, or nobody."),
+    ] = "open"
     sample_interval: Annotated[
         int,
         Meta(ge=100, le=3600000, description="How often counters are looked at to tell rates, in ms."),

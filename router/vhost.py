@@ -95,6 +95,8 @@ class VHost:
         self.graph = Graph(self.routes)
         self.past = Past()
         self.firehose = Firehose()
+        # Messages that queues gave up, by why, and by whether they went anywhere (in RabbitMQ's words).
+        self.dead_lettered: dict[tuple[Reason, str], int] = {}
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         for exchange_name, kind, internal in PREDECLARED:
@@ -387,6 +389,8 @@ class VHost:
 
     def dead_letter(self, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
         exchange, key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
+        count = reason, "disabled" if exchange is None else "at_most_once"
+        self.dead_lettered[count] = self.dead_lettered.get(count, 0) + len(entries)
         if exchange is None:
             queue.drop(entries)
         else:

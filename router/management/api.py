@@ -17,8 +17,9 @@ from router.management import (
     users,
     vhosts,
 )
-from router.management.call import Rules, World, respond
+from router.management.call import Rules, World, login, respond
 from router.web.routes import Handler, Table
+from router.web.steps import Steps
 
 PREFIX = "/api"
 MODULES = (
@@ -55,6 +56,22 @@ def table(world: World) -> Table:
         handlers["OPTIONS"] = partial(options, methods)
         paths[f"{PREFIX}{pattern}"] = handlers
     return paths
+
+
+def metrics_table(world: World) -> Table:
+    """The table of the metrics, whose libraries are loaded when they are asked for."""
+
+    def answer(request: Request, *, per_object: bool) -> Steps[Response]:
+        from router.management.metrics import TEXT, scrape  # noqa: PLC0415
+
+        if world.broker.settings.management.metrics == "login":
+            yield from login(world.broker, request)
+        return Response(200, (yield from scrape(world, per_object=per_object)), TEXT)
+
+    return {
+        "/metrics": {"GET": partial(answer, per_object=False)},
+        "/metrics/per-object": {"GET": partial(answer, per_object=True)},
+    }
 
 
 def options(methods: Mapping[str, object], request: Request, **segments: str) -> Response:

@@ -91,14 +91,17 @@ class Endpoints:
     @cached_property
     def _site(self) -> "Site":
         """What is asked at ``listen.http``."""
-        from router.management.api import table  # noqa: PLC0415
+        from router.management.api import metrics_table, table  # noqa: PLC0415
         from router.server.websocket import Service  # noqa: PLC0415  (see above)
         from router.web.pages import pages  # noqa: PLC0415
 
         amqp = Service(("amqp",), partial(serve_amqp, offer=self._offer), self._places)
         stomp = self._stomp("text")
         services = {"/ws/amqp": amqp, "/ws/stomp": stomp, "/ws": stomp}
-        return self._make_site(services, pages(self._driver.broker), table(self._world))
+        tables = [pages(self._driver.broker), table(self._world)]
+        if self._driver.broker.settings.management.metrics != "off":
+            tables.append(metrics_table(self._world))
+        return self._make_site(services, *tables)
 
     @cached_property
     def _web_stomp(self) -> "Site":

@@ -1,0 +1,122 @@
+"""A real Prometheus scrapes the metrics once, and its own tool checks how they are written."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from conformance.management.sides import Side
+from conformance.rabbitmq import free_ports
+
+WAIT = 60.0  # seconds until Prometheus must have scraped
+CONFIGURATION = """
+global:
+  scrape_interval: 1s
+scrape_configs:
+  - job_name: sums
+    metrics_path: /metrics
+    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+  - job_name: objects
+    metrics_path: /metrics/per-object
+    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="there is no Prometheus here to scrape the metrics"
+)
+
+
+@contextlib.contextmanager
+def prometheus(side: Side, directory: Path) -> Iterator[str]:
+    """Run a Prometheus that scrapes a broker; the address that it answers at."""
+    (port,) = free_ports(1)
+    configuration = directory / "prometheus.yml"
+    configuration.write_text(CONFIGURATION.format(port=side.metrics))
+    command = [
+        "prometheus",
+        f"--config.file={configuration}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def query(address: str, expression: str) -> list[Any]:
+    """What Prometheus knows; nothing while it starts."""
+    try:
+        with urllib.request.urlopen(f"{address}/api/v1/query?query={quote(expression)}", timeout=5) as answer:
+            return list(json.load(answer)["data"]["result"])
+    except (urllib.error.URLError, ConnectionError):
+        return []
+
+
+def test_prometheus_scrapes_sums_and_queues(leveret: Side, tmp_path: Path) -> None:
+    leveret.ask("PUT", "/queues/%2F/scraped", {})
+    body = {"properties": {}, "routing_key": "scraped", "payload": "x", "payload_encoding": "string"}
+    assert leveret.ask("POST", "/exchanges/%2F/amq.default/publish", body).body == {"routed": True}
+    with prometheus(leveret, tmp_path) as address:
+        deadline = time.monotonic() + WAIT
+        while len(query(address, "up == 1")) < 2:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+            time.sleep(0.5)
+        (ready,) = query(address, 'rabbitmq_queue_messages_ready{queue="scraped"}')
+        assert ready["value"][1] == "1"
+        join = (
+            'rabbitmq_queue_messages_ready{job="sums"} * on(instance, job) group_left(rabbitmq_cluster) '
+            "rabbitmq_identity_info"
+        )  # as the boards for Grafana have it
+        (joined,) = query(address, join)
+        assert int(joined["value"][1]) >= 1
+        assert "rabbitmq_cluster" in joined["metric"]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/per-object"])
+def test_metrics_are_written_as_prometheus_wants_them(leveret: Side, path: str) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("there is no promtool here to check the metrics")
+    with urllib.request.urlopen(f"http://127.0.0.1:{leveret.metrics}{path}", timeout=30) as answer:
+        text = answer.read()
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, env=os.environ, check=False
+    )
+    assert b"error" not in checked.stderr.lower(), checked.stderr.decode()
+
+
+def test_metrics_that_rabbitmq_has_are_called_alike(both: tuple[Side, Side]) -> None:
+    names = []
+    for side in both:
+        with urllib.request.urlopen(f"http://127.0.0.1:{side.metrics}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        names.append({line.split()[2] for line in lines if line.startswith("# TYPE rabbitmq_")})
+    theirs, ours = names
+    assert ours - theirs == set(), "a name with RabbitMQ's prefix that it does not have"
+    assert {
+        "rabbitmq_queue_messages_ready",
+        "rabbitmq_queue_messages_unacked",
+        "rabbitmq_queue_consumers",
+        "rabbitmq_connections",
+        "rabbitmq_channels",
+        "rabbitmq_identity_info",
+        "rabbitmq_build_info",
+        "rabbitmq_global_messages_received_total",
+        "rabbitmq_global_messages_delivered_total",
+        "rabbitmq_alarms_memory_used_watermark",
+        "rabbitmq_process_resident_memory_bytes",
+        "rabbitmq_disk_space_available_bytes",
+    } - ours <= {"rabbitmq_disk_space_available_bytes"}  # which there is with a data directory only
