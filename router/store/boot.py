@@ -208,6 +208,7 @@ def _restore_stream(
     queue = opened.recovered.queues[number]
     log = store.add_stream(stream, number)
     log.notes = queue.notes
+    stream.recall(queue.notes)
     found = recover_stream(directory.files, directory.path, number, opened.streams.get(number, ()))
     if found is not None:
         stream.restore(found.segments, found.last)

@@ -127,6 +127,12 @@ class StreamLog:
             self._size = sum(each.chunk.size for each in self._waiting)
         self._store.submit(RemoveStream(self.id, sorted(firsts)))
 
+    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
+        entry = Entry(message, 0)  # it is not stored itself, and never settled
+        self._store.publishes.append((self, entry, message))
+        self.note(key, value)
+        self._store.hold()
+
     def note(self, key: bytes, value: bytes) -> None:
         """Keep a value; it is written at the end of the turn."""
         if value:

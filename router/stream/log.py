@@ -60,5 +60,10 @@ class StreamLog(Protocol):
     def remove(self, segments: Sequence[Segment]) -> None:
         """These segments are not needed any more."""
 
+    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
+        """A message came that is stored already, or about to be: who sent it is told so when all that came
+        before is on disk. The note is kept once more.
+        """
+
     def note(self, key: bytes, value: bytes) -> None:
         """Keep a value by its key, in place of the one before; an empty one is none."""

@@ -1,4 +1,4 @@
-"""Where a reader of a stream begins: the argument that says it.
+"""Where a reader of a stream begins, and under which name: the arguments that say it.
 
 Source: RabbitMQ, "Streams" (Consuming).
 """
@@ -12,6 +12,9 @@ from router.queue.arguments import parse_age
 from router.terms import is_integer, term, type_name
 
 ARGUMENT = "x-stream-offset"
+
+
+NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
 
 
 class Start(NamedTuple):
@@ -48,3 +51,22 @@ def start_of(arguments: Mapping[str, Any], what: str, wall: int) -> Start | None
         f"invalid arg '{ARGUMENT}' for {what}: "
         f"{{invalid_stream_offset_arg,{{{type_name(arguments[ARGUMENT])},{term(arguments[ARGUMENT])}}}}}"
     )
+
+
+def group_of(arguments: Mapping[str, Any], what: str) -> tuple[str | None, bool]:
+    """The name under which a consumer's position is kept, and whether only one of that name shall be active.
+
+    Raises PreconditionFailed.
+    """
+    name, single = arguments.get(NAME), arguments.get(SINGLE, False)
+    if NAME in arguments and (
+        not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) < 256
+    ):
+        raise PreconditionFailed(f"invalid arg '{NAME}' for {what}: a string of 1 to 255 bytes is needed")
+    if not isinstance(single, bool):
+        raise PreconditionFailed(
+            f"invalid arg '{SINGLE}' for {what}: {{unacceptable_type,{type_name(single)}}}"
+        )
+    if single and name is None:
+        raise PreconditionFailed(f"invalid arg '{SINGLE}' for {what}: it needs '{NAME}' beside it")
+    return name, single

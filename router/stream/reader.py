@@ -3,6 +3,7 @@
 Owns one reader's place. Where the messages come from is the stream's business.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,10 @@ class Reader(Consumer):
 
     ``offset`` is the next one that it looks at; ``chunk`` the messages around that, if they are at hand,
     and ``piece`` what was read with them. ``blocked``: it waits for messages or the disk, and not for room.
+    Under its ``name`` the stream keeps its position; ``single``: of those with this name one only is active.
     """
 
-    __slots__ = ("blocked", "chunk", "offset", "piece", "start", "stream", "wanted")
+    __slots__ = ("blocked", "chunk", "held", "name", "offset", "piece", "single", "start", "stream", "wanted")
 
     def __init__(
         self,
@@ -38,8 +40,10 @@ class Reader(Consumer):
         *,
         prefetch: int,
         arguments: Mapping[str, Any],
-        start: Start,
+        start: Start | None,
         wanted: Wanted | None,
+        name: str | None,
+        single: bool,
     ) -> None:
         super().__init__(stream, sink, tag, prefetch=prefetch, arguments=arguments)
         self.stream = stream
@@ -49,6 +53,21 @@ class Reader(Consumer):
         self.chunk: Chunk | None = None
         self.piece: Piece | None = None
         self.blocked = False
+        self.name = name
+        self.single = single
+        self.held: OrderedDict[int, None] = (
+            OrderedDict()
+        )  # offsets that are not acknowledged, if it has a name
+
+    @property
+    def position(self) -> int:
+        """The first offset that is not acknowledged."""
+        return next(iter(self.held), self.offset)
+
+    @property
+    def timestamp(self) -> int:
+        """The time of what it reads, ms since the epoch; 0 when it has read nothing."""
+        return 0 if self.chunk is None else self.chunk.timestamp
 
     def take(self, count: int) -> tuple[list[Entry], int]:
         """Up to ``count`` messages of its chunk that it wants, and how many it has passed."""
@@ -94,6 +113,10 @@ class Reader(Consumer):
 
     def settle(self, entries: Collection[Entry]) -> None:
         """Delivered messages were acknowledged; they stay where they are."""
+        if self.name is not None:
+            for entry in entries:
+                self.held.pop(entry.position, None)
+            self.stream.advance(self)
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None:
         """As RabbitMQ refuses basic.nack and basic.reject."""

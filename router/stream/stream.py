@@ -1,4 +1,4 @@
-"""A stream: a log of messages that many consumers read, each from where it wants to.
+"""A stream: a log that many consumers read, each from where it wants to; long, for they share its ends.
 
 Owns the log's ends, what of it is in memory, and its readers' turns. Messages get their offsets when they
 come, and readers see them when they are committed, so that no offset is ever told of that a crash could give
@@ -18,7 +18,7 @@ from protocol.amqp.message import Message
 from protocol.errors import NotImplemented_, PreconditionFailed
 from router.counts import Given
 from router.queue.arguments import QueueArguments
-from router.queue.consumers import Consumer, Consumers, DeliverySink
+from router.queue.consumers import Consumer, DeliverySink
 from router.queue.entry import Entry
 from router.queue.host import QueueHost
 from router.queue.kind import QueueKeeper
@@ -26,13 +26,17 @@ from router.queue.turns import DRAIN
 from router.stream.chunk import Chunk, Encoder, pack_chunk, split
 from router.stream.filters import SIZE, pack_filter, value_of, wanted
 from router.stream.log import Segment, StreamLog, Wish
-from router.stream.offsets import NEXT, start_of
+from router.stream.offsets import NEXT, Start, group_of, start_of
 from router.stream.pieces import Piece, Pieces, find
+from router.stream.positions import PREFIX, Key, Note, Positions
+from router.stream.publishers import Publishers, identity
 from router.stream.reader import Reader
+from router.stream.readers import Readers
 
 SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream says otherwise
 TAIL = 1 << 20  # bytes of the newest chunks that stay in memory while somebody reads,
 IDLE_TAIL = 1 << 16  # and while nobody does
+NOTED = 1000  # messages that a named reader passes over until its position is kept
 CREATED, TIMESTAMP = attrgetter("created"), attrgetter("timestamp")
 FIRST = attrgetter("first")
 
@@ -71,6 +75,8 @@ class Stream:
         "name",
         "next",
         "owner",
+        "positions",
+        "publishers",
         "segments",
         "settings",
         "vhost",
@@ -101,7 +107,9 @@ class Stream:
         self.settings = settings
         self.last_used = now
         self.deleted = False
-        self.consumers = Consumers(single_active=False)
+        self.consumers = Readers()
+        self.positions = Positions()
+        self.publishers = Publishers()
         self.counts = Given()
         self._begun = 0  # the first offset that was given since the broker's start
         self.log: StreamLog | None = None
@@ -203,23 +211,40 @@ class Stream:
     def enqueue(self, message: Message, now: int) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
         offset = self.next
+        headers = message.properties.headers
+        if headers is not None:
+            if (value := value_of(headers)) is not None:
+                self._values[offset] = value
+            if (publisher := identity(headers)) is not None and self._has(*publisher, message):
+                self._values.pop(offset, None)
+                return True
         self.next += 1
         self._fresh.append(self._encoder.entry(message, offset))
-        headers = message.properties.headers
-        if headers is not None and (value := value_of(headers)) is not None:
-            self._values[offset] = value
         if self.log is not None:
             self.log.enqueue(Entry(message, offset, now), message)
         else:
             self.touch()
         return True
 
+    def _has(self, key: Key, number: int, message: Message) -> bool:
+        """Whether a publisher's message has been stored. Who sent it again is told so when the first one is
+        on disk.
+        """
+        if not self.publishers.is_known(key, number):
+            self.publishers.came(key, number, self.next, self._note)
+            return False
+        if self.log is not None and self.next > self.committed:
+            self.log.await_commit(message, key, self.publishers.again(key, self.next))
+        return True
+
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """The same for messages that differ in their bodies alone."""
+        """The same for messages that differ in their bodies alone; False when each has to be looked at."""
+        headers = messages[0].properties.headers
+        if headers is not None and identity(headers) is not None:
+            return False
         first = self.next
         self.next += len(messages)
         self._fresh += self._encoder.entries(messages, first)
-        headers = messages[0].properties.headers
         if headers is not None and (value := value_of(headers)) is not None:
             self._values.update((offset, value) for offset in range(first, self.next))
         if self.log is not None:
@@ -322,6 +347,13 @@ class Stream:
         self._tail = [last]
         self._tail_size = last.size
 
+    def recall(self, notes: Mapping[Key, Key]) -> None:
+        """Its notes come back."""
+        for key, value in notes.items():
+            if key.startswith(PREFIX):
+                self.positions.recall(key, value)
+        self.publishers.recall(notes)
+
     def recover(self, message: Message, offset: int, timestamp: int) -> None:
         """A message comes back that is in no segment yet; ``timestamp`` in ms since the epoch."""
         self.skip(offset)
@@ -359,6 +391,7 @@ class Stream:
                 reader.offset = max(reader.offset, self._behind(wish.segment))
             elif wish.time:
                 reader.offset = piece.first
+                self._note_start(reader)
             self._unblock(reader)
 
     def unreadable(self, wish: Wish, damage: str) -> None:
@@ -412,6 +445,10 @@ class Stream:
                 self.consumers.leave(reader)
                 return 1
         entries, passed = reader.take(room)
+        if reader.name is not None:
+            reader.held.update((entry.position, None) for entry in entries)
+            if passed and not reader.held:
+                self.advance(reader, NOTED)
         if entries:
             self.counts.deliver += len(entries)
             reader.sink.deliver(reader, entries)
@@ -498,6 +535,7 @@ class Stream:
             )
         start = start_of(arguments, self.what, self.host.wall * 1000)
         only = wanted(arguments, self.what)
+        name, single = group_of(arguments, self.what)
         if not prefetch:
             raise PreconditionFailed(f"consumer prefetch count is not set for '{self.what}'")
         if no_ack:
@@ -505,31 +543,44 @@ class Stream:
         if sink.prefetch:
             raise NotImplemented_(f"{self.what} does not support global qos")
         return Reader(
-            self, sink, tag, prefetch=prefetch, arguments=arguments, start=start or NEXT, wanted=only
+            self,
+            sink,
+            tag,
+            prefetch=prefetch,
+            arguments=arguments,
+            start=start,
+            wanted=only,
+            name=name,
+            single=single,
         )
 
     def add_consumer(self, consumer: Consumer, now: int) -> None:
         assert isinstance(consumer, Reader)
         self.last_used = now
-        self._begin(consumer)
         self.consumers.add(consumer)
-        if consumer.blocked:
-            self.consumers.leave(consumer)
-        self.touch()
+        if consumer.active:
+            self._begin(consumer, consumer.start)
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
         self.last_used = now
+        was_active = consumer.active
         self.consumers.remove(consumer)
         assert isinstance(consumer, Reader)
         consumer.piece = consumer.chunk = None
+        successor = self.consumers.follow(consumer) if was_active else None
+        if successor is not None:
+            self._begin(successor, None if self.positions.get(successor.name or "") else successor.start)
         if not self.consumers:
             self._pieces.forget()
             self._trim(self._written, IDLE_TAIL)
 
-    def _begin(self, reader: Reader) -> None:
-        """Bring a reader to where it starts."""
-        kind, value = reader.start
-        if kind == "first":
+    def _begin(self, reader: Reader, start: Start | None) -> None:
+        """Bring a reader to where it starts: where it says, else where it was, else to the end."""
+        known = self.positions.get(reader.name) if reader.name is not None and start is None else None
+        kind, value = start or NEXT
+        if known is not None:
+            reader.offset = known.offset  # if that is gone it is told so
+        elif kind == "first":
             reader.offset = self.first
         elif kind == "last":
             reader.offset = self._last()
@@ -539,6 +590,46 @@ class Stream:
             self._seek(reader, value)
         else:
             reader.offset = self.committed
+        if reader.blocked:
+            self.consumers.leave(reader)
+        else:
+            self._note_start(reader)
+        self.touch()
+
+    # -- positions -------------------------------------------------------------------------------------------
+
+    def _note_start(self, reader: Reader) -> None:
+        """A reader that nobody knew keeps its place from now on."""
+        if reader.name is not None and self.positions.get(reader.name) is None:
+            self.positions.put(reader.name, reader.offset, 0, self._note)
+
+    def advance(self, reader: Reader, least: int = 1) -> None:
+        """Keep a named reader's position if it has come so much further."""
+        assert reader.name is not None
+        known = self.positions.get(reader.name)
+        position = reader.position
+        if known is None or position >= known.offset + least:
+            self.positions.put(reader.name, position, reader.timestamp or self._newest, self._note)
+
+    def set_position(self, name: str, offset: int) -> None:
+        """Have the consumer of this name begin at an offset when it comes back. PreconditionFailed while one
+        of that name reads.
+        """
+        self._check_unused(name)
+        self.positions.put(name, max(0, offset), 0, self._note)
+
+    def forget_position(self, name: str) -> bool:
+        """Know a consumer no longer; False when nobody did. PreconditionFailed as before."""
+        self._check_unused(name)
+        return self.positions.forget(name, self._note)
+
+    def _check_unused(self, name: str) -> None:
+        if any(isinstance(reader, Reader) and reader.name == name for reader in self.consumers):
+            raise PreconditionFailed(f"consumer '{name}' of {self.what} is reading; stop it first")
+
+    @property
+    def _note(self) -> Note | None:
+        return None if self.log is None else self.log.note
 
     def _last(self) -> int:
         """The first offset of the last chunk."""

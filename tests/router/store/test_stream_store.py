@@ -333,3 +333,79 @@ def test_a_power_cut_takes_nothing_that_was_confirmed(quick_path, seed):
     assert found == whole(0, len(found))
     assert len(found) >= confirmed
     again.crash()
+
+
+def named(kept, prefetch=1000, start=None):
+    client = kept.node.client()
+    arguments = {"x-stream-consumer-name": "app"}
+    if start is not None:
+        arguments["x-stream-offset"] = start
+    client.consume("s", prefetch=prefetch, arguments=arguments)
+    kept.settle()
+    return client
+
+
+def test_a_position_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 30))
+    client = named(kept, start="first")
+    client.session.ack(12, multiple=True)
+    kept.settle()
+    publish(kept, *numbers(30, 60))  # the journal is given up up to here
+    for _ in range(3):
+        kept.crash()
+        kept = Kept(quick_path, journal_size=1000)
+        reader = named(kept)
+        assert reader.delivered[0][2].message.body == b"12"
+    kept.crash()
+
+
+def test_a_forgotten_position_stays_forgotten(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    queue = declare(kept)
+    publish(kept, *numbers(0, 10))
+    named(kept, start="first").session.close()
+    assert queue.forget_position("app")
+    publish(kept, *numbers(10, 40))
+    with restarted(kept, quick_path) as again:
+        assert len(again.node.vhost.queues["s"].positions) == 0
+
+
+def numbered(client, number, name="p"):
+    headers = {"x-publisher-name": name, "x-publishing-id": number}
+    client.session.publish(message(str(number), "s", headers=headers))
+
+
+@pytest.mark.parametrize("journal_size", [1000, 1 << 20])
+def test_a_publishers_numbers_outlive_crashes(quick_path, journal_size):
+    kept = Kept(quick_path, journal_size=journal_size)
+    declare(kept)
+    for number in range(50):
+        numbered(kept.client, number)
+        kept.settle()
+    with restarted(kept, quick_path) as again:
+        for number in range(40, 55):
+            numbered(again.client, number)
+            again.settle()
+        assert read(again) == whole(0, 55)
+
+
+def test_a_duplicate_is_confirmed_when_the_first_is_on_disk_and_not_before(quick_path):
+    kept = Kept(quick_path)
+    declare(kept)
+    kept.settle()
+    other = kept.node.client()
+    for each in (kept.client, other):
+        each.session.select_confirms()
+    numbered(kept.client, 1)
+    kept.node.settle()  # it is being written
+    numbered(other, 1)
+    kept.node.settle()
+    assert other.session.verdicts() == []
+    kept.settle()
+    assert kept.client.session.verdicts() == [(1, False, True)]
+    assert other.session.verdicts() == [(1, False, True)]
+    numbered(other, 1)  # now it needs nothing any more
+    assert other.session.verdicts() == [(2, False, True)]
+    kept.crash()

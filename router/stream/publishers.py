@@ -1,0 +1,63 @@
+"""Publishers that number their messages, so that what they send twice is stored once.
+
+Owns the last number of each publisher, and its form as a note. Numbers of one publisher only grow; one at or
+below the last that was stored has been stored.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import Any
+
+from router.terms import is_integer
+
+NAME, NUMBER = "x-publisher-name", "x-publishing-id"  # headers of a message
+PREFIX = b"i"  # of the keys of notes
+KNOWN = 10_000  # publishers that are known; past that those are forgotten that were silent the longest
+
+_VALUE = Struct(">Qq")  # when it was last heard of, by a count; its last number
+
+
+class Publishers:
+    """The numbered publishers of one stream."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[bytes, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def recall(self, notes: Mapping[bytes, bytes]) -> None:
+        """The notes of a stream come back."""
+        found = sorted((*_VALUE.unpack(value), key) for key, value in notes.items() if key.startswith(PREFIX))
+        self._last = OrderedDict((key, number) for _, number, key in found)
+
+    def is_known(self, key: bytes, number: int) -> bool:
+        """Whether a publisher's message of this number has come before."""
+        return number <= self._last.get(key, -(1 << 63) - 1)
+
+    def came(self, key: bytes, number: int, offset: int, note: Callable[[bytes, bytes], None] | None) -> None:
+        """A publisher's message is stored at an offset."""
+        self._last[key] = number
+        self._last.move_to_end(key)
+        if note is not None:
+            note(key, _VALUE.pack(offset, number))
+        if len(self._last) > KNOWN:
+            forgotten, _ = self._last.popitem(last=False)
+            if note is not None:
+                note(forgotten, b"")
+
+    def again(self, key: bytes, offset: int) -> bytes:
+        """The note of a publisher, to be kept once more."""
+        return _VALUE.pack(offset, self._last[key])
+
+
+def identity(headers: Mapping[str, Any]) -> tuple[bytes, int] | None:
+    """A message's publisher, as the key of its note, and its number; None when it has no such headers."""
+    name, number = headers.get(NAME), headers.get(NUMBER)
+    if not isinstance(name, str) or not is_integer(number) or not -(1 << 63) <= number < 1 << 63:
+        return None
+    key = PREFIX + name.encode("utf-8", "surrogateescape")
+    return (key, number) if len(key) < 1 << 16 else None
