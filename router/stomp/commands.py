@@ -13,15 +13,15 @@ from protocol.amqp.message import Message
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import V1_2, Frame
 from router.session.unacked import unknown_tag
-from router.stomp.conversation import SEPARATOR, Conversation, Subscription
+from router.stomp.conversation import SEPARATOR, Conversation, Subscription, Transaction
 from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
 from router.stomp.endpoints import declare_queue, declare_subscription, is_durable
 from router.stomp.properties import number, properties_of
 
 ACK_MODES = ("auto", "client", "client-individual")
 PREFETCH_MAX = 65535
-TRANSACTIONS_MAX = 16  # at a time; each may hold as many frames as
-ACTIONS_MAX = 65536
+TRANSACTIONS_MAX = 16  # at a time; together they may hold, in bytes, so many of the largest messages:
+TRANSACTIONS_MESSAGES = 4
 DECLARED_MAX = 4096  # queues that a client is known to have declared
 TAG_MAX = 20  # digits of a delivery tag
 
@@ -215,12 +215,12 @@ def begin(conversation: Conversation, frame: Frame) -> None:
         raise StompError("Bad transaction", f'There is a transaction "{name}" already\n')
     if len(transactions) >= TRANSACTIONS_MAX:
         raise StompError("Transaction limit exceeded", f"At most {TRANSACTIONS_MAX} transactions at a time\n")
-    transactions[name] = []
+    transactions[name] = Transaction()
 
 
 def commit(conversation: Conversation, frame: Frame) -> None:
     """Do all of it together, and send the receipts of what was sent with it."""
-    frames = _transaction(conversation, frame)
+    frames = _transaction(conversation, frame).frames
     del conversation.transactions[frame.headers["transaction"]]
     with conversation.session.atomic():
         for each in frames:
@@ -243,21 +243,24 @@ def _transaction_name(frame: Frame) -> str:
     return name
 
 
-def _transaction(conversation: Conversation, frame: Frame) -> list[Frame]:
-    """What was gathered in the transaction that the frame names."""
+def _transaction(conversation: Conversation, frame: Frame) -> Transaction:
+    """The transaction that the frame names."""
     name = _transaction_name(frame)
-    frames = conversation.transactions.get(name)
-    if frames is None:
+    transaction = conversation.transactions.get(name)
+    if transaction is None:
         raise StompError("Bad transaction", f'Invalid transaction identifier: "{name}"\n')
-    return frames
+    return transaction
 
 
 def _gather(conversation: Conversation, frame: Frame) -> None:
     """Put a frame off until its transaction is committed."""
-    frames = _transaction(conversation, frame)
-    if len(frames) >= ACTIONS_MAX:
-        raise StompError("Transaction too large", f"At most {ACTIONS_MAX} frames in a transaction\n")
-    frames.append(frame)
+    _transaction(conversation, frame).add(frame)
+    most = TRANSACTIONS_MESSAGES * conversation.session.broker.settings.amqp.max_message_size
+    if sum(each.size for each in conversation.transactions.values()) > most:
+        raise StompError(
+            "Transaction too large",
+            f"All open transactions of a connection may take up {most} bytes together: commit smaller ones\n",
+        )
 
 
 HANDLERS: dict[str, Callable[[Conversation, Frame], None]] = {

@@ -7,7 +7,7 @@ Sources: STOMP 1.2, "MESSAGE", "RECEIPT"; RabbitMQ for message ids and the texts
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from protocol.amqp.message import Message
@@ -22,6 +22,8 @@ from router.session.transport import Outbox
 from router.stomp.properties import header_lines
 
 SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
+FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers and its body
+HEADER_COST = 112  # and a header besides its characters
 
 
 class Owner(Protocol):
@@ -74,6 +76,20 @@ class Subscription:
         return f"destination='{self.destination}'" if self.id is None else f"id='{self.id}'"
 
 
+@dataclass(slots=True)
+class Transaction:
+    """The frames that wait for a COMMIT; ``size`` is about how many bytes of memory they take up."""
+
+    frames: list[Frame] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self.size += FRAME_COST + len(frame.body)
+        for name, value in frame.headers.items():
+            self.size += HEADER_COST + len(name) + len(value)
+
+
 class Conversation:
     """``session_id`` tells this connection's message ids from those of others."""
 
@@ -86,7 +102,7 @@ class Conversation:
         session = self.session
         self.topology = Topology(session.vhost, session.user, session.owner)
         self.subscriptions: dict[str, Subscription] = {}  # by consumer tag
-        self.transactions: dict[str, list[Frame]] = {}
+        self.transactions: dict[str, Transaction] = {}  # that were begun, by name
         self.declared: set[str] = set()  # queues that this client need not declare again
         self.reply_queues: dict[str, str] = {}  # the queues behind its /temp-queue/ destinations
         self._owner = owner

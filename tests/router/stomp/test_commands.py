@@ -4,6 +4,7 @@ import pytest
 
 from protocol.amqp.properties import Properties
 from protocol.stomp.frames import VERSIONS, Frame
+from router.settings import Amqp, Settings
 from tests.router.harness import message
 
 
@@ -562,6 +563,35 @@ def test_only_so_many_transactions_at_a_time(client):
     for number in range(17):
         client.send("BEGIN", transaction=str(number))
     assert client.error() == ("Transaction limit exceeded", "At most 16 transactions at a time\n")
+
+
+def test_open_transactions_may_hold_so_many_bytes_together(world, client):
+    world.broker.settings = Settings(amqp=Amqp(max_message_size=10_000))
+    for name in "ab":
+        client.send("BEGIN", transaction=name)
+    for name in "abab":
+        client.publish("x" * 8_000, transaction=name)
+    client.send("ABORT", transaction="a", receipt="aborted")
+    for _ in range(2):
+        client.publish("x" * 8_000, transaction="b", receipt="sent")
+    client.send("COMMIT", transaction="b")
+    assert client.receipts() == ["aborted", "sent", "sent"]
+    client.send("BEGIN", transaction="c")
+    for _ in range(5):
+        client.publish("x" * 8_000, transaction="c")
+    assert client.error() == (
+        "Transaction too large",
+        "All open transactions of a connection may take up 40000 bytes together: commit smaller ones\n",
+    )
+    assert len(contents(world)) == 4
+
+
+def test_frames_without_bodies_count_in_a_transaction(world, client):
+    world.broker.settings = Settings(amqp=Amqp(max_message_size=10_000))
+    client.send("BEGIN", transaction="a")
+    for _ in range(100):
+        client.send("ACK", id="1", transaction="a")
+    assert client.error()[0] == "Transaction too large"
 
 
 # -- receipts ------------------------------------------------------------------------------------------------
