@@ -60,12 +60,12 @@ class Unacked:
         return taken
 
     def take_through(self, tag: int) -> Taken:
-        """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when that is
-        none.
+        """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when the tag
+        is not held, as in RabbitMQ: not even when others below it are.
         """
         if tag == 0:
             return self.take_all()
-        if tag < self._lowest or not self._held or tag > next(reversed(self._held)):
+        if tag not in self._held:
             raise unknown_tag(tag)
         pop = self._held.pop
         numbers: Iterable[int] = range(self._lowest, tag + 1)
@@ -73,8 +73,6 @@ class Unacked:
             numbers = list(takewhile(tag.__ge__, self._held))
         taken = [(number, held) for number in numbers if (held := pop(number, None)) is not None]
         self._lowest = tag + 1
-        if not taken:
-            raise unknown_tag(tag)
         return taken
 
     def take_all(self) -> Taken:
