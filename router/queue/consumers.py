@@ -189,6 +189,12 @@ class Consumers:
                 return line
         return None
 
+    def skip_full(self, line: Line) -> bool:
+        """Take those out of a line who have no room; whether anybody is left in it."""
+        for consumer in [each for each in line if each.room() <= 0]:
+            self.leave(consumer)
+        return bool(line)
+
     def _sort(self) -> None:
         self._order = [self._lines[number] for number in sorted(self._lines, reverse=True)]
 

@@ -304,7 +304,9 @@ class Queue:
             waiting = self.ready.at_hand()
             if waiting:
                 left -= serve_round(self, line, waiting, now)
-            elif not self._bring():
+            elif not self.ready:
+                break  # who is full keeps its place until there is a message that it cannot take
+            elif self.consumers.skip_full(line) and not self._bring():
                 break
         else:
             return True
@@ -341,8 +343,6 @@ class Queue:
         if self.log is not None:
             self._hand_out(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)
-        if consumer.ready and consumer.room() <= 0:
-            self.consumers.leave(consumer)
 
     def _count_returned(self, consumer: Consumer, entries: list[Entry]) -> None:
         """Count those that are given out again, as long as any may be."""

@@ -252,6 +252,21 @@ def test_a_quorum_queue_refuses_consumers_under_a_shared_prefetch(node):
 # -- priorities --------------------------------------------------------------------------------------------
 
 
+def test_a_consumer_that_is_full_keeps_its_turn_until_a_message_comes_that_it_cannot_take(node):
+    node.queue()
+    first, second = node.client(), node.client()
+    first.consume(prefetch=1)
+    fill(node, 1)
+    node.settle()
+    second.consume(prefetch=1)
+    first.session.nack(1, multiple=False, requeue=True)
+    node.settle()
+    assert first.seen() == ["1", "1"]
+    fill(node, 2)
+    node.settle()
+    assert second.seen() == ["2"]
+
+
 def test_the_highest_priority_takes_all_until_it_is_full(node):
     node.queue()
     low, high = node.client(), node.client()
