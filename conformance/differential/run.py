@@ -1,0 +1,53 @@
+"""Playing many scenarios to one broker at the same time: each in a thread and a virtual host of its own."""
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from conformance.differential.play import Play, PlayError, Scenario, Stage
+from conformance.differential.stages import Prepare, vhost_of
+
+QUIET = 0.15  # seconds of silence after which a step is over
+JOBS = 24
+SLOWER, FEWER = 4.0, 8  # how much longer the silence is, and how many are played, when time is no object
+Transcripts = dict[str, list[str]]
+
+
+class Company:
+    """Plays scenarios on a stage; ``scenarios`` are all that the stage was made ready for."""
+
+    def __init__(
+        self, stage: Stage, prepare: Prepare, scenarios: Sequence[Scenario], jobs: int = JOBS
+    ) -> None:
+        self.stage = stage
+        self._prepare = prepare
+        self._number = {each.name: number for number, each in enumerate(scenarios)}
+        self._scenarios = {each.name: each for each in scenarios}
+        self._attempts = dict.fromkeys(self._number, 0)
+        self._jobs = jobs
+        self.seconds: dict[str, float] = {}
+
+    def play(self, names: Iterable[str], *, slowly: bool = False) -> Transcripts:
+        """The transcript of each. ``slowly`` gives a busy machine more time to answer."""
+        wanted = list(names)
+        quiet, jobs = (QUIET * SLOWER, FEWER) if slowly else (QUIET, self._jobs)
+        with ThreadPoolExecutor(jobs) as threads:
+            return dict(zip(wanted, threads.map(lambda name: self._one(name, quiet), wanted), strict=True))
+
+    def _one(self, name: str, quiet: float) -> list[str]:
+        attempt = self._attempts[name]
+        self._attempts[name] += 1
+        each = self._scenarios[name]
+        vhost = vhost_of(self._number[name], attempt)
+        clear = self._prepare(vhost, each.needs)
+        play = Play(self.stage, vhost, quiet)
+        begin = time.monotonic()
+        try:
+            each.script(play)
+        except (PlayError, OSError) as problem:
+            play.say(f"could not go on: {problem}")
+        finally:
+            play.close()
+            clear()
+        self.seconds[name] = time.monotonic() - begin
+        return play.lines

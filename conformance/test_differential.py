@@ -1,0 +1,66 @@
+"""Every scenario: leveret against what RabbitMQ answered, and RabbitMQ itself where there is one."""
+
+import pytest
+
+from conformance import scenarios
+from conformance.differential import golden, report, stages
+from conformance.differential.__main__ import judge, show
+from conformance.differential.compare import FAILURES, Known, Result
+from conformance.differential.run import Company, Transcripts
+from conformance.rabbitmq import installed
+
+EVERY = scenarios.every()
+AREAS = list(dict.fromkeys(each.area for each in EVERY))
+REFERENCE = golden.versions()[-1]
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    """What playing everything to leveret came to."""
+    with stages.leveret(EVERY) as (stage, prepare):
+        return judge(Company(stage, prepare, EVERY), EVERY, golden.read(REFERENCE), None)[1]
+
+
+@pytest.fixture(scope="module")
+def referee() -> Transcripts:
+    """What the RabbitMQ that is installed answers, asked again where that is not what was recorded."""
+    if not installed():
+        pytest.skip("there is no RabbitMQ here")
+    recorded = golden.read(REFERENCE)
+    with stages.rabbitmq(EVERY) as (stage, prepare):
+        if stage.name != REFERENCE:
+            pytest.skip(f"{stage.name} is not {REFERENCE}")
+        company = Company(stage, prepare, EVERY)
+        answers = company.play([each.name for each in EVERY])
+        return answers | company.play(
+            [name for name in answers if answers[name] != recorded.get(name)], slowly=True
+        )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("area", AREAS)
+def test_leveret_answers_as_rabbitmq_did(results: list[Result], area: str) -> None:
+    failed = [each for each in results if each.area == area and each.verdict in FAILURES]
+    show(failed, expected=False)
+    assert not failed, ", ".join(each.name for each in failed)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("area", AREAS)
+def test_what_was_recorded_is_what_rabbitmq_answers(referee: Transcripts, area: str) -> None:
+    recorded = golden.read(REFERENCE)
+    for name in [each.name for each in EVERY if each.area == area]:
+        assert referee[name] == recorded[name], name
+
+
+def test_the_document_shows_these_results(results: list[Result]) -> None:
+    assert report.DOCUMENT.read_text() == report.render(REFERENCE, results)
+
+
+def test_every_known_difference_names_a_scenario() -> None:
+    assert Known.read().unused([each.name for each in EVERY]) == []
+
+
+def test_names_of_scenarios_are_different() -> None:
+    names = [each.name for each in EVERY]
+    assert len(set(names)) == len(names)
