@@ -127,7 +127,7 @@ class AmqpPeer:
         self.name = name
         self.answers = True
         self.beats = False  # whether heartbeats are told
-        self.socket = socket.create_connection(address, timeout=10)
+        self.socket = socket.create_connection(address, timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.came: list[Event] = []
         self.received: list[m.Method] = []  # every method, for scenarios that need a value of one

@@ -1,15 +1,16 @@
 """Playing many scenarios to one broker at the same time: each in a thread and a virtual host of its own."""
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from conformance.differential.play import Play, PlayError, Scenario, Stage
+from conformance.differential.play import Play, PlayError, Probe, Scenario, Stage
 from conformance.differential.stages import Prepare, vhost_of
 
 QUIET = 0.15  # seconds of silence after which a step is over
 JOBS = 24
-SLOWER, FEWER = 4.0, 8  # how much longer the silence is, and how many are played, when time is no object
+SLOWER, FEWER = 3.0, 8  # how much longer the silence is, and how many are played, when time is no object
 Transcripts = dict[str, list[str]]
 
 
@@ -25,6 +26,7 @@ class Company:
         self._scenarios = {each.name: each for each in scenarios}
         self._attempts = dict.fromkeys(self._number, 0)
         self._jobs = jobs
+        self._thread = threading.local()
         self.seconds: dict[str, float] = {}
 
     def play(self, names: Iterable[str], *, slowly: bool = False) -> Transcripts:
@@ -40,7 +42,9 @@ class Company:
         each = self._scenarios[name]
         vhost = vhost_of(self._number[name], attempt)
         clear = self._prepare(vhost, each.needs)
-        play = Play(self.stage, vhost, quiet)
+        if not hasattr(self._thread, "probe"):
+            self._thread.probe = Probe(self.stage.amqp)
+        play = Play(self.stage, vhost, quiet, self._thread.probe)
         begin = time.monotonic()
         try:
             each.script(play)

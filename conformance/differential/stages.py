@@ -6,6 +6,7 @@ gets all of them from a definitions file at its start.
 
 import base64
 import contextlib
+import hashlib
 import json
 import tempfile
 import urllib.request
@@ -28,6 +29,10 @@ PLUGINS = (
     "rabbitmq_recent_history_exchange",
 )
 ATTEMPTS = 4  # how often a scenario may be played to one broker
+PASSWORD = {  # "guest" in the form that is quick to check: there are hundreds of logins
+    "password_hash": base64.b64encode(b"salt" + hashlib.sha256(b"saltguest").digest()).decode(),
+    "hashing_algorithm": "rabbit_password_hashing_sha256",
+}
 EVERYTHING = (".*", ".*", ".*")
 Prepare = Callable[[str, Needs], Callable[[], None]]  # (virtual host, needs) -> what clears it away
 
@@ -82,10 +87,14 @@ def users(scenarios: Sequence[Scenario]) -> list[str]:
 def definitions(scenarios: Sequence[Scenario]) -> dict[str, Any]:
     """What leveret is started with, in RabbitMQ's format."""
     document: dict[str, Any] = {
-        "users": [{"name": "guest", "password": "guest", "tags": "administrator"}]
-        + [{"name": name, "password": "guest", "tags": ""} for name in users(scenarios)],
+        "users": [
+            {"name": name, "tags": "administrator" if name == "guest" else "", **PASSWORD}
+            for name in ("guest", *users(scenarios))
+        ],
         "vhosts": [{"name": "/"}],
-        "permissions": [],
+        "permissions": [
+            {"user": "guest", "vhost": "/", **dict.fromkeys(("configure", "write", "read"), ".*")}
+        ],
         "topic_permissions": [],
         "policies": [],
     }

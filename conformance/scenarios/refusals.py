@@ -1,5 +1,6 @@
 """What is refused on an open channel, and in which words: the unit tests' table, played to both."""
 
+import re
 from collections import Counter
 
 from conformance.differential.play import Area
@@ -31,5 +32,7 @@ def refused(refusal):
 seen: Counter[str] = Counter()
 for refusal in REFUSALS:
     method = refusal.by.method if isinstance(refusal.by, Content) else refusal.by
-    seen[method.NAME] += 1
-    AREA.add(f"{method.NAME}[{seen[method.NAME]}]", refused(refusal))
+    why = "-".join(re.findall(r"[A-Za-z0-9]+", refusal.text.partition(" - ")[2]))[:50]
+    name = f"{method.NAME}[{why}]"  # stays when rows come before it
+    seen[name] += 1
+    AREA.add(name if seen[name] == 1 else f"{name[:-1]}-{seen[name]}]", refused(refusal))
