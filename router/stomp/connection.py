@@ -411,8 +411,8 @@ class StompConnection:
         if self.finished or not self._deadline or now < self._deadline:
             return
         if self.state in BEFORE:
-            self._log.warning("connection closed", error="no CONNECT in time")
-            self._finish()
+            time = self.broker.settings.amqp.handshake_timeout
+            self._refuse(StompError("Login timeout", f"You must log in within {time} ms\n"))
             return
         # Blocked or over its high mark it is not read from, and who leaves has nothing more to say.
         listening = self.outbox.writable() and not self.broker.alarms.blocks(self)

@@ -373,6 +373,15 @@ async def test_stomp_error_is_read_before_the_close(autojump_clock, connect):
     assert (await ended(page))[0] == 1000
 
 
+async def test_stomp_page_that_does_not_log_in_is_told_before_the_close(autojump_clock, connect):
+    page = await stomp_page(connect)
+    start = trio.current_time()
+    data = await page.receive_some()
+    assert data.startswith(b"ERROR\nmessage:Login timeout\n")
+    assert trio.current_time() - start == pytest.approx(Amqp().handshake_timeout / 1000, abs=0.1)
+    assert (await ended(page))[0] == 1000
+
+
 async def test_stomp_page_that_does_not_read_is_paused_and_then_let_go(autojump_clock, connect, server):
     slow = await stomp_subscriber(connect, trio.testing.lockstep_stream_pair)
     quick, _ = server.connect()

@@ -177,13 +177,13 @@ def test_frames_behind_the_login_are_read_as_its_version_says(dial):
     assert list(client.world.vhost.queues) == ["a\\b"]
 
 
-def test_who_does_not_log_in_in_time_is_dropped(world, dial):
+def test_who_does_not_log_in_in_time_is_told_so_and_dropped(world, dial):
     client = dial()
     world.advance(9_999)
     assert not client.outbox.closed
     world.advance(1)
-    assert client.outbox.closed
-    assert client.received() == []
+    assert client.error() == ("Login timeout", "You must log in within 10000 ms\n")
+    assert logged(client) == [("warning", "connection closed")]
 
 
 def test_large_frames_are_refused_before_the_login_only(dial, connect):
