@@ -81,7 +81,7 @@ class Administration:
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with all that is in it, and all rights there; close its connections."""
         vhost = self.vhost(name)
-        self._end_clients(ConnectionForced(f"vhost '{name}' is down"), vhost=vhost)
+        self._end_clients(ConnectionForced(f"vhost '{name}' is deleted"), vhost=vhost)
         vhost.close()
         self._broker.forget_vhost(vhost)
         self._broker.keeper.forget(VHostRow(name))

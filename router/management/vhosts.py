@@ -6,7 +6,7 @@ from protocol.http import Response
 from router.auth import User
 from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError
 from router.management.access import administrator, entered, management, visible_vhosts
-from router.management.body import demand, integer, text, truth
+from router.management.body import demand, text, truth
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request, not_there
 from router.management.query import columns_of, listing, narrowed
@@ -123,7 +123,7 @@ def limits_of_vhost(call: Call) -> Response:
 def put_limit(call: Call) -> Response:
     demand(call.body, ["value"])
     try:
-        call.administration.set_vhost_limit(find_vhost(call).name, call["limit"], integer(call.body, "value"))
+        call.administration.set_vhost_limit(find_vhost(call).name, call["limit"], call.body["value"])
     except LimitError as error:
         raise bad_request(f"Validation failed\n\n{error}\n") from None
     return nothing()
@@ -152,9 +152,9 @@ def limits_of_user(call: Call) -> Response:
 def put_user_limit(call: Call) -> Response:
     demand(call.body, ["value"])
     try:
-        call.administration.set_user_limit(find_user(call).name, call["limit"], integer(call.body, "value"))
+        call.administration.set_user_limit(find_user(call).name, call["limit"], call.body["value"])
     except LimitError as error:
-        raise bad_request(f"Validation failed\n\n{error}\n") from None
+        raise bad_request(str(error)) from None
     return nothing()
 
 

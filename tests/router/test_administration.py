@@ -182,7 +182,7 @@ def test_deleted_virtual_host_takes_everything_with_it(world, admin, rows):
     rows.clear()
     admin.delete_vhost("v")
     close = inside.take(m.ConnectionClose, channel=0)
-    assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - vhost 'v' is down")
+    assert (close.reply_code, close.reply_text) == (320, "CONNECTION_FORCED - vhost 'v' is deleted")
     assert queue.deleted
     assert "v" not in world.broker.vhosts
     assert not world.guest.may_enter("v")

@@ -1,0 +1,1 @@
+"""Users, rights, limits and definitions, against leveret and RabbitMQ through their management APIs."""
