@@ -3,55 +3,170 @@
 Owns their compilation and their safety. They are searched for, not anchored, as in RabbitMQ. Topic patterns
 are another language and belong to the topic exchange.
 
-RE2 evaluates them, in time linear in the name. What RE2 leaves out (look-ahead, back references, possessive
-quantifiers) falls back to ``re``, because ``^(?!amq\\.).*`` is common in policies. There an operator can
-write an exponential pattern; but names are short and verdicts are kept, so that would slow declarations
-and not each message.
+RE2 evaluates them, in time linear in the name. It has no look-ahead, but ``^(?!amq\\.).*`` and its like,
+common in policies, say that one pattern matches at the beginning and another does not, and RE2 can answer
+both. What it leaves out for good (other look-around, back references, possessive quantifiers) falls back to a
+backtracking matcher with a bound on its time, which an exponential pattern can reach a few times and no more.
+That is for names of queues and exchanges, whose verdicts are kept; whoever asks for each message wants
+``linear`` patterns only.
 
 Differences from RabbitMQ (PCRE over bytes): ``.`` is a character rather than a byte, and with RE2 ``$`` does
 not match before a final newline.
 """
 
-import re
 from collections.abc import Callable
+
+import structlog
 
 Matcher = Callable[[str], bool]
 
 NAME_MAX = 255  # bytes: AMQP's short strings, so every name and routing key
+PATTERN_MAX = 10_000  # characters
+PATIENCE = 0.02  # seconds for one name, which is a hundred times what it should take
+CHANCES = 3  # names for which a pattern may take longer, until it matches nothing any more
 
 _ANYTHING = frozenset(("", "^", ".*", "^.*", ".*$", "^.*$"))
+_NOT = "^(?!"
 
 
 class PatternError(ValueError):
     """No regular expression; the text says why."""
 
 
-def compile_pattern(text: str) -> Matcher:
-    """What tells whether a name matches. Names longer than ``NAME_MAX`` do not. Raises PatternError."""
+class _NotLinear(Exception):
+    """RE2 cannot take a pattern; the text says why."""
+
+
+def compile_pattern(text: str, *, linear: bool = False) -> Matcher:
+    """What tells whether a name matches. Names longer than ``NAME_MAX`` do not.
+
+    Raises PatternError; ``linear``: for what takes more than time linear in the name, too.
+    """
     if text in _ANYTHING:
         return lambda name: True
     if text == "^$":
         return lambda name: not name
+    if len(text) > PATTERN_MAX:
+        raise PatternError(f"regular expression is invalid: longer than {PATTERN_MAX} characters")
+    try:
+        matches = _linear(text)
+    except _NotLinear as reason:
+        bounded = _Bounded(text)  # or it is no regular expression at all
+        if linear:
+            raise PatternError(
+                f"regular expression '{text}' is invalid here: it is asked for each routing key, "
+                f"and only what RE2 can match is quick enough for that; {reason}"
+            ) from None
+        return bounded
+    return lambda name: len(encoded := _bytes(name)) <= NAME_MAX and matches(encoded)
+
+
+def _linear(text: str) -> Callable[[bytes], bool]:
+    """A matcher of bytes that takes linear time. Raises _NotLinear."""
+    unwanted = []
+    while (parts := _negation(text)) is not None:
+        unwanted.append(_re2(f"^(?:{parts[0]})"))
+        text = f"^{parts[1]}"
+    wanted = _re2(text)
+    if not unwanted:
+        return wanted
+    return lambda name: wanted(name) and not any(matches(name) for matches in unwanted)
+
+
+def _re2(text: str) -> Callable[[bytes], bool]:
     import re2  # noqa: PLC0415 - most brokers need no other pattern, and it takes a while to load
 
     options = re2.Options()
     options.log_errors = False
     try:
-        compiled = re2.compile(_bytes(text), options)
-    except re2.error:
-        return _fallback(text)
-    search = compiled.search
-    return lambda name: len(encoded := _bytes(name)) <= NAME_MAX and search(encoded) is not None
+        search = re2.compile(_bytes(text), options).search
+    except re2.error as error:
+        raise _NotLinear(str(error)) from None
+    return lambda name: search(name) is not None
+
+
+def _negation(text: str) -> tuple[str, str] | None:
+    """What ``text`` says must not match at the beginning, and what must, if it says that and no more."""
+    if not text.startswith(_NOT):
+        return None
+    end = _end_of_group(text, len(_NOT))
+    if end is None:
+        return None
+    rest = text[end + 1 :]
+    if _end_of_group(rest, 0, alternative=True) is not None or rest[:1] in tuple("*+?{"):
+        return None
+    return text[len(_NOT) : end], rest
+
+
+def _end_of_group(text: str, start: int, *, alternative: bool = False) -> int | None:
+    """Where the group ends in which ``start`` is; ``alternative``: or has its first ``|``. None: nowhere, or
+    that takes more than counting parentheses to say.
+    """
+    depth, position = 0, start
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            if text[position + 1 : position + 2] == "Q":
+                return None if not alternative else position
+            position += 1
+        elif character == "[":
+            # A bracket that comes first is one of the class, as in []a] and [^]a].
+            first = position + (2 if text[position + 1 : position + 2] == "^" else 1)
+            position = _end_of_class(text, first)
+        elif character == "(":
+            depth += 1
+        elif character == ")" or (character == "|" and alternative and not depth):
+            if not depth:
+                return position
+            depth -= 1
+        position += 1
+    return None
+
+
+def _end_of_class(text: str, first: int) -> int:
+    """Where the class ends whose first character is there; the end of the text if it does not."""
+    position = first
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text.startswith("[:", position) and (end := text.find(":]", position)) >= 0:
+            position = end + 1
+        elif text[position] == "]" and position > first:
+            return position
+        position += 1
+    return position
+
+
+class _Bounded:
+    """A pattern that may take long to match, and is given up when it does."""
+
+    __slots__ = ("_chances", "_search", "_text")
+
+    def __init__(self, text: str) -> None:
+        """Raises PatternError."""
+        import regex  # noqa: PLC0415 - few brokers need it
+
+        try:
+            self._search = regex.compile(text).search
+        except (regex.error, OverflowError, RecursionError) as error:
+            raise PatternError(f"regular expression '{text}' is invalid: {error}") from None
+        self._text = text
+        self._chances = CHANCES
+
+    def __call__(self, name: str) -> bool:
+        if not self._chances or len(_bytes(name)) > NAME_MAX:
+            return False
+        try:
+            return self._search(name, timeout=PATIENCE) is not None
+        except TimeoutError:
+            self._chances -= 1
+            after = "it matches nothing from now on" if not self._chances else "taken for no match"
+            structlog.get_logger().warning(
+                "pattern takes too long", pattern=self._text, name=name, result=after
+            )
+            return False
 
 
 def _bytes(text: str) -> bytes:
     """UTF-8, or the bytes that arrived and were not."""
     return text.encode("utf-8", "surrogateescape")
-
-
-def _fallback(text: str) -> Matcher:
-    try:
-        compiled = re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise PatternError(f"regular expression '{text}' is invalid: {error}") from None
-    return lambda name: len(_bytes(name)) <= NAME_MAX and compiled.search(name) is not None

@@ -193,6 +193,14 @@ def test_topic_permission_outlives_the_permission_but_not_the_virtual_host(users
     assert set(user.topic_permissions) == {("v", "amq.topic")}
 
 
+def test_topic_permission_that_would_be_slow_for_each_message_is_refused(user):
+    with pytest.raises(PatternError, match="asked for each routing key"):
+        user.permit_topic("/", "amq.topic", write="^(?=a)", read="")
+    user.permit_topic("/", "amq.topic", write="^(?!a)", read="")
+    assert not user.may_route("/", "amq.topic", "write", "ab")
+    assert user.may_route("/", "amq.topic", "write", "b")
+
+
 def test_topic_permission_taken_back_frees_the_routing_keys(user):
     user.permit_topic("/", "amq.topic", write="^a", read="^a")
     generation = user.generation

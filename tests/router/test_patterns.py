@@ -7,8 +7,9 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from router.patterns import PatternError, compile_pattern
+from router.patterns import CHANCES, PatternError, compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,63 @@ def test_longer_than_a_short_string_never_matches(pattern):
 def test_invalid_pattern_is_refused_with_a_reason(pattern):
     with pytest.raises(PatternError, match=f"^regular expression '{re.escape(pattern)}' is invalid: "):
         compile_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "other"),
+    [
+        ("^(?!amq\\.).*", ["a", "xamq.y", ""], ["amq.y", "amq."]),
+        ("^(?!amq\\.|mqtt-)", ["a", "mqtt"], ["amq.y", "mqtt-1"]),
+        ("^(?!a)(?!b).+$", ["c", "ca"], ["a", "b", "bc", ""]),
+        ("^(?!(a|b)c).*d$", ["ad", "d"], ["acd", "bcd", "a"]),
+        ("^(?![)a]x).", ["a", ")", "bx"], [")x", "ax", ""]),
+        ("^(?!\\))a*$", ["a", ""], [")"]),
+        ("^(?![]x]).", ["a"], ["]", "x"]),
+        ("^(?!a$).*", ["ab", ""], ["a"]),
+    ],
+)
+def test_what_must_not_come_first_takes_linear_time(pattern, matching, other):
+    for linear in (True, False):
+        matches = compile_pattern(pattern, linear=linear)
+        assert [name for name in matching if not matches(name)] == []
+        assert [name for name in other if matches(name)] == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^(a+)-\\1$", "^(?=a)", "(?<!a)b", "^(?!a)b|c", "a(?!b)", "^(?!(?=a)b).*", "^(?!a)(?>b)"],
+)
+def test_what_takes_more_than_linear_time_is_refused_where_that_is_asked(pattern):
+    compile_pattern(pattern)
+    with pytest.raises(PatternError, match="only what RE2 can match is quick enough"):
+        compile_pattern(pattern, linear=True)
+
+
+def test_alternatives_behind_a_negation_are_alternatives_to_it():
+    matches = compile_pattern("^(?!a)b|c")
+    assert [name for name in ("b", "ab", "ac", "xc", "x") if matches(name)] == ["b", "ac", "xc"]
+
+
+@given(st.text("ab)|", max_size=4), st.text("ab", max_size=6))
+def test_negations_mean_what_backtracking_finds(unwanted, name):
+    pattern = f"^(?!{re.escape(unwanted)}|ba)a*"
+    assert compile_pattern(pattern)(name) == (re.search(pattern, name) is not None)
+
+
+def test_a_pattern_that_takes_too_long_is_given_up():
+    matches = compile_pattern("^(?=a)(a|aa)+$")
+    with capture_logs() as logs:
+        assert not any(matches("a" * 200 + "b" + str(number)) for number in range(CHANCES))
+        assert len(logs) == CHANCES
+        assert not matches("aa")  # though it does
+        assert len(logs) == CHANCES
+    assert {line["event"] for line in logs} == {"pattern takes too long"}
+    assert logs[-1]["result"] == "it matches nothing from now on"
+
+
+def test_a_pattern_has_an_end():
+    with pytest.raises(PatternError, match="longer than 10000 characters"):
+        compile_pattern("a" * 10_001)
 
 
 def test_nested_quantifiers_take_linear_time():
