@@ -35,7 +35,7 @@ def measure(
     name: str, sides: Sequence[Side], scale: Scale, rounds: int
 ) -> tuple[dict[str, object] | None, str | None]:
     """Measure one workload and print it; what is to be kept, or what went wrong."""
-    workload = WORKLOADS[name]
+    workload = WORKLOADS[name].named(name)
     began, load = datetime.now(UTC), os.getloadavg()[0]
     try:
         figures = compare(workload, sides, scale, rounds)

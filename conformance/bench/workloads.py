@@ -1,6 +1,6 @@
 """The table: every workload with what is measured of it, and the goal for its ratio."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from conformance.bench.measures import (
     Backlog,
@@ -44,6 +44,13 @@ class Workload:
     measure: Measure
     rows: list[Row] = field(default_factory=list)
     rounds: int = 99
+
+    def named(self, name: str) -> "Workload":
+        """The same with queues of that name, which no other workload finds when this one fails."""
+        measure = self.measure
+        if isinstance(measure, Fresh):
+            return self
+        return replace(self, measure=replace(measure, load=replace(measure.load, prefix=name)))
 
 
 def _messages(title: str, goal: float, load: Load, unit: str = "msg/s") -> Workload:
