@@ -69,7 +69,7 @@ class ServerConnection:
         self.channel_max = 0
         self.frame_max = offer.initial_frame_max
         self.heartbeat = 0
-        self.reader = Reader(offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL)
+        self.reader = Reader(offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL, together=True)
         self.last_received = now
         self._header = b""
 

@@ -99,22 +99,29 @@ class Scope(Enum):
 
 
 class Reader:
-    """Turns a byte stream into ``(channel, command)`` pairs. Publishes that are alike may be one command
-    together, and so may acknowledgements.
+    """Turns a byte stream into ``(channel, command)`` pairs.
 
+    ``together``: publishes that are alike are one command, ``Publishes``, and so are ``Acks``.
     ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the largest body, ``contents_max``
     how many contents may be incomplete at a time. A fault stands in ``error`` until the commands before it
     were handled. Nothing is read as long as it does; who takes it away goes on behind the faulty frame.
     """
 
     def __init__(
-        self, frame_max: int, body_max: int, *, scope: Scope = Scope.CHANNELS, contents_max: int = 65535
+        self,
+        frame_max: int,
+        body_max: int,
+        *,
+        scope: Scope = Scope.CHANNELS,
+        contents_max: int = 65535,
+        together: bool = False,
     ) -> None:
         self.frame_max = frame_max
         self.body_max = body_max
         self.contents_max = contents_max
         self.scope = scope
         self.error: AmqpError | None = None
+        self._together = together
         self._waiting: list[bytes] = []  # what was not read yet, in pieces
         self._have = 0
         self._need = 0
@@ -160,7 +167,7 @@ class Reader:
     def _read(self, data: bytes, commands: list[tuple[int, Command]]) -> int:  # noqa: PLR0912, PLR0915 - no calls
         """Append the commands of all whole frames; return where the first begins that was not read."""
         frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
-        known, partial = self._known, self._partial
+        known, partial, together = self._known, self._partial, self._together
         begin, at, whole, route, bits, same, body_size, properties = self._alike
         publish: bytes | tuple[()] = PUBLISH
         ack: bytes | tuple[()] = ACK
@@ -180,7 +187,9 @@ class Reader:
                             messages.append(Message(route, bits, same, body_size, frames, properties))
                             position = end
                             end += whole
-                            if end > length or not data.startswith(begin, position) or data[end - 1] != END:
+                            if not together or end > length:
+                                break
+                            if not data.startswith(begin, position) or data[end - 1] != END:
                                 break
                         append((same, Publishes(messages) if len(messages) > 1 else messages[0]))
                         continue
@@ -235,7 +244,7 @@ class Reader:
                         tag, bit = ACK_ARGUMENTS.unpack_from(data, start + 4)
                         alike = data[position : start + 4]
                         position = behind
-                        if bit or not data.startswith(alike, position):
+                        if bit or not together or not data.startswith(alike, position):
                             append((channel, BasicAck(tag, bool(bit & 1))))
                             continue
                         tags = [tag]

@@ -49,7 +49,7 @@ FRAMES = st.one_of(
 @given(st.lists(FRAMES, max_size=6), st.data())
 def test_chunks_of_any_size_give_the_same_commands(frames, data):
     stream = b"".join(frames)
-    whole, _ = read(stream, frame_max=0)
+    whole, _ = read(stream, frame_max=0, together=True)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     chunked = reader(0)
     commands = []
@@ -92,7 +92,7 @@ ALIKE = (publish(1, b"abc"), publish(1, b"xyz"), publish(2, b"abc"), publish(1, 
 @given(st.lists(st.sampled_from((*ALIKE, PUBLISH + header(1, 3), body(1, b"abc"))), max_size=8))
 def test_publishes_that_begin_alike_are_read_as_single_bytes_are(frames):
     stream = b"".join(frames)
-    commands, made = read(stream, frame_max=0)
+    commands, made = read(stream, frame_max=0, together=True)
     dripped = reader(0)
     singly = [command for at in range(len(stream)) for command in dripped.receive(stream[at : at + 1])]
     assert all_shown(commands) == all_shown(singly)
@@ -402,7 +402,7 @@ def test_a_slow_drip_is_joined_once():
 
 def test_publishes_that_differ_in_their_bodies_alone_are_one_command():
     first, *rest = (publish(1, bytes([number]) * 5) for number in range(4))
-    commands, _ = read(first + b"".join(rest) + publish(1, b"longer"))
+    commands, _ = read(first + b"".join(rest) + publish(1, b"longer"), together=True)
     (_, one), (channel, alike), (_, last) = commands
     assert (one.body, last.body) == (b"\0" * 5, b"longer")
     assert channel == 1
@@ -412,19 +412,28 @@ def test_publishes_that_differ_in_their_bodies_alone_are_one_command():
 def test_acknowledgements_of_single_messages_are_one_command_on_their_channel():
     stream = b"".join(method_frame(1, m.BasicAck(tag)) for tag in (5, 4, 9))
     stream += method_frame(2, m.BasicAck(1)) + method_frame(1, m.BasicAck(12, multiple=True))
-    commands, _ = read(stream)
+    commands, _ = read(stream, together=True)
     assert commands == [(1, Acks([5, 4, 9])), (2, m.BasicAck(1)), (1, m.BasicAck(12, multiple=True))]
 
 
 def test_an_acknowledgement_that_is_not_complete_yet_waits():
     acks = [method_frame(1, m.BasicAck(tag)) for tag in (1, 2, 3)]
-    made = reader()
+    made = reader(together=True)
     assert made.receive(b"".join(acks)[:-1]) == [(1, Acks([1, 2]))]
     assert made.receive(acks[2][-1:]) == [(1, m.BasicAck(3))]
 
 
 def test_a_bad_end_among_acknowledgements_comes_after_those_before_it():
     acks = [method_frame(1, m.BasicAck(tag)) for tag in (1, 2, 3)]
-    commands, made = read(acks[0] + acks[1] + acks[2][:-1] + b"\0")
+    commands, made = read(acks[0] + acks[1] + acks[2][:-1] + b"\0", together=True)
     assert commands == [(1, Acks([1, 2]))]
     assert made.error is not None
+
+
+def test_without_being_told_to_nothing_is_read_together():
+    stream = (
+        publish(1, b"a") + publish(1, b"b") + method_frame(1, m.BasicAck(1)) + method_frame(1, m.BasicAck(2))
+    )
+    apart, together = read(stream)[0], read(stream, together=True)[0]
+    assert (len(apart), len(together)) == (4, 3)
+    assert all_shown(apart) == all_shown(together)
