@@ -10,7 +10,7 @@ from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
 from protocol.amqp.message import pack_frames
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Delivery
+from protocol.amqp.reader import Acks, Delivery
 from tests.faults.model import Found, Model, Publication, Token
 from tests.router.server.client import Client, Closed
 
@@ -117,6 +117,9 @@ class FaultClient:
                 self.deliveries.append(command)
             case m.BasicAck():
                 self._confirm(command.delivery_tag, multiple=command.multiple)
+            case Acks():
+                for tag in command.tags:
+                    self._confirm(tag, multiple=False)
             case m.BasicNack():
                 raise Failed(f"a publish was refused: {command}")
             case m.ConnectionBlocked() | m.ConnectionUnblocked():

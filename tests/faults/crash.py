@@ -12,7 +12,8 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,8 +22,9 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from tests.faults import streams
 from tests.faults.broker import Broker, StartError
-from tests.faults.client import Failed, FaultClient, found_of
+from tests.faults.client import LOST, Failed, FaultClient, found_of
 from tests.faults.model import Found, Model, Publication
 from tests.faults.topology import ARGUMENTS, CHAINS, KEEPS_ALL, ORDERED
 from tests.faults.workload import declare, numbers, run
@@ -37,6 +39,7 @@ class Life:
     def __init__(self, directory: Path, random: Random) -> None:
         self.random = random
         self.model = Model(CHAINS, KEEPS_ALL)
+        self.streamed = streams.StreamModel()
         options = ["--log-level", "error", "--set", "queue.default_delivery_limit=-1"]
         if random.random() < 0.5:
             options += ["--set", "store.journal_size=65536"]
@@ -53,9 +56,11 @@ class Life:
         if broker.starts == 0:
             await broker.start()
             await declare(self.model, broker.port)
+            await streams.declare(broker.port)
         seconds = random.choice((0.05, 0.3, 0.6, 1.2, 2)) * random.random()
         async with trio.open_nursery() as nursery:
             run(self.model, random, broker.port, nursery)
+            self._stream(nursery)
             await trio.sleep(seconds)
             if random.random() < 0.15:
                 await self._sicken()
@@ -69,6 +74,21 @@ class Life:
                 await broker.kill()
             self.story.append(f"{self._paged()} bytes in pages")
         await self._verify(await self._restart())
+
+    def _stream(self, nursery: trio.Nursery) -> None:
+        """Have the stream written and read."""
+        random, port, model = self.random, self.broker.port, self.streamed
+
+        def start(task: Callable[..., Awaitable[None]], *args: str) -> None:
+            nursery.start_soon(until_lost, task, model, Random(random.getrandbits(32)), port, *args)
+
+        for name in ("n1", "n2"):
+            if random.random() < 0.5:
+                start(streams.publisher, name)
+        if random.random() < 0.6:
+            start(streams.reader)
+        if random.random() < 0.4:
+            start(streams.looker)
 
     def _paged(self) -> int:
         files = self.broker.data.glob("segments/*"), self.broker.data.glob("transient/*")
@@ -117,6 +137,8 @@ class Life:
         wrong += model.check(found, ORDERED, restarts + 1)
         if wrong:
             raise Failed("\n".join([*wrong[:20], f"{len(wrong)} faults"]))
+        streamed = await streams.verify(self.streamed, model, self.broker.port)
+        self.story.append(f"{streamed} messages in the stream")
         model.accept(found)
         count = sum(map(len, found.values()))
         self.story.append(f"verified with {count} messages")
@@ -192,6 +214,12 @@ class Life:
             if not ok.message_count:
                 return
             await trio.sleep(0.01)
+
+
+async def until_lost(task: Callable[..., Awaitable[None]], *args: object) -> None:
+    """Run a task until its broker is gone."""
+    with suppress(*LOST):
+        await task(*args)
 
 
 async def crash(cycles: int, seed: int, seconds: float = 0) -> list[str]:
