@@ -10,12 +10,12 @@ import base64
 import binascii
 import codecs
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 from wsproto.utilities import generate_accept_token
@@ -24,6 +24,8 @@ from protocol.http import HttpError, Request
 
 VERSION = "13"
 INFLATE = 1024  # compressed bytes taken at a time: each may become a thousand
+MOST = 1 << 16  # bytes of payload after which a read ends
+EVENTS = 256  # parts of messages after which it does, too: some milliseconds
 PONGS = 16  # answers that may wait to be sent; RFC 6455 5.5.3: the latest is enough
 
 
@@ -119,7 +121,8 @@ class Text(Enum):
 
 
 class WebSocket:
-    """An open WebSocket. ``receive`` and ``send`` payload; ``take_control`` has what else is to be sent.
+    """An open WebSocket. ``feed`` it what arrives and ``read`` the payload, as long as there is some, or
+    ``pending`` says that there may be; ``send`` payload. ``take_control`` has what else is to be sent.
 
     ``ended`` says that nothing more will be received: the peer has closed, or was at fault, or is gone.
     """
@@ -129,8 +132,11 @@ class WebSocket:
     ) -> None:
         self.ended = False
         self.failed = False
+        self.pending = False
         self._wire = Connection(ConnectionType.SERVER, [deflate] if deflate else [])
         self._step = INFLATE if deflate else 0
+        self._unread = bytearray()  # what wsproto has not been given
+        self._events: Iterator[Event] = iter(())
         self._message_max = message_max
         self._text = text
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -139,46 +145,63 @@ class WebSocket:
         self._code: int = CloseReason.NORMAL_CLOSURE  # what is to be said at the end
         self._reason = ""
 
-    def receive(self, data: bytes) -> bytes:
-        """The payload that these bytes bring. What comes after ``ended`` is nobody's."""
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived. What comes after ``ended`` is nobody's."""
+        if not self.ended:
+            self._unread += data
+            self.pending = True
+
+    def read(self) -> bytes:
+        """Some payload, as much as can be had in a few milliseconds; empty if none was among that."""
         parts: list[bytes] = []
-        step = self._step or len(data) or 1
-        for start in range(0, len(data), step):
-            if self.ended:
+        size, left = 0, EVENTS
+        while left and size < MOST and not self.ended:
+            event = next(self._events, None)
+            if event is not None:
+                size += self._take(event, parts)
+                left -= 1
+            elif self._unread:
+                step = self._step or len(self._unread)
+                self._wire.receive_data(bytes(self._unread[:step]))
+                del self._unread[:step]
+                self._events = iter(self._wire.events())
+            else:
+                self.pending = False
                 break
-            self._wire.receive_data(data[start : start + step])
-            self._take_events(parts)
+        if self.ended:
+            self._unread.clear()
+            self.pending = False
         return b"".join(parts)
 
-    def _take_events(self, parts: list[bytes]) -> None:
-        for event in self._wire.events():
-            if isinstance(event, BytesMessage | TextMessage):
-                self._take_payload(event, parts)
-            elif isinstance(event, Ping):
-                self._pongs.append(bytes(event.payload))
-            elif isinstance(event, CloseConnection):
-                if self._wire.state is ConnectionState.OPEN:  # wsproto's word for frames that make no sense
-                    self.fail(event.code, event.reason or "")
-                else:
-                    self._code, self.ended = event.code, True
-            if self.ended:
-                return
+    def _take(self, event: Event, parts: list[bytes]) -> int:
+        """Handle what has come; return how many bytes of payload that is."""
+        if isinstance(event, BytesMessage | TextMessage):
+            return self._take_payload(event, parts)
+        if isinstance(event, Ping):
+            self._pongs.append(bytes(event.payload))
+        elif isinstance(event, CloseConnection):
+            if self._wire.state is ConnectionState.OPEN:  # wsproto's word for frames that make no sense
+                self.fail(event.code, event.reason or "")
+            else:
+                self._code, self.ended = event.code, True
+        return 0
 
-    def _take_payload(self, event: BytesMessage | TextMessage, parts: list[bytes]) -> None:
+    def _take_payload(self, event: BytesMessage | TextMessage, parts: list[bytes]) -> int:
         if isinstance(event.data, str):
             if self._text is Text.REFUSED:
                 self.fail(CloseReason.UNSUPPORTED_DATA, "only binary messages are taken here")
-                return
+                return 0
             payload = event.data.encode()
         else:
             payload = bytes(event.data)
         self._size += len(payload)
         if self._size > self._message_max:
             self.fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._message_max} bytes")
-            return
+            return 0
         if event.message_finished:
             self._size = 0
         parts.append(payload)
+        return len(payload)
 
     @property
     def open(self) -> bool:

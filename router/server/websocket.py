@@ -45,7 +45,8 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         self.listening: float | None = None  # since when somebody waits for the client
         self._stream = stream
         self._wire = wire
-        self._ready = wire.receive(received)
+        self._ready = bytearray()
+        wire.feed(received)
         self._reading = trio.CancelScope()
         self._lock = trio.Lock()
         self._told = False  # whether the reader knows of the end
@@ -58,21 +59,28 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         Once the client was at fault, what it still sends is read past until it hangs up: a socket that is
         closed before that may destroy the close that says so.
         """
+        await trio.lowlevel.checkpoint()
         while not self._ready:
             if self._wire.ended and not (self._wire.failed and self._told):
                 self._told = True
-                await trio.lowlevel.checkpoint()
                 return b""
-            data = await self._receive()
-            if not data:
-                self._wire.lost()
-                self._told = True
-                return b""
-            self._ready = self._wire.receive(data)
+            if self._wire.pending:
+                await (
+                    trio.lowlevel.checkpoint()
+                )  # many small frames are read in pieces, and others come in between
+            else:
+                data = await self._receive()
+                if not data:
+                    self._wire.lost()
+                    self._told = True
+                    return b""
+                self._wire.feed(data)
+            self._ready += self._wire.read()
             await self._answer()
         self.used = trio.current_time()
         size = len(self._ready) if max_bytes is None else max_bytes
-        payload, self._ready = self._ready[:size], self._ready[size:]
+        payload = bytes(self._ready[:size])
+        del self._ready[:size]
         return payload
 
     async def _receive(self) -> bytes:

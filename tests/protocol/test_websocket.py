@@ -12,7 +12,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Message, Pong
 
 from protocol.http import HttpError, Request
-from protocol.websocket import INFLATE, PONGS, Deflate, Text, WebSocket, accept
+from protocol.websocket import EVENTS, INFLATE, MOST, PONGS, Deflate, Text, WebSocket, accept
 
 CONT, TEXT, BIN, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x12\x34\x56\x78"
@@ -53,7 +53,9 @@ class Side:
 
     def feed(self, *chunks: bytes) -> "Side":
         for chunk in chunks:
-            self.payload += self.wire.receive(chunk)
+            self.wire.feed(chunk)
+            while self.wire.pending:
+                self.payload += self.wire.read()
         return self
 
     def got(self, *data: bytes) -> list:
@@ -236,6 +238,20 @@ def test_what_is_no_text_is_sent_as_binary():
     assert messages == ["a", "é".encode()[:1] + b"\xff", "b"]
 
 
+# -- how much at a time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("small", [frame(PING), frame(PONG), frame(BIN), frame(BIN, b"x")])
+def test_many_small_frames_are_read_in_pieces(small):
+    side = WebSocket(MAX)
+    side.feed(small * (3 * EVENTS + 1))
+    reads = 0
+    while side.pending:
+        side.read()
+        reads += 1
+    assert reads == 4
+
+
 # -- any pieces ----------------------------------------------------------------------------------------------
 
 messages = st.lists(st.lists(st.binary(max_size=200), min_size=1, max_size=4), max_size=5)
@@ -296,6 +312,16 @@ def test_a_few_bytes_that_inflate_to_many_are_refused_early():
     assert side.feed(bomb).payload == b""
     assert side.verdict == TOO_BIG
     assert len(side.wire._wire._proto._frame_decoder.buffer) <= INFLATE
+
+
+def test_what_inflates_to_much_is_read_in_pieces():
+    side = WebSocket(1 << 25, deflate=deflate())
+    side.feed(frame(BIN, deflated(bytes(1 << 24)), rsv=4))
+    sizes = []
+    while side.pending:
+        sizes.append(len(side.read()))
+    assert sum(sizes) == 1 << 24
+    assert max(sizes) <= MOST + 1100 * INFLATE
 
 
 def test_what_cannot_be_inflated_is_a_fault():
