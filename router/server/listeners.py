@@ -4,9 +4,12 @@ An endpoint is what is spoken at some addresses. Neither that, nor the life of t
 """
 
 import errno
+import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 import trio
@@ -16,6 +19,9 @@ from router.server.tls import Security
 from router.settings import parse_address
 
 BACKLOG = 1024  # connections that may wait to be accepted
+TOGETHER = 64  # connections accepted before everybody else has a turn
+REST = 0.1  # seconds, when the system has no means to accept one more
+_GONE_AGAIN = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})  # accept(2): one client's fault
 
 
 class ListenError(Exception):
@@ -43,6 +49,10 @@ class Places:
             yield free
         finally:
             self.taken -= 1
+
+    def refuse(self, peer: str) -> None:
+        """Log that somebody found none left."""
+        structlog.get_logger().warning("connection refused", peer=peer, reason=f"{self.most} are open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +95,7 @@ class Endpoint:
             return
         with self.places.take() as taken:
             if not taken:
-                reason = f"{self.places.most} are open"
-                structlog.get_logger().warning("connection refused", peer=peer.name, reason=reason)
+                self.places.refuse(peer.name)
                 return
             if self.tls is None:
                 await self.serve(stream, peer)
@@ -109,21 +118,70 @@ class Endpoint:
             await self.serve(secured, replace(peer, user=tls.user_of(secured), direct=False, ends=ends))
 
 
-async def accept_all(endpoints: Iterable[Endpoint], accepting: trio.CancelScope, gone: trio.Event) -> None:
-    """Accept clients until ``accepting`` is cancelled; set ``gone`` when all have left after that."""
-    async with trio.open_nursery() as clients:
+class Accepting:
+    """How accepting is ended, and what is known of that."""
 
-        async def accept(endpoint: Endpoint) -> None:
-            async def welcome(stream: trio.SocketStream) -> None:
-                if not accepting.cancel_called:  # else nobody would tell it that the broker stops
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.shut = trio.Event()  # nobody listens any more
+        self.gone = trio.Event()  # nor is anybody left of those who were let in
+
+    async def stop(self) -> None:
+        """Let nobody in from now on."""
+        self.scope.cancel()
+        await self.shut.wait()
+
+
+async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: int = 0) -> None:
+    """Accept clients, ``most`` at a time (0: any number), until it is stopped and all of them have left."""
+    places = Places(most)
+
+    async def welcome(endpoint: Endpoint, stream: trio.SocketStream) -> None:
+        try:
+            with places.take() as taken:
+                if not taken:
+                    places.refuse("somebody")
+                elif not accepting.scope.cancel_called:  # else nobody would tell it that the broker stops
                     await endpoint.welcome(stream)
+        except Exception as error:
+            structlog.get_logger().error("connection failed", exc_info=error)
+        finally:
+            await trio.aclose_forcefully(stream)
 
-            await trio.serve_listeners(welcome, endpoint.listeners, handler_nursery=clients)
-
-        with accepting:
+    async with trio.open_nursery() as clients:
+        with accepting.scope:
             async with trio.open_nursery() as doors:
                 for endpoint in endpoints:
-                    if endpoint.listeners:
-                        doors.start_soon(accept, endpoint)
+                    for listener in endpoint.listeners:
+                        doors.start_soon(_accept, listener, clients, partial(welcome, endpoint))
                 await trio.sleep_forever()
-    gone.set()
+        accepting.shut.set()
+    accepting.gone.set()
+
+
+async def _accept(
+    listener: trio.SocketListener,
+    clients: trio.Nursery,
+    welcome: Callable[[trio.SocketStream], Awaitable[None]],
+) -> None:
+    """Accept the clients of one listener, who are ``welcome`` in tasks of their own.
+
+    Trio accepts one between two turns of all other tasks, and each may be long: hundreds that come
+    back after a restart would wait for hundreds of turns.
+    """
+    async with listener:
+        with socket.socket(fileno=os.dup(listener.socket.fileno())) as door:
+            door.setblocking(False)
+            while True:
+                await trio.lowlevel.wait_readable(door)
+                try:
+                    for _ in range(TOGETHER):
+                        accepted, _address = door.accept()
+                        stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+                        clients.start_soon(welcome, stream)
+                except BlockingIOError:
+                    pass
+                except OSError as error:
+                    if error.errno not in _GONE_AGAIN:
+                        structlog.get_logger().error("cannot accept connections", error=error.strerror)
+                        await trio.sleep(REST)

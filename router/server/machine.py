@@ -13,6 +13,7 @@ from pathlib import Path
 
 STATM = Path("/proc/self/statm")
 KIB = 1024
+RESERVE = 128  # files that the broker may need for itself at a time: its store's, above all
 
 
 def memory_limit(root: Path = Path("/")) -> int:
@@ -89,6 +90,12 @@ def open_files() -> int:
 def most_files() -> int:
     """How many it may have open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def most_connections() -> int:
+    """How many of them may be connections, so that the broker can still open files; 0 is any number."""
+    files = most_files()
+    return 0 if files == resource.RLIM_INFINITY else max(files - RESERVE, files // 2)
 
 
 def free_space(path: str) -> int:

@@ -23,7 +23,7 @@ from router.server import machine
 from router.server.driver import Driver, clock
 from router.server.endpoints import Endpoints
 from router.server.keeping import Keeping
-from router.server.listeners import ListenError, accept_all
+from router.server.listeners import Accepting, ListenError, accept_all
 from router.server.threads import Threads
 from router.server.tls import TlsError
 from router.server.watch import Watch
@@ -72,8 +72,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(driver.carry_on)
             nursery.start_soon(watch.run)
             nursery.start_soon(endpoints.sample)
-            accepting, gone = trio.CancelScope(), trio.Event()
-            nursery.start_soon(accept_all, endpoints.all, accepting, gone)
+            accepting = Accepting()
+            nursery.start_soon(accept_all, endpoints.all, accepting, machine.most_connections())
             urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
             announce(f"leveret is listening: {urls or 'nowhere'}")
             with trio.CancelScope() as running:
@@ -83,11 +83,11 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
                     log.info("stopping", signal=signal.Signals(number).name)
                     break
             if not running.cancelled_caught:
-                accepting.cancel()
                 with trio.move_on_after(settings.server.shutdown_timeout / 1000):
+                    await accepting.stop()
                     say_goodbye(driver)
                     endpoints.stop()
-                    await gone.wait()
+                    await accepting.gone.wait()
                 if keeping is not None:
                     await keeping.finish()
             nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from router.alarms import DISK, MEMORY, STORE, Alarms, high_watermark, next_look
 from router.server.driver import Driver, clock
 from router.settings import MEMORY as NOWHERE
 
+RETRY = 1000  # ms until it is tried again to measure
 TRIM = 1000  # ms between giving memory back while the alarm is raised
 COLLECT = 60_000  # ms between full collections of garbage: nothing else runs meanwhile
 ADVICE = {
@@ -60,8 +61,12 @@ class Watch:
 
     async def run(self) -> None:
         """Look again and again, more often when a limit is near."""
+        until = RETRY
         while True:
-            until = await self.look()
+            try:
+                until = await self.look()
+            except OSError as error:
+                structlog.get_logger().error("memory and disk cannot be measured", error=str(error))
             await trio.sleep(until / 1000)
 
     async def look(self) -> int:

@@ -46,8 +46,11 @@ class Leveret:
 
 
 @asynccontextmanager
-async def leveret(tmp_path: Path, *args: str) -> AsyncIterator[Leveret]:
-    """Run ``leveret serve ARGS`` until the end of the block, where it is killed if it still runs."""
+async def leveret(tmp_path: Path, *args: str, files: int = 0) -> AsyncIterator[Leveret]:
+    """Run ``leveret serve ARGS`` until the end of the block, where it is killed if it still runs.
+
+    It may open so many ``files``, if that is not 0.
+    """
     log_file = tmp_path / "log"
     command = [
         sys.executable,
@@ -60,6 +63,8 @@ async def leveret(tmp_path: Path, *args: str) -> AsyncIterator[Leveret]:
         "listen.http=none",
         *args,
     ]
+    if files:
+        command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
     with log_file.open("wb") as log:
         process = await trio.lowlevel.open_process(command, stdout=PIPE, stderr=log)
     try:

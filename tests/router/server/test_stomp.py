@@ -6,7 +6,7 @@ import trio.testing
 
 from protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
 from router.server import serving
-from router.server.listeners import Endpoint, Places, accept_all
+from router.server.listeners import Accepting, Endpoint, Places, accept_all
 from router.server.run import say_goodbye
 from router.server.stomp import serve_stomp
 from tests.router.server.server import Peer
@@ -127,8 +127,8 @@ async def test_services_are_accepted_side_by_side(server, nursery):
     endpoints = [Endpoint("stomp", "stomp://{}", ("127.0.0.1:0",), serve, Places(0)) for _ in range(2)]
     for endpoint in endpoints:
         await endpoint.open()
-    accepting, gone = trio.CancelScope(), trio.Event()
-    nursery.start_soon(accept_all, endpoints, accepting, gone)
+    accepting = Accepting()
+    nursery.start_soon(accept_all, endpoints, accepting)
     for endpoint in endpoints:
         (address,) = endpoint.urls
         assert address.startswith("stomp://127.0.0.1:")
@@ -137,6 +137,6 @@ async def test_services_are_accepted_side_by_side(server, nursery):
         await client.send("DISCONNECT")
         assert await client.next() is None
         await stream.aclose()
-    accepting.cancel()
     with trio.fail_after(5):
-        await gone.wait()
+        await accepting.stop()
+        await accepting.gone.wait()
