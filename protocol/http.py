@@ -21,6 +21,7 @@ import h11
 
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
+_FORWARDED = {"forwarded", "x-forwarded-for"}  # by a proxy, which may be here: its client need not be
 _NO_BODY = frozenset({101, 204, 304})
 
 
@@ -149,7 +150,8 @@ class HttpConnection:
                 if self._wire.trailing_data[1]:  # it ended in the midst of a request
                     self.finished = True
                     return None
-                raise HttpError(error.error_status_hint, str(error)) from None
+                # What stands behind the colon in h11's text may be a header with a password.
+                raise HttpError(error.error_status_hint, str(error).partition(":")[0]) from None
             if isinstance(event, h11.Request):
                 self._begin(event)
             elif isinstance(event, h11.Data):
@@ -248,6 +250,9 @@ def _request(event: h11.Request, headers: dict[str, str], loopback: bool, host: 
     if absolute is not None:  # RFC 9112 3.2.2: the Host header counts no more
         headers["host"] = absolute[1]
         target = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
+    if event.http_version == b"1.0":
+        headers.pop("upgrade", None)  # RFC 9110 7.8
+    loopback = loopback and not _FORWARDED & headers.keys()
     path, _, query = target.partition("?")
     return Request(
         event.method.decode("ascii"), path, split_path(path), query, headers, loopback=loopback, host=host

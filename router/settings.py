@@ -35,6 +35,22 @@ def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Host names in lower case; ValueError for one with a scheme, port or path."""
+    for value in values:
+        if not re.fullmatch(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", value):
+            raise ValueError(f"{value!r} is not the name or address of a host alone")
+    return tuple(map(str.lower, values))
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins in lower case, as browsers send them; ValueError for what none does."""
+    for value in values:
+        if not re.fullmatch(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]+", value):
+            raise ValueError(f"{value!r} is not SCHEME://HOST or SCHEME://HOST:PORT, without a path")
+    return tuple(map(str.lower, values))
+
+
 def _watermark(value: float) -> float:
     """A share of the memory, or a size, as it is; ValueError for what is neither."""
     if not math.isfinite(value) or 1 < value < MEMORY_MIN:
@@ -101,7 +117,7 @@ class Tls(Section, frozen=True):
     ] = False
     login_from: Annotated[
         Literal["none", "distinguished_name", "common_name"],
-        Meta(description="What of a client's certificate is the user name for the login mechanism EXTERNAL."),
+        Meta(description="What of a client's certificate is the user name that it proves (EXTERNAL, STOMP)."),
     ] = "none"
     handshake_timeout: Annotated[
         int, Meta(ge=1, description="How long the handshake of TLS may take, in ms.")
@@ -213,14 +229,16 @@ class Http(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="Names by which pages and proxies may reach a loopback address, besides localhost;"
-            " `*` is any."
+            " `*` is any.",
+            extra={"wanted": "a list of host names", "parse": _hosts},
         ),
     ] = ()
     origins: Annotated[
         tuple[str, ...],
         Meta(
             description="Origins of pages that may connect, besides the broker's own and those of this"
-            " machine; `*` is any."
+            " machine; `*` is any.",
+            extra={"wanted": "a list of origins", "parse": _origins},
         ),
     ] = ()
 

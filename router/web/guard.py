@@ -21,21 +21,26 @@ def check_host(request: Request, hosts: Sequence[str]) -> None:
     """Refuse a name for a loopback address that is neither this machine's nor one of ``hosts``.
 
     An attacker's page may be loaded from a name that then points at 127.0.0.1: to the browser the broker and
-    that page are of one origin. Raises HttpError 421.
+    that page are of one origin. Who sends no host, as HTTP/1.0 allows, is no browser. Raises HttpError 421.
     """
-    name, _port = _authority(request.headers.get("host", ""))
+    if "host" not in request.headers:
+        return
+    name, _port = _authority(request.headers["host"])
     if ANY in hosts or is_local(name) or name in hosts:
         return
     raise HttpError(421, "this name is not expected here; http.hosts says which are")
 
 
 def check_origin(request: Request, origins: Sequence[str]) -> None:
-    """Refuse a page that is neither the broker's own, nor of this machine, nor one of ``origins``.
+    """Refuse a page that is neither the broker's own, nor one of ``origins``, nor, for a browser on this
+    machine, of this machine.
 
     A request without an origin is no page's. Raises HttpError 403.
     """
-    origin = request.headers.get("origin")
-    if origin is None or ANY in origins or origin in origins:
+    if "origin" not in request.headers:
+        return
+    origin = request.headers["origin"].lower()
+    if ANY in origins or origin in origins:
         return
     try:
         parts = urlsplit(origin)
@@ -45,7 +50,9 @@ def check_origin(request: Request, origins: Sequence[str]) -> None:
     if name and parts.scheme in _PORTS and not parts.path:
         # The scheme of the page may differ: a proxy may speak TLS to the browser and none to the broker.
         host, host_port = _authority(request.headers.get("host", ""))
-        if is_local(name) or (name == host and port == (host_port or _PORTS[parts.scheme])):
+        if request.loopback and is_local(name):
+            return
+        if name == host and port == (host_port or _PORTS[parts.scheme]):
             return
     raise HttpError(403, "pages of this origin may not connect; http.origins says which may")
 

@@ -263,7 +263,7 @@ def answered(response: Response, line: bytes = b"GET / HTTP/1.1") -> tuple[bytes
 
 def test_answer_tells_length_and_type():
     assert answered(json_response({"a": 1}, 201)) == (
-        b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}',
+        b'HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}',
         True,
     )
 
@@ -314,3 +314,32 @@ def test_offer_to_switch_may_be_declined():
     upgrade = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     assert len(requests(wire, upgrade + upgrade)) == 2
     assert not wire.finished
+
+
+# -- who asks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "loopback"),
+    [(b"", True), (b"X-Forwarded-For: 192.0.2.1\r\n", False), (b"Forwarded: for=192.0.2.1\r\n", False)],
+)
+def test_client_of_a_proxy_on_this_machine_is_somewhere_else(header, loopback):
+    wire = HttpConnection(Limits(1000), lambda request: BODY_MAX, loopback=True)
+    (request,) = requests(wire, b"GET / HTTP/1.1\r\n" + HOST + header + b"\r\n")
+    assert request.loopback is loopback
+
+
+def test_upgrade_of_http_1_0_is_ignored():
+    (request,) = requests(connection(), b"GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n")
+    assert "upgrade" not in request.headers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"GET / HTTP/1.1\r\nAuthorization : Basic c2VjcmV0\r\n\r\n", b"GET /?c2VjcmV0 \0 HTTP/1.1\r\n\r\n"],
+)
+def test_refusal_of_a_malformed_head_does_not_repeat_it(head):
+    status, answer = refusal(head)
+    assert status == 400
+    assert b"illegal" in answer
+    assert b"c2VjcmV0" not in answer

@@ -208,3 +208,26 @@ def test_watermark_that_is_neither_a_share_nor_a_size_is_refused(value):
 def test_watermark_is_a_share_or_a_size(value):
     settings = load_settings(flags=[Given("alarms.memory_high_watermark", value, "--set")])
     assert settings.alarms.memory_high_watermark == float(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("http.hosts", "broker.example:80", "a list of host names"),
+        ("http.hosts", "https://broker.example", "a list of host names"),
+        ("http.origins", "https://app.example/", "a list of origins"),
+        ("http.origins", "app.example", "a list of origins"),
+    ],
+)
+def test_names_of_pages_that_would_never_match_are_refused(key, value, wanted):
+    assert f"wanted {wanted}" in refusal(flags=[Given(key, value, "--set")])
+
+
+def test_names_of_pages_are_compared_without_regard_to_case():
+    given = [
+        Given("http.hosts", "Broker.example,::1,*", "--set"),
+        Given("http.origins", "https://App.example:8443,null", "--set"),
+    ]
+    http = load_settings(flags=given).http
+    assert http.hosts == ("broker.example", "::1", "*")
+    assert http.origins == ("https://app.example:8443", "null")

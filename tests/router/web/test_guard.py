@@ -4,8 +4,8 @@ from protocol.http import HttpError, Request
 from router.web.guard import check_host, check_origin
 
 
-def request(**headers: str) -> Request:
-    return Request("GET", "/", ("",), "", headers)
+def request(*, loopback: bool = True, **headers: str) -> Request:
+    return Request("GET", "/", ("",), "", headers, loopback=loopback)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,20 @@ def test_origin(origin, host, origins, fine):
         with pytest.raises(HttpError) as caught:
             check_origin(request(**headers), origins)
         assert caught.value.status == 403
+
+
+def test_who_sends_no_host_is_no_browser():
+    check_host(request(), ())
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:3000"])
+def test_this_machine_is_that_of_the_browser(origin):
+    check_origin(request(origin=origin, host="broker.example"), ())
+    with pytest.raises(HttpError) as caught:
+        check_origin(request(loopback=False, origin=origin, host="broker.example"), ())
+    assert caught.value.status == 403
+    check_origin(request(loopback=False, origin="http://broker.example", host="broker.example"), ())
+
+
+def test_origins_are_compared_as_browsers_write_them():
+    check_origin(request(origin="https://App.example", host="b"), ("https://app.example",))
