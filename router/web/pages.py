@@ -9,11 +9,15 @@ from router.web.routes import Table
 
 HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
-POLICY = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+POLICY = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+LIBRARIES = (
+    "https://cdn.jsdelivr.net/npm/@cloudamqp/amqp-client@4.1.1/",
+    "https://cdn.jsdelivr.net/npm/@stomp/stompjs@7.5.0/",
+)
 DEMO_POLICY = (
     "Content-Security-Policy",
-    "default-src 'none'; style-src 'self'; script-src 'self' https://cdn.jsdelivr.net; "
-    "connect-src 'self' ws: wss:; img-src data:",
+    f"default-src 'none'; style-src 'self'; script-src 'self' {' '.join(LIBRARIES)}; "
+    "connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 )
 DEMO = {  # files in the directory of that name
     "/demo": ("index.html", HTML),
@@ -27,7 +31,10 @@ FRONT = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>leveret</title>
-<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto }</style>
+<style>
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em }
+</style>
 <h1>leveret</h1>
 <p>A message broker that speaks AMQP 0-9-1 and STOMP. It is running.</p>
 <ul>
