@@ -9,6 +9,7 @@ Sources: RFC 6455; RFC 7692 for compression.
 import base64
 import binascii
 import codecs
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from wsproto.utilities import generate_accept_token
 from protocol.http import HttpError, Request
 
 VERSION = "13"
+_OPCODE = re.compile(r"<Opcode\.(\w+): \d+>")
 INFLATE = 1024  # compressed bytes taken at a time: each may become a thousand
 MOST = 1 << 16  # bytes of payload after which a read ends
 EVENTS = 256  # parts of messages after which it does, too: some milliseconds
@@ -44,6 +46,13 @@ class Deflate(PerMessageDeflate):
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
         return super().frame_inbound_complete(proto, fin) if self._inbound_is_compressible else None
+
+
+def _reason(fault: CloseConnection) -> str:
+    """wsproto's word for a fault, in those of the RFC."""
+    if fault.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
+        return "what should be UTF-8 is not, or cannot be inflated"
+    return _OPCODE.sub(r"\1", fault.reason or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +190,7 @@ class WebSocket:
             self._pongs.append(bytes(event.payload))
         elif isinstance(event, CloseConnection):
             if self._wire.state is ConnectionState.OPEN:  # wsproto's word for frames that make no sense
-                self.fail(event.code, event.reason or "")
+                self.fail(event.code, _reason(event))
             else:
                 self._code, self.ended = event.code, True
         return 0
@@ -233,6 +242,11 @@ class WebSocket:
     def ping(self) -> bytes:
         """The bytes that ask the peer whether it is there."""
         return self._wire.send(Ping()) if self.open else b""
+
+    @property
+    def fault(self) -> tuple[int, str]:
+        """What it was ``failed`` for."""
+        return int(self._code), self._reason
 
     def fail(self, code: int, reason: str) -> None:
         """Receive and send nothing more but the close, which will say this."""

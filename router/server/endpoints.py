@@ -3,7 +3,7 @@
 What only some brokers need is loaded when the first client comes for it, so that all are quick to start.
 """
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -95,7 +95,7 @@ class Endpoints:
         from router.server.websocket import Service  # noqa: PLC0415  (see above)
         from router.web.pages import pages  # noqa: PLC0415
 
-        amqp = Service(("amqp",), partial(serve_amqp, offer=self._offer), self._places)
+        amqp = Service(("amqp",), self._serve_amqp, self._places)
         stomp = self._stomp("text")
         services = {"/ws/amqp": amqp, "/ws/stomp": stomp, "/ws": stomp}
         tables = [pages(self._driver.broker), table(self._world)]
@@ -115,7 +115,7 @@ class Endpoints:
         from router.server.websocket import Service  # noqa: PLC0415
 
         text = Text.SPOKEN if messages == "text" else Text.TAKEN
-        return Service(("v12.stomp", "v11.stomp", "v10.stomp"), serve_stomp, self._places, text)
+        return Service(("v12.stomp", "v11.stomp", "v10.stomp"), self._serve_stomp, self._places, text)
 
     def _make_site(self, services: "dict[str, Service]", *tables: "Table") -> "Site":
         from router.server.http import Site  # noqa: PLC0415

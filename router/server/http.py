@@ -13,16 +13,17 @@ import structlog
 import trio
 
 from protocol.http import HttpConnection, HttpError, Limits, Request, Response
-from protocol.websocket import Opening, WebSocket, accept
+from protocol.websocket import Opening, accept
 from router.server.driver import Driver
 from router.server.listeners import Places
 from router.server.peer import Peer
 from router.server.serving import BROKEN, LINGER
-from router.server.websocket import GOING_AWAY, Service, WebSocketStream, serve_websocket
+from router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from router.web.guard import check_host, check_origin
 from router.web.routes import Route, Routes
 from router.web.steps import Step, Steps, Wait
 
+GLIMPSE = 1  # seconds that a client which is one too many has to ask something
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
 ALWAYS = (("Server", "leveret"), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
@@ -59,44 +60,15 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
     try:
         async with stream:
             with site.places.take() as taken:
-                if not taken:
-                    log.warning("connection refused", reason=f"{site.places.most} HTTP connections are open")
-                    return
-                switch = await _Conversation(stream, peer, site).run()
-            if switch is not None:
-                await _serve_websocket(stream, peer, site, switch)
+                conversation = _Conversation(stream, peer, site)
+                upgrade = await (conversation.run() if taken else conversation.refuse())
+            if upgrade is not None:
+                settings = site.driver.broker.settings
+                await serve_websocket(stream, peer, upgrade, settings, site.sockets)
     except* (*BROKEN, trio.TooSlowError) as group:
         log.debug("connection broken", error=str(group.exceptions[0]))
     except* Exception as group:
         log.error("connection failed", exc_info=group)
-
-
-@dataclass(frozen=True, slots=True)
-class _Switch:
-    """A WebSocket is to be opened: for what, how, with which bytes, and what came behind them."""
-
-    service: Service
-    opening: Opening
-    answer: bytes
-    received: bytes
-
-
-async def _serve_websocket(
-    stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site, switch: _Switch
-) -> None:
-    """Open a WebSocket and have its service speak."""
-    settings = site.driver.broker.settings.websocket
-    service = switch.service
-    with service.places.take():
-        with trio.fail_after(site.driver.broker.settings.http.request_timeout / 1000):
-            await stream.send_all(switch.answer)
-        wire = WebSocket(settings.max_message_size, text=service.text, deflate=switch.opening.deflate)
-        socket = WebSocketStream(stream, wire, switch.received)
-        site.sockets.add(socket)
-        try:
-            await serve_websocket(socket, peer, site.driver, service, settings)
-        finally:
-            site.sockets.discard(socket)
 
 
 class _Conversation:
@@ -118,7 +90,17 @@ class _Conversation:
         self._opening: Opening | None = None
         self._log = structlog.get_logger().bind(peer=peer.name)
 
-    async def run(self) -> _Switch | None:
+    async def refuse(self) -> None:
+        """Answer that there are too many. What has been asked is not looked at; an answer that comes before
+        it has been sent may be lost.
+        """
+        reason = f"{self._site.places.most} HTTP connections are open"
+        self._log.warning("connection refused", reason=reason)
+        with trio.move_on_after(GLIMPSE):
+            await self._stream.receive_some(self._read_size)
+        await self._send(HttpError(503, reason, (("Retry-After", "1"),)).response, last=True)
+
+    async def run(self) -> Upgrade | None:
         """Answer requests until the connection is to be closed, then close it so that none is lost; or until
         one is for a WebSocket.
         """
@@ -128,17 +110,23 @@ class _Conversation:
                 if request is None:
                     return None
                 if self._service is not None and self._opening is not None:
-                    return _Switch(self._service, self._opening, *self._wire.switch(self._opening.headers))
+                    return self._upgrade(self._service, self._opening, request)
                 response = await self._answer(request)
             except HttpError as error:
                 self._log.debug("request refused", status=error.status, reason=error.text)
                 response = error.response
             await self._send(response)
-        await self._stream.send_eof()
         with trio.move_on_after(LINGER):
+            await self._stream.send_eof()
             while await self._stream.receive_some():
                 pass
         return None
+
+    def _upgrade(self, service: Service, opening: Opening, request: Request) -> Upgrade:
+        """Agree to a WebSocket. Raises HttpError when there are too many."""
+        if service.places.full:
+            raise HttpError(503, f"{service.places.most} connections are open", (("Retry-After", "1"),))
+        return Upgrade(service, opening, request.loopback, *self._wire.switch(opening.headers))
 
     def _screen(self, request: Request) -> int:
         """Refuse what nobody answers, and who may not ask, before a body is read; say how large it may be."""
@@ -149,8 +137,6 @@ class _Conversation:
         self._service = service = self._site.services.get(request.path)
         if service is not None:
             self._opening = accept(request, service.protocols, compression=settings.websocket.compression)
-            if service.places.full:
-                raise HttpError(503, f"{service.places.most} connections are open")
             return 0
         self._route = self._site.routes.find(request)
         return settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
@@ -227,11 +213,11 @@ class _Conversation:
         finally:
             self._site.driver.end()
 
-    async def _send(self, response: Response) -> None:
+    async def _send(self, response: Response, *, last: bool = False) -> None:
         """Send an answer; a client that takes none of it for too long is let go."""
         date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
-        data = self._wire.respond(response, close=self._site.stopping)
+        data = self._wire.respond(response, close=last or self._site.stopping)
         for start in range(0, len(data), PIECE):
             with trio.fail_after(self._patience):
                 await self._stream.send_all(data[start : start + PIECE])

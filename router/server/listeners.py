@@ -98,7 +98,7 @@ class Endpoint:
                 self.places.refuse(peer.name)
                 return
             if self.tls is None:
-                await self.serve(stream, peer)
+                await self.serve(stream, replace(peer, direct=True))
             else:
                 await self._serve_tls(self.tls, stream, peer)
 
@@ -115,7 +115,7 @@ class Endpoint:
             log.warning("TLS handshake failed", reason=str(error.__cause__ or error))
         else:
             ends = replace(peer.ends, **secured.facts())
-            await self.serve(secured, replace(peer, user=tls.user_of(secured), direct=False, ends=ends))
+            await self.serve(secured, replace(peer, user=tls.user_of(secured), ends=ends))
 
 
 class Accepting:

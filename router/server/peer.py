@@ -26,7 +26,7 @@ class Peer:
     socket: trio.socket.SocketType
     local: bool = True
     user: str | None = None
-    direct: bool = True
+    direct: bool = False
     ends: Ends = UNKNOWN
 
     def send(self, data: bytes) -> int:

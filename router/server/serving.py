@@ -18,7 +18,7 @@ from router.session.transport import ConnectionLog, Ends
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
 SMALL = 512  # bytes a message in a read, frames and all, below which it brings many messages
-BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Peer(Protocol):

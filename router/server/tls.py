@@ -13,6 +13,7 @@ import trio
 
 from router.settings import Tls
 
+FAREWELL = 5  # seconds that a client which reads nothing keeps a closed connection
 # RFC 4514 3; other types are spelled as OpenSSL names them.
 _SHORT = {
     "commonName": "CN",
@@ -52,6 +53,8 @@ def make_context(settings: Tls) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     elif settings.require_client_certificate:
         raise TlsError("tls.require_client_certificate needs tls.client_ca, which has signed them")
+    elif settings.login_from != "none":
+        raise TlsError("tls.login_from needs tls.client_ca, which has signed the clients' certificates")
     return context
 
 
@@ -141,7 +144,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         try:
             if not self._half_closed:
-                await self.send_eof()
+                with trio.move_on_after(FAREWELL):
+                    await self.send_eof()
         finally:
             await trio.aclose_forcefully(self._transport)
 

@@ -7,13 +7,14 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import structlog
 import trio
 
-from protocol.websocket import Text, WebSocket
-from router.server.driver import Driver
+from protocol.websocket import Opening, Text, WebSocket
 from router.server.listeners import Places
 from router.server.peer import Peer
 from router.server.serving import LINGER
+from router.settings import Settings
 from router.settings import Websocket as WebsocketSettings
 
 MESSAGE = 1 << 16  # bytes of payload in one message: what a slow client must take in one send_timeout
@@ -27,9 +28,20 @@ class Service:
     """What is spoken over WebSocket at some path, in which subprotocols, and whether in text."""
 
     protocols: tuple[str, ...]
-    serve: Callable[[trio.abc.HalfCloseableStream, Peer, Driver], Awaitable[None]]
+    serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
     places: Places
     text: Text = Text.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A client asked for a WebSocket: for what, how, with which bytes it is agreed, and what came behind."""
+
+    service: Service
+    opening: Opening
+    loopback: bool
+    answer: bytes
+    received: bytes
 
 
 class WebSocketStream(trio.abc.HalfCloseableStream):
@@ -128,7 +140,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     # -- the end -------------------------------------------------------------------------------------------
 
     def fail(self, code: int, reason: str) -> None:
-        """End it for the reader; the client is told why if it reads so far."""
+        """End it for the reader. The reason reaches the client only if it still reads."""
         self._wire.fail(code, reason)
         self._reading.cancel()
 
@@ -142,22 +154,44 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
 
 
 async def serve_websocket(
-    stream: WebSocketStream, peer: Peer, driver: Driver, service: Service, settings: WebsocketSettings
+    stream: trio.abc.HalfCloseableStream,
+    peer: Peer,
+    upgrade: Upgrade,
+    settings: Settings,
+    open_now: set[WebSocketStream],
 ) -> None:
-    """Have a service speak over a WebSocket until either side is done, or it had to be given up."""
-    async with stream, trio.open_nursery() as nursery:
+    """Open a WebSocket and have its service speak until either side is done, or it had to be given up.
 
-        async def watch() -> None:
-            await keep_watch(stream, settings)
-            nursery.cancel_scope.cancel()
+    It is among ``open_now`` meanwhile. Who calls closes ``stream``.
+    """
+    service = upgrade.service
+    with service.places.take():
+        with trio.fail_after(settings.http.request_timeout / 1000):
+            await stream.send_all(upgrade.answer)
+        wire = WebSocket(
+            settings.websocket.max_message_size, text=service.text, deflate=upgrade.opening.deflate
+        )
+        socket = WebSocketStream(stream, wire, upgrade.received)
+        open_now.add(socket)
+        try:
+            async with trio.open_nursery() as nursery:
 
-        nursery.start_soon(watch)
-        await service.serve(stream, replace(peer, direct=False), driver)
-        nursery.cancel_scope.cancel()
+                async def watch() -> None:
+                    await keep_watch(socket, settings.websocket, nursery)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(watch)
+                await service.serve(socket, replace(peer, direct=False, loopback=upgrade.loopback))
+                nursery.cancel_scope.cancel()
+        finally:
+            open_now.discard(socket)
+            if wire.failed:
+                log = structlog.get_logger().bind(peer=peer.name)
+                log.warning("WebSocket ended", code=wire.fault[0], reason=wire.fault[1])
 
 
-async def keep_watch(stream: WebSocketStream, settings: WebsocketSettings) -> None:
-    """Ping the client, and return once it had to be failed, and has had some time to read why."""
+async def keep_watch(stream: WebSocketStream, settings: WebsocketSettings, nursery: trio.Nursery) -> None:
+    """Ping the client, in tasks of their own; return LINGER seconds after it was failed for not answering."""
     interval, patience = settings.ping_interval / 1000, settings.ping_timeout / 1000
     stuck, idle = settings.send_timeout / 1000, settings.idle_timeout / 1000
     tick = min(value for value in (interval, patience, stuck, idle, math.inf) if value) / 2
@@ -179,7 +213,7 @@ async def keep_watch(stream: WebSocketStream, settings: WebsocketSettings) -> No
         else:
             if interval and waiting and asked is None and now - since >= interval:
                 asked = now
-                await stream.ping()
+                nursery.start_soon(stream.ping)
             continue
         await trio.sleep(LINGER)
         return

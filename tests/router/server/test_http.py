@@ -229,10 +229,14 @@ async def test_no_credential_is_logged(autojump_clock, connect, logged):
     assert "b3Blbi1zZXNhbWU" not in repr([{**each, "exc_info": None} for each in logged])
 
 
-async def test_connections_beyond_the_most_are_closed(autojump_clock, connect, logged):
+async def test_connections_beyond_the_most_are_told_so(autojump_clock, connect, logged):
     first, second = connect(), connect()
     assert (await first.ask()).status == (await second.ask()).status == 200
-    assert await connect().ended()
+    third = connect()
+    answer = await third.ask()
+    assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "1", "close")
+    assert json.loads(answer.body)["reason"] == "2 HTTP connections are open"
+    assert await third.ended()
     await first.stream.aclose()
     await trio.testing.wait_all_tasks_blocked()
     assert (await connect().ask()).status == 200

@@ -117,6 +117,7 @@ async def test_close_says_so_and_closes_what_is_below(pair):
         ({"key": "/nonexistent.key"}, "/nonexistent.key"),
         ({"client_ca": "/nonexistent.ca"}, "tls.client_ca /nonexistent.ca"),
         ({"client_ca": "", "require_client_certificate": True}, "needs tls.client_ca"),
+        ({"client_ca": "", "login_from": "common_name"}, "tls.login_from needs tls.client_ca"),
     ],
 )
 def test_wrong_settings_are_named(files, changes, part):

@@ -241,6 +241,12 @@ async def test_page_that_does_not_read_for_too_long_is_let_go(autojump_clock, pa
         assert (await ended(slow.stream))[0] not in (None, 1006)
 
 
+async def test_page_that_does_not_even_take_a_ping_is_let_go(autojump_clock, page, server):
+    await Client(await page(trio.testing.lockstep_stream_pair)).login()
+    await trio.sleep(INTERVAL + STUCK + PATIENCE + LINGER + 1)
+    assert not server.broker.clients
+
+
 async def test_page_that_reads_again_is_told_why_it_is_let_go(autojump_clock, page, server):
     slow, _ = await fill(server, page)
     await trio.sleep(STUCK + 1)
@@ -281,6 +287,21 @@ async def test_pages_beyond_the_most_connections_are_refused(autojump_clock, pag
     await pages[0].aclose()
     await trio.testing.wait_all_tasks_blocked()
     await page()
+
+
+async def test_openings_that_began_before_the_last_place_was_taken_are_refused(autojump_clock, page, connect):
+    late = [Browser(connect()) for _ in range(2)]
+    head = "GET /ws/amqp HTTP/1.1\r\nHost: localhost\r\n" + "".join(
+        f"{name.replace('_', '-')}: {value}\r\n" for name, value in OPENING.items()
+    )
+    for each in late:
+        await each.stream.send_all(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+    await trio.testing.wait_all_tasks_blocked()
+    pages = [await page() for _ in range(3)]
+    for each in late:
+        await each.stream.send_all(b"0\r\n\r\n")
+        assert (await each.answer()).status == 503
+    assert len(pages) == 3
 
 
 async def test_a_page_takes_no_place_of_requests(autojump_clock, page, site):

@@ -157,8 +157,9 @@ async def open_page(stream: trio.abc.Stream, path: str = "/ws/amqp", **headers: 
 def make_site(server: Server, *tables: Table) -> Site:
     """The pages of a broker, AMQP over WebSocket, and other tables."""
     settings = server.broker.settings
-    amqp = Service(("amqp",), partial(serve_amqp, offer=server.offer), Places(settings.amqp.max_connections))
+    serve = partial(serve_amqp, driver=server.driver, offer=server.offer)
+    amqp = Service(("amqp",), serve, Places(settings.amqp.max_connections))
     places = Places(settings.http.max_connections)
-    stomp = Service(STOMP_VERSIONS, serve_stomp, Places(0), Text.SPOKEN)
+    stomp = Service(STOMP_VERSIONS, partial(serve_stomp, driver=server.driver), Places(0), Text.SPOKEN)
     services = {"/ws/amqp": amqp, "/ws/stomp": stomp}
     return Site(server.driver, Routes(pages(server.broker), *tables), places, services)
