@@ -55,11 +55,13 @@ def test_demo_page_receives_acknowledges_publishes_and_reconnects(
     protocol: str,
 ) -> None:
     screenshot = tmp_path / f"{protocol}.png"  # to look at afterwards
-    steps = ("wait first", "count 301", "publish", "lost", "wait second")
+    steps = ("wait first", "count 301", "publish demo.hello", "lost", "wait second")
     with contextlib.ExitStack() as stack:
         with brokers.leveret() as broker:
             url = f"http://localhost:{broker.http_port}/demo"
-            told = stack.enter_context(chromium(packages, "page.js", url, protocol, str(screenshot), *steps))
+            told = stack.enter_context(
+                chromium(packages, "page.js", url, protocol, "demo.#", str(screenshot), *steps)
+            )
             assert next(told) == "subscribed"
             publish(broker, "other.key", "not for it")
             publish(broker, "demo.one", "first")
@@ -73,6 +75,24 @@ def test_demo_page_receives_acknowledges_publishes_and_reconnects(
             assert next(told) == "demo.two: second"
             assert list(told) == []
     assert screenshot.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("protocol", "binding", "key"),
+    [("amqp", "demo.#", "demo.a/b%c ü"), ("stomp", "demo.#", "demo.a/b%c ü"), ("stomp", "a/b", "a/b")],
+)
+def test_demo_page_takes_any_routing_key(
+    packages: Path,  # noqa: F811
+    tmp_path: Path,
+    protocol: str,
+    binding: str,
+    key: str,
+) -> None:
+    arguments = (protocol, binding, str(tmp_path / "end.png"), f"publish {key}")
+    with brokers.leveret() as broker:
+        url = f"http://localhost:{broker.http_port}/demo"
+        with chromium(packages, "page.js", url, *arguments) as told:
+            assert list(told) == ["subscribed", f'{key}: {{"hello": "world"}}']
 
 
 WEB = Path(__file__).parents[2] / "docs" / "web.md"

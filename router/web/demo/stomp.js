@@ -1,7 +1,7 @@
 import { Client } from "https://cdn.jsdelivr.net/npm/@stomp/stompjs@7.5.0/esm6/index.js";
 
 export function subscribe({ url, user, password, vhost, exchange, key, show, tell }) {
-  const place = (key) => `/exchange/${exchange}/${key}`;
+  const place = (key) => `/exchange/${[exchange, key].map(encodeURIComponent).join("/")}`;
   const client = new Client({ brokerURL: `${url}/ws/stomp`, reconnectDelay: 1000 });
   client.connectHeaders = { login: user, passcode: password, host: vhost };
   client.onConnect = () => { // again after each reconnect
