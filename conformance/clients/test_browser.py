@@ -55,7 +55,7 @@ def test_demo_page_receives_acknowledges_publishes_and_reconnects(
     protocol: str,
 ) -> None:
     screenshot = tmp_path / f"{protocol}.png"  # to look at afterwards
-    steps = ("wait first", "count 301", "publish demo.hello", "lost", "wait second")
+    steps = ("wait first", "count 301", "publish demo.hello", "columns", "lost", "wait second")
     with contextlib.ExitStack() as stack:
         with brokers.leveret() as broker:
             url = f"http://localhost:{broker.http_port}/demo"
@@ -69,6 +69,7 @@ def test_demo_page_receives_acknowledges_publishes_and_reconnects(
             publish(broker, "demo.many", *map(str, range(300)))  # thrice the prefetch: they are acknowledged
             assert next(told) == "301 messages"
             assert next(told) == 'demo.hello: {"hello": "world"}'
+            assert next(told) == "1 columns of bodies"  # though the keys differ in length
         with brokers.leveret(port=broker.port, http_port=broker.http_port or 0) as again:
             assert [next(told), next(told)] == ["reconnecting", "subscribed"]
             publish(again, "demo.two", "second")
@@ -134,3 +135,15 @@ def test_pages_of_the_documentation_subscribe(
             publish(broker, "orders.eu.created", "hello")
             assert next(told) == "orders.eu.created hello"
             assert list(told) == []
+
+
+def test_the_stomp_page_of_the_documentation_tells_why_it_was_refused(
+    packages: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    page = SNIPPETS[1].replace('passcode: "guest"', 'passcode: "wrong"')
+    with brokers.leveret() as broker, site(tmp_path) as url:
+        page = page.replace("localhost:15672", f"localhost:{broker.http_port}")
+        (tmp_path / "page.html").write_text('<link rel="icon" href="data:,">\n' + page)
+        with chromium(packages, "snippet.js", f"{url}/page.html", "1") as told:
+            assert next(told) == "Access refused for user 'guest'"
