@@ -36,7 +36,7 @@ class Keeper(Protocol):
 
     @property
     def publishes(self) -> Sequence[Publish]:
-        """Messages that were stored in this turn."""
+        """Messages that were stored, in this turn and perhaps before it."""
 
     def hold(self) -> int:
         """Have what was done until now committed without delay: somebody waits for it.

@@ -4,9 +4,9 @@ Owns the order of things: one batch is being written while the next one gathers,
 journal. It does no I/O: a ``Disk`` carries out its jobs, one after the other, and reports each to ``done``.
 Which journal files may go is the business of ``retirement``.
 
-What is asked of it per message is an append to a list. What was settled within the turn that brought it is
-never written, and its confirm waits for nothing. Nobody waits to hear that a settlement is on disk: those are
-written with the next batch that somebody does wait for, or a moment later by themselves.
+What is asked of it per message is an append to a list. What was settled before its batch begins to be
+written never is, and its confirm waits for nothing. Nobody waits to hear that a settlement is on disk: those
+are written with the next batch that somebody does wait for, or a moment later by themselves.
 """
 
 from collections import deque
@@ -45,6 +45,7 @@ from router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpo
 from router.stream.stream import Stream
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
+MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written
 MOST_FILES = 3  # journal files that may be waiting to go
 
 Log = QueueLog | StreamLog
@@ -105,7 +106,7 @@ class Store:
         self.changes = 0
         self.changed = 0
         self.unsynced = False  # something was committed that is not on disk yet
-        self.publishes: list[tuple[Log, Entry, Message]] = []  # of this turn
+        self.publishes: list[tuple[Log, Entry, Message]] = []  # without a record
         self.touched: list[Log] = []
         self.logs: dict[int, Log] = {}
         self.segments = Segments(kept=True, next_number=segment)
@@ -227,9 +228,15 @@ class Store:
         self.change(*forget(row))
 
     def end_turn(self) -> None:
-        """What was gathered since the last turn becomes part of a batch, as a whole."""
-        self._pack()
-        self._commit_urgent()
+        """What was gathered since the last turn becomes part of a batch, as a whole.
+
+        As long as another batch is being written its records are not made: what is settled until then needs
+        none. Their making must not take too long at once, so some are.
+        """
+        if self._writing is None and not self._syncing:
+            self._commit_urgent()
+        elif len(self.publishes) > MOST_UNPACKED:
+            self._pack_publishes()
         if self._begun or not self.busy():
             self.pager.balance()
 
@@ -244,7 +251,7 @@ class Store:
     def flush(self) -> None:
         """Have everything written that has gathered in turns that have ended."""
         self._to_flush = False
-        if self._gathering:
+        if self._waits():
             self._gathering.held = True
         self._commit()
 
@@ -283,9 +290,11 @@ class Store:
         """Have what has gathered first written, unless it is only for the record."""
         if self._writing is not None or self._syncing:
             return
+        if self.publishes:
+            self._pack_publishes()
         if self._sealed or self._gathering.urgent:
             self._commit()
-        elif self._gathering and not self._to_flush:
+        elif self._waits() and not self._to_flush:
             self._to_flush = True
             self._put_off()
 
@@ -295,12 +304,13 @@ class Store:
             return
         if self._sealed:
             gathered = self._sealed.popleft()
-        elif self._gathering:
+        else:
+            self._pack()
             gathered = self._gathering
+            if not gathered:
+                return
             self.batch += 1
             self._gathering = Gathered(self.batch)
-        else:
-            return
         self._writing = gathered
         job = Commit(gathered.statements, gathered.parts, self._sequence, self._sync)
         if gathered.parts:
@@ -380,7 +390,7 @@ class Store:
 
     def _last(self) -> int:
         """The batch with which everything will be committed that was done in turns that have ended."""
-        return self.batch if self._gathering else self.batch - 1
+        return self.batch if self._waits() else self.batch - 1
 
     def busy(self) -> bool:
         """Whether anything is still to be written."""

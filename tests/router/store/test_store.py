@@ -136,7 +136,7 @@ def test_settlements_are_put_off_once_until_they_are_flushed(store, disk, put_of
         store.end_turn()
     assert (disk.jobs, len(put_off), store.busy()) == ([], 1, True)
     store.flush()
-    assert [records(job) for job in disk.jobs] == [[Progress(1, 0, [(0, 1)]), Progress(1, 0, [(1, 1)])]]
+    assert [records(job) for job in disk.jobs] == [[Progress(1, 0, [(0, 2)])]]
     queue.log.settle([entries[2]])
     store.end_turn()
     finish(store, disk)
@@ -152,10 +152,40 @@ def test_settlements_go_with_the_next_message(store, disk):
     store.end_turn()
     queue.put(message())
     store.end_turn()
-    assert [type(record) for record in records(disk.jobs[0])] == [Progress, Publish]
+    assert [type(record) for record in records(disk.jobs[0])] == [Publish, Progress]
     finish(store, disk)
     store.flush()
     assert (disk.jobs, store.busy()) == ([], False)
+
+
+def test_what_is_settled_before_its_batch_begins_to_be_written_never_is(store, disk):
+    queue = FakeQueue(store)
+    queue.put(message())
+    store.end_turn()  # is being written from now on
+    settled, kept = queue.put(message(b"settled")), queue.put(message(b"kept"))
+    store.end_turn()
+    queue.log.settle([settled])
+    settled.stored = False  # as its queue does
+    store.end_turn()
+    finish(store, disk)
+    publish, progress = records(disk.jobs[0])
+    assert [target[1] for target in publish.targets] == [kept.position]
+    assert progress.settled == [(settled.position, 1)]
+
+
+def test_many_messages_do_not_wait_for_their_records_to_be_made(store, disk, monkeypatch):
+    monkeypatch.setattr("router.store.store.MOST_UNPACKED", 2)
+    queue = FakeQueue(store)
+    queue.put(message())
+    store.end_turn()
+    for _ in range(3):
+        queue.put(message())
+    store.end_turn()
+    assert store.publishes == []
+    queue.put(message())
+    store.end_turn()
+    finish(store, disk)
+    assert [record.targets[0][1] for record in records(disk.jobs[0])] == [1, 2, 3, 4]
 
 
 def test_settlements_that_a_reply_waits_for_are_not_put_off(store, disk):
