@@ -171,6 +171,7 @@ BAD_DESTINATIONS = {
         "/temp-queue, /exchange, /topic, /queue, /amq/queue, /reply-queue/.\n",
     ),
     "/topic/" + "x" * 256: ("Invalid destination", "A name in a destination may have 255 bytes\n"),
+    "/queue/" + "x" * 256: ("Invalid destination", "A name in a destination may have 255 bytes\n"),
     "/exchange/nope/k": ("not_found", "NOT_FOUND - no exchange 'nope' in vhost '/'"),
     "/exchange/amq.rabbitmq.trace/k": (
         "access_refused",
@@ -220,6 +221,22 @@ def test_headers_that_are_wrong(client, frame, error):
     command, header = frame
     client.send(command, destination="/queue/q", **{header: "bad"})
     assert client.error() == error
+
+
+@pytest.mark.parametrize(
+    ("command", "header", "value", "most"),
+    [
+        ("SEND", "priority", "300", 255),
+        ("SUBSCRIBE", "prefetch-count", "-1", 65535),
+        ("SUBSCRIBE", "prefetch-count", "70000", 65535),
+    ],
+)
+def test_numbers_that_amqp_has_no_room_for(client, command, header, value, most):
+    client.send(command, destination="/queue/q", **{header: value})
+    assert client.error() == (
+        "Invalid header",
+        f"'{header}' must be a number from 0 to {most}, not '{value}'\n",
+    )
 
 
 @pytest.mark.parametrize("header", ["content-type", "reply-to", "correlation-id"])
