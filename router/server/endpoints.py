@@ -1,10 +1,7 @@
-"""What is spoken at which addresses: every protocol with its listeners, and what they share.
+"""What is spoken at which addresses: every protocol with its listeners, and who counts their clients."""
 
-What only some brokers need is loaded when the first client comes for it, so that all are quick to start.
-"""
-
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,13 +15,9 @@ from router.server.tls import Security
 from router.server.watch import Watch
 
 if TYPE_CHECKING:
-    from router.management.call import World
-    from router.server.http import Site
-    from router.server.websocket import Service
-    from router.web.routes import Table
+    from router.server.sites import Sites
 
 GRACE = 1  # seconds from the start until what is not needed for it is loaded
-DONE = object()
 
 
 class Endpoints:
@@ -34,108 +27,53 @@ class Endpoints:
         """Raises TlsError."""
         self._driver = driver
         self._watch = watch
-        self._offer = offer
-        self._stopping = False
-        settings = driver.broker.settings
-        self._places = Places(settings.amqp.max_connections)
-        requests = Places(0)  # counted by the sites
-        services = (
-            ("amqp", "amqps", "amqp", "", self._serve_amqp, self._places),
-            ("stomp", "stomps", "stomp", "", self._serve_stomp, self._places),
-            ("http", "https", "http", "", self._serve_http, requests),
-            ("web_stomp", "web_stomps", "ws", "/ws", self._serve_web_stomp, requests),
-        )
-        listen = settings.listen
+        self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
+        self._stomp = stomp = partial(serve_stomp, driver=driver)
+        self._clients = clients = Places(driver.broker.settings.amqp.max_connections)
+        requests = Places(0)  # a site counts its own
+        listen = driver.broker.settings.listen
+        secured = listen.amqps or listen.stomps or listen.https or listen.web_stomps
+        tls = Security(driver.broker.settings.tls) if secured else None
+        http, web_stomp = self._serve_http, self._serve_web_stomp
         self.all = [
-            Endpoint(name, f"{scheme}://{{}}{path}", getattr(listen, name), serve, places)
-            for name, _, scheme, path, serve, places in services
+            Endpoint("amqp", "amqp://{}", listen.amqp, amqp, clients),
+            Endpoint("amqps", "amqps://{}", listen.amqps, amqp, clients, tls),
+            Endpoint("stomp", "stomp://{}", listen.stomp, stomp, clients),
+            Endpoint("stomps", "stomps://{}", listen.stomps, stomp, clients, tls),
+            Endpoint("http", "http://{}", listen.http, http, requests),
+            Endpoint("https", "https://{}", listen.https, http, requests, tls),
+            Endpoint("web_stomp", "ws://{}/ws", listen.web_stomp, web_stomp, requests),
+            Endpoint("web_stomps", "wss://{}/ws", listen.web_stomps, web_stomp, requests, tls),
         ]
-        if any(getattr(listen, secured) for _, secured, *_ in services):
-            security = Security(settings.tls)
-            self.all += [
-                Endpoint(name, f"{scheme}s://{{}}{path}", getattr(listen, name), serve, places, security)
-                for _, name, scheme, path, serve, places in services
-            ]
-
-    def stop(self) -> None:
-        """Let go of the clients that no protocol tells that the broker stops."""
-        self._stopping = True
-        for name in ("_site", "_web_stomp"):
-            if name in vars(self):
-                getattr(self, name).stop()
-
-    async def sample(self) -> None:
-        """Look at the counters of everything again and again, for the rates that the API tells."""
-        await trio.sleep(GRACE)
-        sampler = self._world.sampler
-        while True:
-            looks = iter(sampler.look())
-            while True:
-                self._driver.begin()
-                if next(looks, DONE) is DONE:
-                    break
-                await trio.lowlevel.checkpoint()
-            await trio.sleep(sampler.interval / 1000)
 
     @cached_property
-    def _world(self) -> "World":
-        """What the management API tells of."""
-        from router.management.call import World  # noqa: PLC0415
-        from router.management.sampling import Sampler  # noqa: PLC0415
-        from router.server.node import ServerNode  # noqa: PLC0415
+    def _sites(self) -> "Sites":
+        """What is asked over HTTP: it takes longer to load than all the rest, and the start need not wait."""
+        from router.server.sites import Sites  # noqa: PLC0415
 
-        broker = self._driver.broker
-        interval = broker.settings.management.sample_interval
-        return World(broker, ServerNode(broker, self.all, self._watch), Sampler(broker, interval))
-
-    @cached_property
-    def _site(self) -> "Site":
-        """What is asked at ``listen.http``."""
-        from router.management.api import metrics_table, table  # noqa: PLC0415
-        from router.server.websocket import Service  # noqa: PLC0415  (see above)
-        from router.web.pages import pages  # noqa: PLC0415
-
-        amqp = Service(("amqp",), self._serve_amqp, self._places)
-        stomp = self._stomp("text")
-        services = {"/ws/amqp": amqp, "/ws/stomp": stomp, "/ws": stomp}
-        tables = [pages(self._driver.broker), table(self._world)]
-        if self._driver.broker.settings.management.metrics != "off":
-            tables.append(metrics_table(self._world))
-        return self._make_site(services, *tables)
-
-    @cached_property
-    def _web_stomp(self) -> "Site":
-        """What is asked at ``listen.web_stomp``: only what RabbitMQ has at such a port."""
-        stomp = self._stomp(self._driver.broker.settings.stomp.web_messages)
-        return self._make_site({"/ws": stomp, "/ws/stomp": stomp})
-
-    def _stomp(self, messages: Literal["text", "binary"]) -> "Service":
-        """STOMP over WebSocket, sent in messages of a kind."""
-        from protocol.websocket import Text  # noqa: PLC0415
-        from router.server.websocket import Service  # noqa: PLC0415
-
-        text = Text.SPOKEN if messages == "text" else Text.TAKEN
-        return Service(("v12.stomp", "v11.stomp", "v10.stomp"), self._serve_stomp, self._places, text)
-
-    def _make_site(self, services: "dict[str, Service]", *tables: "Table") -> "Site":
-        from router.server.http import Site  # noqa: PLC0415
-        from router.web.routes import Routes  # noqa: PLC0415
-
-        places = Places(self._driver.broker.settings.http.max_connections)
-        return Site(self._driver, Routes(*tables), places, services, stopping=self._stopping)
-
-    async def _serve_amqp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
-        await serve_amqp(stream, peer, self._driver, self._offer)
-
-    async def _serve_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
-        await serve_stomp(stream, peer, self._driver)
+        return Sites(
+            self._driver,
+            self.all,
+            self._watch,
+            amqp=self._amqp,
+            stomp=self._stomp,
+            places=self._clients,
+        )
 
     async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
-        from router.server.http import serve_http  # noqa: PLC0415
-
-        await serve_http(stream, peer, self._site)
+        await self._sites.serve_main(stream, peer)
 
     async def _serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
-        from router.server.http import serve_http  # noqa: PLC0415
+        await self._sites.serve_web_stomp(stream, peer)
 
-        await serve_http(stream, peer, self._web_stomp)
+    async def sample(self) -> None:
+        """Keep the numbers that the API tells, and have it loaded before it is asked."""
+        await trio.sleep(GRACE)
+        await self._sites.sample()
+
+    def stop(self) -> None:
+        """Close idle HTTP connections, and have WebSockets closed with the code that says why.
+
+        Clients of AMQP and STOMP are told by those.
+        """
+        self._sites.stop()

@@ -1,0 +1,88 @@
+"""What is asked over HTTP: the tables that answer, and what is spoken over WebSocket at which paths."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+import trio
+
+from protocol.websocket import Text
+from router.management.api import metrics_table, table
+from router.management.call import World
+from router.management.sampling import Sampler
+from router.server.driver import Driver
+from router.server.http import Site, serve_http
+from router.server.listeners import Endpoint, Places
+from router.server.node import ServerNode
+from router.server.peer import Peer
+from router.server.watch import Watch
+from router.server.websocket import Service
+from router.web.pages import pages
+from router.web.routes import Routes, Table
+
+STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
+DONE = object()
+
+Serve = Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
+
+
+class Sites:
+    """The site at ``listen.http``, and that at ``listen.web_stomp`` with no more than RabbitMQ has there.
+
+    ``amqp`` and ``stomp`` serve clients, who take ``places``, over WebSocket as over anything else.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        endpoints: Sequence[Endpoint],
+        watch: Watch,
+        *,
+        amqp: Serve,
+        stomp: Serve,
+        places: Places,
+    ) -> None:
+        self._driver = driver
+        broker, settings = driver.broker, driver.broker.settings
+        self._sampler = Sampler(broker, settings.management.sample_interval)
+        world = World(broker, ServerNode(broker, endpoints, watch), self._sampler)
+        tables = [pages(broker), table(world)]
+        if settings.management.metrics != "off":
+            tables.append(metrics_table(world))
+        text = Service(STOMP_VERSIONS, stomp, places, Text.SPOKEN)
+        services = {"/ws/amqp": Service(("amqp",), amqp, places), "/ws/stomp": text, "/ws": text}
+        self._main = self._site(services, *tables)
+        chosen = Service(STOMP_VERSIONS, stomp, places, sent_as(settings.stomp.web_messages))
+        self._web_stomp = self._site({"/ws": chosen, "/ws/stomp": chosen})
+
+    def _site(self, services: dict[str, Service], *tables: Table) -> Site:
+        requests = Places(self._driver.broker.settings.http.max_connections)
+        return Site(self._driver, Routes(*tables), requests, services)
+
+    async def serve_main(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        """Serve one client at ``listen.http``."""
+        await serve_http(stream, peer, self._main)
+
+    async def serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        """Serve one client at ``listen.web_stomp``."""
+        await serve_http(stream, peer, self._web_stomp)
+
+    async def sample(self) -> None:
+        """Look at the counters of everything again and again, for the rates that the API tells."""
+        while True:
+            looks = iter(self._sampler.look())
+            while True:
+                self._driver.begin()
+                if next(looks, DONE) is DONE:
+                    break
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(self._sampler.interval / 1000)
+
+    def stop(self) -> None:
+        """Let go of the clients that no protocol tells that the broker stops."""
+        for site in (self._main, self._web_stomp):
+            site.stop()
+
+
+def sent_as(messages: Literal["text", "binary"]) -> Text:
+    """What is to become of text where messages of this kind are sent."""
+    return Text.SPOKEN if messages == "text" else Text.TAKEN
