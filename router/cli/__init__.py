@@ -16,6 +16,7 @@ from router.cli.lazy import LazyGroup
         "serve": "router.cli.serve:serve",
         "ping": "router.cli.ping:ping",
         "store": "router.cli.store:store",
+        "stream": "router.cli.stream:stream",
         "publish": "router.cli.publish:publish",
         "consume": "router.cli.consume:consume",
         "get": "router.cli.consume:get",
@@ -28,6 +29,6 @@ from router.cli.lazy import LazyGroup
 def main() -> None:
     """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-    serve runs the broker, and store looks into its data directory. publish, consume, get, tap, work and
-    bench talk to any AMQP 0-9-1 broker.
+    serve runs the broker, store looks into its data directory, and stream asks it about streams. publish,
+    consume, get, tap, work and bench talk to any AMQP 0-9-1 broker.
     """

@@ -14,6 +14,7 @@ from router.management import (
     overview,
     policies,
     queues,
+    streams,
     users,
     vhosts,
 )
@@ -31,6 +32,7 @@ MODULES = (
     consumers,
     exchanges,
     queues,
+    streams,
     bindings,
     messages,
     health,

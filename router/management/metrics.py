@@ -9,6 +9,7 @@ Source: RabbitMQ's ``rabbitmq_prometheus`` plugin.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from prometheus_client import generate_latest
@@ -22,6 +23,8 @@ from router.queue.kind import AnyQueue
 from router.queue.paging import COST
 from router.queue.queue import Queue
 from router.session.session import Session
+from router.stream.lag import Lag, lags
+from router.stream.stream import Stream
 from router.web.steps import Steps
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -102,6 +105,13 @@ def of_broker(world: World) -> Iterator[Value]:
     yield gauge("leveret_uptime_seconds", "Seconds since the start", node.uptime() / 1000)
     blocked = sum(client.status == "blocked" for client in connections(broker))
     yield gauge("leveret_connections_blocked", "Connections that are kept from publishing", blocked)
+    for labels, lag in islice(_lags(world), MOST):
+        yield gauge(
+            "leveret_stream_lag_messages", "Messages that a named consumer is behind", lag.messages, labels
+        )
+        yield gauge(
+            "leveret_stream_lag_seconds", "Seconds that a named consumer is behind", lag.seconds, labels
+        )
     for field, metric, text in GLOBAL:
         yield counter(f"global_messages_{metric}", text, numbers[field], PROTOCOL)
     for (reason, strategy), count in sorted(_dead_lettered(world).items()):
@@ -124,6 +134,16 @@ GLOBAL = (
     ("redeliver", "redelivered", "Messages delivered again"),
     ("ack", "acknowledged", "Messages acknowledged"),
 )
+
+
+def _lags(world: World) -> Iterator[tuple[Labels, Lag]]:
+    """How far the named consumers of streams are behind."""
+    for vhost in world.broker.vhosts.values():
+        for queue in vhost.queues.values():
+            if isinstance(queue, Stream):
+                for lag in lags(queue):
+                    if lag.name is not None and (lag.active or lag.tag is None):
+                        yield (("vhost", vhost.name), ("queue", queue.name), ("consumer", lag.name)), lag
 
 
 def _dead_lettered(world: World) -> dict[tuple[str, str], int]:
