@@ -28,6 +28,7 @@ V = "/queues/answers"
 PUBLISH = {"properties": {}, "routing_key": "q", "payload": "hi", "payload_encoding": "string"}
 GET = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
 RIGHTS = {"configure": "^mine", "write": "^mine", "read": "^mine"}
+DEFINED = {"name": "defined", "durable": True, "auto_delete": False, "arguments": {}}
 LIMITED = "answers-user:secret"
 
 SCRIPT = [
@@ -161,6 +162,15 @@ SCRIPT = [
     Ask("GET", "/users/answers-user/topic-permissions"),
     Ask("DELETE", "/topic-permissions/answers/answers-user"),
     Ask("GET", "/topic-permissions/answers/answers-user"),
+    Ask("GET", "/definitions/nowhere"),
+    Ask("GET", "/definitions", user=LIMITED),
+    Ask("POST", "/definitions", {}),
+    Ask("POST", "/definitions", b"{", reason=False),
+    Ask(
+        "POST", "/definitions", {"queues": [{"name": "q", "vhost": "nowhere", "durable": True}]}, reason=False
+    ),
+    Ask("POST", "/definitions/answers", {"queues": [DEFINED]}),
+    Ask("GET", f"{V}/defined?columns=name,durable,auto_delete,arguments,vhost"),
     Ask("GET", "/queues?page=x"),
     Ask("GET", "/queues?page=1&page_size=0"),
     Ask("GET", "/connections/nothing"),

@@ -36,6 +36,8 @@ PATHS = [
     "/overview",
     "/overview?lengths_age=60&lengths_incr=5&msg_rates_age=60&msg_rates_incr=5",
     "/cluster-name",
+    "/definitions",
+    "/definitions/%2F",
     "/nodes",
     "/connections",
     "/connections?page=1&page_size=10",

@@ -72,8 +72,14 @@ class Routes:
         node.methods, node.names = {**node.methods, **methods}, tuple(names)
 
     def find(self, request: Request) -> Route:
-        """What answers a request; HEAD is answered as GET. Raises HttpError with 404 or 405."""
-        found = self._root.find(request.segments)
+        """What answers a request; HEAD is answered as GET. Raises HttpError with 404 or 405.
+
+        One ``/`` too many at the end, as some of RabbitMQ's clients send, makes no difference.
+        """
+        segments = request.segments
+        found = self._root.find(segments)
+        if found is None and len(segments) > 2 and not segments[-1]:
+            found = self._root.find(segments[:-1])
         if found is None:
             raise HttpError(404, "there is nothing at this path")
         node, values = found

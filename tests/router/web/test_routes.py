@@ -30,6 +30,7 @@ ROUTES = Routes(
         ("GET", "/api/queues/%2F", ("list", {"vhost": "/"})),
         ("PUT", "/api/queues/%2F/a%2Fb", ("put", {"vhost": "/", "name": "a/b"})),
         ("GET", "/api/queues/v/all", ("all", {"vhost": "v"})),
+        ("GET", "/api/queues/v/", ("list", {"vhost": "v"})),
         ("GET", "/api/queues/special/q", ("show", {"vhost": "special", "name": "q"})),
         ("POST", "/api/queues/special/q/x", ("post", {"name": "q"})),
     ],
@@ -41,7 +42,7 @@ def test_route_is_found_with_its_segments(method, path, expected):
 
 @pytest.mark.parametrize(
     "path",
-    ["", "*", "/x", "//", "/api/queues", "/api/queues/", "/api/queues/v/", "/api/queues/v/q/x"],
+    ["", "*", "/x", "//", "/api/queues", "/api/queues/", "/api/queues/v//", "/api/queues/v/q/x"],
 )
 def test_path_that_nobody_answers_is_404(path):
     with pytest.raises(HttpError) as caught:
