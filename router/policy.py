@@ -126,17 +126,26 @@ class Policies:
 
     def effective(self, kind: Kind, name: str, queue_type: str) -> dict[str, Any]:
         """The merged definition for an exchange or queue: the policy's, within the operator's limits."""
-        policy = self.policy(kind, name, queue_type)
-        operator = self.operator_policy(kind, name, queue_type)
-        merged = dict(policy.definition) if policy else {}
-        for key, value in operator.definition.items() if operator else ():
-            merged[key] = _smaller(merged[key], value) if key in merged else value
-        return merged
+        return merge_definitions(
+            self.policy(kind, name, queue_type), self.operator_policy(kind, name, queue_type)
+        )
+
+
+def merge_definitions(policy: Policy | None, operator: Policy | None) -> dict[str, Any]:
+    """What both say together: what the policy says, within the operator's limits."""
+    merged = dict(policy.definition) if policy else {}
+    for key, value in operator.definition.items() if operator else ():
+        merged[key] = _smaller(merged[key], value) if key in merged else value
+    return merged
 
 
 def _highest(policies: Mapping[str, Policy], kind: Kind, name: str, queue_type: str) -> Policy | None:
-    matching = (policy for policy in policies.values() if policy.applies(kind, name, queue_type))
-    return min(matching, key=lambda policy: (-policy.priority, policy.name), default=None)
+    found: Policy | None = None
+    for policy in policies.values():
+        first = found is None or (-policy.priority, policy.name) < (-found.priority, found.name)
+        if first and policy.applies(kind, name, queue_type):
+            found = policy
+    return found
 
 
 def _smaller(first: int, second: int) -> int:

@@ -20,8 +20,8 @@ from router.firehose import Firehose
 from router.graph import Graph
 from router.keeper import Keeper
 from router.limits import Limits
-from router.policy import Policies
-from router.queue.arguments import QueueType, merge_policy, parse_arguments
+from router.policy import Kind, Policies, merge_definitions
+from router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
 from router.queue.entry import Entry
 from router.queue.equivalence import check_queue_equivalence, locked
 from router.queue.host import Reason
@@ -357,9 +357,17 @@ class VHost:
 
     def apply_policies(self) -> None:
         """The policies changed: queues and exchanges that are there take on what holds for them now."""
+        merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
         for queue in self.queues.values():
-            policy = self.policies.effective("queues", queue.name, queue.declared.queue_type)
-            queue.configure(merge_policy(queue.declared, policy), self.host.now)
+            declared = queue.declared
+            where: tuple[Kind, str, str] = ("queues", queue.name, declared.queue_type)
+            policy, operator = self.policies.policy(*where), self.policies.operator_policy(*where)
+            key = declared, id(policy), id(operator)
+            settings = merged.get(key)
+            if settings is None:
+                settings = merged[key] = merge_policy(declared, merge_definitions(policy, operator))
+            if settings != queue.settings:
+                queue.configure(settings, self.host.now)
         for exchange in self.exchanges.values():
             if exchange.name:  # policies say nothing to the default exchange
                 self._apply_exchange_policy(exchange)
