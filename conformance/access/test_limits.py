@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.access.conftest import Managed, refusal
+from conformance.access.conftest import ALL, Managed, refusal
 
 
 def test_connections_of_a_virtual_host(managed: Managed, vhost, user):
@@ -48,6 +48,31 @@ def test_queues_of_a_virtual_host(managed: Managed, vhost, user):
     text = f"PRECONDITION_FAILED - cannot declare queue 'b': queue limit in vhost '{vhost}' (1) is reached"
     assert refusal(lambda: connection.channel().queue_declare("b")) == (406, text)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("properties", "kind"),
+    [
+        ({"durable": True}, "quorum"),
+        ({}, "classic"),
+        ({"durable": True, "exclusive": True}, "classic"),
+        ({"durable": True, "auto_delete": True}, "classic"),
+        ({"durable": True, "arguments": {"x-queue-type": "classic"}}, "classic"),
+    ],
+)
+def test_default_queue_type(managed: Managed, unique, properties, kind):
+    document = {"vhosts": [{"name": unique, "default_queue_type": "quorum"}]}
+    managed.do("POST", "definitions", body=document)  # 3.10 takes it from there only
+    managed.permit("guest", unique, **ALL)
+    connection = managed.connect("guest", unique)
+    for _ in range(2):
+        connection.channel().queue_declare("q", **properties)
+    assert managed.do("GET", "queues", unique, "q").get("type", "classic") == kind
+    told = refusal(lambda: connection.channel().queue_declare("", durable=True))
+    text = "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue"
+    assert told == (406, text)
+    connection.close()
+    managed.do("DELETE", "vhosts", unique)
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ class Topology:
     ) -> AnyQueue:
         """Declare a queue; an empty name gets one made up. An exclusive queue is never durable."""
         name = name.translate(LINE_BREAKS)
+        arguments = self._typed(arguments, lasting=durable and not (exclusive or auto_delete))
         if name:
             refuse_reserved("queue", name)
-            arguments = self._typed(arguments, lasting=durable and not (exclusive or auto_delete))
         elif (kind := arguments.get("x-queue-type")) in ("quorum", "stream"):
             raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{kind}_queue")
         else:

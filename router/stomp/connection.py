@@ -288,7 +288,8 @@ class StompConnection:
         try:
             self.broker.enter(self, user, vhost)
         except NotAllowed as error:
-            raise StompError("Bad CONNECT", f"{error}\n") from None
+            self._log.warning("login refused", user=user.name, reason=str(error))
+            raise StompError("Bad CONNECT", f"Virtual host '{name}' access denied") from None
         self.broker.churn.connection_created += 1
         session_id = f"session-{token_urlsafe(16)}"
         self.state = State.RUNNING

@@ -211,10 +211,13 @@ def test_queues_that_name_no_type_are_of_the_virtual_hosts(world, admin, propert
     assert queue.arguments.get("x-queue-type", "classic") == kind
 
 
-def test_a_queue_without_a_name_has_no_default_type(world, admin):
+def test_a_default_type_that_needs_names_refuses_a_queue_without_one(world, admin):
     admin.put_vhost("/", make_metadata(default_queue_type="quorum"))
-    name = world.connect().call(m.QueueDeclare("", durable=True)).queue
-    assert world.vhost.queues[name].declared.queue_type == "classic"
+    client = world.connect()
+    client.send(m.QueueDeclare("", durable=True))
+    text = "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue"
+    assert client.take(m.ChannelClose).reply_text == text
+    client.do(m.ChannelCloseOk(), m.ChannelOpen(), m.QueueDeclare("", exclusive=True))
 
 
 # -- limits -----------------------------------------------------------------------------------------------
