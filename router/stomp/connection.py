@@ -413,7 +413,8 @@ class StompConnection:
             return
         if self.state in BEFORE:
             time = self.broker.settings.amqp.handshake_timeout
-            self._refuse(StompError("Login timeout", f"You must log in within {time} ms\n"))
+            late = "You did not log in" if self.state is State.LOGIN else "Your login could not be checked"
+            self._refuse(StompError("Login timeout", f"{late} within {time} ms\n"))
             return
         # Blocked or over its high mark it is not read from, and who leaves has nothing more to say.
         listening = self.outbox.writable() and not self.broker.alarms.blocks(self)

@@ -182,7 +182,7 @@ def test_who_does_not_log_in_in_time_is_told_so_and_dropped(world, dial):
     world.advance(9_999)
     assert not client.outbox.closed
     world.advance(1)
-    assert client.error() == ("Login timeout", "You must log in within 10000 ms\n")
+    assert client.error() == ("Login timeout", "You did not log in within 10000 ms\n")
     assert logged(client) == [("warning", "connection closed")]
 
 

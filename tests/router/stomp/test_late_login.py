@@ -68,7 +68,7 @@ def test_a_client_that_has_gone_meanwhile_is_no_trouble(world, client):
 def test_a_login_that_takes_too_long_ends_with_the_handshakes_time(world, client):
     connect(client)
     world.advance(world.settings.amqp.handshake_timeout)
-    assert client.error()[0] == "Login timeout"
+    assert client.error() == ("Login timeout", "Your login could not be checked within 10000 ms\n")
     step(world)
     assert client.received() == []
 
