@@ -6,6 +6,7 @@ from functools import partial
 from protocol.http import Request, Response
 from router.management import (
     bindings,
+    browsing,
     connections,
     consumers,
     definitions,
@@ -37,6 +38,7 @@ MODULES = (
     streams,
     bindings,
     messages,
+    browsing,
     health,
 )
 

@@ -5,7 +5,7 @@ on disk is simply not ready until it has been read; what is read, and when memor
 business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -160,6 +160,31 @@ class Paging:
         if left and page is not None and page.written and run not in islice(line.runs, 1 + READ_AHEAD):
             line.put_away(run)
         return due
+
+    def fetch(self, run: Run) -> None:
+        """Have a run's messages read, wherever it stands, for somebody who wants to look at them."""
+        if run.entries is None and not (run.reading or run.damage):
+            self._read(run)
+
+    def let_go(self, run: Run) -> None:
+        """Nobody looks at a run's messages any longer: they need not be in memory before their turn comes."""
+        page = run.page
+        if run.entries is not None and page is not None and page.written:
+            line = run.line
+            if run in line.runs and run not in islice(line.runs, 1 + READ_AHEAD):
+                line.put_away(run)
+
+    def take_out(self, run: Run, chosen: Collection[Entry]) -> None:
+        """Take some of a run's messages, which are in memory, out of the queue."""
+        queue, line = self._queue, run.line
+        left = [entry for entry in run.entries or () if entry not in chosen]
+        if run.indexed:
+            queue.expiry.discard(run)
+        line.bring(run, left, away=run.away)
+        run.expires = run.earliest()
+        if left:
+            queue.index(run)
+        self._leave(run, list(chosen))
 
     def drop(self) -> None:
         """The queue's ready messages are gone, and with them what was damaged and what was waited for."""

@@ -415,6 +415,26 @@ class Queue:
         if stored:
             self.log.settle(stored)
 
+    @property
+    def next_position(self) -> int:
+        """The position that the next message gets."""
+        return self._position
+
+    def take_out(self, entries: Collection[Entry], run: Run | None = None) -> None:
+        """Take ready messages, which are in memory, out of the middle: those of a run, or others. They are
+        dropped: whoever wants them has them elsewhere by now.
+        """
+        for entry in entries:
+            self.bytes -= entry.message.size
+            if run is None:
+                self.ready.remove(entry)
+                if entry.indexed:
+                    self.expiry.discard(entry)
+        if run is not None and self.paging is not None:
+            self.paging.take_out(run, entries)
+        self.drop(entries)
+        self.touch()
+
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
         """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:
         in the order of their positions, for each priority.

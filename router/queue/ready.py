@@ -74,6 +74,13 @@ class Fifo:
         self.stuck()  # which drops what has gone from the head
         return self.returned[0] if self.returned else self.fresh[0] if self.fresh else None
 
+    def parts(self) -> Iterator[Entry | Run]:
+        """All of it in the order it would leave; runs as wholes, be they in memory or not."""
+        yield from (entry for entry in sorted(self.returned) if not entry.gone)
+        yield from (entry for entry in self.fresh if not entry.gone)
+        yield from self.runs
+        yield from (entry for entry in self.tail if not entry.gone)
+
     @property
     def lines(self) -> "list[Fifo]":
         """The orders that it is made of: itself."""

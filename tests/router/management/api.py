@@ -71,8 +71,10 @@ class Api:
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         return Request(method, path, split_path(path), query, headers or {}, data, loopback=True)
 
-    def ask(self, method, path, body=None, user="admin", headers=None):
-        """The response to a request below /api, with all its steps taken."""
+    def ask(self, method, path, body=None, *, user="admin", headers=None, waits=None, between=None):
+        """The response to a request below /api, with all its steps taken. ``waits`` gets the seconds that it
+        asks for, ``between`` is called before each step but the first with their number.
+        """
         pauses = 0
         try:
             request = self.request(method, f"/api{path}", body, user, headers)
@@ -87,6 +89,10 @@ class Api:
                 finally:
                     self.node.settle()
                 pauses += 1
+                if waits is not None:
+                    waits.append(step)
+                if between is not None:
+                    between(pauses)
                 assert not isinstance(step, Wait) or step.done, "it waits for something"
         except HttpError as error:
             answer = error.response
