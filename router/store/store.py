@@ -194,7 +194,7 @@ class Store:
         log = queue.log
         assert isinstance(log, QueueLog | StreamLog)
         self._pack()
-        if self._gathering:
+        if self._gathering.parts:
             self._sealed.append(self._gathering)
             self.batch += 1
             self._gathering = Gathered(self.batch)

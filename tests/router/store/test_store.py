@@ -230,6 +230,16 @@ def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
     assert not store.busy()
 
 
+def test_queues_that_nothing_left_are_deleted_in_one_commit(store, disk):
+    queues = [FakeQueue(store) for _ in range(3)]
+    for queue in queues:
+        store.forget_queue(queue)
+    store.end_turn()
+    deletion = finish(store, disk)
+    assert sum(sql.startswith("DELETE FROM queues") for sql, _ in deletion.statements) == len(queues)
+    assert not store.busy()
+
+
 def test_changes_of_the_topology_alone_take_no_sequence_of_the_journal(store, disk):
     store.change(("SELECT 1", ()))
     store.end_turn()
