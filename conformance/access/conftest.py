@@ -15,7 +15,7 @@ import pika
 import pytest
 
 from conformance import brokers
-from conformance.rabbitmq import RabbitMQ, installed
+from conformance.rabbitmq import RabbitMQ, free_ports, installed
 
 WAIT = 10.0  # seconds until what must come counts as missing
 ALL = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -28,6 +28,7 @@ class Managed:
     name: str
     port: int
     http_port: int
+    stomp_port: int = 0
 
     def call(self, method: str, *path: str, body: object = None) -> tuple[int, Any]:
         """Call the API as guest; the status, and the JSON that was answered."""
@@ -72,12 +73,14 @@ def managed(request: pytest.FixtureRequest) -> Iterator[Managed]:
     """The broker under test with its API, started once."""
     what = request.config.getoption("--broker")
     if what == "rabbitmq":
-        with RabbitMQ(["rabbitmq_management"]) as node:
-            yield Managed("rabbitmq", node.port, node.plugin_ports["rabbitmq_management"])
+        with RabbitMQ(["rabbitmq_management", "rabbitmq_stomp"]) as node:
+            ports = node.plugin_ports
+            yield Managed("rabbitmq", node.port, ports["rabbitmq_management"], ports["rabbitmq_stomp"])
     elif what == "leveret":
-        with brokers.leveret() as broker:
+        (port,) = free_ports(1)
+        with brokers.leveret(arguments=("--stomp", f"127.0.0.1:{port}")) as broker:
             assert broker.http_port is not None
-            yield Managed("leveret", broker.port, broker.http_port)
+            yield Managed("leveret", broker.port, broker.http_port, port)
     else:
         pytest.skip("these tests need the management API as guest")
 

@@ -1,0 +1,41 @@
+"""What the API has changed is there after the broker was killed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pika
+import pytest
+
+from conformance import brokers
+from conformance.access.conftest import Managed
+
+
+def test_what_was_answered_outlives_a_kill(tmp_path: Path, request):
+    if request.config.getoption("--broker") != "leveret":
+        pytest.skip("leveret alone is killed here")
+    with brokers.leveret(str(tmp_path)) as broker:
+        managed = Managed("leveret", broker.port, broker.http_port)
+        managed.do("PUT", "vhosts", "v", body={"description": "d", "tags": "a,b"})
+        managed.user("u", "v", configure=".*", write=".*", read=".*")
+        managed.do("PUT", "vhost-limits", "v", "max-queues", body={"value": 1})
+        policy = {"pattern": "^q", "definition": {"max-length": 2}, "apply-to": "queues"}
+        managed.do("PUT", "policies", "v", "p", body=policy)
+        managed.do("PUT", "global-parameters", "g", body={"value": [1]})
+        managed.user("gone", "v")
+        managed.do("DELETE", "users", "gone")
+        os.kill(broker.pid, signal.SIGKILL)
+    with brokers.leveret(str(tmp_path)) as broker:
+        managed = Managed("leveret", broker.port, broker.http_port)
+        assert {user["name"] for user in managed.do("GET", "users")} == {"guest", "u"}
+        vhost = managed.do("GET", "vhosts", "v")
+        assert (vhost["description"], vhost["tags"]) == ("d", ["a", "b"])
+        assert managed.do("GET", "global-parameters", "g")["value"] == [1]
+        channel = managed.connect("u", "v").channel()
+        channel.confirm_delivery()
+        channel.queue_declare("q")
+        for _ in range(4):
+            channel.basic_publish("", "q", b"")
+        assert channel.queue_declare("q", passive=True).method.message_count == 2
+        with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="queue limit in vhost 'v'"):
+            channel.queue_declare("second")
