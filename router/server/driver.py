@@ -47,7 +47,8 @@ class Driver:
         except Exception as error:
             self._log.error("delivering failed", exc_info=error)
             self._more.set()
-        for outbox in self.due:
+        # What was written last answers whoever sent this batch, and who waits for an answer comes first.
+        for outbox in reversed(self.due):
             outbox.end_batch(broker.now)
         self.due.clear()
         deadline = broker.timers.next_deadline()

@@ -2,6 +2,7 @@
 
 import os
 import select
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -39,6 +40,18 @@ class Peer:
             return os.write(self.socket.fileno(), data)
         except OSError:
             return 0
+
+    async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
+        """Up to ``size`` bytes from the stream that goes over this socket; none when it has ended.
+
+        A socket is asked when it has some: asking it in vain before that takes as long again.
+        """
+        if not self.direct:
+            return await stream.receive_some(size)
+        while True:
+            await trio.lowlevel.wait_readable(self.socket)
+            with suppress(BlockingIOError):
+                return os.read(self.socket.fileno(), size)
 
     def hung_up(self) -> bool:
         """Whether it has ended its side, also behind bytes that were not read."""

@@ -34,6 +34,9 @@ class Peer(Protocol):
     def user(self) -> str | None:
         """Whom its certificate proves it to be."""
 
+    async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
+        """Up to ``size`` bytes from its stream, none at the end of that."""
+
     def send(self, data: bytes) -> int:
         """Have it sent what can be sent at once; return how many bytes that are."""
 
@@ -113,7 +116,7 @@ async def _read(
     not publish.
     """
     size = most = driver.broker.settings.server.read_size
-    while data := await stream.receive_some(size):
+    while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
         with _batch(driver, connection):
             # A batch takes its time by messages more than by bytes, and others wait for its end.
