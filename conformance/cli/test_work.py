@@ -20,7 +20,7 @@ ENOUGH = ("--idle", "2s")  # more than any delay here, and what a busy broker ad
 def delay_queues(channel, queue) -> Iterator[None]:
     """Delete what the worker leaves behind."""
     yield
-    for delay in (50, 100):
+    for delay in (50, 100, 1000, 2000, 4000, 8000, 16000):
         channel.queue_delete(f"leveret.delay.{queue}.{delay}")
 
 

@@ -22,6 +22,20 @@ from router.cli.lazy import LazyGroup
         "get": "router.cli.consume:get",
         "tap": "router.cli.tap:tap",
         "work": "router.cli.work:work",
+        "overview": "router.cli.manage.overview:overview",
+        "status": "router.cli.manage.overview:overview",
+        "top": "router.cli.manage.top:top",
+        "queue": "router.cli.manage.queues:queue",
+        "exchange": "router.cli.manage.exchanges:exchange",
+        "binding": "router.cli.manage.bindings:binding",
+        "connection": "router.cli.manage.clients:connection",
+        "channel": "router.cli.manage.clients:channel",
+        "consumer": "router.cli.manage.clients:consumer",
+        "user": "router.cli.manage.users:user",
+        "permission": "router.cli.manage.users:permission",
+        "vhost": "router.cli.manage.vhosts:vhost",
+        "policy": "router.cli.manage.policies:policy",
+        "definitions": "router.cli.manage.definitions:definitions",
         "bench": "router.cli.bench:bench",
     },
 )
@@ -29,6 +43,7 @@ from router.cli.lazy import LazyGroup
 def main() -> None:
     """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-    serve runs the broker, store looks into its data directory, and stream asks it about streams. publish,
-    consume, get, tap, work and bench talk to any AMQP 0-9-1 broker.
+    serve runs the broker, and store looks into its data directory. publish, consume, get, tap, work and
+    bench talk to any AMQP 0-9-1 broker; LEVERET_URL says where it is. The others ask a management API,
+    leveret's or RabbitMQ's; LEVERET_API says where that is.
     """

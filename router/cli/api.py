@@ -56,7 +56,7 @@ class Api:
         self._pool = urllib3.PoolManager(
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-            headers={"authorization": f"Basic {token}", "accept": "application/json"},
+            headers={"authorization": f"Basic {token}", "accept": "*/*"},
         )
 
     def get(self, *path: str, **query: str | int) -> Any:

@@ -1,0 +1,64 @@
+"""``leveret definitions``: everything but messages, as one document in RabbitMQ's format."""
+
+import json
+import sys
+from typing import BinaryIO
+
+import click
+
+from router.cli.api import Api
+from router.cli.failure import WrongUsage
+from router.cli.manage.common import any_vhost_option, managed, one
+from router.cli.terminal import counted
+
+KINDS = ("vhosts", "users", "permissions", "policies", "exchanges", "queues", "bindings")
+
+
+@click.group()
+def definitions() -> None:
+    """Export and import users, virtual hosts, policies, exchanges, queues and bindings."""
+
+
+@definitions.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@any_vhost_option
+@managed
+def export_definitions(api: Api, file: str, vhost: str | None) -> None:
+    """Write the definitions to FILE, or to standard output."""
+    path = () if vhost is None else (vhost,)
+    found = one("vhost", vhost or "", None, lambda: api.get("definitions", *path))
+    text = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
+    if file == "-":
+        sys.stdout.buffer.write(text)
+        return
+    with click.open_file(file, "wb", atomic=True) as stream:
+        stream.write(text)
+    click.echo(f"{file}: {_summary(found)}", err=True)
+
+
+@definitions.command("import")
+@click.argument("file", type=click.File("rb"), default="-")
+@any_vhost_option
+@managed
+def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
+    """Import the definitions of FILE, or of standard input; what is there already stays as it is."""
+    try:
+        given = json.load(file)
+    except ValueError as error:
+        raise WrongUsage(f"{file.name} is no JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise WrongUsage(f"{file.name} holds no definitions: wanted an object with {', '.join(KINDS)}")
+    path = () if vhost is None else (vhost,)
+    one("vhost", vhost or "", None, lambda: api.post("definitions", *path, body=given))
+    click.echo(f"imported {_summary(given)}")
+
+
+def _summary(found: dict[str, object]) -> str:
+    """How many there are of each kind."""
+    parts = []
+    for kind in KINDS:
+        rows = found.get(kind)
+        if isinstance(rows, list) and rows:
+            singular = "policy" if kind == "policies" else kind[:-1]
+            parts.append(f"{len(rows)} {kind}" if len(rows) != 1 else counted(1, singular))
+    return ", ".join(parts) or "nothing"

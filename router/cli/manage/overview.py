@@ -1,0 +1,85 @@
+"""``leveret overview``: what the broker is, how it is, and what it does, on one page."""
+
+from typing import Any
+
+import click
+
+from router.cli.api import Api
+from router.cli.manage.common import Object, at, format_option, managed, show_json, shown
+from router.cli.terminal import printable
+
+SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@click.command()
+@format_option
+@managed
+def overview(api: Api, form: str) -> None:
+    """Show what the broker is, how it is, and what it does."""
+    found, nodes = api.get("overview"), api.get("nodes")
+    if form == "json":
+        show_json({**found, "nodes": nodes})
+        return
+    for line in [*lines(found), *(line for node in nodes for line in node_lines(node))]:
+        click.echo(line)
+
+
+def lines(found: Object) -> list[str]:
+    """Totals and rates of the whole."""
+    messages, objects = found.get("queue_totals") or {}, found.get("object_totals") or {}
+    product = found.get("product_name") or "RabbitMQ"
+    version = found.get("product_version") or found.get("rabbitmq_version")
+    rates = ((name, at(found, f"message_stats.{key}_details.rate")) for name, key in RATES)
+    listeners = sorted({f"{each['protocol']} {each['port']}" for each in found.get("listeners", ())})
+    return [
+        printable(f"{product} {version}, cluster {found.get('cluster_name', '')}"),
+        "messages: " + ", ".join(f"{messages.get(key, 0)} {name}" for name, key in MESSAGES),
+        "rates: " + ", ".join(f"{name} {shown(float(rate or 0))}/s" for name, rate in rates),
+        "objects: " + ", ".join(f"{objects.get(name, 0)} {name}" for name in OBJECTS),
+        "listeners: " + ", ".join(map(printable, listeners)),
+    ]
+
+
+MESSAGES = (("ready", "messages_ready"), ("unacked", "messages_unacknowledged"), ("in all", "messages"))
+RATES = (("published", "publish"), ("confirmed", "confirm"), ("delivered", "deliver_get"), ("acked", "ack"))
+ALARMS = (("memory", "mem_alarm"), ("disk space", "disk_free_alarm"))
+OBJECTS = ("connections", "channels", "consumers", "queues", "exchanges")
+
+
+def node_lines(node: Object) -> list[str]:
+    """The measures of a node, and its alarms."""
+    name = printable(node["name"])
+    if not node.get("running"):
+        return [f"node {name}: not running"]
+    lines = [
+        f"node {name}: up {_span(node.get('uptime', 0))}, memory {_size(node.get('mem_used'))} of "
+        f"{_size(node.get('mem_limit'))}, disk {_size(node.get('disk_free'))} free, "
+        f"files {node.get('fd_used', 0)} of {node.get('fd_total', 0)}, sockets {node.get('sockets_used', 0)}"
+    ]
+    alarms = [
+        what for what, key in (("memory", "mem_alarm"), ("disk space", "disk_free_alarm")) if node.get(key)
+    ]
+    if alarms:
+        lines.append(f"ALARM: {' and '.join(alarms)} running short: publishers are blocked")
+    return lines
+
+
+def _size(value: Any) -> str:
+    """Bytes in a unit that leaves a short number."""
+    if not isinstance(value, int | float):
+        return "unknown"
+    size, unit = float(value), 0
+    while size >= 1024 and unit < len(SIZES) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.0f} {SIZES[unit]}" if unit == 0 or size >= 10 else f"{size:.1f} {SIZES[unit]}"
+
+
+def _span(ms: int) -> str:
+    """A time in its two largest units."""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number}{unit}" for number, unit in parts[:2])

@@ -1,0 +1,182 @@
+"""``leveret user`` and ``leveret permission``."""
+
+import sys
+from typing import Any
+
+import click
+
+from router.cli.api import Api, NotThere
+from router.cli.failure import Failure, WrongUsage
+from router.cli.manage.common import (
+    Column,
+    any_vhost_option,
+    format_option,
+    listed,
+    managed,
+    one,
+    show_list,
+    show_object,
+    vhost_option,
+)
+
+
+def _tags(row: Any) -> str:
+    """RabbitMQ before 3.9 has a text with commas here."""
+    tags = row.get("tags")
+    return tags if isinstance(tags, str) else ", ".join(tags or ())
+
+
+USERS = (Column("name", "name"), Column("tags", _tags))
+PERMISSIONS = (
+    Column("vhost", "vhost"),
+    Column("user", "user"),
+    Column("configure", "configure"),
+    Column("write", "write"),
+    Column("read", "read"),
+)
+TOPIC_PERMISSIONS = (
+    Column("vhost", "vhost"),
+    Column("user", "user"),
+    Column("exchange", "exchange"),
+    Column("write", "write"),
+    Column("read", "read"),
+)
+
+
+@click.group()
+def user() -> None:
+    """Show and change users."""
+
+
+@user.command("list")
+@format_option
+@managed
+def list_users(api: Api, form: str) -> None:
+    """List users."""
+    show_list(listed(api, "users"), USERS, form)
+
+
+@user.command("show")
+@click.argument("name")
+@format_option
+@managed
+def show_user(api: Api, name: str, form: str) -> None:
+    """Show a user and its permissions."""
+    found = one("user", name, None, lambda: api.get("users", name))
+    if form == "table":
+        hidden = ("password_hash", "hashing_algorithm")
+        show_object({key: value for key, value in found.items() if key not in hidden}, form)
+        show_list(api.get("users", name, "permissions"), PERMISSIONS, form)
+    else:
+        show_object({**found, "permissions": api.get("users", name, "permissions")}, form)
+
+
+@user.command("declare")
+@click.argument("name")
+@click.option("--tags", metavar="TAG,TAG", help="As administrator, monitoring, policymaker, management.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--password-hash", metavar="HASH", help="As RabbitMQ's definitions have it.")
+@click.option("--no-password", is_flag=True, help="Nobody can log in with a password.")
+@managed
+def declare_user(
+    api: Api,
+    *,
+    name: str,
+    tags: str | None,
+    password_stdin: bool,
+    password_hash: str | None,
+    no_password: bool,
+) -> None:
+    """Make a user, or change one.
+
+    The password is asked for. Given only --tags, a user that is there keeps its password.
+    """
+    if password_stdin + (password_hash is not None) + no_password > 1:
+        raise WrongUsage("one of --password-stdin, --password-hash and --no-password")
+    body: dict[str, Any] = {}
+    try:
+        found = api.get("users", name)
+    except NotThere:
+        found = None
+    if password_stdin:
+        body["password"] = sys.stdin.read().removesuffix("\n")
+    elif password_hash is not None or no_password:
+        body["password_hash"] = password_hash or ""
+    elif found is not None and tags is not None and found.get("password_hash"):
+        body["password_hash"] = found["password_hash"]
+        body["hashing_algorithm"] = found.get("hashing_algorithm")
+    elif sys.stdin.isatty():
+        body["password"] = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        raise WrongUsage(f"a password for {name!r} is needed: --password-stdin reads it from standard input")
+    if body.get("password") == "":
+        raise Failure("the password is empty; --no-password makes a user that cannot log in with one")
+    body["tags"] = tags if tags is not None else _tags(found or {}).replace(" ", "")
+    api.put("users", name, body=body)
+
+
+@user.command("delete")
+@click.argument("name")
+@managed
+def delete_user(api: Api, name: str) -> None:
+    """Delete a user; its connections are closed."""
+    one("user", name, None, lambda: api.delete("users", name))
+
+
+@click.group()
+def permission() -> None:
+    """Show and change what users may do.
+
+    Permissions are regular expressions for the names of queues and exchanges; "" allows nothing.
+    """
+
+
+@permission.command("list")
+@click.option("--user", "name", metavar="NAME", help="Of this user alone.")
+@click.option("--topic", is_flag=True, help="Those for routing keys of topic exchanges.")
+@any_vhost_option
+@format_option
+@managed
+def list_permissions(api: Api, name: str | None, topic: bool, vhost: str | None, form: str) -> None:
+    """List permissions."""
+    rows = api.get("topic-permissions" if topic else "permissions")
+    wanted = [row for row in rows if vhost in (None, row["vhost"]) and name in (None, row["user"])]
+    show_list(wanted, TOPIC_PERMISSIONS if topic else PERMISSIONS, form)
+
+
+@permission.command("set")
+@click.argument("name", metavar="USER")
+@click.option("--configure", default="", metavar="PATTERN", help="What the user may declare and delete.")
+@click.option("--write", default="", metavar="PATTERN", help="What it may publish to, and bind.")
+@click.option("--read", default="", metavar="PATTERN", help="What it may consume from, and bind to.")
+@click.option("--topic", "exchange", metavar="EXCHANGE", help="For routing keys of this topic exchange.")
+@vhost_option
+@managed
+def set_permission(
+    api: Api, *, name: str, configure: str, write: str, read: str, exchange: str | None, vhost: str
+) -> None:
+    """Let USER enter a virtual host, and say what it may do there: what is not given it may not."""
+    body = {"write": write, "read": read}
+    if exchange is not None:
+        if configure:
+            raise WrongUsage("--configure does not go with --topic")
+        path, body = "topic-permissions", {**body, "exchange": exchange}
+    else:
+        path, body = "permissions", {**body, "configure": configure}
+    try:
+        api.put(path, vhost, name, body=body)
+    except (NotThere, Failure) as error:
+        if isinstance(error, NotThere) or "not_found" in error.message or "Not found" in error.message:
+            raise Failure(f"there is no user {name!r}, or no virtual host {vhost!r}") from None
+        raise
+
+
+@permission.command("delete")
+@click.argument("name", metavar="USER")
+@click.option("--topic", is_flag=True, help="Those for routing keys.")
+@vhost_option
+@managed
+def delete_permission(api: Api, name: str, topic: bool, vhost: str) -> None:
+    """Let USER enter a virtual host no more."""
+    path = "topic-permissions" if topic else "permissions"
+    one("permission", name, vhost, lambda: api.delete(path, vhost, name))

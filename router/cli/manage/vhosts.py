@@ -1,0 +1,98 @@
+"""``leveret vhost``."""
+
+import sys
+from typing import Any
+
+import click
+
+from router.cli.api import Api, NotThere
+from router.cli.failure import WrongUsage
+from router.cli.manage.common import Column, format_option, listed, managed, one, show_list, show_object
+
+COLUMNS = (
+    Column("name", "name"),
+    Column("description", "description"),
+    Column("queue type", "default_queue_type"),
+    Column("tracing", "tracing"),
+    Column("ready", "messages_ready", number=True),
+    Column("unacked", "messages_unacknowledged", number=True),
+)
+LIMITS = {"max_connections": "max-connections", "max_queues": "max-queues"}
+
+
+@click.group()
+def vhost() -> None:
+    """Show and change virtual hosts."""
+
+
+@vhost.command("list")
+@format_option
+@managed
+def list_vhosts(api: Api, form: str) -> None:
+    """List virtual hosts."""
+    show_list(listed(api, "vhosts"), COLUMNS, form)
+
+
+@vhost.command("show")
+@click.argument("name")
+@format_option
+@managed
+def show_vhost(api: Api, name: str, form: str) -> None:
+    """Show a virtual host and its limits."""
+    found = one("vhost", name, None, lambda: api.get("vhosts", name))
+    limits = api.get("vhost-limits", name)
+    show_object({**found, "limits": limits[0]["value"] if limits else {}}, form)
+
+
+@vhost.command("declare")
+@click.argument("name")
+@click.option("--description", metavar="TEXT")
+@click.option("--tags", metavar="TAG,TAG")
+@click.option("--default-queue-type", "kind", metavar="TYPE", help="classic, quorum or stream.")
+@click.option("--max-connections", type=int, metavar="N", help="Connections at a time; -1: no limit.")
+@click.option("--max-queues", type=int, metavar="N", help="Queues at a time; -1: no limit.")
+@click.option("--tracing/--no-tracing", default=None, help="Copy what passes, for leveret tap.")
+@managed
+def declare_vhost(
+    api: Api,
+    *,
+    name: str,
+    description: str | None,
+    tags: str | None,
+    kind: str | None,
+    tracing: bool | None,
+    **limits: int | None,
+) -> None:
+    """Make a virtual host, or change one: what is not given stays as it is."""
+    try:
+        found = api.get("vhosts", name)
+    except NotThere:
+        found = {}
+    kept = found.get("default_queue_type")
+    body: dict[str, Any] = {
+        "description": found.get("description") if description is None else description,
+        "tags": ",".join(found.get("tags") or ()) if tags is None else tags,
+        "default_queue_type": (None if kept == "undefined" else kept) if kind is None else kind,
+        "tracing": tracing,
+    }
+    api.put("vhosts", name, body={key: value for key, value in body.items() if value is not None})
+    for option, limit in limits.items():
+        if limit is not None and limit >= 0:
+            api.put("vhost-limits", name, LIMITS[option], body={"value": limit})
+        elif limit is not None:
+            api.delete("vhost-limits", name, LIMITS[option])
+
+
+@vhost.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@managed
+def delete_vhost(api: Api, name: str, yes: bool) -> None:
+    """Delete a virtual host with all its queues and messages."""
+    found = one("vhost", name, None, lambda: api.get("vhosts", name))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise WrongUsage("--yes is needed where nobody can be asked")
+        messages = found.get("messages", 0)
+        click.confirm(f"Delete the virtual host {name!r} and its {messages} messages?", abort=True, err=True)
+    api.delete("vhosts", name)

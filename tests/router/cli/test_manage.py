@@ -1,0 +1,175 @@
+"""The commands over the management API without a broker: what they print, and what they say of refusals."""
+
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from click.testing import CliRunner
+
+from router.cli import main
+from router.cli.api import Api
+from router.cli.failure import Failure, WrongUsage
+from router.cli.manage.common import Column, at, parse_arguments, shown
+from router.cli.manage.overview import _size, _span, lines, node_lines
+from tests.router.cli.test_serve import modules_after
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers every request with what the server was told, and remembers it."""
+
+    def answer(self):
+        length = int(self.headers.get("content-length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.server.asked.append((self.command, self.path, body, self.headers["authorization"]))
+        status, told = self.server.told
+        self.send_response(status)
+        self.send_header("content-length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    do_GET = do_PUT = do_POST = do_DELETE = answer
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    """An API that answers 200 and ``[]`` until it is told otherwise."""
+    with HTTPServer(("127.0.0.1", 0), Answers) as made:
+        made.asked, made.told = [], (200, b"[]")
+        made.url = f"http://ada:p%40ss@127.0.0.1:{made.server_port}"
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def leveret(server, *args):
+    return CliRunner().invoke(main, [*args, "--api", server.url], prog_name="leveret")
+
+
+def test_names_are_quoted_and_the_login_is_sent(server):
+    Api(server.url).get("queues", "/", "a/b ü", sort="x y")
+    assert server.asked == [
+        ("GET", "/api/queues/%2F/a%2Fb%20%C3%BC?sort=x+y", None, "Basic YWRhOnBAc3M="),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "said"),
+    [
+        (400, b'{"error":"bad_request","reason":"because"}', "refused (400): because"),
+        (401, b'{"error":"not_authorized","reason":"Login failed"}', "the login of user 'ada' was refused"),
+        (401, b'{"error":"not_authorised","reason":"Not administrator user"}', "may not do that"),
+        (503, b"<html>", "answered 503"),
+        (200, b"<html>", "does not answer as a management API does"),
+    ],
+)
+def test_refusals_are_told(server, status, told, said):
+    server.told = (status, told)
+    with pytest.raises(Failure) as caught:
+        Api(server.url).get("overview")
+    assert said in caught.value.message
+    assert "p@ss" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["amqp://h", "h:15672", "http://h:99999"])
+def test_what_is_no_address_of_an_api(url):
+    with pytest.raises(WrongUsage, match="the API"):
+        Api(url)
+
+
+def test_a_table_cannot_be_forged_by_a_name(server):
+    row = {"vhost": "/", "name": "a\x1b[31m\nb", "type": "classic", "durable": True, "messages_ready": 3}
+    server.told = (200, json.dumps([row]).encode())
+    printed = leveret(server, "queue", "list").stdout.splitlines()
+    assert len(printed) == 2
+    assert printed[1].split()[:4] == ["/", "a\\x1b[31m\\nb", "classic", "D"]
+
+
+def test_json_is_all_that_the_api_tells(server):
+    rows = [{"vhost": "/", "name": "ü", "else": {"deep": [1]}}]
+    server.told = (200, json.dumps(rows).encode())
+    assert json.loads(leveret(server, "queue", "list", "--format", "json").stdout) == rows
+
+
+def test_nothing_is_shown_for_what_is_not_known():
+    assert at({"a": {"b": 1}}, "a.b") == 1
+    assert at({"a": None}, "a.b.c") is None
+    assert Column("x", "a.b").of({}) == ""
+    assert [shown(value) for value in (None, True, 0, 1.25, "x", {}, {"n": 1})] == [
+        "", "yes", "0", "1.2", "x", "", '{"n": 1}',
+    ]  # fmt: skip
+
+
+def test_arguments_are_text_or_json():
+    assert parse_arguments(["a=5", "b:=5", "c:=[1]"]) == {"a": "5", "b": 5, "c": [1]}
+    for wrong in ("a", "=1", "a:=x"):
+        with pytest.raises(WrongUsage, match="--argument"):
+            parse_arguments([wrong])
+
+
+def test_alarms_stand_out():
+    node = {"name": "n", "running": True, "mem_alarm": True, "disk_free_alarm": True}
+    assert node_lines(node)[1] == "ALARM: memory and disk space running short: publishers are blocked"
+    assert node_lines({"name": "n", "running": False}) == ["node n: not running"]
+
+
+def test_an_overview_of_an_empty_broker():
+    assert lines({"rabbitmq_version": "3.10"})[:2] == [
+        "RabbitMQ 3.10, cluster ",
+        "messages: 0 ready, 0 unacked, 0 in all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [(None, "unknown"), (5, "5 B"), (1536, "1.5 KiB"), (20 << 30, "20 GiB")]
+)
+def test_sizes(size, told):
+    assert _size(size) == told
+
+
+@pytest.mark.parametrize(("ms", "told"), [(999, "0s"), (61_000, "1m 1s"), (90_000_000, "1d 1h")])
+def test_spans_of_time(ms, told):
+    assert _span(ms) == told
+
+
+def test_an_export_replaces_the_file_in_one_step(server, tmp_path):
+    file = tmp_path / "d.json"
+    file.write_text("before")
+    server.told = (401, b"{}")
+    assert leveret(server, "definitions", "export", str(file)).exit_code == 1
+    assert (file.read_text(), os.listdir(tmp_path)) == ("before", ["d.json"])
+    server.told = (200, b'{"queues": [{}], "policies": [{}, {}]}')
+    assert leveret(server, "definitions", "export", str(file)).stderr == f"{file}: 2 policies, 1 queue\n"
+    assert json.loads(file.read_text()) == {"queues": [{}], "policies": [{}, {}]}
+
+
+def test_a_user_that_is_there_keeps_its_password(server):
+    server.told = (200, b'{"name":"u","tags":["a"],"password_hash":"H","hashing_algorithm":"X"}')
+    assert leveret(server, "user", "declare", "u", "--tags", "b").exit_code == 0
+    assert server.asked[-1][:3] == (
+        "PUT",
+        "/api/users/u",
+        {"tags": "b", "password_hash": "H", "hashing_algorithm": "X"},
+    )
+
+
+def test_a_password_that_is_not_told_is_not_thrown_away(server):
+    server.told = (200, b'{"name":"u","tags":["a"],"password_hash":""}')
+    result = leveret(server, "user", "declare", "u", "--tags", "b")
+    assert result.exit_code == 2
+    assert [asked[0] for asked in server.asked] == ["GET"]
+
+
+def test_a_broker_loads_none_of_it():
+    assert not modules_after("serve", "--set", "x=1") & {
+        "urllib3",
+        "rich",
+        "router.cli.api",
+        "router.cli.publish",
+    }
