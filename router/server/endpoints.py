@@ -76,4 +76,5 @@ class Endpoints:
 
         Clients of AMQP and STOMP are told by those.
         """
-        self._sites.stop()
+        if "_sites" in self.__dict__:  # else nobody has come, and it is not loaded to be stopped
+            self._sites.stop()
