@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import structlog
+
 from protocol.http import HttpError, Request, Response
 from router.administration import Administration
 from router.auth import Login, LoginRefused, User
@@ -105,7 +107,9 @@ def login(broker: Broker, request: Request) -> Steps[User]:
     name, password = request.credentials
     try:
         return (yield from log_in(broker, Login(name, password, request.host, request.loopback, "Basic")))
-    except LoginRefused:
+    except LoginRefused as refused:
+        log = structlog.get_logger()
+        log.warning("login refused", user=refused.user, reason=refused.reason, peer=request.host)
         raise not_logged_in() from None
 
 

@@ -1,7 +1,9 @@
 """Who may ask what: logins, tags and virtual hosts."""
 
 import pytest
+from structlog.testing import capture_logs
 
+from router.auth import NO_PASSWORD, Login, LoginRefused
 from router.management.api import rules
 from tests.router.management.api import name
 
@@ -19,6 +21,26 @@ def test_who_is_not_known_is_asked_for_a_password(api, user):
     told = api.ask("GET", "/overview", user=user)
     assert (told.status, told.json["error"]) == (401, "not_authorized")
     assert told.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_a_refused_login_is_logged_and_not_explained(api):
+    for user, reason in (("nobody", "there is no such user"), ("none", "the credentials are wrong")):
+        api.broker.users.add("none", NO_PASSWORD)
+        with capture_logs() as logs:
+            told = api.ask("GET", "/overview", user=user)
+        assert told.json["reason"] == "Login failed"
+        assert [(line["event"], line["user"], line["reason"]) for line in logs] == [
+            ("login refused", user, reason)
+        ]
+
+
+def test_failed_logins_are_throttled_together_with_those_of_other_protocols(api):
+    for _ in range(api.broker.settings.auth.failed_logins):
+        with pytest.raises(LoginRefused):
+            api.broker.log_in(Login("admin", "wrong", "", loopback=True), lambda outcome: None)
+    assert api.ask("GET", "/whoami").status == 401
+    api.broker.now += 60_000
+    assert api.ask("GET", "/whoami").status == 200
 
 
 def test_header_that_is_not_basic_is_refused(api):
