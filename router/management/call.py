@@ -18,6 +18,7 @@ from router.management.access import READING, Check
 from router.management.body import parse_object
 from router.management.errand import Errand
 from router.management.errors import not_logged_in, told_as_http
+from router.management.measures import Measures
 from router.management.node import Node
 from router.management.sampling import Sampler
 from router.management.values import Object
@@ -47,6 +48,7 @@ class World:
     broker: Broker
     node: Node
     sampler: Sampler
+    measures: Measures
 
 
 @dataclass(frozen=True)

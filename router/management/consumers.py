@@ -50,7 +50,16 @@ def show_consumer(call: Call, consumer: Consumer, owner: Owner | None) -> Object
         "exclusive": consumer.exclusive,
         "prefetch_count": 0 if consumer.no_ack else consumer.prefetch,
         "queue": {"name": consumer.queue.name, "vhost": consumer.queue.vhost},
+        "leveret": call.world.measures.of_consumer(consumer, _session(owner)),
     }
+
+
+def _session(owner: Owner | None) -> Session | None:
+    """The session that a channel is."""
+    if owner is None:
+        return None
+    connection, number = owner
+    return connection.sessions().get(number)
 
 
 def of_sessions(call: Call, sessions: dict[Session, Owner]) -> dict[Consumer, Owner]:

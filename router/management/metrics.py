@@ -9,6 +9,7 @@ Source: RabbitMQ's ``rabbitmq_prometheus`` plugin.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -102,6 +103,9 @@ def of_broker(world: World) -> Iterator[Value]:
     if measured.disk_free is not None:
         yield gauge("disk_space_available_bytes", "Disk space available in bytes", measured.disk_free)
         yield gauge("disk_space_available_limit_bytes", "Disk space low watermark", measured.disk_limit)
+    oldest = [age for _, queue in _queues(world) if (age := _age(world, queue)) is not None]
+    text = "Seconds that the oldest ready message of any queue has waited"
+    yield gauge("leveret_oldest_message_age_seconds", text, max(oldest, default=0))
     yield gauge("leveret_uptime_seconds", "Seconds since the start", node.uptime() / 1000)
     blocked = sum(client.status == "blocked" for client in connections(broker))
     yield gauge("leveret_connections_blocked", "Connections that are kept from publishing", blocked)
@@ -172,10 +176,27 @@ QUEUES = (
     Family("queue_messages_paged_out_bytes", "Size in bytes of messages on disk only"),
     Family("queue_process_memory_bytes", "Memory in bytes that the queue's messages take up, about"),
 )
-QUEUE_COUNTERS = (Family("queue_messages_published", "Messages that came into a queue", counter=True),)
+QUEUE_COUNTERS = (
+    Family("queue_messages_published", "Messages that came into a queue", counter=True),
+    Family("leveret_queue_oldest_message_age_seconds", "Seconds that the oldest ready message has waited"),
+)
 
 
-def of_queue(queue: AnyQueue) -> tuple[float, ...]:
+def _queues(world: World) -> list[tuple[tuple[str, str], AnyQueue]]:
+    return [
+        ((vhost.name, queue.name), queue)
+        for vhost in world.broker.vhosts.values()
+        for queue in vhost.queues.values()
+    ]
+
+
+def _age(world: World, queue: AnyQueue) -> int | None:
+    """Seconds that the oldest ready message has waited; None for none."""
+    age = world.measures.oldest_age(queue) if isinstance(queue, Queue) else None
+    return None if age is None else age // 1000
+
+
+def of_queue(world: World, queue: AnyQueue) -> tuple[float, ...]:
     """The values of ``QUEUES``, then of ``QUEUE_COUNTERS``."""
     ready, unacked, size = len(queue.ready), queue.unacked, queue.bytes
     away = away_size = 0
@@ -196,6 +217,7 @@ def of_queue(queue: AnyQueue) -> tuple[float, ...]:
         away_size,
         size - away_size + COST * (ready - away),
         queue.published,
+        _age(world, queue) or 0,
     )
 
 
@@ -276,8 +298,8 @@ def of_channel(session: Session) -> tuple[float, ...]:
 
 
 class Kind(NamedTuple):
-    """The objects of one kind. Added up, only what can shrink is told: counters of what has gone would be
-    missing in a sum, and are told of the broker as a whole.
+    """The objects of one kind. ``counters`` are told for each only: in a sum those of what has gone would be
+    missing.
     """
 
     name: str
@@ -291,11 +313,6 @@ class Kind(NamedTuple):
 def kinds(world: World) -> list[Kind]:
     """All objects there are now."""
     broker = world.broker
-    queues = [
-        ((vhost.name, queue.name), queue)
-        for vhost in broker.vhosts.values()
-        for queue in vhost.queues.values()
-    ]
     clients = connections(broker)
     channels = [
         ((f"{client.ends.name} ({number})",), session)
@@ -303,7 +320,7 @@ def kinds(world: World) -> list[Kind]:
         for number, session in client.sessions().items()
     ]
     return [
-        Kind("queues", ("vhost", "queue"), QUEUES, QUEUE_COUNTERS, queues, of_queue),
+        Kind("queues", ("vhost", "queue"), QUEUES, QUEUE_COUNTERS, _queues(world), partial(of_queue, world)),
         Kind(
             "connections",
             ("connection",),

@@ -62,6 +62,8 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
         **_sizes(queue),
         **_idleness(call, series),
     }
+    if isinstance(queue, Queue):
+        told["leveret"] = call.world.measures.of_queue(queue, series)
     if kind == "classic":
         told["exclusive_consumer_tag"] = exclusive
         told["single_active_consumer_tag"] = active.tag if active is not None else None

@@ -66,6 +66,7 @@ class Consumer(Receiver):
         "exclusive",
         "prefetch",
         "priority",
+        "probed",
         "queue",
         "ready",
         "redelivered",
@@ -92,6 +93,7 @@ class Consumer(Receiver):
         self.arguments = arguments or {}
         self.unacked = 0
         self.redelivered = 0
+        self.probed: tuple[int, Source] | None = None  # which of the next delivery is measured, and by whom
         self.active = False
         self.ready = False
 

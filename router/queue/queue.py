@@ -20,6 +20,7 @@ from router.queue.host import QueueHost, Reason
 from router.queue.kind import QueueKeeper
 from router.queue.log import QueueLog
 from router.queue.paging import Paging
+from router.queue.probe import Probe
 from router.queue.ready import Fifo, Priorities
 from router.queue.run import Run
 from router.queue.turns import DRAIN, serve_round
@@ -62,6 +63,7 @@ class Queue:
         "name",
         "owner",
         "paging",
+        "probe",
         "ready",
         "settings",
         "unacked",
@@ -104,6 +106,7 @@ class Queue:
         self.expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
         self.log: QueueLog | None = None  # whoever keeps a durable queue's messages
+        self.probe: Probe | None = None  # who measures how long messages wait; None: nobody
         self.held: dict[int, Entry] = {}  # stored entries that are not ready: delivered, or dying
         self.paging: Paging | None = None  # how it gives up memory; None: it does not
         self._keeps_all = False  # whether transient messages are stored too
@@ -286,6 +289,8 @@ class Queue:
         True when there is more to give at once, which the caller does after others had their turn.
         """
         self._touched = False
+        if self.probe is not None:
+            self.probe.arrived(self._position, now)
         more = self._drain(now)
         if more:
             self._touched = True  # the caller comes back
@@ -340,6 +345,8 @@ class Queue:
             self.unacked += len(entries)
         if self._returned:
             self._count_returned(consumer, entries)
+        if self.probe is not None and self.probe.position >= 0:
+            self.probe.delivered(entries, consumer)
         if self.log is not None:
             self._hand_out(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)
@@ -637,6 +644,7 @@ class Queue:
         """The queue is being deleted: drop its messages, return its consumers so that they are told."""
         self.deleted = True
         self.log = None
+        self.probe = None
         if self.paging is not None:
             self.paging.close()
             self.paging = None  # which knows the queue: not to leave a cycle

@@ -74,6 +74,15 @@ class Fifo:
         self.stuck()  # which drops what has gone from the head
         return self.returned[0] if self.returned else self.fresh[0] if self.fresh else None
 
+    def oldest(self) -> int | None:
+        """The lowest position of all; None when there are none."""
+        self.stuck()  # which drops what has gone from the head
+        if self.returned:
+            return self.returned[0].position
+        if self.fresh:
+            return self.fresh[0].position
+        return self.runs[0].position if self.runs else None
+
     def parts(self) -> Iterator[Entry | Run]:
         """All of it in the order it would leave; runs as wholes, be they in memory or not."""
         yield from (entry for entry in sorted(self.returned) if not entry.gone)
@@ -351,6 +360,10 @@ class Priorities:
     def __iter__(self) -> Iterator[Entry]:
         for fifo in self.order:
             yield from fifo
+
+    def oldest(self) -> int | None:
+        """As ``Fifo.oldest``, of all levels."""
+        return min((first for fifo in self.order if (first := fifo.oldest()) is not None), default=None)
 
     def head(self) -> Entry | None:
         """As ``Fifo.head``, of all levels."""

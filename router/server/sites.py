@@ -1,6 +1,8 @@
 """What is asked over HTTP: the tables that answer, and what is spoken over WebSocket at which paths."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from itertools import chain
 from typing import Literal
 
 import trio
@@ -8,6 +10,7 @@ import trio
 from protocol.websocket import Text
 from router.management.api import metrics_table, table
 from router.management.call import World
+from router.management.measures import Measures
 from router.management.sampling import Sampler
 from router.server.driver import Driver
 from router.server.http import Site, serve_http
@@ -44,7 +47,8 @@ class Sites:
         self._driver = driver
         broker, settings = driver.broker, driver.broker.settings
         self._sampler = Sampler(broker, settings.management.sample_interval)
-        world = World(broker, ServerNode(broker, endpoints, watch), self._sampler)
+        self._measures = Measures(broker)
+        world = World(broker, ServerNode(broker, endpoints, watch), self._sampler, self._measures)
         tables = [pages(broker), table(world)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(world))
@@ -68,8 +72,11 @@ class Sites:
 
     async def sample(self) -> None:
         """Look at the counters of everything again and again, for the rates that the API tells."""
+        # In a thread, for it takes a third of a second; clients are served meanwhile.
+        latency = await trio.to_thread.run_sync(import_module, "router.management.latency")
+        self._measures.make = latency.Latency
         while True:
-            looks = iter(self._sampler.look())
+            looks = chain(self._sampler.look(), self._measures.look())
             while True:
                 self._driver.begin()
                 if next(looks, DONE) is DONE:

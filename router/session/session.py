@@ -257,6 +257,11 @@ class Session:
             self.consumer_prefetch = count
 
     @property
+    def next_tag(self) -> int:
+        """The delivery tag that comes next."""
+        return self._next_tag
+
+    @property
     def unacked(self) -> Unacked:
         """What it was given and has not settled yet."""
         return self._unacked
@@ -290,6 +295,10 @@ class Session:
             self._outstanding += count
             held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
             self._unacked.hold(zip(range(first, first + count), held, strict=True))
+            if receiver.probed is not None:
+                place, probe = receiver.probed
+                receiver.probed = None
+                self._unacked.hold(((first + place, (probe, receiver, entries[place])),))
         if self.finished:  # its connection crashed on an earlier delivery of the same round
             self._give_back()
             return

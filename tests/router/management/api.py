@@ -3,12 +3,15 @@
 import base64
 import json
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import quote
 
 from protocol.http import HttpError, Request, Response, split_path
 from router.auth import SHA256, hash_password
 from router.management.api import table
 from router.management.call import World
+from router.management.latency import Latency
+from router.management.measures import Measures
 from router.management.node import Listener, Measured
 from router.management.sampling import Sampler
 from router.web.routes import Routes
@@ -58,7 +61,9 @@ class Api:
         self.broker.wall = 1_700_000_000
         self.vhost = self.node.vhost
         self.sampler = Sampler(self.broker)
-        self.routes = Routes(table(World(self.broker, FakeNode(), self.sampler)))
+        self.measures = Measures(self.broker, Latency)
+        self.world = World(self.broker, FakeNode(), self.sampler, self.measures)
+        self.routes = Routes(table(self.world))
         for name, tags in TAGS.items():
             self.broker.users.add(name, HASHES[name], tags)
         self.broker.users["admin"].permit("/", configure=".*", write=".*", read=".*")
@@ -108,7 +113,7 @@ class Api:
 
     def look(self):
         """Have the sampler look once."""
-        for _ in self.sampler.look():
+        for _ in chain(self.sampler.look(), self.measures.look()):
             pass
 
 

@@ -9,15 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from protocol.http import HttpError, Request, split_path
 from router.management import metrics
 from router.management.api import metrics_table
-from router.management.call import World
 from router.settings import Management
 from router.web.routes import Routes
-from tests.router.management.api import Api, FakeNode
+from tests.router.management.api import Api
 
 
 def asked(api, path="/metrics", headers=None):
     """The pieces of work that a scrape takes, and the text."""
-    routes = Routes(metrics_table(World(api.broker, FakeNode(), api.sampler)))
+    routes = Routes(metrics_table(api.world))
     answer = routes.find(request := Request("GET", path, split_path(path), "", headers or {}, loopback=True))
     steps, took = answer(request), []
     while True:
