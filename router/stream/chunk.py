@@ -43,19 +43,39 @@ class Kept(Message):
 
     __slots__ = ("_decoded",)
 
+    # What is the same for all; nobody sets it.
+    bits = 0
+    channel = CHANNEL
+
     def __init__(self, route: bytes, size: int, frames: bytes) -> None:
         self.route = route
-        self.bits = 0
-        self.channel = CHANNEL
         self.size = size
         self.frames = frames
-        self._decoded: Properties | None = None
 
     @property
     def properties(self) -> Properties:  # type: ignore[override]  # nobody sets them
-        if self._decoded is None:
-            self._decoded = decode_properties(self.raw_properties, 0)
-        return self._decoded
+        try:
+            return self._decoded
+        except AttributeError:
+            self._decoded: Properties = decode_properties(self.raw_properties, 0)
+            return self._decoded
+
+
+class Logged(Entry):
+    """A message at its offset, which is its position. Of all that may happen to a queue's, nothing does."""
+
+    __slots__ = ()
+
+    expires = 0
+    returns = 0
+    indexed = False
+    gone = False
+    stored = False
+    page = None
+
+    def __init__(self, message: Kept, offset: int) -> None:
+        self.message = message
+        self.position = offset
 
 
 class Encoder:
@@ -153,7 +173,7 @@ class Chunk:
     ``stop``; what a reader is given is made of that when it is asked for, and shared by all readers.
     """
 
-    __slots__ = ("_entries", "_filter_size", "data", "end", "first", "start", "stop", "timestamp")
+    __slots__ = ("_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")
 
     def __init__(self, data: bytes, start: int, head: ChunkHead) -> None:
         self.data = data
@@ -163,7 +183,7 @@ class Chunk:
         self.end = head.first + head.entries
         self.timestamp = head.timestamp
         self._filter_size = head.filter_size
-        self._entries: list[Entry] | None = None
+        self.entries: list[Entry] | None = None  # what ``decode`` has made, as long as it is kept
 
     @property
     def size(self) -> int:
@@ -180,14 +200,8 @@ class Chunk:
         whole = not self.start and self.stop == len(self.data)
         return self.data if whole else self.data[self.start : self.stop]
 
-    @property
-    def entries(self) -> list[Entry]:
+    def decode(self) -> list[Entry]:
         """Its messages, as readers are given them."""
-        if self._entries is None:
-            self._entries = self._decode()
-        return self._entries
-
-    def _decode(self) -> list[Entry]:
         data, at = self.data, self.start + HEAD_SIZE + self._filter_size
         entries: list[Entry] = []
         append = entries.append
@@ -200,7 +214,7 @@ class Chunk:
             else:
                 last = route = data[at : at + route_size]
             at += route_size
-            append(Entry(Kept(route, size, data[at : at + frames_size]), offset))
+            append(Logged(Kept(route, size, data[at : at + frames_size]), offset))
             at += frames_size
         return entries
 

@@ -25,12 +25,25 @@ LOOK = 4096  # messages that are looked at in a turn for the few that are wanted
 class Reader(Consumer):
     """A consumer of a stream. Acknowledging gives it room for more, and deletes nothing.
 
-    ``offset`` is the next one that it looks at; ``chunk`` the messages around that, if they are at hand,
-    and ``piece`` what was read with them. ``blocked``: it waits for messages or the disk, and not for room.
-    Under its ``name`` the stream keeps its position; ``single``: of those with this name one only is active.
+    ``offset`` is the next one that it looks at; ``chunk`` and ``entries`` the messages around that, if they
+    are at hand, and ``piece`` what was read with them. ``blocked``: it waits for messages or the disk, not
+    for room. Under its ``name`` the stream keeps its position; ``single``: of those with this name one is
+    active.
     """
 
-    __slots__ = ("blocked", "chunk", "held", "name", "offset", "piece", "single", "start", "stream", "wanted")
+    __slots__ = (
+        "blocked",
+        "chunk",
+        "entries",
+        "held",
+        "name",
+        "offset",
+        "piece",
+        "single",
+        "start",
+        "stream",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -51,6 +64,7 @@ class Reader(Consumer):
         self.wanted = wanted
         self.offset = 0
         self.chunk: Chunk | None = None
+        self.entries: list[Entry] = []  # of the chunk
         self.piece: Piece | None = None
         self.blocked = False
         self.name = name
@@ -75,15 +89,12 @@ class Reader(Consumer):
         assert chunk is not None
         at = self.offset - chunk.first
         if self.wanted is None:
-            entries = chunk.entries[at : at + count]
+            entries = self.entries[at : at + count]
             self.offset += len(entries)
             return entries, len(entries)
-        if not self.wanted.may_be_in(chunk):
-            self.offset = chunk.end
-            return [], 1
         found: list[Entry] = []
         looked = 0
-        for entry in chunk.entries[at : at + LOOK]:
+        for entry in self.entries[at : at + LOOK]:
             looked += 1
             if self.wanted.matches(entry):
                 found.append(entry)

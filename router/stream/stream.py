@@ -8,6 +8,7 @@ Source: RabbitMQ, "Streams". The refusals are those of 3.10.
 """
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -36,6 +37,7 @@ from router.stream.readers import Readers
 SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream says otherwise
 TAIL = 1 << 20  # bytes of the newest chunks that stay in memory while somebody reads,
 IDLE_TAIL = 1 << 16  # and while nobody does
+DECODED = 16  # chunks whose messages are kept, for the next reader
 NOTED = 1000  # messages that a named reader passes over until its position is kept
 CREATED, TIMESTAMP = attrgetter("created"), attrgetter("timestamp")
 FIRST = attrgetter("first")
@@ -49,6 +51,7 @@ class Stream:
     __slots__ = (
         "_ages",
         "_begun",
+        "_decoded",
         "_encoder",
         "_fresh",
         "_log",
@@ -124,6 +127,7 @@ class Stream:
         self._written = 0  # what is below this offset is in the segments' files
         self._newest = 0  # the time of the last chunk
         self._pieces = Pieces()
+        self._decoded: deque[Chunk] = deque()  # those whose messages are at hand
         self._touched = False
         self._ages = 0  # when ``on_timer`` is to be called
         self._log = structlog.get_logger()
@@ -442,8 +446,13 @@ class Stream:
             reader.chunk = chunk = self._find(reader)
             if chunk is None:
                 reader.blocked = True
+                reader.entries = []
                 self.consumers.leave(reader)
                 return 1
+            if reader.wanted is not None and not reader.wanted.may_be_in(chunk):
+                reader.offset = chunk.end
+                return 1
+            reader.entries = self._decode(chunk)
         entries, passed = reader.take(room)
         if reader.name is not None:
             reader.held.update((entry.position, None) for entry in entries)
@@ -455,6 +464,16 @@ class Stream:
             if len(entries) == room and reader.ready and reader.room() <= 0:
                 self.consumers.leave(reader)
         return max(1, passed)
+
+    def _decode(self, chunk: Chunk) -> list[Entry]:
+        """The messages of a chunk, made once for all readers that come by in time."""
+        entries = chunk.entries
+        if entries is None:
+            entries = chunk.entries = chunk.decode()
+            self._decoded.append(chunk)
+            if len(self._decoded) > DECODED:
+                self._decoded.popleft().entries = None
+        return entries
 
     def _find(self, reader: Reader) -> Chunk | None:
         """The chunk that a reader goes on with; None when it has to wait for that."""
@@ -570,8 +589,10 @@ class Stream:
         successor = self.consumers.follow(consumer) if was_active else None
         if successor is not None:
             self._begin(successor, None if self.positions.get(successor.name or "") else successor.start)
+        consumer.entries = []
         if not self.consumers:
             self._pieces.forget()
+            self._forget_decoded()
             self._trim(self._written, IDLE_TAIL)
 
     def _begin(self, reader: Reader, start: Start | None) -> None:
@@ -670,4 +691,11 @@ class Stream:
         self.consumers.all.clear()
         self._tail, self._fresh, self.segments = [], [], []
         self._pieces.forget()
+        self._forget_decoded()
         return consumers
+
+    def _forget_decoded(self) -> None:
+        """Nobody reads."""
+        for chunk in self._decoded:
+            chunk.entries = None
+        self._decoded.clear()

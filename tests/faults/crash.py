@@ -136,6 +136,7 @@ class Life:
         wrong += model.check(found, ORDERED, restarts + 1)
         if wrong:
             raise Failed("\n".join([*wrong[:20], f"{len(wrong)} faults"]))
+        self.story.append(f"{sum(map(len, found.values()))} messages in the queues")
         streamed = await streams.verify(self.streamed, model, self.broker.port)
         self.story.append(f"{streamed} messages in the stream")
         model.accept(found)
