@@ -37,6 +37,7 @@ from router.cli.lazy import LazyGroup
         "policy": "router.cli.manage.policies:policy",
         "definitions": "router.cli.manage.definitions:definitions",
         "bench": "router.cli.bench:bench",
+        "completion": "router.cli.completion:completion",
     },
 )
 @click.version_option(package_name="leveret", message="%(prog)s %(version)s")
