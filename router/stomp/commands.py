@@ -13,10 +13,17 @@ from protocol.amqp.message import Message
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import V1_2, Frame
 from router.session.unacked import unknown_tag
-from router.stomp.conversation import SEPARATOR, Conversation, Subscription, Transaction
+from router.stomp.conversation import (
+    SEPARATOR,
+    Conversation,
+    Subscription,
+    Transaction,
+    tag_of_destination,
+    tag_of_id,
+)
 from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
-from router.stomp.endpoints import declare_queue, declare_subscription, is_durable
 from router.stomp.properties import number, properties_of
+from router.stomp.queues import declare_queue, declare_subscription, is_durable
 
 ACK_MODES = ("auto", "client", "client-individual")
 PREFETCH_MAX = 65535
@@ -41,7 +48,7 @@ def handle(conversation: Conversation, frame: Frame) -> None:
         _gather(conversation, frame)
     else:
         handler(conversation, frame)
-    if keeper.changes != changes or command == "COMMIT":
+    if keeper.changes != changes:
         conversation.hold_replies()
     receipt = frame.headers.get("receipt")
     if receipt is not None and command != "SEND":  # that one waits for its confirm
@@ -52,6 +59,11 @@ def handle(conversation: Conversation, frame: Frame) -> None:
 
 
 def send(conversation: Conversation, frame: Frame) -> None:
+    """Publish a message; the queue of a /queue/ destination is declared first, as its headers say.
+
+    Raises StompError for a destination or a property that is none, and what ``Session.publish`` and the
+    declaration do. STOMP 1.2, "SEND".
+    """
     headers = frame.headers
     if "message-id" in headers:
         raise StompError("Invalid header", "'message-id' is not allowed on 'SEND'.\n")
@@ -98,7 +110,7 @@ def _reply_queue(conversation: Conversation, path: str) -> str:
         )
         name = conversation.reply_queues[path] = queue.name
         conversation.session.set_prefetch(0, shared=False)
-        conversation.session.consume(name, f"T_{path}", no_ack=True)
+        conversation.session.consume(name, tag_of_id(path), no_ack=True)
     return name
 
 
@@ -106,6 +118,11 @@ def _reply_queue(conversation: Conversation, path: str) -> str:
 
 
 def subscribe(conversation: Conversation, frame: Frame) -> None:
+    """Consume from the destination's queue, or from one that is made for it and bound.
+
+    Raises StompError for a header that is wrong and an id that is taken, and what ``Session.consume`` and the
+    declaration do. STOMP 1.2, "SUBSCRIBE"; the prefetch count is RabbitMQ's, 0 (no limit) by default.
+    """
     headers = frame.headers
     tag = _consumer_tag(frame)
     destination = _destination(frame)
@@ -137,6 +154,10 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
 
 
 def unsubscribe(conversation: Conversation, frame: Frame) -> None:
+    """End a subscription; what it holds stays to be settled. A durable one's queue is deleted.
+
+    Raises StompError when there is no such subscription. STOMP 1.2, "UNSUBSCRIBE".
+    """
     tag = _consumer_tag(frame)
     subscription = conversation.subscriptions.pop(tag, None)
     if subscription is None:
@@ -158,24 +179,29 @@ def _consumer_tag(frame: Frame) -> str:
     if name is not None:
         if name.startswith(TEMP_QUEUE):
             raise StompError("Invalid id", f"{frame.command} 'id' may not start with {TEMP_QUEUE}\n")
-        return f"T_{name}"
+        return tag_of_id(name)
     if is_durable(headers):
         raise StompError("Missing Header", "Header 'id' is required for durable subscriptions")
     if "destination" not in headers:
         raise StompError(
             "Missing destination or id", f"{frame.command} must include a 'destination' or 'id' header"
         )
-    return f"Q_{headers['destination']}"
+    return tag_of_destination(headers["destination"])
 
 
 # -- ACK and NACK --------------------------------------------------------------------------------------------
 
 
 def ack(conversation: Conversation, frame: Frame) -> None:
+    """Settle the messages that ``_deliveries`` finds. Raises as that does. STOMP 1.2, "ACK"."""
     conversation.session.ack_each(_deliveries(conversation, frame))
 
 
 def nack(conversation: Conversation, frame: Frame) -> None:
+    """Put them back into their queues, or with RabbitMQ's header ``requeue:false`` have them dead-lettered.
+
+    Raises as ``_deliveries``. STOMP 1.2, "NACK".
+    """
     requeue = frame.headers.get("requeue") != "false"
     conversation.session.nack_each(_deliveries(conversation, frame), requeue=requeue)
 
@@ -210,6 +236,10 @@ def _deliveries(conversation: Conversation, frame: Frame) -> list[int]:
 
 
 def begin(conversation: Conversation, frame: Frame) -> None:
+    """Begin a transaction. Raises StompError when its name is taken, or there are too many.
+
+    STOMP 1.2, "BEGIN"; RabbitMQ has no limit.
+    """
     name, transactions = _transaction_name(frame), conversation.transactions
     if name in transactions:
         raise StompError("Bad transaction", f'There is a transaction "{name}" already\n')
@@ -219,7 +249,11 @@ def begin(conversation: Conversation, frame: Frame) -> None:
 
 
 def commit(conversation: Conversation, frame: Frame) -> None:
-    """Do all of it together, and send the receipts of what was sent with it."""
+    """Do all of a transaction together, and send the receipts of what was sent with it.
+
+    Raises StompError when there is none of that name, and whatever one of its frames is refused with; nothing
+    of it is done then. STOMP 1.2, "COMMIT".
+    """
     frames = _transaction(conversation, frame).frames
     del conversation.transactions[frame.headers["transaction"]]
     with conversation.session.atomic():
@@ -232,6 +266,7 @@ def commit(conversation: Conversation, frame: Frame) -> None:
 
 
 def abort(conversation: Conversation, frame: Frame) -> None:
+    """Forget a transaction. Raises StompError when there is none of that name. STOMP 1.2, "ABORT"."""
     _transaction(conversation, frame)
     del conversation.transactions[frame.headers["transaction"]]
 

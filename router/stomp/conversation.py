@@ -26,6 +26,21 @@ FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers an
 HEADER_COST = 112  # and a header besides its characters
 
 
+def tag_of_id(id_: str) -> str:
+    """The consumer tag of a subscription with this id; RabbitMQ's, as it can be seen in message ids."""
+    return f"T_{id_}"
+
+
+def tag_of_destination(destination: str) -> str:
+    """The consumer tag of one that has none, and is known by its destination."""
+    return f"Q_{destination}"
+
+
+def id_of_tag(tag: str) -> str | None:
+    """The id that ``tag_of_id`` was given; None for a tag of a destination."""
+    return tag[2:] if tag.startswith("T_") else None
+
+
 class Owner(Protocol):
     """What a conversation asks of its connection."""
 
@@ -182,8 +197,8 @@ class Conversation:
         held = None if subscription is None else subscription.held
         message_id = f"{receiver.tag}{SEPARATOR}{self.session_id}{SEPARATOR}"
         headers = {"message-id": message_id}
-        if receiver.tag.startswith("T_"):
-            headers = {"subscription": receiver.tag[2:]} | headers
+        if (subscribed := id_of_tag(receiver.tag)) is not None:
+            headers = {"subscription": subscribed} | headers
         head = b"MESSAGE\n" + encode_headers(headers, self.version)[:-1]
         if receiver.no_ack or self.version != V1_2:
             return head, b"", held
