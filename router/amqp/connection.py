@@ -36,8 +36,9 @@ NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 
 
 class AmqpConnection:
-    """One client. ``loopback`` says whether it is on this machine, ``user`` whom it has proven to be before
-    it said anything; ``finished`` that it is over; ``since`` is when it came, in seconds since the epoch.
+    """One client. ``loopback`` says whether it is on this machine, ``proven_user`` whom it has proven to be
+    before it said anything; ``finished`` that it is over; ``since`` is when it came, in seconds since the
+    epoch.
 
     ``frame_max`` (bytes) is for what is sent to it, ``cancel_notify`` whether it is told of consumers' ends.
     """
@@ -50,10 +51,10 @@ class AmqpConnection:
         log: ConnectionLog,
         *,
         loopback: bool,
-        user: str | None = None,
+        proven_user: str | None = None,
         ends: Ends = UNKNOWN,
     ) -> None:
-        if user is not None:
+        if proven_user is not None:
             offer = replace(offer, mechanisms=f"{offer.mechanisms} {EXTERNAL}")
         self.broker = broker
         self.outbox = outbox
@@ -72,7 +73,7 @@ class AmqpConnection:
         self._told_why = False  # whether it is told why its login is refused
         self._blocked_notify = False  # whether it is told that it is not read from
         self._loopback = loopback
-        self._proven = user
+        self._proven_user = proven_user
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
         self._awaiting = False  # something takes long: reading a message from the disk, the login
@@ -270,8 +271,8 @@ class AmqpConnection:
         is wrong with the response.
         """
         self.mechanism = method.mechanism
-        if method.mechanism == EXTERNAL and self._proven is not None:
-            return self.broker.logins.proven(self._proven, loopback=self._loopback, mechanism=EXTERNAL)
+        if method.mechanism == EXTERNAL and self._proven_user is not None:
+            return self.broker.logins.proven(self._proven_user, loopback=self._loopback, mechanism=EXTERNAL)
         name, password = credentials(method.mechanism, method.response)
         login = Login(name, password, self.ends.peer[0], self._loopback, method.mechanism)
         return self.broker.log_in(login, self._proven_later)

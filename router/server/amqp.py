@@ -15,7 +15,7 @@ async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: D
 
     def connect(outbox: Outbox, log: ConnectionLog) -> AmqpConnection:
         return AmqpConnection(
-            driver.broker, offer, outbox, log, loopback=peer.loopback, user=peer.user, ends=peer.ends
+            driver.broker, offer, outbox, log, loopback=peer.loopback, proven_user=peer.user, ends=peer.ends
         )
 
     await serve_client(stream, peer, driver, connect)

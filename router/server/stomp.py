@@ -14,7 +14,7 @@ async def serve_stomp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: 
 
     def connect(outbox: Outbox, log: ConnectionLog) -> StompConnection:
         return StompConnection(
-            driver.broker, outbox, log, loopback=peer.loopback, proven=peer.user, ends=peer.ends
+            driver.broker, outbox, log, loopback=peer.loopback, proven_user=peer.user, ends=peer.ends
         )
 
     await serve_client(stream, peer, driver, connect)

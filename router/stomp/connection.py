@@ -11,6 +11,7 @@ from enum import Enum, auto
 from secrets import token_urlsafe
 from typing import TypeAlias
 
+from protocol.amqp.sasl import EXTERNAL, PLAIN
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
 from protocol.stomp.errors import StompError
@@ -46,13 +47,24 @@ class State(Enum):
     CLOSED = auto()
 
 
-# (state, command) -> state. PROOF leads to RUNNING once the client has proven who it is. An error, a failure
-# or the client's hanging up lead from anywhere to CLOSED. All other commands are those of ``commands``, and
-# come while RUNNING; LEAVING, nothing is read.
-TRANSITIONS: dict[tuple[State, str], State] = {
+class Event(Enum):
+    """What else than a client's command leads from one state to another."""
+
+    PROVEN = auto()  # it is known who the client is, and it may enter
+    OVER = auto()  # all was told to who leaves; or an error, a failure, the client has hung up
+
+
+# (state, command or event) -> state. All other commands are those of ``commands``, and come while RUNNING;
+# in PROOF and LEAVING nothing is read.
+TRANSITIONS: dict[tuple[State, str | Event], State] = {
     (State.LOGIN, "CONNECT"): State.PROOF,
     (State.LOGIN, "STOMP"): State.PROOF,
+    (State.PROOF, Event.PROVEN): State.RUNNING,
     (State.RUNNING, "DISCONNECT"): State.LEAVING,
+    (State.LOGIN, Event.OVER): State.CLOSED,
+    (State.PROOF, Event.OVER): State.CLOSED,
+    (State.RUNNING, Event.OVER): State.CLOSED,
+    (State.LEAVING, Event.OVER): State.CLOSED,
 }
 BEFORE = frozenset((State.LOGIN, State.PROOF))  # it is known who the client is
 READING = frozenset((State.LOGIN, State.RUNNING))
@@ -64,7 +76,7 @@ Error: TypeAlias = StompError | AmqpError
 class StompConnection:
     """One client. ``loopback`` says whether it is on this machine; ``finished`` that it is over.
 
-    ``proven`` is the name that its certificate proves, if any: who it is unless it says who.
+    ``proven_user`` is the name that its certificate proves, if any: who it is unless it says who.
     """
 
     def __init__(
@@ -74,7 +86,7 @@ class StompConnection:
         log: ConnectionLog,
         *,
         loopback: bool,
-        proven: str | None = None,
+        proven_user: str | None = None,
         ends: Ends = UNKNOWN,
     ) -> None:
         self.broker = broker
@@ -86,12 +98,13 @@ class StompConnection:
         self.vhost: VHost | None = None
         self.replies = Gate(outbox, broker.keeper)
         self.state = State.LOGIN
+        self.mechanism = PLAIN  # in AMQP's words: a password, unless the certificate is the login
         self.version = V1_2  # to read with; until a version is agreed on, it escapes what the others do
         self.heartbeats = Heartbeats()
         self._reader = Reader(BEFORE_LOGIN)
         self._conversation: Conversation | None = None
         self._loopback = loopback
-        self._proven = proven
+        self._proven_user = proven_user
         self._log = log
         self._receipt: str | None = None  # of DISCONNECT
         self._last_received = broker.now
@@ -107,7 +120,6 @@ class StompConnection:
 
     frame_max = 0
     channel_max = 1
-    mechanism = "PLAIN"
 
     @property
     def protocol(self) -> str:
@@ -145,10 +157,9 @@ class StompConnection:
         reader = self._reader
         reader.feed(data)
         published = False
-        frame = None
         try:
             while self.state in READING:
-                frame = None
+                frame = None  # an error in the bytes behind a frame is not that frame's
                 frame = reader.next_frame()
                 if frame is None:
                     break
@@ -249,8 +260,9 @@ class StompConnection:
         when that will be known later. Raises LoginRefused.
         """
         headers, settings = frame.headers, self.broker.settings.stomp
-        proven = None if "login" in headers else self._proven
+        proven = None if "login" in headers else self._proven_user
         if proven:
+            self.mechanism = EXTERNAL
             return self.broker.logins.proven(proven, loopback=self._loopback, mechanism="STOMP")
         name = headers.get("login", settings.default_user)
         if not name:
@@ -292,7 +304,7 @@ class StompConnection:
             raise StompError("Bad CONNECT", f"Virtual host '{name}' access denied") from None
         self.broker.churn.connection_created += 1
         session_id = f"session-{token_urlsafe(16)}"
-        self.state = State.RUNNING
+        self.state = TRANSITIONS[self.state, Event.PROVEN]
         self.user, self.vhost = user, vhost
         self.version = self._reader.version = version
         self.heartbeats = heartbeats
@@ -374,7 +386,7 @@ class StompConnection:
         """Nothing is to be read or written any more."""
         if self.finished:
             return
-        self.state = State.CLOSED
+        self.state = TRANSITIONS[self.state, Event.OVER]
         self._reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
         self.outbox.close()
         self.broker.forget(self)

@@ -11,13 +11,13 @@ from tests.router.amqp.world import FakeLog, FakeOutbox
 class StompClient:
     """A client in memory: every piece sent is a batch. Header names are given with _ for -."""
 
-    def __init__(self, world, *, loopback=True, proven=None):
+    def __init__(self, world, *, loopback=True, proven_user=None):
         self.world = world
         self.version = V1_2
         self.outbox = FakeOutbox(world)
         self.log = FakeLog()
         self.connection = StompConnection(
-            world.broker, self.outbox, self.log, loopback=loopback, proven=proven
+            world.broker, self.outbox, self.log, loopback=loopback, proven_user=proven_user
         )
         self._reader = Reader(Limits())
         self._came = []

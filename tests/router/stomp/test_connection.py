@@ -59,23 +59,23 @@ def test_a_refused_login_is_told_and_ends_the_connection(dial, headers, error):
 
 
 @pytest.mark.parametrize(
-    ("proven", "headers", "user"),
+    ("headers", "user", "mechanism"),
     [
-        ("ada", {}, "ada"),
-        ("ada", {"passcode": "guest"}, "ada"),
-        ("ada", {"login": "guest", "passcode": "guest"}, "guest"),
+        ({}, "ada", "EXTERNAL"),
+        ({"passcode": "guest"}, "ada", "EXTERNAL"),
+        ({"login": "guest", "passcode": "guest"}, "guest", "PLAIN"),
     ],
 )
-def test_a_certificate_is_the_login_of_who_names_no_user(world, dial, proven, headers, user):
+def test_a_certificate_is_the_login_of_who_names_no_user(world, dial, headers, user, mechanism):
     world.user("ada")
-    client = dial(proven=proven)
+    client = dial(proven_user="ada")
     client.send("CONNECT", **headers)
     assert client.take("CONNECTED")
-    assert client.connection.user.name == user
+    assert (client.connection.user.name, client.connection.mechanism) == (user, mechanism)
 
 
 def test_a_certificate_of_an_unknown_user_lets_nobody_in(dial):
-    client = dial(proven="ada")
+    client = dial(proven_user="ada")
     client.send("CONNECT")
     assert client.error() == ("Bad CONNECT", "Access refused for user 'ada'\n")
 
