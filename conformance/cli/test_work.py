@@ -159,6 +159,23 @@ def test_without_a_place_for_dead_letters_the_queues_own_is_used_and_a_warning_g
     assert [body for _, _, body in take(queue)] == [b"x"]
 
 
+def test_a_message_that_the_dead_letters_have_no_room_for_is_kept(leveret, channel, queue, take):
+    dead = f"{queue}-dead"
+    channel.queue_declare(dead, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    publish(channel, dead, b"full")
+    publish(channel, queue, b"x")
+    options = ("--retries", "0", "--dead-letter", dead)
+    with leveret.start("work", queue, *options, "--", "false") as process:
+        assert b"the broker refused it; again in 1s" in reading(process.stderr, b"again")
+        process.terminate()
+        reading(process.stderr, b"SIGTERM")
+        process.terminate()
+        assert process.wait(TIMEOUT) == 4
+    assert [body for _, _, body in take(dead)] == [b"full"]
+    channel.queue_delete(dead)
+    assert [body for _, _, body in take(queue)] == [b"x"]
+
+
 def test_a_dead_letter_that_is_sent_back_starts_afresh(sh, channel, queue, unique, take):
     dead = f"{unique}-dead"
     publish(channel, queue, b"x")
@@ -247,7 +264,7 @@ def test_a_second_signal_kills_commands_and_their_messages_are_back(leveret, cha
         reading(process.stderr, b"SIGINT")
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == 4
-        assert b"their messages are back in the queue" in process.stderr.read()
+        assert b"what was in hand is back in the queue" in process.stderr.read()
     ((method, _, body),) = take(queue)
     assert (method.redelivered, body) == (True, b"x")
 

@@ -127,6 +127,9 @@ ADVICE = (  # reply code, words in the reply text, what to try; the first that f
     (403, "", PERMISSION),
     (404, "no queue", "`leveret queue list` shows the queues; `leveret queue declare NAME` makes one"),
     (404, "no exchange", "`leveret exchange list` shows them; `leveret exchange declare NAME` makes one"),
+    (406, "timed out", "it was held for longer than the broker's consumer timeout allows; `leveret work "
+     "--timeout` ends a command before that"),
+    (406, "inequivalent", "it is there with other properties; `leveret queue show NAME` shows them"),
     (405, "", "it belongs to another connection alone, as long as that is open"),
     (530, "not found", "`leveret vhost list` shows the virtual hosts; --vhost chooses one"),
     (530, "refused for user", PERMISSION),

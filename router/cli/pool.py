@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the messages so far."""
+    """What became of the messages so far; ``running`` are those in hand."""
 
     running: int = 0
     started: int = 0
@@ -153,21 +153,22 @@ class Pool:
         return await source.delivery()
 
     async def _handle(self, delivery: Delivery, source: Channel, sender: Channel) -> None:
+        """Run the command for a message, and do with the message what follows from that."""
         origin = Origin.of(delivery.message, self._delays)
         self.tally.running += 1
         try:
             outcome = await self._attempt(delivery, origin)
+            if outcome.failure is None:
+                if self.plan.reply and delivery.message.properties.reply_to:
+                    await self._reply(delivery, outcome.output, sender)
+                source.ack(_tag(delivery))
+                self.tally.done += 1
+            elif origin.attempts < self.plan.retries:
+                await self._put_off(delivery, origin, outcome.failure, source, sender)
+            else:
+                await self._bury(delivery, origin, outcome.failure, source, sender)
         finally:
             self.tally.running -= 1
-        if outcome.failure is None:
-            if self.plan.reply and delivery.message.properties.reply_to:
-                await self._reply(delivery, outcome.output, sender)
-            source.ack(_tag(delivery))
-            self.tally.done += 1
-        elif origin.attempts < self.plan.retries:
-            await self._put_off(delivery, origin, outcome.failure, source, sender)
-        else:
-            await self._bury(delivery, origin, outcome.failure, source, sender)
 
     async def _attempt(self, delivery: Delivery, origin: Origin) -> Outcome:
         """Run the command."""

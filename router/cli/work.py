@@ -29,7 +29,7 @@ class SomeFailed(Failure):
 
 
 class CutShort(Failure):
-    """A second signal killed commands."""
+    """A second signal cut short what was in hand."""
 
     exit_code = 4
 
@@ -124,7 +124,7 @@ def work(
                  1  the broker refused something, or was lost
                  2  wrong usage
                  3  as 0, and some messages failed for good
-                 4  a second signal killed commands; their messages are back in the queue
+                 4  cut short by a second signal; what was in hand is back in the queue
              126, 127  the command cannot be executed, or is not there
     """
     if dead_letter is not None and (dead_letter_exchange is not None or dead_letter_key is not None):
@@ -214,7 +214,7 @@ class Run:
         tally = self._tally
         click.echo(f"{tally.done} done, {tally.retried} put off, {tally.dead} failed", err=True)
         if self._cut_short:
-            raise CutShort("commands were killed; their messages are back in the queue")
+            raise CutShort("cut short; what was in hand is back in the queue")
         if tally.dead:
             raise SomeFailed(f"{counted(tally.dead, 'message')} failed for good")
 

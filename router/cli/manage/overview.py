@@ -51,9 +51,11 @@ def node_lines(node: Object) -> list[str]:
     name = printable(node["name"])
     if not node.get("running"):
         return [f"node {name}: not running"]
+    free = node.get("disk_free")
+    disk = f"disk {_size(free)} free, " if free or node.get("disk_free_alarm") else ""  # 0: nothing is kept
     lines = [
         f"node {name}: up {_span(node.get('uptime', 0))}, memory {_size(node.get('mem_used'))} of "
-        f"{_size(node.get('mem_limit'))}, disk {_size(node.get('disk_free'))} free, "
+        f"{_size(node.get('mem_limit'))}, {disk}"
         f"files {node.get('fd_used', 0)} of {node.get('fd_total', 0)}, sockets {node.get('sockets_used', 0)}"
     ]
     alarms = [
