@@ -6,6 +6,7 @@ properties by ``tables``.
 """
 
 import contextlib
+import re
 import socket
 import struct
 from collections import Counter
@@ -131,6 +132,7 @@ class AmqpPeer:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.came: list[Event] = []
         self.received: list[m.Method] = []  # every method, for scenarios that need a value of one
+        self.reply_to = ""  # of the last content that had one
         self.frames: Counter[int] = Counter()  # by type
         self.ended = False
         self._expected: Counter[int] = Counter()
@@ -201,6 +203,8 @@ class AmqpPeer:
             if kind == 2:
                 (size,) = struct.unpack_from(">Q", payload, 4)
                 shown = show_properties(payload[12:])
+                if match := re.search(r"reply_to='([^']+)'", shown):
+                    self.reply_to = match[1]
             else:
                 body += payload
             if len(body) < size:

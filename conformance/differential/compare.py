@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "known-differences.md"
-NAME = re.compile(r"`([a-z_]+/[^`\s]+)`")
+NAME = re.compile(r"`([a-z_]+/[^`\n]+)`")
 
 
 class Verdict(Enum):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wsproto.connection import Connection as WebSocketConnection
 from wsproto.connection import ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.utilities import LocalProtocolError
 
 from conformance.differential.tables import show_bytes
 from conformance.differential.transcript import Event
@@ -67,8 +68,9 @@ class WebSocket:
                 came += bytes(event.data)
             elif isinstance(event, Ping):
                 self._socket.sendall(self._wire.send(event.response()))
-            elif isinstance(event, CloseConnection):
-                return came
+            elif isinstance(event, CloseConnection):  # answered, so that the broker ends the connection
+                with contextlib.suppress(LocalProtocolError, OSError):
+                    self._socket.sendall(self._wire.send(event.response()))
         return came or None
 
     def close(self) -> None:

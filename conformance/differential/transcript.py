@@ -5,7 +5,8 @@ Owns what is put in order and what is renamed, and why; all else stands as it ca
 - Confirms of one step become sets: AMQP leaves it free whether they are told one by one or together.
 - Deliveries to different consumers of a channel are in the order of the consumers, those to one as they came;
   confirms follow them, and replies stand before them: what one queue sends races with what another sends.
-- A name that the broker made becomes the first, second, ... of its kind. So does a time of now.
+- A name that the broker made becomes the first, second, ... of its kind, and so does a time of now.
+- Headers of dead letters that RabbitMQ writes since 3.13 are left out, so that the rest can be compared.
 """
 
 import re
@@ -18,6 +19,7 @@ MADE = re.compile(
 )
 NOW = re.compile(r"\bT:(\d{9,})")
 RECENT = 3600  # seconds
+LATER = re.compile(r", x-last-death-(?:exchange|queue|reason): '[^']*'")
 
 
 @dataclass
@@ -86,7 +88,7 @@ class Names:
     _known: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, line: str) -> str:
-        line = line.replace(self.vhost, "/")
+        line = LATER.sub("", line.replace(self.vhost, "/"))
         line = MADE.sub(self._made, line)
         return NOW.sub(_time, line)
 
