@@ -124,8 +124,8 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
     declaration do. STOMP 1.2, "SUBSCRIBE"; the prefetch count is RabbitMQ's, 0 (no limit) by default.
     """
     headers = frame.headers
-    tag = _consumer_tag(frame)
     destination = _destination(frame)
+    tag = _consumer_tag(frame)
     if tag in conversation.subscriptions:
         raise StompError(
             "Duplicated subscription identifier", f"A subscription identified by '{tag}' already exists."

@@ -38,12 +38,15 @@ BOOLEANS = ("x-single-active-consumer",)
 
 
 def declare_queue(topology: Topology, name: str, headers: Mapping[str, str]) -> None:
-    """Declare the queue of a destination /queue/NAME as the headers say, durable by default."""
+    """Declare the queue of a destination /queue/NAME as the headers say: durable by default, and if it is
+    not, the connection's own, which goes with its last consumer.
+    """
+    durable = _is(headers, "durable", default=True)
     topology.declare_queue(
         name,
-        durable=_is(headers, "durable", default=True),
-        exclusive=_is(headers, "exclusive", default=False),
-        auto_delete=_is(headers, "auto-delete", default=False),
+        durable=durable,
+        exclusive=_is(headers, "exclusive", default=not durable),
+        auto_delete=_is(headers, "auto-delete", default=not durable),
         arguments=queue_arguments(headers),
     )
 

@@ -67,6 +67,21 @@ def test_headers_say_what_a_queue_is_like(world, client):
     }
 
 
+@pytest.mark.parametrize(
+    ("headers", "exclusive", "auto_delete"),
+    [
+        ({}, True, True),
+        ({"exclusive": "false"}, False, True),
+        ({"auto_delete": "false"}, True, False),
+    ],
+)
+def test_a_queue_that_is_not_durable_is_the_connections_own(world, client, headers, exclusive, auto_delete):
+    client.subscribe(durable="false", **headers)
+    queue = world.vhost.queues["q"]
+    assert (queue.durable, queue.auto_delete) == (False, auto_delete)
+    assert (queue.owner is client.connection) is exclusive
+
+
 def test_a_queue_is_declared_once_by_each_client_and_again_when_it_is_gone(world, client):
     client.publish("1", x_max_length="5")
     client.publish("2")
@@ -79,7 +94,7 @@ def test_a_queue_is_declared_once_by_each_client_and_again_when_it_is_gone(world
 def test_a_queue_with_other_properties_is_not_declared_again(client, connect):
     client.publish("1")
     other = connect()
-    other.publish("1", durable="false")
+    other.publish("1", durable="false", exclusive="false")
     message, detail = other.error()
     assert message == "precondition_failed"
     assert "inequivalent arg 'durable' for queue 'q'" in detail
@@ -301,6 +316,11 @@ def test_a_subscription_without_id_is_known_by_its_destination(connect, version)
             "SUBSCRIBE",
             {"destination": "/temp-queue/x", "id": "2"},
             ("Invalid destination", "'/temp-queue/x' is not a valid destination for 'SUBSCRIBE'\n"),
+        ),
+        (
+            "SUBSCRIBE",
+            {},
+            ("Missing destination", "\"SUBSCRIBE\" must include a 'destination' header\n"),
         ),
         (
             "UNSUBSCRIBE",
