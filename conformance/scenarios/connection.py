@@ -163,8 +163,8 @@ def update_secret_is_refused_for_plain_users_or_taken(p):
 
 @AREA.scenario
 def heartbeats_come(p):
-    a = p.connect(heartbeat=1)
-    p.wait(1800)
+    a = p.connect(heartbeat=3)
+    p.wait(3300)
     p.note(f"heartbeats came: {a.peer.frames[8] > 0}")
 
 
