@@ -68,18 +68,18 @@ def names(scenarios: Sequence[Scenario]) -> list[str]:
 def judge(
     ours: Company, scenarios: Sequence[Scenario], reference: Transcripts, theirs: Company | None
 ) -> tuple[Transcripts, list[Result]]:
-    """Play to leveret and compare; what differs is played again with more time, on both sides if possible."""
+    """Play to leveret and compare; what differs is played again, few at a time, on both sides if possible."""
     known, recorded = Known.read(), golden.read(OURS)
     answers = ours.play(names(scenarios))
 
     def result(name: str) -> Result:
         return compare(name, reference.get(name), answers[name], recorded.get(name), name in known)
 
-    failed = [name for name in names(scenarios) if result(name).verdict in FAILURES]
-    if failed:
-        answers |= ours.play(failed, slowly=True)
+    for slowly in (False, True):  # what has to do with time may need less, what is late more of it
+        failed = [name for name in names(scenarios) if result(name).verdict in FAILURES]
+        answers |= ours.play(failed, few=True, slowly=slowly)
         if theirs is not None:
-            reference |= theirs.play(failed, slowly=True)
+            reference |= theirs.play(failed, few=True, slowly=slowly)
     return answers, [result(name) for name in names(scenarios)]
 
 
@@ -88,8 +88,8 @@ def steady(company: Company, scenarios: Sequence[Scenario]) -> Transcripts:
     found = company.play(names(scenarios))
     again = company.play(names(scenarios))
     unsteady = [name for name in found if again[name] != found[name]]
-    found |= company.play(unsteady, slowly=True)
-    again = company.play(unsteady, slowly=True)
+    found |= company.play(unsteady, few=True, slowly=True)
+    again = company.play(unsteady, few=True, slowly=True)
     for name in [name for name in unsteady if again[name] != found[name]]:
         print(f"answered in two ways, and not recorded: {name}")
         print("".join(f"    {line}\n" for line in diff(found[name], again[name])))

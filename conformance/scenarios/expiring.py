@@ -17,10 +17,10 @@ def ready(p, **arguments):
 
 @AREA.scenario
 def the_queues_ttl(p):
-    a = ready(p, x_message_ttl=200)
+    a = ready(p, x_message_ttl=1500)
     a.send(*texts("q", 1, 2))
     a.send(queue(passive=True))
-    p.wait(500)
+    p.wait(2000)
     a.send(queue(passive=True))
 
 
@@ -81,20 +81,20 @@ def an_expiration_of_zero_is_taken_by_who_waits(p):
 
 @AREA.scenario
 def what_is_unacked_does_not_expire(p):
-    a = ready(p, x_message_ttl=200)
+    a = ready(p, x_message_ttl=1500)
     a.send(*texts("q", 1))
     a.send(m.BasicGet("q"))
-    p.wait(500)
+    p.wait(2000)
     a.send(m.BasicAck(1))
     a.send(queue(passive=True))
 
 
 @AREA.scenario
 def what_is_requeued_late_expires(p):
-    a = ready(p, x_message_ttl=200, **DEAD)
+    a = ready(p, x_message_ttl=1500, **DEAD)
     a.send(*texts("q", 1))
     a.send(m.BasicGet("q"))
-    p.wait(500)
+    p.wait(2000)
     a.send(m.BasicReject(1))
     a.send(queue(passive=True))
     a.send(*gets("dead"))
@@ -113,10 +113,10 @@ def a_longer_one_at_the_head(p):
 
 @AREA.scenario
 def to_a_full_consumer(p):
-    a = ready(p, x_message_ttl=200)
+    a = ready(p, x_message_ttl=1500)
     a.send(m.BasicQos(0, 1), m.BasicConsume("q", "t"))
     a.send(*texts("q", 1, 2))
-    p.wait(500)
+    p.wait(2000)
     a.send(m.BasicAck(1))
     a.send(queue(passive=True))
 
