@@ -56,6 +56,10 @@ class QueueArguments:
     delivery_limit: int | None = None  # None: no limit
     delivery_limit_given: bool = False  # by the arguments; the default yields to a policy
     consumer_timeout: int | None = None  # ms; None is the broker's
+    deduplication: bool = False  # whether a message that came lately is not taken again
+    deduplication_header: str | None = None
+    cache_size: int | None = None  # messages that are remembered for that
+    cache_ttl: int | None = None  # ms
     max_age: int | None = None  # ms that a stream keeps its messages for
     stream_segment_size: int | None = None  # bytes
     stream_filter_size: int | None = None  # bytes
@@ -150,6 +154,10 @@ CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
     "x-queue-master-locator": _master,
     "x-delivery-limit": _integer,
     "x-consumer-timeout": _natural,
+    "x-message-deduplication": _boolean,
+    "x-deduplication-header": _text,
+    "x-cache-size": _positive,
+    "x-cache-ttl": _positive_milliseconds,
     "x-max-age": _max_age,
     "x-stream-max-segment-size-bytes": _natural,
     "x-stream-filter-size-bytes": _filter_size,
@@ -158,6 +166,7 @@ CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
 
 # -- which arguments a queue type knows ------------------------------------------------------------------
 
+_DEDUPLICATION = ("x-message-deduplication", "x-deduplication-header", "x-cache-size", "x-cache-ttl")
 COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares them
     "classic": (
         "x-expires",
@@ -173,6 +182,7 @@ COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares
         "x-single-active-consumer",
         "x-queue-type",
         "x-queue-master-locator",
+        *_DEDUPLICATION,
     ),
     "quorum": (
         "x-dead-letter-exchange",
@@ -190,6 +200,7 @@ COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares
         "x-delivery-limit",
         "x-message-ttl",
         "x-queue-leader-locator",
+        *_DEDUPLICATION,
     ),
     "stream": (
         "x-max-length-bytes",
@@ -286,6 +297,10 @@ def _meaning(
         delivery_limit=limit if limit >= 0 else None,
         delivery_limit_given="x-delivery-limit" in arguments,
         consumer_timeout=arguments.get("x-consumer-timeout"),
+        deduplication=arguments.get("x-message-deduplication", False),
+        deduplication_header=arguments.get("x-deduplication-header"),
+        cache_size=arguments.get("x-cache-size"),
+        cache_ttl=arguments.get("x-cache-ttl"),
         max_age=parse_age(arguments.get("x-max-age", "")),
         stream_segment_size=arguments.get("x-stream-max-segment-size-bytes"),
         stream_filter_size=arguments.get("x-stream-filter-size-bytes"),

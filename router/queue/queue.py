@@ -14,6 +14,7 @@ from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from router.counts import Given
 from router.queue.arguments import QueueArguments
 from router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
+from router.queue.deduplication import HEADER, SIZE, Deduplication
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
 from router.queue.host import QueueHost, Reason
@@ -53,6 +54,7 @@ class Queue:
         "consumers",
         "counts",
         "declared",
+        "deduplication",
         "deleted",
         "durable",
         "expiry",
@@ -112,6 +114,11 @@ class Queue:
         self._keeps_all = False  # whether transient messages are stored too
         self._wakes: list[int] = []  # when on_timer was asked for, the next time last
         self.settings = settings
+        self.deduplication: Deduplication | None = None
+        if settings.deduplication:
+            self.deduplication = Deduplication(
+                settings.deduplication_header or HEADER, settings.cache_size or SIZE, settings.cache_ttl or 0
+            )
         self.configure(settings, now)
         if settings.expires is not None:
             self._wake_at(now + settings.expires)
@@ -163,7 +170,10 @@ class Queue:
         self.settings = settings
         self._keeps_all = self.quorum
         self._plain = (
-            settings.message_ttl is None and settings.max_length is None and settings.max_length_bytes is None
+            settings.message_ttl is None
+            and settings.max_length is None
+            and settings.max_length_bytes is None
+            and self.deduplication is None
         )
         self.shorten()
 
@@ -180,6 +190,8 @@ class Queue:
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
+            if self.deduplication is not None and self._came_before(message, self.deduplication):
+                return True
             if self._full(message, now):
                 return False
             entry = Entry(message, self._position, self._expires(message, now))
@@ -199,6 +211,21 @@ class Queue:
         if not self._plain and self._over_limit():
             self._drain(now)  # a consumer that is waiting takes what would be dropped
             self.shorten()
+        return True
+
+    def _came_before(self, message: Message, deduplication: Deduplication) -> bool:
+        """Whether a message with its value came lately. It is confirmed when that one is on disk."""
+        key = deduplication.key(message.properties.headers)
+        if key is None:
+            return False
+        wall = self.host.wall * 1000
+        known = deduplication.known(key, wall)
+        log = self.log
+        if known is None:
+            deduplication.add(key, self._position, wall, None if log is None else log.note)
+            return False
+        if log is not None:
+            log.await_commit(message, known.position, key, deduplication.again(key))
         return True
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:

@@ -177,6 +177,9 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
         log.pages = dict.fromkeys(found.pages)
         log.next_position = log.committed = found.next_position
         log.recovered = found.delivered
+        log.notes = found.notes
+        if queue.deduplication is not None:
+            queue.deduplication.recall(found.notes)
         log.deliver(found.delivered - 1)
         queue.log = log
         queue.paging = Paging(queue, store.pager)

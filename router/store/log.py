@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from protocol.amqp.message import Message
 from router.queue.entry import Entry
 from router.store.pages import Page
-from router.store.records import Range, pack_progress, pack_returned, ranges
+from router.store.records import Range, pack_note, pack_progress, pack_returned, ranges
 
 if TYPE_CHECKING:
     from router.store.store import Store
@@ -30,6 +30,7 @@ class QueueLog:
     """The log of one durable queue; ``id`` is that of its incarnation."""
 
     __slots__ = (
+        "_noted",
         "_store",
         "_touched",
         "committed",
@@ -38,6 +39,7 @@ class QueueLog:
         "id",
         "moved",
         "next_position",
+        "notes",
         "pages",
         "queue",
         "recovered",
@@ -57,13 +59,10 @@ class QueueLog:
         self.settled: list[int] = []  # in this turn, and as ranges:
         self.discarded: list[Range] = []
         self.returned: list[tuple[int, int]] = []
+        self.notes: dict[bytes, bytes] = {}  # values by keys,
+        self._noted: dict[bytes, bytes] = {}  # and those of this turn
         self._store = store
         self._touched = False
-
-    @property
-    def notes(self) -> dict[bytes, bytes]:
-        """It keeps none."""
-        return {}
 
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message; it is written at the end of the turn unless it was settled by then."""
@@ -77,6 +76,23 @@ class QueueLog:
             entry.stored = True
         self.next_position = entries[-1].position + 1
         self._store.publishes += zip(repeat(self), entries, messages, strict=False)
+
+    def await_commit(self, message: Message, position: int, key: bytes, value: bytes) -> None:
+        if position >= self.committed:
+            entry = Entry(message, position)  # it is not stored itself, and never settled
+            self._store.publishes.append((self, entry, message))
+            self.note(key, value)
+            self._store.hold()
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Keep a value; it is written at the end of the turn."""
+        if value:
+            self.notes[key] = value
+        else:
+            self.notes.pop(key, None)
+        self._noted[key] = value
+        if not self._touched:
+            self._touch()
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""
@@ -169,4 +185,7 @@ class QueueLog:
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
         self.settled, self.discarded, self.returned = [], [], []
+        if self._noted:
+            parts += [pack_note(self.id, key, value) for key, value in self._noted.items()]
+            self._noted = {}
         return parts

@@ -1,0 +1,83 @@
+"""Messages that a queue takes once: a window of what came lately, by the value of a header.
+
+Owns the window and its form as notes. A value is forgotten when its time is over, or when there are too many
+newer ones; what has become of the message meanwhile is not asked.
+
+Source: LavinMQ, "Message deduplication" (``x-message-deduplication`` and its arguments), which keeps the
+window in memory only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import Any, NamedTuple
+
+from protocol.amqp.table import Timestamp
+
+HEADER = "x-deduplication-header"  # of messages, unless the argument of this name tells another
+SIZE = 128  # values that are remembered, unless the queue says otherwise
+PREFIX = b"d"  # of the keys of notes
+
+_VALUE = Struct(">QQ")
+_SIMPLE = (str, bytes, int)
+
+Note = Callable[[bytes, bytes], None]
+
+
+class Known(NamedTuple):
+    """When a value is forgotten (ms since the epoch; 0: never), and the position that its message had."""
+
+    until: int
+    position: int
+
+
+class Deduplication:
+    """The window of one queue: ``size`` values, each for ``ttl`` ms (0: as long as there is room)."""
+
+    __slots__ = ("_known", "_name", "_size", "_ttl")
+
+    def __init__(self, header: str, size: int, ttl: int) -> None:
+        self._name = header
+        self._size = size
+        self._ttl = ttl
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def key(self, headers: Mapping[str, Any] | None) -> bytes | None:
+        """What a message is known by; None when it has no such header, or one that holds no single value."""
+        value = None if headers is None else headers.get(self._name)
+        if not isinstance(value, _SIMPLE) or isinstance(value, bool | Timestamp):
+            return None
+        kind = type(value).__name__[:1].encode()
+        data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        key = PREFIX + kind + (data if isinstance(data, bytes) else b"%d" % data)
+        return key if len(key) < 1 << 16 else None
+
+    def known(self, key: bytes, wall: int) -> Known | None:
+        """What is known of a message's value at a time in ms since the epoch; None when it is new."""
+        found = self._known.get(key)
+        return None if found is None or 0 < found.until <= wall else found
+
+    def add(self, key: bytes, position: int, wall: int, note: Note | None) -> None:
+        """A message with a new value came."""
+        known = Known(wall + self._ttl if self._ttl else 0, position)
+        self._known[key] = known
+        self._known.move_to_end(key)
+        if note is not None:
+            note(key, _VALUE.pack(*known))
+        while len(self._known) > self._size:
+            forgotten, _ = self._known.popitem(last=False)
+            if note is not None:
+                note(forgotten, b"")
+
+    def again(self, key: bytes) -> bytes:
+        """The note of a value, to be kept once more."""
+        return _VALUE.pack(*self._known[key])
+
+    def recall(self, notes: Mapping[bytes, bytes]) -> None:
+        """Its notes come back, the oldest first."""
+        found = [(Known(*_VALUE.unpack(value)), key) for key, value in notes.items() if key[:1] == PREFIX]
+        found.sort(key=lambda each: each[0].position)
+        self._known = OrderedDict((key, known) for known, key in found)
