@@ -65,9 +65,15 @@ def _told(status: int, headers: Any, data: bytes) -> Told:
 
 
 @contextlib.contextmanager
-def leveret_side() -> Iterator[Side]:
-    """leveret, in a process of its own."""
-    options = ("--set", f"management.sample_interval={SAMPLES}", "--set", "auth.password_hash=sha256")
+def leveret_side(*arguments: str) -> Iterator[Side]:
+    """leveret, in a process of its own, with these arguments."""
+    options = (
+        *arguments,
+        "--set",
+        f"management.sample_interval={SAMPLES}",
+        "--set",
+        "auth.password_hash=sha256",
+    )
     with leveret(arguments=options) as broker:
         assert broker.http_port is not None
         yield Side("leveret", broker.port, broker.http_port, broker.http_port)

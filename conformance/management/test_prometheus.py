@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+from conformance.brokers import ROOT
 from conformance.management.sides import Side
 from conformance.rabbitmq import free_ports
 
@@ -96,6 +98,28 @@ def test_metrics_are_written_as_prometheus_wants_them(leveret: Side, path: str) 
         ["promtool", "check", "metrics"], input=text, capture_output=True, env=os.environ, check=False
     )
     assert b"error" not in checked.stderr.lower(), checked.stderr.decode()
+
+
+def test_alerts_of_the_manual_are_rules_over_metrics_that_there_are(leveret: Side, tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("there is no promtool here to check the rules")
+    page = (ROOT / "docs" / "management.md").read_text()
+    (rules,) = (block for block in re.findall("```yaml\n(.*?)```", page, re.DOTALL) if "alert:" in block)
+    path = tmp_path / "rules.yml"
+    path.write_text(rules)
+    checked = subprocess.run(
+        ["promtool", "check", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, "5 rules found" in checked.stdout) == (0, True), (
+        checked.stdout + checked.stderr
+    )
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{leveret.metrics}/metrics/per-object", timeout=30
+    ) as answer:
+        told = answer.read().decode()
+    names = set(re.findall(r"\b(?:rabbitmq|leveret)_\w+", rules)) - {"leveret_objects"}
+    absent = {name for name in names if f"\n{name}" not in told and "dead_lettered" not in name}
+    assert absent == set()  # dead letters are told of as soon as there are any
 
 
 def test_metrics_that_rabbitmq_has_are_called_alike(both: tuple[Side, Side]) -> None:

@@ -21,6 +21,7 @@ from router.management import (
     vhosts,
 )
 from router.management.call import Rules, World, login, respond
+from router.management.values import answer
 from router.web.routes import Handler, Table
 from router.web.steps import Steps
 
@@ -61,7 +62,15 @@ def table(world: World) -> Table:
         }
         handlers["OPTIONS"] = partial(options, methods)
         paths[f"{PREFIX}{pattern}"] = handlers
+    paths[f"{PREFIX}/openapi.json"] = {"GET": partial(openapi, world)}
     return paths
+
+
+def openapi(world: World, request: Request) -> Response:
+    """The description of the API, for everybody: it tells nothing of this broker."""
+    from router.management.openapi import describe  # noqa: PLC0415
+
+    return answer(describe(rules(), PREFIX, world.node.version))
 
 
 def metrics_table(world: World) -> Table:
