@@ -61,7 +61,8 @@ def test_queues_of_a_virtual_host(managed: Managed, vhost, user):
     ],
 )
 def test_default_queue_type(managed: Managed, unique, properties, kind):
-    document = {"vhosts": [{"name": unique, "default_queue_type": "quorum"}]}
+    said = {"default_queue_type": "quorum"}
+    document = {"vhosts": [{"name": unique, **said, "metadata": said}]}
     managed.do("POST", "definitions", body=document)  # 3.10 takes it from there only
     managed.permit("guest", unique, **ALL)
     connection = managed.connect("guest", unique)
