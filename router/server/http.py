@@ -26,7 +26,13 @@ from router.web.steps import Step, Steps, Wait
 GLIMPSE = 1  # seconds that a client which is one too many has to ask something
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
-ALWAYS = (("Server", "leveret"), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+ALWAYS = (
+    ("Server", "leveret"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
 
 
 @dataclass

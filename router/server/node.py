@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 
 from router.broker import Broker
 from router.management.node import Listener, Measured
 from router.server import machine
+from router.server.certificate import certificate_end
 from router.server.listeners import Endpoint
 from router.server.watch import Watch
 
@@ -49,11 +52,24 @@ class ServerNode:
 
     def listeners(self) -> list[Listener]:
         """What is listened on."""
+        end = self._certificate_end
         return [
-            Listener(PROTOCOLS.get(endpoint.name, endpoint.name), address, port, endpoint.tls is not None)
+            Listener(
+                PROTOCOLS.get(endpoint.name, endpoint.name),
+                address,
+                port,
+                tls=endpoint.tls is not None,
+                expires=end if endpoint.tls is not None else None,
+            )
             for endpoint in self._endpoints
             for address, port in (each.socket.getsockname()[:2] for each in endpoint.listeners)
         ]
+
+    @cached_property
+    def _certificate_end(self) -> int | None:
+        """When the certificate ends that clients are shown, in seconds since the epoch; None without one."""
+        path = self._broker.settings.tls.certificate
+        return certificate_end(Path(path).read_text()) if path else None
 
     def uptime(self) -> int:
         """In ms."""

@@ -2,6 +2,9 @@
 
 import pytest
 
+from router.management.node import Listener
+from tests.router.management.api import FakeNode
+
 PUBLISH = {"properties": {}, "routing_key": "q", "payload": "hi", "payload_encoding": "string"}
 GET = {"count": 10, "ackmode": "ack_requeue_true", "encoding": "auto"}
 
@@ -177,6 +180,15 @@ def test_alarm_is_told_by_its_health_check(api):
     told = api.ask("GET", "/health/checks/alarms")
     assert told.status == 503
     assert told.json["alarms"] == [{"node": "leveret@test", "resource": "disk"}]
+
+
+def test_certificate_that_ends_soon_is_told(api, monkeypatch):
+    day = 86_400
+    listener = Listener("amqp/ssl", "127.0.0.1", 5671, tls=True, expires=api.broker.wall + 10 * day)
+    monkeypatch.setattr(FakeNode, "listeners", lambda self: [listener])
+    assert api.ask("GET", "/health/checks/certificate-expiration/1/weeks").status == 200
+    told = api.ask("GET", "/health/checks/certificate-expiration/2/weeks")
+    assert (told.status, told.json["expired"][0]["port"]) == (503, 5671)
 
 
 def test_aliveness_takes_a_message_through_the_broker(api):

@@ -88,6 +88,7 @@ async def test_one_connection_answers_many_requests(autojump_clock, connect):
     health = await browser.ask("/health")
     assert (health.status, json.loads(health.body)) == (200, {"status": "ok", "alarms": []})
     assert {"date", "server", "x-content-type-options", "cache-control"} <= health.headers.keys()
+    assert {"x-frame-options", "referrer-policy"} <= health.headers.keys()
 
 
 @pytest.mark.parametrize(
