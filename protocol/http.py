@@ -7,7 +7,6 @@ Sources: RFC 9110 and RFC 9112.
 """
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -64,7 +63,7 @@ class Request:
             return None
         try:
             name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not ASCII, not base64 or not UTF-8
             return None
         return (name, password) if colon else None
 

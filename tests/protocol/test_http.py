@@ -144,6 +144,7 @@ def test_headers_of_one_name_are_one_list():
         (b"Basic " + base64.b64encode(b"nothing"), None),
         (b"Basic " + base64.b64encode(b"\xff:\xff"), None),
         (b"Basic !!!", None),
+        (b"Basic \xff\xff", None),
         (b"Bearer " + base64.b64encode(b"a:b"), None),
         (b"Basic", None),
     ],

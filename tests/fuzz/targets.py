@@ -1,0 +1,174 @@
+"""What is fuzzed: functions of any bytes that may raise nothing. What a peer is told is no failure.
+
+Each has a few inputs to begin with, which are right or nearly so; that is all the corpus there is.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from protocol.amqp import methods as m
+from protocol.amqp.codec import decode_method, encode_method, method_frame
+from protocol.amqp.constants import PROTOCOL_HEADER
+from protocol.amqp.properties import Properties, decode_properties, encode_properties
+from protocol.amqp.reader import Reader
+from protocol.amqp.table import Long, Timestamp, decode_table, encode_table
+from protocol.errors import AmqpError
+from protocol.http import HttpConnection, HttpError, Limits
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import Limits as StompLimits
+from protocol.stomp.frames import Reader as StompReader
+from router.selector import SelectorError, compile_selector
+from tests.protocol.amqp.frames import publish
+from tests.router.amqp.world import World
+from tests.router.stomp.client import StompClient
+
+BODY_MAX = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Target:
+    """A function that takes any bytes, and what to begin with."""
+
+    run: Callable[[bytes], None]
+    seeds: Sequence[bytes]
+
+
+TABLE = {"a": 1, "b": "text", "c": [True, None, 1.5, {"d": b"x"}], "e": Timestamp(5), "f": Long(7)}
+PROPERTIES = Properties(
+    "text/plain", "gzip", TABLE, 2, 3, "c", "r", "60000", "m", 5, "t", "guest", "app", "x"
+)
+DECLARED = [m.QueueDeclare("q", arguments={"x-max-length": 5}), m.ExchangeDeclare("x", "topic")]
+DONE = [
+    m.QueueBind("q", "x", "a.#"),
+    m.BasicQos(0, 2),
+    m.BasicConsume("q", "t"),
+    m.BasicAck(1, True),
+    m.BasicNack(2),
+    m.BasicGet("q"),
+    m.ConfirmSelect(),
+    m.BasicCancel("t"),
+    m.QueuePurge("q"),
+    m.QueueDelete("q"),
+    m.ChannelClose(200, "bye"),
+    m.ChannelOpen(),
+]
+PUBLISH = publish(1, b"body", method=m.BasicPublish("", "q", True), properties=PROPERTIES)
+SESSION = b"".join(method_frame(1, each) for each in DECLARED) + PUBLISH
+SESSION += b"".join(method_frame(1, each) for each in DONE)
+LOGIN = b"".join(
+    method_frame(0, each)
+    for each in (
+        m.ConnectionStartOk({"capabilities": {"basic.nack": True}}, "PLAIN", b"\0guest\0guest"),
+        m.ConnectionTuneOk(10, 131072, 0),
+        m.ConnectionOpen("/"),
+    )
+)
+STOMP = (
+    b"SUBSCRIBE\ndestination:/queue/q\nid:1\nack:client\nreceipt:r\n\n\0"
+    b"SEND\ndestination:/queue/q\ncontent-length:3\nh:a\\nb\n\na\0b\0\n"
+    b"BEGIN\ntransaction:t\n\n\0SEND\ndestination:/topic/a\ntransaction:t\n\nx\0COMMIT\ntransaction:t\n\n\0"
+    b"NACK\nid:T_1@@session@@1\n\n\0UNSUBSCRIBE\nid:1\n\n\0DISCONNECT\nreceipt:bye\n\n\0"
+)
+HTTP = tuple(
+    head.replace("\n", "\r\n").encode()
+    for head in (
+        "GET /api/queues/%2F/q?columns=name HTTP/1.1\nHost: h\nAuthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\n\n",
+        "POST /a HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\nExpect: 100-continue\n\n3\nabc\n0\n\n",
+        "PUT /a%2Fb HTTP/1.1\nHost: h\nContent-Length: 2\n\n{}GET / HTTP/1.1\nHost: h\n\n",
+        "GET /ws HTTP/1.1\nHost: h\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: a\n\n",
+    )
+)
+
+
+def table(data: bytes) -> None:
+    with suppress(AmqpError):
+        decode_table(data, 0)
+
+
+def properties(data: bytes) -> None:
+    with suppress(AmqpError):
+        decode_properties(data, 0)
+
+
+def method(data: bytes) -> None:
+    with suppress(AmqpError):
+        decode_method(data, 0, len(data))
+
+
+def frames(data: bytes) -> None:
+    """Read whole, and in halves: the same commands."""
+    whole, halves = Reader(131072, BODY_MAX), Reader(131072, BODY_MAX)
+    came = len(whole.receive(data))
+    middle = len(data) // 2
+    found = len(halves.receive(data[:middle]))
+    found += len(halves.receive(data[middle:]))
+    assert (came, str(whole.error)) == (found, str(halves.error))
+
+
+def stomp(data: bytes) -> None:
+    reader = StompReader(StompLimits())
+    reader.feed(data)
+    try:
+        while reader.next_frame() is not None:
+            pass
+    except StompError:
+        pass
+
+
+def http(data: bytes) -> None:
+    connection = HttpConnection(Limits(head=16384), lambda request: BODY_MAX)
+    connection.receive(data)
+    try:
+        while not connection.finished and (request := connection.next_request()) is not None:
+            _ = request.query, request.credentials
+            break  # the next one is not read before this one is answered
+    except HttpError:
+        pass
+
+
+def selector(data: bytes) -> None:
+    with suppress(SelectorError):
+        compile_selector(data.decode("utf-8", "surrogateescape"))
+
+
+def amqp_connection(data: bytes) -> None:
+    """A client that has a channel, whatever it sends then."""
+    world = World()
+    client = world.connect()
+    client.send_raw(data)
+    world.advance(1000)
+    if not client.transport.outbox.closed:
+        client.transport.connection.lost()
+    assert not any(level == "error" for level, _, _ in client.transport.log.lines)
+
+
+def amqp_login(data: bytes) -> None:
+    """A client that sends this first."""
+    client = World().client()
+    client.send_raw(data)
+
+
+def stomp_connection(data: bytes) -> None:
+    """A STOMP client that is logged in, whatever it sends then."""
+    world = World()
+    client = StompClient(world).open()
+    client.send_raw(data)
+    world.advance(1000)
+    assert not any(level == "error" for level, _, _ in client.log.lines)
+
+
+TARGETS = {
+    "table": Target(table, (encode_table(TABLE), encode_table({}))),
+    "properties": Target(properties, (encode_properties(PROPERTIES), encode_properties(Properties()))),
+    "method": Target(method, tuple(map(encode_method, (*DECLARED, *DONE)))),
+    "frames": Target(frames, (SESSION, PUBLISH)),
+    "stomp": Target(stomp, (STOMP,)),
+    "http": Target(http, HTTP),
+    "selector": Target(
+        selector, (b"a = 'x' AND b > 1.5 OR NOT (c IS NULL)", b"d LIKE 'a%' ESCAPE '\\' AND e IN ('1', '2')")
+    ),
+    "amqp_connection": Target(amqp_connection, (SESSION, PUBLISH)),
+    "amqp_login": Target(amqp_login, (PROTOCOL_HEADER + LOGIN, PROTOCOL_HEADER + LOGIN + SESSION)),
+    "stomp_connection": Target(stomp_connection, (STOMP,)),
+}
