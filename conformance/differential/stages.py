@@ -1,17 +1,14 @@
 """The two brokers, each ready for scenarios: with the plugins, users and virtual hosts that they need.
 
-RabbitMQ gets a virtual host when a scenario is about to be played, through its management plugin; leveret
-gets all of them from a definitions file at its start.
+Both get a virtual host with what a scenario needs in it when it is about to be played, through the management
+API, and lose it afterwards.
 """
 
 import base64
 import contextlib
-import hashlib
 import json
-import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -28,18 +25,8 @@ PLUGINS = (
     "rabbitmq_random_exchange",
     "rabbitmq_recent_history_exchange",
 )
-ATTEMPTS = 4  # how often a scenario may be played to one broker
-PASSWORD = {  # "guest" in the form that is quick to check: there are hundreds of logins
-    "password_hash": base64.b64encode(b"salt" + hashlib.sha256(b"saltguest").digest()).decode(),
-    "hashing_algorithm": "rabbit_password_hashing_sha256",
-}
 EVERYTHING = (".*", ".*", ".*")
 Prepare = Callable[[str, Needs], Callable[[], None]]  # (virtual host, needs) -> what clears it away
-
-
-def vhost_of(number: int, attempt: int) -> str:
-    """The virtual host of a scenario, by its place in the list; all names are equally long."""
-    return f"vhost-{number:04}-{attempt}"
 
 
 @contextlib.contextmanager
@@ -60,18 +47,19 @@ def rabbitmq(scenarios: Sequence[Scenario]) -> Iterator[tuple[Stage, Prepare]]:
 
 @contextlib.contextmanager
 def leveret(scenarios: Sequence[Scenario]) -> Iterator[tuple[Stage, Prepare]]:
-    """A leveret that keeps nothing."""
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "definitions.json")
-        file.write_text(json.dumps(definitions(scenarios)))
-        (port,) = free_ports(1)
-        arguments = ("--stomp", f"127.0.0.1:{port}", "--definitions", str(file), "--log-level", "warning")
-        arguments += ("--set", "auth.failed_logins=0")  # scenarios fail at it often enough
-        with brokers.leveret(arguments=arguments) as broker:
-            assert broker.http_port is not None
-            web = ("127.0.0.1", broker.http_port)
-            stage = Stage("leveret", (broker.host, broker.port), ("127.0.0.1", port), web)
-            yield stage, lambda vhost, needs: lambda: None
+    """A leveret that keeps nothing, and users for all scenarios. It hashes passwords quickly, for there are
+    hundreds of logins, some of which fail.
+    """
+    (port,) = free_ports(1)
+    arguments = ("--stomp", f"127.0.0.1:{port}", "--log-level", "warning")
+    arguments += ("--set", "auth.failed_logins=0", "--set", "auth.password_hash=sha256")
+    with brokers.leveret(arguments=arguments) as broker:
+        assert broker.http_port is not None
+        api = Management(broker.http_port)
+        for user in users(scenarios):
+            api.put(("users", user), {"password": "guest", "tags": ""})
+        web = ("127.0.0.1", broker.http_port)
+        yield Stage("leveret", (broker.host, broker.port), ("127.0.0.1", port), web), api.prepare
 
 
 def users(scenarios: Sequence[Scenario]) -> list[str]:
@@ -83,35 +71,6 @@ def users(scenarios: Sequence[Scenario]) -> list[str]:
         if name != "guest"
     }
     return sorted(wanted)
-
-
-def definitions(scenarios: Sequence[Scenario]) -> dict[str, Any]:
-    """What leveret is started with, in RabbitMQ's format."""
-    document: dict[str, Any] = {
-        "users": [
-            {"name": name, "tags": "administrator" if name == "guest" else "", **PASSWORD}
-            for name in ("guest", *users(scenarios))
-        ],
-        "vhosts": [{"name": "/"}],
-        "permissions": [
-            {"user": "guest", "vhost": "/", **dict.fromkeys(("configure", "write", "read"), ".*")}
-        ],
-        "topic_permissions": [],
-        "policies": [],
-    }
-    for number, each in enumerate(scenarios):
-        for vhost in (vhost_of(number, attempt) for attempt in range(ATTEMPTS)):
-            where = {"vhost": vhost}
-            document["vhosts"].append({"name": vhost})
-            for user, allowed in {"guest": EVERYTHING, **each.needs.permissions}.items():
-                permission = dict(zip(("configure", "write", "read"), allowed, strict=True))
-                document["permissions"].append({"user": user, **permission, **where})
-            for user, allowed in each.needs.topic_permissions.items():
-                permission = dict(zip(("exchange", "write", "read"), allowed, strict=True))
-                document["topic_permissions"].append({"user": user, **permission, **where})
-            for name, policy in each.needs.policies.items():
-                document["policies"].append({"name": name, **as_policy(policy), **where})
-    return document
 
 
 def as_policy(policy: tuple[Any, ...]) -> dict[str, Any]:
@@ -126,7 +85,7 @@ def as_policy(policy: tuple[Any, ...]) -> dict[str, Any]:
 
 
 class Management:
-    """RabbitMQ's management API, as guest."""
+    """The management API of either, as guest."""
 
     def __init__(self, port: int) -> None:
         self._base = f"http://127.0.0.1:{port}/api/"
