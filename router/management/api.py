@@ -20,7 +20,7 @@ from router.management import (
     users,
     vhosts,
 )
-from router.management.call import Rules, World, login, respond
+from router.management.call import Answering, Rules, World, login
 from router.management.values import answer
 from router.web.routes import Handler, Table
 from router.web.steps import Steps
@@ -57,9 +57,7 @@ def table(world: World) -> Table:
     """The table of the API."""
     paths: dict[str, Mapping[str, Handler]] = {}
     for pattern, methods in rules().items():
-        handlers: dict[str, Handler] = {
-            method: partial(respond, world, rule) for method, rule in methods.items()
-        }
+        handlers: dict[str, Handler] = {method: Answering(world, rule) for method, rule in methods.items()}
         handlers["OPTIONS"] = partial(options, methods)
         paths[f"{PREFIX}{pattern}"] = handlers
     paths[f"{PREFIX}/openapi.json"] = {"GET": partial(openapi, world)}

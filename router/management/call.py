@@ -115,6 +115,22 @@ def login(broker: Broker, request: Request) -> Steps[User]:
         raise not_logged_in() from None
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A handler by a rule. Whoever shows no credentials is refused before a body is read."""
+
+    world: World
+    rule: Rule
+
+    def screen(self, request: Request) -> None:
+        """HttpError 401."""
+        if "authorization" not in request.headers:
+            raise not_logged_in()
+
+    def __call__(self, request: Request, **segments: str) -> Steps[Response]:
+        return respond(self.world, self.rule, request, **segments)
+
+
 def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:
     """Answer a request by a rule; what was changed for it is on disk then."""
     call = Call(world, request, (yield from login(world.broker, request)), segments)

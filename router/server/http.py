@@ -145,6 +145,7 @@ class _Conversation:
             self._opening = accept(request, service.protocols, compression=settings.websocket.compression)
             return 0
         self._route = self._site.routes.find(request)
+        self._route.screen(request)
         return settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
 
     async def _next_request(self) -> Request | None:

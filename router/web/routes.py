@@ -7,6 +7,7 @@ see ``steps``.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from protocol.http import HttpError, Request, Response, split_path
 from router.web.steps import Steps
@@ -14,6 +15,13 @@ from router.web.steps import Steps
 Answer = Response | Steps[Response]
 Handler = Callable[..., Answer]  # (request, **segments)
 Table = Mapping[str, Mapping[str, Handler]]  # pattern -> method -> handler
+
+
+@runtime_checkable
+class Screening(Protocol):
+    """A handler that wants to see a request's head first."""
+
+    def screen(self, request: Request) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,11 @@ class Route:
 
     def __call__(self, request: Request) -> Answer:
         return self.handler(request, **self.segments)
+
+    def screen(self, request: Request) -> None:
+        """Refuse a request before its body is read, if the handler has a ``screen`` that does. HttpError."""
+        if isinstance(self.handler, Screening):
+            self.handler.screen(request)
 
 
 class _Node:

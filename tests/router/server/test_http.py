@@ -151,6 +151,25 @@ async def test_failure_in_a_later_step_is_told(autojump_clock, connect, logged, 
     assert (await connect().ask(f"/late{query}")).status == status
 
 
+class Screened:
+    def screen(self, request: Request) -> None:
+        if "authorization" not in request.headers:
+            raise HttpError(401)
+
+    def __call__(self, request: Request) -> Response:
+        return Response(200, request.body)
+
+
+async def test_what_a_handler_refuses_at_its_head_is_not_read(autojump_clock, server, nursery):
+    mine, its = trio.testing.memory_stream_pair()
+    site = make_site(server, {"/screened": {"POST": Screened()}})
+    nursery.start_soon(serve_http, its, Peer(), site)
+    browser = Browser(mine)
+    head = b"POST /screened HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    await mine.send_all(head)
+    assert (await browser.answer("POST")).status == 401
+
+
 async def test_head_has_the_headers_of_get(autojump_clock, connect):
     browser = connect()
     get, head = await browser.ask("/health"), await browser.ask("/health", "HEAD")
