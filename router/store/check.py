@@ -16,6 +16,7 @@ from router.store.findings import Finding, Inspection, Totals, segments
 from router.store.inspect_checkpoint import inspect_checkpoint
 from router.store.inspect_journal import inspect_journal
 from router.store.inspect_pages import inspect_pages
+from router.store.inspect_streams import inspect_streams
 from router.store.journal import Journal, numbers, path_of
 from router.store.offline import Overlay, ReadOnlyFiles, must_know, read_metadata, reindexed_metadata
 from router.store.records import Publish, unpack
@@ -80,6 +81,7 @@ def inspect(files: Files, directory: Path, queue_ids: Iterable[int], stopped: in
     inspect_pages(found, files, directory, recovered)
     _count_journal(found, mended, directory, recovered)
     _inspect_leftovers(found, files, directory)
+    inspect_streams(found, files, directory, recovered)
     return found
 
 
@@ -123,6 +125,7 @@ def _files(found: Inspection, directory: Path) -> Iterable[FileReport]:
         (path_of(directory / "journal", each), "journal") for each in numbers(files, directory / "journal")
     ]
     kinds += [(path, "segment") for path in segments(files, directory)]
+    kinds += [(path, "stream") for path in files.list(directory / "streams") if path.suffix == ".segment"]
     for path, kind in kinds:
         if path.exists():
             size = path.stat().st_size

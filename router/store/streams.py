@@ -13,7 +13,7 @@ The index is a help and nothing depends on it: where it is missing, or does not 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from zlib import crc32
 
 from router.store.files import Files, read_whole
 from router.store.journal import DamageError, FormatError, is_other_format
-from router.stream.chunk import HEAD_SIZE, Chunk, ChunkHead, chunk_at, chunks_of, head_at
+from router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
 from router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 MAGIC = b"LVRTSTR1"
@@ -94,7 +94,7 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
         limit = job.below if not job.end else 1 << 62
         last = 0
         while place < limit:
-            chunks = _chunks(files, descriptor, place, limit)
+            chunks = read_chunks(files, descriptor, place, limit)
             if not chunks:
                 if job.end and last == job.end:
                     break
@@ -116,7 +116,7 @@ def _wanted(chunk: Chunk, wish: Wish) -> bool:
     return chunk.timestamp >= wish.time if wish.time else chunk.end > wish.offset
 
 
-def _chunks(files: Files, descriptor: int, place: int, limit: int) -> list[Chunk]:
+def read_chunks(files: Files, descriptor: int, place: int, limit: int) -> list[Chunk]:
     """The whole chunks that stand at a place, one at least if there is one."""
     data = files.read(descriptor, min(PIECE, limit - place), place)
     chunks = chunks_of(data)
@@ -188,7 +188,9 @@ def recover_stream(
     What is found is on disk, however far the process came that wrote it.
     """
     segments = [
-        segment for first in firsts if (segment := _segment(files, directory, stream, first)) is not None
+        segment
+        for first in firsts
+        if (segment := read_segment_head(files, directory, stream, first)) is not None
     ]
     while segments:
         found = _end(files, segment_path(directory, stream, segments[-1].first))
@@ -205,8 +207,11 @@ def recover_stream(
     return None
 
 
-def _segment(files: Files, directory: Path, stream: int, first: int) -> Segment | None:
-    """A segment as its header tells; None when that was never written whole."""
+def read_segment_head(files: Files, directory: Path, stream: int, first: int) -> Segment | None:
+    """A segment as its header tells; None when that was never written whole.
+
+    Raises DamageError and FormatError.
+    """
     path = segment_path(directory, stream, first)
     descriptor = files.open(path)
     try:
@@ -238,7 +243,7 @@ def _end(files: Files, path: Path) -> tuple[Chunk, int, Index, int] | None:
         index = _trusted(files, descriptor, index)
         place = index[-1][2] if index else SEGMENT_HEAD
         last: Chunk | None = None
-        while place < size and (chunks := _chunks(files, descriptor, place, size)):
+        while place < size and (chunks := read_chunks(files, descriptor, place, size)):
             for chunk in chunks:
                 at = place + chunk.start
                 if not index or at - index[-1][2] >= INDEX_EVERY:
@@ -262,7 +267,7 @@ def _trusted(files: Files, descriptor: int, index: Index) -> Index:
         return []
     while index:
         first, _, place = index[-1]
-        chunks = _chunks(files, descriptor, place, place + PIECE)
+        chunks = read_chunks(files, descriptor, place, place + PIECE)
         if chunks and chunks[0].first == first:
             return index
         index = index[:-1]
@@ -273,11 +278,3 @@ def _mend_index(files: Files, path: Path, index: Index) -> None:
     """Have the index on disk as it has to be."""
     if _read_index(files, path) != index:
         files.replace(path.with_suffix(".index"), b"".join(_INDEX.pack(*entry) for entry in index))
-
-
-def heads(files: Files, descriptor: int, size: int) -> Iterator[tuple[int, ChunkHead]]:
-    """The headers of all chunks of a segment, with their places."""
-    place = SEGMENT_HEAD
-    while place < size and (head := head_at(files.read(descriptor, HEAD_SIZE, place), 0)) is not None:
-        yield place, head
-        place += HEAD_SIZE + head.length

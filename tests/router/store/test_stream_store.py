@@ -7,6 +7,7 @@ import pytest
 
 from protocol.amqp.table import Timestamp
 from router.store import stream_log, streams
+from router.store.check import check
 from router.store.streams import stream_files
 from router.stream import chunk, stream
 from tests.router.harness import message
@@ -409,3 +410,39 @@ def test_a_duplicate_is_confirmed_when_the_first_is_on_disk_and_not_before(quick
     numbered(other, 1)  # now it needs nothing any more
     assert other.session.verdicts() == [(2, False, True)]
     kept.crash()
+
+
+def checked(path):
+    return check(path, 0).inspection
+
+
+def test_a_check_reads_every_chunk_and_says_where_one_is_damaged(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept, stream_max_segment_size_bytes=2000)
+    publish(kept, *numbers(0, 60))
+    kept.stop()
+    report = check(quick_path, 0)
+    assert report.inspection.damage == []
+    assert [(row.name, totals.messages) for row, totals in report.queues] == [("s", 60)]
+    first = min((quick_path / "streams").glob("*.segment"))
+    data = bytearray(first.read_bytes())
+    data[800] ^= 0xFF
+    first.write_bytes(data)
+    (damage,) = checked(quick_path).damage
+    assert damage.path == first
+    assert damage.offset <= 800
+    assert "cannot be read" in damage.what
+
+
+def test_a_check_says_what_a_crash_has_left_of_streams(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 60))
+    kept.stop()
+    (path,) = (quick_path / "streams").glob("*.segment")
+    with path.open("ab") as file:
+        file.write(b"torn")
+    (quick_path / "streams" / f"{9:010d}-{0:020d}.segment").write_bytes(b"left")
+    found = checked(quick_path)
+    assert found.damage == []
+    assert {warning.path.name for warning in found.warnings} == {path.name, f"{9:010d}-{0:020d}.segment"}
