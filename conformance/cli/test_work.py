@@ -324,9 +324,9 @@ def test_messages_that_wait_survive_a_crash_of_the_broker_and_the_worker_comes_b
         channel.basic_publish("", "q", b"x", pika.BasicProperties(delivery_mode=2))
         connection.close()
         script = f"echo $LEVERET_MSG_ATTEMPT >> {received}; test $LEVERET_MSG_ATTEMPT = 2"
-        worker = leveret.start("work", "q", "--backoff", "2s", "--idle", "10s", "--", "sh", "-c", script)
-        reading(worker.stderr, b"again in 2s")
-        assert leveret("get", "leveret.delay.q.2000", "--format", "body") == "x\n"
+        worker = leveret.start("work", "q", "--backoff", "10s", "--idle", "20s", "--", "sh", "-c", script)
+        reading(worker.stderr, b"again in 10s")
+        assert leveret("get", "leveret.delay.q.10000", "--format", "body") == "x\n"
         os.kill(broker.pid, signal.SIGKILL)
         reading(worker.stderr, b"connection was lost")
     with worker, brokers.leveret(data=data, port=broker.port):

@@ -199,11 +199,11 @@ class Pool:
         if self._too_large(properties):
             await self._bury(delivery, origin, failure, source, sender)
             return
-        self._tell(origin, f"{failure}; again in {shown_duration(delay)}")
         queue = self._delays.name(delay)
         declare = partial(sender.call, self._delays.declare(delay), m.QueueDeclareOk)
         await self._send(sender, "", queue, properties, delivery.message.body, prepare=declare)
         source.ack(_tag(delivery))
+        self._tell(origin, f"{failure}; again in {shown_duration(delay)}")
         self.tally.retried += 1
 
     async def _bury(
@@ -216,10 +216,10 @@ class Pool:
             self._tell(origin, f"{failure}; rejected")
             source.send(m.BasicReject(_tag(delivery), requeue=False))
         else:
-            self._tell(origin, f"{failure}; sent to {printable(exchange or key or '')}")
-            key = origin.routing_key if key is None else key
-            await self._send(sender, exchange, key, properties, delivery.message.body)
+            target = origin.routing_key if key is None else key
+            await self._send(sender, exchange, target, properties, delivery.message.body)
             source.ack(_tag(delivery))
+            self._tell(origin, f"{failure}; sent to {printable(exchange or target)}")
         self.tally.dead += 1
 
     async def _reply(self, delivery: Delivery, output: bytes, sender: Channel) -> None:
