@@ -75,7 +75,7 @@ def metrics_table(world: World) -> Table:
     """The table of the metrics, whose libraries are loaded when they are asked for."""
 
     def answer(request: Request, *, per_object: bool) -> Steps[Response]:
-        from router.management.metrics import TEXT, scrape  # noqa: PLC0415
+        from router.management.exposition import TEXT, scrape  # noqa: PLC0415
 
         if world.broker.settings.management.metrics == "login":
             yield from login(world.broker, request)

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from protocol.http import HttpError, Request, split_path
-from router.management import metrics
+from router.management import exposition
 from router.management.api import metrics_table
 from router.settings import Management
 from router.web.routes import Routes
@@ -116,7 +116,7 @@ def test_names_are_escaped(api, name):
 
 
 def test_a_kind_has_no_more_than_so_many_objects(api, monkeypatch):
-    monkeypatch.setattr(metrics, "MOST", 3)
+    monkeypatch.setattr(exposition, "MOST", 3)
     for number in range(5):
         api.node.queue(f"q{number}")
     told = samples(asked(api, "/metrics/per-object")[1])
