@@ -115,7 +115,7 @@ WORKLOADS: dict[str, Workload] = {
             Row("the same: drain", "drain", "msg/s", 3.0),
             Row("the same: most resident memory", "memory", "MB", 0.5, less=True),
         ],
-        rounds=3,
+        rounds=1,
     ),
     "fresh": Workload(
         Fresh(),
@@ -125,7 +125,7 @@ WORKLOADS: dict[str, Workload] = {
             Row("resident memory, 1,000 idle connections", "connections", "MB", 0.4, less=True),
             Row("resident memory, 10,000 idle durable queues", "queues", "MB", 0.4, less=True),
         ],
-        rounds=3,
+        rounds=2,
     ),
     "connections": Workload(
         Connections(Load(publishers=4)),
