@@ -80,6 +80,7 @@ def write(docs: Path) -> None:
     for name, each in measured.items():
         figures = [each["figures"][side] for side in NAMES]
         lines += [_line(name, row, figures) for row in WORKLOADS[name].rows]
+    lines += _missed(measured)
     lines.append(_about(measured, kept.get("machine", {})))
     drawn = plots.draw(docs, measured)
     lines += [f"\n## {title}\n\n![{title}]({path.name})\n" for title, path in drawn]
@@ -97,6 +98,19 @@ def _line(name: str, row: Row, figures: list[list[Figures]]) -> str:
     spread = f"{min(found):.2f} / **{median:.2f}** / {max(found):.2f}"
     shown = f"{_shown(ours, row.unit)} | {_shown(theirs, row.unit)}"
     return f"| {row.title} | `{name}` | {shown} | {spread} | {goal} | {verdict} |\n"
+
+
+def _missed(measured: dict[str, Any]) -> list[str]:
+    """What the profile shows of the rows that miss their goals."""
+    lines = []
+    for name, each in measured.items():
+        figures = [each["figures"][side] for side in NAMES]
+        for row in WORKLOADS[name].rows:
+            median = statistics.median(ratios(figures, row.figure))
+            if not row.met(median):
+                why = row.note or "Not looked into."
+                lines.append(f"- **{row.title}**: {median:.2f} of {row.goal:g}. {why}\n")
+    return ["\n## Goals that are missed, and why\n\n", *lines] if lines else []
 
 
 def _shown(value: float, unit: str) -> str:
