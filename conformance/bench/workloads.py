@@ -80,7 +80,9 @@ def _topic(shown: str, bindings: int) -> Workload:
         Row(f"topic, {shown} bindings, keys repeating", "repeating", "msg/s", 5.0),
         Row(f"topic, {shown} bindings, every key new", "new", "msg/s", 1.5),
     ]
-    return Workload(Keys(Load(exchange="topic", queues=10, bindings=bindings)), rows, rounds=3)
+    return Workload(
+        Keys(Load(exchange="topic", queues=10, bindings=bindings, backlog=20_000)), rows, rounds=3
+    )
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -115,7 +117,9 @@ WORKLOADS: dict[str, Workload] = {
     "topic-10k": _topic("10,000", 10_000),
     "topic-100k": _topic("100,000", 100_000),
     "headers": _messages(
-        "headers exchange, 100 bindings", 3.0, Load(exchange="headers", queues=10, bindings=100)
+        "headers exchange, 100 bindings",
+        3.0,
+        Load(exchange="headers", queues=10, bindings=100, backlog=20_000),
     ),
     "replies": Workload(
         Replies(Load()), [Row("direct reply-to, one caller", "trips", "round trips/s", 1.5, note=ONE_TURN)]

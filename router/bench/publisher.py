@@ -13,7 +13,7 @@ from struct import Struct
 from protocol.amqp import methods as m
 from router.bench.load import BLOCK, MARK, BenchError, Load
 from router.bench.sides import Meter, Run, low_bytes
-from router.bench.wire import FRAME_END, READ, TIMEOUT, Connection, body_offset, publish, refusal
+from router.bench.wire import FRAME_END, PATIENCE, READ, TIMEOUT, Connection, body_offset, publish, refusal
 
 LARGEST_BLOCK = (
     4 << 20
@@ -261,7 +261,7 @@ class Side:
     def close(self) -> None:
         """Close all connections in good order."""
         for link in self.links:
-            link.socket.settimeout(TIMEOUT)
+            link.socket.settimeout(PATIENCE)
             link.connection.close()
 
 
@@ -280,5 +280,6 @@ def publish_all(run: Run, number: int, pipe: Pipe) -> None:
     counts: dict[str, int] = {}
     for lane in side.lanes:
         counts[lane.queue] = counts.get(lane.queue, 0) + lane.sent
-    side.close()
+    # Before the broker has answered to the close: it may have much to do until then.
     pipe.send(meter.told(counts, sum(low_bytes(lane.sent) for lane in side.lanes)))
+    side.close()

@@ -17,9 +17,8 @@ from router.bench.consumer import consume_all
 from router.bench.load import BenchError, Load, Target
 from router.bench.publisher import publish_all
 from router.bench.sides import Counters, Run, Told, latencies, receive, start
-from router.bench.wire import TIMEOUT, Connection
+from router.bench.wire import PATIENCE, TIMEOUT, Connection
 
-PATIENCE = 600.0  # seconds: some brokers take long to delete an exchange with many bindings
 POLL = 0.02  # seconds between looks at the counters
 SLOWEST = 500  # messages a second: a count that takes longer is given up
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)

@@ -18,6 +18,7 @@ from protocol.amqp.reader import Command, Reader
 from router.bench.load import BenchError, Target
 
 TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed
+PATIENCE = 600.0  # seconds, where a broker may have much to do, as in deleting many bindings
 READ = 1 << 18  # bytes
 FRAME_MAX = 131072  # bytes, as most clients ask for
 BODY_MAX = 1 << 40  # no limit
