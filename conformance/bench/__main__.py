@@ -57,6 +57,7 @@ def measure(
         "began": began.isoformat(timespec="minutes"),
         "load": round(load, 2),
         "seconds": scale.seconds,
+        "part": scale.part,
         "figures": {side.name: found for side, found in zip(sides, figures, strict=True)},
     }
     if isinstance(workload.measure, Backlog):
@@ -75,11 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=WORKLOADS, help="may be repeated; default all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="measured part of a run")
+    parser.add_argument("--part", type=float, default=1.0, help="of bindings, backlogs and what is idle")
     parser.add_argument("--quick", action="store_true", help="whether it works: tiny and short, one round")
     parser.add_argument("--docs", type=Path, help="where to write (default: docs; nowhere for other brokers)")
     options = parser.parse_args(arguments)
     names = options.broker or ["leveret", "rabbitmq"]
-    scale = QUICK if options.quick else Scale(seconds=options.seconds)
+    scale = QUICK if options.quick else Scale(seconds=options.seconds, part=options.part)
     rounds = 1 if options.quick else options.rounds
     docs = options.docs
     if docs is None and names == ["leveret", "rabbitmq"] and not options.quick:

@@ -79,7 +79,8 @@ def write(docs: Path) -> None:
     lines = [HEAD.format(rounds=rounds, seconds=seconds)]
     for name, each in measured.items():
         figures = [each["figures"][side] for side in NAMES]
-        lines += [_line(name, row, figures) for row in WORKLOADS[name].rows]
+        part = each.get("part", 1.0)
+        lines += [_line(name, row, figures, part) for row in WORKLOADS[name].rows]
     lines += _missed(measured)
     lines.append(_about(measured, kept.get("machine", {})))
     drawn = plots.draw(docs, measured)
@@ -87,7 +88,7 @@ def write(docs: Path) -> None:
     (docs / "performance.md").write_text("".join(lines))
 
 
-def _line(name: str, row: Row, figures: list[list[Figures]]) -> str:
+def _line(name: str, row: Row, figures: list[list[Figures]], part: float) -> str:
     ours, theirs = (statistics.median(each.get(row.figure, 0.0) for each in side) for side in figures)
     found = ratios(figures, row.figure)
     median = statistics.median(found)
@@ -97,7 +98,8 @@ def _line(name: str, row: Row, figures: list[list[Figures]]) -> str:
         verdict = "yes" if row.met(median) else "**no**"
     spread = f"{min(found):.2f} / **{median:.2f}** / {max(found):.2f}"
     shown = f"{_shown(ours, row.unit)} | {_shown(theirs, row.unit)}"
-    return f"| {row.title} | `{name}` | {shown} | {spread} | {goal} | {verdict} |\n"
+    title = row.title if part == 1 else f"{row.title} (with {part:g} of the numbers)"
+    return f"| {title} | `{name}` | {shown} | {spread} | {goal} | {verdict} |\n"
 
 
 def _missed(measured: dict[str, Any]) -> list[str]:
