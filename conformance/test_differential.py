@@ -12,13 +12,15 @@ from conformance.rabbitmq import installed
 EVERY = scenarios.every()
 AREAS = list(dict.fromkeys(each.area for each in EVERY))
 REFERENCE = golden.versions()[-1]
+DOCUMENTED = golden.read(golden.DOCUMENTED)
+ASKED = [each for each in EVERY if each.name not in DOCUMENTED]
 
 
 @pytest.fixture(scope="module")
 def results() -> list[Result]:
     """What playing everything to leveret came to."""
     with stages.leveret(EVERY) as (stage, prepare):
-        return judge(Company(stage, prepare, EVERY), EVERY, golden.read(REFERENCE), None)[1]
+        return judge(Company(stage, prepare, EVERY), EVERY, golden.reference(REFERENCE), None)[1]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def referee() -> Transcripts:
         if stage.name != REFERENCE:
             pytest.skip(f"{stage.name} is not {REFERENCE}")
         company = Company(stage, prepare, EVERY)
-        answers = company.play([each.name for each in EVERY])
+        answers = company.play([each.name for each in ASKED])
         for slowly in (False, True):
             other = [name for name in answers if answers[name] != recorded.get(name)]
             answers |= company.play(other, few=True, slowly=slowly)
@@ -50,7 +52,7 @@ def test_leveret_answers_as_rabbitmq_did(results: list[Result], area: str) -> No
 @pytest.mark.parametrize("area", AREAS)
 def test_what_was_recorded_is_what_rabbitmq_answers(referee: Transcripts, area: str) -> None:
     recorded = golden.read(REFERENCE)
-    for name in [each.name for each in EVERY if each.area == area]:
+    for name in [each.name for each in ASKED if each.area == area]:
         assert referee[name] == recorded[name], name
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "golden"
 MARK = "== "
+DOCUMENTED = "documented"  # the directory of what only later versions do
 
 
 def versions() -> list[str]:
@@ -27,6 +28,11 @@ def read(version: str) -> dict[str, list[str]]:
             elif line:
                 found[name].append(line)
     return found
+
+
+def reference(version: str) -> dict[str, list[str]]:
+    """What leveret is compared with: the answers of a version, and what is documented of later ones."""
+    return read(version) | read(DOCUMENTED)
 
 
 def write(version: str, transcripts: Mapping[str, list[str]]) -> None:

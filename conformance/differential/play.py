@@ -250,6 +250,10 @@ class Play:
         """From here on, write down everything in the order in which it came."""
         self._ordered = lambda events, confirmed: as_came(events)
 
+    def tell_later(self) -> None:
+        """From here on, write down what only later versions of RabbitMQ write, too."""
+        self._names.later = True
+
     def say(self, line: str) -> None:
         """Write a line."""
         self.lines.append(self._names(line))

@@ -85,10 +85,12 @@ class Names:
     """Gives names and times that differ from run to run the same name in each."""
 
     vhost: str
+    later: bool = False  # whether what only later versions write is told
     _known: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, line: str) -> str:
-        line = LATER.sub("", line.replace(self.vhost, "/"))
+        line = line.replace(self.vhost, "/")
+        line = line if self.later else LATER.sub("", line)
         line = MADE.sub(self._made, line)
         return NOW.sub(_time, line)
 

@@ -1,0 +1,59 @@
+"""What only later versions of RabbitMQ do, as their documentation says.
+
+``conformance/golden/documented`` holds answers of leveret that were read against it.
+RabbitMQ 3.10 is not asked.
+
+Sources: https://www.rabbitmq.com/docs/quorum-queues (a delivery limit of 20 since 4.0, -1 for none),
+https://www.rabbitmq.com/docs/dlx (x-last-death-* since 3.13).
+"""
+
+from conformance.differential.play import Area
+from conformance.differential.words import gets, publish, queue
+from protocol.amqp import methods as m
+
+AREA = Area("later")
+
+
+@AREA.scenario
+def quorum_queues_have_a_delivery_limit_of_20(p):
+    """Returned 20 times, a message is still delivered; once more, and it is a dead letter."""
+    a = p.connect()
+    a.send(queue("dead"))
+    dead = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"}
+    a.send(queue(durable=True, x_queue_type="quorum", **dead))
+    a.send(publish("q", "1"))
+    for tag in range(1, 21):
+        a.peer.send([m.BasicGet("q")], 1)
+        p.settle(quiet=0)
+        p.forget(a.peer, m.BasicGetOk)
+        a.peer.send([m.BasicReject(tag)], 1)
+    a.send(m.BasicGet("q"))
+    a.send(m.BasicReject(21))
+    a.send(m.BasicGet("q"))
+    a.send(*gets("dead"))
+
+
+@AREA.scenario
+def the_last_death_is_told_in_headers(p):
+    p.tell_later()
+    a = p.connect()
+    a.send(queue("q3"), queue("q2", x_dead_letter_exchange="", x_dead_letter_routing_key="q3"))
+    a.send(queue("q1", x_dead_letter_exchange="", x_dead_letter_routing_key="q2"), publish("q1", "1"))
+    a.send(m.BasicGet("q1"))
+    a.send(m.BasicReject(1, False))
+    a.send(m.BasicGet("q2"))
+    a.send(m.BasicReject(2, False))
+    a.send(*gets("q3"))
+
+
+@AREA.scenario
+def a_delivery_limit_of_minus_one_is_none(p):
+    a = p.connect()
+    a.send(queue(durable=True, x_queue_type="quorum", x_delivery_limit=-1))
+    a.send(publish("q", "1"))
+    for tag in range(1, 31):
+        a.peer.send([m.BasicGet("q")], 1)
+        p.settle(quiet=0)
+        p.forget(a.peer, m.BasicGetOk)
+        a.peer.send([m.BasicReject(tag)], 1)
+    a.send(m.BasicGet("q"))
