@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from router.store.store import Store
     from router.stream.stream import Stream
 
-FLUSH = 1 << 20  # bytes of chunks that are worth writing
-MOST = 1 << 22  # bytes that are written at once
+FLUSH = 1 << 22  # bytes of chunks that are worth a write and a sync
+MOST = 1 << 23  # bytes that are written at once
 
 
 class _Waiting(NamedTuple):
