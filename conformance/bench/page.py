@@ -42,6 +42,12 @@ rounds; every round is in [performance.json](performance.json).
 |---|---|---|---|---|---|---|
 """
 
+BUSY = """
+**The machine was busy with other work meanwhile** (a load of up to {most:.0f} on {count} processors). Both
+brokers had to share it, so all figures are far below those of a quiet machine, and the ratios spread widely.
+Measure again where it is quiet before relying on any of them.
+"""
+
 
 def ratios(figures: list[list[Figures]], name: str) -> list[float]:
     """The first side's figure over the last side's, round by round."""
@@ -81,6 +87,9 @@ def write(docs: Path) -> None:
         figures = [each["figures"][side] for side in NAMES]
         part = each.get("part", 1.0)
         lines += [_line(name, row, figures, part) for row in WORKLOADS[name].rows]
+    missing = [f"`{name}`" for name in WORKLOADS if name not in measured]
+    if missing:
+        lines.append(f"\nNot measured: {', '.join(missing)}.\n")
     lines += _missed(measured)
     lines.append(_about(measured, kept.get("machine", {})))
     drawn = plots.draw(docs, measured)
@@ -133,6 +142,8 @@ def _about(measured: dict[str, Any], machine: dict[str, str]) -> str:
         text += (
             f"| others' load when a workload began | {min(loads):.1f} to {max(loads):.1f} (1 min average) |\n"
         )
+        if max(loads) > (os.cpu_count() or 1):
+            text = BUSY.format(most=max(loads), count=os.cpu_count()) + text
     return text
 
 

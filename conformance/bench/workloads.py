@@ -44,10 +44,19 @@ ONE_TURN = (
     "of them where a turn brings one message would help; so would a compiled core."
 )
 COPYING = (
-    "Nearly half of the samples are in recv and send, in the kernel's copies, which one thread makes"
-    " one after the other, where RabbitMQ's readers and writers use both cores. Sending a body in "
-    "its pieces would save the join before it, which is a twentieth; more needs threads for large "
-    "sends."
+    "With 64 KiB nearly half of the samples are in recv and send, in the kernel's copies, which one "
+    "thread makes one after the other, where RabbitMQ's readers and writers use both cores. Sending "
+    "a body in its pieces would save the join before it, which is a twentieth; more needs threads "
+    "for large sends."
+)
+STARTING = (
+    "Imports, for nearly all of it: code that attrs and dataclasses generate is compiled at every "
+    "start, and one scrypt hash is made for the first user. A start takes CPU time, so a busy "
+    "machine shows in it."
+)
+WRITING = (
+    "It waits for the disk, and for its turn on a busy machine: one sample in ten of a profile held the "
+    "interpreter."
 )
 GREETING = (
     "No hot spot: five turns, two tasks, a nursery and two log lines for each connection, all in one"
@@ -95,6 +104,7 @@ WORKLOADS: dict[str, Workload] = {
         "100 durable queues, 1 KiB persistent, confirms (window 100 each), acks",
         5.0,
         Load(1024, True, window=100, ack=10, prefetch=100, queues=100, publishers=4, consumers=4),
+        note=WRITING,
     ),
     "one-acked": _messages("one publish at a time, persistent, confirmed; consumer acks", 1.2, ONE_BY_ONE),
     "one-auto": _messages(
@@ -147,7 +157,7 @@ WORKLOADS: dict[str, Workload] = {
     "fresh": Workload(
         Fresh(),
         [
-            Row("process start to first channel open", "start", "ms", 0.1, less=True),
+            Row("process start to first channel open", "start", "ms", 0.1, less=True, note=STARTING),
             Row("resident memory, idle", "idle", "MB", 0.4, less=True),
             Row("resident memory, 1,000 idle connections", "connections", "MB", 0.4, less=True),
             Row("resident memory, 10,000 idle durable queues", "queues", "MB", 0.4, less=True),
