@@ -161,6 +161,7 @@ class StreamLog:
         """Have everything before this offset in files, and tell by ``Retirement.flushed``; False when it is
         there.
         """
+        self._settle()
         if self.written >= below:
             return False
         self._goal = max(self._goal, below)
@@ -168,10 +169,16 @@ class StreamLog:
             self._write()
         return True
 
+    def _settle(self) -> None:
+        """When nothing waits, everything that was committed is in files, or was lost by damage."""
+        if self._job is None and not self._waiting:
+            self.written = self.next_position
+
     def wrote(self, job: WriteStream) -> None:
         """Chunks are on disk."""
         self._job = None
         self.written = job.end
+        self._settle()
         self._segment, self._place = job.segment, job.place + len(job.data)
         self.stream.written(job.end)
         if self._waiting and (self._size >= FLUSH or self._goal > self.written):

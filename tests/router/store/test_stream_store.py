@@ -446,3 +446,20 @@ def test_a_check_says_what_a_crash_has_left_of_streams(quick_path):
     found = checked(quick_path)
     assert found.damage == []
     assert {warning.path.name for warning in found.warnings} == {path.name, f"{9:010d}-{0:020d}.segment"}
+
+
+def test_a_stream_that_has_lost_all_its_files_keeps_no_journal_file_from_going(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    kept.node.queue("q", durable=True)
+    publish(kept, *numbers(0, 20))
+    kept.publish(*(["x"] * 60))  # the journal knows nothing of the stream any more
+    for path in (quick_path / "streams").iterdir():
+        path.unlink()
+    with restarted(kept, quick_path) as again:
+        again.publish(*(["y"] * 60))
+        assert again.store.retirement.files <= 2
+        publish(again, "20")
+        assert read(again, 0) == [(20, "20")]
+        again.publish(*(["z"] * 60))
+        assert again.store.retirement.files <= 2
