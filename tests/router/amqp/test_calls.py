@@ -67,11 +67,11 @@ def walk(client, data, *acknowledged):
 @pytest.mark.parametrize(
     ("keys", "every", "bound"),
     [
-        pytest.param("q", 0, 2.2, id="automatic ack"),
+        pytest.param("q", 0, 2.3, id="automatic ack"),
         pytest.param("q", 100, 2.3, id="an ack every 100"),
-        pytest.param("q", 1, 2.2, id="each acked singly"),
-        pytest.param("qr", 0, 7.2, id="queues in turn, automatic ack"),
-        pytest.param("qr", 1, 7.2, id="queues in turn, each acked singly"),
+        pytest.param("q", 1, 2.3, id="each acked singly"),
+        pytest.param("qr", 0, 7.3, id="queues in turn, automatic ack"),
+        pytest.param("qr", 1, 7.3, id="queues in turn, each acked singly"),
     ],
 )
 def test_publish_deliver_and_ack(connect, keys, every, bound):
