@@ -2,7 +2,6 @@
 
 import os
 import select
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -44,14 +43,19 @@ class Peer:
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
         """Up to ``size`` bytes from the stream that goes over this socket; none when it has ended.
 
-        A socket is asked when it has some: asking it in vain before that takes as long again.
+        A socket is asked when it has some: asking it in vain before that takes as long again. Raises
+        BrokenResourceError, as the stream does.
         """
         if not self.direct:
             return await stream.receive_some(size)
         while True:
             await trio.lowlevel.wait_readable(self.socket)
-            with suppress(BlockingIOError):
+            try:
                 return os.read(self.socket.fileno(), size)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     def hung_up(self) -> bool:
         """Whether it has ended its side, also behind bytes that were not read."""
