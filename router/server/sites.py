@@ -5,6 +5,7 @@ from importlib import import_module
 from itertools import chain
 from typing import Literal
 
+import structlog
 import trio
 
 from protocol.websocket import Text
@@ -76,13 +77,20 @@ class Sites:
         latency = await trio.to_thread.run_sync(import_module, "router.management.latency")
         self._measures.make = latency.Latency
         while True:
-            looks = chain(self._sampler.look(), self._measures.look())
-            while True:
-                self._driver.begin()
-                if next(looks, DONE) is DONE:
-                    break
-                await trio.lowlevel.checkpoint()
+            try:
+                await self._look()
+            except Exception as error:
+                structlog.get_logger().error("counters could not be looked at", exc_info=error)
             await trio.sleep(self._sampler.interval / 1000)
+
+    async def _look(self) -> None:
+        """One look, with clients served in between."""
+        looks = chain(self._sampler.look(), self._measures.look())
+        while True:
+            self._driver.begin()
+            if next(looks, DONE) is DONE:
+                return
+            await trio.lowlevel.checkpoint()
 
     def stop(self) -> None:
         """Let go of the clients that no protocol tells that the broker stops."""
