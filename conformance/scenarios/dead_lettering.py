@@ -107,6 +107,17 @@ def cc_goes_along_without_a_new_key(p):
 
 
 @AREA.scenario
+def bcc_without_a_new_key(p):
+    a = p.connect()
+    a.send(queue("hidden"), queue(x_dead_letter_exchange=""))
+    a.send(publish("q", "1", headers={"BCC": ["hidden"]}))
+    a.send(*gets("hidden"))
+    a.send(m.BasicGet("q"))
+    a.send(m.BasicReject(2, False))
+    a.send(*gets("hidden"))
+
+
+@AREA.scenario
 def cc_is_dropped_with_a_new_key(p):
     a = ready(p)
     a.send(queue("cc"))
