@@ -25,11 +25,16 @@ SELECTOR = "x-selector"
 
 SIZE = 16  # bytes of a chunk's filter, unless the stream says otherwise
 _HASHES = 3
+_SHORT = 64  # characters of a value whose bits are kept
 
 
-@lru_cache(4096)
 def _mask(value: str | None, size: int) -> int:
     """The bits of a value, or of having none, in a filter of ``size`` bytes."""
+    # Publishers choose the values: long ones are not kept.
+    return _bits(value, size) if value is not None and len(value) > _SHORT else _known_bits(value, size)
+
+
+def _bits(value: str | None, size: int) -> int:
     key = b"" if value is None else b"v" + value.encode("utf-8", "surrogateescape")
     digest = int.from_bytes(blake2b(key, digest_size=8).digest())
     one, two = digest >> 32, digest & 0xFFFFFFFF | 1
@@ -37,6 +42,9 @@ def _mask(value: str | None, size: int) -> int:
     for number in range(_HASHES):
         mask |= 1 << (one + number * two) % (8 * size)
     return mask
+
+
+_known_bits = lru_cache(4096)(_bits)
 
 
 def pack_filter(values: Iterable[str | None], size: int) -> bytes:
