@@ -13,6 +13,7 @@ from router.terms import is_integer
 
 NAME, NUMBER = "x-publisher-name", "x-publishing-id"  # headers of a message
 PREFIX = b"i"  # of the keys of notes
+LONGEST = 255  # bytes of a name, as of a consumer's
 KNOWN = 10_000  # publishers that are known; past that those are forgotten that were silent the longest
 
 _VALUE = Struct(">Qq")  # when it was last heard of, by a count; its last number
@@ -55,9 +56,11 @@ class Publishers:
 
 
 def identity(headers: Mapping[str, Any]) -> tuple[bytes, int] | None:
-    """A message's publisher, as the key of its note, and its number; None when it has no such headers."""
+    """A message's publisher, as the key of its note, and its number; None when it has no such headers, or a
+    longer name: what was known of it would have to be kept.
+    """
     name, number = headers.get(NAME), headers.get(NUMBER)
     if not isinstance(name, str) or not is_integer(number) or not -(1 << 63) <= number < 1 << 63:
         return None
     key = PREFIX + name.encode("utf-8", "surrogateescape")
-    return (key, number) if len(key) < 1 << 16 else None
+    return (key, number) if len(key) <= len(PREFIX) + LONGEST else None

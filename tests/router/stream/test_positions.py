@@ -180,8 +180,10 @@ def test_messages_without_a_number_are_all_stored(node, client):
         {"x-publisher-name": "p"},
         {"x-publishing-id": 1},
         {"x-publisher-name": "p", "x-publishing-id": "1"},
+        {"x-publisher-name": "p" * 256, "x-publishing-id": 1},
     ):
         for _ in range(2):
             client.publish("a", "s", headers=headers)
     node.settle()
-    assert len(stream.ready) == 6
+    assert len(stream.ready) == 8
+    assert not stream.publishers
