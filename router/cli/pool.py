@@ -26,7 +26,13 @@ from router.client.errors import ChannelEnded, ClientError
 AGAIN = (1, 2, 5, 10, 30)  # seconds until a message that the broker did not take is sent again; then the last
 HEADER_ROOM = 64  # bytes of a content header frame that are not properties
 
+PRECONDITION_FAILED = 406
+
 Notice = Callable[[str], None]
+
+
+class NoWork(ClientError):
+    """The queue is one that nothing can be taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Pool:
     async def run(self, connection: Connection) -> None:
         """Work until the pool is stopped and every command has ended. Raises ClientError."""
         self._frame_max = connection.frame_max
+        await _check_queue(await connection.channel(), self.plan.queue)
         setup = await connection.channel()
         if self.plan.retries:
             for delay in self.plan.backoff.delays(self.plan.retries):
@@ -265,6 +272,28 @@ class Pool:
         properties = origin.message.properties
         name = properties.message_id or properties.correlation_id or origin.routing_key
         self._notice(f"{printable(name)}: {of}: {what}")
+
+
+async def _check_queue(probe: Channel, queue: str) -> None:
+    """See that the queue is there and no stream, before anything is made for it; closes ``probe``.
+
+    AMQP does not tell of what type a queue is. A consumer with an offset and no prefetch count is refused by
+    every type before it gets anything, by a stream for want of the count and by others for the offset. A
+    broker so old that it lets it consume has no streams. Raises ChannelEnded, or NoWork for a stream.
+    """
+    try:
+        await probe.consume(queue, arguments={"x-stream-offset": "next"})
+    except ChannelEnded as error:
+        if error.code != PRECONDITION_FAILED:
+            raise
+        if "PRECONDITION_FAILED - consumer prefetch" in str(error):
+            raise NoWork(
+                f"{printable(queue)} is a stream: what is read stays in it, so that nothing can be "
+                "put off, rejected or done with\n"
+                "`leveret consume --argument x-stream-offset=first` reads it; bind a queue beside it to work"
+            ) from None
+        return
+    await probe.call(m.ChannelClose(200, "", 0, 0), m.ChannelCloseOk)
 
 
 def _tag(delivery: Delivery) -> int:

@@ -1,6 +1,6 @@
 """The pool, step by step: what it says to a broker, and in which order. The commands are the test's own."""
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,11 +13,11 @@ from protocol.amqp.message import Message, pack_frames
 from protocol.amqp.properties import Properties, encode_properties
 from protocol.amqp.reader import Heartbeat, Reader
 from router.cli.child import Outcome
-from router.cli.pool import Plan, Pool, Tally
+from router.cli.pool import NoWork, Plan, Pool, Tally
 from router.cli.retry import ATTEMPT, Backoff
 from router.client.address import Address
 from router.client.connection import on_stream
-from router.client.errors import ConnectionEnded, ConsumerEnded
+from router.client.errors import ChannelEnded, ConnectionEnded, ConsumerEnded
 
 ANSWERS = {
     m.ConnectionStartOk: lambda each: m.ConnectionTune(0, 0, 0),
@@ -29,6 +29,10 @@ ANSWERS = {
     m.BasicQos: lambda each: m.BasicQosOk(),
     m.BasicConsume: lambda each: m.BasicConsumeOk("tag"),
 }
+# How brokers refuse a consumer with an offset and no prefetch count: what RabbitMQ 3.10 says, shortened.
+CLASSIC = m.ChannelClose(406, "PRECONDITION_FAILED - invalid arg 'x-stream-offset' for queue 'jobs'", 60, 20)
+STREAM = m.ChannelClose(406, "PRECONDITION_FAILED - consumer prefetch count is not set for 'jobs'", 60, 20)
+MISSING = m.ChannelClose(404, "NOT_FOUND - no queue 'jobs' in vhost '/'", 60, 20)
 
 
 class Broker:
@@ -39,6 +43,7 @@ class Broker:
         self.reader = Reader(0, 1 << 20)
         self._tell, self.said = trio.open_memory_channel(100)
         self.source = 0  # the consumer's channel
+        self.probed = CLASSIC
 
     async def run(self):
         assert await self.stream.receive_some(8) == b"AMQP\x00\x00\x09\x01"
@@ -48,6 +53,9 @@ class Broker:
                 if isinstance(command, Heartbeat):
                     continue
                 if isinstance(command, m.BasicConsume):
+                    if "x-stream-offset" in command.arguments:
+                        await self.send(number, self.probed)
+                        continue
                     self.source = number
                 answer = ANSWERS.get(type(command))
                 if answer is not None:
@@ -152,6 +160,26 @@ async def test_what_it_needs_is_there_before_the_first_message(nursery, runs):
     async with working(nursery, runs) as (pool, _):
         assert pool.declared == ["leveret.delay.jobs.1000", "leveret.delay.jobs.2000", "dead"]
         pool.stop()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [(STREAM, NoWork, "jobs is a stream"), (MISSING, ChannelEnded, "no queue 'jobs'")],
+)
+async def test_nothing_is_made_for_a_stream_or_a_queue_that_is_not_there(nursery, runs, answer, error, said):
+    mine, its = trio.testing.memory_stream_pair()
+    broker = Broker(its)
+    broker.probed = answer
+    nursery.start_soon(broker.run)
+    plan = Plan("jobs", runs, 2, 2, Backoff(1000, 4000), "", "dead", False, None, None)
+    async with on_stream(mine, Address(), name="test") as connection:
+        with pytest.raises(error, match=said):
+            await Pool(plan, Tally(), print).run(connection)
+    made = []
+    with suppress(trio.WouldBlock):
+        while True:
+            made.append(broker.said.receive_nowait()[1])
+    assert not [each for each in made if isinstance(each, m.QueueDeclare | m.BasicConsume)]
 
 
 async def test_success_is_acknowledged(nursery, runs):
