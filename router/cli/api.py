@@ -78,7 +78,9 @@ class Api:
     def _ask(self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any = None) -> Any:
         import urllib3
 
-        segments = "/".join(quote(each.encode("utf-8", "surrogateescape"), safe="") for each in path)
+        if "" in path:
+            raise WrongUsage("a name is empty, and nothing has that name")
+        segments = "/".join(map(_segment, path))
         url = f"{self.shown}/api/{segments}" + (f"?{urlencode(query)}" if query else "")
         given = None if body is None else json.dumps(body).encode()
         headers = {**self._pool.headers, **({"content-type": "application/json"} if given else {})}
@@ -116,6 +118,13 @@ class Api:
             return f"user {self.user!r} may not do that: {reason}\n{hint}"
         hint = "look at user and password in --api or LEVERET_API"
         return f"the login of user {self.user!r} was refused\n{hint}"
+
+
+def _segment(name: str) -> str:
+    """A name as a segment of a path. ``.`` and ``..`` mean other paths unless they are encoded."""
+    if name in (".", ".."):
+        return name.replace(".", "%2E")
+    return quote(name.encode("utf-8", "surrogateescape"), safe="")
 
 
 def _why(error: BaseException) -> str:

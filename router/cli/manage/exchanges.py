@@ -51,9 +51,10 @@ def list_exchanges(api: Api, vhost: str | None, form: str) -> None:
 @format_option
 @managed
 def show(api: Api, name: str, vhost: str, form: str) -> None:
-    """Show all that is known of an exchange; the default one is amq.default here."""
+    """Show all that is known of an exchange; '' is the default one, as is amq.default."""
     path = name or "amq.default"
-    show_object(one("exchange", name, vhost, lambda: api.get("exchanges", vhost, path)), form)
+    found = one("exchange", name, vhost, lambda: api.get("exchanges", vhost, path))
+    show_object(found if form == "json" else {**found, "name": found["name"] or "(default)"}, form)
 
 
 @exchange.command()

@@ -59,6 +59,34 @@ def test_names_are_quoted_and_the_login_is_sent(server):
     ]
 
 
+def test_names_of_dots_are_names(server):
+    for name in (".", "..", "..."):
+        Api(server.url).get("queues", "/", name, "bindings")
+    paths = [path for _, path, _, _ in server.asked]
+    assert paths == [f"/api/queues/%2F/{name}/bindings" for name in ("%2E", "%2E%2E", "...")]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"{kind} show" for kind in ("queue", "vhost", "user", "policy", "connection", "channel")),
+        *(f"{kind} declare" for kind in ("queue", "vhost", "exchange")),
+        "connection close",
+        "exchange delete",
+        "stream lag",
+    ],
+)
+def test_an_empty_name_is_wrong_usage(server, command):
+    result = leveret(server, *command.split(), "")
+    assert (result.exit_code, server.asked) == (2, [])
+    assert "a name is empty" in result.stderr
+
+
+def test_the_default_exchange_is_called_so(server):
+    server.told = (200, b'{"name":"","type":"direct"}')
+    assert "name: (default)\n" in leveret(server, "exchange", "show", "").stdout
+
+
 @pytest.mark.parametrize(
     ("status", "told", "said"),
     [
