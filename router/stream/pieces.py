@@ -74,8 +74,14 @@ class Pieces:
         return wish
 
     def landed(self, wish: Wish, piece: Piece | None) -> list[Reader]:
-        """A piece was read, or there was none; return who waits for it."""
-        _, readers = self._wishes.pop((wish.segment, wish.offset, wish.time), (wish, []))
+        """A piece was read, or there was none; return who waits for it. Nobody does, and nothing is kept,
+        when the wish was forgotten meanwhile.
+        """
+        key = wish.segment, wish.offset, wish.time
+        known = self._wishes.get(key)
+        if known is None or known[0] is not wish:
+            return []
+        readers = self._wishes.pop(key)[1]
         if piece is not None:
             self._kept[piece.first] = piece
             self._kept.move_to_end(piece.first)
@@ -83,6 +89,13 @@ class Pieces:
                 self._kept.popitem(last=False)
         return readers
 
+    def leave(self, reader: Reader) -> None:
+        """A reader waits no longer."""
+        for _, readers in self._wishes.values():
+            if reader in readers:
+                readers.remove(reader)
+
     def forget(self) -> None:
         """Nobody reads."""
         self._kept.clear()
+        self._wishes.clear()

@@ -586,6 +586,7 @@ class Stream:
         self.consumers.remove(consumer)
         assert isinstance(consumer, Reader)
         consumer.piece = consumer.chunk = None
+        self._pieces.leave(consumer)
         successor = self.consumers.follow(consumer) if was_active else None
         if successor is not None:
             self._begin(successor, None if self.positions.get(successor.name or "") else successor.start)

@@ -362,6 +362,25 @@ def test_a_position_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
     kept.crash()
 
 
+def test_a_reader_that_left_before_its_piece_was_read_leaves_nothing_behind(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    stream = declare(kept)
+    for number in range(60):
+        kept.node.broker.wall = number
+        publish(kept, str(number))
+    client = kept.node.client()
+    arguments = {"x-stream-offset": Timestamp(20), "x-stream-consumer-name": "app"}
+    client.consume("s", prefetch=10, arguments=arguments)
+    kept.node.settle()
+    assert kept._reads
+    client.session.close()
+    kept.settle()
+    assert stream.positions.get("app") is None
+    assert not stream._pieces._kept
+    assert read(kept) == whole(0, 60)
+    kept.crash()
+
+
 def test_a_forgotten_position_stays_forgotten(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     queue = declare(kept)
