@@ -4,11 +4,14 @@ Owns the positions and their form as notes. A position is the offset of the firs
 acknowledged: a consumer that comes back under its name goes on there.
 """
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from struct import Struct
 from typing import NamedTuple
 
 PREFIX = b"p"  # of the keys of notes
+KNOWN = 10_000  # positions that are kept; past that those go that were not changed the longest
+LARGEST = (1 << 63) - 1  # offset that a message can be told to have
 
 _VALUE = Struct(">QQ")
 
@@ -29,7 +32,7 @@ class Positions:
     __slots__ = ("_all",)
 
     def __init__(self) -> None:
-        self._all: dict[str, Position] = {}
+        self._all: OrderedDict[str, Position] = OrderedDict()  # the last changed last
 
     def __len__(self) -> int:
         return len(self._all)
@@ -40,21 +43,25 @@ class Positions:
     def get(self, name: str) -> Position | None:
         return self._all.get(name)
 
-    def recall(self, key: bytes, value: bytes) -> None:
-        """A note of one comes back."""
-        self._all[_name(key)] = Position(*_VALUE.unpack(value))
+    def recall(self, notes: Mapping[Key, bytes]) -> None:
+        """The notes of a stream come back; those that read the oldest messages are the first to go."""
+        found = [
+            (_name(key), Position(*_VALUE.unpack(value)))
+            for key, value in notes.items()
+            if key.startswith(PREFIX)
+        ]
+        self._all = OrderedDict(sorted(found, key=lambda each: each[1].timestamp))
 
     def put(self, name: str, offset: int, timestamp: int, note: Note | None) -> None:
-        """Keep a position, wherever the last one was."""
-        position = self._all[name] = Position(offset, timestamp)
+        """Keep a position, wherever the last one was. ``offset`` is at most ``LARGEST``."""
+        position = Position(offset, timestamp)
+        value = _VALUE.pack(*position)
+        self._all[name] = position
+        self._all.move_to_end(name)
         if note is not None:
-            note(_key(name), _VALUE.pack(*position))
-
-    def advance(self, name: str, offset: int, timestamp: int, note: Note | None) -> None:
-        """Keep a position if it is further on."""
-        known = self._all.get(name)
-        if known is None or offset > known.offset:
-            self.put(name, offset, timestamp, note)
+            note(_key(name), value)
+        while len(self._all) > KNOWN:
+            self.forget(next(iter(self._all)), note)
 
     def forget(self, name: str, note: Note | None) -> bool:
         """Keep none; False when there was none."""

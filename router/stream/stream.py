@@ -29,7 +29,7 @@ from router.stream.filters import SIZE, pack_filter, value_of, wanted
 from router.stream.log import Segment, StreamLog, Wish
 from router.stream.offsets import NEXT, Start, group_of, start_of
 from router.stream.pieces import Piece, Pieces, find
-from router.stream.positions import PREFIX, Key, Note, Positions
+from router.stream.positions import LARGEST, Key, Note, Positions
 from router.stream.publishers import Publishers, identity
 from router.stream.reader import Reader
 from router.stream.readers import Readers
@@ -353,9 +353,7 @@ class Stream:
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
         """Its notes come back."""
-        for key, value in notes.items():
-            if key.startswith(PREFIX):
-                self.positions.recall(key, value)
+        self.positions.recall(notes)
         self.publishers.recall(notes)
 
     def recover(self, message: Message, offset: int, timestamp: int) -> None:
@@ -607,7 +605,7 @@ class Stream:
         elif kind == "last":
             reader.offset = self._last()
         elif kind == "offset":
-            reader.offset = max(value, self.first)
+            reader.offset = min(max(value, self.first), LARGEST)
         elif kind == "time":
             self._seek(reader, value)
         else:
@@ -635,8 +633,12 @@ class Stream:
 
     def set_position(self, name: str, offset: int) -> None:
         """Have the consumer of this name begin at an offset when it comes back. PreconditionFailed while one
-        of that name reads.
+        of that name reads, and for an offset that no message can have.
         """
+        if offset > LARGEST:
+            raise PreconditionFailed(
+                f"offset {offset} is over {LARGEST}, the largest that {self.what} can have"
+            )
         self._check_unused(name)
         self.positions.put(name, max(0, offset), 0, self._note)
 

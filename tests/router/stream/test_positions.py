@@ -1,8 +1,11 @@
 """Named consumers: where they go on, who of them is active, and publishers whose messages come twice."""
 
+from unittest.mock import patch
+
 import pytest
 
 from protocol.errors import PreconditionFailed
+from router.stream import positions
 from tests.router.harness import Node
 from tests.router.stream.test_stream import declare, offsets, publish, read
 
@@ -105,6 +108,35 @@ def test_a_position_can_be_set_and_forgotten_when_nobody_reads_under_that_name(n
     again.session.close()
     assert stream.forget_position("app")
     assert not stream.forget_position("app")
+
+
+def test_an_offset_that_no_message_can_have_is_refused_and_changes_nothing(node):
+    stream = declare(node)
+    stream.set_position("app", (1 << 63) - 1)
+    for offset in (1 << 63, 1 << 64, 1 << 70):
+        with pytest.raises(PreconditionFailed, match="is over 9223372036854775807"):
+            stream.set_position("app", offset)
+    assert position(node) == (1 << 63) - 1
+
+
+def test_of_too_many_positions_those_go_that_were_not_changed_the_longest(node):
+    stream = declare(node)
+    with patch.object(positions, "KNOWN", 3):
+        for name in ("one", "two", "three", "one", "four"):
+            stream.set_position(name, 1)
+    assert [name for name, _ in stream.positions] == ["four", "one", "three"]
+
+
+def test_positions_that_come_back_are_as_bounded():
+    notes, kept = {}, positions.Positions()
+    for number in range(5):
+        kept.put(str(number), 1, 10 - number, notes.__setitem__)
+    again = positions.Positions()
+    again.recall(notes)
+    with patch.object(positions, "KNOWN", 3):
+        again.put("new", 1, 20, notes.__setitem__)
+    assert [name for name, _ in again] == ["0", "1", "new"]
+    assert [key for key, value in notes.items() if not value] == [b"p2", b"p3", b"p4"]
 
 
 def test_of_a_group_one_is_active_and_another_goes_on_when_it_dies(node, client):
