@@ -14,7 +14,6 @@ from typing import Any, Literal
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE
-from protocol.errors import PreconditionFailed
 from protocol.http import HttpError, Response
 from router.dead_letter import known_deaths
 from router.management.access import in_vhost
@@ -23,20 +22,22 @@ from router.management.body import integer, text
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request, not_there
 from router.management.exchanges import checked_name
-from router.management.messages import show_payload, show_properties
+from router.management.messages import refuse_while_alarmed, show_payload, show_properties
 from router.management.queues import find_queue
 from router.management.values import Object, answer
 from router.queue.entry import Entry
+from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
-from router.queue.ready import Fifo
 from router.queue.run import Run
 from router.routing import Target, routing_keys
 from router.selector import Selector, SelectorError, compile_selector
+from router.session.checks import check_publish
 from router.web.steps import Steps
 
 SLICE = 500  # messages that are looked at before others have their turn
 PEEK, PEEK_MOST = 50, 1000  # messages that are shown
 BYTES_MOST = 1 << 24  # of their bodies
+EXAMINED_MOST = 1_000_000  # messages that one request looks through for those it acts on
 LIMIT, LIMIT_MOST = 1000, 100_000  # messages that are acted on by one request
 RATE_MOST = 100_000  # messages a second
 PAUSE = 0.1  # seconds between two helpings at a limited rate
@@ -76,10 +77,16 @@ def parse_selector(text: str) -> Selector:
         raise bad_request(f"invalid selector: {error}") from None
 
 
+def check_reader(call: Call, queue: AnyQueue) -> None:
+    """HttpError and AccessRefused unless the user may, still, use the API here and read the queue."""
+    in_vhost(call)
+    call.user.check(queue.vhost, "read", "queue", queue.name)
+
+
 def browsable(call: Call) -> Queue:
     """The queue of the path, which the user may read. HttpError 404; 400 for a stream."""
     found = find_queue(call)
-    call.user.check(call.vhost.name, "read", "queue", found.name)
+    check_reader(call, found)
     call.vhost.queue_for(found.name, None)  # which refuses another connection's exclusive queue
     if not isinstance(found, Queue):
         raise bad_request(f"messages of a {found.settings.queue_type} queue are read by consumers only")
@@ -129,7 +136,7 @@ class Walk:
         for line in self.queue.ready.lines:
             entries: list[Entry] = []
             passed = self._passed.get(line.priority, self._start - 1)
-            for part in line.parts():
+            for part in line.parts(passed + 1):
                 if isinstance(part, Run):
                     if entries:
                         break
@@ -141,10 +148,12 @@ class Walk:
                     if inside:
                         self._passed[line.priority] = inside[-1].position
                         return inside, part
-                elif passed < part.position < self._end:
+                elif part.position < self._end:
                     entries.append(part)
                     if len(entries) == SLICE:
                         break
+                else:
+                    break
             if entries:
                 self._passed[line.priority] = max(entry.position for entry in entries)
                 return entries, None
@@ -205,21 +214,31 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
 # -- acting --------------------------------------------------------------------------------------------------
 
 Act = Callable[[Entry], bool]  # False for a message that nobody would take
+Check = Callable[[Sequence[Entry]], None]  # raises what keeps the user from acting on these
 
 
-def _carry_out(call: Call, queue: Queue, act: Act) -> Steps[Response]:
-    """Act on the messages that the body means, as many and as fast as it says; each leaves then."""
+def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> Steps[Response]:
+    """Act on the messages that the body means, as many and as fast as it says; each leaves then.
+
+    That may take hours: who asks is looked at again before each helping, before any of it is touched.
+    """
+
+    def check(entries: Sequence[Entry]) -> None:
+        check_reader(call, queue)
+        if may is not None:
+            may(entries)
+
     body = call.body
     choice = _choice(body)
     limit = min(integer(body, "limit", LIMIT), LIMIT_MOST)
     rate = integer(body, "rate", 0)
     if limit < 1 or not 0 <= rate <= RATE_MOST:
         raise bad_request(f"limit is 1 or more, and rate at most {RATE_MOST} messages a second (0: no limit)")
-    walk = Walk(queue)
+    walk = Walk(queue, integer(body, "from", 0))
     counts: dict[Verdict, int] = {"done": 0, "unroutable": 0, "skipped": 0}
     helping = max(1, int(rate * PAUSE)) if rate else SLICE
     more = True
-    while counts["done"] < limit:
+    while counts["done"] < limit and walk.examined < EXAMINED_MOST:
         found = yield from walk.next()
         if found is None:
             more = False
@@ -228,6 +247,7 @@ def _carry_out(call: Call, queue: Queue, act: Act) -> Steps[Response]:
         matching = [entry for entry in entries if choice.matches(entry)]
         while matching and counts["done"] < limit:
             some = matching[: min(helping, limit - counts["done"])]
+            check(some)
             matching = matching[len(some) :]
             done = [entry for entry in some if act(entry)]
             counts["done"] += len(done)
@@ -235,7 +255,7 @@ def _carry_out(call: Call, queue: Queue, act: Act) -> Steps[Response]:
             queue.take_out(done, run)
             if rate:
                 yield len(some) / rate
-                still = _still_there(queue, run)
+                still = _still_there(queue, run, matching)
                 counts["skipped"] += sum(entry.position not in still for entry in matching)
                 matching = [entry for entry in matching if entry.position in still]
         walk.let_go(run)
@@ -243,14 +263,21 @@ def _carry_out(call: Call, queue: Queue, act: Act) -> Steps[Response]:
     return answer({**counts, "examined": walk.examined, "more": more})
 
 
-def _still_there(queue: Queue, run: Run | None) -> set[int]:
-    """The positions of messages that are still ready, after others had their turn: of a run, or of none."""
-    if queue.deleted:
+def _still_there(queue: Queue, run: Run | None, matching: Sequence[Entry]) -> set[int]:
+    """The positions of those that are still ready, after others had their turn: of a run, or of none."""
+    if queue.deleted or not matching:
         return set()
     if run is not None:
         return {entry.position for entry in run.entries or ()} if run in run.line.runs else set()
-    lines: list[Fifo] = queue.ready.lines
-    return {part.position for line in lines for part in line.parts() if isinstance(part, Entry)}
+    first, last = matching[0].position, max(entry.position for entry in matching)
+    found: set[int] = set()
+    for line in queue.ready.lines:
+        for part in line.parts(first):
+            if part.position > last:
+                break
+            if isinstance(part, Entry):
+                found.add(part.position)
+    return found
 
 
 def _choice(body: Object) -> Choice:
@@ -296,19 +323,26 @@ def move(call: Call) -> Steps[Response]:
     own_key = (
         checked_name("routing_key", text(call.body, "routing_key")) if "routing_key" in call.body else None
     )
-    call.user.check(call.vhost.name, "write", "exchange", name)
-    exchange = call.vhost.exchange(name)
-    if exchange.internal:
-        raise PreconditionFailed(f"cannot publish to internal exchange '{name}' in vhost '{call.vhost.name}'")
+    call.user.check(call.vhost.name, "write", "exchange", name)  # before it is told whether there is one
+    exchange, vhost = call.vhost.exchange(name), call.vhost
+
+    def may(entries: Sequence[Entry]) -> None:
+        refuse_while_alarmed(call)
+        for key in {entry.message.routing_key if own_key is None else own_key for entry in entries}:
+            check_publish(call.user, vhost.name, exchange, key)
+
+    may(())
+    if own_key is not None or exchange.internal:
+        check_publish(call.user, vhost.name, exchange, own_key or "")
 
     def act(entry: Entry) -> bool:
         message = entry.message
         key = message.routing_key if own_key is None else own_key
         moved = message.rewritten(name, key, message.raw_properties)
-        targets = call.vhost.routes.route(exchange, routing_keys(key, moved.headers), moved)
+        targets = vhost.routes.route(exchange, routing_keys(key, moved.headers), moved)
         return _enqueued(call, moved, [target for target in targets if target is not queue])
 
-    return _carry_out(call, queue, act)
+    return _carry_out(call, queue, act, may)
 
 
 def replay(call: Call) -> Steps[Response]:
@@ -318,12 +352,18 @@ def replay(call: Call) -> Steps[Response]:
     taken off does not come back.
     """
     queue = browsable(call)
-    call.user.check(call.vhost.name, "write", "exchange", "")
+    vhost = call.vhost
+
+    def may(entries: Sequence[Entry]) -> None:
+        refuse_while_alarmed(call)
+        call.user.check(vhost.name, "write", "exchange", "")
+
+    may(())
 
     def act(entry: Entry) -> bool:
         message = entry.message
         deaths = known_deaths(message)
-        target = call.vhost.queues.get(deaths[0]["queue"]) if deaths else None
+        target = vhost.queues.get(deaths[0]["queue"]) if deaths else None
         if target is None or target is queue:
             return False
         death = deaths[0]
@@ -332,7 +372,7 @@ def replay(call: Call) -> Steps[Response]:
         replayed = message.rewritten(death.get("exchange", ""), keys[0], properties)
         return _enqueued(call, replayed, [target])
 
-    return _carry_out(call, queue, act)
+    return _carry_out(call, queue, act, may)
 
 
 def _enqueued(call: Call, message: Message, targets: Sequence[Target]) -> bool:

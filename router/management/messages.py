@@ -29,13 +29,18 @@ ACK_MODES = ("ack_requeue_true", "reject_requeue_true", "ack_requeue_false", "re
 NUMBERS = {"delivery_mode": 255, "priority": 255, "timestamp": 2**64 - 1}
 
 
+def refuse_while_alarmed(call: Call) -> None:
+    """HttpError 503 while publishers are kept waiting."""
+    alarms = call.broker.alarms
+    if alarms.raised:
+        raise HttpError(503, f"publishers are blocked: {alarms.reason()}")
+
+
 def publish(call: Call) -> Steps[Response]:
     """Publish a message, and say whether it came to any queue, when it is safe there."""
     body = call.body
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
-    alarms = call.broker.alarms
-    if alarms.raised:
-        raise HttpError(503, f"publishers are blocked: {alarms.reason()}")
+    refuse_while_alarmed(call)
     message = Message.build(
         checked_name("exchange", exchange_name(call["name"])),
         checked_name("routing_key", text(body, "routing_key")),

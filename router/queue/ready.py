@@ -8,18 +8,28 @@ A long order is in memory at its ends only. Between ``fresh`` and ``tail`` there
 are on disk; they have to be brought into memory before anything behind them can leave.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import islice
+from operator import attrgetter
 
 from router.queue.entry import Entry
 from router.queue.run import Run
 
+POSITION = attrgetter("position")
 HEAD = 256  # messages at the head that stay in memory,
 HEAD_BYTES = 1 << 20  # if their bodies are not larger
 PAGE_MESSAGES = 1024  # messages of a page at the most
 PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to so many bytes
 FEW = 64  # messages that are not worth a page of their own
+
+
+def _standing(entries: deque[Entry], first: int) -> Iterator[Entry]:
+    """The entries from the position ``first`` on; those before it cost next to nothing."""
+    start = bisect_left(entries, first, key=POSITION) if first else 0
+    return (entry for entry in islice(entries, start, None) if not entry.gone)
 
 
 class Fifo:
@@ -83,12 +93,14 @@ class Fifo:
             return self.fresh[0].position
         return self.runs[0].position if self.runs else None
 
-    def parts(self) -> Iterator[Entry | Run]:
-        """All of it in the order it would leave; runs as wholes, be they in memory or not."""
-        yield from (entry for entry in sorted(self.returned) if not entry.gone)
-        yield from (entry for entry in self.fresh if not entry.gone)
+    def parts(self, first: int = 0) -> Iterator[Entry | Run]:
+        """All of it in the order it would leave, without the entries before the position ``first``; runs as
+        wholes, be they in memory or not.
+        """
+        yield from (entry for entry in sorted(self.returned) if entry.position >= first and not entry.gone)
+        yield from _standing(self.fresh, first)
         yield from self.runs
-        yield from (entry for entry in self.tail if not entry.gone)
+        yield from _standing(self.tail, first)
 
     @property
     def lines(self) -> "list[Fifo]":

@@ -8,13 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
-from protocol.errors import PreconditionFailed
+from protocol.errors import AccessRefused, PreconditionFailed
+from router.auth import User
+from router.exchange.base import Exchange
 from router.queue.arguments import EXPIRY_MAX
 from router.queue.kind import AnyQueue
 from router.terms import is_integer, type_name
 
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 _INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
+
+
+def check_publish(user: User, vhost: str, exchange: Exchange, routing_key: str) -> None:
+    """AccessRefused unless the user may publish to an exchange, and with this routing key."""
+    user.check(vhost, "write", "exchange", exchange.name)
+    if exchange.internal:
+        raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost}'")
+    if exchange.type == "topic":
+        user.check_route(vhost, exchange.name, "write", routing_key)
 
 
 def check_expiration(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from protocol.amqp.message import IMMEDIATE, Message, unpack_route
 from protocol.amqp.properties import Properties, splice_properties
 from protocol.amqp.table import REMOVE
-from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
+from protocol.errors import NotImplemented_, PreconditionFailed
 from router.auth import User
 from router.routing import Plan, Target, routing_keys
 from router.session.checks import (
@@ -20,6 +20,7 @@ from router.session.checks import (
     check_copies,
     check_delivery_mode,
     check_expiration,
+    check_publish,
     check_user_id,
 )
 from router.session.reply_to import REPLY_TO
@@ -98,12 +99,7 @@ class Publishing:
 
     def _grant(self, plan: Plan) -> None:
         """Check that the user may publish along this plan, and remember it while the rights stand."""
-        exchange, vhost = plan.exchange, self._vhost.name
-        self._user.check(vhost, "write", "exchange", exchange.name)
-        if exchange.internal:
-            raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost}'")
-        if exchange.type == "topic":
-            self._user.check_route(vhost, exchange.name, "write", plan.routing_key)
+        check_publish(self._user, self._vhost.name, plan.exchange, plan.routing_key)
         if len(self._grants) >= GRANTS:
             self._grants.clear()
         self._grants[plan] = self._user.generation

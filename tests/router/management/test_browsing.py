@@ -134,6 +134,89 @@ def test_moving_needs_rights_at_both_ends(api, queue):
     assert len(queue.ready) == 6
 
 
+@pytest.mark.parametrize("key", [{"routing_key": "secret"}, {}])
+def test_moving_needs_the_topic_permission_of_publishing(api, queue, key):
+    topics = api.vhost.declare_exchange("topics", "topic")
+    api.vhost.bind(topics, api.node.queue("other"), "#")
+    mgmt = api.broker.users["mgmt"]
+    mgmt.permit("/", configure=".*", write=".*", read=".*")
+    mgmt.permit_topic("/", "topics", write="^ok", read=".*")
+    body = {"exchange": "topics", "all": True}
+    assert api.ask("POST", f"{PATH}/move", {**body, **key}, user="mgmt").status == 401
+    assert (len(queue.ready), api.node.contents("other")) == (6, [])
+    assert api.ask("POST", f"{PATH}/move", {**body, "routing_key": "ok"}, user="mgmt").json["done"] == 6
+
+
+@pytest.mark.parametrize("action", ["delete", "move"])
+@pytest.mark.parametrize("loss", ["user", "vhost", "read"])
+def test_rights_that_are_lost_meanwhile_end_it(api, queue, action, loss):
+    api.node.queue("other")
+    mgmt = api.broker.users["mgmt"]
+    mgmt.permit("/", configure=".*", write=".*", read=".*")
+
+    def between(pauses):
+        if pauses == 2:
+            if loss == "user":
+                api.broker.users.remove("mgmt")
+            elif loss == "vhost":
+                mgmt.forbid("/")
+            else:
+                mgmt.permit("/", configure=".*", write=".*", read="")
+
+    body = {"exchange": "", "routing_key": "other", "all": True, "rate": 10}
+    assert api.ask("POST", f"{PATH}/{action}", body, user="mgmt", between=between).status == 401
+    assert api.node.contents() == ["m2", "m3", "m4", "m5"]
+
+
+def test_messages_are_not_moved_while_publishers_are_blocked(api, queue, dead):
+    body = {"exchange": "", "routing_key": "dead", "all": True}
+    api.broker.alarms.raised.add("disk")
+    assert api.ask("POST", f"{PATH}/move", body).status == 503
+    assert api.ask("POST", "/queues/%2F/dead/messages/replay", body).status == 503
+    assert (len(queue.ready), len(dead.ready)) == (6, 3)
+    assert api.ask("POST", f"{PATH}/delete", body).json["done"] == 6
+
+
+def test_an_alarm_stops_a_move_on_its_way(api, queue):
+    api.node.queue("other")
+    body = {"exchange": "", "routing_key": "other", "all": True, "rate": 10}
+    told = api.ask(
+        "POST", f"{PATH}/move", body, between=lambda pauses: api.broker.alarms.raised.add("memory")
+    )
+    assert told.status == 503
+    assert (api.node.contents("other"), len(queue.ready)) == (["m0"], 5)
+
+
+def test_a_walk_costs_a_step_no_more_at_the_end_than_at_the_start(api, monkeypatch):
+    monkeypatch.setattr("router.management.browsing.SLICE", 10)
+    queue = api.node.queue("q")
+    client = api.node.client()
+    for number in range(200):
+        client.publish(f"m{number}")
+    seen = []
+    line = queue.ready.lines[0]
+
+    parts = type(line).parts
+
+    def counted(self, first=0):
+        for part in parts(self, first):
+            seen.append(part.position)
+            yield part
+
+    monkeypatch.setattr(type(line), "parts", counted)
+    told = api.ask("POST", f"{PATH}/delete", {"selector": "nothing = 1"}).json
+    assert (told["done"], told["examined"], told["more"]) == (0, 200, False)
+    assert len(seen) < 250
+
+
+def test_one_request_looks_through_so_many_and_goes_on_from_a_position(api, queue, monkeypatch):
+    monkeypatch.setattr("router.management.browsing.SLICE", 2)
+    monkeypatch.setattr("router.management.browsing.EXAMINED_MOST", 4)
+    told = api.ask("POST", f"{PATH}/delete", {"selector": "n = 5"}).json
+    assert (told["done"], told["examined"], told["more"]) == (0, 4, True)
+    assert api.ask("POST", f"{PATH}/delete", {"selector": "n = 5", "from": 4}).json["done"] == 1
+
+
 def test_dead_letters_are_replayed_to_where_they_died(api, dead):
     told = api.ask("POST", "/queues/%2F/dead/messages/replay", {"selector": "n > 0"}).json
     assert (told["done"], told["unroutable"]) == (2, 0)
