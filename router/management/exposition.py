@@ -61,7 +61,7 @@ def _metric(family: Family, values: Sequence[Value]) -> Metric:
     names = [name for name, _ in values[0].labels] if values else []
     metric = _family(family, names)
     for each in values:
-        metric.add_metric([value for _, value in each.labels], each.value)
+        metric.add_metric([_label(value) for _, value in each.labels], each.value)
     return metric
 
 

@@ -19,7 +19,7 @@ from router.queue.kind import AnyQueue
 from router.queue.paging import COST
 from router.queue.queue import Queue
 from router.session.session import Session
-from router.stream.lag import Lag, lags
+from router.stream.lag import lags
 from router.stream.stream import Stream
 
 MOST = 20_000  # objects of a kind that are told one by one
@@ -101,13 +101,11 @@ def of_broker(world: World) -> Iterator[Value]:
     yield gauge("leveret_uptime_seconds", "Seconds since the start", node.uptime() / 1000)
     blocked = sum(client.status == "blocked" for client in connections(broker))
     yield gauge("leveret_connections_blocked", "Connections that are kept from publishing", blocked)
-    for labels, lag in islice(_lags(world), MOST):
+    for labels, messages, seconds in islice(_lags(world), MOST):
         yield gauge(
-            "leveret_stream_lag_messages", "Messages that a named consumer is behind", lag.messages, labels
+            "leveret_stream_lag_messages", "Messages that a named consumer is behind", messages, labels
         )
-        yield gauge(
-            "leveret_stream_lag_seconds", "Seconds that a named consumer is behind", lag.seconds, labels
-        )
+        yield gauge("leveret_stream_lag_seconds", "Seconds that a named consumer is behind", seconds, labels)
     for field, metric, text in GLOBAL:
         yield counter(f"global_messages_{metric}", text, numbers[field], PROTOCOL)
     for (reason, strategy), count in sorted(_dead_lettered(world).items()):
@@ -132,14 +130,21 @@ GLOBAL = (
 )
 
 
-def _lags(world: World) -> Iterator[tuple[Labels, Lag]]:
-    """How far the named consumers of streams are behind."""
+def _lags(world: World) -> Iterator[tuple[Labels, int, int]]:
+    """How many messages and seconds the named consumers of streams are behind; of those that share a name the
+    one that is farthest behind.
+    """
     for vhost in world.broker.vhosts.values():
         for queue in vhost.queues.values():
-            if isinstance(queue, Stream):
-                for lag in lags(queue):
-                    if lag.name is not None and (lag.active or lag.tag is None):
-                        yield (("vhost", vhost.name), ("queue", queue.name), ("consumer", lag.name)), lag
+            if not isinstance(queue, Stream):
+                continue
+            behind: dict[str, tuple[int, int]] = {}
+            for lag in lags(queue):
+                if lag.name is not None and (lag.active or lag.tag is None):
+                    messages, seconds = behind.get(lag.name, (0, 0))
+                    behind[lag.name] = max(messages, lag.messages), max(seconds, lag.seconds)
+            for name, (messages, seconds) in behind.items():
+                yield (("vhost", vhost.name), ("queue", queue.name), ("consumer", name)), messages, seconds
 
 
 def _dead_lettered(world: World) -> dict[tuple[str, str], int]:

@@ -1,5 +1,7 @@
 """Streams through the API: their ends, positions and lag, and super streams."""
 
+import pytest
+
 from tests.router.harness import message
 from tests.router.management.test_metrics import asked, samples
 
@@ -120,3 +122,28 @@ def test_the_metrics_tell_the_lag_of_named_consumers(api):
     _, told = asked(api)
     labels = ("consumer", "app"), ("queue", "s"), ("vhost", "/")
     assert samples(told)["leveret_stream_lag_messages", *labels] == 5
+
+
+def test_lag_of_consumers_of_one_name_is_told_once_and_that_of_the_last(api):
+    stream(api)
+    publish(api, 10)
+    read(api, consumer_name="app", offset="first", prefetch=4)
+    read(api, tag="d", consumer_name="app", offset="last")
+    text = asked(api)[1]
+    assert text.count("leveret_stream_lag_messages{") == 1
+    labels = ("consumer", "app"), ("queue", "s"), ("vhost", "/")
+    assert samples(text)["leveret_stream_lag_messages", *labels] == 10
+
+
+def test_name_of_a_consumer_that_is_no_utf8_does_not_end_the_metrics(api):
+    stream(api)
+    publish(api, 1)
+    read(api, consumer_name="\udcff", offset="first")
+    assert 'consumer="\\\\udcff"' in asked(api)[1]
+
+
+@pytest.mark.parametrize("offset", [2**63, 2**64, 2**70, -1])
+def test_offset_that_cannot_be_stored_is_refused(api, offset):
+    stream(api)
+    assert api.ask("PUT", "/streams/%2F/s/positions/app", {"offset": offset}).status == 400
+    assert api.get("/streams/%2F/s/positions") == []
