@@ -2,14 +2,15 @@
 
 import json
 import sys
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
+from router.cli.amqp import notice
 from router.cli.api import Api
 from router.cli.failure import WrongUsage
 from router.cli.manage.common import any_vhost_option, managed, one
-from router.cli.terminal import counted
+from router.cli.terminal import counted, printable
 
 KINDS = ("vhosts", "users", "permissions", "policies", "exchanges", "queues", "bindings")
 
@@ -27,6 +28,7 @@ def export_definitions(api: Api, file: str, vhost: str | None) -> None:
     """Write the definitions to FILE, or to standard output."""
     path = () if vhost is None else (vhost,)
     found = one("vhost", vhost or "", None, lambda: api.get("definitions", *path))
+    _warn(found)
     text = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
     if file == "-":
         sys.stdout.buffer.write(text)
@@ -51,6 +53,19 @@ def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
     path = () if vhost is None else (vhost,)
     one("vhost", vhost or "", None, lambda: api.post("definitions", *path, body=given))
     click.echo(f"imported {_summary(given)}")
+
+
+def _warn(found: dict[str, Any]) -> None:
+    """Say on standard error which users RabbitMQ would have without their passwords."""
+    users = found.get("users") or ()
+    names = [
+        printable(each["name"])
+        for each in users
+        if each.get("leveret_password_hash") and not each.get("password_hash")
+    ]
+    if names:
+        notice(f"exported without a password that RabbitMQ can use (it has no scrypt): {', '.join(names)}")
+        notice("importing this into RabbitMQ takes their passwords from users of the same names there")
 
 
 def _summary(found: dict[str, object]) -> str:
