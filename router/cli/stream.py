@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from router.cli.api import Api, NotThere, api_option
-from router.cli.failure import Failure
+from router.cli.failure import Failure, WrongUsage
 
 vhost_option = click.option(
     "--vhost", default="/", show_default=True, metavar="NAME", help="The virtual host of the stream."
@@ -95,6 +95,12 @@ def reset(name: str, consumer: str, to: str | None, vhost: str, api_url: str | N
     """Have the consumer of that name go on elsewhere in the stream NAME; it must not be reading."""
     api = Api(api_url)
     path = ("streams", vhost, name, "positions", consumer)
+    if to is not None and to not in ("first", "next"):
+        if not (to.isascii() and to.isdecimal()):
+            raise WrongUsage(f"--to is first, next or the number of an offset, not {to!r}")
+        end = _ask(api_url, vhost, name)["next_offset"]
+        if int(to) > end:
+            raise Failure(f"offset {to} is beyond the end of {name!r}, where the next message gets {end}")
     try:
         if to is None:
             api.delete(*path)

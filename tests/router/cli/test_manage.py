@@ -177,6 +177,29 @@ def test_an_export_replaces_the_file_in_one_step(server, tmp_path):
     assert json.loads(file.read_text()) == {"queues": [{}], "policies": [{}, {}]}
 
 
+def test_an_export_names_who_has_no_password_for_rabbitmq(server):
+    slow = {"name": "ada", "password_hash": "", "leveret_password_hash": "$scrypt$"}
+    quick = {"name": "bob", "password_hash": "aGFzaA=="}
+    server.told = (200, json.dumps({"users": [slow, quick]}).encode())
+    result = leveret(server, "definitions", "export")
+    assert json.loads(result.stdout)["users"] == [slow, quick]
+    assert "(it has no scrypt): ada\n" in result.stderr
+    server.told = (200, json.dumps({"users": [quick]}).encode())
+    assert leveret(server, "definitions", "export").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("to", "status", "said"),
+    [("11", 1, "beyond the end"), ("1h", 2, "first, next or the number"), ("10", 0, ""), ("next", 0, "")],
+)
+def test_a_consumer_is_not_sent_beyond_the_end_of_a_stream(server, to, status, said):
+    server.told = (200, b'{"next_offset":10}')
+    result = leveret(server, "stream", "reset", "log", "reader", "--to", to)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert ("PUT" in [method for method, *_ in server.asked]) is (status == 0)
+
+
 def test_a_user_that_is_there_keeps_its_password(server):
     server.told = (200, b'{"name":"u","tags":["a"],"password_hash":"H","hashing_algorithm":"X"}')
     assert leveret(server, "user", "declare", "u", "--tags", "b").exit_code == 0
