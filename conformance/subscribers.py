@@ -22,18 +22,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from conformance import brokers
 from conformance.brokers import Broker
-from conformance.sides import receive, start
-from conformance.wire import READ, TIMEOUT, Client, WireError, frame, method, shortstr
+from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
+from protocol.amqp.constants import PROTOCOL_HEADER
+from protocol.amqp.properties import Properties
+from router.bench.load import BenchError, Target
+from router.bench.sides import receive, start
+from router.bench.wire import READ, TIMEOUT, Connection, publish
 
 NUMBER = re.compile(rb"@(\d{8})@")
 CUT = 9  # bytes of such a mark that may be at the end of a read
 EXCHANGE = "amq.fanout"
-CLASS_BASIC = 60
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,16 @@ def masked(payload: bytes) -> bytes:
 def say_amqp(broker: Broker) -> bytes:
     """All that subscribing takes, without waiting for answers."""
     login = f"\0{broker.user}\0{broker.password}".encode()
-    response = struct.pack(">I", len(login)) + login
-    start_ok = bytes(4) + shortstr("PLAIN") + response + shortstr("en_US")
-    queue, no_arguments = b"\0\0" + shortstr(""), bytes(4)  # the empty name: the queue declared last
     return b"".join(
         (
-            b"AMQP\x00\x00\x09\x01",
-            method(0, 10, 11, start_ok),
-            method(0, 10, 31, struct.pack(">HIH", 1, 131072, 0)),
-            method(0, 10, 40, shortstr(broker.vhost) + b"\0\0"),
-            method(1, 20, 10, b"\0"),
-            method(1, 50, 10, queue + bytes([0b00100]) + no_arguments),  # exclusive
-            method(1, 50, 20, queue + shortstr(EXCHANGE) + shortstr("") + b"\0" + no_arguments),
-            method(1, 60, 20, queue + shortstr("c") + bytes([0b0010]) + no_arguments),  # automatic ack
+            PROTOCOL_HEADER,
+            method_frame(0, m.ConnectionStartOk(response=login)),
+            method_frame(0, m.ConnectionTuneOk(1, 131072, 0)),
+            method_frame(0, m.ConnectionOpen(broker.vhost)),
+            method_frame(1, m.ChannelOpen()),
+            method_frame(1, m.QueueDeclare(exclusive=True)),
+            method_frame(1, m.QueueBind("", EXCHANGE)),  # the queue that was declared last
+            method_frame(1, m.BasicConsume("", "c", no_ack=True)),
         )
     )
 
@@ -105,7 +106,7 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "amqp": Protocol("/ws/amqp", "amqp", say_amqp, struct.pack(">HH", CLASS_BASIC, 21) + shortstr("c")),
+    "amqp": Protocol("/ws/amqp", "amqp", say_amqp, method_frame(1, m.BasicConsumeOk("c"))),
     "stomp": Protocol("/ws/stomp", "v12.stomp", say_stomp, b"RECEIPT\nreceipt-id:bound"),
 }
 
@@ -131,7 +132,7 @@ class Subscriber:
         )
         answer = self._until(b"\r\n\r\n")
         if not answer.startswith(b"HTTP/1.1 101"):
-            raise WireError(f"no WebSocket: {answer[:200]!r}")
+            raise BenchError(f"no WebSocket: {answer[:200]!r}")
         self.socket.sendall(masked(protocol.say(run.broker)))
         self._until(protocol.done)
 
@@ -139,21 +140,21 @@ class Subscriber:
         data = b""
         while end not in data:
             if not (more := self.socket.recv(READ)):
-                raise WireError(f"the broker closed the connection: {data[-300:]!r}")
+                raise BenchError(f"the broker closed the connection: {data[-300:]!r}")
             data += more
         return data
 
     def read(self) -> None:
-        """Take what has come. Raises WireError when a message is missing, or comes again."""
+        """Take what has come. Raises BenchError when a message is missing, or comes again."""
         data = self.socket.recv(READ)
         if not data:
-            raise WireError("the broker closed the connection")
+            raise BenchError("the broker closed the connection")
         self._frames += data
         payload = self._tail + b"".join(iter(self._next_payload, b""))
         end = 0
         for found in NUMBER.finditer(payload):
             if int(found[1]) != self.count:
-                raise WireError(f"message {int(found[1])} came where {self.count} was due")
+                raise BenchError(f"message {int(found[1])} came where {self.count} was due")
             self.count += 1
             end = found.end()
         self._tail = payload[max(end, len(payload) - CUT) :]
@@ -174,7 +175,7 @@ class Subscriber:
         return payload
 
 
-def subscribe(run: Run, pipe: Connection) -> None:
+def subscribe(run: Run, _number: int, pipe: Pipe) -> None:
     """Subscribe with all, say so, then count until each has everything; report when that was."""
     pages = [Subscriber(run) for _ in range(run.subscribers)]
     pipe.send(None)
@@ -185,7 +186,7 @@ def subscribe(run: Run, pipe: Connection) -> None:
         while waiting:
             ready = selector.select(TIMEOUT)
             if not ready:
-                raise WireError(f"{waiting} subscribers wait for messages")
+                raise BenchError(f"{waiting} subscribers wait for messages")
             for key, _ in ready:
                 key.data.read()
                 if key.data.count == run.messages:
@@ -198,13 +199,11 @@ def subscribe(run: Run, pipe: Connection) -> None:
 # -- the measurement -----------------------------------------------------------------------------------------
 
 
-def publish(client: Client, run: Run) -> None:
-    """Publish all messages."""
-    head = method(1, CLASS_BASIC, 40, b"\0\0" + shortstr(EXCHANGE) + shortstr("") + b"\0")
-    header = frame(2, 1, struct.pack(">HHQH", CLASS_BASIC, 0, run.size, 0))
+def publish_all(connection: Connection, run: Run) -> None:
+    """Publish the messages."""
     for number in range(run.messages):
         body = f"@{number:08}@".encode().ljust(run.size, b".")
-        client.send(head + header + frame(3, 1, body))
+        connection.send(publish(1, (EXCHANGE, ""), Properties(), body, connection.frame_max))
 
 
 def memory(pid: int | None, line: str) -> int:
@@ -214,17 +213,19 @@ def memory(pid: int | None, line: str) -> int:
 
 
 def measure(run: Run) -> Figures:
-    """One run on a broker that nobody else uses. Raises WireError when a message is lost or out of order."""
+    """One run on a broker that nobody else uses. Raises BenchError when a message is lost or out of order."""
     pid = run.broker.pid
     with contextlib.ExitStack() as stack:
-        client = Client(run.broker)
+        broker = run.broker
+        target = Target(broker.host, broker.port, broker.user, broker.password, broker.vhost)
+        client = Connection(target)
         stack.callback(client.close)
         empty = memory(pid, "VmRSS")
-        pipe = start(stack, subscribe, run)
+        pipe = start(stack, subscribe, run, 0)
         receive(pipe, TIMEOUT + run.subscribers / 50)
         subscribed = memory(pid, "VmRSS")
         begin = time.monotonic()
-        publish(client, run)
+        publish_all(client, run)
         end = receive(pipe, TIMEOUT + run.subscribers * run.messages / 1000)
         most = memory(pid, "VmHWM")
         pipe.send(None)
