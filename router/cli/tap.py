@@ -127,6 +127,7 @@ def _tracing(api: Api, vhost: str, queues: list[str]) -> Iterator[None]:
             f"(`rabbitmqctl trace_on -p {vhost}`) and add --no-switch"
         ) from None
     if found.get("tracing"):
+        notice("tracing was on before and stays on; `leveret vhost declare NAME --no-tracing` ends it")
         yield
         return
     switch = _switch(api, vhost, found)

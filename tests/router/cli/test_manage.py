@@ -13,6 +13,7 @@ from router.cli.api import Api
 from router.cli.failure import Failure, WrongUsage
 from router.cli.manage.common import Column, at, parse_arguments, shown
 from router.cli.manage.overview import _size, _span, lines, node_lines
+from router.cli.tap import _tracing
 from tests.router.cli.test_serve import modules_after
 
 
@@ -198,6 +199,14 @@ def test_a_consumer_is_not_sent_beyond_the_end_of_a_stream(server, to, status, s
     assert result.exit_code == status
     assert said in result.stderr
     assert ("PUT" in [method for method, *_ in server.asked]) is (status == 0)
+
+
+def test_a_tap_that_finds_tracing_on_says_how_to_end_it(server, capsys):
+    server.told = (200, b'{"tracing":true}')
+    with _tracing(Api(server.url), "/", []):
+        pass
+    assert "--no-tracing" in capsys.readouterr().err
+    assert [method for method, *_ in server.asked] == ["GET"]
 
 
 def test_a_user_that_is_there_keeps_its_password(server):
