@@ -126,6 +126,7 @@ class Store:
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
         self._syncing = False
+        self._unread: list[ReadStream] = []  # that the disk did not give, to be tried again
         self._failed: list[Job] = []  # to be tried again
         self._retried: list[Job] = []  # tried again, and not done yet
 
@@ -346,8 +347,9 @@ class Store:
                 job, result, error
             )
         log = self.logs.get(job.stream)
-        if isinstance(log, StreamLog):
-            log.has_read(job, result, error)
+        if isinstance(log, StreamLog) and log.has_read(job, result, error):
+            self._unread.append(job)
+            return True
         return False
 
     def _went_well(self, job: Job, result: Result) -> None:
@@ -399,7 +401,7 @@ class Store:
     @property
     def finished(self) -> bool:
         """As a target of the timers: nothing is left to be tried again."""
-        return not (self._failed or self.pager.unreadable)
+        return not (self._failed or self._unread or self.pager.unreadable)
 
     def on_timer(self, now: int) -> None:
         """Try again what failed; a commit goes into a new journal file."""
@@ -408,6 +410,9 @@ class Store:
         for job in failed:
             self._disk.submit(job)
         self.pager.read_again()
+        unread, self._unread = self._unread, []
+        for read in unread:
+            self._disk.submit(read)
 
 
 def _row(vhost: str, binding: Binding) -> BindingRow:

@@ -184,12 +184,14 @@ class StreamLog:
         if self._waiting and (self._size >= FLUSH or self._goal > self.written):
             self._write()
 
-    def has_read(self, job: ReadStream, result: object, error: Exception | None) -> None:
+    def has_read(self, job: ReadStream, result: object, error: Exception | None) -> bool:
+        """Chunks were read, or could not be; True when that is worth trying again in a while."""
         if error is None:
             assert isinstance(result, Read)
             self.stream.landed(job.wish, result.chunks, result.place)
-        else:
-            self.stream.unreadable(job.wish, str(error))
+            return False
+        passing = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        return self.stream.unreadable(job.wish, str(error), passing=passing)
 
     def drop(self) -> list[RemoveStream]:
         """The stream is deleted; what is to be done once that is on disk."""

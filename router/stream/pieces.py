@@ -73,15 +73,19 @@ class Pieces:
         self._wishes[key] = wish, [reader] if reader is not None else []
         return wish
 
+    def waiting(self, wish: Wish) -> list[Reader] | None:
+        """Who waits for a piece that is being read; None when it was forgotten."""
+        known = self._wishes.get((wish.segment, wish.offset, wish.time))
+        return known[1] if known is not None and known[0] is wish else None
+
     def landed(self, wish: Wish, piece: Piece | None) -> list[Reader]:
         """A piece was read, or there was none; return who waits for it. Nobody does, and nothing is kept,
         when the wish was forgotten meanwhile.
         """
-        key = wish.segment, wish.offset, wish.time
-        known = self._wishes.get(key)
-        if known is None or known[0] is not wish:
+        readers = self.waiting(wish)
+        if readers is None:
             return []
-        readers = self._wishes.pop(key)[1]
+        del self._wishes[wish.segment, wish.offset, wish.time]
         if piece is not None:
             self._kept[piece.first] = piece
             self._kept.move_to_end(piece.first)

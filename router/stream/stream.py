@@ -396,17 +396,24 @@ class Stream:
                 self._note_start(reader)
             self._unblock(reader)
 
-    def unreadable(self, wish: Wish, damage: str) -> None:
-        """A piece cannot be read. If it was given up meanwhile that is as it should be; its readers stand
-        still otherwise, and skip nothing.
+    def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
+        """A piece cannot be read; True when it is to be tried again, since that may pass. If
+        it was given up meanwhile that is as it should be; its readers stand still otherwise, skipping none.
         """
+        if passing and wish.segment >= self.first and (waiting := self._pieces.waiting(wish)):
+            self._stand_still(waiting, damage)
+            return True
         readers = self._pieces.landed(wish, None)
         if wish.segment < self.first:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
-            tags = [reader.tag for reader in readers]
-            self._log.error("readers stand still", stream=self.name, consumers=tags, error=damage)
+            self._stand_still(readers, damage)
+        return False
+
+    def _stand_still(self, readers: Sequence[Reader], damage: str) -> None:
+        tags = [reader.tag for reader in readers]
+        self._log.error("readers stand still", stream=self.name, consumers=tags, error=damage)
 
     def _behind(self, segment: int) -> int:
         """The first offset behind what is read of a segment."""

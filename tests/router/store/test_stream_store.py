@@ -362,6 +362,23 @@ def test_a_position_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
     kept.crash()
 
 
+def test_a_read_that_fails_is_done_again_when_the_disk_gives(quick_path):
+    files = FailingFiles()
+    kept = Kept(quick_path, files=files, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 60))
+    client = kept.node.client()
+    client.consume("s", prefetch=1000, arguments={"x-stream-offset": "first"})
+    kept.node.settle()
+    files.only, files.fail = {"open", "read"}, range(files.operations + 1, files.operations + 2)
+    kept.settle()
+    assert client.seen() == []
+    kept.node.at(kept.node.broker.now + 1000)
+    kept.settle()
+    assert client.seen() == numbers(0, 60)
+    kept.crash()
+
+
 def test_a_reader_that_left_before_its_piece_was_read_leaves_nothing_behind(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     stream = declare(kept)
