@@ -15,8 +15,6 @@ from router.store.records import ranges
 from router.store.recovery import Recovered
 from router.store.salvage import is_message, positions_of, verify_page
 
-Place = tuple[int, int]  # segment, offset
-
 
 def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:
     """Read every page of the queues there are, count what is live in it, and gather what is left of bad ones.
