@@ -18,7 +18,7 @@ from router.management.call import Call, Rule, Rules
 from router.management.errand import Errand
 from router.management.errors import bad_request
 from router.management.exchanges import checked_name
-from router.management.values import Object, answer
+from router.management.values import JSON, SLICE, Object, answer, encode_list
 from router.queue.entry import Entry
 from router.terms import plain
 from router.web.steps import Steps
@@ -126,13 +126,15 @@ def get(call: Call) -> Steps[Response]:
         raise HttpError(404, str(error)) from None
     finally:
         errand.close()
-    return answer(shown)
+    return Response(200, (yield from encode_list(shown)), JSON)
 
 
 def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int | None) -> Steps[list[Object]]:
     shown: list[Object] = []
     size = 0
     while len(shown) < count and size < MOST_BYTES:
+        if shown and not len(shown) % SLICE:
+            yield 0
         taken = yield from errand.get(queue)
         if taken is None:
             break

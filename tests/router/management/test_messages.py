@@ -281,3 +281,15 @@ def test_node_tells_of_alarms_and_measures(api):
     )
     assert api.get("/nodes/leveret@test")["name"] == "leveret@test"
     assert api.ask("GET", "/nodes/other").status == 404
+
+
+def test_taking_many_lets_others_run_in_between(api):
+    api.node.queue("q")
+    client = api.node.client()
+    for number in range(1000):
+        client.publish(str(number))
+    body = {"count": 1000, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    told = api.ask("POST", "/queues/%2F/q/get", body)
+    assert [each["payload"] for each in told.json] == [str(number) for number in range(1000)]
+    assert told.pauses >= 8
+    assert len(api.vhost.queues["q"].ready) == 1000
