@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from protocol.http import HttpError
+from router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
 from router.auth import User
 from router.management.errors import not_authorised, not_there
 from router.vhost import VHost
@@ -82,6 +83,13 @@ def administrator_in_vhost(call: "Call") -> None:
     """The user may do everything in the virtual host."""
     in_vhost(call)
     administrator(call)
+
+
+def parameter_setter(call: "Call") -> None:
+    """The user may set the parameter: what only an administrator sets by its own path is no other's here."""
+    policymaker_in_vhost(call)
+    if call["component"] in (OPERATOR_POLICY, VHOST_LIMITS_COMPONENT):
+        administrator(call)
 
 
 def entered(call: "Call") -> list[VHost]:

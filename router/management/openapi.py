@@ -34,6 +34,7 @@ CHECKS: Mapping[access.Check, str] = {
     access.policymaker: "policymaker or administrator",
     access.in_vhost: "any management tag, and entry to the virtual host",
     access.policymaker_in_vhost: "policymaker or administrator, and entry to the virtual host",
+    access.parameter_setter: "policymaker, or administrator for some, and entry to the virtual host",
     access.administrator_in_vhost: "administrator, and entry to the virtual host",
 }
 

@@ -10,6 +10,7 @@ from router.management.access import (
     entered,
     in_vhost,
     management,
+    parameter_setter,
     policymaker,
     policymaker_in_vhost,
 )
@@ -189,8 +190,8 @@ RULES: Rules = {
     "/parameters/{component}/{vhost}": {"GET": Rule(policymaker_in_vhost, list_parameters)},
     "/parameters/{component}/{vhost}/{name}": {
         "GET": Rule(policymaker_in_vhost, show_one_parameter),
-        "PUT": Rule(policymaker_in_vhost, put_parameter),
-        "DELETE": Rule(policymaker_in_vhost, delete_parameter),
+        "PUT": Rule(parameter_setter, put_parameter),
+        "DELETE": Rule(parameter_setter, delete_parameter),
     },
     "/global-parameters": {"GET": Rule(policymaker, list_global_parameters)},
     "/global-parameters/{name}": {

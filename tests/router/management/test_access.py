@@ -130,3 +130,19 @@ def test_unknown_virtual_host_is_404(api):
     assert api.ask("GET", "/queues/nowhere").json == {"error": "Object Not Found", "reason": "Not Found"}
     assert api.ask("PUT", "/queues/nowhere/q", {}).json["reason"] == "vhost_not_found"
     assert name("/") == "%2F"
+
+
+@pytest.mark.parametrize(
+    ("component", "name", "value"),
+    [
+        ("operator_policy", "p", {"pattern": ".*", "definition": {"max-length": 1}}),
+        ("vhost-limits", "limits", {"max-queues": 1}),
+    ],
+)
+def test_what_is_an_administrators_is_no_policymakers_as_a_parameter(api, component, name, value):
+    api.broker.users["pol"].permit("/", configure=".*", write=".*", read=".*")
+    path, body = f"/parameters/{component}/%2F/{name}", {"value": value}
+    assert api.ask("PUT", path, body, user="pol").status == 401
+    assert api.ask("PUT", path, body).status == 201
+    assert api.ask("DELETE", path, user="pol").status == 401
+    assert api.ask("DELETE", path).status == 204
