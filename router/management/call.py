@@ -117,7 +117,8 @@ def login(broker: Broker, request: Request) -> Steps[User]:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A handler by a rule. Whoever shows no credentials is refused before a body is read."""
+    """A handler by a rule. Whoever shows no credentials is refused before a body is
+    read, and who is not let in before all of it is."""
 
     world: World
     rule: Rule
@@ -126,6 +127,10 @@ class Answering:
         """HttpError 401."""
         if "authorization" not in request.headers:
             raise not_logged_in()
+
+    def prove(self, request: Request, **segments: str) -> Steps[None]:
+        """HttpError for whoever is not known, or may not."""
+        self.rule.check(Call(self.world, request, (yield from login(self.world.broker, request)), segments))
 
     def __call__(self, request: Request, **segments: str) -> Steps[Response]:
         return respond(self.world, self.rule, request, **segments)

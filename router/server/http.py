@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from typing import TypeVar
 
 import structlog
 import trio
@@ -26,6 +27,7 @@ from router.web.steps import Step, Steps, Wait
 GLIMPSE = 1  # seconds that a client which is one too many has to ask something
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
+T = TypeVar("T")
 ALWAYS = (
     ("Server", "leveret"),
     ("X-Content-Type-Options", "nosniff"),
@@ -94,6 +96,8 @@ class _Conversation:
         self._route: Route | None = None
         self._service: Service | None = None
         self._opening: Opening | None = None
+        self._proof: Steps[None] | None = None
+        self._heard = False  # whether the next request has begun to come already
         self._log = structlog.get_logger().bind(peer=peer.name)
 
     async def refuse(self) -> None:
@@ -136,7 +140,7 @@ class _Conversation:
 
     def _screen(self, request: Request) -> int:
         """Refuse what nobody answers, and who may not ask, before a body is read; say how large it may be."""
-        settings = self._broker.settings
+        settings, self._proof = self._broker.settings, None
         if self._peer.local:
             check_host(request, settings.http.hosts)
         check_origin(request, settings.http.origins)
@@ -146,6 +150,7 @@ class _Conversation:
             return 0
         self._route = self._site.routes.find(request)
         self._route.screen(request)
+        self._proof = self._route.prove(request)
         return settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
 
     async def _next_request(self) -> Request | None:
@@ -161,6 +166,9 @@ class _Conversation:
                         begun = True
                         scope.deadline = trio.current_time() + self._patience
                         self._site.idle.discard(scope)
+                    proof, self._proof = self._proof, None
+                    if proof is not None:
+                        await self._finish(proof)
                     if (answer := wire.take_continue()) is not None:
                         await self._stream.send_all(answer)
                     wire.receive(bytes(await self._stream.receive_some(self._read_size)))
@@ -174,6 +182,7 @@ class _Conversation:
     async def _answer(self, request: Request) -> Response:
         """What the route answers, each step a batch of its own. What fails is logged, and told as a 500."""
         assert self._route is not None
+        self._heard = False
         try:
             with self._batch():
                 answer = self._route(request)
@@ -183,13 +192,15 @@ class _Conversation:
                 response = await self._finish(answer)
         except HttpError as error:
             response = error.response
+        except BROKEN:
+            raise
         except Exception as error:
             self._log.error("request failed", method=request.method, path=request.path, exc_info=error)
             response = HttpError(500, "the broker failed; its log says why").response
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
 
-    async def _finish(self, steps: Steps[Response]) -> Response:
+    async def _finish(self, steps: Steps[T]) -> T:
         """Take the steps of an answer, waiting in between for what they say."""
         with closing(steps):
             while True:
@@ -197,19 +208,35 @@ class _Conversation:
                     with self._batch():
                         step = next(steps)
                 except StopIteration as end:
-                    response: Response = end.value
-                    return response
+                    result: T = end.value
+                    return result
                 await self._wait(step)
 
     async def _wait(self, step: Step) -> None:
-        """Wait for what a step says; no longer than the patience lasts, if it is for something to happen."""
+        """Wait for what a step says; no longer than the patience lasts, if it is for something to happen.
+
+        A client that hangs up while time passes ends it: nobody would read the answer.
+        """
         if not isinstance(step, Wait):
-            await trio.sleep(step)
+            if not step or self._heard:
+                await trio.sleep(step)
+                return
+            with trio.move_on_after(step):
+                await self._listen()
         elif not step.done:
             event = trio.Event()
             step.notify = event.set
             with trio.move_on_after(self._patience):
                 await event.wait()
+
+    async def _listen(self) -> None:
+        """Notice that the client hangs up; of a request that comes already no more is read than once."""
+        data = bytes(await self._stream.receive_some(self._read_size))
+        if not data:
+            raise trio.BrokenResourceError("the client hung up before it was answered")
+        self._wire.receive(data)
+        self._heard = True
+        await trio.sleep_forever()
 
     @contextmanager
     def _batch(self) -> Iterator[None]:

@@ -24,6 +24,13 @@ class Screening(Protocol):
     def screen(self, request: Request) -> None: ...
 
 
+@runtime_checkable
+class Proving(Protocol):
+    """A handler that wants to know who asks before a large body is read."""
+
+    def prove(self, request: Request, **segments: str) -> Steps[None]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A handler, with the segments that it is called with."""
@@ -38,6 +45,12 @@ class Route:
         """Refuse a request before its body is read, if the handler has a ``screen`` that does. HttpError."""
         if isinstance(self.handler, Screening):
             self.handler.screen(request)
+
+    def prove(self, request: Request) -> Steps[None] | None:
+        """What has to be done before more of a body is read than came with its head; None for nothing."""
+        if isinstance(self.handler, Proving):
+            return self.handler.prove(request, **self.segments)
+        return None
 
 
 class _Node:

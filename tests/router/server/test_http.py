@@ -170,6 +170,61 @@ async def test_what_a_handler_refuses_at_its_head_is_not_read(autojump_clock, se
     assert (await browser.answer("POST")).status == 401
 
 
+class Proved:
+    def prove(self, request: Request):
+        yield 1.0
+        if "x-known" not in request.headers:
+            raise HttpError(401)
+
+    def __call__(self, request: Request) -> Response:
+        return Response(200, str(len(request.body)).encode())
+
+
+@pytest.mark.parametrize(("known", "status"), [(b"", 401), (b"X-Known: 1\r\n", 100)])
+async def test_who_asks_is_proven_before_the_body_is_read(autojump_clock, server, nursery, known, status):
+    mine, its = trio.testing.memory_stream_pair()
+    nursery.start_soon(serve_http, its, Peer(), make_site(server, {"/proved": {"POST": Proved()}}))
+    browser = Browser(mine)
+    head = b"POST /proved HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+    await mine.send_all(head + known + b"Expect: 100-continue\r\n\r\n")
+    assert (await browser.answer("POST")).status == status
+    if status == 100:
+        await mine.send_all(bytes(100000))
+        assert (await browser.answer("POST")).body == b"100000"
+
+
+async def test_answer_that_takes_time_ends_when_the_client_hangs_up(autojump_clock, server, nursery, logged):
+    ended = []
+
+    def endless(request: Request):
+        try:
+            while True:
+                yield 10.0
+        finally:
+            ended.append(trio.current_time())
+
+    mine, its = trio.testing.memory_stream_pair()
+    site = make_site(server, {"/endless": {"GET": endless}})
+    nursery.start_soon(serve_http, its, Peer(), site)
+    await mine.send_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await trio.sleep(25)
+    assert not ended
+    start = trio.current_time()
+    await mine.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ended == [pytest.approx(start)]
+    assert site.places.taken == 0
+
+
+async def test_request_that_comes_while_another_takes_time_is_answered_next(autojump_clock, connect):
+    browser = connect()
+    await browser.stream.send_all(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await trio.sleep(1)
+    await browser.stream.send_all(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await browser.answer()).body == b"at last"
+    assert (await browser.answer("POST")).body == b"hi"
+
+
 async def test_head_has_the_headers_of_get(autojump_clock, connect):
     browser = connect()
     get, head = await browser.ask("/health"), await browser.ask("/health", "HEAD")
