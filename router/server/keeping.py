@@ -1,4 +1,4 @@
-"""A store at work: the data directory, its two threads, and the core told of what is on disk."""
+"""A store at work: the data directory, its threads, and the core told of what is on disk."""
 
 import time
 from dataclasses import dataclass, field
