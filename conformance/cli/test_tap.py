@@ -31,13 +31,18 @@ class Tap:
         return printed.decode().splitlines(), said.decode().splitlines()
 
 
+WAS_ON = b"leveret: tracing was on before and stays on; `leveret vhost declare / --no-tracing` ends it\n"
+
+
 @pytest.fixture
 def tap(leveret):
     @contextmanager
-    def start(*args: str) -> Iterator[Tap]:
+    def start(*args: str, was_on: bool = False) -> Iterator[Tap]:
         with leveret.start("tap", *args, "--format", "json") as process:
             try:
-                assert process.stderr.readline() == b"leveret: watching\n", process.stderr.read()
+                if was_on:
+                    assert process.stderr.readline() == WAS_ON
+                assert process.stderr.readline() == b"leveret: watching\n"
                 yield Tap(process)
             finally:
                 process.send_signal(signal.SIGINT)  # killed, it would leave tracing on
@@ -139,7 +144,7 @@ def test_tracing_is_on_while_somebody_watches(tap, api):
     assert not tracing(api)
     with tap() as first:
         assert tracing(api)
-        with tap() as second:
+        with tap(was_on=True) as second:
             assert first.end()[1] == ["leveret: tracing stays on: somebody else watches too"]
             assert tracing(api)
             second.end()
@@ -155,7 +160,7 @@ def test_alone_it_switches_tracing_off_again(tap, api):
 
 def test_tracing_that_was_on_stays_on(tap, api):
     api.put("vhosts", "/", body={"tracing": True})
-    with tap() as watching:
+    with tap(was_on=True) as watching:
         watching.end()
     assert tracing(api)
     api.put("vhosts", "/", body={"tracing": False})

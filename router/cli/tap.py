@@ -5,6 +5,7 @@ exchange that is watched, where a binding would change what hash and random exch
 mandatory messages do.
 """
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,8 @@ def _tracing(api: Api, vhost: str, queues: list[str]) -> Iterator[None]:
             f"(`rabbitmqctl trace_on -p {vhost}`) and add --no-switch"
         ) from None
     if found.get("tracing"):
-        notice("tracing was on before and stays on; `leveret vhost declare NAME --no-tracing` ends it")
+        end = f"leveret vhost declare {shlex.quote(vhost)} --no-tracing"
+        notice(f"tracing was on before and stays on; `{end}` ends it")
         yield
         return
     switch = _switch(api, vhost, found)
