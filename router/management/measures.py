@@ -14,9 +14,9 @@ from router.management.clients import connections
 from router.management.sampling import Series
 from router.management.values import Object
 from router.queue.consumers import Consumer
+from router.queue.fifo import Fifo
 from router.queue.probe import Probe, Recorder
 from router.queue.queue import Queue
-from router.queue.ready import Fifo
 from router.session.session import Session
 
 MOST = 1000  # queues with a probe; each costs some 20 kB

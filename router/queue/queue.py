@@ -17,12 +17,13 @@ from router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
 from router.queue.deduplication import HEADER, SIZE, Deduplication
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
+from router.queue.fifo import Fifo
 from router.queue.host import QueueHost, Reason
 from router.queue.kind import QueueKeeper
 from router.queue.log import QueueLog
 from router.queue.paging import Paging
+from router.queue.priorities import Priorities
 from router.queue.probe import Probe
-from router.queue.ready import Fifo, Priorities
 from router.queue.run import Run
 from router.queue.turns import DRAIN, serve_round
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from router.queue.entry import Entry, Page
 
 if TYPE_CHECKING:
+    from router.queue.fifo import Fifo
     from router.queue.queue import Queue
-    from router.queue.ready import Fifo
 
 
 class Run:

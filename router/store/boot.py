@@ -11,9 +11,9 @@ from pathlib import Path
 from protocol.amqp.message import Message
 from router.broker import Broker
 from router.queue.entry import Entry
+from router.queue.fifo import Fifo
 from router.queue.paging import Paging
 from router.queue.queue import Queue
-from router.queue.ready import Fifo
 from router.queue.run import Run
 from router.store.access import restore_access
 from router.store.files import DiskFiles, Files

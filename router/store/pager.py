@@ -14,7 +14,7 @@ import structlog
 
 from protocol.amqp.message import Message
 from router.queue.entry import Entry
-from router.queue.ready import PAGE_MESSAGES
+from router.queue.fifo import PAGE_MESSAGES
 from router.queue.run import Run
 from router.store.log import QueueLog
 from router.store.pages import Page, PageError, entries_of, pack_page, segment_path

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from router.queue.entry import Entry
-from router.queue.ready import PAGE_BYTES, PAGE_MESSAGES
+from router.queue.fifo import PAGE_BYTES, PAGE_MESSAGES
 from router.store.checkpoint import Checkpoint, PageState, QueueState
 from router.store.log import QueueLog
 from router.store.pager import Pager

@@ -4,7 +4,7 @@ import pytest
 
 from protocol.amqp import methods as m
 from router.keeper import NoKeeper
-from router.queue import ready
+from router.queue import fifo
 from tests.router.amqp.client import publish
 from tests.router.queue.fake_pager import FakePager
 
@@ -15,9 +15,9 @@ DAMAGE = "queue 'q' in vhost '/' stands still: segments/0000000001.segment is da
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """A few messages make a page."""
-    monkeypatch.setattr(ready, "HEAD", HEAD)
-    monkeypatch.setattr(ready, "PAGE_MESSAGES", PAGE)
-    monkeypatch.setattr(ready, "FEW", 2)
+    monkeypatch.setattr(fifo, "HEAD", HEAD)
+    monkeypatch.setattr(fifo, "PAGE_MESSAGES", PAGE)
+    monkeypatch.setattr(fifo, "FEW", 2)
 
 
 @pytest.fixture

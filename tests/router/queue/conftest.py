@@ -3,7 +3,7 @@
 import pytest
 
 from router.keeper import NoKeeper
-from router.queue import ready
+from router.queue import fifo
 from tests.router.harness import Node
 from tests.router.queue.fake_pager import FakePager
 from tests.router.queue.paged import FEW, HEAD, PAGE
@@ -12,9 +12,9 @@ from tests.router.queue.paged import FEW, HEAD, PAGE
 @pytest.fixture
 def pager(monkeypatch):
     """A few messages make a page."""
-    monkeypatch.setattr(ready, "HEAD", HEAD)
-    monkeypatch.setattr(ready, "PAGE_MESSAGES", PAGE)
-    monkeypatch.setattr(ready, "FEW", FEW)
+    monkeypatch.setattr(fifo, "HEAD", HEAD)
+    monkeypatch.setattr(fifo, "PAGE_MESSAGES", PAGE)
+    monkeypatch.setattr(fifo, "FEW", FEW)
     return FakePager()
 
 

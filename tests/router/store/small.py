@@ -3,16 +3,16 @@
 from pathlib import Path
 from unittest.mock import patch
 
-from router.queue import ready
+from router.queue import fifo
 from router.store import compaction, pager, retirement, segments
 
 _SHARED = Path("/dev/shm")
 MEMORY = _SHARED if _SHARED.is_dir() else None  # files are fast there, and forgotten when the power is cut
 
 SMALL = (  # so that a few messages make pages
-    patch.object(ready, "HEAD", 3),
-    patch.object(ready, "FEW", 2),
-    patch.object(ready, "PAGE_MESSAGES", 4),
+    patch.object(fifo, "HEAD", 3),
+    patch.object(fifo, "FEW", 2),
+    patch.object(fifo, "PAGE_MESSAGES", 4),
     patch.object(retirement, "PAGE_MESSAGES", 4),
     patch.object(pager, "PAGE_MESSAGES", 8),
     patch.object(pager, "A_TURN", 2),

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.queue.entry import Entry
-from router.queue.ready import Fifo, Priorities
+from router.queue.fifo import Fifo
+from router.queue.priorities import Priorities
 from tests.router.harness import message
 
 ALL = 1 << 30

@@ -1,0 +1,135 @@
+"""The order in which a queue's ready messages leave it by priority: an order for each, the highest first."""
+
+from collections.abc import Iterator, Sequence
+
+from router.queue.entry import Entry
+from router.queue.fifo import Fifo
+from router.queue.run import Run
+
+
+class Priorities:
+    """Entries by the priority of their message, 0 to ``highest``; the highest leave first."""
+
+    __slots__ = ("highest", "levels", "order")
+
+    def __init__(self, highest: int) -> None:
+        self.highest = highest
+        self.levels: dict[int, Fifo] = {}
+        self.order: list[Fifo] = []  # highest priority first
+
+    def level(self, entry: Entry) -> Fifo:
+        return self.level_of(entry.message.properties.priority or 0)
+
+    def level_of(self, priority: int) -> Fifo:
+        """The order of those with this priority."""
+        priority = min(priority, self.highest)
+        found = self.levels.get(priority)
+        if found is None:
+            found = self.levels[priority] = Fifo(priority)
+            self.order = [self.levels[number] for number in sorted(self.levels, reverse=True)]
+        return found
+
+    def __len__(self) -> int:
+        return sum(map(len, self.order))
+
+    def __iter__(self) -> Iterator[Entry]:
+        for fifo in self.order:
+            yield from fifo
+
+    def oldest(self) -> int | None:
+        """As ``Fifo.oldest``, of all levels."""
+        return min((first for fifo in self.order if (first := fifo.oldest()) is not None), default=None)
+
+    def head(self) -> Entry | None:
+        """As ``Fifo.head``, of all levels."""
+        for fifo in self.order:
+            if len(fifo):
+                return fifo.head()
+        return None
+
+    @property
+    def lines(self) -> list[Fifo]:
+        """The orders that it is made of."""
+        return self.order
+
+    @property
+    def away(self) -> int:
+        return sum(fifo.away for fifo in self.order)
+
+    @property
+    def away_size(self) -> int:
+        return sum(fifo.away_size for fifo in self.order)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all levels."""
+        return [run for fifo in self.order for run in fifo.runs]
+
+    def push(self, entry: Entry) -> None:
+        self.level(entry).push(entry)
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """As ``Fifo.extend``."""
+        self.level(entries[0]).extend(entries)
+
+    def put_back(self, entry: Entry) -> None:
+        self.level(entry).put_back(entry)
+
+    def in_deadline_order(self, expires: int) -> bool:
+        """With several orders of leaving, no deadline is told by one head."""
+        return False
+
+    def at_hand(self) -> int:
+        """As ``Fifo.at_hand``."""
+        count = 0
+        for fifo in self.order:
+            count += fifo.at_hand()
+            if fifo.runs:
+                break
+        return count
+
+    def take(self, count: int, size: int) -> list[Entry]:
+        """As ``Fifo.take``, over all levels."""
+        taken: list[Entry] = []
+        for fifo in self.order:
+            if len(taken) == count or size <= 0:
+                break
+            more = fifo.take(count - len(taken), size)
+            size -= sum(entry.message.size for entry in more)
+            taken += more
+            if fifo.runs:
+                break
+        return taken
+
+    def overdue(self, now: int, limit: int) -> list[Entry]:
+        return []
+
+    def next_deadline(self) -> int:
+        return 0
+
+    def remove(self, entry: Entry) -> None:
+        self.level(entry).remove(entry)
+
+    def stuck(self) -> Fifo | None:
+        """The level whose next message is in a run, when that one is next of all."""
+        for fifo in self.order:
+            if fifo.stuck() is not None:
+                return fifo
+            if fifo.fresh or fifo.returned:
+                return None
+        return None
+
+    def drop_runs(self) -> None:
+        """As ``Fifo.drop_runs``."""
+        for fifo in self.order:
+            fifo.drop_runs()
+
+    def page_out(self, most: int) -> list[Run]:
+        """As ``Fifo.page_out``, the lowest priorities first."""
+        made: list[Run] = []
+        for fifo in reversed(self.order):
+            if most > 0:
+                more = fifo.page_out(most)
+                most -= sum(run.count for run in more)
+                made += more
+        return made
