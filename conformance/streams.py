@@ -18,9 +18,10 @@ from multiprocessing.connection import Connection as Pipe
 from conformance.bench import sides
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Delivery
 from protocol.amqp.message import pack_frames
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Delivery, Reader
+from protocol.amqp.reader import Reader
 from router.bench.load import Target
 from router.bench.wire import READ, Connection
 

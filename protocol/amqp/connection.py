@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from protocol.amqp import methods as m
+from protocol.amqp.command import Command, Heartbeat
 from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
-from protocol.amqp.reader import Command, Heartbeat, Reader, Scope
+from protocol.amqp.reader import Reader, Scope
 from protocol.amqp.table import Table
 from protocol.errors import ChannelError, NotAllowed
 

@@ -8,12 +8,11 @@ through the generic path, and all give the same messages.
 Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and which error each fault is.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from struct import Struct
-from typing import ClassVar
 
 from protocol.amqp.codec import decode_method
+from protocol.amqp.command import Acks, Command, Delivery, Heartbeat, Oversized, Publishes
 from protocol.amqp.constants import (
     FRAME_BODY,
     FRAME_HEADER,
@@ -46,45 +45,6 @@ KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
 
 
-@dataclass(slots=True)
-class Publishes:
-    """Publishes on one channel, one behind the other, that differ in the bytes of their bodies alone."""
-
-    messages: list[Message]
-    CLASS_ID: ClassVar[int] = 60
-    METHOD_ID: ClassVar[int] = 40
-
-
-@dataclass(slots=True)
-class Acks:
-    """Acknowledgements on one channel, one behind the other, each of the one message with that tag."""
-
-    tags: list[int]
-    CLASS_ID: ClassVar[int] = 60
-    METHOD_ID: ClassVar[int] = 80
-
-
-@dataclass(slots=True)
-class Heartbeat:
-    """A heartbeat frame; it belongs to the connection and carries nothing."""
-
-
-@dataclass(slots=True)
-class Delivery:
-    """What a client receives: a method that carries content, and the content."""
-
-    method: BasicDeliver | BasicGetOk | BasicReturn
-    message: Message
-
-
-@dataclass(slots=True)
-class Oversized:
-    """A publish whose body is larger than allowed; its body is read past, not kept."""
-
-    size: int
-
-
-Command = Method | Message | Publishes | Acks | Delivery | Oversized | Heartbeat
 # A publish: all of its bytes before the body (nothing starts with ()), where its content begins and the bytes
 # of the whole of it; then what a message with this beginning is made of, apart from its frames.
 _Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Properties]

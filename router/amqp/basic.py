@@ -3,7 +3,7 @@
 from secrets import token_urlsafe
 
 from protocol.amqp import methods as m
-from protocol.amqp.reader import Acks, Oversized
+from protocol.amqp.command import Acks, Oversized
 from protocol.errors import NotImplemented_, PreconditionFailed
 from router.amqp.channel import Channel
 

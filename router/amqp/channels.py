@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
-from protocol.amqp.reader import Command, too_many_channels
+from protocol.amqp.command import Command
+from protocol.amqp.reader import too_many_channels
 from protocol.errors import ChannelError
 from router.amqp.channel import Channel
 from router.session.gate import Gate

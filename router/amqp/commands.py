@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from protocol.amqp import methods as m
-from protocol.amqp.reader import Acks, Command, Oversized
+from protocol.amqp.command import Acks, Command, Oversized
 from protocol.errors import CommandInvalid
 from router.amqp import access, basic, channel_class, exchange, queue, tx
 from router.amqp.channel import Channel

@@ -11,11 +11,11 @@ from typing import Any
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Acks, Command, Heartbeat, Publishes
 from protocol.amqp.connection import Offer, ServerConnection, State
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Acks, Command, Heartbeat, Publishes
 from protocol.amqp.sasl import EXTERNAL, credentials
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed

@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection as Pipe
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Delivery
 from protocol.amqp.properties import Properties
-from protocol.amqp.reader import Delivery
 from router.bench.load import BenchError, Load, Target
 from router.bench.run import POLL, Latency, Result
 from router.bench.sides import Counters, Meter, Run, Told, latencies, receive, start

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Command
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.message import FRAME, pack_frames
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Command, Reader
+from protocol.amqp.reader import Reader
 from router.bench.load import BenchError, Target
 
 TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed

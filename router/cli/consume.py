@@ -13,7 +13,7 @@ from router.cli.show import FORMATS, shown
 from router.cli.terminal import Duration
 
 if TYPE_CHECKING:
-    from protocol.amqp.reader import Delivery
+    from protocol.amqp.command import Delivery
     from router.client.channel import Channel
     from router.client.connection import Connection
 

@@ -14,8 +14,8 @@ from itertools import chain, repeat
 import trio
 
 from protocol.amqp import methods as m
+from protocol.amqp.command import Delivery
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Delivery
 from router.cli.child import Command, Outcome, message_variables
 from router.cli.retry import LEASE, Backoff, DelayQueues, Origin
 from router.cli.terminal import printable, shown_duration

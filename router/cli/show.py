@@ -7,7 +7,7 @@ from protocol.amqp.plain import plain_body, plain_properties
 from router.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from protocol.amqp.reader import Delivery
+    from protocol.amqp.command import Delivery
 
 FORMATS = ("pretty", "json", "body")
 

@@ -13,9 +13,9 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Command, Delivery
 from protocol.amqp.encode import ack_frame
 from protocol.amqp.message import pack_frames
-from protocol.amqp.reader import Command, Delivery
 from protocol.amqp.table import Value
 from router.client.errors import ChannelEnded, ConsumerEnded, Ended
 

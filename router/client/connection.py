@@ -14,9 +14,10 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Command
 from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.reader import Command, Reader, Scope
+from protocol.amqp.reader import Reader, Scope
 from protocol.amqp.table import Table
 from router.client.address import Address
 from router.client.channel import Channel

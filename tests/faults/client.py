@@ -8,9 +8,9 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Acks, Delivery
 from protocol.amqp.message import pack_frames
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Acks, Delivery
 from tests.faults.model import Found, Model, Publication, Token
 from tests.router.server.client import Client, Closed
 

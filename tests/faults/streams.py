@@ -12,8 +12,8 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Acks, Delivery
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Acks, Delivery
 from tests.faults.client import Failed, body_of, publish_frames
 from tests.faults.model import Model
 from tests.faults.topology import FAN

@@ -4,9 +4,9 @@ import struct
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Acks, Delivery, Publishes
 from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Acks, Delivery, Publishes
 
 NO_PROPERTIES = b"\0\0"
 

@@ -2,9 +2,9 @@ import pytest
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Heartbeat, Oversized
 from protocol.amqp.connection import TRANSITIONS, Offer, ServerConnection, State
 from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.reader import Heartbeat, Oversized
 from protocol.errors import ChannelError, NotAllowed
 from tests.protocol.amqp.frames import frame, publish
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import encode_method, method_frame
+from protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Acks, Delivery, Heartbeat, Oversized, Reader, Scope
+from protocol.amqp.reader import Reader, Scope
 from tests.protocol.amqp.frames import all_shown, body, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
 

@@ -9,10 +9,11 @@ from typing import Protocol
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Delivery, Heartbeat
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.message import pack_frames
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Delivery, Heartbeat, Reader
+from protocol.amqp.reader import Reader
 
 CAPABILITIES = {
     "authentication_failure_close": True,

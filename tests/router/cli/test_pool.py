@@ -9,9 +9,10 @@ import trio.testing
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Heartbeat
 from protocol.amqp.message import Message, pack_frames
 from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Heartbeat, Reader
+from protocol.amqp.reader import Reader
 from router.cli.child import Outcome
 from router.cli.pool import NoWork, Plan, Pool, Tally
 from router.cli.retry import ATTEMPT, Backoff

@@ -8,9 +8,10 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Command, Delivery, Heartbeat
 from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.reader import Command, Delivery, Heartbeat, Reader
+from protocol.amqp.reader import Reader
 
 FRAME = 100_000  # bytes of a body in one frame
 

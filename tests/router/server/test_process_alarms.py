@@ -9,7 +9,7 @@ import trio
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
-from protocol.amqp.reader import Delivery
+from protocol.amqp.command import Delivery
 from tests.router.server.client import Client, publish_frames
 from tests.router.server.process import leveret
 

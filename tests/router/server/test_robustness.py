@@ -15,8 +15,8 @@ import trio.testing
 
 from protocol.amqp import methods as m
 from protocol.amqp.codec import method_frame
+from protocol.amqp.command import Delivery
 from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.reader import Delivery
 from router.amqp.connection import AmqpConnection
 from router.queue.queue import DRAIN_BYTES, Queue
 from router.server import serving
