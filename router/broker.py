@@ -22,7 +22,8 @@ from router.queue.kind import AnyQueue
 from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
-from router.vhost import DeadLetter, VHost
+from router.vhost import VHost
+from router.vhost_host import DeadLetter
 from router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn

@@ -5,20 +5,19 @@ which exchange leads where, and whose routes are stale, is the graph's.
 It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from secrets import token_urlsafe
-from typing import Any, Protocol
+from typing import Any
 
 from protocol.amqp.message import unpack_route
 from protocol.errors import NotFound, PreconditionFailed
-from router.counts import Churn, Past
+from router.counts import Past
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
+from router.exchange.default import DefaultExchange
 from router.firehose import Firehose
 from router.graph import Graph
-from router.keeper import Keeper
 from router.limits import Limits
 from router.policy import Kind, Policies, merge_definitions
 from router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
@@ -30,41 +29,8 @@ from router.queue.queue import Queue
 from router.routing import Plan, Routes, Target
 from router.selector import SelectorError, compile_selector
 from router.stream.stream import Stream
-from router.timers import Timed
+from router.vhost_host import DeadLetter, VHostHost
 from router.vhost_metadata import VHostMetadata
-
-
-class VHostHost(Protocol):
-    """What a virtual host asks of the broker."""
-
-    now: int
-    wall: int
-    default_delivery_limit: int
-    keeper: Keeper
-    churn: Churn
-
-    def touch(self, queue: AnyQueue) -> None: ...
-    def schedule(self, when: int, target: Timed) -> None: ...
-    def dead_letter(self, letters: Iterable["DeadLetter"]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message on its way to where its queue sent it when it died, whatever the queue is told since."""
-
-    vhost: "VHost"
-    queue: Queue
-    entry: Entry
-    reason: Reason
-    exchange: str
-    routing_key: str | None  # None: the message's own
-
-
-class DefaultExchange(Exchange):
-    """The exchange without a name: every queue is bound to it by its own name, and nothing else ever is."""
-
-    type = "direct"
-
 
 PREDECLARED = (
     ("amq.direct", "direct", False),

@@ -21,7 +21,7 @@ LAYERS = (
     ("stream",),
     ("dead_letter", "keeper", "firehose"),
     ("policy", "auth"),
-    ("vhost",),
+    ("vhost", "vhost_host"),
     ("broker",),
     ("administration",),
     ("definitions",),
@@ -56,7 +56,7 @@ def imported(module: str, path: Path) -> Iterator[str]:
 
 
 def part(name: str) -> str:
-    """``router.queue.ready`` belongs to ``router.queue``."""
+    """``router.queue.fifo`` belongs to ``router.queue``."""
     return ".".join(name.split(".")[:2])
 
 

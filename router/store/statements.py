@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from protocol.amqp.table import Table, Value, encode_table
+from router.exchange.base import Binding, kind
 from router.rows import (
     GlobalParameterRow,
     ParameterRow,
@@ -47,6 +48,14 @@ class BindingRow(NamedTuple):
     destination: str
     routing_key: str
     arguments: Mapping[str, Value]
+
+    @classmethod
+    def of(cls, vhost: str, binding: Binding) -> "BindingRow":
+        """The row of a binding."""
+        end = binding.destination
+        return cls(
+            vhost, binding.source.name, kind(end), end.name, binding.routing_key, dict(binding.arguments)
+        )
 
 
 def keep(row: Row) -> Statement:  # noqa: PLR0911 - one return for each type

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from protocol.amqp.message import Message
-from router.exchange.base import Binding, Exchange, kind
+from router.exchange.base import Binding, Exchange
 from router.queue.entry import Entry
 from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
 from router.rows import Row
 from router.store.compaction import Compaction
+from router.store.gathering import Gathered, Log
 from router.store.log import QueueLog, StoredQueue
 from router.store.pager import Pager
 from router.store.records import Target, pack_publish, pack_publish_to_one
@@ -47,30 +48,6 @@ from router.stream.stream import Stream
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written
 MOST_FILES = 3  # journal files that may be waiting to go
-
-Log = QueueLog | StreamLog
-
-
-class Gathered:
-    """What is committed together."""
-
-    __slots__ = ("fresh", "held", "number", "parts", "statements", "then")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.held = False  # a reply waits for it
-        self.statements: list[Statement] = []
-        self.parts: list[bytes] = []
-        self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
-        self.then: list[Job] = []  # to be done once it is committed
-
-    def __bool__(self) -> bool:
-        return bool(self.parts or self.statements)
-
-    @property
-    def urgent(self) -> bool:
-        """Whether somebody may be waiting for it: it says more than what was settled or delivered."""
-        return bool(self.fresh or self.statements or self.held)
 
 
 class Store:
@@ -217,10 +194,10 @@ class Store:
         self.change(*remove_exchange(vhost, exchange.name))
 
     def keep_binding(self, vhost: str, binding: Binding) -> None:
-        self.change(add_binding(_row(vhost, binding)))
+        self.change(add_binding(BindingRow.of(vhost, binding)))
 
     def forget_binding(self, vhost: str, binding: Binding) -> None:
-        self.change(remove_binding(_row(vhost, binding)))
+        self.change(remove_binding(BindingRow.of(vhost, binding)))
 
     def keep(self, row: Row) -> None:
         self.change(keep(row))
@@ -413,14 +390,3 @@ class Store:
         unread, self._unread = self._unread, []
         for read in unread:
             self._disk.submit(read)
-
-
-def _row(vhost: str, binding: Binding) -> BindingRow:
-    return BindingRow(
-        vhost,
-        binding.source.name,
-        kind(binding.destination),
-        binding.destination.name,
-        binding.routing_key,
-        dict(binding.arguments),
-    )

@@ -1,0 +1,9 @@
+"""The default exchange, whose bindings are the names of queues."""
+
+from router.exchange.base import Exchange
+
+
+class DefaultExchange(Exchange):
+    """The exchange without a name: every queue is bound to it by its own name, and nothing else ever is."""
+
+    type = "direct"

@@ -1,0 +1,30 @@
+"""What a batch of the store has gathered, until it is committed together."""
+
+from router.store.log import QueueLog
+from router.store.statements import Statement
+from router.store.stream_log import StreamLog
+from router.store.writer import Job
+
+Log = QueueLog | StreamLog
+
+
+class Gathered:
+    """What is committed together."""
+
+    __slots__ = ("fresh", "held", "number", "parts", "statements", "then")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.held = False  # a reply waits for it
+        self.statements: list[Statement] = []
+        self.parts: list[bytes] = []
+        self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
+        self.then: list[Job] = []  # to be done once it is committed
+
+    def __bool__(self) -> bool:
+        return bool(self.parts or self.statements)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody may be waiting for it: it says more than what was settled or delivered."""
+        return bool(self.fresh or self.statements or self.held)

@@ -1,0 +1,42 @@
+"""What a virtual host asks of the broker, and the dead letters that it hands over."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from router.counts import Churn
+from router.keeper import Keeper
+from router.queue.entry import Entry
+from router.queue.host import Reason
+from router.queue.kind import AnyQueue
+from router.queue.queue import Queue
+from router.timers import Timed
+
+if TYPE_CHECKING:
+    from router.vhost import VHost
+
+
+class VHostHost(Protocol):
+    """What a virtual host asks of the broker."""
+
+    now: int
+    wall: int
+    default_delivery_limit: int
+    keeper: Keeper
+    churn: Churn
+
+    def touch(self, queue: AnyQueue) -> None: ...
+    def schedule(self, when: int, target: Timed) -> None: ...
+    def dead_letter(self, letters: Iterable["DeadLetter"]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message on its way to where its queue sent it when it died, whatever the queue is told since."""
+
+    vhost: "VHost"
+    queue: Queue
+    entry: Entry
+    reason: Reason
+    exchange: str
+    routing_key: str | None  # None: the message's own
