@@ -1,4 +1,4 @@
-"""An AMQP connection: from bytes that arrived to bytes to be sent, without a socket.
+"""An AMQP connection, without a socket; long, for login, alarms and end are one state machine.
 
 Owns the login and the end of a connection; every refusal and every failure comes to it and ends a channel or
 the connection here. The handshake's order is the protocol's, the channels' life is that of ``channels``, and

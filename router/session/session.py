@@ -1,8 +1,8 @@
-"""A session: one conversation of a client with the broker, an AMQP channel or a STOMP connection.
+"""A session: one conversation of a client with the broker; long, for all of it shares what the session holds.
 
-Owns publishing, consuming, settling, confirms and transactions, and that the user may do each of it. It
-speaks no protocol: what it has for the client goes to its ``SessionSink``. Where a message goes is in
-``publishing``, declaring and binding in ``topology``.
+It is an AMQP channel or a STOMP connection. Owns publishing, consuming, settling, confirms and transactions,
+and that the user may do each of it. It speaks no protocol: what it has for the client goes to its
+``SessionSink``. Where a message goes is in ``publishing``, declaring and binding in ``topology``.
 
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """

@@ -1,4 +1,4 @@
-"""A STOMP connection: from bytes that arrived to bytes to be sent, without a socket.
+"""A STOMP connection, without a socket; long, for login, alarms and end are one state machine.
 
 Owns the login, heart-beats and the end of a connection; every refusal and every failure comes to it, and here
 is the one place where errors become frames. What a client does in between is in ``commands``.
