@@ -1,7 +1,6 @@
-"""What only later versions of RabbitMQ do, as their documentation says.
+"""What only later versions of RabbitMQ do, as their documentation is understood.
 
-``conformance/golden/documented`` holds answers of leveret that were read against it.
-RabbitMQ 3.10 is not asked.
+``conformance/golden/documented`` holds leveret's answers; no such RabbitMQ has been asked, and 3.10 is not.
 
 Sources: https://www.rabbitmq.com/docs/quorum-queues (a delivery limit of 20 since 4.0, -1 for none),
 https://www.rabbitmq.com/docs/dlx (x-last-death-* since 3.13).

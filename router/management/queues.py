@@ -21,8 +21,6 @@ from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
 
-Found = tuple[VHost, AnyQueue]
-
 
 def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     """What was declared, and nothing that has to be counted."""

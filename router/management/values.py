@@ -5,7 +5,7 @@ type, and bytes, which become text.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -45,15 +45,3 @@ def encode_list(items: Sequence[Any]) -> Steps[bytes]:
             yield 0
         pieces.append(b",".join(encode(item) for item in items[start : start + SLICE]))
     return b"[" + b",".join(pieces) + b"]"
-
-
-def slices(items: Iterable[Any]) -> Iterable[list[Any]]:
-    """The items, some at a time."""
-    taken: list[Any] = []
-    for item in items:
-        taken.append(item)
-        if len(taken) == SLICE:
-            yield taken
-            taken = []
-    if taken:
-        yield taken
