@@ -49,7 +49,7 @@ def show_stream(call: Call) -> Response:
             "bytes": stream.bytes,
             "segments": len(stream.segments),
             "publishers": len(stream.publishers),
-            "missed_messages": stream.moved,
+            "missed_messages": stream.serving.moved,
             "consumers": [show_lag(lag) for lag in lags(stream)],
         }
     )

@@ -188,10 +188,10 @@ class StreamLog:
         """Chunks were read, or could not be; True when that is worth trying again in a while."""
         if error is None:
             assert isinstance(result, Read)
-            self.stream.landed(job.wish, result.chunks, result.place)
+            self.stream.serving.landed(job.wish, result.chunks, result.place)
             return False
         passing = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        return self.stream.unreadable(job.wish, str(error), passing=passing)
+        return self.stream.serving.unreadable(job.wish, str(error), passing=passing)
 
     def drop(self) -> list[RemoveStream]:
         """The stream is deleted; what is to be done once that is on disk."""

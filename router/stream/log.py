@@ -41,7 +41,9 @@ class Wish:
 
 
 class StreamLog(Protocol):
-    """The log of one stream. What it is told of it tells of when it has happened, by the stream's methods."""
+    """The log of one stream. What it is told of it tells of when it has happened, by the methods of the
+    stream and its ``Serving``.
+    """
 
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message; then ``Stream.commit``."""
@@ -55,7 +57,7 @@ class StreamLog(Protocol):
         """
 
     def read(self, wish: Wish) -> None:
-        """Read some chunks; then ``Stream.landed``, or ``Stream.unreadable``."""
+        """Read some chunks; then ``Serving.landed``, or ``Serving.unreadable``."""
 
     def remove(self, segments: Sequence[Segment]) -> None:
         """These segments are not needed any more."""

@@ -127,7 +127,7 @@ class Reader(Consumer):
         if self.name is not None:
             for entry in entries:
                 self.held.pop(entry.position, None)
-            self.stream.advance(self)
+            self.stream.serving.advance(self)
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None:
         """As RabbitMQ refuses basic.nack and basic.reject."""

@@ -1,46 +1,37 @@
-"""A stream: a log that many consumers read, each from where it wants to; long, for they share its ends.
+"""A stream: a log that many consumers read, each from where it wants to; another type of queue.
 
-Owns the log's ends, what of it is in memory, and its readers' turns. Messages get their offsets when they
-come, and readers see them when they are committed, so that no offset is ever told of that a crash could give
-to another message. What stands in which file is between the segments here and the ``StreamLog``.
+Owns the log's ends, and what a client may ask of it. Messages get their offsets when they come, and readers
+see them when they are committed, so that no offset is ever told of that a crash could give to another
+message. What becomes of the messages until then is the business of ``packer``, which of them stay of
+``segments`` and ``tail``, and how readers get them of ``serving``. What stands in which file is between the
+segments and the ``StreamLog``.
 
 Source: RabbitMQ, "Streams". The refusals are those of 3.10.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import structlog
 
 from protocol.amqp.message import Message
 from protocol.errors import NotImplemented_, PreconditionFailed
-from router.counts import Given
 from router.queue.arguments import QueueArguments
 from router.queue.consumers import Consumer, DeliverySink
 from router.queue.entry import Entry
 from router.queue.host import QueueHost
 from router.queue.kind import QueueKeeper
-from router.queue.turns import DRAIN
-from router.stream.chunk import Chunk, Encoder, pack_chunk, split
-from router.stream.filters import SIZE, pack_filter, value_of, wanted
-from router.stream.log import Segment, StreamLog, Wish
-from router.stream.offsets import NEXT, Start, group_of, start_of
-from router.stream.pieces import Piece, Pieces, find
-from router.stream.positions import LARGEST, Key, Note, Positions
+from router.stream.chunk import Chunk
+from router.stream.filters import SIZE, wanted
+from router.stream.log import Segment, StreamLog
+from router.stream.offsets import group_of, start_of
+from router.stream.packer import Packer
+from router.stream.positions import LARGEST, Key, Note
 from router.stream.publishers import Publishers, identity
 from router.stream.reader import Reader
-from router.stream.readers import Readers
-
-SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream says otherwise
-TAIL = 1 << 20  # bytes of the newest chunks that stay in memory while somebody reads,
-IDLE_TAIL = 1 << 16  # and while nobody does
-DECODED = 16  # chunks whose messages are kept, for the next reader
-NOTED = 1000  # messages that a named reader passes over until its position is kept
-CREATED, TIMESTAMP = attrgetter("created"), attrgetter("timestamp")
-FIRST = attrgetter("first")
+from router.stream.segments import Segments
+from router.stream.serving import Serving
+from router.stream.tail import Tail
 
 
 class Stream:
@@ -51,17 +42,9 @@ class Stream:
     __slots__ = (
         "_ages",
         "_begun",
-        "_decoded",
-        "_encoder",
-        "_fresh",
         "_log",
-        "_newest",
-        "_pieces",
-        "_tail",
-        "_tail_size",
+        "_packer",
         "_touched",
-        "_values",
-        "_written",
         "arguments",
         "auto_delete",
         "committed",
@@ -74,14 +57,16 @@ class Stream:
         "host",
         "last_used",
         "log",
-        "moved",
         "name",
+        "newest",
         "next",
         "owner",
         "positions",
         "publishers",
         "segments",
+        "serving",
         "settings",
+        "tail",
         "vhost",
     )
 
@@ -110,24 +95,18 @@ class Stream:
         self.settings = settings
         self.last_used = now
         self.deleted = False
-        self.consumers = Readers()
-        self.positions = Positions()
-        self.publishers = Publishers()
-        self.counts = Given()
-        self._begun = 0  # the first offset that was given since the broker's start
         self.log: StreamLog | None = None
         self.first = self.committed = self.next = 0
-        self.segments: list[Segment] = []  # the last is being written
-        self.moved = 0  # messages that readers have missed since they were not there any more
-        self._encoder = Encoder()
-        self._fresh: list[bytes] = []  # entries from ``committed`` to ``next``
-        self._values: dict[int, str] = {}  # filter values of those that have one, by offset
-        self._tail: list[Chunk] = []  # the newest chunks, without a gap: those not written yet, and some more
-        self._tail_size = 0
-        self._written = 0  # what is below this offset is in the segments' files
-        self._newest = 0  # the time of the last chunk
-        self._pieces = Pieces()
-        self._decoded: deque[Chunk] = deque()  # those whose messages are at hand
+        self.newest = 0  # the time of the last chunk, ms since the epoch
+        self.segments = Segments()
+        self.tail = Tail()
+        self.publishers = Publishers()
+        self._begun = 0  # the first offset that was given since the broker's start
+        self._packer = Packer()
+        self.serving = Serving(self)
+        self.consumers = self.serving.readers
+        self.counts = self.serving.counts
+        self.positions = self.serving.positions
         self._touched = False
         self._ages = 0  # when ``on_timer`` is to be called
         self._log = structlog.get_logger()
@@ -169,7 +148,12 @@ class Stream:
     @property
     def bytes(self) -> int:
         """What its segments take up."""
-        return sum(segment.size for segment in self.segments)
+        return self.segments.size
+
+    @property
+    def note(self) -> Note | None:
+        """Who keeps a value by its key; nobody while nothing is kept."""
+        return None if self.log is None else self.log.note
 
     def keep(self, keeper: QueueKeeper) -> None:
         self.log = keeper.keep_stream(self)
@@ -214,16 +198,16 @@ class Stream:
 
     def enqueue(self, message: Message, now: int) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
-        offset = self.next
         headers = message.properties.headers
-        if headers is not None:
-            if (value := value_of(headers)) is not None:
-                self._values[offset] = value
-            if (publisher := identity(headers)) is not None and self._has(*publisher, message):
-                self._values.pop(offset, None)
-                return True
+        if (
+            headers is not None
+            and (publisher := identity(headers)) is not None
+            and self._has(*publisher, message)
+        ):
+            return True
+        offset = self.next
         self.next += 1
-        self._fresh.append(self._encoder.entry(message, offset))
+        self._packer.add(message, offset)
         if self.log is not None:
             self.log.enqueue(Entry(message, offset, now), message)
         else:
@@ -235,7 +219,7 @@ class Stream:
         on disk.
         """
         if not self.publishers.is_known(key, number):
-            self.publishers.came(key, number, self.next, self._note)
+            self.publishers.came(key, number, self.next, self.note)
             return False
         if self.log is not None and self.next > self.committed:
             self.log.await_commit(message, key, self.publishers.again(key, self.next))
@@ -248,9 +232,7 @@ class Stream:
             return False
         first = self.next
         self.next += len(messages)
-        self._fresh += self._encoder.entries(messages, first)
-        if headers is not None and (value := value_of(headers)) is not None:
-            self._values.update((offset, value) for offset in range(first, self.next))
+        self._packer.add_all(messages, first)
         if self.log is not None:
             entries = [Entry(each, offset, now) for offset, each in enumerate(messages, first)]
             self.log.enqueue_all(entries, messages)
@@ -262,63 +244,37 @@ class Stream:
         """What came before the offset ``below`` is committed; ``timestamp`` (ms since the epoch) is when it
         came if that was not now.
         """
-        count = below - self.committed
-        if count <= 0:
+        if below <= self.committed:
             return
-        entries, self._fresh = self._fresh[:count], self._fresh[count:]
-        self._newest = max(self._newest, timestamp or self.host.wall * 1000)
-        for part in split(entries):
-            end = self.committed + len(part)
-            bloom = b""
-            if self._values:
-                values = [self._values.pop(offset, None) for offset in range(self.committed, end)]
-                bloom = pack_filter(values, self.settings.stream_filter_size or SIZE)
-            self._append(pack_chunk(self.committed, part, self._newest, bloom))
-            self.committed = end
-        for reader in self.consumers:
-            if isinstance(reader, Reader) and reader.blocked and reader.offset >= self._tail[0].first:
-                self._unblock(reader)
+        self.newest = max(self.newest, timestamp or self.host.wall * 1000)
+        filter_size = self.settings.stream_filter_size or SIZE
+        for chunk in self._packer.chunks(self.committed, below, self.newest, filter_size):
+            self._append(chunk)
+            self.committed = chunk.end
+        self.serving.committed()
 
     def _append(self, chunk: Chunk) -> None:
-        largest = self.settings.stream_segment_size
-        segment = self.segments[-1] if self.segments else None
-        if (
-            segment is None
-            or segment.sealed
-            or segment.size >= (SEGMENT_SIZE if largest is None else largest)
-        ):
-            segment = Segment(chunk.first, chunk.timestamp)
-            self.segments.append(segment)
+        segment = self.segments.place(chunk, self.settings.stream_segment_size)
         if self.log is not None:
             self.log.append(segment, chunk)
         segment.size += chunk.size
-        self._tail.append(chunk)
-        self._tail_size += chunk.size
+        self.tail.append(chunk)
         if segment.first == chunk.first:
             self.retain(self.host.now)
 
     # -- retention -------------------------------------------------------------------------------------------
 
     def retain(self, now: int) -> None:
-        """Give up whole segments, the oldest first, that are beyond the limits; never the last one."""
-        settings, wall = self.settings, self.host.wall * 1000
-        total = self.bytes
-        count = 0
-        while count < len(self.segments) - 1:
-            too_large = settings.max_length_bytes is not None and total > settings.max_length_bytes
-            newest = self.segments[count + 1].created
-            if not too_large and (settings.max_age is None or newest > wall - settings.max_age):
-                break
-            total -= self.segments[count].size
-            count += 1
-        if count:
-            gone, self.segments = self.segments[:count], self.segments[count:]
+        """Give up what is beyond the limits, and come back when more will be too old."""
+        wall = self.host.wall * 1000
+        if gone := self.segments.give_up(self.settings, wall):
             self.first = self.segments[0].first
-            self._trim(self.first)
+            self.tail.trim(self.first)
             if self.log is not None:
                 self.log.remove(gone)
-        if settings.max_age is not None and len(self.segments) > 1:
-            when = now + max(1000, self.segments[1].created + settings.max_age - wall)
+        ages = self.segments.ages(self.settings)
+        if ages is not None:
+            when = now + max(1000, ages - wall)
             if not self._ages or when < self._ages:
                 self._ages = when
                 self.host.schedule(when, self)
@@ -328,28 +284,16 @@ class Stream:
             self._ages = 0
             self.retain(now)
 
-    def _trim(self, below: int, keep: int = 0) -> None:
-        """Let go of chunks in memory that end below an offset, as long as ``keep`` bytes stay."""
-        size, count = self._tail_size, 0
-        for chunk in self._tail[:-1]:
-            if chunk.end > below or size - chunk.size < keep:
-                break
-            size -= chunk.size
-            count += 1
-        if count:
-            del self._tail[:count]
-            self._tail_size = size
-
     # -- StreamLog's answers ---------------------------------------------------------------------------------
 
     def restore(self, segments: list[Segment], last: Chunk) -> None:
         """It comes back with these segments, of which ``last`` is the last chunk."""
-        self.segments = segments
+        self.segments += segments
         self.first = segments[0].first
-        self.committed = self.next = self._written = self._begun = last.end
-        self._newest = last.timestamp
-        self._tail = [last]
-        self._tail_size = last.size
+        self.committed = self.next = self._begun = last.end
+        self.newest = last.timestamp
+        self.tail.append(last)
+        self.tail.written(last.end, idle=True)
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
         """Its notes come back."""
@@ -359,9 +303,7 @@ class Stream:
     def recover(self, message: Message, offset: int, timestamp: int) -> None:
         """A message comes back that is in no segment yet; ``timestamp`` in ms since the epoch."""
         self.skip(offset)
-        self._fresh.append(self._encoder.entry(message, offset))
-        if (value := value_of(message.properties.headers)) is not None:
-            self._values[offset] = value
+        self._packer.add(message, offset)
         self.next = self._begun = offset + 1
         self.commit(self.next, timestamp)
 
@@ -377,168 +319,18 @@ class Stream:
 
     def written(self, below: int) -> None:
         """What is below this offset is in the segments' files, and need not stay in memory."""
-        self._written = max(self._written, below)
-        self._trim(self._written, TAIL if len(self.consumers) else IDLE_TAIL)
+        self.tail.written(below, idle=not self.consumers)
 
-    def landed(self, wish: Wish, chunks: Sequence[Chunk], place: int) -> None:
-        """Chunks were read, up to a place in their segment; none when there is nothing more in it."""
-        if self.deleted:
-            return
-        piece = Piece(wish.segment, chunks, place) if chunks else None
-        for reader in self._pieces.landed(wish, piece):
-            if not reader.blocked:
-                continue
-            reader.piece = piece
-            if piece is None:
-                reader.offset = max(reader.offset, self._behind(wish.segment))
-            elif wish.time:
-                reader.offset = piece.first
-                self._note_start(reader)
-            self._unblock(reader)
-
-    def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
-        """A piece cannot be read; True when it is to be tried again, since that may pass. If
-        it was given up meanwhile that is as it should be; its readers stand still otherwise, skipping none.
-        """
-        if passing and wish.segment >= self.first and (waiting := self._pieces.waiting(wish)):
-            self._stand_still(waiting, damage)
-            return True
-        readers = self._pieces.landed(wish, None)
-        if wish.segment < self.first:
-            for reader in readers:
-                self._unblock(reader)
-        elif readers:
-            self._stand_still(readers, damage)
-        return False
-
-    def _stand_still(self, readers: Sequence[Reader], damage: str) -> None:
-        tags = [reader.tag for reader in readers]
-        self._log.error("readers stand still", stream=self.name, consumers=tags, error=damage)
-
-    def _behind(self, segment: int) -> int:
-        """The first offset behind what is read of a segment."""
-        index = bisect_right(self.segments, segment, key=FIRST)
-        return self.segments[index].first if index < len(self.segments) else self._tail[0].first
-
-    # -- messages out ----------------------------------------------------------------------------------------
+    # -- readers ---------------------------------------------------------------------------------------------
 
     def deliver(self, now: int) -> bool:
         """Give every reader that has room what comes next, in turn; True when there is more to give."""
         self._touched = False
         if self.log is None:
             self.commit(self.next)
-        left = DRAIN
-        while left > 0:
-            line = self.consumers.line()
-            if line is None:
-                return False
-            reader = next(iter(line))
-            assert isinstance(reader, Reader)
-            left -= self._serve(reader)
-            if reader.ready:
-                line.move_to_end(reader)
-        self._touched = True  # the caller comes back
-        return True
-
-    def _serve(self, reader: Reader) -> int:
-        """Give one reader some messages; return how many it has passed, 1 at least."""
-        room = reader.room()
-        if room <= 0:
-            self.consumers.leave(reader)
-            return 1
-        chunk = reader.chunk
-        if chunk is None or not chunk.first <= reader.offset < chunk.end:
-            reader.chunk = chunk = self._find(reader)
-            if chunk is None:
-                reader.blocked = True
-                reader.entries = []
-                self.consumers.leave(reader)
-                return 1
-            if reader.wanted is not None and not reader.wanted.may_be_in(chunk):
-                reader.offset = chunk.end
-                return 1
-            reader.entries = self._decode(chunk)
-        entries, passed = reader.take(room)
-        if reader.name is not None:
-            reader.held.update((entry.position, None) for entry in entries)
-            if passed and not reader.held:
-                self.advance(reader, NOTED)
-        if entries:
-            self.counts.deliver += len(entries)
-            reader.sink.deliver(reader, entries)
-            if len(entries) == room and reader.ready and reader.room() <= 0:
-                self.consumers.leave(reader)
-        return max(1, passed)
-
-    def _decode(self, chunk: Chunk) -> list[Entry]:
-        """The messages of a chunk, made once for all readers that come by in time."""
-        entries = chunk.entries
-        if entries is None:
-            entries = chunk.entries = chunk.decode()
-            self._decoded.append(chunk)
-            if len(self._decoded) > DECODED:
-                self._decoded.popleft().entries = None
-        return entries
-
-    def _find(self, reader: Reader) -> Chunk | None:
-        """The chunk that a reader goes on with; None when it has to wait for that."""
-        if reader.offset < self.first:
-            self._move(reader)
-        offset = reader.offset
-        if offset >= self.committed:
-            reader.piece = None
-            return None
-        if offset >= self._tail[0].first:
-            reader.piece = None
-            return self._enter(reader, self._tail)
-        piece = reader.piece
-        if piece is None or not piece.first <= offset < piece.end:
-            before, piece = piece, self._pieces.at(offset)
-            if piece is None:
-                self._read(offset, before, reader)
-                return None
-            reader.piece = piece
-        chunk = self._enter(reader, piece.chunks)
-        if chunk is piece.chunks[0]:
-            self._read_ahead(piece)
-        return chunk
-
-    def _enter(self, reader: Reader, chunks: Sequence[Chunk]) -> Chunk | None:
-        """The chunk of these that holds a reader's offset, which stands behind a gap then."""
-        chunk = find(chunks, reader.offset)
-        if chunk is not None:
-            reader.offset = max(reader.offset, chunk.first)
-        return chunk
-
-    def _read(self, offset: int, before: Piece | None, reader: Reader | None) -> None:
-        segment = self.segments[max(0, bisect_right(self.segments, offset, key=FIRST) - 1)].first
-        place = 0
-        if before is not None and before.end == offset and before.segment == segment:
-            place = before.place
-        wish = self._pieces.wish(segment, offset, 0, place, reader)
-        if wish is not None and self.log is not None:
-            self.log.read(wish)
-
-    def _read_ahead(self, piece: Piece) -> None:
-        """Somebody begins with a piece: have the next one read."""
-        if piece.end < self._tail[0].first and self._pieces.at(piece.end) is None:
-            self._read(piece.end, piece, None)
-
-    def _move(self, reader: Reader) -> None:
-        """A reader was so slow that what it would read is gone."""
-        missed = self.first - reader.offset
-        self.moved += missed
-        self._log.warning(
-            "reader moved to the first offset there is",
-            stream=self.name,
-            vhost=self.vhost,
-            consumer=reader.tag,
-            offset=self.first,
-            missed=missed,
-        )
-        reader.offset = self.first
-
-    # -- readers ---------------------------------------------------------------------------------------------
+        more = self.serving.deliver()
+        self._touched = self._touched or more  # the caller comes back
+        return more
 
     def consumer(
         self,
@@ -581,62 +373,25 @@ class Stream:
     def add_consumer(self, consumer: Consumer, now: int) -> None:
         assert isinstance(consumer, Reader)
         self.last_used = now
-        self.consumers.add(consumer)
-        if consumer.active:
-            self._begin(consumer, consumer.start)
+        self.serving.add(consumer)
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
-        self.last_used = now
-        was_active = consumer.active
-        self.consumers.remove(consumer)
         assert isinstance(consumer, Reader)
-        consumer.piece = consumer.chunk = None
-        self._pieces.leave(consumer)
-        successor = self.consumers.follow(consumer) if was_active else None
-        if successor is not None:
-            self._begin(successor, None if self.positions.get(successor.name or "") else successor.start)
-        consumer.entries = []
+        self.last_used = now
+        self.serving.remove(consumer)
         if not self.consumers:
-            self._pieces.forget()
-            self._forget_decoded()
-            self._trim(self._written, IDLE_TAIL)
+            self.tail.shorten(idle=True)
 
-    def _begin(self, reader: Reader, start: Start | None) -> None:
-        """Bring a reader to where it starts: where it says, else where it was, else to the end."""
-        known = self.positions.get(reader.name) if reader.name is not None and start is None else None
-        kind, value = start or NEXT
-        if known is not None:
-            reader.offset = known.offset  # if that is gone it is told so
-        elif kind == "first":
-            reader.offset = self.first
-        elif kind == "last":
-            reader.offset = self._last()
-        elif kind == "offset":
-            reader.offset = min(max(value, self.first), LARGEST)
-        elif kind == "time":
-            self._seek(reader, value)
-        else:
-            reader.offset = self.committed
-        if reader.blocked:
-            self.consumers.leave(reader)
-        else:
-            self._note_start(reader)
-        self.touch()
+    def close(self) -> list[Consumer]:
+        """It is being deleted: return its consumers so that they are told."""
+        self.deleted = True
+        self.log = None
+        self.tail.clear()
+        self.segments.clear()
+        self._packer.clear()
+        return self.serving.remove_all()
 
     # -- positions -------------------------------------------------------------------------------------------
-
-    def _note_start(self, reader: Reader) -> None:
-        """A reader that nobody knew keeps its place from now on."""
-        if reader.name is not None and self.positions.get(reader.name) is None:
-            self.positions.put(reader.name, reader.offset, 0, self._note)
-
-    def advance(self, reader: Reader, least: int = 1) -> None:
-        """Keep a named reader's position if it has come so much further."""
-        assert reader.name is not None
-        known = self.positions.get(reader.name)
-        position = reader.position
-        if known is None or position >= known.offset + least:
-            self.positions.put(reader.name, position, reader.timestamp or self._newest, self._note)
 
     def set_position(self, name: str, offset: int) -> None:
         """Have the consumer of this name begin at an offset when it comes back. PreconditionFailed while one
@@ -647,65 +402,13 @@ class Stream:
                 f"offset {offset} is over {LARGEST}, the largest that {self.what} can have"
             )
         self._check_unused(name)
-        self.positions.put(name, max(0, offset), 0, self._note)
+        self.positions.put(name, max(0, offset), 0, self.note)
 
     def forget_position(self, name: str) -> bool:
         """Know a consumer no longer; False when nobody did. PreconditionFailed as before."""
         self._check_unused(name)
-        return self.positions.forget(name, self._note)
+        return self.positions.forget(name, self.note)
 
     def _check_unused(self, name: str) -> None:
         if any(isinstance(reader, Reader) and reader.name == name for reader in self.consumers):
             raise PreconditionFailed(f"consumer '{name}' of {self.what} is reading; stop it first")
-
-    @property
-    def _note(self) -> Note | None:
-        return None if self.log is None else self.log.note
-
-    def _last(self) -> int:
-        """The first offset of the last chunk."""
-        return self._tail[-1].first if self._tail else self.committed
-
-    def _seek(self, reader: Reader, time: int) -> None:
-        """Bring a reader to the first chunk that is not older than ``time``."""
-        tail = self._tail
-        reader.offset = self.committed
-        if time > self._newest or self.committed == self.first:
-            return
-        if time <= self.segments[0].created:
-            reader.offset = self.first
-            return
-        segment = self.segments[bisect_right(self.segments, time, key=CREATED) - 1]
-        start = tail[0]
-        if start.first <= max(self.first, segment.first) or start.timestamp < time:
-            reader.offset = tail[bisect_left(tail, time, key=TIMESTAMP)].first
-            return
-        reader.offset = segment.first
-        reader.blocked = True
-        wish = self._pieces.wish(segment.first, segment.first, time, 0, reader)
-        if wish is not None and self.log is not None:
-            self.log.read(wish)
-
-    def _unblock(self, reader: Reader) -> None:
-        reader.blocked = False
-        reader.wake()
-
-    def close(self) -> list[Consumer]:
-        """It is being deleted: return its consumers so that they are told."""
-        self.deleted = True
-        self.log = None
-        consumers = list(self.consumers)
-        for consumer in consumers:
-            self.consumers.leave(consumer)
-            consumer.active = False
-        self.consumers.all.clear()
-        self._tail, self._fresh, self.segments = [], [], []
-        self._pieces.forget()
-        self._forget_decoded()
-        return consumers
-
-    def _forget_decoded(self) -> None:
-        """Nobody reads."""
-        for chunk in self._decoded:
-            chunk.entries = None
-        self._decoded.clear()

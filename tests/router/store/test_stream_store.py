@@ -9,7 +9,7 @@ from protocol.amqp.table import Timestamp
 from router.store import stream_log, streams
 from router.store.check import check
 from router.store.streams import stream_files
-from router.stream import chunk, stream
+from router.stream import chunk, tail
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
@@ -19,8 +19,8 @@ SMALL = (
     patch.object(stream_log, "MOST", 600),
     patch.object(streams, "PIECE", 400),
     patch.object(streams, "INDEX_EVERY", 300),
-    patch.object(stream, "TAIL", 0),
-    patch.object(stream, "IDLE_TAIL", 0),
+    patch.object(tail, "TAIL", 0),
+    patch.object(tail, "IDLE_TAIL", 0),
     patch.object(chunk, "CHUNK_BYTES", 250),
 )
 
@@ -393,7 +393,7 @@ def test_a_reader_that_left_before_its_piece_was_read_leaves_nothing_behind(quic
     client.session.close()
     kept.settle()
     assert stream.positions.get("app") is None
-    assert not stream._pieces._kept
+    assert not stream.serving._pieces._kept
     assert read(kept) == whole(0, 60)
     kept.crash()
 

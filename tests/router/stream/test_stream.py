@@ -263,7 +263,7 @@ def test_a_reader_behind_the_edge_moves_to_the_first_offset(node, client):
     publish(client, *("x" * 100 for _ in range(50)))
     client.session.ack(1, multiple=False)
     assert offsets(client) == [stream.first]
-    assert stream.moved == stream.first - 1
+    assert stream.serving.moved == stream.first - 1
 
 
 def test_a_reader_gets_what_its_filter_asks_for(node, client):

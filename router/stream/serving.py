@@ -1,0 +1,326 @@
+"""How the readers of a stream get what they want: in turn, from memory or in pieces from the disk.
+
+Owns the readers, their places and their named positions, and what was read or decoded for them. What there
+is to read is the business of whoever is ``Readable``.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from router.counts import Given
+from router.queue.consumers import Consumer
+from router.queue.entry import Entry
+from router.queue.turns import DRAIN
+from router.stream.chunk import Chunk
+from router.stream.log import StreamLog, Wish
+from router.stream.offsets import NEXT, Start
+from router.stream.pieces import Piece, Pieces, find
+from router.stream.positions import LARGEST, Note, Positions
+from router.stream.reader import Reader
+from router.stream.readers import Readers
+from router.stream.segments import Segments
+from router.stream.tail import Tail
+
+DECODED = 16  # chunks whose messages are kept, for the next reader
+NOTED = 1000  # messages that a named reader passes over until its position is kept
+
+
+class Readable(Protocol):
+    """What there is to read: the messages from the offset ``first`` to under ``committed``. They stand in the
+    segments, the newest of them in the tail too; ``newest`` is the time of the last (ms since the epoch).
+    """
+
+    name: str
+    vhost: str
+    first: int
+    committed: int
+    newest: int
+    segments: Segments
+    tail: Tail
+
+    @property
+    def log(self) -> StreamLog | None: ...
+    @property
+    def note(self) -> Note | None: ...
+
+
+class Serving:
+    """The readers of one stream. ``moved``: messages that they have missed, which were not there any more."""
+
+    __slots__ = ("_decoded", "_log", "_pieces", "_stream", "counts", "moved", "positions", "readers")
+
+    def __init__(self, stream: Readable) -> None:
+        self.readers = Readers()
+        self.positions = Positions()
+        self.counts = Given()
+        self.moved = 0
+        self._stream = stream
+        self._pieces = Pieces()
+        self._decoded: deque[Chunk] = deque()  # those whose messages are at hand
+        self._log = structlog.get_logger()
+
+    # -- turns -----------------------------------------------------------------------------------------------
+
+    def deliver(self) -> bool:
+        """Give every reader that has room what comes next, in turn; True when there is more to give."""
+        left = DRAIN
+        while left > 0:
+            line = self.readers.line()
+            if line is None:
+                return False
+            reader = next(iter(line))
+            assert isinstance(reader, Reader)
+            left -= self._serve(reader)
+            if reader.ready:
+                line.move_to_end(reader)
+        return True
+
+    def _serve(self, reader: Reader) -> int:
+        """Give one reader some messages; return how many it has passed, 1 at least."""
+        room = reader.room()
+        if room <= 0:
+            self.readers.leave(reader)
+            return 1
+        chunk = reader.chunk
+        if chunk is None or not chunk.first <= reader.offset < chunk.end:
+            reader.chunk = chunk = self._find(reader)
+            if chunk is None:
+                reader.blocked = True
+                reader.entries = []
+                self.readers.leave(reader)
+                return 1
+            if reader.wanted is not None and not reader.wanted.may_be_in(chunk):
+                reader.offset = chunk.end
+                return 1
+            reader.entries = self._decode(chunk)
+        entries, passed = reader.take(room)
+        if reader.name is not None:
+            reader.held.update((entry.position, None) for entry in entries)
+            if passed and not reader.held:
+                self.advance(reader, NOTED)
+        if entries:
+            self.counts.deliver += len(entries)
+            reader.sink.deliver(reader, entries)
+            if len(entries) == room and reader.ready and reader.room() <= 0:
+                self.readers.leave(reader)
+        return max(1, passed)
+
+    def _decode(self, chunk: Chunk) -> list[Entry]:
+        """The messages of a chunk, made once for all readers that come by in time."""
+        entries = chunk.entries
+        if entries is None:
+            entries = chunk.entries = chunk.decode()
+            self._decoded.append(chunk)
+            if len(self._decoded) > DECODED:
+                self._decoded.popleft().entries = None
+        return entries
+
+    def _find(self, reader: Reader) -> Chunk | None:
+        """The chunk that a reader goes on with; None when it has to wait for that."""
+        if reader.offset < self._stream.first:
+            self._move(reader)
+        offset = reader.offset
+        if offset >= self._stream.committed:
+            reader.piece = None
+            return None
+        if offset >= self._stream.tail.first:
+            reader.piece = None
+            return self._enter(reader, self._stream.tail.chunks)
+        piece = reader.piece
+        if piece is None or not piece.first <= offset < piece.end:
+            before, piece = piece, self._pieces.at(offset)
+            if piece is None:
+                self._read(offset, before, reader)
+                return None
+            reader.piece = piece
+        chunk = self._enter(reader, piece.chunks)
+        if chunk is piece.chunks[0]:
+            self._read_ahead(piece)
+        return chunk
+
+    def _enter(self, reader: Reader, chunks: Sequence[Chunk]) -> Chunk | None:
+        """The chunk of these that holds a reader's offset, which stands behind a gap then."""
+        chunk = find(chunks, reader.offset)
+        if chunk is not None:
+            reader.offset = max(reader.offset, chunk.first)
+        return chunk
+
+    def _read(self, offset: int, before: Piece | None, reader: Reader | None) -> None:
+        """Have what begins with an offset read, for a reader or in advance."""
+        segment = self._stream.segments.holding(offset).first
+        place = 0
+        if before is not None and before.end == offset and before.segment == segment:
+            place = before.place
+        self._wish(segment, offset, 0, place, reader)
+
+    def _wish(self, segment: int, offset: int, time: int, place: int, reader: Reader | None) -> None:
+        """Have a piece read, unless it is on its way."""
+        wish = self._pieces.wish(segment, offset, time, place, reader)
+        if wish is not None and self._stream.log is not None:
+            self._stream.log.read(wish)
+
+    def _read_ahead(self, piece: Piece) -> None:
+        """Somebody begins with a piece: have the next one read."""
+        if piece.end < self._stream.tail.first and self._pieces.at(piece.end) is None:
+            self._read(piece.end, piece, None)
+
+    def _move(self, reader: Reader) -> None:
+        """A reader was so slow that what it would read is gone."""
+        missed = self._stream.first - reader.offset
+        self.moved += missed
+        self._log.warning(
+            "reader moved to the first offset there is",
+            stream=self._stream.name,
+            vhost=self._stream.vhost,
+            consumer=reader.tag,
+            offset=self._stream.first,
+            missed=missed,
+        )
+        reader.offset = self._stream.first
+
+    def committed(self) -> None:
+        """More is there to be read."""
+        start = self._stream.tail.first
+        for reader in self.readers:
+            if isinstance(reader, Reader) and reader.blocked and reader.offset >= start:
+                self._unblock(reader)
+
+    def _unblock(self, reader: Reader) -> None:
+        reader.blocked = False
+        reader.wake()
+
+    # -- pieces ----------------------------------------------------------------------------------------------
+
+    def landed(self, wish: Wish, chunks: Sequence[Chunk], place: int) -> None:
+        """Chunks were read, up to a place in their segment; none when there is nothing more in it."""
+        piece = Piece(wish.segment, chunks, place) if chunks else None
+        for reader in self._pieces.landed(wish, piece):
+            if not reader.blocked:
+                continue
+            reader.piece = piece
+            if piece is None:
+                reader.offset = max(reader.offset, self._behind(wish.segment))
+            elif wish.time:
+                reader.offset = piece.first
+                self._note_start(reader)
+            self._unblock(reader)
+
+    def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
+        """A piece cannot be read; True when it is to be tried again, since that may pass. If
+        it was given up meanwhile that is as it should be; its readers stand still otherwise, skipping none.
+        """
+        if passing and wish.segment >= self._stream.first and (waiting := self._pieces.waiting(wish)):
+            self._stand_still(waiting, damage)
+            return True
+        readers = self._pieces.landed(wish, None)
+        if wish.segment < self._stream.first:
+            for reader in readers:
+                self._unblock(reader)
+        elif readers:
+            self._stand_still(readers, damage)
+        return False
+
+    def _stand_still(self, readers: Sequence[Reader], damage: str) -> None:
+        tags = [reader.tag for reader in readers]
+        self._log.error("readers stand still", stream=self._stream.name, consumers=tags, error=damage)
+
+    def _behind(self, segment: int) -> int:
+        """The first offset behind what is read of a segment."""
+        following = self._stream.segments.behind(segment)
+        return self._stream.tail.first if following is None else following.first
+
+    # -- readers that come and go ----------------------------------------------------------------------------
+
+    def add(self, reader: Reader) -> None:
+        self.readers.add(reader)
+        if reader.active:
+            self._begin(reader, reader.start)
+
+    def remove(self, reader: Reader) -> None:
+        """One leaves; of its group the next one is active then."""
+        was_active = reader.active
+        self.readers.remove(reader)
+        reader.piece = reader.chunk = None
+        self._pieces.leave(reader)
+        successor = self.readers.follow(reader) if was_active else None
+        if successor is not None:
+            self._begin(successor, None if self.positions.get(successor.name or "") else successor.start)
+        reader.entries = []
+        if not self.readers:
+            self._forget()
+
+    def remove_all(self) -> list[Consumer]:
+        readers = list(self.readers)
+        for reader in readers:
+            self.readers.leave(reader)
+            reader.active = False
+        self.readers.all.clear()
+        self._forget()
+        return readers
+
+    def _forget(self) -> None:
+        """Nobody reads."""
+        self._pieces.forget()
+        for chunk in self._decoded:
+            chunk.entries = None
+        self._decoded.clear()
+
+    def _begin(self, reader: Reader, start: Start | None) -> None:
+        """Bring a reader to where it starts: where it says, else where it was, else to the end."""
+        stream = self._stream
+        known = self.positions.get(reader.name) if reader.name is not None and start is None else None
+        kind, value = start or NEXT
+        if known is not None:
+            reader.offset = known.offset  # if that is gone it is told so
+        elif kind == "first":
+            reader.offset = stream.first
+        elif kind == "last":
+            reader.offset = stream.tail.chunks[-1].first if stream.tail.chunks else stream.committed
+        elif kind == "offset":
+            reader.offset = min(max(value, stream.first), LARGEST)
+        elif kind == "time":
+            self._seek(reader, value)
+        else:
+            reader.offset = stream.committed
+        if reader.blocked:
+            self.readers.leave(reader)
+        else:
+            self._note_start(reader)
+        reader.queue.touch()
+
+    def _seek(self, reader: Reader, time: int) -> None:
+        """Bring a reader to the first chunk that is not older than ``time``."""
+        stream, tail = self._stream, self._stream.tail
+        reader.offset = stream.committed
+        if time > stream.newest or stream.committed == stream.first:
+            return
+        if time <= stream.segments[0].created:
+            reader.offset = stream.first
+            return
+        segment = stream.segments.at(time)
+        start = tail.chunks[0]
+        if start.first <= max(stream.first, segment.first) or start.timestamp < time:
+            reader.offset = tail.since(time)
+            return
+        reader.offset = segment.first
+        reader.blocked = True
+        self._wish(segment.first, segment.first, time, 0, reader)
+
+    # -- positions -------------------------------------------------------------------------------------------
+
+    def advance(self, reader: Reader, least: int = 1) -> None:
+        """Keep a named reader's position if it has come so much further."""
+        assert reader.name is not None
+        known = self.positions.get(reader.name)
+        position = reader.position
+        if known is None or position >= known.offset + least:
+            time = reader.timestamp or self._stream.newest
+            self.positions.put(reader.name, position, time, self._stream.note)
+
+    def _note_start(self, reader: Reader) -> None:
+        """A reader that nobody knew keeps its place from now on."""
+        if reader.name is not None and self.positions.get(reader.name) is None:
+            self.positions.put(reader.name, reader.offset, 0, self._stream.note)
