@@ -1,11 +1,11 @@
 """What a batch of the store has gathered, until it is committed together."""
 
-from router.store.log import QueueLog
+from router.store.log import StoredQueueLog
 from router.store.statements import Statement
-from router.store.stream_log import StreamLog
+from router.store.stream_log import StoredStreamLog
 from router.store.writer import Job
 
-Log = QueueLog | StreamLog
+Log = StoredQueueLog | StoredStreamLog
 
 
 class Gathered:

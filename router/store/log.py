@@ -26,8 +26,8 @@ class StoredQueue(Protocol):
         """
 
 
-class QueueLog:
-    """The log of one durable queue; ``id`` is that of its incarnation."""
+class StoredQueueLog:
+    """The ``QueueLog`` of one durable queue; ``id`` is that of its incarnation."""
 
     __slots__ = (
         "_noted",

@@ -16,7 +16,7 @@ from protocol.amqp.message import Message
 from router.queue.entry import Entry
 from router.queue.fifo import PAGE_MESSAGES
 from router.queue.run import Run
-from router.store.log import QueueLog
+from router.store.log import StoredQueueLog
 from router.store.pages import Page, PageError, entries_of, pack_page, segment_path
 from router.store.segments import Segments
 from router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
@@ -90,7 +90,7 @@ class Pager:
 
     # -- pages ---------------------------------------------------------------------------------------------
 
-    def make_page(self, log: QueueLog | None, entries: Sequence[Entry], priority: int) -> Page:
+    def make_page(self, log: StoredQueueLog | None, entries: Sequence[Entry], priority: int) -> Page:
         """A page of these entries, which is written with the next ``submit``. It is kept if any of them is
         stored, and those that are know it from now on.
         """
@@ -253,8 +253,8 @@ class Pager:
         return entries
 
 
-def _log(queue: "Queue") -> QueueLog | None:
+def _log(queue: "Queue") -> StoredQueueLog | None:
     """What the store knows of a queue; nothing when that is not durable, or gone."""
     log = queue.log
-    assert log is None or isinstance(log, QueueLog)
+    assert log is None or isinstance(log, StoredQueueLog)
     return log

@@ -12,16 +12,15 @@ from typing import NamedTuple
 from router.queue.entry import Entry
 from router.queue.fifo import PAGE_BYTES, PAGE_MESSAGES
 from router.store.checkpoint import Checkpoint, PageState, QueueState
-from router.store.log import QueueLog
+from router.store.gathering import Log
+from router.store.log import StoredQueueLog
 from router.store.pager import Pager
 from router.store.pages import Page
 from router.store.segments import Segments
-from router.store.stream_log import StreamLog
+from router.store.stream_log import StoredStreamLog
 from router.store.writer import Disk, SaveCheckpoint, WritePages
 
 STEP = 1 << 20  # bytes of pages that are written at a time
-
-Log = QueueLog | StreamLog
 
 
 class JournalFile(NamedTuple):
@@ -45,12 +44,12 @@ class Retirement:
         self._files: deque[JournalFile] = deque()  # the last is being written
         self._busy = False  # the first is being retired, or a checkpoint is on its way
         self._committed = 0
-        self._logs_to_move: deque[tuple[QueueLog, int]] = deque()
+        self._logs_to_move: deque[tuple[StoredQueueLog, int]] = deque()
         self._entries_to_move: deque[tuple[int, deque[Entry]]] = deque()  # of the first of them, by priority
         self._moving: set[WritePages] = set()  # what is being written of it
         self._pages: set[WritePages] = set()  # that must be on disk before the checkpoint is saved
         self._batch = 0  # and so must this one be
-        self._flushing: dict[StreamLog, int] = {}  # and these streams, up to an offset
+        self._flushing: dict[StoredStreamLog, int] = {}  # and these streams, up to an offset
         self._checkpoint: SaveCheckpoint | None = None
 
     @property
@@ -92,7 +91,7 @@ class Retirement:
         self._busy = False
         self._begin(gathered)
 
-    def flushed(self, log: StreamLog) -> None:
+    def flushed(self, log: StoredStreamLog) -> None:
         """More of a stream is in its files."""
         if log.written >= self._flushing.get(log, log.written + 1):
             del self._flushing[log]
@@ -105,7 +104,7 @@ class Retirement:
         if len(self._files) > 1:
             self._busy = True
             for log, below in self._files[0].logs.items():
-                if isinstance(log, QueueLog):
+                if isinstance(log, StoredQueueLog):
                     self._logs_to_move.append((log, below))
                 elif log.id in self._logs and log.flush(below):
                     self._flushing[log] = below
@@ -136,7 +135,7 @@ class Retirement:
             self._files.popleft()
             self._note(gathered)
 
-    def _move(self, log: QueueLog, priority: int, entries: deque[Entry]) -> int:
+    def _move(self, log: StoredQueueLog, priority: int, entries: deque[Entry]) -> int:
         """Make a page of what a queue still keeps without one; return its size, 0 when that is nothing."""
         run: list[Entry] = []
         size = 0

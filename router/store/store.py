@@ -20,7 +20,7 @@ from router.queue.queue import Queue
 from router.rows import Row
 from router.store.compaction import Compaction
 from router.store.gathering import Gathered, Log
-from router.store.log import QueueLog, StoredQueue
+from router.store.log import StoredQueue, StoredQueueLog
 from router.store.pager import Pager
 from router.store.records import Target, pack_publish, pack_publish_to_one
 from router.store.retirement import Retirement
@@ -39,7 +39,7 @@ from router.store.statements import (
     remove_exchange,
     remove_queue,
 )
-from router.store.stream_log import StreamLog
+from router.store.stream_log import StoredStreamLog
 from router.store.stream_writer import WriteStream
 from router.store.streams import ReadStream
 from router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
@@ -109,15 +109,15 @@ class Store:
 
     # -- what the core says ------------------------------------------------------------------------------
 
-    def add_queue(self, queue: StoredQueue, number: int | None = None) -> QueueLog:
+    def add_queue(self, queue: StoredQueue, number: int | None = None) -> StoredQueueLog:
         """Know a durable queue: a new one, or the one with this id."""
-        log = QueueLog(self, self._number(number), queue)
+        log = StoredQueueLog(self, self._number(number), queue)
         self.logs[log.id] = log
         return log
 
-    def add_stream(self, stream: Stream, number: int | None = None) -> StreamLog:
+    def add_stream(self, stream: Stream, number: int | None = None) -> StoredStreamLog:
         """Know a stream: a new one, or the one with this id."""
-        log = StreamLog(self, self._number(number), stream)
+        log = StoredStreamLog(self, self._number(number), stream)
         self.logs[log.id] = log
         return log
 
@@ -154,13 +154,13 @@ class Store:
         """Whether anything waits to be committed as ``batch``."""
         return bool(self.publishes or self.touched or self._gathering)
 
-    def keep_queue(self, queue: Queue) -> QueueLog:
+    def keep_queue(self, queue: Queue) -> StoredQueueLog:
         log = self.add_queue(queue)
         row = QueueRow(log.id, queue.vhost, queue.name, queue.auto_delete, queue.arguments)
         self.change(add_queue(row))
         return log
 
-    def keep_stream(self, stream: Stream) -> StreamLog:
+    def keep_stream(self, stream: Stream) -> StoredStreamLog:
         log = self.add_stream(stream)
         self.change(
             add_queue(QueueRow(log.id, stream.vhost, stream.name, stream.auto_delete, stream.arguments))
@@ -170,7 +170,7 @@ class Store:
     def forget_queue(self, queue: AnyQueue) -> None:
         """A queue is gone. What left it before that, as dead letters do, is committed before that too."""
         log = queue.log
-        assert isinstance(log, QueueLog | StreamLog)
+        assert isinstance(log, StoredQueueLog | StoredStreamLog)
         self._pack()
         if self._gathering.parts:
             self._sealed.append(self._gathering)
@@ -324,7 +324,7 @@ class Store:
                 job, result, error
             )
         log = self.logs.get(job.stream)
-        if isinstance(log, StreamLog) and log.has_read(job, result, error):
+        if isinstance(log, StoredStreamLog) and log.has_read(job, result, error):
             self._unread.append(job)
             return True
         return False
@@ -354,7 +354,7 @@ class Store:
                 self.retirement.written(job, self._last())
         elif isinstance(job, WriteStream):
             stream = self.logs.get(job.stream)
-            if isinstance(stream, StreamLog):
+            if isinstance(stream, StoredStreamLog):
                 stream.wrote(job)
                 self.retirement.flushed(stream)
         elif isinstance(job, SaveCheckpoint):

@@ -42,8 +42,8 @@ class _Waiting(NamedTuple):
     chunk: Chunk
 
 
-class StreamLog:
-    """The log of one stream; ``id`` is that of its incarnation.
+class StoredStreamLog:
+    """The ``StreamLog`` of one stream; ``id`` is that of its incarnation.
 
     ``next_position`` is the offset that the next message to be committed has, ``written`` that up to which
     everything is in the segments' files.
