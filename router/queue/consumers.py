@@ -28,7 +28,7 @@ class DeliverySink(Protocol):
         """Take these messages, and count those that are to be settled as the consumer's."""
 
     def cancelled(self, consumer: "Consumer") -> None:
-        """The queue ended this consumer: it was deleted, or the right to read it was lost."""
+        """This consumer was ended: its queue was deleted or cannot be read, or the right to that was lost."""
 
 
 class Receiver:

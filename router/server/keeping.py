@@ -131,7 +131,7 @@ class Keeping:
         now = self._driver.begin()
         try:
             if self.store.done(job, result, error):
-                what = "reading failed" if isinstance(job, ReadPage) else "writing failed"
+                what = "reading failed" if isinstance(job, ReadPage | ReadStream) else "writing failed"
                 self._log.error(what, error=str(error), again_in_ms=RETRY)
                 self._broker.schedule(now + RETRY, self.store)
         except Exception as failure:

@@ -53,7 +53,7 @@ def _inspect_segment(  # noqa: PLR0917 - the parts of one place
     found.live[path] = place
     if behind and end != behind:
         found.damage.append(Finding(path, place, f"offsets {end} to {behind - 1} cannot be read"))
-        found.remarks.append(f"{path.name} cannot be mended: readers that come to offset {end} stand still")
+        found.remarks.append(f"{path.name} cannot be mended: readers that come to offset {end} are cancelled")
     elif place < head.size:
         found.warnings.append(Finding(path, place, "a write that was cut off; the journal has it"))
     return end

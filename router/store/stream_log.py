@@ -190,8 +190,7 @@ class StoredStreamLog:
             assert isinstance(result, Read)
             self.stream.serving.landed(job.wish, result.chunks, result.place)
             return False
-        passing = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-        return self.stream.serving.unreadable(job.wish, str(error), passing=passing)
+        return self.stream.serving.unreadable(job.wish, str(error), passing=isinstance(error, OSError))
 
     def drop(self) -> list[RemoveStream]:
         """The stream is deleted; what is to be done once that is on disk."""

@@ -37,10 +37,7 @@ INDEX_ENTRY = _INDEX.size
 
 
 class PieceError(Exception):
-    """A segment is damaged; the text says which and where."""
-
-    def __init__(self, path: Path, offset: int) -> None:
-        super().__init__(f"{path} is damaged at offset {offset}: no whole chunk stands there")
+    """A segment is damaged or missing; the text says which and where."""
 
 
 class Read(NamedTuple):
@@ -88,7 +85,10 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
     """
     wish = job.wish
     path = segment_path(directory, job.stream, wish.segment)
-    descriptor = files.open(path)
+    try:
+        descriptor = files.open(path)
+    except FileNotFoundError:
+        raise PieceError(f"{path} is missing") from None
     try:
         place = wish.place or _place(files, descriptor, path, wish)
         limit = job.below if not job.end else 1 << 62
@@ -100,7 +100,7 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
                     break
                 if job.end and not files.read(descriptor, 1, place):
                     break
-                raise PieceError(path, place)
+                raise PieceError(f"{path} is damaged at offset {place}: no whole chunk stands there")
             last, place = chunks[-1].end, place + chunks[-1].stop
             found = [chunk for chunk in chunks if _wanted(chunk, wish)]
             if found:

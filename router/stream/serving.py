@@ -197,7 +197,11 @@ class Serving:
     def landed(self, wish: Wish, chunks: Sequence[Chunk], place: int) -> None:
         """Chunks were read, up to a place in their segment; none when there is nothing more in it."""
         piece = Piece(wish.segment, chunks, place) if chunks else None
-        for reader in self._pieces.landed(wish, piece):
+        readers = self._pieces.landed(wish, piece)
+        if piece is None and readers and not wish.time and wish.segment >= self._stream.first:
+            missing = f"offsets {wish.offset} to {self._behind(wish.segment) - 1} are in no file"
+            self._complain("readers skip what is missing", readers, missing)
+        for reader in readers:
             if not reader.blocked:
                 continue
             reader.piece = piece
@@ -209,23 +213,28 @@ class Serving:
             self._unblock(reader)
 
     def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
-        """A piece cannot be read; True when it is to be tried again, since that may pass. If
-        it was given up meanwhile that is as it should be; its readers stand still otherwise, skipping none.
+        """A piece cannot be read; True when it is to be tried again, since that may pass. If it was given up
+        meanwhile that is as it should be; else its readers are cancelled, so that they know, and skip none.
         """
-        if passing and wish.segment >= self._stream.first and (waiting := self._pieces.waiting(wish)):
-            self._stand_still(waiting, damage)
+        gone = wish.segment < self._stream.first
+        if passing and not gone and (waiting := self._pieces.waiting(wish)):
+            self._complain("readers wait for the disk", waiting, damage)
             return True
         readers = self._pieces.landed(wish, None)
-        if wish.segment < self._stream.first:
+        if gone:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
-            self._stand_still(readers, damage)
+            way_out = f"restore the file, or consume from x-stream-offset {self._behind(wish.segment)} on"
+            self._complain("readers cancelled", readers, damage, way_out=way_out)
+            for reader in readers:
+                reader.stream.remove_consumer(reader, reader.stream.host.now)
+                reader.sink.cancelled(reader)
         return False
 
-    def _stand_still(self, readers: Sequence[Reader], damage: str) -> None:
-        tags = [reader.tag for reader in readers]
-        self._log.error("readers stand still", stream=self._stream.name, consumers=tags, error=damage)
+    def _complain(self, what: str, readers: Sequence[Reader], damage: str, **more: str) -> None:
+        stream, tags = self._stream, [reader.tag for reader in readers]
+        self._log.error(what, vhost=stream.vhost, stream=stream.name, consumers=tags, error=damage, **more)
 
     def _behind(self, segment: int) -> int:
         """The first offset behind what is read of a segment."""

@@ -10,6 +10,7 @@ from router.store import stream_log, streams
 from router.store.check import check
 from router.store.streams import stream_files
 from router.stream import chunk, tail
+from router.stream.log import Wish
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
@@ -215,18 +216,96 @@ def test_an_index_that_lies_about_an_older_segment_is_not_believed(quick_path):
     kept.crash()
 
 
-def test_a_damaged_segment_has_its_reader_stand_still_and_skips_nothing(quick_path):
+@pytest.fixture
+def segmented(quick_path):
+    """Sixty messages in several segments that are all written, and the paths of those."""
     kept = Kept(quick_path, journal_size=1000)
     declare(kept, stream_max_segment_size_bytes=2000)
-    publish(kept, *numbers(0, 60))
-    first = min((quick_path / "streams").glob("*.segment"))
-    data = bytearray(first.read_bytes())
-    data[800] ^= 0xFF
-    first.write_bytes(data)
-    found = read(kept)
-    assert found == whole(0, len(found))
-    assert len(found) < 20
+    for second, body in enumerate(numbers(0, 60)):
+        kept.node.broker.wall = second
+        publish(kept, body)
+    yield kept, sorted((quick_path / "streams").glob("*.segment"))
     kept.crash()
+
+
+def damage(path, place=800):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+def consume(kept, tag, start=0, **arguments):
+    client = kept.node.client()
+    client.consume("s", tag, prefetch=1000, arguments={"x-stream-offset": start, **arguments})
+    kept.settle()
+    return client
+
+
+def test_a_reader_that_comes_to_damage_is_cancelled_and_skips_nothing(segmented, capsys):
+    kept, (first, second, *_) = segmented
+    damage(first)
+    stream = kept.node.vhost.queue("s")
+    reader = consume(kept, "r")
+    found = [entry.message.body.decode() for _, _, entry in reader.delivered]
+    assert found == numbers(0, len(found))
+    assert 0 < len(found) < 20
+    assert reader.ended == ["r"]
+    assert not len(stream.consumers)
+    said = capsys.readouterr().out
+    assert f"{first} is damaged at offset " in said
+    assert f"consume from x-stream-offset {int(second.stem.split('-')[1])} on" in said
+    reader.session.ack(0, multiple=True)  # what it holds is settled as after any cancel
+    assert not len(reader.session.unacked)
+
+
+def test_damage_is_nothing_to_other_readers_and_publishers(segmented):
+    kept, (first, second, *_) = segmented
+    behind = int(second.stem.split("-")[1])
+    at_the_end, from_behind = consume(kept, "end", "next"), consume(kept, "behind", behind)
+    damage(first)
+    consume(kept, "r")
+    publish(kept, "60")
+    assert at_the_end.seen() == ["60"]
+    assert from_behind.seen() == numbers(behind, 61)
+    assert at_the_end.ended == from_behind.ended == []
+    assert consume(kept, "again").ended == ["again"]
+
+
+@pytest.mark.parametrize("start", [0, Timestamp(1)])
+def test_a_reader_of_a_segment_that_is_missing_is_cancelled(segmented, start, capsys):
+    kept, (first, *_) = segmented
+    first.unlink()
+    reader = consume(kept, "r", start)
+    assert (reader.delivered, reader.ended) == ([], ["r"])
+    assert f"{first} is missing" in capsys.readouterr().out
+
+
+def test_what_a_shortened_segment_has_lost_is_told_of_when_readers_skip_it(segmented, capsys):
+    kept, (first, second, *_) = segmented
+    with first.open("r+b") as file:
+        file.truncate(streams.read_stream(kept.directory.files, first.parents[1], first_piece(kept)).place)
+    reader = consume(kept, "r")
+    seen, behind = [int(body) for body in reader.seen()], int(second.stem.split("-")[1])
+    lost = set(range(60)) - set(seen)
+    assert lost == set(range(min(lost), behind))
+    assert f"offsets {min(lost)} to {behind - 1} are in no file" in capsys.readouterr().out
+    assert reader.ended == []
+
+
+def first_piece(kept):
+    return streams.ReadStream(kept.node.vhost.queue("s").log.id, Wish(0, 0, 0, 0), 0, 1 << 20)
+
+
+def test_all_of_a_group_are_told_of_damage_one_after_the_other(segmented):
+    kept, (first, *_) = segmented
+    damage(first, 100)
+    group = {"x-stream-consumer-name": "g", "x-single-active-consumer": True}
+    clients = [kept.node.client() for _ in range(2)]
+    for client in clients:
+        client.consume("s", "g", prefetch=10, arguments={"x-stream-offset": 0, **group})
+    kept.settle()
+    assert [client.ended for client in clients] == [["g"], ["g"]]
+    assert kept.node.vhost.queue("s").positions.get("g").offset == 0
 
 
 def test_what_a_lost_segment_held_is_never_given_again(quick_path):
