@@ -269,7 +269,7 @@ class Broker:
                 own_key=dead.routing_key,
                 wall=self.wall,
             )
-            keys = routing_keys(letter.routing_key, letter.headers)
+            keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
             for target in dead.vhost.routes.route(exchange, keys, letter):
                 if not is_cycle(letter, target.name):
                     target.enqueue(letter, self.now)

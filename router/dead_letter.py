@@ -13,7 +13,7 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE, Long, Timestamp
 from router.queue.host import Reason
-from router.routing import routing_keys
+from router.routing import copies
 
 Death = dict[str, Any]
 
@@ -36,10 +36,10 @@ def make_letter(
     """The message as it goes from ``queue`` to the exchange; ``wall`` in seconds since the epoch.
 
     The per-message TTL is taken off, so that it cannot expire again where it goes; what it was is kept in
-    x-death. With a dead-letter routing key of the queue's own the CC header has done its work and goes too.
+    x-death. With a dead-letter routing key of the queue's own CC and BCC have done their work and go too.
     """
     headers = message.headers
-    keys = routing_keys(message.routing_key, {"CC": headers.get("CC")})
+    keys = [message.routing_key, *copies(headers, "CC")]
     changed: dict[str, Any] = {"x-death": _deaths(message, keys, queue, reason, wall)}
     if own_key is not None:
         changed["CC"] = REMOVE
@@ -51,7 +51,9 @@ def make_letter(
     changed["x-last-death-queue"] = queue
     changed["x-last-death-exchange"] = message.exchange
     properties = splice_properties(message.raw_properties, headers=changed, expiration=REMOVE)
-    return message.rewritten(exchange, own_key if own_key is not None else message.routing_key, properties)
+    if own_key is not None:
+        return message.rewritten(exchange, own_key, properties)
+    return message.rewritten(exchange, message.routing_key, properties, message.blind_keys)
 
 
 def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall: int) -> list[Death]:

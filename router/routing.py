@@ -146,9 +146,10 @@ def routing_keys(routing_key: str, headers: Mapping[str, object]) -> list[str]:
     """A message's routing keys: its own, then those of its CC and BCC headers (RabbitMQ's sender-selected
     distribution).
     """
-    keys = [routing_key]
-    for name in ("CC", "BCC"):
-        more = headers.get(name)
-        if isinstance(more, list):
-            keys += [key for key in more if isinstance(key, str)]
-    return keys
+    return [routing_key, *copies(headers, "CC"), *copies(headers, "BCC")]
+
+
+def copies(headers: Mapping[str, object], name: str) -> list[str]:
+    """The routing keys in a message's header ``name``, CC or BCC."""
+    keys = headers.get(name)
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []

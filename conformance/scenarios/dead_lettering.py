@@ -118,6 +118,37 @@ def bcc_without_a_new_key(p):
 
 
 @AREA.scenario
+def bcc_over_several_hops(p):
+    a = p.connect()
+    a.send(exchange("dlx", "topic"), queue("hidden"), bind("hidden", "dlx", "hidden"))
+    a.send(queue("q2", x_dead_letter_exchange=""), bind("q2", "dlx", "q"))
+    a.send(queue(x_dead_letter_exchange="dlx"))
+    a.send(publish("q", "1", headers={"BCC": ["hidden"], "h": 1}))
+    a.send(m.BasicGet("q"))
+    a.send(m.BasicReject(1, False))
+    a.send(*gets("hidden"))
+    a.send(m.BasicGet("q2"))
+    a.send(m.BasicReject(3, False))
+    a.send(*gets("hidden", "q"))
+
+
+@AREA.scenario
+def bcc_is_dropped_with_a_new_key(p):
+    a = ready(p)
+    a.send(queue("q2", x_dead_letter_exchange=""), bind("q2", "amq.direct", "dead"))
+    a.send(
+        queue("hidden"), queue("q1", x_dead_letter_exchange="amq.direct", x_dead_letter_routing_key="dead")
+    )
+    a.send(publish("q1", "1", headers={"BCC": ["hidden"]}))
+    a.send(*gets("hidden"))
+    a.send(m.BasicGet("q1"))
+    a.send(m.BasicReject(2, False))
+    a.send(m.BasicGet("q2"))
+    a.send(m.BasicReject(3, False))
+    a.send(*gets("hidden", "dead"))
+
+
+@AREA.scenario
 def cc_is_dropped_with_a_new_key(p):
     a = ready(p)
     a.send(queue("cc"))

@@ -4,8 +4,12 @@ A message is read once and sent many times, so it stays framed. ``frames`` holds
 the body frames as they came; a delivery on the same channel number sends them again untouched, and anything
 else is decoded only when something asks for it. This module owns that form and nothing else: how frames are
 found in a stream is ``reader``'s business, how a delivery is written is ``encode``'s.
+
+A message that was published to keys of a BCC header, which no receiver may see, has them in one frame more
+(``BlindCopied``). That costs no other message anything.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -19,6 +23,9 @@ HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weigh
 FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags stand in a content header frame
 BASIC = 60
 END = bytes((FRAME_END,))
+FRAME_BLIND = 66  # begins the frames of a BlindCopied, and is the type of the last one; never on the wire
+NO_CHANNEL = -1  # what a message is framed for that has to be framed anew for every channel
+LONG = Struct(">I")
 MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
 KNOWN, KNOWN_BYTES = 1024, 128  # decoded properties that are found again, and how long they may be
 
@@ -49,13 +56,15 @@ class Message:
         self.frames = frames
         self.properties = properties
 
-    @classmethod
-    def from_frames(cls, route: bytes, frames: bytes) -> "Message":
+    @staticmethod
+    def from_frames(route: bytes, frames: bytes) -> "Message":
         """A message that was kept as its packed route and its content frames."""
-        _, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
+        kind, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
         raw = frames[FLAGS_OFFSET : 7 + header_size]
         properties = _known(raw) if len(raw) <= KNOWN_BYTES else props.decode_properties(raw, 0)
-        return cls(route, 0, channel, size, frames, properties)
+        if kind == FRAME_BLIND:
+            return BlindCopied(route, 0, NO_CHANNEL, size, frames, properties)
+        return Message(route, 0, channel, size, frames, properties)
 
     @classmethod
     def build(
@@ -71,20 +80,29 @@ class Message:
             properties,
         )
 
-    def rewritten(self, exchange: str, routing_key: str, properties: bytes) -> "Message":
-        """The same body under another route and other raw properties (flags and list)."""
-        return Message(
-            pack_route(exchange, routing_key),
-            0,
-            0,
-            self.size,
-            pack_frames(0, properties, self.body),
-            props.decode_properties(properties, 0),
-        )
+    def rewritten(
+        self, exchange: str, routing_key: str, properties: bytes, blind_keys: Sequence[str] = ()
+    ) -> "Message":
+        """The same body under another route and other raw properties (flags and list).
+
+        ``blind_keys`` are those of a BCC header that is not among the properties any more.
+        """
+        frames = pack_frames(0, properties, self.body)
+        decoded = props.decode_properties(properties, 0)
+        route = pack_route(exchange, routing_key)
+        if blind_keys:
+            frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], _pack_keys(blind_keys))
+            return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, decoded)
+        return Message(route, 0, 0, self.size, frames, decoded)
 
     def with_body_of(self, route: bytes, frames: bytes) -> "Message":
         """What ``from_frames`` makes of these when the frames begin with this message's header frame."""
         return Message(route, 0, self.channel, self.size, frames, self.properties)
+
+    @property
+    def blind_keys(self) -> Sequence[str]:
+        """The routing keys of the BCC header that it was published with."""
+        return ()
 
     @property
     def header_frame(self) -> bytes:
@@ -160,6 +178,47 @@ class Message:
             pieces.append(view[start + FRAME_OVERHEAD - 1 : start + FRAME_OVERHEAD - 1 + size])
             start += size + FRAME_OVERHEAD
         return pieces
+
+
+class BlindCopied(Message):
+    """A message that was published with keys in a BCC header, by which its dead letters are routed again.
+
+    Its frames are for keeping, and are never sent as they are: the type of the header frame, which is that of
+    the last one too, tells them from others. The body is in one frame, or none.
+    """
+
+    __slots__ = ()
+
+    def with_body_of(self, route: bytes, frames: bytes) -> Message:
+        return BlindCopied(route, 0, NO_CHANNEL, self.size, frames, self.properties)
+
+    @property
+    def blind_keys(self) -> Sequence[str]:
+        at = self._body_start() + (self.size + FRAME_OVERHEAD if self.size else 0)
+        return list(_unpack_keys(self.frames[at + FRAME_OVERHEAD - 1 : -1]))
+
+    @property
+    def body(self) -> bytes:
+        start = self._body_start() + FRAME_OVERHEAD - 1
+        return self.frames[start : start + self.size]
+
+    def framed_for(self, channel: int, frame_max: int) -> bytes:
+        return pack_frames(channel, self.raw_properties, self.body, frame_max)
+
+
+def _pack_keys(keys: Sequence[str]) -> bytes:
+    """The frame of routing keys, as long strings; they are for the broker alone, and may be of any length."""
+    packed = [key.encode("utf-8", "surrogateescape") for key in keys]
+    payload = b"".join([LONG.pack(len(key)) + key for key in packed])
+    return FRAME.pack(FRAME_BLIND, 0, len(payload)) + payload + END
+
+
+def _unpack_keys(payload: bytes) -> Iterator[str]:
+    offset = 0
+    while offset < len(payload):
+        start = offset + LONG.size
+        offset = start + LONG.unpack_from(payload, offset)[0]
+        yield payload[start:offset].decode("utf-8", "surrogateescape")
 
 
 def body_size(frames: bytes) -> int:

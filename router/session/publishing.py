@@ -14,7 +14,7 @@ from protocol.amqp.properties import Properties, splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.errors import NotImplemented_, PreconditionFailed
 from router.auth import User
-from router.routing import Plan, Target, routing_keys
+from router.routing import Plan, Target, copies, routing_keys
 from router.session.checks import (
     DELIVERY_MODES,
     check_copies,
@@ -122,13 +122,14 @@ class Publishing:
             check_copies(properties.headers)
             keys = routing_keys(plan.routing_key, properties.headers)
         check_delivery_mode(properties)
+        blind: list[str] = []
         if properties.headers and "BCC" in properties.headers:
             changes["headers"] = {"BCC": REMOVE}
+            blind = copies(properties.headers, "BCC")
         if changes:
             bits = message.bits
-            message = message.rewritten(
-                plan.exchange.name, plan.routing_key, splice_properties(message.raw_properties, **changes)
-            )
+            raw = splice_properties(message.raw_properties, **changes)
+            message = message.rewritten(plan.exchange.name, plan.routing_key, raw, blind)
             message.bits = bits
         return message, keys
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from struct import error
 
 from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from protocol.amqp.message import FRAME, Message, body_size, unpack_route
+from protocol.amqp.message import FRAME, FRAME_BLIND, Message, body_size, unpack_route
 from protocol.errors import AmqpError
 from router.store.checkpoint import PageState
 from router.store.journal import (
@@ -159,9 +159,11 @@ def is_message(route: bytes, frames: bytes) -> bool:
         for kind, size in _frames(frames):
             kinds.append(kind)
             body += size if kind == FRAME_BODY else 0
+        if kinds[0] == FRAME_BLIND == kinds[-1]:
+            kinds[0], _ = FRAME_HEADER, kinds.pop()
         if kinds[:1] != [FRAME_HEADER] or any(kind != FRAME_BODY for kind in kinds[1:]):
             return False
-        Message.from_frames(route, frames)
+        _ = Message.from_frames(route, frames).blind_keys
         return bool(body == body_size(frames))
     except (AmqpError, ValueError, IndexError, error):
         return False

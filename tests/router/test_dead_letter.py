@@ -231,10 +231,28 @@ def test_without_a_key_of_the_queue_the_letter_keeps_its_own_and_its_copies(node
     source(node, exchange="dlx", key=None)
     client.publish("a", headers={"CC": ["copy"], "BCC": ["secret"]})
     reject(node, client)
-    assert [node.contents(f"dead.{name}") for name in ("q", "copy", "secret")] == [["a"], ["a"], []]
+    assert [node.contents(f"dead.{name}") for name in ("q", "copy", "secret")] == [["a"], ["a"], ["a"]]
     assert letter(node, "dead.q").exchange == "dlx"
     assert letter(node, "dead.q").routing_key == "q"
     assert headers(node, "dead.q")["CC"] == ["copy"]
+    assert "BCC" not in headers(node, "dead.q")
+    assert headers(node, "dead.q")["x-death"][0]["routing-keys"] == ["q", "copy"]
+
+
+def test_blind_copies_go_along_until_a_queue_has_a_key_of_its_own(node, client):
+    for name in ("again", "keyed"):
+        node.vhost.declare_exchange(name, "direct")
+    secret = node.queue("secret")
+    for name in ("again", "keyed"):
+        node.vhost.bind(node.vhost.exchange(name), secret, "hidden")
+    source(node, exchange="again", key=None)
+    second = node.queue("second", dead_letter_exchange="keyed", dead_letter_routing_key="other")
+    node.vhost.bind(node.vhost.exchange("again"), second, "q")
+    client.publish("a", headers={"BCC": ["hidden"]})
+    reject(node, client)
+    assert node.contents("secret") == ["a"]
+    reject(node, client, "second")
+    assert node.contents("secret") == ["a"]
 
 
 def test_with_a_key_of_the_queue_the_copies_are_forgotten(node, client):

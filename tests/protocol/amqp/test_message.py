@@ -39,6 +39,27 @@ def test_what_begins_with_a_kept_messages_header_needs_no_reading(properties, da
         assert getattr(quick, name) == getattr(slow, name)
 
 
+KEYS = st.lists(escaped(300), min_size=1, max_size=4)
+
+
+@given(PROPERTIES, BODIES, KEYS, st.integers(0, 65535), st.sampled_from((0, 50, 4096)))
+def test_blind_keys_are_kept_with_a_message_and_never_sent(properties, data, keys, channel, frame_max):
+    raw = encode_properties(properties)
+    built = Message.build("e", "k", properties, data)
+    blind = built.rewritten("x", "y", raw, keys)
+    again = Message.from_frames(blind.route, blind.frames)
+    after = again.with_body_of(blind.route, blind.rewritten("x", "y", raw, ["other"]).frames)
+    for each in (blind, again):
+        assert each.blind_keys == keys
+    assert after.blind_keys == ["other"]
+    assert built.blind_keys == again.rewritten("x", "y", raw).blind_keys == ()
+    for each in (blind, again, after):
+        assert (each.exchange, each.routing_key, each.body, each.size) == ("x", "y", data, len(data))
+        assert (each.properties, each.raw_properties) == (properties, raw)
+        assert each.channel != channel
+        assert each.framed_for(channel, frame_max) == pack_frames(channel, raw, data, frame_max)
+
+
 @given(BODIES, st.integers(0, 65535), st.sampled_from((0, 9, 10, 50, 4096)))
 def test_frames_are_header_and_body_cut_to_size(data, channel, frame_max):
     piece = frame_max - 8 if frame_max else 0

@@ -277,3 +277,27 @@ def test_messages_of_a_queue_that_the_metadata_has_forgotten_are_kept_and_the_st
 def test_nobody_else_may_read_what_is_kept(quick_path):
     Kept(quick_path).stop()
     assert all(not path.stat().st_mode & 0o007 for path in quick_path.rglob("*") if path.is_file())
+
+
+# -- keys that nobody may see -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("later", [0, 40], ids=["in the journal", "in a page"])
+def test_the_keys_of_a_bcc_header_are_there_for_the_dead_letter_after_a_restart(quick_path, files, later):
+    kept = keep(quick_path, files)
+    kept.node.queue("q", durable=True, dead_letter_exchange="")
+    kept.node.queue("secret", durable=True)
+    kept.publish("0", headers={"BCC": ["secret"]})
+    publish(kept, range(1, later))
+    kept.take(1, "secret")
+    kept.stop()
+    assert check(quick_path, 0).inspection.damage == []
+    kept = keep(quick_path, files)
+    assert bool(runs(kept)) == bool(later)
+    tag, entry, _ = kept.get(no_ack=False)
+    assert entry.message.body == b"0"
+    assert "BCC" not in entry.message.headers
+    kept.client.session.nack(tag, multiple=False, requeue=False)
+    kept.settle()
+    assert kept.get("secret")[1].message.body == b"0"
+    kept.stop()

@@ -44,7 +44,7 @@ def write(path, *, journal_size, retires=True):
     for number in range(24):
         kept.publish(EVER[number])
         if number % 4 == 0:
-            kept.publish(f"other {number}", queue="other", headers={"number": number})
+            kept.publish(f"other {number}", queue="other", headers={"number": number, "BCC": ["nobody"]})
         if number % 5 == 4:
             kept.take(1)
     return kept
