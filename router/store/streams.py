@@ -27,6 +27,7 @@ from router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
 from router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 MAGIC = b"LVRTSTR1"
+HEAD_DAMAGED = "the header of the segment is damaged"
 PIECE = 1 << 18  # bytes that are read at once
 INDEX_EVERY = 1 << 16  # bytes of a segment between two entries of its index, at least
 
@@ -187,11 +188,13 @@ def recover_stream(
 
     What is found is on disk, however far the process came that wrote it.
     """
-    segments = [
-        segment
-        for first in firsts
-        if (segment := read_segment_head(files, directory, stream, first)) is not None
-    ]
+    segments = []
+    for first in firsts:
+        segment = read_segment_head(files, directory, stream, first)
+        if segment is not None:
+            segments.append(segment)
+        elif first != firsts[-1] and files.size(path := segment_path(directory, stream, first)) > SEGMENT_HEAD:
+            raise DamageError(path, 0, HEAD_DAMAGED)  # it was synced before the next one was made
     while segments:
         found = _end(files, segment_path(directory, stream, segments[-1].first))
         if found is not None:
@@ -208,7 +211,7 @@ def recover_stream(
 
 
 def read_segment_head(files: Files, directory: Path, stream: int, first: int) -> Segment | None:
-    """A segment as its header tells; None when that was never written whole.
+    """A segment as its header tells; None when that is not whole, as a write that was cut off leaves it.
 
     Raises DamageError and FormatError.
     """
@@ -221,10 +224,10 @@ def read_segment_head(files: Files, directory: Path, stream: int, first: int) ->
     if len(data) < SEGMENT_HEAD or not any(data):
         return None
     magic, told, begins, created = _FILE.unpack_from(data)
+    if is_other_format(magic, MAGIC):  # whose header may have another form
+        raise FormatError(path, magic, MAGIC)
     if _CRC.unpack_from(data, _FILE.size)[0] != crc32(data[: _FILE.size]):
         return None
-    if is_other_format(magic, MAGIC):
-        raise FormatError(path, magic, MAGIC)
     if (magic, told, begins) != (MAGIC, stream, first):
         raise DamageError(path, 0, f"it is the segment of stream {told} from offset {begins}")
     return Segment(first, created, files.size(path))

@@ -210,6 +210,8 @@ class Serving:
             elif wish.time:
                 reader.offset = piece.first
                 self._note_start(reader)
+            else:  # what came before may be lost by damage
+                reader.offset = max(reader.offset, piece.first)
             self._unblock(reader)
 
     def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:

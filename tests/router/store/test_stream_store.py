@@ -8,9 +8,10 @@ import pytest
 from protocol.amqp.table import Timestamp
 from router.store import stream_log, streams
 from router.store.check import check
+from router.store.journal import DamageError, FormatError
 from router.store.streams import stream_files
 from router.stream import chunk, tail
-from router.stream.log import Wish
+from router.stream.log import SEGMENT_HEAD, Wish
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
@@ -578,3 +579,59 @@ def test_a_stream_that_has_lost_all_its_files_keeps_no_journal_file_from_going(q
         assert read(again, 0) == [(20, "20")]
         again.publish(*(["z"] * 60))
         assert again.store.retirement.files <= 2
+
+
+def without_chunks(path, numbers):
+    """Take chunks out of a segment, so that a gap is left in its offsets."""
+    data = path.read_bytes()
+    chunks = chunk.chunks_of(data[SEGMENT_HEAD:])
+    kept = [each.raw for number, each in enumerate(chunks) if number not in numbers]
+    path.write_bytes(data[:SEGMENT_HEAD] + b"".join(kept))
+    path.with_suffix(".index").unlink()
+    return [chunks[number] for number in numbers]
+
+
+@pytest.mark.parametrize("gone", [[0], [3], [3, 4]])
+@pytest.mark.parametrize("prefetch", [1, 1000])
+def test_a_reader_goes_on_behind_a_gap_that_damage_left(quick_path, gone, prefetch):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept, stream_max_segment_size_bytes=2000)
+    publish(kept, *numbers(0, 60))
+    kept.crash()
+    lost = without_chunks(min((quick_path / "streams").glob("*.segment")), gone)
+    missing = range(lost[0].first, lost[-1].end)
+    again = Kept(quick_path)
+    seen = []
+    client = again.node.client()
+    client.consume("s", prefetch=prefetch, arguments={"x-stream-offset": "first"})
+    for _ in range(200):
+        again.settle()
+        seen += [entry.message.body.decode() for _, _, entry in client.delivered]
+        client.delivered.clear()
+        client.session.ack(0, multiple=True)
+    assert seen == [str(number) for number in range(60) if number not in missing]
+    again.crash()
+
+
+@pytest.mark.parametrize("harm", ["flipped", "zeroed"])
+def test_a_damaged_header_of_an_older_segment_is_told_at_the_start(quick_path, harm):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept, stream_max_segment_size_bytes=2000)
+    publish(kept, *numbers(0, 60))
+    kept.crash()
+    first = min((quick_path / "streams").glob("*.segment"))
+    data = first.read_bytes()
+    first.write_bytes((bytes(SEGMENT_HEAD) if harm == "zeroed" else data[:30] + b"?" + data[31:40]) + data[40:])
+    with pytest.raises(DamageError, match=f"{first} is damaged at offset 0: the header"):
+        Kept(quick_path)
+
+
+def test_a_segment_of_another_format_is_refused(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept)
+    publish(kept, *numbers(0, 20))
+    kept.crash()
+    (path,) = (quick_path / "streams").glob("*.segment")
+    path.write_bytes(b"LVRTSTR2" + path.read_bytes()[8:])
+    with pytest.raises(FormatError, match=f"{path} has format LVRTSTR2"):
+        Kept(quick_path)
