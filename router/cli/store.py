@@ -36,7 +36,7 @@ def check(directory: Path, repair: bool) -> None:
 
     with _opened(directory) as lock:
         report = look(directory, lock.stopped or 0)
-        if repair and report.inspection.damage:
+        if repair and (report.inspection.damage or report.inspection.indexes):
             _repair(directory, report, lock)
             report = look(directory, 0)
             click.echo()
@@ -54,14 +54,15 @@ def check(directory: Path, repair: bool) -> None:
 def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     """Print the messages in the data directory DIR, one JSON object a line.
 
-    Queues come in the order they were declared, and the messages of each in the order they came. A body is
-    text, or base64 if it is not UTF-8: see "body_encoding".
+    Queues and streams come in the order they were declared, and the messages of each in the order they came,
+    those of a stream with their offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding".
     """
     import json
 
-    from router.store.dump import describe, queue_messages
-    from router.store.offline import ReadOnlyFiles, read_metadata
+    from router.store.dump import describe, queue_messages, stream_messages
+    from router.store.offline import ReadOnlyFiles, is_stream, read_metadata
     from router.store.recovery import recover
+    from router.store.streams import stream_files
 
     files = ReadOnlyFiles()
     with _opened(directory) as lock:
@@ -72,11 +73,16 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
             where = "" if vhost is None else f" of virtual host {vhost!r}"
             raise Failure(f"there is no durable {named}{where} in {directory}")
         found = recover(files, directory, [row.id for row in wanted], stopped=lock.stopped or 0)
+        streams = stream_files(files, directory)
         for row in wanted:
             state = found.queues[row.id]
             # After a crash nobody knows what was delivered, and everything comes as redelivered.
             delivered = state.next_position if lock.stopped is None else state.delivered
-            for stored in queue_messages(files, directory, state):
+            if is_stream(row):
+                messages = stream_messages(files, directory, row.id, streams.get(row.id, []), state)
+            else:
+                messages = queue_messages(files, directory, state)
+            for stored in messages:
                 text = json.dumps(describe(row, stored, delivered), ensure_ascii=False)
                 # Names may hold bytes that are no UTF-8; JSON spells those out.
                 sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
@@ -112,6 +118,8 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     """Carry out what was proposed, and say what it costs."""
     from datetime import UTC, datetime
 
+    from router.store.gaps import offsets
+    from router.store.offline import is_stream
     from router.store.repair import repair
 
     found = report.inspection
@@ -119,12 +127,20 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     lock.forget()
     for damage in found.damage:
         click.echo(f"mended: {damage.path}, offset {damage.offset}: {damage.what}")
+    for path in sorted(found.indexes):
+        click.echo(f"mended: {path.with_suffix('.index')}, made anew")
     names = {row.id: f"queue {row.name!r} of virtual host {row.vhost!r}" for row, _ in report.queues}
+    streams = {row.id for row, _ in report.queues if is_stream(row)}
     for queue_id, positions in found.losses:
+        name = names.get(queue_id, f"queue {queue_id}")
+        if queue_id in streams:
+            lost = ", ".join(map(offsets, positions))
+            click.echo(f"lost: stream {name.removeprefix('queue ')}, {lost}")
+            continue
         ranges = ", ".join(
             f"{first}" if count == 1 else f"{first} to {first + count - 1}" for first, count in positions
         )
-        click.echo(f"may be lost: {names.get(queue_id, f'queue {queue_id}')}, messages at positions {ranges}")
+        click.echo(f"may be lost: {name}, messages at positions {ranges}")
     for remark in found.remarks:
         click.echo(f"note: {remark}")
     if aside.exists():

@@ -3,7 +3,7 @@
 Owns the order of looking, and the report. It changes nothing; ``repair`` does what is proposed here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,14 @@ from router.store.inspect_journal import inspect_journal
 from router.store.inspect_pages import inspect_pages
 from router.store.inspect_streams import inspect_streams
 from router.store.journal import Journal, numbers, path_of
-from router.store.offline import Overlay, ReadOnlyFiles, must_know, read_metadata, reindexed_metadata
+from router.store.offline import (
+    Overlay,
+    ReadOnlyFiles,
+    is_stream,
+    must_know,
+    read_metadata,
+    reindexed_metadata,
+)
 from router.store.records import Publish, unpack
 from router.store.recovery import Recovered, recover
 from router.store.statements import QueueRow
@@ -48,7 +55,7 @@ def check(directory: Path, stopped: int) -> Report:
     Raises MetadataError, without which nothing can be told, FormatError and OSError.
     """
     rows, wrong = read_metadata(directory)
-    found = inspect(ReadOnlyFiles(), directory, [row.id for row in rows], stopped)
+    found = inspect(ReadOnlyFiles(), directory, rows, stopped)
     must_know(directory, found.newest_queue)
     if wrong:
         found.damage[:0] = [Finding(directory / METADATA, 0, line) for line in wrong]
@@ -68,10 +75,10 @@ def _mend_metadata(found: Inspection, directory: Path) -> None:
         found.changes[directory / f"{METADATA}{suffix}"] = None
 
 
-def inspect(files: Files, directory: Path, queue_ids: Iterable[int], stopped: int) -> Inspection:
+def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: int) -> Inspection:
     """Everything but the metadata. Raises FormatError and OSError."""
     found = Inspection()
-    known = frozenset(queue_ids)
+    known = frozenset(row.id for row in rows)
     inspect_checkpoint(found, files, directory, known)
     inspect_journal(found, files, directory, stopped)
     # What a broker would find is told by its own reader, with everything mended that it would refuse.
@@ -81,7 +88,7 @@ def inspect(files: Files, directory: Path, queue_ids: Iterable[int], stopped: in
     inspect_pages(found, files, directory, recovered)
     _count_journal(found, mended, directory, recovered)
     _inspect_leftovers(found, files, directory)
-    inspect_streams(found, files, directory, recovered)
+    inspect_streams(found, files, directory, recovered, {row.id for row in rows if is_stream(row)})
     return found
 
 
@@ -104,13 +111,17 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
 def _inspect_leftovers(found: Inspection, files: Files, directory: Path) -> None:
     """Files that nothing names any more: a broker passes them over and removes them in time."""
     named = {page.segment for queue in found.checkpoint.queues for page in queue.pages}
-    places = (directory, directory / "journal", directory / "segments")
+    places = (directory, directory / "journal", directory / "segments", directory / "streams")
     for path in (path for place in places for path in files.list(place)):
         if path.suffix == ".tmp":
             found.warnings.append(Finding(path, 0, "a file that was being written when a process ended"))
     for path in segments(files, directory):
         if int(path.stem) not in named:
             found.warnings.append(Finding(path, 0, "nothing in it is needed; the broker will remove it"))
+    streams = files.list(directory / "streams")
+    for path in streams:
+        if path.suffix == ".index" and path.with_suffix(".segment") not in streams:
+            found.warnings.append(Finding(path, 0, "the index of a segment that is not there"))
     for number in numbers(files, directory / "journal"):
         if number < found.checkpoint.journal:
             path = path_of(directory / "journal", number)

@@ -1,21 +1,31 @@
 """The messages of a data directory that no broker uses, one by one.
 
-Owns the order: within a queue that of the positions. One page at a time is in memory for each run of messages
-that overlaps with others, and what is in the journal only.
+Owns the order: within a queue that of the positions, which are the offsets of a stream. One page at a time is
+in memory for each run of messages that overlaps with others, or one piece of a stream, and what is in the
+journal only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 from protocol.amqp.message import Message
 from protocol.amqp.plain import plain_body, plain_properties
+from protocol.amqp.properties import Properties
 from router.store.files import Files
+from router.store.gaps import known_gaps, without
+from router.store.journal import DamageError
+from router.store.offline import is_stream
 from router.store.pages import Page, Stored
 from router.store.reader import read_stored
+from router.store.records import Range
 from router.store.recovery import RecoveredQueue
 from router.store.statements import QueueRow
+from router.store.streams import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
+from router.stream.chunk import OFFSET
+from router.stream.log import SEGMENT_HEAD
 
 
 def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[Stored]:
@@ -44,10 +54,64 @@ def _push(
         heappush(heap, (stored.position, number, source, stored))
 
 
+def stream_messages(
+    files: Files, directory: Path, stream: int, firsts: Sequence[int], queue: RecoveredQueue
+) -> Iterator[Stored]:
+    """The messages of a stream by their offsets, with the time they came in place of a deadline; ``firsts``
+    are those of its segments. Raises DamageError, when an offset is missing too, and OSError.
+    """
+    known = known_gaps(queue.notes)
+    path, place, offset = directory / "streams", 0, firsts[0] if firsts else 0
+    for first in firsts:
+        segment = segment_path(directory, stream, first)
+        if read_segment_head(files, directory, stream, first) is None:
+            if first != firsts[-1] and files.size(segment) > SEGMENT_HEAD:
+                raise DamageError(segment, 0, HEAD_DAMAGED)
+            continue
+        _must_follow(path, place, offset, first, known)
+        path, place, offset = segment, SEGMENT_HEAD, max(offset, first)
+        descriptor = files.open(path)
+        try:
+            while chunks := read_chunks(files, descriptor, place, files.size(path)):
+                for chunk in chunks:
+                    _must_follow(path, place + chunk.start, offset, chunk.first, known)
+                    for entry in chunk.decode():
+                        frames = entry.message.frames
+                        yield Stored(entry.position, chunk.timestamp, 0, entry.message.route, frames)
+                    offset = chunk.end
+                place += chunks[-1].stop
+        finally:
+            files.close(descriptor)
+    for position in sorted(queue.entries):
+        if position >= offset:
+            _must_follow(path, place, offset, position, known)
+            yield queue.entries[position]
+            offset = position + 1
+    _must_follow(path, place, offset, queue.next_position, known)
+
+
+def _must_follow(path: Path, place: int, offset: int, first: int, known: Sequence[Range]) -> None:
+    """Nothing is missing before the offset ``first`` that nobody knows to be lost. Raises DamageError."""
+    for start, _ in without(offset, first, known):
+        raise DamageError(path, place, f"offset {start} cannot be read")
+
+
 def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
     """A message as JSON can hold it. Positions below ``delivered`` were delivered at least once."""
     message = Message.from_frames(stored.route, stored.frames)
     body, encoding = plain_body(message.body)
+    if is_stream(row):
+        return {
+            "vhost": row.vhost,
+            "queue": row.name,
+            "offset": stored.position,
+            "timestamp": stored.deadline,
+            "exchange": message.exchange,
+            "routing_key": message.routing_key,
+            "properties": plain_properties(_published(message.properties)),
+            "body_encoding": encoding,
+            "body": body,
+        }
     return {
         "vhost": row.vhost,
         "queue": row.name,
@@ -61,3 +125,9 @@ def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
         "body_encoding": encoding,
         "body": body,
     }
+
+
+def _published(properties: Properties) -> Properties:
+    """The properties without the header that tells readers the offset."""
+    headers = {name: value for name, value in (properties.headers or {}).items() if name != OFFSET}
+    return replace(properties, headers=headers or None)

@@ -28,6 +28,13 @@ class Loss(NamedTuple):
     positions: list[Range]
 
 
+class Slice(NamedTuple):
+    """Bytes of a file that are kept, from ``start`` to ``stop``."""
+
+    start: int
+    stop: int
+
+
 @dataclass(slots=True)
 class Totals:
     """What is live in a queue; ``size`` is the bytes of all bodies."""
@@ -48,6 +55,8 @@ class Inspection:
     remarks: list[str] = field(default_factory=list)  # what else a repair cannot bring back
     newest_queue: int = 0  # the highest queue id that anything tells of
     changes: dict[Path, bytes | None] = field(default_factory=dict)  # whole files; None: it goes
+    excerpts: dict[Path, list[bytes | Slice]] = field(default_factory=dict)  # a file made of parts of its own
+    indexes: set[Path] = field(default_factory=set)  # segments of streams that need another index
     given_up: set[Path] = field(default_factory=set)  # files with parts that nobody will read any more
     queues: dict[int, Totals] = field(default_factory=dict)
     live: dict[Path, int] = field(default_factory=dict)  # bytes by file

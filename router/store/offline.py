@@ -106,6 +106,11 @@ def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
         return _read(copy)
 
 
+def is_stream(row: QueueRow) -> bool:
+    """Whether a durable queue is a stream, whose messages are not in pages."""
+    return row.arguments.get("x-queue-type") == "stream"
+
+
 def must_know(path: Path, queue_id: int) -> None:
     """As ``Metadata.must_know``."""
     with _copied_metadata(path) as copy, closing(Metadata(copy)) as metadata:

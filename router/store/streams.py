@@ -37,6 +37,9 @@ _INDEX = Struct(">QQQ")
 INDEX_ENTRY = _INDEX.size
 
 
+Index = list[tuple[int, int, int]]  # entries: first offset and time of a chunk, its place
+
+
 class PieceError(Exception):
     """A segment is damaged or missing; the text says which and where."""
 
@@ -128,7 +131,7 @@ def read_chunks(files: Files, descriptor: int, place: int, limit: int) -> list[C
 
 def _place(files: Files, descriptor: int, path: Path, wish: Wish) -> int:
     """A place in a segment from which to look for what is wished for: the index's, else the beginning."""
-    index = _read_index(files, path)
+    index = read_index(files, path)
     if wish.time:
         number = bisect_right(index, wish.time - 1, key=lambda entry: entry[1]) - 1
     else:
@@ -141,7 +144,7 @@ def _place(files: Files, descriptor: int, path: Path, wish: Wish) -> int:
     return SEGMENT_HEAD
 
 
-def _read_index(files: Files, path: Path) -> list[tuple[int, int, int]]:
+def read_index(files: Files, path: Path) -> Index:
     """The entries of a segment's index; none when there is no index."""
     try:
         descriptor = files.open(path.with_suffix(".index"))
@@ -191,12 +194,13 @@ def recover_stream(
     segments = []
     for first in firsts:
         segment = read_segment_head(files, directory, stream, first)
+        path = segment_path(directory, stream, first)
         if segment is not None:
             segments.append(segment)
-        elif first != firsts[-1] and files.size(path := segment_path(directory, stream, first)) > SEGMENT_HEAD:
+        elif first != firsts[-1] and files.size(path) > SEGMENT_HEAD:
             raise DamageError(path, 0, HEAD_DAMAGED)  # it was synced before the next one was made
     while segments:
-        found = _end(files, segment_path(directory, stream, segments[-1].first))
+        found = segment_end(files, segment_path(directory, stream, segments[-1].first))
         if found is not None:
             last, place, index, size = found
             _mend_index(files, segment_path(directory, stream, segments[-1].first), index)
@@ -233,12 +237,9 @@ def read_segment_head(files: Files, directory: Path, stream: int, first: int) ->
     return Segment(first, created, files.size(path))
 
 
-Index = list[tuple[int, int, int]]
-
-
-def _end(files: Files, path: Path) -> tuple[Chunk, int, Index, int] | None:
+def segment_end(files: Files, path: Path) -> tuple[Chunk, int, Index, int] | None:
     """The last whole chunk of a segment, where it ends, its index as it has to be, and the file's bytes."""
-    index = _read_index(files, path)
+    index = read_index(files, path)
     descriptor = files.open(path)
     try:
         files.sync(descriptor)
@@ -277,7 +278,14 @@ def _trusted(files: Files, descriptor: int, index: Index) -> Index:
     return []
 
 
+def remake_index(files: Files, path: Path) -> None:
+    """Make the index of a segment anew from its chunks."""
+    files.remove(path.with_suffix(".index"))
+    found = segment_end(files, path)
+    _mend_index(files, path, [] if found is None else found[2])
+
+
 def _mend_index(files: Files, path: Path, index: Index) -> None:
     """Have the index on disk as it has to be."""
-    if _read_index(files, path) != index:
+    if read_index(files, path) != index:
         files.replace(path.with_suffix(".index"), b"".join(_INDEX.pack(*entry) for entry in index))

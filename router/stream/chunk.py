@@ -218,6 +218,18 @@ class Chunk:
             at += frames_size
         return entries
 
+    def bodies(self) -> int | None:
+        """The bytes of all bodies in it; None when its entries do not fill it."""
+        data, at = self.data, self.start + HEAD_SIZE + self._filter_size
+        total = 0
+        for _ in range(self.first, self.end):
+            if at + _ENTRY.size > self.stop:
+                return None
+            route_size, size, frames_size = _unpack_entry(data, at)
+            at += _ENTRY.size + route_size + frames_size
+            total += size
+        return total if at == self.stop else None
+
 
 def pack_chunk(first: int, entries: Sequence[bytes], timestamp: int, bloom: bytes = b"") -> Chunk:
     """A chunk of these entries."""

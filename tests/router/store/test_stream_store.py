@@ -621,7 +621,8 @@ def test_a_damaged_header_of_an_older_segment_is_told_at_the_start(quick_path, h
     kept.crash()
     first = min((quick_path / "streams").glob("*.segment"))
     data = first.read_bytes()
-    first.write_bytes((bytes(SEGMENT_HEAD) if harm == "zeroed" else data[:30] + b"?" + data[31:40]) + data[40:])
+    head = bytes(SEGMENT_HEAD) if harm == "zeroed" else data[:30] + b"?" + data[31:SEGMENT_HEAD]
+    first.write_bytes(head + data[SEGMENT_HEAD:])
     with pytest.raises(DamageError, match=f"{first} is damaged at offset 0: the header"):
         Kept(quick_path)
 
