@@ -27,12 +27,25 @@ Fields = Annotated[Table, "table"]
 class Method:
     """What all methods have in common. ``CONTENT``: a content header and a body follow the method."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     CLASS_ID: ClassVar[int]
     METHOD_ID: ClassVar[int]
     NAME: ClassVar[str]  # "queue.declare-ok"
     CONTENT: ClassVar[bool]
+
+    # One of each for all: what a dataclass would make for every class is compiled at every start.
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({fields})"
 
 
 METHODS: dict[tuple[int, int], type[Method]] = {}
@@ -45,7 +58,8 @@ def method(class_id: int, method_id: int, *, content: bool = False) -> Callable[
     """Declare a method: make the class a slots dataclass, derive its name and enter it in ``METHODS``."""
 
     def declare(cls: type[M]) -> type[M]:
-        cls = dataclass(slots=True)(cls)
+        cls.__doc__ = cls.__doc__ or cls.__name__  # without one, dataclass works out a signature for it
+        cls = dataclass(slots=True, eq=False, repr=False)(cls)
         group, *words = re.findall("[A-Z][a-z]*", cls.__name__)
         cls.CLASS_ID, cls.METHOD_ID, cls.CONTENT = class_id, method_id, content
         cls.NAME = f"{group}.{'-'.join(words)}".lower()

@@ -11,8 +11,10 @@ from protocol.amqp.methods import (
     AccessRequest,
     BasicPublish,
     BasicRecoverAsync,
+    ExchangeDelete,
     QueueDeclare,
     QueueDeclareOk,
+    QueueDelete,
 )
 from tests.protocol.amqp.strategies import wire_types
 
@@ -72,6 +74,19 @@ def test_methods_have_slots_and_defaults(cls):
     method = cls()
     assert not hasattr(method, "__dict__")
     assert method == cls(*(getattr(method, each.name) for each in fields(cls)))
+
+
+def test_methods_are_equal_when_they_are_of_one_kind_and_all_fields_are_equal():
+    assert BasicPublish("x", "key") == BasicPublish("x", "key")
+    assert BasicPublish("x", "key") != BasicPublish("x", "other")
+    assert ExchangeDelete("x") != QueueDelete("x")
+    assert BasicPublish("x", "key") != ("x", "key", False, False)
+
+
+def test_a_method_shows_its_fields():
+    assert repr(QueueDelete("q", if_empty=True)) == (
+        "QueueDelete(queue='q', if_unused=False, if_empty=True, nowait=False)"
+    )
 
 
 def test_reserved_fields_are_not_arguments():
