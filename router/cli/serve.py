@@ -1,6 +1,7 @@
 """``leveret serve``: gather the settings, set up logging and run the broker until it is told to stop."""
 
 import contextlib
+import gc
 import os
 import resource
 from collections.abc import Callable
@@ -82,7 +83,9 @@ def serve(
     except SettingsError as error:
         raise WrongUsage(str(error)) from None
 
-    # Not before it is known that there is a broker to run: help and refusals come at once.
+    # Not before it is known that there is a broker to run: help and refusals come at once. What is imported
+    # stays, so looking for garbage meanwhile is in vain.
+    gc.disable()
     import trio
 
     from router import logging

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterable
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
+from router import __version__
 from router.broker import Broker
 from router.management.node import Listener, Measured
 from router.server import machine
@@ -30,7 +30,7 @@ class ServerNode:
 
     def __init__(self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch) -> None:
         self.name = broker.node_name
-        self.version = version("leveret")
+        self.version = __version__
         self.pid = os.getpid()
         self.processors = os.cpu_count() or 1
         self._broker = broker

@@ -7,13 +7,13 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import structlog
 import trio
 
 from protocol.errors import ConnectionForced
+from router import __version__
 from router.administration import Administration
 from router.amqp.offer import make_offer
 from router.auth import hash_password
@@ -34,6 +34,7 @@ from router.store.metadata import MetadataError
 from router.vhost_metadata import make_metadata
 
 NEVER = 2**31 - 1
+PUBLIC = Settings().default_pass  # the password that the manual prints
 
 
 class StoreFailed(Exception):
@@ -61,7 +62,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         watch = Watch(driver, machine)
         await watch.look()
         try:
-            endpoints = Endpoints(driver, make_offer(settings, version("leveret")), watch)
+            endpoints = Endpoints(driver, make_offer(settings, __version__), watch)
             for endpoint in endpoints.all:
                 await endpoint.open()
         except (ListenError, TlsError) as error:
@@ -120,7 +121,9 @@ def populate(broker: Broker) -> None:
         administration.put_vhost(settings.default_vhost, make_metadata(description="Default virtual host"))
     if not broker.users:
         name = settings.default_user
-        password = hash_password(settings.default_pass, settings.auth.password_hash)
+        # What everybody knows need not be slow to guess; it would make every first start slow.
+        scheme = "sha256" if settings.default_pass == PUBLIC else settings.auth.password_hash
+        password = hash_password(settings.default_pass, scheme)
         administration.put_user(name, password=password, tags=("administrator",))
         for vhost in broker.vhosts:
             administration.set_permission(name, vhost, configure=".*", write=".*", read=".*")
@@ -142,7 +145,9 @@ def _calm_the_collector() -> None:
     Messages that wait are no garbage: looking through all of them again and again takes a quarter of a second
     for each million. What lives long and ends, like a connection, leaves no cycles behind.
     """
+    gc.freeze()
     gc.set_threshold(3_000, 3, NEVER)
+    gc.enable()
 
 
 def say_goodbye(driver: Driver) -> None:

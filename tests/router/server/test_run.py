@@ -60,3 +60,11 @@ async def test_an_error_of_the_store_itself_ends_the_broker_and_nothing_more_is_
             with pytest.raises(StoreFailed, match="the store failed, see the log"):
                 await serve(settings, announce=announce)
     assert [str(each["exc_info"]) for each in logged if each["event"] == "the store failed"] == ["a bug"]
+
+
+def test_the_password_that_everybody_knows_is_hashed_quickly_and_another_one_slowly():
+    known, chosen = Broker(Settings()), Broker(Settings(default_pass="secret"))
+    populate(known)
+    populate(chosen)
+    assert known.users["guest"].password_hash.quick
+    assert not chosen.users["guest"].password_hash.quick
