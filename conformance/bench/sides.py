@@ -1,5 +1,6 @@
 """The brokers that are compared, each a process of its own with a directory of its own on the same disk."""
 
+import compileall
 import contextlib
 import os
 import tempfile
@@ -30,6 +31,7 @@ def start(what: str) -> Iterator[Side]:
     with contextlib.ExitStack() as stack:
         resident: Callable[[], int] | None = None
         if what == "leveret":
+            _compile()
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="leveret-data-"))
             broker = stack.enter_context(brokers.leveret(data))
             assert broker.pid is not None
@@ -48,6 +50,12 @@ def start(what: str) -> Iterator[Side]:
         else:
             broker = brokers.from_url(what)
         yield Side(what, _target(broker), broker.url, resident)
+
+
+def _compile() -> None:
+    """Compile leveret's modules, as pip does when it installs them."""
+    for package in ("router", "protocol"):
+        compileall.compile_dir(brokers.ROOT / package, quiet=1)
 
 
 def _target(broker: Broker) -> Target:
