@@ -133,6 +133,12 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
     mode = headers.get("ack", "auto")
     if mode not in ACK_MODES:
         raise StompError("Invalid header", f"'ack' must be one of {', '.join(ACK_MODES)}, not '{mode}'\n")
+    if "x-selector" in headers and not destination.own_queue:
+        raise StompError(
+            "Invalid header",
+            "'x-selector' is a condition of what comes into a subscription's own queue, as those to /topic/ "
+            f"and /exchange/ have; '{destination.path}' is a queue with all that is in it\n",
+        )
     prefetch = number("prefetch-count", headers.get("prefetch-count", "0"), PREFETCH_MAX)
     arguments = {}
     if "x-priority" in headers:

@@ -167,6 +167,15 @@ def test_a_subscription_can_have_a_selector(client):
     assert client.bodies() == ["2"]
 
 
+@pytest.mark.parametrize("destination", ["/queue/a", "/amq/queue/a"])
+def test_a_selector_where_nothing_is_bound_is_an_error(world, client, destination):
+    client.send("SUBSCRIBE", destination=destination, id="1", x_selector="colour = 'red'")
+    message, text = client.error()
+    assert message == "Invalid header"
+    assert f"'{destination}' is a queue with all that is in it" in text
+    assert not world.vhost.queues
+
+
 BAD_DESTINATIONS = {
     None: ("Missing destination", "\"SEND\" must include a 'destination' header\n"),
     "": ("Invalid destination", "Destination cannot be blank"),
