@@ -7,6 +7,7 @@ direct one, and each key has a partition.
 Source: RabbitMQ, "Super Streams", whose names of partitions these are.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ def declare_super_stream(
         raise PreconditionFailed("a super stream has either a number of partitions or binding keys")
     if not 0 <= partitions <= PARTITIONS_MAX or len(binding_keys) > PARTITIONS_MAX:
         raise PreconditionFailed(f"a super stream has 1 to {PARTITIONS_MAX} partitions")
+    twice = [key for key, count in Counter(binding_keys).items() if count > 1]
+    if twice:
+        raise PreconditionFailed(f"binding key '{twice[0]}' is given {binding_keys.count(twice[0])} times")
     kind = "direct" if binding_keys else "x-consistent-hash"
     topology.declare_exchange(
         name, kind, durable=True, auto_delete=False, internal=False, arguments={"x-super-stream": True}

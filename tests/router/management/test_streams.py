@@ -113,6 +113,10 @@ def test_a_super_stream_may_have_a_partition_for_each_key(api):
 def test_super_streams_that_are_refused(api):
     for body in ({}, {"partitions": 2, "binding_keys": ["a"]}, {"partitions": 1001}, {"binding_keys": "a"}):
         assert api.ask("PUT", "/super-streams/%2F/x", body).status == 400
+    told = api.ask("PUT", "/super-streams/%2F/x", {"binding_keys": ["a", "b", "a"]})
+    assert told.status == 400
+    assert "binding key 'a' is given 2 times" in told.json["reason"]
+    assert "x" not in api.vhost.exchanges
 
 
 def test_the_metrics_tell_the_lag_of_named_consumers(api):
