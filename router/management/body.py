@@ -1,7 +1,7 @@
 """What a request's JSON body may hold, and RabbitMQ's texts for what is wrong with it.
 
-As in RabbitMQ, truth values and numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty body
-is an empty object.
+As in RabbitMQ, truth values and most numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty
+body is an empty object.
 """
 
 import re
@@ -53,6 +53,16 @@ def integer(body: Object, name: str, default: int | None = None) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
     raise bad_request(f"not_integer: {name} is {_shown(value)}")
+
+
+def number(body: Object, name: str, default: int) -> int:
+    """A whole number that may not be a text, as in policies, where RabbitMQ checks it itself."""
+    value = body.get(name, default)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise bad_request(f"Validation failed\n\n{name} should be a number, actually was {_shown(value)}\n")
 
 
 def text(body: Object, name: str, default: str | None = None) -> str:

@@ -42,7 +42,7 @@ def publish(call: Call) -> Steps[Response]:
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
     refuse_while_alarmed(call)
     message = Message.build(
-        checked_name("exchange", exchange_name(call["name"])),
+        checked_name("exchange", exchange_name(call.segments.get("name", ""))),
         checked_name("routing_key", text(body, "routing_key")),
         properties_of(body["properties"]),
         payload_of(body),
@@ -183,5 +183,6 @@ def show_payload(body: bytes, encoding: str = "auto", truncate: int | None = Non
 
 RULES: Rules = {
     "/exchanges/{vhost}/{name}/publish": {"POST": Rule(in_vhost, publish)},
+    "/exchanges/{vhost}//publish": {"POST": Rule(in_vhost, publish)},  # the default exchange by its own name
     "/queues/{vhost}/{name}/get": {"POST": Rule(in_vhost, get)},
 }

@@ -14,7 +14,7 @@ from router.management.access import (
     policymaker,
     policymaker_in_vhost,
 )
-from router.management.body import demand, integer, table, text
+from router.management.body import demand, number, table, text
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request, not_there
 from router.management.query import columns_of, listing, narrowed
@@ -73,7 +73,7 @@ def put_policy(call: Call, *, operator: bool) -> Response:
             call["name"],
             text(body, "pattern"),
             table(body, "definition"),
-            priority=integer(body, "priority", 0),
+            priority=number(body, "priority", 0),
             apply_to=text(body, "apply-to", "all"),
             operator=operator,
         )

@@ -36,6 +36,11 @@ def test_message_comes_out_as_it_went_in(api, queue):
     ]
 
 
+def test_the_default_exchange_may_be_named_by_its_empty_name(api, queue):
+    assert api.ask("POST", "/exchanges/%2F//publish", PUBLISH).json == {"routed": True}
+    assert api.ask("POST", "/queues/%2F/q/get", GET).json[0]["payload"] == "hi"
+
+
 def test_message_without_a_queue_is_not_routed(api):
     assert publish(api, routing_key="nowhere").json == {"routed": False}
 
@@ -90,6 +95,7 @@ def test_bytes_are_shown_in_base64_and_cut(api, queue):
         ({"properties": {"delivery_mode": "x"}}, "not_int: delivery_mode"),
         ({"properties": {"delivery_mode": 256}}, "not_int: delivery_mode"),
         ({"properties": {"priority": True}}, "not_int: priority"),
+        ({"properties": {"priority": -1}}, "not_int: priority"),
         ({"properties": {"timestamp": -1}}, "not_int: timestamp"),
         ({"properties": {"message_id": 1}}, "not_string: message_id"),
         ({"properties": {"headers": []}}, "not_object: headers"),

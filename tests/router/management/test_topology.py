@@ -71,6 +71,21 @@ def test_queue_tells_its_policies(api):
     assert api.get("/queues/%2F/q")["policy"] is None
 
 
+@pytest.mark.parametrize("priority", ["5", "", None, True, [1], {}, 1.5])
+def test_a_policys_priority_is_a_whole_number(api, priority):
+    body = {"pattern": "^q", "definition": {"max-length": 7}, "priority": priority}
+    told = api.ask("PUT", "/policies/%2F/p", body)
+    assert told.status == 400
+    assert told.json["reason"].startswith("Validation failed\n\npriority should be a number, actually was ")
+    assert api.get("/policies/%2F") == []
+
+
+def test_a_policys_priority_may_be_written_with_a_point(api):
+    body = {"pattern": "^q", "definition": {"max-length": 7}, "priority": 5.0}
+    assert api.ask("PUT", "/policies/%2F/p", body).status == 201
+    assert api.get("/policies/%2F/p")["priority"] == 5
+
+
 def test_exchange_is_declared_once_with_one_type(api):
     assert api.ask("PUT", "/exchanges/%2F/x", {"type": "topic"}).status == 201
     assert api.ask("PUT", "/exchanges/%2F/x", {"type": "topic"}).status == 204
