@@ -1,9 +1,7 @@
-"""What only later versions of RabbitMQ do, as their documentation is understood.
+"""What only later versions of RabbitMQ do, as their documentation and their sources say.
 
-``conformance/golden/documented`` holds leveret's answers; no such RabbitMQ has been asked, and 3.10 is not.
-
-Sources: https://www.rabbitmq.com/docs/quorum-queues (a delivery limit of 20 since 4.0, -1 for none),
-https://www.rabbitmq.com/docs/dlx (x-last-death-* since 3.13).
+``conformance/golden/documented`` holds leveret's answers, checked line by line against what each scenario
+names; no such RabbitMQ has been asked, and 3.10 is not.
 """
 
 from conformance.differential.play import Area
@@ -15,7 +13,14 @@ AREA = Area("later")
 
 @AREA.scenario
 def quorum_queues_have_a_delivery_limit_of_20(p):
-    """Returned 20 times, a message is still delivered; once more, and it is a dead letter."""
+    """Returned 20 times, a message is still delivered; once more, and it is a dead letter.
+
+    https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling: 20 by default since 4.0, and what
+    comes back more often than the limit is dropped or dead-lettered. ``return_one`` of rabbit_fifo.erl in 4.0
+    compares with ``>``, and ``add_delivery_count_header`` of rabbit_fifo_client.erl tells every return as
+    x-delivery-count. Since 4.3 basic.nack is not counted any more, but basic.reject, as here, is
+    (https://github.com/rabbitmq/rabbitmq-server/pull/15387).
+    """
     a = p.connect()
     a.send(queue("dead"))
     dead = {"x_dead_letter_exchange": "", "x_dead_letter_routing_key": "dead"}
@@ -34,6 +39,10 @@ def quorum_queues_have_a_delivery_limit_of_20(p):
 
 @AREA.scenario
 def the_last_death_is_told_in_headers(p):
+    """https://www.rabbitmq.com/docs/dlx#effects: x-last-death-* since 3.13, set anew by each death, while
+    x-first-death-* stay; the latest death is the first in x-death. The exchange is the one that the message
+    was published to before it died, here the default one.
+    """
     p.tell_later()
     a = p.connect()
     a.send(queue("q3"), queue("q2", x_dead_letter_exchange="", x_dead_letter_routing_key="q3"))
@@ -47,6 +56,9 @@ def the_last_death_is_told_in_headers(p):
 
 @AREA.scenario
 def a_delivery_limit_of_minus_one_is_none(p):
+    """https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling: x-delivery-limit=-1 at the
+    declaration restores what was before 4.0, no limit at all.
+    """
     a = p.connect()
     a.send(queue(durable=True, x_queue_type="quorum", x_delivery_limit=-1))
     a.send(publish("q", "1"))
