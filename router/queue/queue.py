@@ -191,10 +191,14 @@ class Queue:
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
-            if self.deduplication is not None and self._came_before(message, self.deduplication):
+            window = self.deduplication
+            key = None if window is None else window.key(message.properties.headers)
+            if key is not None and self._came_before(message, key):
                 return True
             if self._full(message, now):
                 return False
+            if key is not None:
+                self._remember(key)
             entry = Entry(message, self._position, self._expires(message, now))
         self._position += 1
         self.bytes += message.size
@@ -214,20 +218,21 @@ class Queue:
             self.shorten()
         return True
 
-    def _came_before(self, message: Message, deduplication: Deduplication) -> bool:
-        """Whether a message with its value came lately. It is confirmed when that one is on disk."""
-        key = deduplication.key(message.properties.headers)
-        if key is None:
-            return False
-        wall = self.host.wall * 1000
-        known = deduplication.known(key, wall)
-        log = self.log
+    def _came_before(self, message: Message, key: bytes) -> bool:
+        """Whether a message with this value came lately. It is confirmed when that one is on disk."""
+        assert self.deduplication is not None
+        known = self.deduplication.known(key, self.host.wall * 1000)
         if known is None:
-            deduplication.add(key, self._position, wall, None if log is None else log.note)
             return False
-        if log is not None:
-            log.await_commit(message, known.position, key, deduplication.again(key))
+        if self.log is not None:
+            self.log.await_commit(message, known.position, key, self.deduplication.again(key))
         return True
+
+    def _remember(self, key: bytes) -> None:
+        """The next message has this value."""
+        assert self.deduplication is not None
+        note = None if self.log is None else self.log.note
+        self.deduplication.add(key, self._position, self.host.wall * 1000, note)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
         """Take messages that differ in their bodies alone; False when each has to be looked at, and none was

@@ -63,6 +63,16 @@ def test_values_are_forgotten_when_their_time_is_over(node):
     assert node.contents() == ["100", "105"]
 
 
+def test_what_a_full_queue_refused_may_come_again(node):
+    node.queue(**DEDUPLICATING, max_length=1, overflow="reject-publish")
+    client = node.client()
+    publish(client, "a", 1)
+    publish(client, "b", 2)
+    assert client.get() == "a"
+    publish(client, "b", 2)
+    assert node.contents() == ["b"]
+
+
 def test_the_header_may_have_another_name(node):
     node.queue(**DEDUPLICATING, deduplication_header="id")
     client = node.client()
