@@ -31,6 +31,7 @@ from router.selector import SelectorError, compile_selector
 from router.stream.stream import Stream
 from router.vhost_host import DeadLetter, VHostHost
 from router.vhost_metadata import VHostMetadata
+from router.window import window_of
 
 PREDECLARED = (
     ("amq.direct", "direct", False),
@@ -72,6 +73,9 @@ class VHost:
         """The virtual host is being deleted, and nobody is in it: delete its queues and exchanges."""
         for queue in list(self.queues.values()):
             self.delete_queue(queue)
+        for exchange in self.exchanges.values():
+            if exchange.log is not None:
+                self.host.keeper.forget_exchange(self.name, exchange)
         self.exchanges.clear()
 
     # -- routing -------------------------------------------------------------------------------------------
@@ -133,10 +137,11 @@ class VHost:
         made = EXCHANGE_TYPES[kind](
             name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
         )
+        made.deduplication = window_of(made, f"exchange '{name}' in vhost '{self.name}'")
         self._add_exchange(made)
         self._apply_exchange_policy(made)
         if durable:
-            self.host.keeper.keep_exchange(self.name, made)
+            made.log = self.host.keeper.keep_exchange(self.name, made)
         return made
 
     def _add_exchange(self, exchange: Exchange) -> None:

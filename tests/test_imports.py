@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("bench",),
     ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
-    ("work", "limits", "vhost_metadata"),
+    ("work", "limits", "vhost_metadata", "deduplication"),
     ("exchange", "selector", "equivalence"),
     ("routing",),
     ("graph",),
@@ -21,7 +21,7 @@ LAYERS = (
     ("stream",),
     ("dead_letter", "keeper", "firehose"),
     ("policy", "auth"),
-    ("vhost", "vhost_host"),
+    ("vhost", "vhost_host", "window"),
     ("broker",),
     ("administration",),
     ("definitions",),

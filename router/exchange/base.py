@@ -9,6 +9,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from protocol.amqp.table import Value
+from router.deduplication import Deduplication
+from router.exchange.log import ExchangeLog
 from router.terms import canonical
 
 if TYPE_CHECKING:
@@ -96,6 +98,9 @@ class Exchange:
         alternate = self.arguments.get("alternate-exchange")
         # Both are the graph's to change: a policy may set an alternate, and routes change from afar.
         self.alternate = alternate if isinstance(alternate, str) else None
+        # What it takes once, and who keeps that on disk: the virtual host's to set.
+        self.deduplication: Deduplication | None = None
+        self.log: ExchangeLog | None = None
         self.generation = 0
         # Messages published here, and copies of them that reached queues, as ``Routes.count`` has it.
         self.published = self.routed = 0

@@ -263,6 +263,12 @@ def parse_arguments(
     return _meaning(arguments, queue_type, default_delivery_limit)
 
 
+def check_deduplication(arguments: Mapping[str, Any], what: str) -> None:
+    """Check what says that messages are taken once, of a queue or an exchange. Raises PreconditionFailed."""
+    for name in _DEDUPLICATION:
+        _check(name, arguments, CHECKS[name], what)
+
+
 def _check(name: str, arguments: Mapping[str, Any], check: Check, what: str) -> None:
     if name in arguments and (error := check(arguments[name])):
         raise PreconditionFailed(f"invalid arg '{name}' for {what}: {error}")

@@ -12,9 +12,9 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import PERSISTENT
 from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from router.counts import Given
+from router.deduplication import HEADER, SIZE, Deduplication
 from router.queue.arguments import QueueArguments
 from router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
-from router.queue.deduplication import HEADER, SIZE, Deduplication
 from router.queue.entry import Entry
 from router.queue.expiry import ExpiryIndex
 from router.queue.fifo import Fifo

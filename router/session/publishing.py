@@ -23,6 +23,7 @@ from router.session.checks import (
     check_publish,
     check_user_id,
 )
+from router.session.once import Once
 from router.session.reply_to import REPLY_TO
 from router.vhost import VHost
 
@@ -69,6 +70,9 @@ class Publishing:
             if queues is None or len(keys) > 1:
                 queues = self._routes.route(plan.exchange, keys, message)
                 plan.routed += len(queues) - len(plan.queues or ())
+            window = plan.exchange.deduplication
+            if window is not None and queues and (key := window.key(properties.headers)) is not None:
+                queues = (Once(self._vhost, plan.exchange, key, queues),)
         message.route = plan.route
         return message, queues
 

@@ -24,7 +24,7 @@ from router.store.pages import Page, Stored
 from router.store.pages import segment_path as page_path
 from router.store.reader import read_piece, read_stored
 from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
-from router.store.statements import QueueRow
+from router.store.statements import QueueRow, WindowRow
 from router.store.store import Store
 from router.store.stream_writer import RemoveStream
 from router.store.streams import recover_stream, stream_files
@@ -85,6 +85,7 @@ class Opened:
     """What was found: the queues' rows, and their messages."""
 
     rows: list[QueueRow]
+    windows: list[WindowRow]
     recovered: Recovered
     next_queue_id: int
     segments: list[int]  # the numbers of the segment files
@@ -93,11 +94,11 @@ class Opened:
 
 def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
     """Read everything there is. Raises DamageError. ``progress`` as in ``recover``."""
-    rows = directory.metadata.queues()
+    rows, windows = directory.metadata.queues(), directory.metadata.windows()
     recovered = recover(
         directory.files,
         directory.path,
-        [row.id for row in rows],
+        [*(row.id for row in rows), *(window.id for window in windows)],
         stopped=directory.lock.stopped or 0,
         progress=progress,
     )
@@ -110,7 +111,7 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
     _check_segments(directory, recovered)
     streams = stream_files(directory.files, directory.path)
-    return Opened(rows, recovered, directory.metadata.next_queue_id(), segments, streams)
+    return Opened(rows, windows, recovered, directory.metadata.next_queue_id(), segments, streams)
 
 
 def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
@@ -153,15 +154,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
     """
     metadata = directory.metadata
     restore_access(broker, metadata)
-    for exchange in metadata.exchanges():
-        broker.add_vhost(exchange.vhost).declare_exchange(
-            exchange.name,
-            exchange.type,
-            durable=True,
-            auto_delete=exchange.auto_delete,
-            internal=exchange.internal,
-            arguments=exchange.arguments,
-        )
+    _restore_exchanges(broker, store, metadata, opened)
     pages = [page for row in opened.rows for page in opened.recovered.queues[row.id].pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for row in opened.rows:
@@ -202,6 +195,28 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
     for path in directory.files.list(directory.path / "transient"):
         directory.files.remove(path)
     directory.lock.begin()
+
+
+def _restore_exchanges(broker: Broker, store: Store, metadata: Metadata, opened: Opened) -> None:
+    """Make the exchanges again, and let them know what they took lately, as far as they ask."""
+    windows = {(window.vhost, window.exchange): window.id for window in opened.windows}
+    for row in metadata.exchanges():
+        exchange = broker.add_vhost(row.vhost).declare_exchange(
+            row.name,
+            row.type,
+            durable=True,
+            auto_delete=row.auto_delete,
+            internal=row.internal,
+            arguments=row.arguments,
+        )
+        if exchange.deduplication is not None:
+            number = windows.get((row.vhost, row.name))
+            if number is None:  # declared by a version that knew no windows
+                exchange.log = store.keep_window(row.vhost, exchange)
+                continue
+            log = exchange.log = store.add_window(number)
+            log.notes = opened.recovered.queues[number].notes
+            exchange.deduplication.recall(log.notes)
 
 
 def _restore_stream(

@@ -3,9 +3,10 @@
 from router.store.log import StoredQueueLog
 from router.store.statements import Statement
 from router.store.stream_log import StoredStreamLog
+from router.store.window_log import StoredWindowLog
 from router.store.writer import Job
 
-Log = StoredQueueLog | StoredStreamLog
+Log = StoredQueueLog | StoredStreamLog | StoredWindowLog
 
 
 class Gathered:

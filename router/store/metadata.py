@@ -7,7 +7,7 @@ broker starts.
 Names are kept as bytes: SQLite's TEXT holds neither what is not UTF-8, which AMQP allows in a name, nor
 zeros. Field tables are kept as they are encoded on the wire, and policies' definitions as JSON. A queue's id
 is of its incarnation: a queue that is deleted and declared again gets another, and nothing in the journal is
-taken for the new one's.
+taken for the new one's. Windows of exchanges have ids from the same numbers.
 """
 
 import json
@@ -29,9 +29,9 @@ from router.rows import (
     UserRow,
     VHostRow,
 )
-from router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement
+from router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement, WindowRow
 
-FORMAT = 3
+FORMAT = 4
 
 SCHEMA = """
 CREATE TABLE vhosts (name BLOB PRIMARY KEY, metadata BLOB NOT NULL) WITHOUT ROWID;
@@ -68,6 +68,10 @@ CREATE TABLE bindings (
     destination BLOB NOT NULL, routing_key BLOB NOT NULL, arguments BLOB NOT NULL,
     UNIQUE (vhost, source, kind, destination, routing_key, arguments)
 );
+CREATE TABLE windows (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vhost BLOB NOT NULL, exchange BLOB NOT NULL,
+    UNIQUE (vhost, exchange)
+);
 CREATE INDEX bindings_by_destination ON bindings (vhost, kind, destination);
 """
 
@@ -80,6 +84,12 @@ CREATE TABLE parameters (
     vhost BLOB, component BLOB, name BLOB, value BLOB NOT NULL, PRIMARY KEY (vhost, component, name)
 ) WITHOUT ROWID;
 CREATE TABLE global_parameters (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+""",
+    3: """
+CREATE TABLE windows (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, vhost BLOB NOT NULL, exchange BLOB NOT NULL,
+    UNIQUE (vhost, exchange)
+);
 """,
 }
 
@@ -201,6 +211,13 @@ class Metadata:
             ),
         )
 
+    def windows(self) -> list[WindowRow]:
+        """Of the exchanges that take messages once."""
+        return self._rows(
+            "SELECT id, vhost, exchange FROM windows ORDER BY id",
+            lambda number, vhost, exchange: WindowRow(number, _text(vhost), _text(exchange)),
+        )
+
     def bindings(self) -> list[BindingRow]:
         """In the order they were made."""
         return self._rows(
@@ -224,8 +241,8 @@ class Metadata:
             )
 
     def next_queue_id(self) -> int:
-        """An id that no queue has had: SQLite gives none of an AUTOINCREMENT table twice."""
-        query = "SELECT seq FROM sqlite_sequence WHERE name = 'queues'"
+        """An id that no queue and no window has had: SQLite gives none of an AUTOINCREMENT table twice."""
+        query = "SELECT seq FROM sqlite_sequence WHERE name IN ('queues', 'windows') ORDER BY seq DESC"
         return next(iter(self._rows(query, int)), 0) + 1
 
     def _rows(self, query: str, make: Callable[..., Row]) -> list[Row]:

@@ -159,6 +159,7 @@ def _read(copy: Path) -> tuple[list[QueueRow], list[str]]:
             metadata.global_parameters,
             metadata.exchanges,
             metadata.bindings,
+            metadata.windows,
         ):
             read()
         rows = metadata.queues()

@@ -106,7 +106,7 @@ class Retirement:
             for log, below in self._files[0].logs.items():
                 if isinstance(log, StoredQueueLog):
                     self._logs_to_move.append((log, below))
-                elif log.id in self._logs and log.flush(below):
+                elif isinstance(log, StoredStreamLog) and log.id in self._logs and log.flush(below):
                     self._flushing[log] = below
             self._step(gathered)
         elif self._files and self._segments.any_dead():

@@ -41,6 +41,14 @@ class QueueRow(NamedTuple):
     arguments: Table
 
 
+class WindowRow(NamedTuple):
+    """An exchange that takes messages once. Its id is none of a queue's."""
+
+    id: int
+    vhost: str
+    exchange: str
+
+
 class BindingRow(NamedTuple):
     vhost: str
     source: str
@@ -100,7 +108,16 @@ def forget(row: Row) -> list[Statement]:  # noqa: PLR0911 - likewise
 
 def remove_vhost(name: str) -> list[Statement]:
     """With all that is in it, and all rights there."""
-    tables = ("permissions", "topic_permissions", "policies", "parameters", "exchanges", "queues", "bindings")
+    tables = (
+        "permissions",
+        "topic_permissions",
+        "policies",
+        "parameters",
+        "exchanges",
+        "queues",
+        "bindings",
+        "windows",
+    )
     return [_delete("vhosts", name=name), *(_delete(table, vhost=name) for table in tables)]
 
 
@@ -118,9 +135,14 @@ def remove_exchange(vhost: str, name: str) -> list[Statement]:
     """With every binding from it and to it."""
     return [
         _delete("exchanges", vhost=vhost, name=name),
+        _delete("windows", vhost=vhost, exchange=name),
         _delete("bindings", vhost=vhost, source=name),
         _delete("bindings", vhost=vhost, kind="exchange", destination=name),
     ]
+
+
+def add_window(row: WindowRow) -> Statement:
+    return _insert("windows", *row)
 
 
 def add_queue(row: QueueRow) -> Statement:

@@ -30,9 +30,11 @@ from router.store.statements import (
     ExchangeRow,
     QueueRow,
     Statement,
+    WindowRow,
     add_binding,
     add_exchange,
     add_queue,
+    add_window,
     forget,
     keep,
     remove_binding,
@@ -42,6 +44,7 @@ from router.store.statements import (
 from router.store.stream_log import StoredStreamLog
 from router.store.stream_writer import WriteStream
 from router.store.streams import ReadStream
+from router.store.window_log import StoredWindowLog
 from router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
 from router.stream.stream import Stream
 
@@ -121,6 +124,12 @@ class Store:
         self.logs[log.id] = log
         return log
 
+    def add_window(self, number: int | None = None) -> StoredWindowLog:
+        """Know an exchange that takes messages once: a new one, or the one with this id."""
+        log = StoredWindowLog(self, self._number(number))
+        self.logs[log.id] = log
+        return log
+
     def _number(self, number: int | None) -> int:
         """This id, or a new one."""
         if number is None:
@@ -179,7 +188,7 @@ class Store:
         self._gathering.then += self.drop_queue(log)
         self.change(*remove_queue(queue.vhost, queue.name))
 
-    def keep_exchange(self, vhost: str, exchange: Exchange) -> None:
+    def keep_exchange(self, vhost: str, exchange: Exchange) -> StoredWindowLog | None:
         row = ExchangeRow(
             vhost,
             exchange.name,
@@ -189,8 +198,18 @@ class Store:
             dict(exchange.arguments),
         )
         self.change(add_exchange(row))
+        return None if exchange.deduplication is None else self.keep_window(vhost, exchange)
+
+    def keep_window(self, vhost: str, exchange: Exchange) -> StoredWindowLog:
+        """Keep what an exchange remembers of messages that it takes once."""
+        log = self.add_window()
+        self.change(add_window(WindowRow(log.id, vhost, exchange.name)))
+        return log
 
     def forget_exchange(self, vhost: str, exchange: Exchange) -> None:
+        if exchange.log is not None:
+            assert isinstance(exchange.log, StoredWindowLog)
+            self.drop_queue(exchange.log)
         self.change(*remove_exchange(vhost, exchange.name))
 
     def keep_binding(self, vhost: str, binding: Binding) -> None:

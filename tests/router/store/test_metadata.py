@@ -22,9 +22,11 @@ from router.store.statements import (
     BindingRow,
     ExchangeRow,
     QueueRow,
+    WindowRow,
     add_binding,
     add_exchange,
     add_queue,
+    add_window,
     forget,
     keep,
     remove_binding,
@@ -49,6 +51,7 @@ TABLE = {
 QUEUE = QueueRow(1, "/", "q", False, {"x-max-length": 5})
 EXCHANGE = ExchangeRow("/", "e", "topic", False, True, {"alternate-exchange": "a"})
 BINDING = BindingRow("/", "e", "queue", "q", "a.*", {})
+WINDOW = WindowRow(2, "/", "e")
 USER = UserRow("guest", "hash", "rabbit_password_hashing_sha256", ("administrator",))
 PERMISSION = PermissionRow("guest", "/", ".*", "^$", "")
 TOPIC = TopicPermissionRow("guest", "/", "amq.topic", "a.*", "b.*")
@@ -66,6 +69,7 @@ KINDS = {
     "exchanges": (add_exchange, EXCHANGE),
     "queues": (add_queue, QUEUE),
     "bindings": (add_binding, BINDING),
+    "windows": (add_window, WINDOW),
 }
 ALL = [keep(VHostRow("/")), *(add(row) for add, row in KINDS.values())]
 
@@ -127,7 +131,7 @@ def without(*names, **rows):
         (forget(TOPIC), without("topic_permissions")),
         (forget(POLICY), without("policies")),
         (forget(POLICY._replace(operator=True)), EVERYTHING),
-        (remove_exchange("/", "e"), without("exchanges", "bindings")),
+        (remove_exchange("/", "e"), without("exchanges", "bindings", "windows")),
         (remove_exchange("/", "q"), EVERYTHING),  # the binding leads to a queue of this name
         (remove_queue("/", "q"), without("queues", "bindings")),
         ([remove_binding(BINDING)], without("bindings")),
@@ -189,6 +193,7 @@ def test_any_name_survives(tmp_path_factory, one, two):
         exchanges=[ExchangeRow(one, two, "direct", False, False, {})],
         queues=[QueueRow(1, one, two, True, {})],
         bindings=[BindingRow(one, two, "queue", one, two, {})],
+        windows=[WindowRow(2, one, two)],
     )
     opened.commit([keep(rows["vhosts"][0]), *(KINDS[name][0](rows[name][0]) for name in KINDS)])
     opened.close()
@@ -246,6 +251,8 @@ def test_no_queue_id_is_given_twice(store, path):
     store.commit([add_queue(QUEUE._replace(id=6)), *remove_vhost("/")])
     again = Metadata(path)
     assert again.next_queue_id() == 7
+    again.commit([add_window(WINDOW._replace(id=8)), *remove_exchange("/", "e")])
+    assert again.next_queue_id() == 9
     again.close()
 
 
@@ -342,12 +349,12 @@ def test_the_format_before_is_brought_to_this_one(path):
             opened.commit([keep(PARAMETER)])
             assert opened.parameters() == [PARAMETER]
     with closing(sqlite3.connect(path)) as now:
-        assert now.execute("PRAGMA user_version").fetchone() == (3,)
+        assert now.execute("PRAGMA user_version").fetchone() == (4,)
 
 
 def test_another_format_is_refused(store, path):
     store._connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(MetadataError, match="has format 99, and this leveret knows 3"):
+    with pytest.raises(MetadataError, match="has format 99, and this leveret knows 4"):
         Metadata(path)
 
 

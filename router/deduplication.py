@@ -1,4 +1,4 @@
-"""Messages that a queue takes once: a window of what came lately, by the value of a header.
+"""Messages that a queue or an exchange takes once: a window of what came lately, by the value of a header.
 
 Owns the window and its form as notes. A value is forgotten when its time is over, or when there are too many
 newer ones; what has become of the message meanwhile is not asked.
@@ -25,14 +25,14 @@ Note = Callable[[bytes, bytes], None]
 
 
 class Known(NamedTuple):
-    """When a value is forgotten (ms since the epoch; 0: never), and the position that its message had."""
+    """When a value is forgotten (ms since the epoch; 0: never), and the place of its message among all."""
 
     until: int
     position: int
 
 
 class Deduplication:
-    """The window of one queue: ``size`` values, each for ``ttl`` ms (0: as long as there is room)."""
+    """The window of a queue or an exchange: ``size`` values, each for ``ttl`` ms (0: while there is room)."""
 
     __slots__ = ("_known", "_name", "_size", "_ttl")
 
@@ -44,6 +44,11 @@ class Deduplication:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def newest(self) -> int:
+        """The position of the last one; -1 when there is none."""
+        return next(reversed(self._known.values())).position if self._known else -1
 
     def key(self, headers: Mapping[str, Any] | None) -> bytes | None:
         """What a message is known by; None when it has no such header, or one that holds no single value."""

@@ -1,0 +1,66 @@
+"""What the store knows of an exchange that takes messages once: the notes of its window."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from protocol.amqp.message import Message
+from router.queue.entry import Entry
+from router.store.pages import Page
+from router.store.records import pack_note
+
+if TYPE_CHECKING:
+    from router.store.store import Store
+    from router.store.writer import Job
+
+
+class StoredWindowLog:
+    """The ``ExchangeLog`` of one exchange; ``id`` is that of its incarnation. It has no messages."""
+
+    next_position = delivered = 0
+    pages: Mapping[Page, None] = {}
+
+    __slots__ = ("_batch", "_noted", "_store", "_touched", "id", "notes")
+
+    def __init__(self, store: "Store", number: int) -> None:
+        self.id = number
+        self.notes: dict[bytes, bytes] = {}
+        self._store = store
+        self._batch = 0  # that of the last note
+        self._noted: dict[bytes, bytes] = {}  # in this turn
+        self._touched = False
+
+    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
+        if self._batch > self._store.committed:
+            entry = Entry(message, 0)  # it is not stored itself, and never settled
+            self._store.publishes.append((self, entry, message))
+            self.note(key, value)
+            self._store.hold()
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Keep a value; it is written at the end of the turn."""
+        if value:
+            self.notes[key] = value
+        else:
+            self.notes.pop(key, None)
+        self._noted[key] = value
+        self._batch = self._store.batch
+        if not self._touched:
+            self._touched = True
+            self._store.touched.append(self)
+
+    def records(self) -> list[bytes]:
+        """The notes of this turn, as records."""
+        self._touched = False
+        noted, self._noted = self._noted, {}
+        return [pack_note(self.id, key, value) for key, value in noted.items()]
+
+    def commit(self, below: int) -> None:
+        """It has no messages."""
+
+    def flush(self, below: int) -> bool:
+        """There is nothing that goes into files."""
+        return False
+
+    def drop(self) -> "Sequence[Job]":
+        """The exchange is deleted; there is no more to be done."""
+        return ()

@@ -1,0 +1,33 @@
+"""The arguments by which an exchange takes messages once, as a queue does by those of the same names.
+
+Source: LavinMQ, "Message deduplication".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from protocol.errors import PreconditionFailed
+from router.deduplication import HEADER, SIZE, Deduplication
+from router.exchange.base import Exchange
+from router.queue.arguments import check_deduplication
+
+
+def window_of(exchange: Exchange, what: str) -> Deduplication | None:
+    """What an exchange remembers of messages that it takes once; None when it takes all. PreconditionFailed
+    for arguments that say no such thing, and where nobody would keep it.
+    """
+    arguments: Mapping[str, Any] = exchange.arguments
+    if "x-message-deduplication" not in arguments:
+        return None
+    check_deduplication(arguments, what)
+    if not arguments["x-message-deduplication"]:
+        return None
+    if not exchange.durable:
+        raise PreconditionFailed(
+            f"invalid arg 'x-message-deduplication' for {what}: the exchange has to be durable"
+        )
+    return Deduplication(
+        arguments.get("x-deduplication-header", HEADER),
+        arguments.get("x-cache-size", SIZE),
+        arguments.get("x-cache-ttl", 0),
+    )

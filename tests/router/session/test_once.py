@@ -1,0 +1,193 @@
+"""Exchanges that take messages once: what is remembered, for whom, and what of it outlives a crash."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import PreconditionFailed
+from tests.router.harness import Node, message
+from tests.router.store.kept import Kept
+from tests.router.store.small import MEMORY
+
+ONCE = {"x-message-deduplication": True}
+HEADER = "x-deduplication-header"
+
+
+@pytest.fixture
+def node():
+    return Node()
+
+
+@pytest.fixture
+def quick_path():
+    with tempfile.TemporaryDirectory(prefix="leveret-store-", dir=MEMORY) as path:
+        yield Path(path)
+
+
+def declare(node, queues="q", kind="fanout", durable=True, **arguments):
+    """The exchange ``x`` before these queues; ``cache_size`` stands for the argument x-cache-size."""
+    more = {"x-" + name.replace("_", "-"): value for name, value in arguments.items()}
+    exchange = node.vhost.declare_exchange("x", kind, durable=True, arguments={**ONCE, **more})
+    for name in queues:
+        node.vhost.bind(exchange, node.queue(name, durable=durable), "key")
+    return exchange
+
+
+def publish(client, body, value=None, header=HEADER, **properties):
+    headers = {"n": 1} if value is None else {header: value}
+    client.publish(body, "key", "x", headers=headers, delivery_mode=2, **properties)
+
+
+@pytest.mark.parametrize("kind", ["fanout", "direct", "topic", "x-random"])
+def test_a_message_that_came_lately_is_routed_to_none_of_the_queues(node, kind):
+    declare(node, "qr" if kind != "x-random" else "q", kind)
+    client = node.client()
+    for body, value in (("a", 1), ("b", 2), ("a again", 1), ("text", "1"), ("none", None), ("none", None)):
+        publish(client, body, value)
+    for name in "qr" if kind != "x-random" else "q":
+        assert node.contents(name) == ["a", "b", "text", "none", "none"]
+
+
+def test_what_comes_to_the_queue_by_another_way_is_not_its_business(node):
+    declare(node)
+    client = node.client()
+    publish(client, "a", 1)
+    client.publish("b", "q", headers={HEADER: 1})
+    assert node.contents() == ["a", "b"]
+
+
+def test_the_window_has_a_size_a_time_and_a_header_of_its_own(node):
+    declare(node, cache_size=2, cache_ttl=5000, deduplication_header="id")
+    client = node.client()
+    for wall, body, value in (
+        (1, "a", 1),
+        (2, "a", 1),
+        (3, "b", 2),
+        (4, "c", 3),
+        (5, "y", 1),
+        (10, "z", 1),
+    ):
+        node.broker.wall = wall
+        publish(client, body, value, "id")
+    publish(client, "d", 1)
+    assert node.contents() == ["a", "b", "c", "y", "z", "d"]
+
+
+def test_duplicates_are_confirmed_and_not_returned(node):
+    declare(node)
+    client = node.client()
+    client.session.select_confirms()
+    for _ in range(2):
+        publish(client, "a", 1, mandatory=True)
+    node.settle()
+    assert client.session.verdicts() == [(2, True, True)]
+    assert client.back == []
+
+
+def test_what_no_queue_took_may_come_again(node):
+    exchange = declare(node, "")
+    client = node.client()
+    publish(client, "a", 1, mandatory=True)
+    assert len(client.back) == 1
+    node.vhost.bind(exchange, node.queue("q", max_length=1, overflow="reject-publish"), "key")
+    for body, value in (("a", 1), ("b", 2)):
+        publish(client, body, value)
+    assert client.get() == "a"
+    publish(client, "b", 2)
+    assert node.contents() == ["b"]
+
+
+def test_in_a_transaction_it_is_asked_at_the_commit(node):
+    declare(node)
+    client, other = node.client(), node.client()
+    client.session.select_transactions()
+    for _ in range(2):
+        client.session.publish(message("mine", "key", "x", headers={HEADER: 1}))
+    client.session.rollback()
+    client.session.publish(message("late", "key", "x", headers={HEADER: 1}))
+    publish(other, "first", 1)
+    client.session.commit()
+    assert node.contents() == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"x-message-deduplication": "yes"}, "unacceptable_type"),
+        ({**ONCE, "x-cache-size": 0}, "{value_zero,0}"),
+        ({**ONCE, "x-cache-ttl": "1h"}, "expected integer"),
+        ({**ONCE, "x-deduplication-header": 1}, "unacceptable_type"),
+    ],
+)
+def test_arguments_that_are_refused(node, arguments, says):
+    with pytest.raises(PreconditionFailed, match=f"for exchange 'x' in vhost '/': .*{says}"):
+        node.vhost.declare_exchange("x", "fanout", durable=True, arguments=arguments)
+    assert "x" not in node.vhost.exchanges
+
+
+def test_an_exchange_that_does_not_last_is_refused(node):
+    with pytest.raises(PreconditionFailed, match="the exchange has to be durable"):
+        node.vhost.declare_exchange("x", "fanout", arguments=ONCE)
+    other = node.vhost.declare_exchange("x", "fanout", arguments={"x-message-deduplication": False})
+    assert other.deduplication is None
+
+
+def test_the_window_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept.node, cache_size=8)
+    kept.node.queue("other", durable=True)
+    for value in range(10):
+        publish(kept.client, str(value), value)
+        kept.settle()
+    for _ in range(2):
+        kept.crash()
+        kept = Kept(quick_path, journal_size=1000)
+        kept.publish(*(["x"] * 50), queue="other")
+        for value in (2, 9):
+            publish(kept.client, "again", value)
+        kept.settle()
+        assert len(kept.node.vhost.queues["q"].ready) == 10
+    publish(kept.client, "forgotten", 1)
+    assert len(kept.node.vhost.queues["q"].ready) == 11
+    kept.crash()
+
+
+def test_a_duplicate_is_confirmed_when_the_first_is_on_disk_and_not_before(quick_path):
+    kept = Kept(quick_path)
+    declare(kept.node)
+    kept.settle()
+    other = kept.node.client()
+    other.session.select_confirms()
+    publish(kept.client, "a", 1)
+    kept.node.settle()  # it is being written
+    publish(other, "a", 1)
+    kept.node.settle()
+    assert other.session.verdicts() == []
+    kept.settle()
+    assert other.session.verdicts() == [(1, False, True)]
+    publish(other, "a", 1)
+    assert other.session.verdicts() == [(2, False, True)]
+    kept.crash()
+
+
+@pytest.mark.parametrize("whole_vhost", [False, True])
+def test_an_exchange_that_is_declared_again_remembers_nothing(quick_path, whole_vhost):
+    kept = Kept(quick_path)
+    declare(kept.node)
+    publish(kept.client, "a", 1)
+    kept.settle()
+    if whole_vhost:
+        kept.node.vhost.close()
+        assert not kept.store.logs
+    else:
+        kept.node.vhost.delete_exchange(kept.node.vhost.exchange("x"))
+        assert len(kept.store.logs) == 1
+        kept.settle()
+        declare(kept.node)
+        kept.settle()
+        kept.crash()
+        kept = Kept(quick_path)
+        publish(kept.client, "b", 1)
+        assert kept.node.contents() == ["a", "b"]
+    kept.crash()
