@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,36 +11,48 @@ from conformance.peers.run import Outcome, endpoint, run_suite, run_tests
 from conformance.peers.suites import SUITES, Suite, prepare
 
 Outcomes = dict[str, Outcome]
-REPEATS = 3  # of a test that fails here alone
+REPEATS = 3  # of a test that fails here alone, on either side
 
 
 def compare(suite: Suite, reference: str, broker: str) -> bool:
-    """Run the suite against both brokers and print what differs; False when some fail here alone.
-
-    A test that fails here alone is repeated, and counts as unsteady when it passes then: some of these tests
-    fail now and then with any broker.
-    """
+    """Run the suite against both brokers and print what differs; False when some fail here alone."""
     prepare(suite)
     with ThreadPoolExecutor() as pool:  # most of the time, these tests wait
         there, here = pool.map(partial(run_on, suite=suite), (reference, broker))
     failures = broken(there, here)
-    unsteady: list[str] = []
-    for _ in range(REPEATS):
-        named = [test for test in failures if "::" in test]  # the others are files that broke as a whole
-        again = run_on(broker, suite, named) if named else {}
-        steadied = [test for test in named if test in again and again[test].outcome == "passed"]
-        unsteady += steadied
-        failures = [test for test in failures if test not in steadied]
+    steadied, unsteady = repeated(failures, partial(run_on, broker, suite), partial(run_on, reference, suite))
     print_table(suite, reference, broker, there, here)
     for test, reason in suite.deselected.items():
         print(f"  not run: {test}: {reason}")
-    for test in sorted(unsteady):
+    for test in steadied:
         print(f"  passes there, here only when repeated: {test}: {here[test].why}")
+    for test in unsteady:
+        print(f"  passes there only now and then, fails here: {test}: {here[test].why}")
+    failures = [test for test in failures if test not in (*steadied, *unsteady)]
     for test in failures:
         why = here[test].why if test in here else "not run"
         print(f"  passes there, fails here: {test}: {why}")
     print(flush=True)
     return not failures
+
+
+def repeated(
+    failures: Sequence[str],
+    here: Callable[[Sequence[str]], Outcomes],
+    there: Callable[[Sequence[str]], Outcomes],
+) -> tuple[list[str], list[str]]:
+    """Of tests that fail here alone: those that pass here when they are repeated, and of the others those
+    that fail there then. Some of these tests fail now and then with any broker.
+    """
+    left = [test for test in failures if "::" in test]  # the others are files that broke as a whole
+    passed: list[str] = []
+    failed: list[str] = []
+    for run, outcome, found in ((here, "passed", passed), (there, "failed", failed)):
+        for _ in range(REPEATS):
+            again = run(left) if left else {}
+            found += [test for test in left if test in again and again[test].outcome == outcome]
+            left = [test for test in left if test not in found]
+    return sorted(passed), sorted(failed)
 
 
 def run_on(broker: str, suite: Suite, selected: Sequence[str] = ()) -> Outcomes:
