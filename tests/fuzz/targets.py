@@ -19,6 +19,7 @@ from protocol.stomp.errors import StompError
 from protocol.stomp.frames import Limits as StompLimits
 from protocol.stomp.frames import Reader as StompReader
 from router.selector import SelectorError, compile_selector
+from tests.fuzz import websocket
 from tests.protocol.amqp.frames import publish
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
@@ -158,6 +159,16 @@ def stomp_connection(data: bytes) -> None:
     assert not any(level == "error" for level, _, _ in client.log.lines)
 
 
+def websocket_wire(data: bytes) -> None:
+    """The frames of a WebSocket."""
+    websocket.wire(data, SESSION)
+
+
+def websocket_connections(data: bytes) -> None:
+    """A page that speaks AMQP or STOMP over WebSocket, beside others."""
+    websocket.connections(data, SESSION, STOMP)
+
+
 TARGETS = {
     "table": Target(table, (encode_table(TABLE), encode_table({}))),
     "properties": Target(properties, (encode_properties(PROPERTIES), encode_properties(Properties()))),
@@ -171,4 +182,6 @@ TARGETS = {
     "amqp_connection": Target(amqp_connection, (SESSION, PUBLISH)),
     "amqp_login": Target(amqp_login, (PROTOCOL_HEADER + LOGIN, PROTOCOL_HEADER + LOGIN + SESSION)),
     "stomp_connection": Target(stomp_connection, (STOMP,)),
+    "websocket": Target(websocket_wire, tuple(websocket.seeds(SESSION))),
+    "websocket_connections": Target(websocket_connections, tuple(websocket.seeds(SESSION))),
 }

@@ -9,7 +9,15 @@ from tests.fuzz.__main__ import try_all
 from tests.fuzz.mutate import LONGEST, inputs
 from tests.fuzz.targets import TARGETS
 
-COUNT = {"frames": 1000, "amqp_connection": 400, "amqp_login": 400, "stomp_connection": 400, "selector": 300}
+COUNT = {
+    "frames": 1000,
+    "amqp_connection": 400,
+    "amqp_login": 400,
+    "stomp_connection": 400,
+    "selector": 300,
+    "websocket": 250,
+    "websocket_connections": 60,
+}
 MEMORY = 32 << 20  # bytes that inputs of 4 KiB may take at most
 
 
