@@ -26,7 +26,7 @@ from router.stream.filters import SIZE, wanted
 from router.stream.log import Segment, StreamLog
 from router.stream.offsets import group_of, start_of
 from router.stream.packer import Packer
-from router.stream.positions import LARGEST, Key, Note
+from router.stream.positions import Key, Note
 from router.stream.publishers import Publishers, identity
 from router.stream.reader import Reader
 from router.stream.segments import Segments
@@ -395,11 +395,11 @@ class Stream:
 
     def set_position(self, name: str, offset: int) -> None:
         """Have the consumer of this name begin at an offset when it comes back. PreconditionFailed while one
-        of that name reads, and for an offset that no message can have.
+        of that name reads, and for an offset beyond the end: it would wait, and nobody would know for what.
         """
-        if offset > LARGEST:
+        if offset > self.committed:
             raise PreconditionFailed(
-                f"offset {offset} is over {LARGEST}, the largest that {self.what} can have"
+                f"offset {offset} is beyond the end of {self.what}: the next message gets {self.committed}"
             )
         self._check_unused(name)
         self.positions.put(name, max(0, offset), 0, self.note)

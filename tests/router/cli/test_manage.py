@@ -189,16 +189,21 @@ def test_an_export_names_who_has_no_password_for_rabbitmq(server):
     assert leveret(server, "definitions", "export").stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("to", "status", "said"),
-    [("11", 1, "beyond the end"), ("1h", 2, "first, next or the number"), ("10", 0, ""), ("next", 0, "")],
-)
-def test_a_consumer_is_not_sent_beyond_the_end_of_a_stream(server, to, status, said):
-    server.told = (200, b'{"next_offset":10}')
-    result = leveret(server, "stream", "reset", "log", "reader", "--to", to)
-    assert result.exit_code == status
-    assert said in result.stderr
-    assert ("PUT" in [method for method, *_ in server.asked]) is (status == 0)
+def test_a_consumer_is_sent_where_the_api_lets_it_go(server):
+    server.told = (400, b'{"reason":"offset 11 is beyond the end"}')
+    refused = leveret(server, "stream", "reset", "log", "reader", "--to", "11")
+    assert (refused.exit_code, "beyond the end" in refused.stderr) == (1, True)
+    server.told = (204, b"")
+    for to in ("10", "next"):
+        assert leveret(server, "stream", "reset", "log", "reader", "--to", to).exit_code == 0
+    assert [method for method, *_ in server.asked] == ["PUT"] * 3
+
+
+@pytest.mark.parametrize("to", ["1h", "-1", "9" * 5000])
+def test_what_is_no_offset_is_not_asked_for(server, to):
+    result = leveret(server, "stream", "reset", "log", "reader", f"--to={to}")
+    assert (result.exit_code, "first, next or the number" in result.stderr) == (2, True)
+    assert not server.asked
 
 
 def test_a_tap_that_finds_tracing_on_says_how_to_end_it(server, capsys):
