@@ -24,6 +24,7 @@ Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
 
 EXPIRY_MAX = 10 * 365 * 24 * 3600 * 1000  # ms: RabbitMQ's longest TTL, ten years
 PRIORITY_MAX = 255
+SEGMENT_MAX = 3_000_000_000  # bytes of a file of a stream
 FILTER_SIZES = 16, 255  # bytes of the filter of a stream's chunk, at least and at most
 
 _AGE = re.compile(r"([0-9]{1,15})([YMDhms])")
@@ -260,6 +261,8 @@ def parse_arguments(
         ):
             if refused:
                 raise PreconditionFailed(f"invalid property '{name}' for {what}")
+    if queue_type == "stream" and arguments.get("x-stream-max-segment-size-bytes", 0) > SEGMENT_MAX:
+        raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
     return _meaning(arguments, queue_type, default_delivery_limit)
 
 

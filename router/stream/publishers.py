@@ -15,6 +15,8 @@ NAME, NUMBER = "x-publisher-name", "x-publishing-id"  # headers of a message
 PREFIX = b"i"  # of the keys of notes
 LONGEST = 255  # bytes of a name, as of a consumer's
 KNOWN = 10_000  # publishers that are known; past that those are forgotten that were silent the longest
+UNUSABLE = b"", 0
+USABLE = f"{NAME} is a text of at most {LONGEST} bytes, and {NUMBER} an integer of 64 bits"
 
 _VALUE = Struct(">Qq")  # when it was last heard of, by a count; its last number
 
@@ -56,11 +58,13 @@ class Publishers:
 
 
 def identity(headers: Mapping[str, Any]) -> tuple[bytes, int] | None:
-    """A message's publisher, as the key of its note, and its number; None when it has no such headers, or a
-    longer name: what was known of it would have to be kept.
+    """A message's publisher, as the key of its note, and its number; None when it has no such headers, and
+    ``UNUSABLE`` when they say neither, or a name that is longer: what was known of it would have to be kept.
     """
     name, number = headers.get(NAME), headers.get(NUMBER)
-    if not isinstance(name, str) or not is_integer(number) or not -(1 << 63) <= number < 1 << 63:
+    if name is None and number is None:
         return None
+    if not isinstance(name, str) or not is_integer(number) or not -(1 << 63) <= number < 1 << 63:
+        return UNUSABLE
     key = PREFIX + name.encode("utf-8", "surrogateescape")
-    return (key, number) if len(key) <= len(PREFIX) + LONGEST else None
+    return (key, number) if len(key) <= len(PREFIX) + LONGEST else UNUSABLE

@@ -27,7 +27,7 @@ from router.stream.log import Segment, StreamLog
 from router.stream.offsets import group_of, start_of
 from router.stream.packer import Packer
 from router.stream.positions import Key, Note
-from router.stream.publishers import Publishers, identity
+from router.stream.publishers import UNUSABLE, USABLE, Publishers, identity
 from router.stream.reader import Reader
 from router.stream.segments import Segments
 from router.stream.serving import Serving
@@ -45,6 +45,7 @@ class Stream:
         "_log",
         "_packer",
         "_touched",
+        "_warned",
         "arguments",
         "auto_delete",
         "committed",
@@ -108,6 +109,7 @@ class Stream:
         self.counts = self.serving.counts
         self.positions = self.serving.positions
         self._touched = False
+        self._warned = False
         self._ages = 0  # when ``on_timer`` is to be called
         self._log = structlog.get_logger()
 
@@ -199,12 +201,11 @@ class Stream:
     def enqueue(self, message: Message, now: int) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
         headers = message.properties.headers
-        if (
-            headers is not None
-            and (publisher := identity(headers)) is not None
-            and self._has(*publisher, message)
-        ):
-            return True
+        if headers is not None and (publisher := identity(headers)) is not None:
+            if publisher is UNUSABLE:
+                self._warn()
+            elif self._has(*publisher, message):
+                return True
         offset = self.next
         self.next += 1
         self._packer.add(message, offset)
@@ -213,6 +214,17 @@ class Stream:
         else:
             self.touch()
         return True
+
+    def _warn(self) -> None:
+        """A publisher tries to number its messages. It is said once that it does not."""
+        if not self._warned:
+            self._warned = True
+            self._log.warning(
+                "messages with a number that is none are stored each time they come",
+                vhost=self.vhost,
+                stream=self.name,
+                usable=USABLE,
+            )
 
     def _has(self, key: Key, number: int, message: Message) -> bool:
         """Whether a publisher's message has been stored. Who sent it again is told so when the first one is

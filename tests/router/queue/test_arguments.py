@@ -259,6 +259,13 @@ def test_quorum_queues_and_streams_are_durable_shared_and_stay(arguments, proper
     assert refusal(arguments, **properties) == f"invalid property '{name}' for queue 'q' in vhost '/'"
 
 
+def test_files_of_a_stream_have_a_largest_size_and_it_is_looked_at_last():
+    name = "x-stream-max-segment-size-bytes"
+    assert parse({**STREAM, name: 3_000_000_000}).stream_segment_size == 3_000_000_000
+    assert refusal({**STREAM, name: 3_000_000_001}) == f"Exceeded max value for {name}"
+    assert "x-max-age" in refusal({**STREAM, name: 3_000_000_001, "x-max-age": "nope"})
+
+
 @pytest.mark.parametrize(
     ("age", "ms"),
     [("1s", 1000), ("2m", 120_000), ("3h", 10_800_000), ("7D", 604_800_000), ("1M", 2_592_000_000),

@@ -115,7 +115,7 @@ def test_an_offset_beyond_the_end_is_refused_and_changes_nothing(node, client):
     publish(client, *"abc")
     stream.set_position("app", 3)
     for offset in (4, 1 << 63, 1 << 70):
-        with pytest.raises(PreconditionFailed, match="beyond the end .* the next message gets 3"):
+        with pytest.raises(PreconditionFailed, match=r"beyond the end .* the next message gets 3"):
             stream.set_position("app", offset)
     assert position(node) == 3
 
@@ -208,7 +208,7 @@ def test_duplicates_are_confirmed(node, client):
     assert client.session.verdicts() == [(3, True, True)]
 
 
-def test_messages_without_a_number_are_all_stored(node, client):
+def test_messages_whose_number_is_none_are_all_stored_and_the_log_says_so_once(node, client, capsys):
     stream = declare(node)
     for headers in (
         {"x-publisher-name": "p"},
@@ -221,3 +221,4 @@ def test_messages_without_a_number_are_all_stored(node, client):
     node.settle()
     assert len(stream.ready) == 8
     assert not stream.publishers
+    assert capsys.readouterr().out.count("x-publishing-id an integer") == 1

@@ -276,6 +276,8 @@ def test_a_reader_gets_what_its_filter_asks_for(node, client):
         ("two", {"x-stream-filter": ["eu", "us"]}, [0, 1, 3]),
         ("unfiltered", {"x-stream-filter": "us", "x-stream-match-unfiltered": True}, [1, 2]),
         ("none", {"x-stream-filter": "asia"}, []),
+        ("nothing", {"x-stream-filter": []}, []),
+        ("only unfiltered", {"x-stream-filter": [], "x-stream-match-unfiltered": True}, [2]),
         ("all", {}, [0, 1, 2, 3]),
     ):
         read(client, tag=tag, **arguments)
