@@ -73,7 +73,7 @@ def published(message: Message, keys: Iterable[str], queues: Iterable[str], wher
 def delivered(message: Message, queue: str, redelivered: bool, where: Where) -> Message:
     """The copy of a message that a queue gave to a client."""
     more: Table = {"redelivered": int(redelivered)} | _where(where)
-    keys = routing_keys(message.routing_key, message.headers)
+    keys = [*routing_keys(message.routing_key, message.headers), *message.blind_keys]
     return _copy(f"deliver.{queue}", message, keys, where.node, more)
 
 

@@ -17,7 +17,7 @@ QUEUES = ("q0", "q1", "q2")
 EXCHANGES = ("x0", "x1")
 KEYS = ("a", "a.b", "b", "")
 PATTERNS = (*KEYS, "#", "a.*", "*.b", "#.b")
-HEADERS = ({}, {"h": 1}, {"h": 2, "i": "x"}, {"CC": ["q1", "b"]})  # BCC: known to differ in dead letters
+HEADERS = ({}, {"h": 1}, {"h": 2, "i": "x"}, {"CC": ["q1", "b"]}, {"CC": ["a"], "BCC": ["q2", "a.b"]})
 MATCHES = ({}, {"h": 1}, {"x-match": "any", "h": 2, "i": "y"}, {"x-match": "any", "i": "x"})
 
 

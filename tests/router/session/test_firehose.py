@@ -98,6 +98,16 @@ def test_a_delivery_is_copied_with_its_queue(node, client):
     )
 
 
+def test_a_delivery_tells_the_keys_that_its_receiver_does_not_see(node, client):
+    node.queue("q")
+    client.publish("body", "q", headers={"CC": ["c"], "BCC": ["hidden"]})
+    client.consume("q")
+    node.settle()
+    (_, delivery, _) = seen(node)[1]
+    assert delivery["routing_keys"] == ["q", "c", "hidden"]
+    assert delivery["properties"] == {"headers": {"CC": ["c"]}}
+
+
 def test_a_message_that_is_asked_for_is_a_delivery_too(node, client):
     node.queue("q")
     client.publish("1", "q")
