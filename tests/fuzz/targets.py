@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import trio
+
 from protocol.amqp import methods as m
 from protocol.amqp.codec import decode_method, encode_method, method_frame
 from protocol.amqp.constants import PROTOCOL_HEADER
@@ -19,7 +21,9 @@ from protocol.stomp.errors import StompError
 from protocol.stomp.frames import Limits as StompLimits
 from protocol.stomp.frames import Reader as StompReader
 from router.selector import SelectorError, compile_selector
+from router.settings import Http, Settings
 from tests.fuzz import websocket
+from tests.fuzz.beside import beside
 from tests.protocol.amqp.frames import publish
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
@@ -78,6 +82,25 @@ HTTP = tuple(
         "POST /a HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\nExpect: 100-continue\n\n3\nabc\n0\n\n",
         "PUT /a%2Fb HTTP/1.1\nHost: h\nContent-Length: 2\n\n{}GET / HTTP/1.1\nHost: h\n\n",
         "GET /ws HTTP/1.1\nHost: h\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: a\n\n",
+    )
+)
+
+API = b"".join(
+    f"{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n"
+    f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    for line, body in (
+        ("PUT /api/queues/%2F/q", '{"durable": true, "arguments": {"x-max-length": 5}}'),
+        (
+            "POST /api/exchanges/%2F//publish",
+            '{"properties": {"headers": {"a": [1]}}, "routing_key": "q", "payload": "eA==", '
+            '"payload_encoding": "base64"}',
+        ),
+        ("POST /api/queues/%2F/q/get", '{"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"}'),
+        ("GET /api/queues?page=1&page_size=5&name=q&use_regex=true&sort=name&columns=name,messages", ""),
+        ("PUT /api/policies/%2F/p", '{"pattern": "^q", "definition": {"max-length": 3}, "priority": 1}'),
+        ("POST /api/bindings/%2F/e/amq.topic/q/q", '{"routing_key": "a.#", "arguments": {"x": null}}'),
+        ("GET /api/queues/%2F/q/messages?selector=a%20%3D%201&count=5", ""),
+        ("POST /api/definitions", '{"queues": [{"name": "r", "vhost": "/", "arguments": {}}]}'),
     )
 )
 
@@ -159,6 +182,15 @@ def stomp_connection(data: bytes) -> None:
     assert not any(level == "error" for level, _, _ in client.log.lines)
 
 
+async def _nothing(stream: trio.StapledStream) -> None:
+    """Begin with the input itself."""
+
+
+def http_connections(data: bytes) -> None:
+    """A client of the HTTP listener, whatever it sends, beside pages that speak AMQP and STOMP there."""
+    beside(data, _nothing, Settings(http=Http(request_timeout=1000)), cut=len(data) % 2 == 1)
+
+
 def websocket_wire(data: bytes) -> None:
     """The frames of a WebSocket."""
     websocket.wire(data, SESSION)
@@ -182,6 +214,7 @@ TARGETS = {
     "amqp_connection": Target(amqp_connection, (SESSION, PUBLISH)),
     "amqp_login": Target(amqp_login, (PROTOCOL_HEADER + LOGIN, PROTOCOL_HEADER + LOGIN + SESSION)),
     "stomp_connection": Target(stomp_connection, (STOMP,)),
+    "http_connections": Target(http_connections, (*HTTP, API)),
     "websocket": Target(websocket_wire, tuple(websocket.seeds(SESSION))),
     "websocket_connections": Target(websocket_connections, tuple(websocket.seeds(SESSION))),
 }

@@ -15,8 +15,9 @@ COUNT = {
     "amqp_login": 400,
     "stomp_connection": 400,
     "selector": 300,
+    "http_connections": 30,
     "websocket": 250,
-    "websocket_connections": 60,
+    "websocket_connections": 40,
 }
 MEMORY = 32 << 20  # bytes that inputs of 4 KiB may take at most
 

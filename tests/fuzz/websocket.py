@@ -7,22 +7,17 @@ so that most scripts get somewhere. With ``RAW`` among the options the rest is s
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from functools import partial
 
-import structlog
 import trio
-import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.extensions import PerMessageDeflate
 
-from protocol.amqp import methods as m
-from protocol.stomp.frames import Frame, Limits, Reader
 from protocol.websocket import INFLATE, MOST, Deflate, Text, WebSocket
-from router.server.http import serve_http
 from router.settings import Settings, Websocket
+from tests.fuzz.beside import StompPage, beside
 from tests.router.server.client import Client
-from tests.router.server.server import Peer, Server
-from tests.router.server.web import Page, make_site, open_page
+from tests.router.server.web import open_page
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RAW, STOMP, COMPRESSED, CUT = 128, 64, 32, 16  # options; the lowest two say what becomes of text
@@ -32,7 +27,6 @@ INFLATED = 1032 * INFLATE  # bytes that a step of compressed ones may become, by
 DEFLATED = zlib.compressobj(9, wbits=-15)
 BOMB = (DEFLATED.compress(bytes(1 << 22)) + DEFLATED.flush(zlib.Z_SYNC_FLUSH))[:-4]  # 4 MiB of zeros
 DEFLATE = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
-PATIENCE = 3600  # seconds of a clock that does not wait
 
 
 def frame(
@@ -178,53 +172,17 @@ def _read(options: int, pieces: list[bytes]) -> tuple[bytes, tuple[bool, bool]]:
 
 
 def connections(data: bytes, amqp: bytes, stomp: bytes) -> None:
-    """A page that sends this, once it is logged in, beside two that go on to be served: it ends, alone."""
-    with structlog.testing.capture_logs() as logged:
-        trio.run(_beside, data, amqp, stomp, clock=trio.testing.MockClock(autojump_threshold=0))
-    assert not [each for each in logged if each["log_level"] in ("error", "critical")], logged
-
-
-async def _beside(data: bytes, amqp: bytes, stomp: bytes) -> None:
+    """A page that sends this once it is logged in; see ``beside``."""
     options = data[0] if data else 0
-    sent = bytes_of(data, stomp if options & STOMP else amqp)
-    settings = Settings(
-        websocket=Websocket(
-            ping_interval=0, max_message_size=MESSAGE_MAX, compression=bool(options & COMPRESSED)
-        )
+    settings = Websocket(
+        ping_interval=0, max_message_size=MESSAGE_MAX, compression=bool(options & COMPRESSED)
     )
-    async with trio.open_nursery() as nursery:
-        server = Server(settings, nursery)
-        site = make_site(server)
-
-        def connect() -> tuple[trio.StapledStream, trio.Event]:
-            mine, its = trio.testing.memory_stream_pair()
-            over = trio.Event()
-
-            async def serve() -> None:
-                await serve_http(its, Peer(), site)
-                over.set()
-
-            nursery.start_soon(serve)
-            return mine, over
-
-        bystanders = Bystanders(connect()[0], connect()[0])
-        await bystanders.log_in()
-        stream, over = connect()
-        await _log_in(stream, options)
-        third = len(sent) // 3 + 1
-        for at in range(0, len(sent), third):
-            with suppress(trio.BrokenResourceError):  # it has been given up
-                await stream.send_all(sent[at : at + third])
-            await bystanders.are_served()
-        if options & CUT:
-            await stream.aclose()
-        else:
-            await stream.send_eof()
-        with trio.fail_after(PATIENCE):
-            await over.wait()
-        await bystanders.are_served()
-        assert len(server.broker.clients) == len(("amqp", "stomp"))
-        nursery.cancel_scope.cancel()
+    beside(
+        bytes_of(data, stomp if options & STOMP else amqp),
+        partial(_log_in, options=options),
+        Settings(websocket=settings),
+        cut=bool(options & CUT),
+    )
 
 
 async def _log_in(stream: trio.StapledStream, options: int) -> None:
@@ -238,43 +196,3 @@ async def _log_in(stream: trio.StapledStream, options: int) -> None:
         deflate.finalize(DEFLATE)
         page.wire = Connection(ConnectionType.CLIENT, [deflate])
     await (StompPage(page).log_in() if options & STOMP else Client(page).login())
-
-
-class StompPage:
-    """A client of STOMP 1.2 over WebSocket."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self._reader = Reader(Limits())
-
-    async def log_in(self) -> None:
-        connect = b"CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
-        assert (await self.ask(connect)).command == "CONNECTED"
-
-    async def ask(self, sent: bytes) -> Frame:
-        """Send this, and return the frame that comes."""
-        await self._page.send_all(sent)
-        while (found := self._reader.next_frame()) is None:
-            data = await self._page.receive_some()
-            assert data, f"the WebSocket ended with {self._page.code}"
-            self._reader.feed(data)
-        return found
-
-
-class Bystanders:
-    """A page that speaks AMQP and one that speaks STOMP, whom nothing may concern that others send."""
-
-    def __init__(self, amqp: trio.StapledStream, stomp: trio.StapledStream) -> None:
-        self._streams = amqp, stomp
-
-    async def log_in(self) -> None:
-        amqp, stomp = self._streams
-        self._amqp = await Client(await open_page(amqp)).login()
-        await self._amqp.call(m.QueueDeclare("bystander", exclusive=True), m.QueueDeclareOk)
-        self._stomp = StompPage(await open_page(stomp, "/ws/stomp", Sec_WebSocket_Protocol="v12.stomp"))
-        await self._stomp.log_in()
-
-    async def are_served(self) -> None:
-        await self._amqp.call(m.QueueDeclare("bystander", passive=True), m.QueueDeclareOk)
-        asked = b"SEND\ndestination:/topic/bystander\nreceipt:r\n\nx\0"
-        assert await self._stomp.ask(asked) == Frame("RECEIPT", {"receipt-id": "r"})
