@@ -13,6 +13,7 @@ from protocol.amqp.message import Message
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import V1_2, Frame
 from router.session.unacked import unknown_tag
+from router.stomp.consumers import consumer_arguments
 from router.stomp.conversation import (
     SEPARATOR,
     Conversation,
@@ -133,16 +134,14 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
     mode = headers.get("ack", "auto")
     if mode not in ACK_MODES:
         raise StompError("Invalid header", f"'ack' must be one of {', '.join(ACK_MODES)}, not '{mode}'\n")
-    if "x-selector" in headers and not destination.own_queue:
+    if "x-selector" in headers and not (destination.own_queue or _is_stream(conversation, frame)):
         raise StompError(
             "Invalid header",
             "'x-selector' is a condition of what comes into a subscription's own queue, as those to /topic/ "
             f"and /exchange/ have; '{destination.path}' is a queue with all that is in it\n",
         )
     prefetch = number("prefetch-count", headers.get("prefetch-count", "0"), PREFETCH_MAX)
-    arguments = {}
-    if "x-priority" in headers:
-        arguments["x-priority"] = number("x-priority", headers["x-priority"])
+    arguments = consumer_arguments(destination, headers)
     queue = destination.routing_key
     if destination.own_queue:
         queue = declare_subscription(conversation.topology, destination, headers)
@@ -157,6 +156,13 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
         own_queue=destination.own_queue,
         held=deque() if mode == "client" else None,
     )
+
+
+def _is_stream(conversation: Conversation, frame: Frame) -> bool:
+    """Whether the destination is a queue whose readers may select, or will be."""
+    known = conversation.session.vhost.queues.get(_destination(frame).routing_key)
+    kind = frame.headers.get("x-queue-type") if known is None else known.settings.queue_type
+    return kind == "stream"
 
 
 def unsubscribe(conversation: Conversation, frame: Frame) -> None:

@@ -25,6 +25,8 @@ NUMBERS = (
     "x-delivery-limit",
     "x-consumer-timeout",
     "x-quorum-initial-group-size",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
 )
 TEXTS = (
     "x-dead-letter-exchange",
@@ -33,6 +35,7 @@ TEXTS = (
     "x-overflow",
     "x-queue-type",
     "x-queue-mode",
+    "x-max-age",
 )
 BOOLEANS = ("x-single-active-consumer",)
 

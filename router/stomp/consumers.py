@@ -1,0 +1,46 @@
+"""What the headers of SUBSCRIBE ask of the consumer: its priority, and what it reads of a stream.
+
+Owns the translation to arguments as AMQP has them. What they mean is the queue's.
+
+Source: RabbitMQ, "STOMP Plugin", "Stream Support".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from protocol.amqp.table import Long, Timestamp
+from router.stomp.destinations import Destination
+from router.stomp.properties import number
+
+OFFSET = "x-stream-offset"
+NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
+
+
+def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of a subscription's consumer. Raises StompError for a number that is none."""
+    arguments: dict[str, Any] = {}
+    if "x-priority" in headers:
+        arguments["x-priority"] = number("x-priority", headers["x-priority"])
+    if OFFSET in headers:
+        arguments[OFFSET] = _offset(headers[OFFSET])
+    if NAME in headers:
+        arguments[NAME] = headers[NAME]
+        if SINGLE in headers:  # of the queue, where there is no name
+            arguments[SINGLE] = headers[SINGLE] == "true"
+    if "x-stream-filter" in headers:
+        arguments["x-stream-filter"] = headers["x-stream-filter"].split(",")
+    if "x-stream-match-unfiltered" in headers:
+        arguments["x-stream-match-unfiltered"] = headers["x-stream-match-unfiltered"] == "true"
+    if "x-selector" in headers and not destination.own_queue:  # else it is the binding's
+        arguments["x-selector"] = headers["x-selector"]
+    return arguments
+
+
+def _offset(text: str) -> Any:
+    """``offset=`` and ``timestamp=`` (s) with a number; else a word, or how long ago, as over AMQP."""
+    kind, found, value = text.partition("=")
+    if found and kind == "offset":
+        return Long(number(OFFSET, value))
+    if found and kind == "timestamp":
+        return Timestamp(number(OFFSET, value, 2**63 - 1))
+    return text
