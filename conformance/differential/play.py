@@ -28,6 +28,8 @@ from conformance.differential.transcript import Event, Names, as_came, ordered
 from protocol.amqp import methods as m
 
 PATIENCE = 5.0  # seconds that a missing answer is waited for
+APPLIED = 300  # ms until a changed policy has come to all queues
+Policy = tuple[Any, ...]  # pattern, definition, what it applies to, and its priority if it has one
 ROUNDS = 3  # how often the broker answers elsewhere before a step is over
 
 
@@ -39,7 +41,7 @@ class Needs:
     all of whom have the password "guest"; a topic permission is (exchange, write, read).
     """
 
-    policies: Mapping[str, tuple[str, Mapping[str, Any], str]] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
     permissions: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     topic_permissions: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
@@ -109,14 +111,22 @@ class Peer(Protocol):
     def socket(self) -> Any: ...
 
 
+class Operator(Protocol):
+    """Who may change a broker while a scenario is played."""
+
+    def set_policy(self, vhost: str, name: str, policy: Policy) -> None: ...
+    def clear_policy(self, vhost: str, name: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Stage:
-    """Where a broker is: its AMQP and STOMP addresses, and that of STOMP over WebSocket."""
+    """Where a broker is: its AMQP and STOMP addresses, that of STOMP over WebSocket, and who operates it."""
 
     name: str
     amqp: tuple[str, int]
     stomp: tuple[str, int]
     web: tuple[str, int]
+    operator: Operator
 
 
 class Connection:
@@ -241,6 +251,18 @@ class Play:
         while (rest := end - time.monotonic()) > 0:
             self._once(rest)
         self.settle()
+
+    def set_policy(self, name: str, pattern: str, definition: Mapping[str, Any], priority: int = 0) -> None:
+        """Set a policy of queues, or change it, and give it time to come to them."""
+        self.say(f"policy {name!r} of priority {priority} for {pattern!r}: {dict(definition)}")
+        self.stage.operator.set_policy(self.vhost, name, (pattern, definition, "queues", priority))
+        self.wait(APPLIED)
+
+    def clear_policy(self, name: str) -> None:
+        """Delete a policy, and give that time to come to the queues."""
+        self.say(f"no policy {name!r} any more")
+        self.stage.operator.clear_policy(self.vhost, name)
+        self.wait(APPLIED)
 
     def note(self, text: str) -> None:
         """Write down what a scenario has found out itself."""

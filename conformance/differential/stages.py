@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from conformance import brokers
-from conformance.differential.play import Needs, Scenario, Stage
+from conformance.differential.play import Needs, Policy, Scenario, Stage
 from conformance.rabbitmq import RabbitMQ, free_ports
 
 PLUGINS = (
@@ -40,7 +40,11 @@ def rabbitmq(scenarios: Sequence[Scenario]) -> Iterator[tuple[Stage, Prepare]]:
         version = api.get(("overview",))["rabbitmq_version"]
         web = ("127.0.0.1", ports["rabbitmq_web_stomp"])
         stage = Stage(
-            f"rabbitmq-{version}", ("127.0.0.1", node.port), ("127.0.0.1", ports["rabbitmq_stomp"]), web
+            f"rabbitmq-{version}",
+            ("127.0.0.1", node.port),
+            ("127.0.0.1", ports["rabbitmq_stomp"]),
+            web,
+            api,
         )
         yield stage, api.prepare
 
@@ -59,7 +63,7 @@ def leveret(scenarios: Sequence[Scenario]) -> Iterator[tuple[Stage, Prepare]]:
         for user in users(scenarios):
             api.put(("users", user), {"password": "guest", "tags": ""})
         web = ("127.0.0.1", broker.http_port)
-        yield Stage("leveret", (broker.host, broker.port), ("127.0.0.1", port), web), api.prepare
+        yield Stage("leveret", (broker.host, broker.port), ("127.0.0.1", port), web, api), api.prepare
 
 
 def users(scenarios: Sequence[Scenario]) -> list[str]:
@@ -73,7 +77,7 @@ def users(scenarios: Sequence[Scenario]) -> list[str]:
     return sorted(wanted)
 
 
-def as_policy(policy: tuple[Any, ...]) -> dict[str, Any]:
+def as_policy(policy: Policy) -> dict[str, Any]:
     """A policy as both brokers take it; a fourth part is its priority."""
     pattern, definition, apply_to, *priority = policy
     return {
@@ -105,6 +109,12 @@ class Management:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return bytes(answer.read())
 
+    def set_policy(self, vhost: str, name: str, policy: Policy) -> None:
+        self.put(("policies", vhost, name), as_policy(policy))
+
+    def clear_policy(self, vhost: str, name: str) -> None:
+        self._ask("DELETE", ("policies", vhost, name))
+
     def prepare(self, vhost: str, needs: Needs) -> Callable[[], None]:
         """Make a virtual host; the result deletes it with all that is in it."""
         self.put(("vhosts", vhost), {})
@@ -115,7 +125,7 @@ class Management:
             permission = dict(zip(("exchange", "write", "read"), allowed, strict=True))
             self.put(("topic-permissions", vhost, user), permission)
         for name, policy in needs.policies.items():
-            self.put(("policies", vhost, name), as_policy(policy))
+            self.set_policy(vhost, name, policy)
         return lambda: void(self._ask("DELETE", ("vhosts", vhost)))
 
 

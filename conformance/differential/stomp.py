@@ -145,7 +145,8 @@ class StompPeer:
         elif command == "ERROR":
             self._expected = 0
         shown = " ".join(f"{name}={value!r}" for name, value in sorted(headers.items()) if name not in UNTOLD)
-        text = f"{command} {shown} {show_bytes(body, 200)}"
+        most = 1000 if command == "ERROR" else 200  # an error names the virtual host, each play's own
+        text = f"{command} {shown} {show_bytes(body, most)}"
         if command == "MESSAGE":
             self.messages.append(headers)
             self.came.append(Event(0, text, "delivery", headers.get("subscription", "")))
