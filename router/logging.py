@@ -52,7 +52,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(stream),
     )
     logging.basicConfig(handlers=[_FromStandardLibrary()], level=level, force=True)
 

@@ -9,8 +9,10 @@ Sources: AMQP 0-9-1 2.2.4 and 4.2.2, RabbitMQ for the limits of tuning and for t
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from protocol.amqp import methods as m
+from protocol.amqp.codec import method_frame
 from protocol.amqp.command import Command, Heartbeat
 from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
 from protocol.amqp.reader import Reader, Scope
@@ -42,11 +44,11 @@ TRANSITIONS: dict[tuple[State, type], State] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Offer:
     """What the server proposes in connection.start and connection.tune, and its limits before the login.
 
-    Sizes in bytes, ``heartbeat`` in seconds.
+    Sizes in bytes, ``heartbeat`` in seconds. There is one for all clients, or few.
     """
 
     server_properties: Table
@@ -111,11 +113,9 @@ class ServerConnection:
         """Whether the client spoke another protocol; ``PROTOCOL_HEADER`` is the answer, and no more."""
         return self.state is State.CLOSED and self._header not in PROTOCOL_HEADERS
 
-    def start(self) -> m.ConnectionStart:
-        """What to send for a right protocol header."""
-        return m.ConnectionStart(
-            server_properties=self.offer.server_properties, mechanisms=self.offer.mechanisms.encode()
-        )
+    def start(self) -> bytes:
+        """The frame to send for a right protocol header."""
+        return _start_frame(self.offer)
 
     def accept(self, command: Command) -> None:
         """Go on to the state that a command on channel 0 leads to.
@@ -168,3 +168,12 @@ class ServerConnection:
     def silent(self, now: int) -> bool:
         """Whether the peer has missed its heartbeats: nothing came for two intervals."""
         return bool(self.heartbeat) and now - self.last_received >= 2000 * self.heartbeat
+
+
+@lru_cache(8)
+def _start_frame(offer: Offer) -> bytes:
+    """Packed once, not for each of the clients that come and go."""
+    return method_frame(
+        0,
+        m.ConnectionStart(server_properties=offer.server_properties, mechanisms=offer.mechanisms.encode()),
+    )

@@ -207,7 +207,7 @@ class AmqpConnection:
             self.outbox.write(PROTOCOL_HEADER)
             self._finish()
         else:
-            self._send(self.wire.start())
+            self.replies.write(self.wire.start())
 
     def _without_channel(self, number: int, command: Command) -> None:
         """A command of the connection itself, or of a channel's life."""

@@ -146,7 +146,7 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: 
         except Exception as error:
             structlog.get_logger().error("connection failed", exc_info=error)
         finally:
-            await trio.aclose_forcefully(stream)
+            stream.socket.close()  # at once, and for the second time if its client was served
 
     async with trio.open_nursery() as clients:
         with accepting.scope:

@@ -3,6 +3,7 @@
 import os
 import select
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 import trio
@@ -80,6 +81,7 @@ def show(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether an address is one of this machine's own loopback addresses, also IPv4 within IPv6."""
     address = ip_address(host.partition("%")[0])

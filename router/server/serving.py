@@ -118,10 +118,16 @@ async def _read(
     size = most = driver.broker.settings.server.read_size
     while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
-        with _batch(driver, connection):
+        small = False
+        driver.begin()
+        try:  # as ``_batch`` does, without the price of a context manager for each read
             # A batch takes its time by messages more than by bytes, and others wait for its end.
             small = connection.receive(bytes(data)) > len(data) // SMALL
-            size = most // 2 if small else most
+        except Exception as error:
+            connection.crash(error)
+        finally:
+            driver.end()
+        size = most // 2 if small else most
         await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):

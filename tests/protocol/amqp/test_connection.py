@@ -54,7 +54,7 @@ def test_heartbeats_come_in_any_state(state):
 def test_the_happy_path():
     made = connection()
     assert list(made.receive(PROTOCOL_HEADER, 0)) == []
-    assert made.start() == m.ConnectionStart(0, 9, {"product": "test"}, b"PLAIN", b"en_US")
+    assert made.start() == method_frame(0, m.ConnectionStart(0, 9, {"product": "test"}, b"PLAIN", b"en_US"))
     for command in (m.ConnectionStartOk(), GOOD_TUNING, m.ConnectionOpen(), m.ConnectionClose()):
         made.accept(command)
     assert made.tune() == m.ConnectionTune(100, 131072, 60)
