@@ -250,7 +250,7 @@ def pack_frames(channel: int, properties: bytes, body: bytes, frame_max: int = 0
     return b"".join([header, properties, END, *body_frames(channel, body, piece)])
 
 
-def body_frames(channel: int, body: bytes | bytearray, piece: int) -> list[bytes | memoryview]:
+def body_frames(channel: int, body: bytes | bytearray | memoryview, piece: int) -> list[bytes | memoryview]:
     """The body frames in pieces, with at most ``piece`` bytes of the body each; none for an empty body."""
     view = memoryview(body)
     parts: list[bytes | memoryview] = []

@@ -43,6 +43,8 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
 KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
+LARGE = 1 << 14  # bytes of a frame or a publish from which copying counts
+SHARE = 8  # a part of a body keeps no read in memory of which it is less than an eighth
 
 
 # A publish: all of its bytes before the body (nothing starts with ()), where its content begins and the bytes
@@ -94,15 +96,24 @@ class Reader:
         """All commands that ``data`` completes, in order; in scope CONTROL one, ``b""`` asks for the next."""
         if self.error is not None:
             return []
-        if self._waiting:
-            self._waiting.append(data)
-            self._have += len(data)
-            if self._have < self._need:
-                return []
-            data = b"".join(self._waiting)
-            self._waiting.clear()
         commands: list[tuple[int, Command]] = []
-        position = self._read(data, commands)
+        position = 0
+        if self._waiting:
+            missing = self._need - self._have
+            if missing > len(data):
+                self._waiting.append(data)
+                self._have += len(data)
+                return commands
+            if self._need >= LARGE and self.scope is Scope.CHANNELS:
+                # Only what is missing is put behind what was there: the rest need not be copied.
+                first = b"".join([*self._waiting, memoryview(data)[:missing]])
+                read = self._read(first, commands)
+                data, position = (first[read:] + data[missing:], 0) if read < len(first) else (data, missing)
+            else:
+                data = b"".join([*self._waiting, data])
+            self._waiting.clear()
+        if self.error is None:
+            position = self._read(data, commands, position)
         if position < len(data):
             self._keep(data[position:] if position else data)
         return commands
@@ -117,14 +128,18 @@ class Reader:
         self._partial.clear()
 
     def _keep(self, rest: bytes) -> None:
-        """Hold what cannot be read yet, joining its pieces once there is a whole frame."""
+        """Hold what cannot be read yet, joining its pieces once there is a whole frame, or a whole publish if
+        it begins as the last one did.
+        """
         self._waiting.append(rest)
         self._have = len(rest)
         self._need = HEAD
-        if len(rest) >= HEAD:
+        if rest.startswith(self._alike[0]):
+            self._need = self._alike[2]
+        elif len(rest) >= HEAD:
             self._need += FRAME.unpack_from(rest)[2] + 1
 
-    def _read(self, data: bytes, commands: list[tuple[int, Command]]) -> int:  # noqa: PLR0912, PLR0915 - no calls
+    def _read(self, data: bytes, commands: list[tuple[int, Command]], position: int = 0) -> int:  # noqa: PLR0912, PLR0915 - no calls
         """Append the commands of all whole frames; return where the first begins that was not read."""
         frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
         known, partial, together = self._known, self._partial, self._together
@@ -134,7 +149,7 @@ class Reader:
         if self.scope is not Scope.CHANNELS:
             begin = publish = ack = ()  # nothing starts with ()
         limit = self.frame_max or 0xFFFFFFFF  # of the payload, as in RabbitMQ: 8 bytes more than specified
-        position = behind = 0
+        behind = position
         length = len(data)
         try:
             while length - position >= HEAD:
@@ -307,7 +322,7 @@ class _Partial:
         self._method = method
         self.channel = channel
         self._header = b""
-        self._body = bytearray()
+        self._body: list[bytearray | memoryview] = []  # as it came, large parts not copied
         self._pieces = 0  # body frames that were not empty
         self._size = -1  # the body's bytes, once the header is here
         self._left = 0
@@ -349,7 +364,13 @@ class _Partial:
             raise self.unexpected()
         if self._kept and piece:
             self._pieces += 1
-            self._body += memoryview(data)[position + HEAD : last]
+            part = memoryview(data)[position + HEAD : last]
+            if piece >= LARGE and piece * SHARE >= len(data):
+                self._body.append(part)
+            elif self._body and isinstance(joined := self._body[-1], bytearray):
+                joined += part
+            else:
+                self._body.append(bytearray(part))
         return self._left == 0
 
     def command(self, frame_max: int) -> Command:
@@ -358,7 +379,11 @@ class _Partial:
         if not self._kept:
             return Oversized(self._size)
         piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self._size
-        frames = b"".join([self._header, *body_frames(self.channel, self._body, piece)])
+        body = self._body
+        if any(len(part) != piece for part in body[:-1]):
+            body = [bytearray().join(body)]
+        framed = [frame for part in body for frame in body_frames(self.channel, part, piece)]
+        frames = b"".join([self._header, *framed])
         assert isinstance(method, BasicPublish | BasicDeliver | BasicGetOk | BasicReturn)
         route = pack_route(method.exchange, method.routing_key)
         if isinstance(method, BasicPublish):

@@ -8,8 +8,8 @@ from protocol.amqp import methods as m
 from protocol.amqp.codec import encode_method, method_frame
 from protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
 from protocol.amqp.message import Message
-from protocol.amqp.reader import Reader, Scope
-from tests.protocol.amqp.frames import all_shown, body, frame, header, publish
+from protocol.amqp.reader import LARGE, Reader, Scope
+from tests.protocol.amqp.frames import all_shown, body, each, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
 
 BODY_MAX = 100_000
@@ -58,6 +58,45 @@ def test_chunks_of_any_size_give_the_same_commands(frames, data):
         commands += chunked.receive(stream[start:end])
     assert all_shown(commands) == all_shown(whole)
     assert chunked.error is None
+
+
+LARGE_PUBLISHES = st.builds(
+    lambda channel, size, piece: publish(channel, bytes(range(256)) * (size // 256), piece=piece),
+    CHANNELS,
+    st.sampled_from((256, 30 * 256, LARGE + 256, 40_960, 409_600)),
+    st.sampled_from((40_952, 40_000, LARGE, 5_000)),
+)
+
+
+@given(st.lists(LARGE_PUBLISHES, min_size=1, max_size=5), st.data())
+def test_chunks_of_any_size_give_the_same_large_bodies(publishes, data):
+    stream = b"".join(publishes)
+    limits = {"frame_max": 40_960, "body_max": 1 << 20, "together": True}
+    whole, _ = read(stream, **limits)
+    assert len(list(each(whole))) == len(publishes)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    chunked = reader(**limits)
+    commands = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        commands += chunked.receive(stream[start:end])
+    assert all_shown(commands) == all_shown(whole)
+    for _, message in each(commands):
+        assert message.body == bytes(range(256)) * (message.size // 256)
+        assert message.framed_for(message.channel, 40_960) is message.frames
+
+
+@pytest.mark.parametrize("at", [1, LARGE // 2, LARGE + 40])
+def test_a_fault_in_a_large_frame_that_comes_in_pieces_is_told_once_and_passed(at):
+    bad = publish(1, b"a" * LARGE)[:-1] + b"\0"
+    stream = publish(1, b"b" * LARGE) + bad + HEARTBEAT
+    made = reader(frame_max=LARGE + 8)
+    where = len(stream) - len(bad) - len(HEARTBEAT) + at
+    first = made.receive(stream[:where])
+    assert [message.body for _, message in first] == [b"b" * LARGE]
+    assert made.receive(stream[where:]) == []
+    assert "invalid_frame_end_marker" in str(made.error)
+    made.error = None
+    assert made.receive(b"") == [(0, Heartbeat())]
 
 
 @given(st.lists(FRAMES, max_size=4))
@@ -185,7 +224,7 @@ def test_properties_seen_before_are_the_same_object(several):
 
 # -- faults --------------------------------------------------------------------------------------------------
 
-LARGE = "FRAME_ERROR - type {}, all octets = <<>>: {{frame_too_large,{},4088}}"
+TOO_LARGE = "FRAME_ERROR - type {}, all octets = <<>>: {{frame_too_large,{},4088}}"
 EXPECTED_METHOD = "UNEXPECTED_FRAME - expected method frame, got non method frame instead"
 EXPECTED_HEADER = (
     "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead"
@@ -204,8 +243,8 @@ FAULTS = [
     (frame(8, 1, b""), "UNEXPECTED_FRAME - type 8, all octets = <<>>", (0, 0)),
     (frame(3, 0, b'a"\\'), 'UNEXPECTED_FRAME - type 3, all octets = <<"a\\"\\\\">>', (0, 0)),
     (frame(3, 0, b"a\xff"), "UNEXPECTED_FRAME - type 3, all octets = <<97,255>>", (0, 0)),
-    (struct.pack(">BHI", 3, 1, 4097), LARGE.format(3, 4097), (0, 0)),
-    (struct.pack(">BHI", 1, 1, 0xFFFFFFFF), LARGE.format(1, 0xFFFFFFFF), (0, 0)),
+    (struct.pack(">BHI", 3, 1, 4097), TOO_LARGE.format(3, 4097), (0, 0)),
+    (struct.pack(">BHI", 1, 1, 0xFFFFFFFF), TOO_LARGE.format(1, 0xFFFFFFFF), (0, 0)),
     (
         frame(1, 1, b"\0\x32\0\x0a", end=0),
         "FRAME_ERROR - type 1, all octets = <<0,50,0,10>>: {invalid_frame_end_marker,0}",
