@@ -357,7 +357,8 @@ class Server(Section, frozen=True):
         Meta(
             ge=4096,
             le=SIZE_MAX,
-            description="Most bytes taken from one connection at a time; of small messages half as many.",
+            description="Most bytes taken from one connection at a time; of small messages half as many,"
+            " of large ones up to four times as many.",
         ),
     ] = 131072
     outbox_high: Annotated[

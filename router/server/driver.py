@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from router.broker import Broker
-from router.server.outbox import Outbox
+from router.server.outbox import Outboxes
 
 PATIENCE = 1  # seconds that a client is kept waiting for a disk that is behind
 
@@ -21,7 +21,7 @@ class Driver:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.due: list[Outbox] = []  # those that were written to in this batch, perhaps more than once
+        self.outboxes = Outboxes()
         self._taken = 0  # bytes from clients since the last commit
         self._relief = trio.Event()
         self._armed: int | None = None  # when the timer task wakes by itself
@@ -48,9 +48,10 @@ class Driver:
             self._log.error("delivering failed", exc_info=error)
             self._more.set()
         # What was written last answers whoever sent this batch, and who waits for an answer comes first.
-        for outbox in reversed(self.due):
+        due = self.outboxes.due
+        for outbox in reversed(due):
             outbox.end_batch(broker.now)
-        self.due.clear()
+        due.clear()
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()

@@ -2,17 +2,35 @@
 
 The core writes here, synchronously; one task of the connection empties it in large pieces, another reads
 from the client for as long as this is open. The little that most batches say, a confirm or a message, is sent
-when the batch ends, since waking a task takes longer than that.
+when the batch ends, since waking a task takes longer than that; and so are large bodies, which need no
+company.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import trio
 
 from router.counts import Traffic
 
-LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to the same client
+LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to the same client,
+MUCH = 1 << 16  # but not this much,
+LARGE = 1 << 10  # if the chunks have so many bytes on average: to send them needs no copy
+TOGETHER = 1024  # chunks that a system takes in one call
 PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waiting, and counts as sent too late
+
+
+Part = bytes | memoryview
+
+
+@dataclass(slots=True)
+class Outboxes:
+    """What those of one broker have in common: those that were written to in this batch, perhaps more than
+    once, and those that are full.
+    """
+
+    due: "list[Outbox]" = field(default_factory=list)
+    full: "set[Outbox]" = field(default_factory=set)
 
 
 class Outbox:
@@ -24,13 +42,13 @@ class Outbox:
 
     __slots__ = (
         "_chunks",
-        "_due",
         "_full",
         "_high",
         "_low",
         "_readable",
         "_send",
         "_sent",
+        "_shared",
         "_wake",
         "closed",
         "open",
@@ -45,16 +63,17 @@ class Outbox:
         low: int,
         now: int,
         *,
-        send: Callable[[bytes], int] = lambda data: 0,
-        due: "list[Outbox] | None" = None,
+        send: Callable[[list[Part]], int] = lambda parts: 0,
+        shared: Outboxes | None = None,
     ) -> None:
         """``send`` has the socket take bytes and says how many it took, now or never. It is used by
-        ``end_batch``, which is to be called, when a batch ends, for each outbox that is ``due``.
+        ``end_batch``, which is to be called, when a batch ends, for each outbox that is due.
         """
         self.open = trio.CancelScope()
         self.closed = False
         self.paused = False
-        self._chunks: list[bytes] = []
+        self._shared = shared
+        self._chunks: list[Part] = []
         self.traffic = Traffic()
         self.size = 0  # of the chunks, and of what was taken and not yet sent
         self._high = high
@@ -62,7 +81,6 @@ class Outbox:
         self._full = False
         self._sent = now
         self._send = send
-        self._due = due
         self._wake: trio.Event | None = None  # while nothing is being sent
         self._readable: trio.Event | None = None
 
@@ -76,23 +94,29 @@ class Outbox:
 
     def _grow(self, size: int) -> None:
         self.size += size
-        if self.size > self._high:
-            self._full = True
-        if self._due is None:
+        if self._shared is None:
+            self._full = self.size > self._high or self._full
             self._ring()
-        elif self._wake is not None and not (self._due and self._due[-1] is self):
-            self._due.append(self)
+            return
+        if self.size > self._high and not self._full:
+            self._full = True
+            self._shared.full.add(self)
+        due = self._shared.due
+        if self._wake is not None and not (due and due[-1] is self):
+            due.append(self)
 
     def end_batch(self, now: int) -> None:
-        """Send what was written if that is little, and leave to the task what the socket does not take."""
+        """Send what was written if that is little, or large, and leave to the task what the socket does not
+        take.
+        """
         if self._wake is None:
             return
-        if self.size <= LITTLE and not self._full:
-            data = b"".join(self._chunks)
-            if count := self._send(data):
-                self.sent(count, now)
-            self._chunks = [data[count:]] if count < len(data) else []
-        if self._chunks:
+        size, chunks = self.size, self._chunks
+        at_once = size <= LITTLE or size >= max(MUCH, LARGE * len(chunks))
+        if at_once and not self._full and (count := self._send(chunks)):
+            self.sent(count, now)
+            self._chunks = chunks = behind(chunks, count) if count < size else []
+        if chunks:
             self._ring()
 
     def _ring(self) -> None:
@@ -128,27 +152,27 @@ class Outbox:
     def close(self) -> None:
         """Nothing more will be written, and nothing is to be read; ``take`` ends once all is taken."""
         self.closed = True
+        if self._shared is not None:
+            self._shared.full.discard(self)
         self.open.cancel()
         self._ring()
 
-    async def take(self) -> bytes:
-        """What waits, as soon as there is something: one chunk, or as many as fit in a piece.
+    async def take(self) -> list[Part]:
+        """What waits, as soon as there is something: large chunks as they are, others joined to a piece.
 
         Empty once this is closed and all was taken.
         """
         while not self._chunks:
             if self.closed:
-                return b""
+                return []
             self._wake = trio.Event()
             await self._wake.wait()
         chunks = self._chunks
-        if self.size <= PIECE:
-            self._chunks = []
-        else:
-            count = self._fitting()
-            chunks = self._chunks[:count]
-            del self._chunks[:count]
-        return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+        large = self.size >= LARGE * len(chunks)
+        count = TOGETHER if large else len(chunks) if self.size <= PIECE else self._fitting()
+        self._chunks = chunks[count:]
+        del chunks[count:]
+        return chunks if large or len(chunks) == 1 else [b"".join(chunks)]
 
     def _fitting(self) -> int:
         """How many of the first chunks make a piece: one at least."""
@@ -166,6 +190,8 @@ class Outbox:
         self.size -= size
         if self._full and self.size <= self._low:
             self._full = False
+            if self._shared is not None:
+                self._shared.full.discard(self)
             self._read_on()
             return True
         return False
@@ -176,3 +202,12 @@ class Outbox:
             if self._readable is None:
                 self._readable = trio.Event()
             await self._readable.wait()
+
+
+def behind(chunks: list[Part], count: int) -> list[Part]:
+    """What is behind the first ``count`` bytes of these chunks."""
+    for index, chunk in enumerate(chunks):
+        if count < len(chunk):
+            return [memoryview(chunk)[count:], *chunks[index + 1 :]]
+        count -= len(chunk)
+    return []

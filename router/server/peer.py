@@ -2,12 +2,14 @@
 
 import os
 import select
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 
 import trio
 
+from router.server.outbox import Part, behind
 from router.session.transport import UNKNOWN, Ends
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
@@ -30,16 +32,39 @@ class Peer:
     direct: bool = False
     ends: Ends = UNKNOWN
 
-    def send(self, data: bytes) -> int:
+    def send(self, parts: list[Part]) -> int:
         """Have it sent what the socket takes at once, if what is sent is what the socket carries; what is
         wrong shows when the rest is sent.
         """
         if not self.direct:
             return 0
         try:
-            return os.write(self.socket.fileno(), data)
+            return os.writev(self.socket.fileno(), parts)
         except OSError:
             return 0
+
+    async def send_all(
+        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None]
+    ) -> None:
+        """Send these through the stream that goes over this socket, and tell ``sent`` of the bytes as they
+        go. Raises BrokenResourceError, as the stream does.
+        """
+        if not self.direct:
+            data = b"".join(parts)
+            await stream.send_all(data)
+            sent(len(data))
+            return
+        await trio.lowlevel.checkpoint()  # a client that takes all at once keeps nobody from having a turn
+        while parts:
+            try:
+                count = os.writev(self.socket.fileno(), parts)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.socket)
+            except OSError as error:
+                raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+            else:
+                parts = behind(parts, count)
+                sent(count)
 
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
         """Up to ``size`` bytes from the stream that goes over this socket; none when it has ended.

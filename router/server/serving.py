@@ -12,11 +12,12 @@ import structlog
 import trio
 
 from router.server.driver import Driver
-from router.server.outbox import Outbox
+from router.server.outbox import Outbox, Part
 from router.session.transport import ConnectionLog, Ends
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
+AT_ONCE = 4  # times as many bytes are read at a time of large messages
 SMALL = 512  # bytes a message in a read, frames and all, below which it brings many messages
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -37,8 +38,13 @@ class Peer(Protocol):
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
         """Up to ``size`` bytes from its stream, none at the end of that."""
 
-    def send(self, data: bytes) -> int:
+    def send(self, parts: list[Part]) -> int:
         """Have it sent what can be sent at once; return how many bytes that are."""
+
+    async def send_all(
+        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None]
+    ) -> None:
+        """Send these through its stream, and tell ``sent`` of the bytes as they go."""
 
     def hung_up(self) -> bool:
         """Whether it has ended its side, whatever of that was read."""
@@ -73,12 +79,12 @@ async def serve_client(
     settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
     now, high, low = driver.begin(), settings.outbox_high, settings.outbox_low
-    outbox = Outbox(high, low, now, send=peer.send, due=driver.due)
+    outbox = Outbox(high, low, now, send=peer.send, shared=driver.outboxes)
     connection = connect(outbox, log)
     driver.end()
     try:
         async with stream, trio.open_nursery() as nursery:
-            nursery.start_soon(_write, stream, outbox, connection, driver)
+            nursery.start_soon(_write, stream, peer, outbox, connection, driver)
             try:
                 with outbox.open:
                     await _read(stream, peer, outbox, connection, driver)
@@ -127,7 +133,8 @@ async def _read(
             connection.crash(error)
         finally:
             driver.end()
-        size = most // 2 if small else most
+        # Of large ones more while they go out as they come in, else they would only gather here.
+        size = most // 2 if small else most if driver.outboxes.full else AT_ONCE * most
         await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
@@ -137,14 +144,21 @@ async def _read(
 
 
 async def _write(
-    stream: trio.abc.HalfCloseableStream, outbox: Outbox, connection: Connection, driver: Driver
+    stream: trio.abc.HalfCloseableStream,
+    peer: Peer,
+    outbox: Outbox,
+    connection: Connection,
+    driver: Driver,
 ) -> None:
-    """Send what the core has written, in pieces as large as have gathered; then say that nothing follows."""
-    while data := await outbox.take():
-        await stream.send_all(data)
-        if outbox.sent(len(data), driver.begin()):
+    """Send what the core has written, as much as has gathered; then say that nothing follows."""
+
+    def sent(size: int) -> None:
+        if outbox.sent(size, driver.begin()):
             with _batch(driver, connection):
                 connection.drained()
+
+    while parts := await outbox.take():
+        await peer.send_all(stream, parts, sent)
     await stream.send_eof()
 
 

@@ -26,8 +26,13 @@ class Peer:
     direct: bool = False
     ends: Ends = UNKNOWN
 
-    def send(self, data: bytes) -> int:
+    def send(self, parts) -> int:
         return 0
+
+    async def send_all(self, stream, parts, sent) -> None:
+        data = b"".join(parts)
+        await stream.send_all(data)
+        sent(len(data))
 
     async def receive(self, stream, size: int):
         return await stream.receive_some(size)

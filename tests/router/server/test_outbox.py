@@ -2,7 +2,7 @@ import pytest
 import trio
 import trio.testing
 
-from router.server.outbox import LITTLE, PIECE, Outbox
+from router.server.outbox import LARGE, LITTLE, MUCH, PIECE, Outbox, Outboxes, Part, behind
 
 
 def outbox(high: int = 100, low: int = 50) -> Outbox:
@@ -12,9 +12,9 @@ def outbox(high: int = 100, low: int = 50) -> Outbox:
 async def taken(box: Outbox) -> list[bytes]:
     """All that is left in a closed outbox, each piece sent before the next is taken."""
     pieces = []
-    while data := await box.take():
-        pieces.append(data)
-        box.sent(len(data), 0)
+    while parts := await box.take():
+        pieces.append(b"".join(parts))
+        box.sent(len(pieces[-1]), 0)
     return pieces
 
 
@@ -23,7 +23,7 @@ async def test_what_was_written_is_taken_in_order_as_one():
     box.write(b"a")
     box.extend([b"b", b"c"])
     box.write(b"d")
-    assert await box.take() == b"abcd"
+    assert await box.take() == [b"abcd"]
 
 
 async def test_taking_waits_for_the_first_bytes(nursery, autojump_clock):
@@ -34,7 +34,7 @@ async def test_taking_waits_for_the_first_bytes(nursery, autojump_clock):
         box.write(b"late")
 
     nursery.start_soon(write_later)
-    assert await box.take() == b"late"
+    assert await box.take() == [b"late"]
     assert trio.current_time() == pytest.approx(autojump_clock.current_time())
 
 
@@ -46,7 +46,7 @@ async def test_closing_ends_a_wait_for_bytes(nursery, autojump_clock):
         box.close()
 
     nursery.start_soon(close_later)
-    assert await box.take() == b""
+    assert await box.take() == []
 
 
 async def test_what_was_written_before_closing_is_taken_after_it():
@@ -65,7 +65,7 @@ async def test_closing_ends_reading():
 
 
 async def test_much_is_taken_in_pieces():
-    chunk = bytes(range(256)) * 4
+    chunk = bytes(range(256)) * 2
     count = 3 * PIECE // len(chunk) + 1
     box = outbox()
     box.extend([chunk] * count)
@@ -80,9 +80,9 @@ async def test_a_large_chunk_is_neither_copied_nor_cut():
     box = outbox()
     box.extend([b"before", large, b"after"])
     box.close()
-    pieces = await taken(box)
-    assert [len(piece) for piece in pieces] == [6, len(large), 5]
-    assert pieces[1] is large
+    before, same, after = await box.take()
+    assert (before, after) == (b"before", b"after")
+    assert same is large
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_a_paused_client_may_be_written_to_and_is_not_read_from():
     box.pause()
     assert (box.writable(), box.readable()) == (True, False)
     box.write(b"x")
-    assert await box.take() == b"x"
+    assert await box.take() == [b"x"]
 
 
 async def test_reading_goes_on_when_it_is_neither_paused_nor_full(autojump_clock):
@@ -166,8 +166,8 @@ class Socket:
         self.room = room
         self.data = b""
 
-    def send(self, data: bytes) -> int:
-        taken = data[: self.room]
+    def send(self, parts: list[Part]) -> int:
+        taken = b"".join(parts)[: self.room]
         self.room -= len(taken)
         self.data += taken
         return len(taken)
@@ -175,17 +175,17 @@ class Socket:
 
 @pytest.mark.parametrize("room", [0, 2, 5])
 async def test_little_is_sent_when_the_batch_ends_and_the_rest_taken(nursery, room):
-    socket, due, taken = Socket(room), [], []
-    box = Outbox(1 << 20, 1, 0, send=socket.send, due=due)
+    socket, shared, taken = Socket(room), Outboxes(), []
+    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
 
     async def write() -> None:
-        taken.append(await box.take())
+        taken.append(b"".join(await box.take()))
 
     nursery.start_soon(write)
     await trio.testing.wait_all_tasks_blocked()
     box.write(b"abc")
     box.extend([b"d", b"e"])
-    assert due == [box]
+    assert shared.due == [box]
     box.end_batch(9)
     assert (socket.data, box.size, box.last_sent()) == (b"abcde"[:room], 5 - room, 9 if room else 0)
     box.close()
@@ -194,11 +194,11 @@ async def test_little_is_sent_when_the_batch_ends_and_the_rest_taken(nursery, ro
 
 
 async def test_much_is_left_to_be_taken_when_the_batch_ends(nursery):
-    socket, due, taken = Socket(1 << 20), [], []
-    box = Outbox(1 << 20, 1, 0, send=socket.send, due=due)
+    socket, shared, taken = Socket(1 << 20), Outboxes(), []
+    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
 
     async def write() -> None:
-        taken.append(await box.take())
+        taken.append(b"".join(await box.take()))
 
     nursery.start_soon(write)
     await trio.testing.wait_all_tasks_blocked()
@@ -210,12 +210,54 @@ async def test_much_is_left_to_be_taken_when_the_batch_ends(nursery):
 
 
 async def test_nothing_overtakes_what_is_being_sent():
-    socket, due = Socket(100), []
-    box = Outbox(1 << 20, 1, 0, send=socket.send, due=due)
+    socket, shared = Socket(100), Outboxes()
+    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
     box.write(b"first")
-    assert await box.take() == b"first"
+    assert await box.take() == [b"first"]
     box.write(b"second")
-    for each in due:
+    for each in shared.due:
         each.end_batch(9)
     box.sent(5, 9)
-    assert (await box.take(), socket.data) == (b"second", b"")
+    assert (await box.take(), socket.data) == ([b"second"], b"")
+
+
+@pytest.mark.parametrize("room", [0, 70_000, 1 << 20])
+async def test_large_chunks_are_sent_when_the_batch_ends_and_the_rest_taken_as_it_is(nursery, room):
+    socket, shared, taken = Socket(room), Outboxes(), []
+    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
+
+    async def write() -> None:
+        taken.extend(await box.take())
+
+    nursery.start_soon(write)
+    await trio.testing.wait_all_tasks_blocked()
+    chunks = [b"head", bytes(MUCH), b"head", b"x" * MUCH]
+    box.extend(chunks)
+    box.end_batch(9)
+    box.close()
+    await trio.testing.wait_all_tasks_blocked()
+    assert socket.data + b"".join(taken) == b"".join(chunks)
+    assert len(socket.data) == min(room, len(b"".join(chunks)))
+    assert len(taken) == {0: 4, 70_000: 1}.get(room, 0)
+
+
+async def test_as_many_bytes_in_small_chunks_are_taken_joined(nursery):
+    box = outbox(1 << 20, 1)
+    box.extend([b"x" * (LARGE - 1)] * 100)
+    assert [len(part) for part in await box.take()] == [100 * (LARGE - 1)]
+
+
+def test_which_outboxes_are_full_is_known_of_all():
+    shared = Outboxes()
+    box, other = (Outbox(10, 5, 0, shared=shared) for _ in range(2))
+    box.write(b"x" * 11)
+    other.write(b"x" * 11)
+    assert shared.full == {box, other}
+    box.sent(6, 0)
+    other.close()
+    assert shared.full == set()
+
+
+@pytest.mark.parametrize("count", range(7))
+def test_what_is_behind_some_bytes(count):
+    assert b"".join(behind([b"ab", b"c", b"def"], count)) == b"abcdef"[count:]

@@ -1,0 +1,64 @@
+"""What a peer has its socket send, without a stream between."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from router.server.peer import Peer
+
+LARGE = 8 << 20  # bytes: more than a socket takes at once
+
+
+@asynccontextmanager
+async def sockets():
+    """A connected pair: a peer at this end, a stream at the other."""
+    here, there = trio.socket.socketpair()
+    with here, there:
+        yield Peer("test", True, here, direct=True), trio.SocketStream(here), there
+
+
+async def read(socket, size):
+    data = bytearray()
+    while len(data) < size and (more := await socket.recv(1 << 16)):
+        data += more
+    return bytes(data)
+
+
+async def test_all_parts_are_sent_in_order_however_often_the_socket_is_full(nursery):
+    async with sockets() as (peer, stream, other):
+        parts, counts = [b"head", bytes(range(256)) * (LARGE // 256), memoryview(b"tail")], []
+        nursery.start_soon(peer.send_all, stream, parts, counts.append)
+        assert await read(other, LARGE + 8) == b"".join(parts)
+        assert len(counts) > 1
+        assert sum(counts) == LARGE + 8
+
+
+async def test_what_is_sent_now_is_what_the_socket_takes():
+    async with sockets() as (peer, _, other):
+        assert peer.send([b"ab", b"c"]) == 3
+        assert await other.recv(10) == b"abc"
+        taken = peer.send([bytes(LARGE)])
+        assert 0 < taken < LARGE
+        assert peer.send([bytes(LARGE)]) == 0
+
+
+async def test_a_broken_connection_is_told_as_streams_tell_it():
+    async with sockets() as (peer, stream, other):
+        other.close()
+        assert peer.send([b"x"]) == 0
+        with pytest.raises(trio.BrokenResourceError):
+            await peer.send_all(stream, [b"x"], lambda size: None)
+
+
+async def test_a_client_that_takes_everything_leaves_a_turn_to_others(nursery):
+    async with sockets() as (peer, stream, _):
+        turns = []
+
+        async def other():
+            turns.append("other")
+
+        nursery.start_soon(other)
+        for _ in range(2):  # whose turn comes first is left to chance
+            await peer.send_all(stream, [b"x"], lambda size: turns.append("sent"))
+        assert turns.index("other") < 2
