@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import PreconditionFailed
+from router.store.check import check
 from tests.router.harness import Node, message
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY
@@ -169,6 +170,28 @@ def test_a_duplicate_is_confirmed_when_the_first_is_on_disk_and_not_before(quick
     publish(other, "a", 1)
     assert other.session.verdicts() == [(2, False, True)]
     kept.crash()
+
+
+def test_a_directory_with_windows_is_found_whole(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept.node)
+    for value in range(10):
+        publish(kept.client, str(value), value)
+        kept.settle()
+    kept.stop()
+    report = check(quick_path, kept.writer.synced)
+    assert (report.inspection.damage, report.inspection.warnings) == ([], [])
+    assert [(row.name, totals.messages) for row, totals in report.queues] == [("q", 10)]
+
+
+def test_the_firehose_tells_the_queues_and_not_the_question(node):
+    declare(node, "qr")
+    node.vhost.firehose.switch(on=True)
+    node.vhost.bind(node.vhost.exchange("amq.rabbitmq.trace"), node.queue("watch"), "publish.#")
+    publish(node.client(), "a", 1)
+    node.settle()
+    (told,) = [entry.message.headers["routed_queues"] for entry in node.vhost.queues["watch"].ready]
+    assert told == ["q", "r"]
 
 
 @pytest.mark.parametrize("whole_vhost", [False, True])
