@@ -227,7 +227,10 @@ class Serving:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
-            way_out = f"restore the file, or consume from x-stream-offset {self._behind(wish.segment)} on"
+            way_out = (
+                "restore the file, or stop the broker for 'leveret store check --repair', which keeps the "
+                f"rest of it, or consume from x-stream-offset {self._behind(wish.segment)} on"
+            )
             self._complain("readers cancelled", readers, damage, way_out=way_out)
             for reader in readers:
                 reader.stream.remove_consumer(reader, reader.stream.host.now)
