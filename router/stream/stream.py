@@ -1,4 +1,4 @@
-"""A stream: a log that many consumers read, each from where it wants to; another type of queue.
+"""A stream: a log that many consumers read, each from where it wants to; long, for it is all that a queue is.
 
 Owns the log's ends, and what a client may ask of it. Messages get their offsets when they come, and readers
 see them when they are committed, so that no offset is ever told of that a crash could give to another
