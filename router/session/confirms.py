@@ -22,7 +22,8 @@ class Verdict(NamedTuple):
 
 
 class Stored:
-    """The publishes of one batch, each with the entries that are stored with it.
+    """The publishes of one batch, with the entries that are stored with it: of one publish several, or of
+    several that came together one each.
 
     Kept together, for when the batch is on disk nobody needs to look at each.
     """
@@ -31,15 +32,19 @@ class Stored:
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
-        self.publishes: deque[tuple[int, Sequence[Entry]]] = deque()
+        # The number of the first publish, its entries, and how much further the publish of the next one is.
+        self.publishes: deque[tuple[int, Sequence[Entry], int]] = deque()
 
     def first_unsettled(self) -> int:
         """The first publish that some queue has not settled; 0 when there is none. Those before it go."""
         publishes = self.publishes
         while publishes:
-            number, entries = publishes[0]
-            for entry in entries:
+            number, entries, step = publishes[0]
+            for index, entry in enumerate(entries):
                 if not entry.settled:
+                    if step and index:
+                        number += index
+                        publishes[0] = number, entries[index:], step
                     return number
             publishes.popleft()
         return 0
@@ -76,7 +81,7 @@ class Confirms:
         first = not stored or stored[-1].batch != batch
         if first:
             stored.append(Stored(batch))
-        stored[-1].publishes.append((self.published, entries))
+        stored[-1].publishes.append((self.published, entries, 0))
         return first
 
     def publish_all(self, count: int, batch: int = 0, entries: Sequence[Entry] = ()) -> bool:
@@ -92,8 +97,7 @@ class Confirms:
         first = not stored or stored[-1].batch != batch
         if first:
             stored.append(Stored(batch))
-        numbers = range(before + 1, self.published + 1)
-        stored[-1].publishes.extend(zip(numbers, zip(entries, strict=True), strict=True))
+        stored[-1].publishes.append((before + 1, entries, 1))
         return first
 
     def verdicts(self, committed: int) -> list[Verdict]:

@@ -87,6 +87,22 @@ def test_what_is_settled_is_told_before_its_batch_is_on_disk():
     assert confirms.verdicts(0) == [(4, True, True)]
 
 
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.permutations(range(16)))
+def test_publishes_that_came_together_are_told_as_if_they_had_come_one_by_one(counts, order):
+    together, single = Confirms(), Confirms()
+    stored = entries(sum(counts))
+    for count in counts:
+        part = stored[together.published :][:count]
+        told = together.publish_all(count, batch=1, entries=part)
+        first, *_ = [single.publish(True, batch=1, entries=[entry]) for entry in part]
+        assert told == first
+    for index in order:
+        if index < len(stored):
+            stored[index].settled = True
+            assert together.verdicts(0) == single.verdicts(0)
+    assert together.told == len(stored)
+
+
 def test_a_batch_on_disk_is_not_told_before_one_that_is_not():
     confirms, stored = Confirms(), entries(2)
     confirms.publish(True, batch=2, entries=stored[:1])
