@@ -146,7 +146,7 @@ def _calm_the_collector() -> None:
     for each million. What lives long and ends, like a connection, leaves no cycles behind.
     """
     gc.freeze()
-    gc.set_threshold(3_000, 3, NEVER)
+    gc.set_threshold(10_000, 3, NEVER)
     gc.enable()
 
 
