@@ -67,7 +67,7 @@ class VHost:
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         for exchange_name, kind, internal in PREDECLARED:
-            self._add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
+            self.add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
     def close(self) -> None:
         """The virtual host is being deleted, and nobody is in it: delete its queues and exchanges."""
@@ -138,15 +138,16 @@ class VHost:
             name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
         )
         made.deduplication = window_of(made, f"exchange '{name}' in vhost '{self.name}'")
-        self._add_exchange(made)
-        self._apply_exchange_policy(made)
+        self.add_exchange(made)
         if durable:
             made.log = self.host.keeper.keep_exchange(self.name, made)
         return made
 
-    def _add_exchange(self, exchange: Exchange) -> None:
+    def add_exchange(self, exchange: Exchange) -> None:
+        """An exchange that was made is there from now on. It is for others to keep it."""
         self.exchanges[exchange.name] = exchange
         self.graph.add(exchange)
+        self._apply_exchange_policy(exchange)
 
     def delete_exchange(self, exchange: Exchange, *, if_unused: bool = False) -> None:
         """Delete an exchange and every binding from it and to it."""
@@ -250,11 +251,12 @@ class VHost:
         auto_delete: bool = False,
         arguments: Mapping[str, Any] | None = None,
         owner: object | None = None,
+        restored: bool = False,
     ) -> AnyQueue:
         """Make a queue, or find that it is there with the same properties.
 
         ``owner`` is the connection that asks, and that an exclusive queue belongs to. An empty name gets one
-        made up.
+        made up. ``restored`` says that it was declared before, and comes back.
         """
         arguments = dict(arguments or {})
         self.host.churn.queue_declared += 1
@@ -274,6 +276,7 @@ class VHost:
             exclusive=exclusive,
             auto_delete=auto_delete,
             default_delivery_limit=self.host.default_delivery_limit,
+            restored=restored,
         )
         queue_type = settings.queue_type
         policy = self.policies.effective("queues", name, queue_type)

@@ -227,12 +227,13 @@ def parse_arguments(
     exclusive: bool,
     auto_delete: bool,
     default_delivery_limit: int,
+    restored: bool = False,
 ) -> QueueArguments:
     """Check the arguments and properties of a new queue and say what they mean.
 
     ``default_delivery_limit`` holds for quorum queues that set none; there and in ``x-delivery-limit`` any
-    negative number is no limit (RabbitMQ 4). Arguments nobody knows are ignored, as in RabbitMQ. Raises
-    PreconditionFailed.
+    negative number is no limit (RabbitMQ 4). Arguments nobody knows are ignored, as in RabbitMQ. Of a queue
+    that is ``restored`` a segment size that is too large is taken for the largest. Raises PreconditionFailed.
     """
     what = f"queue '{queue}' in vhost '{vhost}'"
     exchange = arguments.get("x-dead-letter-exchange", "")
@@ -261,7 +262,8 @@ def parse_arguments(
         ):
             if refused:
                 raise PreconditionFailed(f"invalid property '{name}' for {what}")
-    if queue_type == "stream" and arguments.get("x-stream-max-segment-size-bytes", 0) > SEGMENT_MAX:
+    size = arguments.get("x-stream-max-segment-size-bytes", 0)
+    if queue_type == "stream" and size > SEGMENT_MAX and not restored:
         raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
     return _meaning(arguments, queue_type, default_delivery_limit)
 
@@ -292,6 +294,7 @@ def _meaning(
     arguments: Mapping[str, Any], queue_type: QueueType, default_delivery_limit: int
 ) -> QueueArguments:
     limit = arguments.get("x-delivery-limit", default_delivery_limit) if queue_type == "quorum" else -1
+    size = arguments.get("x-stream-max-segment-size-bytes")
     return QueueArguments(
         queue_type=queue_type,
         message_ttl=arguments.get("x-message-ttl"),
@@ -311,7 +314,7 @@ def _meaning(
         cache_size=arguments.get("x-cache-size"),
         cache_ttl=arguments.get("x-cache-ttl"),
         max_age=parse_age(arguments.get("x-max-age", "")),
-        stream_segment_size=arguments.get("x-stream-max-segment-size-bytes"),
+        stream_segment_size=None if size is None else min(size, SEGMENT_MAX),
         stream_filter_size=arguments.get("x-stream-filter-size-bytes"),
     )
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import structlog
+
 from protocol.amqp.message import Message
 from router.broker import Broker
 from router.queue.entry import Entry
@@ -28,6 +30,7 @@ from router.store.statements import QueueRow, WindowRow
 from router.store.store import Store
 from router.store.stream_writer import RemoveStream
 from router.store.streams import recover_stream, stream_files
+from router.store.topology import bring_back_binding, bring_back_exchange, bring_back_queue
 from router.store.writer import Writer
 from router.stream.stream import Stream
 
@@ -147,8 +150,8 @@ def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: in
 
 
 def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int) -> None:
-    """Make everything again and give the queues their messages. Raises DamageError, and has changed nothing
-    of the directory then.
+    """Make everything again and give the queues their messages. Raises DamageError and MetadataError, and has
+    changed nothing of the directory then.
 
     The broker keeps through ``store`` from here on.
     """
@@ -158,9 +161,8 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
     pages = [page for row in opened.rows for page in opened.recovered.queues[row.id].pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for row in opened.rows:
-        queue = broker.add_vhost(row.vhost).declare_queue(
-            row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments
-        )
+        queue, doubt = bring_back_queue(broker, row)
+        _tell(doubt, vhost=row.vhost, queue=row.name)
         found = opened.recovered.queues[row.id]
         if isinstance(queue, Stream):
             _restore_stream(directory, store, queue, row.id, opened)
@@ -181,12 +183,7 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
             queue.restore(line, parts)
         queue.resume(found.next_position)
     for binding in metadata.bindings():
-        vhost = broker.add_vhost(binding.vhost)
-        source = vhost.exchanges.get(binding.source)
-        ends = vhost.queues if binding.kind == "queue" else vhost.exchanges
-        destination = ends.get(binding.destination)
-        if source is not None and destination is not None:
-            vhost.bind(source, destination, binding.routing_key, binding.arguments)
+        bring_back_binding(broker, binding)
     for stream, firsts in opened.streams.items():
         if stream not in store.logs:  # it was deleted, and the broker ended before its files were
             store.submit(RemoveStream(stream, firsts))
@@ -201,14 +198,8 @@ def _restore_exchanges(broker: Broker, store: Store, metadata: Metadata, opened:
     """Make the exchanges again, and let them know what they took lately, as far as they ask."""
     windows = {(window.vhost, window.exchange): window.id for window in opened.windows}
     for row in metadata.exchanges():
-        exchange = broker.add_vhost(row.vhost).declare_exchange(
-            row.name,
-            row.type,
-            durable=True,
-            auto_delete=row.auto_delete,
-            internal=row.internal,
-            arguments=row.arguments,
-        )
+        exchange, doubt = bring_back_exchange(broker, row)
+        _tell(doubt, vhost=row.vhost, exchange=row.name)
         if exchange.deduplication is not None:
             number = windows.get((row.vhost, row.name))
             if number is None:  # declared by a version that knew no windows
@@ -217,6 +208,11 @@ def _restore_exchanges(broker: Broker, store: Store, metadata: Metadata, opened:
             log = exchange.log = store.add_window(number)
             log.notes = opened.recovered.queues[number].notes
             exchange.deduplication.recall(log.notes)
+
+
+def _tell(doubt: str, **whose: str) -> None:
+    if doubt:
+        structlog.get_logger().warning("restored otherwise than declared", error=doubt, **whose)
 
 
 def _restore_stream(
