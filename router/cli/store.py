@@ -29,8 +29,9 @@ def store() -> None:
 def check(directory: Path, repair: bool) -> None:
     """Read everything in the data directory DIR and say what is damaged.
 
-    Status 0 means that all is sound, 1 that there is damage. Nothing is changed without --repair, which
-    moves what is damaged to DIR/set-aside, so that the broker starts again, and says what may be lost.
+    Status 0 means that all is sound, 1 that there is damage, or a declaration that a broker refuses. Nothing
+    is changed without --repair, which moves what is damaged to DIR/set-aside, so that the broker starts
+    again, and says what may be lost.
     """
     from router.store.check import check as look
 
@@ -45,6 +46,10 @@ def check(directory: Path, repair: bool) -> None:
         if repair:
             raise Failure(f"{directory} is still damaged")
         raise Failure(f"{directory} is damaged; --repair sets the damaged part aside and keeps the rest")
+    if report.inspection.refused:
+        raise Failure(
+            f"{directory} is whole, but a broker refuses what is declared there; no repair changes it"
+        )
 
 
 @store.command()
@@ -172,8 +177,13 @@ def _print(directory: Path, report: "Report") -> None:
         for column in table.columns[2:]:
             column.justify = "right"
         console.print(table)
-    for label, findings in (("warning", report.inspection.warnings), ("damage", report.inspection.damage)):
+    found = report.inspection
+    for label, findings in (
+        ("warning", found.warnings),
+        ("refused", found.refused),
+        ("damage", found.damage),
+    ):
         for finding in findings:
             console.print(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}")
-    if not report.inspection.damage:
+    if not found.damage and not found.refused:
         console.print(f"{directory} is sound")

@@ -24,6 +24,7 @@ from router.store.offline import (
     is_stream,
     must_know,
     read_metadata,
+    refused_and_doubted,
     reindexed_metadata,
 )
 from router.store.records import Publish, unpack
@@ -60,6 +61,9 @@ def check(directory: Path, stopped: int) -> Report:
     if wrong:
         found.damage[:0] = [Finding(directory / METADATA, 0, line) for line in wrong]
         _mend_metadata(found, directory)
+    refused, doubts = refused_and_doubted(directory)
+    found.refused += [Finding(directory / METADATA, 0, line) for line in refused]
+    found.warnings[:0] = [Finding(directory / METADATA, 0, line) for line in doubts]
     queues = [(row, found.queues.get(row.id, Totals())) for row in rows]
     return Report(queues, list(_files(found, directory)), found)
 

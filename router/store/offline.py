@@ -18,6 +18,7 @@ from router.store.files import Data, DiskFiles
 from router.store.lock import DataDirectoryError, Lock
 from router.store.metadata import Metadata, MetadataError
 from router.store.statements import QueueRow
+from router.store.topology import refusals
 
 
 class ReadOnlyFiles(DiskFiles):
@@ -118,6 +119,12 @@ def must_know(path: Path, queue_id: int) -> None:
             metadata.must_know(queue_id)
         except MetadataError as error:
             raise MetadataError(str(error).replace(str(copy), str(path / METADATA))) from None
+
+
+def refused_and_doubted(path: Path) -> tuple[list[str], list[str]]:
+    """As ``topology.refusals``."""
+    with _copied_metadata(path) as copy, closing(Metadata(copy)) as metadata:
+        return refusals(metadata)
 
 
 def reindexed_metadata(path: Path) -> bytes | None:

@@ -4,11 +4,13 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from protocol.amqp.table import encode_table
 from protocol.errors import PreconditionFailed
 from router.broker import Broker
+from router.cli import main
 from router.queue.arguments import SEGMENT_MAX
 from router.server.run import StartupError, keep
 from router.settings import Settings
@@ -116,6 +118,47 @@ WHOSE = {
         "unbind it there",
     ),
 }
+
+
+def check(path, *options):
+    return CliRunner().invoke(main, ["store", "check", str(path), *options], prog_name="leveret")
+
+
+@pytest.mark.parametrize("options", [[], ["--repair"]])
+def test_a_check_tells_what_a_start_would_refuse_and_a_repair_leaves_it(path, options):
+    rewrite(path, "queues", {"x-max-length": -1})
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    result = check(path, *options)
+    assert result.exit_code == 1
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+    with pytest.raises(MetadataError) as caught:
+        Kept(path)
+    assert f"refused: {path / 'metadata.sqlite'}, offset 0: {caught.value}\n" in result.stdout
+    assert "damage" not in result.stdout
+    assert "sound" not in result.stdout
+    assert result.stderr == (
+        f"leveret: {path} is whole, but a broker refuses what is declared there; no repair changes it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "arguments", "says"),
+    [
+        ("queues", {**STREAM, SIZE: SEGMENT_MAX + 1}, "queue 'q' in vhost '/': its x-stream"),
+        (
+            "exchanges",
+            {"x-message-deduplication": 1},
+            "exchange 'x' in vhost '/': it takes messages as often",
+        ),
+    ],
+)
+def test_a_check_warns_of_what_is_brought_back_otherwise(path, table, arguments, says):
+    rewrite(path, table, arguments)
+    result = check(path)
+    assert result.exit_code == 0, result.output
+    assert f"warning: {path / 'metadata.sqlite'}, offset 0: {says}" in result.stdout
+
+
 REFUSED = [
     ("queues", {"x-max-length": -1}, {}, "{value_negative,-1}"),
     ("queues", {"x-queue-type": "other"}, {}, "unsupported queue type 'other'"),
