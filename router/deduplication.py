@@ -16,6 +16,7 @@ from protocol.amqp.table import Timestamp
 
 HEADER = "x-deduplication-header"  # of messages, unless the argument of this name tells another
 SIZE = 128  # values that are remembered, unless the queue says otherwise
+ARGUMENTS = ("x-message-deduplication", "x-deduplication-header", "x-cache-size", "x-cache-ttl")
 PREFIX = b"d"  # of the keys of notes
 
 _VALUE = Struct(">QQ")

@@ -12,6 +12,7 @@ from typing import Any
 
 from protocol.amqp.table import Long
 from protocol.errors import PreconditionFailed
+from router import deduplication
 from router.exchange.base import Exchange
 from router.terms import canonical, term, type_name
 
@@ -77,7 +78,8 @@ def check_exchange_equivalence(
 ) -> None:
     """Raise PreconditionFailed unless a declaration with these properties describes ``exchange``.
 
-    As in RabbitMQ, ``alternate-exchange`` is the only argument that counts.
+    As in RabbitMQ, of its arguments ``alternate-exchange`` counts; those of the window, which are leveret's
+    own, count as they do for queues.
     """
     what = f"exchange '{exchange.name}' in vhost '{vhost}'"
     current = {
@@ -88,4 +90,4 @@ def check_exchange_equivalence(
     }
     received = {"type": kind, "durable": durable, "auto_delete": auto_delete, "internal": internal}
     check_properties(what, current, received)
-    check_arguments(what, exchange.arguments, arguments, ("alternate-exchange",))
+    check_arguments(what, exchange.arguments, arguments, ("alternate-exchange", *deduplication.ARGUMENTS))

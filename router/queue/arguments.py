@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.errors import PreconditionFailed
+from router import deduplication
 from router.terms import is_integer, type_name
 
 QueueType = Literal["classic", "quorum", "stream"]
@@ -167,7 +168,6 @@ CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
 
 # -- which arguments a queue type knows ------------------------------------------------------------------
 
-_DEDUPLICATION = ("x-message-deduplication", "x-deduplication-header", "x-cache-size", "x-cache-ttl")
 COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares them
     "classic": (
         "x-expires",
@@ -183,7 +183,7 @@ COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares
         "x-single-active-consumer",
         "x-queue-type",
         "x-queue-master-locator",
-        *_DEDUPLICATION,
+        *deduplication.ARGUMENTS,
     ),
     "quorum": (
         "x-dead-letter-exchange",
@@ -201,7 +201,7 @@ COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares
         "x-delivery-limit",
         "x-message-ttl",
         "x-queue-leader-locator",
-        *_DEDUPLICATION,
+        *deduplication.ARGUMENTS,
     ),
     "stream": (
         "x-max-length-bytes",
@@ -270,7 +270,7 @@ def parse_arguments(
 
 def check_deduplication(arguments: Mapping[str, Any], what: str) -> None:
     """Check what says that messages are taken once, of a queue or an exchange. Raises PreconditionFailed."""
-    for name in _DEDUPLICATION:
+    for name in deduplication.ARGUMENTS:
         _check(name, arguments, CHECKS[name], what)
 
 

@@ -4,11 +4,14 @@
 
 import pytest
 
+from protocol.amqp.table import Long
 from protocol.errors import PreconditionFailed
 from router.equivalence import check_exchange_equivalence
 from router.exchange.direct import DirectExchange
 
 SAME = {"kind": "direct", "durable": True, "auto_delete": False, "internal": False, "arguments": {}}
+
+ONCE = {"x-message-deduplication": True}
 
 
 def again(current: dict[str, object], **changes: object) -> None:
@@ -27,6 +30,13 @@ def again(current: dict[str, object], **changes: object) -> None:
         ({}, {"arguments": {"alternate-exchange": 5}}, "alternate-exchange", "received the value '5' of type 'signedint' but current is none"),
         ({"alternate-exchange": "a"}, {}, "alternate-exchange", "received none but current is the value 'a' of type 'longstr'"),
         ({"alternate-exchange": "a"}, {"arguments": {"alternate-exchange": "b"}}, "alternate-exchange", "received 'b' but current is 'a'"),
+        ({}, {"arguments": ONCE}, "x-message-deduplication", "received the value 'true' of type 'bool' but current is none"),
+        (ONCE, {}, "x-message-deduplication", "received none but current is the value 'true' of type 'bool'"),
+        (ONCE, {"arguments": {"x-message-deduplication": False}}, "x-message-deduplication", "received 'false' but current is 'true'"),
+        ({**ONCE, "x-cache-size": 5}, {"arguments": {**ONCE, "x-cache-size": 6}}, "x-cache-size", "received '6' but current is '5'"),
+        (ONCE, {"arguments": {**ONCE, "x-cache-ttl": 6}}, "x-cache-ttl", "received the value '6' of type 'signedint' but current is none"),
+        ({**ONCE, "x-deduplication-header": "a"}, {"arguments": {**ONCE, "x-deduplication-header": "b"}}, "x-deduplication-header", "received 'b' but current is 'a'"),
+        ({}, {"arguments": {**ONCE, "alternate-exchange": "a"}}, "alternate-exchange", "received the value 'a' of type 'longstr' but current is none"),
     ],
 )  # fmt: skip
 def test_inequivalent_exchange(current, changes, name, text):
@@ -40,7 +50,12 @@ def test_inequivalent_exchange(current, changes, name, text):
 
 @pytest.mark.parametrize(
     ("current", "received"),
-    [({}, {}), ({}, {"x-other": 1}), ({"alternate-exchange": ""}, {"alternate-exchange": ""})],
+    [
+        ({}, {}),
+        ({}, {"x-other": 1}),
+        ({"alternate-exchange": ""}, {"alternate-exchange": ""}),
+        ({**ONCE, "x-cache-size": 5}, {**ONCE, "x-cache-size": Long(5)}),
+    ],
 )
 def test_equivalent_exchange(current, received):
     again(current, arguments=received)

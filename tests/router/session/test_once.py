@@ -134,6 +134,20 @@ def test_an_exchange_that_does_not_last_is_refused(node):
     assert other.deduplication is None
 
 
+def test_an_exchange_that_is_there_gets_no_window_by_being_declared_again(node):
+    plain = node.vhost.declare_exchange("x", "fanout", durable=True)
+    with pytest.raises(
+        PreconditionFailed, match="inequivalent arg 'x-message-deduplication' for exchange 'x'"
+    ):
+        declare(node)
+    assert plain.deduplication is None
+    node.vhost.delete_exchange(plain)
+    made = declare(node, cache_size=5)
+    assert declare(node, cache_size=5) is made
+    with pytest.raises(PreconditionFailed, match="inequivalent arg 'x-cache-size'"):
+        declare(node, cache_size=6)
+
+
 def test_the_window_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     declare(kept.node, cache_size=8)
