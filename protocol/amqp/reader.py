@@ -104,7 +104,7 @@ class Reader:
                 self._waiting.append(data)
                 self._have += len(data)
                 return commands
-            if self._need >= LARGE and self.scope is Scope.CHANNELS:
+            if self._need >= LARGE and missing >= 0 and self.scope is Scope.CHANNELS:
                 # Only what is missing is put behind what was there: the rest need not be copied.
                 first = b"".join([*self._waiting, memoryview(data)[:missing]])
                 read = self._read(first, commands)

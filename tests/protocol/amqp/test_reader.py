@@ -99,6 +99,15 @@ def test_a_fault_in_a_large_frame_that_comes_in_pieces_is_told_once_and_passed(a
     assert made.receive(b"") == [(0, Heartbeat())]
 
 
+def test_what_came_behind_the_opening_is_read_when_that_is_done_however_large():
+    declare = m.QueueDeclare("q", arguments={"text": "x" * LARGE})
+    made = reader(frame_max=0, scope=Scope.CONTROL)
+    stream = method_frame(0, m.ConnectionOpen("/")) + method_frame(1, declare) + HEARTBEAT
+    assert made.receive(stream) == [(0, m.ConnectionOpen("/"))]
+    made.scope = Scope.CHANNELS
+    assert made.receive(b"") == [(1, declare), (0, Heartbeat())]
+
+
 @given(st.lists(FRAMES, max_size=4))
 def test_single_bytes_give_the_same_commands(frames):
     stream = b"".join(frames)
