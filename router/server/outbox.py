@@ -6,7 +6,7 @@ when the batch ends, since waking a task takes longer than that; and so are larg
 company.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import trio
@@ -202,6 +202,18 @@ class Outbox:
             if self._readable is None:
                 self._readable = trio.Event()
             await self._readable.wait()
+
+
+def pieces(chunks: list[Part]) -> Iterator[Part]:
+    """Chunks for what takes one at a time: joined up to a piece, and those that are larger as they are."""
+    start = size = 0
+    for index, chunk in enumerate(chunks):
+        if size and size + len(chunk) > PIECE:
+            yield b"".join(chunks[start:index]) if index - start > 1 else chunks[start]
+            start, size = index, 0
+        size += len(chunk)
+    if size:
+        yield b"".join(chunks[start:]) if len(chunks) - start > 1 else chunks[start]
 
 
 def behind(chunks: list[Part], count: int) -> list[Part]:

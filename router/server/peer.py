@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import trio
 
-from router.server.outbox import Part, behind
+from router.server.outbox import Part, behind, pieces
 from router.session.transport import UNKNOWN, Ends
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
@@ -50,9 +50,9 @@ class Peer:
         go. Raises BrokenResourceError, as the stream does.
         """
         if not self.direct:
-            data = b"".join(parts)
-            await stream.send_all(data)
-            sent(len(data))
+            for piece in pieces(parts):
+                await stream.send_all(piece)
+                sent(len(piece))
             return
         await trio.lowlevel.checkpoint()  # a client that takes all at once keeps nobody from having a turn
         while parts:

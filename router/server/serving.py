@@ -17,8 +17,9 @@ from router.session.transport import ConnectionLog, Ends
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
-AT_ONCE = 4  # times as many bytes are read at a time of large messages
 SMALL = 512  # bytes a message in a read, frames and all, below which it brings many messages
+LARGE = 1 << 13  # and from which it brings few,
+AT_ONCE = 4  # so that many times as many bytes are read at a time
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -124,17 +125,20 @@ async def _read(
     size = most = driver.broker.settings.server.read_size
     while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
-        small = False
+        count = 0
         driver.begin()
         try:  # as ``_batch`` does, without the price of a context manager for each read
-            # A batch takes its time by messages more than by bytes, and others wait for its end.
-            small = connection.receive(bytes(data)) > len(data) // SMALL
+            count = connection.receive(bytes(data))
         except Exception as error:
             connection.crash(error)
         finally:
             driver.end()
-        # Of large ones more while they go out as they come in, else they would only gather here.
-        size = most // 2 if small else most if driver.outboxes.full else AT_ONCE * most
+        # A batch takes its time by messages more than by bytes, and others wait for its end. Of large ones
+        # more is read while they go out as they come in: else they would only gather here.
+        each = len(data) // (count or 1)
+        size = most // 2 if each < SMALL else most
+        if each >= LARGE and not driver.outboxes.full:
+            size = AT_ONCE * most
         await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):

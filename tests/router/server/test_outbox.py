@@ -2,7 +2,7 @@ import pytest
 import trio
 import trio.testing
 
-from router.server.outbox import LARGE, LITTLE, MUCH, PIECE, Outbox, Outboxes, Part, behind
+from router.server.outbox import LARGE, LITTLE, MUCH, PIECE, Outbox, Outboxes, Part, behind, pieces
 
 
 def outbox(high: int = 100, low: int = 50) -> Outbox:
@@ -261,3 +261,22 @@ def test_which_outboxes_are_full_is_known_of_all():
 @pytest.mark.parametrize("count", range(7))
 def test_what_is_behind_some_bytes(count):
     assert b"".join(behind([b"ab", b"c", b"def"], count)) == b"abcdef"[count:]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "joined"),
+    [
+        ([], []),
+        ([5], [5]),
+        ([1, 2, 3], [6]),
+        ([PIECE, 1], [PIECE, 1]),
+        ([PIECE - 1, 1, 1], [PIECE, 1]),
+        ([4, 2 * PIECE, 4, 4], [4, 2 * PIECE, 8]),
+    ],
+)
+def test_pieces_are_joined_from_small_chunks_and_large_ones_stay(sizes, joined):
+    chunks = [bytes([number]) * size for number, size in enumerate(sizes)]
+    made = list(pieces(chunks))
+    assert [len(piece) for piece in made] == joined
+    assert b"".join(made) == b"".join(chunks)
+    assert all(any(piece is chunk for chunk in chunks) for piece in made if len(piece) > PIECE)

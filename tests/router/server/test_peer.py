@@ -1,10 +1,12 @@
 """What a peer has its socket send, without a stream between."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 
+from router.server.outbox import PIECE
 from router.server.peer import Peer
 
 LARGE = 8 << 20  # bytes: more than a socket takes at once
@@ -62,3 +64,11 @@ async def test_a_client_that_takes_everything_leaves_a_turn_to_others(nursery):
         for _ in range(2):  # whose turn comes first is left to chance
             await peer.send_all(stream, [b"x"], lambda size: turns.append("sent"))
         assert turns.index("other") < 2
+
+
+async def test_a_stream_between_gets_pieces_and_each_counts_when_it_is_sent(nursery):
+    async with sockets() as (direct, stream, other):
+        parts, counts = [bytes(PIECE), b"x", b"y"], []
+        nursery.start_soon(replace(direct, direct=False).send_all, stream, parts, counts.append)
+        assert await read(other, PIECE + 2) == b"".join(parts)
+    assert counts == [PIECE, 2]
