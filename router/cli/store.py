@@ -123,9 +123,9 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     """Carry out what was proposed, and say what it costs."""
     from datetime import UTC, datetime
 
-    from router.store.gaps import offsets
     from router.store.offline import is_stream
     from router.store.repair import repair
+    from router.stream.gaps import offsets
 
     found = report.inspection
     aside = repair(directory, found, datetime.now(UTC))

@@ -15,7 +15,6 @@ from protocol.amqp.message import Message
 from protocol.amqp.plain import plain_body, plain_properties
 from protocol.amqp.properties import Properties
 from router.store.files import Files
-from router.store.gaps import known_gaps, without
 from router.store.journal import DamageError
 from router.store.offline import is_stream
 from router.store.pages import Page, Stored
@@ -25,6 +24,7 @@ from router.store.recovery import RecoveredQueue
 from router.store.statements import QueueRow
 from router.store.streams import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
 from router.stream.chunk import OFFSET
+from router.stream.gaps import known_gaps, without
 from router.stream.log import SEGMENT_HEAD
 
 

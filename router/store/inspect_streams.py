@@ -5,7 +5,7 @@ broker writes it anew. Whatever else cannot be read is, and so are offsets that 
 """
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,9 @@ from protocol.amqp.message import Message, body_size
 from router.store.checkpoint import NAME, QueueState, pack_checkpoint
 from router.store.files import Files
 from router.store.findings import Finding, Inspection, Loss, Slice, Totals
-from router.store.gaps import known_gaps, offsets, pack_gap, within, without
 from router.store.journal import DamageError
 from router.store.pages import Stored
-from router.store.records import Range
+from router.store.records import Range, ranges
 from router.store.recovery import Recovered, RecoveredQueue
 from router.store.salvage_stream import Run, Scanned, scan_segment
 from router.store.streams import (
@@ -32,6 +31,7 @@ from router.store.streams import (
 )
 from router.stream.chunk import Encoder, pack_chunk, split
 from router.stream.filters import SIZE, pack_filter, value_of
+from router.stream.gaps import known_gaps, offsets, pack_gap, without
 from router.stream.log import SEGMENT_HEAD, Segment
 
 UNBOUND = 1 << 63  # above every offset
@@ -188,13 +188,13 @@ class _Inspector:
 
     def _is_to_be_written(self, segment: _Looked, place: int, offset: int) -> bool:
         """Whether the end of a segment has what nobody can read, or the journal what it lacks."""
-        return place < segment.size or bool(within(offset, segment.behind, self._queue.entries))
+        return place < segment.size or bool(_within(offset, segment.behind, self._queue.entries))
 
     def _missing(self, first: int, behind: int, *, journal: bool = True) -> list[Range]:
         """Those offsets that are neither in the journal nor known to be lost."""
         left = without(first, behind, self._known)
         if journal:
-            have = within(first, behind, self._queue.entries)
+            have = _within(first, behind, self._queue.entries)
             left = [part for start, count in left for part in without(start, start + count, have)]
         return left
 
@@ -240,7 +240,7 @@ class _Inspector:
         for run in [*runs, None]:
             until = run.first if run is not None else behind
             latest = run.oldest if run is not None else UNBOUND
-            for first, count in within(offset, until, journal):
+            for first, count in _within(offset, until, journal):
                 stored = [journal[position] for position in range(first, first + count)]
                 time = min(max(time, stored[0].deadline), latest)
                 pieces += _chunks(stored, time)
@@ -262,6 +262,11 @@ class _Inspector:
         states[self._stream] = msgspec.structs.replace(state, notes=notes)
         found.checkpoint = msgspec.structs.replace(found.checkpoint, queues=list(states.values()))
         found.changes[self._directory / NAME] = pack_checkpoint(found.checkpoint)
+
+
+def _within(first: int, behind: int, positions: Iterable[int]) -> list[Range]:
+    """Those of some positions that are from ``first`` to under ``behind``, as ranges."""
+    return ranges(position for position in positions if first <= position < behind)
 
 
 def _chunks(stored: list[Stored], time: int) -> list[bytes]:

@@ -15,6 +15,7 @@ from router.queue.consumers import Consumer
 from router.queue.entry import Entry
 from router.queue.turns import DRAIN
 from router.stream.chunk import Chunk
+from router.stream.gaps import Gap, offsets, without
 from router.stream.log import StreamLog, Wish
 from router.stream.offsets import NEXT, Start
 from router.stream.pieces import Piece, Pieces, find
@@ -48,15 +49,18 @@ class Readable(Protocol):
 
 
 class Serving:
-    """The readers of one stream. ``moved``: messages that they have missed, which were not there any more."""
+    """The readers of one stream. ``moved``: messages that they have missed, which were not there any more;
+    ``gaps``: offsets that are known to be lost.
+    """
 
-    __slots__ = ("_decoded", "_log", "_pieces", "_stream", "counts", "moved", "positions", "readers")
+    __slots__ = ("_decoded", "_log", "_pieces", "_stream", "counts", "gaps", "moved", "positions", "readers")
 
     def __init__(self, stream: Readable) -> None:
         self.readers = Readers()
         self.positions = Positions()
         self.counts = Given()
         self.moved = 0
+        self.gaps: list[Gap] = []
         self._stream = stream
         self._pieces = Pieces()
         self._decoded: deque[Chunk] = deque()  # those whose messages are at hand
@@ -199,8 +203,7 @@ class Serving:
         piece = Piece(wish.segment, chunks, place) if chunks else None
         readers = self._pieces.landed(wish, piece)
         if piece is None and readers and not wish.time and wish.segment >= self._stream.first:
-            missing = f"offsets {wish.offset} to {self._behind(wish.segment) - 1} are in no file"
-            self._complain("readers skip what is missing", readers, missing)
+            self._tell_missing(readers, wish.offset, self._behind(wish.segment))
         for reader in readers:
             if not reader.blocked:
                 continue
@@ -213,6 +216,12 @@ class Serving:
             else:  # what came before may be lost by damage
                 reader.offset = max(reader.offset, piece.first)
             self._unblock(reader)
+
+    def _tell_missing(self, readers: Sequence[Reader], first: int, behind: int) -> None:
+        """Readers go from an offset to another. What a repair has told of is not told again."""
+        if lost := without(first, behind, self.gaps):
+            missing = f"in no file: {', '.join(map(offsets, lost))}"
+            self._complain("readers skip what is missing", readers, missing)
 
     def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
         """A piece cannot be read; True when it is to be tried again, since that may pass. If it was given up

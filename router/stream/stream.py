@@ -23,6 +23,7 @@ from router.queue.host import QueueHost
 from router.queue.kind import QueueKeeper
 from router.stream.chunk import Chunk
 from router.stream.filters import SIZE, wanted
+from router.stream.gaps import known_gaps, without
 from router.stream.log import Segment, StreamLog
 from router.stream.offsets import group_of, start_of
 from router.stream.packer import Packer
@@ -311,6 +312,7 @@ class Stream:
         """Its notes come back."""
         self.positions.recall(notes)
         self.publishers.recall(notes)
+        self.serving.gaps = known_gaps(notes)
 
     def recover(self, message: Message, offset: int, timestamp: int) -> None:
         """A message comes back that is in no segment yet; ``timestamp`` in ms since the epoch."""
@@ -322,9 +324,11 @@ class Stream:
     def skip(self, offset: int) -> None:
         """What came before this offset is there, or is lost by damage: it is never given again."""
         if offset > self.next:
-            self._log.error(
-                "offsets are missing", vhost=self.vhost, stream=self.name, first=self.next, last=offset - 1
-            )
+            for first, count in without(self.next, offset, self.serving.gaps):
+                last = first + count - 1
+                self._log.error(
+                    "offsets are missing", vhost=self.vhost, stream=self.name, first=first, last=last
+                )
             self.next = self.committed = self._begun = offset
             if not self.segments:
                 self.first = offset

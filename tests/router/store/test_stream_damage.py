@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from router.cli import main
 from router.store.check import check
@@ -134,6 +135,12 @@ def without(gone):
 
 def must_hold(path, expected):
     """All that is left is there, offsets go on behind it, and nothing is said of the rest any more."""
+    with capture_logs() as logged:
+        must_be_read(path, expected)
+    assert [each for each in logged if each["log_level"] in ("warning", "error")] == []
+
+
+def must_be_read(path, expected):
     assert look(path).damage == []
     kept = Kept(path, journal_size=1000)
     assert read(kept) == expected
@@ -305,6 +312,25 @@ def test_a_missing_segment_costs_what_it_held(copy, number):
     assert lost(found) == gone
     assert segment.with_suffix(".index") in [each.path for each in found.warnings]
     must_hold(path, without(gone))
+
+
+def test_what_is_missing_beside_a_known_gap_is_told_and_the_gap_is_not(copy):
+    path = copy()
+    one, other = segments(path)[1:3]
+    known, new = (
+        range(found[0].first, found[-1].end)
+        for found in ([each for _, each in chunks(segment)] for segment in (one, other))
+    )
+    one.unlink()
+    mend(path)
+    other.unlink()
+    kept = Kept(path)
+    with capture_logs() as logged:
+        assert read(kept) == without({*known, *new})
+    (told,) = [each for each in logged if each["event"] == "readers skip what is missing"]
+    assert told["error"] == f"in no file: offsets {new[0]} to {new[-1]}"
+    assert told["log_level"] == "error"
+    kept.crash()
 
 
 def test_when_the_newest_segment_is_missing_what_the_journal_has_is_kept(copy):

@@ -1,25 +1,26 @@
 """What a repair has found to be lost of a stream for good: notes of it, so that nobody is told again.
 
-Owns the form of these notes. A broker keeps them with a stream's others and has no use for them.
+Owns the form of these notes. A repair writes them, and a broker keeps them with a stream's others; what is
+missing and not among them is news.
 """
 
 from collections.abc import Iterable, Mapping
 from struct import Struct
 
-from router.store.records import Range, ranges
-
 PREFIX = b"g"  # of the keys of notes
+
+Gap = tuple[int, int]  # first offset, how many
 
 _OFFSET = Struct(">Q")
 
 
-def pack_gap(lost: Range) -> tuple[bytes, bytes]:
+def pack_gap(lost: Gap) -> tuple[bytes, bytes]:
     """The note of offsets that are lost: its key, by the first of them, and its value, how many."""
     first, count = lost
     return PREFIX + _OFFSET.pack(first), _OFFSET.pack(count)
 
 
-def known_gaps(notes: Mapping[bytes, bytes]) -> list[Range]:
+def known_gaps(notes: Mapping[bytes, bytes]) -> list[Gap]:
     """The offsets that are known to be lost, in their order."""
     size = len(PREFIX) + _OFFSET.size
     return sorted(
@@ -29,17 +30,17 @@ def known_gaps(notes: Mapping[bytes, bytes]) -> list[Range]:
     )
 
 
-def offsets(lost: Range) -> str:
+def offsets(lost: Gap) -> str:
     """These offsets, in words."""
     first, count = lost
     return f"offset {first}" if count == 1 else f"offsets {first} to {first + count - 1}"
 
 
-def without(first: int, behind: int, taken: Iterable[Range]) -> list[Range]:
+def without(first: int, behind: int, taken: Iterable[Gap]) -> list[Gap]:
     """What is left of the offsets from ``first`` to under ``behind`` without those taken, which are in their
     order.
     """
-    left: list[Range] = []
+    left: list[Gap] = []
     for start, count in taken:
         if start >= behind:
             break
@@ -49,8 +50,3 @@ def without(first: int, behind: int, taken: Iterable[Range]) -> list[Range]:
     if first < behind:
         left.append((first, behind - first))
     return left
-
-
-def within(first: int, behind: int, positions: Iterable[int]) -> list[Range]:
-    """Those of some positions that are from ``first`` to under ``behind``, as ranges."""
-    return ranges(position for position in positions if first <= position < behind)
