@@ -238,7 +238,8 @@ class Serving:
         elif readers:
             way_out = (
                 "restore the file, or stop the broker for 'leveret store check --repair', which keeps the "
-                f"rest of it, or consume from x-stream-offset {self._behind(wish.segment)} on"
+                f"rest of it, or consume from x-stream-offset {self._behind(wish.segment)} on, the first "
+                "that is not read from this file"
             )
             self._complain("readers cancelled", readers, damage, way_out=way_out)
             for reader in readers:
