@@ -42,6 +42,8 @@ rounds; every round is in [performance.json](performance.json).
 |---|---|---|---|---|---|---|
 """
 
+BESIDES = 2  # load for each processor that the measuring itself leaves behind at most
+
 BUSY = """
 **The machine was busy with other work meanwhile** (a load of up to {most:.0f} on {count} processors). Both
 brokers had to share it, so all figures are far below those of a quiet machine, and the ratios spread widely.
@@ -140,9 +142,10 @@ def _about(measured: dict[str, Any], machine: dict[str, str]) -> str:
         text += f"| measured | {began[0]} to {began[-1]} |\n"
         text += f"| rounds | {' to '.join(str(each) for each in (counts[0], counts[-1]))} |\n"
         text += (
-            f"| others' load when a workload began | {min(loads):.1f} to {max(loads):.1f} (1 min average) |\n"
+            f"| load when a workload began, of the last one too | {min(loads):.1f} to {max(loads):.1f}"
+            " (1 min average) |\n"
         )
-        if max(loads) > (os.cpu_count() or 1):
+        if max(loads) > BESIDES * (os.cpu_count() or 1):
             text = BUSY.format(most=max(loads), count=os.cpu_count()) + text
     return text
 
