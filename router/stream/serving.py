@@ -7,6 +7,7 @@ is to read is the business of whoever is ``Readable``.
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import proxy
 
 import structlog
 
@@ -61,7 +62,7 @@ class Serving:
         self.counts = Given()
         self.moved = 0
         self.gaps: list[Gap] = []
-        self._stream = stream
+        self._stream: Readable = proxy(stream)  # which has this: when it is deleted no cycle is left
         self._pieces = Pieces()
         self._decoded: deque[Chunk] = deque()  # those whose messages are at hand
         self._log = structlog.get_logger()
