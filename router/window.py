@@ -27,7 +27,7 @@ def window_of(exchange: Exchange, what: str) -> Deduplication | None:
             f"invalid arg 'x-message-deduplication' for {what}: the exchange has to be durable"
         )
     return Deduplication(
-        arguments.get("x-deduplication-header", HEADER),
+        arguments.get("x-deduplication-header") or HEADER,
         arguments.get("x-cache-size", SIZE),
         arguments.get("x-cache-ttl", 0),
     )
