@@ -272,7 +272,7 @@ class Broker:
             keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
             for target in dead.vhost.routes.route(exchange, keys, letter):
                 if not is_cycle(letter, target.name):
-                    target.enqueue(letter, self.now)
+                    target.enqueue(letter, self.now, again=True)
                     copies += 1
         queue.release([dead.entry])
         return copies

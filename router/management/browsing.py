@@ -377,7 +377,7 @@ def replay(call: Call) -> Steps[Response]:
 
 def _enqueued(call: Call, message: Message, targets: Sequence[Target]) -> bool:
     """Hand a message to queues; False when none of them has taken it."""
-    taken = [target.enqueue(message, call.broker.now) for target in targets]
+    taken = [target.enqueue(message, call.broker.now, again=True) for target in targets]
     return any(taken)
 
 

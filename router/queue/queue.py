@@ -186,13 +186,15 @@ class Queue:
 
     # -- messages in ---------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, now: int) -> bool:
-        """Take a message; False when the queue is full and its overflow setting refuses new ones."""
+    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
+        """Take a message; False when the queue is full and its overflow setting refuses new ones. The window
+        is not asked for one that comes ``again``: it would be lost.
+        """
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
             window = self.deduplication
-            key = None if window is None else window.key(message.properties.headers)
+            key = None if window is None or again else window.key(message.properties.headers)
             if key is not None and self._came_before(message, key):
                 return True
             if self._full(message, now):

@@ -27,7 +27,7 @@ class Once:
         self._exchange = exchange
         self._key = key
 
-    def enqueue(self, message: Message, now: int) -> bool:
+    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Hand a message to its queues; False when one of them has refused it."""
         window, log = self._exchange.deduplication, self._exchange.log
         assert window is not None

@@ -23,7 +23,7 @@ class ReplyTarget:
         """Nobody waits any more; a transaction that is committed later may still hold on to this."""
         self.receiver = None
 
-    def enqueue(self, message: Message, now: int) -> bool:
+    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Hand the message to the asking session at once."""
         if self.receiver is not None:
             self.receiver.sink.deliver(self.receiver, [Entry(message, 0)])

@@ -41,6 +41,7 @@ class Stream:
     """
 
     __slots__ = (
+        "__weakref__",
         "_ages",
         "_begun",
         "_log",
@@ -199,10 +200,10 @@ class Stream:
 
     # -- messages in -----------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, now: int) -> bool:
+    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
         headers = message.properties.headers
-        if headers is not None and (publisher := identity(headers)) is not None:
+        if headers is not None and not again and (publisher := identity(headers)) is not None:
             if publisher is UNUSABLE:
                 self._warn()
             elif self._has(*publisher, message):

@@ -46,6 +46,21 @@ def test_it_is_not_taken_again_though_the_first_was_consumed(node):
     assert client.get() is None
 
 
+def test_a_dead_letter_that_comes_back_is_no_duplicate(node):
+    node.queue(**DEDUPLICATING, dead_letter_exchange="", dead_letter_routing_key="wait")
+    node.queue("wait", message_ttl=10, dead_letter_exchange="", dead_letter_routing_key="q")
+    client = node.client()
+    publish(client, "a", 1)
+    tag, _, _ = client.session.get("q", no_ack=False)
+    client.session.nack(tag, multiple=False, requeue=False)
+    node.settle()
+    assert (node.contents(), node.contents("wait")) == ([], ["a"])
+    node.at(20)
+    assert (node.contents(), node.contents("wait")) == (["a"], [])
+    publish(client, "a again", 1)
+    assert node.contents() == ["a"]
+
+
 def test_the_oldest_values_are_forgotten_when_there_are_too_many(node):
     node.queue(**DEDUPLICATING, cache_size=2)
     client = node.client()

@@ -1,5 +1,8 @@
 """Streams as sessions see them: offsets, readers, refusals, retention; in memory alone."""
 
+import gc
+import weakref
+
 import pytest
 
 from protocol.amqp.table import Timestamp
@@ -48,6 +51,34 @@ def test_messages_get_dense_offsets_and_readers_see_them_in_order(node, client):
     assert client.take() == ["a", "b", "c"]
     read(client, tag="d")
     assert offsets(client) == [0, 1, 2]
+
+
+def test_a_deleted_stream_needs_no_collector(node):
+    found = weakref.ref(declare(node))
+    found().enqueue(message("a", "s"), 0)
+    node.settle()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        node.vhost.delete_queue(found())
+        assert found() is None
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def test_a_dead_letter_of_a_numbered_message_is_stored_whatever_came_since(node, client):
+    declare(node)
+    node.queue("q", dead_letter_exchange="", dead_letter_routing_key="s")
+    numbered = {"x-publisher-name": "p", "x-publishing-id": 1}
+    client.publish("one", "q", headers=numbered)
+    publish(client, "two", headers=numbered | {"x-publishing-id": 2})
+    tag, _, _ = client.session.get("q", no_ack=False)
+    client.session.nack(tag, multiple=False, requeue=False)
+    node.settle()
+    publish(client, "two again", headers=numbered | {"x-publishing-id": 2})
+    read(client)
+    assert client.take() == ["two", "one"]
 
 
 def test_reading_deletes_nothing_and_readers_do_not_share(node, client):
