@@ -1,4 +1,8 @@
-"""What playbooks ask for. Those that ask for ``connect`` and ``dial`` alone are played to RabbitMQ too."""
+"""What the tests of connections ask for.
+
+In modules marked ``playbook``, tests that ask for ``connect`` and ``dial`` alone are played to RabbitMQ too,
+by ``conformance.playbooks``.
+"""
 
 import pytest
 

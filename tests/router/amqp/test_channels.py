@@ -1,7 +1,11 @@
 """The life of channels: opening, closing by either side, what is ignored meanwhile, how many there may be."""
 
+import pytest
+
 from protocol.amqp import methods as m
 from tests.router.amqp.client import Content, publish
+
+pytestmark = pytest.mark.playbook
 
 NO_X = "NOT_FOUND - no exchange 'nope' in vhost '/'"
 

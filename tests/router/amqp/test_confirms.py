@@ -6,6 +6,8 @@ from protocol.amqp import methods as m
 from protocol.amqp.properties import Properties
 from tests.router.amqp.client import Content, publish
 
+pytestmark = pytest.mark.playbook
+
 
 def returned(key, body=b"", exchange="", **properties):
     return Content(m.BasicReturn(312, "NO_ROUTE", exchange, key), body, Properties(**properties))

@@ -8,6 +8,8 @@ from protocol.errors import ConnectionForced
 from tests.protocol.amqp.frames import body, frame, header
 from tests.router.amqp.client import Content, publish
 
+pytestmark = pytest.mark.playbook
+
 HEARTBEAT = frame(8, 0, b"")
 EXPECTED_METHOD = "UNEXPECTED_FRAME - expected method frame, got non method frame instead"
 EXPECTED_HEADER = (

@@ -5,6 +5,8 @@ import pytest
 from protocol.amqp import methods as m
 from tests.router.amqp.client import CAPABILITIES, Content, publish
 
+pytestmark = pytest.mark.playbook
+
 
 def delivery(tag, number, body, *, key="q", redelivered=False):
     return Content(m.BasicDeliver(tag, number, redelivered, "", key), body)

@@ -9,6 +9,8 @@ from protocol.amqp.table import encode_table
 from tests.protocol.amqp.frames import frame, header
 from tests.router.amqp.client import CAPABILITIES, publish
 
+pytestmark = pytest.mark.playbook
+
 CAPABLE = {"capabilities": CAPABILITIES}
 REFUSED = (
     "ACCESS_REFUSED - Login was refused using authentication mechanism {}. "

@@ -6,6 +6,8 @@ from protocol.amqp import methods as m
 from protocol.amqp.properties import Properties
 from tests.router.amqp.client import Content, publish
 
+pytestmark = pytest.mark.playbook
+
 SET_UP = (
     m.QueueDeclare("q"),
     m.ExchangeDeclare("x"),

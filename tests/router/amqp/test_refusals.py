@@ -5,6 +5,8 @@ import pytest
 from protocol.amqp import methods as m
 from tests.router.amqp.refusals import REFUSALS
 
+pytestmark = pytest.mark.playbook
+
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.id)
 def test_refusal(connect, refusal):
