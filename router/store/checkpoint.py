@@ -40,7 +40,11 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class QueueState(msgspec.Struct, array_like=True, frozen=True):
-    """One queue. Positions below ``delivered`` were delivered at least once; ``notes`` are a stream's."""
+    """What has an id: a queue, a stream, or an exchange with a deduplication window, which has notes alone.
+
+    Positions below ``delivered`` were delivered at least once. ``notes`` are what deduplication remembers,
+    and of a stream the positions of named consumers, publishers' numbers, and gaps that are known.
+    """
 
     id: int
     next_position: int

@@ -26,10 +26,13 @@ def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: 
         found.damage.append(Finding(path, 0, "the file is missing, and journal files before the first, too"))
     found.checkpoint = _rebuild(found, files, directory, known)
     found.changes[path] = pack_checkpoint(found.checkpoint)
-    found.remarks.append(
+    found.remarks += [
         "the checkpoint is made anew from what the segments hold: messages that were settled before it may "
-        "come back, and all come as redelivered"
-    )
+        "come back, and all come as redelivered",
+        "what deduplication remembers, the positions of named consumers of streams and the numbers of their "
+        "publishers are kept where the journal files tell them; those of the checkpoint alone are lost: "
+        "what was taken once may be taken again, and consumers begin where their arguments say",
+    ]
 
 
 def _needs_checkpoint(files: Files, directory: Path) -> bool:
@@ -52,7 +55,10 @@ def _first_begun(files: Files, directory: Path) -> ScannedFile | None:
 
 
 def _rebuild(found: Inspection, files: Files, directory: Path, known: Collection[int]) -> Checkpoint:
-    """A checkpoint that names every whole page there is, and the first journal file."""
+    """A checkpoint that names every whole page there is, and the first journal file.
+
+    It has no notes: those in the journal come from there, and the gaps of streams are found again.
+    """
     pages: dict[int, list[PageState]] = {}
     seen: dict[int, set[int]] = {}
     for path in segments(files, directory):
