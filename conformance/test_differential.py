@@ -1,5 +1,9 @@
 """Every scenario: leveret against what RabbitMQ answered, and RabbitMQ itself where there is one."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from conformance import scenarios
@@ -67,3 +71,12 @@ def test_every_known_difference_names_a_scenario() -> None:
 def test_names_of_scenarios_are_different() -> None:
     names = [each.name for each in EVERY]
     assert len(set(names)) == len(names)
+
+
+def test_a_pattern_that_nothing_is_called_is_wrong_usage():
+    command = [sys.executable, "-m", "conformance.differential", "--only", "no such area"]
+    ended = subprocess.run(
+        command, check=False, cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("no scenario is called no such area; a whole area is AREA/*\n")

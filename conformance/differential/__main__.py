@@ -33,6 +33,8 @@ def main() -> int:
     options = parser.parse_args()
     every = written.every()
     chosen = [each for each in every if wanted(each, options.only)]
+    if not chosen:
+        parser.error(f"no scenario is called {' or '.join(options.only)}; a whole area is AREA/*")
     live = not options.golden and installed()
     documented = golden.read(golden.DOCUMENTED)
     with stages.leveret(chosen) as (stage, prepare):
