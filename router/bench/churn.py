@@ -78,7 +78,10 @@ class _Visit:
 
     def go_on(self) -> bool:
         """Take what came and send the next; True when that was all."""
-        data = self.socket.recv(READ)
+        try:
+            data = self.socket.recv(READ)
+        except OSError as error:
+            raise BenchError(f"the broker broke a connection: {error.strerror or error}") from None
         received = self._received = self._received + data
         if not data:
             raise BenchError(refusal(received) or "the broker closed a connection")
@@ -91,5 +94,8 @@ class _Visit:
         self._step += 1
         if self._step == len(self._script):
             return True
-        self.socket.sendall(self._script[self._step][0])
+        try:
+            self.socket.sendall(self._script[self._step][0])
+        except OSError as error:
+            raise BenchError(f"the broker broke a connection: {error.strerror or error}") from None
         return False

@@ -91,6 +91,8 @@ class Load:
             raise BenchError("size 0: a body needs a byte for its number")
         if not self.queues or not self.processes:
             raise BenchError("at least one queue and one process are needed")
+        if not self.backlog:
+            raise BenchError("backlog 0: no message may wait, so none can be sent")
         if self.consumers and self.queues > CHANNELS * self.consumers:
             raise BenchError(
                 f"a consumer has {CHANNELS} queues at most: {self.queues} queues need more consumers"

@@ -16,6 +16,7 @@ from protocol.amqp.constants import PROTOCOL_HEADER
 from protocol.amqp.message import FRAME, pack_frames
 from protocol.amqp.properties import Properties, encode_properties
 from protocol.amqp.reader import Reader
+from protocol.amqp.table import Table
 from router.bench.load import BenchError, Target
 
 TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed
@@ -49,7 +50,8 @@ class Connection:
         self.send(PROTOCOL_HEADER)
         self.expect(m.ConnectionStart)
         login = f"\0{target.user}\0{target.password}".encode()
-        self.send(method_frame(0, m.ConnectionStartOk({"product": "leveret bench"}, "PLAIN", login)))
+        about: Table = {"product": "leveret bench", "capabilities": {"authentication_failure_close": True}}
+        self.send(method_frame(0, m.ConnectionStartOk(about, "PLAIN", login)))
         tune = self.expect(m.ConnectionTune)
         self.frame_max = min(FRAME_MAX, tune.frame_max or FRAME_MAX)
         if tune.channel_max:

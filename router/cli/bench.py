@@ -4,8 +4,15 @@ import math
 import os
 
 import click
+from click.core import ParameterSource
 
 from router.cli.failure import Failure, WrongUsage
+
+# What a workload other than messages takes notice of.
+TAKES = {
+    "replies": {"url", "workload", "size", "publishers", "seconds", "warm_up", "as_json"},
+    "connections": {"url", "workload", "publishers", "seconds", "warm_up", "as_json"},
+}
 
 
 @click.command()
@@ -97,11 +104,27 @@ from router.cli.failure import Failure, WrongUsage
     metavar="N",
     help="Messages to each queue or exchange, in place of a time.",
 )
-@click.option("--seconds", default=10.0, show_default=True, metavar="N", help="How long to measure.")
-@click.option("--warm-up", default=1.0, show_default=True, metavar="N", help="Seconds before that.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="N",
+    help="How long to measure.",
+)
+@click.option(
+    "--warm-up",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="Seconds before that.",
+)
 @click.option("--ceiling", is_flag=True, help="Also measure the generator against a sink that is no broker.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
 def bench(
+    context: click.Context,
     *,
     url: str,
     workload: str,
@@ -128,8 +151,10 @@ def bench(
     """Measure any AMQP 0-9-1 broker: throughput, and how long messages are on their way.
 
     What was sent is compared with what was received: a run in which anything was lost, came twice or came
-    changed fails. Queues and exchanges are made for the run, and deleted.
+    changed fails. Queues and exchanges are made for the run, and deleted. After 30 seconds without any
+    message the run is given up.
     """
+    _check_options(context, workload)
     import msgspec
     from rich.console import Console
 
@@ -180,3 +205,11 @@ def bench(
         click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     else:
         Console().print(show.table(load, result, top))
+
+
+def _check_options(context: click.Context, workload: str) -> None:
+    """WrongUsage for an option that the workload would take no notice of."""
+    takes = TAKES.get(workload, context.params)
+    for name in context.params:
+        if name not in takes and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise WrongUsage(f"--{name.replace('_', '-')} says nothing to the workload {workload}")

@@ -11,11 +11,27 @@ from tests.router.cli.test_serve import modules_after
         (["--url", "localhost"], "leveret: localhost: amqp://user:password@host:port/vhost is wanted\n"),
         (["--queues", "0"], "leveret: at least one queue and one process are needed\n"),
         (["--consumers", "0"], "leveret: at least one publisher and one consumer are needed\n"),
+        (["--backlog", "0"], "leveret: backlog 0: no message may wait, so none can be sent\n"),
+        (
+            ["--workload", "replies", "--rate", "100"],
+            "leveret: --rate says nothing to the workload replies\n",
+        ),
+        (
+            ["--workload", "connections", "--size", "9"],
+            "leveret: --size says nothing to the workload connections\n",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_wrong_usage(arguments, told):
     result = CliRunner().invoke(main, ["bench", *arguments])
     assert (result.exit_code, result.output) == (2, told)
+
+
+@pytest.mark.parametrize("arguments", [["--seconds", "0"], ["--seconds", "-1"], ["--warm-up", "-1"]])
+def test_a_time_that_is_none_is_wrong_usage(arguments):
+    result = CliRunner().invoke(main, ["bench", *arguments])
+    assert result.exit_code == 2
+    assert arguments[0] in result.output
 
 
 def test_a_broker_that_is_not_there_is_a_failure():
