@@ -1,4 +1,4 @@
-"""What an operator can set: every setting with its type, limits, default and description.
+"""What an operator can set: each with type, limits, default and description; long, for there are many.
 
 Owns no behaviour: ``Settings`` is handed down and never changes. Where the values come from is for
 ``configuration`` to know. Durations are milliseconds and sizes are bytes unless a description says otherwise.

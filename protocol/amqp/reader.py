@@ -1,4 +1,4 @@
-"""Bytes to commands: frames are found, contents assembled, and nothing is copied twice.
+"""Bytes to commands: frames are found, contents assembled; long, for what is read most is one loop.
 
 Owns the reading half of a connection, for either end: it knows frames and contents, not what a command
 means. The publish triple (method, header, body in one read) has a path of its own, since it is what a broker

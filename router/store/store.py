@@ -1,4 +1,4 @@
-"""The store as the core sees it: gathers what a turn did, commits it in batches, and says what is on disk.
+"""The store as the core sees it: turns, batches, what is on disk; long, for their order is one thing.
 
 Owns the order of things: one batch is being written while the next one gathers, and metadata goes before the
 journal. It does no I/O: a ``Disk`` carries out its jobs, one after the other, and reports each to ``done``.
