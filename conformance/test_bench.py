@@ -21,7 +21,7 @@ def leveret():
         yield side
 
 
-@pytest.mark.parametrize("name", WORKLOADS.keys() - HEAVY)
+@pytest.mark.parametrize("name", sorted(WORKLOADS.keys() - HEAVY))
 def test_a_short_run_gives_every_figure(leveret, name):
     ((figures,),) = compare(WORKLOADS[name], [leveret], QUICK, rounds=1)
     # No more than that: within a moment a busy disk may do nothing. That nothing was lost is checked anyway.
