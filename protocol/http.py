@@ -9,8 +9,8 @@ Sources: RFC 9110 and RFC 9112.
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +22,7 @@ _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
 _FORWARDED = {"forwarded", "x-forwarded-for"}  # by a proxy, which may be here: its client need not be
 _NO_BODY = frozenset({101, 204, 304})
+SKIP = 1_000_000  # bytes of a refused body that are read past to keep the connection; as in RabbitMQ (Cowboy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,94 +109,147 @@ class HttpError(Exception):
 
 
 class HttpConnection:
-    """One connection. Ask for ``next_request`` until it has none, send ``take_continue``, feed ``receive``.
+    """One connection, as a series of requests: feed ``receive``, ask for ``next_request``, answer that.
 
-    ``screen`` sees each request before its body is read. It says how many bytes that may have, or raises
-    HttpError to refuse the request. ``finished`` says that nothing follows and the connection is to end.
+    There is one request at a time, and ``PendingRequest`` takes one response: an answer without a request,
+    or a second one, is a RuntimeError. ``finished`` says that no request follows and the connection is to
+    end.
     """
 
-    def __init__(
-        self, limits: Limits, screen: Callable[[Request], int], *, loopback: bool = False, host: str = ""
-    ) -> None:
+    def __init__(self, limits: Limits, *, loopback: bool = False, host: str = "") -> None:
         self.finished = False
         self._limits = limits
-        self._screen = screen
         self._loopback = loopback
         self._host = host
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head)
-        self._request: Request | None = None
-        self._body = bytearray()
-        self._body_max = 0
-        self._method = b""  # of the request that is to be answered
+        self._pending: PendingRequest | None = None
+        self._skipping = False  # whether the body of a request that was answered is still arriving
 
     @property
     def idle(self) -> bool:
-        """Whether no part of a request has come yet."""
-        return self._request is None and not self._wire.trailing_data[0]
+        """Whether no part of the next request has come yet."""
+        return self._pending is None and not self._wire.trailing_data[0]
 
     def receive(self, data: bytes) -> None:
         """Take bytes that arrived; none at the end of the stream."""
         self._wire.receive_data(data)
 
-    def next_request(self) -> Request | None:
-        """The next complete request; None when more bytes are needed, or none will follow.
-
-        Raises HttpError for one that is refused: ``respond`` with that.
+    def next_request(self) -> "PendingRequest | None":
+        """The next request, as soon as its head is complete or known to be malformed; None when more bytes
+        are needed, or when ``finished``. Raises RuntimeError while the request before is not answered.
         """
-        while True:
+        if self._pending is not None:
+            raise RuntimeError("the request before this one is not answered yet")
+        while not self.finished:
             try:
                 event = self._wire.next_event()
             except h11.RemoteProtocolError as error:
-                if self._wire.trailing_data[1]:  # it ended in the midst of a request
+                if self._skipping or self._wire.trailing_data[1]:  # answered already, or half a request
                     self.finished = True
                     return None
-                # What stands behind the colon in h11's text may be a header with a password.
-                raise HttpError(error.error_status_hint, str(error).partition(":")[0]) from None
+                return self.interrupt(_malformed(error))
             if isinstance(event, h11.Request):
-                self._begin(event)
-            elif isinstance(event, h11.Data):
-                self._body += event.data
-                if len(self._body) > self._body_max:
-                    raise self._too_large()
-            elif isinstance(event, h11.EndOfMessage):
-                assert self._request is not None
-                request = replace(self._request, body=bytes(self._body))
-                self._forget()
-                return request
-            else:
-                self.finished = self.finished or isinstance(event, h11.ConnectionClosed)
+                return self._begin(event)
+            if isinstance(event, h11.EndOfMessage):  # of the body that nobody wanted
+                self._skipping = False
+                self._wire.start_next_cycle()
+            elif not isinstance(event, h11.Data):
+                self.finished = isinstance(event, h11.ConnectionClosed)
                 return None
+        return None
 
-    def _begin(self, event: h11.Request) -> None:
-        """A request's head: refuse it, or wait for the rest."""
-        self._method = event.method
-        if event.http_version > b"1.1":
-            raise HttpError(505, "only HTTP/1.1 is spoken here")
-        size = sum(len(name) + len(value) + 4 for name, value in event.headers) + len(event.target)
-        if size > self._limits.head or len(event.headers) > self._limits.headers:
-            raise HttpError(431)
+    def interrupt(self, error: HttpError) -> "PendingRequest":
+        """Refuse whatever the client is about to ask. The connection ends with the answer."""
+        self._pending = pending = PendingRequest(self, self._wire, refusal=error)
+        return pending
+
+    def _begin(self, event: h11.Request) -> "PendingRequest":
+        """A request with this head."""
         headers = _joined(event)
-        if "transfer-encoding" in headers and "content-length" in headers:
-            raise HttpError(400, "both Transfer-Encoding and Content-Length")
-        self._request = request = _request(event, headers, self._loopback, self._host)
-        announced = int(headers.get("content-length", "0"))
-        bodiless = announced == 0 and "transfer-encoding" not in headers
-        try:
-            self._body_max = self._screen(request)
-        except HttpError:
-            if bodiless:
-                self._wire.next_event()  # the end of this request: the next may follow
-            self._forget()
-            raise
-        if announced > self._body_max:
-            raise self._too_large()
+        length = headers.get("content-length")
+        pending = PendingRequest(self, self._wire, event.method)
+        if event.http_version > b"1.1":
+            pending.refusal = HttpError(505, "only HTTP/1.1 is spoken here")
+        elif "transfer-encoding" in headers and length is not None:
+            pending.refusal = HttpError(400, "both Transfer-Encoding and Content-Length")
+        else:
+            pending.framed = True
+            if "transfer-encoding" not in headers:
+                pending.announced = int(length or 0)
+            size = sum(len(name) + len(value) + 4 for name, value in event.headers) + len(event.target)
+            try:
+                if size > self._limits.head or len(event.headers) > self._limits.headers:
+                    raise HttpError(431)
+                pending.request = _request(event, headers, self._loopback, self._host)
+            except HttpError as error:
+                pending.refusal = error
+        self._pending = pending
+        return pending
 
-    def _too_large(self) -> HttpError:
-        return HttpError(413, f"the body may have {self._body_max} bytes here")
+    def answered(self) -> None:
+        """The pending request has got its response: go on to the next one, or end."""
+        wire, self._pending = self._wire, None
+        if wire.our_state is h11.DONE and wire.their_state is h11.DONE:
+            wire.start_next_cycle()
+        elif wire.our_state is h11.DONE and wire.their_state is h11.SEND_BODY:
+            self._skipping = True
+        else:
+            self.finished = True
 
-    def _forget(self) -> None:
-        self._request = None
+
+class PendingRequest:
+    """A request from the arrival of its head until its response: ``head``, ``body``, then ``respond`` or
+    ``switch``, which end it. Each of the first two may refuse it; the response may come at any time.
+    """
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        wire: h11.Connection,
+        method: bytes = b"",
+        refusal: HttpError | None = None,
+    ) -> None:
+        self.request: Request | None = None
+        self.refusal = refusal  # why the head itself is refused
+        self.announced: int | None = None  # bytes of the body; None when only its end will tell
+        self.framed = False  # whether everybody would agree on where the request ends
+        self._method = method
+        self._connection = connection
+        self._wire = wire
         self._body = bytearray()
+        self._complete = False
+        self._answered = False
+
+    def head(self) -> Request:
+        """The request without its body. Raises HttpError when its head is malformed or too large."""
+        if self.refusal is not None:
+            raise self.refusal
+        assert self.request is not None
+        return self.request
+
+    def body(self, most: int) -> bytes | None:
+        """The whole body, which may have ``most`` bytes; None when more has to arrive, or the connection has
+        ``finished`` before that. Raises HttpError.
+        """
+        if (self.announced or 0) > most:
+            raise _too_large(most)
+        while not self._complete:
+            try:
+                event = self._wire.next_event()
+            except h11.RemoteProtocolError as error:
+                if self._wire.trailing_data[1]:  # the stream ended in the midst of the body
+                    self._connection.finished = True
+                    return None
+                raise _malformed(error) from None
+            if isinstance(event, h11.Data):
+                self._body += event.data
+                if len(self._body) > most:
+                    raise _too_large(most)
+            elif isinstance(event, h11.EndOfMessage):
+                self._complete = True
+            else:
+                return None
+        return bytes(self._body)
 
     def take_continue(self) -> bytes | None:
         """What to send to a client that waits until its body is wanted; mostly None."""
@@ -204,33 +258,65 @@ class HttpConnection:
         return self._wire.send(h11.InformationalResponse(status_code=100, headers=[]))
 
     def respond(self, response: Response, *, close: bool = False) -> bytes:
-        """The bytes that answer the last request, taken or refused."""
+        """End the request: the bytes that answer it. The rest of its body is read past if that is short."""
+        self._end()
         wire = self._wire
         headers = [("Content-Type", response.content_type)] if response.body else []
         if response.status not in _NO_BODY:
             headers.append(("Content-Length", str(len(response.body))))
         headers += response.headers
-        if close or wire.their_state in (h11.SEND_BODY, h11.ERROR):
+        if not self._skip_body() or close:
             headers.append(("Connection", "close"))
         reason = HTTPStatus(response.status).phrase.encode()
         out = wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason))
         if self._method != b"HEAD" and response.status not in _NO_BODY:
             out += wire.send(h11.Data(data=response.body))
         out += wire.send(h11.EndOfMessage())
-        self._forget()
-        if wire.our_state is h11.DONE and wire.their_state is h11.DONE:
-            wire.start_next_cycle()
-        else:
-            self.finished = True
+        self._connection.answered()
         return out
 
     def switch(self, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
-        """Agree to speak another protocol: the bytes that say so, and what has come in it already."""
+        """End the request by speaking another protocol: the bytes that agree to that, and what has come in it
+        already.
+        """
+        self._end()
         out = self._wire.send(
             h11.InformationalResponse(status_code=101, headers=list(headers), reason=b"Switching Protocols")
         )
-        self.finished = True
+        self._connection.finished = True
         return out, self._wire.trailing_data[0]
+
+    def _end(self) -> None:
+        if self._answered:
+            raise RuntimeError("the request is answered already")
+        self._answered = True
+
+    def _skip_body(self) -> bool:
+        """Whether the next request can be found behind this one, however little of its body was read."""
+        if not self.framed:
+            return False
+        wire, read = self._wire, len(self._body)
+        while wire.their_state is h11.SEND_BODY:
+            try:
+                event = wire.next_event()
+            except h11.RemoteProtocolError:
+                return False
+            if isinstance(event, h11.Data):
+                read += len(event.data)
+            elif not isinstance(event, h11.EndOfMessage):
+                # A client that waits to be asked for its body may send it yet, or not: nobody can tell.
+                waiting = wire.they_are_waiting_for_100_continue
+                return self.announced is not None and self.announced - read <= SKIP and not waiting
+        return wire.their_state is not h11.ERROR
+
+
+def _malformed(error: h11.RemoteProtocolError) -> HttpError:
+    # What stands behind the colon in h11's text may be a header with a password.
+    return HttpError(error.error_status_hint, str(error).partition(":")[0])
+
+
+def _too_large(most: int) -> HttpError:
+    return HttpError(413, f"the body may have {most} bytes here")
 
 
 def _joined(event: h11.Request) -> dict[str, str]:

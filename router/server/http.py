@@ -4,6 +4,7 @@ Owns how long each of that may take, and the one exception boundary of such a co
 for a WebSocket leaves the connection to whoever speaks there.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from protocol.http import HttpConnection, HttpError, Limits, Request, Response
+from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
 from protocol.websocket import Opening, accept
 from router.server.driver import Driver
 from router.server.listeners import Places
@@ -80,7 +81,9 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
 
 
 class _Conversation:
-    """One connection's requests and answers."""
+    """One connection's requests and answers. What is known of a request is known to the methods that handle
+    it and to nobody else: nothing of it is left when it has been answered.
+    """
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
         self._broker = broker = site.driver.broker
@@ -91,13 +94,8 @@ class _Conversation:
         self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
         self._patience = broker.settings.http.request_timeout / 1000
         limits = Limits(broker.settings.http.max_header_size)
-        self._wire = HttpConnection(limits, self._screen, loopback=peer.loopback, host=peer.ends.peer[0])
-        # What the request that is being read is for.
-        self._route: Route | None = None
-        self._service: Service | None = None
-        self._opening: Opening | None = None
-        self._proof: Steps[None] | None = None
-        self._heard = False  # whether the next request has begun to come already
+        self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
+        self._heard = False  # whether more was read while a request was being answered
         self._log = structlog.get_logger().bind(peer=peer.name)
 
     async def refuse(self) -> None:
@@ -108,97 +106,115 @@ class _Conversation:
         self._log.warning("connection refused", reason=reason)
         with trio.move_on_after(GLIMPSE):
             await self._stream.receive_some(self._read_size)
-        await self._send(HttpError(503, reason, (("Retry-After", "1"),)).response, last=True)
+        error = HttpError(503, reason, (("Retry-After", "1"),))
+        await self._send(self._wire.interrupt(error), error.response)
 
     async def run(self) -> Upgrade | None:
-        """Answer requests until the connection is to be closed, then close it so that none is lost; or until
-        one is for a WebSocket.
+        """Answer requests until the connection is to be closed, then close it so that no answer is lost; or
+        until one is for a WebSocket. Each request gets one answer here, whatever becomes of it.
         """
-        while not self._wire.finished:
-            try:
-                request = await self._next_request()
-                if request is None:
-                    return None
-                if self._service is not None and self._opening is not None:
-                    return self._upgrade(self._service, self._opening, request)
-                response = await self._answer(request)
-            except HttpError as error:
-                self._log.debug("request refused", status=error.status, reason=error.text)
-                response = error.response
-            await self._send(response)
-        with trio.move_on_after(LINGER):
-            await self._stream.send_eof()
-            while await self._stream.receive_some():
-                pass
+        while (found := await self._next_request()) is not None:
+            pending, due = found
+            answer = await self._answer(pending, due)
+            if isinstance(answer, Upgrade):
+                return answer
+            await self._send(pending, answer)
+        if self._wire.finished:
+            with trio.move_on_after(LINGER):
+                await self._stream.send_eof()
+                while await self._stream.receive_some():
+                    pass
         return None
 
-    def _upgrade(self, service: Service, opening: Opening, request: Request) -> Upgrade:
-        """Agree to a WebSocket. Raises HttpError when there are too many."""
-        if service.places.full:
-            raise HttpError(503, f"{service.places.most} connections are open", (("Retry-After", "1"),))
-        return Upgrade(service, opening, request.loopback, *self._wire.switch(opening.headers))
-
-    def _screen(self, request: Request) -> int:
-        """Refuse what nobody answers, and who may not ask, before a body is read; say how large it may be."""
-        settings, self._proof = self._broker.settings, None
-        if self._peer.local:
-            check_host(request, settings.http.hosts)
-        check_origin(request, settings.http.origins)
-        self._service = service = self._site.services.get(request.path)
-        if service is not None:
-            self._opening = accept(request, service.protocols, compression=settings.websocket.compression)
-            return 0
-        self._route = self._site.routes.find(request)
-        self._route.screen(request)
-        self._proof = self._route.prove(request)
-        return settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
-
-    async def _next_request(self) -> Request | None:
-        """The next request; None when there is none, or it took too long to begin. HttpError in its midst."""
-        wire, begun = self._wire, False
+    async def _next_request(self) -> tuple[PendingRequest, float] | None:
+        """The next request, and when all of it must have arrived; None when there is none, or it took too
+        long to begin. One that took too long in its midst is refused already.
+        """
+        wire, due = self._wire, math.inf
         with trio.move_on_after(self._leisure) as scope:
             self._site.idle.add(scope)
             if self._site.stopping:
                 scope.cancel()
             try:
-                while (request := wire.next_request()) is None and not wire.finished:
-                    if not (begun or wire.idle):
-                        begun = True
-                        scope.deadline = trio.current_time() + self._patience
+                while (pending := wire.next_request()) is None and not wire.finished:
+                    if due == math.inf and not wire.idle:
+                        due = scope.deadline = trio.current_time() + self._patience
                         self._site.idle.discard(scope)
-                    proof, self._proof = self._proof, None
-                    if proof is not None:
-                        await self._finish(proof)
-                    if (answer := wire.take_continue()) is not None:
-                        await self._stream.send_all(answer)
                     wire.receive(bytes(await self._stream.receive_some(self._read_size)))
-                return request
+                if pending is None:
+                    return None
+                return pending, min(due, trio.current_time() + self._patience)
             finally:
                 self._site.idle.discard(scope)
-        if begun:
-            raise HttpError(408)
-        return None
+        return None if wire.idle else (wire.interrupt(HttpError(408)), due)
 
-    async def _answer(self, request: Request) -> Response:
-        """What the route answers, each step a batch of its own. What fails is logged, and told as a 500."""
-        assert self._route is not None
+    async def _answer(self, pending: PendingRequest, due: float) -> Response | Upgrade:
+        """What a request is answered with. What fails is logged, and told as a 500."""
         self._heard = False
         try:
-            with self._batch():
-                answer = self._route(request)
-            if isinstance(answer, Response):
-                response = answer
-            else:
-                response = await self._finish(answer)
+            return await self._handle(pending, due)
         except HttpError as error:
-            response = error.response
+            self._log.debug("request refused", status=error.status, reason=error.text)
+            return error.response
         except BROKEN:
             raise
         except Exception as error:
-            self._log.error("request failed", method=request.method, path=request.path, exc_info=error)
-            response = HttpError(500, "the broker failed; its log says why").response
+            request = pending.request
+            method, path = ("", "") if request is None else (request.method, request.path)
+            self._log.error("request failed", method=method, path=path, exc_info=error)
+            return HttpError(500, "the broker failed; its log says why").response
+
+    async def _handle(self, pending: PendingRequest, due: float) -> Response | Upgrade:
+        """Refuse what nobody answers, and who may not ask, before the body is read; then have it answered.
+
+        Raises HttpError.
+        """
+        request = pending.head()
+        settings = self._broker.settings
+        if self._peer.local:
+            check_host(request, settings.http.hosts)
+        check_origin(request, settings.http.origins)
+        service = self._site.services.get(request.path)
+        if service is not None:
+            opening = accept(request, service.protocols, compression=settings.websocket.compression)
+            await self._read_body(pending, 0, due)
+            return self._upgrade(service, opening, pending, request)
+        route = self._site.routes.find(request)
+        route.screen(request)
+        most = settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
+        # Where there is no body, the handler's own look at who asks is early enough.
+        if pending.announced != 0 and (proof := route.prove(request)) is not None:
+            await self._finish(proof)
+        body = await self._read_body(pending, most, due)
+        response = await self._respond(route, replace(request, body=body))
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
+
+    def _upgrade(
+        self, service: Service, opening: Opening, pending: PendingRequest, request: Request
+    ) -> Upgrade:
+        """Agree to a WebSocket. Raises HttpError when there are too many."""
+        if service.places.full:
+            raise HttpError(503, f"{service.places.most} connections are open", (("Retry-After", "1"),))
+        return Upgrade(service, opening, request.loopback, *pending.switch(opening.headers))
+
+    async def _read_body(self, pending: PendingRequest, most: int, due: float) -> bytes:
+        """The body of a request, which may have ``most`` bytes. Raises HttpError."""
+        with trio.move_on_at(due):
+            while (body := pending.body(most)) is None:
+                if self._wire.finished:
+                    raise trio.BrokenResourceError("the client hung up in the midst of a request")
+                if (answer := pending.take_continue()) is not None:
+                    await self._stream.send_all(answer)
+                self._wire.receive(bytes(await self._stream.receive_some(self._read_size)))
+            return body
+        raise HttpError(408)
+
+    async def _respond(self, route: Route, request: Request) -> Response:
+        """What the route answers, each step a batch of its own."""
+        with self._batch():
+            answer = route(request)
+        return answer if isinstance(answer, Response) else await self._finish(answer)
 
     async def _finish(self, steps: Steps[T]) -> T:
         """Take the steps of an answer, waiting in between for what they say."""
@@ -247,11 +263,11 @@ class _Conversation:
         finally:
             self._site.driver.end()
 
-    async def _send(self, response: Response, *, last: bool = False) -> None:
-        """Send an answer; a client that takes none of it for too long is let go."""
+    async def _send(self, pending: PendingRequest, response: Response) -> None:
+        """Send the answer to a request; a client that takes none of it for too long is let go."""
         date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
-        data = self._wire.respond(response, close=last or self._site.stopping)
+        data = pending.respond(response, close=self._site.stopping)
         for start in range(0, len(data), PIECE):
             with trio.fail_after(self._patience):
                 await self._stream.send_all(data[start : start + PIECE])

@@ -16,7 +16,7 @@ from protocol.amqp.properties import Properties, decode_properties, encode_prope
 from protocol.amqp.reader import Reader
 from protocol.amqp.table import Long, Timestamp, decode_table, encode_table
 from protocol.errors import AmqpError
-from protocol.http import HttpConnection, HttpError, Limits
+from protocol.http import HttpConnection, HttpError, Limits, Response
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import Limits as StompLimits
 from protocol.stomp.frames import Reader as StompReader
@@ -141,14 +141,20 @@ def stomp(data: bytes) -> None:
 
 
 def http(data: bytes) -> None:
-    connection = HttpConnection(Limits(head=16384), lambda request: BODY_MAX)
+    connection = HttpConnection(Limits(head=16384))
     connection.receive(data)
-    try:
-        while not connection.finished and (request := connection.next_request()) is not None:
+    while (pending := connection.next_request()) is not None:
+        try:
+            request = pending.head()
             _ = request.query, request.credentials
-            break  # the next one is not read before this one is answered
-    except HttpError:
-        pass
+            if pending.body(BODY_MAX) is None:
+                break
+            response = Response()
+        except HttpError as error:
+            response = error.response
+        except ValueError:  # too many parameters
+            response = Response(400)
+        pending.respond(response)
 
 
 def selector(data: bytes) -> None:
