@@ -19,6 +19,7 @@ from protocol.amqp.message import Message
 from protocol.amqp.sasl import EXTERNAL, credentials
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
+from protocol.recognition import AMQP, recognize, wrong_port
 from router.amqp.channel import Channel
 from router.amqp.channels import LIFE, Channels
 from router.amqp.closing import close_for
@@ -119,7 +120,7 @@ class AmqpConnection:
             commands = [*self._put_off, *commands]
             self._put_off = []
         if before is State.HEADER and self.wire.state is not before:
-            self._answer_header()
+            self._answer_header(data)
         self._handle(commands)
         if not self._put_off:
             self._handle_fault()
@@ -201,9 +202,11 @@ class AmqpConnection:
         if error is not None and not self.finished and self.wire.state is not State.CLOSING:
             self.fail(0, error)
 
-    def _answer_header(self) -> None:
+    def _answer_header(self, data: bytes) -> None:
+        """Start the handshake, or refuse a client that did not begin with the protocol header."""
         if self.wire.refused_header:
-            self._log.warning("connection refused", reason="not an AMQP 0-9-1 protocol header")
+            spoken = recognize(data)
+            self._log.warning("connection refused", reason=wrong_port(spoken, AMQP))
             self.outbox.write(PROTOCOL_HEADER)
             self._finish()
         else:

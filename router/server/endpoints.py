@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from protocol.amqp.connection import Offer
+from protocol.recognition import AMQP, HTTP, STOMP
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
 from router.server.listeners import Endpoint, Places
@@ -17,6 +18,7 @@ from router.server.watch import Watch
 if TYPE_CHECKING:
     from router.server.sites import Sites
 
+WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until what is not needed for it is loaded
 
 
@@ -37,13 +39,13 @@ class Endpoints:
         http, web_stomp = self._serve_http, self._serve_web_stomp
         self.all = [
             Endpoint("amqp", "amqp://{}", listen.amqp, amqp, clients),
-            Endpoint("amqps", "amqps://{}", listen.amqps, amqp, clients, tls),
+            Endpoint("amqps", "amqps://{}", listen.amqps, amqp, clients, tls, AMQP),
             Endpoint("stomp", "stomp://{}", listen.stomp, stomp, clients),
-            Endpoint("stomps", "stomps://{}", listen.stomps, stomp, clients, tls),
+            Endpoint("stomps", "stomps://{}", listen.stomps, stomp, clients, tls, STOMP),
             Endpoint("http", "http://{}", listen.http, http, requests),
-            Endpoint("https", "https://{}", listen.https, http, requests, tls),
+            Endpoint("https", "https://{}", listen.https, http, requests, tls, HTTP),
             Endpoint("web_stomp", "ws://{}/ws", listen.web_stomp, web_stomp, requests),
-            Endpoint("web_stomps", "wss://{}/ws", listen.web_stomps, web_stomp, requests, tls),
+            Endpoint("web_stomps", "wss://{}/ws", listen.web_stomps, web_stomp, requests, tls, WEB),
         ]
 
     @cached_property

@@ -5,7 +5,7 @@ for a WebSocket leaves the connection to whoever speaks there.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
+from protocol.recognition import HTTP, OPENING, recognize, wrong_port
 from protocol.websocket import Opening, accept
 from router.server.driver import Driver
 from router.server.listeners import Places
@@ -41,13 +42,15 @@ ALWAYS = (
 @dataclass
 class Site:
     """All that is served over HTTP, whatever the listener. ``services`` has what is spoken over WebSocket, by
-    path; ``places`` are for requests: a WebSocket takes one of its service's instead.
+    path; ``places`` are for requests: a WebSocket takes one of its service's instead. ``elsewhere`` says
+    where another protocol is spoken.
     """
 
     driver: Driver
     routes: Routes
     places: Places
     services: Mapping[str, Service] = field(default_factory=dict)
+    elsewhere: Callable[[str], Iterable[str]] = lambda spoken: ()
     stopping: bool = False
     idle: set[trio.CancelScope] = field(default_factory=set)
     sockets: set[WebSocketStream] = field(default_factory=set)
@@ -95,6 +98,7 @@ class _Conversation:
         self._patience = broker.settings.http.request_timeout / 1000
         limits = Limits(broker.settings.http.max_header_size)
         self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
+        self._begun = False  # whether it is known that the client speaks HTTP, as far as its first bytes tell
         self._heard = False  # whether more was read while a request was being answered
         self._log = structlog.get_logger().bind(peer=peer.name)
 
@@ -136,17 +140,29 @@ class _Conversation:
             if self._site.stopping:
                 scope.cancel()
             try:
-                while (pending := wire.next_request()) is None and not wire.finished:
+                while (pending := self._take_next()) is None:
+                    if wire.finished:
+                        return None
                     if due == math.inf and not wire.idle:
                         due = scope.deadline = trio.current_time() + self._patience
                         self._site.idle.discard(scope)
                     wire.receive(bytes(await self._stream.receive_some(self._read_size)))
-                if pending is None:
-                    return None
                 return pending, min(due, trio.current_time() + self._patience)
             finally:
                 self._site.idle.discard(scope)
         return None if wire.idle else (wire.interrupt(HttpError(408)), due)
+
+    def _take_next(self) -> PendingRequest | None:
+        """The next request if it has come; one to be refused if the first bytes are of another protocol."""
+        if self._begun or not (unread := self._wire.unread):
+            return self._wire.next_request()
+        spoken = recognize(unread)
+        self._begun = bool(spoken) or len(unread) >= OPENING
+        if spoken in ("", HTTP):
+            return self._wire.next_request()
+        reason = wrong_port(spoken, HTTP)
+        self._log.warning("connection refused", reason=reason)
+        return self._wire.interrupt(HttpError(400, "; ".join((reason, *self._site.elsewhere(spoken)))))
 
     async def _answer(self, pending: PendingRequest, due: float) -> Response | Upgrade:
         """What a request is answered with. What fails is logged, and told as a 500."""
@@ -171,14 +187,16 @@ class _Conversation:
         """
         request = pending.head()
         settings = self._broker.settings
-        if self._peer.local:
-            check_host(request, settings.http.hosts)
-        check_origin(request, settings.http.origins)
+        with self._told_of("request refused", request):
+            if self._peer.local:
+                check_host(request, settings.http.hosts)
+            check_origin(request, settings.http.origins)
         service = self._site.services.get(request.path)
         if service is not None:
-            opening = accept(request, service.protocols, compression=settings.websocket.compression)
-            await self._read_body(pending, 0, due)
-            return self._upgrade(service, opening, pending, request)
+            with self._told_of("WebSocket refused", request):
+                opening = accept(request, service.protocols, compression=settings.websocket.compression)
+                await self._read_body(pending, 0, due)
+                return self._upgrade(service, opening, pending, request)
         route = self._site.routes.find(request)
         route.screen(request)
         most = settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
@@ -189,6 +207,18 @@ class _Conversation:
         response = await self._respond(route, replace(request, body=body))
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
+
+    @contextmanager
+    def _told_of(self, event: str, request: Request) -> Iterator[None]:
+        """Log a refusal that is a matter of settings: a browser does not show it to the page that asked, and
+        an operator has to find out why nothing works.
+        """
+        try:
+            yield
+        except HttpError as error:
+            named = {name: request.headers[name] for name in ("origin", "host") if name in request.headers}
+            self._log.warning(event, status=error.status, reason=error.text, path=request.path, **named)
+            raise
 
     def _upgrade(
         self, service: Service, opening: Opening, pending: PendingRequest, request: Request

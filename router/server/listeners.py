@@ -14,8 +14,11 @@ from functools import partial
 import structlog
 import trio
 
+from protocol.recognition import wrong_port
+from router.network_errors import explain
 from router.server.peer import Peer, find_peer, show
 from router.server.tls import Security
+from router.server.wrong_port import peek, plain_answer
 from router.settings import parse_address
 
 BACKLOG = 1024  # connections that may wait to be accepted
@@ -58,7 +61,7 @@ class Places:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """``name`` is that of the setting below ``listen`` and of the flag which have the addresses; ``url`` is
-    what clients are to be told, with ``{}`` for the address.
+    what clients are to be told, with ``{}`` for the address; ``speaks`` is the protocol's name.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Endpoint:
     serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
     places: Places
     tls: Security | None = None
+    speaks: str = ""
     listeners: list[trio.SocketListener] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -108,14 +112,27 @@ class Endpoint:
         secured = tls.secure(stream)
         try:
             with trio.fail_after(tls.patience):
+                if spoken := await peek(stream):
+                    reason = wrong_port(spoken, f"{self.speaks} over TLS")
+                    log.warning("TLS handshake failed", reason=reason)
+                    await _say_last(stream, plain_answer(spoken, reason))
+                    return
                 await secured.do_handshake()
         except trio.TooSlowError:
             log.warning("TLS handshake failed", reason="it took too long")
-        except trio.BrokenResourceError as error:
-            log.warning("TLS handshake failed", reason=str(error.__cause__ or error))
+        except (trio.BrokenResourceError, OSError) as error:
+            log.warning("TLS handshake failed", reason=explain(error))
         else:
             ends = replace(peer.ends, **secured.facts())
             await self.serve(secured, replace(peer, user=tls.user_of(secured), ends=ends))
+
+
+async def _say_last(stream: trio.SocketStream, data: bytes) -> None:
+    """Send this and read on until the client hangs up: closing at once might destroy what was sent."""
+    await stream.send_all(data)
+    await stream.send_eof()
+    while await stream.receive_some():
+        pass
 
 
 class Accepting:

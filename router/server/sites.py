@@ -8,6 +8,7 @@ from typing import Literal
 import structlog
 import trio
 
+from protocol.recognition import AMQP, STOMP, TLS
 from protocol.websocket import Text
 from router.management.api import metrics_table, table
 from router.management.call import World
@@ -25,6 +26,7 @@ from router.web.routes import Routes, Table
 
 STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
 DONE = object()
+ELSEWHERE = {AMQP: ("amqp", "amqps"), STOMP: ("stomp", "stomps"), TLS: ("https",)}  # protocol -> endpoints
 
 Serve = Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
 
@@ -46,6 +48,7 @@ class Sites:
         places: Places,
     ) -> None:
         self._driver = driver
+        self._endpoints = endpoints
         broker, settings = driver.broker, driver.broker.settings
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = Measures(broker)
@@ -61,7 +64,14 @@ class Sites:
 
     def _site(self, services: dict[str, Service], *tables: Table) -> Site:
         requests = Places(self._driver.broker.settings.http.max_connections)
-        return Site(self._driver, Routes(*tables), requests, services)
+        return Site(self._driver, Routes(*tables), requests, services, self._elsewhere)
+
+    def _elsewhere(self, spoken: str) -> list[str]:
+        """Where a client that came to HTTP with another protocol should have gone."""
+        names = ELSEWHERE.get(spoken, ())
+        return [
+            f"{spoken} is at {url}" for each in self._endpoints if each.name in names for url in each.urls
+        ]
 
     async def serve_main(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
         """Serve one client at ``listen.http``."""

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from protocol.amqp.sasl import EXTERNAL, PLAIN
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
+from protocol.recognition import OPENING, STOMP, recognize, wrong_port
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import (
     BEFORE_LOGIN,
@@ -103,6 +104,7 @@ class StompConnection:
         self.heartbeats = Heartbeats()
         self._reader = Reader(BEFORE_LOGIN)
         self._conversation: Conversation | None = None
+        self._opening = b""  # the first bytes
         self._loopback = loopback
         self._proven_user = proven_user
         self._log = log
@@ -154,10 +156,13 @@ class StompConnection:
         if self.state not in READING:
             return 0
         count = 0
+        frame = None
         reader = self._reader
         reader.feed(data)
         published = False
         try:
+            if self.state is State.LOGIN:
+                self._check_protocol(data)
             while self.state in READING:
                 frame = None  # an error in the bytes behind a frame is not that frame's
                 frame = reader.next_frame()
@@ -177,6 +182,17 @@ class StompConnection:
         if self.broker.alarms.raised:
             self._block_publisher(published)
         return count
+
+    def _check_protocol(self, data: bytes) -> None:
+        """Raise StompError when the first bytes show that the client speaks something else.
+
+        A head of HTTP could be that of a frame whose body is still to come.
+        """
+        if len(self._opening) < OPENING:
+            self._opening += data[:OPENING]
+            spoken = recognize(self._opening)
+            if spoken and spoken != STOMP:
+                raise StompError("Wrong protocol", wrong_port(spoken, STOMP) + "\n")
 
     def _handle(self, frame: Frame) -> None:
         """Handle one frame. Raises StompError for one that may not come now."""

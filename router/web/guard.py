@@ -28,7 +28,7 @@ def check_host(request: Request, hosts: Sequence[str]) -> None:
     name, _port = _authority(request.headers["host"])
     if ANY in hosts or is_local(name) or name in hosts:
         return
-    raise HttpError(421, "this name is not expected here; http.hosts says which are")
+    raise HttpError(421, "this host name is not expected here; the setting http.hosts lists those that are")
 
 
 def check_origin(request: Request, origins: Sequence[str]) -> None:
@@ -54,7 +54,9 @@ def check_origin(request: Request, origins: Sequence[str]) -> None:
             return
         if name == host and port == (host_port or _PORTS[parts.scheme]):
             return
-    raise HttpError(403, "pages of this origin may not connect; http.origins says which may")
+    raise HttpError(
+        403, "pages of this origin may not connect; the setting http.origins lists those that may"
+    )
 
 
 def is_local(name: str) -> bool:

@@ -9,7 +9,7 @@ from router.server.http import Site, serve_http
 from router.settings import Http, Settings
 from router.web.steps import Wait
 from tests.router.server.server import Peer
-from tests.router.server.web import Browser, make_site
+from tests.router.server.web import OPENING, Browser, make_site
 
 SECONDS = Http().request_timeout / 1000
 IDLE = Http().idle_timeout / 1000
@@ -367,3 +367,39 @@ async def test_stopping_lets_idle_clients_go_at_once(autojump_clock, connect, si
     assert (await asking.answer("POST")).body == b"hi"
     assert await asking.ended()
     assert trio.current_time() - start < 1
+
+
+# -- what is logged ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "told"),
+    [
+        (
+            "/health",
+            {"Origin": "https://evil.example"},
+            {"event": "request refused", "status": 403, "origin": "https://evil.example", "path": "/health"},
+        ),
+        (
+            "/ws/amqp",
+            OPENING | {"Origin": "https://evil.example"},
+            {"event": "request refused", "status": 403, "origin": "https://evil.example", "path": "/ws/amqp"},
+        ),
+        (
+            "/health",
+            {"Host": "evil.example"},
+            {"event": "request refused", "status": 421, "host": "evil.example"},
+        ),
+        (
+            "/ws/amqp",
+            OPENING | {"Sec_WebSocket_Protocol": "mqtt"},
+            {"event": "WebSocket refused", "status": 400, "reason": "the subprotocols here: amqp"},
+        ),
+    ],
+)
+async def test_refusal_that_is_a_matter_of_settings_is_logged(connect, logged, path, headers, told):
+    await connect().ask(path, **headers)
+    (line,) = [each for each in logged if each["log_level"] == "warning"]
+    assert told.items() <= line.items()
+    if line["event"] == "request refused":
+        assert ("http.origins" if "origin" in line else "http.hosts") in line["reason"]

@@ -1,0 +1,67 @@
+"""Words for why a connection failed: what the system or TLS reports, without their numbers and abbreviations.
+
+Owns no advice: what to try next depends on who connects to what, and is added by the caller.
+"""
+
+import os
+import ssl
+
+NO_TLS = "the other side does not speak TLS"
+UNTRUSTED = "its certificate is not trusted"
+REFUSED = "the other side does not trust the certificate that it was shown"
+
+_TLS_REASONS = {  # OpenSSL's names; either side may find the fault, so each has several
+    "WRONG_VERSION_NUMBER": NO_TLS,
+    "UNKNOWN_PROTOCOL": NO_TLS,
+    "HTTP_REQUEST": NO_TLS,
+    "PACKET_LENGTH_TOO_LONG": NO_TLS,
+    "RECORD_LAYER_FAILURE": NO_TLS,
+    "UNSUPPORTED_PROTOCOL": "both sides have no version of TLS in common",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "both sides have no version of TLS in common",
+    "NO_SHARED_CIPHER": "both sides have no cipher in common",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "both sides have no cipher in common",
+    "TLSV1_ALERT_UNKNOWN_CA": REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": REFUSED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate that the other side was shown has expired",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the other side requires a client certificate",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "a client certificate is required, and the client has shown none",
+}
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong, by an error and what lies behind it: a failure of TLS, of the system, or its text."""
+    chain = list(_behind(error))
+    for each in chain:
+        if isinstance(each, ssl.SSLError):
+            return _of_tls(each)
+    for each in chain:
+        number = getattr(each, "errno", None)
+        if isinstance(each, OSError) and (number or each.strerror):
+            # Errors of name look-ups have numbers of their own, below 0.
+            return os.strerror(number) if number and number > 0 else str(each.strerror)
+    return str(error)
+
+
+def tls_failure(error: BaseException) -> ssl.SSLError | None:
+    """The failure of TLS that lies behind an error; None when it is not one."""
+    return next((each for each in _behind(error) if isinstance(each, ssl.SSLError)), None)
+
+
+def _behind(error: BaseException | None) -> "list[BaseException]":
+    """An error and its causes, and those of the first member of a group."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        group = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = group or error.__cause__ or error.__context__
+    return found
+
+
+def _of_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{UNTRUSTED}: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the other side ended the connection without closing TLS"
+    reason = error.reason or str(error)
+    return _TLS_REASONS.get(reason, f"TLS failed: {reason.lower().replace('_', ' ')}")
