@@ -43,12 +43,22 @@ def explain(error: BaseException) -> str:
     return str(error)
 
 
-def tls_failure(error: BaseException) -> ssl.SSLError | None:
-    """The failure of TLS that lies behind an error; None when it is not one."""
-    return next((each for each in _behind(error) if isinstance(each, ssl.SSLError)), None)
+def tls_advice(error: BaseException, where: str) -> str:
+    """What a user can do about certificates by the parameters of a URL, which is called ``where``; "" if the
+    error has nothing to do with them.
+    """
+    for each in _behind(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return (
+                f"cacertfile=FILE in {where} names the authorities to trust, "
+                "and verify=verify_none takes any certificate"
+            )
+        if isinstance(each, ssl.SSLError) and "CERTIFICATE" in (each.reason or ""):
+            return f"certfile=FILE and keyfile=FILE in {where} name the certificate to show"
+    return ""
 
 
-def _behind(error: BaseException | None) -> "list[BaseException]":
+def _behind(error: BaseException | None) -> list[BaseException]:
     """An error and its causes, and those of the first member of a group."""
     found: list[BaseException] = []
     while error is not None and error not in found:

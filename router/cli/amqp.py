@@ -111,7 +111,10 @@ def advice(error: "ClientError") -> str:
 
     text = str(error)
     if isinstance(error, CannotConnect):
-        return "is a broker running there? `leveret serve` starts one; --url or LEVERET_URL says where it is"
+        return (
+            error.advice
+            or "is a broker running there? `leveret serve` starts one; --url or LEVERET_URL says where it is"
+        )
     code = error.code if isinstance(error, Ended) else 0
     for wanted, words, hint in ADVICE:
         if code == wanted and words in text:

@@ -6,12 +6,21 @@ Owns the address and the login, and what to say when the API refuses. What is as
 import base64
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import click
 
 from router.cli.failure import Failure, WrongUsage
+
+if TYPE_CHECKING:
+    import ssl
+
+LISTENING = (
+    "is the management API listening there? `leveret serve` has it; RabbitMQ has it with its "
+    "plugin rabbitmq_management; --api or LEVERET_API says where it is"
+)
+USUAL_PORTS = "the management API is usually at port 15672; --api or LEVERET_API says where it is"
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_API = "http://guest:guest@127.0.0.1:15672"
@@ -47,6 +56,7 @@ class Api:
             raise WrongUsage("the port in the URL of the API is no number from 1 to 65535") from None
         import urllib3
 
+        context = _context(parts.query) if parts.query else None
         self.user = unquote(parts.username) if parts.username is not None else "guest"
         password = unquote(parts.password) if parts.password is not None else "guest"
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -55,6 +65,7 @@ class Api:
         token = base64.b64encode(f"{self.user}:{password}".encode("utf-8", "surrogateescape")).decode()
         self._pool = urllib3.PoolManager(
             retries=False,
+            ssl_context=context,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
             headers={"authorization": f"Basic {token}", "accept": "*/*"},
         )
@@ -87,11 +98,7 @@ class Api:
         try:
             response = self._pool.request(method, url, body=given, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Failure(
-                f"{self.shown}: {_why(error)}\n"
-                "is the management API listening there? `leveret serve` has it; RabbitMQ has it with its "
-                "plugin rabbitmq_management; --api or LEVERET_API says where it is"
-            ) from None
+            raise Failure(f"{self.shown}: {_reason(error)}") from None
         return self._answer(response.status, response.data)
 
     def _answer(self, status: int, data: bytes) -> Any:
@@ -127,14 +134,45 @@ def _segment(name: str) -> str:
     return quote(name.encode("utf-8", "surrogateescape"), safe="")
 
 
-def _why(error: BaseException) -> str:
-    """The system's words for what went wrong."""
-    import os
+def _context(query: str) -> "ssl.SSLContext":
+    """How the parameters of the URL want TLS to be: those of an AMQP URL. Raises WrongUsage."""
+    from router.client.address import TLS_PARAMETERS, tls_context
+    from router.client.errors import BadUrl
 
-    cause: BaseException | None = error
-    while cause is not None:
-        number = getattr(cause, "errno", None)
-        if isinstance(cause, OSError) and number and number > 0:
-            return os.strerror(number)
-        cause = cause.__cause__ or cause.__context__
-    return str(error).rpartition(": ")[2]
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := given.keys() - set(TLS_PARAMETERS):
+        known = ", ".join(TLS_PARAMETERS)
+        raise WrongUsage(f"unknown parameter {min(unknown)!r} in the URL of the API: known are {known}")
+    try:
+        context = tls_context(given)
+    except BadUrl as error:
+        raise WrongUsage(f"--api: {error}") from None
+    if not context.check_hostname:  # as was asked for: no need to be warned at every request
+        import urllib3
+
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    """Why there was no answer, and what to try."""
+    from protocol.recognition import HTTP, TLS, recognize
+    from router.network_errors import NO_TLS, explain, tls_advice
+
+    if (opening := _answered(error)) and (spoken := recognize(opening)):
+        hint = "the scheme https:// is for ports with TLS" if spoken == TLS else USUAL_PORTS
+        return f"the port speaks {spoken}, not {HTTP}\n{hint}"
+    why = explain(error)
+    if why == NO_TLS:
+        return f"{why}\nthe scheme http:// in --api or LEVERET_API is for ports without TLS"
+    return f"{why}\n{tls_advice(error, 'the URL of the API') or LISTENING}"
+
+
+def _answered(error: BaseException) -> bytes:
+    """What came in place of an answer of HTTP, as far as it was read; nothing if nothing came."""
+    from http.client import BadStatusLine
+
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, BadStatusLine):
+        behind = behind.__cause__ or behind.__context__
+    return str(behind.args[0]).encode("latin-1", "replace") if isinstance(behind, BadStatusLine) else b""

@@ -4,6 +4,7 @@ import socket
 
 import click
 
+from protocol.recognition import AMQP, OPENING, recognize
 from router.cli.failure import Failure, WrongUsage
 from router.settings import parse_address
 
@@ -26,9 +27,20 @@ def ping(address: str, timeout: int) -> None:
     try:
         with socket.create_connection((host, port), timeout / 1000) as connection:
             connection.sendall(PROTOCOL_HEADER)
-            answer = connection.makefile("rb").read(len(START))
+            answer = _first_bytes(connection)
     except OSError as error:
         raise Failure(f"{address}: {error.strerror or error}") from None
-    if answer != START:
-        raise Failure(f"{address} does not answer as AMQP 0-9-1 does")
+    if not answer.startswith(START):
+        spoken = recognize(answer)
+        if spoken in ("", AMQP):  # AMQP's own header is the answer to another version
+            raise Failure(f"{address} does not answer as AMQP 0-9-1 does")
+        raise Failure(f"{address} speaks {spoken}, not {AMQP}")
     click.echo(f"{address} is up")
+
+
+def _first_bytes(connection: socket.socket) -> bytes:
+    """As much of the answer as tells what is spoken there."""
+    answer = b""
+    while len(answer) < OPENING and not answer.startswith(START) and (some := connection.recv(OPENING)):
+        answer += some
+    return answer

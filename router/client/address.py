@@ -5,14 +5,17 @@ specified there, an empty path stands for the virtual host "/".
 """
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from router.client.errors import BadUrl
+from router.network_errors import explain
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 PORTS = {"amqp": 5672, "amqps": 5671}
-PARAMETERS = ("heartbeat", "connection_timeout", "cacertfile", "certfile", "keyfile", "verify")
+TLS_PARAMETERS = ("cacertfile", "certfile", "keyfile", "verify")
+PARAMETERS = ("heartbeat", "connection_timeout", *TLS_PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def parse_url(url: str) -> Address:
         vhost=unquote(parts.path[1:]) or "/",
         heartbeat=_number(given, "heartbeat", 60),
         timeout=_number(given, "connection_timeout", 30_000) / 1000,
-        tls=_tls(given) if parts.scheme == "amqps" else None,
+        tls=tls_context(given) if parts.scheme == "amqps" else None,
     )
 
 
@@ -67,17 +70,19 @@ def _number(given: dict[str, str], name: str, default: int) -> int:
     return int(text) if text else default
 
 
-def _tls(given: dict[str, str]) -> ssl.SSLContext:
-    """Whom to trust: the system's authorities or those of ``cacertfile``; with ``verify_none`` no one."""
+def tls_context(given: Mapping[str, str]) -> ssl.SSLContext:
+    """Whom to trust, by the parameters of a URL: the system's authorities or those of ``cacertfile``; with
+    ``verify_none`` anyone. Raises BadUrl.
+    """
     verify = given.get("verify", "verify_peer")
     if verify not in ("verify_peer", "verify_none"):
-        raise BadUrl(f"verify={verify} in the AMQP URL: wanted verify_peer or verify_none")
+        raise BadUrl(f"verify={verify} in the URL: wanted verify_peer or verify_none")
     try:
         context = ssl.create_default_context(cafile=given.get("cacertfile"))
         if "certfile" in given:
             context.load_cert_chain(given["certfile"], given.get("keyfile"))
     except (OSError, ssl.SSLError) as error:
-        raise BadUrl(f"the certificates in the AMQP URL: {error}") from None
+        raise BadUrl(f"the certificates in the URL: {explain(error)}") from None
     if verify == "verify_none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

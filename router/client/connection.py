@@ -6,7 +6,6 @@ nobody has taken, nothing more is read.
 Sources: AMQP 0-9-1 2.2.4 and 4.2; RabbitMQ for ``connection.blocked`` and refused logins.
 """
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,9 +18,11 @@ from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.reader import Reader, Scope
 from protocol.amqp.table import Table
+from protocol.recognition import AMQP, OPENING, TLS, recognize
 from router.client.address import Address
 from router.client.channel import Channel
 from router.client.errors import CannotConnect, ConnectionEnded
+from router.network_errors import NO_TLS, explain, tls_advice
 
 READ = 1 << 18  # bytes of one read
 OUT_HIGH = 1 << 20  # unsent bytes at which a publisher had better wait
@@ -37,6 +38,10 @@ CAPABILITIES = (
     "publisher_confirms",
 )
 
+USUAL_PORTS = "AMQP is usually at port 5672, with TLS at 5671; --url or LEVERET_URL says where it is"
+USE_TLS = "the scheme amqps:// in --url or LEVERET_URL is for ports with TLS"
+NO_TLS_ADVICE = "the scheme amqp:// in --url or LEVERET_URL is for ports without TLS"
+
 Notice = Callable[[str], None]
 
 
@@ -49,6 +54,7 @@ class Connection:
         self.server_properties: Table = {}
         self.blocked: str | None = None
         self.error: ConnectionEnded | None = None
+        self._opening = b""  # the first bytes from the other side
         self._stream = stream
         self._notice = notice
         self._reader = Reader(FRAME_MAX, 1 << 40, scope=Scope.CONTROL)
@@ -99,6 +105,7 @@ class Connection:
         """The next command of the handshake."""
         data = b""
         while True:
+            self._check_protocol(data)
             for _, command in self._reader.receive(data):
                 if isinstance(command, m.ConnectionClose):
                     await self._say(m.ConnectionCloseOk())
@@ -110,6 +117,17 @@ class Connection:
             data = bytes(await self._stream.receive_some(READ))
             if not data:
                 raise CannotConnect(f"{self.address}: the broker hung up during the handshake")
+
+    def _check_protocol(self, data: bytes) -> None:
+        """Raise CannotConnect when the first bytes from the other side are of another protocol."""
+        if len(self._opening) < OPENING:
+            self._opening += data[:OPENING]
+            spoken = recognize(self._opening)
+            if spoken and spoken != AMQP:
+                text = f"{self.address}: the port speaks {spoken}, not {AMQP}"
+                if self.address.tls is not None:
+                    text += " over TLS"
+                raise CannotConnect(text, USE_TLS if spoken == TLS else USUAL_PORTS)
 
     # -- channels --------------------------------------------------------------------------------------------
 
@@ -229,8 +247,7 @@ class Connection:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def _lost(self, error: Exception) -> None:
-        cause = error.__cause__ or error
-        self._end(ConnectionEnded(f"{self.address}: the connection was lost: {cause}"))
+        self._end(ConnectionEnded(f"{self.address}: the connection was lost: {explain(error)}"))
 
     def _end(self, error: ConnectionEnded) -> None:
         """Nothing more will come: everyone who waits is told why."""
@@ -274,18 +291,14 @@ async def _open(address: Address) -> trio.abc.Stream:
     except trio.TooSlowError:
         raise CannotConnect(f"{address}: no answer within {address.timeout:g} s") from None
     except (OSError, trio.BrokenResourceError) as error:
-        raise CannotConnect(f"{address}: {_why(error)}") from None
+        raise _cannot(address, error) from None
 
 
-def _why(error: BaseException) -> str:
-    """The system's words for what went wrong, wherever Trio has put them."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    cause = error.__cause__
-    if isinstance(cause, BaseExceptionGroup | OSError):
-        return _why(cause)
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number and number > 0 else str(getattr(error, "strerror", None) or error)
+def _cannot(address: Address, error: BaseException) -> CannotConnect:
+    """Why no connection could be made, and what to try if TLS is the reason."""
+    why = explain(error)
+    advice = NO_TLS_ADVICE if why == NO_TLS else tls_advice(error, "the URL")
+    return CannotConnect(f"{address}: {why}", advice)
 
 
 @asynccontextmanager
@@ -311,9 +324,10 @@ async def on_stream(
             with trio.fail_after(address.timeout):
                 await connection.shake_hands(name)
         except trio.TooSlowError:
-            raise CannotConnect(f"{address}: no answer within {address.timeout:g} s") from None
+            text = f"{address}: no answer within {address.timeout:g} s"
+            raise CannotConnect(text, f"something listens there and does not answer; {USUAL_PORTS}") from None
         except trio.BrokenResourceError as error:
-            raise CannotConnect(f"{address}: {_why(error)}") from None
+            raise _cannot(address, error) from None
         async with trio.open_nursery() as nursery:
             for task in (connection.read, connection.send, connection.beat):
                 nursery.start_soon(task)

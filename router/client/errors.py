@@ -10,7 +10,11 @@ class BadUrl(ClientError):
 
 
 class CannotConnect(ClientError):
-    """Nobody answers there as a broker does."""
+    """Nobody answers there as a broker does. ``advice`` is what to try, where the reason shows that."""
+
+    def __init__(self, text: str, advice: str = "") -> None:
+        super().__init__(text)
+        self.advice = advice
 
 
 class Ended(ClientError):

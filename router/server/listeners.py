@@ -113,7 +113,7 @@ class Endpoint:
         try:
             with trio.fail_after(tls.patience):
                 if spoken := await peek(stream):
-                    reason = wrong_port(spoken, f"{self.speaks} over TLS")
+                    reason = wrong_port(f"{spoken} without TLS", f"{self.speaks} over TLS")
                     log.warning("TLS handshake failed", reason=reason)
                     await _say_last(stream, plain_answer(spoken, reason))
                     return

@@ -2,10 +2,13 @@
 
 import json
 import os
+import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from router.cli import main
@@ -104,6 +107,76 @@ def test_refusals_are_told(server, status, told, said):
         Api(server.url).get("overview")
     assert said in caught.value.message
     assert "p@ss" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            b"AMQP\x00\x00\x09\x01",
+            "the port speaks AMQP 0-9-1, not HTTP\nthe management API is usually at port 15672",
+        ),
+        (b"ERROR\nmessage:Wrong protocol\n\n\0", "the port speaks STOMP, not HTTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "the port speaks TLS, not HTTP\nthe scheme https://"),
+        (b"", "is the management API listening there?"),
+    ],
+)
+def test_another_protocol_at_the_port_is_named(answer, said):
+    assert said in failure_at("http", answer)
+
+
+def test_port_without_tls_is_named():
+    assert "does not speak TLS\nthe scheme http://" in failure_at("https", b"AMQP\x00\x00\x09\x01")
+
+
+def failure_at(scheme: str, answer: bytes) -> str:
+    """What is said of a port that gives this answer to a request and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(Failure) as caught:
+            Api(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}").get("overview")
+        thread.join()
+        return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [("x=1", "unknown parameter 'x'"), ("verify=no", "verify=no"), ("cacertfile=/nowhere", "No such file")],
+)
+def test_parameters_of_the_url_are_checked(query, said):
+    with pytest.raises(WrongUsage, match=said):
+        Api(f"https://h?{query}")
+
+
+def test_certificate_is_checked_as_the_url_says(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with HTTPServer(("127.0.0.1", 0), Answers) as made:
+        made.asked, made.told = [], (200, b"[]")
+        made.handle_error = lambda request, address: None
+        made.socket = context.wrap_socket(made.socket, server_side=True)
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        url = f"https://127.0.0.1:{made.server_port}"
+        try:
+            with pytest.raises(Failure, match="certificate is not trusted") as caught:
+                Api(url).get("overview")
+            assert Api(f"{url}?cacertfile={tmp_path / 'ca'}").get("overview") == []
+            assert Api(f"{url}?verify=verify_none").get("overview") == []
+        finally:
+            made.shutdown()
+            thread.join()
+    assert "cacertfile=FILE in the URL of the API" in caught.value.message
 
 
 @pytest.mark.parametrize("url", ["amqp://h", "h:15672", "http://h:99999"])

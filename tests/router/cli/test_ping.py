@@ -35,7 +35,22 @@ def test_a_broker_that_starts_the_handshake_is_up():
     assert (result.exit_code, result.output) == (0, f"{address} is up\n")
 
 
-@pytest.mark.parametrize("answer", [b"", b"\x01", b"HTTP/1.1 400 Bad Request\r\n", b"AMQP\x00\x00\x09\x01"])
+@pytest.mark.parametrize(
+    ("answer", "spoken"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
+        (b"ERROR\nmessage:Wrong protocol\n\n\0", "STOMP"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "TLS"),
+        (b"AMQP\x00\x01\x00\x00", "another version of AMQP"),
+    ],
+)
+def test_another_protocol_is_named(answer, spoken):
+    result, address = ping_answered_with(answer)
+    assert result.exit_code == 1
+    assert result.stderr == f"leveret: {address} speaks {spoken}, not AMQP 0-9-1\n"
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x01", b"hello", b"AMQP\x00\x00\x09\x01"])
 def test_anything_else_is_not(answer):
     result, address = ping_answered_with(answer)
     assert result.exit_code == 1

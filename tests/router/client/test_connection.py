@@ -294,10 +294,30 @@ def deliver(number):
 
 async def test_somebody_who_speaks_no_amqp(nursery):
     mine, its = trio.testing.memory_stream_pair()
-    await its.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await its.send_all(b"hello, who is there?")
     with pytest.raises(CannotConnect, match="does not answer as AMQP 0-9-1 does"):
         async with on_stream(mine, Address(), name="test"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "spoken", "advice"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP", "5672"),
+        (b"ERROR\nmessage:Wrong protocol\n\n\0", "STOMP", "5672"),
+        (b"AMQP\x00\x01\x00\x00", "another version of AMQP", "5672"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "TLS", "amqps://"),
+    ],
+)
+@pytest.mark.parametrize("size", [8, 100])
+async def test_another_protocol_is_named(answer, spoken, advice, size):
+    mine, its = trio.testing.memory_stream_pair()
+    for start in range(0, len(answer), size):
+        await its.send_all(answer[start : start + size])
+    with pytest.raises(CannotConnect, match=f"the port speaks {spoken}, not AMQP 0-9-1") as caught:
+        async with on_stream(mine, Address(), name="test"):
+            pass
+    assert advice in caught.value.advice
 
 
 async def test_silence_is_given_up_on(autojump_clock):
