@@ -21,6 +21,7 @@ from router.management import (
     vhosts,
 )
 from router.management.call import Answering, Rules, World, login
+from router.management.index import page, redirect
 from router.management.values import answer
 from router.web.routes import Handler, Table
 from router.web.steps import Steps
@@ -61,7 +62,15 @@ def table(world: World) -> Table:
         handlers["OPTIONS"] = partial(options, methods)
         paths[f"{PREFIX}{pattern}"] = handlers
     paths[f"{PREFIX}/openapi.json"] = {"GET": partial(openapi, world)}
+    paths[f"{PREFIX}/index.html"] = {"GET": index}
+    for path in (PREFIX, f"{PREFIX}/"):
+        paths[path] = dict.fromkeys(("GET", "PUT", "POST", "DELETE"), redirect)
     return paths
+
+
+def index(request: Request) -> Response:
+    """The page of all paths, for everybody."""
+    return page(rules(), PREFIX)
 
 
 def openapi(world: World, request: Request) -> Response:

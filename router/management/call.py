@@ -27,6 +27,8 @@ from router.web.lengthy import log_in
 from router.web.routes import Answer
 from router.web.steps import Steps
 
+JSON_RANGES = frozenset(("application/json", "application/*", "*/*"))
+
 Handle = Callable[["Call"], Answer]
 
 
@@ -130,16 +132,30 @@ class Answering:
 
     def prove(self, request: Request, **segments: str) -> Steps[None]:
         """HttpError for whoever is not known, or may not."""
-        self.rule.check(Call(self.world, request, (yield from login(self.world.broker, request)), segments))
+        yield from _authorize(self.world, self.rule, request, segments)
 
     def __call__(self, request: Request, **segments: str) -> Steps[Response]:
         return respond(self.world, self.rule, request, **segments)
 
 
+def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str, str]) -> Steps[Call]:
+    """The call that a request is, once its user is known and may do that. HttpError 401, 404 or 406."""
+    call = Call(world, request, (yield from login(world.broker, request)), segments)
+    check_accept(request)
+    rule.check(call)
+    return call
+
+
+def check_accept(request: Request) -> None:
+    """HttpError 406 for a client that takes no JSON. Weights are not looked at, as in RabbitMQ."""
+    accepted = [item.partition(";")[0].strip().lower() for item in request.listed("accept")]
+    if accepted and not JSON_RANGES.intersection(accepted):
+        raise HttpError(406, "the API answers application/json, which the Accept header does not have")
+
+
 def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:
     """Answer a request by a rule; what was changed for it is on disk then."""
-    call = Call(world, request, (yield from login(world.broker, request)), segments)
-    rule.check(call)
+    call = yield from _authorize(world, rule, request, segments)
     with told_as_http():
         answer = rule.handle(call)
         response = answer if isinstance(answer, Response) else (yield from answer)

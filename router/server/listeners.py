@@ -88,6 +88,12 @@ class Endpoint:
                 raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from None
 
     @property
+    def closed(self) -> bool:
+        """Whether it should listen and does not, or not everywhere: not yet, or no more."""
+        sockets = [each.socket.fileno() for each in self.listeners]
+        return bool(tuple(self.addresses)) and (not sockets or -1 in sockets)
+
+    @property
     def urls(self) -> list[str]:
         """Where clients find it."""
         return [self.url.format(show(each.socket.getsockname())) for each in self.listeners]

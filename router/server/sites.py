@@ -53,7 +53,7 @@ class Sites:
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = Measures(broker)
         world = World(broker, ServerNode(broker, endpoints, watch), self._sampler, self._measures)
-        tables = [pages(broker), table(world)]
+        tables = [pages(broker, self._closed), table(world)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(world))
         text = Service(STOMP_VERSIONS, stomp, places, Text.SPOKEN)
@@ -65,6 +65,10 @@ class Sites:
     def _site(self, services: dict[str, Service], *tables: Table) -> Site:
         requests = Places(self._driver.broker.settings.http.max_connections)
         return Site(self._driver, Routes(*tables), requests, services, self._elsewhere)
+
+    def _closed(self) -> list[str]:
+        """The endpoints that should be open and are not."""
+        return [each.name for each in self._endpoints if each.closed]
 
     def _elsewhere(self, spoken: str) -> list[str]:
         """Where a client that came to HTTP with another protocol should have gone."""

@@ -1,9 +1,11 @@
-"""What a browser and a health check find: a front page, a demo of subscribing, and ``/health``."""
+"""What a browser and a health check find: a front page, a demo of subscribing, ``/health`` and ``/ready``."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 
 from protocol.http import Request, Response, json_response
+from router.alarms import STORE
 from router.broker import Broker
 from router.web.routes import Table
 
@@ -38,7 +40,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; 
 <h1>leveret</h1>
 <p>A message broker that speaks AMQP 0-9-1 and STOMP. It is running.</p>
 <ul>
-<li><a href="/health">/health</a> says how it is.</li>
+<li><a href="/health">/health</a> says that it runs, and which alarms are raised;
+<a href="/ready">/ready</a> whether clients should be sent to it.</li>
+<li><a href="/api/">/api</a> is the management API.</li>
 <li><a href="/demo">/demo</a> is a page that subscribes, over AMQP at <code>/ws/amqp</code>
 or over STOMP at <code>/ws/stomp</code>.</li>
 </ul>
@@ -46,10 +50,11 @@ or over STOMP at <code>/ws/stomp</code>.</li>
 """
 
 
-def pages(broker: Broker) -> Table:
-    """The table of the pages."""
+def pages(broker: Broker, closed: Callable[[], Sequence[str]] = tuple) -> Table:
+    """The table of the pages. ``closed`` names the listeners that should be open and are not."""
     demo = {path: {"GET": partial(static, *file)} for path, file in DEMO.items()}
-    return {"/": {"GET": front}, "/health": {"GET": partial(health, broker)}, **demo}
+    checks = {"/health": {"GET": partial(health, broker)}, "/ready": {"GET": partial(ready, broker, closed)}}
+    return {"/": {"GET": front}, **checks, **demo}
 
 
 def front(request: Request) -> Response:
@@ -65,3 +70,17 @@ def static(name: str, kind: str, request: Request) -> Response:
 def health(broker: Broker, request: Request) -> Response:
     """That the broker answers, and which alarms are raised. An alarm is no illness: consumers go on."""
     return json_response({"status": "ok", "alarms": sorted(broker.alarms.raised)})
+
+
+def ready(broker: Broker, closed: Callable[[], Sequence[str]], request: Request) -> Response:
+    """Whether clients should be sent here: 200, or 503 with the reasons why not.
+
+    Nothing is listened on before the data directory is restored, so that needs no look. Alarms about memory
+    and disk keep publishers waiting and consumers going; one about the store means that nothing can be kept.
+    """
+    reasons = [f"nothing listens at listen.{name}" for name in closed()]
+    if STORE in broker.alarms.raised:
+        reasons.append("the data directory cannot be written to; the log says why")
+    if reasons:
+        return json_response({"status": "failed", "reasons": reasons}, 503)
+    return json_response({"status": "ok"})

@@ -146,3 +146,52 @@ def test_what_is_an_administrators_is_no_policymakers_as_a_parameter(api, compon
     assert api.ask("PUT", path, body).status == 201
     assert api.ask("DELETE", path, user="pol").status == 401
     assert api.ask("DELETE", path).status == 204
+
+
+# -- what a client takes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        "",
+        "*/*",
+        "application/json",
+        "application/*",
+        "Application/JSON;q=0.1",
+        "application/json;q=0",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    ],
+)
+def test_client_that_takes_json_is_answered(api, accept):
+    assert api.ask("GET", "/overview", headers=accepting(accept)).status == 200
+    assert api.ask("GET", "/queues/%2F/none", headers=accepting(accept)).status == 404
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/plain, text/*", "application/xml", "nonsense"])
+def test_client_that_takes_no_json_is_refused(api, accept):
+    for method, path in (("GET", "/overview"), ("GET", "/queues/nosuch/q"), ("PUT", "/queues/%2F/q")):
+        told = api.ask(method, path, body={} if method == "PUT" else None, headers=accepting(accept))
+        assert (told.status, told.json["error"]) == (406, "not_acceptable")
+    assert "q" not in api.vhost.queues
+    assert api.ask("GET", "/overview", user=None, headers=accepting(accept)).status == 401
+
+
+def accepting(accept: str | None) -> dict[str, str]:
+    return {} if accept is None else {"accept": accept}
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
+def test_root_of_the_api_leads_to_a_page(api, path, method):
+    told = api.ask(method, path, user=None)
+    assert (told.status, told.headers["Location"]) == (301, "/api/index.html")
+
+
+def test_page_of_the_api_names_every_path(api):
+    request = api.request("GET", "/api/index.html", None, None, {"accept": "text/html"})
+    response = api.routes.find(request)(request)
+    assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
+    for pattern in rules():
+        assert f"<code>/api{pattern}</code>" in response.body.decode()

@@ -5,8 +5,11 @@ import trio
 import trio.testing
 
 from protocol.http import HttpError, Request, Response
+from router.broker import Broker
 from router.server.http import Site, serve_http
 from router.settings import Http, Settings
+from router.web.pages import pages
+from router.web.routes import Routes
 from router.web.steps import Wait
 from tests.router.server.server import Peer
 from tests.router.server.web import OPENING, Browser, make_site
@@ -109,6 +112,26 @@ async def test_demo_is_served(autojump_clock, connect, path, kind):
 async def test_health_names_alarms(autojump_clock, connect, server):
     server.broker.alarms.set("memory", raised=True)
     assert json.loads((await connect().ask("/health")).body)["alarms"] == ["memory"]
+
+
+async def test_broker_is_ready_while_its_store_writes(autojump_clock, connect, server):
+    browser = connect()
+    assert json.loads((await browser.ask("/ready")).body) == {"status": "ok"}
+    server.broker.alarms.set("memory", raised=True)
+    assert (await browser.ask("/ready")).status == 200
+    server.broker.alarms.set("store", raised=True)
+    answer = await browser.ask("/ready")
+    assert (answer.status, json.loads(answer.body)["status"]) == (503, "failed")
+    assert "data directory" in json.loads(answer.body)["reasons"][0]
+    assert (await browser.ask("/health")).status == 200
+
+
+def test_broker_is_not_ready_while_a_listener_is_closed():
+    routes = Routes(pages(Broker(Settings()), lambda: ["amqp"]))
+    request = Request("GET", "/ready", ("ready",), "", {})
+    response = routes.find(request)(request)
+    assert response.status == 503
+    assert json.loads(response.body)["reasons"] == ["nothing listens at listen.amqp"]
 
 
 async def test_pipelined_requests_are_answered_in_order(autojump_clock, connect):

@@ -121,3 +121,18 @@ async def test_broker_outlives_more_connections_than_it_may_have_files(tmp_path)
         assert await broker.stop() == 0
     assert "are open" in broker.log
     assert "Traceback" not in broker.log
+
+
+async def test_endpoint_is_closed_unless_all_its_sockets_listen():
+    async def serve(stream, peer) -> None:
+        raise AssertionError("nobody connects")
+
+    endpoint = Endpoint("amqp", "amqp://{}", ("127.0.0.1:0", "127.0.0.1:0"), serve, Places(0))
+    assert endpoint.closed
+    await endpoint.open()
+    assert not endpoint.closed
+    await endpoint.listeners[1].aclose()
+    assert endpoint.closed
+    await endpoint.listeners[0].aclose()
+    assert endpoint.closed
+    assert not Endpoint("stomp", "stomp://{}", (), serve, Places(0)).closed

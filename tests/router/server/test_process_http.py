@@ -13,6 +13,7 @@ async def test_broker_announces_serves_and_stops(tmp_path):
         port = int(broker.announced.rstrip().removeprefix("leveret is listening: http://127.0.0.1:"))
         browser = Browser(await trio.open_tcp_stream("127.0.0.1", port))
         assert (await browser.ask("/health")).status == 200
+        assert (await browser.ask("/ready")).status == 200
         with trio.fail_after(2):
             assert await broker.stop() == 0
         assert await browser.ended()
