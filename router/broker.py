@@ -1,8 +1,9 @@
 """The broker: virtual hosts, users, connections, and the work that waits for the end of a batch.
 
 Owns what spans virtual hosts, and the order of a batch: commands are handled, then dead letters are
-published, then every touched queue delivers. Whoever feeds it (a socket, a test) sets ``now`` and ``wall``
-before each batch and calls ``flush`` after it.
+published, then every touched queue delivers. Clients must not see that deliveries are put off: before any
+command that could, ``catch_up`` does what the commands before it have left to do. Whoever feeds the broker (a
+socket, a test) sets ``now`` and ``wall`` before each batch and calls ``flush`` after it.
 """
 
 from collections import deque
@@ -27,6 +28,7 @@ from router.vhost_host import DeadLetter
 from router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
+ROUNDS = 4  # of ``Queue.deliver`` that catching up may add to a batch: enough for the messages of one read
 
 
 class Client(Protocol):
@@ -92,7 +94,10 @@ class Broker:
         self._again: list[AnyQueue] = []
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
-        self._letters_left = False  # whether a batch has left some
+        self._copies = LETTERS  # how many more this batch may publish
+        self._rounds = ROUNDS  # how many more this batch may add
+        self._earlier = 0  # how many of ``_again`` earlier batches have left
+        self._advancing = False  # deliveries and dead letters are under way
 
     # -- virtual hosts and connections ---------------------------------------------------------------------
 
@@ -155,28 +160,70 @@ class Broker:
 
         Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
         """
-        copies = LETTERS if left_over or not self._letters_left else 0
         if left_over:
+            self._copies = LETTERS
             self._touched += self._again
             self._again.clear()
         try:
-            while True:
-                if self._letters and copies > 0:
-                    copies -= 1 + self._publish_letter(self._letters.popleft())
-                elif self._touched:
-                    queue = self._touched.popleft()
-                    if queue.deliver(self.now):
-                        self._again.append(queue)
-                elif self._traces:
-                    self._publish_trace(*self._traces.popleft())
-                elif not (self._awaiting and self._go_on()):
-                    break
+            self._advance()
+            while self._awaiting and self._go_on():
+                self._advance()
         finally:
             self.keeper.end_turn()  # after a failure too: what was done belongs to this batch
+            self._copies = 0 if self._letters else LETTERS
+            self._rounds, self._earlier = ROUNDS, len(self._again)
         if self._owed or self.keeper.early:
             self._tell_owed()
-        self._letters_left = bool(self._letters)
         return bool(self._again or self._letters)
+
+    def catch_up(self) -> None:
+        """Do now what the batch has put off: dead letters and deliveries of the commands so far.
+
+        To be called before a command that could see or change what they see or change: any that is neither a
+        publish nor an acknowledgement. For those two the queues know when it matters. A client then sees the
+        same as if each of its commands had been a batch of its own.
+        """
+        if self._advancing:
+            return  # a connection ends because a delivery to it failed
+        self._advance()
+        while self._rounds and len(self._again) > self._earlier:
+            self._rounds -= 1
+            self._touched.append(self._again.pop())
+            self._advance()
+
+    def deliver_touched(self) -> None:
+        """The same without dead letters, in the middle of a publish."""
+        if not self._advancing:
+            self._advancing = True
+            try:
+                while self._touched:
+                    self._deliver_next()
+            finally:
+                self._advancing = False
+
+    def _advance(self) -> None:
+        """Publish dead letters, have touched queues deliver, publish traces, until there is nothing left but
+        what is for other turns.
+        """
+        self._advancing = True
+        try:
+            while True:
+                if self._letters and self._copies > 0:
+                    self._copies -= 1 + self._publish_letter(self._letters.popleft())
+                elif self._touched:
+                    self._deliver_next()
+                elif self._traces:
+                    self._publish_trace(*self._traces.popleft())
+                else:
+                    break
+        finally:
+            self._advancing = False
+
+    def _deliver_next(self) -> None:
+        """Have the queue deliver that was touched first; what it has beyond a round is for another turn."""
+        queue = self._touched.popleft()
+        if queue.deliver(self.now):
+            self._again.append(queue)
 
     def owe(self, client: Client) -> None:
         """Tell the client at the end of this batch what became of its publishes, or its declarations."""

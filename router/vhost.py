@@ -366,6 +366,12 @@ class VHost:
     def touch(self, queue: AnyQueue) -> None:
         self.host.touch(queue)
 
+    def catch_up(self) -> None:
+        self.host.catch_up()
+
+    def deliver_touched(self) -> None:
+        self.host.deliver_touched()
+
     def schedule(self, when: int, queue: AnyQueue) -> None:
         self.host.schedule(when, queue)
 

@@ -33,6 +33,7 @@ from router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, E
 from router.vhost import VHost
 
 PUBLISHED = (Message, Publishes)
+FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # before these nobody need catch up, see ``Broker``
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 
 
@@ -142,6 +143,8 @@ class AmqpConnection:
         channels = self.channels.open
         commands = iter(commands)
         for number, command in commands:
+            if type(command) not in FLOOD:
+                self.broker.catch_up()
             channel = channels.get(number)
             try:
                 if type(command) is Message and channel is not None:
@@ -160,6 +163,7 @@ class AmqpConnection:
                         self._put_off = list(commands)
                         return
             except AmqpError as error:
+                self.broker.catch_up()
                 self.fail(number, error, command)
             except NotAtHand as wait:
                 self.broker.await_message(self, wait.queue)
@@ -200,6 +204,7 @@ class AmqpConnection:
         """Refuse what was wrong with the bytes behind the last command."""
         error = self.wire.reader.error
         if error is not None and not self.finished and self.wire.state is not State.CLOSING:
+            self.broker.catch_up()
             self.fail(0, error)
 
     def _answer_header(self, data: bytes) -> None:

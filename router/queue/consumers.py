@@ -124,10 +124,11 @@ class Consumers:
     is next.
     """
 
-    __slots__ = ("_lines", "_order", "all", "single_active")
+    __slots__ = ("_lines", "_order", "all", "sharing", "single_active")
 
     def __init__(self, *, single_active: bool) -> None:
         self.single_active = single_active
+        self.sharing = False  # whether any of them may share its prefetch count with other consumers
         self.all: list[Consumer] = []  # in the order they came
         self._lines: dict[int, Line] = {}
         self._order: list[Line] = []  # highest priority first
@@ -152,6 +153,7 @@ class Consumers:
     def add(self, consumer: Consumer) -> None:
         """Add one; where one only is active, it waits if there is one already."""
         self.all.append(consumer)
+        self.sharing = self.sharing or consumer.sink.prefetch > 0
         if not (self.single_active and self.active):
             self._activate(consumer)
 
@@ -161,6 +163,7 @@ class Consumers:
         was_active = consumer.active
         consumer.active = False
         self.leave(consumer)
+        self.sharing = self.sharing and bool(self.all)
         if not any(other.priority == consumer.priority for other in self.all):
             self._lines.pop(consumer.priority, None)
             self._sort()

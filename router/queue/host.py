@@ -26,6 +26,12 @@ class QueueHost(Protocol):
     def touch(self, queue: "AnyQueue") -> None:
         """Call ``deliver`` at the end of this batch."""
 
+    def catch_up(self) -> None:
+        """Do now what was put off to the end of this batch, deliveries and dead letters."""
+
+    def deliver_touched(self) -> None:
+        """Do the deliveries now that were put off to the end of this batch."""
+
     def schedule(self, when: int, queue: "AnyQueue") -> None:
         """Call ``on_timer`` at ``when`` ms."""
 

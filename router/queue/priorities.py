@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from protocol.amqp.message import Message
 from router.queue.entry import Entry
 from router.queue.fifo import Fifo
 from router.queue.run import Run
@@ -71,6 +72,11 @@ class Priorities:
     def extend(self, entries: Sequence[Entry]) -> None:
         """As ``Fifo.extend``."""
         self.level(entries[0]).extend(entries)
+
+    def passes(self, message: Message) -> bool:
+        """Whether a new message would leave before some that are here."""
+        priority = min(message.properties.priority or 0, self.highest)
+        return any(fifo.priority < priority and len(fifo) for fifo in self.order)
 
     def put_back(self, entry: Entry) -> None:
         self.level(entry).put_back(entry)

@@ -41,6 +41,7 @@ class Queue:
     """
 
     __slots__ = (
+        "_by_priority",
         "_expiring",
         "_first",
         "_keeps_all",
@@ -96,6 +97,7 @@ class Queue:
         self.arguments = arguments
         self.declared = declared
         highest = settings.max_priority
+        self._by_priority = highest is not None
         self.ready: Fifo | Priorities = Fifo() if highest is None else Priorities(highest)
         self.consumers = Consumers(single_active=bool(settings.single_active_consumer))
         self.unacked = 0
@@ -190,6 +192,8 @@ class Queue:
         """Take a message; False when the queue is full and its overflow setting refuses new ones. The window
         is not asked for one that comes ``again``: it would be lost.
         """
+        if self._touched and (self._by_priority or self.consumers.sharing):
+            self._deliver_before(message)
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
@@ -201,7 +205,10 @@ class Queue:
                 return False
             if key is not None:
                 self._remember(key)
-            entry = Entry(message, self._position, self._expires(message, now))
+            expires = self._expires(message, now)
+            if 0 < expires <= now and self._touched:
+                self.host.deliver_touched()  # so that it stands first, if it does, and expires at once
+            entry = Entry(message, self._position, expires)
         self._position += 1
         self.bytes += message.size
         if entry.expires:
@@ -219,6 +226,13 @@ class Queue:
             self._drain(now)  # a consumer that is waiting takes what would be dropped
             self.shorten()
         return True
+
+    def _deliver_before(self, message: Message) -> None:
+        """Consumers that are waiting take what came before this message if it would pass that, and if they
+        share a limit with consumers of other queues, whose messages came before too.
+        """
+        if self.consumers.sharing or (self.ready.passes(message) and self.consumers.line() is not None):
+            self.host.deliver_touched()
 
     def _came_before(self, message: Message, key: bytes) -> bool:
         """Whether a message with this value came lately. It is confirmed when that one is on disk."""
@@ -241,6 +255,8 @@ class Queue:
         taken.
         """
         first = messages[0]
+        if self._touched and (self._by_priority or self.consumers.sharing):
+            self._deliver_before(first)
         if not self._plain or first.properties.expiration is not None:
             return False
         position = self._position
@@ -437,6 +453,8 @@ class Queue:
 
     def settle(self, entries: Collection[Entry]) -> None:
         """Delivered messages were acknowledged."""
+        if self._touched and (len(self.consumers.all) > 1 or self._expiring):
+            self.host.catch_up()  # what came before is not for whoever has room only now
         self.unacked -= len(entries)
         self.drop(entries)
 

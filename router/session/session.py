@@ -7,7 +7,7 @@ and that the user may do each of it. It speaks no protocol: what it has for the 
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
@@ -252,6 +252,9 @@ class Session:
         """Limit what all consumers together hold, or what each consumer started from now on does."""
         if shared:
             self.prefetch = count
+            for consumer in self.consumers.values():
+                if isinstance(consumer, Consumer):
+                    consumer.queue.consumers.sharing = True
             self.wake()
         else:
             self.consumer_prefetch = count
@@ -343,6 +346,8 @@ class Session:
         if multiple or self.transaction is not None:
             self._take("ack", tag, multiple)
             return
+        if self.prefetch:
+            self.broker.catch_up()  # what was published before is not owed the room that this makes
         queue, consumer, entry = self._unacked.take(tag)
         queue.settle((entry,))
         if consumer is not None:
@@ -373,6 +378,8 @@ class Session:
 
     def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
         """Take out what is to be settled, and settle it at once or with the transaction."""
+        if tag == 0:
+            self.broker.catch_up()  # all that was delivered is meant
         taken = self._unacked.take_through(tag) if multiple else [(tag, self._unacked.take(tag))]
         if self.transaction is not None:
             self.transaction.settle(verb, taken)
@@ -391,6 +398,8 @@ class Session:
 
     def _settle(self, verb: Verb, taken: Taken) -> None:
         """Settle what was held, each queue's together."""
+        if self.prefetch:
+            self.broker.catch_up()
         by_source, consumers = self._sort(taken)
         for source, entries in by_source.items():
             if verb == "ack" or source.deleted:
@@ -401,6 +410,7 @@ class Session:
             else:
                 self.given.back += len(entries)
                 source.reject(entries)
+        self._make_room(consumers)
         if self.prefetch:
             self.wake()
         else:
@@ -409,7 +419,8 @@ class Session:
 
     def _give_back(self) -> None:
         """The session is over: what it holds goes back where it came from."""
-        by_source, _ = self._sort(self._unacked.take_all())
+        by_source, consumers = self._sort(self._unacked.take_all())
+        self._make_room(consumers)
         for source, entries in by_source.items():
             if source.deleted:
                 source.settle(entries)
@@ -417,8 +428,8 @@ class Session:
                 self.given.back += len(entries)
                 source.give_back(entries, self.broker.now)
 
-    def _sort(self, taken: Taken) -> tuple[dict[Source, list[Entry]], Iterable[Consumer]]:
-        """What was held, by where it came from, and the consumers that hold that much less now."""
+    def _sort(self, taken: Taken) -> tuple[dict[Source, list[Entry]], Mapping[Consumer, int]]:
+        """What was held, by where it came from, and how many of it each consumer held."""
         by_source: dict[Source, list[Entry]] = {}
         consumers: dict[Consumer, int] = {}
         for _, (source, consumer, entry) in taken:
@@ -428,10 +439,13 @@ class Session:
                 by_source[source] = [entry]
             if consumer is not None:
                 consumers[consumer] = consumers.get(consumer, 0) + 1
+        return by_source, consumers
+
+    def _make_room(self, consumers: Mapping[Consumer, int]) -> None:
+        """Consumers hold so many messages less now."""
         for consumer, count in consumers.items():
             consumer.unacked -= count
             self._outstanding -= count
-        return by_source, consumers.keys()
 
     def _settle_in_transaction(self, verb: Verb, taken: Taken) -> None:
         """The same; a crash may undo it until it is on disk, so who published these waits for that."""

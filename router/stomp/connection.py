@@ -70,6 +70,7 @@ TRANSITIONS: dict[tuple[State, str | Event], State] = {
 BEFORE = frozenset((State.LOGIN, State.PROOF))  # it is known who the client is
 READING = frozenset((State.LOGIN, State.RUNNING))
 LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
+FLOOD = frozenset(("SEND", "ACK"))  # before these nobody need catch up, see ``Broker``
 
 Error: TypeAlias = StompError | AmqpError
 
@@ -172,6 +173,7 @@ class StompConnection:
                 count += 1
                 published = published or frame.command == "SEND"
         except (StompError, AmqpError) as error:
+            self.broker.catch_up()
             self._refuse(error, frame)
             return count
         conversation = self._conversation
@@ -197,6 +199,8 @@ class StompConnection:
     def _handle(self, frame: Frame) -> None:
         """Handle one frame. Raises StompError for one that may not come now."""
         conversation = self._conversation
+        if frame.command not in FLOOD:
+            self.broker.catch_up()
         if conversation is not None and frame.command not in LIFE:
             handle(conversation, frame)
             return
