@@ -8,6 +8,7 @@ socket, a test) sets ``now`` and ``wall`` before each batch and calls ``flush`` 
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any, Protocol
 
 from protocol.amqp.message import Message
@@ -88,6 +89,7 @@ class Broker:
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
         self.timers = Timers()
+        self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
         self.alarms = Alarms()
         self._touched: deque[AnyQueue] = deque()

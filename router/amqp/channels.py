@@ -16,6 +16,7 @@ from protocol.amqp.reader import too_many_channels
 from protocol.errors import ChannelError
 from router.amqp.channel import Channel
 from router.session.gate import Gate
+from router.session.session import SERVED
 
 
 class State(Enum):
@@ -101,9 +102,9 @@ class Channels:
             self._remove(channel)
 
     def wake(self) -> None:
-        """There is room again: consumers may be given more."""
-        for channel in self.open.values():
-            channel.session.wake()
+        """There is room again: consumers may be given more, first those of the channel served longest ago."""
+        for session in sorted((channel.session for channel in self.open.values()), key=SERVED):
+            session.wake()
 
     def recheck(self) -> None:
         """The user's rights have changed."""

@@ -35,16 +35,18 @@ class Receiver:
     """Somebody in a session whom messages are delivered to, by consumer tag.
 
     ``no_ack``: a delivery settles the message. ``counted``: the client is told how often a message was
-    delivered before. ``wire`` is whatever the protocol keeps to write deliveries.
+    delivered before. ``wire`` is whatever the protocol keeps to write deliveries. ``served`` grows with each
+    delivery of the session: who has the lowest was served longest ago.
     """
 
-    __slots__ = ("counted", "no_ack", "sink", "tag", "wire")
+    __slots__ = ("counted", "no_ack", "served", "sink", "tag", "wire")
 
     def __init__(self, sink: DeliverySink, tag: str, *, no_ack: bool, counted: bool = False) -> None:
         self.sink = sink
         self.tag = tag
         self.no_ack = no_ack
         self.counted = counted
+        self.served = 0
         self.wire: Any = None
 
     def wake(self) -> None:

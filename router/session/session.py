@@ -10,6 +10,7 @@ Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgem
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 from protocol.amqp.message import MANDATORY, Message
@@ -32,6 +33,8 @@ from router.session.timeouts import AckTimeouts
 from router.session.transaction import Transaction
 from router.session.unacked import Taken, Unacked, Verb, unknown_tag
 from router.vhost import VHost
+
+SERVED = attrgetter("served")
 
 
 class Session:
@@ -58,6 +61,7 @@ class Session:
         self.prefetch = 0  # unacknowledged messages of all consumers together (0: no limit)
         self.consumer_prefetch = 0  # what the next consumer gets as its own limit
         self.consumers: dict[str, Receiver] = {}
+        self.served = 0  # grows with each delivery of the broker: the lowest was served longest ago
         self.given = Given()
         self.published = Published()
         self.confirms: Confirms | None = None
@@ -270,8 +274,10 @@ class Session:
         return self._unacked
 
     def wake(self) -> None:
-        """There may be room again: have all consumers stand in line that can."""
-        for consumer in self.consumers.values():
+        """There may be room again: have all consumers stand in line that can. Who was served longest ago is
+        first, so that all get some of what they share: what the session may hold, its connection's outbox.
+        """
+        for consumer in sorted(self.consumers.values(), key=SERVED):
             consumer.wake()
 
     # -- DeliverySink --------------------------------------------------------------------------------------
@@ -290,6 +296,8 @@ class Session:
         """
         first, count = self._next_tag, len(entries)
         self._next_tag += count
+        receiver.served = first
+        self.served = next(self.broker.deliveries)
         if receiver.no_ack or not isinstance(receiver, Consumer):
             self.given.deliver_no_ack += count
         else:
