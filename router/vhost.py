@@ -216,6 +216,13 @@ class VHost:
         self._end_unused(source)
         return True
 
+    def is_bound(
+        self, source: Exchange, queue: str, routing_key: str, arguments: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Return True if the queue of this name has this binding."""
+        found = self.queues.get(queue)
+        return found is not None and source.find(identity(found, routing_key, arguments or {})) is not None
+
     # -- queues --------------------------------------------------------------------------------------------
 
     def queue(self, name: str) -> AnyQueue:
@@ -226,7 +233,11 @@ class VHost:
             raise NotFound(f"no queue '{name}' in vhost '{self.name}'") from None
 
     def queue_for(self, name: str, owner: object | None) -> AnyQueue:
-        """The queue of this name, ResourceLocked when it is another connection's."""
+        """The queue of this name. Every operation of a client on a queue finds the queue here.
+
+        Raises NotFound, and ResourceLocked for an exclusive queue of another connection than ``owner``.
+        ``tests/router/test_exclusive.py`` has a row for each operation.
+        """
         queue = self.queue(name)
         if queue.owner is not None and queue.owner is not owner:
             raise locked(f"queue '{name}' in vhost '{self.name}'")

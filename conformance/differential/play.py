@@ -8,9 +8,10 @@ Every play has a virtual host of its own.
 """
 
 import contextlib
+import re
 import select
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ from protocol.amqp import methods as m
 PATIENCE = 5.0  # seconds that a missing answer is waited for
 APPLIED = 300  # ms until a changed policy has come to all queues
 Policy = tuple[Any, ...]  # pattern, definition, what it applies to, and its priority if it has one
+RANDOM = re.compile(r"^(stomp-subscription-|amq\.gen-).*")  # names that brokers make up
+VHOST = "VHOST"  # in the path of a request to the management API
 ROUNDS = 3  # how often the broker answers elsewhere before a step is over
 
 
@@ -116,6 +119,9 @@ class Operator(Protocol):
 
     def set_policy(self, vhost: str, name: str, policy: Policy) -> None: ...
     def clear_policy(self, vhost: str, name: str) -> None: ...
+    def get(self, path: Sequence[str]) -> Any: ...
+    def request(self, method: str, path: Sequence[str], body: Any = None) -> str:
+        """Ask the management API; return the status, and the reason of a refusal."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +270,18 @@ class Play:
         self.stage.operator.clear_policy(self.vhost, name)
         self.wait(APPLIED)
 
+    def request(self, method: str, path: Sequence[str], body: Any = None) -> None:
+        """Ask the management API, as an administrator; ``VHOST`` in the path is the scenario's own."""
+        self.say(f"API> {method} /{'/'.join(path)}")
+        answer = self.stage.operator.request(method, [self.vhost if p == VHOST else p for p in path], body)
+        self.say(f"    API {answer}")
+        self.settle()
+
+    def show_queues(self) -> None:
+        """Write down the queues of the virtual host; what is random in their names is left out."""
+        for each in sorted(map(_shown, self.stage.operator.get(("queues", self.vhost)))):
+            self.note(f"queue {each}")
+
     def note(self, text: str) -> None:
         """Write down what a scenario has found out itself."""
         self.say(f"= {text}")
@@ -315,6 +333,14 @@ class Play:
             if peer.socket in ready:
                 peer.read()
         return bool(ready)
+
+
+def _shown(queue: Mapping[str, Any]) -> str:
+    name = RANDOM.sub(r"\1...", queue["name"])
+    properties = ("durable", "auto_delete", "exclusive")
+    return " ".join(
+        [name, *(each for each in properties if queue[each]), str(queue["arguments"] or "")]
+    ).strip()
 
 
 class Probe:

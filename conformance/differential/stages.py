@@ -7,6 +7,7 @@ API, and lose it afterwards.
 import base64
 import contextlib
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -108,6 +109,16 @@ class Management:
         request = urllib.request.Request(url, data, self._headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return bytes(answer.read())
+
+    def request(self, method: str, path: Sequence[str], body: Any = None) -> str:
+        """Ask, and return the status with the reason of a refusal."""
+        try:
+            self._ask(method, path, body)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                told = json.loads(refused.read() or b"{}")
+            return f"{refused.code} {told.get('reason')}"
+        return "done"
 
     def set_policy(self, vhost: str, name: str, policy: Policy) -> None:
         self.put(("policies", vhost, name), as_policy(policy))

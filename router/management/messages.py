@@ -9,7 +9,7 @@ from typing import Any
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
-from protocol.errors import AmqpError, NotFound
+from protocol.errors import AmqpError, NotFound, ResourceLocked
 from protocol.http import HttpError, Response
 from router.management.access import in_vhost
 from router.management.bindings import exchange_name
@@ -124,6 +124,8 @@ def get(call: Call) -> Steps[Response]:
             _settle(errand, mode)
     except NotFound as error:
         raise HttpError(404, str(error)) from None
+    except ResourceLocked as error:
+        raise bad_request(f"{error.code} {error}") from None
     finally:
         errand.close()
     return Response(200, (yield from encode_list(shown)), JSON)

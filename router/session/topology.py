@@ -80,10 +80,12 @@ class Topology:
         self._vhost.bind(exchange, self._vhost.exchange(destination), routing_key, arguments)
 
     def unbind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Undo ``bind_exchange``; a binding that is not there is undone already."""
+        """Undo ``bind_exchange``; a binding that does not exist is undone already."""
         destination, source = destination.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
         self._check_binding("exchange", destination, source, routing_key)
-        self._unbind(source, self._vhost.exchanges.get(destination), routing_key, arguments)
+        exchange, target = self._vhost.exchanges.get(source), self._vhost.exchanges.get(destination)
+        if exchange is not None and target is not None:
+            self._vhost.unbind(exchange, target, routing_key, arguments)
 
     # -- queues -------------------------------------------------------------------------------------------
 
@@ -94,7 +96,7 @@ class Topology:
     def find_reply_queue(self, name: str) -> None:
         """NotFound unless ``name`` is that of direct reply-to, or of a consumer of such replies."""
         if name != REPLY_TO and self._vhost.target(name) is None:
-            self._vhost.queue(name)
+            self._vhost.queue_for(name, self._owner)
 
     def declare_queue(
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Arguments
@@ -143,10 +145,12 @@ class Topology:
         self._vhost.bind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def unbind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Undo ``bind_queue``; a binding that is not there is undone already."""
+        """Undo ``bind_queue``; a binding that does not exist is undone already, whoever owns the queue."""
         name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
         self._check_binding("queue", name, source, routing_key)
-        self._unbind(source, self._vhost.queues.get(name), routing_key, arguments)
+        exchange = self._vhost.exchanges.get(source)
+        if exchange is not None and self._vhost.is_bound(exchange, name, routing_key, arguments):
+            self._vhost.unbind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def _typed(self, arguments: Arguments, *, lasting: bool) -> Arguments:
         """The arguments, with the virtual host's default type if they name none and it suits the queue."""
@@ -180,13 +184,6 @@ class Topology:
         exchange = self._vhost.exchanges.get(source)
         if exchange is not None and exchange.type == "topic":
             self._user.check_route(self._vhost.name, source, "read", routing_key)
-
-    def _unbind(
-        self, source: str, target: AnyQueue | Exchange | None, routing_key: str, arguments: Arguments
-    ) -> None:
-        exchange = self._vhost.exchanges.get(source)
-        if exchange is not None and target is not None:
-            self._vhost.unbind(exchange, target, routing_key, arguments)
 
 
 def refuse_default_exchange(name: str) -> None:
