@@ -7,7 +7,6 @@ import socket
 
 import trio
 
-from protocol.http import HttpConnection, HttpError, Limits
 from protocol.recognition import HTTP, OPENING, STOMP, TLS, TLS_ALERT, recognize
 from protocol.stomp.frames import V1_2, Frame, encode_frame
 
@@ -23,6 +22,8 @@ def plain_answer(spoken: str, reason: str) -> bytes:
     protocol has no words for that, as AMQP before its handshake.
     """
     if spoken == HTTP:
+        from protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415  # not needed for a start
+
         error = HttpError(400, reason)
         return HttpConnection(Limits(0)).interrupt(error).respond(error.response)
     if spoken == STOMP:
