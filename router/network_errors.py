@@ -4,8 +4,10 @@ Owns no advice: what to try next depends on who connects to what, and is added b
 """
 
 import os
+import re
 import ssl
 
+NOT_PEM = "there is nothing in the file that can be used, which has to be in the form PEM"
 NO_TLS = "the other side does not speak TLS"
 UNTRUSTED = "its certificate is not trusted"
 REFUSED = "the other side does not trust the certificate that it was shown"
@@ -25,6 +27,11 @@ _TLS_REASONS = {  # OpenSSL's names; either side may find the fault, so each has
     "SSLV3_ALERT_BAD_CERTIFICATE": REFUSED,
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate that the other side was shown has expired",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the other side requires a client certificate",
+    "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
+    "NO_START_LINE": NOT_PEM,
+    "NO_CERTIFICATE_OR_CRL_FOUND": NOT_PEM,
+    "PEM_LIB": NOT_PEM,
+    "BAD_DECRYPT": "the key is encrypted",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "a client certificate is required, and the client has shown none",
 }
 
@@ -68,10 +75,16 @@ def _behind(error: BaseException | None) -> list[BaseException]:
     return found
 
 
+def _reason_in(error: ssl.SSLError) -> str:
+    """The reason that stands in the text alone, as in ``[SSL] PEM lib (_ssl.c:4149)``."""
+    text = re.sub(r"^\[[^]]*\] *| *\(_ssl\.c:\d+\)$", "", str(error.strerror or error))
+    return text.upper().replace(" ", "_")
+
+
 def _of_tls(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{UNTRUSTED}: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLEOFError):
         return "the other side ended the connection without closing TLS"
-    reason = error.reason or str(error)
+    reason = error.reason or _reason_in(error)
     return _TLS_REASONS.get(reason, f"TLS failed: {reason.lower().replace('_', ' ')}")

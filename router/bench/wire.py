@@ -17,6 +17,7 @@ from protocol.amqp.message import FRAME, pack_frames
 from protocol.amqp.properties import Properties, encode_properties
 from protocol.amqp.reader import Reader
 from protocol.amqp.table import Table
+from protocol.recognition import recognize
 from router.bench.load import BenchError, Target
 
 TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed
@@ -103,7 +104,9 @@ class Connection:
                 raise BenchError("the broker closed the connection")
             self._commands.extend(self._reader.receive(data))
             if self._reader.error is not None:
-                raise BenchError(f"the broker sent what is no AMQP: {self._reader.error}")
+                spoken = recognize(data)
+                what = f"{spoken} and no AMQP 0-9-1" if spoken else f"what is no AMQP: {self._reader.error}"
+                raise BenchError(f"the broker sent {what}")
         channel, command = self._commands.popleft()
         if isinstance(command, m.ChannelClose | m.ConnectionClose):
             raise BenchError(f"the broker refused: {command.reply_code} {command.reply_text}")

@@ -17,6 +17,7 @@ import trio
 from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
 from protocol.recognition import HTTP, OPENING, recognize, wrong_port
 from protocol.websocket import Opening, accept
+from router.network_errors import explain
 from router.server.driver import Driver
 from router.server.listeners import Places
 from router.server.peer import Peer
@@ -78,7 +79,7 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
                 settings = site.driver.broker.settings
                 await serve_websocket(stream, peer, upgrade, settings, site.sockets)
     except* (*BROKEN, trio.TooSlowError) as group:
-        log.debug("connection broken", error=str(group.exceptions[0]))
+        log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
         log.error("connection failed", exc_info=group)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from router.network_errors import explain
 from router.server.driver import Driver
 from router.server.outbox import Outbox, Part
 from router.session.transport import ConnectionLog, Ends
@@ -95,7 +96,7 @@ async def serve_client(
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             await _ignore(stream)
     except* BROKEN as group:
-        log.debug("connection broken", error=str(group.exceptions[0]))
+        log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
         log.error("connection failed", exc_info=group)
 

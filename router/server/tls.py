@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from router.network_errors import explain
 from router.settings import Tls
 
 FAREWELL = 5  # seconds that a client which reads nothing keeps a closed connection
@@ -43,12 +44,14 @@ def make_context(settings: Tls) -> ssl.SSLContext:
         # An encrypted key would be asked for on the terminal, where nobody is.
         context.load_cert_chain(settings.certificate, settings.key or None, password=lambda: "")
     except (OSError, ValueError) as error:
-        raise TlsError(f"tls.certificate {settings.certificate}, tls.key {settings.key}: {error}") from None
+        raise TlsError(
+            f"tls.certificate {settings.certificate}, tls.key {settings.key}: {explain(error)}"
+        ) from None
     if settings.client_ca:
         try:
             context.load_verify_locations(settings.client_ca)
         except OSError as error:
-            raise TlsError(f"tls.client_ca {settings.client_ca}: {error}") from None
+            raise TlsError(f"tls.client_ca {settings.client_ca}: {explain(error)}") from None
         required = settings.require_client_certificate
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     elif settings.require_client_certificate:

@@ -11,7 +11,8 @@ import pytest
 import structlog
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from protocol.http import SKIP, HttpError, Request, Response
@@ -26,6 +27,7 @@ from tests.router.server.server import Peer, Server
 from tests.router.server.web import Answer, Browser, make_site
 
 BODY_MAX = 5000
+SETTINGS = Settings(http=Http(max_body_size=BODY_MAX))
 
 
 class Guarded:
@@ -192,12 +194,15 @@ class Conversation:
         return not rest and await self.browser.ended()
 
 
-def converse(run: Callable[[Server, trio.Nursery], Awaitable[None]]) -> None:
+def converse(
+    run: Callable[[Server, trio.Nursery], Awaitable[None]],
+    settings: Settings = SETTINGS,
+) -> None:
     """Have a client talk to a server in a loop of their own."""
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            await run(Server(Settings(http=Http(max_body_size=BODY_MAX)), nursery), nursery)
+            await run(Server(settings, nursery), nursery)
             nursery.cancel_scope.cancel()
 
     with structlog.testing.capture_logs():
@@ -205,7 +210,7 @@ def converse(run: Callable[[Server, trio.Nursery], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize("pipelined", [False, True])
-@settings(deadline=None, max_examples=150)
+@examples(deadline=None, max_examples=150)
 @given(
     every=st.lists(requests | bodiless, min_size=1, max_size=6),
     cuts=st.lists(st.integers(1, 8000), max_size=5).map(sorted),
@@ -258,7 +263,7 @@ CALLS = [
 ]
 
 
-@settings(deadline=None, max_examples=100)
+@examples(deadline=None, max_examples=100)
 @given(
     every=st.lists(st.sampled_from(CALLS), min_size=1, max_size=8),
     cuts=st.lists(st.integers(1, 500), max_size=5).map(sorted),
