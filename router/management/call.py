@@ -4,7 +4,8 @@ Owns the way from a request to a handler: login, the path's check, the handler, 
 on disk before that is told. Which paths there are is ``api``'s.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -142,8 +143,22 @@ def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str
     """The call that a request is, once its user is known and may do that. HttpError 401, 404 or 406."""
     call = Call(world, request, (yield from login(world.broker, request)), segments)
     check_accept(request)
-    rule.check(call)
+    with _refusals_logged(call):
+        rule.check(call)
     return call
+
+
+@contextmanager
+def _refusals_logged(call: Call) -> Iterator[None]:
+    """Log what the user may not do, as in RabbitMQ: the client is told little, and the operator is asked."""
+    try:
+        yield
+    except HttpError as error:
+        if error.status == 401:
+            request, log = call.request, structlog.get_logger()
+            asked = {"method": request.method, "path": request.path, "peer": request.host}
+            log.warning("access refused", user=call.user.name, reason=error.text, **asked)
+        raise
 
 
 def check_accept(request: Request) -> None:
@@ -156,7 +171,7 @@ def check_accept(request: Request) -> None:
 def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:
     """Answer a request by a rule; what was changed for it is on disk then."""
     call = yield from _authorize(world, rule, request, segments)
-    with told_as_http():
+    with _refusals_logged(call), told_as_http():
         answer = rule.handle(call)
         response = answer if isinstance(answer, Response) else (yield from answer)
     if request.method not in READING:

@@ -126,6 +126,25 @@ def test_publishing_needs_the_right_to_write(api):
     assert told.json["reason"].startswith("403 ACCESS_REFUSED - access to exchange 'amq.direct'")
 
 
+@pytest.mark.parametrize(
+    ("user", "method", "path", "reason"),
+    [
+        ("plain", "GET", "/overview", "Not management user"),
+        ("mgmt", "GET", "/nodes", "Not monitor user"),
+        ("mgmt", "GET", "/queues/%2F", "User not authorised to access virtual host"),
+        ("mon", "PUT", "/queues/%2F/q", "Access refused."),
+    ],
+)
+def test_what_a_user_may_not_do_is_logged(api, user, method, path, reason):
+    if user == "mon":
+        api.broker.users["mon"].permit("/", configure="", write="", read="")
+    with capture_logs() as logs:
+        assert api.ask(method, path, {} if method == "PUT" else None, user=user).status == 401
+    (line,) = [each for each in logs if each["log_level"] == "warning"]
+    assert {"event": "access refused", "user": user, "reason": reason}.items() <= line.items()
+    assert (line["method"], line["path"]) == (method, f"/api{path}")
+
+
 def test_unknown_virtual_host_is_404(api):
     assert api.ask("GET", "/queues/nowhere").json == {"error": "Object Not Found", "reason": "Not Found"}
     assert api.ask("PUT", "/queues/nowhere/q", {}).json["reason"] == "vhost_not_found"
