@@ -17,6 +17,7 @@ from router.alarms import Alarms
 from router.auth import Check, Login, LoginRefused, Logins, Throttle, User, Users
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
+from router.drops import DropReason, Drops
 from router.firehose import TRACE
 from router.keeper import Keeper, NoKeeper
 from router.limits import check_user_channels, check_user_connections, check_vhost_connections
@@ -91,6 +92,7 @@ class Broker:
         self.timers = Timers()
         self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
+        self.drops = Drops(self.schedule)
         self.alarms = Alarms()
         self._touched: deque[AnyQueue] = deque()
         self._again: list[AnyQueue] = []
@@ -308,6 +310,7 @@ class Broker:
         """
         copies = 0
         queue = dead.queue
+        dropped: DropReason = "dead_letter_exchange_missing"
         exchange = dead.vhost.exchanges.get(dead.exchange)
         if exchange is not None:
             letter = make_letter(
@@ -319,9 +322,14 @@ class Broker:
                 wall=self.wall,
             )
             keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
+            dropped = "dead_letter_unroutable"
             for target in dead.vhost.routes.route(exchange, keys, letter):
-                if not is_cycle(letter, target.name):
+                if is_cycle(letter, target.name):
+                    dropped = "dead_letter_cycle"
+                else:
                     target.enqueue(letter, self.now, again=True)
                     copies += 1
+        if not copies:
+            self.drops.add(dead.vhost.name, queue.name, dropped, 1, self.now)
         queue.release([dead.entry])
         return copies

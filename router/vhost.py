@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from secrets import token_urlsafe
 from typing import Any
 
+import structlog
+
 from protocol.amqp.message import unpack_route
 from protocol.errors import NotFound, PreconditionFailed
 from router.counts import Past
@@ -66,6 +68,7 @@ class VHost:
         self.dead_lettered: dict[tuple[Reason, str], int] = {}
         self._reply_targets: dict[str, Target] = {}
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
+        self._log = structlog.get_logger()
         for exchange_name, kind, internal in PREDECLARED:
             self.add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
@@ -391,14 +394,41 @@ class VHost:
         count = reason, "disabled" if exchange is None else "at_most_once"
         self.dead_lettered[count] = self.dead_lettered.get(count, 0) + len(entries)
         if exchange is None:
+            self.host.drops.add(self.name, queue.name, reason, len(entries), self.host.now)
             queue.drop(entries)
         else:
             letters = (DeadLetter(self, queue, entry, reason, exchange, key) for entry in entries)
             self.host.dead_letter(letters)
 
+    def refused(self, queue: Queue) -> None:
+        self.host.drops.add(self.name, queue.name, "refused", 1, self.host.now)
+
     def drop_queue(self, queue: AnyQueue) -> None:
         if not queue.deleted:
             self.delete_queue(queue)
+
+    def expire_queue(self, queue: Queue) -> None:
+        if not queue.deleted:
+            self._log.info(
+                "queue expired",
+                vhost=self.name,
+                queue=queue.name,
+                messages=len(queue.ready) + queue.unacked,
+                unused_ms=queue.settings.expires,
+                set_by=self._source_of_expiry(queue),
+            )
+            self.delete_queue(queue)
+
+    def _source_of_expiry(self, queue: Queue) -> str:
+        """What has set how long the queue may be unused: its argument or a policy, the tightest of them."""
+        expires, declared = queue.settings.expires, queue.declared
+        if declared.expires == expires:
+            return "x-expires"
+        policy = self.policies.policy("queues", queue.name, declared.queue_type)
+        if policy is not None and policy.definition.get("expires") == expires:
+            return f"policy '{policy.name}'"
+        operator = self.policies.operator_policy("queues", queue.name, declared.queue_type)
+        return "x-expires" if operator is None else f"operator policy '{operator.name}'"
 
 
 def _kept(binding: Binding) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from router.counts import Churn
+from router.drops import Drops
 from router.keeper import Keeper
 from router.queue.entry import Entry
 from router.queue.host import Reason
@@ -24,6 +25,7 @@ class VHostHost(Protocol):
     default_delivery_limit: int
     keeper: Keeper
     churn: Churn
+    drops: Drops
 
     def touch(self, queue: AnyQueue) -> None: ...
     def catch_up(self) -> None: ...

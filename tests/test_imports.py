@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("bench",),
     ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
-    ("network_errors",),
+    ("network_errors", "drops"),
     ("work", "limits", "vhost_metadata", "deduplication"),
     ("exchange", "selector", "equivalence"),
     ("routing",),

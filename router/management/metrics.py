@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+from router.drops import REASONS
 from router.management.call import World
 from router.management.clients import Connection, connections
 from router.management.node import MANAGEMENT_VERSION
@@ -112,6 +113,11 @@ def of_broker(world: World) -> Iterator[Value]:
         labels = (("queue_type", "all"), ("dead_letter_strategy", strategy))
         text = f"Messages that left a queue: {reason}"
         yield counter(f"global_messages_dead_lettered_{reason}", text, count, labels)
+    for cause in REASONS:
+        labels = (("reason", cause),)
+        yield counter(
+            "leveret_messages_dropped", "Messages that nobody gets", broker.drops.counts[cause], labels
+        )
 
 
 GLOBAL = (

@@ -38,5 +38,11 @@ class QueueHost(Protocol):
     def dead_letter(self, queue: "Queue", messages: Sequence[Entry], reason: Reason) -> None:
         """Publish these to the queue's dead-letter exchange at the end of this batch."""
 
+    def refused(self, queue: "Queue") -> None:
+        """The queue was full and has refused a message."""
+
     def drop_queue(self, queue: "AnyQueue") -> None:
-        """Delete the queue: it expired, or its last consumer left."""
+        """Delete the queue: its last consumer left."""
+
+    def expire_queue(self, queue: "Queue") -> None:
+        """Delete the queue: nobody has used it for as long as it may be unused."""

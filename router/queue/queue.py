@@ -558,6 +558,8 @@ class Queue:
             return False
         if settings.overflow == "reject-publish-dlx":
             self.host.dead_letter(self, [Entry(message, self._position)], "maxlen")
+        else:
+            self.host.refused(self)
         return True
 
     def shorten(self) -> None:
@@ -634,7 +636,7 @@ class Queue:
             if len(self.consumers):
                 self.last_used = now
             if now - self.last_used >= expires:
-                self.host.drop_queue(self)
+                self.host.expire_queue(self)
             else:
                 self._wake_at(self.last_used + expires)
 

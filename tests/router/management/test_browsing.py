@@ -45,6 +45,15 @@ def test_peeking_leaves_everything_as_it_was(api, queue):
     assert not api.ask("POST", "/queues/%2F/q/get", GET).json[0]["redelivered"]
 
 
+def test_getting_counts_against_the_delivery_limit_as_in_rabbitmq_and_peeking_does_not(api):
+    api.node.queue("limited", queue_type="quorum", delivery_limit=2)
+    api.node.client().publish("m", key="limited")
+    for _ in range(5):
+        assert bodies(api.get("/queues/%2F/limited/messages")) == ["m"]
+    got = [len(api.ask("POST", "/queues/%2F/limited/get", GET).json) for _ in range(4)]
+    assert got == [1, 1, 1, 0]
+
+
 GET = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
 
 

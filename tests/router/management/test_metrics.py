@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from protocol.http import HttpError, Request, split_path
+from router.drops import REASONS
 from router.management import exposition
 from router.management.api import metrics_table
 from router.settings import Management
@@ -104,6 +105,15 @@ def test_alarms_and_dead_letters_are_told(api):
     assert told["rabbitmq_alarms_free_disk_space_watermark",] == 0
     name = "rabbitmq_global_messages_dead_lettered_maxlen_total"
     assert told[name, ("dead_letter_strategy", "disabled"), ("queue_type", "all")] == 2
+
+
+def test_dropped_messages_are_told_by_reason(api):
+    api.node.queue("q", max_length=1)
+    for _ in range(3):
+        api.node.client().publish("x")
+    told = samples(asked(api)[1])
+    dropped = {key[1][1]: value for key, value in told.items() if key[0] == "leveret_messages_dropped_total"}
+    assert dropped == {**dict.fromkeys(REASONS, 0), "maxlen": 2}
 
 
 @pytest.mark.parametrize("name", ['quo"te', "back\\slash", "new\nline", "ü", "\udcff"])
