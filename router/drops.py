@@ -23,6 +23,8 @@ DropReason = Literal[
     "dead_letter_cycle",  # it would have come back to a queue where it died
 ]
 REASONS: tuple[DropReason, ...] = get_args(DropReason)
+# What a client or a setting asks for; the other reasons are logged as warnings.
+INTENDED = frozenset(("rejected", "expired", "maxlen", "refused"))
 PERIOD = 60_000  # ms between two lines about the same queue
 
 QueueKey = tuple[str, str]  # virtual host and queue
@@ -70,4 +72,5 @@ class Drops:
             self._schedule(now + PERIOD, self)
 
     def _tell(self, vhost: str, queue: str, counts: dict[DropReason, int]) -> None:
-        self._log.warning("messages dropped", vhost=vhost, queue=queue, **counts)
+        log = self._log.info if INTENDED.issuperset(counts) else self._log.warning
+        log("messages dropped", vhost=vhost, queue=queue, **counts)
