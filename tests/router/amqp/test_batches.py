@@ -13,6 +13,7 @@ import pytest
 
 from protocol.amqp import methods as m
 from router.dead_letter import known_deaths
+from router.queue.turns import DRAIN
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
 
@@ -238,3 +239,34 @@ def check(seed):
 @pytest.mark.parametrize("seed", range(150))
 def test_commands_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
     check(seed)
+
+
+def test_a_stream_counts_what_was_published_before_it_is_asked(connect):
+    client = connect()
+    client.do(m.QueueDeclare("s", durable=True, arguments={"x-queue-type": "stream"}))
+    client.do(m.BasicQos(0, 10), m.BasicConsume("s", "reader"))
+    client.send(*[publish("s", b"%d" % number) for number in range(3)], m.QueueDeclare("s", passive=True))
+    for _ in range(3):
+        client.take_content(m.BasicDeliver)
+    client.expect(m.QueueDeclareOk("s", 3, 1))
+
+
+def test_a_get_behind_more_publishes_than_a_queue_delivers_in_a_round_finds_nothing(connect):
+    client = connect()
+    client.do(m.QueueDeclare("q"), m.BasicConsume("q", "c", no_ack=True))
+    count = DRAIN + DRAIN // 2
+    client.send(*[publish("q", b"x")] * count, m.BasicGet("q", True))
+    for _ in range(count):
+        client.take_content(m.BasicDeliver)
+    client.expect(m.BasicGetEmpty())
+
+
+def test_a_delivery_that_fails_while_catching_up_ends_its_own_connection_only(world, connect):
+    broken, client = connect(), connect()
+    client.do(m.QueueDeclare("q"))
+    broken.do(m.BasicConsume("q", "c"))
+    channel = broken.transport.connection.channels.open[1]
+    channel.deliver = lambda *_: 1 / 0
+    client.send(publish("q", b"x"), m.QueueDeclare("q", passive=True))
+    client.expect(m.QueueDeclareOk("q", 1, 0))
+    broken.take(m.ConnectionClose, channel=0)
