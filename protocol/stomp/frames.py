@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from protocol.stomp.errors import StompError
+from protocol.stomp.values import SHOWN, find_number
 
 V1_0, V1_1, V1_2 = "1.0", "1.1", "1.2"
 VERSIONS = (V1_0, V1_1, V1_2)
@@ -31,12 +32,10 @@ _ESCAPES = {
 _LOSSY_NAME = str.maketrans({"\n": "\\n", "\r": "\\r", ":": "\\c", "\0": ""})
 _LOSSY_VALUE = str.maketrans({"\n": "\\n", "\r": "\\r", "\0": ""})
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
-_DIGITS = re.compile(r"[0-9]+")
 _BETWEEN = re.compile(rb"[\r\n\0]*")
 _HEAD_END = re.compile(rb"\n\r?\n")
 END = b"\0\n"  # the line feed is no part of the frame; RabbitMQ sends it for people who read along
 HEARTBEAT = b"\n"
-NUMBER_MAX = 18  # digits of a content-length
 
 
 @dataclass(slots=True)
@@ -174,11 +173,11 @@ class Reader:
         text = frame.headers.get("content-length")
         if text is None:
             return None
-        digits = text.strip(" ")
-        if len(digits) > NUMBER_MAX or not _DIGITS.fullmatch(digits):
-            raise _malformed(f"content-length is no number of bytes: {text[:80]!r}")
-        self._check_body(int(digits))
-        return int(digits)
+        size = find_number(text)
+        if size is None or size < 0:
+            raise _malformed(f"content-length is no number of bytes: {text[:SHOWN]!r}")
+        self._check_body(size)
+        return size
 
     def _check_body(self, size: int) -> None:
         if size > self.limits.body:

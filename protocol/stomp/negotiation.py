@@ -4,15 +4,15 @@ Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.
 heart-beats come every second at most.
 """
 
-import re
 from dataclasses import dataclass
 
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import V1_0, VERSIONS
+from protocol.stomp.values import SHOWN, find_number
 
 HEARTBEAT_MIN = 1000  # ms: shorter ones would cost more than they tell
 TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
-_HEART_BEAT = re.compile(r"(-?[0-9]{1,10}) *, *(-?[0-9]{1,10})")
+HEARTBEAT_MAX = 10**10  # ms; longer ones are cut to it
 
 
 def negotiate_version(accepted: str | None) -> str:
@@ -59,10 +59,12 @@ def negotiate_heartbeats(header: str | None) -> Heartbeats:
 
     Raises StompError for a malformed one. Negative numbers stand for 0, as in RabbitMQ.
     """
-    found = _HEART_BEAT.fullmatch("0,0" if header is None else header.strip())
-    if found is None:
-        raise StompError("Invalid header", f"heart-beat must be two numbers of ms, not {header!r}")
-    can_send, wants = (max(0, int(number)) for number in found.groups())
+    header = "0,0" if header is None else header
+    numbers = [find_number(text) for text in header.split(",")]
+    times = [min(max(0, number), HEARTBEAT_MAX) for number in numbers if number is not None]
+    if len(times) != len(numbers) or len(times) != 2:
+        raise StompError("Invalid header", f"heart-beat must be two numbers of ms, not {header[:SHOWN]!r}")
+    can_send, wants = times
     return Heartbeats(
         sends=max(wants, HEARTBEAT_MIN) if wants else 0,
         expects=max(can_send, HEARTBEAT_MIN) if can_send else 0,

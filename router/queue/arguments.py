@@ -13,7 +13,7 @@ are checked and then without effect.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.errors import PreconditionFailed
@@ -135,35 +135,48 @@ _leader = _one_of(
 )
 _master = _one_of("min-masters", "client-local", "random", otherwise="invalid_queue_locator_arg")
 
-CHECKS: dict[str, Check] = {  # in the order RabbitMQ makes them
-    "x-expires": _positive_milliseconds,
-    "x-message-ttl": _milliseconds,
-    "x-dead-letter-exchange": _text,
-    "x-dead-letter-routing-key": _text,
-    "x-dead-letter-strategy": _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy"),
-    "x-max-length": _natural,
-    "x-max-length-bytes": _natural,
-    "x-max-in-memory-length": _natural,
-    "x-max-in-memory-bytes": _natural,
-    "x-max-priority": _priority,
-    "x-overflow": _one_of("drop-head", "reject-publish", "reject-publish-dlx", otherwise="invalid_overflow"),
-    "x-queue-mode": _one_of("default", "lazy", otherwise="\"unsupported queue mode '{}'\""),
-    "x-queue-version": _version,
-    "x-single-active-consumer": _boolean,
-    "x-quorum-initial-group-size": _positive,
-    "x-quorum-target-group-size": _positive,
-    "x-queue-leader-locator": _leader,
-    "x-queue-master-locator": _master,
-    "x-delivery-limit": _integer,
-    "x-consumer-timeout": _natural,
-    "x-message-deduplication": _boolean,
-    "x-deduplication-header": _text,
-    "x-cache-size": _positive,
-    "x-cache-ttl": _positive_milliseconds,
-    "x-max-age": _max_age,
-    "x-stream-max-segment-size-bytes": _natural,
-    "x-stream-filter-size-bytes": _filter_size,
-    "x-initial-cluster-size": _positive,
+
+class Argument(NamedTuple):
+    """An argument: the type of its values, and what checks one."""
+
+    kind: type[str] | type[int] | type[bool]
+    check: Check
+
+
+ARGUMENTS: dict[str, Argument] = {  # in the order RabbitMQ makes them
+    "x-queue-type": Argument(str, _queue_type),
+    "x-expires": Argument(int, _positive_milliseconds),
+    "x-message-ttl": Argument(int, _milliseconds),
+    "x-dead-letter-exchange": Argument(str, _text),
+    "x-dead-letter-routing-key": Argument(str, _text),
+    "x-dead-letter-strategy": Argument(
+        str, _one_of("at-most-once", "at-least-once", otherwise="invalid_dlx_strategy")
+    ),
+    "x-max-length": Argument(int, _natural),
+    "x-max-length-bytes": Argument(int, _natural),
+    "x-max-in-memory-length": Argument(int, _natural),
+    "x-max-in-memory-bytes": Argument(int, _natural),
+    "x-max-priority": Argument(int, _priority),
+    "x-overflow": Argument(
+        str, _one_of("drop-head", "reject-publish", "reject-publish-dlx", otherwise="invalid_overflow")
+    ),
+    "x-queue-mode": Argument(str, _one_of("default", "lazy", otherwise="\"unsupported queue mode '{}'\"")),
+    "x-queue-version": Argument(int, _version),
+    "x-single-active-consumer": Argument(bool, _boolean),
+    "x-quorum-initial-group-size": Argument(int, _positive),
+    "x-quorum-target-group-size": Argument(int, _positive),
+    "x-queue-leader-locator": Argument(str, _leader),
+    "x-queue-master-locator": Argument(str, _master),
+    "x-delivery-limit": Argument(int, _integer),
+    "x-consumer-timeout": Argument(int, _natural),
+    "x-message-deduplication": Argument(bool, _boolean),
+    "x-deduplication-header": Argument(str, _text),
+    "x-cache-size": Argument(int, _positive),
+    "x-cache-ttl": Argument(int, _positive_milliseconds),
+    "x-max-age": Argument(str, _max_age),
+    "x-stream-max-segment-size-bytes": Argument(int, _natural),
+    "x-stream-filter-size-bytes": Argument(int, _filter_size),
+    "x-initial-cluster-size": Argument(int, _positive),
 }
 
 # -- which arguments a queue type knows ------------------------------------------------------------------
@@ -241,10 +254,10 @@ def parse_arguments(
         raise PreconditionFailed(
             f"invalid type '{type_name(exchange)}' for arg 'x-dead-letter-exchange' in {what}"
         )
-    _check("x-queue-type", arguments, _queue_type, what)
+    _check("x-queue-type", arguments, _queue_type, what)  # before it says what else is known
     queue_type = arguments.get("x-queue-type", "classic")
     known = COMPARED[queue_type]
-    for name, check in CHECKS.items():
+    for name, (_, check) in ARGUMENTS.items():
         if name in known or name in _ANYWHERE:
             _check(name, arguments, check, what)
             if name == "x-dead-letter-routing-key" and name in arguments:
@@ -271,7 +284,7 @@ def parse_arguments(
 def check_deduplication(arguments: Mapping[str, Any], what: str) -> None:
     """Check what says that messages are taken once, of a queue or an exchange. Raises PreconditionFailed."""
     for name in deduplication.ARGUMENTS:
-        _check(name, arguments, CHECKS[name], what)
+        _check(name, arguments, ARGUMENTS[name].check, what)
 
 
 def _check(name: str, arguments: Mapping[str, Any], check: Check, what: str) -> None:

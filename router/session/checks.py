@@ -13,7 +13,7 @@ from router.auth import User
 from router.exchange.base import Exchange
 from router.queue.arguments import EXPIRY_MAX
 from router.queue.kind import AnyQueue
-from router.terms import is_integer, type_name
+from router.terms import ESCAPES, is_integer, type_name
 
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 _INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
@@ -36,7 +36,7 @@ def check_expiration(text: str) -> None:
     if found is None:
         problem = "no_integer"
     elif found[2]:
-        rest = found[2].replace("\\", "\\\\").replace('"', '\\"')
+        rest = found[2].translate(ESCAPES)
         problem = f'{{leftover_string,"{rest}"}}'
     elif (number := int(found[1])) < 0:
         problem = f"{{value_negative,{number}}}"

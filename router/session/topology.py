@@ -93,6 +93,14 @@ class Topology:
         """A passive declare; it counts as use of the queue."""
         return self._vhost.find_queue(name.translate(LINE_BREAKS), self._owner)
 
+    def has_queue(self, name: str) -> bool:
+        """Whether there is a queue of this name."""
+        return name.translate(LINE_BREAKS) in self._vhost.queues
+
+    def undo_declaration(self, name: str) -> None:
+        """Delete a queue that was just declared for what was then refused; no permission is needed for it."""
+        self._vhost.delete_queue(self._vhost.queue_for(name, self._owner))
+
     def find_reply_queue(self, name: str) -> None:
         """NotFound unless ``name`` is that of direct reply-to, or of a consumer of such replies."""
         if name != REPLY_TO and self._vhost.target(name) is None:

@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 
 from protocol.amqp.message import Message
+from protocol.errors import AmqpError
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import V1_2, Frame
+from protocol.stomp.values import parse_boolean, parse_number
 from router.session.unacked import unknown_tag
 from router.stomp.consumers import consumer_arguments
 from router.stomp.conversation import (
@@ -23,8 +25,8 @@ from router.stomp.conversation import (
     tag_of_id,
 )
 from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
-from router.stomp.properties import number, properties_of
-from router.stomp.queues import declare_queue, declare_subscription, is_durable
+from router.stomp.properties import properties_of
+from router.stomp.queues import declare_queue, declare_subscription, is_durable, subscription_queue
 
 ACK_MODES = ("auto", "client", "client-individual")
 PREFETCH_MAX = 65535
@@ -95,7 +97,7 @@ def _ensure_queue(conversation: Conversation, name: str, frame: Frame) -> None:
     """Declare a queue, unless this client has done so before and it is still there."""
     declared = conversation.declared
     if name not in declared or name not in conversation.session.vhost.queues:
-        declare_queue(conversation.topology, name, frame.headers)
+        declare_queue(conversation.topology, name, frame)
         if len(declared) >= DECLARED_MAX:
             declared.clear()
         declared.add(name)
@@ -140,20 +142,24 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
             "'x-selector' is a condition of what comes into a subscription's own queue, as those to /topic/ "
             f"and /exchange/ have; '{destination.path}' is a queue with all that is in it\n",
         )
-    prefetch = number("prefetch-count", headers.get("prefetch-count", "0"), PREFETCH_MAX)
+    prefetch = parse_number("prefetch-count", headers.get("prefetch-count", "0"), 0, PREFETCH_MAX)
     arguments = consumer_arguments(destination, headers)
-    queue = destination.routing_key
+    queue, made = destination.routing_key, False
     if destination.own_queue:
-        queue = declare_subscription(conversation.topology, destination, headers)
+        queue, made = declare_subscription(conversation.topology, destination, frame)
     elif destination.kind == "queue":
         _ensure_queue(conversation, queue, frame)
     conversation.session.set_prefetch(prefetch, shared=False)
-    conversation.session.consume(queue, tag, no_ack=mode == "auto", arguments=arguments)
+    try:
+        conversation.session.consume(queue, tag, no_ack=mode == "auto", arguments=arguments)
+    except AmqpError:
+        if made:
+            conversation.topology.undo_declaration(queue)
+        raise
     conversation.subscriptions[tag] = Subscription(
         id=headers.get("id"),
         destination=destination.path,
         queue=queue,
-        own_queue=destination.own_queue,
         held=deque() if mode == "client" else None,
     )
 
@@ -166,10 +172,13 @@ def _is_stream(conversation: Conversation, frame: Frame) -> bool:
 
 
 def unsubscribe(conversation: Conversation, frame: Frame) -> None:
-    """End a subscription; what it holds stays to be settled. A durable one's queue is deleted.
+    """End a subscription; what it holds stays to be settled.
 
-    Raises StompError when there is no such subscription. STOMP 1.2, "UNSUBSCRIBE".
+    With ``durable:true`` the queue of a durable subscription to a topic is deleted: that of the same id, or
+    of the name in ``x-queue-name``. As in RabbitMQ, no other queue ever is. Raises StompError when there is
+    no such subscription. STOMP 1.2, "UNSUBSCRIBE".
     """
+    durable = is_durable(frame.headers)
     tag = _consumer_tag(frame)
     subscription = conversation.subscriptions.pop(tag, None)
     if subscription is None:
@@ -180,8 +189,10 @@ def unsubscribe(conversation: Conversation, frame: Frame) -> None:
             f"Subscription to \"{named}='{frame.headers[named]}'\" not found.\n",
         )
     conversation.session.cancel(tag)
-    if subscription.own_queue and is_durable(frame.headers):
-        conversation.topology.delete_queue(subscription.queue, if_unused=False, if_empty=False)
+    destination = parse_destination(subscription.destination)
+    if destination.kind == "topic" and durable:
+        queue = subscription_queue(destination, frame.headers)
+        conversation.topology.delete_queue(queue, if_unused=False, if_empty=False)
 
 
 def _consumer_tag(frame: Frame) -> str:
@@ -214,7 +225,7 @@ def nack(conversation: Conversation, frame: Frame) -> None:
 
     Raises as ``_deliveries``. STOMP 1.2, "NACK".
     """
-    requeue = frame.headers.get("requeue") != "false"
+    requeue = parse_boolean("requeue", frame.headers.get("requeue", "true"))
     conversation.session.nack_each(_deliveries(conversation, frame), requeue=requeue)
 
 

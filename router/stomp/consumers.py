@@ -9,28 +9,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.amqp.table import Long, Timestamp
+from protocol.stomp.values import parse_boolean, parse_number
 from router.stomp.destinations import Destination
-from router.stomp.properties import number
 
 OFFSET = "x-stream-offset"
-NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
+CONSUMER_NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
+UNFILTERED = "x-stream-match-unfiltered"
 
 
 def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of a subscription's consumer. Raises StompError for a number that is none."""
     arguments: dict[str, Any] = {}
     if "x-priority" in headers:
-        arguments["x-priority"] = number("x-priority", headers["x-priority"])
+        arguments["x-priority"] = parse_number("x-priority", headers["x-priority"])
     if OFFSET in headers:
         arguments[OFFSET] = _offset(headers[OFFSET])
-    if NAME in headers:
-        arguments[NAME] = headers[NAME]
+    if CONSUMER_NAME in headers:
+        arguments[CONSUMER_NAME] = headers[CONSUMER_NAME]
         if SINGLE in headers:  # of the queue, where there is no name
-            arguments[SINGLE] = headers[SINGLE] == "true"
+            arguments[SINGLE] = parse_boolean(SINGLE, headers[SINGLE])
     if "x-stream-filter" in headers:
         arguments["x-stream-filter"] = headers["x-stream-filter"].split(",")
-    if "x-stream-match-unfiltered" in headers:
-        arguments["x-stream-match-unfiltered"] = headers["x-stream-match-unfiltered"] == "true"
+    if UNFILTERED in headers:
+        arguments[UNFILTERED] = parse_boolean(UNFILTERED, headers[UNFILTERED])
     if "x-selector" in headers and not destination.own_queue:  # else it is the binding's
         arguments["x-selector"] = headers["x-selector"]
     return arguments
@@ -40,7 +41,7 @@ def _offset(text: str) -> Any:
     """``offset=`` and ``timestamp=`` (s) with a number; else a word, or how long ago, as over AMQP."""
     kind, found, value = text.partition("=")
     if found and kind == "offset":
-        return Long(number(OFFSET, value))
+        return Long(parse_number(OFFSET, value))
     if found and kind == "timestamp":
-        return Timestamp(number(OFFSET, value, 2**63 - 1))
+        return Timestamp(parse_number(OFFSET, value, 0))
     return text

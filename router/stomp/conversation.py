@@ -62,14 +62,13 @@ class Owner(Protocol):
 class Subscription:
     """``id`` is None for one that is known by its destination; ``queue`` is the name of the queue.
 
-    ``own_queue`` says that the queue was made for it. ``held`` are the delivery tags of messages that it was
-    given and that were not settled yet, in order; None unless an ACK is for all before it too.
+    ``held`` are the delivery tags of messages that were delivered and not settled yet, in order; None unless
+    an ACK is for all before it too.
     """
 
     id: str | None
     destination: str
     queue: str
-    own_queue: bool
     held: deque[range] | None
 
     def take_through(self, tag: int) -> list[int]:

@@ -13,6 +13,7 @@ from protocol.amqp.properties import PERSISTENT, Properties, decode_properties
 from protocol.amqp.table import Table
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import encode_headers
+from protocol.stomp.values import parse_boolean, parse_number
 from router.stomp.destinations import destination_of, reply_destination
 
 TEXTS = {
@@ -29,8 +30,6 @@ TEXTS = {
 NUMBERS = {"priority": ("priority", 255), "timestamp": ("timestamp", 2**64 - 1)}
 FLAGS = frozenset(("persistent", "destination"))  # neither texts nor numbers, and no header of the message
 OWN = frozenset(("destination", "message-id", "subscription", "redelivered", "ack", "content-length"))
-INTEGER_MAX = 2**63 - 1
-DIGITS = 20  # no number here has more
 SHORT = 255  # bytes of a text property and of a header's name
 KNOWN, KNOWN_BYTES = 1024, 256  # lines that are found again, and of how large properties
 
@@ -48,27 +47,13 @@ def properties_of(headers: Mapping[str, str]) -> Properties:
             setattr(properties, field, text)
         elif header in NUMBERS:
             field, highest = NUMBERS[header]
-            setattr(properties, field, number(header, text, highest))
+            setattr(properties, field, parse_number(header, text, 0, highest))
         elif header not in FLAGS:
             _check_short("header name", header)
             own[header] = text
-    if headers.get("persistent") == "true":
+    if "persistent" in headers and parse_boolean("persistent", headers["persistent"]):
         properties.delivery_mode = PERSISTENT
     return properties
-
-
-def number(header: str, text: str, highest: int | None = None) -> int:
-    """A header that is a whole number: from 0 to ``highest``, or whatever 64 bits hold.
-
-    Raises StompError when it is none.
-    """
-    lowest, most = (-INTEGER_MAX, INTEGER_MAX) if highest is None else (0, highest)
-    digits = text.strip(" ")
-    plain = len(digits) <= DIGITS and digits.isascii() and digits.removeprefix("-").isdigit()
-    if not (plain and lowest <= int(digits) <= most):
-        wanted = "a whole number" if highest is None else f"a number from 0 to {highest}"
-        raise StompError("Invalid header", f"'{header}' must be {wanted}, not '{text[:80]}'\n")
-    return int(digits)
 
 
 def _check_short(what: str, text: str) -> None:

@@ -7,97 +7,118 @@ Source: RabbitMQ, "STOMP Plugin", "Destinations", "Queue Properties".
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
+from protocol.errors import AmqpError
+from protocol.stomp.frames import Frame
+from protocol.stomp.values import parse_boolean, parse_number
+from router.queue.arguments import ARGUMENTS
 from router.session.topology import Topology
+from router.stomp.consumers import CONSUMER_NAME, SINGLE
 from router.stomp.destinations import Destination
-from router.stomp.properties import number
 
-NUMBERS = (
-    "x-expires",
-    "x-message-ttl",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-delivery-limit",
-    "x-consumer-timeout",
-    "x-quorum-initial-group-size",
-    "x-stream-max-segment-size-bytes",
-    "x-stream-filter-size-bytes",
-)
-TEXTS = (
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-dead-letter-strategy",
-    "x-overflow",
-    "x-queue-type",
-    "x-queue-mode",
-    "x-max-age",
-)
-BOOLEANS = ("x-single-active-consumer",)
+DURABLE = ("durable", "persistent")  # the latter is an older name of the former
+# Arguments of queues that are no headers of a frame, and why.
+LEFT_OUT: dict[str, dict[str, str]] = {
+    "SUBSCRIBE": {},
+    "SEND": {
+        "x-deduplication-header": "in a SEND it is the value that the message is known by",
+    },
+}
 
 
-def declare_queue(topology: Topology, name: str, headers: Mapping[str, str]) -> None:
+def declare_queue(topology: Topology, name: str, frame: Frame) -> None:
     """Declare the queue of a destination /queue/NAME as the headers say: durable by default, and if it is
     not, the connection's own, which goes with its last consumer.
     """
-    durable = _is(headers, "durable", default=True)
+    headers = frame.headers
+    names = ("durable",) if frame.command == "SEND" else DURABLE  # of SEND, the message may be persistent
+    durable = _last_of(headers, names, default=True)
     topology.declare_queue(
         name,
         durable=durable,
-        exclusive=_is(headers, "exclusive", default=not durable),
-        auto_delete=_is(headers, "auto-delete", default=not durable),
-        arguments=queue_arguments(headers),
+        exclusive=_truth(headers, "exclusive", default=not durable),
+        auto_delete=_truth(headers, "auto-delete", default=not durable),
+        arguments=queue_arguments(frame),
     )
 
 
-def declare_subscription(topology: Topology, destination: Destination, headers: Mapping[str, str]) -> str:
-    """Declare a subscription's own queue and bind it to the destination's exchange; return its name.
+def declare_subscription(topology: Topology, destination: Destination, frame: Frame) -> tuple[str, bool]:
+    """Declare a subscription's own queue and bind it to the destination's exchange.
 
-    It goes with the subscription, unless that is durable: then the same id finds it again.
+    Return its name, and whether it was made for this subscription; a durable one is found again by the same
+    id. It goes with its last consumer, unless ``auto-delete`` is false. Raises what declaring and binding do,
+    and leaves no queue behind then.
     """
     topology.find_exchange(destination.exchange)
-    durable = is_durable(headers)
+    headers = frame.headers
+    wanted = subscription_queue(destination, headers)
+    made = not topology.has_queue(wanted)
     name = topology.declare_queue(
-        headers.get("x-queue-name") or _subscription_name(destination, headers, durable),
-        durable=durable,
-        exclusive=_is(headers, "exclusive", default=not durable),
-        auto_delete=_is(headers, "auto-delete", default=not durable),
-        arguments=queue_arguments(headers),
+        wanted,
+        durable=_last_of(headers, DURABLE, default=False),
+        exclusive=_truth(headers, "exclusive", default=False),
+        auto_delete=_truth(headers, "auto-delete", default=True),
+        arguments=queue_arguments(frame),
     ).name
     selector = headers.get("x-selector")
     arguments = {} if selector is None else {"x-selector": selector}
-    topology.bind_queue(name, destination.exchange, destination.routing_key, arguments)
-    return name
+    try:
+        topology.bind_queue(name, destination.exchange, destination.routing_key, arguments)
+    except AmqpError:
+        if made:
+            topology.undo_declaration(name)
+        raise
+    return name, made
 
 
 def is_durable(headers: Mapping[str, str]) -> bool:
-    """Whether a subscription outlives its connection; ``persistent`` is an older name for it."""
-    return headers.get("durable") == "true" or headers.get("persistent") == "true"
+    """Whether a subscription outlives its connection."""
+    values = [_truth(headers, name, default=False) for name in DURABLE]
+    return any(values)
 
 
-def _subscription_name(destination: Destination, headers: Mapping[str, str], durable: bool) -> str:
-    if not durable:
+def subscription_queue(destination: Destination, headers: Mapping[str, str]) -> str:
+    """The name of a subscription's own queue, by the headers of SUBSCRIBE or UNSUBSCRIBE."""
+    if headers.get("x-queue-name"):
+        return headers["x-queue-name"]
+    if not is_durable(headers):
         return f"stomp-subscription-{token_urlsafe(16)}"
     key = f"{destination.path}\n{headers['id']}".encode("utf-8", "surrogateescape")
     return f"stomp-subscription-{urlsafe_b64encode(sha256(key).digest()[:16]).decode().rstrip('=')}"
 
 
-def _is(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
-    """A header that is true or false; anything else says nothing."""
-    return {"true": True, "false": False}.get(headers.get(name, ""), default)
+def _truth(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """A header that is true or false. Raises StompError for a value that is neither."""
+    return parse_boolean(name, headers[name]) if name in headers else default
 
 
-def queue_arguments(headers: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of a queue. Raises StompError for a number that is none."""
-    arguments: dict[str, Any] = {name: headers[name] for name in TEXTS if name in headers}
-    for name in NUMBERS:
-        if name in headers:
-            arguments[name] = number(name, headers[name])
-    for name in BOOLEANS:
-        if name in headers:
-            arguments[name] = headers[name] == "true"
+def _last_of(headers: Mapping[str, str], names: Sequence[str], *, default: bool) -> bool:
+    """The value of whichever of these headers comes last in the frame, as in RabbitMQ."""
+    last = next((name for name in reversed(list(headers)) if name in names), None)
+    return default if last is None else parse_boolean(last, headers[last])
+
+
+def queue_arguments(frame: Frame) -> dict[str, Any]:
+    """The arguments of a queue: every one that AMQP takes, from the header of its name.
+
+    Raises StompError for a number that is none, and for what is neither true nor false.
+    """
+    headers, left_out = frame.headers, LEFT_OUT[frame.command]
+    arguments: dict[str, Any] = {}
+    for name, (kind, _) in ARGUMENTS.items():
+        if name in headers and name not in left_out:
+            arguments[name] = _PARSERS[kind](name, headers[name])
+    if CONSUMER_NAME in headers:  # the header is about the consumer of that name then
+        arguments.pop(SINGLE, None)
     return arguments
+
+
+_PARSERS: dict[type, Callable[[str, str], Any]] = {
+    str: lambda _, text: text.strip(" "),
+    int: parse_number,
+    bool: parse_boolean,
+}

@@ -103,4 +103,5 @@ FRAMES = {
     "SEND to /queue": Row(("SEND", {"destination": "/queue/q"}), True),
     "SEND to /amq/queue": Row(("SEND", {"destination": "/amq/queue/q"}), False),
     "SEND to /exchange": Row(("SEND", {"destination": "/exchange/amq.direct/k"}), False),
+    "UNSUBSCRIBE": Row(("UNSUBSCRIBE", {"id": "mine", "durable": "true", "x_queue_name": "q"}), True),
 }

@@ -20,7 +20,7 @@ ALL_REQUESTS = {**REQUESTS, **OWN_REQUESTS}
 NAMES_NO_EXCLUSIVE_QUEUE = {  # streams are never exclusive, and neither is what belongs to them
     pattern for pattern in RULES if pattern.startswith(("/streams/", "/super-streams/"))
 }
-NAMES_NO_QUEUE = {"UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT"}
+NAMES_NO_QUEUE = {"ACK", "NACK", "BEGIN", "COMMIT", "ABORT"}
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_heartbeats_are_as_often_as_the_slower_side_says(header, agreed):
     assert negotiate_heartbeats(header) == agreed
 
 
-@pytest.mark.parametrize("header", ["", "1", "a,b", "1,2,3", "1;2", "99999999999,0", "1.5,0"])
+@pytest.mark.parametrize("header", ["", "1", "a,b", "1,2,3", "1;2", "9" * 21 + ",0", "1.5,0"])
 def test_malformed_heartbeats_are_refused(header):
     with pytest.raises(StompError, match="Invalid header"):
         negotiate_heartbeats(header)

@@ -135,7 +135,7 @@ def test_a_subscription_to_an_exchange_has_a_queue_that_goes_with_it(world, clie
     client.subscribe("/topic/a")
     (queue,) = world.vhost.queues.values()
     assert queue.name.startswith("stomp-subscription-")
-    assert (queue.durable, queue.auto_delete, queue.owner) == (False, True, client.connection)
+    assert (queue.durable, queue.auto_delete, queue.owner) == (False, True, None)
     client.send("UNSUBSCRIBE", id="1")
     assert not world.vhost.queues
 
@@ -143,16 +143,54 @@ def test_a_subscription_to_an_exchange_has_a_queue_that_goes_with_it(world, clie
 @pytest.mark.parametrize("header", ["durable", "persistent"])
 def test_a_durable_subscription_is_found_again_by_its_id(world, connect, header):
     first = connect()
-    first.subscribe("/topic/a", "sub", **{header: "true"})
+    first.subscribe("/topic/a", "sub", auto_delete="false", **{header: "true"})
     first.send("DISCONNECT")
     connect().publish("1", "/topic/a")
     (queue,) = world.vhost.queues.values()
     assert (queue.durable, queue.auto_delete, queue.owner) == (True, False, None)
     second = connect()
-    second.subscribe("/topic/a", "sub", **{header: "true"})
+    second.subscribe("/topic/a", "sub", auto_delete="false", **{header: "true"})
     assert second.bodies() == ["1"]
     second.send("UNSUBSCRIBE", id="sub", destination="/topic/a", **{header: "true"})
     assert not world.vhost.queues
+
+
+@pytest.mark.parametrize(
+    ("destination", "named", "left"),
+    [
+        ("/exchange/amq.topic/a", {}, True),
+        ("/exchange/amq.topic/a", {"x_queue_name": "mine"}, True),
+        ("/topic/a", {}, True),  # the queue of the id would be meant, and there is none
+        ("/topic/a", {"x_queue_name": "mine"}, False),
+        ("/queue/mine", {"x_queue_name": "mine"}, True),
+        ("/amq/queue/mine", {"x_queue_name": "mine"}, True),
+    ],
+)
+def test_only_the_queue_of_a_durable_topic_subscription_is_deleted(world, client, destination, named, left):
+    world.vhost.declare_queue("mine", durable=True)
+    client.subscribe(destination, durable="true", auto_delete="false", x_queue_name="mine")
+    client.publish("kept", "/amq/queue/mine")
+    client.received()
+    client.send("UNSUBSCRIBE", id="1", durable="True", **named)
+    assert ("mine" in world.vhost.queues) is left
+    assert not client.outbox.closed
+
+
+@pytest.mark.parametrize("refused", [{"x_selector": "("}, {"x_priority": "1", "x_stream_offset": "1h"}])
+def test_a_subscription_that_is_refused_leaves_no_queue(world, client, refused):
+    client.send("SUBSCRIBE", destination="/topic/a", id="1", durable="true", auto_delete="false", **refused)
+    client.error()
+    assert not world.vhost.queues
+
+
+def test_a_subscription_that_is_refused_leaves_the_queue_that_it_found(world, connect):
+    connect().subscribe("/topic/a", durable="true", auto_delete="false")
+    other = connect()
+    other.send(
+        "SUBSCRIBE", destination="/topic/a", id="1", durable="true", auto_delete="false", x_selector="("
+    )
+    other.error()
+    assert len(world.vhost.queues) == 1
 
 
 def test_a_subscription_can_name_its_queue(world, client):

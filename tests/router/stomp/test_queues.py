@@ -1,0 +1,63 @@
+"""The arguments of queues as headers: those of AMQP, each from the header of its name."""
+
+import pytest
+
+from protocol.stomp.errors import StompError
+from protocol.stomp.frames import Frame
+from router.queue.arguments import ARGUMENTS, COMPARED
+from router.stomp.commands import HANDLERS
+from router.stomp.queues import LEFT_OUT, queue_arguments
+
+TEXTS = {int: "7", bool: "True", str: " text "}
+VALUES = {int: 7, bool: True, str: "text"}
+DECLARING = ("SUBSCRIBE", "SEND")
+
+
+@pytest.mark.parametrize("command", DECLARING)
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_is_a_header_or_left_out_for_a_reason(command, name):
+    kind = ARGUMENTS[name].kind
+    found = queue_arguments(Frame(command, {name: TEXTS[kind]}))
+    reason = LEFT_OUT[command].get(name)
+    assert found == ({name: VALUES[kind]} if reason is None else {})
+    assert reason != ""
+
+
+@pytest.mark.parametrize("name", [name for name, argument in ARGUMENTS.items() if argument.kind is not str])
+def test_a_wrong_value_is_refused_by_the_name_of_the_header(name):
+    with pytest.raises(StompError) as refused:
+        queue_arguments(Frame("SUBSCRIBE", {name: "wrong"}))
+    assert f"'{name}' must be" in refused.value.detail
+
+
+def test_what_is_left_out_exists():
+    assert set(LEFT_OUT) == set(DECLARING) <= set(HANDLERS)
+    for names in LEFT_OUT.values():
+        assert set(names) <= set(ARGUMENTS)
+
+
+def test_every_argument_of_a_type_has_a_check():
+    assert set().union(*COMPARED.values()) <= set(ARGUMENTS)
+
+
+def test_a_named_consumer_takes_single_active_consumer_for_itself():
+    headers = {"x-single-active-consumer": "true", "x-stream-consumer-name": "n"}
+    assert queue_arguments(Frame("SUBSCRIBE", headers)) == {}
+
+
+@pytest.mark.parametrize("requeue", ["false", "False", "FALSE"])
+def test_nack_without_requeue_in_any_case_gives_the_message_up(world, connect, requeue):
+    client = connect()
+    client.subscribe(ack="client")
+    client.publish("1")
+    client.send("NACK", id=client.take("MESSAGE").headers["ack"], requeue=requeue)
+    assert client.received() == []
+    assert not len(world.vhost.queues["q"].ready)
+
+
+def test_a_queue_that_takes_messages_once_is_declared_and_sent_to(connect):
+    client = connect()
+    client.subscribe(x_message_deduplication="true", x_cache_size="10", x_queue_version="2")
+    for body in ("1", "2"):
+        client.publish(body, "/amq/queue/q", x_deduplication_header="same")
+    assert client.bodies() == ["1"]
