@@ -37,6 +37,11 @@ class AmqpError(Exception):
         if scope is not None:
             self.scope = scope
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a log line says of the error besides its text."""
+        return {}
+
 
 class ContentTooLarge(AmqpError):
     code, name, scope = 311, "CONTENT_TOO_LARGE", "channel"
@@ -51,7 +56,20 @@ class InvalidPath(AmqpError):
 
 
 class AccessRefused(AmqpError):
+    """``missing`` names the permission that the user would need, such as ``write on exchange 'x'``.
+
+    It is for the operator's log; the text that the client gets is RabbitMQ's.
+    """
+
     code, name, scope = 403, "ACCESS_REFUSED", "channel"
+
+    def __init__(self, text: str, *, scope: Scope | None = None, missing: str = "") -> None:
+        super().__init__(text, scope=scope)
+        self.missing = missing
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        return {"missing_permission": self.missing} if self.missing else {}
 
 
 class NotFound(AmqpError):

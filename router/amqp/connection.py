@@ -345,10 +345,10 @@ class AmqpConnection:
         As in RabbitMQ, nobody is told why the connection ends before the tuning is agreed on.
         """
         if error.scope == "channel" and number in self.channels.open:
-            self._log.warning("channel closed", channel=number, error=str(error))
+            self._log.warning("channel closed", channel=number, error=str(error), **error.log_fields)
             self.channels.close(number, close_for(m.ChannelClose, error, command))
             return
-        self._log.warning("connection closed", error=str(error))
+        self._log.warning("connection closed", error=str(error), **error.log_fields)
         if self.wire.state in NOT_TUNED:
             self._finish()
             return

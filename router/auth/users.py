@@ -96,14 +96,18 @@ class User:
         """Raise AccessRefused, with RabbitMQ's text, unless ``may``."""
         if not self.may(vhost, operation, name):
             what = f"{kind} '{name or 'amq.default'}'"
-            raise AccessRefused(f"access to {what} in vhost '{vhost}' refused for user '{self.name}'")
+            raise AccessRefused(
+                f"access to {what} in vhost '{vhost}' refused for user '{self.name}'",
+                missing=f"{operation} on {what}",
+            )
 
     def check_route(self, vhost: str, exchange: str, operation: RouteOperation, routing_key: str) -> None:
         """Raise AccessRefused, with RabbitMQ's text, unless ``may_route``."""
         if not self.may_route(vhost, exchange, operation, routing_key):
             raise AccessRefused(
                 f"access to topic '{routing_key}' in exchange '{exchange}' in vhost '{vhost}' "
-                f"refused for user '{self.name}'"
+                f"refused for user '{self.name}'",
+                missing=f"{operation} with routing key '{routing_key}' on topic exchange '{exchange}'",
             )
 
     # -- changes ------------------------------------------------------------------------------------------

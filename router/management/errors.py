@@ -6,6 +6,8 @@ Source: what RabbitMQ 3.10 answers, see ``conformance/management``.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from protocol.errors import AccessRefused, AmqpError, NotFound
 from protocol.http import HttpError
 from router.administration import NotThere
@@ -43,7 +45,8 @@ def told_as_http() -> Iterator[None]:
     """Tell what the broker refuses in the block as HTTP does."""
     try:
         yield
-    except AccessRefused:
+    except AccessRefused as error:
+        structlog.get_logger().warning("request refused", error=str(error), **error.log_fields)
         raise not_authorised("Access refused.") from None
     except NotThere:
         raise not_there() from None

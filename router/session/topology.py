@@ -98,8 +98,16 @@ class Topology:
         return name.translate(LINE_BREAKS) in self._vhost.queues
 
     def undo_declaration(self, name: str) -> None:
-        """Delete a queue that was just declared for what was then refused; no permission is needed for it."""
-        self._vhost.delete_queue(self._vhost.queue_for(name, self._owner))
+        """Delete a queue, if it is there still, that was declared for what was then refused.
+
+        No permission is needed for it.
+        """
+        if name in self._vhost.queues:
+            self._vhost.delete_queue(self._vhost.queue_for(name, self._owner))
+
+    def check_topic(self, exchange: str, routing_key: str) -> None:
+        """AccessRefused unless the user may read what is published to a topic exchange with this key."""
+        self._user.check_route(self._vhost.name, exchange, "read", routing_key)
 
     def find_reply_queue(self, name: str) -> None:
         """NotFound unless ``name`` is that of direct reply-to, or of a consumer of such replies."""

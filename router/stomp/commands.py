@@ -26,7 +26,13 @@ from router.stomp.conversation import (
 )
 from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
 from router.stomp.properties import properties_of
-from router.stomp.queues import declare_queue, declare_subscription, is_durable, subscription_queue
+from router.stomp.queues import (
+    bind_subscription,
+    declare_queue,
+    declare_subscription,
+    is_durable,
+    subscription_queue,
+)
 
 ACK_MODES = ("auto", "client", "client-individual")
 PREFETCH_MAX = 65535
@@ -152,7 +158,12 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
     conversation.session.set_prefetch(prefetch, shared=False)
     try:
         conversation.session.consume(queue, tag, no_ack=mode == "auto", arguments=arguments)
+        if (
+            destination.own_queue
+        ):  # after the consumer, as in RabbitMQ: of two missing rights it tells the first
+            bind_subscription(conversation.topology, queue, destination, frame)
     except AmqpError:
+        conversation.session.cancel(tag)
         if made:
             conversation.topology.undo_declaration(queue)
         raise

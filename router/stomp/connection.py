@@ -360,7 +360,8 @@ class StompConnection:
             message, detail = str(error), error.detail
         else:
             message, detail = error.name.lower(), str(error)
-        self._log.warning("connection closed", error=f"{message}: {detail.rstrip()}")
+        fields = {} if isinstance(error, StompError) else error.log_fields
+        self._log.warning("connection closed", error=f"{message}: {detail.rstrip()}", **fields)
         headers = {}
         if frame is not None and "receipt" in frame.headers:
             headers["receipt-id"] = frame.headers["receipt"]

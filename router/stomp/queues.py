@@ -12,7 +12,6 @@ from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
-from protocol.errors import AmqpError
 from protocol.stomp.frames import Frame
 from protocol.stomp.values import parse_boolean, parse_number
 from router.queue.arguments import ARGUMENTS
@@ -47,32 +46,31 @@ def declare_queue(topology: Topology, name: str, frame: Frame) -> None:
 
 
 def declare_subscription(topology: Topology, destination: Destination, frame: Frame) -> tuple[str, bool]:
-    """Declare a subscription's own queue and bind it to the destination's exchange.
+    """Declare a subscription's own queue; return its name, and whether it was made now.
 
-    Return its name, and whether it was made for this subscription; a durable one is found again by the same
-    id. It goes with its last consumer, unless ``auto-delete`` is false. Raises what declaring and binding do,
-    and leaves no queue behind then.
+    That of a durable subscription is found again by the same id. It goes with its last consumer, unless
+    ``auto-delete`` is false.
     """
-    topology.find_exchange(destination.exchange)
     headers = frame.headers
+    if destination.kind == "topic":
+        topology.check_topic(destination.exchange, destination.routing_key)
     wanted = subscription_queue(destination, headers)
     made = not topology.has_queue(wanted)
-    name = topology.declare_queue(
+    queue = topology.declare_queue(
         wanted,
         durable=_last_of(headers, DURABLE, default=False),
         exclusive=_truth(headers, "exclusive", default=False),
         auto_delete=_truth(headers, "auto-delete", default=True),
         arguments=queue_arguments(frame),
-    ).name
-    selector = headers.get("x-selector")
+    )
+    return queue.name, made
+
+
+def bind_subscription(topology: Topology, queue: str, destination: Destination, frame: Frame) -> None:
+    """Bind a subscription's own queue to the destination's exchange, by its selector if it has one."""
+    selector = frame.headers.get("x-selector")
     arguments = {} if selector is None else {"x-selector": selector}
-    try:
-        topology.bind_queue(name, destination.exchange, destination.routing_key, arguments)
-    except AmqpError:
-        if made:
-            topology.undo_declaration(name)
-        raise
-    return name, made
+    topology.bind_queue(queue, destination.exchange, destination.routing_key, arguments)
 
 
 def is_durable(headers: Mapping[str, str]) -> bool:

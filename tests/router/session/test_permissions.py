@@ -2,6 +2,8 @@
 
 import pytest
 
+from protocol.amqp import methods as m
+from protocol.amqp.constants import BASIC, EXCHANGE, QUEUE
 from protocol.errors import AccessRefused
 from router.queue.queue import Queue
 from tests.router.harness import Client, Node
@@ -74,6 +76,10 @@ OPERATIONS = {
     "queue.declare with dead letters by default": (
         lambda c: declare_queue(c, dead_letter_exchange=""),
         ["configure queue new", "read queue new", "write exchange amq.default"],
+    ),
+    "queue.declare with dead letters of one that is there": (
+        lambda c: declare_queue(c, "dead", dead_letter_exchange="x"),
+        ["configure queue dead", "read queue dead", "write exchange x"],
     ),
     "queue.declare passive": (lambda c: c.topology.find_queue("q"), []),
     "queue.delete": (
@@ -184,3 +190,27 @@ def test_an_internal_exchange_takes_no_publishes(node):
     client = node.client()
     with pytest.raises(AccessRefused, match="cannot publish to internal exchange 'inner' in vhost '/'"):
         client.publish("a", "k", "inner")
+
+
+# -- no method without a row --------------------------------------------------------------------------------
+
+NEEDS_NONE = {
+    "basic.ack": "settles what the channel was given",
+    "basic.nack": "settles what the channel was given",
+    "basic.reject": "settles what the channel was given",
+    "basic.recover": "requeues what the channel was given",
+    "basic.recover-async": "requeues what the channel was given",
+    "basic.qos": "is about the channel alone",
+}
+
+
+def test_every_method_has_a_row_or_a_reason():
+    rows = {name.split(" ")[0] for name in OPERATIONS}
+    of_clients = {
+        method.NAME
+        for method in m.METHODS.values()
+        if method.CLASS_ID in (EXCHANGE, QUEUE, BASIC)
+        and not method.NAME.endswith("-ok")
+        and method.NAME not in ("basic.deliver", "basic.return", "basic.get-empty")
+    }
+    assert of_clients == rows | set(NEEDS_NONE)

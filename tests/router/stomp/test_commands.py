@@ -793,8 +793,8 @@ def test_quorum_queues_tell_how_often_a_message_was_delivered(client):
         ({"configure": ".*"}, ("SEND", "/queue/q", {}), "exchange 'amq.default'"),
         ({"configure": ".*"}, ("SUBSCRIBE", "/queue/q", {"id": "1"}), "queue 'q'"),
         (
-            {"configure": ".*", "write": ".*"},
-            ("SUBSCRIBE", "/topic/a", {"id": "1"}),
+            {"configure": ".*", "write": ".*", "read": "^n$"},
+            ("SUBSCRIBE", "/topic/a", {"id": "1", "x-queue-name": "n"}),
             "exchange 'amq.topic'",
         ),
         (
