@@ -27,18 +27,21 @@ EXPIRY_MAX = 10 * 365 * 24 * 3600 * 1000  # ms: RabbitMQ's longest TTL, ten year
 PRIORITY_MAX = 255
 SEGMENT_MAX = 3_000_000_000  # bytes of a file of a stream
 FILTER_SIZES = 16, 255  # bytes of the filter of a stream's chunk, at least and at most
+AGE_MAX = 10**15  # ms, some 31,000 years: longer ages are cut to it
 
-_AGE = re.compile(r"([0-9]{1,15})([YMDhms])")
+_AGE = re.compile(r"0*([1-9][0-9]*)([YMDhms])")
 _DAY = 24 * 3600
 _SECONDS = {"Y": 365 * _DAY, "M": 30 * _DAY, "D": _DAY, "h": 3600, "m": 60, "s": 1}
 
 
 def parse_age(text: str) -> int | None:
-    """ms of an age such as ``7D`` (RabbitMQ, "Streams"); None for what is none, such as 0 of anything."""
+    """Return the ms of an age such as ``7D`` (RabbitMQ, "Streams"); None for other text, and for 0 days."""
     found = _AGE.fullmatch(text)
-    if found is None or not int(found[1]):
+    if found is None:
         return None
-    return int(found[1]) * _SECONDS[found[2]] * 1000
+    digits, unit = found.groups()
+    number = int(digits) if len(digits) < len(str(AGE_MAX)) else AGE_MAX
+    return min(number * _SECONDS[unit] * 1000, AGE_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
 from router.queue.arguments import (
+    AGE_MAX,
     EXPIRY_MAX,
     QueueArguments,
     merge_policy,
+    parse_age,
     parse_arguments,
 )
 
@@ -319,3 +321,25 @@ def test_a_policy_never_raises_a_limit(own, policy):
     assert merged.max_length is not None
     assert merged.max_length <= policy
     assert own is None or merged.max_length <= own
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("7D", 7 * 86_400_000),
+        ("007D", 7 * 86_400_000),
+        ("0000000000000007D", 7 * 86_400_000),
+        ("1s", 1000),
+        ("1" + "0" * 5000 + "Y", AGE_MAX),
+        ("1000000Y", AGE_MAX),
+        ("0D", None),
+        ("", None),
+        ("7", None),
+        ("-7D", None),
+        ("7d", None),
+        (" 7D", None),
+        ("7D ", None),
+    ],
+)
+def test_ages(text, ms):
+    assert parse_age(text) == ms
