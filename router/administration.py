@@ -17,7 +17,7 @@ from typing import Any
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.errors import AmqpError, ConnectionForced
-from router.auth import NO_PASSWORD, PasswordHash, User
+from router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
 from router.broker import Broker
 from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
 from router.policy import Definition, Policy, PolicyError
@@ -65,9 +65,14 @@ class Administration:
 
     # -- virtual hosts -------------------------------------------------------------------------------------
 
-    def put_vhost(self, name: str, metadata: VHostMetadata | None = None) -> VHost:
-        """The virtual host of this name, made if it is not there. ``metadata`` is from now on what is said of
-        it; None leaves that as it is.
+    def put_vhost(
+        self, name: str, metadata: VHostMetadata | None = None, *, maker: User | None = None
+    ) -> VHost:
+        """Return the virtual host of this name, after making it if it does not exist.
+
+        ``metadata`` replaces the virtual host's metadata; None leaves that as it is. A new virtual host has
+        the default exchanges, and ``maker``, the user who asked for it, gets all permissions in it. None is
+        for the broker itself, as at start-up: then nobody gets permissions (RabbitMQ: its internal user).
         """
         _check_name("virtual host", name)
         is_new = name not in self._broker.vhosts
@@ -76,6 +81,8 @@ class Administration:
             vhost.metadata = metadata
         if is_new or metadata is not None:
             self._broker.keeper.keep(VHostRow(name, vhost.metadata.as_row()))
+        if is_new and maker is not None and maker.name in self._broker.users:
+            self.set_permission(maker.name, name, configure=".*", write=".*", read=".*")
         return vhost
 
     def delete_vhost(self, name: str) -> None:
@@ -126,7 +133,8 @@ class Administration:
         limits: Mapping[str, object] | None = None,
     ) -> User:
         """The user of this name, made if it is not there, with what is given changed; what is None stays. A
-        new user without a password cannot log in with one.
+        new user without a password cannot log in with one, nor can a user whose hash is unusable
+        (``PasswordHash.fault``); a hash that is not base64 is refused.
         """
         _check_name("user", name)
         checked = None if limits is None else check_limits(limits, USER_LIMITS, "user-limits")
@@ -134,6 +142,8 @@ class Administration:
         found = users.get(name)
         if password is None:
             password = NO_PASSWORD if found is None else found.password_hash
+        else:
+            password = from_exchanged(*password)
         if tags is None:
             tags = () if found is None else found.tags
         user = users.add(name, password, tags)

@@ -8,6 +8,7 @@ from router.auth.passwords import (
     SHA512,
     PasswordHash,
     PasswordHashError,
+    from_exchanged,
     hash_password,
 )
 from router.auth.throttle import Throttle
@@ -42,5 +43,6 @@ __all__ = [
     "TopicPermission",
     "User",
     "Users",
+    "from_exchanged",
     "hash_password",
 ]

@@ -4,7 +4,12 @@ Owns the forms, making one and comparing a password with one. Both take long for
 no business of the event loop; neither touches anything but its arguments.
 
 RabbitMQ's form is base64 of four bytes of salt and the digest of salt and password. The slow one is scrypt
-(RFC 7914) in the notation of PHC strings: ``$scrypt$ln=15,r=8,p=1$SALT$HASH``, base64 without padding.
+(RFC 7914) in the notation of PHC strings: ``$scrypt$ln=15,r=8,p=1$SALT$HASH``, base64 without padding. In the
+API and in definitions a scrypt hash is base64 of that string (``exchanged``, ``from_exchanged``): RabbitMQ
+refuses a hash that is not base64, and keeps and exports one whose algorithm it does not know.
+
+A hash may be unusable: of an unknown algorithm, or of another length than its algorithm makes. As in RabbitMQ
+its user exists and cannot log in with a password.
 
 Source: RabbitMQ, "Credentials and Passwords".
 """
@@ -26,6 +31,7 @@ SCRYPT = "leveret_password_hashing_scrypt"
 ALGORITHMS = {"scrypt": SCRYPT, "sha256": SHA256, "sha512": SHA512}  # by scheme
 _DIGESTS = {MD5: hashlib.md5, SHA256: hashlib.sha256, SHA512: hashlib.sha512}
 _SALT = 4  # bytes, of RabbitMQ's form
+_TEXT_MAX = 1024  # characters of a hash, or of an algorithm's name, that another program gives
 
 _SCRYPT_SALT, _SCRYPT_LENGTH = 16, 32  # bytes
 _SCRYPT_MEMORY = 1 << 28  # bytes that a hash from outside may ask for,
@@ -58,13 +64,27 @@ class PasswordHash(NamedTuple):
 
     @property
     def portable(self) -> bool:
-        """Whether RabbitMQ can use it."""
-        return self.algorithm in _DIGESTS
+        """Whether the hash serves in RabbitMQ as it does here."""
+        return self.algorithm != SCRYPT
 
     @property
     def quick(self) -> bool:
         """Whether comparing takes so little that the event loop may do it."""
-        return self.algorithm != SCRYPT
+        return self.algorithm != SCRYPT or self.fault is not None
+
+    @property
+    def fault(self) -> str | None:
+        """Why no password can be compared with the hash; None for a usable hash, and for no hash at all."""
+        try:
+            _parse(self)
+        except PasswordHashError as error:
+            return str(error)
+        return None
+
+    @property
+    def exchanged(self) -> str:
+        """The text for other programs: base64, as RabbitMQ wants it."""
+        return base64.b64encode(self.text.encode()).decode() if self.text.startswith("$") else self.text
 
 
 NO_PASSWORD = PasswordHash("")
@@ -85,14 +105,30 @@ def impossible_hash() -> PasswordHash:
     return _scrypt_hash(os.urandom(_SCRYPT_SALT), os.urandom(_SCRYPT_LENGTH))
 
 
-def check_hash(password_hash: PasswordHash) -> None:
-    """Raise PasswordHashError for a hash that no password could be compared with."""
-    _parse(password_hash)
+def from_exchanged(text: str, algorithm: str | None = SHA256) -> PasswordHash:
+    """The hash that another program gives; a scrypt hash may also be the PHC string itself.
+
+    Raises PasswordHashError for what RabbitMQ refuses too: text that is not base64.
+    """
+    algorithm = algorithm or SHA256
+    if len(text) > _TEXT_MAX or len(algorithm) > _TEXT_MAX:
+        raise PasswordHashError(f"password hash or hashing algorithm has more than {_TEXT_MAX} characters")
+    if algorithm == SCRYPT and _SCRYPT_FORM.fullmatch(text):
+        return PasswordHash(text, SCRYPT)
+    raw = _decode(text)
+    if algorithm == SCRYPT and raw.isascii() and _SCRYPT_FORM.fullmatch(inner := raw.decode()):
+        return PasswordHash(inner, SCRYPT)
+    return PasswordHash(text, algorithm)
 
 
 def fits(password_hash: PasswordHash, password: str) -> bool:
-    """Whether this is the password; it never is when it or the hash is empty. In constant time."""
-    parsed = _parse(password_hash)
+    """Whether this is the password; it never is when it is empty, or the hash is empty or unusable. In
+    constant time for usable hashes.
+    """
+    try:
+        parsed = _parse(password_hash)
+    except PasswordHashError:
+        return False
     return hmac.compare_digest(parsed.digest_of(password), parsed.digest) and bool(password)
 
 
@@ -118,7 +154,7 @@ def _parse(password_hash: PasswordHash) -> _Parsed:
         raise PasswordHashError(f"password hashing algorithm '{algorithm}' is not supported")
     raw = _decode(text)
     if len(raw) != _SALT + _DIGESTS[algorithm]().digest_size:
-        raise PasswordHashError(f"password hash does not have the length of '{algorithm}'")
+        raise PasswordHashError(f"password hash has {len(raw)} bytes, too few or many for '{algorithm}'")
     return _Parsed(algorithm, raw[:_SALT], raw[_SALT:])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from protocol.errors import AccessRefused
-from router.auth.passwords import NO_PASSWORD, PasswordHash, check_hash
+from router.auth.passwords import NO_PASSWORD, PasswordHash
 from router.limits import Limits
 from router.patterns import Matcher, compile_pattern
 
@@ -195,9 +195,8 @@ class Users(Mapping[str, User]):
     def add(self, name: str, password_hash: PasswordHash, tags: Iterable[str] = ()) -> User:
         """Add a user, or give one that is there this password and these tags; what it may do stays.
 
-        An empty hash is for a user that cannot log in with a password. Raises PasswordHashError.
+        With an empty or unusable hash a user cannot log in with a password.
         """
-        check_hash(password_hash)
         user = self._users.get(name) or User(name)
         user.identify(password_hash, frozenset(tags))
         self._users[name] = user

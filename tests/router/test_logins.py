@@ -11,6 +11,7 @@ from protocol.errors import AccessRefused
 from router.auth import (
     MD5,
     NO_PASSWORD,
+    SHA256,
     SHA512,
     Check,
     Login,
@@ -20,6 +21,7 @@ from router.auth import (
     PasswordHashError,
     Throttle,
     Users,
+    from_exchanged,
     hash_password,
 )
 from router.auth import logins as module
@@ -344,7 +346,7 @@ def test_scrypt_is_that_of_the_rfc():
     [
         ("AAAA", "odd", "algorithm 'odd' is not supported"),
         ("!", SHA512, "password hash is not base64"),
-        ("AAAA", SHA512, "does not have the length of 'rabbit_password_hashing_sha512'"),
+        ("AAAA", SHA512, "has 3 bytes, too few or many for 'rabbit_password_hashing_sha512'"),
         ("AAAA", SCRYPT, "is not like"),
         ("$scrypt$ln=99,r=8,p=1$AAAA$AAAA", SCRYPT, "asks for more work than is allowed"),
         ("$scrypt$ln=15,r=8,p=17$AAAA$AAAA", SCRYPT, "asks for more work than is allowed"),
@@ -352,7 +354,35 @@ def test_scrypt_is_that_of_the_rfc():
         ("$scrypt$ln=1,r=8,p=1$A$AAAA", SCRYPT, "password hash is not base64"),
     ],
 )
-def test_unusable_password_hash_is_refused(users, password_hash, algorithm, text):
-    with pytest.raises(PasswordHashError, match=text):
-        users.add("x", PasswordHash(password_hash, algorithm))
-    assert "x" not in users
+def test_nobody_logs_in_with_an_unusable_password_hash(users, password_hash, algorithm, text):
+    unusable = PasswordHash(password_hash, algorithm)
+    assert text in (unusable.fault or "")
+    assert unusable.quick
+    users.add("x", unusable)
+    logins = Logins(users, scheme="sha256")
+    for password in ("", "x"):
+        assert not fits(unusable, password)
+        with pytest.raises(LoginRefused):
+            logins.begin(Login("x", password, "h", loopback=False), 0)
+
+
+@pytest.mark.parametrize("scheme", ["scrypt", "sha256", "sha512"])
+def test_exchanged_hash_is_base64_and_comes_back_as_it_was(scheme):
+    password_hash = hash_password("pw", scheme)
+    base64.b64decode(password_hash.exchanged, validate=True)
+    for text in (password_hash.exchanged, password_hash.text):
+        assert from_exchanged(text, password_hash.algorithm) == password_hash
+
+
+@pytest.mark.parametrize("algorithm", [None, "", SHA256])
+def test_exchanged_hash_without_an_algorithm_is_sha256(algorithm):
+    assert from_exchanged("AAAA", algorithm) == PasswordHash("AAAA", SHA256)
+
+
+@pytest.mark.parametrize(
+    ("text", "algorithm"),
+    [("!", SHA256), ("!", SCRYPT), ("é", SHA256), ("A" * 2000, SHA256), ("", "a" * 2000)],
+)
+def test_exchanged_hash_that_rabbitmq_refuses_is_refused(text, algorithm):
+    with pytest.raises(PasswordHashError):
+        from_exchanged(text, algorithm)
