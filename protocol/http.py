@@ -60,17 +60,20 @@ class Request:
     def credentials(self) -> tuple[str, str] | None:
         """User name and password of HTTP Basic (RFC 7617); None when there are none that can be read."""
         scheme, _, encoded = self.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic":
-            return None
-        try:
-            name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except ValueError:  # not ASCII, not base64 or not UTF-8
-            return None
-        return (name, password) if colon else None
+        return basic_credentials(encoded.strip()) if scheme.lower() == "basic" else None
 
     def listed(self, name: str) -> list[str]:
         """The items of a header that is a comma-separated list."""
         return [item for part in self.headers.get(name, "").split(",") if (item := part.strip())]
+
+
+def basic_credentials(encoded: str) -> tuple[str, str] | None:
+    """User name and password of a base64 text of ``name:password``; None if it is no such text."""
+    try:
+        name, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:  # not ASCII, not base64 or not UTF-8
+        return None
+    return (name, password) if colon else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Owns the address and the login, and what to say when the API refuses. What is as
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -82,11 +82,23 @@ class Api:
         """Do something; what is told of it."""
         return self._ask("POST", path, {}, body)
 
+    def send(self, *path: str, body: Any) -> Mapping[str, str]:
+        """Do something; return the headers of the response."""
+        headers, _value = self._exchange("POST", path, {}, body)
+        return headers
+
     def delete(self, *path: str, **query: str) -> None:
         """Delete what is there."""
         self._ask("DELETE", path, query)
 
     def _ask(self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any = None) -> Any:
+        """The JSON of the answer to a request."""
+        return self._exchange(method, path, query, body)[1]
+
+    def _exchange(
+        self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any
+    ) -> tuple[Mapping[str, str], Any]:
+        """Headers, whose names are compared without case, and the JSON of the answer to a request."""
         import urllib3
 
         if "" in path:
@@ -99,7 +111,7 @@ class Api:
             response = self._pool.request(method, url, body=given, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Failure(f"{self.shown}: {_reason(error)}") from None
-        return self._answer(response.status, response.data)
+        return response.headers, self._answer(response.status, response.data)
 
     def _answer(self, status: int, data: bytes) -> Any:
         """The JSON of an answer, or why there is none."""

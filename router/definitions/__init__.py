@@ -1,15 +1,24 @@
 """RabbitMQ's definitions documents: which users, virtual hosts, queues, ... a broker shall have, or has."""
 
-from router.definitions.document import Definitions, DefinitionsError, hash_passwords, parse_definitions
-from router.definitions.exporting import export_definitions
-from router.definitions.importing import apply_definitions, import_definitions
+from router.definitions.document import (
+    Definitions,
+    DefinitionsError,
+    Refusal,
+    hash_passwords,
+    parse_definitions,
+)
+from router.definitions.exporting import export_definitions, unportable_users
+from router.definitions.importing import ImportReport, apply_definitions, import_definitions
 
 __all__ = [
     "Definitions",
     "DefinitionsError",
+    "ImportReport",
+    "Refusal",
     "apply_definitions",
     "export_definitions",
     "hash_passwords",
     "import_definitions",
     "parse_definitions",
+    "unportable_users",
 ]

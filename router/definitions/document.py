@@ -1,33 +1,45 @@
-"""The document that definitions are: what RabbitMQ 3.x and 4.x export, entry by entry.
+"""The entries of a definitions document, as RabbitMQ 3.x and 4.x export it.
 
-Owns the form of it, and reading it, which touches nothing of the broker: a large document can be read, and
-passwords in it hashed, in a thread.
+Responsible for the form of the document and for reading it. Reading touches nothing of the broker: a large
+document can be read, and the passwords in it hashed, in a thread. What is done with the entries is in
+``importing``.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from router.auth import SHA256, PasswordHash, hash_password
 from router.auth.passwords import SCRYPT, Scheme, fits
 
+E = TypeVar("E", bound=Struct)
 Pairs = dict[str, Any] | list[tuple[str, Any]]  # some versions write objects as lists of pairs, {} as []
 
 
 class DefinitionsError(Exception):
-    """Definitions cannot be imported; the text names the entry. What stands before it is imported."""
+    """A document is no definitions document (nothing of it is imported), or an entry cannot be imported."""
+
+
+class Refusal(NamedTuple):
+    """An entry that is not imported: which, and why."""
+
+    entry: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.entry}: {self.reason}"
 
 
 class UserEntry(Struct):
-    """A user; ``password`` is for documents that people write, ``leveret_password_hash`` is what RabbitMQ
-    cannot use.
+    """A user; ``password`` is for documents that people write. ``leveret_password_hash`` is where earlier
+    versions of leveret put the hashes that RabbitMQ cannot use.
     """
 
     name: str
     password_hash: str = ""
-    hashing_algorithm: str = SHA256
+    hashing_algorithm: str | None = SHA256
     leveret_password_hash: str = ""
     password: str | None = None
     tags: str | list[str] = ""
@@ -135,7 +147,10 @@ class BindingEntry(Struct):
 
 
 class Definitions(Struct):
-    """The document. The entries of one that was exported from one virtual host do not name it."""
+    """The entries of a document, and those that have not the form of their section.
+
+    The entries of a document that was exported from one virtual host do not name it.
+    """
 
     users: list[UserEntry] = []
     vhosts: list[VHostEntry] = []
@@ -147,14 +162,57 @@ class Definitions(Struct):
     exchanges: list[ExchangeEntry] = []
     queues: list[QueueEntry] = []
     bindings: list[BindingEntry] = []
+    refused: list[Refusal] = []
+
+
+class _Document(Struct):
+    """The sections of a document, with entries that are not decoded yet."""
+
+    users: list[Raw] | None = None
+    vhosts: list[Raw] | None = None
+    permissions: list[Raw] | None = None
+    topic_permissions: list[Raw] | None = None
+    parameters: list[Raw] | None = None
+    global_parameters: list[Raw] | None = None
+    policies: list[Raw] | None = None
+    exchanges: list[Raw] | None = None
+    queues: list[Raw] | None = None
+    bindings: list[Raw] | None = None
 
 
 def parse_definitions(document: bytes) -> Definitions:
-    """The entries of a JSON document; fields nobody knows are left out. Raises DefinitionsError."""
+    """Read a JSON document, entry by entry; unknown fields and sections are left out.
+
+    Raises DefinitionsError for a document that is no JSON object, or has a section that is no list.
+    """
     try:
-        return msgspec.json.decode(document, type=Definitions)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DefinitionsError(str(error)) from None
+        sections = msgspec.json.decode(document, type=_Document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DefinitionsError(f"no definitions document: {error}") from None
+    refused: list[Refusal] = []
+
+    def read(section: str, kind: type[E]) -> list[E]:
+        entries, decoder = [], msgspec.json.Decoder(kind)
+        for index, raw in enumerate(getattr(sections, section) or ()):
+            try:
+                entries.append(decoder.decode(raw))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                refused.append(Refusal(f"{section}[{index}]", str(error)))
+        return entries
+
+    return Definitions(
+        users=read("users", UserEntry),
+        vhosts=read("vhosts", VHostEntry),
+        permissions=read("permissions", PermissionEntry),
+        topic_permissions=read("topic_permissions", TopicPermissionEntry),
+        parameters=read("parameters", ParameterEntry),
+        global_parameters=read("global_parameters", GlobalParameterEntry),
+        policies=read("policies", PolicyEntry),
+        exchanges=read("exchanges", ExchangeEntry),
+        queues=read("queues", QueueEntry),
+        bindings=read("bindings", BindingEntry),
+        refused=refused,
+    )
 
 
 def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str, PasswordHash]) -> None:
@@ -166,22 +224,12 @@ def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str,
             there = known.get(user.name)
             fitting = there is not None and fits(there, user.password)
             made = there if there is not None and fitting else hash_password(user.password, scheme)
-            set_hash(user, made)
-            user.password = None
-
-
-def set_hash(user: UserEntry, password_hash: PasswordHash) -> None:
-    """Give a user's entry this hash, where RabbitMQ looks for it if that can use it."""
-    if password_hash.portable:
-        user.password_hash, user.hashing_algorithm = password_hash
-        user.leveret_password_hash = ""
-    else:
-        user.password_hash, user.hashing_algorithm = "", SHA256
-        user.leveret_password_hash = password_hash.text
+            user.password_hash, user.hashing_algorithm = made
+            user.leveret_password_hash, user.password = "", None
 
 
 def hash_of(user: UserEntry) -> PasswordHash:
-    """The hash of a user's entry."""
+    """The hash of a user's entry, as it is written there."""
     if user.leveret_password_hash:
         return PasswordHash(user.leveret_password_hash, SCRYPT)
-    return PasswordHash(user.password_hash, user.hashing_algorithm)
+    return PasswordHash(user.password_hash, user.hashing_algorithm or SHA256)

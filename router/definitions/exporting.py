@@ -1,8 +1,8 @@
 """Exporting definitions: what a broker has, as a document that it or RabbitMQ can import.
 
 Owns what belongs in there: everything but exclusive queues, what each virtual host has anyway, and what has a
-name that is no UTF-8, which JSON cannot say. A password hash that RabbitMQ cannot use is left empty for it,
-and stands in a field that it passes over.
+name that is no UTF-8, which JSON cannot say. A scrypt hash is exported under leveret's own algorithm name:
+RabbitMQ imports and exports it as it is, but nobody can log in there with it (``unportable_users``).
 
 Source: RabbitMQ, "Schema Definition Export and Import"; the form is that of 3.10, with what 3.13 adds.
 """
@@ -16,7 +16,6 @@ import structlog
 from router.administration import Administration
 from router.auth import User
 from router.broker import Broker
-from router.definitions.document import UserEntry, set_hash
 from router.exchange.base import Exchange, kind
 from router.queue.kind import AnyQueue
 from router.terms import plain
@@ -49,12 +48,12 @@ def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
                 del entry["vhost"]
         return {"rabbit_version": settings.version, **_tellable(of_vhosts, log)}
     users = list(broker.users.values())
-    unportable = [user.name for user in users if not user.password_hash.portable]
+    unportable = unportable_users(broker)
     if unportable:
         log.warning(
-            "passwords not exported for RabbitMQ",
+            "exported users cannot log in elsewhere",
             users=unportable,
-            reason="their hashes are leveret's own; see auth.password_hash",
+            reason="their password hashes are leveret's own; see auth.password_hash",
         )
     document = {
         "users": [_user(user) for user in users],
@@ -73,6 +72,11 @@ def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
         "product_version": settings.version,
         **_tellable(document, log),
     }
+
+
+def unportable_users(broker: Broker) -> list[str]:
+    """The names of the users who cannot log in, after an export, to a broker that is not leveret."""
+    return [user.name for user in broker.users.values() if not user.password_hash.portable]
 
 
 def _tellable(
@@ -97,18 +101,13 @@ def _is_json(entry: Entry) -> bool:
 
 
 def _user(user: User) -> Entry:
-    entry = UserEntry(user.name)
-    set_hash(entry, user.password_hash)
-    told = {
+    return {
         "name": user.name,
-        "password_hash": entry.password_hash,
-        "hashing_algorithm": entry.hashing_algorithm,
+        "password_hash": user.password_hash.exchanged,
+        "hashing_algorithm": user.password_hash.algorithm,
         "tags": sorted(user.tags),
         "limits": dict(user.limits),
     }
-    if entry.leveret_password_hash:
-        told["leveret_password_hash"] = entry.leveret_password_hash
-    return told
 
 
 def _vhost(vhost: VHost) -> Entry:

@@ -1,18 +1,21 @@
-"""Importing definitions: a document brought to a broker, entry by entry.
+"""Import of a definitions document into a broker, entry by entry.
 
-Owns the order. What an entry means, and whether it is allowed, is settled where such things are made; here
-its error gets the entry's name. Importing again changes nothing, and what is there already with other
-properties stays as it is, as in RabbitMQ: users, permissions, policies and parameters are set, exchanges and
-queues only made.
+Responsible for the order of the entries, and for going on after one that is refused: each refused entry is
+logged once, and reported. What an entry means, and whether it is allowed, is decided where such things are
+made. Importing again changes nothing. What exists already with other properties stays as it is, as in
+RabbitMQ: users, permissions, policies and parameters are set, exchanges and queues only made.
 
-What this broker has no use for (parameters of plugins) is logged and left out. So is a binding whose ends are
-not there: RabbitMQ 3.10 exports the bindings of internal exchanges without these exchanges.
+RabbitMQ ends an import at the first entry that it refuses, and has then applied some of the others.
+
+What this broker has no use for (parameters of plugins) is logged and left out. So is a binding whose ends do
+not exist: RabbitMQ 3.10 exports the bindings of internal exchanges without these exchanges.
 
 Source: RabbitMQ, "Schema Definition Export and Import".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,6 +23,7 @@ import structlog
 
 from protocol.errors import AmqpError
 from router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT, Administration, NotThere
+from router.auth import User
 from router.broker import Broker
 from router.definitions.document import (
     BindingEntry,
@@ -33,6 +37,7 @@ from router.definitions.document import (
     PermissionEntry,
     PolicyEntry,
     QueueEntry,
+    Refusal,
     TopicPermissionEntry,
     UserEntry,
     VHostEntry,
@@ -45,39 +50,64 @@ from router.queue.kind import AnyQueue
 from router.vhost import VHost
 from router.vhost_metadata import restored, split_tags
 
-STEP = 50  # entries that are brought before others may have their turn
+STEP = 50  # entries that are imported before others may have their turn
+TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a report
 
 
-def apply_definitions(broker: Broker, definitions: Definitions, vhost: str = "") -> None:
-    """Bring definitions to the broker, or what they have for virtual hosts to ``vhost``, whatever they name.
-    Raises DefinitionsError.
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import could not do as the document says: the entries that were refused, and the users whose
+    password hashes are unusable, who exist and cannot log in with a password.
+    """
+
+    refused: list[Refusal] = field(default_factory=list)
+    without_login: list[str] = field(default_factory=list)
+
+
+def apply_definitions(
+    broker: Broker, definitions: Definitions, vhost: str = "", maker: User | None = None
+) -> ImportReport:
+    """Import definitions at once. ``vhost`` is where all entries go that belong to a virtual host, whichever
+    they name; "" is for where they say. ``maker`` is the user who imports, see ``put_vhost``.
 
     It may take long, as passwords are hashed, and there may be many entries.
     """
     known = {user.name: user.password_hash for user in broker.users.values()}
     hash_passwords(definitions, broker.settings.auth.password_hash, known)
-    for _ in import_definitions(broker, definitions, vhost):
-        pass
+    steps = import_definitions(broker, definitions, vhost, maker)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # the generator's return value
 
 
-def import_definitions(broker: Broker, definitions: Definitions, vhost: str = "") -> Iterator[None]:
-    """The same in steps, between which others may have their turn; of definitions without passwords."""
-    for number, _ in enumerate(_Import(broker, vhost).run(definitions), 1):
+def import_definitions(
+    broker: Broker, definitions: Definitions, vhost: str = "", maker: User | None = None
+) -> Generator[None, None, ImportReport]:
+    """Import definitions without passwords in steps, between which others may have their turn."""
+    run = _Import(broker, vhost, maker)
+    for number, _ in enumerate(run.run(definitions), 1):
         if number % STEP == 0:
             yield
+    return run.report
 
 
 class _Import:
     """One import, in the order in which entries need each other."""
 
-    def __init__(self, broker: Broker, vhost: str) -> None:
+    def __init__(self, broker: Broker, vhost: str, maker: User | None) -> None:
+        self.report = ImportReport()
         self._broker = broker
         self._administration = Administration(broker)
         self._vhost = vhost
+        self._maker = maker
         self._log = structlog.get_logger()
 
     def run(self, definitions: Definitions) -> Iterator[None]:
-        """Bring one entry after the other; to one virtual host, what belongs in there."""
+        """Import one entry after the other; to one virtual host, only what belongs in there."""
+        for refusal in definitions.refused:
+            self._refuse(refusal)
         if not self._vhost:
             yield from map(self._add_vhost, definitions.vhosts)
             yield from map(self._add_user, definitions.users)
@@ -93,6 +123,19 @@ class _Import:
         yield from map(self._declare_exchange, definitions.exchanges)
         yield from map(self._declare_queue, definitions.queues)
         yield from map(self._bind, definitions.bindings)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        refusal = Refusal(*(text[:TEXT_MAX] for text in refusal))
+        self._log.warning("definition refused", entry=refusal.entry, reason=refusal.reason)
+        self.report.refused.append(refusal)
+
+    @contextmanager
+    def _entry(self, name: str) -> Iterator[None]:
+        """Refuse the entry of this name if the block raises what such an entry may cause; then go on."""
+        try:
+            yield
+        except (DefinitionsError, AmqpError, NotThere, ValueError, msgspec.MsgspecError) as error:
+            self._refuse(Refusal(name, str(error)))
 
     # -- what they refer to ------------------------------------------------------------------------------
 
@@ -114,20 +157,24 @@ class _Import:
         for name in ("description", "tags", "default_queue_type"):
             if getattr(entry, name) is not None:
                 said[name] = getattr(entry, name)
-        with _naming(f"vhost '{entry.name}'"):
-            self._administration.put_vhost(entry.name, restored(said) if said else None)
+        with self._entry(f"vhost '{entry.name}'"):
+            self._administration.put_vhost(entry.name, restored(said) if said else None, maker=self._maker)
 
     def _add_user(self, entry: UserEntry) -> None:
-        with _naming(f"user '{entry.name}'"):
-            self._administration.put_user(
+        with self._entry(f"user '{entry.name}'"):
+            user = self._administration.put_user(
                 entry.name,
                 password=hash_of(entry),
                 tags=split_tags(entry.tags),
                 limits=_object(entry.limits),
             )
+            fault = user.password_hash.fault
+            if fault is not None:
+                self._log.warning("user cannot log in with a password", user=entry.name, reason=fault)
+                self.report.without_login.append(entry.name)
 
     def _permit(self, entry: PermissionEntry) -> None:
-        with _naming(f"permissions of user '{entry.user}' {self._in(entry.vhost)}"):
+        with self._entry(f"permissions of user '{entry.user}' {self._in(entry.vhost)}"):
             self._administration.set_permission(
                 entry.user,
                 self._vhost or entry.vhost,
@@ -140,7 +187,7 @@ class _Import:
         what = (
             f"topic permissions of user '{entry.user}' at exchange '{entry.exchange}' {self._in(entry.vhost)}"
         )
-        with _naming(what):
+        with self._entry(what):
             self._administration.set_topic_permission(
                 entry.user,
                 self._vhost or entry.vhost,
@@ -150,13 +197,13 @@ class _Import:
             )
 
     def _set_global_parameter(self, entry: GlobalParameterEntry) -> None:
-        with _naming(f"global parameter '{entry.name}'"):
+        with self._entry(f"global parameter '{entry.name}'"):
             self._administration.set_global_parameter(entry.name, entry.value)
 
     def _set_parameter(self, entry: ParameterEntry) -> None:
         what, vhost = f"{entry.component} parameter '{entry.name}' {self._in(entry.vhost)}", entry.vhost
         if entry.component == OPERATOR_POLICY:
-            with _naming(f"operator policy '{entry.name}' {self._in(vhost)}"):
+            with self._entry(f"operator policy '{entry.name}' {self._in(vhost)}"):
                 value = msgspec.convert(entry.value, OperatorPolicyValue)
                 self._administration.set_policy(
                     self._vhost or vhost,
@@ -169,7 +216,7 @@ class _Import:
                     live=False,
                 )
         elif entry.component == VHOST_LIMITS_COMPONENT:
-            with _naming(what):
+            with self._entry(what):
                 self._administration.set_parameter(
                     entry.component, self._vhost or vhost, entry.name, _limits(entry.value)
                 )
@@ -177,7 +224,7 @@ class _Import:
             self._left_out(what)
 
     def _set_policy(self, entry: PolicyEntry) -> None:
-        with _naming(f"policy '{entry.name}' {self._in(entry.vhost)}"):
+        with self._entry(f"policy '{entry.name}' {self._in(entry.vhost)}"):
             self._administration.set_policy(
                 self._vhost or entry.vhost,
                 entry.name,
@@ -189,7 +236,7 @@ class _Import:
             )
 
     def _declare_exchange(self, entry: ExchangeEntry) -> None:
-        with _naming(f"exchange '{entry.name}' {self._in(entry.vhost)}"):
+        with self._entry(f"exchange '{entry.name}' {self._in(entry.vhost)}"):
             vhost = self._place(entry.vhost)
             if entry.name in vhost.exchanges:
                 return
@@ -205,7 +252,7 @@ class _Import:
             )
 
     def _declare_queue(self, entry: QueueEntry) -> None:
-        with _naming(f"queue '{entry.name}' {self._in(entry.vhost)}"):
+        with self._entry(f"queue '{entry.name}' {self._in(entry.vhost)}"):
             vhost = self._place(entry.vhost)
             if not entry.name:
                 raise DefinitionsError("a queue needs a name")
@@ -225,7 +272,7 @@ class _Import:
             f"binding from exchange '{entry.source}' to {entry.destination_type} '{entry.destination}' "
             f"with key '{entry.routing_key}' {self._in(entry.vhost)}"
         )
-        with _naming(what):
+        with self._entry(what):
             vhost = self._place(entry.vhost)
             ends: Mapping[str, AnyQueue | Exchange] = (
                 vhost.queues if entry.destination_type == "queue" else vhost.exchanges
@@ -237,15 +284,6 @@ class _Import:
                 )
                 return
             vhost.bind(source, destination, entry.routing_key, _object(entry.arguments))
-
-
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Let an error say which entry it is about."""
-    try:
-        yield
-    except (DefinitionsError, AmqpError, NotThere, ValueError) as error:
-        raise DefinitionsError(f"{what}: {error}") from None
 
 
 def _object(pairs: Pairs) -> dict[str, Any]:

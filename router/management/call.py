@@ -11,7 +11,7 @@ from functools import cached_property
 
 import structlog
 
-from protocol.http import HttpError, Request, Response
+from protocol.http import HttpError, Request, Response, basic_credentials
 from router.administration import Administration
 from router.auth import Login, LoginRefused, User
 from router.broker import Broker
@@ -35,10 +35,14 @@ Handle = Callable[["Call"], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may ask, and what answers."""
+    """Who may ask, and what answers. With ``by_link`` the query parameter ``auth`` may hold the credentials,
+    as base64 of ``name:password``: a link to a download cannot send headers. As in RabbitMQ that parameter
+    wins over a header.
+    """
 
     check: Check
     handle: Handle
+    by_link: bool = False
 
 
 Rules = Mapping[str, Mapping[str, Rule]]  # pattern -> method -> rule
@@ -83,10 +87,7 @@ class Call:
     @property
     def query(self) -> Mapping[str, str]:
         """The parameters of the request. HttpError 400 when there are too many."""
-        try:
-            return self.request.query
-        except ValueError:
-            raise HttpError(400, "too many parameters") from None
+        return query_of(self.request)
 
     @property
     def vhost(self) -> VHost:
@@ -103,13 +104,32 @@ class Call:
         return Errand(self.broker, vhost or self.vhost, self.user)
 
 
-def login(broker: Broker, request: Request) -> Steps[User]:
-    """The user who asks. HttpError 401."""
-    if "authorization" not in request.headers:
+def query_of(request: Request) -> Mapping[str, str]:
+    """The parameters of a request's query. HttpError 400 when there are too many."""
+    try:
+        return request.query
+    except ValueError:
+        raise HttpError(400, "too many parameters") from None
+
+
+def check_head(request: Request, *, by_link: bool = False) -> None:
+    """HttpError 401 for a request without credentials."""
+    if "authorization" not in request.headers and not (by_link and "auth" in query_of(request)):
         raise not_logged_in()
-    if request.credentials is None:
-        raise not_logged_in("the Authorization header is not that of HTTP Basic")
-    name, password = request.credentials
+
+
+def login(broker: Broker, request: Request, *, by_link: bool = False) -> Steps[User]:
+    """The user who asks. HttpError 401."""
+    check_head(request, by_link=by_link)
+    if by_link and "auth" in query_of(request):
+        # In a query "+" stands for a space, but base64 has no spaces.
+        credentials = basic_credentials(query_of(request)["auth"].replace(" ", "+"))
+        fault = "the parameter 'auth' is not base64 of NAME:PASSWORD"
+    else:
+        credentials, fault = request.credentials, "the Authorization header is not that of HTTP Basic"
+    if credentials is None:
+        raise not_logged_in(fault)
+    name, password = credentials
     try:
         return (yield from log_in(broker, Login(name, password, request.host, request.loopback, "Basic")))
     except LoginRefused as refused:
@@ -128,8 +148,7 @@ class Answering:
 
     def screen(self, request: Request) -> None:
         """HttpError 401."""
-        if "authorization" not in request.headers:
-            raise not_logged_in()
+        check_head(request, by_link=self.rule.by_link)
 
     def prove(self, request: Request, **segments: str) -> Steps[None]:
         """HttpError for whoever is not known, or may not."""
@@ -141,7 +160,8 @@ class Answering:
 
 def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str, str]) -> Steps[Call]:
     """The call that a request is, once its user is known and may do that. HttpError 401, 404 or 406."""
-    call = Call(world, request, (yield from login(world.broker, request)), segments)
+    user = yield from login(world.broker, request, by_link=rule.by_link)
+    call = Call(world, request, user, segments)
     check_accept(request)
     with _refusals_logged(call):
         rule.check(call)

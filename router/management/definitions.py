@@ -1,29 +1,43 @@
-"""Definitions of the whole broker, or of one virtual host, exported and imported through the API."""
+"""Definitions of the whole broker, or of one virtual host, exported and imported through the API.
 
-from functools import partial
+A document may also be uploaded as the field ``file`` of a form, as RabbitMQ's pages and ``curl -F`` do. The
+header ``Leveret-Users-Without-Login`` names users whose passwords an export or an import cannot carry over.
+"""
 
-from protocol.http import HttpError, Response
+import re
+from urllib.parse import quote
+
+from protocol.http import Response
 from router.definitions import (
     Definitions,
     DefinitionsError,
+    ImportReport,
     export_definitions,
     hash_passwords,
     import_definitions,
     parse_definitions,
+    unportable_users,
 )
 from router.management.access import administrator
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request
-from router.management.values import answer, nothing
+from router.management.values import answer
+from router.web.forms import field_of, is_form, read_form
 from router.web.lengthy import offloaded
 from router.web.steps import Steps
 
+WITHOUT_LOGIN = "Leveret-Users-Without-Login"
+NAMED = 20  # users in that header at most
+_PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
+
 
 def export_all(call: Call) -> Response:
-    return _offered(call, answer(export_definitions(call.broker)))
+    """Export the definitions of the whole broker."""
+    return _offered(call, answer(export_definitions(call.broker)), _named(unportable_users(call.broker)))
 
 
 def export_vhost(call: Call) -> Response:
+    """Export what one virtual host holds."""
     return _offered(call, answer(export_definitions(call.broker, _vhost(call))))
 
 
@@ -33,43 +47,106 @@ def _vhost(call: Call) -> str:
     return call["vhost"]
 
 
-def _offered(call: Call, told: Response) -> Response:
+def _named(users: list[str]) -> tuple[tuple[str, str], ...]:
+    """The header that names users who cannot log in, percent-encoded; "..." stands for more of them."""
+    if not users:
+        return ()
+    names = [quote(name, safe="") for name in users[:NAMED]] + ["..."] * (len(users) > NAMED)
+    return ((WITHOUT_LOGIN, ", ".join(names)),)
+
+
+def _offered(call: Call, told: Response, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """The response, as a file for a browser where ``download`` gives that a name."""
     name = call.query.get("download")
-    if name is None:
-        return told
-    safe = "".join(char for char in name if char.isalnum() or char in "-_.@") or "definitions.json"
-    disposition = ("Content-Disposition", f'attachment; filename="{safe.encode("ascii", "ignore").decode()}"')
-    return Response(told.status, told.body, told.content_type, (disposition,))
+    if name is not None:
+        safe = "".join(char for char in name if char.isalnum() or char in "-_.@") or "definitions.json"
+        disposition = f'attachment; filename="{safe.encode("ascii", "ignore").decode()}"'
+        headers = (*headers, ("Content-Disposition", disposition))
+    return Response(told.status, told.body, told.content_type, headers)
 
 
 def import_all(call: Call) -> Steps[Response]:
+    """Import a document."""
     return (yield from _import(call, ""))
 
 
 def import_vhost(call: Call) -> Steps[Response]:
+    """Import what a document has for virtual hosts to one of them."""
     return (yield from _import(call, _vhost(call)))
 
 
 def _import(call: Call, vhost: str) -> Steps[Response]:
-    """Bring a document to the broker. HttpError 400 names the entry; what stood before it is imported."""
-    try:
-        definitions: Definitions = parse_definitions(call.request.body)
-        known = {user.name: user.password_hash for user in call.broker.users.values()}
-        scheme = call.broker.settings.auth.password_hash
-        yield from offloaded(call.broker, partial(hash_passwords, definitions, scheme, known))
-        for _ in import_definitions(call.broker, definitions, vhost):
-            yield 0
-    except DefinitionsError as error:
-        raise HttpError(400, str(error)) from None
-    return nothing()
+    """Import the body, or the file of a form. HttpError 400 for a body that is no definitions document."""
+    document, redirect = _uploaded(call) if is_form(call.request) else (call.request.body, None)
+    broker = call.broker
+    known = {user.name: user.password_hash for user in broker.users.values()}
+    scheme = broker.settings.auth.password_hash
+
+    def read() -> Definitions | DefinitionsError:
+        try:
+            definitions = parse_definitions(document)
+        except DefinitionsError as error:
+            return error
+        hash_passwords(definitions, scheme, known)
+        return definitions
+
+    definitions = yield from offloaded(broker, read)
+    if isinstance(definitions, DefinitionsError):
+        raise bad_request(str(definitions))
+    steps = import_definitions(broker, definitions, vhost, call.user)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return _reported(end.value, redirect)
+        yield 0
 
 
+def _uploaded(call: Call) -> tuple[bytes, str | None]:
+    """The document of a form, and the page that a browser is to show after the import. HttpError 400."""
+    parts = read_form(call.request)
+    document, redirect = field_of(parts, "file"), field_of(parts, "redirect")
+    if document is None:
+        raise bad_request("the form has no field 'file' with the definitions document")
+    if redirect is None:
+        return document, None
+    page = redirect.decode("utf-8", "replace")
+    if not _PATH.fullmatch(page):
+        raise bad_request("the field 'redirect' is to be a path on this host")
+    return document, page
+
+
+def _reported(report: ImportReport, redirect: str | None) -> Response:
+    """What was refused, as a 400, although the rest has been applied; 204 (or a redirection) for nothing."""
+    headers = _named(report.without_login)
+    if report.refused:
+        count = len(report.refused)
+        told = {
+            "error": "bad_request",
+            "reason": "\n".join(
+                (
+                    f"{count} {'entry was' if count == 1 else 'entries were'} refused; the rest is applied:",
+                    *map(str, report.refused),
+                )
+            ),
+            "refused": [refusal._asdict() for refusal in report.refused],
+        }
+        refusal = answer(told, 400)
+        return Response(refusal.status, refusal.body, refusal.content_type, headers)
+    if redirect is not None:
+        return Response(303, headers=(("Location", redirect), *headers))
+    return Response(204, headers=headers)
+
+
+_ALL = {
+    "GET": Rule(administrator, export_all, by_link=True),
+    "POST": Rule(administrator, import_all, by_link=True),
+}
 RULES: Rules = {
-    "/definitions": {"GET": Rule(administrator, export_all), "POST": Rule(administrator, import_all)},
+    "/definitions": _ALL,
     "/definitions/{vhost}": {
-        "GET": Rule(administrator, export_vhost),
-        "POST": Rule(administrator, import_vhost),
+        "GET": Rule(administrator, export_vhost, by_link=True),
+        "POST": Rule(administrator, import_vhost, by_link=True),
     },
-    "/all-configuration": {"GET": Rule(administrator, export_all), "POST": Rule(administrator, import_all)},
+    "/all-configuration": _ALL,
 }

@@ -24,7 +24,12 @@ QUERIES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("DELETE", "/queues/{vhost}/{name}"): ("if-empty", "if-unused"),
     ("DELETE", "/exchanges/{vhost}/{name}"): ("if-unused",),
     ("GET", "/queues/{vhost}/{name}/messages"): ("count", "from", "selector", "truncate"),
-    ("GET", "/definitions"): ("download",),
+    ("GET", "/definitions"): ("download", "auth"),
+    ("POST", "/definitions"): ("auth",),
+    ("GET", "/definitions/{vhost}"): ("download", "auth"),
+    ("POST", "/definitions/{vhost}"): ("auth",),
+    ("GET", "/all-configuration"): ("download", "auth"),
+    ("POST", "/all-configuration"): ("auth",),
 }
 PATHS = {"vhost": {**TEXT, "example": "/"}, "kind": {**TEXT, "enum": ["q", "e"]}}
 CHECKS: Mapping[access.Check, str] = {

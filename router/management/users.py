@@ -22,7 +22,7 @@ def show_user(user: User) -> Object:
     """A user."""
     return {
         "name": user.name,
-        "password_hash": user.password_hash.text,
+        "password_hash": user.password_hash.exchanged,
         "hashing_algorithm": user.password_hash.algorithm,
         "tags": sorted(user.tags),
         "limits": dict(user.limits),
@@ -69,7 +69,8 @@ def _password(call: Call, body: Object) -> Steps[PasswordHash]:
         password, scheme = text(body, "password"), call.broker.settings.auth.password_hash
         return (yield from offloaded(call.broker, lambda: hash_password(password, scheme)))
     if body.get("password_hash"):
-        return PasswordHash(text(body, "password_hash"), text(body, "hashing_algorithm", SHA256))
+        algorithm = text(body, "hashing_algorithm") if body.get("hashing_algorithm") else SHA256
+        return PasswordHash(text(body, "password_hash"), algorithm)
     return NO_PASSWORD
 
 

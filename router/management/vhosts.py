@@ -66,9 +66,7 @@ def put_vhost(call: Call) -> Response:
     """Make a virtual host, open to who made it, or change what is said of one: 201 or 204."""
     name, new = call["vhost"], call["vhost"] not in call.broker.vhosts
     try:
-        call.administration.put_vhost(name, _metadata(call))
-        if new:
-            call.administration.set_permission(call.user.name, name, configure=".*", write=".*", read=".*")
+        call.administration.put_vhost(name, _metadata(call), maker=call.user)
         if "tracing" in call.body:
             call.broker.vhosts[name].firehose.switch(on=truth(call.body, "tracing"))
     except ValueError as error:

@@ -130,13 +130,16 @@ def populate(broker: Broker) -> None:
 
 
 def _import(broker: Broker, path: str) -> None:
-    """Bring a definitions file to the broker."""
+    """Import a definitions file. An entry that is refused is logged, and the broker starts without it."""
     try:
-        apply_definitions(broker, parse_definitions(Path(path).read_bytes()))
+        report = apply_definitions(broker, parse_definitions(Path(path).read_bytes()))
     except OSError as error:
         raise StartupError(f"definitions {path}: {error.strerror or error}") from None
     except DefinitionsError as error:
         raise StartupError(f"definitions {path}: {error}") from None
+    if report.refused:
+        log = structlog.get_logger()
+        log.error("definitions imported in part", file=path, refused=len(report.refused))
 
 
 def _calm_the_collector() -> None:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - a refused entry and its error stand on one line
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from protocol.errors import AccessRefused
 from router.auth import NO_PASSWORD, SHA256, Login, User, hash_password
+from router.auth.passwords import SCRYPT
 from router.broker import Broker
 from router.definitions import (
     DefinitionsError,
@@ -18,6 +20,7 @@ from router.definitions import (
     export_definitions,
     import_definitions,
     parse_definitions,
+    unportable_users,
 )
 from router.definitions.importing import STEP
 from router.settings import Auth, Settings
@@ -398,54 +401,169 @@ def test_names_that_json_cannot_say_are_left_out(broker):
     ]
 
 
-def test_a_hash_that_rabbitmq_cannot_use_is_empty_for_it(broker):
+def test_scrypt_hash_survives_an_export(broker):
     slow = hash_password("pw", "scrypt")
     broker.users.add("u", slow)
     with capture_logs() as logs:
         document = export_definitions(broker)
-    assert document["users"] == [
-        {
-            "name": "u",
-            "password_hash": "",
-            "hashing_algorithm": SHA256,
-            "tags": [],
-            "limits": {},
-            "leveret_password_hash": slow.text,
-        }
-    ]
+    [user] = document["users"]
+    assert base64.b64decode(user["password_hash"]) == slow.text.encode()  # RabbitMQ takes base64 only
+    assert user["hashing_algorithm"] == SCRYPT
+    assert unportable_users(broker) == ["u"]
     assert [(line["event"], line["users"]) for line in logs] == [
-        ("passwords not exported for RabbitMQ", ["u"])
+        ("exported users cannot log in elsewhere", ["u"])
     ]
     other = Broker(Settings())
     apply(other, document)
     assert other.users["u"].password_hash == slow
 
 
-# -- errors ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda text: {"password_hash": "", "hashing_algorithm": SHA256, "leveret_password_hash": text},
+        lambda text: {"password_hash": text, "hashing_algorithm": SCRYPT},
+    ],
+)
+def test_scrypt_hash_of_an_earlier_export_is_imported(broker, fields):
+    slow = hash_password("pw", "scrypt")
+    apply(broker, {"users": [{"name": "u", **fields(slow.text)}]})
+    assert broker.users["u"].password_hash == slow
+
+
+# -- refused entries ------------------------------------------------------------------------------------------
 
 PATTERNS = {"configure": "", "write": "", "read": ""}
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "users": [{"name": "good", "password": "pw", "tags": ""}],
+    "vhosts": [{"name": "good"}],
+    "permissions": [{"user": "good", "vhost": "good", **PATTERNS}],
+    "topic_permissions": [{"user": "good", "vhost": "good", "exchange": "x", "write": "", "read": ""}],
+    "parameters": [
+        {"vhost": "good", "component": "vhost-limits", "name": "limits", "value": {"max-queues": 50}},
+        {"vhost": "good", "component": "operator_policy", "name": "o", "value": {"pattern": "", "definition": {"max-length": 9}}},
+    ],
+    "global_parameters": [{"name": "good", "value": 1}],
+    "policies": [{"vhost": "good", "name": "p", "pattern": "", "definition": {"max-length": 3}}],
+    "exchanges": [{"vhost": "good", "name": "x", "type": "topic"}],
+    "queues": [{"vhost": "good", "name": "q"}],
+    "bindings": [{"vhost": "good", "source": "x", "destination": "q", "destination_type": "queue", "routing_key": "k"}],
+}  # fmt: skip
+BAD: list[tuple[str, Any, str]] = [
+    ("users", {"name": "u", "password_hash": "!"}, "user 'u': password hash is not base64"),
+    ("users", {"name": "u", "password_hash": "A" * 2000}, "user 'u': password hash or hashing algorithm has more than 1024 characters"),
+    ("users", {"name": ""}, "user '': a user needs a name"),
+    ("users", {"name": "u", "limits": {"odd": 1}}, "user 'u': "),
+    ("users", {"tags": ""}, "users[0]: Object missing required field `name`"),
+    ("users", {"name": "u", "tags": 5}, "users[0]: Expected `str | array`, got `int` - at `$.tags`"),
+    ("vhosts", {"name": ""}, "vhost '': a virtual host needs a name"),
+    ("vhosts", {"name": "v" * 256}, f"vhost '{'v' * 256}': the name of a virtual host is 255 bytes long at most"),
+    ("vhosts", "v", "vhosts[0]: Expected `object`, got `str`"),
+    ("permissions", {"user": "u", "vhost": "/", **PATTERNS}, "permissions of user 'u' in vhost '/': no user 'u'"),
+    ("permissions", {"user": "good", "vhost": "v", **PATTERNS}, "permissions of user 'good' in vhost 'v': no virtual host 'v'"),
+    ("permissions", {"user": "good", "vhost": "/", **PATTERNS, "read": "("}, "permissions of user 'good' in vhost '/': regular expression '(' is invalid: "),
+    ("permissions", {"user": "good", "vhost": "/"}, "permissions[0]: Object missing required field `configure`"),
+    ("topic_permissions", {"user": "u", "vhost": "/", "exchange": "x", "write": "", "read": ""}, "topic permissions of user 'u' at exchange 'x' in vhost '/': no user 'u'"),
+    ("parameters", {"vhost": "/", "component": "operator_policy", "name": "p", "value": {"pattern": ""}}, "operator policy 'p' in vhost '/': Object missing required field `definition`"),
+    ("parameters", {"vhost": "/", "component": "vhost-limits", "name": "limits", "value": {"odd": 1}}, "vhost-limits parameter 'limits' in vhost '/': "),
+    ("parameters", {"vhost": "v", "component": "vhost-limits", "name": "limits", "value": {}}, "vhost-limits parameter 'limits' in vhost 'v': no virtual host 'v'"),
+    ("global_parameters", {"name": ""}, "global parameter '': a global parameter needs a name"),
+    ("policies", {"vhost": "/", "name": "p", "pattern": "", "definition": {"a": 1}}, "policy 'p' in vhost '/': [{<<\"a\">>,1}] are not recognised policy settings"),
+    ("policies", {"vhost": "/", "name": "p", "pattern": "(", "definition": {"max-length": 1}}, "policy 'p' in vhost '/': "),
+    ("exchanges", {"vhost": "/", "name": "x", "type": "odd"}, "exchange 'x' in vhost '/': unknown exchange type 'odd'"),
+    ("exchanges", {"vhost": "v", "name": "x", "type": "topic"}, "exchange 'x' in vhost 'v': no virtual host 'v'"),
+    ("queues", {"vhost": "/", "name": "q", "arguments": {"x-expires": 0}}, "queue 'q' in vhost '/': PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'q' in vhost '/': {value_zero,0}"),
+    ("queues", {"vhost": "/", "name": ""}, "queue '' in vhost '/': a queue needs a name"),
+    ("queues", {"vhost": "v", "name": "q"}, "queue 'q' in vhost 'v': no virtual host 'v'"),
+    ("queues", {"vhost": "/", "name": 5}, "queues[0]: Expected `str`, got `int` - at `$.name`"),
+    ("bindings", {"source": "amq.headers", "destination": "amq.topic", "destination_type": "exchange", "arguments": {"x-match": "odd"}, "vhost": "/"}, "binding from exchange 'amq.headers' to exchange 'amq.topic' with key '' in vhost '/': PRECONDITION_FAILED - "),
+    ("bindings", {"source": "amq.topic", "destination": "q", "destination_type": "odd", "vhost": "/"}, "bindings[0]: Invalid enum value 'odd' - at `$.destination_type`"),
+]  # fmt: skip
+
+
+def import_document(broker: Broker, document: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Import; return the refused entries as reported, and as logged."""
+    with capture_logs() as logs:
+        report = apply_definitions(broker, parse_definitions(json.dumps(document).encode()))
+    logged = [f"{line['entry']}: {line['reason']}" for line in logs if line["event"] == "definition refused"]
+    return [str(refusal) for refusal in report.refused], logged
+
+
+@pytest.mark.parametrize(("section", "entry", "text"), BAD)
+def test_refused_entry_is_reported_once_and_the_others_are_imported(broker, section, entry, text):
+    alone = Broker(Settings(auth=Auth(password_hash="sha256")))
+    alone.add_vhost("/")
+    apply(alone, GOOD)
+    refused, logged = import_document(broker, {**GOOD, section: [entry, *GOOD[section]]})
+    assert len(refused) == 1
+    assert refused[0].startswith(text)
+    assert refused == logged
+    broker.users["good"].password_hash = alone.users["good"].password_hash  # each has a salt of its own
+    assert shape(broker) == shape(alone)
+    assert broker.vhosts["good"].limits == alone.vhosts["good"].limits
+    assert broker.global_parameters == alone.global_parameters
+
+
+def test_all_refused_entries_of_a_document_are_reported(broker):
+    document = {
+        section: [*(entry for where, entry, _ in BAD if where == section), *GOOD[section]] for section in GOOD
+    }
+    refused, logged = import_document(broker, document)
+    assert len(refused) == len(BAD)
+    assert sorted(refused) == sorted(logged)
+    assert "q" in broker.vhosts["good"].queues
 
 
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        ({"users": [{"name": "u", "password_hash": "AAAA"}]}, "user 'u': password hash does not have the length of 'rabbit_password_hashing_sha256'"),
-        ({"users": [{"name": "u", "password_hash": "AAAA", "hashing_algorithm": "odd"}]}, "user 'u': password hashing algorithm 'odd' is not supported"),
-        ({"permissions": [{"user": "u", "vhost": "/", **PATTERNS}]}, "permissions of user 'u' in vhost '/': no user 'u'"),
-        ({"users": [{"name": "u"}], "permissions": [{"user": "u", "vhost": "v", **PATTERNS}]}, "permissions of user 'u' in vhost 'v': no virtual host 'v'"),
-        ({"users": [{"name": "u"}], "permissions": [{"user": "u", "vhost": "/", **PATTERNS, "read": "("}]}, "permissions of user 'u' in vhost '/': regular expression '(' is invalid: "),
-        ({"topic_permissions": [{"user": "u", "vhost": "/", "exchange": "x", "write": "", "read": ""}]}, "topic permissions of user 'u' at exchange 'x' in vhost '/': no user 'u'"),
-        ({"policies": [{"vhost": "/", "name": "p", "pattern": "", "definition": {"a": 1}}]}, "policy 'p' in vhost '/': [{<<\"a\">>,1}] are not recognised policy settings"),
-        ({"parameters": [{"vhost": "/", "component": "operator_policy", "name": "p", "value": {"pattern": ""}}]}, "operator policy 'p' in vhost '/': Object missing required field `definition`"),
-        ({"exchanges": [{"vhost": "/", "name": "x", "type": "odd"}]}, "exchange 'x' in vhost '/': unknown exchange type 'odd'"),
-        ({"queues": [{"vhost": "/", "name": "q", "arguments": {"x-expires": 0}}]}, "queue 'q' in vhost '/': PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'q' in vhost '/': {value_zero,0}"),
-        ({"queues": [{"vhost": "/", "name": ""}]}, "queue '' in vhost '/': a queue needs a name"),
-        ({"queues": [{"vhost": "v", "name": "q"}]}, "queue 'q' in vhost 'v': no virtual host 'v'"),
-        ({"queues": [{"vhost": "/", "name": 5}]}, "Expected `str`, got `int` - at `$.queues[0].name`"),
-        ({"bindings": [{"source": "amq.headers", "destination": "amq.topic", "destination_type": "exchange", "routing_key": "k", "arguments": {"x-match": "odd"}, "vhost": "/"}]}, "binding from exchange 'amq.headers' to exchange 'amq.topic' with key 'k' in vhost '/': PRECONDITION_FAILED - "),
+        (b"", "no definitions document: Input data was truncated"),
+        (b"[]", "no definitions document: Expected `object`, got `array`"),
+        (b"null", "no definitions document: Expected `object`, got `null`"),
+        (b'{"queues": {}}', "no definitions document: Expected `array | null`, got `object` - at `$.queues`"),
+        (b'{"queues": ' + b"[" * 100_000, "no definitions document: "),
+    ],
+)
+def test_what_is_no_definitions_document_is_refused_as_a_whole(document, text):
+    with pytest.raises(DefinitionsError) as caught:
+        parse_definitions(document)
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"password_hash": base64.b64encode(bytes(32)).decode()}, "password hash has 32 bytes, too few or many for 'rabbit_password_hashing_sha256'"),
+        ({"password_hash": "AAAA", "hashing_algorithm": "odd"}, "password hashing algorithm 'odd' is not supported"),
+        ({"password_hash": "AAAA", "hashing_algorithm": SCRYPT}, "password hash is not like $scrypt$ln=..,r=..,p=..$SALT$HASH"),
     ],
 )  # fmt: skip
-def test_error_names_the_entry(broker, document, text):
-    with pytest.raises(DefinitionsError) as caught:
-        apply(broker, document)
-    assert str(caught.value).startswith(text)
+def test_user_with_an_unusable_hash_exists_and_cannot_log_in(broker, fields, fault):
+    document = {"users": [{"name": "u", **fields}], "queues": [{"vhost": "/", "name": "q"}]}
+    with capture_logs() as logs:
+        report = apply_definitions(broker, parse_definitions(json.dumps(document).encode()))
+    assert (report.refused, report.without_login) == ([], ["u"])
+    assert [(line["user"], line["reason"]) for line in logs if "user" in line] == [("u", fault)]
+    assert "q" in broker.vhosts["/"].queues
+    [exported] = export_definitions(broker)["users"]
+    assert exported == exported | fields
+    for password in ("", "x"):
+        with pytest.raises(AccessRefused):
+            log_in(broker, "u", password)
+
+
+# -- virtual hosts --------------------------------------------------------------------------------------------
+
+
+def test_importing_user_gets_all_permissions_in_a_new_virtual_host(broker):
+    document: dict[str, Any] = {"vhosts": [{"name": "/"}, {"name": "new"}, {"name": "own"}]}
+    document["permissions"] = [{"user": "maker", "vhost": "own", **PATTERNS}]
+    maker = broker.users.add("maker", NO_PASSWORD)
+    apply_definitions(broker, parse_definitions(json.dumps(document).encode()), maker=maker)
+    assert maker.permissions == {"new": (".*", ".*", ".*"), "own": ("", "", "")}
+
+
+def test_import_without_a_user_gives_nobody_permissions(broker):
+    user = broker.users.add("u", NO_PASSWORD)
+    apply(broker, {"vhosts": [{"name": "new"}]})
+    assert not user.permissions

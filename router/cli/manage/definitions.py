@@ -3,6 +3,7 @@
 import json
 import sys
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 import click
 
@@ -12,6 +13,8 @@ from router.cli.failure import WrongUsage
 from router.cli.manage.common import any_vhost_option, managed, one
 from router.cli.terminal import counted, printable
 
+WITHOUT_LOGIN = "Leveret-Users-Without-Login"  # the header that names users, percent-encoded
+SCRYPT = "leveret_password_hashing_scrypt"
 KINDS = ("vhosts", "users", "permissions", "policies", "exchanges", "queues", "bindings")
 
 
@@ -43,7 +46,10 @@ def export_definitions(api: Api, file: str, vhost: str | None) -> None:
 @any_vhost_option
 @managed
 def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
-    """Import the definitions of FILE, or of standard input; what is there already stays as it is."""
+    """Import the definitions of FILE, or of standard input; what is there already stays as it is.
+
+    Entries that are refused are listed, and the others are imported.
+    """
     try:
         given = json.load(file)
     except ValueError as error:
@@ -51,21 +57,20 @@ def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
     if not isinstance(given, dict):
         raise WrongUsage(f"{file.name} holds no definitions: wanted an object with {', '.join(KINDS)}")
     path = () if vhost is None else (vhost,)
-    one("vhost", vhost or "", None, lambda: api.post("definitions", *path, body=given))
+    headers = one("vhost", vhost or "", None, lambda: api.send("definitions", *path, body=given))
+    names = [printable(unquote(name)) for name in headers.get(WITHOUT_LOGIN, "").split(", ") if name]
+    if names:
+        notice(f"these users cannot log in, for their password hashes are unusable: {', '.join(names)}")
     click.echo(f"imported {_summary(given)}")
 
 
 def _warn(found: dict[str, Any]) -> None:
-    """Say on standard error which users RabbitMQ would have without their passwords."""
+    """Say on standard error which users will not be able to log in to another broker than leveret."""
     users = found.get("users") or ()
-    names = [
-        printable(each["name"])
-        for each in users
-        if each.get("leveret_password_hash") and not each.get("password_hash")
-    ]
+    names = [printable(each["name"]) for each in users if each.get("hashing_algorithm") == SCRYPT]
     if names:
-        notice(f"exported without a password that RabbitMQ can use (it has no scrypt): {', '.join(names)}")
-        notice("importing this into RabbitMQ takes their passwords from users of the same names there")
+        notice(f"these users cannot log in to RabbitMQ if you import this there: {', '.join(names)}")
+        notice('RabbitMQ has no scrypt; auth.password_hash = "sha256" hashes new passwords so that it can')
 
 
 def _summary(found: dict[str, object]) -> str:

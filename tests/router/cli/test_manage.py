@@ -30,6 +30,8 @@ class Answers(BaseHTTPRequestHandler):
         status, told = self.server.told
         self.send_response(status)
         self.send_header("content-length", str(len(told)))
+        for header in self.server.headers:
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(told)
 
@@ -43,7 +45,7 @@ class Answers(BaseHTTPRequestHandler):
 def server():
     """An API that answers 200 and ``[]`` until it is told otherwise."""
     with HTTPServer(("127.0.0.1", 0), Answers) as made:
-        made.asked, made.told = [], (200, b"[]")
+        made.asked, made.told, made.headers = [], (200, b"[]"), []
         made.url = f"http://ada:p%40ss@127.0.0.1:{made.server_port}"
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
@@ -162,7 +164,7 @@ def test_certificate_is_checked_as_the_url_says(tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with HTTPServer(("127.0.0.1", 0), Answers) as made:
-        made.asked, made.told = [], (200, b"[]")
+        made.asked, made.told, made.headers = [], (200, b"[]"), []
         made.handle_error = lambda request, address: None
         made.socket = context.wrap_socket(made.socket, server_side=True)
         thread = threading.Thread(target=made.serve_forever)
@@ -251,15 +253,39 @@ def test_an_export_replaces_the_file_in_one_step(server, tmp_path):
     assert json.loads(file.read_text()) == {"queues": [{}], "policies": [{}, {}]}
 
 
-def test_an_export_names_who_has_no_password_for_rabbitmq(server):
-    slow = {"name": "ada", "password_hash": "", "leveret_password_hash": "$scrypt$"}
+def test_export_names_the_users_who_cannot_log_in_to_rabbitmq(server):
+    slow = {"name": "ada", "password_hash": "JHM=", "hashing_algorithm": "leveret_password_hashing_scrypt"}
     quick = {"name": "bob", "password_hash": "aGFzaA=="}
     server.told = (200, json.dumps({"users": [slow, quick]}).encode())
     result = leveret(server, "definitions", "export")
     assert json.loads(result.stdout)["users"] == [slow, quick]
-    assert "(it has no scrypt): ada\n" in result.stderr
+    assert "cannot log in to RabbitMQ if you import this there: ada\n" in result.stderr
     server.told = (200, json.dumps({"users": [quick]}).encode())
     assert leveret(server, "definitions", "export").stderr == ""
+
+
+def test_import_names_the_users_who_cannot_log_in(server, tmp_path):
+    file = tmp_path / "d.json"
+    file.write_text('{"users": [{}, {}]}')
+    server.told, server.headers = (204, b""), [("Leveret-Users-Without-Login", "a%2Cb, c%0A")]
+    result = leveret(server, "definitions", "import", str(file))
+    assert (result.exit_code, result.stdout) == (0, "imported 2 users\n")
+    assert result.stderr.endswith("password hashes are unusable: a,b, c\\n\n")
+    server.headers = []
+    assert leveret(server, "definitions", "import", str(file)).stderr == ""
+
+
+def test_import_lists_the_refused_entries(server, tmp_path):
+    file = tmp_path / "d.json"
+    file.write_text("{}")
+    reason = "1 entry was refused; the rest is applied:\nqueue 'q' in vhost 'v': no virtual host 'v'"
+    server.told = (400, json.dumps({"error": "bad_request", "reason": reason}).encode())
+    result = leveret(server, "definitions", "import", str(file))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "leveret: refused (400): 1 entry was refused; the rest is applied:\n"
+        "leveret: queue 'q' in vhost 'v': no virtual host 'v'\n"
+    )
 
 
 def test_a_consumer_is_sent_where_the_api_lets_it_go(server):

@@ -93,7 +93,7 @@ async def test_address_that_is_not_here_ends_the_start(tmp_path, address, compla
     assert broker.log.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"queues": [{"name": 1}]}'])
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"queues": {}}'])
 async def test_wrong_definitions_end_the_start(tmp_path, content):
     file = tmp_path / "definitions.json"
     if content is not None:

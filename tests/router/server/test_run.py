@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from router.broker import Broker
 from router.server.run import StartupError, StoreFailed, populate, serve
@@ -13,8 +14,8 @@ from router.store.store import Store
     ("content", "text"),
     [
         (None, "No such file or directory"),
-        (b"{", "Input data was truncated"),
-        (b'{"queues": [{"name": "q"}]}', "queue 'q' in vhost ''"),
+        (b"{", "no definitions document: Input data was truncated"),
+        (b'{"queues": {}}', "no definitions document: Expected `array | null`, got `object`"),
     ],
 )
 def test_an_error_in_the_definitions_names_the_file(tmp_path, content, text):
@@ -24,6 +25,24 @@ def test_an_error_in_the_definitions_names_the_file(tmp_path, content, text):
     with pytest.raises(StartupError) as caught:
         populate(Broker(Settings(definitions=str(path))))
     assert str(caught.value).startswith(f"definitions {path}: {text}")
+
+
+def test_refused_definition_is_logged_and_the_others_are_imported(tmp_path):
+    path = tmp_path / "definitions.json"
+    path.write_bytes(b'{"queues": [{"name": "q"}, {"vhost": "v", "name": "q"}], "vhosts": [{"name": "v"}]}')
+    broker = Broker(Settings(definitions=str(path)))
+    with capture_logs() as logs:
+        populate(broker)
+    assert list(broker.vhosts["v"].queues) == ["q"]
+    assert [line["entry"] for line in logs if line["event"] == "definition refused"] == [
+        "queue 'q' in vhost ''"
+    ]
+    assert logs[-1] == {
+        "event": "definitions imported in part",
+        "log_level": "error",
+        "file": str(path),
+        "refused": 1,
+    }
 
 
 def test_definitions_with_a_virtual_host_take_the_place_of_the_default_one(tmp_path):

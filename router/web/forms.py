@@ -1,0 +1,85 @@
+"""Uploads by browser forms and ``curl -F``: the parts of a ``multipart/form-data`` body.
+
+Responsible for reading such a body as a whole; a malformed body is refused with what is wrong with it.
+Bodies with ``\\n`` in place of ``\\r\\n`` are malformed, as in RabbitMQ.
+
+Sources: RFC 7578, RFC 2046 5.1.
+"""
+
+import re
+from email.message import Message
+from typing import NamedTuple
+
+from protocol.http import HttpError, Request
+
+FORM = "multipart/form-data"
+BOUNDARY_MAX = 70  # characters, RFC 2046 5.1.1
+PARTS_MAX = 20
+
+
+class Part(NamedTuple):
+    """A field of a form: the name of the field, and its content."""
+
+    name: str
+    content: bytes
+
+
+def is_form(request: Request) -> bool:
+    """Whether the request's body is a form with parts."""
+    return _header(request.headers.get("content-type", "")).get_content_type() == FORM
+
+
+def read_form(request: Request) -> list[Part]:
+    """The parts of a form, in their order. HttpError 400 for a malformed one."""
+    boundary = _header(request.headers["content-type"]).get_param("boundary")
+    if not isinstance(boundary, str) or not 0 < len(boundary) <= BOUNDARY_MAX or not boundary.isascii():
+        raise _malformed(f"its Content-Type needs a boundary of 1 to {BOUNDARY_MAX} characters")
+    delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?:\r\n|\Z)")
+    parts: list[Part] = []
+    start: int | None = None  # of the part that is being read; None before the first
+    position = 0
+    while (found := delimiter.search(request.body, position)) is not None:
+        if start is not None:
+            parts.append(_part(request.body[start : found.start()], len(parts) + 1))
+        if found[1]:
+            return parts
+        if len(parts) == PARTS_MAX:
+            raise _malformed(f"it has more than {PARTS_MAX} parts")
+        # The line break behind a delimiter may also begin the next one.
+        start, position = found.end(), found.end() - 2
+    if start is None:
+        raise _malformed(f"there is no line with the boundary '--{boundary}', ended by CR and LF")
+    raise _malformed(f"the line '--{boundary}--' that ends it is missing")
+
+
+def field_of(parts: list[Part], name: str) -> bytes | None:
+    """The content of the only field of this name; None without one. HttpError 400 if there are several."""
+    found = [part.content for part in parts if part.name == name]
+    if len(found) > 1:
+        raise _malformed(f"it has {len(found)} fields named '{name}'")
+    return found[0] if found else None
+
+
+def _part(data: bytes, number: int) -> Part:
+    """A part from the line behind its delimiter to its end."""
+    head, blank, content = (b"\r\n" + data).partition(b"\r\n\r\n")
+    if not blank:
+        raise _malformed(f"part {number} has no empty line, ended by CR and LF, between headers and content")
+    for line in head.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            field = _header(value.strip()).get_param("name")
+            if isinstance(field, str):
+                return Part(field, content)
+    raise _malformed(f"part {number} has no header 'Content-Disposition: form-data; name=...'")
+
+
+def _header(value: str) -> Message:
+    """A header's value with parameters, which the message parses when asked for them."""
+    message = Message()
+    message["Content-Type"] = value
+    return message
+
+
+def _malformed(what: str) -> HttpError:
+    return HttpError(400, f"the form is malformed: {what}")
