@@ -7,7 +7,6 @@ Sources: RFC 9110 and RFC 9112.
 """
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import h11
+
+from protocol.json_text import encode_json
 
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
@@ -88,8 +89,7 @@ class Response:
 
 def json_response(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """A value as JSON."""
-    body = json.dumps(value, separators=(",", ":")).encode()
-    return Response(status, body, "application/json", headers)
+    return Response(status, encode_json(value), "application/json", headers)
 
 
 class HttpError(Exception):

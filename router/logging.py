@@ -5,11 +5,14 @@ for people or as one JSON object each; what libraries log through the standard l
 Nothing is logged per message, and never a credential: fields named like one are blanked.
 """
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
+from protocol.json_text import representable
 from router.settings import Log
 
 # structlog imports rich where it is installed, for tracebacks not used here: much of the time that it takes.
@@ -34,7 +37,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     render: list[Processor]
     if settings.format == "json":
-        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
     else:
         render = [
             structlog.dev.ConsoleRenderer(
@@ -55,6 +58,11 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
     )
     logging.basicConfig(handlers=[_FromStandardLibrary()], level=level, force=True)
+
+
+def _to_json(event: EventDict, *, default: Callable[[object], object]) -> str:
+    """A line of JSON; ``default`` shows values that JSON has no form for."""
+    return json.dumps(representable(event), default=lambda value: representable(default(value)))
 
 
 def _blank_credentials(_logger: object, _method: str, event: EventDict) -> EventDict:

@@ -3,7 +3,6 @@
 Owns the process and its group. What the outcome means for the message is the pool's business.
 """
 
-import json
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ import trio
 
 from protocol.amqp.plain import plain_properties, plain_value
 from protocol.amqp.properties import Properties
+from protocol.json_text import dump_json
 from router.cli.terminal import shown_duration
 
 PREFIX = "LEVERET_MSG_"
@@ -132,7 +132,7 @@ def message_variables(properties: Properties, **others: str | int | bool) -> dic
     headers = plain.pop("headers", None)
     found |= {name.upper(): _text(value) for name, value in plain.items()}
     if headers is not None:
-        found["HEADERS"] = json.dumps(headers, ensure_ascii=False)
+        found["HEADERS"] = dump_json(headers)
         for name, value in (properties.headers or {}).items():
             spelled = re.sub("[^A-Z0-9]", "_", name.upper())
             found.setdefault(f"HEADER_{spelled}", _text(plain_value(value)))
@@ -141,7 +141,7 @@ def message_variables(properties: Properties, **others: str | int | bool) -> dic
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else dump_json(value)
 
 
 def _bytes(text: str) -> bytes:

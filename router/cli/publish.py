@@ -164,12 +164,13 @@ class Publish:
 
         from protocol.amqp.plain import body_of, properties_of
         from protocol.amqp.properties import encode_properties
+        from protocol.json_text import restored
 
         try:
             given = json.loads(line)
             if not isinstance(given, dict) or not isinstance(given.get("body"), str):
                 raise ValueError('wanted an object with "body", a text')
-            own = properties_of(given.get("properties", {}))
+            own = properties_of(restored(given.get("properties", {})))
             body = body_of(given["body"], given.get("body_encoding", "utf-8"))
             has = {each.name: value for each in fields(own) if (value := getattr(own, each.name)) is not None}
             return encode_properties(replace(self._properties, **has)), body

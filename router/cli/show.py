@@ -1,9 +1,9 @@
 """A message that a client received, for people or as a line of JSON."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from protocol.amqp.plain import plain_body, plain_properties
+from protocol.json_text import dump_json
 from router.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def describe(delivery: "Delivery") -> dict[str, Any]:
 
 
 def as_json(described: dict[str, Any]) -> bytes:
-    """One line; names may hold bytes that are no UTF-8, which JSON spells out."""
-    return json.dumps(described, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    """One line of JSON."""
+    return dump_json(described).encode() + b"\n"
 
 
 def shown(delivery: "Delivery", form: str) -> bytes:
@@ -65,4 +65,4 @@ def shown_name(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return printable(value if isinstance(value, str) else dump_json(value))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from protocol.json_text import dump_json
 from router.cli.failure import Failure, WrongUsage
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     Queues and streams come in the order they were declared, and the messages of each in the order they came,
     those of a stream with their offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding".
     """
-    import json
 
     from router.store.dump import describe, queue_messages, stream_messages
     from router.store.offline import ReadOnlyFiles, is_stream, read_metadata
@@ -88,9 +88,8 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
             else:
                 messages = queue_messages(files, directory, state)
             for stored in messages:
-                text = json.dumps(describe(row, stored, delivered), ensure_ascii=False)
-                # Names may hold bytes that are no UTF-8; JSON spells those out.
-                sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+                line = dump_json(describe(row, stored, delivered))
+                sys.stdout.buffer.write(line.encode() + b"\n")
 
 
 def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:

@@ -3,12 +3,12 @@
 Asks the management API of a running leveret, at paths that RabbitMQ does not have.
 """
 
-import json
 import re
 from typing import Any
 
 import click
 
+from protocol.json_text import dump_json
 from router.cli.api import Api, NotThere, api_option
 from router.cli.failure import Failure, WrongUsage
 
@@ -119,7 +119,7 @@ def _ask(api_url: str | None, vhost: str, name: str, *path: str) -> Any:
 
 def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(dump_json(rows))
         return
     from rich.console import Console
     from rich.table import Table

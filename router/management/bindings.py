@@ -5,9 +5,12 @@ the others. That is the binding key, with a hash of the arguments behind it if t
 """
 
 import base64
+import json
 import zlib
 from collections.abc import Iterable
 from urllib.parse import quote_plus
+
+import msgspec
 
 from protocol.http import Response
 from router.exchange.base import Binding, Exchange, kind
@@ -16,7 +19,7 @@ from router.management.body import table, text
 from router.management.call import Call, Rule, Rules
 from router.management.errors import not_there
 from router.management.query import columns_of, listing, narrowed
-from router.management.values import Object, answer, encode, nothing
+from router.management.values import Object, answer, nothing
 from router.queue.kind import AnyQueue
 from router.terms import plain
 from router.vhost import VHost
@@ -39,7 +42,12 @@ def properties_key(routing_key: str, arguments: Object) -> str:
     """What tells a binding from others between the same ends."""
     if not arguments:
         return quoted(routing_key) or "~"
-    digest = zlib.crc32(encode(dict(sorted(arguments.items())))).to_bytes(4, "big")
+    ordered = dict(sorted(arguments.items()))
+    try:
+        text = msgspec.json.encode(ordered)
+    except UnicodeEncodeError:  # bytes that are not UTF-8: escapes keep them apart
+        text = json.dumps(ordered).encode()
+    digest = zlib.crc32(text).to_bytes(4, "big")
     return f"{quoted(routing_key)}~{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from protocol.json_text import encode_json
 from router.management.errors import bad_request
-from router.management.values import Object, encode
+from router.management.values import Object
 
 _TRUTH = {True: True, False: False, "true": True, "false": False}
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
@@ -100,4 +101,4 @@ def field(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return encode(value).decode()[:200]
+    return encode_json(value).decode()[:200]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol.http import HttpError, Response
+from protocol.json_text import encode_json
 from router.management.errors import bad_request
-from router.management.values import JSON, SLICE, Object, encode, encode_list
+from router.management.values import JSON, SLICE, Object, encode_list
 from router.patterns import PatternError, compile_pattern
 from router.web.steps import Steps
 
@@ -103,7 +104,7 @@ def _sortable(value: Any) -> tuple[int, Any]:
             return (1, value)
         case str():
             return (2, value)
-    return (3, encode(value))
+    return (3, encode_json(value))
 
 
 def listing(
@@ -148,4 +149,4 @@ def listing(
         "page_count": pages,
         "items": [narrowed(item, columns) for item in shown],
     }
-    return Response(200, encode(told), JSON)
+    return Response(200, encode_json(told), JSON)

@@ -2,6 +2,7 @@ import io
 import json
 import logging
 
+import msgspec
 import pytest
 import structlog
 
@@ -34,6 +35,18 @@ def test_json_takes_what_json_has_no_type_for():
     stream = configured(format="json")
     structlog.get_logger().info("odd", body=b"\xff", name="\udcff")
     assert json.loads(stream.getvalue())["body"] == repr(b"\xff")
+    assert json.loads(stream.getvalue())["name"] == "Not UTF-8, base64 is: /w=="
+
+
+def test_json_lines_hold_no_lone_surrogates():
+    class Shown:
+        def __repr__(self) -> str:
+            return "\udcff"
+
+    stream = configured(format="json")
+    structlog.get_logger().info("odd", peer={"\udcff": ["\udcff", Shown()]}, exc_info=ValueError("\udcff"))
+    msgspec.json.decode(stream.getvalue())
+    assert "\\udc" not in stream.getvalue()
 
 
 @pytest.mark.parametrize("format", ["console", "json"])

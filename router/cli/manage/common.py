@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from protocol.json_text import dump_json
 from router.cli.api import Api, NotThere, api_option
 from router.cli.failure import Failure, WrongUsage
 from router.cli.terminal import printable
@@ -52,7 +53,7 @@ def shown(value: Any) -> str:
             return f"{value:.1f}"
         case str():
             return printable(value)
-    return printable(json.dumps(value, ensure_ascii=False)) if value or value == 0 else ""
+    return printable(dump_json(value)) if value or value == 0 else ""
 
 
 def managed(command: Callable[..., None]) -> Callable[..., None]:
@@ -148,8 +149,7 @@ def show_object(found: Object, form: str) -> None:
 
 def show_json(value: Any) -> None:
     """Print JSON, readable and in one piece."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.write(dump_json(value, indent=2).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import click
 
+from protocol.json_text import dump_json
 from router.cli.amqp import notice
 from router.cli.api import Api
 from router.cli.failure import WrongUsage
@@ -32,7 +33,7 @@ def export_definitions(api: Api, file: str, vhost: str | None) -> None:
     path = () if vhost is None else (vhost,)
     found = one("vhost", vhost or "", None, lambda: api.get("definitions", *path))
     _warn(found)
-    text = json.dumps(found, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
+    text = dump_json(found, indent=2).encode() + b"\n"
     if file == "-":
         sys.stdout.buffer.write(text)
         return
