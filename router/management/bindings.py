@@ -1,14 +1,15 @@
 """Bindings, as the API shows, makes and removes them.
 
 A binding has no name of its own: among those between the same two ends, its ``properties_key`` tells it from
-the others. That is the binding key, with a hash of the arguments behind it if there are any.
+the others. That is the binding key, percent-encoded, and "~" with a hash of the arguments if there are any.
+In a path the binding key may stand as it is or percent-encoded once more (``means``), as in RabbitMQ.
 """
 
 import base64
 import json
 import zlib
 from collections.abc import Iterable
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
 
@@ -17,7 +18,7 @@ from router.exchange.base import Binding, Exchange, kind
 from router.management.access import entered, in_vhost, management
 from router.management.body import table, text
 from router.management.call import Call, Rule, Rules
-from router.management.errors import not_there
+from router.management.errors import not_authorised, not_there
 from router.management.query import columns_of, listing, narrowed
 from router.management.values import Object, answer, nothing
 from router.queue.kind import AnyQueue
@@ -42,13 +43,30 @@ def properties_key(routing_key: str, arguments: Object) -> str:
     """What tells a binding from others between the same ends."""
     if not arguments:
         return quoted(routing_key) or "~"
+    return f"{quoted(routing_key)}~{digest_of(arguments)}"
+
+
+def digest_of(arguments: Object) -> str:
+    """The hash of a binding's arguments; "" for no arguments."""
+    if not arguments:
+        return ""
     ordered = dict(sorted(arguments.items()))
     try:
         text = msgspec.json.encode(ordered)
     except UnicodeEncodeError:  # bytes that are not UTF-8: escapes keep them apart
         text = json.dumps(ordered).encode()
     digest = zlib.crc32(text).to_bytes(4, "big")
-    return f"{quoted(routing_key)}~{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def means(segment: str, routing_key: str, arguments: Object) -> bool:
+    """Whether a segment of a path, which was decoded once, is the properties key of such a binding.
+
+    RabbitMQ decodes the binding key in it a second time, so that ``a%2Fb`` and ``a%252Fb`` in a path both
+    mean the key ``a/b``.
+    """
+    key, _, digest = segment.partition("~")
+    return unquote_plus(key, errors="surrogateescape") == routing_key and digest == digest_of(arguments)
 
 
 def show_binding(vhost: VHost, binding: Binding) -> Object:
@@ -165,17 +183,17 @@ def list_between(call: Call) -> Steps[Response]:
     return _listed(call, _between(call))
 
 
-def _found(call: Call) -> Object:
-    """The binding of the path. HttpError 404."""
+def _found(call: Call) -> tuple[Binding | AnyQueue, Object]:
+    """The binding of the path, and what is shown of it. HttpError 404."""
     for shown in _between(call):
         told = _show(shown)
-        if told["properties_key"] == call["key"]:
-            return told
+        if means(call["key"], told["routing_key"], told["arguments"]):
+            return shown[1], told
     raise not_there()
 
 
 def show_one(call: Call) -> Response:
-    return answer(narrowed(_found(call), columns_of(call.query)))
+    return answer(narrowed(_found(call)[1], columns_of(call.query)))
 
 
 def bind(call: Call) -> Response:
@@ -193,14 +211,13 @@ def bind(call: Call) -> Response:
 
 def unbind(call: Call) -> Response:
     """Remove a binding."""
-    key = call["key"]
-    for _, what in _between(call):
-        if isinstance(what, Binding) and properties_key(what.routing_key, plain(dict(what.arguments))) == key:
-            topology = call.errand().topology
-            end = topology.unbind_queue if call["kind"] == "q" else topology.unbind_exchange
-            end(what.destination.name, what.source.name, what.routing_key, what.arguments)
-            return nothing()
-    raise not_there()
+    what, _told = _found(call)
+    if not isinstance(what, Binding):
+        raise not_authorised("Access refused.")  # nobody may unbind a queue from the default exchange
+    topology = call.errand().topology
+    end = topology.unbind_queue if call["kind"] == "q" else topology.unbind_exchange
+    end(what.destination.name, what.source.name, what.routing_key, what.arguments)
+    return nothing()
 
 
 RULES: Rules = {

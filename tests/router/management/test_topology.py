@@ -247,3 +247,59 @@ def test_a_change_of_something_else_leaves_tracing_as_it_is(api):
     assert api.ask("PUT", "/vhosts/%2F", {"description": "x"}).status == 204
     assert api.ask("PUT", "/vhosts/%2F").status == 204
     assert api.get("/vhosts/%2F")["tracing"] is True
+
+
+KEYS = ["a b", "a/b", "a%b", "a%2Fb", "é", "a~b", "a+b", "a.b", "", "~", "#", "*.x", "\udcff"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"x": 1}, {"x": True}])
+@pytest.mark.parametrize("key", KEYS)
+def test_each_of_many_bindings_is_found_and_deleted_by_its_properties_key(api, key, arguments):
+    api.node.queue("q")
+    queue, source = api.vhost.queues["q"], api.vhost.exchanges["amq.topic"]
+    for other in KEYS:
+        for others in ({}, {"x": 1}, {"x": True}, {"x": 2}):
+            if (other, str(others)) != (key, str(arguments)):
+                api.vhost.bind(source, queue, other, others)
+    others_keys = {each["properties_key"] for each in api.get("/bindings/%2F/e/amq.topic/q/q")}
+    api.vhost.bind(source, queue, key, arguments)
+    found = {each["properties_key"]: each for each in api.get("/bindings/%2F/e/amq.topic/q/q")}
+    [own] = found.keys() - others_keys
+    path = f"/bindings/%2F/e/amq.topic/q/q/{name(own)}"
+    assert api.get(path) == found[own]
+    assert api.ask("DELETE", path).status == 204
+    assert {each["properties_key"] for each in api.get("/bindings/%2F/e/amq.topic/q/q")} == others_keys
+
+
+@pytest.mark.parametrize(
+    ("segment", "status"),
+    [
+        ("a%2Fb", 200),  # the properties key as it stands, which the path decodes to a/b
+        ("a%252Fb", 200),  # percent-encoded once, as a name in a path should be
+        ("a%25252Fb", 404),  # percent-encoded twice
+        ("c+d", 200),
+        ("c%20d", 200),
+        ("c%2Bd", 200),
+        ("c%252Bd", 404),
+        ("e%257Ef", 200),
+        ("e~f", 404),
+        ("e%7Ef", 404),
+        ("a%2Fb~", 200),
+    ],
+)
+def test_properties_key_in_a_path_may_be_decoded_already(api, segment, status):
+    """The statuses are those of RabbitMQ 3.10."""
+    api.node.queue("q")
+    queue, source = api.vhost.queues["q"], api.vhost.exchanges["amq.topic"]
+    for key in ("a/b", "c d", "e~f"):
+        api.vhost.bind(source, queue, key)
+    path = f"/bindings/%2F/e/amq.topic/q/q/{segment}"
+    assert api.ask("GET", path).status == status
+    assert api.ask("DELETE", path).status == (204 if status == 200 else 404)
+
+
+def test_binding_to_the_default_exchange_cannot_be_deleted(api):
+    api.node.queue("q")
+    assert api.ask("GET", "/bindings/%2F/e/amq.default/q/q/q").status == 200
+    assert api.ask("DELETE", "/bindings/%2F/e/amq.default/q/q/q").status == 401
+    assert api.ask("DELETE", "/bindings/%2F/e/amq.default/q/q/other").status == 404
