@@ -7,26 +7,18 @@ letters never recurses.
 Source: RabbitMQ, "Dead Letter Exchanges".
 """
 
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, NamedTuple
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE, Long, Timestamp
 from router.queue.host import Reason
 from router.routing import copies
+from router.terms import canonical, is_integer
 
 Death = dict[str, Any]
 
-FIELDS = {
-    "count": int,
-    "reason": str,
-    "queue": str,
-    "time": Timestamp,
-    "exchange": str,
-    "routing-keys": list,
-    "original-expiration": str,
-}
-NEEDED = {"count", "reason", "queue"}
 COUNT_MAX = 2**63 - 1
 
 
@@ -58,11 +50,11 @@ def make_letter(
 
 def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall: int) -> list[Death]:
     """The x-death list with this death counted, the most recent first."""
-    deaths = known_deaths(message)
+    deaths = _grouped(deaths_of(message))
     for index, death in enumerate(deaths):
-        if death["queue"] == queue and death["reason"] == reason:
-            again = {**death, "count": Long(min(death["count"] + 1, COUNT_MAX))}
-            return [again, *deaths[:index], *deaths[index + 1 :]]
+        if _key(death) == (queue, reason):
+            count = min(death["count"] + 1, COUNT_MAX) if is_integer(death.get("count")) else 1
+            return [{**death, "count": Long(count)}, *deaths[:index], *deaths[index + 1 :]]
     first: Death = {
         "count": Long(1),
         "reason": reason,
@@ -77,31 +69,63 @@ def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall:
     return [first, *deaths]
 
 
-def known_deaths(message: Message) -> list[Death]:
-    """What x-death tells so far. Publishers may have written it: what is not of its form is left out."""
+def deaths_of(message: Message) -> list[Death]:
+    """The entries of x-death, as they are. Publishers may have written them, with any fields or none; what is
+    no table is left out.
+    """
     deaths = message.headers.get("x-death")
     if not isinstance(deaths, list):
         return []
-    known = [_known(death) for death in deaths if isinstance(death, dict)]
-    return [death for death in known if death.keys() >= NEEDED]
+    return [death for death in deaths if isinstance(death, dict)]
 
 
-def _known(death: Death) -> Death:
-    """The fields of a death that have the right type; counts in RabbitMQ's wire type, 64 bits."""
-    known: Death = {name: death[name] for name, kind in FIELDS.items() if isinstance(death.get(name), kind)}
-    if "count" in known:
-        known["count"] = Long(known["count"])
-    if "routing-keys" in known:
-        known["routing-keys"] = [key for key in known["routing-keys"] if isinstance(key, str)]
-    return known
+def _key(death: Death) -> tuple[object, object]:
+    """What tells one death from another. A value of another type than text never equals text."""
+    return death.get("queue"), death.get("reason")
+
+
+def _grouped(deaths: list[Death]) -> list[Death]:
+    """One entry for each queue and reason: the first one, as in RabbitMQ. If there are several and the first
+    has no count, their number is the count.
+    """
+    if len(deaths) < 2:
+        return deaths
+    groups: dict[Hashable, list[Death]] = {}
+    for death in deaths:
+        groups.setdefault(canonical(list(_key(death))), []).append(death)
+    return [
+        {**group[0], "count": Long(len(group))} if len(group) > 1 and "count" not in group[0] else group[0]
+        for group in groups.values()
+    ]
+
+
+class LastDeath(NamedTuple):
+    """Where a message died last, and how it had come there."""
+
+    queue: str
+    exchange: str
+    routing_keys: list[str]
+
+
+def last_death(message: Message) -> LastDeath | None:
+    """The first entry of x-death; None if there is none that names a queue."""
+    for death in deaths_of(message)[:1]:
+        queue, exchange, keys = death.get("queue"), death.get("exchange"), death.get("routing-keys")
+        if isinstance(queue, str):
+            return LastDeath(
+                queue,
+                exchange if isinstance(exchange, str) else "",
+                [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else [],
+            )
+    return None
 
 
 def is_cycle(message: Message, queue_name: str) -> bool:
     """Whether a dead letter comes back to a queue it left before without anybody having rejected it in
     between.
     """
-    deaths = known_deaths(message)
+    deaths = deaths_of(message)
     for index, death in enumerate(deaths):
-        if death["queue"] == queue_name:
-            return all(other["reason"] != "rejected" for other in deaths[: index + 1])
+        if death.get("queue") == queue_name:
+            return all(other.get("reason") != "rejected" for other in deaths[: index + 1])
     return False

@@ -15,7 +15,7 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.http import HttpError, Response
-from router.dead_letter import known_deaths
+from router.dead_letter import last_death
 from router.management.access import in_vhost
 from router.management.bindings import exchange_name
 from router.management.body import integer, text
@@ -362,14 +362,13 @@ def replay(call: Call) -> Steps[Response]:
 
     def act(entry: Entry) -> bool:
         message = entry.message
-        deaths = known_deaths(message)
-        target = vhost.queues.get(deaths[0]["queue"]) if deaths else None
-        if target is None or target is queue:
+        death = last_death(message)
+        target = None if death is None else vhost.queues.get(death.queue)
+        if death is None or target is None or target is queue:
             return False
-        death = deaths[0]
-        keys = death.get("routing-keys") or [message.routing_key]
+        key = death.routing_keys[0] if death.routing_keys else message.routing_key
         properties = splice_properties(message.raw_properties, headers=dict.fromkeys(DEATHS, REMOVE))
-        replayed = message.rewritten(death.get("exchange", ""), keys[0], properties)
+        replayed = message.rewritten(death.exchange, key, properties)
         return _enqueued(call, replayed, [target])
 
     return _carry_out(call, queue, act, may)

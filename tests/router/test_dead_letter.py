@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from protocol.amqp.properties import decode_properties
 from protocol.amqp.table import Long, Timestamp
 from router.broker import LETTERS
-from router.dead_letter import is_cycle, known_deaths
+from router.dead_letter import deaths_of, is_cycle, last_death
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
 
@@ -179,7 +179,6 @@ def test_another_reason_is_another_death(node, client):
         ),
         ([], [("q", "rejected", 1)], None),
         ("a string", [("q", "rejected", 1)], None),
-        (["a string", {"queue": 7}, {"count": "many"}], [("q", "rejected", 1)], None),
         (
             [{"queue": "q", "reason": "rejected", "count": Long(2**63 - 1)}],
             [("q", "rejected", 2**63 - 1)],
@@ -193,6 +192,54 @@ def test_what_a_publisher_says_of_deaths_is_continued_if_it_can_be(node, client,
     reject(node, client)
     assert fates(node) == expected
     assert headers(node).get("x-first-death-queue") == first
+
+
+OWN = {"queue": "q", "reason": "rejected"}
+NEW = ("q", "rejected", 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([{"queue": "x", "reason": "expired"}], [None, {"queue": "x", "reason": "expired"}]),
+        ([{"queue": "x", "count": "three"}], [None, {"queue": "x", "count": "three"}]),
+        ([{"reason": "expired"}, {}], [None, {"reason": "expired"}, {}]),
+        ([{"queue": 5, "reason": "rejected"}], [None, {"queue": 5, "reason": "rejected"}]),
+        ([{"queue": "q", "reason": 5, "a": [1]}], [None, {"queue": "q", "reason": 5, "a": [1]}]),
+        ([OWN], [{**OWN, "count": 1}]),
+        ([{**OWN, "count": -5}], [{**OWN, "count": -4}]),
+        ([{**OWN, "count": 2, "exchange": 5, "a": "b"}], [{**OWN, "count": 3, "exchange": 5, "a": "b"}]),
+        ([{**OWN, "count": 2}, {**OWN, "count": 3}], [{**OWN, "count": 3}]),
+        ([OWN, OWN, OWN], [{**OWN, "count": 4}]),
+        ([{"queue": "x", "count": 2}, {"queue": "x", "count": 3}], [None, {"queue": "x", "count": 2}]),
+        ([{"queue": "x"}, {"queue": "x", "a": 1}], [None, {"queue": "x", "count": 2}]),
+        # RabbitMQ fails, and the queue with it.
+        ([{**OWN, "count": "three"}], [{**OWN, "count": 1}]),
+        ([{**OWN, "count": True}], [{**OWN, "count": 1}]),
+        (["a string", {"queue": "x"}], [None, {"queue": "x"}]),
+    ],
+)
+def test_deaths_that_a_publisher_wrote_are_kept_and_counted_as_in_rabbitmq(node, client, given, expected):
+    """The values are those of RabbitMQ 3.10, but for the last ones. None is for the new death."""
+    source(node)
+    client.publish("a", headers={"x-death": given})
+    reject(node, client)
+    found = headers(node)["x-death"]
+    if expected[0] is None:
+        first, *found = found
+        assert (first["queue"], first["reason"], first["count"]) == NEW
+        expected = expected[1:]
+    assert found == expected
+
+
+def test_last_death_is_the_most_recent_of_three_hops(node, client):
+    for name, key in (("a", "b"), ("b", "c"), ("c", "letters")):
+        source(node, name, key=key, message_ttl=0)
+    client.publish("m", "a")
+    for now in range(1, 5):
+        node.at(now)
+    assert fates(node) == [("c", "expired", 1), ("b", "expired", 1), ("a", "expired", 1)]
+    assert last_death(letter(node)) == ("c", "", ["c"])
 
 
 def test_a_first_death_that_a_publisher_made_up_is_overwritten(node, client):
@@ -217,7 +264,10 @@ def test_nothing_a_publisher_writes_keeps_a_message_from_dying(death):
     client.publish("a", headers={"x-death": [death, {**good, **death}]})
     reject(node, client)
     assert letter(node).body == b"a"
-    assert known_deaths(letter(node))[0]["queue"] == "q"
+    assert deaths_of(letter(node))[0]["queue"] == "q"
+    found = last_death(letter(node))
+    assert found is not None
+    assert found.queue == "q"
 
 
 # -- where it goes -----------------------------------------------------------------------------------------
