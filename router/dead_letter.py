@@ -70,13 +70,18 @@ def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall:
 
 
 def deaths_of(message: Message) -> list[Death]:
-    """The entries of x-death, as they are. Publishers may have written them, with any fields or none; what is
+    """The entries of x-death. Publishers may have written them, with any fields or none; what is
     no table is left out.
     """
     deaths = message.headers.get("x-death")
     if not isinstance(deaths, list):
         return []
-    return [death for death in deaths if isinstance(death, dict)]
+    return [_counted(death) for death in deaths if isinstance(death, dict)]
+
+
+def _counted(death: Death) -> Death:
+    """The death with its count in RabbitMQ's wire type, 64 bits, which decoding has not kept."""
+    return {**death, "count": Long(death["count"])} if is_integer(death.get("count")) else death
 
 
 def _key(death: Death) -> tuple[object, object]:
@@ -85,8 +90,8 @@ def _key(death: Death) -> tuple[object, object]:
 
 
 def _grouped(deaths: list[Death]) -> list[Death]:
-    """One entry for each queue and reason: the first one, as in RabbitMQ. If there are several and the first
-    has no count, their number is the count.
+    """One entry for each queue and reason, the first one, as in RabbitMQ. If it has no count, that is the
+    number of such entries; the only entry of a list stays as it is.
     """
     if len(deaths) < 2:
         return deaths
@@ -94,7 +99,7 @@ def _grouped(deaths: list[Death]) -> list[Death]:
     for death in deaths:
         groups.setdefault(canonical(list(_key(death))), []).append(death)
     return [
-        {**group[0], "count": Long(len(group))} if len(group) > 1 and "count" not in group[0] else group[0]
+        group[0] if "count" in group[0] else {**group[0], "count": Long(len(group))}
         for group in groups.values()
     ]
 

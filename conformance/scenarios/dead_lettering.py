@@ -281,6 +281,39 @@ def the_clients_own_x_death_is_replaced_or_kept(p):
     a.send(*gets("dead"))
 
 
+MANY = 1 << 40  # a count of 64 bits, as RabbitMQ's own; a smaller one would be sent in 32
+OWN, OTHER = {"queue": "q", "reason": "rejected"}, {"queue": "x", "reason": "expired"}
+
+
+@AREA.cases(
+    {
+        "another without a count": [OTHER],
+        "another with text for a count": [{**OTHER, "count": "three"}],
+        "another with other fields": [{**OTHER, "count": MANY, "a": "b", "time": "t", "routing-keys": 5}],
+        "another without a queue": [{"reason": "rejected", "count": MANY}],
+        "another with a number for a queue": [{"queue": 5, "reason": "rejected", "count": MANY}],
+        "an empty one": [{}],
+        "its own without a count": [OWN],
+        "its own with a negative count": [{**OWN, "count": -5}],
+        "its own with other fields": [{**OWN, "count": 2, "a": "b", "exchange": 5}],
+        "its own twice": [{**OWN, "count": 2}, {**OWN, "count": 3}],
+        "its own three times without a count": [OWN, OWN, OWN],
+        "another twice": [{**OTHER, "count": MANY}, {**OTHER, "count": MANY + 1}],
+        "another twice without a count": [OTHER, OTHER],
+        "its own behind another": [OTHER, {**OWN, "count": 1}],
+        "its own before another": [OWN, OTHER],
+        "its own between others": [{**OTHER, "queue": "y"}, OWN, {**OTHER, "count": MANY + 1}],
+        "its own before another with text for a count": [OWN, {**OTHER, "count": "three"}],
+    }
+)
+def deaths_that_a_client_wrote(p, deaths):
+    a = ready(p)
+    a.send(publish("q", "1", headers={"x-death": deaths}))
+    a.send(m.BasicGet("q"))
+    a.send(m.BasicReject(1, False))
+    a.send(*gets("dead"))
+
+
 @AREA.scenario
 def all_properties_go_along(p):
     a = ready(p)

@@ -207,3 +207,25 @@ def deleting_twice(p):
     a = p.connect()
     a.send(queue())
     a.send(m.QueueDelete("q"), m.QueueDelete("q"), m.ExchangeDelete("x"))
+
+
+@AREA.cases(
+    {
+        "if empty": m.QueueDelete("q", if_empty=True),
+        "if unused": m.QueueDelete("q", if_unused=True),
+        "both": m.QueueDelete("q", if_unused=True, if_empty=True),
+    }
+)
+def quorum_queues_are_deleted_on_conditions(p, method):
+    a = p.connect()
+    a.send(queue(durable=True, x_queue_type="quorum"))
+    a.send(method)
+
+
+@AREA.cases({"line feed": "a\nb", "both": "a\r\nb", "at the end": "ab\n"})
+def line_breaks_in_names_are_left_out(p, name):
+    a = p.connect()
+    a.send(queue(name), exchange(name))
+    a.send(bind(name, name, "k"))
+    a.send(publish("k", "1", exchange="ab"))
+    a.send(*gets("ab"))

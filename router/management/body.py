@@ -1,7 +1,7 @@
 """What a request's JSON body may hold, and RabbitMQ's texts for what is wrong with it.
 
 As in RabbitMQ, truth values and most numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty
-body is an empty object.
+body and ``null`` are an empty object.
 """
 
 import re
@@ -14,6 +14,8 @@ from protocol.json_text import encode_json
 from router.management.errors import bad_request
 from router.management.values import Object
 
+# RabbitMQ's text.
+TWICE = "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"
 _TRUTH = {True: True, False: False, "true": True, "false": False}
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
 
@@ -26,6 +28,10 @@ def parse_object(body: bytes) -> Object:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise bad_request("not_json") from None
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        raise bad_request(TWICE)
     if not isinstance(value, dict):
         raise bad_request("not_json")
     return value

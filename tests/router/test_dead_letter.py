@@ -203,7 +203,8 @@ NEW = ("q", "rejected", 1)
     [
         ([{"queue": "x", "reason": "expired"}], [None, {"queue": "x", "reason": "expired"}]),
         ([{"queue": "x", "count": "three"}], [None, {"queue": "x", "count": "three"}]),
-        ([{"reason": "expired"}, {}], [None, {"reason": "expired"}, {}]),
+        ([{}], [None, {}]),
+        ([{"reason": "expired"}, {}], [None, {"reason": "expired", "count": 1}, {"count": 1}]),
         ([{"queue": 5, "reason": "rejected"}], [None, {"queue": 5, "reason": "rejected"}]),
         ([{"queue": "q", "reason": 5, "a": [1]}], [None, {"queue": "q", "reason": 5, "a": [1]}]),
         ([OWN], [{**OWN, "count": 1}]),
@@ -211,6 +212,8 @@ NEW = ("q", "rejected", 1)
         ([{**OWN, "count": 2, "exchange": 5, "a": "b"}], [{**OWN, "count": 3, "exchange": 5, "a": "b"}]),
         ([{**OWN, "count": 2}, {**OWN, "count": 3}], [{**OWN, "count": 3}]),
         ([OWN, OWN, OWN], [{**OWN, "count": 4}]),
+        ([OWN, {"queue": "x"}], [{**OWN, "count": 2}, {"queue": "x", "count": 1}]),
+        ([{"queue": "x"}, {**OWN, "count": 1}], [{**OWN, "count": 2}, {"queue": "x", "count": 1}]),
         ([{"queue": "x", "count": 2}, {"queue": "x", "count": 3}], [None, {"queue": "x", "count": 2}]),
         ([{"queue": "x"}, {"queue": "x", "a": 1}], [None, {"queue": "x", "count": 2}]),
         # RabbitMQ fails, and the queue with it.

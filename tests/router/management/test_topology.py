@@ -19,6 +19,12 @@ def test_queue_is_declared_once(api):
     [
         (b"{", "not_json"),
         (b"[]", "not_json"),
+        (b"5", "not_json"),
+        (
+            b'"{}"',
+            "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?",
+        ),
+        ({"node": 5}, "not_string: node is 5"),
         ({"durable": "what"}, 'not_boolean: durable is "what"'),
         ({"arguments": "x"}, 'not_object: arguments is "x"'),
         ({"arguments": {"x": 2**70}}, f"number_too_large: {2**70}"),
@@ -32,6 +38,46 @@ def test_queue_is_declared_once(api):
 def test_what_is_wrong_with_a_declaration_is_told(api, body, reason):
     told = api.ask("PUT", "/queues/%2F/q", body)
     assert (told.status, told.json) == (400, {"error": "bad_request", "reason": reason})
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b" null\n", b"{}", {"node": ""}, {"node": None}])
+def test_queue_is_declared_by_a_body_without_properties(api, body):
+    assert api.ask("PUT", "/queues/%2F/q", body).status == 201
+    told = api.get("/queues/%2F/q")
+    assert (told["durable"], told["auto_delete"], told["arguments"]) == (False, False, {})
+
+
+@pytest.mark.parametrize("path", ["/exchanges/%2F/x", "/vhosts/v"])
+def test_body_of_null_is_an_empty_object(api, path):
+    assert api.ask("PUT", path, b"null").status == 201
+
+
+@pytest.mark.parametrize(("sent", "made"), [("a%0Ab", "ab"), ("a%0D%0Ab", "ab"), ("a%0A", "a")])
+def test_line_breaks_in_names_are_left_out(api, sent, made):
+    """As in RabbitMQ, whose clients cannot name such a queue or exchange."""
+    assert api.ask("PUT", f"/queues/%2F/{sent}", {}).status == 201
+    assert api.ask("PUT", f"/exchanges/%2F/{sent}", {"type": "direct"}).status == 201
+    assert list(api.vhost.queues) == [made]
+    assert made in api.vhost.exchanges
+    assert api.ask("GET", f"/queues/%2F/{sent}").status == 404
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_queue_of_any_type_is_deleted_if_it_is_empty_or_unused(api, kind):
+    """RabbitMQ refuses these conditions for quorum queues."""
+    path, arguments = "/queues/%2F/q", {"x-queue-type": kind}
+    body = {"durable": True, "arguments": arguments}
+    for condition in ("if-empty", "if-unused"):
+        assert api.ask("PUT", path, body).status == 201
+        assert api.ask("DELETE", f"{path}?{condition}=true").status == 204
+    api.ask("PUT", path, body)
+    client = api.node.client()
+    client.publish("x")
+    api.node.settle()
+    assert api.ask("DELETE", f"{path}?if-empty=true").status == 400
+    client.consume()
+    assert api.ask("DELETE", f"{path}?if-unused=true").status == 400
+    assert "q" in api.vhost.queues
 
 
 def test_name_that_is_too_long_is_refused(api):
