@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from protocol.amqp import methods as m
-from router.dead_letter import known_deaths
+from router.dead_letter import deaths_of
 from router.queue.turns import DRAIN
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
@@ -82,7 +82,7 @@ class Side:
 
 def letter(message):
     return message.body, *(
-        (death["queue"], death["reason"], death["count"]) for death in known_deaths(message)
+        (death["queue"], death["reason"], death["count"]) for death in deaths_of(message)
     )
 
 

@@ -140,7 +140,7 @@ def test_what_a_user_may_not_do_is_logged(api, user, method, path, reason):
         api.broker.users["mon"].permit("/", configure="", write="", read="")
     with capture_logs() as logs:
         assert api.ask(method, path, {} if method == "PUT" else None, user=user).status == 401
-    (line,) = [each for each in logs if each["log_level"] == "warning"]
+    (line,) = [each for each in logs if each["event"] == "access refused"]
     assert {"event": "access refused", "user": user, "reason": reason}.items() <= line.items()
     assert (line["method"], line["path"]) == (method, f"/api{path}")
 
