@@ -36,25 +36,30 @@ class Given:
 
 
 class Published:
-    """What a session has published: all of it, confirmed (or refused) by now, and routed to no queue."""
+    """What a session has published: all of it, confirmed (or refused) by now, and routed to no queue.
 
-    __slots__ = ("confirm", "drop_unroutable", "publish", "return_unroutable")
+    ``publish_confirm`` is what was published on a channel with publisher confirms. It is set when the session
+    ends; until then the session's ``Confirms`` knows it.
+    """
+
+    __slots__ = ("confirm", "drop_unroutable", "publish", "publish_confirm", "return_unroutable")
 
     def __init__(self) -> None:
-        self.publish = 0
+        self.publish = self.publish_confirm = 0
         self.confirm = 0
         self.return_unroutable = self.drop_unroutable = 0
 
 
 class Past:
-    """All that sessions which are over have done."""
+    """What sessions that are over have done, and how many copies of messages deleted exchanges routed."""
 
-    __slots__ = ("ack", "given", "published")
+    __slots__ = ("ack", "given", "published", "routed")
 
     def __init__(self) -> None:
         self.given = Given()
         self.published = Published()
         self.ack = 0
+        self.routed = 0
 
     def add(self, given: Given, published: Published) -> None:
         """A session is over; nothing that it was given is still to be settled."""

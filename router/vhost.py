@@ -157,6 +157,7 @@ class VHost:
         if if_unused and exchange.bindings:
             raise PreconditionFailed(f"exchange '{exchange.name}' in vhost '{self.name}' in use")
         del self.exchanges[exchange.name]
+        self.past.routed += exchange.routed
         if exchange.durable:
             self.host.keeper.forget_exchange(self.name, exchange)
         for source in self.graph.remove(exchange):

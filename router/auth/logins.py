@@ -16,6 +16,7 @@ from threading import Lock
 from typing import NamedTuple, NoReturn
 
 from protocol.errors import AccessRefused
+from router.auth.attempts import Attempts
 from router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, fits, impossible_hash
 from router.auth.throttle import Throttle
 from router.auth.users import User, Users
@@ -83,6 +84,7 @@ class Logins:
         self._throttle = throttle or Throttle(0, 0)
         self._key = os.urandom(32)
         self._checks: dict[bytes, Check] = {}  # that are under way
+        self.attempts = Attempts()
         self._nobodys: PasswordHash | None = None  # a slow hash to compare with where there is none
 
     def begin(self, login: Login, now: int) -> User | Check:
@@ -90,6 +92,16 @@ class Logins:
 
         Raises LoginRefused.
         """
+        try:
+            found = self._begin(login, now)
+        except LoginRefused:
+            self.attempts.count(login.mechanism, succeeded=False)
+            raise
+        if isinstance(found, User):
+            self.attempts.count(login.mechanism, succeeded=True)
+        return found
+
+    def _begin(self, login: Login, now: int) -> User | Check:
         if self._throttle.refuses(login.user, login.host, now):
             raise LoginRefused(login.mechanism, login.user, "too many logins failed from there")
         code = self._code(login)
@@ -124,7 +136,9 @@ class Logins:
         user = self._users.get(login.user)
         # What was compared is not this user's hash where there was nobody, or another password since.
         if user is None or not fitted or user.password_hash != check.password_hash or self._misplaced(login):
+            self.attempts.count(login.mechanism, succeeded=False)
             self._refuse(login, now)
+        self.attempts.count(login.mechanism, succeeded=True)
         user.proof = code
         return user
 
@@ -132,7 +146,9 @@ class Logins:
         """The user of this name, whom something else than a password has proven. Raises LoginRefused."""
         user = self._users.get(name)
         login = Login(name, "", "", loopback, mechanism)
-        if user is None or self._misplaced(login):
+        known = user is not None and not self._misplaced(login)
+        self.attempts.count(mechanism, succeeded=known)
+        if user is None or not known:
             raise LoginRefused(mechanism, name, self._reason(login))
         return user
 

@@ -1,9 +1,9 @@
 """All paths of the API, as a table for the routes."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
 
-from protocol.http import Request, Response
+from protocol.http import HttpError, Request, Response
 from router.management import (
     bindings,
     browsing,
@@ -22,6 +22,7 @@ from router.management import (
 )
 from router.management.call import Answering, Rules, World, login
 from router.management.index import page, redirect
+from router.management.scrapes import Scrapes
 from router.management.values import answer
 from router.web.routes import Handler, Table
 from router.web.steps import Steps
@@ -82,18 +83,28 @@ def openapi(world: World, request: Request) -> Response:
 
 def metrics_table(world: World) -> Table:
     """The table of the metrics, whose libraries are loaded when they are asked for."""
+    scrapes = Scrapes(world.broker)
 
-    def answer(request: Request, *, per_object: bool) -> Steps[Response]:
-        from router.management.exposition import TEXT, scrape  # noqa: PLC0415
+    def answer(request: Request) -> Steps[Response]:
+        from router.management.detailed_metrics import Wanted  # noqa: PLC0415
+        from router.management.exposition import TEXT, scrape, scrape_detailed  # noqa: PLC0415
 
         if world.broker.settings.management.metrics == "login":
             yield from login(world.broker, request)
-        return Response(200, (yield from scrape(world, per_object=per_object)), TEXT)
+        path = "/".join(request.segments).strip("/")
+        if path == "metrics/detailed":
+            try:
+                wanted = Wanted.of_query(request.query_text)
+            except ValueError:
+                raise HttpError(400, "too many parameters") from None
+            make = partial(scrape_detailed, world, wanted)
+            key: Hashable = wanted
+        else:
+            make = partial(scrape, world, per_object=path == "metrics/per-object")
+            key = path
+        return Response(200, (yield from scrapes.get(key, make)), TEXT)
 
-    return {
-        "/metrics": {"GET": partial(answer, per_object=False)},
-        "/metrics/per-object": {"GET": partial(answer, per_object=True)},
-    }
+    return {path: {"GET": answer} for path in ("/metrics", "/metrics/per-object", "/metrics/detailed")}
 
 
 def options(methods: Mapping[str, object], request: Request, **segments: str) -> Response:

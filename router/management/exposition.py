@@ -4,36 +4,105 @@ Formatting is ``prometheus_client``'s. Ten thousand queues would take it seconds
 formatted once, and between two pieces others run. How many objects were left out is told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    UntypedMetricFamily,
+)
 
 from router.management.call import World
-from router.management.metrics import MOST, OWN, Family, Kind, Value, kinds, of_broker
+from router.management.detailed_metrics import PER_OBJECT, Wanted, select
+from router.management.metrics import GROUPS, MOST, OWN, Value, identity, of_broker
+from router.management.object_metrics import Family, Kind, kinds
 from router.web.steps import Steps
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-PIECE = 500  # samples that are formatted before others have their turn
+PIECE = 100  # objects that are formatted before others have their turn: 2 ms for queues with all metrics
+PREFIX, DETAILED = "rabbitmq_", "rabbitmq_detailed_"
+CLUSTER = "cluster_"  # names that begin so are the same in a detailed scrape
+# A pause this short, in seconds, lets the connection notice that its client has gone; after so many pieces.
+LISTEN, EVERY = 0.0005, 20
+
+LEFT_OUT = Family("leveret_metrics_objects_left_out", "Objects of which nothing is told here")
+MetricFamily = CounterMetricFamily | GaugeMetricFamily | UntypedMetricFamily
+FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "untyped": UntypedMetricFamily}
 
 
 def scrape(world: World, *, per_object: bool) -> Steps[bytes]:
-    """All metrics, as text."""
+    """All metrics, as text: added up, or for each object."""
+    return (yield from _paced(_scrape(world, per_object=per_object)))
+
+
+def scrape_detailed(world: World, wanted: Wanted) -> Steps[bytes]:
+    """The metrics of the families that are wanted, for each object."""
+    return (yield from _paced(_scrape_detailed(world, wanted)))
+
+
+def _paced(steps: Steps[bytes]) -> Steps[bytes]:
+    """The same steps, some of them with a pause in which a client that hangs up is noticed."""
+    count = 0
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            text: bytes = end.value
+            return text
+        count += 1
+        yield LISTEN if step == 0 and count % EVERY == 0 else step
+
+
+def _scrape(world: World, *, per_object: bool) -> Steps[bytes]:
+    values = yield from of_broker(world)
+    yield 0
     found = kinds(world)
-    pieces = [_text([_metric(family, values) for family, values in _by_family(of_broker(world)).items()])]
-    pieces.append(_text([_total(kind) for kind in found] + [_consumers(found[0])]))
+    if per_object:  # a metric is there once: as a sum, or for each object
+        each = {family.name for kind in found for family in (*kind.gauges, *kind.counters)}
+        values = [value for value in values if value.family.name not in each]
+    text = bytearray()
+    yield from _write_values(text, values)
+    text += _text([_total(kind) for kind in found] + [_consumers(found[0])])
     for kind in found:
         yield 0
-        pieces += yield from (_each(kind) if per_object else _sum(kind))
+        if per_object:
+            yield from _write_each(text, kind, PREFIX, range(len(kind.gauges) + len(kind.counters)))
+        else:
+            yield from _write_sum(text, kind)
     if per_object:
         left_out = [
             Value(LEFT_OUT, max(0, len(kind.objects) - MOST), (("kind", kind.name),)) for kind in found
         ]
-        pieces.append(_text([_metric(LEFT_OUT, left_out)]))
-    return b"".join(pieces)
+        text += _text([_metric(LEFT_OUT, left_out)])
+    return bytes(text)
 
 
-LEFT_OUT = Family("leveret_metrics_objects_left_out", "Objects of which nothing is told here")
+def _scrape_detailed(world: World, wanted: Wanted) -> Steps[bytes]:
+    text = bytearray(_text([_metric(value.family, [value]) for value in identity(world)]))
+    for name in sorted(wanted.families & GROUPS.keys()):
+        for family, values in _by_family(GROUPS[name](world)).items():
+            text += _text([_metric(family, values, DETAILED)])
+    seen: set[str] = set()
+    for name in sorted(wanted.families & PER_OBJECT.keys()):
+        part = PER_OBJECT[name]
+        yield 0
+        kind = part.make(world, wanted.vhosts)
+        yield from _write_each(text, kind, DETAILED, select(kind, part.names, seen))
+    return bytes(text)
+
+
+def _write_values(text: bytearray, values: Sequence[Value]) -> Steps[None]:
+    """Write the metrics of the broker. Those of streams' consumers may be many."""
+    for family, some in _by_family(values).items():
+        for start in range(0, len(some), PIECE):
+            if start:
+                yield 0
+            written = _text([_metric(family, some[start : start + PIECE])])
+            if start:  # help and type are written once
+                written = b"\n".join(line for line in written.split(b"\n") if not line.startswith(b"#"))
+            text += written
 
 
 def _by_family(values: Iterable[Value]) -> dict[Family, list[Value]]:
@@ -46,67 +115,78 @@ def _by_family(values: Iterable[Value]) -> dict[Family, list[Value]]:
 
 def _total(kind: Kind) -> Metric:
     return _metric(
-        Family(kind.name, f"{kind.name.title()} currently open"), [Value(LEFT_OUT, len(kind.objects))]
+        Family(kind.name, f"{kind.name.title()} that there are now"), [Value(LEFT_OUT, len(kind.objects))]
     )
 
 
 def _consumers(queues: Kind) -> Metric:
     count = sum(len(queue.consumers) for _, queue in queues.objects)
-    family = Family("consumers", "Consumers currently connected")
+    family = Family("consumers", "Consumers that there are now")
     return _metric(family, [Value(family, count)])
 
 
-def _metric(family: Family, values: Sequence[Value]) -> Metric:
+def _metric(family: Family, values: Sequence[Value], prefix: str = PREFIX) -> Metric:
     """A metric with values whose labels have the same names."""
     names = [name for name, _ in values[0].labels] if values else []
-    metric = _family(family, names)
+    metric = _family(family, names, prefix)
     for each in values:
         metric.add_metric([_label(value) for _, value in each.labels], each.value)
     return metric
 
 
-def _name(family: Family) -> str:
+def _name(family: Family, prefix: str) -> str:
     """How its samples are called."""
-    name = family.name if family.name.startswith(OWN) else f"rabbitmq_{family.name}"
-    return f"{name}_total" if family.counter else name
+    name = family.name
+    if name.startswith(CLUSTER):
+        prefix = PREFIX
+    if not name.startswith(OWN):
+        name = f"{prefix}{name}"
+    return f"{name}_total" if family.type == "counter" else name
 
 
-def _family(family: Family, labels: Sequence[str]) -> CounterMetricFamily | GaugeMetricFamily:
-    if family.counter:
-        return CounterMetricFamily(_name(family), family.help, labels=labels)
-    return GaugeMetricFamily(_name(family), family.help, labels=labels)
+def _family(family: Family, labels: Sequence[str], prefix: str) -> MetricFamily:
+    make: Callable[..., MetricFamily] = FAMILIES[family.type]
+    return make(_name(family, prefix), family.help, labels=labels)
 
 
-def _sum(kind: Kind) -> Steps[list[bytes]]:
-    """What is told of all objects together."""
+def _write_sum(text: bytearray, kind: Kind) -> Steps[None]:
+    """Write what is told of all objects together."""
     sums: list[float] = [0.0] * len(kind.gauges)
     for start in range(0, len(kind.objects), PIECE):
         if start:
             yield 0
         for _, each in kind.objects[start : start + PIECE]:
             for place, value in enumerate(kind.values(each)[: len(sums)]):
-                sums[place] += value
+                sums[place] += value or 0
     values = zip(kind.gauges, sums, strict=True)
-    return [_text([_metric(family, [Value(family, value)]) for family, value in values])]
+    text += _text([_metric(family, [Value(family, value)]) for family, value in values])
 
 
-def _each(kind: Kind) -> Steps[list[bytes]]:
-    """What is told of each object. Its labels are formatted once: most of the work of a sample is theirs."""
+def _write_each(text: bytearray, kind: Kind, prefix: str, places: Sequence[int]) -> Steps[None]:
+    """Write these metrics of each object. Its labels are formatted once: most of the work of a sample is
+    theirs.
+    """
     families = (*kind.gauges, *kind.counters)
-    lines: list[list[bytes]] = [[_text([_family(family, kind.labels)])] for family in families]
+    written = {place: bytearray(_text([_family(families[place], kind.labels, prefix)])) for place in places}
+    names = {place: _name(families[place], prefix).encode() for place in places}
     objects = kind.objects[:MOST]
     for start in range(0, len(objects), PIECE):
         yield 0
         some = objects[start : start + PIECE]
         labels = _formatted(kind.labels, [labels for labels, _ in some])
-        values = [kind.values(each) for _, each in some]
-        for place, family in enumerate(families):
-            name = _name(family).encode()
-            lines[place] += [
-                b"%b%b %d\n" % (name, label, row[place]) for label, row in zip(labels, values, strict=True)
-            ]
-    yield 0
-    return [b"".join(family) for family in lines]
+        rows = [kind.values(each) for _, each in some]
+        for place, name in names.items():
+            written[place] += b"".join(_samples(name, labels, [row[place] for row in rows]))
+    for family in written.values():
+        yield 0
+        text += family
+
+
+def _samples(name: bytes, labels: Sequence[bytes], values: Sequence[float | None]) -> Iterator[bytes]:
+    """The lines of a metric, without those of objects that have no such value."""
+    for label, value in zip(labels, values, strict=True):
+        if value is not None:
+            yield b"%b%b %a\n" % (name, label, value)
 
 
 def _formatted(names: Sequence[str], values: Sequence[Sequence[str]]) -> list[bytes]:

@@ -44,7 +44,7 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     policy = vhost.policies.policy("queues", queue.name, kind)
     operator_policy = vhost.policies.operator_policy("queues", queue.name, kind)
     consumers = list(queue.consumers)
-    capacity = _capacity(queue)
+    capacity = consumer_capacity(queue)
     exclusive = next((consumer.tag for consumer in consumers if consumer.exclusive), None)
     active = queue.consumers.active if queue.settings.single_active_consumer else None
     told = {
@@ -72,7 +72,7 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     return told
 
 
-def _capacity(queue: AnyQueue) -> float:
+def consumer_capacity(queue: AnyQueue) -> float:
     """1 when a consumer stands ready for more, else 0."""
     if not len(queue.consumers):
         return 0
@@ -98,12 +98,12 @@ def _sizes(queue: AnyQueue) -> Object:
             "messages_paged_out": away,
             "messages_ready_ram": ready - away,
             "messages_unacknowledged_ram": queue.unacked,
-            "head_message_timestamp": _head_timestamp(queue),
+            "head_message_timestamp": head_timestamp(queue),
         }
     return told
 
 
-def _head_timestamp(queue: AnyQueue) -> int | None:
+def head_timestamp(queue: AnyQueue) -> int | None:
     """What the publisher of the next message said when it was."""
     head = queue.ready.head() if isinstance(queue, Queue) else None
     return head.message.properties.timestamp if head is not None else None

@@ -545,4 +545,6 @@ class Session:
         self.vhost.firehose.leave(self)
         self.watch(on=False)  # not to leave a cycle
         self.broker.churn.channel_closed += 1
+        if self.confirms is not None:
+            self.published.publish_confirm = self.confirms.published
         self.vhost.past.add(self.given, self.published)

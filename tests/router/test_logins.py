@@ -3,6 +3,7 @@
 """
 
 import base64
+import contextlib
 import hashlib
 
 import pytest
@@ -386,3 +387,31 @@ def test_exchanged_hash_without_an_algorithm_is_sha256(algorithm):
 def test_exchanged_hash_that_rabbitmq_refuses_is_refused(text, algorithm):
     with pytest.raises(PasswordHashError):
         from_exchanged(text, algorithm)
+
+
+def test_attempts_are_counted_by_protocol(logins):
+    for mechanism, password in (("PLAIN", "pw"), ("AMQPLAIN", "wrong"), ("STOMP", "wrong"), ("Basic", "x")):
+        with contextlib.suppress(LoginRefused):
+            logins.begin(Login("u", password, "host", loopback=True, mechanism=mechanism), 0)
+    assert {name: (each.succeeded, each.failed) for name, each in logins.attempts.items()} == {
+        "amqp091": (1, 1),
+        "stomp": (0, 1),
+        "http": (0, 1),
+    }
+
+
+def test_attempts_are_counted_when_their_check_has_ended(slow):
+    asked = Login("slow", "pw", "host", loopback=True)
+    check = slow.begin(asked, 0)
+    assert slow.attempts == {}
+    slow.finish(asked, check, True, 0)
+    with pytest.raises(LoginRefused):
+        slow.finish(asked, check, False, 0)
+    assert (slow.attempts["amqp091"].succeeded, slow.attempts["amqp091"].failed) == (1, 1)
+
+
+def test_names_that_a_certificate_proves_are_counted_too(logins):
+    logins.proven("u", loopback=True, mechanism="EXTERNAL")
+    with pytest.raises(LoginRefused):
+        logins.proven("nobody", loopback=True, mechanism="STOMP")
+    assert logins.attempts["amqp091"].succeeded == logins.attempts["stomp"].failed == 1

@@ -1,0 +1,157 @@
+"""The families of ``/metrics/detailed``: which metrics each of them has.
+
+A scrape names the families that it wants, so that a broker with many queues tells of each queue no more than
+what somebody looks at. Names of metrics begin with ``rabbitmq_detailed_``, those about virtual hosts and
+exchanges with ``rabbitmq_cluster_``.
+
+Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin; ``queue_delivery_metrics``, ``queue_exchange_metrics``
+and ``exchange_metrics`` are those of 3.13.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from router.management.call import World
+from router.management.metrics import GROUPS
+from router.management.object_metrics import (
+    Kind,
+    channel_kind,
+    connection_kind,
+    delivery_kind,
+    exchange_kind,
+    publish_kind,
+    queue_kind,
+    vhost_kind,
+)
+
+Vhosts = frozenset[str] | None
+
+
+class Part(NamedTuple):
+    """Some metrics of a kind of objects: their names, or none for all of them."""
+
+    make: Callable[[World, Vhosts], Kind]
+    names: tuple[str, ...] = ()
+
+
+PER_OBJECT: Mapping[str, Part] = {
+    "queue_coarse_metrics": Part(
+        queue_kind, ("queue_messages_ready", "queue_messages_unacked", "queue_messages")
+    ),
+    "queue_consumer_count": Part(queue_kind, ("queue_consumers",)),
+    "queue_metrics": Part(
+        queue_kind,
+        (
+            "queue_consumers",
+            "queue_consumer_capacity",
+            "queue_consumer_utilisation",
+            "queue_process_memory_bytes",
+            "queue_messages_ram",
+            "queue_messages_ram_bytes",
+            "queue_messages_ready_ram",
+            "queue_messages_unacked_ram",
+            "queue_messages_bytes",
+            "queue_messages_ready_bytes",
+            "queue_messages_paged_out",
+            "queue_messages_paged_out_bytes",
+            "queue_head_message_timestamp",
+        ),
+    ),
+    "queue_delivery_metrics": Part(delivery_kind),
+    "queue_exchange_metrics": Part(
+        lambda world, vhosts: publish_kind(world, vhosts, "queue_exchange_messages_published")
+    ),
+    "channel_queue_exchange_metrics": Part(
+        lambda world, vhosts: publish_kind(world, vhosts, "queue_messages_published")
+    ),
+    "connection_coarse_metrics": Part(
+        lambda world, vhosts: connection_kind(world),
+        ("connection_incoming_bytes", "connection_outgoing_bytes"),
+    ),
+    "connection_metrics": Part(
+        lambda world, vhosts: connection_kind(world),
+        ("connection_channels", "connection_incoming_packets", "connection_outgoing_packets"),
+    ),
+    "channel_metrics": Part(
+        lambda world, vhosts: channel_kind(world),
+        (
+            "channel_consumers",
+            "channel_messages_unacked",
+            "channel_messages_unconfirmed",
+            "channel_messages_uncommitted",
+            "channel_acks_uncommitted",
+            "consumer_prefetch",
+            "channel_prefetch",
+        ),
+    ),
+    "channel_exchange_metrics": Part(
+        lambda world, vhosts: channel_kind(world),
+        (
+            "channel_messages_published",
+            "channel_messages_confirmed",
+            "channel_messages_unroutable_returned",
+            "channel_messages_unroutable_dropped",
+        ),
+    ),
+    "channel_queue_metrics": Part(
+        lambda world, vhosts: channel_kind(world),
+        (
+            "channel_get_ack",
+            "channel_get",
+            "channel_messages_delivered_ack",
+            "channel_messages_delivered",
+            "channel_messages_redelivered",
+            "channel_messages_acked",
+            "channel_get_empty",
+        ),
+    ),
+    "exchange_metrics": Part(lambda world, vhosts: exchange_kind(world), ("exchange_messages_published",)),
+    "vhost_status": Part(lambda world, vhosts: vhost_kind(world)),
+    "exchange_names": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_name",)),
+    "exchange_bindings": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_bindings",)),
+}
+# Families that RabbitMQ has and nothing is told of here: they are taken and add nothing, as in RabbitMQ do
+# those of a plugin that is off. docs/management.md says why.
+EMPTY = frozenset(
+    (
+        "auth_attempt_detailed_metrics",
+        "channel_process_metrics",
+        "node_persister_metrics",
+        "ra_metrics",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a scrape of ``/metrics/detailed`` asks for. ``vhosts`` is None for all virtual hosts."""
+
+    families: frozenset[str]
+    vhosts: Vhosts
+
+    @classmethod
+    def of_query(cls, text: str) -> "Wanted":
+        """Read ``family=`` and ``vhost=`` of a query, each of which may be there several times.
+
+        Unknown families are left out, as in RabbitMQ. Raises ValueError for more than 100 parameters.
+        """
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
+        families = frozenset(value for name, value in pairs if name == "family")
+        vhosts = frozenset(value for name, value in pairs if name == "vhost")
+        return cls(families & (PER_OBJECT.keys() | GROUPS.keys()), vhosts or None)
+
+
+def select(kind: Kind, names: tuple[str, ...], seen: set[str]) -> list[int]:
+    """The places of the metrics of these names among those of a kind, without those that were ``seen`` in
+    another family of the same scrape.
+    """
+    families = (*kind.gauges, *kind.counters)
+    chosen = [
+        place
+        for place, family in enumerate(families)
+        if (not names or family.name in names) and family.name not in seen
+    ]
+    seen |= {families[place].name for place in chosen}
+    return chosen
