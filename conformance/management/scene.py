@@ -46,6 +46,8 @@ class Scene:
             and all("message_stats" in channel for channel in channels)
             and len(self.side.get("/connections")) == 1
             and "message_stats" in self.side.get("/queues/%2F/scene.work")
+            and "message_stats" in self.side.get("/queues/%2F/scene.stream")
+            and "message_stats" in self.side.get("/queues/%2F/scene.quorum")
             and "message_stats" in self.side.get("/exchanges/%2F/scene.topic")
         )
 
@@ -57,6 +59,7 @@ class Scene:
         channel = connection.channel()
         channel.queue_declare("scene.work", durable=True, arguments={"x-max-length": 1000})
         channel.queue_declare("scene.quorum", durable=True, arguments={"x-queue-type": "quorum"})
+        channel.queue_declare("scene.stream", durable=True, arguments={"x-queue-type": "stream"})
         channel.queue_declare("scene.own", exclusive=True)
         channel.queue_declare("scene.busy")
         channel.queue_declare("scene.waiting")
@@ -83,6 +86,8 @@ class Scene:
                 "scene.topic", "a.b", b"hello", pika.BasicProperties(delivery_mode=2, headers={"k": 1})
             )
             channel.basic_publish("", "scene.waiting", b"x" * 10)
+            channel.basic_publish("", "scene.stream", b"x")
+            channel.basic_publish("", "scene.quorum", b"x")
         self._set.set()
         while not self._over.is_set():
             channel.basic_publish("", "scene.busy", b"x")

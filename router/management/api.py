@@ -13,6 +13,7 @@ from router.management import (
     exchanges,
     health,
     messages,
+    nodes,
     overview,
     policies,
     queues,
@@ -30,6 +31,7 @@ from router.web.steps import Steps
 PREFIX = "/api"
 MODULES = (
     overview,
+    nodes,
     vhosts,
     users,
     policies,

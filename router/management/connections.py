@@ -8,6 +8,7 @@ from router.management.access import administrator, in_vhost, management, own, s
 from router.management.call import Call, Rule, Rules
 from router.management.clients import Connection, connections, user_of, vhost_of
 from router.management.consumers import Owner, of_sessions, owners, show_consumer
+from router.management.erlang import process
 from router.management.errors import not_authorised, not_there
 from router.management.query import columns_of, listing, narrowed
 from router.management.sampling import SESSION, of_session
@@ -64,6 +65,7 @@ def show_connection(call: Call, connection: Connection) -> Object:
         "user": user,
         "user_who_performed_action": user,
         "vhost": vhost_of(connection),
+        **process(),
     }
     if isinstance(properties.get("connection_name"), str):
         told["user_provided_name"] = properties["connection_name"]
@@ -167,12 +169,14 @@ def show_channel(call: Call, session: Session, owner: Owner) -> Object:
         "name": f"{connection.ends.name} ({number})",
         "node": call.world.node.name,
         "number": number,
+        "pending_raft_commands": 0,
         "prefetch_count": session.consumer_prefetch,
         "state": "running",
         "transactional": transaction is not None,
         "user": user,
         "user_who_performed_action": user,
         "vhost": vhost_of(connection),
+        **process(),
     }
 
 

@@ -24,7 +24,9 @@ class Listener(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes, files and sockets that the process takes up, and how much it may; None where nobody knows."""
+    """Bytes, files, sockets and threads that the process takes up, and how much it may; None where nobody
+    knows. ``collections`` and ``context_switches`` are counted since the start.
+    """
 
     memory: int
     memory_limit: int
@@ -33,6 +35,10 @@ class Measured:
     files: int
     files_max: int
     sockets: int
+    threads: int = 0
+    threads_max: int = 0
+    collections: int = 0
+    context_switches: int = 0
 
 
 class Node(Protocol):

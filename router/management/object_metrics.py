@@ -13,9 +13,8 @@ from typing import Any, Literal, NamedTuple
 from router.exchange.base import Exchange
 from router.management.call import World
 from router.management.clients import Connection, connections, vhost_of
-from router.management.queues import consumer_capacity, head_timestamp
+from router.management.queues import consumer_capacity, head_timestamp, memory_of
 from router.queue.kind import AnyQueue
-from router.queue.paging import COST
 from router.queue.queue import Queue
 from router.session.session import Session
 from router.vhost import VHost
@@ -122,7 +121,7 @@ def of_queue(world: World, queue: AnyQueue) -> Values:
         unacked,
         away,
         away_size,
-        size - away_size + COST * (ready - away),
+        memory_of(queue),
         capacity,
         capacity,
         queue.published,

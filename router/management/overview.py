@@ -1,14 +1,15 @@
-"""What the API tells of the broker as a whole, of the node and of whoever asks."""
+"""What the API tells of the broker as a whole and of whoever asks. Nodes are ``nodes``'s."""
 
 from protocol.http import Response
 from router.exchange import EXCHANGE_TYPES
 from router.management import access
-from router.management.access import administrator, entered, management, monitor
+from router.management.access import administrator, entered, management
 from router.management.body import demand, text
 from router.management.call import Call, Rule, Rules
 from router.management.clients import connections, user_of
-from router.management.errors import bad_request, not_there
-from router.management.node import MANAGEMENT_VERSION, Measured
+from router.management.erlang import DISK, with_zeros
+from router.management.errors import bad_request
+from router.management.node import MANAGEMENT_VERSION
 from router.management.sampling import (
     CHURN,
     INTERVAL,
@@ -25,8 +26,6 @@ from router.management.sampling import (
 from router.management.stats import lengths, message_stats, window_of, with_rates
 from router.management.values import Object, answer, nothing
 
-# RabbitMQ's names of what is built in here.
-PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")
 DESCRIPTIONS = {
     "direct": "AMQP direct exchange, as per the AMQP specification",
     "fanout": "AMQP fanout exchange, as per the AMQP specification",
@@ -75,7 +74,7 @@ def overview(call: Call) -> Response:
         "release_series_support_status": "supported",
         "disable_stats": False,
         "enable_queue_totals": False,
-        "message_stats": stats.get("message_stats", {}),
+        "message_stats": stats.get("message_stats", {}) | with_zeros(DISK),
         "churn_rates": with_rates(CHURN, of_churn(broker), call.world.sampler.total, rates),
         "queue_totals": lengths(VHOST, numbers, series, counts),
         "object_totals": object_totals(call),
@@ -160,78 +159,6 @@ def set_cluster_name(call: Call) -> Response:
     return nothing()
 
 
-# -- nodes ---------------------------------------------------------------------------------------------------
-
-
-def node(call: Call) -> Object:
-    """The node. What only an Erlang machine has is not told."""
-    known, measured = call.world.node, call.world.node.measured()
-    raised = call.broker.alarms.raised
-    series = call.world.sampler.total
-    return {
-        "partitions": [],
-        "os_pid": str(known.pid),
-        "fd_total": measured.files_max,
-        "sockets_total": measured.files_max,
-        "mem_limit": measured.memory_limit,
-        "mem_alarm": "memory" in raised,
-        "disk_free_limit": measured.disk_limit,
-        "disk_free_alarm": "disk" in raised,
-        "rates_mode": "basic",
-        "uptime": known.uptime(),
-        "processors": known.processors,
-        "exchange_types": exchange_types(),
-        "auth_mechanisms": [
-            {"name": name, "description": description, "enabled": True}
-            for name, description in (
-                ("PLAIN", "SASL PLAIN authentication mechanism"),
-                ("AMQPLAIN", "QPid AMQPLAIN mechanism"),
-            )
-        ],
-        "applications": [{"name": "leveret", "description": "leveret", "version": known.version}],
-        "contexts": contexts(call),
-        "log_files": ["<stderr>"],
-        "db_dir": call.broker.settings.data,
-        "config_files": [],
-        "net_ticktime": 0,
-        "enabled_plugins": list(PLUGINS),
-        "mem_calculation_strategy": "rss",
-        "name": known.name,
-        "type": "disc" if measured.disk_free is not None else "ram",
-        "running": True,
-        **_used(measured),
-        **with_rates(CHURN, of_churn(call.broker), series),
-        "cluster_links": [],
-    }
-
-
-def _used(measured: Measured) -> Object:
-    return {
-        "mem_used": measured.memory,
-        "fd_used": measured.files,
-        "sockets_used": measured.sockets,
-        "disk_free": measured.disk_free if measured.disk_free is not None else 0,
-    }
-
-
-def list_nodes(call: Call) -> Response:
-    return answer([node(call)])
-
-
-def show_node(call: Call) -> Response:
-    if call["name"] != call.world.node.name:
-        raise not_there()
-    return answer(node(call))
-
-
-def show_memory(call: Call) -> Response:
-    """What the process takes up; of what, nobody knows."""
-    if call["name"] != call.world.node.name:
-        raise not_there()
-    used = call.world.node.measured().memory
-    return answer({"memory": {"strategy": "rss", "total": {"rss": used, "allocated": used, "erlang": 0}}})
-
-
 # -- who asks, and what there is -----------------------------------------------------------------------------
 
 
@@ -302,9 +229,6 @@ RULES: Rules = {
         "GET": Rule(management, show_cluster_name),
         "PUT": Rule(administrator, set_cluster_name),
     },
-    "/nodes": {"GET": Rule(monitor, list_nodes)},
-    "/nodes/{name}": {"GET": Rule(monitor, show_node)},
-    "/nodes/{name}/memory": {"GET": Rule(monitor, show_memory)},
     "/whoami": {"GET": Rule(management, whoami)},
     "/auth": {"GET": Rule(management, auth)},
     "/extensions": {"GET": Rule(management, extensions)},

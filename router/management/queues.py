@@ -8,6 +8,7 @@ from router.management.body import demand, table, text, truth
 from router.management.call import Call, Rule, Rules
 from router.management.clients import connections
 from router.management.consumers import of_sessions, owners, show_consumer
+from router.management.erlang import backing_queue_status, process
 from router.management.errors import bad_request, not_there
 from router.management.exchanges import checked_name
 from router.management.query import columns_of, listing, narrowed
@@ -20,6 +21,9 @@ from router.queue.queue import Queue
 from router.terms import plain
 from router.vhost import VHost
 from router.web.steps import Steps
+
+# What is not counted for each queue, and is there for clients that decode into fixed types.
+NOT_COUNTED = {"message_bytes_persistent": 0, "message_bytes_unacknowledged": 0, "messages_persistent": 0}
 
 
 def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
@@ -59,17 +63,35 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
         **message_stats(QUEUE, numbers, series, window_of(call, "msg_rates")),
         **_sizes(queue),
         **_idleness(call, series),
+        **process(),
     }
+    node = call.world.node.name
     if isinstance(queue, Queue):
         told["leveret"] = call.world.measures.of_queue(queue, series)
+        told |= NOT_COUNTED
+        if kind == "classic":
+            told["backing_queue_status"] = backing_queue_status(len(queue.ready), queue.next_position)
     if kind == "classic":
         told["exclusive_consumer_tag"] = exclusive
+        told["recoverable_slaves"] = None
         told["single_active_consumer_tag"] = active.tag if active is not None else None
     else:
         told["single_active_consumer_ctag"] = active.tag if active is not None else None
-        told["leader"] = call.world.node.name
-        told["members"] = told["online"] = [call.world.node.name]
+        told["leader"] = node
+        told["members"] = told["online"] = [node]
+    if kind == "quorum":
+        told |= {"message_bytes_dlx": 0, "messages_dlx": 0, "open_files": {node: 0}}
+    if kind == "stream":
+        told["readers"] = {node: len(consumers)}
     return told
+
+
+def memory_of(queue: AnyQueue) -> int:
+    """About how many bytes of memory the messages of a queue take up."""
+    ready, size = len(queue.ready), queue.bytes
+    if isinstance(queue, Queue):
+        ready, size = ready - queue.ready.away, size - queue.ready.away_size
+    return size + COST * ready
 
 
 def consumer_capacity(queue: AnyQueue) -> float:
@@ -86,7 +108,7 @@ def _sizes(queue: AnyQueue) -> Object:
         away, away_size = queue.ready.away, queue.ready.away_size
     ready = len(queue.ready)
     told: Object = {
-        "memory": queue.bytes - away_size + COST * (ready - away),
+        "memory": memory_of(queue),
         "message_bytes": queue.bytes,
         "message_bytes_ready": queue.bytes,
         "message_bytes_ram": queue.bytes - away_size,

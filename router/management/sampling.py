@@ -16,6 +16,7 @@ from router.broker import Broker
 from router.counts import Given, Published
 from router.exchange.base import Exchange
 from router.management.clients import Connection, connections
+from router.management.node import Measured
 from router.queue.kind import AnyQueue
 from router.session.session import Session
 from router.vhost import VHost
@@ -51,6 +52,7 @@ EXCHANGE = ("publish_in", "publish_out")
 OCTETS = ("recv_oct", "send_oct")
 VHOST = (*SESSION, *LENGTHS, *OCTETS)
 TOTAL = (*VHOST, *CHURN)
+NODE_USE = ("mem_used", "fd_used", "sockets_used", "proc_used", "disk_free", "gc_num", "context_switches")
 
 Numbers = tuple[int, ...]
 T = TypeVar("T")
@@ -102,6 +104,19 @@ def of_connection(connection: Connection) -> Numbers:
 def of_churn(broker: Broker) -> Numbers:
     """The numbers of ``CHURN``."""
     return tuple(getattr(broker.churn, name) for name in CHURN)
+
+
+def of_node(measured: Measured) -> Numbers:
+    """The numbers of ``NODE_USE``."""
+    return (
+        measured.memory,
+        measured.files,
+        measured.sockets,
+        measured.threads,
+        measured.disk_free or 0,
+        measured.collections,
+        measured.context_switches,
+    )
 
 
 def added(*all_numbers: Numbers) -> Numbers:
@@ -183,6 +198,7 @@ class Sampler:
         self._series: dict[object, Series] = {}
         self._none = Series((), 1)
         self.total = Series(TOTAL, KEEP_TOTALS)
+        self.node = Series(NODE_USE, KEEP_TOTALS)
 
     def of(self, what: object) -> Series:
         """What was seen of an object."""
@@ -192,6 +208,11 @@ class Sampler:
         """Begin anew."""
         self._series = {}
         self.total = Series(TOTAL, KEEP_TOTALS)
+        self.node = Series(NODE_USE, KEEP_TOTALS)
+
+    def look_at_node(self, measured: Measured) -> None:
+        """Look at what the process takes up."""
+        self.node.add(self._broker.now, of_node(measured))
 
     def look(self) -> Iterator[None]:
         """Look at everything once; between two steps others may run, and things may come and go."""

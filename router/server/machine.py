@@ -92,6 +92,21 @@ def most_files() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def most_threads(root: Path = Path("/")) -> int:
+    """How many threads the process may have; 0 where nobody can say."""
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit != resource.RLIM_INFINITY:
+        return limit
+    text = _read(root / "proc/sys/kernel/threads-max").strip()
+    return int(text) if text.isdigit() else 0
+
+
+def context_switches() -> int:
+    """How often a thread of the process has given up its processor, or lost it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_nvcsw + used.ru_nivcsw
+
+
 def most_connections() -> int:
     """How many of them may be connections, so that the broker can still open files; 0 is any number."""
     files = most_files()

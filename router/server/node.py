@@ -1,6 +1,8 @@
 """The node as the management API sees it: names, addresses and measures."""
 
+import gc
 import os
+import threading
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -36,9 +38,18 @@ class ServerNode:
         self._broker = broker
         self._endpoints = endpoints
         self._watch = watch
+        self._threads_max = machine.most_threads()
+        self._measured: tuple[int, Measured] | None = None  # when that was, and what
 
     def measured(self) -> Measured:
-        """Measures: of memory and disk, the last that were taken."""
+        """Measures: of memory and disk, the last that were taken. Others are taken once for each batch: to
+        count open files takes a millisecond for every thousand of them.
+        """
+        if self._measured is None or self._measured[0] != self._broker.now:
+            self._measured = self._broker.now, self._measure()
+        return self._measured[1]
+
+    def _measure(self) -> Measured:
         last, limits = self._watch.last, self._watch.limits
         return Measured(
             memory=last.used,
@@ -48,6 +59,10 @@ class ServerNode:
             files=machine.open_files(),
             files_max=machine.most_files(),
             sockets=len(self._broker.clients),
+            threads=threading.active_count(),
+            threads_max=self._threads_max,
+            collections=sum(generation["collections"] for generation in gc.get_stats()),
+            context_switches=machine.context_switches(),
         )
 
     def listeners(self) -> list[Listener]:

@@ -52,7 +52,8 @@ class Sites:
         broker, settings = driver.broker, driver.broker.settings
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = Measures(broker)
-        world = World(broker, ServerNode(broker, endpoints, watch), self._sampler, self._measures)
+        self._node = ServerNode(broker, endpoints, watch)
+        world = World(broker, self._node, self._sampler, self._measures)
         tables = [pages(broker, self._closed), table(world)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(world))
@@ -100,6 +101,8 @@ class Sites:
     async def _look(self) -> None:
         """One look, with clients served in between."""
         looks = chain(self._sampler.look(), self._measures.look())
+        self._driver.begin()
+        self._sampler.look_at_node(self._node.measured())
         while True:
             self._driver.begin()
             if next(looks, DONE) is DONE:

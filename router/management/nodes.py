@@ -1,0 +1,145 @@
+"""What the API tells of the node: its parts, what it takes up, its memory, and attempts to log in."""
+
+from protocol.http import Response
+from router.management import memory
+from router.management.access import monitor
+from router.management.call import Call, Rule, Rules
+from router.management.erlang import METRICS_GC, NODE, with_zeros
+from router.management.errors import not_there
+from router.management.node import Measured
+from router.management.overview import contexts, exchange_types
+from router.management.sampling import CHURN, NODE_USE, of_churn, of_node
+from router.management.stats import with_rates
+from router.management.values import Object, answer, nothing
+from router.web.steps import Steps
+
+# RabbitMQ's names of what is built in here.
+PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")
+
+
+def node(call: Call) -> Object:
+    """The node. What only an Erlang machine has stands at zero."""
+    known, measured = call.world.node, call.world.node.measured()
+    raised = call.broker.alarms.raised
+    series = call.world.sampler
+    return {
+        "partitions": [],
+        "os_pid": str(known.pid),
+        "fd_total": measured.files_max,
+        "sockets_total": measured.files_max,
+        "mem_limit": measured.memory_limit,
+        "mem_alarm": "memory" in raised,
+        "disk_free_limit": measured.disk_limit,
+        "disk_free_alarm": "disk" in raised,
+        "proc_total": measured.threads_max,
+        "rates_mode": "basic",
+        "uptime": known.uptime(),
+        "run_queue": 0,
+        "processors": known.processors,
+        "exchange_types": exchange_types(),
+        "auth_mechanisms": [
+            {"name": name, "description": description, "enabled": True}
+            for name, description in (
+                ("PLAIN", "SASL PLAIN authentication mechanism"),
+                ("AMQPLAIN", "QPid AMQPLAIN mechanism"),
+            )
+        ],
+        "applications": [{"name": "leveret", "description": "leveret", "version": known.version}],
+        "contexts": contexts(call),
+        "log_files": ["<stderr>"],
+        "db_dir": call.broker.settings.data,
+        "config_files": [],
+        "net_ticktime": 0,
+        "enabled_plugins": list(PLUGINS),
+        "mem_calculation_strategy": "rss",
+        "ra_open_file_metrics": {"ra_log_wal": 0, "ra_log_segment_writer": 0},
+        "name": known.name,
+        "type": "disc" if measured.disk_free is not None else "ram",
+        "running": True,
+        **with_rates(NODE_USE, of_node(measured), series.node),
+        **with_zeros(NODE),
+        **with_rates(CHURN, of_churn(call.broker), series.total),
+        "cluster_links": [],
+        "metrics_gc_queue_length": METRICS_GC,
+    }
+
+
+def list_nodes(call: Call) -> Response:
+    return answer([node(call)])
+
+
+def _this_node(call: Call) -> Measured:
+    """What was measured of the node of the path. HttpError 404 for another one."""
+    if call["name"] != call.world.node.name:
+        raise not_there()
+    return call.world.node.measured()
+
+
+def show_node(call: Call) -> Response:
+    _this_node(call)
+    return answer(node(call))
+
+
+def show_memory(call: Call) -> Steps[Response]:
+    """The memory of the process by what takes it up, as far as that is known."""
+    total = _this_node(call).memory
+    parts = yield from memory.parts(call.broker, total)
+    sums = {"rss": total, "allocated": total, "erlang": total}
+    return answer({"memory": {**parts, "strategy": "rss", "total": sums}})
+
+
+def show_relative_memory(call: Call) -> Steps[Response]:
+    """The same in percent, rounded up as in RabbitMQ."""
+    total = _this_node(call).memory
+    parts = yield from memory.parts(call.broker, total)
+    return answer({"memory": {"total": 100, **memory.percentages(parts, total)}})
+
+
+# -- attempts to log in --------------------------------------------------------------------------------------
+
+
+def show_attempts(call: Call) -> Response:
+    """How many have tried to log in, by protocol."""
+    _this_node(call)
+    return answer(
+        [
+            {
+                "protocol": protocol,
+                "auth_attempts": count.succeeded + count.failed,
+                "auth_attempts_failed": count.failed,
+                "auth_attempts_succeeded": count.succeeded,
+            }
+            for protocol, count in call.broker.logins.attempts.items()
+        ]
+    )
+
+
+def show_attempts_by_source(call: Call) -> Response:
+    """Attempts by address and user, of which none is kept: as in RabbitMQ unless it is configured to."""
+    _this_node(call)
+    return answer([])
+
+
+def reset_attempts(call: Call) -> Response:
+    """Count attempts anew."""
+    _this_node(call)
+    call.broker.logins.attempts.clear()
+    return nothing()
+
+
+def reset_attempts_by_source(call: Call) -> Response:
+    _this_node(call)
+    return nothing()
+
+
+RULES: Rules = {
+    "/nodes": {"GET": Rule(monitor, list_nodes)},
+    "/nodes/{name}": {"GET": Rule(monitor, show_node)},
+    "/nodes/{name}/memory": {"GET": Rule(monitor, show_memory)},
+    "/nodes/{name}/memory/relative": {"GET": Rule(monitor, show_relative_memory)},
+    "/auth/attempts/{name}": {"GET": Rule(monitor, show_attempts), "DELETE": Rule(monitor, reset_attempts)},
+    "/auth/attempts/{name}/source": {
+        "GET": Rule(monitor, show_attempts_by_source),
+        "DELETE": Rule(monitor, reset_attempts_by_source),
+    },
+}

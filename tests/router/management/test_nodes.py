@@ -1,0 +1,90 @@
+"""The node: its memory by category, its use of the machine, and attempts to log in."""
+
+import pytest
+
+from router.management.memory import CATEGORIES, SLICE
+from router.management.node import Measured
+
+NODE = "/nodes/leveret@test"
+
+
+@pytest.fixture
+def busy(api):
+    for name, kind in (("c", "classic"), ("q", "quorum"), ("s", "stream")):
+        api.vhost.declare_queue(name, durable=True, arguments={"x-queue-type": kind})
+        api.node.client().publish("x" * 10, name)
+    api.node.settle()
+    return api
+
+
+def test_memory_by_category_adds_up_to_what_the_process_takes_up(busy, monkeypatch):
+    monkeypatch.setattr(
+        busy.world.node, "measured", lambda: Measured(1_000_000, 0, None, 0, 0, 0, 0), raising=False
+    )
+    told = busy.get(f"{NODE}/memory")["memory"]
+    assert told.pop("strategy") == "rss"
+    assert told.pop("total") == {"rss": 1_000_000, "allocated": 1_000_000, "erlang": 1_000_000}
+    assert told.keys() == set(CATEGORIES)
+    assert sum(told.values()) == 1_000_000
+    assert told["queue_procs"] >= 510
+    assert told["quorum_queue_procs"] >= 510
+    assert told["other_system"] > 900_000
+
+
+def test_memory_adds_up_though_estimates_are_too_high(busy):
+    told = busy.get(f"{NODE}/memory")["memory"]  # the process takes up 1000 bytes here
+    del told["strategy"]
+    total = told.pop("total")["rss"]
+    assert sum(told.values()) == total == 1000
+    assert min(told.values()) >= 0
+
+
+def test_relative_memory_is_in_percent(busy):
+    told = busy.get(f"{NODE}/memory/relative")["memory"]
+    assert told.pop("total") == 100
+    assert told.keys() == set(CATEGORIES)
+    assert 100 <= sum(told.values()) <= 100 + len(CATEGORIES)
+
+
+def test_memory_of_many_queues_lets_others_run(api):
+    for number in range(3 * SLICE):
+        api.node.queue(f"q{number}")
+    assert api.ask("GET", f"{NODE}/memory").pauses >= 2
+
+
+def test_rates_of_the_node_are_those_between_two_looks(api):
+    api.sampler.look_at_node(Measured(1000, 0, 500, 0, 7, 0, 3, collections=10))
+    api.broker.now += 2000
+    api.sampler.look_at_node(Measured(3000, 0, 500, 0, 7, 0, 3, collections=14))
+    told = api.get(NODE)
+    assert told["mem_used_details"] == {"rate": 1000.0}
+    assert told["gc_num_details"] == {"rate": 2.0}
+    assert told["disk_free_details"] == {"rate": 0.0}
+
+
+@pytest.mark.parametrize("path", ["memory", "memory/relative"])
+def test_another_node_is_not_found(api, path):
+    assert api.ask("GET", f"/nodes/other/{path}").status == 404
+
+
+def test_attempts_to_log_in_are_counted_and_reset(api):
+    api.ask("GET", "/whoami", headers={"authorization": "Basic Z3Vlc3Q6bm8="}, user=None)
+    api.get("/whoami")
+    (told,) = api.get("/auth/attempts/leveret@test")
+    assert told == {
+        "protocol": "http",
+        "auth_attempts": 3,  # this one too
+        "auth_attempts_failed": 1,
+        "auth_attempts_succeeded": 2,
+    }
+    assert api.get("/auth/attempts/leveret@test/source") == []
+    assert api.ask("DELETE", "/auth/attempts/leveret@test").status == 204
+    assert api.get("/auth/attempts/leveret@test")[0]["auth_attempts"] == 1
+    assert api.ask("DELETE", "/auth/attempts/leveret@test/source").status == 204
+
+
+@pytest.mark.parametrize("path", ["", "/source"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_attempts_are_for_monitoring_users_and_this_node(api, method, path):
+    assert api.ask(method, f"/auth/attempts/other{path}").status == 404
+    assert api.ask(method, f"/auth/attempts/leveret@test{path}", user="mgmt").status == 401
