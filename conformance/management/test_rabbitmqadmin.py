@@ -1,4 +1,6 @@
-"""Debian's ``rabbitmqadmin`` runs the same session against RabbitMQ and leveret, and prints the same."""
+"""Debian's ``rabbitmqadmin`` and the one that leveret offers run the same session against RabbitMQ and
+leveret, and print the same.
+"""
 
 import json
 import re
@@ -6,19 +8,32 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pika
 import pytest
 
+from conformance.brokers import ROOT
 from conformance.management.sides import Side
 
-TOOL = shutil.which("rabbitmqadmin")
+OURS = str(ROOT / "router" / "web" / "cli" / "rabbitmqadmin")
+DEBIANS = shutil.which("rabbitmqadmin")
 WAIT = 20.0  # seconds until the tool must have ended, or a broker must know of something
+LOOKED_AT = {"messages", "policy", "operator_policy"}
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 
-pytestmark = pytest.mark.skipif(TOOL is None, reason="there is no rabbitmqadmin here")
+
+@pytest.fixture(params=["Debian's", "leveret's"])
+def tool(request: pytest.FixtureRequest) -> str:
+    """A program of this name."""
+    if request.param == "leveret's":
+        return OURS
+    if DEBIANS is None:
+        pytest.skip("there is no rabbitmqadmin of Debian here")
+    return DEBIANS
+
 
 DECLARE = [
     "declare vhost name=warren",
@@ -83,11 +98,10 @@ DELETE = [
 ]
 
 
-def run(side: Side, command: str) -> str:
+def run(tool: str, side: Side, command: str) -> str:
     """What a command prints, with its exit status."""
-    assert TOOL is not None
     done = subprocess.run(
-        [sys.executable, TOOL, "-H", "127.0.0.1", "-P", str(side.http), *command.split()],
+        [sys.executable, tool, "-H", "127.0.0.1", "-P", str(side.http), *command.split()],
         capture_output=True,
         text=True,
         timeout=WAIT,
@@ -104,47 +118,47 @@ def until(known: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def session(
-    both: tuple[Side, Side], commands: list[str], same: Callable[[str], str] = lambda text: text
-) -> None:
+def session(tool: str, both: tuple[Side, Side], commands: list[str]) -> None:
     for command in commands:
-        theirs, ours = (same(run(side, command)) for side in both)
+        theirs, ours = (run(tool, side, command) for side in both)
         assert ours == theirs, command
 
 
-def test_session_prints_the_same(both: tuple[Side, Side], tmp_path: Path) -> None:
-    session(both, DECLARE)
+def test_session_prints_the_same(tool: str, both: tuple[Side, Side], tmp_path: Path) -> None:
+    session(tool, both, DECLARE)
     for side in both:  # RabbitMQ tells of a queue's numbers once it has looked at it
-        until(lambda side=side: all("messages" in queue for queue in side.get("/queues/warren")))  # type: ignore[misc]  # of this turn
-    session(both, LOOK)
-    session(both, MESSAGES)
+        until(lambda side=side: all(queue.keys() >= LOOKED_AT for queue in side.get("/queues/warren")))  # type: ignore[misc]  # of this turn
+    session(tool, both, LOOK)
+    session(tool, both, MESSAGES)
     exports = [tmp_path / f"{side.name}.json" for side in both]
     for side, path in zip(both, exports, strict=True):
-        assert run(side, f"export {path}") == f'Exported definitions for 127.0.0.1 to "{path}"\nexit 0'
-    session(both, DELETE)
+        assert run(tool, side, f"export {path}") == f'Exported definitions for 127.0.0.1 to "{path}"\nexit 0'
+    session(tool, both, DELETE)
     for path in exports:  # each takes what the other has exported
         for side in both:
-            printed = run(side, f"import {path}")
+            printed = run(tool, side, f"import {path}")
             assert printed.startswith("Uploaded definitions from")
             assert printed.endswith("exit 0")
         session(
-            both, ["-V warren list queues name durable arguments", "-V warren list bindings", "list policies"]
+            tool,
+            both,
+            ["-V warren list queues name durable arguments", "-V warren list bindings", "list policies"],
         )
-        session(both, ["-u thumper -p secret list vhosts name"])
-        session(both, ["delete user name=thumper", "delete vhost name=warren"])
+        session(tool, both, ["-u thumper -p secret list vhosts name"])
+        session(tool, both, ["delete user name=thumper", "delete vhost name=warren"])
 
 
-def test_exports_say_the_same(both: tuple[Side, Side], tmp_path: Path) -> None:
+def test_exports_say_the_same(tool: str, both: tuple[Side, Side], tmp_path: Path) -> None:
     documents = []
     for side in both:
-        run(side, "declare vhost name=export")
-        run(side, "-V export declare queue name=q durable=true")
-        run(side, "-V export declare queue name=r durable=false")
-        run(side, "-V export declare exchange name=x type=headers")
-        run(side, '-V export declare binding source=x destination=q arguments={"x-match":"any","n":1}')
+        run(tool, side, "declare vhost name=export")
+        run(tool, side, "-V export declare queue name=q durable=true")
+        run(tool, side, "-V export declare queue name=r durable=false")
+        run(tool, side, "-V export declare exchange name=x type=headers")
+        run(tool, side, '-V export declare binding source=x destination=q arguments={"x-match":"any","n":1}')
         path = tmp_path / side.name
-        run(side, f"-V export export {path}")
-        run(side, "delete vhost name=export")
+        run(tool, side, f"-V export export {path}")
+        run(tool, side, "delete vhost name=export")
         document = json.loads(path.read_text())
         for queue in document["queues"]:
             queue.pop("type", None)  # which later versions of RabbitMQ have
@@ -153,18 +167,18 @@ def test_exports_say_the_same(both: tuple[Side, Side], tmp_path: Path) -> None:
     assert ours == theirs
 
 
-def test_connection_is_listed_and_closed(both: tuple[Side, Side]) -> None:
+def test_connection_is_listed_and_closed(tool: str, both: tuple[Side, Side]) -> None:
     printed = []
     for side in both:
         connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", side.amqp))
         until(lambda side=side: len(side.get("/connections")) == 1 and "user" in side.get("/connections")[0])  # type: ignore[misc]  # of this turn
         (name,) = (each["name"] for each in side.get("/connections"))
-        listed = run(side, "list connections name user channels")
+        listed = run(tool, side, "list connections name user channels")
         # Its name has spaces, which a command line split at spaces could not have.
         closed = subprocess.run(
             [
                 sys.executable,
-                str(TOOL),
+                tool,
                 "-H",
                 "127.0.0.1",
                 "-P",
@@ -190,3 +204,127 @@ def test_connection_is_listed_and_closed(both: tuple[Side, Side]) -> None:
         )
     theirs, ours = printed
     assert ours == theirs
+
+
+REFUSED = [
+    "list nothing",
+    "declare queue",
+    "declare queue nam=x",
+    "declare nothing x=y",
+    "declare queue name=x arguments={bad",
+    "declare user name=u1",
+    "declare permission vhost=/ user=guest",
+    "declare queue name=x durable=maybe",
+    "declare parameter component=x name=y value=1",
+    "declare binding source=amq.topic destination=nope",
+    "declare exchange name=amq.topic type=direct",
+    "delete queue",
+    "delete queue name=nope",
+    "publish payload=x",
+    "get queue=q count=2 payload_file=x",
+    "export",
+    "help nothing",
+    "frobnicate",
+    "-c /nonexistent list vhosts",
+    "-V nope list queues",
+    "-u guest -p wrong list queues",
+]
+PRINTED = [
+    "-f tsv list queues name durable",
+    "-f long list queues name durable type",
+    "-f pretty_json list queues name durable",
+    "-f bash list exchanges name",
+    "-f kvp list users name tags",
+    "-S name -R list queues name",
+    "list queues name arguments arguments.x-max-length",
+    "show overview",
+    "-f long show overview rabbitmq_version object_totals.queues",
+    "list permissions",
+    "-f tsv -d 2 get queue=printed",
+    "get queue=printed",
+    "-q publish routing_key=printed payload=x",
+    "-V / list consumers",
+    "list queues -V / name",
+    "--version",
+]
+
+
+@pytest.mark.skipif(DEBIANS is None, reason="there is no rabbitmqadmin of Debian here")
+def test_both_programs_print_the_same(leveret: Side) -> None:
+    setup = [
+        'declare queue name=printed arguments={"x-max-length":9}',
+        'publish routing_key=printed payload=hello properties={"delivery_mode":2}',
+        "get queue=printed",  # it is redelivered from now on
+    ]
+    for command in setup:
+        assert run(OURS, leveret, command).endswith("exit 0")
+    for command in REFUSED + PRINTED:
+        assert run(OURS, leveret, command) == run(str(DEBIANS), leveret, command), command
+    run(OURS, leveret, "delete queue name=printed")
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("-f nonsense list queues", "invalid choice: 'nonsense'"),
+        ("list", "list what? One of: connections"),
+        ("import /nonexistent", "Could not read '/nonexistent': No such file or directory"),
+        ("-P x list queues", "invalid int value: 'x'"),
+        ("declare queue name=", 'mandatory argument "name" is empty'),
+        ("declare queue x", '"x" not in format "name=value"'),
+    ],
+)
+def test_what_breaks_debians_program_is_refused_in_words(leveret: Side, command: str, text: str) -> None:
+    printed = run(OURS, leveret, command)
+    assert text in printed
+    assert "Traceback" not in printed
+    assert printed.endswith("exit 1")
+
+
+def test_the_program_is_downloaded_from_the_broker_and_works(leveret: Side, tmp_path: Path) -> None:
+    program = tmp_path / "rabbitmqadmin"
+    with urllib.request.urlopen(f"http://127.0.0.1:{leveret.http}/cli/rabbitmqadmin") as answer:
+        program.write_bytes(answer.read())
+    assert run(str(program), leveret, "declare queue name=x durable=true") == "queue declared\nexit 0"
+    assert run(str(program), leveret, "-f bash list queues name") == "x\nexit 0"
+    assert run(str(program), leveret, "delete queue name=x") == "queue deleted\nexit 0"
+
+
+def test_a_host_stands_in_a_configuration_file(leveret: Side, tmp_path: Path) -> None:
+    path = tmp_path / "conf"
+    path.write_text(f"[here]\nhostname = 127.0.0.1\nport = {leveret.http}\nvhost = /\n")
+    command = [sys.executable, OURS, "-c", str(path), "-N"]
+    listed = subprocess.run(
+        [*command, "here", "-f", "bash", "list", "vhosts"], capture_output=True, text=True, check=False
+    )
+    assert listed.stdout == "/\n", listed
+    refused = subprocess.run([*command, "there", "list"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, "No section: 'there'" in refused.stderr) == (1, True)
+
+
+def test_a_payload_comes_from_a_pipe_and_goes_to_a_file(leveret: Side, tmp_path: Path) -> None:
+    body = bytes(range(256))
+    run(OURS, leveret, "declare queue name=piped")
+    command = [sys.executable, OURS, "-H", "127.0.0.1", "-P", str(leveret.http)]
+    done = subprocess.run(
+        [*command, "publish", "routing_key=piped", "payload_encoding=base64"],
+        input=body,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout == b"Message published\n", done
+    printed = run(OURS, leveret, f"get queue=piped payload_file={tmp_path / 'body'}")
+    assert printed.endswith("exit 0")
+    assert (tmp_path / "body").read_bytes() == body
+    run(OURS, leveret, "delete queue name=piped")
+
+
+def test_bash_completes_subcommands() -> None:
+    script = subprocess.run(
+        [sys.executable, OURS, "--bash-completion"], capture_output=True, text=True, check=True
+    )
+    asked = "COMP_WORDS=(rabbitmqadmin declare exc); COMP_CWORD=2; _rabbitmqadmin; echo ${COMPREPLY[*]}"
+    done = subprocess.run(
+        ["bash", "-c", f"{script.stdout}\n{asked}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "exchange\n"

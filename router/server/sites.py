@@ -21,6 +21,7 @@ from router.server.node import ServerNode
 from router.server.peer import Peer
 from router.server.watch import Watch
 from router.server.websocket import Service
+from router.web.downloads import downloads
 from router.web.pages import pages
 from router.web.routes import Routes, Table
 
@@ -54,7 +55,7 @@ class Sites:
         self._measures = Measures(broker)
         self._node = ServerNode(broker, endpoints, watch)
         world = World(broker, self._node, self._sampler, self._measures)
-        tables = [pages(broker, self._closed), table(world)]
+        tables = [pages(broker, self._closed), downloads(), table(world)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(world))
         text = Service(STOMP_VERSIONS, stomp, places, Text.SPOKEN)
