@@ -19,6 +19,9 @@ import pytest
 from conformance.brokers import ROOT
 from conformance.management.sides import Side
 from conformance.rabbitmq import free_ports
+from router.management.detailed_metrics import EMPTY, PER_OBJECT
+from router.management.metrics import GROUPS
+from tests.router.management.test_boards import is_listed
 
 WAIT = 60.0  # seconds until Prometheus must have scraped
 CONFIGURATION = """
@@ -145,3 +148,49 @@ def test_metrics_that_rabbitmq_has_are_called_alike(both: tuple[Side, Side]) -> 
         "rabbitmq_process_resident_memory_bytes",
         "rabbitmq_disk_space_available_bytes",
     } - ours <= {"rabbitmq_disk_space_available_bytes"}  # which there is with a data directory only
+
+
+def described(side: Side, path: str) -> dict[str, str]:
+    """The types of the metrics of a scrape that RabbitMQ's prefix stands before."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{side.metrics}{path}", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    words = [line.split() for line in lines if line.startswith("# TYPE rabbitmq_")]
+    return {name: kind for _, _, name, kind in words}
+
+
+def test_metrics_that_both_have_are_of_the_same_type(both: tuple[Side, Side]) -> None:
+    theirs, ours = (described(side, "/metrics") for side in both)
+    assert len(theirs.keys() & ours.keys()) > 60
+    assert {name: ours[name] for name in theirs.keys() & ours.keys() if ours[name] != theirs[name]} == {}
+
+
+ON_DISK = re.compile("disk_space_available")  # which there is with a data directory only
+LATER = {"queue_delivery_metrics", "queue_exchange_metrics", "exchange_metrics"}  # of RabbitMQ 3.13
+
+
+@pytest.mark.parametrize("family", sorted({*PER_OBJECT, *GROUPS} - LATER))
+def test_a_family_has_the_metrics_of_rabbitmqs(both: tuple[Side, Side], family: str) -> None:
+    theirs, ours = (described(side, f"/metrics/detailed?family={family}") for side in both)
+    assert {name: kind for name, kind in ours.items() if theirs.get(name) != kind} == {}
+    missing = theirs.keys() - ours.keys()
+    assert {name for name in missing if not (is_listed(name) or ON_DISK.search(name))} == set()
+
+
+@pytest.mark.parametrize("family", sorted(EMPTY))
+def test_a_family_that_is_empty_has_only_metrics_that_the_manual_lists(
+    both: tuple[Side, Side], family: str
+) -> None:
+    theirs, ours = (described(side, f"/metrics/detailed?family={family}") for side in both)
+    assert ours.keys() == {"rabbitmq_build_info", "rabbitmq_identity_info"}
+    assert {name for name in theirs.keys() - ours.keys() if not is_listed(name)} == set()
+
+
+def test_metrics_that_only_rabbitmq_has_are_listed_with_a_reason(both: tuple[Side, Side]) -> None:
+    rabbitmq, leveret = both
+    missing = described(rabbitmq, "/metrics").keys() - described(leveret, "/metrics").keys()
+    missing -= described(leveret, "/metrics/per-object").keys()
+    # Dead letters and logins are told of as soon as there are any.
+    soon = re.compile("dead_lettered|auth_attempts")
+    assert {
+        name for name in missing if not (is_listed(name) or ON_DISK.search(name) or soon.search(name))
+    } == set()

@@ -1,7 +1,9 @@
 """All paths of the API, as a table for the routes."""
 
+import sys
 from collections.abc import Hashable, Mapping
 from functools import partial
+from importlib import import_module
 
 from protocol.http import HttpError, Request, Response
 from router.management import (
@@ -25,6 +27,7 @@ from router.management.call import Answering, Rules, World, login
 from router.management.index import page, redirect
 from router.management.scrapes import Scrapes
 from router.management.values import answer
+from router.web.lengthy import offloaded
 from router.web.routes import Handler, Table
 from router.web.steps import Steps
 
@@ -83,16 +86,21 @@ def openapi(world: World, request: Request) -> Response:
     return answer(describe(rules(), PREFIX, world.node.version))
 
 
+EXPOSITION = f"{__package__}.exposition"  # and Prometheus' library, which takes 50 ms to load
+
+
 def metrics_table(world: World) -> Table:
-    """The table of the metrics, whose libraries are loaded when they are asked for."""
+    """The table of the metrics. What writes them is loaded by a thread when they are asked for at first."""
     scrapes = Scrapes(world.broker)
 
     def answer(request: Request) -> Steps[Response]:
+        if world.broker.settings.management.metrics == "login":
+            yield from login(world.broker, request)
+        if EXPOSITION not in sys.modules:
+            yield from offloaded(world.broker, partial(import_module, EXPOSITION))
         from router.management.detailed_metrics import Wanted  # noqa: PLC0415
         from router.management.exposition import TEXT, scrape, scrape_detailed  # noqa: PLC0415
 
-        if world.broker.settings.management.metrics == "login":
-            yield from login(world.broker, request)
         path = "/".join(request.segments).strip("/")
         if path == "metrics/detailed":
             try:
