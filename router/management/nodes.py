@@ -8,6 +8,7 @@ from router.management.erlang import METRICS_GC, NODE, with_zeros
 from router.management.errors import not_there
 from router.management.node import Measured
 from router.management.overview import contexts, exchange_types
+from router.management.query import columns_of, narrowed
 from router.management.sampling import CHURN, NODE_USE, of_churn, of_node
 from router.management.stats import with_rates
 from router.management.values import Object, answer, nothing
@@ -65,7 +66,7 @@ def node(call: Call) -> Object:
 
 
 def list_nodes(call: Call) -> Response:
-    return answer([node(call)])
+    return answer([narrowed(node(call), columns_of(call.query))])
 
 
 def _this_node(call: Call) -> Measured:
@@ -75,17 +76,24 @@ def _this_node(call: Call) -> Measured:
     return call.world.node.measured()
 
 
-def show_node(call: Call) -> Response:
-    _this_node(call)
-    return answer(node(call))
+def show_node(call: Call) -> Steps[Response]:
+    """One node; with ``memory=true`` its memory too."""
+    measured = _this_node(call)
+    told = node(call)
+    if call.query.get("memory") == "true":
+        told["memory"] = yield from _memory(call, measured.memory)
+    return answer(narrowed(told, columns_of(call.query)))
 
 
 def show_memory(call: Call) -> Steps[Response]:
     """The memory of the process by what takes it up, as far as that is known."""
-    total = _this_node(call).memory
+    return answer({"memory": (yield from _memory(call, _this_node(call).memory))})
+
+
+def _memory(call: Call, total: int) -> Steps[Object]:
     parts = yield from memory.parts(call.broker, total)
     sums = {"rss": total, "allocated": total, "erlang": total}
-    return answer({"memory": {**parts, "strategy": "rss", "total": sums}})
+    return {**parts, "strategy": "rss", "total": sums}
 
 
 def show_relative_memory(call: Call) -> Steps[Response]:

@@ -19,6 +19,9 @@ LISTS = ("page", "page_size", "name", "use_regex", "sort", "sort_reverse", "colu
 PAST = ("lengths_age", "lengths_incr", "msg_rates_age", "msg_rates_incr")
 RATED = ("overview", "queues", "exchanges", "channels", "vhosts")
 QUERIES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("GET", "/overview"): ("columns",),
+    ("GET", "/nodes"): ("columns",),
+    ("GET", "/nodes/{name}"): ("columns", "memory"),
     ("GET", "/queues"): ("disable_stats", "enable_queue_totals"),
     ("GET", "/queues/{vhost}"): ("disable_stats", "enable_queue_totals"),
     ("DELETE", "/queues/{vhost}/{name}"): ("if-empty", "if-unused"),

@@ -10,6 +10,7 @@ from router.management.clients import connections, user_of
 from router.management.erlang import DISK, with_zeros
 from router.management.errors import bad_request
 from router.management.node import MANAGEMENT_VERSION
+from router.management.query import columns_of, narrowed
 from router.management.sampling import (
     CHURN,
     INTERVAL,
@@ -93,7 +94,7 @@ def overview(call: Call) -> Response:
             for each in node.listeners()
         ]
         told["contexts"] = [context | {"node": node.name} for context in contexts(call)]
-    return answer(told)
+    return answer(narrowed(told, columns_of(call.query)))
 
 
 def _joined(all_series: list[Series]) -> Series:

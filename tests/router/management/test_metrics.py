@@ -1,5 +1,6 @@
 """Metrics: their names, their sums, and that many objects keep nobody waiting."""
 
+import base64
 import gc
 import time
 
@@ -158,10 +159,16 @@ def test_ten_thousand_queues_keep_nobody_waiting(api, path, no_collector):
         assert text.count("\nrabbitmq_queue_messages{") == 10_000
 
 
-def test_metrics_may_need_a_login():
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/metrics/per-object", "/metrics/detailed?family=queue_metrics"]
+)
+def test_metrics_may_need_a_login(path):
+    api = Api(management=Management(metrics="login"))
     with pytest.raises(HttpError) as caught:
-        asked(Api(management=Management(metrics="login")))
+        asked(api, path)
     assert caught.value.status == 401
+    token = base64.b64encode(b"admin:admin").decode()
+    assert "# TYPE" in asked(api, path, {"authorization": f"Basic {token}"})[1]
 
 
 def test_counters_of_all_never_shrink_when_a_channel_or_an_exchange_goes(busy):

@@ -88,3 +88,22 @@ def test_attempts_to_log_in_are_counted_and_reset(api):
 def test_attempts_are_for_monitoring_users_and_this_node(api, method, path):
     assert api.ask(method, f"/auth/attempts/other{path}").status == 404
     assert api.ask(method, f"/auth/attempts/leveret@test{path}", user="mgmt").status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/nodes?columns=name,running", [{"name": "leveret@test", "running": True}]),
+        (f"{NODE}?columns=name", {"name": "leveret@test"}),
+        ("/overview?columns=node", {"node": "leveret@test"}),
+        (f"{NODE}?memory=false&columns=memory", {}),
+    ],
+)
+def test_columns_of_nodes_and_the_overview_are_chosen(api, path, told):
+    assert api.get(path) == told
+
+
+def test_a_node_is_told_with_its_memory_where_that_is_asked_for(busy):
+    told = busy.get(f"{NODE}?memory=true")["memory"]
+    assert told == busy.get(f"{NODE}/memory")["memory"]
+    assert "memory" not in busy.get(NODE)
