@@ -285,9 +285,13 @@ def test_the_program_is_downloaded_from_the_broker_and_works(leveret: Side, tmp_
     program = tmp_path / "rabbitmqadmin"
     with urllib.request.urlopen(f"http://127.0.0.1:{leveret.http}/cli/rabbitmqadmin") as answer:
         program.write_bytes(answer.read())
-    assert run(str(program), leveret, "declare queue name=x durable=true") == "queue declared\nexit 0"
-    assert run(str(program), leveret, "-f bash list queues name") == "x\nexit 0"
-    assert run(str(program), leveret, "delete queue name=x") == "queue deleted\nexit 0"
+    for command, printed in (
+        ("declare vhost name=warren", "vhost declared"),
+        ("-V warren declare queue name=x durable=true", "queue declared"),
+        ("-V warren -f bash list queues name", "x"),
+        ("delete vhost name=warren", "vhost deleted"),
+    ):
+        assert run(str(program), leveret, command) == f"{printed}\nexit 0"
 
 
 def test_a_host_stands_in_a_configuration_file(leveret: Side, tmp_path: Path) -> None:
