@@ -45,6 +45,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; 
 <li><a href="/api/">/api</a> is the management API.</li>
 <li><a href="/demo">/demo</a> is a page that subscribes, over AMQP at <code>/ws/amqp</code>
 or over STOMP at <code>/ws/stomp</code>.</li>
+<li><a href="/cli/">/cli/</a> offers <code>rabbitmqadmin</code>, to manage it from a shell.</li>
 </ul>
 </html>
 """
