@@ -131,12 +131,7 @@ class HttpConnection:
     @property
     def idle(self) -> bool:
         """Whether no part of the next request has come yet."""
-        return self._pending is None and not self.unread
-
-    @property
-    def unread(self) -> bytes:
-        """What has come and was not read: it is incomplete, or belongs to what follows."""
-        return self._wire.trailing_data[0]
+        return self._pending is None and not self._wire.trailing_data[0]
 
     def receive(self, data: bytes) -> None:
         """Take bytes that arrived; none at the end of the stream."""

@@ -29,6 +29,22 @@ def recognize(data: bytes) -> str:
     return ""
 
 
+class FirstBytes:
+    """What a peer says first that should speak ``expected``, until it is enough to tell what it speaks."""
+
+    def __init__(self, expected: str) -> None:
+        self._expected = expected
+        self._data = b""
+
+    def other(self, data: bytes) -> str:
+        """Add what has come: the name of the protocol if that is another one; "" also if it is unknown."""
+        if len(self._data) >= OPENING:
+            return ""
+        self._data += data[:OPENING]
+        spoken = recognize(self._data)
+        return "" if spoken == self._expected else spoken
+
+
 def wrong_port(spoken: str, here: str) -> str:
     """Say that a port is for the protocol ``here`` and a client seems to speak ``spoken`` ("" if unknown)."""
     return f"this port speaks {here}; the client seems to speak {spoken or 'another protocol'}"

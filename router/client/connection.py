@@ -18,7 +18,7 @@ from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from protocol.amqp.encode import HEARTBEAT
 from protocol.amqp.reader import Reader, Scope
 from protocol.amqp.table import Table
-from protocol.recognition import AMQP, OPENING, TLS, recognize
+from protocol.recognition import AMQP, TLS, FirstBytes
 from router.client.address import Address
 from router.client.channel import Channel
 from router.client.errors import CannotConnect, ConnectionEnded
@@ -54,7 +54,7 @@ class Connection:
         self.server_properties: Table = {}
         self.blocked: str | None = None
         self.error: ConnectionEnded | None = None
-        self._opening = b""  # the first bytes from the other side
+        self._first_bytes = FirstBytes(AMQP)
         self._stream = stream
         self._notice = notice
         self._reader = Reader(FRAME_MAX, 1 << 40, scope=Scope.CONTROL)
@@ -120,14 +120,10 @@ class Connection:
 
     def _check_protocol(self, data: bytes) -> None:
         """Raise CannotConnect when the first bytes from the other side are of another protocol."""
-        if len(self._opening) < OPENING:
-            self._opening += data[:OPENING]
-            spoken = recognize(self._opening)
-            if spoken and spoken != AMQP:
-                text = f"{self.address}: the port speaks {spoken}, not {AMQP}"
-                if self.address.tls is not None:
-                    text += " over TLS"
-                raise CannotConnect(text, USE_TLS if spoken == TLS else USUAL_PORTS)
+        if spoken := self._first_bytes.other(data):
+            what = f"{AMQP} over TLS" if self.address.tls is not None else AMQP
+            text = f"{self.address}: the port speaks {spoken}, not {what}"
+            raise CannotConnect(text, USE_TLS if spoken == TLS else USUAL_PORTS)
 
     # -- channels --------------------------------------------------------------------------------------------
 

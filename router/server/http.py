@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
-from protocol.recognition import HTTP, OPENING, recognize, wrong_port
+from protocol.recognition import HTTP, FirstBytes, wrong_port
 from protocol.websocket import Opening, accept
 from router.network_errors import explain
 from router.server.driver import Driver
@@ -99,7 +99,7 @@ class _Conversation:
         self._patience = broker.settings.http.request_timeout / 1000
         limits = Limits(broker.settings.http.max_header_size)
         self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
-        self._begun = False  # whether it is known that the client speaks HTTP, as far as its first bytes tell
+        self._first_bytes = FirstBytes(HTTP)
         self._heard = False  # whether more was read while a request was being answered
         self._log = structlog.get_logger().bind(peer=peer.name)
 
@@ -141,26 +141,23 @@ class _Conversation:
             if self._site.stopping:
                 scope.cancel()
             try:
-                while (pending := self._take_next()) is None:
+                while (pending := wire.next_request()) is None:
                     if wire.finished:
                         return None
                     if due == math.inf and not wire.idle:
                         due = scope.deadline = trio.current_time() + self._patience
                         self._site.idle.discard(scope)
-                    wire.receive(bytes(await self._stream.receive_some(self._read_size)))
+                    data = bytes(await self._stream.receive_some(self._read_size))
+                    if spoken := self._first_bytes.other(data):
+                        return self._refuse_protocol(spoken), math.inf
+                    wire.receive(data)
                 return pending, min(due, trio.current_time() + self._patience)
             finally:
                 self._site.idle.discard(scope)
         return None if wire.idle else (wire.interrupt(HttpError(408)), due)
 
-    def _take_next(self) -> PendingRequest | None:
-        """The next request if it has come; one to be refused if the first bytes are of another protocol."""
-        if self._begun or not (unread := self._wire.unread):
-            return self._wire.next_request()
-        spoken = recognize(unread)
-        self._begun = bool(spoken) or len(unread) >= OPENING
-        if spoken in ("", HTTP):
-            return self._wire.next_request()
+    def _refuse_protocol(self, spoken: str) -> PendingRequest:
+        """What is to be answered to a client that speaks something else than HTTP from its first bytes on."""
         reason = wrong_port(spoken, HTTP)
         self._log.warning("connection refused", reason=reason)
         return self._wire.interrupt(HttpError(400, "; ".join((reason, *self._site.elsewhere(spoken)))))

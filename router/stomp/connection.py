@@ -14,7 +14,7 @@ from typing import TypeAlias
 from protocol.amqp.sasl import EXTERNAL, PLAIN
 from protocol.amqp.table import Table
 from protocol.errors import AmqpError, InternalError, NotAllowed
-from protocol.recognition import OPENING, STOMP, recognize, wrong_port
+from protocol.recognition import STOMP, FirstBytes, wrong_port
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import (
     BEFORE_LOGIN,
@@ -105,7 +105,7 @@ class StompConnection:
         self.heartbeats = Heartbeats()
         self._reader = Reader(BEFORE_LOGIN)
         self._conversation: Conversation | None = None
-        self._opening = b""  # the first bytes
+        self._first_bytes = FirstBytes(STOMP)
         self._loopback = loopback
         self._proven_user = proven_user
         self._log = log
@@ -162,8 +162,8 @@ class StompConnection:
         reader.feed(data)
         published = False
         try:
-            if self.state is State.LOGIN:
-                self._check_protocol(data)
+            if self.state is State.LOGIN and (spoken := self._first_bytes.other(data)):
+                raise StompError("Wrong protocol", f"{wrong_port(spoken, STOMP)}\n")
             while self.state in READING:
                 frame = None  # an error in the bytes behind a frame is not that frame's
                 frame = reader.next_frame()
@@ -184,17 +184,6 @@ class StompConnection:
         if self.broker.alarms.raised:
             self._block_publisher(published)
         return count
-
-    def _check_protocol(self, data: bytes) -> None:
-        """Raise StompError when the first bytes show that the client speaks something else.
-
-        A head of HTTP could be that of a frame whose body is still to come.
-        """
-        if len(self._opening) < OPENING:
-            self._opening += data[:OPENING]
-            spoken = recognize(self._opening)
-            if spoken and spoken != STOMP:
-                raise StompError("Wrong protocol", wrong_port(spoken, STOMP) + "\n")
 
     def _handle(self, frame: Frame) -> None:
         """Handle one frame. Raises StompError for one that may not come now."""
