@@ -299,3 +299,26 @@ def test_taking_many_lets_others_run_in_between(api):
     assert [each["payload"] for each in told.json] == [str(number) for number in range(1000)]
     assert told.pauses >= 8
     assert len(api.vhost.queues["q"].ready) == 1000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/queues/%2F/q", None),
+        ("POST", "/queues/%2F/q/get", {"count": 5, "ackmode": "ack_requeue_false", "encoding": "auto"}),
+        ("GET", "/queues/%2F/q/messages", None),
+        ("POST", "/queues/%2F/q/messages/delete", {"all": True}),
+        ("POST", "/queues/%2F/q/messages/move", {"all": True, "exchange": "amq.fanout"}),
+        ("DELETE", "/queues/%2F/q/contents", None),
+        ("DELETE", "/queues/%2F/q?if-empty=true", None),
+        ("PUT", "/policies/%2F/short", {"pattern": "q", "definition": {"max-length": 0}}),
+    ],
+)
+def test_a_waiting_consumer_has_its_messages_before_a_request_is_answered(api, queue, method, path, body):
+    client = api.node.client()
+    client.consume(prefetch=10)
+    for number in range(3):
+        client.publish(f"{number}")
+    assert not client.delivered  # put off to the end of the batch: a request is one of its own
+    assert api.ask(method, path, body).status < 300
+    assert client.seen() == ["0", "1", "2"]
