@@ -208,6 +208,7 @@ class Session:
             arguments=arguments,
         )
         self.consumers[tag] = consumer
+        consumer.served = self._next_tag  # as in RabbitMQ, who has waited longer comes first
         queue.add_consumer(consumer, self.broker.now)
         if not no_ack:
             self._timeouts.watch(queue, self.broker.now, self._schedule)

@@ -89,6 +89,21 @@ def test_a_queue_that_is_filled_late_gets_its_share_of_a_prefetch_count(node):
     assert_fair(work(node, client, 100), ["full", "late"])
 
 
+def test_a_consumer_that_comes_late_stands_behind_one_that_waits(node):
+    """As in RabbitMQ: ``consuming/global_prefetch_counts_for_the_channel`` of the conformance scenarios."""
+    client = node.client()
+    node.queue()
+    fill(node, "q")
+    client.session.set_prefetch(3, shared=True)
+    client.session.consume("q", "first")
+    node.settle()
+    client.session.consume("q", "late")
+    node.settle()
+    client.session.ack(1, multiple=False)
+    node.settle()
+    assert [tag for tag, _, _ in client.delivered] == ["first"] * 4
+
+
 def test_a_priority_goes_before_a_share(node):
     client = node.client()
     node.queue()
