@@ -144,10 +144,8 @@ def dead_letters(world: World) -> Iterator[Value]:
             f"global_messages_dead_lettered_{reason}", f"Messages that left a queue: {reason}", count, labels
         )
     for cause in REASONS:
-        labels = (("reason", cause),)
-        yield counter(
-            "leveret_messages_dropped", "Messages that nobody gets", world.broker.drops.counts[cause], labels
-        )
+        count = world.broker.drops.counts[cause]
+        yield counter("leveret_messages_dropped", "Messages that nobody gets", count, (("reason", cause),))
 
 
 Group = Callable[[World], Iterable[Value]]

@@ -81,9 +81,7 @@ class Side:
 
 
 def letter(message):
-    return message.body, *(
-        (death["queue"], death["reason"], death["count"]) for death in deaths_of(message)
-    )
+    return message.body, *((death["queue"], death["reason"], death["count"]) for death in deaths_of(message))
 
 
 def seen(client):
