@@ -3,6 +3,7 @@
 A reason is compared where RabbitMQ tells one as text; what it shows as a term, leveret tells in a sentence.
 """
 
+import base64
 import json
 from typing import Any, NamedTuple
 
@@ -29,6 +30,13 @@ PUBLISH = {"properties": {}, "routing_key": "q", "payload": "hi", "payload_encod
 GET = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
 RIGHTS = {"configure": "^mine", "write": "^mine", "read": "^mine"}
 DEFINED = {"name": "defined", "durable": True, "auto_delete": False, "arguments": {}}
+UNUSABLE = {
+    "name": "answers-unusable",
+    "password_hash": base64.b64encode(bytes(32)).decode(),
+    "hashing_algorithm": "leveret_unknown",
+    "tags": "",
+}
+LINK = base64.b64encode(b"guest:guest").decode()
 LIMITED = "answers-user:secret"
 
 SCRIPT = [
@@ -166,6 +174,17 @@ SCRIPT = [
     Ask("GET", "/definitions", user=LIMITED),
     Ask("POST", "/definitions", {}),
     Ask("POST", "/definitions", b"{", reason=False),
+    Ask("POST", "/definitions", {"vhosts": [{"name": "answers-imported"}]}),
+    Ask("GET", "/permissions/answers-imported/guest"),
+    Ask("DELETE", "/vhosts/answers-imported"),
+    Ask("POST", "/definitions", {"users": [UNUSABLE], "queues": [{**DEFINED, "vhost": "answers"}]}),
+    Ask("GET", f"{V}/defined?columns=name"),
+    Ask("GET", "/users/answers-unusable"),
+    Ask("GET", "/whoami", user="answers-unusable:x"),
+    Ask("PUT", "/users/answers-unusable", {**UNUSABLE, "password_hash": "!"}, reason=False),
+    Ask("DELETE", "/users/answers-unusable"),
+    Ask("POST", f"/definitions?auth={LINK}", {}, user=None),
+    Ask("GET", f"/overview?auth={LINK}", user=None, reason=False),
     Ask(
         "POST", "/definitions", {"queues": [{"name": "q", "vhost": "nowhere", "durable": True}]}, reason=False
     ),

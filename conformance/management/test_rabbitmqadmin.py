@@ -17,6 +17,7 @@ import pytest
 
 from conformance.brokers import ROOT
 from conformance.management.sides import Side
+from router.auth import hash_password
 
 OURS = str(ROOT / "router" / "web" / "cli" / "rabbitmqadmin")
 DEBIANS = shutil.which("rabbitmqadmin")
@@ -332,3 +333,23 @@ def test_bash_completes_subcommands() -> None:
         ["bash", "-c", f"{script.stdout}\n{asked}"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "exchange\n"
+
+
+def test_exports_keep_the_logins_of_leveret(both: tuple[Side, Side], tool: str, tmp_path: Path) -> None:
+    """Also by way of RabbitMQ, which keeps a hash that it cannot use."""
+    rabbitmq, leveret = both
+    slow = hash_password("secret", "scrypt")
+    user = {"password_hash": slow.exchanged, "hashing_algorithm": slow.algorithm, "tags": "management"}
+    assert leveret.ask("PUT", "/users/slow", user).status == 201
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    run(tool, leveret, f"export {first}")
+    run(tool, rabbitmq, f"import {first}")
+    assert rabbitmq.ask("GET", "/whoami", user="slow:secret").status == 401
+    run(tool, rabbitmq, f"export {second}")
+    for path in (first, second):
+        run(tool, leveret, "delete user name=slow")
+        assert leveret.ask("GET", "/whoami", user="slow:secret").status == 401
+        run(tool, leveret, f"import {path}")
+        assert leveret.ask("GET", "/whoami", user="slow:secret").status == 200
+    for side in both:
+        run(tool, side, "delete user name=slow")

@@ -49,7 +49,7 @@ def truth(body: Object, name: str, default: bool = False) -> bool:
     value = body.get(name, default)
     if isinstance(value, bool | str) and value in _TRUTH:
         return _TRUTH[value]
-    raise bad_request(f"not_boolean: {name} is {_shown(value)}")
+    raise bad_request(f"'{name}' should be true or false, actually was {_shown(value)}")
 
 
 def integer(body: Object, name: str, default: int | None = None) -> int:
@@ -59,7 +59,7 @@ def integer(body: Object, name: str, default: int | None = None) -> int:
         return value
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
-    raise bad_request(f"not_integer: {name} is {_shown(value)}")
+    raise bad_request(f"'{name}' should be a whole number, actually was {_shown(value)}")
 
 
 def number(body: Object, name: str, default: int) -> int:
@@ -77,7 +77,7 @@ def text(body: Object, name: str, default: str | None = None) -> str:
     value = body.get(name, default)
     if isinstance(value, str):
         return value
-    raise bad_request(f"not_string: {name} is {_shown(value)}")
+    raise bad_request(f"'{name}' should be a text, actually was {_shown(value)}")
 
 
 def table(body: Object, name: str) -> Object:
@@ -87,7 +87,7 @@ def table(body: Object, name: str) -> Object:
         return {}
     if isinstance(value, dict):
         return {key: field(item) for key, item in value.items()}
-    raise bad_request(f"not_object: {name} is {_shown(value)}")
+    raise bad_request(f"'{name}' should be an object, actually was {_shown(value)}")
 
 
 def field(value: Any) -> Any:
@@ -97,7 +97,7 @@ def field(value: Any) -> Any:
             return value
         case int():
             if not -(2**63) <= value < 2**63:
-                raise bad_request(f"number_too_large: {value}")
+                raise bad_request(f"the number {value} has more than 64 bits")
             return value
         case list():
             return [field(item) for item in value]

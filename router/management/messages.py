@@ -69,11 +69,11 @@ def payload_of(body: Object) -> bytes:
     if encoding == "string":
         return payload.encode("utf-8", "surrogatepass")
     if encoding != "base64":
-        raise bad_request(f"unsupported_encoding: {encoding}")
+        raise bad_request(f"there is no encoding '{encoding}'")
     try:
         return base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError):
-        raise bad_request(f"not_base64: {payload[:200]}") from None
+        raise bad_request(f"the payload is not base64: {payload[:200]}") from None
 
 
 def properties_of(given: Any) -> Properties:
@@ -81,22 +81,22 @@ def properties_of(given: Any) -> Properties:
     if given == []:
         given = {}
     if not isinstance(given, dict):
-        raise bad_request("not_object: properties")
+        raise bad_request("'properties' should be an object")
     properties = Properties()
     for name, value in given.items():
         if name == "headers":
             if not isinstance(value, dict):
-                raise bad_request("not_object: headers")
+                raise bad_request("'headers' should be an object")
             for header in value:
                 checked_name("header", header)
             properties.headers = {header: field(item) for header, item in value.items()}
         elif name in NUMBERS:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBERS[name]:
-                raise bad_request(f"not_int: {name}")
+                raise bad_request(f"'{name}' should be a whole number from 0 to {NUMBERS[name]}")
             setattr(properties, name, value)
         elif name in Properties.__slots__:
             if not isinstance(value, str):
-                raise bad_request(f"not_string: {name}")
+                raise bad_request(f"'{name}' should be a text")
             setattr(properties, name, checked_name(name, value))
     return properties
 

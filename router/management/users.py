@@ -96,7 +96,7 @@ def delete_users(call: Call) -> Response:
         raise bad_request("users are a list of names")
     missing = [name for name in names if name not in call.broker.users]
     if missing:
-        raise bad_request(f"no_such_user: {missing[0]}")
+        raise bad_request(f"there is no user '{missing[0]}'")
     for name in dict.fromkeys(names):
         call.administration.delete_user(name)
     return nothing()
@@ -184,7 +184,7 @@ def put_permission(call: Call) -> Response:
     try:
         call.administration.set_permission(user.name, call["vhost"], **patterns)
     except PatternError as error:
-        raise bad_request(f"invalid_regexp: {error}") from None
+        raise bad_request(str(error)) from None
     return nothing(201 if new else 204)
 
 
@@ -232,7 +232,7 @@ def put_topic_permission(call: Call) -> Response:
             user.name, call["vhost"], exchange, write=text(call.body, "write"), read=text(call.body, "read")
         )
     except PatternError as error:
-        raise bad_request(f"invalid_regexp: {error}") from None
+        raise bad_request(str(error)) from None
     return nothing(201 if new else 204)
 
 

@@ -90,21 +90,24 @@ def test_bytes_are_shown_in_base64_and_cut(api, queue):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"payload": "!!", "payload_encoding": "base64"}, "not_base64: !!"),
-        ({"payload_encoding": "zz"}, "unsupported_encoding: zz"),
-        ({"properties": {"delivery_mode": "x"}}, "not_int: delivery_mode"),
-        ({"properties": {"delivery_mode": 256}}, "not_int: delivery_mode"),
-        ({"properties": {"priority": True}}, "not_int: priority"),
-        ({"properties": {"priority": -1}}, "not_int: priority"),
-        ({"properties": {"timestamp": -1}}, "not_int: timestamp"),
-        ({"properties": {"message_id": 1}}, "not_string: message_id"),
-        ({"properties": {"headers": []}}, "not_object: headers"),
+        ({"payload": "!!", "payload_encoding": "base64"}, "the payload is not base64: !!"),
+        ({"payload_encoding": "zz"}, "there is no encoding 'zz'"),
+        ({"properties": {"delivery_mode": "x"}}, "'delivery_mode' should be a whole number from 0 to 255"),
+        ({"properties": {"delivery_mode": 256}}, "'delivery_mode' should be a whole number from 0 to 255"),
+        ({"properties": {"priority": True}}, "'priority' should be a whole number from 0 to 255"),
+        ({"properties": {"priority": -1}}, "'priority' should be a whole number from 0 to 255"),
+        (
+            {"properties": {"timestamp": -1}},
+            "'timestamp' should be a whole number from 0 to 18446744073709551615",
+        ),
+        ({"properties": {"message_id": 1}}, "'message_id' should be a text"),
+        ({"properties": {"headers": []}}, "'headers' should be an object"),
         (
             {"properties": {"headers": {"h" * 256: 1}}},
             "header should be less than 255 bytes, actually was 256",
         ),
-        ({"properties": "x"}, "not_object: properties"),
-        ({"routing_key": 1}, "not_string: routing_key is 1"),
+        ({"properties": "x"}, "'properties' should be an object"),
+        ({"routing_key": 1}, "'routing_key' should be a text, actually was 1"),
         (
             {"properties": {"expiration": "x"}},
             "406 PRECONDITION_FAILED - invalid expiration 'x': no_integer",
@@ -136,7 +139,7 @@ def test_nobody_publishes_while_an_alarm_is_raised(api, queue):
     [
         ({}, "[{key_missing,ackmode},{key_missing,count},{key_missing,encoding}]"),
         (GET | {"encoding": "zz"}, "Unsupported encoding. Please use auto or base64."),
-        (GET | {"count": "x"}, 'not_integer: count is "x"'),
+        (GET | {"count": "x"}, "'count' should be a whole number, actually was \"x\""),
     ],
 )
 def test_what_is_wrong_with_a_get_is_told(api, queue, body, reason):
