@@ -114,6 +114,8 @@ BODIES: Mapping[tuple[str, str], Object] = {
     ("POST", "/definitions/{vhost}"): OBJECT,
     ("POST", "/all-configuration"): OBJECT,
 }
+_UPLOAD = _body("file", file={**TEXT, "contentMediaType": "application/json"}, redirect=TEXT)
+UPLOADS = ("/definitions", "/definitions/{vhost}", "/all-configuration")
 
 
 def describe(rules: Rules, prefix: str, version: str) -> Object:
@@ -167,7 +169,10 @@ def _operation(method: str, pattern: str, rule: Rule) -> Object:
         told["parameters"] = [{"name": name, "in": "query", "schema": TEXT} for name in queries]
     body = BODIES.get((method, pattern))
     if body is not None:
-        told["requestBody"] = {"content": {"application/json": {"schema": body}}}
+        content = {"application/json": {"schema": body}}
+        if method == "POST" and pattern in UPLOADS:
+            content["multipart/form-data"] = {"schema": _UPLOAD}
+        told["requestBody"] = {"content": content}
     return told
 
 

@@ -3,7 +3,7 @@
 import json
 
 from router.management.api import PREFIX, rules
-from router.management.openapi import BODIES, QUERIES, describe
+from router.management.openapi import BODIES, QUERIES, UPLOADS, describe
 
 
 def test_every_path_and_method_is_described():
@@ -26,6 +26,12 @@ def test_what_is_said_of_bodies_and_queries_is_of_paths_that_are_there():
     known = {(method, pattern) for pattern, methods in rules().items() for method in methods}
     assert BODIES.keys() <= known
     assert QUERIES.keys() <= known
+    assert {("POST", pattern) for pattern in UPLOADS} <= BODIES.keys()
+
+
+def test_definitions_may_be_uploaded_as_a_form():
+    told = describe(rules(), PREFIX, "0")["paths"][f"{PREFIX}/definitions"]["post"]
+    assert set(told["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
 
 
 def test_description_is_for_everybody(api):
