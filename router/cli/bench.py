@@ -6,6 +6,7 @@ import os
 import click
 from click.core import ParameterSource
 
+from protocol.json_text import encode_json
 from router.cli.failure import Failure, WrongUsage
 
 # What a workload other than messages takes notice of.
@@ -202,7 +203,7 @@ def bench(
         settings = msgspec.to_builtins(load) | {"count": count or None}
         document = {"workload": workload, "url_host": f"{target.host}:{target.port}", "load": settings}
         document |= {"seconds": seconds, "result": result, "ceiling": top}
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        click.echo(msgspec.json.format(encode_json(document), indent=2).decode())
     else:
         Console().print(show.table(load, result, top))
 

@@ -5,7 +5,6 @@ header ``Leveret-Users-Without-Login`` names users whose passwords an export or 
 """
 
 import re
-from urllib.parse import quote
 
 from protocol.http import Response
 from router.definitions import (
@@ -21,19 +20,19 @@ from router.definitions import (
 from router.management.access import administrator
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request
+from router.management.users import without_login
 from router.management.values import answer
 from router.web.forms import field_of, is_form, read_form
 from router.web.lengthy import offloaded
 from router.web.steps import Steps
 
-WITHOUT_LOGIN = "Leveret-Users-Without-Login"
-NAMED = 20  # users in that header at most
 _PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
 
 
 def export_all(call: Call) -> Response:
     """Export the definitions of the whole broker."""
-    return _offered(call, answer(export_definitions(call.broker)), _named(unportable_users(call.broker)))
+    unportable = without_login(unportable_users(call.broker))
+    return _offered(call, answer(export_definitions(call.broker)), unportable)
 
 
 def export_vhost(call: Call) -> Response:
@@ -45,14 +44,6 @@ def _vhost(call: Call) -> str:
     if call["vhost"] not in call.broker.vhosts:
         raise bad_request("vhost_not_found")
     return call["vhost"]
-
-
-def _named(users: list[str]) -> tuple[tuple[str, str], ...]:
-    """The header that names users who cannot log in, percent-encoded; "..." stands for more of them."""
-    if not users:
-        return ()
-    names = [quote(name, safe="") for name in users[:NAMED]] + ["..."] * (len(users) > NAMED)
-    return ((WITHOUT_LOGIN, ", ".join(names)),)
 
 
 def _offered(call: Call, told: Response, headers: tuple[tuple[str, str], ...] = ()) -> Response:
@@ -118,7 +109,7 @@ def _uploaded(call: Call) -> tuple[bytes, str | None]:
 
 def _reported(report: ImportReport, redirect: str | None) -> Response:
     """What was refused, as a 400, although the rest has been applied; 204 (or a redirection) for nothing."""
-    headers = _named(report.without_login)
+    headers = without_login(report.without_login)
     if report.refused:
         count = len(report.refused)
         told = {

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
+
+import structlog
 
 from protocol.http import Response
 from router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
@@ -16,6 +19,9 @@ from router.patterns import PatternError
 from router.vhost_metadata import split_tags
 from router.web.lengthy import offloaded
 from router.web.steps import Steps
+
+WITHOUT_LOGIN = "Leveret-Users-Without-Login"
+NAMED = 20  # users in that header at most
 
 
 def show_user(user: User) -> Object:
@@ -58,10 +64,22 @@ def put_user(call: Call) -> Steps[Response]:
         raise bad_request("tags_not_present")
     try:
         password = yield from _password(call, body)
-        call.administration.put_user(name, password=password, tags=_tags(body))
+        user = call.administration.put_user(name, password=password, tags=_tags(body))
     except ValueError as error:  # what the administration refuses
         raise bad_request(str(error)) from None
-    return nothing(201 if new else 204)
+    fault = user.password_hash.fault
+    if fault is None:
+        return nothing(201 if new else 204)
+    structlog.get_logger().warning("user cannot log in with a password", user=name, reason=fault)
+    return Response(201 if new else 204, headers=without_login([name]))
+
+
+def without_login(users: list[str]) -> tuple[tuple[str, str], ...]:
+    """The header that names users who cannot log in, percent-encoded; "..." stands for more of them."""
+    if not users:
+        return ()
+    names = [quote(name, safe="") for name in users[:NAMED]] + ["..."] * (len(users) > NAMED)
+    return ((WITHOUT_LOGIN, ", ".join(names)),)
 
 
 def _password(call: Call, body: Object) -> Steps[PasswordHash]:
