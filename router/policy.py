@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from router.patterns import Matcher, PatternError, compile_pattern
+from router.queue.arguments import ARGUMENTS, is_valid
 from router.terms import json_term, term
 
 Kind = Literal["queues", "exchanges"]
@@ -176,6 +177,8 @@ def _validate(definition: Definition, checks: Checks) -> None:
     for key, value in definition.items():
         if key in checks and (refusal := checks[key](value)):
             raise PolicyError(refusal)
+        if key in checks and f"x-{key}" in ARGUMENTS and not is_valid(f"x-{key}", value):
+            raise PolicyError(f"{json_term(value)} is not a valid {key}, nor a valid x-{key}")
     unknown = [
         f"{{{term(key)},{json_term(value)}}}" for key, value in definition.items() if key not in checks
     ]

@@ -25,7 +25,7 @@ Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
 
 EXPIRY_MAX = 10 * 365 * 24 * 3600 * 1000  # ms: RabbitMQ's longest TTL, ten years
 PRIORITY_MAX = 255
-SEGMENT_MAX = 3_000_000_000  # bytes of a file of a stream
+SEGMENT_SIZE, SEGMENT_MAX = "x-stream-max-segment-size-bytes", 3_000_000_000  # bytes of a file of a stream
 FILTER_SIZES = 16, 255  # bytes of the filter of a stream's chunk, at least and at most
 AGE_MAX = 10**15  # ms, some 31,000 years: longer ages are cut to it
 
@@ -182,6 +182,13 @@ ARGUMENTS: dict[str, Argument] = {  # in the order RabbitMQ makes them
     "x-initial-cluster-size": Argument(int, _positive),
 }
 
+
+def is_valid(name: str, value: Any) -> bool:
+    """Whether a new queue may have this value of an argument; policies ask it of theirs, too."""
+    too_large = name == SEGMENT_SIZE and is_integer(value) and value > SEGMENT_MAX
+    return not too_large and not ARGUMENTS[name].check(value)
+
+
 # -- which arguments a queue type knows ------------------------------------------------------------------
 
 COMPARED: dict[QueueType, tuple[str, ...]] = {  # in the order RabbitMQ compares them
@@ -278,9 +285,8 @@ def parse_arguments(
         ):
             if refused:
                 raise PreconditionFailed(f"invalid property '{name}' for {what}")
-    size = arguments.get("x-stream-max-segment-size-bytes", 0)
-    if queue_type == "stream" and size > SEGMENT_MAX and not restored:
-        raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
+    if queue_type == "stream" and arguments.get(SEGMENT_SIZE, 0) > SEGMENT_MAX and not restored:
+        raise PreconditionFailed(f"Exceeded max value for {SEGMENT_SIZE}")
     return _meaning(arguments, queue_type, default_delivery_limit)
 
 
