@@ -6,10 +6,11 @@ Not here: what they say to it.
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from router.cli.endpoints import with_endpoint
 from router.cli.failure import Failure, WrongUsage
 
 if TYPE_CHECKING:
@@ -17,19 +18,11 @@ if TYPE_CHECKING:
     from router.client.connection import Connection
     from router.client.errors import ClientError
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def broker_options(command: F) -> F:
-    """The options ``--url`` and ``--vhost``, which say where the broker is."""
+def broker_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--vhost`` and the options that name a broker; the command gets its AMQP URL as ``url``."""
     command = click.option("--vhost", metavar="NAME", help="Virtual host, in place of the URL's.")(command)
-    return click.option(
-        "--url",
-        envvar="LEVERET_URL",
-        show_envvar=True,
-        metavar="URL",
-        help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, guest's on this machine if not given.",
-    )(command)
+    return with_endpoint(command, url="url")
 
 
 def find_broker(url: str | None, vhost: str | None) -> "Address":

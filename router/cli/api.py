@@ -6,11 +6,10 @@ Owns the address and the login, and what to say when the API refuses. What is as
 import base64
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-import click
-
+from router.cli.endpoints import DEFAULT_API, with_endpoint
 from router.cli.failure import Failure, WrongUsage
 
 if TYPE_CHECKING:
@@ -22,21 +21,12 @@ LISTENING = (
 )
 USUAL_PORTS = "the management API is usually at port 15672; --api or LEVERET_API says where it is"
 
-F = TypeVar("F", bound=Callable[..., Any])
-DEFAULT_API = "http://guest:guest@127.0.0.1:15672"
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 120.0  # seconds
 
 
-def api_option(command: F) -> F:
-    """The option ``--api``, which says where the API is."""
-    return click.option(
-        "--api",
-        "api_url",
-        envvar="LEVERET_API",
-        show_envvar=True,
-        metavar="URL",
-        help="The management API: http://USER:PASSWORD@HOST:PORT, guest's on this machine if not given.",
-    )(command)
+def api_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name a broker; the command gets the URL of its API as ``api_url``."""
+    return with_endpoint(command, api_url="api")
 
 
 class NotThere(Failure):
@@ -78,13 +68,17 @@ class Api:
         """Make or change what is there."""
         return self._ask("PUT", path, {}, {} if body is None else body)
 
+    def create(self, *path: str, body: Any = None) -> bool:
+        """Make or change what is there; return True if it was made, False if it was there before."""
+        return self._exchange("PUT", path, {}, {} if body is None else body)[0] == 201
+
     def post(self, *path: str, body: Any) -> Any:
         """Do something; what is told of it."""
         return self._ask("POST", path, {}, body)
 
     def send(self, *path: str, body: Any) -> Mapping[str, str]:
         """Do something; return the headers of the response."""
-        headers, _value = self._exchange("POST", path, {}, body)
+        _status, headers, _value = self._exchange("POST", path, {}, body)
         return headers
 
     def delete(self, *path: str, **query: str) -> None:
@@ -92,13 +86,16 @@ class Api:
         self._ask("DELETE", path, query)
 
     def _ask(self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any = None) -> Any:
-        """The JSON of the answer to a request."""
-        return self._exchange(method, path, query, body)[1]
+        """Send a request and return the JSON of the answer."""
+        return self._exchange(method, path, query, body)[2]
 
     def _exchange(
-        self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any
-    ) -> tuple[Mapping[str, str], Any]:
-        """Headers, whose names are compared without case, and the JSON of the answer to a request."""
+        self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any = None
+    ) -> tuple[int, Mapping[str, str], Any]:
+        """Send a request and return status, headers and JSON of the answer. Header names ignore case.
+
+        Raises Failure if the request is refused.
+        """
         import urllib3
 
         if "" in path:
@@ -111,7 +108,7 @@ class Api:
             response = self._pool.request(method, url, body=given, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Failure(f"{self.shown}: {_reason(error)}") from None
-        return response.headers, self._answer(response.status, response.data)
+        return response.status, response.headers, self._answer(response.status, response.data)
 
     def _answer(self, status: int, data: bytes) -> Any:
         """The JSON of an answer, or why there is none."""

@@ -1,0 +1,156 @@
+"""Find the broker of a command: its AMQP URL and the URL of its management API.
+
+Both come from one source, the first of these that names any: ``--url`` and ``--api``; ``--context``; the
+variables LEVERET_URL and LEVERET_API; LEVERET_CONTEXT; the context in use (``leveret context use``); guest on
+this machine. Where a source names one of the two URLs, the other one is derived from it.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import click
+from click.core import ParameterSource
+
+from router.cli.contexts import load_contexts
+from router.cli.failure import WrongUsage
+
+F = TypeVar("F", bound=Callable[..., Any])
+DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
+DEFAULT_API = "http://guest:guest@127.0.0.1:15672"
+PORTS = {"amqp": 5672, "amqps": 5671, "http": 15672, "https": 15671}
+API_OFFSET = 10_000  # the API's default ports lie this far above those of AMQP
+SCHEMES = {"amqp": "http", "amqps": "https"}
+_GIVEN = "leveret.endpoints"  # in the metadata of click's context: what the options and variables say
+
+
+class Endpoints(NamedTuple):
+    """The URLs of one broker, with user and password, and the virtual host that the AMQP URL names."""
+
+    url: str
+    api: str
+    vhost: str
+
+
+def add_endpoint_options(command: F) -> F:
+    """Add ``--url``, ``--api`` and ``--context`` to a command, once. ``find_endpoints`` reads them."""
+    known = {parameter.name for parameter in getattr(command, "__click_params__", ())}
+    if "context_name" in known:
+        return command
+    for option in (
+        click.option(
+            "--context", "context_name", envvar="LEVERET_CONTEXT", show_envvar=True, metavar="NAME",
+            expose_value=False, callback=_note,
+            help="A broker that `leveret context add` has named.",
+        ),
+        click.option(
+            "--api", "api_url", envvar="LEVERET_API", show_envvar=True, metavar="URL",
+            expose_value=False, callback=_note,
+            help="The management API: http://USER:PASSWORD@HOST:PORT. Derived from --url if not given.",
+        ),
+        click.option(
+            "--url", envvar="LEVERET_URL", show_envvar=True, metavar="URL",
+            expose_value=False, callback=_note,
+            help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST. Guest on this machine if not given.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def with_endpoint(command: Callable[..., None], **wanted: str) -> Callable[..., None]:
+    """Add the options, and call ``command`` with fields of the endpoints: argument name to field name."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        found = find_endpoints(click.get_current_context())
+        given = {name: getattr(found, field) for name, field in wanted.items()}
+        command(*args, **{**kwargs, **given})
+
+    return add_endpoint_options(run)
+
+
+def find_endpoints(ctx: click.Context) -> Endpoints:
+    """Return the broker that the options of the running command name. Raises WrongUsage and Failure."""
+    given: dict[str, tuple[str, bool]] = ctx.meta.get(_GIVEN, {})
+    flags = {name: value for name, (value, is_flag) in given.items() if is_flag}
+    variables = {name: value for name, (value, is_flag) in given.items() if not is_flag}
+    for source in (flags, variables):
+        if "url" in source or "api_url" in source:
+            return derive(source.get("url"), source.get("api_url"))
+        if "context_name" in source:
+            found = load_contexts().find(source["context_name"])
+            return derive(found.url, found.api)
+    contexts = load_contexts()
+    if contexts.current is None:
+        return derive(None, None)
+    found = contexts.find(contexts.current)
+    return derive(found.url, found.api)
+
+
+def derive(url: str | None, api: str | None) -> Endpoints:
+    """Complete a pair of URLs of which either or both may be missing. Raises WrongUsage."""
+    if url is None and api is None:
+        url, api = DEFAULT_URL, DEFAULT_API
+    elif api is None:
+        api = _derived_api(url or "")
+    elif url is None:
+        url = _derived_url(api)
+    return Endpoints(url or "", api, unquote(urlsplit(url or "").path[1:]) or "/")
+
+
+def _derived_api(url: str) -> str:
+    """The management API beside an AMQP URL: same host and user, port 10,000 higher."""
+    parts = urlsplit(url)
+    scheme = SCHEMES.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise WrongUsage("an AMQP URL is amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS")
+    port = _port(parts)
+    port = port + API_OFFSET if port + API_OFFSET < 65536 else PORTS[scheme]
+    return f"{scheme}://{_login(parts)}{_host(parts)}:{port}"
+
+
+def _derived_url(api: str) -> str:
+    """The AMQP URL beside that of a management API: same host and user, port 10,000 lower."""
+    parts = urlsplit(api)
+    scheme = {http: amqp for amqp, http in SCHEMES.items()}.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise WrongUsage("the URL of the API is http://USER:PASSWORD@HOST:PORT, or https:// for TLS")
+    port = _port(parts)
+    port = port - API_OFFSET if port > API_OFFSET else PORTS[scheme]
+    return f"{scheme}://{_login(parts)}{_host(parts)}:{port}/%2F"
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        return parts.port or PORTS[parts.scheme]
+    except ValueError:  # whoever parses the URL refuses it
+        return PORTS[parts.scheme]
+
+
+def _login(parts: SplitResult) -> str:
+    login, at, _host = parts.netloc.rpartition("@")
+    return login + at
+
+
+def _host(parts: SplitResult) -> str:
+    host = parts.hostname or "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def without_password(url: str | None) -> str:
+    """Return a URL as it may be shown."""
+    if url is None:
+        return ""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=login.partition(":")[0] + at + host).geturl()
+
+
+def _note(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Keep the value of an option, and whether it was on the command line; click calls this."""
+    if value is not None:
+        is_flag = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        ctx.meta.setdefault(_GIVEN, {})[param.name] = (value, is_flag)
+    return value
