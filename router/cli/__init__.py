@@ -22,8 +22,8 @@ from router.cli.lazy import LazyGroup
         "get": "router.cli.consume:get",
         "tap": "router.cli.tap:tap",
         "work": "router.cli.work:work",
-        "overview": "router.cli.manage.overview:overview",
-        "status": "router.cli.manage.overview:overview",
+        "context": "router.cli.context:context",
+        "status": "router.cli.manage.status:status",
         "top": "router.cli.manage.top:top",
         "queue": "router.cli.manage.queues:queue",
         "exchange": "router.cli.manage.exchanges:exchange",
@@ -39,12 +39,13 @@ from router.cli.lazy import LazyGroup
         "bench": "router.cli.bench:bench",
         "completion": "router.cli.completion:completion",
     },
+    aliases={"overview": "status"},
 )
 @click.version_option(package_name="leveret", message="%(prog)s %(version)s")
 def main() -> None:
     """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-    serve runs the broker, and store looks into its data directory. publish, consume, get, tap, work and
-    bench talk to any AMQP 0-9-1 broker; LEVERET_URL says where it is. The others ask a management API,
-    leveret's or RabbitMQ's; LEVERET_API says where that is.
+    serve runs the broker, and store looks into its data directory. publish, consume, work and bench talk to
+    any AMQP 0-9-1 broker. The others ask a management API, leveret's or RabbitMQ's. LEVERET_URL or a context
+    says where the broker is.
     """

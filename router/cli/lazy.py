@@ -9,19 +9,25 @@ import click
 
 
 class LazyGroup(click.Group):
-    """``lazy`` says where each subcommand is, as ``module:name``, in the order of the help."""
+    """``lazy`` says where each subcommand is, as ``module:name``, in the order of the help.
 
-    def __init__(self, *args: Any, lazy: Mapping[str, str], **kwargs: Any) -> None:
+    ``aliases`` maps other names of subcommands to their names; help and completion leave aliases out.
+    """
+
+    def __init__(
+        self, *args: Any, lazy: Mapping[str, str], aliases: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._lazy = lazy
+        self._aliases = aliases or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all subcommands; click calls this."""
+        """Return the names of all subcommands; click calls this."""
         return [*self._lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The subcommand of this name; click calls this."""
-        place = self._lazy.get(cmd_name)
+        """Return the subcommand of this name or alias; click calls this."""
+        place = self._lazy.get(self._aliases.get(cmd_name, cmd_name))
         if place is None:
             return None
         module, _, name = place.partition(":")
@@ -31,8 +37,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does; a name that is nearly right is told the right one."""
-        if args and args[0] not in self._lazy and not args[0].startswith("-"):
+        """Find the subcommand as click does; a misspelt name is answered with the right one."""
+        known = self._lazy.keys() | self._aliases.keys()
+        if args and args[0] not in known and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self._lazy, n=1)
             if near:
                 ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")

@@ -1,6 +1,6 @@
-"""``leveret stream``: super streams, and where the named consumers of a stream are.
+"""``leveret stream``: streams, super streams, and the positions of named consumers.
 
-Asks the management API of a running leveret, at paths that RabbitMQ does not have.
+``list`` and ``create`` use paths of the management API that RabbitMQ has, too; the others use leveret's own.
 """
 
 import re
@@ -8,94 +8,172 @@ from typing import Any
 
 import click
 
-from protocol.json_text import dump_json
-from router.cli.api import Api, NotThere, api_option
+from router.cli.api import Api, NotThere
 from router.cli.failure import Failure, WrongUsage
-
-vhost_option = click.option(
-    "--vhost", default="/", show_default=True, metavar="NAME", help="The virtual host of the stream."
+from router.cli.listing import Listing, list_options
+from router.cli.manage.common import (
+    any_vhost_option,
+    changing,
+    format_option,
+    listed,
+    managed,
+    one,
+    rate,
+    report,
+    show_object,
+    vhost_option,
+    vhost_path,
 )
+from router.cli.table import Column, Object
+from router.cli.terminal import counted
+
 _OFFSET = re.compile(r"[0-9]{1,20}")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
+STREAMS = (
+    Column("vhost", "vhost", rank=2),
+    Column("name", "name", named=True),
+    Column("policy", "policy", rank=3),
+    Column("messages", "messages", number=True),
+    Column("bytes", "message_bytes", number=True, rank=1),
+    Column("consumers", "consumers", number=True),
+    Column("in/s", rate("publish"), number=True, rank=1),
+    Column("out/s", rate("deliver_get"), number=True, rank=1),
+)
+POSITIONS = (
+    Column("consumer name", "consumer_name", named=True),
+    Column("offset", "offset", number=True),
+    Column("active", "active"),
+)
+LAG = (
+    Column("consumer name", "consumer_name", named=True),
+    Column("consumer tag", "consumer_tag", named=True, rank=1),
+    Column("offset", "offset", number=True),
+    Column("lag messages", "lag_messages", number=True),
+    Column("lag seconds", "lag_seconds", number=True),
+)
 
 
 @click.group()
 def stream() -> None:
-    """Super streams, and the positions of named consumers of a stream."""
+    """Streams, super streams, and the positions of named consumers."""
+
+
+@stream.command("list")
+@any_vhost_option
+@list_options(STREAMS)
+@managed
+def list_streams(api: Api, vhost: str | None, listing: Listing) -> None:
+    """List streams."""
+
+    def fetch() -> list[Object]:
+        return [row for row in listed(api, *vhost_path("queues", vhost)) if row.get("type") == "stream"]
+
+    listing.show(fetch)
+
+
+@stream.command()
+@click.argument("name")
+@vhost_option
+@format_option
+@managed
+def show(api: Api, name: str, vhost: str, form: str) -> None:
+    """Show a stream: its offsets, size, segments, publishers, and who reads it."""
+    found = _ask(api, vhost, name)
+    if form == "json":
+        show_object(found, form)
+        return
+    show_object({key: value for key, value in found.items() if key != "consumers"}, form)
+    if found["consumers"]:
+        Listing(LAG).show(lambda: found["consumers"])
+
+
+def retention_options(command: Any) -> Any:
+    """Add the options that say how much a stream keeps; the command gets them as ``retention``."""
+    for option in (
+        click.option(
+            "--max-segment-size-bytes", type=click.IntRange(0), metavar="BYTES", help="The size of its files."
+        ),
+        click.option("--max-length-bytes", type=click.IntRange(0), metavar="BYTES", help="Keep no more."),
+        click.option("--max-age", metavar="AGE", help="Keep messages for so long, such as 7D."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _arguments(
+    max_age: str | None, max_length_bytes: int | None, max_segment_size_bytes: int | None
+) -> dict[str, Any]:
+    """The arguments of a stream that the retention options ask for."""
+    arguments = {
+        "x-max-age": max_age,
+        "x-max-length-bytes": max_length_bytes,
+        "x-stream-max-segment-size-bytes": max_segment_size_bytes,
+    }
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+@stream.command()
+@click.argument("name")
+@retention_options
+@vhost_option
+@changing
+def create(api: Api, *, name: str, vhost: str, **retention: Any) -> None:
+    """Create a stream, or check that it exists with the same properties."""
+    arguments = {"x-queue-type": "stream", **_arguments(**retention)}
+    body = {"durable": True, "auto_delete": False, "arguments": arguments}
+    created = one("vhost", vhost, None, lambda: api.create("queues", vhost, name, body=body))
+    report(f"stream {name!r} in {vhost!r}: {'created' if created else 'was there already'}")
 
 
 @stream.command("create-super")
 @click.argument("name")
 @click.option("--partitions", type=click.IntRange(1, 1000), metavar="N", help="How many streams.")
 @click.option("--binding-keys", metavar="KEY,KEY,...", help="A stream for each of these routing keys.")
-@click.option("--max-age", metavar="AGE", help="How long messages are kept, such as 7D.")
-@click.option("--max-length-bytes", type=click.IntRange(0), metavar="BYTES", help="The size of each stream.")
-@click.option(
-    "--max-segment-size-bytes", type=click.IntRange(0), metavar="BYTES", help="The size of their files."
-)
+@retention_options
 @vhost_option
-@api_option
-def create_super(  # noqa: PLR0917 - click names them
-    name: str,
-    partitions: int | None,
-    binding_keys: str | None,
-    max_age: str | None,
-    max_length_bytes: int | None,
-    max_segment_size_bytes: int | None,
-    vhost: str,
-    api_url: str | None,
+@changing
+def create_super(
+    api: Api, *, name: str, partitions: int | None, binding_keys: str | None, vhost: str, **retention: Any
 ) -> None:
-    """Make an exchange NAME that spreads messages over streams by their routing keys."""
+    """Create an exchange NAME that spreads messages over streams by their routing keys."""
     if (partitions is None) == (binding_keys is None):
         raise click.UsageError("give either --partitions or --binding-keys")
-    arguments: dict[str, Any] = {
-        "x-max-age": max_age,
-        "x-max-length-bytes": max_length_bytes,
-        "x-stream-max-segment-size-bytes": max_segment_size_bytes,
-    }
-    body: dict[str, Any] = {key: value for key, value in arguments.items() if value is not None}
-    body = {"arguments": body}
+    body: dict[str, Any] = {"arguments": _arguments(**retention)}
     if partitions is not None:
         body["partitions"] = partitions
     else:
         body["binding_keys"] = [key for key in str(binding_keys).split(",") if key]
-    for each in Api(api_url).put("super-streams", vhost, name, body=body)["partitions"]:
-        click.echo(each)
+    made = api.put("super-streams", vhost, name, body=body)["partitions"]
+    report(f"super stream {name!r} in {vhost!r}: {counted(len(made), 'partition')}: {', '.join(made)}")
 
 
 @stream.command()
 @click.argument("name")
-@json_option
+@list_options(POSITIONS)
 @vhost_option
-@api_option
-def positions(name: str, as_json: bool, vhost: str, api_url: str | None) -> None:
+@managed
+def positions(api: Api, name: str, vhost: str, listing: Listing) -> None:
     """Show where the named consumers of the stream NAME are, also those that are away."""
-    found = _ask(api_url, vhost, name, "positions")
-    _show(found, as_json, ("consumer_name", "offset", "active"))
+    listing.show(lambda: _ask(api, vhost, name, "positions"))
 
 
 @stream.command()
 @click.argument("name")
-@json_option
+@list_options(LAG)
 @vhost_option
-@api_option
-def lag(name: str, as_json: bool, vhost: str, api_url: str | None) -> None:
-    """Show how far all who read the stream NAME are behind its end."""
-    found = _ask(api_url, vhost, name)["consumers"]
-    _show(found, as_json, ("consumer_name", "consumer_tag", "offset", "lag_messages", "lag_seconds"))
+@managed
+def lag(api: Api, name: str, vhost: str, listing: Listing) -> None:
+    """Show how far the consumers of the stream NAME are behind its end."""
+    listing.show(lambda: _ask(api, vhost, name)["consumers"])
 
 
 @stream.command()
 @click.argument("name")
 @click.argument("consumer")
-@click.option(
-    "--to", metavar="OFFSET", help="first, next, or a number; without it the position is forgotten."
-)
+@click.option("--to", metavar="OFFSET", help="first, next, or a number; without it the position is deleted.")
 @vhost_option
-@api_option
-def reset(name: str, consumer: str, to: str | None, vhost: str, api_url: str | None) -> None:
-    """Have the consumer of that name go on elsewhere in the stream NAME; it must not be reading."""
-    api = Api(api_url)
+@changing
+def reset(api: Api, *, name: str, consumer: str, to: str | None, vhost: str) -> None:
+    """Set where the consumer of that name goes on in the stream NAME; it must not be reading."""
     path = ("streams", vhost, name, "positions", consumer)
     if to is not None and to not in ("first", "next") and not _OFFSET.fullmatch(to):
         raise WrongUsage(f"--to is first, next or the number of an offset, not {to!r}")
@@ -108,25 +186,11 @@ def reset(name: str, consumer: str, to: str | None, vhost: str, api_url: str | N
         raise Failure(
             f"{name!r} in virtual host {vhost!r} is no stream, or {consumer!r} is not known there"
         ) from None
+    report(f"consumer {consumer!r} of stream {name!r}: {'forgotten' if to is None else f'goes on at {to}'}")
 
 
-def _ask(api_url: str | None, vhost: str, name: str, *path: str) -> Any:
+def _ask(api: Api, vhost: str, name: str, *path: str) -> Any:
     try:
-        return Api(api_url).get("streams", vhost, name, *path)
+        return api.get("streams", vhost, name, *path)
     except NotThere:
         raise Failure(f"there is no stream {name!r} in virtual host {vhost!r}") from None
-
-
-def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:
-    if as_json:
-        click.echo(dump_json(rows))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for column in columns:
-        table.add_column(column.replace("_", " "))
-    for row in rows:
-        table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
-    Console().print(table)

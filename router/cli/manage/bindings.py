@@ -6,26 +6,27 @@ import click
 
 from router.cli.api import Api, NotThere
 from router.cli.failure import Failure
+from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
-    Column,
     any_vhost_option,
     argument_option,
-    format_option,
+    changing,
     listed,
     managed,
     parse_arguments,
-    show_list,
+    report,
     vhost_option,
     vhost_path,
 )
+from router.cli.table import Column, Object
 
 COLUMNS = (
-    Column("vhost", "vhost"),
-    Column("source", lambda row: row["source"] or "(default)"),
-    Column("destination", "destination"),
-    Column("kind", "destination_type"),
-    Column("key", "routing_key"),
-    Column("arguments", "arguments"),
+    Column("vhost", "vhost", rank=3),
+    Column("source", lambda row: row["source"] or "(default)", named=True),
+    Column("destination", "destination", named=True),
+    Column("kind", "destination_type", rank=2),
+    Column("key", "routing_key", named=True),
+    Column("arguments", "arguments", rank=1),
 )
 
 to_option = click.option(
@@ -40,21 +41,24 @@ def binding() -> None:
 
 
 @binding.command("list")
-@click.option("--source", metavar="EXCHANGE", help="From this exchange alone.")
-@click.option("--destination", metavar="NAME", help="To this queue or exchange alone.")
+@click.option("--source", metavar="EXCHANGE", help="Only bindings from this exchange.")
+@click.option("--destination", metavar="NAME", help="Only bindings to this queue or exchange.")
 @any_vhost_option
-@format_option
+@list_options(COLUMNS)
 @managed
 def list_bindings(
-    api: Api, source: str | None, destination: str | None, vhost: str | None, form: str
+    api: Api, source: str | None, destination: str | None, vhost: str | None, listing: Listing
 ) -> None:
     """List bindings."""
-    rows = [
-        row
-        for row in listed(api, *vhost_path("bindings", vhost))
-        if source in (None, row["source"]) and destination in (None, row["destination"])
-    ]
-    show_list(rows, COLUMNS, form)
+
+    def fetch() -> list[Object]:
+        return [
+            row
+            for row in listed(api, *vhost_path("bindings", vhost))
+            if source in (None, row["source"]) and destination in (None, row["destination"])
+        ]
+
+    listing.show(fetch)
 
 
 @binding.command()
@@ -64,16 +68,22 @@ def list_bindings(
 @to_option
 @argument_option
 @vhost_option
-@managed
+@changing
 def declare(
     api: Api, *, source: str, destination: str, key: str, kind: str, arguments: tuple[str, ...], vhost: str
 ) -> None:
     """Bind DESTINATION to the exchange SOURCE, with the binding key KEY."""
     body = {"routing_key": key, "arguments": parse_arguments(arguments)}
+    path = ("bindings", vhost, "e", source, kind[0], destination)
     try:
-        api.post("bindings", vhost, "e", source, kind[0], destination, body=body)
+        bound = any(
+            (row["routing_key"], row["arguments"]) == (key, body["arguments"]) for row in api.get(*path)
+        )
+        api.post(*path, body=body)
     except NotThere:
         raise _not_there(source, destination, kind, vhost) from None
+    how = "was bound already" if bound else "bound"
+    report(f"{kind} {destination!r} in {vhost!r}: {how} to exchange {source!r} with key {key!r}")
 
 
 @binding.command()
@@ -83,7 +93,7 @@ def declare(
 @to_option
 @argument_option
 @vhost_option
-@managed
+@changing
 def delete(
     api: Api, *, source: str, destination: str, key: str, kind: str, arguments: tuple[str, ...], vhost: str
 ) -> None:
@@ -94,6 +104,7 @@ def delete(
         for row in api.get(*path):
             if (row["routing_key"], row["arguments"]) == (key, wanted):
                 api.delete(*path, row["properties_key"])
+                report(f"{kind} {destination!r} in {vhost!r}: unbound from exchange {source!r}, key {key!r}")
                 return
     except NotThere:
         raise _not_there(source, destination, kind, vhost) from None

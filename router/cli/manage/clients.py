@@ -5,54 +5,62 @@ from functools import partial
 import click
 
 from router.cli.api import Api
+from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
-    Column,
     any_vhost_option,
+    changing,
     format_option,
     listed,
     managed,
     one,
     rate,
-    show_list,
+    report,
     show_object,
     vhost_path,
 )
+from router.cli.table import Column, Object
 from router.cli.terminal import counted
 
 CONNECTIONS = (
-    Column("name", "name"),
-    Column("client", lambda row: (row.get("client_properties") or {}).get("connection_name")),
+    Column("name", "name", named=True),
+    Column(
+        "client", lambda row: (row.get("client_properties") or {}).get("connection_name"), rank=3, named=True
+    ),
     Column("user", "user"),
-    Column("vhost", "vhost"),
-    Column("protocol", "protocol"),
-    Column("tls", "ssl"),
-    Column("state", "state"),
-    Column("channels", "channels", number=True),
-    Column("in B/s", "recv_oct_details.rate", number=True),
-    Column("out B/s", "send_oct_details.rate", number=True),
+    Column("vhost", "vhost", rank=1),
+    Column("protocol", "protocol", rank=5),
+    Column("tls", "ssl", rank=6),
+    Column("state", "state", rank=2),
+    Column("channels", "channels", number=True, rank=4),
+    Column("in B/s", "recv_oct_details.rate", number=True, rank=2),
+    Column("out B/s", "send_oct_details.rate", number=True, rank=2),
 )
 CHANNELS = (
-    Column("name", "name"),
-    Column("user", "user"),
-    Column("vhost", "vhost"),
-    Column("state", "state"),
-    Column("mode", lambda row: "confirm" if row.get("confirm") else "tx" if row.get("transactional") else ""),
-    Column("consumers", "consumer_count", number=True),
-    Column("prefetch", "prefetch_count", number=True),
+    Column("name", "name", named=True),
+    Column("user", "user", rank=3),
+    Column("vhost", "vhost", rank=4),
+    Column("state", "state", rank=5),
+    Column(
+        "mode",
+        lambda row: "confirm" if row.get("confirm") else "tx" if row.get("transactional") else "",
+        rank=6,
+    ),
+    Column("consumers", "consumer_count", number=True, rank=1),
+    Column("prefetch", "prefetch_count", number=True, rank=2),
     Column("unacked", "messages_unacknowledged", number=True),
-    Column("unconfirmed", "messages_unconfirmed", number=True),
-    Column("in/s", rate("publish"), number=True),
-    Column("out/s", rate("deliver_get"), number=True),
+    Column("unconfirmed", "messages_unconfirmed", number=True, rank=2),
+    Column("in/s", rate("publish"), number=True, rank=1),
+    Column("out/s", rate("deliver_get"), number=True, rank=1),
 )
 CONSUMERS = (
-    Column("vhost", "queue.vhost"),
-    Column("queue", "queue.name"),
-    Column("tag", "consumer_tag"),
-    Column("channel", "channel_details.name"),
-    Column("ack", "ack_required"),
-    Column("exclusive", "exclusive"),
-    Column("active", "active"),
-    Column("prefetch", "prefetch_count", number=True),
+    Column("vhost", "queue.vhost", rank=2),
+    Column("queue", "queue.name", named=True),
+    Column("tag", "consumer_tag", named=True),
+    Column("channel", "channel_details.name", rank=1),
+    Column("ack", "ack_required", rank=5),
+    Column("exclusive", "exclusive", rank=6),
+    Column("active", "active", rank=4),
+    Column("prefetch", "prefetch_count", number=True, rank=3),
 )
 
 
@@ -63,12 +71,12 @@ def connection() -> None:
 
 @connection.command("list")
 @any_vhost_option
-@format_option
+@list_options(CONNECTIONS)
 @managed
-def list_connections(api: Api, vhost: str | None, form: str) -> None:
+def list_connections(api: Api, vhost: str | None, listing: Listing) -> None:
     """List connections."""
     path = ("connections",) if vhost is None else ("vhosts", vhost, "connections")
-    show_list(listed(api, *path), CONNECTIONS, form)
+    listing.show(lambda: listed(api, *path))
 
 
 @connection.command("show")
@@ -76,15 +84,15 @@ def list_connections(api: Api, vhost: str | None, form: str) -> None:
 @format_option
 @managed
 def show_connection(api: Api, name: str, form: str) -> None:
-    """Show all that is known of a connection."""
+    """Show all fields of a connection."""
     show_object(one("connection", name, None, lambda: api.get("connections", name)), form)
 
 
 @connection.command()
 @click.argument("name", required=False)
-@click.option("--user", metavar="NAME", help="All of this user.")
+@click.option("--user", metavar="NAME", help="All connections of this user.")
 @click.option("--reason", default="closed with leveret connection close", metavar="TEXT", show_default=True)
-@managed
+@changing
 def close(api: Api, name: str | None, user: str | None, reason: str) -> None:
     """Close the connection NAME, or those of a user."""
     if (name is None) == (user is None):
@@ -94,8 +102,7 @@ def close(api: Api, name: str | None, user: str | None, reason: str) -> None:
     ]  # fmt: skip
     for each in names:
         one("connection", each, None, partial(api.delete, "connections", each, reason=reason))
-    if user is not None:
-        click.echo(f"{counted(len(names), 'connection')} closed")
+    report(f"{counted(len(names), 'connection')} closed")
 
 
 @click.group()
@@ -105,12 +112,12 @@ def channel() -> None:
 
 @channel.command("list")
 @any_vhost_option
-@format_option
+@list_options(CHANNELS)
 @managed
-def list_channels(api: Api, vhost: str | None, form: str) -> None:
+def list_channels(api: Api, vhost: str | None, listing: Listing) -> None:
     """List channels."""
     path = ("channels",) if vhost is None else ("vhosts", vhost, "channels")
-    show_list(listed(api, *path), CHANNELS, form)
+    listing.show(lambda: listed(api, *path))
 
 
 @channel.command("show")
@@ -118,7 +125,7 @@ def list_channels(api: Api, vhost: str | None, form: str) -> None:
 @format_option
 @managed
 def show_channel(api: Api, name: str, form: str) -> None:
-    """Show all that is known of a channel."""
+    """Show all fields of a channel."""
     show_object(one("channel", name, None, lambda: api.get("channels", name)), form)
 
 
@@ -128,11 +135,15 @@ def consumer() -> None:
 
 
 @consumer.command("list")
-@click.option("--queue", metavar="NAME", help="Of this queue alone.")
+@click.option("--queue", metavar="NAME", help="Only consumers of this queue.")
 @any_vhost_option
-@format_option
+@list_options(CONSUMERS)
 @managed
-def list_consumers(api: Api, queue: str | None, vhost: str | None, form: str) -> None:
+def list_consumers(api: Api, queue: str | None, vhost: str | None, listing: Listing) -> None:
     """List consumers."""
-    rows = listed(api, *vhost_path("consumers", vhost))
-    show_list([row for row in rows if queue in (None, row["queue"]["name"])], CONSUMERS, form)
+
+    def fetch() -> list[Object]:
+        rows = listed(api, *vhost_path("consumers", vhost))
+        return [row for row in rows if queue in (None, row["queue"]["name"])]
+
+    listing.show(fetch)

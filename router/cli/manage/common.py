@@ -1,100 +1,122 @@
-"""What the commands over the management API share: options, and how objects are printed."""
+"""Shared by the commands over the management API: options, how one object is printed, and what was done."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import click
 
 from protocol.json_text import dump_json
 from router.cli.api import Api, NotThere, api_option
+from router.cli.endpoints import find_endpoints
 from router.cli.failure import Failure, WrongUsage
+from router.cli.table import Object, RichTable, shown
 from router.cli.terminal import printable
 
-F = TypeVar("F", bound=Callable[..., Any])
-Object = Mapping[str, Any]
-DEFAULT_VHOST = "/"
+Command = Callable[..., None]
+_QUIET = "leveret.quiet"
 
 # Of no use to a person: they are in --format json.
 HIDDEN = ("_details", "garbage_collection", "backing_queue_status", "message_stats", "samples", "_ranges")
 
-
-class Column(NamedTuple):
-    """A column: its heading, and where the value is, as a path of names or as a function."""
-
-    heading: str
-    value: str | Callable[[Object], Any]
-    number: bool = False
-
-    def of(self, row: Object) -> str:
-        """The cell of an object."""
-        value = self.value(row) if callable(self.value) else at(row, self.value)
-        return shown(value)
+table = RichTable
 
 
-def at(row: Object, path: str) -> Any:
-    """What stands at a path such as ``message_stats.publish_details.rate``; None where there is nothing."""
-    value: Any = row
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def shown(value: Any) -> str:
-    """A value for a terminal."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.1f}"
-        case str():
-            return printable(value)
-    return printable(dump_json(value)) if value or value == 0 else ""
-
-
-def managed(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--api``, and give the command the API in its place."""
+def managed(command: Command) -> Command:
+    """Add the options that name a broker, and give the command its API."""
 
     @api_option
     @wraps(command)
-    def run(*args: Any, api_url: str | None, **kwargs: Any) -> None:
+    def run(*args: Any, api_url: str, **kwargs: Any) -> None:
         command(Api(api_url), *args, **kwargs)
 
     return run
 
 
-def vhost_option(command: F) -> F:
-    """``--vhost``, the default virtual host if not given."""
-    return click.option("--vhost", default=DEFAULT_VHOST, show_default=True, metavar="NAME")(command)
+def changing(command: Command) -> Command:
+    """As ``managed``, for a command that changes something: adds ``--quiet``, which ``report`` respects."""
+    return click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=_note_quiet,
+        help="Do not say what was done.",
+    )(managed(command))  # fmt: skip
 
 
-def any_vhost_option(command: F) -> F:
-    """``--vhost``, every one if not given."""
-    return click.option("--vhost", metavar="NAME", help="Of this virtual host alone.")(command)
+def _note_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    """Keep the option's value; click calls this."""
+    ctx.meta[_QUIET] = value
+    return value
 
 
-def format_option(command: F) -> F:
-    """``--format table|json``."""
+def report(text: str) -> None:
+    """Say in one line what was done, unless ``--quiet`` was given."""
+    if not click.get_current_context().meta.get(_QUIET):
+        click.echo(printable(text))
+
+
+def vhost_option(command: Command) -> Command:
+    """Add ``--vhost``; without it the command gets the virtual host of the AMQP URL."""
+
+    @wraps(command)
+    def run(*args: Any, vhost: str | None, **kwargs: Any) -> None:
+        if vhost is None:
+            vhost = find_endpoints(click.get_current_context()).vhost
+        command(*args, vhost=vhost, **kwargs)
+
+    return click.option(
+        "--vhost", metavar="NAME",
+        help="The virtual host; without it that of the AMQP URL, which is / by default.",
+    )(run)  # fmt: skip
+
+
+def any_vhost_option(command: Command) -> Command:
+    """Add ``--vhost``; without it the command gets None, which stands for every virtual host."""
+    return click.option("--vhost", metavar="NAME", help="Only this virtual host.")(command)
+
+
+def format_option(command: Command) -> Command:
+    """Add ``--format`` of a command that shows one object; the command gets ``form``."""
+
+    @wraps(command)
+    def run(*args: Any, form: str, as_json: bool, **kwargs: Any) -> None:
+        command(*args, form="json" if as_json else form, **kwargs)
+
+    hidden = click.option("--json", "as_json", is_flag=True, hidden=True)(run)
     return click.option(
         "--format",
         "form",
         type=click.Choice(("table", "json")),
         default="table",
         show_default=True,
-        help="For people, or all that the API tells.",
-    )(command)
+        help="Lines for people, or all fields as JSON.",
+    )(hidden)
 
 
-def argument_option(command: F) -> F:
-    """``--argument``, as often as there are."""
+def argument_option(command: Command) -> Command:
+    """Add ``--argument``, which may be repeated; the command gets ``arguments``."""
     return click.option(
         "--argument", "arguments", metavar="NAME=TEXT", multiple=True,
         help="NAME:=JSON for a number, true, a list, ... May be repeated.",
     )(command)  # fmt: skip
+
+
+def yes_option(command: Command) -> Command:
+    """Add ``--yes``, for a command that asks before it deletes; the command gets ``yes``."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask on a terminal. Raises click.Abort for no, WrongUsage if nobody can be asked."""
+    if yes:
+        return
+    if not _can_ask():
+        raise WrongUsage("--yes is needed where nobody can be asked")
+    click.confirm(printable(question), abort=True, err=True)
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def parse_arguments(given: Sequence[str], option: str = "--argument") -> dict[str, Any]:
@@ -114,31 +136,8 @@ def parse_arguments(given: Sequence[str], option: str = "--argument") -> dict[st
     return found
 
 
-def show_list(rows: Iterable[Object], columns: Sequence[Column], form: str) -> None:
-    """Print objects: a table, or a JSON array of all that is known of each."""
-    if form == "json":
-        show_json(list(rows))
-        return
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table(rows, columns))
-
-
-def table(rows: Iterable[Object], columns: Sequence[Column]) -> Any:
-    """A table of objects for rich, in which names are shown whole."""
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column.heading, justify="right" if column.number else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(column.of(row)) for column in columns))
-    return made
-
-
 def show_object(found: Object, form: str) -> None:
-    """Print one object: a line for each thing that is known of it, or JSON."""
+    """Print one object: a line for each field, or JSON."""
     if form == "json":
         show_json(found)
         return
@@ -159,7 +158,7 @@ def vhost_path(kind: str, vhost: str | None) -> tuple[str, ...]:
 
 
 def listed(api: Api, *path: str, **query: str | int) -> list[Object]:
-    """A list that the API has; of a virtual host that must be there."""
+    """A list that the API has. Raises Failure if its virtual host is not there."""
     try:
         found: list[Object] = api.get(*path, **query)
     except NotThere:
@@ -168,7 +167,7 @@ def listed(api: Api, *path: str, **query: str | int) -> list[Object]:
 
 
 def one(kind: str, name: str, vhost: str | None, ask: Callable[[], Any]) -> Any:
-    """What is asked of one object; Failure that names it when it is not there."""
+    """Ask for one object. Raises Failure, which names it, if it is not there."""
     try:
         return ask()
     except NotThere:

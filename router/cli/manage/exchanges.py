@@ -3,31 +3,34 @@
 import click
 
 from router.cli.api import Api
+from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
-    Column,
     any_vhost_option,
     argument_option,
+    changing,
     format_option,
     listed,
     managed,
     one,
     parse_arguments,
     rate,
-    show_list,
+    report,
     show_object,
     vhost_option,
     vhost_path,
 )
 from router.cli.manage.queues import features
+from router.cli.table import Column
+from router.cli.terminal import counted
 
 COLUMNS = (
-    Column("vhost", "vhost"),
-    Column("name", lambda row: row["name"] or "(default)"),
+    Column("vhost", "vhost", rank=2),
+    Column("name", lambda row: row["name"] or "(default)", named=True),
     Column("type", "type"),
-    Column("features", features),
-    Column("policy", "policy"),
-    Column("in/s", rate("publish_in"), number=True),
-    Column("out/s", rate("publish_out"), number=True),
+    Column("features", features, rank=4),
+    Column("policy", "policy", rank=3),
+    Column("in/s", rate("publish_in"), number=True, rank=1),
+    Column("out/s", rate("publish_out"), number=True, rank=1),
 )
 
 
@@ -38,11 +41,11 @@ def exchange() -> None:
 
 @exchange.command("list")
 @any_vhost_option
-@format_option
+@list_options(COLUMNS)
 @managed
-def list_exchanges(api: Api, vhost: str | None, form: str) -> None:
+def list_exchanges(api: Api, vhost: str | None, listing: Listing) -> None:
     """List exchanges, with their rates."""
-    show_list(listed(api, *vhost_path("exchanges", vhost)), COLUMNS, form)
+    listing.show(lambda: listed(api, *vhost_path("exchanges", vhost)))
 
 
 @exchange.command()
@@ -51,7 +54,7 @@ def list_exchanges(api: Api, vhost: str | None, form: str) -> None:
 @format_option
 @managed
 def show(api: Api, name: str, vhost: str, form: str) -> None:
-    """Show all that is known of an exchange; '' is the default one, as is amq.default."""
+    """Show all fields of an exchange. The default exchange is '' or amq.default."""
     path = name or "amq.default"
     found = one("exchange", name, vhost, lambda: api.get("exchanges", vhost, path))
     show_object(found if form == "json" else {**found, "name": found["name"] or "(default)"}, form)
@@ -67,12 +70,12 @@ def show(api: Api, name: str, vhost: str, form: str) -> None:
     metavar="TYPE",
     help="direct, fanout, topic, headers, ...",
 )
-@click.option("--durable/--transient", default=True, show_default=True, help="Whether it outlives a restart.")
+@click.option("--durable/--transient", default=True, show_default=True, help="Keep it over a restart.")
 @click.option("--auto-delete", is_flag=True, help="Delete it with its last binding.")
-@click.option("--internal", is_flag=True, help="Nobody may publish to it; other exchanges may lead there.")
+@click.option("--internal", is_flag=True, help="Clients cannot publish to it, only other exchanges.")
 @argument_option
 @vhost_option
-@managed
+@changing
 def declare(
     api: Api,
     *,
@@ -84,7 +87,7 @@ def declare(
     arguments: tuple[str, ...],
     vhost: str,
 ) -> None:
-    """Make an exchange, or see that it is there with the same properties."""
+    """Declare an exchange, or check that it exists with the same properties."""
     body = {
         "type": kind,
         "durable": durable,
@@ -92,15 +95,23 @@ def declare(
         "internal": internal,
         "arguments": parse_arguments(arguments),
     }
-    one("vhost", vhost, None, lambda: api.put("exchanges", vhost, name, body=body))
+    created = one("vhost", vhost, None, lambda: api.create("exchanges", vhost, name, body=body))
+    report(f"exchange {name!r} in {vhost!r}: {'declared' if created else 'was there already'}")
 
 
 @exchange.command()
 @click.argument("name")
 @click.option("--if-unused", is_flag=True, help="Only if nothing is bound to it.")
 @vhost_option
-@managed
+@changing
 def delete(api: Api, name: str, if_unused: bool, vhost: str) -> None:
     """Delete an exchange with its bindings."""
     query = {"if-unused": "true"} if if_unused else {}
+    bindings = one("exchange", name, vhost, lambda: _bindings(api, vhost, name))
     one("exchange", name, vhost, lambda: api.delete("exchanges", vhost, name, **query))
+    report(f"exchange {name!r} in {vhost!r}: deleted, with {counted(bindings, 'binding')}")
+
+
+def _bindings(api: Api, vhost: str, name: str) -> int:
+    """How many bindings go with an exchange: from it and to it."""
+    return sum(len(api.get("exchanges", vhost, name, "bindings", side)) for side in ("source", "destination"))

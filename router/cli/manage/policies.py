@@ -4,35 +4,44 @@ import click
 
 from router.cli.api import Api
 from router.cli.failure import WrongUsage
+from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
-    Column,
     any_vhost_option,
+    changing,
     format_option,
     listed,
     managed,
     one,
     parse_arguments,
-    show_list,
+    report,
     show_object,
     vhost_option,
     vhost_path,
+    yes_option,
 )
+from router.cli.table import Column
 
 COLUMNS = (
-    Column("vhost", "vhost"),
-    Column("name", "name"),
+    Column("vhost", "vhost", rank=3),
+    Column("name", "name", named=True),
     Column("pattern", "pattern"),
-    Column("apply to", "apply-to"),
-    Column("priority", "priority", number=True),
+    Column("apply to", "apply-to", rank=2),
+    Column("priority", "priority", number=True, rank=1),
     Column("definition", "definition"),
 )
 APPLY_TO = ("all", "queues", "exchanges", "classic_queues", "quorum_queues", "streams")
 
-operator_option = click.option("--operator", is_flag=True, help="Of operator policies.")
+operator_option = click.option(
+    "--operator", is_flag=True, help="Operator policies, which users cannot exceed."
+)
 
 
 def _kind(operator: bool) -> str:
     return "operator-policies" if operator else "policies"
+
+
+def _noun(operator: bool) -> str:
+    return "operator policy" if operator else "policy"
 
 
 @click.group()
@@ -43,11 +52,11 @@ def policy() -> None:
 @policy.command("list")
 @operator_option
 @any_vhost_option
-@format_option
+@list_options(COLUMNS)
 @managed
-def list_policies(api: Api, operator: bool, vhost: str | None, form: str) -> None:
+def list_policies(api: Api, operator: bool, vhost: str | None, listing: Listing) -> None:
     """List policies."""
-    show_list(listed(api, *vhost_path(_kind(operator), vhost)), COLUMNS, form)
+    listing.show(lambda: listed(api, *vhost_path(_kind(operator), vhost)))
 
 
 @policy.command()
@@ -67,11 +76,17 @@ def show(api: Api, name: str, operator: bool, vhost: str, form: str) -> None:
 @click.argument("definition", nargs=-1, required=True, metavar="NAME=TEXT...")
 @click.option("--apply-to", type=click.Choice(APPLY_TO), default="all", show_default=True)
 @click.option(
-    "--priority", type=int, default=0, show_default=True, metavar="N", help="The highest one counts."
+    "--priority",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of several policies that match, the highest counts.",
 )
+@yes_option
 @operator_option
 @vhost_option
-@managed
+@changing
 def declare(
     api: Api,
     *,
@@ -82,10 +97,13 @@ def declare(
     priority: int,
     operator: bool,
     vhost: str,
+    yes: bool,
 ) -> None:
-    """Make a policy, or change one, for what has a name that matches PATTERN.
+    """Set a policy for the queues and exchanges whose names match the regular expression PATTERN.
 
-    What it sets is NAME=TEXT, or NAME:=JSON for a number, true, a list: max-length:=1000.
+    Settings are NAME=TEXT, or NAME:=JSON for a number, true, a list: max-length:=1000. A policy that can
+    delete messages or queues is warned of. If it deletes queues (expires) or messages that are there now, the
+    command asks first; where it cannot ask, --yes is needed.
     """
     for text in definition:
         if "=" not in text:
@@ -96,14 +114,16 @@ def declare(
         "apply-to": apply_to,
         "priority": priority,
     }
-    one("vhost", vhost, None, lambda: api.put(_kind(operator), vhost, name, body=body))
+    created = one("vhost", vhost, None, lambda: api.create(_kind(operator), vhost, name, body=body))
+    report(f"{_noun(operator)} {name!r} in {vhost!r}: {'set' if created else 'changed'}")
 
 
 @policy.command()
 @click.argument("name")
 @operator_option
 @vhost_option
-@managed
+@changing
 def delete(api: Api, name: str, operator: bool, vhost: str) -> None:
     """Delete a policy."""
     one("policy", name, vhost, lambda: api.delete(_kind(operator), vhost, name))
+    report(f"{_noun(operator)} {name!r} in {vhost!r}: deleted")

@@ -3,57 +3,59 @@
 import click
 
 from router.cli.api import Api
+from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
-    Column,
-    Object,
     any_vhost_option,
     argument_option,
+    changing,
     format_option,
     listed,
     managed,
     one,
     parse_arguments,
     rate,
-    show_list,
+    report,
     show_object,
     vhost_option,
     vhost_path,
 )
+from router.cli.table import Column, Object
+from router.cli.terminal import counted
 
 
 def features(row: Object) -> str:
-    """What a queue is, in the management UI's abbreviations."""
+    """The features of a queue or an exchange, in the management UI's abbreviations."""
     marks = [("durable", "D"), ("auto_delete", "AD"), ("exclusive", "Excl"), ("internal", "I")]
     return " ".join(mark for name, mark in marks if row.get(name))
 
 
 COLUMNS = (
-    Column("vhost", "vhost"),
-    Column("name", "name"),
-    Column("type", "type"),
-    Column("features", features),
-    Column("state", "state"),
-    Column("policy", "policy"),
+    Column("vhost", "vhost", rank=2),
+    Column("name", "name", named=True),
+    Column("type", "type", rank=3),
+    Column("features", features, rank=6),
+    Column("state", "state", rank=5),
+    Column("policy", "policy", rank=4),
     Column("ready", "messages_ready", number=True),
     Column("unacked", "messages_unacknowledged", number=True),
-    Column("consumers", "consumers", number=True),
-    Column("in/s", rate("publish"), number=True),
-    Column("out/s", rate("deliver_get"), number=True),
+    Column("consumers", "consumers", number=True, rank=1),
+    Column("in/s", rate("publish"), number=True, rank=1),
+    Column("out/s", rate("deliver_get"), number=True, rank=1),
 )
 
 
 @click.group()
 def queue() -> None:
-    """Show and change queues."""
+    """Show and change queues, and the messages in them."""
 
 
 @queue.command("list")
 @any_vhost_option
-@format_option
+@list_options(COLUMNS)
 @managed
-def list_queues(api: Api, vhost: str | None, form: str) -> None:
+def list_queues(api: Api, vhost: str | None, listing: Listing) -> None:
     """List queues, with their messages and rates."""
-    show_list(listed(api, *vhost_path("queues", vhost)), COLUMNS, form)
+    listing.show(lambda: listed(api, *vhost_path("queues", vhost)))
 
 
 @queue.command()
@@ -62,18 +64,18 @@ def list_queues(api: Api, vhost: str | None, form: str) -> None:
 @format_option
 @managed
 def show(api: Api, name: str, vhost: str, form: str) -> None:
-    """Show all that is known of a queue."""
+    """Show all fields of a queue."""
     show_object(one("queue", name, vhost, lambda: api.get("queues", vhost, name)), form)
 
 
 @queue.command()
 @click.argument("name")
-@click.option("--durable/--transient", default=True, show_default=True, help="Whether it outlives a restart.")
+@click.option("--durable/--transient", default=True, show_default=True, help="Keep it over a restart.")
 @click.option("--auto-delete", is_flag=True, help="Delete it with its last consumer.")
 @click.option("--type", "kind", metavar="TYPE", help="classic, quorum or stream.")
 @argument_option
 @vhost_option
-@managed
+@changing
 def declare(
     api: Api,
     *,
@@ -84,12 +86,13 @@ def declare(
     arguments: tuple[str, ...],
     vhost: str,
 ) -> None:
-    """Make a queue, or see that it is there with the same properties."""
+    """Declare a queue, or check that it exists with the same properties."""
     table = parse_arguments(arguments)
     if kind is not None:
         table["x-queue-type"] = kind
     body = {"durable": durable, "auto_delete": auto_delete, "arguments": table}
-    one("vhost", vhost, None, lambda: api.put("queues", vhost, name, body=body))
+    created = one("vhost", vhost, None, lambda: api.create("queues", vhost, name, body=body))
+    report(f"queue {name!r} in {vhost!r}: {'declared' if created else 'was there already'}")
 
 
 @queue.command()
@@ -97,18 +100,26 @@ def declare(
 @click.option("--if-empty", is_flag=True, help="Only if it has no messages.")
 @click.option("--if-unused", is_flag=True, help="Only if it has no consumers.")
 @vhost_option
-@managed
+@changing
 def delete(api: Api, name: str, if_empty: bool, if_unused: bool, vhost: str) -> None:
     """Delete a queue with its messages."""
     conditions = {"if-empty": if_empty, "if-unused": if_unused}
     query = {condition: "true" for condition, wanted in conditions.items() if wanted}
+    found = one("queue", name, vhost, lambda: api.get("queues", vhost, name))
     one("queue", name, vhost, lambda: api.delete("queues", vhost, name, **query))
+    report(f"queue {name!r} in {vhost!r}: deleted, with {counted(found.get('messages', 0), 'message')}")
 
 
 @queue.command()
 @click.argument("name")
 @vhost_option
-@managed
+@changing
 def purge(api: Api, name: str, vhost: str) -> None:
-    """Delete the messages of a queue that are ready."""
+    """Delete the messages of a queue that are ready. Those that consumers hold stay."""
+    found = one("queue", name, vhost, lambda: api.get("queues", vhost, name))
     one("queue", name, vhost, lambda: api.delete("queues", vhost, name, "contents"))
+    held = found.get("messages_unacknowledged", 0)
+    report(
+        f"queue {name!r} in {vhost!r}: purged of {counted(found.get('messages_ready', 0), 'message')}"
+        + (f"; consumers hold {held} more" if held else "")
+    )

@@ -1,11 +1,12 @@
-"""``leveret overview``: what the broker is, how it is, and what it does, on one page."""
+"""``leveret status``: the broker's version, totals, rates, nodes and alarms on one page."""
 
 from typing import Any
 
 import click
 
 from router.cli.api import Api
-from router.cli.manage.common import Object, at, format_option, managed, show_json, shown
+from router.cli.manage.common import format_option, managed, show_json
+from router.cli.table import Object, at, shown
 from router.cli.terminal import printable
 
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -14,8 +15,8 @@ SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 @click.command()
 @format_option
 @managed
-def overview(api: Api, form: str) -> None:
-    """Show what the broker is, how it is, and what it does."""
+def status(api: Api, form: str) -> None:
+    """Show the broker's version, totals, rates, memory, disk space and alarms."""
     found, nodes = api.get("overview"), api.get("nodes")
     if form == "json":
         show_json({**found, "nodes": nodes})
@@ -25,19 +26,25 @@ def overview(api: Api, form: str) -> None:
 
 
 def lines(found: Object) -> list[str]:
-    """Totals and rates of the whole."""
+    """Return the lines about the whole broker: product, totals, rates, listeners."""
     messages, objects = found.get("queue_totals") or {}, found.get("object_totals") or {}
-    product = found.get("product_name") or "RabbitMQ"
-    version = found.get("product_version") or found.get("rabbitmq_version")
     rates = ((name, at(found, f"message_stats.{key}_details.rate")) for name, key in RATES)
     listeners = sorted({f"{each['protocol']} {each['port']}" for each in found.get("listeners", ())})
     return [
-        printable(f"{product} {version}, cluster {found.get('cluster_name', '')}"),
+        printable(f"{product(found)}, cluster {found.get('cluster_name', '')}"),
         "messages: " + ", ".join(f"{messages.get(key, 0)} {name}" for name, key in MESSAGES),
         "rates: " + ", ".join(f"{name} {shown(float(rate or 0))}/s" for name, rate in rates),
         "objects: " + ", ".join(f"{objects.get(name, 0)} {name}" for name in OBJECTS),
         "listeners: " + ", ".join(map(printable, listeners)),
     ]
+
+
+def product(overview: Object) -> str:
+    """Return name and version of the broker. leveret tells its clients that it is a RabbitMQ."""
+    name = overview.get("product_name") or "RabbitMQ"
+    version = overview.get("product_version") or overview.get("rabbitmq_version")
+    own = overview.get("leveret_version")
+    return f"{name} {version}" if own is None else f"leveret {own} (speaks to clients as {name} {version})"
 
 
 MESSAGES = (("ready", "messages_ready"), ("unacked", "messages_unacknowledged"), ("in all", "messages"))
@@ -47,7 +54,7 @@ OBJECTS = ("connections", "channels", "consumers", "queues", "exchanges")
 
 
 def node_lines(node: Object) -> list[str]:
-    """The measures of a node, and its alarms."""
+    """Return the lines about a node: its measures, and its alarms."""
     name = printable(node["name"])
     if not node.get("running"):
         return [f"node {name}: not running"]
@@ -58,9 +65,7 @@ def node_lines(node: Object) -> list[str]:
         f"{_size(node.get('mem_limit'))}, {disk}"
         f"files {node.get('fd_used', 0)} of {node.get('fd_total', 0)}, sockets {node.get('sockets_used', 0)}"
     ]
-    alarms = [
-        what for what, key in (("memory", "mem_alarm"), ("disk space", "disk_free_alarm")) if node.get(key)
-    ]
+    alarms = [what for what, key in ALARMS if node.get(key)]
     if alarms:
         lines.append(f"ALARM: {' and '.join(alarms)} running short: publishers are blocked")
     return lines

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from router.cli.api import Api
-from router.cli.manage.common import Column, Object, any_vhost_option, managed, rate, table, vhost_path
-from router.cli.manage.overview import lines, node_lines
+from router.cli.manage.common import any_vhost_option, managed, rate, table, vhost_path
+from router.cli.manage.status import lines, node_lines
+from router.cli.table import Column, Object
 from router.cli.terminal import Duration
 
 SORT = {

@@ -1,23 +1,26 @@
 """``leveret user`` and ``leveret permission``."""
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from router.cli.api import Api, NotThere
 from router.cli.failure import Failure, WrongUsage
+from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
-    Column,
     any_vhost_option,
+    changing,
     format_option,
     listed,
     managed,
     one,
-    show_list,
+    report,
     show_object,
     vhost_option,
 )
+from router.cli.table import Column, Object
 
 
 def _tags(row: Any) -> str:
@@ -26,17 +29,17 @@ def _tags(row: Any) -> str:
     return tags if isinstance(tags, str) else ", ".join(tags or ())
 
 
-USERS = (Column("name", "name"), Column("tags", _tags))
+USERS = (Column("name", "name", named=True), Column("tags", _tags))
 PERMISSIONS = (
     Column("vhost", "vhost"),
-    Column("user", "user"),
+    Column("user", "user", named=True),
     Column("configure", "configure"),
     Column("write", "write"),
     Column("read", "read"),
 )
 TOPIC_PERMISSIONS = (
     Column("vhost", "vhost"),
-    Column("user", "user"),
+    Column("user", "user", named=True),
     Column("exchange", "exchange"),
     Column("write", "write"),
     Column("read", "read"),
@@ -49,11 +52,11 @@ def user() -> None:
 
 
 @user.command("list")
-@format_option
+@list_options(USERS)
 @managed
-def list_users(api: Api, form: str) -> None:
+def list_users(api: Api, listing: Listing) -> None:
     """List users."""
-    show_list(listed(api, "users"), USERS, form)
+    listing.show(lambda: listed(api, "users"))
 
 
 @user.command("show")
@@ -66,7 +69,7 @@ def show_user(api: Api, name: str, form: str) -> None:
     if form == "table":
         hidden = ("password_hash", "hashing_algorithm")
         show_object({key: value for key, value in found.items() if key not in hidden}, form)
-        show_list(api.get("users", name, "permissions"), PERMISSIONS, form)
+        Listing(PERMISSIONS).show(lambda: listed(api, "users", name, "permissions"))
     else:
         show_object({**found, "permissions": api.get("users", name, "permissions")}, form)
 
@@ -77,7 +80,7 @@ def show_user(api: Api, name: str, form: str) -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--password-hash", metavar="HASH", help="As RabbitMQ's definitions have it.")
 @click.option("--no-password", is_flag=True, help="Nobody can log in with a password.")
-@managed
+@changing
 def declare_user(
     api: Api,
     *,
@@ -87,7 +90,7 @@ def declare_user(
     password_hash: str | None,
     no_password: bool,
 ) -> None:
-    """Make a user, or change one.
+    """Create a user, or change one.
 
     The password is asked for. Given only --tags, a user that is there keeps its password.
     """
@@ -112,15 +115,17 @@ def declare_user(
     if body.get("password") == "":
         raise Failure("the password is empty; --no-password makes a user that cannot log in with one")
     body["tags"] = tags if tags is not None else _tags(found or {}).replace(" ", "")
-    api.put("users", name, body=body)
+    created = api.create("users", name, body=body)
+    report(f"user {name!r}: {'created' if created else 'changed'}")
 
 
 @user.command("delete")
 @click.argument("name")
-@managed
+@changing
 def delete_user(api: Api, name: str) -> None:
     """Delete a user; its connections are closed."""
     one("user", name, None, lambda: api.delete("users", name))
+    report(f"user {name!r}: deleted")
 
 
 @click.group()
@@ -132,16 +137,19 @@ def permission() -> None:
 
 
 @permission.command("list")
-@click.option("--user", "name", metavar="NAME", help="Of this user alone.")
+@click.option("--user", "name", metavar="NAME", help="Only those of this user.")
 @click.option("--topic", is_flag=True, help="Those for routing keys of topic exchanges.")
 @any_vhost_option
-@format_option
+@list_options(TOPIC_PERMISSIONS[:3] + PERMISSIONS[2:])
 @managed
-def list_permissions(api: Api, name: str | None, topic: bool, vhost: str | None, form: str) -> None:
+def list_permissions(api: Api, name: str | None, topic: bool, vhost: str | None, listing: Listing) -> None:
     """List permissions."""
-    rows = api.get("topic-permissions" if topic else "permissions")
-    wanted = [row for row in rows if vhost in (None, row["vhost"]) and name in (None, row["user"])]
-    show_list(wanted, TOPIC_PERMISSIONS if topic else PERMISSIONS, form)
+
+    def fetch() -> list[Object]:
+        rows = api.get("topic-permissions" if topic else "permissions")
+        return [row for row in rows if vhost in (None, row["vhost"]) and name in (None, row["user"])]
+
+    replace(listing, columns=TOPIC_PERMISSIONS if topic else PERMISSIONS).show(fetch)
 
 
 @permission.command("set")
@@ -151,11 +159,11 @@ def list_permissions(api: Api, name: str | None, topic: bool, vhost: str | None,
 @click.option("--read", default="", metavar="PATTERN", help="What it may consume from, and bind to.")
 @click.option("--topic", "exchange", metavar="EXCHANGE", help="For routing keys of this topic exchange.")
 @vhost_option
-@managed
+@changing
 def set_permission(
     api: Api, *, name: str, configure: str, write: str, read: str, exchange: str | None, vhost: str
 ) -> None:
-    """Let USER enter a virtual host, and say what it may do there: what is not given it may not."""
+    """Let USER enter a virtual host, and set its permissions there: one that is not given allows nothing."""
     body = {"write": write, "read": read}
     if exchange is not None:
         if configure:
@@ -169,14 +177,16 @@ def set_permission(
         if isinstance(error, NotThere) or "not_found" in error.message or "Not found" in error.message:
             raise Failure(f"there is no user {name!r}, or no virtual host {vhost!r}") from None
         raise
+    report(f"permissions of user {name!r} in {vhost!r}: set")
 
 
 @permission.command("delete")
 @click.argument("name", metavar="USER")
 @click.option("--topic", is_flag=True, help="Those for routing keys.")
 @vhost_option
-@managed
+@changing
 def delete_permission(api: Api, name: str, topic: bool, vhost: str) -> None:
-    """Let USER enter a virtual host no more."""
+    """Delete the permissions of USER in a virtual host: it cannot enter it any more."""
     path = "topic-permissions" if topic else "permissions"
     one("permission", name, vhost, lambda: api.delete(path, vhost, name))
+    report(f"permissions of user {name!r} in {vhost!r}: deleted")

@@ -1,19 +1,30 @@
 """``leveret vhost``."""
 
-import sys
 from typing import Any
 
 import click
 
 from router.cli.api import Api, NotThere
-from router.cli.failure import WrongUsage
-from router.cli.manage.common import Column, format_option, listed, managed, one, show_list, show_object
+from router.cli.listing import Listing, list_options
+from router.cli.manage.common import (
+    changing,
+    confirm,
+    format_option,
+    listed,
+    managed,
+    one,
+    report,
+    show_object,
+    yes_option,
+)
+from router.cli.table import Column
+from router.cli.terminal import counted
 
 COLUMNS = (
-    Column("name", "name"),
-    Column("description", "description"),
-    Column("queue type", "default_queue_type"),
-    Column("tracing", "tracing"),
+    Column("name", "name", named=True),
+    Column("description", "description", rank=1),
+    Column("queue type", "default_queue_type", rank=3),
+    Column("tracing", "tracing", rank=2),
     Column("ready", "messages_ready", number=True),
     Column("unacked", "messages_unacknowledged", number=True),
 )
@@ -26,11 +37,11 @@ def vhost() -> None:
 
 
 @vhost.command("list")
-@format_option
+@list_options(COLUMNS)
 @managed
-def list_vhosts(api: Api, form: str) -> None:
+def list_vhosts(api: Api, listing: Listing) -> None:
     """List virtual hosts."""
-    show_list(listed(api, "vhosts"), COLUMNS, form)
+    listing.show(lambda: listed(api, "vhosts"))
 
 
 @vhost.command("show")
@@ -52,7 +63,7 @@ def show_vhost(api: Api, name: str, form: str) -> None:
 @click.option("--max-connections", type=int, metavar="N", help="Connections at a time; -1: no limit.")
 @click.option("--max-queues", type=int, metavar="N", help="Queues at a time; -1: no limit.")
 @click.option("--tracing/--no-tracing", default=None, help="Copy what passes, for leveret tap.")
-@managed
+@changing
 def declare_vhost(
     api: Api,
     *,
@@ -63,7 +74,7 @@ def declare_vhost(
     tracing: bool | None,
     **limits: int | None,
 ) -> None:
-    """Make a virtual host, or change one: what is not given stays as it is."""
+    """Create a virtual host, or change one: what is not given stays as it is."""
     try:
         found = api.get("vhosts", name)
     except NotThere:
@@ -75,24 +86,25 @@ def declare_vhost(
         "default_queue_type": (None if kept == "undefined" else kept) if kind is None else kind,
         "tracing": tracing,
     }
-    api.put("vhosts", name, body={key: value for key, value in body.items() if value is not None})
+    created = api.create(
+        "vhosts", name, body={key: value for key, value in body.items() if value is not None}
+    )
     for option, limit in limits.items():
         if limit is not None and limit >= 0:
             api.put("vhost-limits", name, LIMITS[option], body={"value": limit})
         elif limit is not None:
             api.delete("vhost-limits", name, LIMITS[option])
+    report(f"virtual host {name!r}: {'created' if created else 'changed'}")
 
 
 @vhost.command("delete")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@managed
+@yes_option
+@changing
 def delete_vhost(api: Api, name: str, yes: bool) -> None:
     """Delete a virtual host with all its queues and messages."""
     found = one("vhost", name, None, lambda: api.get("vhosts", name))
-    if not yes:
-        if not sys.stdin.isatty():
-            raise WrongUsage("--yes is needed where nobody can be asked")
-        messages = found.get("messages", 0)
-        click.confirm(f"Delete the virtual host {name!r} and its {messages} messages?", abort=True, err=True)
+    messages = counted(found.get("messages", 0), "message")
+    confirm(f"Delete the virtual host {name!r} and its {messages} at {api.shown}?", yes)
     api.delete("vhosts", name)
+    report(f"virtual host {name!r}: deleted, with {messages}")

@@ -19,8 +19,8 @@ def completed(*words):
     ("words", "offered"),
     [
         (("pu",), ["publish"]),
-        (("con",), ["consume", "connection", "consumer"]),
-        (("queue", "d"), ["declare", "delete"]),
+        (("con",), ["consume", "context", "connection", "consumer"]),
+        (("queue", "d"), ["declare", "delete", "delete-messages"]),
         (("consume", "q", "--settle", ""), ["ack", "requeue", "reject"]),
         (("work", "--dead"), ["--dead-letter", "--dead-letter-exchange", "--dead-letter-key"]),
     ],

@@ -5,57 +5,19 @@ import os
 import socket
 import ssl
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 
 import pytest
 import trustme
-from click.testing import CliRunner
 
-from router.cli import main
 from router.cli.api import Api
 from router.cli.failure import Failure, WrongUsage
-from router.cli.manage.common import Column, at, parse_arguments, shown
-from router.cli.manage.overview import _size, _span, lines, node_lines
+from router.cli.manage.common import parse_arguments
+from router.cli.manage.status import _size, _span, lines, node_lines
+from router.cli.table import Column, at, shown
 from router.cli.tap import _tracing
+from tests.router.cli.conftest import Answers, leveret
 from tests.router.cli.test_serve import modules_after
-
-
-class Answers(BaseHTTPRequestHandler):
-    """Answers every request with what the server was told, and remembers it."""
-
-    def answer(self):
-        length = int(self.headers.get("content-length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
-        self.server.asked.append((self.command, self.path, body, self.headers["authorization"]))
-        status, told = self.server.told
-        self.send_response(status)
-        self.send_header("content-length", str(len(told)))
-        for header in self.server.headers:
-            self.send_header(*header)
-        self.end_headers()
-        self.wfile.write(told)
-
-    do_GET = do_PUT = do_POST = do_DELETE = answer
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def server():
-    """An API that answers 200 and ``[]`` until it is told otherwise."""
-    with HTTPServer(("127.0.0.1", 0), Answers) as made:
-        made.asked, made.told, made.headers = [], (200, b"[]"), []
-        made.url = f"http://ada:p%40ss@127.0.0.1:{made.server_port}"
-        thread = threading.Thread(target=made.serve_forever)
-        thread.start()
-        yield made
-        made.shutdown()
-        thread.join()
-
-
-def leveret(server, *args):
-    return CliRunner().invoke(main, [*args, "--api", server.url], prog_name="leveret")
 
 
 def test_names_are_quoted_and_the_login_is_sent(server):
@@ -164,7 +126,7 @@ def test_certificate_is_checked_as_the_url_says(tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with HTTPServer(("127.0.0.1", 0), Answers) as made:
-        made.asked, made.told, made.headers = [], (200, b"[]"), []
+        made.asked, made.told, made.answers, made.headers = [], (200, b"[]"), {}, []
         made.handle_error = lambda request, address: None
         made.socket = context.wrap_socket(made.socket, server_side=True)
         thread = threading.Thread(target=made.serve_forever)

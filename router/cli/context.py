@@ -1,0 +1,142 @@
+"""``leveret context``: name brokers, and choose which of them commands talk to."""
+
+import sys
+from urllib.parse import quote, urlsplit
+
+import click
+
+from router.cli.api import Api
+from router.cli.contexts import Context, contexts_file, load_contexts, save_contexts
+from router.cli.endpoints import derive, without_password
+from router.cli.failure import WrongUsage
+from router.cli.listing import Listing, list_options
+from router.cli.table import Column
+
+COLUMNS = (
+    Column("in use", lambda row: "*" if row["in_use"] else ""),
+    Column("name", "name", named=True),
+    Column("url", "url"),
+    Column("api", "api", rank=1),
+)
+
+
+@click.group()
+def context() -> None:
+    """Name brokers, and choose which of them commands talk to.
+
+    `--context NAME` or LEVERET_CONTEXT chooses one for a command, `leveret context use NAME` one for all that
+    follow. --url, --api and the variables LEVERET_URL and LEVERET_API go before the context in use.
+    """
+
+
+@context.command("list")
+@list_options(COLUMNS)
+def list_contexts(listing: Listing) -> None:
+    """List the named brokers. Passwords are not shown."""
+
+    def fetch() -> list[dict[str, object]]:
+        contexts = load_contexts()
+        return [
+            {
+                "name": name,
+                "url": without_password(endpoints.url),
+                "api": without_password(endpoints.api),
+                "in_use": name == contexts.current,
+            }
+            for name, each in sorted(contexts.known.items())
+            for endpoints in (derive(each.url, each.api),)
+        ]
+
+    listing.show(fetch)
+
+
+@context.command()
+@click.argument("name")
+@click.option("--url", metavar="URL", help="amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS.")
+@click.option("--api", "api_url", metavar="URL", help="http://USER:PASSWORD@HOST:PORT, or https:// for TLS.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--use", "use_it", is_flag=True, help="Use it from now on.")
+def add(name: str, url: str | None, api_url: str | None, password_stdin: bool, use_it: bool) -> None:
+    """Name a broker, or change what NAME stands for.
+
+    Of --url and --api one is enough: the other is derived from it. A URL with a user and no password has the
+    password asked for, so that it need not be on the command line. Passwords are kept in a file that only you
+    can read, $XDG_CONFIG_HOME/leveret/contexts.json.
+    """
+    if url is None and api_url is None:
+        raise click.UsageError("give --url, --api or both")
+    if not name or name.startswith("-"):
+        raise WrongUsage(f"{name!r} cannot be the name of a context")
+    lacking = [each for each in (url, api_url) if each is not None and _lacks_password(each)]
+    if password_stdin or lacking:
+        password = _read_password(password_stdin)
+        url, api_url = _with_password(url, password), _with_password(api_url, password)
+    _check(url, api_url)
+    contexts = load_contexts()
+    changed = name in contexts.known
+    contexts.known[name] = Context(url, api_url)
+    if use_it:
+        contexts.current = name
+    save_contexts(contexts)
+    verb = "changed" if changed else "added"
+    click.echo(f"context {name!r}: {verb}{', and in use' if contexts.current == name else ''}")
+
+
+@context.command()
+@click.argument("name", required=False)
+@click.option("--none", "no_context", is_flag=True, help="Use no context any more.")
+def use(name: str | None, no_context: bool) -> None:
+    """Talk to the broker NAME from now on, where a command does not name another."""
+    if (name is None) != no_context:
+        raise click.UsageError("give a NAME, or --none")
+    contexts = load_contexts()
+    if name is not None:
+        contexts.find(name)
+    contexts.current = name
+    save_contexts(contexts)
+    click.echo("no context is in use" if name is None else f"context {name!r}: in use")
+
+
+@context.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget the context NAME, with its password."""
+    contexts = load_contexts()
+    contexts.find(name)
+    del contexts.known[name]
+    if contexts.current == name:
+        contexts.current = None
+    save_contexts(contexts)
+    click.echo(f"context {name!r}: removed from {contexts_file()}")
+
+
+def _check(url: str | None, api_url: str | None) -> None:
+    """Raises WrongUsage for a URL that no command could use."""
+    from router.cli.amqp import find_broker
+
+    endpoints = derive(url, api_url)
+    find_broker(endpoints.url, None)
+    Api(endpoints.api)
+
+
+def _lacks_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.username) and parts.password is None
+
+
+def _with_password(url: str | None, password: str) -> str | None:
+    """Put the password into a URL that has a user and no password."""
+    if url is None or not _lacks_password(url):
+        return url
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{login.removesuffix(':')}:{quote(password, safe='')}@{host}").geturl()
+
+
+def _read_password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.read().removesuffix("\n")
+    if not sys.stdin.isatty():
+        raise WrongUsage("the URL has a user and no password: --password-stdin reads it from standard input")
+    password: str = click.prompt("Password", hide_input=True, err=True)
+    return password
