@@ -19,7 +19,7 @@ from router.cli.lazy import LazyGroup
         "stream": "router.cli.stream:stream",
         "publish": "router.cli.publish:publish",
         "consume": "router.cli.consume:consume",
-        "get": "router.cli.consume:get",
+        "get": "router.cli.get:get",
         "tap": "router.cli.tap:tap",
         "work": "router.cli.work:work",
         "context": "router.cli.context:context",

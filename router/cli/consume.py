@@ -1,4 +1,4 @@
-"""``leveret consume`` and ``leveret get``: print the messages of a queue."""
+"""``leveret consume``: print the messages of a queue as they come."""
 
 import sys
 from functools import partial
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from router.cli.amqp import broker_options, run_connected
-from router.cli.failure import Failure
 from router.cli.properties import parse_headers
 from router.cli.show import FORMATS, shown
 from router.cli.terminal import Duration
@@ -76,26 +75,6 @@ def consume(
     run_connected(url, vhost, f"consume {queue}", wanted)
 
 
-@click.command()
-@click.argument("queue")
-@click.option("-n", "--count", type=click.IntRange(1), default=1, show_default=True, metavar="N")
-@click.option(
-    "--settle",
-    type=click.Choice(SETTLE),
-    default="requeue",
-    show_default=True,
-    help="Put the messages back in the end, take them, or refuse them (to the dead-letter exchange).",
-)
-@form_option
-@broker_options
-def get(*, queue: str, count: int, settle: str, form: str, url: str | None, vhost: str | None) -> None:
-    """Print the first messages of QUEUE, and do not wait for more.
-
-    Status 1 when the queue is empty.
-    """
-    run_connected(url, vhost, f"get {queue}", partial(_get, Printer(queue, form, settle), count))
-
-
 class Printer:
     """Prints deliveries and settles them, in that order."""
 
@@ -148,14 +127,3 @@ async def _consume(
             batch.append(more)
         await printer.show(channel, batch)
         shown_so_far += len(batch)
-
-
-async def _get(printer: Printer, count: int, connection: "Connection") -> None:
-    channel = await connection.channel()
-    for number in range(count):
-        found = await channel.get(printer.queue)
-        if found is None:
-            if not number:
-                raise Failure(f"queue {printer.queue!r} is empty")
-            return
-        await printer.show(channel, [found])

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from protocol.amqp.plain import plain_body, plain_properties
+from protocol.amqp.plain import body_of, plain_body, plain_properties
 from protocol.json_text import dump_json
 from router.cli.terminal import printable
 
@@ -35,14 +35,24 @@ def shown(delivery: "Delivery", form: str) -> bytes:
     """The message in one of ``FORMATS``."""
     if form == "body":
         return delivery.message.body + b"\n"
-    described = describe(delivery)
-    return as_json(described) if form == "json" else pretty(described).encode()
+    return render(describe(delivery), form)
+
+
+def render(described: dict[str, Any], form: str) -> bytes:
+    """Print a described message in one of ``FORMATS``."""
+    match form:
+        case "body":
+            return body_of(described["body"], described["body_encoding"]) + b"\n"
+        case "json":
+            return as_json(described)
+    return pretty(described).encode()
 
 
 def pretty(described: dict[str, Any]) -> str:
     """A heading, a line for each property and header, and the body."""
-    again = "  redelivered" if described["redelivered"] else ""
-    heading = f"── {shown_name(described['exchange'])} → {shown_name(described['routing_key'])}{again}"
+    notes = f"  position {described['position']}" if "position" in described else ""
+    notes += "  redelivered" if described["redelivered"] else ""
+    heading = f"── {shown_name(described['exchange'])} → {shown_name(described['routing_key'])}{notes}"
     return "\n".join([heading, *content_lines(described)]) + "\n"
 
 

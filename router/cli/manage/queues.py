@@ -19,6 +19,7 @@ from router.cli.manage.common import (
     vhost_option,
     vhost_path,
 )
+from router.cli.manage.messages import delete_messages, move, peek, replay
 from router.cli.table import Column, Object
 from router.cli.terminal import counted
 
@@ -47,6 +48,10 @@ COLUMNS = (
 @click.group()
 def queue() -> None:
     """Show and change queues, and the messages in them."""
+
+
+for command in (peek, move, replay, delete_messages):
+    queue.add_command(command)
 
 
 @queue.command("list")

@@ -79,7 +79,7 @@ def test_a_url_that_is_none_is_wrong_usage():
 
 
 def test_a_broker_that_is_not_there_is_said_with_what_to_try():
-    result = leveret("get", "q", "--url", "amqp://u:hidden@127.0.0.1:1")
+    result = leveret("get", "q", "--take", "--url", "amqp://u:hidden@127.0.0.1:1")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "leveret: amqp://u@127.0.0.1:1/%2F: Connection refused",

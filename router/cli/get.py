@@ -1,0 +1,93 @@
+"""``leveret get``: print the first messages of a queue, which stay where they are unless taken."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from router.cli.amqp import broker_options, run_connected
+from router.cli.api import Api
+from router.cli.consume import SETTLE, Printer, form_option, write
+from router.cli.endpoints import find_endpoints
+from router.cli.failure import Failure, WrongUsage
+from router.cli.peek import MOST, MOST_BYTES, peek
+from router.cli.show import render
+
+if TYPE_CHECKING:
+    from router.client.connection import Connection
+
+
+@click.command()
+@click.argument("queue")
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help=f"How many; at most {MOST} without --take.",
+)
+@click.option("--take", is_flag=True, help="Take the messages out of the queue, over AMQP.")
+@click.option(
+    "--settle",
+    type=click.Choice(SETTLE),
+    help="With --take: acknowledge (the default), reject (to the dead-letter exchange), or requeue, which "
+    "counts as a delivery.",
+)
+@form_option
+@broker_options
+@click.pass_context
+def get(
+    ctx: click.Context,
+    *,
+    queue: str,
+    count: int,
+    take: bool,
+    settle: str | None,
+    form: str,
+    url: str,
+    vhost: str | None,
+) -> None:  # fmt: skip
+    """Print the first messages of QUEUE, and do not wait for more. Status 1 if the queue is empty.
+
+    The messages stay where they are, and the look is not counted as a delivery. That needs the management API
+    of a leveret, and a user who may use it. With --take the messages are taken over AMQP, from any broker.
+    """
+    if take or settle is not None:
+        printer = Printer(queue, form, settle or "ack")
+        run_connected(url, vhost, f"get {queue}", partial(_take, printer, count))
+        return
+    if count > MOST:
+        raise WrongUsage(f"at most {MOST} messages are shown at a time; --take takes as many as there are")
+    endpoints = find_endpoints(ctx)
+    show_peeked(Api(endpoints.api), endpoints.vhost if vhost is None else vhost, queue, count, form)
+
+
+def show_peeked(api: Api, vhost: str, queue: str, count: int, form: str, **query: str | int | None) -> None:
+    """Print messages where they are. Raises Failure if there is none; ``query`` is that of ``peek``."""
+    found = peek(api, vhost, queue, count, **query)
+    if not found:
+        chosen = any(query.get(name) is not None for name in ("selector", "from"))
+        raise Failure(
+            f"no ready message of queue {queue!r} is meant" if chosen else f"queue {queue!r} is empty"
+        )
+    write(b"".join(render(each, form) for each in found))
+    if len(found) < count and sum(each["body_bytes"] for each in found) >= MOST_BYTES:
+        from router.cli.amqp import notice
+
+        notice(
+            f"shown are {len(found)} messages, whose bodies have {MOST_BYTES >> 20} MiB together; "
+            f"`leveret queue peek --from {found[-1]['position'] + 1}` shows more"
+        )
+
+
+async def _take(printer: Printer, count: int, connection: "Connection") -> None:
+    channel = await connection.channel()
+    for number in range(count):
+        found = await channel.get(printer.queue)
+        if found is None:
+            if not number:
+                raise Failure(f"queue {printer.queue!r} is empty")
+            return
+        await printer.show(channel, [found])
