@@ -19,6 +19,7 @@ from router.cli.manage.common import (
     vhost_path,
     yes_option,
 )
+from router.cli.manage.data_loss import confirm_policy
 from router.cli.table import Column
 
 COLUMNS = (
@@ -114,6 +115,7 @@ def declare(
         "apply-to": apply_to,
         "priority": priority,
     }
+    confirm_policy(api, vhost, (_kind(operator), name), body, yes)
     created = one("vhost", vhost, None, lambda: api.create(_kind(operator), vhost, name, body=body))
     report(f"{_noun(operator)} {name!r} in {vhost!r}: {'set' if created else 'changed'}")
 

@@ -19,6 +19,7 @@ from router.cli.manage.common import (
     vhost_option,
     vhost_path,
 )
+from router.cli.manage.data_loss import warn_of_queue
 from router.cli.manage.messages import delete_messages, move, peek, replay
 from router.cli.table import Column, Object
 from router.cli.terminal import counted
@@ -91,12 +92,16 @@ def declare(
     arguments: tuple[str, ...],
     vhost: str,
 ) -> None:
-    """Declare a queue, or check that it exists with the same properties."""
+    """Declare a queue, or check that it exists with the same properties.
+
+    Warns on standard error if an argument lets the queue delete messages, or itself.
+    """
     table = parse_arguments(arguments)
     if kind is not None:
         table["x-queue-type"] = kind
     body = {"durable": durable, "auto_delete": auto_delete, "arguments": table}
     created = one("vhost", vhost, None, lambda: api.create("queues", vhost, name, body=body))
+    warn_of_queue(name, table)
     report(f"queue {name!r} in {vhost!r}: {'declared' if created else 'was there already'}")
 
 
