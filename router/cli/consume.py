@@ -1,5 +1,6 @@
 """``leveret consume``: print the messages of a queue as they come."""
 
+import re
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from router.cli.amqp import broker_options, run_connected
+from router.cli.failure import WrongUsage
 from router.cli.properties import parse_headers
 from router.cli.show import FORMATS, shown
 from router.cli.terminal import Duration
 
 if TYPE_CHECKING:
     from protocol.amqp.command import Delivery
+    from protocol.amqp.table import Value
     from router.client.channel import Channel
     from router.client.connection import Connection
 
@@ -43,6 +46,17 @@ form_option = click.option(
 @click.option("--prefetch", type=click.IntRange(1, 65535), default=BATCH, show_default=True, metavar="N")
 @click.option("--exclusive", is_flag=True, help="Be the queue's only consumer.")
 @click.option("--argument", "arguments", metavar="NAME=TEXT", multiple=True, help="As x-priority:=5.")
+@click.option(
+    "--offset",
+    metavar="OFFSET",
+    help="Where to begin in a stream: first, last, next, a number, or an age such as 1h.",
+)
+@click.option(
+    "--consumer-name", metavar="NAME", help="Keep the position in a stream under this name, and go on there."
+)
+@click.option(
+    "--offset-if-new", metavar="OFFSET", help="With --consumer-name: where to begin if the name is new."
+)
 @form_option
 @broker_options
 def consume(
@@ -54,10 +68,13 @@ def consume(
     prefetch: int,
     exclusive: bool,
     arguments: tuple[str, ...],
+    offset: str | None,
+    consumer_name: str | None,
+    offset_if_new: str | None,
     form: str,
     url: str | None,
     vhost: str | None,
-) -> None:
+) -> None:  # fmt: skip
     """Print the messages of QUEUE as they come, until Ctrl-C.
 
     A message is acknowledged once it is printed. With --settle requeue all of them are held, and go back to
@@ -68,11 +85,29 @@ def consume(
         printer=Printer(queue, form, settle),
         prefetch=0 if settle == "requeue" else min(prefetch, count or prefetch),
         exclusive=exclusive,
-        arguments=parse_headers(arguments, "--argument"),
+        arguments={
+            **parse_headers(arguments, "--argument"),
+            **stream_arguments(offset, consumer_name, offset_if_new),
+        },
         count=count,
         idle=idle,
     )
     run_connected(url, vhost, f"consume {queue}", wanted)
+
+
+def stream_arguments(
+    offset: str | None, consumer_name: str | None, offset_if_new: str | None
+) -> "dict[str, Value]":
+    """Return the arguments of a consumer of a stream. Raises WrongUsage."""
+    if offset_if_new is not None and (offset is not None or consumer_name is None):
+        raise WrongUsage("--offset-if-new goes with --consumer-name, and not with --offset")
+    found: dict[str, Value] = {}
+    for name, value in (("x-stream-offset", offset), ("x-stream-offset-if-new", offset_if_new)):
+        if value is not None:
+            found[name] = int(value) if re.fullmatch("[0-9]{1,18}", value) else value
+    if consumer_name is not None:
+        found["x-stream-consumer-name"] = consumer_name
+    return found
 
 
 class Printer:

@@ -28,7 +28,7 @@ def peek(api: Api, vhost: str, queue: str, count: int, **query: str | int | None
         if "consumers only" in error.message:
             raise Failure(
                 f"{queue!r} is a stream, which is read from an offset: "
-                f"`leveret consume {shlex.quote(queue)} --argument x-stream-offset=first`"
+                f"`leveret consume {shlex.quote(queue)} --offset first`"
             ) from None
         raise
     return [_described(each) for each in found]

@@ -653,11 +653,12 @@ class Queue:
         arguments: Mapping[str, Any],
     ) -> Consumer:
         """A consumer that may be added. Raises PreconditionFailed, NotImplemented_ and AccessRefused."""
-        if "x-stream-offset" in arguments:
-            kind = self.settings.queue_type
-            raise PreconditionFailed(
-                f"invalid arg 'x-stream-offset' for {self.what} of queue type rabbit_{kind}_queue"
-            )
+        for name in ("x-stream-offset", "x-stream-offset-if-new"):
+            if name in arguments:
+                kind = self.settings.queue_type
+                raise PreconditionFailed(
+                    f"invalid arg '{name}' for {self.what} of queue type rabbit_{kind}_queue"
+                )
         if sink.prefetch and self.quorum:
             raise NotImplemented_(f"{self.what} does not support global qos")
         if self.consumers.refuse(exclusive=exclusive):

@@ -12,7 +12,7 @@ from protocol.amqp.table import Long, Timestamp
 from protocol.stomp.values import parse_boolean, parse_number
 from router.stomp.destinations import Destination
 
-OFFSET = "x-stream-offset"
+OFFSETS = "x-stream-offset", "x-stream-offset-if-new"
 CONSUMER_NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
 UNFILTERED = "x-stream-match-unfiltered"
 
@@ -22,8 +22,9 @@ def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> 
     arguments: dict[str, Any] = {}
     if "x-priority" in headers:
         arguments["x-priority"] = parse_number("x-priority", headers["x-priority"])
-    if OFFSET in headers:
-        arguments[OFFSET] = _offset(headers[OFFSET])
+    for name in OFFSETS:
+        if name in headers:
+            arguments[name] = _offset(name, headers[name])
     if CONSUMER_NAME in headers:
         arguments[CONSUMER_NAME] = headers[CONSUMER_NAME]
         if SINGLE in headers:  # of the queue, where there is no name
@@ -37,11 +38,11 @@ def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> 
     return arguments
 
 
-def _offset(text: str) -> Any:
+def _offset(name: str, text: str) -> Any:
     """``offset=`` and ``timestamp=`` (s) with a number; else a word, or how long ago, as over AMQP."""
     kind, found, value = text.partition("=")
     if found and kind == "offset":
-        return Long(parse_number(OFFSET, value))
+        return Long(parse_number(name, value))
     if found and kind == "timestamp":
-        return Timestamp(parse_number(OFFSET, value, 0))
+        return Timestamp(parse_number(name, value, 0))
     return text

@@ -11,32 +11,42 @@ from protocol.errors import PreconditionFailed
 from router.queue.arguments import parse_age
 from router.terms import is_integer, term, type_name
 
-ARGUMENT = "x-stream-offset"
-
-
+ARGUMENT, IF_NEW = "x-stream-offset", "x-stream-offset-if-new"
 NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
 
 
 class Start(NamedTuple):
-    """Where to begin: ``first``, ``last``, ``next``, an ``offset``, or a ``time`` in ms since the epoch."""
+    """Where to begin: ``first``, ``last``, ``next``, an ``offset``, or a ``time`` in ms since the epoch.
+
+    ``if_new``: only a consumer whose name has no position begins there; another one goes on at its position.
+    """
 
     kind: str
     value: int = 0
+    if_new: bool = False
 
 
 NEXT = Start("next")
 
 
 def start_of(arguments: Mapping[str, Any], what: str, wall: int) -> Start | None:
-    """What the arguments of a consumer say; None when nothing. ``wall`` in ms since the epoch.
+    """Return where the arguments of a consumer say that it begins, or None. ``wall`` in ms since the epoch.
 
-    PreconditionFailed for what is none of these. An offset below 0 is the first, as in RabbitMQ.
+    Raises PreconditionFailed. An offset below 0 is the first, as in RabbitMQ. ``x-stream-offset-if-new`` is
+    leveret's own.
     """
-    if ARGUMENT not in arguments:
-        return None
-    value = arguments[ARGUMENT]
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
+    if IF_NEW not in arguments:
+        return _parsed(ARGUMENT, arguments[ARGUMENT], what, wall) if ARGUMENT in arguments else None
+    if ARGUMENT in arguments:
+        raise PreconditionFailed(f"invalid arg '{IF_NEW}' for {what}: it excludes '{ARGUMENT}'")
+    if NAME not in arguments:
+        raise PreconditionFailed(f"invalid arg '{IF_NEW}' for {what}: it needs '{NAME}' beside it")
+    return _parsed(IF_NEW, arguments[IF_NEW], what, wall)._replace(if_new=True)
+
+
+def _parsed(argument: str, given: Any, what: str, wall: int) -> Start:
+    """The value of one of the two arguments. Raises PreconditionFailed."""
+    value = given.decode("utf-8", "surrogateescape") if isinstance(given, bytes) else given
     if isinstance(value, Timestamp):
         return Start("time", int(value) * 1000)
     if is_integer(value):
@@ -48,8 +58,8 @@ def start_of(arguments: Mapping[str, Any], what: str, wall: int) -> Start | None
         if ago is not None:
             return Start("time", max(0, wall - ago))
     raise PreconditionFailed(
-        f"invalid arg '{ARGUMENT}' for {what}: "
-        f"{{invalid_stream_offset_arg,{{{type_name(arguments[ARGUMENT])},{term(arguments[ARGUMENT])}}}}}"
+        f"invalid arg '{argument}' for {what}: "
+        f"{{invalid_stream_offset_arg,{{{type_name(given)},{term(given)}}}}}"
     )
 
 

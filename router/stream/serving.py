@@ -294,10 +294,14 @@ class Serving:
         self._decoded.clear()
 
     def _begin(self, reader: Reader, start: Start | None) -> None:
-        """Bring a reader to where it starts: where it says, else where it was, else to the end."""
+        """Bring a reader to where it starts: where it says, else where it was, else to the end.
+
+        A start that is for new names only gives way to the position of a name that has one.
+        """
         stream = self._stream
-        known = self.positions.get(reader.name) if reader.name is not None and start is None else None
-        kind, value = start or NEXT
+        goes_on = reader.name is not None and (start is None or start.if_new)
+        known = self.positions.get(reader.name or "") if goes_on else None
+        kind, value, _if_new = start or NEXT
         if known is not None:
             reader.offset = known.offset  # if that is gone it is told so
         elif kind == "first":

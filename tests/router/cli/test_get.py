@@ -76,7 +76,7 @@ def test_get_can_still_settle_over_amqp(broker):
 def test_get_names_what_reads_a_stream(broker):
     broker("queue", "declare", "s", "--type", "stream")
     result = broker.run("get", "s")
-    assert (result.exit_code, "leveret consume s --argument x-stream-offset=first" in result.stderr) == (
+    assert (result.exit_code, "leveret consume s --offset first" in result.stderr) == (
         1,
         True,
     )

@@ -118,6 +118,36 @@ def test_a_named_subscription_goes_on_where_it_was(client, connect):
     assert read(connect(), destination="/amq/queue/s", x_stream_consumer_name="app") == ["2", "3", "4", "5"]
 
 
+@pytest.mark.parametrize(("start", "first"), [("first", 0), ("offset=4", 4), ("next", 6), ("1Y", 0)])
+def test_a_start_for_new_names_counts_once(client, connect, start, first):
+    named = {"x_stream_consumer_name": "app", "x_stream_offset_if_new": start}
+    reader = connect()
+    reader.subscribe("/amq/queue/s", ack="client", prefetch_count="100", **named)
+    messages = reader.received()
+    assert [each.body.decode() for each in messages] == [str(number) for number in range(first, 6)]
+    if messages:
+        reader.send("ACK", id=messages[-1].headers["ack"])
+        reader.bodies()
+    reader.send("DISCONNECT")
+    client.publish("6", "/queue/s", x_queue_type="stream")
+    client.received()
+    assert read(connect(), destination="/amq/queue/s", **named) == ["6"]
+
+
+def test_a_start_for_new_names_needs_a_name(client):
+    client.send(
+        "SUBSCRIBE",
+        destination="/amq/queue/s",
+        id="1",
+        ack="client",
+        prefetch_count="1",
+        x_stream_offset_if_new="first",
+    )
+    message, body = client.error()
+    assert message == "precondition_failed"
+    assert "it needs 'x-stream-consumer-name' beside it" in body
+
+
 def test_one_of_a_name_is_active(client, connect):
     named = {"x_stream_consumer_name": "app", "x_single_active_consumer": "true", "x_stream_offset": "first"}
     other = connect()

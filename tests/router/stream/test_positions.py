@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 import pytest
 
+from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
 from router.stream import positions
 from tests.router.harness import Node
@@ -167,6 +168,87 @@ def test_groups_of_other_names_and_readers_without_one_are_not_kept_waiting(node
     publish(client, "a")
     node.settle()
     assert [len(client.seen(tag)) for tag in "1234"] == [1, 1, 1, 1]
+
+
+IF_NEW = "x-stream-offset-if-new"
+
+
+def begin(node, start, name="app"):
+    """The offsets that a consumer of that name gets, which acknowledges them and goes."""
+    client = node.client()
+    arguments = {"x-stream-consumer-name": name} if name is not None else {}
+    client.consume("s", prefetch=100, arguments={IF_NEW: start, **arguments})
+    node.settle()
+    found = offsets(client)
+    if found:
+        client.session.ack(0, multiple=True)
+    client.session.close()
+    node.settle()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [
+        ("first", [0, 1, 2]),
+        (1, [1, 2]),
+        (-5, [0, 1, 2]),
+        ("next", []),
+        ("1h", [0, 1, 2]),
+        (Timestamp(0), [0, 1, 2]),
+    ],
+)
+def test_a_start_for_new_names_counts_once(node, client, start, first):
+    declare(node)
+    publish(client, *"abc")
+    node.settle()
+    assert begin(node, start) == first
+    publish(client, *"de")
+    node.settle()
+    assert begin(node, start) == [3, 4]
+    assert begin(node, start) == []
+    assert begin(node, "first", "other") == [0, 1, 2, 3, 4]
+
+
+def test_a_start_for_new_names_counts_after_the_position_was_deleted(node, client):
+    stream = declare(node)
+    publish(client, *"abc")
+    node.settle()
+    assert begin(node, "first") == [0, 1, 2]
+    stream.forget_position("app")
+    assert begin(node, "first") == [0, 1, 2]
+
+
+def test_the_next_of_a_group_goes_on_where_the_first_was(node, client):
+    declare(node)
+    publish(client, *"abc")
+    node.settle()
+    group = {"x-stream-consumer-name": "app", "x-single-active-consumer": True, IF_NEW: "first"}
+    first, second = node.client(), node.client()
+    for each in (first, second):
+        each.consume("s", prefetch=100, arguments=group)
+    node.settle()
+    assert (offsets(first), offsets(second)) == ([0, 1, 2], [])
+    first.session.ack(2, multiple=True)
+    first.session.close()
+    node.settle()
+    assert offsets(second) == [2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {IF_NEW: "first"},
+        {IF_NEW: "first", "x-stream-offset": "first", "x-stream-consumer-name": "n"},
+        {IF_NEW: "nowhere", "x-stream-consumer-name": "n"},
+        {IF_NEW: True, "x-stream-consumer-name": "n"},
+        {IF_NEW: "", "x-stream-consumer-name": "n"},
+    ],
+)
+def test_starts_for_new_names_that_are_refused(node, client, arguments):
+    declare(node)
+    with pytest.raises(PreconditionFailed, match=f"invalid arg '{IF_NEW}'"):
+        client.consume("s", prefetch=100, arguments=arguments)
 
 
 @pytest.mark.parametrize(
