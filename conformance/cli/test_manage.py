@@ -68,7 +68,7 @@ def test_queues_are_declared_listed_shown_purged_and_deleted(leveret, listed, vh
     assert 'arguments: {"x-max-length": 5}\n' in shown
     leveret("publish", "", "a/b", "x", *at)
     leveret("queue", "purge", "a/b", *at)
-    assert leveret.run("get", "a/b", *at).returncode == 1
+    assert leveret.run("get", "a/b", "--take", *at).returncode == 1
     for name in rows:
         leveret("queue", "delete", name, *at)
     assert listed("queue", "list", *at) == []
@@ -151,9 +151,11 @@ def test_users_are_made_changed_and_deleted(leveret, listed, refused, unique, br
     url = f"amqp://{unique}:first@{broker.host}:{broker.port}/%2F"
     leveret("user", "declare", unique, "--tags", "management", "--password-stdin", given="first\n")
     assert listed("user", "show", unique)["tags"] == ["management"]
-    assert "access" in refused("get", "q", "--url", url).lower()  # it may log in, and enter no virtual host
+    assert (
+        "access" in refused("get", "q", "--take", "--url", url).lower()
+    )  # it may log in, and enter no virtual host
     leveret("permission", "set", unique, "--read", ".*", "--configure", "^x")
-    assert "no queue 'none" in refused("get", "none-such", "--url", url)
+    assert "no queue 'none" in refused("get", "none-such", "--take", "--url", url)
     (row,) = listed("permission", "list", "--user", unique)
     assert (row["vhost"], row["configure"], row["write"], row["read"]) == ("/", "^x", "", ".*")
     leveret("permission", "set", unique, "--topic", "amq.topic", "--write", "^a")
@@ -164,7 +166,7 @@ def test_users_are_made_changed_and_deleted(leveret, listed, refused, unique, br
     leveret("permission", "delete", unique, "--topic")
     assert listed("permission", "list", "--user", unique) == []
     leveret("user", "declare", unique, "--no-password", "--tags", "")
-    assert "Login was refused" in refused("get", "q", "--url", url)
+    assert "Login was refused" in refused("get", "q", "--take", "--url", url)
     leveret("user", "delete", unique)
     assert "there is no user" in refused("user", "show", unique)
 

@@ -135,7 +135,7 @@ def test_messages_that_are_put_back_stay_in_order(leveret, queue, channel, take)
     for number in range(3):
         channel.basic_publish("", queue, b"%d" % number)
     assert leveret("consume", queue, "-n", "2", "--settle", "requeue", "--format", "body") == "0\n1\n"
-    assert leveret("get", queue, "-n", "9", "--format", "body") == "0\n1\n2\n"
+    assert leveret("get", queue, "-n", "9", "--settle", "requeue", "--format", "body") == "0\n1\n2\n"
     found = take(queue)
     assert bodies(found) == [b"0", b"1", b"2"]
     assert [method.redelivered for method, _, _ in found] == [True] * 3
@@ -164,7 +164,7 @@ def test_what_consume_prints_can_be_published_again(leveret, queue, channel, tak
 def test_what_is_printed_cannot_control_the_terminal(leveret, queue, channel):
     headers = {"\x1b[2J": "\x1b[31m"}
     channel.basic_publish("", queue, b"\x1b[0m\nline", pika.BasicProperties(headers=headers, message_id="é"))
-    printed = leveret("get", queue)
+    printed = leveret("get", queue, "--take")
     assert "\x1b" not in printed
     assert printed.splitlines()[1:] == [
         "   message_id: é",
@@ -175,16 +175,27 @@ def test_what_is_printed_cannot_control_the_terminal(leveret, queue, channel):
 
 
 def test_an_empty_queue_is_status_1(leveret, queue):
-    done = leveret.run("get", queue)
+    done = leveret.run("get", queue, "--take")
     assert (done.returncode, done.stderr.decode()) == (1, f"leveret: queue {queue!r} is empty\n")
+
+
+def test_a_look_is_not_a_delivery_where_the_broker_can_do_that(leveret, queue, channel, take, broker):
+    channel.basic_publish("", queue, b"x")
+    done = leveret.run("get", queue, "--format", "body")
+    if broker.name == "leveret":
+        assert (done.returncode, done.stdout) == (0, b"x\n")
+    else:
+        assert (done.returncode, b"only leveret can" in done.stderr) == (1, True)
+    ((method, _, _),) = take(queue)
+    assert method.redelivered is False
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["consume", "get"])
+@pytest.mark.parametrize("command", [("consume",), ("get", "--take")])
 def test_a_queue_that_is_not_there_is_named_with_what_to_try(leveret, unique, command):
-    done = leveret.run(command, unique)
+    done = leveret.run(*command, unique)
     assert done.returncode == 1
     assert done.stderr.decode().splitlines() == [
         f"leveret: NOT_FOUND - no queue '{unique}' in vhost '/'",
@@ -193,7 +204,7 @@ def test_a_queue_that_is_not_there_is_named_with_what_to_try(leveret, unique, co
 
 
 def test_who_may_not_log_in_is_told_what_to_look_at(leveret, broker):
-    done = leveret.run("get", "q", "--url", broker.url.replace(":guest@", ":wrong@"))
+    done = leveret.run("get", "q", "--take", "--url", broker.url.replace(":guest@", ":wrong@"))
     assert done.returncode == 1
     said = done.stderr.decode()
     assert said.startswith("leveret: ACCESS_REFUSED - Login was refused")
@@ -202,7 +213,7 @@ def test_who_may_not_log_in_is_told_what_to_look_at(leveret, broker):
 
 
 def test_a_virtual_host_that_is_not_there_is_said(leveret):
-    done = leveret.run("get", "q", "--vhost", "none/such")
+    done = leveret.run("get", "q", "--take", "--vhost", "none/such")
     assert done.returncode == 1
     assert b"vhost none/such not found" in done.stderr
     assert b"leveret vhost list" in done.stderr

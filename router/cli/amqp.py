@@ -12,6 +12,7 @@ import click
 
 from router.cli.endpoints import with_endpoint
 from router.cli.failure import Failure, WrongUsage
+from router.cli.reasons import plain_reason
 
 if TYPE_CHECKING:
     from router.client.address import Address
@@ -94,8 +95,8 @@ async def interruptible(work: Callable[..., Awaitable[None]], *args: object) -> 
 
 def refusal(error: "ClientError") -> Failure:
     """What the broker refused, and what to try."""
-    hint = advice(error)
-    return Failure(f"{error}\n{hint}" if hint else str(error))
+    hint, reason = advice(error), plain_reason(str(error))
+    return Failure(f"{reason}\n{hint}" if hint else reason)
 
 
 def advice(error: "ClientError") -> str:

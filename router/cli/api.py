@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from router.cli.endpoints import DEFAULT_API, with_endpoint
 from router.cli.failure import Failure, WrongUsage
+from router.cli.reasons import plain_reason
 
 if TYPE_CHECKING:
     import ssl
@@ -33,8 +34,16 @@ class NotThere(Failure):
     """What was asked for is not there: status 404."""
 
 
+class NoSuchPath(Failure):
+    """The API does not know the path. RabbitMQ 3.10 answers 400 or 405 without a reason then."""
+
+
+class Unreachable(Failure):
+    """Nobody answers there."""
+
+
 class Api:
-    """The API at a URL. Everything raises Failure when it is refused, NotThere for 404."""
+    """The API at a URL. All methods raise Failure if they are refused: one of those above, or Failure."""
 
     def __init__(self, url: str | None) -> None:
         parts = urlsplit(url or DEFAULT_API)
@@ -107,7 +116,7 @@ class Api:
         try:
             response = self._pool.request(method, url, body=given, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Failure(f"{self.shown}: {_reason(error)}") from None
+            raise Unreachable(f"{self.shown}: {_reason(error)}") from None
         return response.status, response.headers, self._answer(response.status, response.data)
 
     def _answer(self, status: int, data: bytes) -> Any:
@@ -120,7 +129,11 @@ class Api:
                 raise Failure(f"{self.shown} does not answer as a management API does") from None
         if status < 400:
             return told
-        reason = str(told.get("reason") or told.get("error")) if isinstance(told, dict) else ""
+        reason = plain_reason(str(told.get("reason") or told.get("error"))) if isinstance(told, dict) else ""
+        if status in (400, 405) and not data:
+            raise NoSuchPath(
+                f"the API at {self.shown} cannot do that (it answered {status}): only leveret can"
+            )
         if status == 404:
             raise NotThere(reason or "not found")
         if status == 401:

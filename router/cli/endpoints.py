@@ -8,7 +8,7 @@ this machine. Where a source names one of the two URLs, the other one is derived
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 import click
 from click.core import ParameterSource
@@ -21,6 +21,7 @@ DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 DEFAULT_API = "http://guest:guest@127.0.0.1:15672"
 PORTS = {"amqp": 5672, "amqps": 5671, "http": 15672, "https": 15671}
 API_OFFSET = 10_000  # the API's default ports lie this far above those of AMQP
+TLS_PARAMETERS = ("cacertfile", "certfile", "keyfile", "verify")
 SCHEMES = {"amqp": "http", "amqps": "https"}
 _GIVEN = "leveret.endpoints"  # in the metadata of click's context: what the options and variables say
 
@@ -108,7 +109,7 @@ def _derived_api(url: str) -> str:
         raise WrongUsage("an AMQP URL is amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS")
     port = _port(parts)
     port = port + API_OFFSET if port + API_OFFSET < 65536 else PORTS[scheme]
-    return f"{scheme}://{_login(parts)}{_host(parts)}:{port}"
+    return f"{scheme}://{_login(parts)}{_host(parts)}:{port}{_tls_parameters(parts)}"
 
 
 def _derived_url(api: str) -> str:
@@ -119,7 +120,7 @@ def _derived_url(api: str) -> str:
         raise WrongUsage("the URL of the API is http://USER:PASSWORD@HOST:PORT, or https:// for TLS")
     port = _port(parts)
     port = port - API_OFFSET if port > API_OFFSET else PORTS[scheme]
-    return f"{scheme}://{_login(parts)}{_host(parts)}:{port}/%2F"
+    return f"{scheme}://{_login(parts)}{_host(parts)}:{port}/%2F{_tls_parameters(parts)}"
 
 
 def _port(parts: SplitResult) -> int:
@@ -127,6 +128,12 @@ def _port(parts: SplitResult) -> int:
         return parts.port or PORTS[parts.scheme]
     except ValueError:  # whoever parses the URL refuses it
         return PORTS[parts.scheme]
+
+
+def _tls_parameters(parts: SplitResult) -> str:
+    """The parameters of a URL that say whom to trust, which both URLs have."""
+    given = [(name, value) for name, value in parse_qsl(parts.query) if name in TLS_PARAMETERS]
+    return f"?{urlencode(given, safe='/')}" if given else ""
 
 
 def _login(parts: SplitResult) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.amqp import broker_options, run_connected
-from router.cli.api import Api
+from router.cli.api import Api, Unreachable
 from router.cli.consume import SETTLE, Printer, form_option, write
 from router.cli.endpoints import find_endpoints
 from router.cli.failure import Failure, WrongUsage
@@ -61,7 +61,12 @@ def get(
     if count > MOST:
         raise WrongUsage(f"at most {MOST} messages are shown at a time; --take takes as many as there are")
     endpoints = find_endpoints(ctx)
-    show_peeked(Api(endpoints.api), endpoints.vhost if vhost is None else vhost, queue, count, form)
+    try:
+        show_peeked(Api(endpoints.api), endpoints.vhost if vhost is None else vhost, queue, count, form)
+    except Unreachable as error:
+        raise Failure(
+            f"{error.message}\n`leveret get --take` takes messages over AMQP, without the management API"
+        ) from None
 
 
 def show_peeked(api: Api, vhost: str, queue: str, count: int, form: str, **query: str | int | None) -> None:

@@ -6,7 +6,7 @@ Uses ``GET /api/queues/VHOST/NAME/messages``, which leveret has and RabbitMQ doe
 import shlex
 from typing import Any
 
-from router.cli.api import Api, NotThere
+from router.cli.api import Api, NoSuchPath, NotThere
 from router.cli.failure import Failure
 
 MOST = 1000  # messages that the API shows in one answer
@@ -22,7 +22,7 @@ def peek(api: Api, vhost: str, queue: str, count: int, **query: str | int | None
     given = {name: value for name, value in query.items() if value is not None}
     try:
         found = api.get("queues", vhost, queue, "messages", count=count, **given)
-    except NotThere:
+    except (NotThere, NoSuchPath):
         raise _why_not(api, vhost, queue) from None
     except Failure as error:
         if "consumers only" in error.message:

@@ -180,11 +180,7 @@ def _request(api: Api, vhost: str, name: str, verb: str, body: dict[str, Any]) -
     try:
         told: dict[str, Any] = api.post("queues", vhost, name, "messages", verb, body=body)
     except NotThere as error:
-        if "exchange" in error.message:
-            raise Failure(f"{error.message}; `leveret exchange list` shows them") from None
-        raise Failure(
-            f"the broker at {api.shown} cannot {verb} single messages of a queue: only leveret can"
-        ) from None
+        raise Failure(f"{error.message}; `leveret exchange list` shows the exchanges") from None
     return told
 
 

@@ -31,7 +31,12 @@ def run(tmp_path, monkeypatch):
         ("amqp://a:b%40@h/v%2Fw", None, (None, "http://a:b%40@h:15672", "v/w")),
         ("amqp://h:5673", None, (None, "http://h:15673", "/")),
         ("amqp://h:60000", None, (None, "http://h:15672", "/")),
-        ("amqps://a:b@h?verify=verify_none", None, (None, "https://a:b@h:15671", "/")),
+        (
+            "amqps://a:b@h?verify=verify_none&heartbeat=5",
+            None,
+            (None, "https://a:b@h:15671?verify=verify_none", "/"),
+        ),
+        (None, "https://h?cacertfile=/a/b.pem", ("amqps://h:5671/%2F?cacertfile=/a/b.pem", None, "/")),
         ("amqps://[::1]:5673/x", None, (None, "https://[::1]:15673", "x")),
         (None, "http://a:b@h:15673/prefix", ("amqp://a:b@h:5673/%2F", None, "/")),
         (None, "http://h:8080", ("amqp://h:5672/%2F", None, "/")),

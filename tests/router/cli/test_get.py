@@ -91,8 +91,9 @@ def test_get_looks_at_no_more_than_the_api_shows_at_a_time(broker):
     assert (result.exit_code, "--take" in result.stderr) == (2, True)
 
 
-def test_get_from_a_broker_that_cannot_show_messages_says_so(server):
+@pytest.mark.parametrize("answer", [(400, b""), (404, b'{"error":"Object Not Found","reason":"Not Found"}')])
+def test_get_from_a_broker_that_cannot_show_messages_says_so(server, answer):
     """RabbitMQ: no such path, though the queue is there."""
-    server.answers["/messages?"] = (404, b'{"error":"Object Not Found","reason":"Not Found"}')
+    server.answers["/messages?"] = answer
     result = leveret(server, "get", "q")
     assert (result.exit_code, "cannot show messages without delivering them" in result.stderr) == (1, True)
