@@ -38,7 +38,7 @@ class NoSuchPath(Failure):
     """The API does not know the path. RabbitMQ 3.10 answers 400 or 405 without a reason then."""
 
 
-class Unreachable(Failure):
+class NotReachable(Failure):
     """Nobody answers there."""
 
 
@@ -116,7 +116,7 @@ class Api:
         try:
             response = self._pool.request(method, url, body=given, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(f"{self.shown}: {_reason(error)}") from None
+            raise NotReachable(f"{self.shown}: {_reason(error)}") from None
         return response.status, response.headers, self._answer(response.status, response.data)
 
     def _answer(self, status: int, data: bytes) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.cli.amqp import broker_options, run_connected
-from router.cli.api import Api, Unreachable
+from router.cli.api import Api, NotReachable
 from router.cli.consume import SETTLE, Printer, form_option, write
 from router.cli.endpoints import find_endpoints
 from router.cli.failure import Failure, WrongUsage
@@ -63,7 +63,7 @@ def get(
     endpoints = find_endpoints(ctx)
     try:
         show_peeked(Api(endpoints.api), endpoints.vhost if vhost is None else vhost, queue, count, form)
-    except Unreachable as error:
+    except NotReachable as error:
         raise Failure(
             f"{error.message}\n`leveret get --take` takes messages over AMQP, without the management API"
         ) from None

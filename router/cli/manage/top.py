@@ -21,16 +21,16 @@ SORT = {
     "name": "name",
 }
 COLUMNS = (
-    Column("vhost", "vhost"),
-    Column("queue", "name"),
-    Column("state", "state"),
+    Column("vhost", "vhost", rank=3),
+    Column("queue", "name", named=True),
+    Column("state", "state", rank=4),
     Column("ready", "messages_ready", number=True),
     Column("unacked", "messages_unacknowledged", number=True),
-    Column("consumers", "consumers", number=True),
+    Column("consumers", "consumers", number=True, rank=1),
     Column("in/s", rate("publish"), number=True),
     Column("out/s", rate("deliver_get"), number=True),
-    Column("ack/s", rate("ack"), number=True),
-    Column("redelivered/s", rate("redeliver"), number=True),
+    Column("ack/s", rate("ack"), number=True, rank=2),
+    Column("redelivered/s", rate("redeliver"), number=True, rank=2),
 )
 
 
