@@ -122,7 +122,7 @@ def create(api: Api, *, name: str, vhost: str, **retention: Any) -> None:
     arguments = {"x-queue-type": "stream", **_arguments(**retention)}
     body = {"durable": True, "auto_delete": False, "arguments": arguments}
     created = one("vhost", vhost, None, lambda: api.create("queues", vhost, name, body=body))
-    warn_of_queue(name, arguments)
+    warn_of_queue(name, arguments, "stream")
     report(f"stream {name!r} in {vhost!r}: {'created' if created else 'was there already'}")
 
 
@@ -145,7 +145,7 @@ def create_super(
     else:
         body["binding_keys"] = [key for key in str(binding_keys).split(",") if key]
     made = api.put("super-streams", vhost, name, body=body)["partitions"]
-    warn_of_queue(name, body["arguments"])
+    warn_of_queue(name, body["arguments"], "super stream")
     report(f"super stream {name!r} in {vhost!r}: {counted(len(made), 'partition')}: {', '.join(made)}")
 
 

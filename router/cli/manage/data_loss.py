@@ -34,14 +34,17 @@ def describe_loss(settings: Object) -> Iterator[str]:
         limit = settings.get(name)
         if _is_number(limit) and overflow not in REJECTING:
             yield (
-                f"{name}={limit} {_REMOVES} the oldest messages of a queue beyond {limit} {unit}; with "
-                "overflow=reject-publish it refuses new ones instead"
+                f"{name}={limit} {_REMOVES} the oldest messages of a queue beyond {limit} {unit}; one "
+                "with overflow=reject-publish refuses new messages instead"
             )
     if overflow == "drop-head" and not settings.keys() & {"max-length", "max-length-bytes"}:
         yield f"overflow=drop-head {_REMOVES} the oldest messages of a queue at its length limit"
     limit = settings.get("delivery-limit")
     if _is_number(limit):
-        yield f"delivery-limit={limit} {_REMOVES} a message of a quorum queue that is returned {limit} times"
+        yield (
+            f"delivery-limit={limit} {_REMOVES} a message of a quorum queue that is returned more than "
+            f"{limit} times"
+        )
     age = settings.get("max-age")
     if isinstance(age, str):
         yield f"max-age={age} deletes messages of a stream that are older than that"
@@ -68,7 +71,8 @@ def confirm_policy(api: Api, vhost: str, path: tuple[str, ...], body: dict[str, 
         f"the pattern matches {counted(len(queues), 'existing queue')} in {printable(vhost)!r}, "
         f"with {counted(messages, 'message')}"
     )
-    dropped = sum(_dropped_now(row, settings) for row in queues)
+    operator = path[0] == "operator-policies"
+    dropped = sum(_dropped_now(row, settings, operator) for row in queues)
     if dropped:
         notice(f"{counted(dropped, 'message')} of them are beyond the limit, and are deleted at once")
     if "expires" in settings or dropped:
@@ -91,11 +95,11 @@ def matching_queues(api: Api, vhost: str, pattern: str, apply_to: str) -> list[O
     ]
 
 
-def warn_of_queue(name: str, arguments: Object) -> None:
-    """Warn of the arguments of a queue that delete something."""
+def warn_of_queue(name: str, arguments: Object, what: str = "queue") -> None:
+    """Warn of the arguments of a queue or a stream that delete something."""
     settings = {key.removeprefix("x-"): value for key, value in arguments.items() if key.startswith("x-")}
     for warning in describe_loss(settings):
-        notice(f"queue {printable(name)!r}: {warning}")
+        notice(f"{what} {printable(name)!r}: {warning}")
 
 
 def _is_set(api: Api, vhost: str, path: tuple[str, ...], body: dict[str, Any]) -> bool:
@@ -107,12 +111,19 @@ def _is_set(api: Api, vhost: str, path: tuple[str, ...], body: dict[str, Any]) -
     return False
 
 
-def _dropped_now(row: Object, settings: Object) -> int:
+def _dropped_now(row: Object, settings: Object, operator: bool) -> int:
     """How many ready messages of a queue are beyond a length limit that is to be set."""
     limit = settings.get("max-length")
-    if not _is_number(limit) or settings.get("overflow") in REJECTING or row.get("type") == "stream":
+    if not _is_number(limit) or row.get("type") == "stream" or _rejects(row, settings, operator):
         return 0
     return max(0, _count(row, "messages_ready") - limit)
+
+
+def _rejects(row: Object, settings: Object, operator: bool) -> bool:
+    """Whether a queue will refuse messages at its limit. An operator policy leaves that to the others."""
+    own = (row.get("arguments") or {}).get("x-overflow")
+    policy = (row.get("effective_policy_definition") or {}) if operator else settings
+    return own in REJECTING or (own is None and policy.get("overflow") in REJECTING)
 
 
 def _count(row: Object, name: str) -> int:

@@ -7,7 +7,7 @@ import click
 from router.cli.api import Api
 from router.cli.manage.common import format_option, managed, show_json
 from router.cli.table import Object, at, shown
-from router.cli.terminal import printable
+from router.cli.terminal import counted, printable
 
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -34,7 +34,7 @@ def lines(found: Object) -> list[str]:
         printable(f"{product(found)}, cluster {found.get('cluster_name', '')}"),
         "messages: " + ", ".join(f"{messages.get(key, 0)} {name}" for name, key in MESSAGES),
         "rates: " + ", ".join(f"{name} {shown(float(rate or 0))}/s" for name, rate in rates),
-        "objects: " + ", ".join(f"{objects.get(name, 0)} {name}" for name in OBJECTS),
+        "objects: " + ", ".join(counted(objects.get(name, 0), name[:-1]) for name in OBJECTS),
         "listeners: " + ", ".join(map(printable, listeners)),
     ]
 

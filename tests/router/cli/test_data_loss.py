@@ -30,10 +30,13 @@ def changes(server):
         ({"expires": 86_400_000}, "expires=86400000 deletes a queue with its messages when for 1d it had no"),
         ({"message-ttl": 60_000}, "messages that have waited for 1m"),
         ({"message-ttl": 0}, "messages that have waited for 0d"),
-        ({"max-length": 5}, "the oldest messages of a queue beyond 5 messages; with overflow=reject-publish"),
+        (
+            {"max-length": 5},
+            "the oldest messages of a queue beyond 5 messages; one with overflow=reject-publish",
+        ),
         ({"max-length-bytes": 5}, "the oldest messages of a queue beyond 5 bytes"),
         ({"overflow": "drop-head"}, "the oldest messages of a queue at its length limit"),
-        ({"delivery-limit": 3}, "a message of a quorum queue that is returned 3 times"),
+        ({"delivery-limit": 3}, "a message of a quorum queue that is returned more than 3 times"),
         ({"max-age": "7D"}, "deletes messages of a stream that are older than that"),
     ],
 )
@@ -96,6 +99,27 @@ def test_a_limit_that_deletes_messages_now_is_not_set_unasked(queues):
 def test_other_limits_are_set_with_a_warning_at_most(queues, options):
     assert leveret(queues, "policy", "declare", "p", "^jobs", *options).exit_code == 0
     assert changes(queues) == ["PUT"]
+
+
+@pytest.mark.parametrize(
+    ("own", "policy", "operator", "asked"),
+    [
+        ("reject-publish", None, False, False),
+        ("reject-publish", None, True, False),
+        ("drop-head", "reject-publish", True, True),
+        (None, "reject-publish", True, False),
+        (None, "reject-publish", False, True),  # the policy that says so gives way to this one
+        (None, None, True, True),
+    ],
+)
+def test_a_queue_that_rejects_loses_nothing_at_a_limit(server, own, policy, operator, asked):
+    arguments = {} if own is None else {"x-overflow": own}
+    effective = {} if policy is None else {"overflow": policy}
+    queue = QUEUES[0] | {"arguments": arguments, "effective_policy_definition": effective}
+    server.answers["/api/queues/"] = (200, json.dumps([queue]).encode())
+    command = ("policy", "declare", "p", "^jobs", "max-length:=10")
+    result = leveret(server, *command, *(("--operator",) if operator else ()))
+    assert result.exit_code == (2 if asked else 0)
 
 
 def test_a_policy_that_is_set_already_is_not_asked_about_again(queues):
