@@ -8,11 +8,12 @@ from click.core import ParameterSource
 
 from protocol.json_text import encode_json
 from router.cli.failure import Failure, WrongUsage
+from router.cli.formats import format_option
 
 # What a workload other than messages takes notice of.
 TAKES = {
-    "replies": {"url", "workload", "size", "publishers", "seconds", "warm_up", "as_json"},
-    "connections": {"url", "workload", "publishers", "seconds", "warm_up", "as_json"},
+    "replies": {"url", "workload", "size", "publishers", "seconds", "warm_up", "form", "as_json"},
+    "connections": {"url", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
 }
 
 
@@ -122,7 +123,7 @@ TAKES = {
     help="Seconds before that.",
 )
 @click.option("--ceiling", is_flag=True, help="Also measure the generator against a sink that is no broker.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@format_option(("table", "json"), "A table for people, or JSON.")
 @click.pass_context
 def bench(
     context: click.Context,
@@ -147,7 +148,7 @@ def bench(
     seconds: float,
     warm_up: float,
     ceiling: bool,
-    as_json: bool,
+    form: str,
 ) -> None:
     """Measure any AMQP 0-9-1 broker: throughput, and how long messages are on their way.
 
@@ -199,7 +200,7 @@ def bench(
         top = sink.ceiling(load, min(seconds, 2.0)) if ceiling else None
     except BenchError as error:
         raise Failure(str(error)) from None
-    if as_json:
+    if form == "json":
         settings = msgspec.to_builtins(load) | {"count": count or None}
         document = {"workload": workload, "url_host": f"{target.host}:{target.port}", "load": settings}
         document |= {"seconds": seconds, "result": result, "ceiling": top}

@@ -9,6 +9,7 @@ import click
 
 from router.cli.amqp import broker_options, run_connected
 from router.cli.failure import WrongUsage
+from router.cli.formats import format_option
 from router.cli.properties import parse_headers
 from router.cli.show import FORMATS, shown
 from router.cli.terminal import Duration
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
 SETTLE = ("ack", "requeue", "reject")
 BATCH = 200  # messages that are printed and settled together
 
-form_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="pretty",
-    show_default=True,
-    help="For people, a JSON object a line, or the bodies alone.",
-)
+form_option = format_option(FORMATS, "For people, a JSON object a line, or the bodies alone.")
 
 
 @click.command()

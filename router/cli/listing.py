@@ -13,6 +13,7 @@ import click
 
 from protocol.json_text import dump_json
 from router.cli.filters import check_known, find_column, narrowed, parse_filter, sorted_rows
+from router.cli.formats import format_option
 from router.cli.table import BOLD, PLAIN, Column, Object, as_tsv, fitted, lay_out, terminal_width
 from router.cli.terminal import Duration
 
@@ -122,9 +123,8 @@ def list_options(columns: Sequence[Column]) -> Callable[[Callable[..., None]], C
         @wraps(command)
         def run(
             *args: Any, filters: tuple[str, ...], sort: str | None, chosen: str | None, form: str,
-            as_json: bool, watch: bool, interval: int, **kwargs: Any,
+            watch: bool, interval: int, **kwargs: Any,
         ) -> None:  # fmt: skip
-            form = "json" if as_json else form
             for text in filters:
                 parse_filter(text, columns)  # refuses before anything is asked
             listing = Listing(columns, filters, sort, chosen, form, watch, interval)
@@ -132,11 +132,7 @@ def list_options(columns: Sequence[Column]) -> Callable[[Callable[..., None]], C
 
         made: Callable[..., None] = run
         for option in (
-            click.option("--json", "as_json", is_flag=True, hidden=True),
-            click.option(
-                "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True,
-                help="A table, cells with tabs between, or all fields as JSON.",
-            ),
+            format_option(FORMATS, "A table, cells with tabs between, or all fields as JSON."),
             click.option(
                 "--interval", type=Duration(), default="2s", show_default=True, metavar="DURATION",
                 help="The time between two lists with --watch.",

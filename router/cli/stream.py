@@ -14,12 +14,12 @@ from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
     any_vhost_option,
     changing,
-    format_option,
     listed,
     managed,
     one,
     rate,
     report,
+    show_format_option,
     show_object,
     vhost_option,
     vhost_path,
@@ -74,7 +74,7 @@ def list_streams(api: Api, vhost: str | None, listing: Listing) -> None:
 @stream.command()
 @click.argument("name")
 @vhost_option
-@format_option
+@show_format_option
 @managed
 def show(api: Api, name: str, vhost: str, form: str) -> None:
     """Show a stream: its offsets, size, segments, publishers, and who reads it."""

@@ -9,12 +9,12 @@ from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
     any_vhost_option,
     changing,
-    format_option,
     listed,
     managed,
     one,
     rate,
     report,
+    show_format_option,
     show_object,
     vhost_path,
 )
@@ -81,7 +81,7 @@ def list_connections(api: Api, vhost: str | None, listing: Listing) -> None:
 
 @connection.command("show")
 @click.argument("name")
-@format_option
+@show_format_option
 @managed
 def show_connection(api: Api, name: str, form: str) -> None:
     """Show all fields of a connection."""
@@ -122,7 +122,7 @@ def list_channels(api: Api, vhost: str | None, listing: Listing) -> None:
 
 @channel.command("show")
 @click.argument("name")
-@format_option
+@show_format_option
 @managed
 def show_channel(api: Api, name: str, form: str) -> None:
     """Show all fields of a channel."""

@@ -12,6 +12,7 @@ from protocol.json_text import dump_json
 from router.cli.api import Api, NotThere, api_option
 from router.cli.endpoints import find_endpoints
 from router.cli.failure import Failure, WrongUsage
+from router.cli.formats import format_option
 from router.cli.table import Object, RichTable, shown
 from router.cli.terminal import printable
 
@@ -22,6 +23,7 @@ _QUIET = "leveret.quiet"
 HIDDEN = ("_details", "garbage_collection", "backing_queue_status", "message_stats", "samples", "_ranges")
 
 table = RichTable
+show_format_option = format_option(("table", "json"), "Lines for people, or all fields as JSON.")
 
 
 def managed(command: Command) -> Command:
@@ -73,24 +75,6 @@ def vhost_option(command: Command) -> Command:
 def any_vhost_option(command: Command) -> Command:
     """Add ``--vhost``; without it the command gets None, which stands for every virtual host."""
     return click.option("--vhost", metavar="NAME", help="Only this virtual host.")(command)
-
-
-def format_option(command: Command) -> Command:
-    """Add ``--format`` of a command that shows one object; the command gets ``form``."""
-
-    @wraps(command)
-    def run(*args: Any, form: str, as_json: bool, **kwargs: Any) -> None:
-        command(*args, form="json" if as_json else form, **kwargs)
-
-    hidden = click.option("--json", "as_json", is_flag=True, hidden=True)(run)
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(("table", "json")),
-        default="table",
-        show_default=True,
-        help="Lines for people, or all fields as JSON.",
-    )(hidden)
 
 
 def argument_option(command: Command) -> Command:

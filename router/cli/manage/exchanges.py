@@ -8,13 +8,13 @@ from router.cli.manage.common import (
     any_vhost_option,
     argument_option,
     changing,
-    format_option,
     listed,
     managed,
     one,
     parse_arguments,
     rate,
     report,
+    show_format_option,
     show_object,
     vhost_option,
     vhost_path,
@@ -51,7 +51,7 @@ def list_exchanges(api: Api, vhost: str | None, listing: Listing) -> None:
 @exchange.command()
 @click.argument("name")
 @vhost_option
-@format_option
+@show_format_option
 @managed
 def show(api: Api, name: str, vhost: str, form: str) -> None:
     """Show all fields of an exchange. The default exchange is '' or amq.default."""

@@ -8,12 +8,12 @@ from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
     any_vhost_option,
     changing,
-    format_option,
     listed,
     managed,
     one,
     parse_arguments,
     report,
+    show_format_option,
     show_object,
     vhost_option,
     vhost_path,
@@ -64,7 +64,7 @@ def list_policies(api: Api, operator: bool, vhost: str | None, listing: Listing)
 @click.argument("name")
 @operator_option
 @vhost_option
-@format_option
+@show_format_option
 @managed
 def show(api: Api, name: str, operator: bool, vhost: str, form: str) -> None:
     """Show a policy."""

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from router.cli.api import Api
-from router.cli.manage.common import format_option, managed, show_json
+from router.cli.manage.common import managed, show_format_option, show_json
 from router.cli.table import Object, at, shown
 from router.cli.terminal import counted, printable
 
@@ -13,7 +13,7 @@ SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 @click.command()
-@format_option
+@show_format_option
 @managed
 def status(api: Api, form: str) -> None:
     """Show the broker's version, totals, rates, memory, disk space and alarms."""

@@ -12,11 +12,11 @@ from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
     any_vhost_option,
     changing,
-    format_option,
     listed,
     managed,
     one,
     report,
+    show_format_option,
     show_object,
     vhost_option,
 )
@@ -61,7 +61,7 @@ def list_users(api: Api, listing: Listing) -> None:
 
 @user.command("show")
 @click.argument("name")
-@format_option
+@show_format_option
 @managed
 def show_user(api: Api, name: str, form: str) -> None:
     """Show a user and its permissions."""

@@ -9,11 +9,11 @@ from router.cli.listing import Listing, list_options
 from router.cli.manage.common import (
     changing,
     confirm,
-    format_option,
     listed,
     managed,
     one,
     report,
+    show_format_option,
     show_object,
     yes_option,
 )
@@ -46,7 +46,7 @@ def list_vhosts(api: Api, listing: Listing) -> None:
 
 @vhost.command("show")
 @click.argument("name")
-@format_option
+@show_format_option
 @managed
 def show_vhost(api: Api, name: str, form: str) -> None:
     """Show a virtual host and its limits."""

@@ -111,6 +111,21 @@ def test_every_list_has_the_same_options(kind):
         assert option in told
 
 
+@pytest.mark.parametrize(
+    "command", ["get q", "consume q", "queue peek q", "queue show q", "status", "bench", "stream show s"]
+)
+def test_format_is_the_one_option_for_the_form_and_json_a_hidden_alias(command):
+    told = CliRunner().invoke(main, [*command.split(), "--help"]).stdout
+    assert "--format [" in told
+    assert "--json" not in told
+
+
+@pytest.mark.parametrize("command", ["queue show q", "status", "stream show s"])
+def test_the_alias_prints_json(server, command):
+    server.told = (200, b'{"name": "q"}')
+    assert json.loads(leveret(server, *command.split(), "--json").stdout)["name"] == "q"
+
+
 def test_a_list_that_is_watched_is_shown_again_until_it_is_interrupted(server, monkeypatch):
     server.told = (200, json.dumps(ROWS).encode())
     slept = []

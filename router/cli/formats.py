@@ -1,0 +1,25 @@
+"""``--format``: the form of what a command prints. ``--json`` is a hidden alias of one form."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+Command = Callable[..., None]
+
+
+def format_option(forms: Sequence[str], text: str) -> Callable[[Command], Command]:
+    """Add ``--format``, whose default is the first form; the command gets ``form``. ``text`` is its help."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(*args: Any, form: str, as_json: bool, **kwargs: Any) -> None:
+            command(*args, form="json" if as_json else form, **kwargs)
+
+        hidden = click.option("--json", "as_json", is_flag=True, hidden=True)(run)
+        return click.option(
+            "--format", "form", type=click.Choice(forms), default=forms[0], show_default=True, help=text
+        )(hidden)
+
+    return decorate
