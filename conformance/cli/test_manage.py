@@ -233,8 +233,13 @@ def test_consumers_and_channels_are_listed(leveret, listed, channel, queue, even
     (cell,) = cells(leveret("consumer", "list", "--queue", queue))
     assert cell[:3] == ["/", queue, tag]
     name = row["channel_details"]["name"]
-    (own,) = [each for each in listed("channel", "list", "--vhost", "/") if each["name"] == name]
-    assert (own["confirm"], own["user"]) == (True, "guest")
+
+    def confirming():
+        rows = listed("channel", "list", "--vhost", "/")
+        return [each for each in rows if each["name"] == name and each.get("confirm")]
+
+    (own,) = eventually(confirming, 1)
+    assert own["user"] == "guest"
     assert f"name: {name}\n" in leveret("channel", "show", name)
 
 
