@@ -15,12 +15,12 @@ Source: RabbitMQ, "Authentication, Authorisation, Access Control", "Virtual Host
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.errors import AmqpError, ConnectionForced
 from router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
+from router.bounds import check_json, refused_name
 from router.broker import Broker
 from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
-from router.policy import Definition, Policy, PolicyError
+from router.policy import Definition, Policy, PolicyError, make_policy
 from router.rows import (
     GlobalParameterRow,
     ParameterRow,
@@ -76,11 +76,11 @@ class Administration:
         """
         _check_name("virtual host", name)
         is_new = name not in self._broker.vhosts
+        if is_new or metadata is not None:
+            self._broker.keeper.keep(VHostRow(name, (metadata or VHostMetadata()).as_row()))
         vhost = self._broker.add_vhost(name)
         if metadata is not None:
             vhost.metadata = metadata
-        if is_new or metadata is not None:
-            self._broker.keeper.keep(VHostRow(name, vhost.metadata.as_row()))
         if is_new and maker is not None and maker.name in self._broker.users:
             self.set_permission(maker.name, name, configure=".*", write=".*", read=".*")
         return vhost
@@ -146,10 +146,12 @@ class Administration:
             password = from_exchanged(*password)
         if tags is None:
             tags = () if found is None else found.tags
-        user = users.add(name, password, tags)
-        if checked is not None:
-            user.limits = checked
-        self._keep_user(user)
+        if checked is None:
+            checked = {} if found is None else dict(found.limits)
+        labels = frozenset(tags)
+        self._broker.keeper.keep(UserRow(name, *password, tuple(sorted(labels)), checked))
+        user = users.add(name, password, labels)
+        user.limits = checked
         return user
 
     def delete_user(self, name: str) -> None:
@@ -169,11 +171,6 @@ class Administration:
         if limit not in USER_LIMITS:
             raise LimitError(f"there is no limit '{limit}' of users")
         self.put_user(name, limits={each: value for each, value in user.limits.items() if each != limit})
-
-    def _keep_user(self, user: User) -> None:
-        text, algorithm = user.password_hash
-        row = UserRow(user.name, text, algorithm, tuple(sorted(user.tags)), user.limits)
-        self._broker.keeper.keep(row)
 
     # -- rights --------------------------------------------------------------------------------------------
 
@@ -234,12 +231,13 @@ class Administration:
         Unless ``live`` that is left to the caller, who sets many: ``VHost.apply_policies``.
         """
         place = self.vhost(vhost)
-        policy = place.policies.put(
+        policy = make_policy(
             name, pattern, definition, priority=priority, apply_to=apply_to, operator=operator
         )
         self._broker.keeper.keep(
             PolicyRow(vhost, operator, name, pattern, apply_to, priority, policy.definition)
         )
+        place.policies.enter(policy, operator=operator)
         if live:
             place.apply_policies()
         return policy
@@ -312,8 +310,9 @@ class Administration:
         name; the others mean nothing here.
         """
         _check_name("global parameter", name)
-        self._broker.global_parameters[name] = value
+        check_json(f"global parameter '{name}'", value)
         self._broker.keeper.keep(GlobalParameterRow(name, value))
+        self._broker.global_parameters[name] = value
 
     def clear_global_parameter(self, name: str) -> None:
         """Take back a global parameter. Raises NotThere."""
@@ -341,5 +340,5 @@ def _check_name(what: str, name: str) -> None:
     """Names are short strings that are not empty; ValueError otherwise."""
     if not name:
         raise ValueError(f"a {what} needs a name")
-    if len(name.encode("utf-8", "surrogatepass")) > SHORTSTR_MAX:
-        raise ValueError(f"the name of a {what} is {SHORTSTR_MAX} bytes long at most")
+    if refusal := refused_name(f"{what} name", name):
+        raise ValueError(refusal)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
-from protocol.amqp.table import REMOVE, Long, Timestamp
+from protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Timestamp
 from router.queue.host import Reason
 from router.routing import copies
 from router.terms import canonical, is_integer
@@ -66,7 +66,7 @@ def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall:
     expiration = message.properties.expiration
     if expiration is not None:
         first["original-expiration"] = expiration
-    return [first, *deaths]
+    return [first, *deaths[: MAX_ENTRIES - 1]]
 
 
 def deaths_of(message: Message) -> list[Death]:

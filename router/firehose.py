@@ -10,11 +10,12 @@ Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
-from protocol.amqp.table import Table, Value
+from protocol.amqp.table import KEPT, MAX_ENTRIES, Table, Value
 from router.routing import routing_keys
 
 TRACE = "amq.rabbitmq.trace"
@@ -66,7 +67,9 @@ class Where:
 
 def published(message: Message, keys: Iterable[str], queues: Iterable[str], where: Where) -> Message:
     """The copy of a message that was routed to these queues by these keys."""
-    more: Table = _where(where) | {"routed_queues": list(queues)}
+    names: list[Value] = []
+    names += islice(queues, MAX_ENTRIES)
+    more: Table = _where(where) | {"routed_queues": names}
     return _copy(f"publish.{message.exchange}", message, keys, where.node, more)
 
 
@@ -97,4 +100,4 @@ def _copy(key: str, message: Message, keys: Iterable[str], node: str, more: Tabl
         "node": node,
     }
     key = key.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
-    return Message.build(TRACE, key, Properties(headers=headers | more), message.body)
+    return Message.build(TRACE, key, Properties(headers=headers | more), message.body, bounds=KEPT)

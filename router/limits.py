@@ -9,6 +9,7 @@ Sources: RabbitMQ, "Virtual Hosts" (limits) and "User Limits"; the texts are tho
 from collections.abc import Mapping
 
 from protocol.errors import NotAllowed, PreconditionFailed
+from router.bounds import check_json
 from router.terms import json_term, term
 
 Limits = Mapping[str, int]
@@ -23,6 +24,10 @@ class LimitError(ValueError):
 
 def check_limits(limits: Mapping[str, object], names: tuple[str, ...], what: str) -> dict[str, int]:
     """The limits as they are to be kept; ``what`` stands in the texts. Raises LimitError."""
+    try:
+        check_json(what, limits)
+    except ValueError as error:
+        raise LimitError(str(error)) from None
     unknown = [f"{{{term(name)},{json_term(value)}}}" for name, value in limits.items() if name not in names]
     if unknown:
         raise LimitError(f"Unrecognised terms [{','.join(unknown)}] in {what}")

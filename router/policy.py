@@ -5,8 +5,9 @@ them hold for a name. What a value means together with a queue's own arguments i
 
 As in RabbitMQ the matching policy of the highest priority holds, and one that says anything a queue's type
 has no use for does not match that queue at all. RabbitMQ leaves open which of two with equal priority holds;
-here it is the first by name. The settings of mirrored queues (``ha-mode`` and its kin) are accepted and
-without effect, so that definitions of older brokers can be taken over.
+here it is the first by name. A value that the queue argument of the same meaning could not have is refused,
+such as a TTL of more than ten years, which RabbitMQ takes. The settings of mirrored queues (``ha-mode`` and
+its kin) are accepted and without effect, so that definitions of older brokers can be taken over.
 
 Sources: RabbitMQ, "Policies" and "Operator Policies". The texts are those of 3.10; ``consumer-timeout``,
 ``target-group-size``, a negative ``delivery-limit`` (no limit) and applying to one type of queue are of later
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from protocol.amqp.constants import SHORTSTR_MAX
+from router.bounds import INTEGER_MAX, check_json, refused_name
 from router.patterns import Matcher, PatternError, compile_pattern
 from router.queue.arguments import ARGUMENTS, is_valid
 from router.terms import json_term, term
@@ -80,8 +81,7 @@ class Policies:
 
         The virtual host's ``apply_policies`` brings it to what exists.
         """
-        _validate(definition, CHECKS)
-        self.policies[name] = _make(name, pattern, definition, priority=priority, apply_to=apply_to)
+        self.put(name, pattern, definition, priority=priority, apply_to=apply_to)
 
     def delete(self, name: str) -> None:
         """Delete a policy. KeyError when there is none of this name."""
@@ -91,8 +91,7 @@ class Policies:
         self, name: str, pattern: str, definition: Definition, *, priority: int = 0, apply_to: str = "all"
     ) -> None:
         """Set an operator policy; it may only bound what policies and arguments set. Raises PolicyError."""
-        _validate(definition, _OPERATOR_CHECKS)
-        self.operator_policies[name] = _make(name, pattern, definition, priority=priority, apply_to=apply_to)
+        self.put(name, pattern, definition, priority=priority, apply_to=apply_to, operator=True)
 
     def delete_operator(self, name: str) -> None:
         """Delete an operator policy. KeyError when there is none of this name."""
@@ -109,9 +108,13 @@ class Policies:
         operator: bool = False,
     ) -> Policy:
         """Set a policy or an operator policy, and return it. Raises PolicyError."""
-        put = self.set_operator if operator else self.set
-        put(name, pattern, definition, priority=priority, apply_to=apply_to)
-        return (self.operator_policies if operator else self.policies)[name]
+        made = make_policy(name, pattern, definition, priority=priority, apply_to=apply_to, operator=operator)
+        self.enter(made, operator=operator)
+        return made
+
+    def enter(self, policy: Policy, *, operator: bool = False) -> None:
+        """Set a policy or an operator policy that ``make_policy`` made."""
+        (self.operator_policies if operator else self.policies)[policy.name] = policy
 
     def remove(self, name: str, *, operator: bool = False) -> None:
         """Delete a policy or an operator policy. KeyError when there is none of this name."""
@@ -154,7 +157,19 @@ def _smaller(first: int, second: int) -> int:
     return min(first, second) if first >= 0 and second >= 0 else max(first, second)
 
 
-def _make(name: str, pattern: str, definition: Definition, *, priority: int, apply_to: str) -> Policy:
+def make_policy(
+    name: str,
+    pattern: str,
+    definition: Definition,
+    *,
+    priority: int = 0,
+    apply_to: str = "all",
+    operator: bool = False,
+) -> Policy:
+    """Check a policy or an operator policy, and make it. Raises PolicyError."""
+    _validate(name, definition, _OPERATOR_CHECKS if operator else CHECKS)
+    if abs(priority) > INTEGER_MAX:
+        raise PolicyError("priority should be a number of at most 64 bits")
     if apply_to not in APPLY_TO:
         wanted = ", ".join(f"'{value}'" for value in APPLY_TO)
         raise PolicyError(f"apply-to '{apply_to}' unrecognised; should be one of {wanted}")
@@ -171,9 +186,15 @@ def _make(name: str, pattern: str, definition: Definition, *, priority: int, app
 Checks = Mapping[str, Callable[[Any], str]]
 
 
-def _validate(definition: Definition, checks: Checks) -> None:
+def _validate(name: str, definition: Definition, checks: Checks) -> None:
+    if refusal := refused_name("policy name", name):
+        raise PolicyError(refusal)
     if not definition:
         raise PolicyError("no policy provided")
+    try:
+        check_json("definition", definition)
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
     for key, value in definition.items():
         if key in checks and (refusal := checks[key](value)):
             raise PolicyError(refusal)
@@ -203,7 +224,7 @@ def _routing_key(what: str) -> Callable[[Any], str]:
     """A text that a delivery can carry."""
 
     def check(value: Any) -> str:
-        good = isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) <= SHORTSTR_MAX
+        good = isinstance(value, str) and not refused_name(what, value)
         return "" if good else f"{json_term(value)} is not a valid {what}"
 
     return check

@@ -13,6 +13,7 @@ import structlog
 
 from protocol.amqp.message import unpack_route
 from protocol.errors import NotFound, PreconditionFailed
+from router.bounds import check_name, check_table
 from router.counts import Past
 from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
@@ -20,7 +21,7 @@ from router.exchange.base import Binding, Exchange, identity
 from router.exchange.default import DefaultExchange
 from router.firehose import Firehose
 from router.graph import Graph
-from router.limits import Limits
+from router.limits import Limits, check_queues
 from router.policy import Kind, Policies, merge_definitions
 from router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
 from router.queue.entry import Entry
@@ -123,8 +124,12 @@ class VHost:
     ) -> Exchange:
         """Make an exchange, or find that it is there with the same properties. Raises PreconditionFailed
         otherwise.
+
+        What can fail comes first: an exchange that is refused was neither entered nor kept.
         """
         arguments = arguments or {}
+        check_name("exchange", name)
+        check_table(f"exchange '{name}' in vhost '{self.name}'", arguments)
         existing = self.exchanges.get(name)
         if existing is not None:
             check_exchange_equivalence(
@@ -141,9 +146,9 @@ class VHost:
             name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
         )
         made.deduplication = window_of(made, f"exchange '{name}' in vhost '{self.name}'")
-        self.add_exchange(made)
         if durable:
             made.log = self.host.keeper.keep_exchange(self.name, made)
+        self.add_exchange(made)
         return made
 
     def add_exchange(self, exchange: Exchange) -> None:
@@ -181,6 +186,8 @@ class VHost:
         selector refuses.
         """
         arguments = arguments or {}
+        check_name("routing_key", routing_key)
+        check_table(f"a binding of exchange '{source.name}' in vhost '{self.name}'", arguments)
         existing = source.find(identity(destination, routing_key, arguments))
         if existing is not None:
             return existing
@@ -195,9 +202,9 @@ class VHost:
             except SelectorError as error:
                 raise PreconditionFailed(f"invalid arg 'x-selector': {error}") from None
         binding = Binding(source, destination, routing_key, arguments, selector)
-        self.graph.link(binding)
         if _kept(binding):
             self.host.keeper.keep_binding(self.name, binding)
+        self.graph.link(binding)
         if not isinstance(destination, Exchange):
             for message in source.history():
                 destination.enqueue(message, self.host.now)
@@ -271,9 +278,13 @@ class VHost:
         """Make a queue, or find that it is there with the same properties.
 
         ``owner`` is the connection that asks, and that an exclusive queue belongs to. An empty name gets one
-        made up. ``restored`` says that it was declared before, and comes back.
+        made up. ``restored`` says that it was declared before, and comes back: no limit holds for it.
+
+        What can fail comes first: a queue that is refused was neither entered nor kept.
         """
         arguments = dict(arguments or {})
+        check_name("queue", name)
+        check_table(f"queue '{name}' in vhost '{self.name}'", arguments)
         self.host.churn.queue_declared += 1
         if name in self.queues:
             queue = self.queue_for(name, owner)
@@ -282,6 +293,8 @@ class VHost:
             )
             queue.last_used = self.host.now
             return queue
+        if not restored:
+            check_queues(self.limits, len(self.queues), vhost=self.name, queue=name)
         name = name or self.new_queue_name()
         settings = parse_arguments(
             arguments,
@@ -307,9 +320,9 @@ class VHost:
             settings=merge_policy(settings, policy),
             now=self.host.now,
         )
+        queue.keep(self.host.keeper)
         self.queues[name] = queue
         self.host.churn.queue_created += 1
-        queue.keep(self.host.keeper)
         if queue.owner is not None:
             self._owned.setdefault(queue.owner, {})[queue] = None
         self.graph.target_changed(name)

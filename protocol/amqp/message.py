@@ -14,9 +14,9 @@ from functools import lru_cache
 from struct import Struct
 
 from protocol.amqp import properties as props
-from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
 from protocol.amqp.properties import Properties
-from protocol.amqp.table import Table
+from protocol.amqp.table import KEPT, PEER, Bounds, Table
 
 FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
@@ -33,7 +33,7 @@ KNOWN, KNOWN_BYTES = 1024, 128  # decoded properties that are found again, and h
 @lru_cache(KNOWN)
 def _known(raw: bytes) -> Properties:
     """Decoded properties: most of the messages that were kept together carry the same ones."""
-    return props.decode_properties(raw, 0)
+    return props.decode_properties(raw, 0, KEPT)
 
 
 class Message:
@@ -61,22 +61,33 @@ class Message:
         """A message that was kept as its packed route and its content frames."""
         kind, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
         raw = frames[FLAGS_OFFSET : 7 + header_size]
-        properties = _known(raw) if len(raw) <= KNOWN_BYTES else props.decode_properties(raw, 0)
+        properties = _known(raw) if len(raw) <= KNOWN_BYTES else props.decode_properties(raw, 0, KEPT)
         if kind == FRAME_BLIND:
             return BlindCopied(route, 0, NO_CHANNEL, size, frames, properties)
         return Message(route, 0, channel, size, frames, properties)
 
     @classmethod
     def build(
-        cls, exchange: str, routing_key: str, properties: Properties, body: bytes, *, mandatory: bool = False
+        cls,
+        exchange: str,
+        routing_key: str,
+        properties: Properties,
+        body: bytes,
+        *,
+        mandatory: bool = False,
+        bounds: Bounds = PEER,
     ) -> "Message":
-        """Make a message from its parts, for publishers that do not speak AMQP and for the broker's own."""
+        """Make a message from its parts, for publishers that do not speak AMQP and for the broker's own.
+
+        Raises ValueError and TypeError for names and properties that no frame holds, and for headers beyond
+        ``bounds``.
+        """
         return cls(
             pack_route(exchange, routing_key),
             MANDATORY if mandatory else 0,
             0,
             len(body),
-            pack_frames(0, props.encode_properties(properties), body),
+            pack_frames(0, props.encode_properties(properties, bounds), body),
             properties,
         )
 
@@ -88,7 +99,7 @@ class Message:
         ``blind_keys`` are those of a BCC header that is not among the properties any more.
         """
         frames = pack_frames(0, properties, self.body)
-        decoded = props.decode_properties(properties, 0)
+        decoded = props.decode_properties(properties, 0, KEPT)
         route = pack_route(exchange, routing_key)
         if blind_keys:
             frames = b"%c%b%b" % (FRAME_BLIND, frames[1:], _pack_keys(blind_keys))
@@ -228,9 +239,11 @@ def body_size(frames: bytes) -> int:
 
 
 def pack_route(exchange: str, routing_key: str) -> bytes:
-    """Exchange and routing key as two short strings."""
+    """Exchange and routing key as two short strings. Raises ValueError when one is longer than those are."""
     name = exchange.encode("utf-8", "surrogateescape")
     key = routing_key.encode("utf-8", "surrogateescape")
+    if len(name) > SHORTSTR_MAX or len(key) > SHORTSTR_MAX:
+        raise ValueError(f"exchange and routing key have at most {SHORTSTR_MAX} bytes each")
     return b"%c%b%c%b" % (len(name), name, len(key), key)
 
 

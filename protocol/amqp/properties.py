@@ -11,7 +11,17 @@ from struct import Struct, error
 from typing import TypeAlias
 
 from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.amqp.table import Remove, Table, Value, decode_table, encode_table, splice_table
+from protocol.amqp.table import (
+    KEPT,
+    PEER,
+    Bounds,
+    Remove,
+    Table,
+    Value,
+    decode_table,
+    encode_table,
+    splice_table,
+)
 from protocol.errors import SyntaxError_
 
 CONTENT_TYPE = 1 << 15
@@ -56,18 +66,19 @@ class Properties:
     cluster_id: str | None = None
 
 
-def decode_properties(data: bytes, offset: int) -> Properties:
+def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Properties:
     """Decode the flags at ``offset`` and the property list behind them, which runs to the end of ``data``.
 
     RabbitMQ does not check that strings are UTF-8; what is not keeps its bytes as surrogate escapes. Raises
-    SyntaxError_ when the list is malformed or does not end where ``data`` ends.
+    SyntaxError_ when the list is malformed or does not end where ``data`` ends, or when its headers are
+    beyond ``bounds``.
     """
     properties = Properties()
     try:
         flags: int = _FLAGS.unpack_from(data, offset)[0]
         offset += 2
         for name, read in _present(flags):
-            value, offset = read(data, offset)
+            value, offset = decode_table(data, offset, bounds) if read is decode_table else read(data, offset)
             setattr(properties, name, value)
     except (error, IndexError) as problem:
         raise SyntaxError_("truncated message properties") from problem
@@ -76,8 +87,10 @@ def decode_properties(data: bytes, offset: int) -> Properties:
     return properties
 
 
-def encode_properties(properties: Properties) -> bytes:
-    """The flags and the property list. Raises ValueError for a value that its wire type cannot hold."""
+def encode_properties(properties: Properties, bounds: Bounds = PEER) -> bytes:
+    """The flags and the property list. Raises ValueError for a value that its wire type cannot hold, and what
+    ``encode_table`` raises for headers beyond ``bounds``.
+    """
     flags = 0
     pieces = [b""]
     try:
@@ -85,7 +98,7 @@ def encode_properties(properties: Properties) -> bytes:
             value = getattr(properties, name)
             if value is not None:
                 flags |= flag
-                pieces.append(write(value))
+                pieces.append(encode_table(value, bounds) if write is encode_table else write(value))
     except error as problem:
         raise ValueError(f"{name} does not fit its wire type: {value!r}") from problem
     pieces[0] = _FLAGS.pack(flags)
@@ -106,7 +119,7 @@ def splice_properties(
     for name, flag, read, write in _PROPERTIES:
         piece = b""
         if flags & flag:
-            _, end = read(raw, offset)
+            _, end = decode_table(raw, offset, KEPT) if read is decode_table else read(raw, offset)
             piece = raw[offset:end]
             offset = end
         if name == "headers" and headers:

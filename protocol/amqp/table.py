@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from math import isfinite
 from struct import Struct, error
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from protocol.amqp.constants import SHORTSTR_MAX
 from protocol.errors import SyntaxError_
@@ -40,10 +40,23 @@ Value: TypeAlias = (
 )
 Table: TypeAlias = dict[str, Value]
 
+
+class Bounds(NamedTuple):
+    """How deep tables and arrays may be nested, and how many entries one of them may have."""
+
+    depth: int
+    entries: int
+
+
 # RabbitMQ knows neither bound. They keep a peer from exhausting the stack, and memory by entries of a byte or
-# two; no frame of the default size holds a table with more entries.
+# two; no frame of the default size holds a table with more entries. Encoding and decoding have the same ones:
+# what was encoded can be decoded again.
 MAX_DEPTH = 128
 MAX_ENTRIES = 65_536  # in one table or array
+PEER = Bounds(MAX_DEPTH, MAX_ENTRIES)  # of what a peer sends, and of what is made for one
+# A message that was taken with as much as a peer may send grows in the broker: by the headers of a dead
+# letter, or by the level that the firehose puts around its headers.
+KEPT = Bounds(MAX_DEPTH + 8, MAX_ENTRIES + 64)
 
 _LENGTH = Struct(">I")
 _DECIMAL = Struct(">Bi")
@@ -63,26 +76,33 @@ _FIXED = {
 _SIZED = frozenset((b"S", b"x", b"A", b"F"))  # a length of four bytes, then as many bytes
 
 
-def decode_table(data: bytes, offset: int) -> tuple[Table, int]:
+def decode_table(data: bytes, offset: int, bounds: Bounds = PEER) -> tuple[Table, int]:
     """Decode the table whose 4-byte length stands at ``offset``; return it and the offset behind it.
 
     Of entries with the same name the first counts, as in RabbitMQ. Strings that are not UTF-8 keep their
-    bytes as surrogate escapes, and survive ``encode_table``. Raises SyntaxError_ for malformed ``data``.
+    bytes as surrogate escapes, and survive ``encode_table``. Raises SyntaxError_ for malformed ``data``, and
+    for a table beyond ``bounds``.
     """
     try:
         end = _end(data, offset, len(data))
-        return _table(data, offset + 4, end, 1), end
+        return _table(data, offset + 4, end, bounds), end
     except (error, IndexError) as problem:
         raise SyntaxError_("truncated field table") from problem
 
 
-def encode_table(table: Mapping[str, Value]) -> bytes:
+def encode_table(table: Mapping[str, Value], bounds: Bounds = PEER) -> bytes:
     """Encode a table with its 4-byte length.
 
-    An ``int`` is sent in 32 bits if it fits, else in 64 (``Long``: always 64). Raises ValueError for a name
-    over 255 bytes, a number out of range and a float that is not finite, and TypeError for any other type.
+    An ``int`` is sent in 32 bits if it fits, else in 64 (``Long``: always 64). Raises ValueError for a table
+    beyond ``bounds``, a name over 255 bytes, a number out of range and a float that is not finite, and
+    TypeError for a value of any other type.
     """
-    return _block([_name(name) + _encode_value(value) for name, value in table.items()])
+    if bounds.depth < 1:
+        raise ValueError("field table is nested too deep")
+    if len(table) > bounds.entries:
+        raise ValueError(f"field table has more than {bounds.entries} entries")
+    inner = _inner(bounds)
+    return _block([_name(name) + _encode_value(value, inner) for name, value in table.items()])
 
 
 def splice_table(raw: bytes, replace: Mapping[str, Value | Remove]) -> bytes:
@@ -122,31 +142,39 @@ def _end(data: bytes, offset: int, limit: int) -> int:
     return end
 
 
-def _table(data: bytes, offset: int, end: int, depth: int) -> Table:
+def _inner(bounds: Bounds) -> Bounds:
+    """The bounds of a table or array within one of these bounds."""
+    return Bounds(bounds.depth - 1, bounds.entries)
+
+
+def _table(data: bytes, offset: int, end: int, bounds: Bounds) -> Table:
     table: Table = {}
     while offset < end:
         start = offset + 1
         offset = start + data[offset]
         name = data[start:offset].decode("utf-8", "surrogateescape")
-        value, offset = _value(data, offset, end, depth)
+        value, offset = _value(data, offset, end, bounds)
         table.setdefault(name, value)
-        if len(table) > MAX_ENTRIES:
-            raise SyntaxError_(f"field table has more than {MAX_ENTRIES} entries")
+        if len(table) > bounds.entries:
+            raise SyntaxError_(f"field table has more than {bounds.entries} entries")
     return table
 
 
-def _array(data: bytes, offset: int, end: int, depth: int) -> list[Value]:
+def _array(data: bytes, offset: int, end: int, bounds: Bounds) -> list[Value]:
     array: list[Value] = []
     while offset < end:
-        value, offset = _value(data, offset, end, depth)
+        value, offset = _value(data, offset, end, bounds)
         array.append(value)
-        if len(array) > MAX_ENTRIES:
-            raise SyntaxError_(f"field array has more than {MAX_ENTRIES} entries")
+        if len(array) > bounds.entries:
+            raise SyntaxError_(f"field array has more than {bounds.entries} entries")
     return array
 
 
-def _value(data: bytes, offset: int, end: int, depth: int) -> tuple[Value, int]:
-    """Decode the value whose type character stands at ``offset``; it must not reach behind ``end``."""
+def _value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Value, int]:
+    """Decode the value whose type character stands at ``offset``; it must not reach behind ``end``.
+
+    ``bounds`` are those of the table or array around it.
+    """
     kind = data[offset : offset + 1]
     behind = _behind_value(data, offset, end)
     offset += 1
@@ -157,10 +185,10 @@ def _value(data: bytes, offset: int, end: int, depth: int) -> tuple[Value, int]:
         case b"x":
             value = data[offset + 4 : behind]
         case b"A" | b"F":
-            if depth == MAX_DEPTH:
-                raise SyntaxError_(f"field table is nested more than {MAX_DEPTH} deep")
+            if bounds.depth == 1:
+                raise SyntaxError_("field table is nested too deep")
             read = _table if kind == b"F" else _array
-            value = read(data, offset + 4, behind, depth + 1)
+            value = read(data, offset + 4, behind, _inner(bounds))
         case b"V":
             value = None
         case b"D":
@@ -200,7 +228,7 @@ def _short(name: bytes) -> bytes:
 
 
 def _entry(name: bytes, value: Value | Remove) -> bytes:
-    return b"" if value is REMOVE else _short(name) + _encode_value(value)
+    return b"" if value is REMOVE else _short(name) + _encode_value(value, _inner(KEPT))
 
 
 def _block(pieces: list[bytes]) -> bytes:
@@ -208,11 +236,25 @@ def _block(pieces: list[bytes]) -> bytes:
     return _LENGTH.pack(len(content)) + content
 
 
-def _encode_value(value: Value) -> bytes:
+def _encode_value(value: Value, bounds: Bounds) -> bytes:
+    """Encode a value with its type character; ``bounds`` are those of a table or array that it may be."""
+    if isinstance(value, dict):
+        return b"F" + encode_table(value, bounds)
+    if isinstance(value, list):
+        return b"A" + _encode_array(value, bounds)
     encode = _ENCODERS.get(type(value))
     if encode is None:
         raise TypeError(f"no field type holds a {type(value).__name__}")
     return encode(value)
+
+
+def _encode_array(values: list[Value], bounds: Bounds) -> bytes:
+    if bounds.depth < 1:
+        raise ValueError("field table is nested too deep")
+    if len(values) > bounds.entries:
+        raise ValueError(f"field array has more than {bounds.entries} entries")
+    inner = _inner(bounds)
+    return _block([_encode_value(value, inner) for value in values])
 
 
 def _encode_int(value: int) -> bytes:
@@ -266,6 +308,4 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     Decimal: _encode_decimal,
     Timestamp: _encode_timestamp,
     type(None): lambda _: b"V",
-    list: lambda value: b"A" + _block([_encode_value(item) for item in value]),
-    dict: lambda value: b"F" + encode_table(value),
 }

@@ -24,6 +24,7 @@ import structlog
 from protocol.errors import AmqpError
 from router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT, Administration, NotThere
 from router.auth import User
+from router.bounds import LINE_BREAKS
 from router.broker import Broker
 from router.definitions.document import (
     BindingEntry,
@@ -50,6 +51,7 @@ from router.queue.kind import AnyQueue
 from router.vhost import VHost
 from router.vhost_metadata import restored, split_tags
 
+RESERVED = "its name begins with amq., which only the broker itself gives"  # left out by RabbitMQ too
 STEP = 50  # entries that are imported before others may have their turn
 TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a report
 
@@ -236,14 +238,19 @@ class _Import:
             )
 
     def _declare_exchange(self, entry: ExchangeEntry) -> None:
-        with self._entry(f"exchange '{entry.name}' {self._in(entry.vhost)}"):
+        name = entry.name.translate(LINE_BREAKS)
+        what = f"exchange '{name}' {self._in(entry.vhost)}"
+        with self._entry(what):
             vhost = self._place(entry.vhost)
-            if entry.name in vhost.exchanges:
+            if name in vhost.exchanges:
+                return
+            if name.startswith("amq."):
+                self._left_out(what, RESERVED)
                 return
             if entry.type not in EXCHANGE_TYPES:
                 raise DefinitionsError(f"unknown exchange type '{entry.type}'")
             vhost.declare_exchange(
-                entry.name,
+                name,
                 entry.type,
                 durable=entry.durable,
                 auto_delete=entry.auto_delete,
@@ -252,17 +259,22 @@ class _Import:
             )
 
     def _declare_queue(self, entry: QueueEntry) -> None:
-        with self._entry(f"queue '{entry.name}' {self._in(entry.vhost)}"):
+        name = entry.name.translate(LINE_BREAKS)
+        what = f"queue '{name}' {self._in(entry.vhost)}"
+        with self._entry(what):
             vhost = self._place(entry.vhost)
-            if not entry.name:
+            if not name:
                 raise DefinitionsError("a queue needs a name")
-            if entry.name in vhost.queues:
+            if name in vhost.queues:
+                return
+            if name.startswith("amq."):
+                self._left_out(what, RESERVED)
                 return
             arguments = _object(entry.arguments)
             if entry.type != "classic":
                 arguments.setdefault("x-queue-type", entry.type)
             vhost.declare_queue(
-                entry.name, durable=entry.durable, auto_delete=entry.auto_delete, arguments=arguments
+                name, durable=entry.durable, auto_delete=entry.auto_delete, arguments=arguments
             )
 
     def _bind(self, entry: BindingEntry) -> None:
@@ -277,7 +289,8 @@ class _Import:
             ends: Mapping[str, AnyQueue | Exchange] = (
                 vhost.queues if entry.destination_type == "queue" else vhost.exchanges
             )
-            source, destination = vhost.exchanges.get(entry.source), ends.get(entry.destination)
+            source = vhost.exchanges.get(entry.source.translate(LINE_BREAKS))
+            destination = ends.get(entry.destination.translate(LINE_BREAKS))
             if source is None or destination is None:
                 self._log.warning(
                     "definition left out", what=what, reason="source or destination is not there"

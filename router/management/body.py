@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from protocol.amqp.table import MAX_DEPTH
 from protocol.json_text import encode_json
 from router.management.errors import bad_request
 from router.management.values import Object
@@ -90,8 +91,12 @@ def table(body: Object, name: str) -> Object:
     raise bad_request(f"'{name}' should be an object, actually was {_shown(value)}")
 
 
-def field(value: Any) -> Any:
-    """A JSON value as a field table can hold it. HttpError 400 for a number that it cannot."""
+def field(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """A JSON value as a field table can hold it. HttpError 400 for a number that it cannot, and for a value
+    that is nested more than ``depth`` deep.
+    """
+    if not depth:
+        raise bad_request(f"nested more than {MAX_DEPTH} deep")
     match value:
         case bool() | float() | str() | None:
             return value
@@ -100,9 +105,9 @@ def field(value: Any) -> Any:
                 raise bad_request(f"the number {value} has more than 64 bits")
             return value
         case list():
-            return [field(item) for item in value]
+            return [field(item, depth - 1) for item in value]
         case dict():
-            return {key: field(item) for key, item in value.items()}
+            return {key: field(item, depth - 1) for key, item in value.items()}
     raise AssertionError(f"{type(value).__name__} is not of JSON")
 
 

@@ -15,6 +15,7 @@ from protocol.amqp.message import Message
 from protocol.amqp.properties import splice_properties
 from protocol.amqp.table import REMOVE
 from protocol.http import HttpError, Response
+from router.bounds import refused_name
 from router.dead_letter import last_death
 from router.management.access import in_vhost
 from router.management.bindings import exchange_name
@@ -367,6 +368,8 @@ def replay(call: Call) -> Steps[Response]:
         if death is None or target is None or target is queue:
             return False
         key = death.routing_keys[0] if death.routing_keys else message.routing_key
+        if refused_name("exchange", death.exchange) or refused_name("routing_key", key):
+            return False  # publishers can write x-death as well
         properties = splice_properties(message.raw_properties, headers=dict.fromkeys(DEATHS, REMOVE))
         replayed = message.rewritten(death.exchange, key, properties)
         return _enqueued(call, replayed, [target])

@@ -1,6 +1,7 @@
 """Exchanges, as the API shows, declares and deletes them, and publishes to them."""
 
 from protocol.http import Response
+from router.bounds import refused_name
 from router.exchange.base import Exchange
 from router.management.access import entered, in_vhost, management
 from router.management.bindings import exchange_name
@@ -77,7 +78,7 @@ def declare(call: Call) -> Response:
     body = call.body
     new = name not in call.vhost.exchanges
     call.errand().topology.declare_exchange(
-        checked_name("exchange", name),
+        name,
         text(body, "type", "direct"),
         durable=truth(body, "durable"),
         auto_delete=truth(body, "auto_delete"),
@@ -88,10 +89,9 @@ def declare(call: Call) -> Response:
 
 
 def checked_name(what: str, name: str) -> str:
-    """A name as it is. HttpError 400 for one that is too long for AMQP."""
-    size = len(name.encode("utf-8", "surrogateescape"))
-    if size > 255:
-        raise bad_request(f"{what} should be less than 255 bytes, actually was {size}")
+    """A name as it is. HttpError 400 for one that AMQP cannot carry."""
+    if refusal := refused_name(what, name):
+        raise bad_request(refusal)
     return name
 
 

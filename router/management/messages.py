@@ -7,10 +7,10 @@ import base64
 import binascii
 from typing import Any
 
-from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
 from protocol.errors import AmqpError, NotFound, ResourceLocked
 from protocol.http import HttpError, Response
+from router.bounds import build_message
 from router.management.access import in_vhost
 from router.management.bindings import exchange_name
 from router.management.body import demand, field, integer, text
@@ -41,11 +41,12 @@ def publish(call: Call) -> Steps[Response]:
     body = call.body
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
     refuse_while_alarmed(call)
-    message = Message.build(
-        checked_name("exchange", exchange_name(call.segments.get("name", ""))),
-        checked_name("routing_key", text(body, "routing_key")),
+    message = build_message(
+        exchange_name(call.segments.get("name", "")),
+        text(body, "routing_key"),
         properties_of(body["properties"]),
         payload_of(body),
+        frame_max=call.broker.settings.amqp.frame_max,
         mandatory=True,
     )
     if message.size > call.broker.settings.amqp.max_message_size:

@@ -10,7 +10,6 @@ from router.management.clients import connections
 from router.management.consumers import of_sessions, owners, show_consumer
 from router.management.erlang import backing_queue_status, process
 from router.management.errors import bad_request, not_there
-from router.management.exchanges import checked_name
 from router.management.query import columns_of, listing, narrowed
 from router.management.sampling import QUEUE, Series, of_queue
 from router.management.stats import lengths, message_stats, window_of
@@ -201,7 +200,7 @@ def declare(call: Call) -> Response:
         raise bad_request(f"Node {text(body, 'node')} could not be contacted")
     new = call["name"] not in call.vhost.queues
     call.errand().topology.declare_queue(
-        checked_name("queue", call["name"]),
+        call["name"],
         durable=truth(body, "durable"),
         exclusive=False,
         auto_delete=truth(body, "auto_delete"),

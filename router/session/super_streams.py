@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from protocol.errors import PreconditionFailed
+from protocol.errors import AmqpError, PreconditionFailed
+from router.bounds import LINE_BREAKS, check_name
 from router.session.topology import Topology
 
 PARTITIONS_MAX = 1000
@@ -26,7 +27,8 @@ def declare_super_stream(
     arguments: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Make the exchange, its streams with these arguments, and the bindings, as far as they are not there;
-    return the names of the streams. Raises PreconditionFailed, and what declaring and binding do.
+    return the names of the streams. Raises PreconditionFailed, and what declaring and binding do: then the
+    exchange and the streams that were made for it are deleted again.
     """
     if bool(partitions) == bool(binding_keys):
         raise PreconditionFailed("a super stream has either a number of partitions or binding keys")
@@ -35,20 +37,36 @@ def declare_super_stream(
     twice = [key for key, count in Counter(binding_keys).items() if count > 1]
     if twice:
         raise PreconditionFailed(f"binding key '{twice[0]}' is given {binding_keys.count(twice[0])} times")
-    kind = "direct" if binding_keys else "x-consistent-hash"
+    keys = {f"{name}-{key}": key for key in binding_keys or map(str, range(partitions))}
+    for stream in keys:
+        check_name("the name of a partition", stream)
+    made: list[str] = []
+    is_new = name.translate(LINE_BREAKS) not in topology.vhost.exchanges
     topology.declare_exchange(
-        name, kind, durable=True, auto_delete=False, internal=False, arguments={"x-super-stream": True}
+        name,
+        "direct" if binding_keys else "x-consistent-hash",
+        durable=True,
+        auto_delete=False,
+        internal=False,
+        arguments={"x-super-stream": True},
     )
-    streams = []
-    for order, key in enumerate(binding_keys or map(str, range(partitions))):
-        stream = f"{name}-{key}"
-        topology.declare_queue(
-            stream,
-            durable=True,
-            exclusive=False,
-            auto_delete=False,
-            arguments={**(arguments or {}), "x-queue-type": "stream"},
-        )
-        topology.bind_queue(stream, name, key if binding_keys else "1", {"x-stream-partition-order": order})
-        streams.append(stream)
-    return streams
+    try:
+        for order, (stream, key) in enumerate(keys.items()):
+            if stream.translate(LINE_BREAKS) not in topology.vhost.queues:
+                made.append(stream)
+            topology.declare_queue(
+                stream,
+                durable=True,
+                exclusive=False,
+                auto_delete=False,
+                arguments={**(arguments or {}), "x-queue-type": "stream"},
+            )
+            place = {"x-stream-partition-order": order}
+            topology.bind_queue(stream, name, key if binding_keys else "1", place)
+    except AmqpError:
+        for stream in made:
+            topology.delete_queue(stream, if_unused=False, if_empty=False)
+        if is_new:
+            topology.delete_exchange(name, if_unused=False)
+        raise
+    return list(keys)

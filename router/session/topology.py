@@ -12,9 +12,9 @@ from typing import Any
 
 from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from router.auth import Kind, Operation, User
+from router.bounds import LINE_BREAKS
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
-from router.limits import check_queues
 from router.queue.kind import AnyQueue
 from router.session.reply_to import REPLY_TO
 from router.terms import type_name
@@ -22,14 +22,12 @@ from router.vhost import VHost
 
 Arguments = Mapping[str, Any]
 
-LINE_BREAKS = str.maketrans("", "", "\r\n")  # what RabbitMQ takes out of names
-
 
 class Topology:
     """What ``user`` may change in ``vhost``; ``owner`` is the connection that exclusive queues belong to."""
 
     def __init__(self, vhost: VHost, user: User, owner: object) -> None:
-        self._vhost = vhost
+        self.vhost = self._vhost = vhost
         self._user = user
         self._owner = owner
 
@@ -129,7 +127,6 @@ class Topology:
         self._check("configure", "queue", name)
         if name not in self._vhost.queues:
             self._check_reference("x-dead-letter-exchange", arguments, "queue", name)
-            check_queues(self._vhost.limits, len(self._vhost.queues), vhost=self._vhost.name, queue=name)
         return self._vhost.declare_queue(
             name,
             durable=durable and not exclusive,

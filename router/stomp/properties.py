@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from protocol.amqp.message import Message, unpack_route
 from protocol.amqp.properties import PERSISTENT, Properties, decode_properties
-from protocol.amqp.table import Table
+from protocol.amqp.table import KEPT, Table
 from protocol.stomp.errors import StompError
 from protocol.stomp.frames import encode_headers
 from protocol.stomp.values import parse_boolean, parse_number
@@ -69,8 +69,8 @@ def header_lines(message: Message, version: str) -> bytes:
 
 
 def _lines(route: bytes, raw: bytes, version: str) -> bytes:
-    headers = {"destination": destination_of(*unpack_route(route)), **headers_of(decode_properties(raw, 0))}
-    return encode_headers(headers, version)
+    told = headers_of(decode_properties(raw, 0, KEPT))
+    return encode_headers({"destination": destination_of(*unpack_route(route)), **told}, version)
 
 
 _known_lines = lru_cache(KNOWN)(_lines)

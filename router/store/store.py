@@ -164,17 +164,21 @@ class Store:
         return bool(self.publishes or self.touched or self._gathering)
 
     def keep_queue(self, queue: Queue) -> StoredQueueLog:
+        statement = self._row_of(queue)
         log = self.add_queue(queue)
-        row = QueueRow(log.id, queue.vhost, queue.name, queue.auto_delete, queue.arguments)
-        self.change(add_queue(row))
+        self.change(statement)
         return log
 
     def keep_stream(self, stream: Stream) -> StoredStreamLog:
+        statement = self._row_of(stream)
         log = self.add_stream(stream)
-        self.change(
-            add_queue(QueueRow(log.id, stream.vhost, stream.name, stream.auto_delete, stream.arguments))
-        )
+        self.change(statement)
         return log
+
+    def _row_of(self, queue: Queue | Stream) -> Statement:
+        """Encode the row of a new queue; if that raises, there is nothing else of the queue yet."""
+        row = QueueRow(self._next_queue_id, queue.vhost, queue.name, queue.auto_delete, queue.arguments)
+        return add_queue(row)
 
     def forget_queue(self, queue: AnyQueue) -> None:
         """A queue is gone. What left it before that, as dead letters do, is committed before that too."""

@@ -19,7 +19,7 @@ from zlib import crc32
 
 from protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
 from protocol.amqp.properties import Properties, decode_properties, splice_properties
-from protocol.amqp.table import Long
+from protocol.amqp.table import KEPT, Long
 from router.queue.entry import Entry
 
 CHANNEL = 1  # that of most clients, on both sides
@@ -57,7 +57,7 @@ class Kept(Message):
         try:
             return self._decoded
         except AttributeError:
-            self._decoded: Properties = decode_properties(self.raw_properties, 0)
+            self._decoded: Properties = decode_properties(self.raw_properties, 0, KEPT)
             return self._decoded
 
 

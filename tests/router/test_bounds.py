@@ -1,0 +1,416 @@
+"""What is out of bounds is refused whichever way it comes, and leaves nothing behind."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.amqp.message import Message, pack_route
+from protocol.amqp.properties import Properties, decode_properties, encode_properties
+from protocol.amqp.table import KEPT, MAX_DEPTH, MAX_ENTRIES, PEER, decode_table, encode_table
+from protocol.errors import PreconditionFailed
+from router.administration import Administration
+from router.bounds import build_message, check_json, check_name, check_table
+from router.dead_letter import make_letter
+from router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from router.firehose import Where, published
+from router.keeper import NoKeeper
+from router.policy import PolicyError
+from router.session.super_streams import declare_super_stream
+from router.session.topology import Topology
+from tests.router.harness import AnyUser
+from tests.router.management.api import Api
+
+LONG = "n" * 256
+
+
+def nested(depth: int) -> dict:
+    """A table in which tables are nested so deep; one without any other has a depth of 1."""
+    found: dict = {}
+    for _ in range(depth - 1):
+        found = {"d": found}
+    return found
+
+
+MANY = {f"k{number}": 1 for number in range(MAX_ENTRIES + 1)}
+# Arguments that no field table holds, by what is wrong with them.
+TABLES = {
+    "deep": {"d": nested(MAX_DEPTH)},
+    "deep array": {"a": json.loads("[" * 200 + "]" * 200)},
+    "many": MANY,
+    "many within": {"a": MANY},
+    "long array": {"a": [1] * (MAX_ENTRIES + 1)},
+    "long name": {LONG: 1},
+    "long name within": {"a": [{LONG: 1}]},
+    "large integer": {"a": 2**63},
+    "huge integer": {"a": -(10**30)},
+}
+
+
+# -- encoding has the bounds of decoding --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bounds", [PEER, KEPT])
+def test_what_is_just_within_the_bounds_is_encoded_and_decoded(bounds):
+    for table in (nested(bounds.depth), {"a": [1] * bounds.entries}):
+        assert decode_table(encode_table(table, bounds), 0, bounds)[0] == table
+
+
+@pytest.mark.parametrize("bounds", [PEER, KEPT])
+def test_what_is_beyond_the_bounds_is_not_encoded(bounds):
+    for table in (nested(bounds.depth + 1), {"a": [1] * (bounds.entries + 1)}):
+        with pytest.raises(ValueError, match=r"nested too deep|has more than"):
+            encode_table(table, bounds)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_headers_have_the_same_bounds(name):
+    with pytest.raises(ValueError, match=r"nested|more than|at most 255|64 bits"):
+        encode_properties(Properties(headers=TABLES[name]))
+
+
+def test_a_route_of_long_names_is_not_packed():
+    assert pack_route("x" * 255, "k" * 255)
+    for names in ((LONG, ""), ("", LONG)):
+        with pytest.raises(ValueError, match="at most 255 bytes"):
+            pack_route(*names)
+
+
+def test_a_message_at_the_bounds_can_be_dead_lettered_watched_and_kept():
+    headers = {**{f"k{number}": 1 for number in range(MAX_ENTRIES - 1)}, "deep": nested(MAX_DEPTH - 1)}
+    message = Message.build("", "q", Properties(headers=headers), b"")
+    for letter in (
+        make_letter(message, "q" * 255, "expired", exchange="x", own_key=None, wall=1),
+        published(message, ["q"], ["q"] * 70_000, Where("node", "/", "connection", 1, "user")),
+    ):
+        assert Message.from_frames(letter.route, letter.frames).headers == letter.headers
+
+
+def test_deaths_of_a_publisher_leave_room_for_those_of_the_broker():
+    death = {"count": 1, "reason": "expired", "queue": "other"}
+    message = Message.build("", "q", Properties(headers={"x-death": [death] * MAX_ENTRIES}), b"")
+    letter = make_letter(message, "q", "expired", exchange="x", own_key=None, wall=1)
+    assert len(letter.headers["x-death"]) == MAX_ENTRIES
+    assert letter.headers["x-death"][0]["queue"] == "q"
+
+
+# -- the checks themselves ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "q" * 255, "é" * 127, "\udc80" * 255, "a\x00b"])
+def test_names_that_fit(name):
+    check_name("queue", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (LONG, "queue should be less than 255 bytes, actually was 256"),
+        ("é" * 128, "queue should be less than 255 bytes, actually was 256"),
+        ("a\ud800", "queue is not valid UTF-8"),
+    ],
+)
+def test_names_that_do_not_fit(name, says):
+    with pytest.raises(PreconditionFailed) as caught:
+        check_name("queue", name)
+    assert str(caught.value) == f"PRECONDITION_FAILED - {says}"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_that_do_not_fit(name):
+    with pytest.raises(PreconditionFailed, match="invalid arguments for queue 'q': "):
+        check_table("queue 'q'", TABLES[name])
+
+
+@pytest.mark.parametrize(
+    "value", [nested(129), json.loads("[" * 200 + "]" * 200), [2**63], {"a": -(10**30)}, MANY]
+)
+def test_json_that_does_not_fit(value):
+    with pytest.raises(ValueError, match=r"^definition: "):
+        check_json("definition", value)
+
+
+@given(st.recursive(st.integers(-(2**63), 2**63 - 1) | st.text() | st.none(), st.lists, max_leaves=8))
+@settings(deadline=None)
+def test_json_that_fits_comes_back(value):
+    check_json("value", value)
+    assert json.loads(json.dumps(value)) == value
+
+
+def test_a_message_whose_properties_need_more_than_a_frame_is_refused():
+    properties = Properties(headers={"a": "x" * 5000})
+    assert build_message("", "q", properties, b"", frame_max=0).headers == properties.headers
+    with pytest.raises(PreconditionFailed, match=r"need a frame of 50\d\d bytes, at most 4096"):
+        build_message("", "q", properties, b"", frame_max=4096)
+
+
+# -- every way in -------------------------------------------------------------------------------------------
+
+
+class Ways:
+    """The ways by which a name or a table comes to a broker: each raises, or returns a status."""
+
+    def __init__(self):
+        self.api = Api()
+        self.vhost = self.api.vhost
+        self.topology = Topology(self.vhost, AnyUser(), object())
+        self.vhost.declare_queue("there", durable=True)
+
+    def state(self):
+        """All that is there, by kind."""
+        return (
+            sorted(self.vhost.exchanges),
+            sorted(self.vhost.queues),
+            sum(len(each.bindings) for each in self.vhost.exchanges.values()),
+            sorted(self.vhost.policies.policies),
+            sorted(self.api.broker.vhosts),
+            sorted(self.api.broker.users),
+            dict(self.api.broker.global_parameters),
+        )
+
+    def refused(self, way):
+        """Whether a way refuses as it should, with nothing that is left behind."""
+        before = self.state()
+        try:
+            status = way()
+        except (PreconditionFailed, DefinitionsError, PolicyError, ValueError):
+            status = 400
+        assert self.state() == before
+        return status == 400
+
+    def by_import(self, **sections):
+        document = json.dumps(sections).encode()
+        apply_definitions(self.api.broker, parse_definitions(document))
+
+    def put(self, path, body, method="PUT"):
+        return self.api.ask(method, path, body).status
+
+    def declare_queue(self, name, arguments):
+        return self.topology.declare_queue(
+            name, durable=True, exclusive=False, auto_delete=False, arguments=arguments
+        )
+
+    def of_name(self, name):
+        durable = {"vhost": "/", "durable": True}
+        administration = Administration(self.api.broker)
+        policy = {"pattern": "", "definition": {"max-length": 1}}
+        return {
+            "declare a queue": lambda: self.declare_queue(name, {}),
+            "declare an exchange": lambda: self.topology.declare_exchange(
+                name, "direct", durable=True, auto_delete=False, internal=False, arguments={}
+            ),
+            "bind": lambda: self.topology.bind_queue("there", "amq.topic", name, {}),
+            "super stream": lambda: declare_super_stream(self.topology, name[:254], partitions=1),
+            "super stream by key": lambda: declare_super_stream(self.topology, "s", binding_keys=["a", name]),
+            "put a queue": lambda: self.put(f"/queues/%2F/{name}", durable),
+            "put an exchange": lambda: self.put(f"/exchanges/%2F/{name}", durable),
+            "post a binding": lambda: self.put(
+                "/bindings/%2F/e/amq.topic/q/there", {"routing_key": name}, "POST"
+            ),
+            "put a policy": lambda: self.put(f"/policies/%2F/{name}", policy),
+            "put a virtual host": lambda: self.put(f"/vhosts/{name}", {}),
+            "put a user": lambda: self.put(f"/users/{name}", {"password_hash": "", "tags": ""}),
+            "put a parameter": lambda: self.put(f"/global-parameters/{name}", {"value": 1}),
+            "administration": lambda: administration.set_global_parameter(name, 1),
+            "import a queue": lambda: self.by_import(queues=[{"name": name, "vhost": "/"}]),
+            "import an exchange": lambda: self.by_import(
+                exchanges=[{"name": name, "vhost": "/", "type": "direct"}]
+            ),
+            "import a binding": lambda: self.by_import(
+                bindings=[
+                    {"source": "amq.topic", "destination": "there", "destination_type": "queue",
+                     "routing_key": name, "vhost": "/"}
+                ]
+            ),
+            "import a policy": lambda: self.by_import(policies=[{"name": name, "vhost": "/", **policy}]),
+            "import a virtual host": lambda: self.by_import(vhosts=[{"name": name}]),
+            "import a user": lambda: self.by_import(users=[{"name": name}]),
+            "import a parameter": lambda: self.by_import(global_parameters=[{"name": name, "value": 1}]),
+            "publish by key": lambda: self.publish(routing_key=name),
+            "publish to an exchange": lambda: self.publish(exchange=name),
+            "publish with an id": lambda: self.publish(properties={"message_id": name}),
+        }  # fmt: skip
+
+    def of_table(self, table):
+        queue = {"name": "q", "vhost": "/", "durable": True, "arguments": table}
+        exchange = {**queue, "name": "x", "type": "direct"}
+        binding = {
+            "source": "amq.topic",
+            "destination": "there",
+            "destination_type": "queue",
+            "vhost": "/",
+            "arguments": table,
+        }
+        return {
+            "declare a queue": lambda: self.declare_queue("q", table),
+            "declare an exchange": lambda: self.topology.declare_exchange(
+                "x", "direct", durable=True, auto_delete=False, internal=False, arguments=table
+            ),
+            "bind": lambda: self.topology.bind_queue("there", "amq.topic", "k", table),
+            "super stream": lambda: declare_super_stream(self.topology, "s", partitions=2, arguments=table),
+            "put a queue": lambda: self.put("/queues/%2F/q", queue),
+            "put an exchange": lambda: self.put("/exchanges/%2F/x", exchange),
+            "post a binding": lambda: self.put("/bindings/%2F/e/amq.topic/q/there", binding, "POST"),
+            "import a queue": lambda: self.by_import(queues=[queue]),
+            "import an exchange": lambda: self.by_import(exchanges=[exchange]),
+            "import a binding": lambda: self.by_import(bindings=[binding]),
+            "publish": lambda: self.publish(properties={"headers": table}),
+        }
+
+    def publish(self, exchange="amq.default", routing_key="there", properties=None):
+        told = self.put(
+            f"/exchanges/%2F/{exchange}/publish",
+            {
+                "properties": properties or {},
+                "routing_key": routing_key,
+                "payload": "",
+                "payload_encoding": "string",
+            },
+            "POST",
+        )
+        assert not len(self.vhost.queues["there"].ready)
+        return told
+
+
+def test_a_long_name_is_refused_by_every_way_in():
+    ways = Ways()
+    assert [what for what, way in ways.of_name(LONG).items() if not ways.refused(way)] == []
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_does_not_fit_is_refused_by_every_way_in(name):
+    ways = Ways()
+    assert [what for what, way in ways.of_table(TABLES[name]).items() if not ways.refused(way)] == []
+
+
+POLICIES = [
+    {"message-ttl": 10**30},
+    {"message-ttl": 315_360_000_001},
+    {"expires": 10**13},
+    {"max-length": 2**63},
+    {"delivery-limit": -(2**70)},
+    {"stream-max-segment-size-bytes": 3_000_000_001},
+    {"max-age": "9" * 40 + "Y"},
+    {"dead-letter-exchange": "x", "dead-letter-routing-key": LONG},
+    {"ha-params": nested(200)},
+]
+
+
+@pytest.mark.parametrize("definition", POLICIES, ids=lambda value: next(iter(value)))
+def test_a_policy_with_a_value_that_no_argument_could_have_is_refused_by_every_way_in(definition):
+    ways = Ways()
+    body = {"pattern": "", "definition": definition}
+    administration = Administration(ways.api.broker)
+    for way in (
+        lambda: ways.put("/policies/%2F/p", body),
+        lambda: ways.put("/operator-policies/%2F/p", body),
+        lambda: ways.put("/parameters/operator_policy/%2F/p", {"value": body}),
+        lambda: ways.by_import(policies=[{"name": "p", "vhost": "/", **body}]),
+        lambda: ways.by_import(
+            parameters=[{"component": "operator_policy", "name": "p", "vhost": "/", "value": body}]
+        ),
+        lambda: administration.set_policy("/", "p", "", definition),
+    ):
+        assert ways.refused(way)
+
+
+def test_a_super_stream_of_which_a_part_is_refused_is_not_made():
+    ways = Ways()
+    ways.vhost.limits = {"max-queues": 3}
+    for arguments, keys in (({"x-max-age": "never"}, ("a",)), ({}, ("a", "b", "c"))):
+        assert ways.refused(
+            lambda keys=keys, arguments=arguments: declare_super_stream(
+                ways.topology, "s", binding_keys=keys, arguments=arguments
+            )
+        )
+    declare_super_stream(ways.topology, "s", binding_keys=["a"])
+    before = ways.state()
+    assert ways.refused(lambda: declare_super_stream(ways.topology, "s", binding_keys=["a", "b", "c"]))
+    assert ways.state() == before
+
+
+# -- what cannot be kept is not there -----------------------------------------------------------------------
+
+
+class FullKeeper(NoKeeper):
+    """Has no room for anything."""
+
+    def keep_queue(self, queue):
+        raise ValueError("no room")
+
+    keep_stream = keep_queue
+
+    def keep_exchange(self, vhost, exchange):
+        raise ValueError("no room")
+
+    keep_binding = keep_exchange
+
+    def keep(self, row):
+        raise ValueError("no room")
+
+
+@pytest.mark.parametrize("way", [*Ways().of_name("n"), *(f"{what} again" for what in Ways().of_table({}))])
+def test_what_the_keeper_refuses_is_not_entered(way):
+    ways = Ways()
+    ways.api.broker.keeper = FullKeeper()
+    ask = {
+        **ways.of_name("n"),
+        **{f"{what} again": each for what, each in ways.of_table({}).items()},
+    }[way]
+    if not way.startswith("publish"):
+        assert ways.refused(ask)
+
+
+# -- definitions follow the rules of declaring --------------------------------------------------------------
+
+
+def test_an_import_keeps_to_the_limit_of_queues():
+    ways = Ways()
+    ways.vhost.limits = {"max-queues": 2}
+    with pytest.raises(DefinitionsError, match=r"queue 'b' in vhost '/': .* \(2\) is reached"):
+        ways.by_import(queues=[{"name": name, "vhost": "/"} for name in ("a", "there", "b")])
+    assert sorted(ways.vhost.queues) == ["a", "there"]
+
+
+def test_an_import_leaves_out_reserved_names_as_rabbitmq_does():
+    ways = Ways()
+    before = ways.state()
+    ways.by_import(
+        queues=[{"name": name, "vhost": "/"} for name in ("amq.q", "amq.gen-1")],
+        exchanges=[{"name": "amq.x", "vhost": "/", "type": "direct"}],
+    )
+    assert ways.state() == before
+
+
+def test_an_import_takes_line_breaks_out_of_names():
+    ways = Ways()
+    ways.by_import(
+        queues=[{"name": "a\r\nb", "vhost": "/"}],
+        exchanges=[{"name": "x\n", "vhost": "/", "type": "direct"}],
+        bindings=[
+            {
+                "source": "x\n",
+                "destination": "a\nb",
+                "destination_type": "queue",
+                "routing_key": "k",
+                "vhost": "/",
+            }
+        ],
+    )
+    assert "ab" in ways.vhost.queues
+    assert len(ways.vhost.exchanges["x"].bindings) == 1
+
+
+@given(st.text(alphabet=string.printable + "é\udc80", max_size=300))
+@settings(deadline=None, max_examples=50)
+def test_names_and_keys_of_messages_come_back(name):
+    size = len(name.encode("utf-8", "surrogateescape"))
+    if size > 255:
+        with pytest.raises(PreconditionFailed):
+            build_message(name, "", Properties(), b"", frame_max=0)
+        return
+    message = build_message("x", name, Properties(type=name, headers={name: name}), b"", frame_max=0)
+    assert message.routing_key == name
+    assert decode_properties(message.raw_properties, 0) == message.properties
