@@ -57,6 +57,8 @@ class VHost:
         self.host = host
         self.exchanges: dict[str, Exchange] = {"": DefaultExchange("", durable=True)}
         self.queues: dict[str, AnyQueue] = {}
+        # Queues that are kept and could not be restored, by name, and why: nobody may declare one there.
+        self.unavailable: dict[str, str] = {}
         self.policies = Policies(name)
         self.metadata = VHostMetadata()
         self.limits: Limits = {}
@@ -293,6 +295,11 @@ class VHost:
             )
             queue.last_used = self.host.now
             return queue
+        if name in self.unavailable:
+            raise PreconditionFailed(
+                f"queue '{name}' in vhost '{self.name}' is kept and cannot be restored: "
+                f"{self.unavailable[name]}; see 'leveret store check'"
+            )
         if not restored:
             check_queues(self.limits, len(self.queues), vhost=self.name, queue=name)
         name = name or self.new_queue_name()

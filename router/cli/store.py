@@ -30,17 +30,18 @@ def store() -> None:
 def check(directory: Path, repair: bool) -> None:
     """Read everything in the data directory DIR and say what is damaged.
 
-    Status 0 means that all is sound, 1 that there is damage, or a declaration that a broker refuses. Nothing
-    is changed without --repair, which moves what is damaged to DIR/set-aside, so that the broker starts
-    again, and says what may be lost.
+    Status 0 means that all is sound, 1 that there is damage, or a row of the metadata that a broker cannot
+    use and starts without. Nothing is changed without --repair, which moves what is damaged to DIR/set-aside,
+    so that the broker starts again, removes such rows, and says what may be lost.
     """
     from router.store.check import check as look
 
     with _opened(directory) as lock:
         report = look(directory, lock.stopped or 0)
-        if repair and (report.inspection.damage or report.inspection.indexes):
+        found = report.inspection
+        if repair and (found.damage or found.indexes or found.refused):
             _repair(directory, report, lock)
-            report = look(directory, 0)
+            report = look(directory, lock.stopped or 0)
             click.echo()
         _print(directory, report)
     if report.inspection.damage:
@@ -49,7 +50,8 @@ def check(directory: Path, repair: bool) -> None:
         raise Failure(f"{directory} is damaged; --repair sets the damaged part aside and keeps the rest")
     if report.inspection.refused:
         raise Failure(
-            f"{directory} is whole, but a broker refuses what is declared there; no repair changes it"
+            f"{directory} has rows that a broker starts without; --repair removes them, and the messages of "
+            "such queues with them, which 'leveret store dump' prints"
         )
 
 
@@ -128,7 +130,10 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
 
     found = report.inspection
     aside = repair(directory, found, datetime.now(UTC))
-    lock.forget()
+    if found.damage or found.indexes:
+        lock.forget()
+    for refused in found.refused:
+        click.echo(f"removed: {refused.what}")
     for damage in found.damage:
         click.echo(f"mended: {damage.path}, offset {damage.offset}: {damage.what}")
     for path in sorted(found.indexes):

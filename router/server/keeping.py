@@ -109,10 +109,10 @@ class Keeping:
         self._interval: IntervalSync | None = None
         if settings.sync == "interval":
             self._interval = IntervalSync(self.store, settings.sync_interval, broker.schedule)
-        restore(broker, self.store, self._directory, opened, wall_offset)
+        self.restored = restore(broker, self.store, self._directory, opened, wall_offset)
         messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
         took = round(time.monotonic() - began, 3)
-        self._log.info("restored", queues=len(opened.rows), messages=messages, seconds=took)
+        self._log.info("restored", queues=len(self.restored.queues), messages=messages, seconds=took)
 
     def start(self, driver: Driver) -> None:
         """Begin to write; called inside of Trio."""

@@ -55,7 +55,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         broker = Broker(settings, clock())
         broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
         keeping = keep(broker)
-        populate(broker)
+        populate(broker, users_lost=keeping is not None and bool(keeping.restored.bad.of("users")))
         driver = Driver(broker)
         if keeping is not None:
             keeping.start(driver)
@@ -111,15 +111,19 @@ def keep(broker: Broker) -> Keeping | None:
         raise StartupError(str(error)) from None
 
 
-def populate(broker: Broker) -> None:
-    """Add what the definitions file says; default virtual host and user only where there is no other."""
+def populate(broker: Broker, *, users_lost: bool = False) -> None:
+    """Add what the definitions file says; default virtual host and user only where there is no other.
+
+    With ``users_lost`` there were users that could not be restored, and the default one is not made: anybody
+    knows its password.
+    """
     settings = broker.settings
     if settings.definitions:
         _import(broker, settings.definitions)
     administration = Administration(broker)
     if not broker.vhosts:
         administration.put_vhost(settings.default_vhost, make_metadata(description="Default virtual host"))
-    if not broker.users:
+    if not broker.users and not users_lost:
         name = settings.default_user
         # What everybody knows need not be slow to guess; it would make every first start slow.
         scheme = "sha256" if settings.default_pass == PUBLIC else settings.auth.password_hash

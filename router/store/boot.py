@@ -17,7 +17,6 @@ from router.queue.fifo import Fifo
 from router.queue.paging import Paging
 from router.queue.queue import Queue
 from router.queue.run import Run
-from router.store.access import restore_access
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
 from router.store.lock import DataDirectoryError, Lock
@@ -26,13 +25,13 @@ from router.store.pages import Page, Stored
 from router.store.pages import segment_path as page_path
 from router.store.reader import read_piece, read_stored
 from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
-from router.store.statements import QueueRow, WindowRow
+from router.store.restoring import Restored, restore_metadata
 from router.store.store import Store
 from router.store.stream_writer import RemoveStream
 from router.store.streams import recover_stream, stream_files
-from router.store.topology import bring_back_binding, bring_back_exchange, bring_back_queue
 from router.store.writer import Writer
 from router.stream.stream import Stream
+from router.vhost import VHost
 
 METADATA = "metadata.sqlite"
 
@@ -85,10 +84,8 @@ def must_have_metadata(files: Files, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What was found: the queues' rows, and their messages."""
+    """What was found: the messages, whosever they are."""
 
-    rows: list[QueueRow]
-    windows: list[WindowRow]
     recovered: Recovered
     next_queue_id: int
     segments: list[int]  # the numbers of the segment files
@@ -96,12 +93,11 @@ class Opened:
 
 
 def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
-    """Read everything there is. Raises DamageError. ``progress`` as in ``recover``."""
-    rows, windows = directory.metadata.queues(), directory.metadata.windows()
+    """Read all messages there are. Raises DamageError and MetadataError. ``progress`` as in ``recover``."""
     recovered = recover(
         directory.files,
         directory.path,
-        [*(row.id for row in rows), *(window.id for window in windows)],
+        directory.metadata.ids(),
         stopped=directory.lock.stopped or 0,
         progress=progress,
     )
@@ -114,7 +110,7 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
     segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
     _check_segments(directory, recovered)
     streams = stream_files(directory.files, directory.path)
-    return Opened(rows, windows, recovered, directory.metadata.next_queue_id(), segments, streams)
+    return Opened(recovered, directory.metadata.next_queue_id(), segments, streams)
 
 
 def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
@@ -149,41 +145,30 @@ def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: in
     )
 
 
-def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int) -> None:
-    """Make everything again and give the queues their messages. Raises DamageError and MetadataError, and has
-    changed nothing of the directory then.
+def restore(
+    broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int
+) -> Restored:
+    """Make everything again and give the queues their messages; return what was made. Raises DamageError and
+    MetadataError, and has changed nothing of the directory then.
 
-    The broker keeps through ``store`` from here on.
+    Rows that cannot be used are told, and left as they are. Messages of a queue that is not there for that
+    reason are kept in the directory as long as its row is there. The broker keeps through ``store`` from here
+    on.
     """
-    metadata = directory.metadata
-    restore_access(broker, metadata)
-    _restore_exchanges(broker, store, metadata, opened)
-    pages = [page for row in opened.rows for page in opened.recovered.queues[row.id].pages]
+    restored = restore_metadata(broker, directory.metadata)
+    _tell(restored, directory.path)
+    _restore_windows(store, restored, opened)
+    pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
-    for row in opened.rows:
-        queue, doubt = bring_back_queue(broker, row)
-        _tell(doubt, vhost=row.vhost, queue=row.name)
-        found = opened.recovered.queues[row.id]
+    for number, queue in restored.queues:
         if isinstance(queue, Stream):
-            _restore_stream(directory, store, queue, row.id, opened)
-            continue
-        assert isinstance(queue, Queue)
-        log = store.add_queue(queue, row.id)
-        log.pages = dict.fromkeys(found.pages)
-        log.next_position = log.committed = found.next_position
-        log.recovered = found.delivered
-        log.notes = found.notes
-        if queue.deduplication is not None:
-            queue.deduplication.recall(found.notes)
-        log.deliver(found.delivered - 1)
-        queue.log = log
-        queue.paging = Paging(queue, store.pager)
-        entries = [_entry(each, found, None, wall_offset) for each in found.entries.values()]
-        for line, parts in _orders(directory, queue, found, entries, wall_offset).items():
-            queue.restore(line, parts)
-        queue.resume(found.next_position)
-    for binding in metadata.bindings():
-        bring_back_binding(broker, binding)
+            _restore_stream(directory, store, queue, number, opened)
+        else:
+            assert isinstance(queue, Queue)
+            found = opened.recovered.queues[number]
+            _restore_queue(directory, store, queue, number, found=found, wall_offset=wall_offset)
+            queue.resume(found.next_position)
+    _hold(broker, store, directory, restored, opened)
     for stream, firsts in opened.streams.items():
         if stream not in store.logs:  # it was deleted, and the broker ended before its files were
             store.submit(RemoveStream(stream, firsts))
@@ -192,27 +177,76 @@ def restore(broker: Broker, store: Store, directory: DataDirectory, opened: Open
     for path in directory.files.list(directory.path / "transient"):
         directory.files.remove(path)
     directory.lock.begin()
+    return restored
 
 
-def _restore_exchanges(broker: Broker, store: Store, metadata: Metadata, opened: Opened) -> None:
-    """Make the exchanges again, and let them know what they took lately, as far as they ask."""
-    windows = {(window.vhost, window.exchange): window.id for window in opened.windows}
-    for row in metadata.exchanges():
-        exchange, doubt = bring_back_exchange(broker, row)
-        _tell(doubt, vhost=row.vhost, exchange=row.name)
+def _tell(restored: Restored, path: Path) -> None:
+    """Log each row that is not used, and each that is not taken as it was declared."""
+    log = structlog.get_logger()
+    for row, doubt in restored.doubts:
+        log.warning("restored otherwise than declared", what=row.what, error=doubt)
+    for bad in restored.bad:
+        advice = f"'leveret store check {path}' tells it too, and with --repair removes it"
+        log.error("not restored", what=bad.row.what, error=bad.why, advice=advice)
+
+
+def _restore_windows(store: Store, restored: Restored, opened: Opened) -> None:
+    """Let the exchanges know what they took lately, as far as they ask."""
+    for vhost, exchange in restored.exchanges:
         if exchange.deduplication is not None:
-            number = windows.get((row.vhost, row.name))
+            number = restored.windows.get((vhost.name, exchange.name))
             if number is None:  # declared by a version that knew no windows
-                exchange.log = store.keep_window(row.vhost, exchange)
+                exchange.log = store.keep_window(vhost.name, exchange)
                 continue
             log = exchange.log = store.add_window(number)
             log.notes = opened.recovered.queues[number].notes
             exchange.deduplication.recall(log.notes)
 
 
-def _tell(doubt: str, **whose: str) -> None:
-    if doubt:
-        structlog.get_logger().warning("restored otherwise than declared", error=doubt, **whose)
+def _restore_queue(
+    directory: DataDirectory,
+    store: Store,
+    queue: Queue,
+    number: int,
+    *,
+    found: RecoveredQueue,
+    wall_offset: int | None,
+) -> None:
+    """Give a queue its messages; without ``wall_offset`` none of them expires."""
+    log = store.add_queue(queue, number)
+    log.pages = dict.fromkeys(found.pages)
+    log.next_position = log.committed = found.next_position
+    log.recovered = found.delivered
+    log.notes = found.notes
+    if queue.deduplication is not None:
+        queue.deduplication.recall(found.notes)
+    log.deliver(found.delivered - 1)
+    queue.log = log
+    queue.paging = Paging(queue, store.pager)
+    entries = [_entry(each, found, None, wall_offset) for each in found.entries.values()]
+    for line, parts in _orders(directory, queue, found, entries, wall_offset).items():
+        queue.restore(line, parts)
+
+
+def _hold(broker: Broker, store: Store, directory: DataDirectory, restored: Restored, opened: Opened) -> None:
+    """Keep the messages of queues that are not there, since their rows cannot be used.
+
+    Each is in a queue of a virtual host that nobody can reach, so that journal files and segments with it are
+    given up as for any other.
+    """
+    for bad in restored.bad.of("queues"):
+        number = bad.row.columns["id"]
+        assert isinstance(number, int)
+        found = opened.recovered.queues[number]
+        is_stream = number in opened.streams and not found.pages
+        queue = VHost("", broker).declare_queue(
+            "held", durable=True, arguments={"x-queue-type": "stream" if is_stream else "classic"}
+        )
+        if isinstance(queue, Stream):
+            _restore_stream(directory, store, queue, number, opened)
+        else:
+            assert isinstance(queue, Queue)
+            _restore_queue(directory, store, queue, number, found=found, wall_offset=None)
 
 
 def _restore_stream(
@@ -240,7 +274,11 @@ def _restore_stream(
 
 
 def _orders(
-    directory: DataDirectory, queue: Queue, found: RecoveredQueue, entries: list[Entry], wall_offset: int
+    directory: DataDirectory,
+    queue: Queue,
+    found: RecoveredQueue,
+    entries: list[Entry],
+    wall_offset: int | None,
 ) -> dict[Fifo, list[Run | list[Entry]]]:
     """What a queue holds, for each priority in its order: entries, and runs that stay on disk.
 
@@ -292,18 +330,18 @@ def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
     return list(mixed)
 
 
-def _run(line: Fifo, page: Page, wall_offset: int) -> Run:
+def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
     """A page as it stands in a queue. Of one whose messages are in part settled the size is an estimate until
     it is read.
     """
-    expires = max(1, page.earliest - wall_offset) if page.earliest else 0
+    expires = max(1, page.earliest - wall_offset) if page.earliest and wall_offset is not None else 0
     size = page.size * page.live // page.count
     return Run(line, page, page.first, count=page.live, size=size, expires=expires)
 
 
-def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int) -> Entry:
+def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int | None) -> Entry:
     """A message as the queue holds it; a deadline that has passed stays in the past."""
-    expires = max(1, stored.deadline - wall_offset) if stored.deadline else 0
+    expires = max(1, stored.deadline - wall_offset) if stored.deadline and wall_offset is not None else 0
     entry = Entry(Message.from_frames(stored.route, stored.frames), stored.position, expires)
     entry.stored = True
     entry.page = page

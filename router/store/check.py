@@ -24,8 +24,9 @@ from router.store.offline import (
     is_stream,
     must_know,
     read_metadata,
-    refused_and_doubted,
     reindexed_metadata,
+    try_restore,
+    without_rows,
 )
 from router.store.records import Publish, unpack
 from router.store.recovery import Recovered, recover
@@ -61,9 +62,13 @@ def check(directory: Path, stopped: int) -> Report:
     if wrong:
         found.damage[:0] = [Finding(directory / METADATA, 0, line) for line in wrong]
         _mend_metadata(found, directory)
-    refused, doubts = refused_and_doubted(directory)
-    found.refused += [Finding(directory / METADATA, 0, line) for line in refused]
-    found.warnings[:0] = [Finding(directory / METADATA, 0, line) for line in doubts]
+    restored = try_restore(directory)
+    found.refused += [Finding(directory / METADATA, 0, str(bad)) for bad in restored.bad]
+    found.warnings[:0] = [
+        Finding(directory / METADATA, 0, f"{row.what}: {doubt}") for row, doubt in restored.doubts
+    ]
+    if restored.bad and not wrong:
+        _change_metadata(found, directory, without_rows(directory, restored.bad))
     queues = [(row, found.queues.get(row.id, Totals())) for row in rows]
     return Report(queues, list(_files(found, directory)), found)
 
@@ -74,6 +79,11 @@ def _mend_metadata(found: Inspection, directory: Path) -> None:
     if whole is None:
         found.remarks.append(f"{METADATA} cannot be mended: restore that file from a backup")
         return
+    _change_metadata(found, directory, whole)
+
+
+def _change_metadata(found: Inspection, directory: Path, whole: bytes) -> None:
+    """Propose another database."""
     found.changes[directory / METADATA] = whole
     for suffix in ("-wal", "-shm"):
         found.changes[directory / f"{METADATA}{suffix}"] = None

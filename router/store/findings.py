@@ -50,7 +50,7 @@ class Inspection:
 
     checkpoint: Checkpoint = field(default_factory=Checkpoint)  # as it should be
     damage: list[Finding] = field(default_factory=list)
-    refused: list[Finding] = field(default_factory=list)  # a broker does not start for it; no damage
+    refused: list[Finding] = field(default_factory=list)  # rows that a broker starts without; no damage
     warnings: list[Finding] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # what else a repair cannot bring back

@@ -13,13 +13,12 @@ taken for the new one's. Windows of exchanges have ids from the same numbers.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from protocol.amqp.table import Table, decode_table
-from protocol.errors import AmqpError
 from router.rows import (
     GlobalParameterRow,
     ParameterRow,
@@ -29,6 +28,7 @@ from router.rows import (
     UserRow,
     VHostRow,
 )
+from router.store.bad_rows import BadRows, Raw, RowId
 from router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement, WindowRow
 
 FORMAT = 4
@@ -98,9 +98,6 @@ class MetadataError(Exception):
     """The database cannot be used; the text says why."""
 
 
-Row = TypeVar("Row")
-
-
 class Metadata:
     """An open database. ``commit`` and what reads raise sqlite3.Error when the disk fails them."""
 
@@ -136,101 +133,73 @@ class Metadata:
 
     # -- reading ------------------------------------------------------------------------------------------
 
+    def read(self, table: str, bad: BadRows) -> Iterator[tuple[RowId, Any]]:
+        """The rows of a table as named tuples, each with what tells it from others; those that cannot be what
+        was stored are added to ``bad``. Raises MetadataError when SQLite cannot read the table.
+        """
+        order, make = _TABLES[table]
+        try:
+            cursor = self._connection.execute(f"SELECT * FROM {table} ORDER BY {order}")
+            names = [column[0] for column in cursor.description]
+            rows: list[tuple[Raw, ...]] = cursor.fetchall()
+        except sqlite3.Error as error:
+            raise MetadataError(f"{self._path} cannot be read: {error}") from None
+        for values in rows:
+            row = RowId.of(table, dict(zip(names, values, strict=True)))
+            made: Any = None
+            with bad.skipping(row):
+                made = make(*values)
+            if made is not None:
+                yield row, made
+
+    def _all(self, table: str) -> list[Any]:
+        """The rows of a table. MetadataError when one cannot be what was stored."""
+        bad = BadRows()
+        rows = [row for _, row in self.read(table, bad)]
+        if bad:
+            raise MetadataError(f"{self._path} is damaged: {bad[0]} (table {table})")
+        return rows
+
     def vhosts(self) -> list[VHostRow]:
-        return self._rows(
-            "SELECT * FROM vhosts ORDER BY name",
-            lambda name, metadata: VHostRow(_text(name), json.loads(metadata)),
-        )
+        return self._all("vhosts")
 
     def users(self) -> list[UserRow]:
-        return self._rows(
-            "SELECT * FROM users ORDER BY name",
-            lambda name, password_hash, algorithm, tags, limits: UserRow(
-                _text(name),
-                _text(password_hash),
-                _text(algorithm),
-                tuple(json.loads(tags)),
-                json.loads(limits),
-            ),
-        )
+        return self._all("users")
 
     def permissions(self) -> list[PermissionRow]:
-        return self._rows(
-            "SELECT * FROM permissions ORDER BY user, vhost", lambda *row: PermissionRow(*map(_text, row))
-        )
+        return self._all("permissions")
 
     def topic_permissions(self) -> list[TopicPermissionRow]:
-        return self._rows(
-            "SELECT * FROM topic_permissions ORDER BY user, vhost, exchange",
-            lambda *row: TopicPermissionRow(*map(_text, row)),
-        )
+        return self._all("topic_permissions")
 
     def policies(self) -> list[PolicyRow]:
         """Operators' ones too."""
-        return self._rows(
-            "SELECT * FROM policies ORDER BY vhost, operator, name",
-            lambda vhost, operator, name, pattern, apply_to, priority, definition: PolicyRow(
-                _text(vhost),
-                bool(operator),
-                _text(name),
-                _text(pattern),
-                _text(apply_to),
-                int(priority),
-                json.loads(definition),
-            ),
-        )
+        return self._all("policies")
 
     def parameters(self) -> list[ParameterRow]:
-        return self._rows(
-            "SELECT * FROM parameters ORDER BY vhost, component, name",
-            lambda vhost, component, name, value: ParameterRow(
-                _text(vhost), _text(component), _text(name), json.loads(value)
-            ),
-        )
+        return self._all("parameters")
 
     def global_parameters(self) -> list[GlobalParameterRow]:
-        return self._rows(
-            "SELECT * FROM global_parameters ORDER BY name",
-            lambda name, value: GlobalParameterRow(_text(name), json.loads(value)),
-        )
+        return self._all("global_parameters")
 
     def exchanges(self) -> list[ExchangeRow]:
-        return self._rows(
-            "SELECT * FROM exchanges ORDER BY vhost, name",
-            lambda vhost, name, kind, auto_delete, internal, arguments: ExchangeRow(
-                _text(vhost), _text(name), _text(kind), bool(auto_delete), bool(internal), _table(arguments)
-            ),
-        )
+        return self._all("exchanges")
 
     def queues(self) -> list[QueueRow]:
         """In the order they were declared."""
-        return self._rows(
-            "SELECT * FROM queues ORDER BY id",
-            lambda number, vhost, name, auto_delete, arguments: QueueRow(
-                number, _text(vhost), _text(name), bool(auto_delete), _table(arguments)
-            ),
-        )
+        return self._all("queues")
 
     def windows(self) -> list[WindowRow]:
         """Of the exchanges that take messages once."""
-        return self._rows(
-            "SELECT id, vhost, exchange FROM windows ORDER BY id",
-            lambda number, vhost, exchange: WindowRow(number, _text(vhost), _text(exchange)),
-        )
+        return self._all("windows")
 
     def bindings(self) -> list[BindingRow]:
         """In the order they were made."""
-        return self._rows(
-            "SELECT vhost, source, kind, destination, routing_key, arguments FROM bindings ORDER BY number",
-            lambda vhost, source, kind, destination, routing_key, arguments: BindingRow(
-                _text(vhost),
-                _text(source),
-                _text(kind),
-                _text(destination),
-                _text(routing_key),
-                _table(arguments),
-            ),
-        )
+        return self._all("bindings")
+
+    def ids(self) -> list[int]:
+        """The ids of all queues and windows, of those too whose rows cannot be used."""
+        return self._numbers("SELECT id FROM queues UNION ALL SELECT id FROM windows")
 
     def must_know(self, queue_id: int) -> None:
         """Refuse to be without changes that were made: there was a queue of this id. Raises MetadataError."""
@@ -243,14 +212,13 @@ class Metadata:
     def next_queue_id(self) -> int:
         """An id that no queue and no window has had: SQLite gives none of an AUTOINCREMENT table twice."""
         query = "SELECT seq FROM sqlite_sequence WHERE name IN ('queues', 'windows') ORDER BY seq DESC"
-        return next(iter(self._rows(query, int)), 0) + 1
+        return next(iter(self._numbers(query)), 0) + 1
 
-    def _rows(self, query: str, make: Callable[..., Row]) -> list[Row]:
-        """What a query finds. MetadataError when that cannot be what was stored."""
+    def _numbers(self, query: str) -> list[int]:
         try:
-            return [make(*row) for row in self._connection.execute(query)]
-        except (AmqpError, ValueError) as error:
-            raise MetadataError(f"{self._path} is damaged: {error} ({query})") from None
+            return [int(number) for (number,) in self._connection.execute(query)]
+        except (sqlite3.Error, ValueError) as error:
+            raise MetadataError(f"{self._path} cannot be read: {error}") from None
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -280,9 +248,90 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _text(stored: bytes) -> str:
+def _text(stored: Raw) -> str:
+    if not isinstance(stored, bytes):
+        raise ValueError(f"{stored!r} stands where a text should be")
     return stored.decode("utf-8", "surrogatepass")
 
 
-def _table(stored: bytes) -> Table:
-    return decode_table(stored, 0)[0]
+def _table(stored: Raw) -> Table:
+    if not isinstance(stored, bytes):
+        raise ValueError(f"{stored!r} stands where arguments should be")
+    table, end = decode_table(stored, 0)
+    if end != len(stored):
+        raise ValueError("there is something behind the arguments")
+    return table
+
+
+def _json(stored: Raw, *kinds: type) -> Any:
+    """JSON of one of these kinds, whatever it is if there are none."""
+    if not isinstance(stored, bytes | str):  # what an update has filled in is a text
+        raise ValueError(f"{stored!r} stands where JSON should be")
+    value = json.loads(stored)
+    if kinds and not isinstance(value, kinds):
+        raise ValueError(f"{value!r} stands where {kinds[0].__name__} should be")
+    return value
+
+
+def _tags(stored: Raw) -> tuple[str, ...]:
+    tags = _json(stored, list)
+    if not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("a tag is not a text")
+    return tuple(tags)
+
+
+# By table: the order of its rows, and what makes a row of their columns.
+_TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "vhosts": ("name", lambda name, metadata: VHostRow(_text(name), _json(metadata, dict))),
+    "users": (
+        "name",
+        lambda name, password_hash, algorithm, tags, limits: UserRow(
+            _text(name), _text(password_hash), _text(algorithm), _tags(tags), _json(limits, dict)
+        ),
+    ),
+    "permissions": ("user, vhost", lambda *row: PermissionRow(*map(_text, row))),
+    "topic_permissions": ("user, vhost, exchange", lambda *row: TopicPermissionRow(*map(_text, row))),
+    "policies": (
+        "vhost, operator, name",
+        lambda vhost, operator, name, pattern, apply_to, priority, definition: PolicyRow(
+            _text(vhost),
+            bool(operator),
+            _text(name),
+            _text(pattern),
+            _text(apply_to),
+            int(priority),
+            _json(definition, dict),
+        ),
+    ),
+    "parameters": (
+        "vhost, component, name",
+        lambda vhost, component, name, value: ParameterRow(
+            _text(vhost), _text(component), _text(name), _json(value)
+        ),
+    ),
+    "global_parameters": ("name", lambda name, value: GlobalParameterRow(_text(name), _json(value))),
+    "exchanges": (
+        "vhost, name",
+        lambda vhost, name, kind, auto_delete, internal, arguments: ExchangeRow(
+            _text(vhost), _text(name), _text(kind), bool(auto_delete), bool(internal), _table(arguments)
+        ),
+    ),
+    "queues": (
+        "id",
+        lambda number, vhost, name, auto_delete, arguments: QueueRow(
+            number, _text(vhost), _text(name), bool(auto_delete), _table(arguments)
+        ),
+    ),
+    "bindings": (
+        "number",
+        lambda _, vhost, source, kind, destination, routing_key, arguments: BindingRow(
+            _text(vhost),
+            _text(source),
+            _text(kind),
+            _text(destination),
+            _text(routing_key),
+            _table(arguments),
+        ),
+    ),
+    "windows": ("id", lambda number, vhost, exchange: WindowRow(number, _text(vhost), _text(exchange))),
+}

@@ -8,17 +8,22 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from protocol.amqp.table import Table
+from router.broker import Broker
+from router.settings import Settings
+from router.store.bad_rows import BadRow, BadRows, RowId, shown_text
 from router.store.boot import METADATA, must_have_metadata
 from router.store.files import Data, DiskFiles
 from router.store.lock import DataDirectoryError, Lock
 from router.store.metadata import Metadata, MetadataError
+from router.store.restoring import Restored, restore_metadata
 from router.store.statements import QueueRow
-from router.store.topology import refusals
+from router.store.streams import stream_files
 
 
 class ReadOnlyFiles(DiskFiles):
@@ -98,13 +103,14 @@ def lock(path: Path) -> Lock:
 
 
 def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
-    """The queues, and what SQLite finds wrong, in words. Raises MetadataError when it cannot be read.
+    """The queues, and what SQLite finds wrong, in words. Raises MetadataError when it cannot be read. A queue
+    whose row cannot be read has what can be shown of its names, and its id.
 
     SQLite writes beside a database that it only reads, so it gets a copy.
     """
     must_have_metadata(ReadOnlyFiles(), path)
     with _copied_metadata(path) as copy:
-        return _read(copy)
+        return _read(copy, stream_files(ReadOnlyFiles(), path))
 
 
 def is_stream(row: QueueRow) -> bool:
@@ -121,20 +127,31 @@ def must_know(path: Path, queue_id: int) -> None:
             raise MetadataError(str(error).replace(str(copy), str(path / METADATA))) from None
 
 
-def refused_and_doubted(path: Path) -> tuple[list[str], list[str]]:
-    """As ``topology.refusals``."""
+def try_restore(path: Path) -> Restored:
+    """Do with the metadata what a start does with it."""
     with _copied_metadata(path) as copy, closing(Metadata(copy)) as metadata:
-        return refusals(metadata)
+        return restore_metadata(Broker(Settings()), metadata)
+
+
+def without_rows(path: Path, bad: Iterable[BadRow]) -> bytes:
+    """The database without rows that cannot be used."""
+    with _copied_metadata(path) as copy:
+        with closing(sqlite3.connect(copy)) as connection:
+            for each in bad:
+                connection.execute(*each.row.removal())
+            connection.commit()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return copy.read_bytes()
 
 
 def reindexed_metadata(path: Path) -> bytes | None:
     """The database with its indexes made anew, if nothing else is wrong with it."""
     with _copied_metadata(path) as copy:
-        before = _read(copy)[0]
+        before = _read(copy, ())[0]
         with closing(sqlite3.connect(copy)) as connection:
             connection.execute("REINDEX")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return copy.read_bytes() if _read(copy) == (before, []) else None
+        return copy.read_bytes() if _read(copy, ()) == (before, []) else None
 
 
 @contextmanager
@@ -154,22 +171,21 @@ def _copied_metadata(path: Path) -> Iterator[Path]:
             raise MetadataError(text) from None
 
 
-def _read(copy: Path) -> tuple[list[QueueRow], list[str]]:
+def _read(copy: Path, streams: Collection[int]) -> tuple[list[QueueRow], list[str]]:
+    bad = BadRows()
     with closing(Metadata(copy)) as metadata:
-        for read in (
-            metadata.vhosts,
-            metadata.users,
-            metadata.permissions,
-            metadata.topic_permissions,
-            metadata.policies,
-            metadata.parameters,
-            metadata.global_parameters,
-            metadata.exchanges,
-            metadata.bindings,
-            metadata.windows,
-        ):
-            read()
-        rows = metadata.queues()
+        rows: list[QueueRow] = [row for _, row in metadata.read("queues", bad)]
+    rows += [_guessed(each.row, streams) for each in bad]
     with closing(sqlite3.connect(copy)) as connection:
         wrong = [str(line) for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
-    return rows, wrong
+    return sorted(rows), wrong
+
+
+def _guessed(row: RowId, streams: Collection[int]) -> QueueRow:
+    """What can be said of a queue whose row cannot be read."""
+    number = row.columns["id"]
+    assert isinstance(number, int)
+    arguments: Table = {"x-queue-type": "stream"} if number in streams else {}
+    return QueueRow(
+        number, shown_text(row.columns["vhost"]), shown_text(row.columns["name"]), False, arguments
+    )

@@ -1,0 +1,165 @@
+"""From the metadata into a broker: virtual hosts, users, rights, policies, exchanges, queues, bindings.
+
+Owns what becomes of a row that cannot be used: the broker starts without it, and the row is one of ``bad``.
+What a start does here, ``leveret store check`` does as well, with a broker that is thrown away. Messages are
+the business of ``boot``.
+"""
+
+from dataclasses import dataclass, field
+
+from router.auth import PasswordHash
+from router.bounds import check_json, refused_name
+from router.broker import Broker
+from router.exchange.base import Exchange
+from router.limits import USER_LIMITS, VHOST_LIMITS, check_limits
+from router.queue.kind import AnyQueue
+from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from router.store.bad_rows import BadRows, RowId
+from router.store.metadata import Metadata
+from router.store.topology import restore_binding, restore_exchange, restore_queue
+from router.vhost import VHost
+from router.vhost_metadata import restored
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was made from the metadata; queues are without their messages."""
+
+    exchanges: list[tuple[VHost, Exchange]] = field(default_factory=list)
+    queues: list[tuple[int, AnyQueue]] = field(default_factory=list)  # by their ids
+    windows: dict[tuple[str, str], int] = field(default_factory=dict)  # ids by virtual host and exchange
+    bad: BadRows = field(default_factory=BadRows)
+    doubts: list[tuple[RowId, str]] = field(default_factory=list)  # rows that mean something else, and what
+
+
+def restore_metadata(broker: Broker, metadata: Metadata) -> Restored:
+    """Make everything again that can be. Raises MetadataError when SQLite cannot read the database."""
+    found = Restored()
+    _restore_vhosts(broker, metadata, found.bad)
+    _restore_users(broker, metadata, found.bad)
+    _restore_rights(broker, metadata, found.bad)
+    _restore_policies(broker, metadata, found.bad)
+    for row, window in metadata.read("windows", found.bad):
+        with found.bad.skipping(row):
+            found.windows[window.vhost, window.exchange] = window.id
+    _restore_topology(broker, metadata, found)
+    return found
+
+
+def _restore_vhosts(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+    for row, vhost in metadata.read("vhosts", bad):
+        with bad.skipping(row):
+            _check_name("virtual host name", vhost.name)
+            said = restored(vhost.metadata)
+            broker.add_vhost(vhost.name).metadata = said
+    for each in bad.of("vhosts"):  # one whose description cannot be read is there without it
+        name = each.row.text("name")
+        if name and not refused_name("virtual host name", name):
+            broker.add_vhost(name)
+
+
+def _restore_users(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+    for row, user in metadata.read("users", bad):
+        with bad.skipping(row):
+            _restore_user(broker, user)
+
+
+def _restore_user(broker: Broker, row: UserRow) -> None:
+    _check_name("user name", row.name)
+    limits = check_limits(row.limits, USER_LIMITS, "user-limits")
+    broker.users.add(row.name, PasswordHash(row.password_hash, row.algorithm), row.tags).limits = limits
+
+
+def _restore_rights(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+    for row, right in metadata.read("permissions", bad):
+        with bad.skipping(row):
+            _permit(broker, right)
+    for row, topic in metadata.read("topic_permissions", bad):
+        with bad.skipping(row):
+            _permit_topic(broker, topic)
+    for each in bad.of("topic_permissions"):  # without any entry every routing key would be free
+        user = broker.users.get(each.row.text("user"))
+        if user is not None:
+            user.permit_topic(each.row.text("vhost"), each.row.text("exchange"), write="", read="")
+
+
+def _permit(broker: Broker, row: PermissionRow) -> None:
+    _must_have_user(broker, row.user)
+    broker.users[row.user].permit(row.vhost, configure=row.configure, write=row.write, read=row.read)
+
+
+def _permit_topic(broker: Broker, row: TopicPermissionRow) -> None:
+    _must_have_user(broker, row.user)
+    broker.users[row.user].permit_topic(row.vhost, row.exchange, write=row.write, read=row.read)
+
+
+def _must_have_user(broker: Broker, name: str) -> None:
+    if name not in broker.users:
+        raise ValueError(f"there is no user '{name}'")
+
+
+def _restore_policies(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
+    """Policies hold for what is declared from then on."""
+    for row, policy in metadata.read("policies", bad):
+        with bad.skipping(row):
+            _restore_policy(broker, policy)
+    for row, parameter in metadata.read("parameters", bad):
+        with bad.skipping(row):
+            if parameter.component == "vhost-limits":
+                if not isinstance(parameter.value, dict):
+                    raise ValueError("limits are an object")
+                limits = check_limits(parameter.value, VHOST_LIMITS, "limits")
+                _place(broker, parameter.vhost).limits = limits
+    for row, each in metadata.read("global_parameters", bad):
+        with bad.skipping(row):
+            _check_name("global parameter name", each.name)
+            check_json("value", each.value)
+            broker.global_parameters[each.name] = each.value
+
+
+def _restore_policy(broker: Broker, row: PolicyRow) -> None:
+    _place(broker, row.vhost).policies.put(
+        row.name,
+        row.pattern,
+        row.definition,
+        priority=row.priority,
+        apply_to=row.apply_to,
+        operator=row.operator,
+    )
+
+
+def _restore_topology(broker: Broker, metadata: Metadata, found: Restored) -> None:
+    for row, kept in metadata.read("exchanges", found.bad):
+        with found.bad.skipping(row):
+            vhost = _place(broker, kept.vhost)
+            exchange, doubt = restore_exchange(vhost, kept)
+            found.exchanges.append((vhost, exchange))
+            if doubt:
+                found.doubts.append((row, doubt))
+    for row, kept in metadata.read("queues", found.bad):
+        with found.bad.skipping(row):
+            queue, doubt = restore_queue(_place(broker, kept.vhost), kept)
+            found.queues.append((kept.id, queue))
+            if doubt:
+                found.doubts.append((row, doubt))
+    for each in found.bad.of("queues"):  # its row would give way to that of a queue with the same name
+        place = broker.vhosts.get(each.row.text("vhost"))
+        if place is not None:
+            place.unavailable[each.row.text("name")] = each.why
+    ends_missing = bool(found.bad.of("exchanges") or found.bad.of("queues"))
+    for row, binding in metadata.read("bindings", found.bad):
+        with found.bad.skipping(row):
+            vhost = _place(broker, binding.vhost)
+            if not restore_binding(vhost, binding) and ends_missing:
+                raise ValueError("its source or its destination is not there")
+
+
+def _place(broker: Broker, name: str) -> VHost:
+    """The virtual host of this name, made if it is not there. ValueError for a name that none may have."""
+    _check_name("virtual host name", name)
+    return broker.add_vhost(name)
+
+
+def _check_name(what: str, name: str) -> None:
+    if refusal := "it has no name" if not name else refused_name(what, name):
+        raise ValueError(refusal)
