@@ -3,37 +3,35 @@
 Owns the order of starting. It leaves a store that knows every durable queue, and the means to write on.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
 import structlog
 
-from protocol.amqp.message import Message
+from protocol.amqp.table import encode_table
 from router.broker import Broker
-from router.queue.entry import Entry
-from router.queue.fifo import Fifo
-from router.queue.paging import Paging
+from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
-from router.queue.run import Run
 from router.store.files import DiskFiles, Files
 from router.store.journal import DamageError
+from router.store.loading import Loader
 from router.store.lock import DataDirectoryError, Lock
 from router.store.metadata import Metadata, MetadataError
-from router.store.pages import Page, Stored
+from router.store.pages import Page
 from router.store.pages import segment_path as page_path
-from router.store.reader import read_piece, read_stored
-from router.store.recovery import Recovered, RecoveredQueue, Tell, recover, silent
+from router.store.reader import read_piece
+from router.store.recovery import Recovered, Tell, recover, silent
 from router.store.restoring import Restored, restore_metadata
 from router.store.store import Store
 from router.store.stream_writer import RemoveStream
-from router.store.streams import recover_stream, stream_files
+from router.store.streams import stream_files
+from router.store.unreadable import SetAside
 from router.store.writer import Writer
 from router.stream.stream import Stream
 from router.vhost import VHost
 
 METADATA = "metadata.sqlite"
+STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # as it stands among others
 
 
 class DataDirectory:
@@ -155,20 +153,24 @@ def restore(
     reason are kept in the directory as long as its row is there. The broker keeps through ``store`` from here
     on.
     """
+    loader = Loader(
+        directory.files,
+        directory.path,
+        store,
+        recovered=opened.recovered,
+        streams=opened.streams,
+        wall_offset=wall_offset,
+    )
+    for broken in opened.recovered.broken:
+        loader.aside.records(broken)
     restored = restore_metadata(broker, directory.metadata)
     _tell(restored, directory.path)
-    _restore_windows(store, restored, opened)
+    _restore_windows(store, restored, opened, loader.aside)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for number, queue in restored.queues:
-        if isinstance(queue, Stream):
-            _restore_stream(directory, store, queue, number, opened)
-        else:
-            assert isinstance(queue, Queue)
-            found = opened.recovered.queues[number]
-            _restore_queue(directory, store, queue, number, found=found, wall_offset=wall_offset)
-            queue.resume(found.next_position)
-    _hold(broker, store, directory, restored, opened)
+        _load(loader, queue, number)
+    _hold(broker, loader, restored, opened)
     for stream, firsts in opened.streams.items():
         if stream not in store.logs:  # it was deleted, and the broker ended before its files were
             store.submit(RemoveStream(stream, firsts))
@@ -190,7 +192,15 @@ def _tell(restored: Restored, path: Path) -> None:
         log.error("not restored", what=bad.row.what, error=bad.why, advice=advice)
 
 
-def _restore_windows(store: Store, restored: Restored, opened: Opened) -> None:
+def _load(loader: Loader, queue: AnyQueue, number: int, *, held: bool = False) -> None:
+    if isinstance(queue, Stream):
+        loader.load_stream(queue, number)
+    else:
+        assert isinstance(queue, Queue)
+        loader.load_queue(queue, number, held=held)
+
+
+def _restore_windows(store: Store, restored: Restored, opened: Opened, aside: SetAside) -> None:
     """Let the exchanges know what they took lately, as far as they ask."""
     for vhost, exchange in restored.exchanges:
         if exchange.deduplication is not None:
@@ -200,35 +210,10 @@ def _restore_windows(store: Store, restored: Restored, opened: Opened) -> None:
                 continue
             log = exchange.log = store.add_window(number)
             log.notes = opened.recovered.queues[number].notes
-            exchange.deduplication.recall(log.notes)
+            aside.recall(exchange.name, exchange.deduplication.recall, log.notes)
 
 
-def _restore_queue(
-    directory: DataDirectory,
-    store: Store,
-    queue: Queue,
-    number: int,
-    *,
-    found: RecoveredQueue,
-    wall_offset: int | None,
-) -> None:
-    """Give a queue its messages; without ``wall_offset`` none of them expires."""
-    log = store.add_queue(queue, number)
-    log.pages = dict.fromkeys(found.pages)
-    log.next_position = log.committed = found.next_position
-    log.recovered = found.delivered
-    log.notes = found.notes
-    if queue.deduplication is not None:
-        queue.deduplication.recall(found.notes)
-    log.deliver(found.delivered - 1)
-    queue.log = log
-    queue.paging = Paging(queue, store.pager)
-    entries = [_entry(each, found, None, wall_offset) for each in found.entries.values()]
-    for line, parts in _orders(directory, queue, found, entries, wall_offset).items():
-        queue.restore(line, parts)
-
-
-def _hold(broker: Broker, store: Store, directory: DataDirectory, restored: Restored, opened: Opened) -> None:
+def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:
     """Keep the messages of queues that are not there, since their rows cannot be used.
 
     Each is in a queue of a virtual host that nobody can reach, so that journal files and segments with it are
@@ -237,115 +222,10 @@ def _hold(broker: Broker, store: Store, directory: DataDirectory, restored: Rest
     for bad in restored.bad.of("queues"):
         number = bad.row.columns["id"]
         assert isinstance(number, int)
-        found = opened.recovered.queues[number]
-        is_stream = number in opened.streams and not found.pages
+        arguments = bad.row.columns["arguments"]
+        said = isinstance(arguments, bytes) and STREAM_ARGUMENT in arguments
+        is_stream = (said or number in opened.streams) and not opened.recovered.queues[number].pages
         queue = VHost("", broker).declare_queue(
             "held", durable=True, arguments={"x-queue-type": "stream" if is_stream else "classic"}
         )
-        if isinstance(queue, Stream):
-            _restore_stream(directory, store, queue, number, opened)
-        else:
-            assert isinstance(queue, Queue)
-            _restore_queue(directory, store, queue, number, found=found, wall_offset=None)
-
-
-def _restore_stream(
-    directory: DataDirectory, store: Store, stream: Stream, number: int, opened: Opened
-) -> None:
-    """Find a stream's end in its files, and put behind it what only the journal has."""
-    queue = opened.recovered.queues[number]
-    log = store.add_stream(stream, number)
-    log.notes = queue.notes
-    stream.recall(queue.notes)
-    found = recover_stream(directory.files, directory.path, number, opened.streams.get(number, ()))
-    if found is not None:
-        stream.restore(found.segments, found.last)
-        log.recovered(found)
-        if found.torn is not None:
-            opened.recovered.cut.append(found.torn)
-    stream.log = log
-    for position in sorted(queue.entries):
-        if position >= stream.next:
-            stored = queue.entries[position]
-            stream.recover(Message.from_frames(stored.route, stored.frames), position, stored.deadline)
-    stream.skip(queue.next_position)
-    log.next_position = stream.next
-    queue.entries.clear()
-
-
-def _orders(
-    directory: DataDirectory,
-    queue: Queue,
-    found: RecoveredQueue,
-    entries: list[Entry],
-    wall_offset: int | None,
-) -> dict[Fifo, list[Run | list[Entry]]]:
-    """What a queue holds, for each priority in its order: entries, and runs that stay on disk.
-
-    A page whose messages do not stand together is read now; there are few of those.
-    """
-    ready = queue.ready
-    standing: dict[Fifo, list[Page]] = {}
-    for page in found.pages:
-        standing.setdefault(ready.level_of(page.priority), []).append(page)
-    loose: dict[Fifo, list[Entry]] = {}
-    for entry in entries:
-        loose.setdefault(ready.level(entry), []).append(entry)
-    orders = {}
-    for line in {**standing, **loose}:
-        pages, single = standing.get(line, []), loose.get(line, [])
-        for page in _mixed(pages, single):
-            single += [
-                _entry(each, found, page, wall_offset)
-                for each in read_stored(directory.files, directory.path, page)
-            ]
-            pages.remove(page)
-        parts: list[Run | list[Entry]] = []
-        items: list[Run | Entry] = [*single, *(_run(line, page, wall_offset) for page in pages)]
-        for item in sorted(items, key=attrgetter("position")):
-            if isinstance(item, Run):
-                parts.append(item)
-            elif parts and isinstance(parts[-1], list):
-                parts[-1].append(item)
-            else:
-                parts.append([item])
-        orders[line] = parts
-    return orders
-
-
-def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
-    """Those pages, of some in the order of their first positions, between whose messages others stand."""
-    mixed: dict[Page, None] = {}
-    furthest: Page | None = None
-    for page in pages:
-        if furthest is not None and page.first < furthest.last:
-            mixed[furthest] = mixed[page] = None
-        if furthest is None or page.last > furthest.last:
-            furthest = page
-    firsts = [page.first for page in pages]
-    for entry in entries:
-        index = bisect_right(firsts, entry.position) - 1
-        if index >= 0 and entry.position < pages[index].last:
-            mixed[pages[index]] = None
-    return list(mixed)
-
-
-def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
-    """A page as it stands in a queue. Of one whose messages are in part settled the size is an estimate until
-    it is read.
-    """
-    expires = max(1, page.earliest - wall_offset) if page.earliest and wall_offset is not None else 0
-    size = page.size * page.live // page.count
-    return Run(line, page, page.first, count=page.live, size=size, expires=expires)
-
-
-def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int | None) -> Entry:
-    """A message as the queue holds it; a deadline that has passed stays in the past."""
-    expires = max(1, stored.deadline - wall_offset) if stored.deadline and wall_offset is not None else 0
-    entry = Entry(Message.from_frames(stored.route, stored.frames), stored.position, expires)
-    entry.stored = True
-    entry.page = page
-    entry.returns = stored.returns
-    if stored.position < queue.delivered:
-        entry.returns = max(1, entry.returns)
-    return entry
+        _load(loader, queue, number, held=True)

@@ -31,6 +31,7 @@ from router.store.offline import (
 from router.store.records import Publish, unpack
 from router.store.recovery import Recovered, recover
 from router.store.statements import QueueRow
+from router.store.unreadable import read_message
 
 
 class FileReport(NamedTuple):
@@ -111,7 +112,14 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
     for queue_id, queue in recovered.queues.items():
         totals = found.queues.setdefault(queue_id, Totals())
         totals.messages += len(queue.entries)
-        totals.size += sum(body_size(entry.frames) for entry in queue.entries.values())
+        for position, entry in queue.entries.items():
+            if read_message(entry.route, entry.frames) is not None:
+                totals.size += body_size(entry.frames)
+            else:
+                told = f"the message at position {position} of queue {queue_id} cannot be read"
+                found.warnings.append(
+                    Finding(directory / "journal", 0, f"{told}; a broker sets it aside when it starts")
+                )
     for batch in Journal(files, directory / "journal", found.checkpoint.journal, found.checkpoint.sequence):
         for record in unpack(batch.payload):
             if isinstance(record, Publish) and any(

@@ -5,13 +5,13 @@ in memory for each run of messages that overlaps with others, or one piece of a 
 journal only.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
-from protocol.amqp.message import Message
 from protocol.amqp.plain import plain_body, plain_properties
 from protocol.amqp.properties import Properties
 from router.store.files import Files
@@ -23,6 +23,7 @@ from router.store.records import Range
 from router.store.recovery import RecoveredQueue
 from router.store.statements import QueueRow
 from router.store.streams import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
+from router.store.unreadable import read_message
 from router.stream.chunk import OFFSET
 from router.stream.gaps import known_gaps, without
 from router.stream.log import SEGMENT_HEAD
@@ -97,8 +98,19 @@ def _must_follow(path: Path, place: int, offset: int, first: int, known: Sequenc
 
 
 def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
-    """A message as JSON can hold it. Positions below ``delivered`` were delivered at least once."""
-    message = Message.from_frames(stored.route, stored.frames)
+    """A message as JSON can hold it. Positions below ``delivered`` were delivered at least once. Of one that
+    cannot be read there are the bytes.
+    """
+    message = read_message(stored.route, stored.frames)
+    if message is None:
+        return {
+            "vhost": row.vhost,
+            "queue": row.name,
+            "offset" if is_stream(row) else "position": stored.position,
+            "unreadable": True,
+            "route": b64encode(stored.route).decode(),
+            "content": b64encode(stored.frames).decode(),
+        }
     body, encoding = plain_body(message.body)
     if is_stream(row):
         return {

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from protocol.amqp.message import Message, body_size
+from protocol.amqp.message import body_size
 from router.store.checkpoint import NAME, Checkpoint, PageState, QueueState, pack_checkpoint, read_checkpoint
 from router.store.files import Files
 from router.store.findings import Finding, Inspection, load, segments
@@ -11,6 +11,7 @@ from router.store.journal import DamageError, numbers, path_of
 from router.store.pages import Stored, find_pages, unpack_page
 from router.store.records import Range, ranges
 from router.store.salvage import ScannedFile, scan_file
+from router.store.unreadable import read_message
 
 
 def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: Collection[int]) -> None:
@@ -106,10 +107,16 @@ def state_of(
         positions=_packed(positions),
         size=sum(body_size(entry.frames) for entry in entries),
         earliest=min((entry.deadline for entry in entries if entry.deadline), default=0),
-        priority=Message.from_frames(entries[0].route, entries[0].frames).properties.priority or 0,
+        priority=_priority(entries),
         settled=settled,
         returns={},
     )
+
+
+def _priority(entries: list[Stored]) -> int:
+    """The priority of a page's messages, which is that of each that can be read."""
+    messages = (read_message(entry.route, entry.frames) for entry in entries)
+    return next((message.properties.priority or 0 for message in messages if message is not None), 0)
 
 
 def _packed(positions: list[int]) -> bytes:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from protocol.amqp.message import Message
+from protocol.amqp.message import END, FRAME, Message
 from router.queue.entry import Entry
 from router.queue.fifo import PAGE_MESSAGES
 from router.queue.run import Run
 from router.store.log import StoredQueueLog
 from router.store.pages import Page, PageError, entries_of, pack_page, segment_path
 from router.store.segments import Segments
+from router.store.unreadable import read_message
 from router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
 
 if TYPE_CHECKING:
@@ -223,6 +224,18 @@ class Pager:
             if queue.paging is not None:
                 queue.paging.read_again(run)
 
+    def _skip(self, queue: "Queue", page: Page, position: int) -> None:
+        """Leave out a message that cannot be read though its page's checksum is right; it stays there."""
+        path = segment_path(Path(), page.segment, kept=page.kept)
+        structlog.get_logger().error(
+            "message left out",
+            vhost=queue.vhost,
+            queue=queue.name,
+            position=position,
+            page=f"{path}, offset {page.offset}",
+            advice="Stop the broker; 'leveret store dump' prints it, and 'leveret store check' tells of it",
+        )
+
     def _entries(self, queue: "Queue", page: Page, data: bytes) -> list[Entry]:
         """The live messages of a page. Most of them begin like the one before, and the header tells all of it
         that is not in the frames themselves.
@@ -231,17 +244,21 @@ class Pager:
         log = _log(queue)
         delivered = log.recovered if log is not None else 0
         whole = page.is_whole()
-        header = b""
+        header, length = b"", -1
         message: Message | None = None
         entries: list[Entry] = []
         for position, deadline, returns, route, frames in entries_of(data):
             if not whole and page.is_settled(position):
                 continue
-            if message is not None and frames.startswith(header):
+            if len(frames) == length and frames.startswith(header) and message and frames.endswith(END):
                 message = message.with_body_of(route, frames)
             else:
-                message = Message.from_frames(route, frames)
-                header = message.header_frame
+                found = read_message(route, frames)
+                if found is None:
+                    self._skip(queue, page, position)
+                    continue
+                message, length = found, len(frames)
+                header = frames[: len(found.header_frame) + FRAME.size]  # and the head of its body frame
             entry = Entry(message, position, max(1, deadline - offset) if deadline else 0)
             entry.returns = returns if whole else page.returns(position, returns)
             if position < delivered and not entry.returns:

@@ -41,6 +41,8 @@ _RETURNED = Struct(">IBQI")
 _PAIR = Struct(">QI")
 _NOTE = Struct(">IBQH")
 
+POSITION_MAX = 1 << 62
+
 Target = tuple[int, int, int]  # queue id, position, deadline
 Range = tuple[int, int]  # first position, how many
 
@@ -155,6 +157,23 @@ def unpack(data: bytes) -> Iterator[Record]:
         offset = end
 
 
+def readable(data: bytes) -> int:
+    """How many bytes at the beginning of a payload are whole records."""
+    end = 0
+    try:
+        for _ in unpack(data):
+            end += 4 + int(_COUNT.unpack_from(data, end)[0])
+    except RecordError:
+        pass
+    return end
+
+
+def _must_be_possible(position: int, offset: int) -> None:
+    """No queue has ever had so many messages; and what comes after it has to have a position as well."""
+    if position > POSITION_MAX:
+        raise RecordError(f"position {position} in a record at {offset}")
+
+
 def _read_publish(data: bytes, offset: int, end: int) -> Publish:
     if end - offset >= _PUBLISH_1.size:
         _, _, count, queue_id, position, deadline, route_size = _PUBLISH_1.unpack_from(data, offset)
@@ -163,6 +182,7 @@ def _read_publish(data: bytes, offset: int, end: int) -> Publish:
             frames = route + route_size
             if frames > end:
                 raise RecordError(f"publish record at {offset} is too short")
+            _must_be_possible(position, offset)
             return Publish([(queue_id, position, deadline)], data[route:frames], data[frames:end])
     start = offset + _HEAD.size + _COUNT.size
     route_size = start + _TARGET.size * int(_COUNT.unpack_from(data, start - _COUNT.size)[0])
@@ -173,12 +193,17 @@ def _read_publish(data: bytes, offset: int, end: int) -> Publish:
     if frames > end:
         raise RecordError(f"publish record at {offset} is too short")
     targets = [_TARGET.unpack_from(data, at) for at in range(start, route_size, _TARGET.size)]
+    for _, position, _ in targets:
+        _must_be_possible(position, offset)
     return Publish(targets, data[route:frames], data[frames:end])
 
 
 def _read_progress(data: bytes, offset: int, end: int) -> Progress:
     _, _, queue_id, delivered, count = _PROGRESS.unpack_from(data, offset)
-    return Progress(queue_id, delivered, _pairs(data, offset + _PROGRESS.size, end, count))
+    settled = _pairs(data, offset + _PROGRESS.size, end, count)
+    for position in (delivered, *(first for first, _ in settled)):
+        _must_be_possible(position, offset)
+    return Progress(queue_id, delivered, settled)
 
 
 def _read_returned(data: bytes, offset: int, end: int) -> Returned:

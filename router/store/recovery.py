@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 from router.store.checkpoint import NAME, PageState, read_checkpoint
 from router.store.files import Files
 from router.store.journal import DamageError, Journal
 from router.store.pages import Page, Stored, unpack_positions
-from router.store.records import Note, Progress, Publish, Record, RecordError, unpack
+from router.store.records import Note, Progress, Publish, Record, RecordError, readable, unpack
 
 
 @dataclass(slots=True)
@@ -54,6 +55,15 @@ class RecoveredQueue:
         return None
 
 
+class Broken(NamedTuple):
+    """Records of a batch that cannot be read though its checksum is right: all from the first such one on."""
+
+    path: Path
+    offset: int  # of the batch
+    what: str
+    rest: bytes
+
+
 @dataclass(slots=True)
 class Recovered:
     """What there was. ``sequence`` is that of the next batch.
@@ -69,6 +79,7 @@ class Recovered:
     next_journal: int  # the number of the next journal file
     newest_queue: int  # the highest queue id that anything was told of; 0 for none
     cut: list[str]  # what was cut off, in words
+    broken: list[Broken] = field(default_factory=list)
 
 
 Tell = Callable[[Path, int], None]  # up to which byte of which file everything was read
@@ -88,6 +99,9 @@ def recover(
 ) -> Recovered:
     """Read everything, and tell ``progress`` how far that has come. Raises DamageError and FormatError.
 
+    A record that makes no sense in a whole batch is passed over, with those behind it: the length that tells
+    where the next one begins is part of it. Those are ``Recovered.broken``.
+
     Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
     has to be there.
     """
@@ -101,12 +115,14 @@ def recover(
             queue.take_pages(_page(state.id, page) for page in state.pages)
             queue.notes = dict(state.notes)
     journal = Journal(files, directory / "journal", checkpoint.journal, checkpoint.sequence)
+    broken: list[Broken] = []
     for batch in journal:
         try:
             for record in unpack(batch.payload):
                 newest = max(newest, _apply(record, queues))
         except RecordError as error:
-            raise DamageError(batch.path, batch.offset, str(error)) from None
+            rest = batch.payload[readable(batch.payload) :]
+            broken.append(Broken(batch.path, batch.offset, str(error), rest))
         progress(batch.path, batch.end)
     journal.must_reach(stopped)
     paged = bool(files.list(directory / "segments"))
@@ -117,7 +133,8 @@ def recover(
         queue.take_pages([page for page in queue.pages if page.live])
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
     first = checkpoint.journal if journal.numbers else 0
-    return Recovered(queues, first, checkpoint.sequence, journal.sequence, next_journal, newest, journal.cut)
+    cut = journal.cut
+    return Recovered(queues, first, checkpoint.sequence, journal.sequence, next_journal, newest, cut, broken)
 
 
 def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
@@ -130,7 +147,7 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
                     queue.next_position = position + 1
                 if queue.page_of(position) is None:
                     queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
-        return max(queue_id for queue_id, _, _ in record.targets)
+        return max((queue_id for queue_id, _, _ in record.targets), default=0)
     queue = queues.get(record.queue_id)
     if queue is None:
         return record.queue_id
@@ -139,8 +156,9 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
         # What was settled within its turn was never written, and its position is not given again.
         queue.next_position = max(queue.next_position, record.delivered)
         for first, count in record.settled:
+            behind = min(first + count, queue.next_position)  # no message is there from that on
             queue.next_position = max(queue.next_position, first + count)
-            _settle(queue, first, count)
+            _settle(queue, first, behind)
     elif isinstance(record, Note):
         queue.note(record.key, record.value)
     else:
@@ -149,8 +167,8 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
     return record.queue_id
 
 
-def _settle(queue: RecoveredQueue, first: int, count: int) -> None:
-    for position in range(first, first + count):
+def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:
+    for position in range(first, behind):
         if queue.entries.pop(position, None) is None:
             page = queue.page_of(position)
             if page is not None:

@@ -5,7 +5,7 @@ business of ``check``.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from struct import error
 
@@ -25,7 +25,7 @@ from router.store.journal import (
     read_header,
 )
 from router.store.pages import PageError, Stored, unpack_page, unpack_positions
-from router.store.records import RecordError, unpack
+from router.store.records import RecordError, readable, unpack
 
 # -- journal files ----------------------------------------------------------------------------------------
 
@@ -74,8 +74,8 @@ def _scan_batches(path: Path, data: bytes, scanned: ScannedFile, header: Header,
                     pass
             except RecordError as problem:
                 scanned.damage.append((offset, str(problem)))
-            else:
-                scanned.batches.append(batch)
+                batch = replace(batch, payload=batch.payload[: readable(batch.payload)])
+            scanned.batches.append(batch)
             expected, offset = expected + 1, batch.end
             continue
         later = find_later(path, data, offset, header.mark, expected)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.store import boot
+from router.store import loading
 from router.store.check import check
 from router.store.journal import DamageError
 from router.store.metadata import MetadataError
@@ -43,7 +43,7 @@ def page(*positions):
 )
 def test_a_page_is_read_when_others_stand_between_its_messages(pages, entries, mixed):
     made = [page(*each) for each in pages]
-    found = boot._mixed(made, [At(position) for position in entries])
+    found = loading._mixed(made, [At(position) for position in entries])
     assert sorted(map(made.index, found)) == mixed
 
 
@@ -246,7 +246,7 @@ def test_a_start_that_fails_has_changed_nothing(quick_path, monkeypatch):
         raise DamageError(quick_path, 0, "on purpose")
 
     with monkeypatch.context() as patch:
-        patch.setattr(boot, "_orders", fail)
+        patch.setattr(loading.Loader, "_orders", fail)
         with pytest.raises(DamageError):
             Kept(quick_path)
     assert transient.exists()

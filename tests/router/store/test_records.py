@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.store.records import (
+    POSITION_MAX,
     Progress,
     Publish,
     RecordError,
@@ -13,18 +14,20 @@ from router.store.records import (
     pack_publish,
     pack_returned,
     ranges,
+    readable,
     unpack,
 )
 
 number = st.integers(0, 2**64 - 1)
+position = st.integers(0, POSITION_MAX)
 count = st.integers(0, 2**32 - 1)
 publish = st.builds(
     Publish,
-    st.lists(st.tuples(number, number, number), max_size=3),
+    st.lists(st.tuples(number, position, number), max_size=3),
     st.binary(max_size=20),
     st.binary(max_size=50),
 )
-progress = st.builds(Progress, number, number, st.lists(st.tuples(number, count), max_size=3))
+progress = st.builds(Progress, number, position, st.lists(st.tuples(position, count), max_size=3))
 returned = st.builds(Returned, number, st.lists(st.tuples(number, count), max_size=3))
 records = st.lists(publish | progress | returned, max_size=6)
 
@@ -43,6 +46,22 @@ def pack(record):
 @settings(deadline=None)
 def test_records_survive_packing(written):
     assert list(unpack(b"".join(map(pack, written)))) == written
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Publish([(1, POSITION_MAX + 1, 0)], b"", b""),
+        Publish([(1, 0, 0), (2, POSITION_MAX + 1, 0)], b"", b""),
+        Progress(1, POSITION_MAX + 1, []),
+        Progress(1, 0, [(POSITION_MAX + 1, 1)]),
+    ],
+)
+def test_a_position_that_leaves_no_room_for_others_is_an_error(record):
+    good = pack(Publish([(1, POSITION_MAX, 0)], b"", b""))
+    with pytest.raises(RecordError, match="position"):
+        list(unpack(good + pack(record) + good))
+    assert readable(good + pack(record) + good) == len(good)
 
 
 @pytest.mark.parametrize("targets", [0, 1, 2, 70_000])

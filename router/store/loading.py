@@ -1,0 +1,187 @@
+"""The messages of queues and streams at a start: from what was recovered into the core.
+
+Owns what of a queue is in memory when a broker starts, and which pages stay runs. A message that cannot be
+read is set aside (``unreadable``), and the others come back.
+"""
+
+from bisect import bisect_right
+from operator import attrgetter
+from pathlib import Path
+
+from router.queue.entry import Entry
+from router.queue.fifo import Fifo
+from router.queue.paging import Paging
+from router.queue.queue import Queue
+from router.queue.run import Run
+from router.store.files import Files
+from router.store.pages import Page, Stored
+from router.store.reader import read_stored
+from router.store.recovery import Recovered, RecoveredQueue
+from router.store.store import Store
+from router.store.streams import recover_stream
+from router.store.unreadable import SetAside, read_message
+from router.stream.stream import Stream
+
+
+class Loader:
+    """Gives queues and streams what was recovered of theirs."""
+
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        store: Store,
+        *,
+        recovered: Recovered,
+        streams: dict[int, list[int]],
+        wall_offset: int,
+    ) -> None:
+        """``streams``: the first offsets of the streams' segments, by id. ``wall_offset`` as in ``Store``."""
+        self._files = files
+        self._directory = directory
+        self._store = store
+        self._recovered = recovered
+        self._streams = streams
+        self._wall_offset = wall_offset
+        self.aside = SetAside(files, directory)
+
+    def load_queue(self, queue: Queue, number: int, *, held: bool = False) -> None:
+        """Give a queue its messages; of one that is ``held`` none expires, and nothing is done with them.
+
+        Raises DamageError and DataDirectoryError.
+        """
+        found = self._recovered.queues[number]
+        log = self._store.add_queue(queue, number)
+        log.pages = dict.fromkeys(found.pages)
+        log.next_position = log.committed = found.next_position
+        log.recovered = found.delivered
+        log.notes = found.notes
+        if queue.deduplication is not None:
+            self.aside.recall(queue.name, queue.deduplication.recall, found.notes)
+        log.deliver(found.delivered - 1)
+        queue.log = log
+        queue.paging = Paging(queue, self._store.pager)
+        wall_offset = None if held else self._wall_offset
+        entries = []
+        for stored in found.entries.values():
+            entry = _entry(stored, found, None, wall_offset)
+            if entry is None:
+                self.aside.message(queue.name, number, stored)
+            else:
+                entries.append(entry)
+        for line, parts in self._orders(queue, found, entries, wall_offset).items():
+            queue.restore(line, parts)
+        if not held:
+            queue.resume(found.next_position)
+
+    def load_stream(self, stream: Stream, number: int) -> None:
+        """Find a stream's end in its files, and put behind it what only the journal has.
+
+        Raises DamageError and DataDirectoryError.
+        """
+        queue = self._recovered.queues[number]
+        log = self._store.add_stream(stream, number)
+        log.notes = queue.notes
+        self.aside.recall(stream.name, stream.recall, queue.notes)
+        found = recover_stream(self._files, self._directory, number, self._streams.get(number, ()))
+        if found is not None:
+            stream.restore(found.segments, found.last)
+            log.recovered(found)
+            if found.torn is not None:
+                self._recovered.cut.append(found.torn)
+        stream.log = log
+        for position in sorted(queue.entries):
+            if position >= stream.next:
+                stored = queue.entries[position]
+                message = read_message(stored.route, stored.frames)
+                if message is None:
+                    self.aside.message(stream.name, number, stored)
+                else:
+                    stream.recover(message, position, stored.deadline)
+        stream.skip(queue.next_position)
+        log.next_position = stream.next
+        queue.entries.clear()
+
+    def _orders(
+        self,
+        queue: Queue,
+        found: RecoveredQueue,
+        entries: list[Entry],
+        wall_offset: int | None,
+    ) -> dict[Fifo, list[Run | list[Entry]]]:
+        """What a queue holds, for each priority in its order: entries, and runs that stay on disk.
+
+        A page whose messages do not stand together is read now; there are few of those.
+        """
+        ready = queue.ready
+        standing: dict[Fifo, list[Page]] = {}
+        for page in found.pages:
+            standing.setdefault(ready.level_of(page.priority), []).append(page)
+        loose: dict[Fifo, list[Entry]] = {}
+        for entry in entries:
+            loose.setdefault(ready.level(entry), []).append(entry)
+        orders = {}
+        for line in {**standing, **loose}:
+            pages, single = standing.get(line, []), loose.get(line, [])
+            for page in _mixed(pages, single):
+                for stored in read_stored(self._files, self._directory, page):
+                    read = _entry(stored, found, page, wall_offset)
+                    if read is None:
+                        self.aside.message(queue.name, page.queue_id, stored)
+                    else:
+                        single.append(read)
+                pages.remove(page)
+            parts: list[Run | list[Entry]] = []
+            items: list[Run | Entry] = [*single, *(_run(line, page, wall_offset) for page in pages)]
+            for item in sorted(items, key=attrgetter("position")):
+                if isinstance(item, Run):
+                    parts.append(item)
+                elif parts and isinstance(parts[-1], list):
+                    parts[-1].append(item)
+                else:
+                    parts.append([item])
+            orders[line] = parts
+        return orders
+
+
+def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
+    """Those pages, of some in the order of their first positions, between whose messages others stand."""
+    mixed: dict[Page, None] = {}
+    furthest: Page | None = None
+    for page in pages:
+        if furthest is not None and page.first < furthest.last:
+            mixed[furthest] = mixed[page] = None
+        if furthest is None or page.last > furthest.last:
+            furthest = page
+    firsts = [page.first for page in pages]
+    for entry in entries:
+        index = bisect_right(firsts, entry.position) - 1
+        if index >= 0 and entry.position < pages[index].last:
+            mixed[pages[index]] = None
+    return list(mixed)
+
+
+def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
+    """A page as it stands in a queue. Of one whose messages are in part settled the size is an estimate until
+    it is read.
+    """
+    expires = max(1, page.earliest - wall_offset) if page.earliest and wall_offset is not None else 0
+    size = page.size * page.live // page.count
+    return Run(line, page, page.first, count=page.live, size=size, expires=expires)
+
+
+def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int | None) -> Entry | None:
+    """A message as the queue holds it, None if it cannot be read; a deadline that has passed stays in the
+    past.
+    """
+    message = read_message(stored.route, stored.frames)
+    if message is None:
+        return None
+    expires = max(1, stored.deadline - wall_offset) if stored.deadline and wall_offset is not None else 0
+    entry = Entry(message, stored.position, expires)
+    entry.stored = True
+    entry.page = page
+    entry.returns = stored.returns
+    if stored.position < queue.delivered:
+        entry.returns = max(1, entry.returns)
+    return entry

@@ -1,0 +1,101 @@
+"""Messages, records and notes that have a good checksum and cannot be read all the same.
+
+Owns what is a message, and putting aside what is none. A fault of that kind comes from a broker that wrote
+what it could not read back, not from the disk, and it must not keep a broker from starting.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from struct import error
+
+import structlog
+
+from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
+from router.store.files import Files
+from router.store.lock import DataDirectoryError
+from router.store.pages import Stored
+from router.store.recovery import Broken
+from router.store.salvage import is_message
+
+PLACE = Path("set-aside") / "unreadable"
+
+
+def read_message(route: bytes, frames: bytes) -> Message | None:
+    """The message that a route and content frames are; None if they have not the form of one."""
+    if not _is_plain(route, frames) and not is_message(route, frames):
+        return None
+    try:
+        return Message.from_frames(route, frames)
+    except Exception:  # whatever is wrong with its properties
+        return None
+
+
+def _is_plain(route: bytes, frames: bytes) -> bool:
+    """Whether they have the form of most messages, with one body frame; properties are not looked at."""
+    try:
+        kind, channel, header, class_id, _, size = HEADER_FRAME.unpack_from(frames)
+        start = header + FRAME_OVERHEAD
+        return (
+            kind == FRAME_HEADER
+            and class_id == BASIC
+            and len(frames) == start + size + FRAME_OVERHEAD
+            and frames[start - 1] == frames[-1] == FRAME_END
+            and FRAME.unpack_from(frames, start) == (FRAME_BODY, channel, size)
+            and 2 + route[0] + route[1 + route[0]] == len(route)
+        )
+    except (error, IndexError):
+        return False
+
+
+class SetAside:
+    """Puts what cannot be read into files of its own, and says so; ``count`` is how many those are.
+
+    A start that finds the same once more writes the same file again.
+    """
+
+    def __init__(self, files: Files, directory: Path) -> None:
+        self.count = 0
+        self._files = files
+        self._directory = directory / PLACE
+        self._log = structlog.get_logger()
+
+    def records(self, broken: Broken) -> None:
+        """The rest of a batch. Raises DataDirectoryError when it cannot be written."""
+        file = self._write(f"{broken.path.stem}-{broken.offset}.records", broken.rest)
+        place = f"{broken.path}, offset {broken.offset}"
+        self._log.error("records set aside", journal=place, error=broken.what, file=str(file))
+
+    def message(self, queue: str, number: int, stored: Stored) -> None:
+        """A message of a queue. Raises DataDirectoryError when it cannot be written."""
+        file = self._write(f"{number}-{stored.position}.message", stored.route + stored.frames)
+        self._log.error("message set aside", queue=queue, position=stored.position, file=str(file))
+
+    def _write(self, name: str, data: bytes) -> Path:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._files.replace(self._directory / name, data)
+        except OSError as problem:
+            raise DataDirectoryError(
+                f"cannot set aside what is unreadable in {self._directory}: {problem.strerror}"
+            ) from None
+        self.count += 1
+        return self._directory / name
+
+    def recall(
+        self, queue: str, recall: Callable[[Mapping[bytes, bytes]], None], notes: dict[bytes, bytes]
+    ) -> None:
+        """Give a queue its notes; those that it does not understand are told, and are notes no more."""
+        if _is_understood(recall, notes):
+            return
+        for key in [key for key, value in notes.items() if not _is_understood(recall, {key: value})]:
+            self._log.error("note left out", queue=queue, key=repr(key), value=repr(notes.pop(key)))
+        recall(notes)
+
+
+def _is_understood(recall: Callable[[Mapping[bytes, bytes]], None], note: Mapping[bytes, bytes]) -> bool:
+    try:
+        recall(note)
+    except Exception:  # whatever is wrong with it
+        return False
+    return True
