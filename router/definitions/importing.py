@@ -116,7 +116,10 @@ class _Import:
             yield from map(self._permit, definitions.permissions)
             yield from map(self._permit_topic, definitions.topic_permissions)
             yield from map(self._set_global_parameter, definitions.global_parameters)
-        yield from map(self._set_parameter, definitions.parameters)
+        # Limits last: an export may have more queues than may be declared now.
+        others = [each for each in definitions.parameters if each.component != VHOST_LIMITS_COMPONENT]
+        limits = [each for each in definitions.parameters if each.component == VHOST_LIMITS_COMPONENT]
+        yield from map(self._set_parameter, others)
         yield from map(self._set_policy, definitions.policies)
         if definitions.policies or definitions.parameters:
             for each in self._broker.vhosts.values():
@@ -125,6 +128,7 @@ class _Import:
         yield from map(self._declare_exchange, definitions.exchanges)
         yield from map(self._declare_queue, definitions.queues)
         yield from map(self._bind, definitions.bindings)
+        yield from map(self._set_parameter, limits)
 
     def _refuse(self, refusal: Refusal) -> None:
         refusal = Refusal(*(text[:TEXT_MAX] for text in refusal))

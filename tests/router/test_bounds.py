@@ -89,8 +89,8 @@ def test_a_message_at_the_bounds_can_be_dead_lettered_watched_and_kept():
 
 
 def test_deaths_of_a_publisher_leave_room_for_those_of_the_broker():
-    death = {"count": 1, "reason": "expired", "queue": "other"}
-    message = Message.build("", "q", Properties(headers={"x-death": [death] * MAX_ENTRIES}), b"")
+    deaths = [{"count": 1, "reason": "expired", "queue": f"q{number}"} for number in range(MAX_ENTRIES)]
+    message = Message.build("", "q", Properties(headers={"x-death": deaths}), b"")
     letter = make_letter(message, "q", "expired", exchange="x", own_key=None, wall=1)
     assert len(letter.headers["x-death"]) == MAX_ENTRIES
     assert letter.headers["x-death"][0]["queue"] == "q"
@@ -182,7 +182,9 @@ class Ways:
 
     def by_import(self, **sections):
         document = json.dumps(sections).encode()
-        apply_definitions(self.api.broker, parse_definitions(document))
+        report = apply_definitions(self.api.broker, parse_definitions(document))
+        if report.refused:
+            raise DefinitionsError(f"{report.refused[0].entry}: {report.refused[0].reason}")
 
     def put(self, path, body, method="PUT"):
         return self.api.ask(method, path, body).status
@@ -372,6 +374,14 @@ def test_an_import_keeps_to_the_limit_of_queues():
     with pytest.raises(DefinitionsError, match=r"queue 'b' in vhost '/': .* \(2\) is reached"):
         ways.by_import(queues=[{"name": name, "vhost": "/"} for name in ("a", "there", "b")])
     assert sorted(ways.vhost.queues) == ["a", "there"]
+
+
+def test_an_import_brings_a_limit_after_the_queues_that_exceed_it():
+    ways = Ways()
+    limits = {"component": "vhost-limits", "name": "limits", "vhost": "/", "value": {"max-queues": 1}}
+    ways.by_import(queues=[{"name": name, "vhost": "/"} for name in ("a", "b")], parameters=[limits])
+    assert sorted(ways.vhost.queues) == ["a", "b", "there"]
+    assert ways.vhost.limits == {"max-queues": 1}
 
 
 def test_an_import_leaves_out_reserved_names_as_rabbitmq_does():

@@ -457,7 +457,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("users", {"tags": ""}, "users[0]: Object missing required field `name`"),
     ("users", {"name": "u", "tags": 5}, "users[0]: Expected `str | array`, got `int` - at `$.tags`"),
     ("vhosts", {"name": ""}, "vhost '': a virtual host needs a name"),
-    ("vhosts", {"name": "v" * 256}, f"vhost '{'v' * 256}': the name of a virtual host is 255 bytes long at most"),
+    ("vhosts", {"name": "v" * 256}, f"vhost '{'v' * 256}': virtual host name should be less than 255 bytes, actually was 256"),
     ("vhosts", "v", "vhosts[0]: Expected `object`, got `str`"),
     ("permissions", {"user": "u", "vhost": "/", **PATTERNS}, "permissions of user 'u' in vhost '/': no user 'u'"),
     ("permissions", {"user": "good", "vhost": "v", **PATTERNS}, "permissions of user 'good' in vhost 'v': no virtual host 'v'"),

@@ -55,8 +55,8 @@ class Told:
 class Api:
     """``node`` has the broker. Users are called as in ``TAGS``, each with its name as password."""
 
-    def __init__(self, **settings):
-        self.node = Node(**settings)
+    def __init__(self, node=None, **settings):
+        self.node = node or Node(**settings)
         self.broker = self.node.broker
         self.broker.wall = 1_700_000_000
         self.vhost = self.node.vhost
