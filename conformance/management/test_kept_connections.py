@@ -1,6 +1,7 @@
 """One HTTP connection through refusals: both brokers answer each request once, alike, and keep it open."""
 
 import base64
+import contextlib
 import http.client
 import random
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from conformance.management.sides import Side, leveret_side
 
 GUEST, WRONG = "guest:guest", "guest:wrong"
+TRIES = 10
 # A few refused bodies of 500 kB, and RabbitMQ hangs up without an answer; leveret does not.
 QUEUE = b'{"durable":false}'
 REQUESTS: dict[str, tuple[str, str, str | None, bytes, dict[str, str]]] = {
@@ -59,6 +61,14 @@ def answers(side: Side, kinds: list[str]) -> list[tuple[str, int, str | None, bo
     return told
 
 
+def recorded(rabbitmq: Side, kinds: list[str]) -> list[tuple[str, int, str | None, bool]]:
+    """RabbitMQ's answers. It hangs up now and then when it refuses a request before it has read the body."""
+    for _ in range(TRIES):
+        with contextlib.suppress(http.client.RemoteDisconnected, ConnectionError):
+            return answers(rabbitmq, kinds)
+    pytest.fail(f"RabbitMQ hung up in {TRIES} of {TRIES} tries")
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_connection_goes_on_through_refusals(rabbitmq: Side, leveret: Side, seed: int) -> None:
     chosen = random.Random(seed)
@@ -66,4 +76,4 @@ def test_connection_goes_on_through_refusals(rabbitmq: Side, leveret: Side, seed
     chosen.shuffle(kinds)
     for side in (rabbitmq, leveret):
         assert side.ask("PUT", "/queues/%2F/kept", {"durable": False}).status in (201, 204)
-    assert answers(leveret, kinds) == answers(rabbitmq, kinds)
+    assert answers(leveret, kinds) == recorded(rabbitmq, kinds)
