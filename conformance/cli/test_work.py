@@ -1,6 +1,8 @@
 """``leveret work``: what becomes of messages, commands and the worker itself."""
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -66,6 +68,7 @@ def test_the_message_is_told_in_variables(sh, channel, queue, unique):
     assert done.stdout.decode().splitlines() == [
         "LEVERET_MSG_ATTEMPT=1",
         "LEVERET_MSG_ATTEMPTS=6",
+        "LEVERET_MSG_DELIVERY_TAG=1",
         f"LEVERET_MSG_EXCHANGE={unique}-x",
         'LEVERET_MSG_HEADERS={"tenant-id": "7", "n": 5}',
         "LEVERET_MSG_HEADER_N=5",
@@ -113,6 +116,69 @@ def test_waiting_is_the_brokers_business(leveret, channel, queue):
     assert (body, properties.delivery_mode, properties.headers["x-leveret-attempt"]) == (b"x", 2, 1)
     assert properties.headers["x-leveret-error"] == "exit status 1"
     assert method.redelivered is False
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        ({"message_id": "m-1", "correlation_id": "c-1"}, ", message-id m-1"),
+        ({"correlation_id": "c-1"}, ", correlation-id c-1"),
+        ({}, ""),
+    ],
+)
+def test_each_failure_names_the_message_and_the_attempt(sh, channel, queue, properties, name):
+    publish(channel, queue, b"x", **properties)
+    done = sh("exit 7", "--retries", "1", "--dead-letter", queue, "--count", "2")
+    assert done.stderr.decode().splitlines()[:2] == [
+        f"leveret: queue {queue}, delivery 1{name}, attempt 1 of 2: exit status 7; again in 50ms",
+        f"leveret: queue {queue}, delivery 2{name}, attempt 2 of 2: exit status 7; sent to {queue}",
+    ]
+
+
+# -- the terminal --------------------------------------------------------------------------------------------
+
+
+def on_terminal(leveret, *args, status=0):
+    """Run the command on a terminal of its own; what the terminal received."""
+    ours, theirs = os.openpty()
+    with leveret.start(*args, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        received = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while data := os.read(ours, 65536):
+                received += data
+        os.close(ours)
+        assert process.wait(TIMEOUT) == status, received
+    return received.decode()
+
+
+def test_output_of_commands_is_above_the_line_of_totals(leveret, channel, queue):
+    publish(channel, queue, *(b"%d" % number for number in range(20)))
+    script = "printf 'out-'; read n; printf \"$n\\n\"; echo err-$n >&2"
+    received = on_terminal(leveret, "work", queue, "-n", "20", "-c", "2", "--", "sh", "-c", script)
+    assert "20 done" in received
+    # What a terminal shows: each line from its last erasure on.
+    lines = [line.rpartition("\r\x1b[K")[2] for line in received.split("\r\n")]
+    for number in range(20):
+        assert f"err-{number}" in lines
+    assert sum(line.startswith("out-") for line in lines) == 20
+    expected = r"|out-.*|err-\d+|leveret: without --dead-letter.*|20 done, 0 put off, 0 failed"
+    assert [line for line in lines if not re.fullmatch(expected, line)] == []
+
+
+def test_a_question_without_an_end_of_line_is_shown(leveret, channel, queue):
+    publish(channel, queue, b"x")
+    received = on_terminal(leveret, "work", queue, "-n", "1", "--", "sh", "-c", "printf 'sure? '")
+    assert "sure? \r\n" in received
+
+
+def test_a_refusal_is_shown_on_a_terminal_as_elsewhere(leveret, unique):
+    received = on_terminal(leveret, "work", f"{unique}-none", "--", "true", status=1)
+    assert f"leveret: NOT_FOUND - no queue '{unique}-none' in vhost '/'" in received
+    assert "Traceback" not in received
+
+
+# -- what becomes of messages that fail ----------------------------------------------------------------------
 
 
 def test_after_the_last_attempt_a_message_goes_to_the_dead_letters(sh, channel, queue, unique, take):

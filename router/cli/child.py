@@ -8,9 +8,9 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -32,25 +32,31 @@ class Outcome:
     output: bytes = b""
 
 
+class Output(Protocol):
+    """Takes what commands print."""
+
+    def open(self) -> int:
+        """A file descriptor for the output of one command; the caller closes it once the command has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. ``timeout`` (None: no limit) and ``grace``, between SIGTERM and SIGKILL, are in ms."""
+    """What to run. ``timeout`` (None: no limit) and ``grace``, between SIGTERM and SIGKILL, are in ms.
+
+    ``stdout`` and ``stderr`` take what it prints; None: those of this process.
+    """
 
     words: Sequence[str]
     timeout: int | None
     grace: int
     keep_output: bool
+    stdout: Output | None = None
+    stderr: Output | None = None
 
     async def run(self, body: bytes, variables: Mapping[str, str]) -> Outcome:
         """Run it with the body on standard input. If cancelled, its process group is killed."""
         try:
-            process = await trio.lowlevel.open_process(
-                list(self.words),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if self.keep_output else None,
-                env=_environment(variables),
-                start_new_session=True,
-            )
+            process = await self._start(variables)
         except OSError as error:
             return Outcome(f"it could not be started: {error.strerror}")
         output = bytearray()
@@ -68,6 +74,26 @@ class Command:
         if not finished:
             return Outcome(f"it took longer than {shown_duration(self.timeout or 0)}")
         return Outcome(_failure(process.returncode or 0), bytes(output))
+
+    async def _start(self, variables: Mapping[str, str]) -> trio.Process:
+        """Start it. Raises OSError."""
+        stdout = subprocess.PIPE if self.keep_output else None
+        stderr = None
+        with ExitStack() as opened:
+            if self.stdout is not None and not self.keep_output:
+                stdout = self.stdout.open()
+                opened.callback(os.close, stdout)
+            if self.stderr is not None:
+                stderr = self.stderr.open()
+                opened.callback(os.close, stderr)
+            return await trio.lowlevel.open_process(
+                list(self.words),
+                stdin=subprocess.PIPE,
+                stdout=stdout,
+                stderr=stderr,
+                env=_environment(variables),
+                start_new_session=True,
+            )
 
     async def _attend(self, process: trio.Process, body: bytes, output: bytearray) -> bool:
         """Give it the body and take what it prints, until it ends; False when that was too much."""

@@ -167,7 +167,7 @@ class Pool:
             outcome = await self._attempt(delivery, origin)
             if outcome.failure is None:
                 if self.plan.reply and delivery.message.properties.reply_to:
-                    await self._reply(delivery, outcome.output, sender)
+                    await self._reply(delivery, origin, outcome.output, sender)
                 source.ack(_tag(delivery))
                 self.tally.done += 1
             elif origin.attempts < self.plan.retries:
@@ -192,6 +192,7 @@ class Pool:
             exchange=origin.exchange,
             routing_key=origin.routing_key,
             redelivered=bool(getattr(delivery.method, "redelivered", False)),
+            delivery_tag=_tag(delivery),
             attempt=origin.attempts + 1,
             attempts=self.plan.retries + 1,
         )
@@ -208,9 +209,11 @@ class Pool:
             return
         queue = self._delays.name(delay)
         declare = partial(sender.call, self._delays.declare(delay), m.QueueDeclareOk)
-        await self._send(sender, "", queue, properties, delivery.message.body, prepare=declare)
+        name = self._describe(delivery, origin)
+        body = delivery.message.body
+        await self._send(sender, "", queue, properties, body, name=name, prepare=declare)
         source.ack(_tag(delivery))
-        self._tell(origin, f"{failure}; again in {shown_duration(delay)}")
+        self._tell(delivery, origin, f"{failure}; again in {shown_duration(delay)}")
         self.tally.retried += 1
 
     async def _bury(
@@ -220,22 +223,23 @@ class Pool:
         exchange, key = self.plan.dead_exchange, self.plan.dead_key
         properties = origin.dead(self.plan.queue, failure, int(time.time()))
         if exchange is None or self._too_large(properties):
-            self._tell(origin, f"{failure}; rejected")
+            self._tell(delivery, origin, f"{failure}; rejected")
             source.send(m.BasicReject(_tag(delivery), requeue=False))
         else:
             target = origin.routing_key if key is None else key
-            await self._send(sender, exchange, target, properties, delivery.message.body)
+            name = self._describe(delivery, origin)
+            await self._send(sender, exchange, target, properties, delivery.message.body, name=name)
             source.ack(_tag(delivery))
-            self._tell(origin, f"{failure}; sent to {printable(exchange or target)}")
+            self._tell(delivery, origin, f"{failure}; sent to {printable(exchange or target)}")
         self.tally.dead += 1
 
-    async def _reply(self, delivery: Delivery, output: bytes, sender: Channel) -> None:
+    async def _reply(self, delivery: Delivery, origin: Origin, output: bytes, sender: Channel) -> None:
         """Send what the command printed to who asked for it. Nobody else would miss it."""
         asked = delivery.message.properties
         properties = encode_properties(Properties(correlation_id=asked.correlation_id))
         fate = await sender.publish_alone("", asked.reply_to or "", properties, output, mandatory=False)
         if fate is Fate.REFUSED:
-            self._notice("a reply was refused by the broker")
+            self._notice(f"{self._describe(delivery, origin)}: the broker refused the reply")
 
     async def _send(
         self,
@@ -245,9 +249,13 @@ class Pool:
         properties: bytes,
         body: bytes,
         *,
+        name: str,
         prepare: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """Publish until the broker has confirmed it; ``prepare`` has the queue live long enough for it."""
+        """Publish the message ``name`` until the broker has confirmed it.
+
+        ``prepare`` has the queue live long enough for it.
+        """
         for pause in chain(AGAIN, repeat(AGAIN[-1])):
             begin = trio.current_time()
             if prepare is not None:
@@ -260,18 +268,27 @@ class Pool:
             else:
                 why = "it reached no queue" if fate is Fate.RETURNED else "the broker refused it"
             where = printable(f"{exchange} {key}".strip())
-            self._notice(f"could not send to {where}: {why}; again in {pause}s")
+            self._notice(f"{name}: could not be sent to {where}: {why}; again in {pause}s")
             await trio.sleep(pause)
 
     def _too_large(self, properties: bytes) -> bool:
         """Whether the broker would not take properties that have grown so large."""
         return len(properties) + HEADER_ROOM > self._frame_max
 
-    def _tell(self, origin: Origin, what: str) -> None:
-        of = f"attempt {origin.attempts + 1} of {self.plan.retries + 1}"
+    def _tell(self, delivery: Delivery, origin: Origin, what: str) -> None:
+        """Report the outcome of an attempt that failed, with the message that it was for."""
+        attempt = f"attempt {origin.attempts + 1} of {self.plan.retries + 1}"
+        self._notice(f"{self._describe(delivery, origin)}, {attempt}: {what}")
+
+    def _describe(self, delivery: Delivery, origin: Origin) -> str:
+        """Name a message by its queue, its delivery tag, and its own ids where it has any."""
         properties = origin.message.properties
-        name = properties.message_id or properties.correlation_id or origin.routing_key
-        self._notice(f"{printable(name)}: {of}: {what}")
+        parts = [f"queue {printable(self.plan.queue)}", f"delivery {_tag(delivery)}"]
+        if properties.message_id:
+            parts.append(f"message-id {printable(properties.message_id)}")
+        elif properties.correlation_id:
+            parts.append(f"correlation-id {printable(properties.correlation_id)}")
+        return ", ".join(parts)
 
 
 async def _check_queue(probe: Channel, queue: str) -> None:

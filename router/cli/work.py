@@ -2,20 +2,19 @@
 
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from router.cli.amqp import broker_options, find_broker, refusal
+from router.cli.amqp import broker_options, find_broker, notice, refusal
 from router.cli.failure import Failure, WrongUsage
 from router.cli.terminal import Duration, counted, parse_duration
 
 if TYPE_CHECKING:
     import trio
 
-    from router.cli.pool import Plan, Pool, Tally
+    from router.cli.pool import Plan, Pool
     from router.cli.retry import Backoff
     from router.client.address import Address
 
@@ -193,7 +192,7 @@ class Run:
         self._pool: Pool | None = None
         self._stopping = False
         self._cut_short = False
-        self._say: Callable[[str], None] = print
+        self._say: Callable[[str], None] = notice
 
     def run(self, progress: bool) -> None:
         """Work until the end. Raises Failure for any status but 0."""
@@ -202,13 +201,7 @@ class Run:
         from router.client.errors import ClientError
 
         try:
-            with _teller(self._tally, progress) as self._say:
-                if self._plan.dead_exchange is None:
-                    self._say(
-                        "without --dead-letter, a message that fails for good is rejected: "
-                        "it is lost unless its queue has a dead-letter exchange"
-                    )
-                trio.run(self._main)
+            trio.run(self._show_progress if progress else self._main)
         except ClientError as error:
             raise refusal(error) from None
         tally = self._tally
@@ -218,11 +211,35 @@ class Run:
         if tally.dead:
             raise SomeFailed(f"{counted(tally.dead, 'message')} failed for good")
 
+    async def _show_progress(self) -> None:
+        """Work with a line of totals; what commands print to the same terminal is shown above it."""
+        from dataclasses import replace
+
+        from router.cli.status_line import shown
+        from router.client.errors import ClientError
+
+        failure: ClientError | None = None
+        async with shown(self._tally.line) as (line, output, error):
+            self._say = line.say
+            command = replace(self._plan.command, stdout=output, stderr=error)
+            self._plan = replace(self._plan, command=command)
+            try:
+                await self._main()
+            except ClientError as error:  # raised again below, out of the nursery, which would wrap it
+                failure = error
+        if failure is not None:
+            raise failure
+
     async def _main(self) -> None:
         import trio
 
         from router.client.errors import ClientError
 
+        if self._plan.dead_exchange is None:
+            self._say(
+                "without --dead-letter, a message that fails for good is rejected: "
+                "it is lost unless its queue has a dead-letter exchange"
+            )
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
             numbers.append(signal.SIGHUP)
@@ -278,22 +295,3 @@ class Run:
                 self._say(f"{error}; again in {pause}s")
                 self._pool = None
                 await trio.sleep(pause)
-
-
-@contextmanager
-def _teller(tally: "Tally", progress: bool) -> Iterator[Callable[[str], None]]:
-    """How to say something on standard error, above the line of totals if there is one."""
-    if not progress:
-        from router.cli.amqp import notice
-
-        yield notice
-        return
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    with Live(
-        get_renderable=lambda: Text(tally.line()), console=console, refresh_per_second=4, transient=True
-    ):
-        yield lambda text: console.print(f"leveret: {text}")
