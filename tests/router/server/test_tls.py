@@ -12,7 +12,7 @@ from protocol.amqp import methods as m
 from protocol.amqp.constants import PROTOCOL_HEADER
 from router.server.tls import TlsError, TlsStream, certified_user, make_context
 from router.settings import Tls
-from tests.router.server.client import Client, start_ok
+from tests.router.server.client import Client, Closed, start_ok
 from tests.router.server.process import Leveret, leveret
 from tests.router.server.web import Browser, open_page
 
@@ -214,7 +214,8 @@ async def test_other_protocol_at_a_port_with_tls_is_no_trouble(tmp_path, files):
 async def test_client_without_a_certificate_of_the_right_authority_is_turned_away(tmp_path, files, context):
     async with leveret(tmp_path, *flags(files, require_client_certificate="true")) as broker:
         client = Client(await connect(broker, "amqps", context))  # TLS 1.3: it learns of that later
-        with pytest.raises(trio.BrokenResourceError):
+        # Python 3.11.2 takes an end without close_notify for a regular one, later ones for a broken stream.
+        with pytest.raises((trio.BrokenResourceError, Closed)):
             await client.login()
         await Client(await connect(broker, "amqps", client_context("guest"))).login()
 
