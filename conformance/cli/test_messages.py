@@ -1,10 +1,20 @@
 """``leveret publish``, ``consume`` and ``get``."""
 
 import json
+import os
+import re
 import signal
 
 import pika
 import pytest
+
+from conformance import brokers
+from conformance.cli.conftest import TIMEOUT, Leveret
+from conformance.clients.conftest import pump
+
+
+def count(channel, queue):
+    return channel.queue_declare(queue, passive=True).method.message_count
 
 
 def bodies(found):
@@ -96,6 +106,43 @@ def test_an_exchange_that_is_not_there_is_named_with_what_to_try(leveret, unique
     assert done.returncode == 1
     assert f"NOT_FOUND - no exchange '{unique}' in vhost '/'" in done.stderr.decode()
     assert b"leveret exchange declare NAME" in done.stderr
+
+
+def test_ctrl_c_before_the_end_of_the_input_tells_what_was_confirmed(leveret, queue, channel):
+    with leveret.start("publish", "", queue, "--lines") as process:
+        process.stdin.write(b"1\n2\n3\n")
+        process.stdin.flush()
+        pump(channel.connection, lambda: count(channel, queue) == 3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 1
+        assert process.stdout.read() == b"3 messages published and confirmed\n"
+        assert process.stderr.read() == b"leveret: interrupted before the end\n"
+
+
+@pytest.mark.parametrize(
+    ("confirm", "told"),
+    [
+        ("--confirm", "[23] messages sent before that, 2 confirmed(; 1 message not confirmed .*)?"),
+        (
+            "--no-confirm",
+            "[23] messages sent before that; without confirms nobody knows how many of them arrived",
+        ),
+    ],
+)
+def test_a_lost_broker_tells_what_was_confirmed(tmp_path, confirm, told):
+    with brokers.leveret(data=str(tmp_path / "data")) as broker:
+        leveret = Leveret(broker)
+        leveret("queue", "declare", "q")
+        with leveret.start("publish", "", "q", "--lines", confirm) as process:
+            process.stdin.write(b"1\n2\n")
+            process.stdin.flush()
+            while leveret("queue", "list", "--format", "json").count('"messages": 2') == 0:
+                pass  # each look takes a process
+            os.kill(broker.pid, signal.SIGKILL)
+            process.stdin.write(b"3\n")
+            process.stdin.close()
+            assert process.wait(TIMEOUT) == 1
+            assert re.fullmatch(f"leveret: {told}", process.stderr.read().decode().splitlines()[-1])
 
 
 # -- consume -------------------------------------------------------------------------------------------------
@@ -222,4 +269,8 @@ def test_a_virtual_host_that_is_not_there_is_said(leveret):
 def test_json_lines_that_are_none_name_the_line(leveret, queue):
     good = json.dumps({"body": "x"})
     done = leveret.run("publish", "", queue, "--json-lines", given=f"{good}\n{{}}\n")
-    assert (done.returncode, done.stderr) == (1, b'leveret: line 2: wanted an object with "body", a text\n')
+    assert (done.returncode, done.stderr) == (
+        1,
+        b'leveret: line 2: wanted an object with "body", a text\n'
+        b"leveret: 1 message sent before that, 1 confirmed\n",
+    )

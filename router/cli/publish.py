@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
@@ -68,7 +68,10 @@ def publish(
     by_itself = sys.stderr.isatty() and source.many
     with _bar(source) if (by_itself and progress is None) or progress else nullcontext() as bar:
         run.bar = bar
-        run_connected(url, vhost, "publish", partial(run.work, source))
+        try:
+            run_connected(url, vhost, "publish", partial(run.work, source))
+        except Failure as error:
+            run.report_failure(error)
     run.report(mandatory)
 
 
@@ -128,35 +131,50 @@ class Publish:
         self._confirm = confirm
         self._as_json = as_json
         self._published = self._returned = self._refused = self._unconfirmed = 0
+        self._complete = False  # all of the input was published, and the broker answered for it
 
     async def work(self, source: Source, connection: "Connection") -> None:
-        """Publish all that the source has, and wait for the confirms."""
-        from protocol.amqp import methods as m
-        from protocol.amqp.properties import encode_properties
+        """Publish all that the source has, and wait for the confirms.
 
-        raw = _encoded(self._properties, encode_properties)
+        Messages before a bad line of the input are published, and their confirms waited for.
+        """
+        from protocol.amqp import methods as m
+
         channel = await connection.channel()
         if self._confirm:
             await channel.select_confirms()
+        wrong: Failure | None = None
         try:
-            async for bodies, size in source.bodies():
-                for body in bodies:
-                    properties, content = self._from_json(body) if self._as_json else (raw, body)
-                    channel.publish(self._exchange, self._key, properties, content, mandatory=True)
-                    self._published += 1
-                    if connection.backed_up:
-                        await connection.drained()
-                    if channel.unconfirmed >= IN_FLIGHT:
-                        await channel.until(lambda: channel.unconfirmed < IN_FLIGHT // 2)
-                if self.bar is not None:
-                    self.bar.advance(len(bodies), size)
-                self._count(channel)
+            try:
+                await self._publish_all(source, connection, channel)
+            except Failure as error:
+                wrong = error
             await channel.until(lambda: not channel.unconfirmed)
+            if not self._confirm:  # returns come before this is answered, and a refusal instead of it
+                await channel.call(m.BasicQos(), m.BasicQosOk)
+            self._complete = wrong is None
         finally:
             self._unconfirmed = channel.unconfirmed
-        if not self._confirm:  # returns come before this is answered, and a refusal instead of it
-            await channel.call(m.BasicQos(), m.BasicQosOk)
-        self._count(channel)
+            self._count(channel)
+        if wrong is not None:
+            raise wrong
+
+    async def _publish_all(self, source: Source, connection: "Connection", channel: "Channel") -> None:
+        from protocol.amqp.properties import encode_properties
+
+        raw = _encoded(self._properties, encode_properties)
+        async for bodies, size in source.bodies():
+            for body in bodies:
+                properties, content = self._from_json(body) if self._as_json else (raw, body)
+                channel.publish(self._exchange, self._key, properties, content, mandatory=True)
+                self._published += 1
+                if connection.backed_up:
+                    await connection.drained()
+                if channel.unconfirmed >= IN_FLIGHT:
+                    await channel.until(lambda: channel.unconfirmed < IN_FLIGHT // 2)
+            if self.bar is not None:
+                self.bar.advance(len(bodies), size)
+            self._count(channel)
 
     def _from_json(self, line: bytes) -> tuple[bytes, bytes]:
         """The properties and the body of a message that `consume --format json` printed."""
@@ -193,8 +211,8 @@ class Publish:
         taken = self._published - self._refused - self._unconfirmed
         click.echo(f"{counted(taken, 'message')} published{sure}")
         failures = []
-        if self._unconfirmed:
-            failures.append(f"interrupted: {counted(self._unconfirmed, 'message')} not confirmed yet")
+        if not self._complete:
+            failures.append("interrupted before the end" + self._uncertain())
         if self._refused:
             failures.append(f"{counted(self._refused, 'message')} refused by the broker: a full queue?")
         if self._returned:
@@ -206,6 +224,23 @@ class Publish:
                 notice(failures.pop())
         if failures:
             raise Failure("\n".join(failures))
+
+    def report_failure(self, error: Failure) -> NoReturn:
+        """Raise the failure that ended publishing early, with what became of the messages before it."""
+        if self._published <= 1 and self._unconfirmed == self._published:
+            raise error
+        told = counted(self._published, "message") + " sent before that"
+        if self._confirm:
+            told += f", {self._published - self._refused - self._unconfirmed} confirmed{self._uncertain()}"
+        else:
+            told += "; without confirms nobody knows how many of them arrived"
+        raise Failure(f"{error.message}\n{told}")
+
+    def _uncertain(self) -> str:
+        """What is to be said of messages whose confirms did not come."""
+        if not self._unconfirmed:
+            return ""
+        return f"; {counted(self._unconfirmed, 'message')} not confirmed may or may not have arrived"
 
 
 def _encoded(properties: "Properties", encode: Any) -> bytes:
