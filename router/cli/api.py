@@ -39,7 +39,7 @@ class NoSuchPath(Failure):
 
 
 class NotReachable(Failure):
-    """Nobody answers there."""
+    """Nobody answers there, or not in time."""
 
 
 class Api:
@@ -62,10 +62,10 @@ class Api:
         where = host if port is None else f"{host}:{port}"
         self.shown = f"{parts.scheme}://{where}{parts.path.rstrip('/')}"  # for messages: without the login
         token = base64.b64encode(f"{self.user}:{password}".encode("utf-8", "surrogateescape")).decode()
+        self.timeout = READ_TIMEOUT  # seconds that an answer may take
         self._pool = urllib3.PoolManager(
             retries=False,
             ssl_context=context,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
             headers={"authorization": f"Basic {token}", "accept": "*/*"},
         )
 
@@ -113,8 +113,9 @@ class Api:
         url = f"{self.shown}/api/{segments}" + (f"?{urlencode(query)}" if query else "")
         given = None if body is None else json.dumps(body).encode()
         headers = {**self._pool.headers, **({"content-type": "application/json"} if given else {})}
+        timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, self.timeout), read=self.timeout)
         try:
-            response = self._pool.request(method, url, body=given, headers=headers)
+            response = self._pool.request(method, url, body=given, headers=headers, timeout=timeout)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NotReachable(f"{self.shown}: {_reason(error)}") from None
         return response.status, response.headers, self._answer(response.status, response.data)

@@ -1,17 +1,27 @@
 """``leveret top``: a live view of the busiest queues."""
 
+import os
+import select
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.cli.api import Api
+from router.cli.api import Api, NotReachable
+from router.cli.failure import Failure
 from router.cli.manage.common import any_vhost_option, managed, rate, table, vhost_path
 from router.cli.manage.status import lines, node_lines
 from router.cli.table import Column, Object
 from router.cli.terminal import Duration
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ANSWER_TIMEOUT = 5.0  # seconds
 SORT = {
     "ready": "messages_ready",
     "unacked": "messages_unacknowledged",
@@ -44,11 +54,14 @@ COLUMNS = (
 @any_vhost_option
 @managed
 def top(api: Api, *, sort: str, rows: int | None, interval: int, once: bool, vhost: str | None) -> None:
-    """Watch queues and rates, the busiest first, until Ctrl-C."""
+    """Watch queues and rates, the busiest first, until q or Ctrl-C.
+
+    When the broker stops, or does not answer, the view waits for it to come back.
+    """
     from rich.console import Console
-    from rich.live import Live
 
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    api.timeout = ANSWER_TIMEOUT
 
     def page() -> Any:
         shown = rows or max(console.height - 10, 5)
@@ -57,13 +70,59 @@ def top(api: Api, *, sort: str, rows: int | None, interval: int, once: bool, vho
     if once:
         console.print(page())
         return
-    try:
-        with Live(page(), console=console, screen=console.is_terminal, auto_refresh=False) as live:
-            while True:
-                time.sleep(interval / 1000)
-                live.update(page(), refresh=True)
-    except KeyboardInterrupt:
+    with suppress(KeyboardInterrupt), keys() as pressed:
+        watch(page, console, lambda: pressed(interval / 1000) == "q")
+
+
+def watch(page: Callable[[], Any], console: "Console", finished: Callable[[], bool]) -> None:
+    """Show a new page whenever ``finished`` returns False; the first page must succeed.
+
+    After a failure the last page stays, with the failure above it, until there is a new one.
+    """
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    last = page()
+    with Live(last, console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while not finished():
+            try:
+                shown = last = page()
+            except Failure as error:
+                what = "not reachable, trying again: " if isinstance(error, NotReachable) else ""
+                shown = Group(Text(what + error.message.partition("\n")[0], style="bold red"), last)
+            live.update(shown, refresh=True)
+
+
+@contextmanager
+def keys() -> Iterator[Callable[[float], str]]:
+    """A function that waits so many seconds for a key and returns it, "" for none.
+
+    Where standard input is no terminal there are no keys.
+    """
+    if not sys.stdin.isatty():
+        yield _sleep
         return
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield partial(_read_key, descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _sleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
+def _read_key(descriptor: int, seconds: float) -> str:
+    ready, _, _ = select.select([descriptor], [], [], seconds)
+    return os.read(descriptor, 1).decode("latin-1") if ready else ""
 
 
 def busiest(api: Api, vhost: str | None, sort: str, rows: int) -> list[Object]:
