@@ -1,7 +1,11 @@
 """``leveret definitions``: everything but messages, as one document in RabbitMQ's format."""
 
 import json
+import os
+import stat
 import sys
+import tempfile
+from contextlib import suppress
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
@@ -10,7 +14,7 @@ import click
 from protocol.json_text import dump_json
 from router.cli.amqp import notice
 from router.cli.api import Api
-from router.cli.failure import WrongUsage
+from router.cli.failure import Failure, WrongUsage
 from router.cli.manage.common import any_vhost_option, managed, one
 from router.cli.terminal import counted, printable
 
@@ -37,9 +41,12 @@ def export_definitions(api: Api, file: str, vhost: str | None) -> None:
     if file == "-":
         sys.stdout.buffer.write(text)
         return
-    with click.open_file(file, "wb", atomic=True) as stream:
-        stream.write(text)
-    click.echo(f"{file}: {_summary(found)}", err=True)
+    try:
+        private = write_private(file, text)
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror}") from None
+    readers = "; only its owner can read it (mode 0600)" if private else ""
+    click.echo(f"{file}: {_summary(found)}{readers}", err=True)
 
 
 @definitions.command("import")
@@ -63,6 +70,30 @@ def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
     if names:
         notice(f"these users cannot log in, for their password hashes are unusable: {', '.join(names)}")
     click.echo(f"imported {_summary(given)}")
+
+
+def write_private(path: str, data: bytes) -> bool:
+    """Write a file that only its owner can read, in place of the one that may be there. Raises OSError.
+
+    Returns False for what is no regular file, such as a pipe: that is written to as it is.
+    """
+    target = os.path.realpath(path)
+    if os.path.lexists(target) and not stat.S_ISREG(os.stat(target).st_mode):
+        with open(target, "wb") as stream:
+            stream.write(data)
+        return False
+    descriptor, temporary = tempfile.mkstemp(prefix=".leveret-", dir=os.path.dirname(target))  # mode 0600
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, target)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return True
 
 
 def _warn(found: dict[str, Any]) -> None:

@@ -208,10 +208,14 @@ def test_an_export_replaces_the_file_in_one_step(server, tmp_path):
     file = tmp_path / "d.json"
     file.write_text("before")
     server.told = (401, b"{}")
+    file.chmod(0o644)
     assert leveret(server, "definitions", "export", str(file)).exit_code == 1
     assert (file.read_text(), os.listdir(tmp_path)) == ("before", ["d.json"])
     server.told = (200, b'{"queues": [{}], "policies": [{}, {}]}')
-    assert leveret(server, "definitions", "export", str(file)).stderr == f"{file}: 2 policies, 1 queue\n"
+    assert leveret(server, "definitions", "export", str(file)).stderr == (
+        f"{file}: 2 policies, 1 queue; only its owner can read it (mode 0600)\n"
+    )
+    assert file.stat().st_mode & 0o777 == 0o600
     assert json.loads(file.read_text()) == {"queues": [{}], "policies": [{}, {}]}
 
 
