@@ -1,9 +1,9 @@
 """The firehose: a copy of every message that is published and delivered in a virtual host, for who watches.
 
-Owns whether it is on, and what a copy looks like: the watched message's body, with all that is known of it in
-the headers, published to ``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While
-it is off no session knows of it. Like RabbitMQ's it is off after a start, and nothing from the trace exchange
-is copied again.
+Owns whether it is on, whether it stays on when nothing is bound to the trace exchange, and what a copy looks
+like: the watched message's body, with all that is known of it in the headers, published to
+``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While it is off no session
+knows of it. Like RabbitMQ's it is off after a start, and nothing from the trace exchange is copied again.
 
 Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
 """
@@ -31,17 +31,24 @@ class Watched(Protocol):
 class Firehose:
     """That of one virtual host."""
 
-    __slots__ = ("_sessions", "on")
+    __slots__ = ("_sessions", "_until_unbound", "on")
 
     def __init__(self) -> None:
         self.on = False
+        self._until_unbound = False
         self._sessions: dict[Watched, None] = {}
 
-    def switch(self, *, on: bool) -> None:
-        """Turn it on or off."""
+    def switch(self, *, on: bool, until_unbound: bool = False) -> None:
+        """Turn it on or off; ``until_unbound``: on until the trace exchange loses its last binding."""
         self.on = on
+        self._until_unbound = on and until_unbound
         for session in self._sessions:
             session.watch(on=on)
+
+    def unbound(self) -> None:
+        """The trace exchange has lost its last binding."""
+        if self._until_unbound:
+            self.switch(on=False)
 
     def join(self, session: Watched) -> None:
         """A session has begun."""

@@ -19,7 +19,7 @@ from router.equivalence import check_exchange_equivalence
 from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Binding, Exchange, identity
 from router.exchange.default import DefaultExchange
-from router.firehose import Firehose
+from router.firehose import TRACE, Firehose
 from router.graph import Graph
 from router.limits import Limits, check_queues
 from router.policy import Kind, Policies, merge_definitions
@@ -42,7 +42,7 @@ PREDECLARED = (
     ("amq.headers", "headers", False),
     ("amq.match", "headers", False),
     ("amq.topic", "topic", False),
-    ("amq.rabbitmq.trace", "topic", True),
+    (TRACE, "topic", True),
 )
 
 
@@ -171,7 +171,9 @@ class VHost:
             self._end_unused(source)
 
     def _end_unused(self, source: Exchange) -> None:
-        """A binding of this exchange has gone; the last one ends an auto-delete exchange."""
+        """A binding of this exchange has gone; without any an auto-delete exchange ends, and tracing may."""
+        if source.name == TRACE and not source.bindings:
+            self.firehose.unbound()
         if source.auto_delete and not source.bindings and source.name in self.exchanges:
             self.delete_exchange(source)
 

@@ -9,6 +9,7 @@ import pika
 import pytest
 
 from conformance.cli.conftest import TIMEOUT
+from conformance.clients.conftest import pump
 
 pytestmark = pytest.mark.usefixtures("api")
 
@@ -22,6 +23,10 @@ class Tap:
     def events(self, count):
         """The next events, in their order."""
         return [json.loads(self._process.stdout.readline()) for _ in range(count)]
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait(TIMEOUT)
 
     def end(self):
         """Ctrl-C; what it still printed, as lines of either stream."""
@@ -140,16 +145,39 @@ def test_names_with_the_words_of_patterns_stand_for_themselves(tap, channel, uni
     assert event["body"] == "yes"
 
 
-def test_tracing_is_on_while_somebody_watches(tap, api):
+def test_the_last_of_several_taps_switches_tracing_off(tap, api):
     assert not tracing(api)
-    with tap() as first:
-        assert tracing(api)
-        with tap(was_on=True) as second:
-            assert first.end()[1] == ["leveret: tracing stays on: somebody else watches too"]
+    with tap() as first, tap() as second, tap() as third:
+        for each in (second, first):
+            assert each.end()[1] == ["leveret: tracing stays on: somebody else watches too"]
             assert tracing(api)
-            second.end()
-        assert tracing(api)  # whoever came second did not switch it on
-    api.put("vhosts", "/", body={"tracing": False})
+        assert third.end()[1] == []
+    assert not tracing(api)
+
+
+def test_tracing_does_not_outlive_a_tap_that_is_killed(tap, api, broker, channel):
+    if broker.name != "leveret":
+        pytest.skip("RabbitMQ leaves tracing on when nobody is bound any more")
+    with tap() as watching:
+        watching.kill()
+    pump(channel.connection, lambda: not tracing(api))
+
+
+def test_an_exchange_or_queue_that_is_not_there_is_an_error_at_once(leveret, api, unique):
+    for args, name in (((unique,), "exchange"), (("--queue", unique), "queue")):
+        done = leveret.run("tap", *args)
+        assert done.returncode == 1
+        assert f"no {name} '{unique}' in vhost '/'" in done.stderr.decode()
+        assert f"leveret {name} list" in done.stderr.decode()
+    assert not tracing(api)
+
+
+def test_an_exclusive_queue_of_somebody_else_can_be_watched(tap, channel, unique):
+    channel.queue_declare(unique, exclusive=True)
+    with tap("--queue", unique) as watching:
+        channel.basic_publish("", unique, b"1")
+        channel.basic_get(unique, auto_ack=True)
+        assert watching.events(1)[0]["queue"] == unique
 
 
 def test_alone_it_switches_tracing_off_again(tap, api):

@@ -5,23 +5,22 @@ exchange that is watched, where a binding would change what hash and random exch
 mandatory messages do.
 """
 
-import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from router.cli.amqp import broker_options, find_broker, notice, run_connected
-from router.cli.api import Api, NotThere, api_option
-from router.cli.failure import Failure
+from router.cli.api import Api, api_option
+from router.cli.consume import write
 from router.cli.terminal import Duration
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message
+    from router.cli.tracing import Tracing
+    from router.client.channel import Channel
     from router.client.connection import Connection
 
-TRACE = "amq.rabbitmq.trace"
+RESOURCE_LOCKED = 405
 BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader; older ones are dropped
 
 
@@ -71,12 +70,12 @@ def tap(
     """
     from functools import partial
 
+    from router.cli.tracing import Tracing
+
     wanted = Wanted(exchange, pattern, queue, deliveries)
-    name = find_broker(url, vhost).vhost
-    queues: list[str] = []
-    with _tracing(Api(api_url), name, queues) if switch else _as_it_is():
-        work = partial(_watch, wanted=wanted, count=count, idle=idle, form=form, queues=queues)
-        run_connected(url, vhost, "tap", work)
+    tracing = Tracing(Api(api_url), find_broker(url, vhost).vhost) if switch else None
+    work = partial(_watch, wanted=wanted, tracing=tracing, count=count, idle=idle, form=form)
+    run_connected(url, vhost, "tap", work)
 
 
 class Wanted:
@@ -86,8 +85,8 @@ class Wanted:
         from router.exchange import EXCHANGE_TYPES
         from router.exchange.base import Binding
 
-        self._exchange = exchange
-        self._queue = queue
+        self.exchange = exchange
+        self.queue = queue
         self.keys = []  # to bind with
         if queue is None:
             self.keys.append("publish.#" if exchange is None else f"publish.{exchange}")
@@ -100,83 +99,58 @@ class Wanted:
 
     def __call__(self, event: dict[str, Any]) -> bool:
         """Whether this is one: names may hold words that mean more in a binding key."""
-        if self._exchange is not None and event["exchange"] != self._exchange:
+        if self.exchange is not None and event["exchange"] != self.exchange:
             return False
-        if self._queue is not None and event.get("queue") != self._queue:
+        if self.queue is not None and event.get("queue") != self.queue:
             return False
         return any(self._topic.match(key, None) for key in event["routing_keys"])  # type: ignore[arg-type]
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _tracing(api: Api, vhost: str, queues: list[str]) -> Iterator[None]:
-    """Tracing is on for the block, and off afterwards if it was before and nobody else watches.
-
-    ``queues`` are this command's own, once they are known.
-    """
-    try:
-        found = api.get("vhosts", vhost)
-    except NotThere:
-        raise Failure(f"there is no virtual host {vhost!r}\n--vhost chooses another one") from None
-    except Failure as error:
-        raise Failure(
-            f"{error.message}\nto watch without the API, have tracing switched on "
-            f"(`rabbitmqctl trace_on -p {vhost}`) and add --no-switch"
-        ) from None
-    if found.get("tracing"):
-        end = f"leveret vhost declare {shlex.quote(vhost)} --no-tracing"
-        notice(f"tracing was on before and stays on; `{end}` ends it")
-        yield
-        return
-    switch = _switch(api, vhost, found)
-    switch(True)
-    try:
-        yield
-    finally:
-        bindings = api.get("exchanges", vhost, TRACE, "bindings", "source")
-        if any(each["destination"] not in queues for each in bindings):
-            notice("tracing stays on: somebody else watches too")
-        else:
-            switch(False)
-
-
-def _switch(api: Api, vhost: str, found: dict[str, Any]) -> Callable[[bool], None]:
-    """How to switch tracing; what else is said of the virtual host has to be said again."""
-    same = {"description": found.get("description") or "", "tags": ",".join(found.get("tags") or ())}
-    kind = found.get("default_queue_type")
-    if kind and kind != "undefined":
-        same["default_queue_type"] = kind
-    return lambda on: api.put("vhosts", vhost, body={**same, "tracing": on})
 
 
 async def _watch(
     connection: "Connection",
     *,
     wanted: Wanted,
+    tracing: "Tracing | None",
     count: int | None,
     idle: int | None,
     form: str,
-    queues: list[str],
 ) -> None:
-    """Bind a queue of one's own to the trace exchange, and print what comes."""
+    """Bind a queue of one's own to the trace exchange, and print what comes while tracing is on."""
     import trio
 
     from protocol.amqp import methods as m
     from protocol.amqp.table import Table
-    from router.cli.consume import write
+    from router.cli.tracing import MARK, TRACE
 
+    await _check_names(connection, wanted)
+    if tracing is not None:
+        await trio.to_thread.run_sync(tracing.look)
     arguments: Table = {"x-max-length": BACKLOG, "x-max-length-bytes": BACKLOG_BYTES}
+    mark: Table = {MARK: True} if tracing is not None and tracing.shared else {}
     channel = await connection.channel()
     declared = await channel.call(m.QueueDeclare(exclusive=True, arguments=arguments), m.QueueDeclareOk)
-    queues.append(declared.queue)
-    for key in wanted.keys:
-        await channel.call(m.QueueBind(declared.queue, TRACE, key), m.QueueBindOk)
-    await channel.consume(declared.queue, no_ack=True)
-    notice("watching")
+    try:
+        for key in wanted.keys:
+            await channel.call(m.QueueBind(declared.queue, TRACE, key, arguments=mark), m.QueueBindOk)
+        if tracing is not None:
+            await trio.to_thread.run_sync(tracing.start)
+        await channel.consume(declared.queue, no_ack=True)
+        notice("watching")
+        await _show_copies(channel, wanted, count, idle, form)
+    finally:
+        with trio.CancelScope(shield=True):
+            if channel.error is None:
+                await channel.call(m.QueueDelete(declared.queue), m.QueueDeleteOk)
+            if tracing is not None:
+                await trio.to_thread.run_sync(tracing.leave)
+
+
+async def _show_copies(
+    channel: "Channel", wanted: Wanted, count: int | None, idle: int | None, form: str
+) -> None:
+    """Print the copies that are wanted, as they come."""
+    import trio
+
     shown = 0
     while count is None or shown < count:
         with trio.move_on_after(float("inf") if idle is None else idle / 1000) as waited:
@@ -187,6 +161,22 @@ async def _watch(
         if wanted(event):
             shown += 1
             await trio.to_thread.run_sync(write, _shown(event, form))
+
+
+async def _check_names(connection: "Connection", wanted: Wanted) -> None:
+    """Raise ChannelEnded if there is no exchange or queue of the name to watch."""
+    from protocol.amqp import methods as m
+    from router.client.errors import ChannelEnded
+
+    probe = await connection.channel()
+    if wanted.exchange:  # the default exchange is always there, and must not be declared
+        await probe.call(m.ExchangeDeclare(wanted.exchange, passive=True), m.ExchangeDeclareOk)
+    if wanted.queue is not None:
+        try:
+            await probe.call(m.QueueDeclare(wanted.queue, passive=True), m.QueueDeclareOk)
+        except ChannelEnded as error:
+            if error.code != RESOURCE_LOCKED:  # it is there, and exclusive to another connection
+                raise
 
 
 def describe(copy: "Message") -> dict[str, Any]:

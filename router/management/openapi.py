@@ -67,7 +67,9 @@ _CHOSEN: Object = {
 _TAGS = {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}
 BODIES: Mapping[tuple[str, str], Object] = {
     ("PUT", "/cluster-name"): _body("name", name=TEXT),
-    ("PUT", "/vhosts/{vhost}"): _body(description=TEXT, tags=_TAGS, default_queue_type=TEXT, tracing=TRUTH),
+    ("PUT", "/vhosts/{vhost}"): _body(
+        description=TEXT, tags=_TAGS, default_queue_type=TEXT, tracing=TRUTH, tracing_until_unbound=TRUTH
+    ),
     ("PUT", "/users/{user}"): _body(
         "tags", password=TEXT, password_hash=TEXT, hashing_algorithm=TEXT, tags=_TAGS
     ),

@@ -68,7 +68,10 @@ def put_vhost(call: Call) -> Response:
     try:
         call.administration.put_vhost(name, _metadata(call), maker=call.user)
         if "tracing" in call.body:
-            call.broker.vhosts[name].firehose.switch(on=truth(call.body, "tracing"))
+            until_unbound = truth(call.body, "tracing_until_unbound")
+            call.broker.vhosts[name].firehose.switch(
+                on=truth(call.body, "tracing"), until_unbound=until_unbound
+            )
     except ValueError as error:
         raise bad_request(str(error)) from None
     return nothing(201 if new else 204)

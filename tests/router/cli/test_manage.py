@@ -15,7 +15,6 @@ from router.cli.failure import Failure, WrongUsage
 from router.cli.manage.common import parse_arguments
 from router.cli.manage.status import _size, _span, lines, node_lines
 from router.cli.table import Column, at, shown
-from router.cli.tap import _tracing
 from tests.router.cli.conftest import Answers, leveret
 from tests.router.cli.test_serve import modules_after
 
@@ -269,14 +268,6 @@ def test_what_is_no_offset_is_not_asked_for(server, to):
     result = leveret(server, "stream", "reset", "log", "reader", f"--to={to}")
     assert (result.exit_code, "first, next or the number" in result.stderr) == (2, True)
     assert not server.asked
-
-
-def test_a_tap_that_finds_tracing_on_says_how_to_end_it(server, capsys):
-    server.told = (200, b'{"tracing":true}')
-    with _tracing(Api(server.url), "/", []):
-        pass
-    assert "--no-tracing" in capsys.readouterr().err
-    assert [method for method, *_ in server.asked] == ["GET"]
 
 
 def test_a_user_that_is_there_keeps_its_password(server):

@@ -288,6 +288,17 @@ def test_tracing_is_switched_on_and_off(api):
     assert api.ask("PUT", "/vhosts/%2F", {"tracing": "perhaps"}).status == 400
 
 
+def test_tracing_can_be_bound_to_those_who_watch(api):
+    vhost = api.node.vhost
+    api.ask("PUT", "/vhosts/%2F", {"tracing": True, "tracing_until_unbound": True})
+    trace, queue = vhost.exchange("amq.rabbitmq.trace"), api.node.queue("watching")
+    vhost.bind(trace, queue, "#")
+    assert vhost.firehose.on
+    vhost.delete_queue(queue)
+    assert not vhost.firehose.on
+    assert api.ask("PUT", "/vhosts/%2F", {"tracing": True, "tracing_until_unbound": 7}).status == 400
+
+
 def test_a_change_of_something_else_leaves_tracing_as_it_is(api):
     api.ask("PUT", "/vhosts/%2F", {"tracing": True})
     assert api.ask("PUT", "/vhosts/%2F", {"description": "x"}).status == 204

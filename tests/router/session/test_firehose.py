@@ -202,6 +202,21 @@ def test_off_it_is_not_asked_and_on_it_is_at_once(node, client):
     assert [body for _, _, body in seen(node)] == [b"2", b"3"]
 
 
+@pytest.mark.parametrize("until_unbound", [True, False])
+def test_it_ends_with_the_last_binding_if_it_was_switched_on_until_then(node, until_unbound):
+    vhost, trace = node.vhost, node.vhost.exchange(TRACE)
+    for queue in list(vhost.queues.values()):
+        vhost.delete_queue(queue)
+    vhost.firehose.switch(on=True, until_unbound=until_unbound)
+    unbound, deleted = node.queue("unbound"), node.queue("deleted")
+    vhost.bind(trace, unbound, "#")
+    vhost.bind(trace, deleted, "#")
+    vhost.unbind(trace, unbound, "#")
+    assert vhost.firehose.on
+    vhost.delete_queue(deleted)
+    assert vhost.firehose.on is not until_unbound
+
+
 def test_other_virtual_hosts_are_not_told_of(node):
     other = node.broker.add_vhost("other")
     assert not other.firehose.on
