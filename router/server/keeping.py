@@ -11,6 +11,7 @@ from router.alarms import STORE
 from router.broker import Broker
 from router.server.driver import Driver
 from router.server.machine import memory_limit
+from router.server.startup import totals
 from router.server.watch import set_alarm
 from router.server.worker import Worker
 from router.store.boot import DataDirectory, make_writer, read, restore
@@ -110,9 +111,9 @@ class Keeping:
         if settings.sync == "interval":
             self._interval = IntervalSync(self.store, settings.sync_interval, broker.schedule)
         self.restored = restore(broker, self.store, self._directory, opened, wall_offset)
-        messages = sum(len(each.ready) for vhost in broker.vhosts.values() for each in vhost.queues.values())
-        took = round(time.monotonic() - began, 3)
-        self._log.info("restored", queues=len(self.restored.queues), messages=messages, seconds=took)
+        if broker.vhosts:  # else the directory is new
+            took = round(time.monotonic() - began, 3)
+            self._log.info("restored", data=str(path), **totals(broker), seconds=took)
 
     def start(self, driver: Driver) -> None:
         """Begin to write; called inside of Trio."""

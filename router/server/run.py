@@ -24,6 +24,7 @@ from router.server.driver import Driver, clock
 from router.server.endpoints import Endpoints
 from router.server.keeping import Keeping
 from router.server.listeners import Accepting, ListenError, accept_all
+from router.server.startup import log_import, log_start, warn_of_default_login
 from router.server.threads import Threads
 from router.server.tls import TlsError
 from router.server.watch import Watch
@@ -77,6 +78,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(accept_all, endpoints.all, accepting, machine.most_connections())
             urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
             announce(f"leveret is listening: {urls or 'nowhere'}")
+            log_start(broker, endpoints.all)
+            nursery.start_soon(warn_of_default_login, broker)
             with trio.CancelScope() as running:
                 if keeping is not None:
                     nursery.start_soon(_cancel_after, keeping.broken, running)
@@ -136,7 +139,8 @@ def populate(broker: Broker, *, users_lost: bool = False) -> None:
 def _import(broker: Broker, path: str) -> None:
     """Import a definitions file. An entry that is refused is logged, and the broker starts without it."""
     try:
-        report = apply_definitions(broker, parse_definitions(Path(path).read_bytes()))
+        definitions = parse_definitions(Path(path).read_bytes())
+        report = apply_definitions(broker, definitions)
     except OSError as error:
         raise StartupError(f"definitions {path}: {error.strerror or error}") from None
     except DefinitionsError as error:
@@ -144,6 +148,8 @@ def _import(broker: Broker, path: str) -> None:
     if report.refused:
         log = structlog.get_logger()
         log.error("definitions imported in part", file=path, refused=len(report.refused))
+    else:
+        log_import(path, definitions)
 
 
 def _calm_the_collector() -> None:

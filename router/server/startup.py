@@ -1,0 +1,82 @@
+"""What a broker's log says once it listens: what it is, what it holds, what is spoken where.
+
+Also warns of a default user or password that is set and has no effect. Responsible for these lines only; the
+broker is set up in ``run``.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from shlex import quote
+
+import structlog
+import trio
+
+from router import __version__
+from router.auth.passwords import fits
+from router.broker import Broker
+from router.definitions import Definitions
+from router.server.listeners import Endpoint
+from router.server.peer import show
+from router.settings import Settings
+
+DEFAULTS = Settings()
+
+
+def log_start(broker: Broker, endpoints: Iterable[Endpoint]) -> None:
+    """Log the version, the data directory, and each listener."""
+    log = structlog.get_logger()
+    log.info("started", version=__version__, data=broker.settings.data)
+    for endpoint in endpoints:
+        for listener in endpoint.listeners:
+            log.info("listening", protocol=endpoint.name, address=show(listener.socket.getsockname()))
+
+
+def totals(broker: Broker) -> dict[str, int]:
+    """How many of each there are: exchanges without the predeclared ones, messages that are ready."""
+    vhosts = broker.vhosts.values()
+    return {
+        "users": len(broker.users),
+        "vhosts": len(broker.vhosts),
+        "exchanges": sum(
+            bool(name) and not name.startswith("amq.") for vhost in vhosts for name in vhost.exchanges
+        ),
+        "queues": sum(len(vhost.queues) for vhost in vhosts),
+        "messages": sum(len(queue.ready) for vhost in vhosts for queue in vhost.queues.values()),
+    }
+
+
+def log_import(path: str, definitions: Definitions) -> None:
+    """Log how many entries of each kind a definitions file had."""
+    kinds = ("users", "vhosts", "permissions", "policies", "exchanges", "queues", "bindings")
+    counts = {kind: len(getattr(definitions, kind)) for kind in kinds}
+    structlog.get_logger().info("definitions imported", file=path, **counts)
+
+
+async def warn_of_default_login(broker: Broker) -> None:
+    """Warn if ``default_user`` or ``default_pass`` is set to something that nobody can log in with.
+
+    They make the first user of a new data directory and never change one.
+    """
+    settings = broker.settings
+    name, password = settings.default_user, settings.default_pass
+    if (name, password) == (DEFAULTS.default_user, DEFAULTS.default_pass):
+        return
+    log = structlog.get_logger()
+    user = broker.users.get(name)
+    if user is None:
+        log.warning(
+            "default_user has no effect",
+            user=name,
+            reason="other users exist already, in the data directory or the definitions file",
+            to_add_it=f"leveret user declare {quote(name)} --tags administrator --password-stdin",
+        )
+        return
+    # A comparison takes 0.1 s with scrypt, and whoever changes the password meanwhile knows it.
+    compare = partial(fits, user.password_hash, password)
+    if not await trio.to_thread.run_sync(compare, abandon_on_cancel=True):
+        log.warning(
+            "default_pass has no effect",
+            user=name,
+            reason="the user exists already, with another password",
+            to_change_it=f"leveret user declare {quote(name)} --password-stdin",
+        )
