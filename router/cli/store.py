@@ -1,4 +1,4 @@
-"""``leveret store``: look into a data directory whose broker does not run, mend it, and read its messages."""
+"""``leveret store``: check, mend and read a data directory whose broker is stopped; back up one in use."""
 
 import sys
 from collections.abc import Iterator
@@ -10,18 +10,21 @@ import click
 
 from protocol.json_text import dump_json
 from router.cli.failure import Failure, WrongUsage
+from router.cli.manage.common import managed
 
 if TYPE_CHECKING:
+    from router.cli.api import Api
     from router.store.check import Report
     from router.store.lock import Lock
     from router.store.statements import QueueRow
 
+SNAPSHOT_TIMEOUT = 3600.0  # seconds
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
 def store() -> None:
-    """Look into a data directory while no broker uses it."""
+    """Look into a data directory while no broker uses it; take a snapshot of one in use."""
 
 
 @store.command()
@@ -53,6 +56,27 @@ def check(directory: Path, repair: bool) -> None:
             f"{directory} has rows that a broker starts without; --repair removes them, and the messages of "
             "such queues with them, which 'leveret store dump' prints"
         )
+
+
+@store.command()
+@click.argument("name", required=False)
+@managed
+def snapshot(api: "Api", name: str | None) -> None:
+    """Take a snapshot of the data directory of a running broker, without stopping it.
+
+    The snapshot holds everything that was confirmed before the command began. It is a data directory of its
+    own, snapshots/NAME in that of the broker; NAME is the time if it is not given. The user must be an
+    administrator.
+    """
+    from datetime import UTC, datetime
+
+    from router.cli.terminal import counted
+
+    api.timeout = SNAPSHOT_TIMEOUT
+    taken = api.put("snapshots", name or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ"))
+    click.echo(taken["path"])
+    linked, copied = (counted(taken[key], "file") for key in ("files_linked", "files_copied"))
+    click.echo(f"{linked} linked, {copied} copied ({taken['bytes_copied']} bytes)", err=True)
 
 
 @store.command()

@@ -19,6 +19,7 @@ from router.management import (
     overview,
     policies,
     queues,
+    snapshots,
     streams,
     users,
     vhosts,
@@ -48,6 +49,7 @@ MODULES = (
     messages,
     browsing,
     health,
+    snapshots,
 )
 
 

@@ -20,7 +20,7 @@ from router.management.body import parse_object
 from router.management.errand import Errand
 from router.management.errors import not_logged_in, told_as_http
 from router.management.measures import Measures
-from router.management.node import Node
+from router.management.node import Node, Snapshots
 from router.management.sampling import Sampler
 from router.management.values import Object
 from router.vhost import VHost
@@ -56,6 +56,7 @@ class World:
     node: Node
     sampler: Sampler
     measures: Measures
+    snapshots: Snapshots | None = None  # of the data directory, if there is one
 
 
 @dataclass(frozen=True)

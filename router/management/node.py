@@ -3,7 +3,9 @@
 Owns the names of these facts. Who measures them is the server's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 MANAGEMENT_VERSION = "3.13.7"  # of RabbitMQ's API, whose shapes these are
@@ -53,3 +55,24 @@ class Node(Protocol):
     def listeners(self) -> list[Listener]: ...
     def uptime(self) -> int:
         """In ms."""
+
+
+class Taken(Protocol):
+    """A snapshot of the data directory: how many files it shares with that, and what was copied."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def linked(self) -> int: ...
+    @property
+    def copied(self) -> int: ...
+    @property
+    def size(self) -> int:
+        """In bytes, of what was copied."""
+
+
+class Snapshots(Protocol):
+    """Takes snapshots of the data directory."""
+
+    def take(self, name: str, then: Callable[[Taken | Exception], None]) -> None:
+        """Take one, and call ``then`` with it, or with why there is none."""

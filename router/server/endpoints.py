@@ -11,6 +11,7 @@ from router.server.amqp import serve_amqp
 from router.server.driver import Driver
 from router.server.listeners import Endpoint, Places
 from router.server.peer import Peer
+from router.server.snapshots import Snapshots
 from router.server.stomp import serve_stomp
 from router.server.tls import Security
 from router.server.watch import Watch
@@ -25,8 +26,11 @@ GRACE = 1  # seconds from the start until what is not needed for it is loaded
 class Endpoints:
     """The endpoints of one broker."""
 
-    def __init__(self, driver: Driver, offer: Offer, watch: Watch) -> None:
+    def __init__(
+        self, driver: Driver, offer: Offer, watch: Watch, snapshots: Snapshots | None = None
+    ) -> None:
         """Raises TlsError."""
+        self._snapshots = snapshots
         self._driver = driver
         self._watch = watch
         self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
@@ -60,6 +64,7 @@ class Endpoints:
             amqp=self._amqp,
             stomp=self._stomp,
             places=self._clients,
+            snapshots=self._snapshots,
         )
 
     async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:

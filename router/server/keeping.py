@@ -11,12 +11,14 @@ from router.alarms import STORE
 from router.broker import Broker
 from router.server.driver import Driver
 from router.server.machine import memory_limit
+from router.server.snapshots import Snapshots
 from router.server.startup import totals
 from router.server.watch import set_alarm
 from router.server.worker import Worker
 from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.interval import IntervalSync
 from router.store.reader import Reader
+from router.store.snapshot import remove_partial
 from router.store.store import Store
 from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
 from router.store.streams import ReadStream
@@ -86,6 +88,11 @@ class Keeping:
         self._broker = broker
         self._driver: Driver | None = None
         self._directory = DataDirectory(path)
+        try:
+            remove_partial(path)
+        except OSError as error:
+            self._log.warning("cannot remove what is left of a snapshot", error=str(error))
+        self.snapshots: Snapshots | None = None  # from ``start`` on
         began = time.monotonic()
         opened = read(self._directory, _Progress(self._log))
         for line in opened.recovered.cut:
@@ -125,6 +132,9 @@ class Keeping:
         self._disk.streams = Worker("streams", streams.run, self._done, streams.close)
         for job in self._disk.early:
             self._disk.submit(job)
+        self.snapshots = Snapshots(
+            self._directory.path, driver, self._writer, self._disk.writer, self._disk.streams
+        )
 
     def _done(self, job: Job, result: Result, error: Exception | None) -> None:
         """A thread has done a job, or failed: whatever follows from that is a turn of its own."""

@@ -63,7 +63,8 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         watch = Watch(driver, machine)
         await watch.look()
         try:
-            endpoints = Endpoints(driver, make_offer(settings, __version__), watch)
+            snapshots = keeping.snapshots if keeping is not None else None
+            endpoints = Endpoints(driver, make_offer(settings, __version__), watch, snapshots)
             for endpoint in endpoints.all:
                 await endpoint.open()
         except (ListenError, TlsError) as error:

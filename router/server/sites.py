@@ -19,6 +19,7 @@ from router.server.http import Site, serve_http
 from router.server.listeners import Endpoint, Places
 from router.server.node import ServerNode
 from router.server.peer import Peer
+from router.server.snapshots import Snapshots
 from router.server.watch import Watch
 from router.server.websocket import Service
 from router.web.downloads import downloads
@@ -47,6 +48,7 @@ class Sites:
         amqp: Serve,
         stomp: Serve,
         places: Places,
+        snapshots: Snapshots | None,
     ) -> None:
         self._driver = driver
         self._endpoints = endpoints
@@ -54,7 +56,7 @@ class Sites:
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = Measures(broker)
         self._node = ServerNode(broker, endpoints, watch)
-        world = World(broker, self._node, self._sampler, self._measures)
+        world = World(broker, self._node, self._sampler, self._measures, snapshots)
         tables = [pages(broker, self._closed), downloads(), table(world)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(world))

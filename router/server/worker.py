@@ -4,17 +4,34 @@ Owns the thread and nothing of what it does. A dedicated thread answers sooner t
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from router.store.writer import Job, Result
 
 Run = Callable[[Any], Result]  # Any: of the jobs, it takes those that it is given
+T = TypeVar("T")
 Done = Callable[[Job, Result, Exception | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Interjection:
+    """Work that is no job of the store, and where its result goes."""
+
+    work: Callable[[], Any]
+    future: "Future[Any]"
+
+    def run(self) -> None:
+        try:
+            self.future.set_result(self.work())
+        except BaseException as error:  # whoever asked for it raises it
+            self.future.set_exception(error)
 
 
 class Worker:
@@ -25,7 +42,7 @@ class Worker:
         self._work = run
         self._done = done
         self._close = close
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | _Interjection | None] = SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._finished = trio.Event()
         self._error: Exception | None = None  # what closing failed with
@@ -35,6 +52,12 @@ class Worker:
     def submit(self, job: Job) -> None:
         """Have a job done after all before it."""
         self._jobs.put(job)
+
+    def interject(self, work: Callable[[], T]) -> "Future[T]":
+        """Have something else done between two jobs. ``done`` is not called for it."""
+        future: Future[T] = Future()
+        self._jobs.put(_Interjection(work, future))
+        return future
 
     async def finish(self) -> Exception | None:
         """Wait until all jobs are done and the files are closed; return what that failed with, if it did.
@@ -49,7 +72,10 @@ class Worker:
         get, tell = self._jobs.get, self._token.run_sync_soon
         with suppress(trio.RunFinishedError):  # nobody waited for a disk that hung
             while (job := get()) is not None:
-                tell(self._done, job, *self._try(job))
+                if isinstance(job, _Interjection):
+                    job.run()
+                else:
+                    tell(self._done, job, *self._try(job))
             try:
                 self._close()
             except Exception as error:

@@ -135,11 +135,11 @@ class JournalFile:
         self.synced = synced
         self._last = synced  # what ``synced`` will be when all that was written is on disk
         self._size = size
-        self._end = FILE_HEADER
+        self.end = FILE_HEADER  # bytes that were written
+        self.path = path_of(directory, number)
         self._mark = urandom(4)
         self._files = files
-        self._path = path_of(directory, number)
-        self._descriptor = files.create(self._path, size)
+        self._descriptor = files.create(self.path, size)
         try:
             files.write(self._descriptor, pack_header(number, Header(first, synced, self._mark)), 0)
             files.sync(self._descriptor)
@@ -150,7 +150,7 @@ class JournalFile:
     @property
     def full(self) -> bool:
         """Whether the next batch belongs into another file."""
-        return self._end >= self._size
+        return self.end >= self._size
 
     def append(
         self, parts: Sequence[bytes], sequence: int, *, sync: bool, before: Sequence[Unsynced] = ()
@@ -164,13 +164,13 @@ class JournalFile:
         data = bytearray().join(pack_batch(self._mark, *each, synced=self.synced) for each in before)
         data += pack_batch(self._mark, parts, sequence, self.synced)
         try:
-            self._files.write(self._descriptor, data, self._end)
+            self._files.write(self._descriptor, data, self.end)
             if sync:
                 self._files.sync(self._descriptor)
         except OSError:
             self._abandon()
             raise
-        self._end += len(data)
+        self.end += len(data)
         self._last = sequence
         if sync:
             self.synced = sequence
@@ -202,9 +202,9 @@ class JournalFile:
     def _abandon(self) -> None:
         """Close the file, since writing failed; and remove it if not one batch was written."""
         self._close()
-        if self._end == FILE_HEADER:
+        if self.end == FILE_HEADER:
             with suppress(OSError):
-                self._files.remove(self._path)
+                self._files.remove(self.path)
 
     def _close(self) -> None:
         if self._descriptor >= 0:

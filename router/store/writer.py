@@ -148,6 +148,16 @@ class Writer:
                 raise TypeError("reading is a Reader's job")
         return 0
 
+    def growing(self) -> dict[Path, int]:
+        """The files that are still written to, and how many bytes of each were. Others never change again."""
+        lengths = {}
+        if self._journal is not None:
+            lengths[self._journal.path] = self._journal.end
+        if True in self._segments:
+            path = segment_path(self._directory, self._segments[True][0], kept=True)
+            lengths[path] = self._files.size(path)
+        return lengths
+
     def close(self) -> None:
         """Have everything on disk and close what is open. When OSError is raised all is closed too."""
         for kept in list(self._segments):

@@ -1,0 +1,42 @@
+"""Online backup: snapshots of the data directory while the broker is running. The path is leveret's own."""
+
+from protocol.http import Response
+from router.management.access import administrator
+from router.management.call import Call, Rule, Rules
+from router.management.errors import bad_request
+from router.management.node import Taken
+from router.management.values import answer
+from router.web.steps import Steps, Wait
+
+
+def take_snapshot(call: Call) -> Steps[Response]:
+    """Take a snapshot of the data directory; the answer comes when it is complete and on disk."""
+    snapshots = call.world.snapshots
+    if snapshots is None:
+        raise bad_request("the broker keeps nothing on disk, so there is nothing to take a snapshot of")
+    outcomes: list[Taken | Exception] = []
+    wait = Wait()
+
+    def then(outcome: Taken | Exception) -> None:
+        outcomes.append(outcome)
+        wait.finish()
+
+    snapshots.take(call["name"], then)
+    while not outcomes:  # the server wakes up a waiting request now and then
+        yield wait
+    outcome = outcomes[0]
+    if isinstance(outcome, Exception):
+        raise bad_request(str(outcome))
+    return answer(
+        {
+            "name": call["name"],
+            "path": str(outcome.path.absolute()),
+            "files_linked": outcome.linked,
+            "files_copied": outcome.copied,
+            "bytes_copied": outcome.size,
+        },
+        201,
+    )
+
+
+RULES: Rules = {"/snapshots/{name}": {"PUT": Rule(administrator, take_snapshot)}}

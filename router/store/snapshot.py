@@ -1,0 +1,174 @@
+"""A copy of a data directory whose broker is running: what a crash at one moment would have left.
+
+Responsible for the files of a snapshot. ``stage`` needs a moment in which nobody writes to the directory, and
+takes no longer than giving every file a second name. Files that are never written to again stay shared with
+the broker's directory: full journal files, full segments, the checkpoint. Those that still grow are copied
+by ``finish``, as far as they were written at that moment, while the broker goes on. Metadata is copied by
+SQLite from a read transaction that was begun at that moment.
+
+A snapshot is in ``snapshots/NAME`` of the data directory, so that both are on one file system. Until it is
+complete and on disk its directory is called ``NAME.partial``.
+"""
+
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.store.boot import METADATA
+from router.store.checkpoint import NAME as CHECKPOINT
+from router.store.files import DiskFiles
+from router.store.streams import segment_path, stream_files
+
+SNAPSHOTS = "snapshots"
+PLACES = ("journal", "segments", "streams")
+PARTIAL = ".partial"
+PIECE = 1 << 20  # bytes that are copied at once
+SYNC_EVERY = 1 << 23  # bytes between two syncs, so that the journal's do not wait for all of them
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class SnapshotError(Exception):
+    """A snapshot cannot be taken; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A complete snapshot, which shares ``linked`` files with the broker's directory.
+
+    ``copied`` files were copied, ``size`` bytes.
+    """
+
+    path: Path
+    linked: int
+    copied: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Every file as it was at one moment: those in ``growing`` up to so many bytes."""
+
+    directory: Path
+    files: int
+    growing: Mapping[Path, int]
+    metadata: sqlite3.Connection  # in a transaction that sees this moment
+
+
+def remove_partial(data: Path) -> None:
+    """Remove what snapshots left that were cut off."""
+    if (data / SNAPSHOTS).is_dir():
+        for path in (data / SNAPSHOTS).iterdir():
+            if path.name.endswith(PARTIAL):
+                shutil.rmtree(path)
+
+
+def prepare(data: Path, name: str) -> Path:
+    """Make the directory for a snapshot; return it. Raises SnapshotError and OSError."""
+    if not _NAME.fullmatch(name) or name.endswith(PARTIAL):
+        raise SnapshotError(
+            f"{name!r} is no name for a snapshot: 1 to 100 letters, digits, '.', '_' and '-' are, "
+            "of which the first is a letter or a digit"
+        )
+    path = data / SNAPSHOTS / name
+    if path.exists():
+        raise SnapshotError(f"there is a snapshot {name!r} already: {path}")
+    remove_partial(data)
+    partial = path.with_name(name + PARTIAL)
+    for place in PLACES:
+        (partial / place).mkdir(parents=True)
+    return partial
+
+
+def stage(data: Path, partial: Path, growing: Mapping[Path, int]) -> Staged:
+    """Give every file a second name in ``partial``. Nobody may write to the directory meanwhile.
+
+    ``growing`` are the files of journal and segments that are still written to, with how many bytes count.
+    The newest segment of each stream is another one. Raises OSError and sqlite3.Error.
+    """
+    lengths = dict(growing)
+    for stream, firsts in stream_files(DiskFiles(), data).items():
+        newest = segment_path(data, stream, max(firsts))
+        for path in (newest, newest.with_suffix(".index")):
+            if path.exists():
+                lengths[path] = path.stat().st_size
+    paths = [path for place in PLACES for path in DiskFiles().list(data / place)]
+    if (data / CHECKPOINT).exists():
+        paths.append(data / CHECKPOINT)
+    for path in paths:
+        os.link(path, partial / path.relative_to(data))
+    connection = sqlite3.connect(
+        f"{(data / METADATA).absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # this begins to see the moment
+    except sqlite3.Error:
+        connection.close()
+        raise
+    there = {partial / path.relative_to(data): length for path, length in lengths.items()}
+    return Staged(partial, len(paths), there, connection)
+
+
+def finish(staged: Staged) -> Snapshot:
+    """Copy what grows, have everything on disk and give the directory its name.
+
+    Raises SnapshotError, OSError and sqlite3.Error.
+    """
+    partial = staged.directory
+    size = _copy_metadata(staged.metadata, partial / METADATA)
+    for path, length in staged.growing.items():
+        _take_out(path, length)
+        size += length
+    for directory in (*(partial / place for place in PLACES), partial):
+        DiskFiles().sync_directory(directory)
+    path = partial.with_name(partial.name.removesuffix(PARTIAL))
+    partial.rename(path)
+    DiskFiles().sync_directory(path.parent)
+    copied = len(staged.growing)
+    return Snapshot(path, staged.files - copied, copied + 1, size)
+
+
+def _copy_metadata(source: sqlite3.Connection, path: Path) -> int:
+    """Copy what a transaction sees; return the bytes of the copy."""
+    with closing(source):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        with closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return path.stat().st_size
+
+
+def _take_out(path: Path, length: int) -> None:
+    """Put a copy of the first ``length`` bytes in the place of a file that the broker goes on writing to."""
+    copy = path.with_name(path.name + ".tmp")
+    with open(path, "rb", buffering=0) as source, open(copy, "xb", buffering=0, opener=_private) as target:
+        unsynced = 0
+        while length:
+            piece = source.read(min(PIECE, length))
+            if not piece:
+                raise SnapshotError(f"{path} is shorter than it was")
+            target.write(piece)
+            length -= len(piece)
+            unsynced += len(piece)
+            if unsynced >= SYNC_EVERY:
+                os.fdatasync(target.fileno())
+                unsynced = 0
+        os.fsync(target.fileno())
+    copy.rename(path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o640)
