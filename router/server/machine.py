@@ -53,9 +53,11 @@ def resident_memory() -> int:
     if fields := _read(STATM).split():
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
     # getrusage knows the most there ever was, which would never clear an alarm.
-    asked = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, check=False
-    )
+    command = ["ps", "-o", "rss=", "-p", str(os.getpid())]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return 0
     return int(asked.stdout.strip() or 0) * KIB
 
 

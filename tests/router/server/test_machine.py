@@ -1,6 +1,7 @@
 """What the machine says, from files as Linux has them and from itself."""
 
 import os
+import shutil
 
 import pytest
 
@@ -72,6 +73,13 @@ def test_resident_memory_grows_with_what_is_used():
     del block
 
 
+def test_resident_memory_is_unknown_without_proc_and_ps(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "STATM", tmp_path / "nothing")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.resident_memory() == 0
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="there is no ps, which is in Debian's procps")
 def test_resident_memory_is_asked_of_ps_where_there_is_no_proc(monkeypatch, tmp_path):
     from_proc = machine.resident_memory()
     monkeypatch.setattr(machine, "STATM", tmp_path / "nothing")
