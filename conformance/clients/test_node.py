@@ -3,8 +3,6 @@
 Their packages are installed once into a cache of the user.
 """
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
@@ -13,29 +11,16 @@ from pathlib import Path
 import pytest
 
 from conformance.brokers import Broker
+from conformance.clients.node_packages import install
 
 HERE = Path(__file__).parent / "node"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "leveret-conformance"
 
 pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="node and its npm are not installed")
 
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """The ``node_modules`` directory of exactly the locked packages."""
-    manifests = [HERE / "package.json", HERE / "package-lock.json"]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in manifests)).hexdigest()[:16]
-    directory = CACHE / f"node-{digest}"
-    directory.mkdir(parents=True, exist_ok=True)
-    done = directory / "installed"
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # runs beside each other install once
-        if not done.exists():
-            for path in manifests:
-                shutil.copy(path, directory)
-            subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=directory, check=True, timeout=100)
-            done.touch()
-    return directory / "node_modules"
+    return install()
 
 
 def test_amqplib_works_through_its_promise_and_callback_apis(broker: Broker, packages: Path) -> None:
