@@ -141,6 +141,12 @@ class Reader:
         else:
             self._printed = self._bash(sample, "\n".join(map(_watched, text.splitlines())))
 
+    def check_background(self) -> None:
+        """Raise SampleError if something in the background has ended by itself."""
+        if any(process.poll() is not None for process in self._background):
+            log = (self._directory / "background.log").read_text()
+            raise SampleError(f"a sample in the background has ended\n{log[-3000:]}")
+
     def close(self) -> None:
         """End what runs in the background."""
         for process in self._background:

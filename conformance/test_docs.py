@@ -28,6 +28,10 @@ NOT_RUN = {
     "LEVERET_DEFAULT_PASS=choose-one docker compose up": "it needs docker",
     "rabbitmqadmin export definitions.json": "it needs a RabbitMQ beside the broker",
     "python -m conformance.bench --rounds 3 --seconds 3": "it takes an hour",
+    "npm install amqplib": "the tests have the package, at a version of their own",
+    "sudo useradd": "it needs root",
+    "sudo systemctl": "it needs systemd, and root",
+    "systemctl stop leveret": "it needs systemd, and root",
     "$ python3 - <<'END'": "it measures a disk, which takes a minute on a busy one",
 }
 # What the text around samples takes for granted.
@@ -76,7 +80,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
             for host in ("localhost", "127.0.0.1")
             for assumed, port in ports.items()
         }
-        addresses |= {"/var/lib/leveret": str(data), "/mnt/backup": str(backup)}
+        addresses |= {
+            '"localhost", 61613': f'"127.0.0.1", {stomp}',
+            "/var/lib/leveret": str(data),
+            "/mnt/backup": str(backup),
+        }
         yield Given(broker, environ, addresses)
 
 
@@ -128,6 +136,7 @@ def test_the_samples_of_a_page_work_in_their_order(page, given, tmp_path):
         for sample in samples(page):
             if is_run(sample) and why_not(sample) is None:
                 reader.follow(sample)
+        reader.check_background()
     finally:
         reader.close()
         with suppress(pika.exceptions.AMQPError):  # it returns what it was delivered, which streams refuse
