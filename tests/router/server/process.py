@@ -60,6 +60,8 @@ async def leveret(tmp_path: Path, *args: str, files: int = 0) -> AsyncIterator[L
         "--data",
         ":memory:",
         "--set",
+        "listen.amqp=127.0.0.1:0",
+        "--set",
         "listen.http=none",
         *args,
     ]
