@@ -68,7 +68,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
         leveret("user", "declare", "admin", "--tags", "administrator", "--password-stdin", given="choose-one")
         leveret("permission", "set", "admin", "--configure", ".*", "--write", ".*", "--read", ".*")
         leveret("queue", "declare", "dead")
+        home = tmp_path_factory.mktemp("home")  # where rabbitmqadmin looks for the port
+        (home / ".rabbitmqadmin.conf").write_text(f"[default]\nport = {broker.http_port}\n")
         environ = leveret.environ | {
+            "HOME": str(home),
             "PATH": f"{first}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
