@@ -127,4 +127,6 @@ def plain(value: Any) -> Any:
             return value.decode("utf-8", "surrogateescape")
         case Decimal():
             return float(value)
+        case Timestamp() | Long():
+            return int(value)
     return value

@@ -2,6 +2,8 @@
 
 import pytest
 
+from protocol.amqp.table import Long, Timestamp
+
 PATH = "/queues/%2F/q/messages"
 
 
@@ -43,6 +45,17 @@ def test_peeking_leaves_everything_as_it_was(api, queue):
     assert api.node.contents() == [f"m{number}" for number in range(6)]
     assert (queue.counts.get, queue.counts.deliver, queue.unacked) == (0, 0, 0)
     assert not api.ask("POST", "/queues/%2F/q/get", GET).json[0]["redelivered"]
+
+
+def test_values_with_types_of_their_own_are_plain_numbers(api):
+    """As the time of a death is, in RabbitMQ's answers too."""
+    api.node.queue("q")
+    headers = {"x-death": [{"time": Timestamp(1700000000), "count": Long(2)}]}
+    api.node.client().publish("m", headers=headers, timestamp=Timestamp(1700000001))
+    for told in (api.get(PATH), api.ask("POST", "/queues/%2F/q/get", GET).json):
+        properties = told[0]["properties"]
+        assert properties["headers"]["x-death"] == [{"time": 1700000000, "count": 2}]
+        assert properties["timestamp"] == 1700000001
 
 
 def test_getting_counts_against_the_delivery_limit_as_in_rabbitmq_and_peeking_does_not(api):
