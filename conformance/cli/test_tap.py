@@ -194,8 +194,8 @@ def test_tracing_that_was_on_stays_on(tap, api):
     api.put("vhosts", "/", body={"tracing": False})
 
 
-def test_without_the_api_it_says_how_to_do_without(leveret):
-    done = leveret.run("tap", "--api", "http://127.0.0.1:1")
+def test_without_the_api_it_says_how_to_do_without(leveret, broker):
+    done = leveret.run("tap", "--url", broker.url, "--api", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert b"Connection refused" in done.stderr
     assert b"--no-switch" in done.stderr
