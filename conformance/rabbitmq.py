@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from typing import Self
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # the wrappers in /usr/sbin switch user and share one cookie
 POLL = 0.02  # seconds between looks whether it answers
+PORTS = range(15_700, 32_000)  # below those that Linux gives to connections and for port 0
 START_TIMEOUT = 120.0  # seconds; a busy machine with many plugins is slow to boot
 PORT_KEYS = {
     "rabbitmq_management": ("management.tcp.ip", "management.tcp.port"),
@@ -50,12 +52,19 @@ def installed() -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """``count`` different TCP ports that nobody on loopback listens on at the moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ``count`` different TCP ports that are free on loopback.
+
+    They are out of the range from which Linux chooses ports itself: no other test gets one of them while
+    the node starts, which takes seconds.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as each, contextlib.suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RabbitMQError(f"there are no {count} free ports among {PORTS}")
 
 
 class RabbitMQ:

@@ -29,9 +29,9 @@ def both(rabbitmq: Side, leveret: Side) -> tuple[Side, Side]:
     return rabbitmq, leveret
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scenes(both: tuple[Side, Side]) -> Iterator[tuple[Scene, Scene]]:
-    """The same things going on in both."""
+    """The same things going on in both, while one module looks at them: others expect idle brokers."""
     rabbitmq, leveret = both
     with Scene(rabbitmq) as first, Scene(leveret) as second:
         yield first, second
