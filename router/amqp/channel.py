@@ -16,7 +16,7 @@ from protocol.amqp.table import Long
 from protocol.errors import AmqpError, NotFound
 from router.queue.consumers import Consumer, Receiver
 from router.queue.entry import Entry
-from router.session.gate import Gate
+from router.session.gate import HELD_MAX, Gate
 from router.session.session import Session
 from router.session.topology import Topology
 from router.session.transport import Outbox
@@ -95,8 +95,8 @@ class Channel:
     # -- SessionSink -----------------------------------------------------------------------------------------
 
     def writable(self) -> bool:
-        """Whether deliveries may be written: the client reads, and was told all that it must know before."""
-        return self._outbox.writable() and not self._replies.waiting
+        """Return whether deliveries may be written: the client reads, and not too much waits for the disk."""
+        return self._outbox.writable() and self._replies.size <= HELD_MAX
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries: for each a method frame packed here and the publisher's own content frames."""
@@ -119,7 +119,7 @@ class Channel:
                 frames = message.framed_for(number, frame_max)
             parts += (start, pack_tag(tag, entry.returns > 0), end, frames)
             tag += 1
-        self._outbox.extend(parts)
+        (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def counted(self, entry: Entry) -> Message:
         """The message with how often it was delivered before, as quorum queues tell it."""

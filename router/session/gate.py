@@ -1,12 +1,17 @@
-"""The order of replies: what tells of something that is still being written waits, and so does all behind it.
+"""The order of replies: a reply that tells of a change waits until the change is on disk, and so does all that
+the connection is sent after it.
 
-Owns what waits and nothing of what it says. Deliveries do not pass here: while anything waits there are none.
+Owns the bytes that wait, and nothing of what they say. Deliveries pass here only while a reply waits: a consumer
+gets its messages at once, as RabbitMQ's does, so that no later command finds them in the queue; the client gets
+them behind the reply.
 """
 
 from collections import deque
 from typing import Protocol
 
 from router.keeper import Keeper
+
+HELD_MAX = 1 << 20  # bytes that wait in one connection's gate before it takes no more deliveries
 
 
 class Writes(Protocol):
@@ -16,15 +21,21 @@ class Writes(Protocol):
 
 
 class Gate:
-    """The replies of one connection."""
+    """The replies of one connection. ``waiting`` has those held back, ``size`` is how many bytes they are."""
 
-    __slots__ = ("_keeper", "_outbox", "_position", "waiting")
+    __slots__ = ("_keeper", "_outbox", "_position", "size", "waiting")
 
     def __init__(self, outbox: Writes, keeper: Keeper) -> None:
         self.waiting: deque[tuple[int, bytes]] = deque()  # with the batch that each waits for
         self._outbox = outbox
         self._keeper = keeper
         self._position = 0
+        self.size = 0
+
+    @property
+    def holding(self) -> bool:
+        """Whether what is written now waits: its connection is to be told of the commit, see ``Broker.owe``."""
+        return bool(self.waiting) or self._position > self._keeper.committed
 
     def hold(self) -> None:
         """What is written from now on tells of what this turn has changed."""
@@ -36,10 +47,15 @@ class Gate:
 
     def write(self, data: bytes) -> None:
         """Send, now or as soon as what it waits for is on disk."""
-        if self.waiting or self._position > self._keeper.committed:
+        if self.holding:
             self.waiting.append((self._position, data))
+            self.size += len(data)
         else:
             self._outbox.write(data)
+
+    def extend(self, parts: list[bytes]) -> None:
+        """Send deliveries behind the replies that wait."""
+        self.write(b"".join(parts))
 
     def open(self) -> bool:
         """Send what need not wait any longer. True when that was all, and something."""
@@ -47,5 +63,7 @@ class Gate:
             return False
         committed = self._keeper.committed
         while self.waiting and self.waiting[0][0] <= committed:
-            self._outbox.write(self.waiting.popleft()[1])
+            data = self.waiting.popleft()[1]
+            self.size -= len(data)
+            self._outbox.write(data)
         return not self.waiting

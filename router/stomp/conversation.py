@@ -15,7 +15,7 @@ from protocol.errors import AmqpError, ResourceError
 from protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
 from router.queue.consumers import Consumer, Receiver
 from router.queue.entry import Entry
-from router.session.gate import Gate
+from router.session.gate import HELD_MAX, Gate
 from router.session.session import Session
 from router.session.topology import Topology
 from router.session.transport import Outbox
@@ -161,8 +161,8 @@ class Conversation:
     # -- SessionSink -----------------------------------------------------------------------------------------
 
     def writable(self) -> bool:
-        """Whether messages may be written: the client reads, and was told all that it must know before."""
-        return self._outbox.writable() and not self._replies.waiting
+        """Return whether messages may be written: the client reads, and not too much waits for the disk."""
+        return self._outbox.writable() and self._replies.size <= HELD_MAX
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write MESSAGE frames."""
@@ -186,7 +186,7 @@ class Conversation:
                 parts += (b"content-length:%d\n\n" % message.size, message.body, END)
             else:
                 parts += (b"\n", END)
-        self._outbox.extend(parts)
+        (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def _wire(self, receiver: Receiver) -> tuple[bytes, bytes, deque[range] | None]:
         """How all messages of a subscription begin, up to the delivery tag; their line ``ack``; and the tags

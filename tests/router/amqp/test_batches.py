@@ -4,6 +4,8 @@ Two brokers get the same random commands: one gets each in a read of its own, th
 Both must answer alike, deliver the same messages to the same consumers, and keep the same messages in the
 same order. The order of deliveries of *different* queues, and that of confirms and returns among deliveries,
 is not compared: a RabbitMQ queue is a process of its own, so nothing is promised of it.
+
+The same is demanded of a broker that has to write changes to a disk, and whose replies wait for it meanwhile.
 """
 
 from collections import Counter, defaultdict
@@ -14,8 +16,10 @@ import pytest
 from protocol.amqp import methods as m
 from router.dead_letter import deaths_of
 from router.queue.turns import DRAIN
+from router.session.gate import HELD_MAX
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
+from tests.router.late_keeper import LateKeeper
 
 QUEUES = {
     "plain": {},
@@ -37,16 +41,23 @@ ROUNDS, COMMANDS = 4, 14
 class Side:
     """A broker with its queues, and two clients: ``actor`` says everything, ``watcher`` consumes."""
 
-    def __init__(self):
-        self.world = World()
+    def __init__(self, keeper=None):
+        self.world = World(keeper)
         self.actor = self.world.connect(channels=len(CHANNELS))
         self.watcher = self.world.connect(channels=2)
         for name, arguments in QUEUES.items():
-            self.actor.do(m.QueueDeclare(name, durable=name == "quorum", arguments=arguments))
+            self.actor.send(m.QueueDeclare(name, durable=True, arguments=arguments))
         for name in ("plain", "short", "priority"):
-            self.actor.do(m.QueueBind(name, "amq.fanout"))
-        self.actor.do(m.ConfirmSelect(), channel=CONFIRMING)
-        self.actor.do(m.TxSelect(), channel=TRANSACTIONAL)
+            self.actor.send(m.QueueBind(name, "amq.fanout"))
+        self.settle()
+        self.actor.send(m.ConfirmSelect(), channel=CONFIRMING)
+        self.actor.send(m.TxSelect(), channel=TRANSACTIONAL)
+        self.seen()
+
+    def settle(self):
+        """Have everything on disk, where there is one."""
+        if isinstance(self.world.broker.keeper, LateKeeper):
+            self.world.commit()
 
     def session(self, client, channel):
         found = client.transport.connection.channels.open.get(channel)
@@ -217,8 +228,8 @@ def resolve(side, batch):
     ]
 
 
-def check(seed):
-    apart, together = Side(), Side()
+def check(seed, keeper=None):
+    apart, together = Side(), Side(keeper)
     commands = Commands(seed, apart)
     for name, channel, command in commands.setup():
         for side in (apart, together):
@@ -229,6 +240,7 @@ def check(seed):
         for channel, command in one_by_one:
             apart.actor.send(command, channel=channel)
         together.actor.send_raw(b"".join(packed(command, channel) for channel, command in at_once))
+        together.settle()
         told = f"seed {seed}, round {number}: {at_once}"
         assert together.seen() == apart.seen(), told
         assert together.state() == apart.state(), told
@@ -237,6 +249,11 @@ def check(seed):
 @pytest.mark.parametrize("seed", range(150))
 def test_commands_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
     check(seed)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_commands_behind_replies_that_wait_for_the_disk_do_the_same(seed):
+    check(seed, LateKeeper())
 
 
 def test_a_stream_counts_what_was_published_before_it_is_asked(connect):
@@ -268,3 +285,63 @@ def test_a_delivery_that_fails_while_catching_up_ends_its_own_connection_only(wo
     client.send(publish("q", b"x"), m.QueueDeclare("q", passive=True))
     client.expect(m.QueueDeclareOk("q", 1, 0))
     broken.take(m.ConnectionClose, channel=0)
+
+
+# -- replies that wait for the disk ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk():
+    """A world whose replies to changes wait until it commits."""
+    return World(LateKeeper())
+
+
+OPERATIONS = {
+    "get": (m.BasicGet("q", True), m.BasicGetEmpty()),
+    "purge": (m.QueuePurge("q"), m.QueuePurgeOk(0)),
+    "passive declare": (m.QueueDeclare("q", passive=True), m.QueueDeclareOk("q", 0, 1)),
+    "delete if empty": (m.QueueDelete("q", if_empty=True), m.QueueDeleteOk(0)),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_consumer_behind_a_declaration_has_its_messages_before_an_operation(disk, operation):
+    client = disk.connect()
+    command, reply = OPERATIONS[operation]
+    client.send(m.QueueDeclare("q", durable=True), m.BasicConsume("q", "c"))
+    client.send(*[publish("q", b"%d" % number) for number in range(3)], command)
+    client.expect_silence()
+    disk.commit()
+    client.expect(m.QueueDeclareOk("q", 0, 0), m.BasicConsumeOk("c"))
+    assert [client.take_content(m.BasicDeliver).body for _ in range(3)] == [b"0", b"1", b"2"]
+    client.expect(reply)
+    if operation == "delete if empty":
+        client.expect(m.BasicCancel("c", nowait=True))
+    client.expect_silence()
+
+
+def test_a_consumer_whose_replies_wait_keeps_its_turn(disk):
+    slow, quick = disk.connect(), disk.connect()
+    slow.send(m.QueueDeclare("q"), m.BasicConsume("q", "slow"))
+    quick.send(m.BasicConsume("q", "quick"))
+    slow.send(m.QueueDeclare("other", durable=True))
+    quick.send(*[publish("q", b"%d" % number) for number in range(4)])
+    disk.commit()
+    quick.expect(m.BasicConsumeOk("quick"))
+    assert [quick.take_content(m.BasicDeliver).body for _ in range(2)] == [b"1", b"3"]
+    slow.expect(m.QueueDeclareOk("q", 0, 0), m.BasicConsumeOk("slow"), m.QueueDeclareOk("other", 0, 0))
+    assert [slow.take_content(m.BasicDeliver).body for _ in range(2)] == [b"0", b"2"]
+
+
+def test_deliveries_that_wait_for_the_disk_have_a_bound(disk):
+    client = disk.connect()
+    body = bytes(100_000)
+    client.send(m.QueueDeclare("q", durable=True), m.BasicConsume("q", "c", no_ack=True))
+    for _ in range(40):
+        client.send(publish("q", body))
+    assert client.transport.connection.replies.size < 2 * HELD_MAX
+    disk.commit()
+    assert client.transport.connection.replies.size == 0
+    client.expect(m.QueueDeclareOk("q", 0, 0), m.BasicConsumeOk("c"))
+    for _ in range(40):
+        client.take_content(m.BasicDeliver)

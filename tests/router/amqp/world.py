@@ -104,9 +104,9 @@ class InMemory:
 class World:
     """One broker with the user guest (password guest) and the virtual host /."""
 
-    def __init__(self, **amqp):
+    def __init__(self, keeper=None, **amqp):
         self.settings = Settings(amqp=Amqp(**amqp), auth=Auth(password_hash="sha256"))
-        self.broker = Broker(self.settings, now=1_000_000)
+        self.broker = Broker(self.settings, now=1_000_000, keeper=keeper)
         self.offer: Offer = make_offer(self.settings, "0.0.1")
         self.vhost = self.broker.add_vhost("/")
         self.guest = self.broker.users.add("guest", PASSWORD_HASH, tags=("administrator",))
@@ -130,6 +130,12 @@ class World:
     def flush(self):
         while self.broker.flush():
             pass
+
+    def commit(self):
+        """Have a ``LateKeeper`` commit, and tell those who wait for it."""
+        self.broker.keeper.commit()
+        self.broker.committed()
+        self.flush()
 
     def advance(self, ms):
         """Let time pass in steps that miss no deadline."""

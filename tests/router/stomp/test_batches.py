@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from tests.router.amqp.world import World
+from tests.router.late_keeper import LateKeeper
 from tests.router.stomp.client import StompClient
 
 QUEUES = {
@@ -21,13 +22,18 @@ ROUNDS, FRAMES = 4, 12
 class Side:
     """A broker, and two clients: ``actor`` says everything, ``watcher`` subscribes."""
 
-    def __init__(self):
-        self.world = World()
+    def __init__(self, keeper=None):
+        self.world = World(keeper)
         for name, arguments in QUEUES.items():
             self.world.vhost.declare_queue(name, arguments=arguments)
         self.actor = StompClient(self.world).open()
         self.watcher = StompClient(self.world).open()
         self.held = {}  # the actor's messages: what ACK calls them, by subscription and body
+
+    def settle(self):
+        """Have everything on disk, where there is one."""
+        if isinstance(self.world.broker.keeper, LateKeeper):
+            self.world.commit()
 
     def seen(self):
         return [self._seen(self.actor), self._seen(self.watcher)]
@@ -104,6 +110,9 @@ class Frames:
             return "UNSUBSCRIBE", b"", headers
         if roll < 0.87:
             return "SEND", b"refused", {"destination": "/amq/queue/missing", "expiration": "x"}
+        if roll < 0.92:  # declares a durable queue, so that its receipt waits for the disk
+            headers = {"destination": "/queue/durable", "receipt": f"subscribed-{self.number}"}
+            return "SUBSCRIBE", b"", {**headers, "id": f"d{self.number}"}
         command, body, headers = self.subscribe()
         return command, body, {**headers, "receipt": f"subscribed-{self.number}"}
 
@@ -119,8 +128,8 @@ def underscored(headers):
     return {name.replace("-", "_"): value for name, value in headers.items()}
 
 
-def check(seed):
-    apart, together = Side(), Side()
+def check(seed, keeper=None):
+    apart, together = Side(), Side(keeper)
     frames = Frames(seed, apart)
     first = [frames.subscribe() for _ in range(frames.random.randint(1, 4))]
     for number, (command, body, headers) in enumerate(first):
@@ -136,6 +145,7 @@ def check(seed):
         for frame in batch:
             apart.actor.send_raw(packed(apart, frame))
         together.actor.send_raw(b"".join(packed(together, frame) for frame in batch))
+        together.settle()
         told = f"seed {seed}, round {number}: {batch}"
         assert together.seen() == apart.seen(), told
         assert together.state() == apart.state(), told
@@ -144,3 +154,18 @@ def check(seed):
 @pytest.mark.parametrize("seed", range(100))
 def test_frames_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
     check(seed)
+
+
+def test_a_subscription_to_a_new_queue_has_its_messages_before_it_ends():
+    world = World(LateKeeper())
+    client = StompClient(world).open()
+    frames = [
+        client.packed("SUBSCRIBE", destination="/queue/q", id="1", receipt="subscribed"),
+        *[client.packed("SEND", b"%d" % number, destination="/queue/q") for number in range(3)],
+        client.packed("UNSUBSCRIBE", id="1", receipt="unsubscribed"),
+    ]
+    client.send_raw(b"".join(frames))
+    assert client.received() == []
+    world.commit()
+    came = [frame.headers.get("receipt-id", frame.body) for frame in client.received()]
+    assert came == ["subscribed", b"0", b"1", b"2", "unsubscribed"]
