@@ -35,6 +35,7 @@ from router.vhost import VHost
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # before these nobody need catch up, see ``Broker``
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
+ENDING = (State.CLOSING, State.CLOSED)  # nothing but a close-ok and replies before it is still to come
 
 
 class AmqpConnection:
@@ -125,7 +126,7 @@ class AmqpConnection:
         self._handle(commands)
         if not self._put_off:
             self._handle_fault()
-        if self.replies.waiting:
+        if self.replies.holding:
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(commands)
@@ -203,7 +204,7 @@ class AmqpConnection:
     def _handle_fault(self) -> None:
         """Refuse what was wrong with the bytes behind the last command."""
         error = self.wire.reader.error
-        if error is not None and not self.finished and self.wire.state is not State.CLOSING:
+        if error is not None and not self.finished and self.wire.state not in ENDING:
             self.broker.catch_up()
             self.fail(0, error)
 
@@ -219,8 +220,8 @@ class AmqpConnection:
 
     def _without_channel(self, number: int, command: Command) -> None:
         """A command of the connection itself, or of a channel's life."""
-        if self.finished:
-            return  # it stood in the same read, behind what ended the connection
+        if self.finished or self.wire.state is State.CLOSED:
+            return  # it was sent behind what ended the connection
         if number == 0:
             self._control(command)
         elif self.wire.state is not State.CLOSING and self.channels.receive(
@@ -236,6 +237,10 @@ class AmqpConnection:
                 self._log.info("connection closed by client", code=command.reply_code)
                 self.channels.tell_verdicts(self.broker.keeper.committed)
                 self._send(m.ConnectionCloseOk())
+                if self.replies.holding:
+                    self._leave()  # ``tell`` ends the connection when the replies before close-ok are sent
+                    self._wake_in(self.broker.settings.server.shutdown_timeout)
+                    return
             self._finish()
         elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
             COMMANDS[type(command)](self, command)
@@ -252,7 +257,11 @@ class AmqpConnection:
         if self.replies.open():
             self.drained()
         waiting = self.channels.tell_verdicts(self.broker.keeper.committed, early=early)
-        return waiting or bool(self.replies.waiting)
+        if self.replies.holding:
+            return True
+        if self.wire.state is State.CLOSED:
+            self._finish()
+        return waiting
 
     # -- handshake -------------------------------------------------------------------------------------------
 
@@ -358,7 +367,7 @@ class AmqpConnection:
 
     def end(self, error: AmqpError) -> None:
         """The broker ends the connection."""
-        if not self.finished and self.wire.state is not State.CLOSING:
+        if not self.finished and self.wire.state not in ENDING:
             self.fail(0, error)
 
     def crash(self, error: Exception) -> None:
@@ -372,7 +381,7 @@ class AmqpConnection:
             return
         if self.wire.state is State.HEADER:
             self._log.debug("connection lost", state="HEADER")  # somebody looked whether the port is open
-        elif self.wire.state is not State.CLOSING:
+        elif self.wire.state not in ENDING:
             self._log.warning("connection lost", state=self.wire.state.name)
         self._finish()
 
@@ -441,6 +450,9 @@ class AmqpConnection:
             return
         if state is State.CLOSING:
             self._log.debug("connection.close was not answered")
+            self._finish()
+        elif state is State.CLOSED:
+            self._log.warning("connection closed", error="the last replies waited too long for the disk")
             self._finish()
         elif state is not State.RUNNING:
             self._log.warning("connection closed", error=f"no answer in time while waiting for {state.name}")

@@ -1,9 +1,9 @@
-"""The order of replies: a reply that tells of a change waits until the change is on disk, and so does all that
-the connection is sent after it.
+"""The order of replies: a reply that tells of a change waits until the change is on disk, and so does all
+that the connection is sent after it.
 
-Owns the bytes that wait, and nothing of what they say. Deliveries pass here only while a reply waits: a consumer
-gets its messages at once, as RabbitMQ's does, so that no later command finds them in the queue; the client gets
-them behind the reply.
+Owns the bytes that wait, and nothing of what they say. Deliveries pass here only while a reply waits: a
+consumer gets its messages at once, as RabbitMQ's does, so that no later command finds them in the queue; the
+client reads them behind the reply.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ class Gate:
 
     @property
     def holding(self) -> bool:
-        """Whether what is written now waits: its connection is to be told of the commit, see ``Broker.owe``."""
+        """Whether what is written now waits; then ``Broker.owe`` has the connection told of the commit."""
         return bool(self.waiting) or self._position > self._keeper.committed
 
     def hold(self) -> None:

@@ -44,7 +44,7 @@ class State(Enum):
     LOGIN = auto()
     PROOF = auto()  # nothing, until it is known who the client is
     RUNNING = auto()
-    LEAVING = auto()  # the client has said so; what it published is still to be confirmed
+    LEAVING = auto()  # the client said so, or was refused; replies still wait for the disk
     CLOSED = auto()
 
 
@@ -52,6 +52,7 @@ class Event(Enum):
     """What else than a client's command leads from one state to another."""
 
     PROVEN = auto()  # it is known who the client is, and it may enter
+    REFUSED = auto()  # an error ends the connection, and replies before the ERROR frame wait for the disk
     OVER = auto()  # all was told to who leaves; or an error, a failure, the client has hung up
 
 
@@ -62,6 +63,8 @@ TRANSITIONS: dict[tuple[State, str | Event], State] = {
     (State.LOGIN, "STOMP"): State.PROOF,
     (State.PROOF, Event.PROVEN): State.RUNNING,
     (State.RUNNING, "DISCONNECT"): State.LEAVING,
+    (State.RUNNING, Event.REFUSED): State.LEAVING,
+    (State.LEAVING, Event.REFUSED): State.LEAVING,
     (State.LOGIN, Event.OVER): State.CLOSED,
     (State.PROOF, Event.OVER): State.CLOSED,
     (State.RUNNING, Event.OVER): State.CLOSED,
@@ -110,6 +113,7 @@ class StompConnection:
         self._proven_user = proven_user
         self._log = log
         self._receipt: str | None = None  # of DISCONNECT
+        self._refused = False  # the ERROR frame that ends the connection is written
         self._last_received = broker.now
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
@@ -179,7 +183,7 @@ class StompConnection:
         conversation = self._conversation
         if conversation is None:
             return count
-        if self.state is State.LEAVING or self.replies.waiting or conversation.waiting():
+        if self.state is State.LEAVING or self.replies.holding or conversation.waiting():
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(published)
@@ -241,7 +245,7 @@ class StompConnection:
             return False
         if self.replies.open():
             conversation.session.wake()
-        waiting = conversation.tell_verdicts() or bool(self.replies.waiting)
+        waiting = conversation.tell_verdicts() or self.replies.holding
         if self.state is State.LEAVING and not waiting:
             if self._receipt is not None:
                 conversation.send_receipt(self._receipt)
@@ -339,11 +343,13 @@ class StompConnection:
     def _refuse(self, error: Error, frame: Frame | None = None) -> None:
         """End the connection for an error met in ``frame`` (None: in none of the client's).
 
-        What is confirmed already is told first; what waits for the disk never will be.
+        Receipts of publishes are sent if these are confirmed by now. Other receipts are sent before the ERROR
+        frame in any case, though both may have to wait for the disk.
         """
-        if self._conversation is not None:
-            self._conversation.tell_verdicts()
-        if self.finished:
+        conversation = self._conversation
+        if conversation is not None:
+            conversation.tell_verdicts()
+        if self.finished or self._refused:
             return
         if isinstance(error, StompError):
             message, detail = str(error), error.detail
@@ -355,13 +361,21 @@ class StompConnection:
         if frame is not None and "receipt" in frame.headers:
             headers["receipt-id"] = frame.headers["receipt"]
         self._write_error(message, detail, headers)
-        self._finish()
+        if conversation is not None and self.replies.holding:
+            conversation.forget_receipts()
+            self._refused = True
+            self._receipt = None
+            self._leave()
+            self.state = TRANSITIONS[self.state, Event.REFUSED]
+            self.broker.owe(self)
+        else:
+            self._finish()
 
     def _write_error(self, message: str, detail: str, headers: dict[str, str]) -> None:
-        """Write an ERROR frame, ahead of whatever waits for the disk."""
+        """Write an ERROR frame."""
         told = {"message": message, "content-type": "text/plain", "version": ",".join(VERSIONS), **headers}
         body = detail.encode("utf-8", "surrogateescape")
-        self.outbox.write(encode_frame(Frame("ERROR", told, body), self.version))
+        self.replies.write(encode_frame(Frame("ERROR", told, body), self.version))
 
     def tell_error(self, message: str, detail: str, **headers: str) -> None:
         """Tell the client of something that does not end the connection."""

@@ -146,6 +146,10 @@ class Conversation:
         """Whether any receipt waits for a confirm."""
         return bool(self._receipts)
 
+    def forget_receipts(self) -> None:
+        """Send no receipts of publishes that are not confirmed yet."""
+        self._receipts.clear()
+
     def tell_verdicts(self) -> bool:
         """Send the receipts of what is confirmed by now. True when there are more to come."""
         for number, _, accepted in self.session.verdicts():

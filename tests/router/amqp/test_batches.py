@@ -345,3 +345,48 @@ def test_deliveries_that_wait_for_the_disk_have_a_bound(disk):
     client.expect(m.QueueDeclareOk("q", 0, 0), m.BasicConsumeOk("c"))
     for _ in range(40):
         client.take_content(m.BasicDeliver)
+
+
+def test_replies_that_wait_for_the_disk_are_sent_before_close_ok(disk):
+    client = disk.connect()
+    client.send_raw(
+        packed(m.QueueDeclare("q", durable=True), 1)
+        + packed(m.ConnectionClose(200), 0)
+        + packed(m.QueueDeclare("late"), 1)
+    )
+    client.expect_silence()
+    assert not client.transport.hung_up()
+    disk.commit()
+    client.expect(m.QueueDeclareOk("q", 0, 0))
+    client.expect(m.ConnectionCloseOk(), channel=0)
+    client.expect_end()
+    assert list(disk.vhost.queues) == ["q"]
+    assert disk.broker.clients == {}
+
+
+def test_close_ok_behind_a_change_that_wanted_no_reply(disk):
+    client = disk.connect()
+    client.send(m.QueueDeclare("q", durable=True, nowait=True))
+    client.send(m.ConnectionClose(200), channel=0)
+    disk.commit()
+    client.expect(m.ConnectionCloseOk(), channel=0)
+    client.expect_end()
+
+
+def test_a_disk_that_never_answers_keeps_no_closed_connection(disk):
+    client = disk.connect()
+    client.send(m.QueueDeclare("q", durable=True))
+    client.send(m.ConnectionClose(200), channel=0)
+    disk.advance(disk.settings.server.shutdown_timeout)
+    client.expect_end()
+    assert disk.broker.clients == {}
+
+
+def test_a_consumer_is_told_that_its_queue_is_gone_behind_a_change_that_wanted_no_reply(disk):
+    client, other = disk.connect(), disk.connect()
+    client.send(m.QueueDeclare("q"), m.BasicConsume("q", "c"))
+    client.send(m.QueueDeclare("durable", durable=True, nowait=True))
+    other.send(m.QueueDelete("q"))
+    disk.commit()
+    client.expect(m.QueueDeclareOk("q", 0, 0), m.BasicConsumeOk("c"), m.BasicCancel("c", nowait=True))
+    other.expect(m.QueueDeleteOk(0))

@@ -156,6 +156,11 @@ def test_frames_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
     check(seed)
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_frames_behind_receipts_that_wait_for_the_disk_do_the_same(seed):
+    check(seed, LateKeeper())
+
+
 def test_a_subscription_to_a_new_queue_has_its_messages_before_it_ends():
     world = World(LateKeeper())
     client = StompClient(world).open()
@@ -169,3 +174,14 @@ def test_a_subscription_to_a_new_queue_has_its_messages_before_it_ends():
     world.commit()
     came = [frame.headers.get("receipt-id", frame.body) for frame in client.received()]
     assert came == ["subscribed", b"0", b"1", b"2", "unsubscribed"]
+
+
+def test_the_receipt_of_disconnect_waits_for_a_change_that_wanted_none():
+    world = World(LateKeeper())
+    client = StompClient(world).open()
+    client.send("SUBSCRIBE", destination="/queue/q", id="1")
+    client.send("DISCONNECT", receipt="bye")
+    assert client.received() == []
+    world.commit()
+    assert client.receipts() == ["bye"]
+    assert client.outbox.closed
