@@ -410,6 +410,9 @@ class Session:
         if self.prefetch:
             self.broker.catch_up()
         by_source, consumers = self._sort(taken)
+        room_first = verb == "requeue" and self.prefetch > 0
+        if room_first:  # queues that wait for this room deliver before the queue that gets its messages back
+            self._make_room(consumers)
         for source, entries in by_source.items():
             if verb == "ack" or source.deleted:
                 source.settle(entries)
@@ -419,12 +422,8 @@ class Session:
             else:
                 self.given.back += len(entries)
                 source.reject(entries)
-        self._make_room(consumers)
-        if self.prefetch:
-            self.wake()
-        else:
-            for consumer in consumers:
-                consumer.wake()
+        if not room_first:
+            self._make_room(consumers)
 
     def _give_back(self) -> None:
         """The session is over: what it holds goes back where it came from."""
@@ -451,10 +450,15 @@ class Session:
         return by_source, consumers
 
     def _make_room(self, consumers: Mapping[Consumer, int]) -> None:
-        """Consumers hold so many messages less now."""
+        """Consumers hold so many messages less now: wake those that may be given more."""
         for consumer, count in consumers.items():
             consumer.unacked -= count
             self._outstanding -= count
+        if self.prefetch:
+            self.wake()
+        else:
+            for consumer in consumers:
+                consumer.wake()
 
     def _settle_in_transaction(self, verb: Verb, taken: Taken) -> None:
         """The same; a crash may undo it until it is on disk, so who published these waits for that."""

@@ -75,6 +75,34 @@ def test_consumers_of_one_queue_that_share_a_prefetch_count(node, prefetch, at_o
     assert_fair(work(node, client, 6 * max(prefetch, 3), at_once=at_once), tags)
 
 
+RETURNS = {
+    "nack": lambda session, tags: session.nack(tags[-1], multiple=True, requeue=True),
+    "nack each": lambda session, tags: session.nack_each(tags, requeue=True),
+    "recover": lambda session, tags: session.recover(),
+}
+
+
+@pytest.mark.parametrize("verb", RETURNS)
+@pytest.mark.parametrize("prefetch", [1, 3])
+def test_queues_whose_messages_return_share_a_prefetch_count(node, prefetch, verb):
+    client, names = node.client(), ["a", "b", "c"]
+    for name in names:
+        node.queue(name)
+        fill(node, name, prefetch)
+    client.session.set_prefetch(prefetch, shared=True)
+    for name in names:
+        client.session.consume(name, name)
+    shares = Counter()
+    node.settle()
+    for _ in range(60):
+        given, client.delivered = client.delivered, []
+        assert given, "nobody is served"
+        shares.update(tag for tag, _, _ in given)
+        RETURNS[verb](client.session, [number for _, number, _ in given])
+        node.settle()
+    assert_fair(shares, names)
+
+
 def test_a_queue_that_is_filled_late_gets_its_share_of_a_prefetch_count(node):
     client = node.client()
     for name in ("full", "late"):
