@@ -13,6 +13,7 @@ from router.auth import User
 from router.broker import Broker
 from router.queue.consumers import Consumer, Receiver
 from router.queue.entry import Entry
+from router.queue.kind import AnyQueue
 from router.queue.paging import NotAtHand
 from router.session.session import Session
 from router.session.topology import Topology
@@ -70,8 +71,8 @@ class Errand:
             raise HttpError(503, LATE)
         return self._accepted and not self._returned
 
-    def get(self, name: str) -> Steps[tuple[int, Entry, int] | None]:
-        """Take a message from a queue: its delivery tag, itself, and how many are left; None for no message.
+    def get(self, name: str) -> Steps[tuple[int, Entry, AnyQueue] | None]:
+        """Take a message from a queue: its delivery tag, the entry and the queue; None for no message.
 
         Raises what ``Session.get`` does.
         """
@@ -82,10 +83,7 @@ class Errand:
                 self._broker.await_message(self, absent.queue)
                 yield from self._pause()
                 continue
-            if taken is None:
-                return None
-            tag, entry, queue = taken
-            return tag, entry, len(queue.ready)
+            return taken
 
     def committed(self) -> Steps[None]:
         """Wait until what was done in this turn is on disk. HttpError 503 when that takes too long."""

@@ -141,7 +141,7 @@ def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int |
         taken = yield from errand.get(queue)
         if taken is None:
             break
-        _, entry, left = taken
+        _, entry, source = taken
         size += entry.message.size
         shown.append(
             {
@@ -149,8 +149,8 @@ def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int |
                 "redelivered": entry.returns > 0,
                 "exchange": entry.message.exchange,
                 "routing_key": entry.message.routing_key,
-                "message_count": left,
-                "properties": show_properties(entry),
+                "message_count": len(source.ready),
+                "properties": show_properties(entry, counted=source.counted),
                 **show_payload(entry.message.body, encoding, truncate),
             }
         )
@@ -165,10 +165,15 @@ def _settle(errand: Errand, mode: str) -> None:
         errand.session.nack(0, multiple=True, requeue=mode != "reject_requeue_false")
 
 
-def show_properties(entry: Entry) -> Object | list[Any]:
-    """The properties of a message; as in RabbitMQ an empty list when there are none."""
+def show_properties(entry: Entry, *, counted: bool = False) -> Object | list[Any]:
+    """The properties of a message; as in RabbitMQ an empty list when there are none.
+
+    ``counted``: with the header of quorum queues that says how often the message was delivered before.
+    """
     properties = entry.message.properties
     named = {name: getattr(properties, name) for name in Properties.__slots__}
+    if counted:
+        named["headers"] = {**(properties.headers or {}), "x-delivery-count": entry.returns}
     return {name: plain(value) for name, value in named.items() if value is not None} or []
 
 

@@ -71,6 +71,15 @@ def test_mode_says_what_becomes_of_what_was_taken(api, queue, mode, left, again)
         assert [each["redelivered"] for each in told] == [again, again]
 
 
+def test_a_quorum_queue_tells_how_often_a_message_was_delivered_before(api):
+    api.node.queue("q", queue_type="quorum")
+    publish(api, properties={"headers": {"a": 1}})
+    for count in range(3):
+        told = api.ask("POST", "/queues/%2F/q/get", GET).json
+        assert told[0]["properties"] == {"headers": {"a": 1, "x-delivery-count": count}}
+        assert told[0]["redelivered"] is (count > 0)
+
+
 def test_rejected_messages_go_to_the_dead_letters(api):
     api.node.queue("dead")
     api.node.queue("q", dead_letter_exchange="", dead_letter_routing_key="dead")
