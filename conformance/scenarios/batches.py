@@ -36,6 +36,17 @@ def an_operation_behind_more_than_the_consumer_takes(p, operation):
     a.send(m.BasicAck(2, True), channel=2)
 
 
+@AREA.cases(
+    {"get": m.BasicGet("q", True), "purge": m.QueuePurge("q"), "passive_declare": queue(passive=True)}
+)
+def an_operation_behind_a_declaration_and_publishes(p, operation):
+    """Here the reply to the declaration waits for the disk, and the deliveries must not wait with it."""
+    a = p.connect()
+    a.send(queue(), m.BasicConsume("q", "t"))
+    a.send(queue("durable", durable=True), *texts("q", 1, 2, 3), operation)
+    a.send(m.BasicNack(0, True, True))
+
+
 @AREA.scenario
 def cancelling_behind_publishes(p):
     a = p.connect()

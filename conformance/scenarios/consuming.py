@@ -394,6 +394,18 @@ def single_active_the_next_takes_over(p):
 
 
 @AREA.scenario
+def single_active_is_cancelled_while_messages_are_ready(p):
+    a = single(p)
+    b = p.connect()
+    a.send(m.BasicQos(0, 1), m.BasicConsume("q", "t1"))
+    b.send(m.BasicConsume("q", "t2"))
+    a.send(*texts("q", 1, 2, 3))
+    a.send(m.BasicCancel("t1"))
+    a.send(publish("q", "4"))
+    a.send(m.BasicNack(1, False, True))
+
+
+@AREA.scenario
 def single_active_priority_takes_no_over(p):
     a = single(p)
     b = p.connect()
