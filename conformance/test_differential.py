@@ -15,6 +15,7 @@ from conformance.rabbitmq import installed
 
 EVERY = scenarios.every()
 AREAS = list(dict.fromkeys(each.area for each in EVERY))
+WITH_A_DISK = ("batches", "consuming", "lifecycles", "races", "replies", "stomp_clients", "web_stomp")
 REFERENCE = golden.versions()[-1]
 DOCUMENTED = golden.read(golden.DOCUMENTED)
 ASKED = [each for each in EVERY if each.name not in DOCUMENTED]
@@ -48,6 +49,17 @@ def referee() -> Transcripts:
 @pytest.mark.parametrize("area", AREAS)
 def test_leveret_answers_as_rabbitmq_did(results: list[Result], area: str) -> None:
     failed = [each for each in results if each.area == area and each.verdict in FAILURES]
+    show(failed, expected=False)
+    assert not failed, ", ".join(each.name for each in failed)
+
+
+@pytest.mark.timeout(240)
+def test_leveret_with_a_disk_answers_as_rabbitmq_did(tmp_path: Path) -> None:
+    """Replies to changes wait for the disk then, and nothing else may be seen of that."""
+    chosen = [each for each in EVERY if each.area in WITH_A_DISK]
+    with stages.leveret(chosen, str(tmp_path / "data")) as (stage, prepare):
+        _, results = judge(Company(stage, prepare, chosen), chosen, golden.reference(REFERENCE), None)
+    failed = [each for each in results if each.verdict in FAILURES]
     show(failed, expected=False)
     assert not failed, ", ".join(each.name for each in failed)
 

@@ -51,14 +51,14 @@ def rabbitmq(scenarios: Sequence[Scenario]) -> Iterator[tuple[Stage, Prepare]]:
 
 
 @contextlib.contextmanager
-def leveret(scenarios: Sequence[Scenario]) -> Iterator[tuple[Stage, Prepare]]:
-    """A leveret that keeps nothing, and users for all scenarios. It hashes passwords quickly, for there are
-    hundreds of logins, some of which fail.
+def leveret(scenarios: Sequence[Scenario], data: str = ":memory:") -> Iterator[tuple[Stage, Prepare]]:
+    """A leveret that keeps nothing unless it has a ``data`` directory, and users for all scenarios. It hashes
+    passwords quickly, for there are hundreds of logins, some of which fail.
     """
     (port,) = free_ports(1)
     arguments = ("--stomp", f"127.0.0.1:{port}", "--log-level", "warning")
     arguments += ("--set", "auth.failed_logins=0", "--set", "auth.password_hash=sha256")
-    with brokers.leveret(arguments=arguments) as broker:
+    with brokers.leveret(data, arguments=arguments) as broker:
         assert broker.http_port is not None
         api = Management(broker.http_port)
         for user in users(scenarios):
