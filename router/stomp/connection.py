@@ -368,6 +368,7 @@ class StompConnection:
             self._leave()
             self.state = TRANSITIONS[self.state, Event.REFUSED]
             self.broker.owe(self)
+            self._wake_in(self.broker.settings.server.shutdown_timeout)
         else:
             self._finish()
 
@@ -446,6 +447,10 @@ class StompConnection:
     def on_timer(self, now: int) -> None:
         """The login took too long, or a heart-beat is due or missing."""
         if self.finished or not self._deadline or now < self._deadline:
+            return
+        if self._refused:
+            self._log.warning("connection closed", error="the ERROR frame waited too long for the disk")
+            self._finish()
             return
         if self.state in BEFORE:
             time = self.broker.settings.amqp.handshake_timeout

@@ -185,3 +185,32 @@ def test_the_receipt_of_disconnect_waits_for_a_change_that_wanted_none():
     world.commit()
     assert client.receipts() == ["bye"]
     assert client.outbox.closed
+
+
+def refused(world):
+    """A client whose receipt waits for the disk, and after that an error."""
+    client = StompClient(world).open()
+    client.send("SUBSCRIBE", destination="/queue/q", id="1", receipt="subscribed")
+    client.send("UNSUBSCRIBE", id="2")
+    client.send("SEND", b"late", destination="/queue/q")
+    assert client.received() == []
+    return client
+
+
+def test_an_error_is_told_behind_receipts_that_wait_for_the_disk():
+    world = World(LateKeeper())
+    client = refused(world)
+    world.commit()
+    assert [frame.command for frame in client.received()] == ["RECEIPT", "ERROR"]
+    assert client.outbox.closed
+    assert world.broker.clients == {}
+    assert len(world.vhost.queues["q"].ready) == 0
+
+
+def test_a_disk_that_never_answers_keeps_no_refused_connection():
+    world = World(LateKeeper())
+    client = refused(world)
+    world.advance(world.settings.server.shutdown_timeout)
+    assert client.received() == []
+    assert client.outbox.closed
+    assert world.broker.clients == {}
