@@ -1,9 +1,11 @@
 """The graph of one virtual host's exchanges: who leads to whom, and whose routes a change makes stale.
 
-Owns an exchange's ``generation`` and ``alternate``, and the way back from anything to what leads there, so
-that what goes away costs nobody a scan. What changes, and whether it may, is the virtual host's business;
-which way a message takes is routing's.
+Owns an exchange's ``alternate``, and the way back from anything to what leads there, so that what goes away
+costs nobody a scan. What changes, and whether it may, is the virtual host's business; which way a message
+takes is routing's.
 """
+
+from itertools import chain
 
 from protocol.amqp.message import pack_route
 from router.exchange.base import Binding, Destination, Exchange
@@ -27,6 +29,7 @@ class Graph:
     def add(self, exchange: Exchange) -> None:
         """An exchange is there now; others may have named it before."""
         self._follow(exchange)
+        exchange.planned = True  # those that name it as their alternate went past the place where it is now
         self._changed(exchange)
 
     def remove(self, exchange: Exchange) -> list[Exchange]:
@@ -75,15 +78,21 @@ class Graph:
             self._changed(exchange)
 
     def _changed(self, exchange: Exchange) -> None:
-        """What reaches this exchange may go elsewhere now: so may what reaches those before it."""
-        seen = {exchange}
+        """Drop the plans of an exchange that leads elsewhere now, and of those before it.
+
+        A kept plan has marked every exchange on its way as ``planned``. Behind one without the mark there is
+        no plan to drop, so that many changes in a row cost one search of a dense graph and not one each.
+        """
+        if not exchange.planned:
+            return
+        exchange.planned = False
         work = [exchange]
         while work:
             current = work.pop()
-            current.generation += 1
-            for before in (*self.sources.get(current, ()), *self.alternates.get(current.name, ())):
-                if before not in seen:
-                    seen.add(before)
+            self._routes.drop(current)
+            for before in chain(self.sources.get(current, ()), self.alternates.get(current.name, ())):
+                if before.planned:
+                    before.planned = False
                     work.append(before)
 
     def _count_off(self, binding: Binding) -> None:

@@ -4,16 +4,22 @@ Owns alternate exchanges, exchange-to-exchange bindings, CC and BCC, selectors a
 exchange matches is the exchange's own business; what a queue does with the message is the queue's.
 
 A plan belongs to an exchange and a routing key. Where everything it met depends on the key alone, it holds
-the queues; otherwise the walk is made for each message, through the matches that exchanges keep themselves.
+the queues; otherwise the walk is made for each message.
+
+Plans are bounded in number and in bytes, and a plan is kept only while it is true: whoever changes an
+exchange calls ``drop`` for it and for the exchanges before it. So no plan keeps a deleted queue in memory.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 from protocol.amqp.message import Message
 from router.exchange.base import Destination, Exchange
 
-PLANS = 8192  # kept per virtual host; past that all are forgotten and made anew as they are needed
+PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
+PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it
+PLAN_OVERHEAD = 500  # bytes of a plan without its route and its queues, with its places in two dicts
 
 
 class Target(Protocol):
@@ -33,22 +39,47 @@ class Target(Protocol):
 class Plan:
     """How messages to one exchange with one routing key are routed.
 
-    ``queues`` is None when each message must be asked for itself. Valid while ``generation`` is the
-    exchange's. ``published`` counts the messages that took it since ``Routes.count``, ``routed`` the copies
-    that were made of them beyond what ``queues`` says.
+    ``queues`` is None when each message must be asked for itself; ``any_key`` says that they are the same for
+    every routing key. ``granted`` is the user that was last
+    allowed to publish along it, ``granted_at`` the user's generation at the time. ``published`` counts the
+    messages that took it since ``Routes.count``, ``routed`` the copies that were made of them beyond what
+    ``queues`` says.
     """
 
-    __slots__ = ("exchange", "generation", "published", "queues", "route", "routed", "routing_key")
+    __slots__ = (
+        "any_key",
+        "exchange",
+        "granted",
+        "granted_at",
+        "published",
+        "queues",
+        "route",
+        "routed",
+        "routing_key",
+    )
 
     def __init__(
-        self, exchange: Exchange, routing_key: str, route: bytes, queues: tuple[Target, ...] | None
+        self,
+        exchange: Exchange,
+        routing_key: str,
+        route: bytes,
+        queues: tuple[Target, ...] | None,
+        *,
+        any_key: bool,
     ) -> None:
         self.exchange = exchange
-        self.generation = exchange.generation
         self.routing_key = routing_key
         self.route = route
         self.queues = queues
+        self.any_key = any_key
+        self.granted: object = None
+        self.granted_at = 0
         self.published = self.routed = 0
+
+    @property
+    def size(self) -> int:
+        """Estimate the plan's memory, in bytes."""
+        return PLAN_OVERHEAD + 2 * len(self.route) + 8 * len(self.queues or ())
 
 
 class Topology(Protocol):
@@ -61,30 +92,50 @@ class Topology(Protocol):
 
 
 class Routes:
-    """The routes of one virtual host."""
+    """The routes of one virtual host. ``plans`` has those that are true now, by their packed routes.
 
-    __slots__ = ("_topology", "plans")
+    ``size`` is what all plans take, in bytes. ``_starting`` has the routes of the plans that start at an
+    exchange.
+    """
+
+    __slots__ = ("_starting", "_topology", "plans", "size")
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
+        self._starting: dict[Exchange, dict[bytes, None]] = {}
         self.plans: dict[bytes, Plan] = {}
+        self.size = 0
 
     def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> Plan:
-        """Work out how a packed route is routed, and keep it."""
-        queues = self._walk(exchange, (routing_key,), None)
-        plan = Plan(exchange, routing_key, route, None if queues is None else tuple(queues))
-        if len(self.plans) >= PLANS:
-            self.count()
-            self.plans.clear()
-        elif (stale := self.plans.get(route)) is not None:
-            _count(stale)
+        """Work out how a packed route is routed, and keep the plan."""
+        self.forget(route)
+        plan = self._work_out(exchange, routing_key, route)
         self.plans[route] = plan
+        self._starting.setdefault(exchange, {})[route] = None
+        self.size += plan.size
+        while len(self.plans) > 1 and (len(self.plans) > PLANS or self.size > PLAN_BYTES):
+            for oldest in list(islice(self.plans, 1 + len(self.plans) // 8)):
+                if oldest != route:
+                    self.forget(oldest)
         return plan
 
     def forget(self, route: bytes) -> None:
-        """The default exchange's answer for this route has changed."""
-        if (plan := self.plans.pop(route, None)) is not None:
+        """Drop the plan of a route, if there is one."""
+        plan = self.plans.pop(route, None)
+        if plan is not None:
             _count(plan)
+            self.size -= plan.size
+            routes = self._starting[plan.exchange]
+            del routes[route]
+            if not routes:
+                del self._starting[plan.exchange]
+
+    def drop(self, exchange: Exchange) -> None:
+        """Drop all plans that start at an exchange: it may lead elsewhere now."""
+        for route in self._starting.pop(exchange, ()):
+            plan = self.plans.pop(route)
+            _count(plan)
+            self.size -= plan.size
 
     def count(self) -> None:
         """Let exchanges know how many messages took their plans since the last time."""
@@ -94,18 +145,34 @@ class Routes:
 
     def route(self, exchange: Exchange, keys: Sequence[str], message: Message) -> list[Target]:
         """The targets of one message, each once, for all its routing keys."""
-        return self._walk(exchange, keys, message) or []
+        return self._walk(exchange, keys, message)[0] or []
 
-    def _walk(self, start: Exchange, keys: Sequence[str], message: Message | None) -> list[Target] | None:
-        """Visit every exchange the message comes to; without a message, None when one would be needed."""
+    def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Plan:
+        """Make a plan, and mark the exchanges that it depends on as planned."""
+        if exchange.any_key and exchange in self._starting:
+            other = self.plans[next(reversed(self._starting[exchange]))]
+            if other.any_key:
+                return Plan(exchange, routing_key, route, other.queues, any_key=True)
+        found, visited = self._walk(exchange, (routing_key,), None)
+        for each in visited:
+            each.planned = True
+        queues = None if found is None else tuple(found)
+        any_key = queues is not None and all(each.any_key for each in visited)
+        return Plan(exchange, routing_key, route, queues, any_key=any_key)
+
+    def _walk(
+        self, start: Exchange, keys: Sequence[str], message: Message | None
+    ) -> tuple[list[Target] | None, list[Exchange]]:
+        """Visit every exchange the message comes to, each once. Return the targets, without a message None
+        when one would be needed, and the exchanges that were visited.
+        """
         found: dict[Target, None] = {}
         seen = {start.name}
         work = [start]
-        while work:
-            exchange = work.pop()
+        for exchange in work:  # which grows meanwhile
             matched = self._match(exchange, keys, message)
             if matched is None:
-                return None
+                return None, work
             for destination in matched:
                 if not isinstance(destination, Exchange):
                     found[destination] = None  # type: ignore[index]  # a queue is a Target
@@ -117,7 +184,7 @@ class Routes:
                 if other is not None:
                     seen.add(other.name)
                     work.append(other)
-        return list(found)
+        return list(found), work
 
     def _match(
         self, exchange: Exchange, keys: Sequence[str], message: Message | None

@@ -92,7 +92,7 @@ class VHost:
     def plan(self, route: bytes) -> Plan:
         """The plan for a packed route. NotFound when there is no such exchange."""
         plan = self.routes.plans.get(route)
-        if plan is not None and plan.generation == plan.exchange.generation:
+        if plan is not None:
             return plan
         name, routing_key = unpack_route(route)
         return self.routes.plan(route, self.exchange(name), routing_key)

@@ -70,16 +70,17 @@ class Exchange:
 
     A subclass names its ``type`` and overrides ``match``; with an index of its own also ``_prepare``,
     ``_insert`` and ``_discard``. ``by_key`` says that matches depend on the routing key alone: routing asks
-    such an exchange for every key of a message (CC and BCC too) and may keep the answer while
-    ``generation`` stands. Any other exchange is asked anew, once for each message and with the message's
-    own routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once, however many
-    keys a message carries.
+    such an exchange for every key of a message (CC and BCC too) and may keep the answer until a binding
+    changes; ``any_key`` says that the answer is the same for all keys. Any other exchange is asked anew, once
+    for each message and with the message's own routing key: RabbitMQ's hash, random, headers and
+    recent-history exchanges choose once, however many keys a message carries.
 
     Making one raises PreconditionFailed, with RabbitMQ's text, for arguments that the type does not take.
     """
 
     type: ClassVar[str]
     by_key: ClassVar[bool] = True
+    any_key: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class Exchange:
         # What it takes once, and who keeps that on disk: the virtual host's to set.
         self.deduplication: Deduplication | None = None
         self.log: ExchangeLog | None = None
-        self.generation = 0
+        self.planned = False  # whether a plan that is kept may lead through here: for the graph and routing
         # Messages published here, and copies of them that reached queues, as ``Routes.count`` has it.
         self.published = self.routed = 0
         self.bindings: dict[Identity, Binding] = {}

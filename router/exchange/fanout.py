@@ -7,3 +7,4 @@ class FanoutExchange(Exchange):
     """All bindings, always: the base's own rule."""
 
     type = "fanout"
+    any_key = True

@@ -1,7 +1,8 @@
 """From a message a client publishes to the queues it goes to: permission, properties, route.
 
-Owns what a session remembers so that it need not ask again: the plans whose permission it has, and
-properties that mean nothing to the broker. How exchanges route is the business of ``routing``.
+Owns when a user's permission is checked, and the properties that a session remembers since they mean nothing
+to the broker. Plans remember the user whose permission was checked last, so that a session holds none of
+them. How exchanges route is the business of ``routing``.
 
 Sources: RabbitMQ, "Access Control", "Sender-selected Distribution", "Validated User ID", "TTL".
 """
@@ -27,13 +28,11 @@ from router.session.once import Once
 from router.session.reply_to import REPLY_TO
 from router.vhost import VHost
 
-GRANTS = 4096  # plans whose permission is remembered per session
-
 
 class Publishing:
     """What ``user`` publishes in ``vhost``; ``reply_to`` is where direct replies go (None: nobody waits)."""
 
-    __slots__ = ("_grants", "_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
+    __slots__ = ("_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
 
     def __init__(self, vhost: VHost, user: User) -> None:
         self.reply_to: str | None = None
@@ -41,7 +40,6 @@ class Publishing:
         self._user = user
         self._routes = vhost.routes
         self._plans = vhost.routes.plans
-        self._grants: dict[Plan, int] = {}  # with the user's generation at the time
         self._plain: Properties | None = None  # the last that meant nothing: messages alike share theirs
 
     def resolve(self, message: Message) -> tuple[Message, Sequence[Target]]:
@@ -53,9 +51,9 @@ class Publishing:
         if message.bits & IMMEDIATE:
             raise NotImplemented_("immediate=true")
         plan = self._plans.get(message.route)
-        if plan is None or plan.generation != plan.exchange.generation:
+        if plan is None:
             plan = self._plan(message.route)
-        if self._grants.get(plan) != self._user.generation:
+        if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
         plan.published += 1
         queues: Sequence[Target] | None = plan.queues
@@ -84,9 +82,9 @@ class Publishing:
         if message.bits:
             return None
         plan = self._plans.get(message.route)
-        if plan is None or plan.generation != plan.exchange.generation:
+        if plan is None:
             plan = self._plan(message.route)
-        if self._grants.get(plan) != self._user.generation:
+        if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
         properties = message.properties
         if plan.queues is None or not (properties is self._plain or is_plain(properties)):
@@ -103,10 +101,9 @@ class Publishing:
 
     def _grant(self, plan: Plan) -> None:
         """Check that the user may publish along this plan, and remember it while the rights stand."""
-        check_publish(self._user, self._vhost.name, plan.exchange, plan.routing_key)
-        if len(self._grants) >= GRANTS:
-            self._grants.clear()
-        self._grants[plan] = self._user.generation
+        user = self._user
+        check_publish(user, self._vhost.name, plan.exchange, plan.routing_key)
+        plan.granted, plan.granted_at = user, user.generation
 
     def _inspect(self, message: Message, plan: Plan) -> tuple[Message, list[str]]:
         """Check the properties that mean something to the broker; return the message to route and its routing

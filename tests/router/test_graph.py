@@ -1,7 +1,10 @@
 """A change makes the plans stale of every exchange whose messages may come there, and of no other."""
 
+from itertools import permutations
+
 import pytest
 
+from protocol.amqp.message import pack_route
 from router.exchange.base import Binding
 from router.exchange.fanout import FanoutExchange
 from router.graph import Graph
@@ -29,7 +32,8 @@ class World:
 
     def __init__(self):
         self.exchanges = {name: FanoutExchange(name) for name in NAMES}
-        self.graph = Graph(Routes(Nowhere(self.exchanges)))
+        self.routes = Routes(Nowhere(self.exchanges))
+        self.graph = Graph(self.routes)
         for exchange in self.exchanges.values():
             self.graph.add(exchange)
         self.queue = Queue()
@@ -38,8 +42,14 @@ class World:
         self.graph.link(Binding(self.exchanges["a"], self.exchanges["b"], ""))
         self.graph.set_alternate(self.exchanges["c"], "b")
 
-    def generations(self):
-        return {name: exchange.generation for name, exchange in self.exchanges.items()}
+    def plan(self):
+        """Make a plan for each exchange."""
+        for name, exchange in self.exchanges.items():
+            self.routes.plan(pack_route(name, ""), exchange, "")
+
+    def stale(self):
+        """The exchanges whose plans were dropped."""
+        return "".join(name for name in self.exchanges if pack_route(name, "") not in self.routes.plans)
 
 
 CHANGES = {
@@ -60,10 +70,62 @@ CHANGES = {
 @pytest.mark.parametrize(("change", "stale"), CHANGES.values(), ids=CHANGES.keys())
 def test_a_change_is_known_to_all_before_it(change, stale):
     world = World()
-    before = world.generations()
+    for _ in range(2):  # a change of a plan that was made anew counts again
+        world.plan()
+        assert world.stale() == ""
     change(world)
-    after = world.generations()
-    assert "".join(name for name in NAMES if after[name] > before[name]) == stale
+    assert world.stale() == stale
+
+
+@pytest.mark.parametrize("planned", NAMES)
+def test_a_change_is_known_though_only_one_before_it_has_a_plan(planned):
+    world = World()
+    world.routes.plan(pack_route(planned, ""), world.exchanges[planned], "")
+    world.graph.unlink(world.binding)
+    assert (pack_route(planned, "") in world.routes.plans) is (planned == "d")
+
+
+class Searched(dict):
+    """What leads to each destination, which counts how often a search asks for it."""
+
+    count = 0
+
+    def get(self, *arguments):
+        Searched.count += 1
+        return super().get(*arguments)
+
+
+def test_changes_of_a_dense_graph_without_plans_search_nothing():
+    exchanges = {str(number): FanoutExchange(str(number)) for number in range(60)}
+    graph = Graph(Routes(Nowhere(exchanges)))
+    for exchange in exchanges.values():
+        graph.add(exchange)
+    graph.sources = Searched(graph.sources)
+    Searched.count = 0
+    bindings = [Binding(source, target, "") for source, target in permutations(exchanges.values(), 2)]
+    for binding in bindings:
+        graph.link(binding)
+    for binding in bindings[::2]:
+        graph.unlink(binding)
+    graph.remove(exchanges["0"])
+    assert Searched.count == 0
+
+
+def test_changes_after_one_publish_search_a_dense_graph_once():
+    exchanges = {str(number): FanoutExchange(str(number)) for number in range(60)}
+    routes = Routes(Nowhere(exchanges))
+    graph = Graph(routes)
+    for exchange in exchanges.values():
+        graph.add(exchange)
+    for source, target in permutations(exchanges.values(), 2):
+        graph.link(Binding(source, target, ""))
+    graph.sources = Searched(graph.sources)
+    routes.plan(pack_route("0", ""), exchanges["0"], "")
+    Searched.count = 0
+    for number in range(100):
+        graph.link(Binding(exchanges["7"], Queue(), str(number)))
+    assert Searched.count == 60
+    assert routes.plans == {}
 
 
 def test_who_lost_a_binding_is_told():
@@ -77,6 +139,6 @@ def test_who_lost_a_binding_is_told():
 def test_a_key_of_the_default_exchange_is_stale_for_those_it_is_the_alternate_of():
     world = World()
     world.graph.set_alternate(world.exchanges["d"], "")
-    before = world.generations()
+    world.plan()
     world.graph.target_changed("q")
-    assert [name for name in NAMES if world.generations()[name] > before[name]] == ["d"]
+    assert world.stale() == "d"

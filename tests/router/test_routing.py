@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.amqp.message import pack_route, unpack_route
+from router import routing
 from router.exchange.base import Exchange
 from router.routing import PLANS, Routes, routing_keys
 from tests.router.harness import Node, message
@@ -226,10 +227,65 @@ def test_queues_come_and_go_behind_an_alternate_that_is_the_default_exchange(vho
     assert planned(vhost, "z", "q1") == []
 
 
-def test_plans_are_bounded(vhost):
+def test_plans_are_bounded_in_number_and_the_newest_stay(vhost):
     for number in range(PLANS + 10):
         vhost.plan(pack_route("amq.topic", f"k.{number}"))
-    assert len(vhost.routes.plans) <= PLANS
+        assert len(vhost.routes.plans) <= PLANS
+    newest = [pack_route("amq.topic", f"k.{number}") for number in range(PLANS // 2, PLANS + 10)]
+    assert vhost.routes.plans.keys() >= set(newest)
+
+
+def test_plans_are_bounded_in_bytes(vhost, monkeypatch):
+    monkeypatch.setattr(routing, "PLAN_BYTES", 100_000)
+    for number in range(1000):
+        vhost.bind(vhost.exchange("amq.topic"), vhost.declare_queue(f"q{number}"), "#")
+    for number in range(100):
+        plan = vhost.plan(pack_route("amq.topic", f"k.{number}"))
+        assert len(plan.queues) == 1000
+        assert vhost.routes.size == sum(kept.size for kept in vhost.routes.plans.values()) <= 100_000
+    assert len(vhost.routes.plans) > 5
+
+
+def test_a_plan_larger_than_all_may_be_is_the_only_one(vhost, monkeypatch):
+    monkeypatch.setattr(routing, "PLAN_BYTES", 100)
+    vhost.plan(pack_route("amq.topic", "k"))
+    plan = vhost.plan(pack_route("amq.topic", "l"))
+    assert list(vhost.routes.plans.values()) == [plan]
+
+
+@pytest.mark.parametrize("source", ["", "amq.direct", "amq.fanout"])
+def test_deleted_queues_leave_no_plan_behind(vhost, source):
+    for number in range(100):
+        queue = vhost.declare_queue(f"q{number}")
+        if source:
+            vhost.bind(vhost.exchange(source), queue, queue.name)
+        assert queue in vhost.plan(pack_route(source, queue.name)).queues
+        vhost.delete_queue(queue)
+    assert vhost.routes.plans == {}
+    assert vhost.routes.size == 0
+
+
+def test_keys_of_fanout_exchanges_share_one_walk(vhost, monkeypatch):
+    build(vhost, "a > b", "b > q1", "c > d1", "d1 > q2,k")
+    first = vhost.plan(pack_route("a", "1"))
+    walk, walks = Routes._walk, []
+    monkeypatch.setattr(
+        Routes, "_walk", lambda self, *arguments: walks.append(arguments) or walk(self, *arguments)
+    )
+    assert vhost.plan(pack_route("a", "2")).queues is first.queues
+    assert walks == []
+    assert (planned(vhost, "c", "x"), planned(vhost, "c", "k")) == ([], ["q2"])  # the key counts further on
+    build(vhost, "b > q3")
+    assert planned(vhost, "a", "3") == ["q1", "q3"]
+
+
+def test_counts_survive_plans_that_are_dropped(vhost):
+    build(vhost, "a > q1")
+    for change in (lambda: build(vhost, "a > q2"), lambda: vhost.routes.forget(pack_route("a", "k"))):
+        vhost.plan(pack_route("a", "k")).published += 3
+        change()
+    vhost.routes.count()
+    assert (vhost.exchange("a").published, vhost.exchange("a").routed) == (6, 9)
 
 
 EXCHANGES = ["e0", "e1", "e2", "e3"]

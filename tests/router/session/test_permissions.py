@@ -1,12 +1,15 @@
 """Which right each operation asks for: the table of RabbitMQ's page "Access Control"."""
 
+import gc
+import weakref
+
 import pytest
 
 from protocol.amqp import methods as m
 from protocol.amqp.constants import BASIC, EXCHANGE, QUEUE
 from protocol.errors import AccessRefused
 from router.queue.queue import Queue
-from tests.router.harness import Client, Node
+from tests.router.harness import AnyUser, Client, Node
 
 
 @pytest.fixture
@@ -177,12 +180,26 @@ def test_a_right_of_one_session_is_none_of_anothers(node):
         stranger.publish("b", "q")
 
 
-def test_the_rights_that_are_remembered_are_bounded(node, monkeypatch):
-    monkeypatch.setattr("router.session.publishing.GRANTS", 10)
+def test_users_who_publish_in_turn_along_one_plan_are_each_checked(node):
+    one, other = node.client(), node.client(AnyUser("bob"))
+    for _ in range(2):
+        one.publish("a", "q")
+        other.publish("b", "q")
+    other.user.deny("write exchange amq.default")
+    one.publish("c", "q")
+    with pytest.raises(AccessRefused):
+        other.publish("d", "q")
+    assert node.contents() == ["a", "b", "a", "b", "c"]
+
+
+def test_a_session_does_not_keep_a_deleted_exchange_that_it_published_to(node):
     client = node.client()
     for number in range(50):
         client.publish("a", f"k{number}", "topic")
-    assert len(client.session._publishing._grants) <= 10
+    exchange = weakref.ref(node.vhost.exchange("topic"))
+    node.vhost.delete_exchange(node.vhost.exchange("topic"))
+    gc.collect()
+    assert exchange() is None
 
 
 def test_an_internal_exchange_takes_no_publishes(node):
