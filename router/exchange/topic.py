@@ -2,115 +2,44 @@
 
 Words are what dots separate, so ``a..b`` has three of which one is empty; the empty key has no word at all,
 as in RabbitMQ. ``*`` stands for exactly one word, ``#`` for any number of words, none included.
+
+Most binding keys are in a trie; those whose wildcards could make a trie slow are in an automaton.
 """
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from router.exchange.base import Binding, Exchange
+from router.exchange.topic_automaton import Automaton
+from router.exchange.topic_trie import Trie, is_trie_key
 
 if TYPE_CHECKING:
     from protocol.amqp.message import Message
 
-# Labels of the edges that take any word and any words. No word is ever spelled so, for a word holds no dot.
-ANY_WORD = ".*"
-ANY_WORDS = ".#"
-CACHE_ROOM = 100_000  # references to bindings (and keys, one each) that the cached matches may hold
-
-
-class Node:
-    """A place in the trie of binding keys: the edges that lead on, and the bindings whose key ends here."""
-
-    __slots__ = ("bindings", "children")
-
-    def __init__(self) -> None:
-        self.bindings: dict[Binding, None] = {}
-        self.children: dict[str, Node] = {}
-
-
-class Trie:
-    """Bindings by their keys, word by word. Branches that lead to no binding are pruned."""
-
-    __slots__ = ("root",)
-
-    def __init__(self) -> None:
-        self.root = Node()
-
-    def insert(self, binding: Binding) -> None:
-        node = self.root
-        for label in labels(binding.routing_key):
-            if label not in node.children:
-                node.children[label] = Node()
-            node = node.children[label]
-        node.bindings[binding] = None
-
-    def discard(self, binding: Binding) -> None:
-        """Take out a binding that is in. Raises KeyError when it is not."""
-        path = []
-        node = self.root
-        for label in labels(binding.routing_key):
-            path.append((node, label))
-            node = node.children[label]
-        del node.bindings[binding]
-        while path and not node.bindings and not node.children:
-            node, label = path.pop()
-            del node.children[label]
-
-    def match(self, routing_key: str) -> tuple[Binding, ...]:
-        """The bindings whose pattern the key meets, each once.
-
-        All patterns advance together, a word at a time, and no node is looked at twice for the same word
-        however many ``#`` there are: a node behind ``#``, once reached, stays reached, for ``#`` takes
-        every further word; any other node is reached from its parent alone.
-        """
-        reached = [self.root]
-        staying: dict[Node, None] = {}
-        for word in words(routing_key):
-            open_any_words(reached, staying)
-            following = []
-            for node in chain(reached, staying):
-                children = node.children
-                if word in children:
-                    following.append(children[word])
-                if ANY_WORD in children:
-                    following.append(children[ANY_WORD])
-            reached = following
-        open_any_words(reached, staying)
-        return tuple(binding for node in chain(reached, staying) for binding in node.bindings)
-
-
-def open_any_words(reached: list[Node], staying: dict[Node, None]) -> None:
-    """Reach what lies behind the ``#`` edges of ``reached``, which takes no word."""
-    for node in reached:
-        if ANY_WORDS in node.children:
-            staying[node.children[ANY_WORDS]] = None
+CACHE_ROOM = 8_000  # references to bindings that the cached matches may hold
+KEY_ROOM = 8  # what a cached key counts for, besides its bindings
 
 
 def words(key: str) -> list[str]:
-    """The words of a routing key or binding key; the empty key has none."""
+    """The words of a routing key; the empty key has none."""
     return key.split(".") if key else []
 
 
-def labels(binding_key: str) -> list[str]:
-    """The edges a binding key follows. ``#`` directly behind ``#`` adds nothing and is left out."""
-    result: list[str] = []
-    for word in words(binding_key):
-        if word == "*":
-            result.append(ANY_WORD)
-        elif word != "#":
-            result.append(word)
-        elif result[-1:] != [ANY_WORDS]:
-            result.append(ANY_WORDS)
-    return result
+def pattern(key: str) -> list[str]:
+    """The words of a binding key, without each ``#`` directly behind another, which adds nothing."""
+    found = words(key)
+    return [word for place, word in enumerate(found) if word != "#" or found[place - 1 : place] != ["#"]]
 
 
 class TopicExchange(Exchange):
-    """Bindings by pattern, with the latest answers kept until a binding changes."""
+    """Bindings by pattern. The latest matches are kept until a binding changes: plans keep most routes, but
+    messages that selectors look at, or that have several keys, are matched each for itself.
+    """
 
     type = "topic"
 
     def _prepare(self) -> None:
         self._trie = Trie()
+        self._automaton = Automaton()
         self._forget()
 
     def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
@@ -118,8 +47,9 @@ class TopicExchange(Exchange):
         return self._match(routing_key) if cached is None else cached
 
     def _match(self, routing_key: str) -> tuple[Binding, ...]:
-        matched = self._trie.match(routing_key)
-        size = 1 + len(matched)
+        split = words(routing_key)
+        matched = (*self._trie.match(split), *self._automaton.match(split))
+        size = KEY_ROOM + len(matched)
         if size > self._room:
             self._forget()
         if size <= self._room:
@@ -128,12 +58,17 @@ class TopicExchange(Exchange):
         return matched
 
     def _insert(self, binding: Binding) -> None:
-        self._trie.insert(binding)
+        split = pattern(binding.routing_key)
+        self._index(split).insert(split, binding)
         self._forget()
 
     def _discard(self, binding: Binding) -> None:
-        self._trie.discard(binding)
+        split = pattern(binding.routing_key)
+        self._index(split).discard(split, binding)
         self._forget()
+
+    def _index(self, split: list[str]) -> Trie | Automaton:
+        return self._trie if is_trie_key(split) else self._automaton
 
     def _forget(self) -> None:
         self._cache: dict[str, tuple[Binding, ...]] = {}

@@ -1,15 +1,19 @@
-"""The topic exchange: patterns, their trie and its cache."""
+"""The topic exchange: patterns, their trie and automaton, and the cache."""
 
 from collections import Counter
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.exchange import topic
+from router.exchange import topic, topic_automaton, topic_trie
 from router.exchange.base import Binding
-from router.exchange.topic import Node, TopicExchange, Trie
+from router.exchange.topic import TopicExchange
+from router.exchange.topic_automaton import BLOCK_BITS, Block
+from router.exchange.topic_trie import STARS, Node, Trie
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
 # What a RabbitMQ 3.10 node answered: every pattern below was bound, each key published once.
@@ -139,11 +143,13 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300)
-@given(steps)
-def test_trie_matches_like_the_definition_whatever_was_added_and_removed(
-    steps: list[tuple[str, str, int]],
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps, st.sampled_from([8, 24, BLOCK_BITS]), st.sampled_from([0, 2, STARS]))
+def test_matches_are_those_of_the_definition_whatever_was_added_and_removed(
+    monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, str, int]], bits: int, stars: int
 ) -> None:
+    monkeypatch.setattr(topic_automaton, "BLOCK_BITS", bits)
+    monkeypatch.setattr(topic_trie, "STARS", stars)
     exchange = TopicExchange("x")
     bound: dict[tuple[str, str], Binding] = {}
     for step, key, number in steps:
@@ -160,6 +166,24 @@ def test_trie_matches_like_the_definition_whatever_was_added_and_removed(
     for binding in bound.values():
         exchange.remove(binding)
     assert nodes(exchange._trie) == [exchange._trie.root], "branches were left behind"
+    assert exchange._automaton.blocks == []
+    assert exchange._automaton._places == {}
+
+
+letters = st.sampled_from(["a", "b", "*", "#"])
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.lists(letters, max_size=12), min_size=1, max_size=12),
+    st.lists(st.lists(st.sampled_from("ab"), max_size=14), min_size=1, max_size=5),
+)
+def test_long_patterns_match_like_the_definition(patterns: list[list[str]], split: list[list[str]]) -> None:
+    exchange = TopicExchange("x")
+    bound = {key: bind(exchange, key, key) for key in {".".join(each) for each in patterns}}
+    for key in split:
+        expected = [binding for pattern, binding in bound.items() if naive(words(pattern), key)]
+        assert Counter(exchange.match(".".join(key), message())) == Counter(expected)
 
 
 def test_keys_that_collapse_to_one_pattern_stay_different_bindings() -> None:
@@ -173,15 +197,15 @@ def test_keys_that_collapse_to_one_pattern_stay_different_bindings() -> None:
 def test_branch_is_pruned_up_to_what_is_still_used() -> None:
     exchange = TopicExchange("x")
     bind(exchange, "q", "a.b")
-    longer = bind(exchange, "q", "a.b.*.#.c")
+    longer = bind(exchange, "q", "a.b.*.c.#")
     bind(exchange, "q", "a.d")
-    assert len(nodes(exchange._trie)) == 7
+    assert len(nodes(exchange._trie)) == 6
     exchange.remove(longer)
     assert len(nodes(exchange._trie)) == 4
 
 
 class Visited(dict):  # type: ignore[type-arg]
-    """A node's edges that count how often ``#`` or a word of the key is looked up there."""
+    """A node's edges that count how often ``*`` or a word of the key is looked up there."""
 
     count = 0
 
@@ -190,31 +214,84 @@ class Visited(dict):  # type: ignore[type-arg]
         return super().__contains__(label)
 
 
-@pytest.mark.parametrize("hashes", [1, 5, 20, 60])
-@pytest.mark.parametrize("pattern", ["#.a", "a.#", "#.*", "#.*.a"])
-def test_many_hashes_in_one_key_cost_no_more_than_nodes_times_words(pattern: str, hashes: int) -> None:
-    trie = Trie()
-    exchange = TopicExchange("x")
-    trie.insert(Binding(exchange, Queue("q"), ".".join([pattern] * hashes) + ".end"))
-    found = nodes(trie)
-    for node in found:
+def visits(exchange: TopicExchange, key: str) -> int:
+    """How many nodes of the trie a match looks at."""
+    for node in nodes(exchange._trie):
         node.children = Visited(node.children)
     Visited.count = 0
-    assert trie.match(".".join(["a"] * 100)) == ()
-    looked_up_per_visit = 3
-    assert Visited.count <= looked_up_per_visit * len(found) * 101
+    exchange.match(key, message())
+    return Visited.count // 2
 
 
 def test_nodes_off_the_path_are_not_visited() -> None:
-    trie = Trie()
     exchange = TopicExchange("x")
     for number in range(10_000):
-        trie.insert(Binding(exchange, Queue(f"q{number}"), f"a.{number}.*"))
-    for node in nodes(trie):
-        node.children = Visited(node.children)
-    Visited.count = 0
-    assert [binding.destination.name for binding in trie.match("a.77.x")] == ["q77"]
-    assert Visited.count <= 3 * 4
+        bind(exchange, f"q{number}", f"a.{number}.*")
+    assert matched(exchange, "a.77.x") == ["q77"]
+    assert visits(exchange, "a.78.x") <= 4
+
+
+def test_bindings_that_could_all_match_visit_few_nodes_of_the_trie() -> None:
+    exchange = TopicExchange("x")
+    for number, choice in enumerate(product("a*", repeat=9)):
+        bind(exchange, f"q{number}", ".".join([*choice, *"aaaaaaaa", "end"]))
+    key = ["a"] * 20
+    assert visits(exchange, ".".join(key)) <= 2**STARS * (len(key) + 1)
+
+
+HOSTILE = {
+    "many #": lambda number: ".".join(["#.a"] * 50) + f".{number}",
+    "# behind each other": lambda number: ".".join(["#"] * 50) + f".{number}",
+    "# and *": lambda number: ".".join(["#.*"] * 40) + f".{number}",
+    "* anywhere": lambda number: ".".join("a*"[number >> bit & 1] for bit in range(10)) + ".*" * 90,
+    "no word but the last": lambda number: ".#." * 60 + str(number),
+}
+
+
+@pytest.mark.parametrize("key", ["a." * 127, "." * 254], ids=["words", "dots"])
+@pytest.mark.parametrize("pattern", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_match_takes_steps_in_proportion_to_blocks_of_bits(
+    pattern: Callable[[int], str], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = TopicExchange("x")
+    for number in range(1000):
+        bind(exchange, f"q{number}", pattern(number))
+    steps = 0
+    match = Block.match
+
+    def counted(block: Block, split: list[str]) -> list[Any]:
+        nonlocal steps
+        steps += len(split)
+        return match(block, split)
+
+    monkeypatch.setattr(Block, "match", counted)
+    assert visits(exchange, key) <= 2**STARS * len(words(key))
+    bits = 1000 * 122
+    assert steps <= len(words(key)) * (bits / BLOCK_BITS * 1.1 + 1)
+
+
+def test_blocks_that_come_and_go_leave_few_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_automaton, "BLOCK_BITS", 64)
+    exchange = TopicExchange("x")
+    bound = [bind(exchange, f"q{number}", f"#.{number}") for number in range(2000)]
+    for number, binding in enumerate(bound):
+        if number % 20:
+            exchange.remove(binding)
+    blocks = exchange._automaton.blocks
+    assert all(block.used * 4 >= block.size for block in blocks[:-1])
+    assert len(blocks) <= 1 + 100 * 3 / (64 / 4)
+    assert [matched(exchange, str(number)) for number in (20, 21, 1980)] == [["q20"], [], ["q1980"]]
+    for binding in bound[::20]:
+        exchange.remove(binding)
+    assert exchange._automaton.blocks == []
+
+
+def test_a_key_larger_than_a_block_has_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_automaton, "BLOCK_BITS", 8)
+    exchange = TopicExchange("x")
+    for key in ("#.a", "#" + ".a.b" * 10, "#.b"):
+        bind(exchange, key, key)
+    assert matched(exchange, "x" + ".a.b" * 10) == ["#" + ".a.b" * 10, "#.b"]
 
 
 def test_cached_answer_is_given_again_until_a_binding_changes() -> None:
@@ -239,7 +316,7 @@ def test_cache_holds_no_more_than_its_room(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_answer_too_large_for_the_cache_is_still_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic, "CACHE_ROOM", 5)
+    monkeypatch.setattr(topic, "CACHE_ROOM", 12)
     exchange = TopicExchange("x")
     for number in range(9):
         bind(exchange, f"q{number}", "#")
@@ -249,4 +326,4 @@ def test_answer_too_large_for_the_cache_is_still_given(monkeypatch: pytest.Monke
 
 def held(exchange: TopicExchange) -> int:
     cache: dict[str, tuple[Any, ...]] = exchange._cache
-    return sum(1 + len(answer) for answer in cache.values())
+    return sum(topic.KEY_ROOM + len(answer) for answer in cache.values())
