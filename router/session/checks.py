@@ -15,6 +15,7 @@ from router.queue.arguments import EXPIRY_MAX
 from router.queue.kind import AnyQueue
 from router.terms import ESCAPES, is_integer, type_name
 
+COPIES_MAX = 1000  # routing keys of one message besides its own
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)
 _INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
 
@@ -54,12 +55,22 @@ def check_delivery_mode(properties: Properties) -> None:
 
 
 def check_copies(headers: Mapping[str, Any]) -> None:
-    """PreconditionFailed unless CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution")."""
+    """PreconditionFailed unless CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution") of at most
+    COPIES_MAX routing keys together: RabbitMQ has no limit, but each key is routed within the same turn.
+    """
+    count = 0
     for name in ("CC", "BCC"):
-        if name in headers and not isinstance(headers[name], list):
-            raise PreconditionFailed(
-                f'invalid message: {{unacceptable_type_in_header,"{name}",{type_name(headers[name])}}}'
-            )
+        if name in headers:
+            if not isinstance(headers[name], list):
+                raise PreconditionFailed(
+                    f'invalid message: {{unacceptable_type_in_header,"{name}",{type_name(headers[name])}}}'
+                )
+            count += len(headers[name])
+    if count > COPIES_MAX:
+        raise PreconditionFailed(
+            f"invalid message: its headers CC and BCC have {count} routing keys, at most {COPIES_MAX} "
+            f"are allowed"
+        )
 
 
 def check_user_id(properties: Properties, name: str, tags: frozenset[str]) -> None:

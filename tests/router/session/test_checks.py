@@ -45,6 +45,12 @@ def test_copies_that_are_no_array_are_refused(name, value, kind):
     assert str(refused.value) == f"PRECONDITION_FAILED - {expected}"
 
 
+def test_more_copies_than_the_limit_are_refused():
+    check_copies({"CC": ["a"] * 400, "BCC": ["b"] * 600})
+    with pytest.raises(PreconditionFailed, match="CC and BCC have 1001 routing keys, at most 1000"):
+        check_copies({"CC": ["a"] * 401, "BCC": ["b"] * 600})
+
+
 @pytest.mark.parametrize("headers", [{}, {"CC": []}, {"CC": [1, "a"], "BCC": ["b"]}, {"cc": "a"}])
 def test_copies_that_are_taken(headers):
     check_copies(headers)
