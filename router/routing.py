@@ -10,12 +10,12 @@ Plans are bounded in number and in bytes, and a plan is kept only while it is tr
 exchange calls ``drop`` for it and for the exchanges before it. So no plan keeps a deleted queue in memory.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Protocol
 
 from protocol.amqp.message import Message
-from router.exchange.base import Destination, Exchange
+from router.exchange.base import Binding, Destination, Exchange
 
 PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it
@@ -145,6 +145,8 @@ class Routes:
 
     def route(self, exchange: Exchange, keys: Sequence[str], message: Message) -> list[Target]:
         """The targets of one message, each once, for all its routing keys."""
+        if len(keys) > 1:
+            keys = list(dict.fromkeys(keys))
         return self._walk(exchange, keys, message)[0] or []
 
     def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Plan:
@@ -194,15 +196,19 @@ class Routes:
             return [target for key in keys if (target := self._topology.target(key)) is not None]
         if message is None and not exchange.by_key:
             return None
+        bindings: Iterable[Binding] = exchange.match(keys[0], message)  # type: ignore[arg-type]  # by_key
+        if len(keys) > 1 and exchange.by_key and not exchange.any_key:
+            # A binding that several keys match is looked at once.
+            further = (exchange.match(key, message) for key in keys[1:])  # type: ignore[arg-type]  # by_key
+            bindings = dict.fromkeys(chain(bindings, *further))
         matched = []
-        for key in keys if exchange.by_key else keys[:1]:
-            for binding in exchange.match(key, message):  # type: ignore[arg-type]  # by_key: it looks at the key
-                if binding.selector is None:
-                    matched.append(binding.destination)
-                elif message is None:
-                    return None
-                elif binding.selector.matches(message.properties):
-                    matched.append(binding.destination)
+        for binding in bindings:
+            if binding.selector is None:
+                matched.append(binding.destination)
+            elif message is None:
+                return None
+            elif binding.selector.matches(message.properties):
+                matched.append(binding.destination)
         return matched
 
 

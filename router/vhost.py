@@ -185,9 +185,11 @@ class VHost:
         destination: AnyQueue | Exchange,
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
+        *,
+        restored: bool = False,
     ) -> Binding:
         """Bind, or find that it is bound so already. Raises PreconditionFailed for what the exchange or the
-        selector refuses.
+        selector refuses; what is ``restored`` was bound before, whatever limit there is now.
         """
         arguments = arguments or {}
         check_name("routing_key", routing_key)
@@ -205,6 +207,8 @@ class VHost:
                 selector = compile_selector(text)
             except SelectorError as error:
                 raise PreconditionFailed(f"invalid arg 'x-selector': {error}") from None
+            if not restored:
+                source.check_selector(selector)
         binding = Binding(source, destination, routing_key, arguments, selector)
         if _kept(binding):
             self.host.keeper.keep_binding(self.name, binding)

@@ -17,12 +17,15 @@ __all__ = ["Selector", "SelectorError", "compile_selector"]
 
 
 class Selector:
-    """A compiled selector; ``text`` is what it was compiled from."""
+    """A compiled selector; ``text`` is what it was compiled from, ``cost`` how long it takes at most to match
+    a message, in times what one name takes.
+    """
 
-    __slots__ = ("_evaluate", "text")
+    __slots__ = ("_evaluate", "cost", "text")
 
-    def __init__(self, text: str, evaluate: "Evaluate") -> None:
+    def __init__(self, text: str, evaluate: "Evaluate", cost: int) -> None:
         self.text = text
+        self.cost = cost
         self._evaluate = evaluate
 
     def matches(self, properties: "Properties") -> bool:
@@ -38,4 +41,5 @@ def compile_selector(text: str) -> Selector:
     # Costs a tenth of a second, which a broker without selectors never pays.
     from router.selector.parser import parse  # noqa: PLC0415
 
-    return Selector(text, parse(text))
+    condition = parse(text)
+    return Selector(text, condition.evaluate, condition.cost)

@@ -1,33 +1,74 @@
 """The patterns of LIKE: ``%`` stands for any characters, ``_`` for one.
 
-Patterns come from clients, so matching never backtracks: a pattern is cut at each ``%`` into segments, the
-outer two are anchored, and each of the others is taken at the first place where it occurs behind the one
-before. The first place is always as good as any later one, so the text is walked once.
+Patterns come from clients, so matching never backtracks, and no loop of Python goes over the characters of
+a text. A pattern is cut at each ``%`` into segments. The outer two are anchored, and each of the others is
+taken at the first place where it occurs behind the one before; the first place is always as good as a later
+one. A segment without ``_`` is found by ``str.find``, one with ``_`` by a few operations on integers that
+have a bit for each character of the text (``Occurrences``).
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TypeAlias
 
 Matcher: TypeAlias = Callable[[str], bool]
 
 ANY_ONE = None  # an unescaped _ among the characters of a segment
+SEARCH_COST = 4  # of looking for a segment in a text
+TEXTS = 8  # whose occurrences are kept: all bindings of an exchange look at the headers of one message
+
+
+class Occurrences:
+    """Where each character stands in a text: bit i of an integer says that it is character i."""
+
+    __slots__ = ("_found", "_lanes")
+
+    def __init__(self, text: str) -> None:
+        self._found: dict[str, int] = {}
+        # From the last character to the first: the first digit of a number is its highest bit.
+        try:
+            self._lanes = [text.encode("latin-1")[::-1]]
+        except UnicodeEncodeError:
+            encoded = text.encode("utf-32-be", "surrogatepass")[::-1]
+            self._lanes = [encoded[lane::4] for lane in range(3)]  # no code point has a fourth byte
+
+    def of(self, character: str) -> int:
+        found = self._found.get(character)
+        if found is None:
+            found = self._found[character] = self._find(ord(character))
+        return found
+
+    def _find(self, code: int) -> int:
+        if code >> 8 * len(self._lanes):
+            return 0
+        found = -1
+        for lane in self._lanes:
+            byte = code & 255
+            digits = lane.translate(b"0" * byte + b"1" + b"0" * (255 - byte))
+            found &= int(digits, 2)
+            code >>= 8
+        return found
+
+
+occurrences = lru_cache(TEXTS)(Occurrences)
 
 
 class Segment:
     """What stands between two ``%``: characters, and places where any character will do."""
 
-    __slots__ = ("_accept", "_anywhere", "_masks", "_pieces", "length")
+    __slots__ = ("_pieces", "_places", "length")
 
     def __init__(self, characters: list[str | None]) -> None:
         self.length = len(characters)
         self._pieces = list(_pieces(characters))
-        # For find(): bit i of a character's mask says that it may stand at place i of the segment.
-        self._anywhere = sum(1 << place for place, one in enumerate(characters) if one is ANY_ONE)
-        self._masks: dict[str, int] = {}
-        for place, one in enumerate(characters):
-            if one is not ANY_ONE:
-                self._masks[one] = self._masks.get(one, self._anywhere) | 1 << place
-        self._accept = 1 << self.length >> 1
+        self._places = []  # of the characters, if there is a place for any other between them
+        if ANY_ONE in characters:
+            self._places = [(place, one) for place, one in enumerate(characters) if one is not ANY_ONE]
+
+    @property
+    def cost(self) -> int:
+        """How long ``find`` takes at most, in the units of ``Expression.cost``."""
+        return SEARCH_COST + len(self._places)
 
     def stands_at(self, text: str, position: int) -> bool:
         """Whether the segment matches at ``position``, if there is enough text behind it."""
@@ -38,21 +79,27 @@ class Segment:
 
     def find(self, text: str, start: int, end: int) -> int:
         """The end of the segment's first occurrence within ``text[start:end]``, or -1."""
-        if not self._anywhere:
-            literal = self._pieces[0][1]
-            found = text.find(literal, start, end)
-            return found if found < 0 else found + self.length
-        # Shift-And (Baeza-Yates and Gonnet, 1992): bit i says that places 0 to i match the text up to here.
-        state = 0
-        for position in range(start, end):
-            state = (state << 1 | 1) & self._masks.get(text[position], self._anywhere)
-            if state & self._accept:
-                return position + 1
-        return -1
+        if not self._pieces:
+            return start + self.length if start + self.length <= end else -1
+        offset, piece = self._pieces[0]
+        found = text.find(piece, start + offset, end)
+        if found < 0:
+            return -1
+        if not self._places:
+            return found + self.length
+        where = occurrences(text)
+        possible = -1 << found - offset
+        for place, one in self._places:
+            possible &= where.of(one) >> place
+            if not possible:
+                return -1
+        found = (possible & -possible).bit_length() - 1 + self.length
+        return found if found <= end else -1
 
 
-def compile_like(pattern: str, escape: str | None = None) -> Matcher:
-    """Compile a pattern to a function of the whole text.
+def compile_like(pattern: str, escape: str | None = None) -> tuple[Matcher, int]:
+    """Compile a pattern to a function of the whole text; return also how long that takes at most,
+    in the units of ``Expression.cost``.
 
     Raises ValueError when ``escape`` is not one character, or stands before anything but ``%``, ``_`` or
     itself (SQL-92 8.5).
@@ -60,7 +107,7 @@ def compile_like(pattern: str, escape: str | None = None) -> Matcher:
     segments = [Segment(characters) for characters in _split(pattern, escape)]
     if len(segments) == 1:
         whole = segments[0]
-        return lambda text: len(text) == whole.length and whole.stands_at(text, 0)
+        return (lambda text: len(text) == whole.length and whole.stands_at(text, 0)), 0
     first, last = segments[0], segments[-1]
     middle = [segment for segment in segments[1:-1] if segment.length]
 
@@ -74,7 +121,7 @@ def compile_like(pattern: str, escape: str | None = None) -> Matcher:
                 return False
         return True
 
-    return matches
+    return matches, sum(segment.cost for segment in middle)
 
 
 def _split(pattern: str, escape: str | None) -> list[list[str | None]]:

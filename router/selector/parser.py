@@ -12,7 +12,7 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken
 
 from router.selector import expression
 from router.selector.errors import SelectorError, shown
-from router.selector.expression import Evaluate, Expression
+from router.selector.expression import Expression
 
 MAX_LENGTH = 4096  # characters
 
@@ -42,8 +42,8 @@ COMPARISONS = {"NOT", "_BETWEEN", "_IN", "_LIKE", "_IS"}  # covered by "a compar
 KEYWORDS = {"_AND", "_BETWEEN", "_ESCAPE", "FALSE", "_IN", "_IS", "_LIKE", "NOT", "_NULL", "_OR", "TRUE"}
 
 
-def parse(text: str) -> Evaluate:
-    """Compile a selector to a closure. Raises SelectorError."""
+def parse(text: str) -> Expression:
+    """Compile a selector. Raises SelectorError."""
     if len(text) > MAX_LENGTH:
         raise SelectorError(f"a selector has at most {MAX_LENGTH} characters", MAX_LENGTH + 1)
     try:
@@ -54,7 +54,7 @@ def parse(text: str) -> Evaluate:
         position: Any = error.pos_in_stream  # annotated as None
         raise _unexpected_characters(text, position) from None
     condition: Expression = whole
-    return condition.evaluate
+    return condition
 
 
 def _column(token: Token) -> int:

@@ -64,7 +64,7 @@ def restore_binding(vhost: VHost, row: BindingRow) -> bool:
     destination = (vhost.queues if row.kind == "queue" else vhost.exchanges).get(row.destination)
     if source is None or destination is None:
         return False
-    vhost.bind(source, destination, row.routing_key, row.arguments)
+    vhost.bind(source, destination, row.routing_key, row.arguments, restored=True)
     return True
 
 

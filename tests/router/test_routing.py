@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.amqp.message import pack_route, unpack_route
+from protocol.errors import PreconditionFailed
 from router import routing
 from router.exchange.base import Exchange
 from router.routing import PLANS, Routes, routing_keys
+from router.selector import Selector
 from tests.router.harness import Node, message
 
 
@@ -100,6 +102,36 @@ def test_bindings_of_one_queue_may_differ_by_their_selector(vhost):
     for value in "xy":
         vhost.bind(source, vhost.queue("q1"), "", {"x-selector": f"kind = '{value}'"})
     assert [routed(vhost, "a", headers={"kind": value}) for value in "xyz"] == [["q1"], ["q1"], []]
+
+
+@pytest.mark.parametrize("kind", ["fanout", "topic"])
+def test_a_selector_looks_at_a_message_once_however_many_keys_match(vhost, kind, monkeypatch):
+    source = exchange(vhost, "a", kind)
+    vhost.bind(source, vhost.declare_queue("q1"), "#", {"x-selector": "n = 1"})
+    seen = []
+    monkeypatch.setattr(Selector, "matches", lambda self, properties: seen.append(properties) or True)
+    assert routed(vhost, "a", *"abcdef") == ["q1"]
+    assert len(seen) == 1
+
+
+def test_selectors_of_one_exchange_have_a_limit_on_their_cost(vhost, monkeypatch):
+    monkeypatch.setattr("router.exchange.base.SELECTOR_COST", 10)
+    source, other, queue = exchange(vhost, "a"), exchange(vhost, "b"), vhost.declare_queue("q1")
+    for number in range(3):
+        vhost.bind(source, queue, "", {"x-selector": f"n = {number}"})
+    for _ in range(2):
+        with pytest.raises(
+            PreconditionFailed, match=r"exchange 'a' have a cost of 9, this one adds 3, .* 10"
+        ):
+            vhost.bind(source, queue, "", {"x-selector": "n = 3"})
+    vhost.bind(source, queue, "", {"x-selector": "n = 2"})  # which is there
+    vhost.bind(other, queue, "", {"x-selector": "n = 3"})
+    vhost.bind(source, queue, "", {"x-selector": "n = 4"}, restored=True)
+    for number in (1, 4):
+        vhost.unbind(source, queue, "", {"x-selector": f"n = {number}"})
+    vhost.bind(source, queue, "", {"x-selector": "n = 3"})
+    vhost.delete_queue(queue)
+    assert (source.selector_cost, other.selector_cost) == (0, 0)
 
 
 def test_a_headers_exchange_is_asked_with_the_message(vhost):

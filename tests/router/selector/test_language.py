@@ -151,6 +151,29 @@ def test_like(condition, expected):
     assert verdict(condition, HEADERS) is expected
 
 
+@pytest.mark.parametrize("pattern", ["a%", "%a%", "%a_a%", "%"])
+def test_like_of_a_string_that_is_too_long_is_unknown(pattern):
+    assert verdict(f"color LIKE '{pattern}'", {"color": "a" * 2048}) is TRUE
+    assert verdict(f"color LIKE '{pattern}'", {"color": "a" * 2049}) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("selector", "cost"),
+    [
+        ("urgent", 1),
+        ("color = 'red'", 3),
+        ("a > 1 AND b > 2 AND NOT c", 9),
+        ("color IN ('a', 'b', 'c', 'd')", 3),
+        ("a BETWEEN 1 AND 2", 4),
+        ("a LIKE 'x%'", 7),
+        ("a LIKE '%x_y%'", 13),
+        ("a IS NULL", 2),
+    ],
+)
+def test_the_cost_counts_names_literals_and_operators(selector, cost):
+    assert compile_selector(selector).cost == cost
+
+
 @pytest.mark.parametrize(
     ("name", "absent"),
     [
