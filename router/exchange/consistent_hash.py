@@ -11,8 +11,8 @@ stops routing to a destination when any one of them is removed; here the next ol
 
 import re
 from collections.abc import Mapping
-from math import log
-from typing import TYPE_CHECKING
+from math import inf, log
+from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.amqp.table import Value
 from protocol.errors import PreconditionFailed
@@ -33,7 +33,9 @@ class ConsistentHashExchange(Exchange):
 
     Hashes fall into slots. For each slot every destination waits a random time that depends on the two
     names alone and is exponential with the weight as its rate; the first to come owns the slot, which
-    happens with a probability proportional to the weight. Owners are found when a slot is first used.
+    happens with a probability proportional to the weight. Owners are found when a slot is first used. A slot
+    whose owner is still there then compares it with the destinations that came since, so that a change costs
+    no slot a new comparison of all destinations but those that lost their owner.
     """
 
     type = "x-consistent-hash"
@@ -46,8 +48,12 @@ class ConsistentHashExchange(Exchange):
             raise PreconditionFailed("hash-header and hash-property are mutually exclusive")
         if self._property is not None and self._property not in PROPERTIES:
             raise PreconditionFailed(f"Unsupported property: {self._property}")
-        self._owners: dict[int, tuple[Binding]] = {}  # by slot
-        self._weights: dict[Binding, int] = {}  # of the bindings that count
+        self._owners: dict[int, Owner] = {}  # by slot
+        # The oldest binding to each destination, by a number that grows, in a tuple for ``match``.
+        self._counted: dict[int, tuple[Binding]] = {}
+        self._numbers: dict[Binding, int] = {}  # of these bindings
+        self._last = 0  # number
+        self._changes = 0
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
         if not re.fullmatch(r"[+-]?[0-9]+", routing_key):
@@ -62,9 +68,9 @@ class ConsistentHashExchange(Exchange):
             return ()
         slot = stable_hash(self._hashed(routing_key, message)) % SLOTS
         owner = self._owners.get(slot)
-        if owner is None:
-            owner = self._owners[slot] = (self._first(slot),)
-        return owner
+        if owner is None or owner.changes != self._changes:
+            owner = self._owners[slot] = self._first(slot, owner)
+        return self._counted[owner.number]
 
     def _hashed(self, routing_key: str, message: "Message") -> str:
         if self._header is not None:
@@ -77,18 +83,18 @@ class ConsistentHashExchange(Exchange):
             return ""
         return value if isinstance(value, str) else repr(value)
 
-    def _first(self, slot: int) -> Binding:
-        """The binding that owns a slot."""
-        if not self._weights:
-            oldest = (next(iter(bindings)) for bindings in self._by_destination.values())
-            self._weights = {binding: int(binding.routing_key) for binding in oldest}
-
-        def wait(binding: Binding) -> float:
-            kind, name = binding.identity[:2]
-            drawn = (stable_hash(f"{slot} {kind} {name}") + 1) / 2**64  # above 0, at most 1
-            return -log(drawn) / self._weights[binding]
-
-        return min(self._weights, key=wait)
+    def _first(self, slot: int, last: "Owner | None") -> "Owner":
+        """The owner of a slot, whose owner was ``last`` before the latest changes."""
+        first, shortest, since = 0, inf, 0
+        if last is not None and last.number in self._counted:
+            first, shortest, since = last.number, last.wait, last.last
+        for number, (binding,) in reversed(self._counted.items()):
+            if number <= since:
+                break
+            wait = _wait(slot, binding)
+            if wait < shortest:
+                first, shortest = number, wait
+        return Owner(first, shortest, self._last, self._changes)
 
     def _string(self, argument: str) -> str | None:
         if argument not in self.arguments:
@@ -100,11 +106,41 @@ class ConsistentHashExchange(Exchange):
         return value
 
     def _insert(self, binding: Binding) -> None:
-        self._forget()
+        if len(self._by_destination[binding.identity[:2]]) == 1:
+            self._count(binding)
 
     def _discard(self, binding: Binding) -> None:
-        self._forget()
+        number = self._numbers.pop(binding, None)
+        if number is not None:
+            del self._counted[number]
+            self._changes += 1
+            siblings = self._by_destination.get(binding.identity[:2])
+            if siblings:
+                self._count(next(iter(siblings)))
+            elif not self._counted:
+                self._owners.clear()
 
-    def _forget(self) -> None:
-        self._owners.clear()
-        self._weights.clear()
+    def _count(self, binding: Binding) -> None:
+        """Have a binding take part: it is the oldest to its destination."""
+        self._last += 1
+        self._changes += 1
+        self._counted[self._last] = (binding,)
+        self._numbers[binding] = self._last
+
+
+class Owner(NamedTuple):
+    """The owner of a slot: the number of its binding, not to keep a queue that is deleted, and how long that
+    waits. ``last`` and ``changes`` are those of the exchange when the owner was found.
+    """
+
+    number: int
+    wait: float
+    last: int
+    changes: int
+
+
+def _wait(slot: int, binding: Binding) -> float:
+    """How long a binding waits for a slot."""
+    kind, name = binding.identity[:2]
+    drawn = (stable_hash(f"{slot} {kind} {name}") + 1) / 2**64  # above 0, at most 1
+    return -log(drawn) / int(binding.routing_key)

@@ -10,6 +10,7 @@ the types and values within, in order. A void argument asks only that the header
 
 from collections.abc import Hashable, Mapping, Set
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from protocol.amqp.table import Value
@@ -20,6 +21,7 @@ from router.terms import canonical, term, type_name
 if TYPE_CHECKING:
     from protocol.amqp.message import Message
 
+Key = str | tuple[str, Hashable]  # a name, or a name with its comparable value
 MODES = ("all", "any", "all-with-x", "any-with-x")
 NEVER_HEADERS = ("x-match", "x-selector")  # arguments that say how to match, in every mode
 
@@ -61,13 +63,20 @@ class Pattern:
 
 
 class HeadersExchange(Exchange):
-    """Bindings by what they ask of the headers, asked one after the other."""
+    """Bindings by what they ask of the headers.
+
+    A binding that asks for any header is under each of its headers, one that asks for all of them is under
+    one of them: the one that has the fewest bindings yet. A message is compared with the bindings under its
+    own headers, and with no other.
+    """
 
     type = "headers"
     by_key = False
 
     def _prepare(self) -> None:
-        self._patterns: dict[Binding, Pattern] = {}
+        self._keys: dict[Binding, list[Key]] = {}
+        self._by_key: dict[Key, dict[Binding, Pattern]] = {}
+        self._always: dict[Binding, None] = {}  # those that ask for every one of no headers
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
         mode = arguments.get("x-match", "all")
@@ -84,10 +93,29 @@ class HeadersExchange(Exchange):
         headers = message.headers
         names = headers.keys()
         values = {(name, comparable(value)) for name, value in headers.items()}
-        return [binding for binding, pattern in self._patterns.items() if pattern.met_by(names, values)]
+        found = dict(self._always)
+        keys: chain[Key] = chain(names, values)
+        for key in keys:
+            for binding, pattern in self._by_key.get(key, {}).items():
+                if binding not in found and (not pattern.every or pattern.met_by(names, values)):
+                    found[binding] = None
+        return list(found)
 
     def _insert(self, binding: Binding) -> None:
-        self._patterns[binding] = Pattern(binding.arguments)
+        pattern = Pattern(binding.arguments)
+        keys: list[Key] = [*pattern.names, *pattern.values]
+        if pattern.every:
+            if not keys:
+                self._always[binding] = None
+            keys = keys and [min(keys, key=lambda key: len(self._by_key.get(key, ())))]
+        self._keys[binding] = keys
+        for key in keys:
+            self._by_key.setdefault(key, {})[binding] = pattern
 
     def _discard(self, binding: Binding) -> None:
-        del self._patterns[binding]
+        self._always.pop(binding, None)
+        for key in self._keys.pop(binding):
+            bindings = self._by_key[key]
+            del bindings[binding]
+            if not bindings:
+                del self._by_key[key]

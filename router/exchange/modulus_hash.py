@@ -5,6 +5,7 @@ bindings moves most keys: ``x-consistent-hash`` is the exchange that does not. R
 CC and BCC keys as well.
 """
 
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from router.exchange.base import Binding, Exchange
@@ -24,17 +25,20 @@ class ModulusHashExchange(Exchange):
     by_key = False
 
     def _prepare(self) -> None:
-        self._sorted: list[Binding] | None = None
+        self._sorted: list[Binding] = []
 
     def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
-        if not self.bindings:
+        if not self._sorted:
             return ()
-        if self._sorted is None:
-            self._sorted = sorted(self.bindings.values(), key=lambda binding: binding.identity[:3])
         return (self._sorted[stable_hash(routing_key) % len(self._sorted)],)
 
     def _insert(self, binding: Binding) -> None:
-        self._sorted = None
+        insort(self._sorted, binding, key=_order)
 
     def _discard(self, binding: Binding) -> None:
-        self._sorted = None
+        first = bisect_left(self._sorted, _order(binding), key=_order)
+        del self._sorted[self._sorted.index(binding, first)]
+
+
+def _order(binding: Binding) -> tuple[str, str, str]:
+    return binding.identity[:3]

@@ -1,8 +1,9 @@
 """The recent-history exchange of RabbitMQ's plugin: a fanout that gives a new queue the latest messages.
 
-Keeps as many messages as the argument ``x-recent-history-length`` says, 20 unless given, in memory alone. A
-message whose header ``x-recent-history-no-store`` is true is routed and not kept. Who binds a queue hands
-it ``history()``.
+Keeps as many messages as the argument ``x-recent-history-length`` says, 20 unless given, in memory alone, but
+never more than ``MAX_LENGTH`` of them and ``MAX_BYTES`` of frames: a queue that is bound gets them all in one
+turn. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. Who binds a queue
+hands it ``history()``.
 """
 
 from collections import deque
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 LENGTH = "x-recent-history-length"
 NO_STORE = "x-recent-history-no-store"
 DEFAULT_LENGTH = 20  # messages
+MAX_LENGTH = 1000  # messages
+MAX_BYTES = 8 << 20
 
 
 class RecentHistoryExchange(Exchange):
@@ -33,12 +36,21 @@ class RecentHistoryExchange(Exchange):
             raise PreconditionFailed(
                 f"Invalid argument {term(length)}, '{LENGTH}' must be a positive integer"
             )
-        self._history: deque[Message] = deque(maxlen=length)
+        self._length = min(length, MAX_LENGTH)
+        self._history: deque[Message] = deque()
+        self._bytes = 0
 
     def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
         if message.headers.get(NO_STORE) is not True:
-            self._history.append(message)
+            self._keep(message)
         return self.snapshot()
 
     def history(self) -> Sequence["Message"]:
         return tuple(self._history)
+
+    def _keep(self, message: "Message") -> None:
+        """Keep a message, and let the oldest go. One that is too large by itself leaves no other."""
+        self._history.append(message)
+        self._bytes += len(message.frames)
+        while len(self._history) > self._length or self._bytes > MAX_BYTES:
+            self._bytes -= len(self._history.popleft().frames)

@@ -20,6 +20,7 @@ class Message:
 
     headers: dict[str, Any] = field(default_factory=dict)
     properties: Any = None
+    frames: bytes = b""
 
 
 def message(headers: dict[str, Any] | None = None, **properties: Any) -> Any:

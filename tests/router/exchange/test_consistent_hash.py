@@ -1,12 +1,18 @@
 """The consistent-hash exchange: shares, stability, what is hashed and what is refused."""
 
+import gc
+import weakref
 from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
+from router.exchange import consistent_hash
+from router.exchange.base import Binding
 from router.exchange.consistent_hash import MAX_WEIGHT, ConsistentHashExchange
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
@@ -95,6 +101,76 @@ def test_oldest_binding_of_a_queue_gives_its_weight() -> None:
     assert owners(exchange) == owners(made({"a": 1, "b": 1}))
     exchange.remove(oldest)
     assert owners(exchange) == owners(made({"a": 9, "b": 1}))
+
+
+def waits(exchange: ConsistentHashExchange, keys: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many destinations are compared to choose for these keys."""
+    wait, count = consistent_hash._wait, 0
+
+    def counted(slot: int, binding: Binding) -> float:
+        nonlocal count
+        count += 1
+        return wait(slot, binding)
+
+    monkeypatch.setattr(consistent_hash, "_wait", counted)
+    for key in keys:
+        exchange.match(key, message())
+    monkeypatch.setattr(consistent_hash, "_wait", wait)
+    return count
+
+
+def test_a_change_costs_a_slot_what_it_changes_and_not_a_search_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange = made({f"q{number}": 1 for number in range(200)})
+    keys = KEYS[:50]
+    slots = waits(exchange, keys, monkeypatch) // 200
+    assert slots > 45
+    assert waits(exchange, keys, monkeypatch) == 0
+    bind(exchange, "new", "1")
+    assert waits(exchange, keys, monkeypatch) == slots
+    chosen = {key: only(exchange.match(key, message())) for key in keys}
+    idle = next(f"q{number}" for number in range(200) if f"q{number}" not in chosen.values())
+    exchange.remove_destination(Queue(idle))
+    assert waits(exchange, keys, monkeypatch) == 0
+    owner = chosen[keys[0]]
+    exchange.remove_destination(Queue(owner))
+    lost = [key for key in keys if chosen[key] == owner]
+    assert waits(exchange, keys, monkeypatch) <= len(lost) * 199
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["bind", "unbind", "look"]), st.sampled_from("abc"), st.integers(1, 3)),
+        max_size=30,
+    )
+)
+def test_choices_are_those_of_a_new_exchange_whatever_came_and_went(
+    steps: list[tuple[str, str, int]],
+) -> None:
+    exchange = ConsistentHashExchange("x")
+    queues = {name: Queue(name) for name in "abc"}
+    for step, name, weight in steps:
+        binding = Binding(exchange, queues[name], str(weight))
+        if step == "bind":
+            exchange.add(binding)
+        elif step == "unbind":
+            exchange.remove(binding)
+        else:
+            oldest = {bound.destination.name: bound.routing_key for bound in reversed(exchange.snapshot())}
+            fresh = made({name: int(weight) for name, weight in oldest.items()})
+            for key in KEYS[:40]:
+                assert matched(exchange, key) == matched(fresh, key)
+
+
+def test_a_deleted_queue_is_not_kept_by_the_slots_it_owned() -> None:
+    exchange = made({"a": 1, "b": 1})
+    owners(exchange)
+    queue = weakref.ref(next(iter(exchange.bindings.values())).destination)
+    exchange.remove_destination(Queue("a"))
+    gc.collect()
+    assert queue() is None
 
 
 def test_nothing_bound_matches_nothing() -> None:

@@ -4,11 +4,13 @@ from collections import Counter
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from router.exchange.base import Exchange
+from router.exchange.base import Binding, Exchange
 from router.exchange.modulus_hash import ModulusHashExchange
 from router.exchange.random import RandomExchange
-from tests.router.exchange.helpers import bind, matched, message
+from tests.router.exchange.helpers import Queue, bind, matched, message
 
 KEYS = [f"key.{number}" for number in range(3000)]
 
@@ -72,3 +74,13 @@ def test_random_follows_its_source_of_chance() -> None:
     choices = [matched(one, "same") for _ in KEYS]
     assert choices == [matched(two, "same") for _ in KEYS]
     assert len(set(map(tuple, choices))) == 3
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc"), st.sampled_from("xy")), max_size=30))
+def test_modulus_hash_keeps_its_order_whatever_comes_and_goes(steps: list[tuple[bool, str, str]]) -> None:
+    exchange, queues = ModulusHashExchange("x"), {name: Queue(name) for name in "abc"}
+    for number, (add, name, key) in enumerate(steps):
+        binding = Binding(exchange, queues[name], key, {"n": number % 2})
+        exchange.add(binding) if add else exchange.remove(binding)
+        expected = sorted(exchange.bindings.values(), key=lambda one: one.identity[:3])
+        assert exchange._sorted == expected

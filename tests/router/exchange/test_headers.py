@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
-from router.exchange.headers import HeadersExchange
+from router.exchange.headers import HeadersExchange, Pattern
 from tests.router.exchange.helpers import bind, matched
 
 VALUES: dict[str, Any] = {
@@ -134,6 +134,43 @@ def test_modes_are_all_and_any_of_the_single_arguments(
     single = [meets({"x-match": "all-with-x", name: arguments[name]}) for name in counting]
     whole = meets({**arguments, "x-match": mode})
     assert whole is (all(single) if mode.startswith("all") else any(single))
+
+
+modes = st.sampled_from(["all", "any", "all-with-x", "any-with-x"])
+
+
+@given(st.lists(st.tuples(tables, modes, st.booleans()), max_size=12), tables)
+def test_many_bindings_match_like_each_by_itself(
+    bindings: list[tuple[dict[str, Any], str, bool]], headers: dict[str, Any]
+) -> None:
+    exchange, expected = HeadersExchange("x"), []
+    for number, (arguments, mode, stays) in enumerate(bindings):
+        alone = HeadersExchange("y")
+        binding = bind(exchange, f"q{number}", "", {**arguments, "x-match": mode})
+        bind(alone, f"q{number}", "", {**arguments, "x-match": mode})
+        if stays:
+            expected += matched(alone, "", headers)
+        else:
+            exchange.remove(binding)
+    assert matched(exchange, "", headers) == sorted(expected)
+    for binding in exchange.snapshot():
+        exchange.remove(binding)
+    assert (exchange._by_key, exchange._keys, exchange._always) == ({}, {}, {})
+
+
+def test_a_message_is_compared_only_with_bindings_that_share_a_rare_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange = HeadersExchange("x")
+    for number in range(2000):
+        bind(exchange, f"q{number}", "", {"type": "order", "format": "pdf", "customer": number})
+    compared = []
+    met_by = Pattern.met_by
+    monkeypatch.setattr(
+        Pattern, "met_by", lambda self, *arguments: compared.append(self) or met_by(self, *arguments)
+    )
+    assert matched(exchange, "", {"type": "order", "format": "pdf", "customer": 7}) == ["q7"]
+    assert len(compared) <= 3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from protocol.amqp.table import Long, Timestamp
 from protocol.errors import PreconditionFailed
-from router.exchange.recent_history import RecentHistoryExchange
+from router.exchange import recent_history
+from router.exchange.recent_history import MAX_LENGTH, RecentHistoryExchange
 from tests.router.exchange.helpers import bind, matched, message
 
 
@@ -70,3 +71,24 @@ def test_length_that_is_no_positive_integer_is_refused_with_rabbitmqs_text(lengt
         made(length=length)
     text = f"Invalid argument {shown}, 'x-recent-history-length' must be a positive integer"
     assert str(refused.value) == f"PRECONDITION_FAILED - {text}"
+
+
+@pytest.mark.parametrize("length", [10**9, 2**63 - 1])
+def test_history_is_bounded_in_number_whatever_the_length_says(length: int) -> None:
+    exchange = made(length=length)
+    messages = [message() for _ in range(MAX_LENGTH + 20)]
+    for each in messages:
+        exchange.match("k", each)
+    assert list(exchange.history()) == messages[-MAX_LENGTH:]
+
+
+def test_history_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_history, "MAX_BYTES", 100)
+    exchange = made(length=10)
+    kept = []
+    for size in (40, 40, 20, 30, 101, 100, 1):
+        each = message()
+        each.frames = b"x" * size
+        exchange.match("k", each)
+        kept.append([len(one.frames) for one in exchange.history()])
+    assert kept == [[40], [40, 40], [40, 40, 20], [40, 20, 30], [], [100], [1]]
