@@ -11,6 +11,7 @@ stops routing to a destination when any one of them is removed; here the next ol
 
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from math import inf, log
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,8 +50,7 @@ class ConsistentHashExchange(Exchange):
         if self._property is not None and self._property not in PROPERTIES:
             raise PreconditionFailed(f"Unsupported property: {self._property}")
         self._owners: dict[int, Owner] = {}  # by slot
-        # The oldest binding to each destination, by a number that grows, in a tuple for ``match``.
-        self._counted: dict[int, tuple[Binding]] = {}
+        self._counted: dict[int, Rival] = {}  # the oldest binding to each destination, by a number that grows
         self._numbers: dict[Binding, int] = {}  # of these bindings
         self._last = 0  # number
         self._changes = 0
@@ -70,7 +70,7 @@ class ConsistentHashExchange(Exchange):
         owner = self._owners.get(slot)
         if owner is None or owner.changes != self._changes:
             owner = self._owners[slot] = self._first(slot, owner)
-        return self._counted[owner.number]
+        return self._counted[owner.number].bindings
 
     def _hashed(self, routing_key: str, message: "Message") -> str:
         if self._header is not None:
@@ -88,10 +88,11 @@ class ConsistentHashExchange(Exchange):
         first, shortest, since = 0, inf, 0
         if last is not None and last.number in self._counted:
             first, shortest, since = last.number, last.wait, last.last
-        for number, (binding,) in reversed(self._counted.items()):
+        prefix = b"%d " % slot
+        for number, rival in reversed(self._counted.items()):
             if number <= since:
                 break
-            wait = _wait(slot, binding)
+            wait = _wait(prefix, rival)
             if wait < shortest:
                 first, shortest = number, wait
         return Owner(first, shortest, self._last, self._changes)
@@ -124,7 +125,8 @@ class ConsistentHashExchange(Exchange):
         """Have a binding take part: it is the oldest to its destination."""
         self._last += 1
         self._changes += 1
-        self._counted[self._last] = (binding,)
+        name = " ".join(binding.identity[:2]).encode("utf-8", "surrogateescape")
+        self._counted[self._last] = Rival((binding,), name, int(binding.routing_key))
         self._numbers[binding] = self._last
 
 
@@ -139,8 +141,15 @@ class Owner(NamedTuple):
     changes: int
 
 
-def _wait(slot: int, binding: Binding) -> float:
-    """How long a binding waits for a slot."""
-    kind, name = binding.identity[:2]
-    drawn = (stable_hash(f"{slot} {kind} {name}") + 1) / 2**64  # above 0, at most 1
-    return -log(drawn) / int(binding.routing_key)
+class Rival(NamedTuple):
+    """A binding that takes part, in a tuple for ``match``, with its destination's name and its weight."""
+
+    bindings: tuple[Binding]
+    name: bytes
+    weight: int
+
+
+def _wait(slot: bytes, rival: Rival) -> float:
+    """How long a binding waits for a slot. Called for each binding, and so as short as can be."""
+    drawn = int.from_bytes(blake2b(slot + rival.name, digest_size=8).digest()) + 1
+    return -log(drawn / 2**64) / rival.weight  # of a number above 0, at most 1

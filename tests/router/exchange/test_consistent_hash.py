@@ -13,7 +13,7 @@ from protocol.amqp.table import Timestamp
 from protocol.errors import PreconditionFailed
 from router.exchange import consistent_hash
 from router.exchange.base import Binding
-from router.exchange.consistent_hash import MAX_WEIGHT, ConsistentHashExchange
+from router.exchange.consistent_hash import MAX_WEIGHT, ConsistentHashExchange, Rival
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
 KEYS = [f"key.{number}" for number in range(10_000)]
@@ -107,10 +107,10 @@ def waits(exchange: ConsistentHashExchange, keys: list[str], monkeypatch: pytest
     """How many destinations are compared to choose for these keys."""
     wait, count = consistent_hash._wait, 0
 
-    def counted(slot: int, binding: Binding) -> float:
+    def counted(slot: bytes, rival: Rival) -> float:
         nonlocal count
         count += 1
-        return wait(slot, binding)
+        return wait(slot, rival)
 
     monkeypatch.setattr(consistent_hash, "_wait", counted)
     for key in keys:
