@@ -64,8 +64,10 @@ class Block:
         self._toggle(place)
 
     def match(self, words: list[str]) -> list[Place]:
-        """The keys that match these words of a routing key."""
+        """The keys that match these words of a routing key, of which each key takes one at least."""
         masks, stars, hashes = self.masks, self.stars, self.hashes
+        if not words or not (masks.get(words[-1], 0) | stars | hashes) & self.ends >> 1:
+            return []  # no key ends like this
         state = self.starts
         state |= (state & hashes) << 1
         for word in words:
@@ -102,7 +104,7 @@ class Block:
 
 
 class Automaton:
-    """Bindings by their keys, in which no ``#`` stands directly behind another.
+    """Bindings by their keys, in which no ``#`` stands directly behind another, or all by itself.
 
     ``blocks`` are never empty; keys are added to the last.
     """

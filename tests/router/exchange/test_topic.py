@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -284,6 +284,31 @@ def test_blocks_that_come_and_go_leave_few_behind(monkeypatch: pytest.MonkeyPatc
     for binding in bound[::20]:
         exchange.remove(binding)
     assert exchange._automaton.blocks == []
+
+
+def test_a_block_without_a_key_that_ends_like_the_routing_key_is_skipped() -> None:
+    exchange = TopicExchange("x")
+    for number in range(50):
+        bind(exchange, f"q{number}", f"a.#.{number}")
+    (block,) = exchange._automaton.blocks
+    block.masks = Looked(block.masks)
+    assert matched(exchange, "a.b.c.7") == ["q7"]
+    assert (matched(exchange, "a.b.c.d"), matched(exchange, "")) == ([], [])
+    assert Looked.words == ["7", "a", "b", "c", "7", "d"]
+
+
+class Looked(dict):  # type: ignore[type-arg]
+    """The masks of a block, which remember what was looked up."""
+
+    words: ClassVar[list[object]] = []
+
+    def __contains__(self, word: object) -> bool:
+        Looked.words.append(word)
+        return super().__contains__(word)
+
+    def get(self, word: object, default: object = None) -> object:
+        Looked.words.append(word)
+        return super().get(word, default)
 
 
 def test_a_key_larger_than_a_block_has_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
