@@ -71,6 +71,7 @@ class Broker:
         self.settings = settings
         self.now = self.started = now
         self.wall = 0
+        self.wall_offset = 0  # ms since the epoch less ``now``, both of the current batch
         self.node_name = "leveret@localhost"  # until the server knows better
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users()
@@ -273,6 +274,14 @@ class Broker:
                     self._waiting[client] = None
             except Exception as error:  # of this client's; the others are told all the same
                 client.crash(error)
+
+    def failed(self, error: BaseException) -> bool:
+        """Whoever catches what this broker raised says so here; True when that was the store's failure.
+
+        Then nothing is confirmed any more, and the broker stops. Other failures concern whoever's turn it
+        was.
+        """
+        return self.keeper.failed(error)
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""

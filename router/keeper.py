@@ -53,6 +53,11 @@ class Keeper(Protocol):
     def end_turn(self) -> None:
         """What was gathered is one whole."""
 
+    def failed(self, error: BaseException) -> bool:
+        """Something in this turn raised an exception. If it left the keeper in an unknown state, nothing more
+        is committed, and the result is True.
+        """
+
     def keep_queue(self, queue: Queue) -> QueueLog | None: ...
     def keep_stream(self, stream: Stream) -> StreamLog | None: ...
     def forget_queue(self, queue: AnyQueue) -> None: ...
@@ -85,6 +90,9 @@ class NoKeeper:
         return False
 
     def end_turn(self) -> None: ...
+    def failed(self, error: BaseException) -> bool:
+        return False
+
     def keep_queue(self, queue: Queue) -> QueueLog | None:
         return None
 

@@ -372,6 +372,7 @@ class AmqpConnection:
 
     def crash(self, error: Exception) -> None:
         """The broker failed while it served this client."""
+        self.broker.failed(error)
         self._log.error("connection failed", exc_info=error)
         self.end(InternalError("the broker failed; its log says why"))
 

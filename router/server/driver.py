@@ -2,7 +2,7 @@
 
 Owns the two tasks that act without a client having said anything: one for deadlines, one for work left over
 from a batch that had to make way for others. What fails there, or where the core delivers, is no client's
-fault: it is logged, and the rest goes on.
+fault: it is logged, and the rest goes on, unless it was the store that failed: then the broker stops.
 """
 
 import time
@@ -33,8 +33,15 @@ class Driver:
     def begin(self) -> int:
         """Read the clocks for this batch; return the monotonic one's ms."""
         self.broker.now = now = clock()
-        self.broker.wall = int(time.time())
+        wall = time.time_ns() // 1_000_000
+        self.broker.wall = wall // 1000
+        self.broker.wall_offset = wall - now
         return now
+
+    def failed(self, what: str, error: BaseException) -> None:
+        """Log what no client is to blame for, and let the store judge whether it may go on."""
+        self._log.error(what, exc_info=error)
+        self.broker.failed(error)
 
     def end(self, *, left_over: bool = False) -> None:
         """Let the batch take effect, with what earlier ones left over if asked to; wake whoever is needed for
@@ -45,7 +52,7 @@ class Driver:
             if broker.flush(left_over=left_over):
                 self._more.set()
         except Exception as error:
-            self._log.error("delivering failed", exc_info=error)
+            self.failed("delivering failed", error)
             self._more.set()
         # What was written last answers whoever sent this batch, and who waits for an answer comes first.
         due = self.outboxes.due
@@ -86,7 +93,7 @@ class Driver:
             try:
                 self.broker.on_timers()
             except Exception as error:
-                self._log.error("a deadline could not be kept", exc_info=error)
+                self.failed("a deadline could not be kept", error)
             self.end()
 
     async def carry_on(self) -> None:

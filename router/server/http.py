@@ -81,6 +81,7 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
     except* (*BROKEN, trio.TooSlowError) as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
+        site.driver.broker.failed(group)
         log.error("connection failed", exc_info=group)
 
 
@@ -175,6 +176,7 @@ class _Conversation:
         except Exception as error:
             request = pending.request
             method, path = ("", "") if request is None else (request.method, request.path)
+            self._broker.failed(error)
             self._log.error("request failed", method=method, path=path, exc_info=error)
             return HttpError(500, "the broker failed; its log says why").response
 

@@ -24,6 +24,7 @@ from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
 from router.store.streams import ReadStream
 from router.store.writer import Commit, Job, ReadPage, Result
 
+ADVICE = "Nothing was confirmed that is not on disk. Start the broker again, and report the error"
 RETRY = 1000  # ms until a failed write is tried again
 DELAY = 100  # ms until that is written which nobody waits for
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
@@ -100,15 +101,15 @@ class Keeping:
         self._writer = make_writer(self._directory, opened.recovered, settings.journal_size)
         self._disk = _Disk()
         self._idle = trio.Event()
-        self.broken = trio.Event()  # set when the store has failed in a way that nobody thought of
-        wall_offset = time.time_ns() // 1_000_000 - broker.now
+        self.broken = trio.Event()  # set when the store is broken: the broker has to stop
+        broker.wall_offset = wall_offset = time.time_ns() // 1_000_000 - broker.now
         self.store = Store(
             self._disk,
             sync=settings.sync == "always",
             sequence=opened.recovered.sequence,
             segment=max(opened.segments, default=0) + 1,
             next_queue_id=opened.next_queue_id,
-            wall_offset=wall_offset,
+            wall_offset=lambda: broker.wall_offset,
             changed=self._changed,
             budget=settings.memory or min(memory_limit() // SHARE, MOST),
             put_off=self._put_off,
@@ -147,9 +148,7 @@ class Keeping:
                 self._broker.schedule(now + RETRY, self.store)
         except Exception as failure:
             # Nobody knows what it would go on to confirm: better to come back with what is on disk.
-            self._log.error("the store failed", exc_info=failure)
-            self.broken.set()
-            return
+            self.store.break_off(failure)
         if self._interval is not None:
             self._interval.wrote(now)
         self._driver.end()
@@ -159,7 +158,10 @@ class Keeping:
 
     def _changed(self) -> None:
         """More is on disk, or writing failed; commits may succeed while something else does not."""
-        failure = self.store.failure
+        failure, broken = self.store.failure, self.store.broken
+        if broken is not None and not self.broken.is_set():
+            self._log.error("the store failed", exc_info=broken, advice=ADVICE)
+            self.broken.set()
         set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
         self._broker.committed()
 
@@ -181,7 +183,7 @@ class Keeping:
                 await disk.reader.finish()
                 error = await disk.streams.finish()
                 error = await disk.writer.finish() or error
-        clean = error is None and not waiting.cancelled_caught
+        clean = error is None and not waiting.cancelled_caught and self.store.broken is None
         if not clean:
             failure = self.store.failure or (error and str(error))
             self._log.error("stopped without having written everything", error=failure)

@@ -87,16 +87,15 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     break
-            if not running.cancelled_caught:
-                with trio.move_on_after(settings.server.shutdown_timeout / 1000):
-                    await accepting.stop()
-                    say_goodbye(driver)
-                    endpoints.stop()
-                    await accepting.gone.wait()
-                if keeping is not None:
-                    await keeping.finish()
+            with trio.move_on_after(settings.server.shutdown_timeout / 1000):
+                await accepting.stop()
+                say_goodbye(driver)
+                endpoints.stop()
+                await accepting.gone.wait()
+            if keeping is not None:
+                await keeping.finish()
             nursery.cancel_scope.cancel()
-        if running.cancelled_caught:
+        if keeping is not None and keeping.broken.is_set():
             raise StoreFailed("the store failed, see the log; what was confirmed is on disk")
 
 

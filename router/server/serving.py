@@ -98,6 +98,7 @@ async def serve_client(
     except* BROKEN as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
+        driver.broker.failed(group)
         log.error("connection failed", exc_info=group)
 
 

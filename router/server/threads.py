@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-import structlog
 import trio
 
 from router.server.driver import Driver
@@ -24,7 +23,6 @@ class Threads:
         self._driver = driver
         self._nursery = nursery
         self._limit = trio.CapacityLimiter(THREADS)
-        self._log = structlog.get_logger()
 
     def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
         self._nursery.start_soon(partial(self._do, job, done))
@@ -38,4 +36,4 @@ class Threads:
             finally:
                 self._driver.end()
         except Exception as error:
-            self._log.error("a job failed", exc_info=error)
+            self._driver.failed("a job failed", error)

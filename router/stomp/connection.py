@@ -396,6 +396,7 @@ class StompConnection:
 
     def crash(self, error: Exception) -> None:
         """The broker failed while it served this client."""
+        self.broker.failed(error)
         self._log.error("connection failed", exc_info=error)
         self._refuse(InternalError("the broker failed; its log says why"))
 

@@ -166,6 +166,7 @@ def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
     it is read.
     """
     expires = max(1, page.earliest - wall_offset) if page.earliest and wall_offset is not None else 0
+    page.wall_offset = wall_offset or 0
     size = page.size * page.live // page.count
     return Run(line, page, page.first, count=page.live, size=size, expires=expires)
 

@@ -179,13 +179,14 @@ class StoredQueueLog:
         self._store.touched.append(self)
 
     def records(self) -> list[bytes]:
-        """What this turn did beside enqueueing, as records; it counts as told."""
-        self._touched = False
+        """What this turn did beside enqueueing, as records; ``packed`` says that they are part of a batch."""
         parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
-        self.settled, self.discarded, self.returned = [], [], []
-        if self._noted:
-            parts += [pack_note(self.id, key, value) for key, value in self._noted.items()]
-            self._noted = {}
+        parts += [pack_note(self.id, key, value) for key, value in self._noted.items()]
         return parts
+
+    def packed(self) -> None:
+        """The records are part of a batch: what they tell is told."""
+        self._touched = False
+        self.settled, self.discarded, self.returned, self._noted = [], [], [], {}

@@ -5,7 +5,7 @@ memory. Which messages of a queue go and when one is needed again is the queue's
 ``router.queue.paging``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ class Pager:
     heaviest queues give some up.
     """
 
-    def __init__(self, disk: Disk, kept: Segments, *, budget: int, wall_offset: int) -> None:
+    def __init__(self, disk: Disk, kept: Segments, *, budget: int, wall_offset: Callable[[], int]) -> None:
         """``wall_offset`` as in ``Store``."""
         self.weight = 0
         self.budget = budget
@@ -95,7 +95,7 @@ class Pager:
         """A page of these entries, which is written with the next ``submit``. It is kept if any of them is
         stored, and those that are know it from now on.
         """
-        offset = self._wall_offset
+        offset = self._wall_offset()
         stored = [entry.position for entry in entries if entry.stored]
         kept = bool(stored) and log is not None
         queue_id = log.id if log is not None and kept else 0
@@ -127,6 +127,7 @@ class Pager:
             priority=priority,
             kept=kept,
             passing=passing,
+            wall_offset=offset,
         )
         segments.add(page)
         if kept and log is not None:
@@ -240,7 +241,7 @@ class Pager:
         """The live messages of a page. Most of them begin like the one before, and the header tells all of it
         that is not in the frames themselves.
         """
-        offset = self._wall_offset
+        offset = page.wall_offset
         log = _log(queue)
         delivered = log.recovered if log is not None else 0
         whole = page.is_whole()

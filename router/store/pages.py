@@ -60,7 +60,7 @@ class Page:
 
     __slots__ = ("_passing", "_positions", "_settled", "count", "earliest", "first", "kept", "last", "length",
                  "live", "offset", "priority", "queue_id", "segment", "size",
-                 "state", "times_returned", "written")  # fmt: skip
+                 "state", "times_returned", "wall_offset", "written")  # fmt: skip
 
     def __init__(
         self,
@@ -75,8 +75,14 @@ class Page:
         priority: int = 0,
         kept: bool = True,
         passing: Sequence[int] = (),
+        wall_offset: int = 0,
     ) -> None:
-        """``positions`` ascend, and there is one at least. ``passing`` are some of them."""
+        """``positions`` ascend, and there is one at least. ``passing`` are some of them.
+
+        ``wall_offset`` leads from its deadlines back to those of the broker's clock, whatever the wall clock
+        was set to since.
+        """
+        self.wall_offset = wall_offset
         self.queue_id = queue_id
         self.segment = segment
         self.offset = offset

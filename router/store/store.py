@@ -19,10 +19,11 @@ from router.queue.kind import AnyQueue
 from router.queue.queue import Queue
 from router.rows import Row
 from router.store.compaction import Compaction
+from router.store.failure import is_store_failure
 from router.store.gathering import Gathered, Log
 from router.store.log import StoredQueue, StoredQueueLog
+from router.store.packing import PackingError, pack_changes, pack_publishes
 from router.store.pager import Pager
-from router.store.records import Target, pack_publish, pack_publish_to_one
 from router.store.retirement import Retirement
 from router.store.segments import Segments
 from router.store.statements import (
@@ -51,14 +52,17 @@ from router.stream.stream import Stream
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written
 MOST_FILES = 3  # journal files that may be waiting to go
+TRIES = 20  # that a batch is packed again before the store gives up
 
 
 class Store:
     """``batch`` is the number of the batch that gathers, ``committed`` that of the last one on disk.
 
     ``failure`` says what went wrong with a write, until everything that failed has been written after all;
-    else it is None. ``changed`` is called whenever ``committed`` or ``failure`` has, ``put_off`` when
-    something has gathered that nobody waits for: then ``flush`` is to be called in a while.
+    else it is None. ``broken`` is the exception that has left the store in an unknown state: nothing is
+    committed after it, so nothing is confirmed, and the broker has to start again from what is on disk.
+    ``changed`` is called whenever ``committed``, ``failure`` or ``broken`` has, ``put_off`` when something
+    has gathered that nobody waits for: then ``flush`` is to be called in a while.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Store:
         sequence: int,
         segment: int,
         next_queue_id: int,
-        wall_offset: int,
+        wall_offset: Callable[[], int],
         changed: Callable[[], None],
         put_off: Callable[[], None],
         budget: int = 1 << 62,
@@ -77,11 +81,13 @@ class Store:
         """``sync``: a commit is on disk when it is done, and not only when it is synced later.
 
         ``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
-        ``wall_offset``: ms since the epoch less ms of the broker's clock. ``budget`` as in ``Pager``.
+        ``wall_offset`` returns the ms since the epoch less those of the broker's clock: deadlines on disk are
+        wall clock, and that may be set while the broker runs. ``budget`` as in ``Pager``.
         """
         self.batch = 1
         self.committed = 0
         self.failure: str | None = None
+        self.broken: Exception | None = None
         self.early = False
         self.changes = 0
         self.changed = 0
@@ -109,6 +115,7 @@ class Store:
         self._unread: list[ReadStream] = []  # that the disk did not give, to be tried again
         self._failed: list[Job] = []  # to be tried again
         self._retried: list[Job] = []  # tried again, and not done yet
+        self._unpacked = 0  # how often in a row what has gathered could not be packed
 
     # -- what the core says ------------------------------------------------------------------------------
 
@@ -187,8 +194,7 @@ class Store:
         self._pack()
         if self._gathering.parts:
             self._sealed.append(self._gathering)
-            self.batch += 1
-            self._gathering = Gathered(self.batch)
+            self._seal()
         self._gathering.then += self.drop_queue(log)
         self.change(*remove_queue(queue.vhost, queue.name))
 
@@ -234,10 +240,15 @@ class Store:
         As long as another batch is being written its records are not made: what is settled until then needs
         none. Their making must not take too long at once, so some are.
         """
-        if self._writing is None and not self._syncing:
-            self._commit_urgent()
-        elif len(self.publishes) > MOST_UNPACKED:
-            self._pack_publishes()
+        if self.broken is not None:
+            return
+        try:
+            if self._writing is None and not self._syncing:
+                self._commit_urgent()
+            elif len(self.publishes) > MOST_UNPACKED and not self._unpacked:
+                self._pack_publishes()
+        except PackingError as error:
+            self._withhold(error)
         if self._begun or not self.busy():
             self.pager.balance()
 
@@ -252,47 +263,72 @@ class Store:
     def flush(self) -> None:
         """Have everything written that has gathered in turns that have ended."""
         self._to_flush = False
+        if self.broken is not None:
+            return
         if self._waits():
             self._gathering.held = True
-        self._commit()
+        try:
+            if self._unpacked:
+                self._pack()
+                self._unpacked = 0
+            self._commit()
+        except PackingError as error:
+            self._withhold(error)
+
+    def failed(self, error: BaseException) -> bool:
+        """Take note of an exception that something in this turn raised; True if it is the store's failure.
+
+        Then nothing more is committed: the exception may have come between two changes that belong together.
+        """
+        if self.broken is None and isinstance(error, Exception) and is_store_failure(error):
+            self.break_off(error)
+        return self.broken is not None
+
+    def break_off(self, error: Exception) -> None:
+        """Commit nothing any more, since an exception has left the store in an unknown state."""
+        self.broken = error
+        self.failure = f"{type(error).__name__}: {error}"
+        self._changed()
+
+    def _withhold(self, error: PackingError) -> None:
+        """What has gathered cannot be packed: nobody is told that it is on disk, and it is tried again in a
+        while. What made it fail may pass, as a shortage of memory does; if it does not, the store is broken.
+        """
+        self._unpacked += 1
+        if self._unpacked > TRIES:
+            self.break_off(error)
+            return
+        self.failure = str(error)
+        self._changed()
+        self._to_flush = True
+        self._put_off()
 
     def _pack(self) -> None:
-        if self.publishes:
-            self._pack_publishes()
-        for log in self.touched:
-            if log.id in self.logs:
-                self._gathering.parts += log.records()
+        """Make the records of everything that has gathered. Raises PackingError, and then all of it is still
+        gathered.
+        """
+        self._pack_publishes()
+        logs = [log for log in self.touched if log.id in self.logs]
+        self._gathering.parts += pack_changes(logs)
+        for log in logs:
+            log.packed()
         self.touched = []
 
     def _pack_publishes(self) -> None:
-        """A record for each message, with all the queues it went to and has not left again."""
-        publishes, self.publishes = self.publishes, []
-        parts, fresh, offset = self._gathering.parts, self._gathering.fresh, self._wall_offset
-        targets: list[Target] = []
-        following: list[Message | None] = [message for _, _, message in publishes[1:]]
-        following.append(None)
-        for (log, entry, message), after in zip(publishes, following, strict=True):
-            if entry.stored:
-                position, expires = entry.position, entry.expires
-                fresh[log] = position + 1
-                target = log.id, position, expires + offset if expires else 0
-                if message is not after and not targets:  # to one queue, as most are
-                    route, frames = message.route, message.frames
-                    parts += (pack_publish_to_one(*target, len(route), len(frames)), route, frames)
-                    continue
-                targets.append(target)
-            if targets and message is not after:
-                parts += pack_publish(targets, message.route, message.frames)
-                targets = []
+        """Make the records of the messages that have gathered. Raises PackingError as ``_pack``."""
+        if self.publishes:
+            packed = pack_publishes(self.publishes, self._wall_offset())
+            self.publishes = []
+            self._gathering.parts += packed.parts
+            self._gathering.fresh.update(packed.fresh)
 
     # -- commits -----------------------------------------------------------------------------------------
 
     def _commit_urgent(self) -> None:
         """Have what has gathered first written, unless it is only for the record."""
-        if self._writing is not None or self._syncing:
+        if self._writing is not None or self._syncing or self._unpacked:
             return
-        if self.publishes:
-            self._pack_publishes()
+        self._pack_publishes()
         if self._sealed or self._gathering.urgent:
             self._commit()
         elif self._waits() and not self._to_flush:
@@ -310,19 +346,25 @@ class Store:
             gathered = self._gathering
             if not gathered:
                 return
-            self.batch += 1
-            self._gathering = Gathered(self.batch)
+            self._seal()
         self._writing = gathered
         job = Commit(gathered.statements, gathered.parts, self._sequence, self._sync)
         if gathered.parts:
             self._sequence += 1
         self._disk.submit(job)
 
+    def _seal(self) -> None:
+        """The next batch gathers."""
+        self.batch += 1
+        self._gathering = Gathered(self.batch)
+
     def done(self, job: Job, result: Result, error: Exception | None) -> bool:
         """A job was carried out, or failed; True when it is to be tried again.
 
         ``result`` is the number of the file that a commit went to, or what was read.
         """
+        if self.broken is not None:
+            return False
         if isinstance(job, ReadPage | ReadStream):  # it says nothing of what is written
             return self._has_read(job, result, error)
         if self._retried:
@@ -333,7 +375,7 @@ class Store:
             self._failed.append(job)
             self._changed()
             return True
-        recovered = self.failure is not None and not self._failed and not self._retried
+        recovered = self.failure is not None and not (self._failed or self._retried or self._unpacked)
         if recovered:
             self.failure = None
         self._went_well(job, result)
@@ -367,10 +409,10 @@ class Store:
                 self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
             self.retirement.committed(self.committed, self._last())
-            self._commit_urgent()
+            self._go_on()
         elif isinstance(job, Sync):
             self._syncing = self.unsynced = False
-            self._commit_urgent()
+            self._go_on()
         elif isinstance(job, WritePages):
             if not self.compaction.written(job):
                 self.pager.written(job)
@@ -384,9 +426,16 @@ class Store:
             self.retirement.saved(self._last())
             self.compaction.begin()
 
+    def _go_on(self) -> None:
+        """Have written what has gathered while the disk was busy."""
+        try:
+            self._commit_urgent()
+        except PackingError as error:
+            self._withhold(error)
+
     def sync(self) -> None:
         """Have on disk what was committed without that, unless it is under way."""
-        if self.unsynced and not self._syncing:
+        if self.broken is None and self.unsynced and not self._syncing:
             self._syncing = True
             self._disk.submit(Sync())
 
@@ -395,13 +444,15 @@ class Store:
         return self.batch if self._waits() else self.batch - 1
 
     def busy(self) -> bool:
-        """Whether anything is still to be written."""
+        """Whether anything is still to be written; a store that is broken writes nothing more."""
+        if self.broken is not None:
+            return False
         return self._writing is not None or self._syncing or bool(self._sealed) or self._waits()
 
     @property
     def finished(self) -> bool:
         """As a target of the timers: nothing is left to be tried again."""
-        return not (self._failed or self._unread or self.pager.unreadable)
+        return self.broken is not None or not (self._failed or self._unread or self.pager.unreadable)
 
     def on_timer(self, now: int) -> None:
         """Try again what failed; a commit goes into a new journal file."""

@@ -152,10 +152,13 @@ class StoredStreamLog:
         self.stream.commit(below)
 
     def records(self) -> list[bytes]:
-        """The notes of this turn, as records."""
+        """The notes of this turn, as records; ``packed`` says that they are part of a batch."""
+        return [pack_note(self.id, key, value) for key, value in self._noted.items()]
+
+    def packed(self) -> None:
+        """The records are part of a batch: what they tell is told."""
         self._touched = False
-        noted, self._noted = self._noted, {}
-        return [pack_note(self.id, key, value) for key, value in noted.items()]
+        self._noted = {}
 
     def flush(self, below: int) -> bool:
         """Have everything before this offset in files, and tell by ``Retirement.flushed``; False when it is

@@ -32,6 +32,9 @@ class FakeBroker:
             self.events.append("turn")
         return self.turns > 0
 
+    def failed(self, error: BaseException) -> bool:
+        return False
+
     def on_timers(self) -> None:
         self.timers.run(self.now)
 

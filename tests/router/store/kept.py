@@ -55,7 +55,7 @@ class Kept:
                 sequence=opened.recovered.sequence,
                 segment=max(opened.segments, default=0) + 1,
                 next_queue_id=opened.next_queue_id,
-                wall_offset=0,
+                wall_offset=lambda: 0,
                 changed=self._changed,
                 put_off=lambda: None,
                 budget=budget,

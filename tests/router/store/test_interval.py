@@ -29,7 +29,7 @@ class World:
             sequence=1,
             segment=1,
             next_queue_id=1,
-            wall_offset=0,
+            wall_offset=lambda: 0,
             changed=self.changed,
             put_off=lambda: None,
         )

@@ -48,7 +48,7 @@ def node(disk):
         sequence=2,
         segment=1,
         next_queue_id=1,
-        wall_offset=0,
+        wall_offset=lambda: 0,
         put_off=lambda: None,
         changed=lambda: None,
     )

@@ -35,7 +35,7 @@ def keep(broker):
         sequence=1,
         segment=1,
         next_queue_id=1,
-        wall_offset=0,
+        wall_offset=lambda: 0,
         put_off=lambda: None,
         changed=broker.committed,
     )

@@ -61,7 +61,7 @@ def store(disk, told, put_off):
         sequence=1,
         segment=1,
         next_queue_id=1,
-        wall_offset=0,
+        wall_offset=lambda: 0,
         changed=lambda: told.append(store.failure),
         put_off=lambda: put_off.append(True),
     )

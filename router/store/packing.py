@@ -1,0 +1,95 @@
+"""Make the records of a batch out of what a turn of the core did.
+
+Packing changes nothing: if it raises, everything that was gathered is still there and can be packed again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from protocol.amqp.message import Message
+from router.queue.entry import Entry
+from router.store.gathering import Log
+from router.store.log import StoredQueueLog
+from router.store.records import Target, pack_publish, pack_publish_to_one
+from router.store.stream_log import StoredStreamLog
+
+Publish = tuple[Log, Entry, Message]
+
+
+class PackingError(Exception):
+    """Some of what was gathered has no record; the text names the queue, the message and the cause."""
+
+
+@dataclass(slots=True)
+class Packed:
+    """The records of publishes, and for each log a position that all of its publishes are below."""
+
+    parts: list[bytes] = field(default_factory=list)
+    fresh: dict[Log, int] = field(default_factory=dict)
+
+
+def pack_publishes(publishes: Sequence[Publish], wall_offset: int) -> Packed:
+    """Pack one record for each message, with all the queues it went to and has not left again.
+
+    ``wall_offset``: ms since the epoch less ms of the broker's clock. Raises PackingError.
+    """
+    try:
+        return _pack(publishes, wall_offset)
+    except Exception as error:
+        raise PackingError(_find_culprit(publishes, wall_offset) or f"publishes: {error!r}") from error
+
+
+def pack_changes(logs: Iterable[Log]) -> list[bytes]:
+    """Pack what these logs gathered beside publishes. Raises PackingError."""
+    parts: list[bytes] = []
+    for log in logs:
+        try:
+            parts += log.records()
+        except Exception as error:
+            raise PackingError(f"settlements or notes of {_name(log)}: {error!r}") from error
+    return parts
+
+
+def _pack(publishes: Sequence[Publish], offset: int) -> Packed:
+    packed = Packed()
+    parts, fresh = packed.parts, packed.fresh
+    targets: list[Target] = []
+    following: list[Message | None] = [message for _, _, message in publishes[1:]]
+    following.append(None)
+    for (log, entry, message), after in zip(publishes, following, strict=True):
+        if entry.stored:
+            position, expires = entry.position, entry.expires
+            fresh[log] = position + 1
+            target = log.id, position, expires + offset if expires else 0
+            if message is not after and not targets:  # to one queue, as most are
+                route, frames = message.route, message.frames
+                parts += (pack_publish_to_one(*target, len(route), len(frames)), route, frames)
+                continue
+            targets.append(target)
+        if targets and message is not after:
+            parts += pack_publish(targets, message.route, message.frames)
+            targets = []
+    return packed
+
+
+def _find_culprit(publishes: Sequence[Publish], offset: int) -> str:
+    """Describe the first message that cannot be packed by itself; return "" if each of them can."""
+    for log, entry, message in publishes:
+        try:
+            _pack([(log, entry, message)], offset)
+        except Exception as error:
+            identity = message.properties.message_id
+            return (
+                f"message at position {entry.position} of {_name(log)} (message_id {identity!r}, deadline "
+                f"{entry.expires}, {len(message.frames)} bytes): {error!r}"
+            )
+    return ""
+
+
+def _name(log: Log) -> str:
+    """What errors call the owner of a log."""
+    if isinstance(log, StoredQueueLog):
+        return str(getattr(log.queue, "what", f"queue {log.id}"))
+    if isinstance(log, StoredStreamLog):
+        return str(getattr(log.stream, "what", f"stream {log.id}"))
+    return f"exchange {log.id}"
