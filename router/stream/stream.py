@@ -258,8 +258,8 @@ class Stream:
         """What came before the offset ``below`` is committed; ``timestamp`` (ms since the epoch) is when it
         came if that was not now.
         """
-        if below <= self.committed:
-            return
+        if self.deleted or below <= self.committed:
+            return  # it may be deleted while its last messages are being written
         self.newest = max(self.newest, timestamp or self.host.wall * 1000)
         filter_size = self.settings.stream_filter_size or SIZE
         for chunk in self._packer.chunks(self.committed, below, self.newest, filter_size):

@@ -8,11 +8,13 @@ import trio
 from protocol.amqp import methods as m
 from router.alarms import STORE
 from router.broker import Broker
+from router.queue.queue import Queue
 from router.server import keeping as module
 from router.server.driver import Driver
 from router.server.keeping import DELAY, Keeping
 from router.server.watch import set_alarm
 from router.settings import Settings
+from router.store.log import StoredQueueLog
 from router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.harness import message
 from tests.router.server.server import Server
@@ -138,3 +140,43 @@ async def test_a_settlement_is_written_when_the_broker_stops(tmp_path: Path) -> 
     driver, keeping = keep(tmp_path)
     assert len(driver.broker.vhosts["/"].queues["q"].ready) == 0
     await keeping.finish()
+
+
+async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_before_anything_is_confirmed(
+    server, keeping, monkeypatch, logged
+):
+    """The client whose turn it was is told, others have their confirms of before, and none after."""
+    client, _ = server.connect()
+    await client.login()
+    quorum = m.QueueDeclare("q", durable=True, arguments={"x-queue-type": "quorum"})
+    await client.call(quorum, m.QueueDeclareOk)
+
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    for name in ("enqueue", "enqueue_all"):
+        monkeypatch.setattr(StoredQueueLog, name, fail)
+    committed = keeping.store.committed
+    await client.publish("q")
+    closed = await client.expect(m.ConnectionClose)
+    assert closed.reply_code == 541
+    await keeping.broken.wait()
+    assert str(keeping.store.broken) == "a bug"
+    assert STORE in server.broker.alarms.raised
+    assert keeping.store.committed == committed
+    assert [each["log_level"] for each in logged if each["event"] == "the store failed"] == ["error"]
+
+
+async def test_an_exception_of_a_queue_that_is_not_the_stores_stops_nothing(
+    server, keeping, monkeypatch, logged
+):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Queue, "_drain", fail)
+    queue = server.broker.vhosts["/"].declare_queue("q", durable=True)
+    queue.enqueue(message(delivery_mode=2), 0)
+    server.driver.end()
+    assert keeping.store.broken is None
+    failed = [each for each in logged if each["event"] == "delivering failed"]
+    assert [str(each["exc_info"]) for each in failed] == ["a bug"]

@@ -11,12 +11,11 @@ from router.store.boot import DataDirectory, make_writer, read, restore
 from router.store.dump import queue_messages
 from router.store.files import Files
 from router.store.offline import ReadOnlyFiles, read_metadata
-from router.store.pages import PageError
 from router.store.reader import Reader
 from router.store.recovery import recover
 from router.store.store import Store
 from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
-from router.store.streams import PieceError, ReadStream
+from router.store.streams import ReadStream
 from router.store.writer import Commit, ReadPage, Sync
 from tests.router.harness import Node
 
@@ -35,6 +34,7 @@ class Kept:
         retires: bool = True,
         budget: int = 1 << 62,
         files: Files | None = None,
+        wall_offset: int = 0,
     ) -> None:
         """``files`` hold everything but the metadata, which is SQLite's business and in ``path`` in any case.
 
@@ -43,6 +43,7 @@ class Kept:
         self._jobs = deque()
         self._reads = deque()
         self.node = Node()
+        self.node.broker.wall_offset = wall_offset
         self.directory = DataDirectory(path, files)
         self.reader = Reader(self.directory.files, path)
         self.streams = StreamWriter(self.directory.files, path)
@@ -55,12 +56,12 @@ class Kept:
                 sequence=opened.recovered.sequence,
                 segment=max(opened.segments, default=0) + 1,
                 next_queue_id=opened.next_queue_id,
-                wall_offset=lambda: 0,
+                wall_offset=lambda: self.node.broker.wall_offset,
                 changed=self._changed,
                 put_off=lambda: None,
                 budget=budget,
             )
-            restore(self.node.broker, self.store, self.directory, opened, 0)
+            restore(self.node.broker, self.store, self.directory, opened, wall_offset)
         except BaseException:
             self.directory.metadata.close()
             self.directory.close(clean=False)
@@ -96,11 +97,18 @@ class Kept:
         """As a broker does whose threads these are; what fails is done again when ``RETRY`` has passed."""
         try:
             result, error = hand.run(job), None
-        except (OSError, PageError, PieceError) as failure:
+        except Exception as failure:
             result, error = 0, failure
-        if self.store.done(job, result, error):
-            self.node.broker.schedule(self.node.broker.now + RETRY, self.store)
-        self.node.settle()
+        try:
+            if self.store.done(job, result, error):
+                self.node.broker.schedule(self.node.broker.now + RETRY, self.store)
+        except Exception as failure:
+            self.store.break_off(failure)
+        try:
+            self.node.settle()
+        except Exception as failure:
+            if not self.node.broker.failed(failure):
+                raise
 
     def get(self, queue: str = "q", *, no_ack: bool = True):
         """As a client's basic.get, which waits for the disk."""

@@ -638,3 +638,16 @@ def test_a_segment_of_another_format_is_refused(quick_path):
     path.write_bytes(b"LVRTSTR2" + path.read_bytes()[8:])
     with pytest.raises(FormatError, match=f"{path} has format LVRTSTR2"):
         Kept(quick_path)
+
+
+def test_a_stream_may_be_deleted_while_its_messages_are_being_written(quick_path):
+    kept = Kept(quick_path)
+    stream = declare(kept)
+    kept.settle()
+    kept.client.publish("a", "s")
+    kept.node.settle()  # it is on its way to the disk
+    kept.node.vhost.delete_queue(stream)
+    kept.settle()
+    assert kept.store.broken is None
+    kept.publish("b", queue=kept.node.queue("q", durable=True).name)
+    kept.crash()

@@ -1,0 +1,99 @@
+"""Have any function of the store raise. All are found by looking through its modules, new ones too."""
+
+import importlib
+import pkgutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType, ModuleType
+from unittest.mock import patch
+
+import router.store
+
+NOT_AT_WORK = {  # modules that read a directory before a broker serves anybody, or without a broker
+    "bad_rows", "boot", "check", "dump", "findings", "inspect_checkpoint", "inspect_journal", "inspect_pages",
+    "inspect_streams", "loading", "lock", "offline", "recovery", "repair", "restoring", "salvage",
+    "salvage_stream", "topology",
+}  # fmt: skip
+JUDGES = {"failure"}  # what decides what becomes of an exception
+
+
+class Injected(Exception):
+    """What a function raises on purpose."""
+
+
+def modules() -> list[ModuleType]:
+    """The modules that are at work between gathering and fdatasync."""
+    names = [each.name for each in pkgutil.iter_modules(router.store.__path__)]
+    names = [name for name in names if name not in NOT_AT_WORK | JUDGES]
+    return [importlib.import_module(f"router.store.{name}") for name in names]
+
+
+def functions(module: ModuleType) -> Iterator[tuple[str, object, str, FunctionType]]:
+    """All functions and methods that a module defines: name, owner, attribute there, and the function."""
+    for name, value in list(vars(module).items()):
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+            yield f"{module.__name__}.{name}", module, name, value
+        elif isinstance(value, type) and value.__module__ == module.__name__:
+            for attribute, method in list(vars(value).items()):
+                if isinstance(method, FunctionType) and method.__code__.co_filename == module.__file__:
+                    yield f"{module.__name__}.{name}.{attribute}", value, attribute, method
+
+
+class Raising:
+    """Wraps functions while it is entered. The one named ``target`` raises at its ``at``-th call, ``always``
+    at each later one too; with ``after`` it has done its work by then. ``calls`` are all calls by name.
+    """
+
+    def __init__(self, target: str = "", at: int = 1, *, always: bool = False, after: bool = False) -> None:
+        self.target = target
+        self.at = at
+        self.always = always
+        self.after = after
+        self.armed = True
+        self.calls: Counter[str] = Counter()
+        self.raised = 0
+
+    @contextmanager
+    def entered(self) -> Iterator["Raising"]:
+        with ExitStack() as stack:
+            for module in modules():
+                for name, owner, attribute, function in functions(module):
+                    if self.target in ("", name):
+                        self._wrap(stack, name, owner, attribute, function)
+            yield self
+
+    def _wrap(
+        self, stack: ExitStack, name: str, owner: object, attribute: str, function: FunctionType
+    ) -> None:
+        wrapped = self._wrapper(name, function)
+        stack.enter_context(patch.object(owner, attribute, wrapped))
+        if isinstance(owner, ModuleType):  # and wherever it was imported to
+            for other in list(sys.modules.values()):
+                if getattr(other, "__name__", "").startswith("router.") and other is not owner:
+                    for alias, value in list(vars(other).items()):
+                        if value is function:
+                            stack.enter_context(patch.object(other, alias, wrapped))
+
+    def _wrapper(self, name: str, function: FunctionType) -> Callable[..., object]:
+        def wrapper(*args: object, **options: object) -> object:
+            self._call(name, after=False)
+            result = function(*args, **options)
+            self._call(name, after=True)
+            return result
+
+        # It counts as code of the module that it stands for, as the function does whose exception this is.
+        return FunctionType(
+            wrapper.__code__, {**globals(), "__name__": function.__module__}, name, None, wrapper.__closure__
+        )
+
+    def _call(self, name: str, *, after: bool) -> None:
+        if not self.armed or after is not self.after:
+            return
+        self.calls[name] += 1
+        if name == self.target and (
+            self.calls[name] == self.at or (self.always and self.calls[name] > self.at)
+        ):
+            self.raised += 1
+            raise Injected(f"{name}, call {self.calls[name]}")
