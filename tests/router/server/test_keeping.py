@@ -14,10 +14,12 @@ from router.server.driver import Driver
 from router.server.keeping import DELAY, Keeping
 from router.server.watch import set_alarm
 from router.settings import Settings
-from router.store.log import StoredQueueLog
 from router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.harness import message
 from tests.router.server.server import Server
+from tests.router.store.raising import Injected, Raising
+
+LOG = "router.store.log.StoredQueueLog."
 
 
 class Broken:
@@ -143,7 +145,7 @@ async def test_a_settlement_is_written_when_the_broker_stops(tmp_path: Path) -> 
 
 
 async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_before_anything_is_confirmed(
-    server, keeping, monkeypatch, logged
+    server, keeping, logged
 ):
     """The client whose turn it was is told, others have their confirms of before, and none after."""
     client, _ = server.connect()
@@ -151,17 +153,13 @@ async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_befo
     quorum = m.QueueDeclare("q", durable=True, arguments={"x-queue-type": "quorum"})
     await client.call(quorum, m.QueueDeclareOk)
 
-    def fail(*_):
-        raise RuntimeError("a bug")
-
-    for name in ("enqueue", "enqueue_all"):
-        monkeypatch.setattr(StoredQueueLog, name, fail)
     committed = keeping.store.committed
-    await client.publish("q")
-    closed = await client.expect(m.ConnectionClose)
+    with Raising(LOG + "enqueue").entered(), Raising(LOG + "enqueue_all").entered():
+        await client.publish("q")
+        closed = await client.expect(m.ConnectionClose)
     assert closed.reply_code == 541
     await keeping.broken.wait()
-    assert str(keeping.store.broken) == "a bug"
+    assert isinstance(keeping.store.broken, Injected)
     assert STORE in server.broker.alarms.raised
     assert keeping.store.committed == committed
     assert [each["log_level"] for each in logged if each["event"] == "the store failed"] == ["error"]
