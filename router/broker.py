@@ -99,6 +99,7 @@ class Broker:
         self._again: list[AnyQueue] = []
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
+        self._multiplying: list[DeadLetter] = []  # dead letters that wait for the last alarm to be cleared
         self._copies = LETTERS  # how many more this batch may publish
         self._rounds = ROUNDS  # how many more this batch may add
         self._earlier = 0  # how many of ``_again`` earlier batches have left
@@ -169,6 +170,9 @@ class Broker:
             self._copies = LETTERS
             self._touched += self._again
             self._again.clear()
+        if self._multiplying and not self.alarms.raised:
+            self._letters.extend(self._multiplying)
+            self._multiplying.clear()
         try:
             self._advance()
             while self._awaiting and self._go_on():
@@ -315,7 +319,8 @@ class Broker:
 
     def _publish_letter(self, dead: DeadLetter) -> int:
         """Send a dead letter on, and say to how many queues; without its exchange it is dropped, and so it is
-        at a queue it would only come back to.
+        at a queue it would only come back to. One that would become several waits while an alarm is raised:
+        queues that dead-letter into each other make many of one, and nobody blocks a queue.
         """
         copies = 0
         queue = dead.queue
@@ -332,7 +337,11 @@ class Broker:
             )
             keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
             dropped = "dead_letter_unroutable"
-            for target in dead.vhost.routes.route(exchange, keys, letter):
+            targets = dead.vhost.routes.route(exchange, keys, letter)
+            if self.alarms.raised and len(targets) > 1:
+                self._multiplying.append(dead)
+                return 1
+            for target in targets:
                 if is_cycle(letter, target.name):
                     dropped = "dead_letter_cycle"
                 else:

@@ -485,3 +485,38 @@ def test_a_circle_with_a_rejection_goes_on(node, client):
 def test_a_dead_letter_key_too_long_for_a_delivery_is_refused(node):
     with pytest.raises(Exception, match="invalid arg 'x-dead-letter-routing-key'"):
         source(node, key="k" * 256)
+
+
+def mesh(node, count=5):
+    """Queues that dead-letter what expires into a fanout of all of them: one message becomes many."""
+    fan = node.vhost.declare_exchange("fan", "fanout")
+    for number in range(count):
+        queue = node.queue(f"mesh{number}", message_ttl=5, dead_letter_exchange="fan")
+        node.vhost.bind(fan, queue, "", {})
+    return [f"mesh{number}" for number in range(count)]
+
+
+def dead_lettered(node, names):
+    return sum(node.vhost.queues[name].published for name in names) - 1
+
+
+def test_dead_letters_that_multiply_wait_while_an_alarm_is_raised(node, client):
+    names = mesh(node)
+    client.publish("m", key="mesh0")
+    node.at(6)
+    assert dead_lettered(node, names) == 4
+    node.broker.alarms.set("memory", raised=True)
+    node.at(1000)
+    assert dead_lettered(node, names) == 4
+    node.broker.alarms.set("memory", raised=False)
+    node.at(2000)
+    assert dead_lettered(node, names) == 4 + 4 * 3 + 4 * 3 * 2 + 4 * 3 * 2 * 1  # as in RabbitMQ
+    assert not any(node.contents(name) for name in names)
+
+
+def test_dead_letters_that_do_not_multiply_go_on_while_an_alarm_is_raised(node, client):
+    source(node, message_ttl=5)
+    client.publish("m")
+    node.broker.alarms.set("memory", raised=True)
+    node.at(10)
+    assert node.contents("letters") == ["m"]
