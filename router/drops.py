@@ -21,6 +21,7 @@ DropReason = Literal[
     "dead_letter_exchange_missing",
     "dead_letter_unroutable",
     "dead_letter_cycle",  # it would have come back to a queue where it died
+    "reply_unread",  # a direct reply to a client that does not read
 ]
 REASONS: tuple[DropReason, ...] = get_args(DropReason)
 # What a client or a setting asks for; the other reasons are logged as warnings.

@@ -98,6 +98,9 @@ class Channel:
         """Return whether deliveries may be written: the client reads, and not too much waits for the disk."""
         return self._outbox.writable() and self._replies.size <= HELD_MAX
 
+    def overfull(self) -> bool:
+        return self._outbox.overfull()
+
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries: for each a method frame packed here and the publisher's own content frames."""
         head = receiver.wire

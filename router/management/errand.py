@@ -141,6 +141,9 @@ class Errand:
     def writable(self) -> bool:
         return False
 
+    def overfull(self) -> bool:
+        return False
+
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         raise InternalError("a delivery to a request")
 

@@ -17,6 +17,7 @@ LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to t
 MUCH = 1 << 16  # but not this much,
 LARGE = 1 << 10  # if the chunks have so many bytes on average: to send them needs no copy
 TOGETHER = 1024  # chunks that a system takes in one call
+OVERFULL = 16  # times ``high``
 PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waiting, and counts as sent too late
 
 
@@ -127,6 +128,10 @@ class Outbox:
     def writable(self) -> bool:
         """Whether deliveries may be written."""
         return not self._full
+
+    def overfull(self) -> bool:
+        """Whether there is so much more than ``high`` that even what waits nowhere else is dropped."""
+        return self.size > OVERFULL * self._high
 
     def readable(self) -> bool:
         """Whether the client is to be read from."""

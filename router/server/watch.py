@@ -15,6 +15,7 @@ from router.settings import MEMORY as NOWHERE
 
 RETRY = 1000  # ms until it is tried again to measure
 TRIM = 1000  # ms between giving memory back while the alarm is raised
+STALLED = 10_000  # ms without a byte taken, after which a full outbox is given up while memory is short
 COLLECT = 60_000  # ms between full collections of garbage: nothing else runs meanwhile
 ADVICE = {
     DISK: "free space in the data directory's file system, or lower alarms.disk_free_limit",
@@ -94,12 +95,23 @@ class Watch:
         used, free = self.last = measures
         self._driver.begin()
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
+        if MEMORY in self._alarms.raised:
+            self._cut_off()
         distance = abs(self._high - used)
         if free is not None:
             set_alarm(self._alarms, DISK, free < self._disk_limit, free=free, limit=self._disk_limit)
             distance = min(distance, abs(free - self._disk_limit))
         self._driver.end()
         return next_look(distance)
+
+    def _cut_off(self) -> None:
+        """Memory is short: let go of clients that have taken nothing of what waits for them for a while."""
+        now = self._driver.broker.now
+        for outbox in list(self._driver.outboxes.full):
+            if not outbox.closed and now - outbox.last_sent() > STALLED:
+                log = structlog.get_logger()
+                log.warning("memory is short: a client that does not read is cut off", unsent=outbox.size)
+                outbox.close()
 
     def _short(self, used: int) -> bool:
         return short_of_memory(used, self._high, raised=MEMORY in self._alarms.raised)

@@ -1,6 +1,6 @@
 """Direct reply-to: answers go to the asking session without a queue (RabbitMQ, "Direct Reply-to")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from secrets import token_urlsafe
 
 from protocol.amqp.message import Message
@@ -13,9 +13,16 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 class ReplyTarget:
     """Stands where a queue would, under a name that cannot be guessed; it keeps nothing."""
 
-    __slots__ = ("name", "receiver")
+    __slots__ = ("_accepts", "_dropped", "name", "receiver")
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(
+        self, receiver: Receiver, *, accepts: Callable[[], bool], dropped: Callable[[int, int], None]
+    ) -> None:
+        """``accepts`` says whether the session takes replies now; ``dropped`` is told how many it did not
+        take, and the time.
+        """
+        self._accepts = accepts
+        self._dropped = dropped
         self.name = f"{REPLY_TO}.{token_urlsafe(24)}"
         self.receiver: Receiver | None = receiver
 
@@ -25,12 +32,15 @@ class ReplyTarget:
 
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Hand the message to the asking session at once."""
-        if self.receiver is not None:
-            self.receiver.sink.deliver(self.receiver, [Entry(message, 0)])
-        return True
+        return self.enqueue_all((message,), now)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """Hand messages to the asking session at once."""
+        """Hand messages to the asking session at once. If that does not read what it has, they are dropped:
+        there is no queue where they could wait, and who answers is not to blame.
+        """
         if self.receiver is not None:
-            self.receiver.sink.deliver(self.receiver, [Entry(message, 0) for message in messages])
+            if self._accepts():
+                self.receiver.sink.deliver(self.receiver, [Entry(message, 0) for message in messages])
+            else:
+                self._dropped(len(messages), now)
         return True

@@ -219,7 +219,7 @@ class Session:
         if self._reply_target is not None:
             raise PreconditionFailed("reply consumer already set")
         receiver = Receiver(self, tag, no_ack=True)
-        self._reply_target = ReplyTarget(receiver)
+        self._reply_target = ReplyTarget(receiver, accepts=self.takes_replies, dropped=self._dropped_replies)
         self.vhost.add_reply_target(self._reply_target)
         self._publishing.reply_to = self._reply_target.name
         self.consumers[tag] = receiver
@@ -288,6 +288,17 @@ class Session:
         if self.finished or not self.sink.writable():
             return 0
         return self.prefetch - self._outstanding if self.prefetch else SLICE
+
+    def takes_replies(self) -> bool:
+        """Whether direct replies are delivered. They cannot wait for room as other deliveries do, so a client
+        that does not read loses them: beyond a bound, and at once while an alarm is raised.
+        """
+        if self.sink.writable():
+            return True
+        return not (self.broker.alarms.raised or self.sink.overfull())
+
+    def _dropped_replies(self, count: int, now: int) -> None:
+        self.broker.drops.add(self.vhost.name, REPLY_TO, "reply_unread", count, now)
 
     def deliver(self, receiver: Receiver, entries: Sequence[Entry]) -> None:
         """Number the messages, hold those that must be settled, and write them.

@@ -15,6 +15,9 @@ class SessionSink(Protocol):
     def writable(self) -> bool:
         """Whether the client reads fast enough to be given more."""
 
+    def overfull(self) -> bool:
+        """Whether so much is unsent to the client that replies to it are dropped."""
+
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries; their tags count up from ``first_tag``."""
 

@@ -168,6 +168,9 @@ class Conversation:
         """Return whether messages may be written: the client reads, and not too much waits for the disk."""
         return self._outbox.writable() and self._replies.size <= HELD_MAX
 
+    def overfull(self) -> bool:
+        return self._outbox.overfull()
+
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write MESSAGE frames."""
         if receiver.wire is None:

@@ -63,6 +63,7 @@ class Client:
         self.node = node
         self.user = user
         self.room = True
+        self.full = False
         self.delivered: list[tuple[str, int, Entry]] = []  # consumer tag, delivery tag, entry
         self.redelivered: list[bool] = []
         self.back: list[Message] = []
@@ -77,6 +78,9 @@ class Client:
 
     def writable(self) -> bool:
         return self.room
+
+    def overfull(self) -> bool:
+        return self.full
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         for tag, entry in enumerate(entries, first_tag):

@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.drops import PERIOD, REASONS
+from router.session.reply_to import REPLY_TO
 from tests.router.harness import Node
 
 
@@ -77,6 +78,14 @@ def dead_letter_cycle(node, client):
     client.publish()
 
 
+def reply_unread(node, client):
+    client.consume(REPLY_TO, no_ack=True)
+    node.queue("rpc")
+    client.publish(key="rpc", reply_to=REPLY_TO)
+    client.room, client.full = False, True
+    client.publish(key=client.session.get("rpc", no_ack=True)[1].message.properties.reply_to)
+
+
 WAYS = [
     rejected,
     expired,
@@ -86,6 +95,7 @@ WAYS = [
     dead_letter_exchange_missing,
     dead_letter_unroutable,
     dead_letter_cycle,
+    reply_unread,
 ]
 
 
@@ -95,7 +105,8 @@ def test_a_dropped_message_is_counted_and_logged_with_its_reason(node, client, w
         way(node, client)
         node.at(1)
     assert counts(node) == {way.__name__: 1}
-    assert lines(logged) == [dropped(**{way.__name__: 1})]
+    where = {"queue": REPLY_TO} if way is reply_unread else {}
+    assert lines(logged) == [dropped(**{way.__name__: 1}) | where]
 
 
 def test_every_reason_is_reached():

@@ -38,6 +38,9 @@ class FakeOutbox:
     def writable(self):
         return not self.full
 
+    def overfull(self):
+        return False
+
     def last_sent(self):
         return self._last_sent
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from router.alarms import DISK, LOOKS, MEMORY
-from router.server.watch import COLLECT, TRIM, Watch
+from router.server.outbox import Outbox
+from router.server.watch import COLLECT, STALLED, TRIM, Watch
 from router.settings import MEMORY as NOWHERE
 from router.settings import Alarms, Settings
 
@@ -170,3 +171,19 @@ async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machi
     assert watch.measure(0).free is None
     watch.judge(watch.measure(0))
     assert server.broker.alarms.raised == set()
+
+
+async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(server, look, machine, logged):
+    driver = server.driver
+    now = driver.begin()
+    stuck = Outbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
+    slow = Outbox(10, 5, now, shared=driver.outboxes)
+    idle = Outbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
+    for outbox, size in ((stuck, 100), (slow, 100), (idle, 5)):
+        outbox.write(bytes(size))
+    look()
+    assert not stuck.closed
+    machine.used = 700 * MB
+    look()
+    assert (stuck.closed, slow.closed, idle.closed) == (True, False, False)
+    assert [each["unsent"] for each in logged if "cut off" in each["event"]] == [100]

@@ -3,6 +3,7 @@
 import pytest
 
 from protocol.errors import AmqpError, NotAllowed, NotFound, NotImplemented_, PreconditionFailed
+from router.alarms import MEMORY
 from router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, bodies, message
 
@@ -533,3 +534,34 @@ def test_properties_that_are_refused_once_are_refused_again(node, client):
             with pytest.raises(PreconditionFailed):
                 client.session.publish(each)
     assert node.contents() == ["a", "a"]
+
+
+def test_replies_to_a_client_that_does_not_read_are_dropped_beyond_a_bound(node):
+    asker, server = node.client(), node.client()
+    asker.consume(REPLY_TO, no_ack=True)
+    name = ask(node, asker)
+    asker.room = False
+    server.publish("late", name)
+    assert asker.seen() == ["late"]  # it may only be busy
+    asker.full = True
+    server.publish("lost", name)
+    server.session.publish_all([message("lost", name), message("lost too", name)])
+    assert node.broker.drops.counts["reply_unread"] == 3
+    asker.room, asker.full = True, False
+    server.publish("seen", name)
+    assert asker.seen() == ["late", "seen"]
+
+
+def test_while_an_alarm_is_raised_replies_to_a_client_that_does_not_read_are_dropped_at_once(node):
+    asker, quick, server = node.client(), node.client(), node.client()
+    for each in (asker, quick):
+        each.consume(REPLY_TO, no_ack=True)
+    asker.room = False
+    name, other = ask(node, asker), ask(node, quick)
+    node.broker.alarms.set(MEMORY, raised=True)
+    server.publish("lost", name)
+    server.publish("seen", other)
+    assert (asker.seen(), quick.seen()) == ([], ["seen"])
+    node.broker.alarms.set(MEMORY, raised=False)
+    server.publish("again", name)
+    assert asker.seen() == ["again"]
