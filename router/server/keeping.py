@@ -161,6 +161,7 @@ class Keeping:
         failure, broken = self.store.failure, self.store.broken
         if broken is not None and not self.broken.is_set():
             self._log.error("the store failed", exc_info=broken, advice=ADVICE)
+            self._broker.alarms.set(STORE, raised=True)  # until the broker has stopped
             self.broken.set()
         set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
         self._broker.committed()
