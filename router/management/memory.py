@@ -1,14 +1,16 @@
 """The memory of the process, divided among RabbitMQ's categories.
 
-Owns what can be known without a look at every object of the process: messages in memory, by the type of their
-queue, and bytes that wait to be sent. The interpreter, its code and everything else is ``other_system``, so
-that the categories add up to what the process takes up. Categories of an Erlang machine are zero.
+Owns what can be known without a look at every object of the process: what it took up at its start, messages
+in memory by the type of their queue, the queues, connections and channels themselves, bytes that wait to be
+sent, and what was freed and not given back. Everything else is ``other_system``, so that the categories add
+up to what the process takes up. Categories of an Erlang machine are zero.
 """
 
 from math import ceil
 
 from router.broker import Broker
 from router.management.clients import connections
+from router.management.node import Measured
 from router.management.queues import memory_of
 from router.web.steps import Steps
 
@@ -47,19 +49,29 @@ BY_QUEUE_TYPE = {
 }
 
 
-def parts(broker: Broker, total: int) -> Steps[dict[str, int]]:
-    """Bytes by category, which add up to ``total``."""
+# Bytes that each takes up without messages: 400 connections, 4000 channels and 4000 queues were measured.
+CONNECTION, CHANNEL, QUEUE = 14_000, 4_100, 4_200
+
+
+def parts(broker: Broker, measured: Measured) -> Steps[dict[str, int]]:
+    """Bytes by category, which add up to what was measured as the memory of the process."""
+    total = measured.memory
     found = dict.fromkeys(CATEGORIES, 0)
+    found["code"] = measured.memory_at_start
+    found["allocated_unused"] = measured.memory_freed
     queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
     for start in range(0, len(queues), SLICE):
         if start:
             yield 0
         for queue in queues[start : start + SLICE]:
-            found[BY_QUEUE_TYPE[queue.settings.queue_type]] += memory_of(queue)
+            found[BY_QUEUE_TYPE[queue.settings.queue_type]] += QUEUE + memory_of(queue)
     clients = connections(broker)
     for start in range(0, len(clients), SLICE):
         yield 0
-        found["connection_writers"] += sum(client.outbox.size for client in clients[start : start + SLICE])
+        for client in clients[start : start + SLICE]:
+            found["connection_writers"] += client.outbox.size
+            found["connection_other"] += CONNECTION
+            found["connection_channels"] += CHANNEL * len(client.sessions())
     known = sum(found.values())
     if known > total:  # they are estimates, and the total is older than they are
         found = {name: size * total // known for name, size in found.items()}

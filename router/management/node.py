@@ -41,6 +41,8 @@ class Measured:
     threads_max: int = 0
     collections: int = 0
     context_switches: int = 0
+    memory_at_start: int = 0
+    memory_freed: int = 0  # that the C library keeps for the next who asks
 
 
 class Node(Protocol):

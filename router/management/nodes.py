@@ -81,25 +81,27 @@ def show_node(call: Call) -> Steps[Response]:
     measured = _this_node(call)
     told = node(call)
     if call.query.get("memory") == "true":
-        told["memory"] = yield from _memory(call, measured.memory)
+        told["memory"] = yield from _memory(call, measured)
     return answer(narrowed(told, columns_of(call.query)))
 
 
 def show_memory(call: Call) -> Steps[Response]:
     """The memory of the process by what takes it up, as far as that is known."""
-    return answer({"memory": (yield from _memory(call, _this_node(call).memory))})
+    return answer({"memory": (yield from _memory(call, _this_node(call)))})
 
 
-def _memory(call: Call, total: int) -> Steps[Object]:
-    parts = yield from memory.parts(call.broker, total)
+def _memory(call: Call, measured: Measured) -> Steps[Object]:
+    total = measured.memory
+    parts = yield from memory.parts(call.broker, measured)
     sums = {"rss": total, "allocated": total, "erlang": total}
     return {**parts, "strategy": "rss", "total": sums}
 
 
 def show_relative_memory(call: Call) -> Steps[Response]:
     """The same in percent, rounded up as in RabbitMQ."""
-    total = _this_node(call).memory
-    parts = yield from memory.parts(call.broker, total)
+    measured = _this_node(call)
+    total = measured.memory
+    parts = yield from memory.parts(call.broker, measured)
     return answer({"memory": {"total": 100, **memory.percentages(parts, total)}})
 
 

@@ -73,6 +73,24 @@ def give_memory_back() -> None:
         trim(0)
 
 
+class _MallInfo(ctypes.Structure):
+    """glibc's struct mallinfo2, see mallinfo(3)."""
+
+    _fields_ = [
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
+        *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")),
+    ]
+
+
+def freed_memory() -> int:
+    """Bytes that were freed and that the C library keeps; 0 where it does not say."""
+    info = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if info is None:
+        return 0
+    info.restype = _MallInfo
+    return int(info().fordblks)
+
+
 def collect_garbage() -> None:
     """Free cycles, however old: the broker's collector looks at young objects only.
 

@@ -63,6 +63,8 @@ class ServerNode:
             threads_max=self._threads_max,
             collections=sum(generation["collections"] for generation in gc.get_stats()),
             context_switches=machine.context_switches(),
+            memory_at_start=self._watch.at_start,
+            memory_freed=machine.freed_memory(),
         )
 
     def listeners(self) -> list[Listener]:

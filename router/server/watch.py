@@ -53,6 +53,7 @@ class Watch:
         self._high = high_watermark(settings.alarms.memory_high_watermark, machine.memory_limit())
         self._disk_limit = settings.alarms.disk_free_limit
         self._trim_at = self._collect_at = 0  # ms
+        self.at_start = 0  # what the process took up when it was looked at first
         self.last = Measures(0, None)  # how things stood when they were looked at last
 
     @property
@@ -93,6 +94,7 @@ class Watch:
     def judge(self, measures: Measures) -> int:
         """Raise and clear alarms; ms until the next look."""
         used, free = self.last = measures
+        self.at_start = self.at_start or used
         self._driver.begin()
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
         if MEMORY in self._alarms.raised:

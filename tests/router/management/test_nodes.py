@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.management.memory import CATEGORIES, SLICE
+from router.management.memory import CATEGORIES, QUEUE, SLICE
 from router.management.node import Measured
 
 NODE = "/nodes/leveret@test"
@@ -29,6 +29,15 @@ def test_memory_by_category_adds_up_to_what_the_process_takes_up(busy, monkeypat
     assert told["queue_procs"] >= 510
     assert told["quorum_queue_procs"] >= 510
     assert told["other_system"] > 900_000
+
+
+def test_memory_at_the_start_and_freed_memory_have_categories_of_their_own(busy, monkeypatch):
+    measured = Measured(1_000_000, 0, None, 0, 0, 0, 0, memory_at_start=600_000, memory_freed=50_000)
+    monkeypatch.setattr(busy.world.node, "measured", lambda: measured, raising=False)
+    told = busy.get(f"{NODE}/memory")["memory"]
+    assert (told["code"], told["allocated_unused"]) == (600_000, 50_000)
+    queues = 3 * QUEUE + 3 * 510
+    assert told["other_system"] == pytest.approx(1_000_000 - 650_000 - queues, abs=2000)
 
 
 def test_memory_adds_up_though_estimates_are_too_high(busy):
