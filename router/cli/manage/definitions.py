@@ -15,7 +15,8 @@ from protocol.json_text import dump_json
 from router.cli.amqp import notice
 from router.cli.api import Api
 from router.cli.failure import Failure, WrongUsage
-from router.cli.manage.common import any_vhost_option, managed, one
+from router.cli.manage.common import any_vhost_option, managed, one, yes_option
+from router.cli.manage.policy_loss import confirm_import
 from router.cli.terminal import counted, printable
 
 WITHOUT_LOGIN = "Leveret-Users-Without-Login"  # the header that names users, percent-encoded
@@ -52,11 +53,13 @@ def export_definitions(api: Api, file: str, vhost: str | None) -> None:
 @definitions.command("import")
 @click.argument("file", type=click.File("rb"), default="-")
 @any_vhost_option
+@yes_option
 @managed
-def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
-    """Import the definitions of FILE, or of standard input; what is there already stays as it is.
+def import_definitions(api: Api, file: BinaryIO, vhost: str | None, yes: bool) -> None:
+    """Import the definitions of FILE, or of standard input; no queue or exchange that exists is changed.
 
-    Entries that are refused are listed, and the others are imported.
+    Entries that are refused are listed, and the others are imported. If the policies of FILE delete queues
+    (expires) or messages that are there now, the command asks first; where it cannot ask, --yes is needed.
     """
     try:
         given = json.load(file)
@@ -64,6 +67,7 @@ def import_definitions(api: Api, file: BinaryIO, vhost: str | None) -> None:
         raise WrongUsage(f"{file.name} is no JSON: {error}") from None
     if not isinstance(given, dict):
         raise WrongUsage(f"{file.name} holds no definitions: wanted an object with {', '.join(KINDS)}")
+    confirm_import(api, vhost, given, yes)
     path = () if vhost is None else (vhost,)
     headers = one("vhost", vhost or "", None, lambda: api.send("definitions", *path, body=given))
     names = [printable(unquote(name)) for name in headers.get(WITHOUT_LOGIN, "").split(", ") if name]

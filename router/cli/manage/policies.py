@@ -19,7 +19,7 @@ from router.cli.manage.common import (
     vhost_path,
     yes_option,
 )
-from router.cli.manage.data_loss import confirm_policy
+from router.cli.manage.policy_loss import confirm_policy, confirm_policy_deletion
 from router.cli.table import Column
 
 COLUMNS = (
@@ -115,17 +115,24 @@ def declare(
         "apply-to": apply_to,
         "priority": priority,
     }
-    confirm_policy(api, vhost, (_kind(operator), name), body, yes)
+    policy = {"vhost": vhost, "name": name, **body}
+    confirm_policy(api, vhost, _kind(operator), policy, yes)
     created = one("vhost", vhost, None, lambda: api.create(_kind(operator), vhost, name, body=body))
     report(f"{_noun(operator)} {name!r} in {vhost!r}: {'set' if created else 'changed'}")
 
 
 @policy.command()
 @click.argument("name")
+@yes_option
 @operator_option
 @vhost_option
 @changing
-def delete(api: Api, name: str, operator: bool, vhost: str) -> None:
-    """Delete a policy."""
+def delete(api: Api, name: str, yes: bool, operator: bool, vhost: str) -> None:
+    """Delete a policy.
+
+    If the policy that applies to its queues then deletes queues (expires) or messages that are there now, the
+    command asks first; where it cannot ask, --yes is needed.
+    """
+    confirm_policy_deletion(api, vhost, _kind(operator), name, yes)
     one("policy", name, vhost, lambda: api.delete(_kind(operator), vhost, name))
     report(f"{_noun(operator)} {name!r} in {vhost!r}: deleted")
