@@ -30,6 +30,20 @@ def subscribed(destination, *lines):
     return script
 
 
+def unsubscribed(header):
+    """A durable subscription that UNSUBSCRIBE ends with this header; does its queue go?"""
+
+    def script(p):
+        s = StompConnection(p).open()
+        s.send("SUBSCRIBE", destination="/topic/a", id="1", durable="true", auto_delete="false")
+        p.wait(100)
+        s.send_raw(raw("UNSUBSCRIBE", "id:1", header))
+        p.wait(100)
+        p.show_queues()
+
+    return script
+
+
 def requeue(value):
     def script(p):
         a, s = p.connect(), StompConnection(p).open()
@@ -88,6 +102,8 @@ for word, values in (("", BOOLEANS), (" in capitals", CAPITALS), (" that is neit
     for header in QUEUE_BOOLEANS:
         for path in ("/topic/a", "/queue/q"):
             add(f"{header} of {path}{word}", values, lambda v, h=header, d=path: subscribed(d, f"{h}:{v}"))
+    for header in ("durable", "persistent"):
+        add(f"{header} of UNSUBSCRIBE{word}", values, lambda v, h=header: unsubscribed(f"{h}:{v}"))
     add(f"requeue{word}", values, requeue)
     add(f"persistent of a message{word}", values, lambda v: sent(persistent=v))
 for word, values in (
