@@ -26,7 +26,8 @@ def describe_loss(settings: Object, queue_type: str = "classic") -> Iterator[str
             "no consumer, no get and no declaration"
         )
     if is_number(ttl):
-        yield f"message-ttl={ttl} {_REMOVES} messages that have waited for {shown_duration(ttl)}"
+        which = f"have waited for {shown_duration(ttl)}" if ttl else "no consumer takes at once"
+        yield f"message-ttl={ttl} {_REMOVES} messages that {which}"
     overflow = settings.get("overflow")
     for name, unit in LENGTHS:
         limit = settings.get(name)

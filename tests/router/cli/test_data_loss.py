@@ -29,7 +29,7 @@ def changes(server):
     [
         ({"expires": 86_400_000}, "expires=86400000 deletes a queue with its messages when for 1d it had no"),
         ({"message-ttl": 60_000}, "messages that have waited for 1m"),
-        ({"message-ttl": 0}, "messages that have waited for 0d"),
+        ({"message-ttl": 0}, "messages that no consumer takes at once"),
         (
             {"max-length": 5},
             "the oldest messages of a queue beyond 5 messages; one with overflow=reject-publish",
