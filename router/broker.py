@@ -15,6 +15,7 @@ from protocol.amqp.message import Message
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
 from router.auth import Check, Login, LoginRefused, Logins, Throttle, User, Users
+from router.budget import Budget
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
 from router.drops import DropReason, Drops
@@ -25,6 +26,7 @@ from router.queue.kind import AnyQueue
 from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
+from router.turn_times import TurnTimes
 from router.vhost import VHost
 from router.vhost_host import DeadLetter
 from router.work import AtOnce, Work
@@ -90,6 +92,9 @@ class Broker:
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
         self.timers = Timers()
+        self.budget = Budget()
+        self.turn_times = TurnTimes(now)
+        self._delivering: AnyQueue | None = None  # the queue that delivered last in this turn
         self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
         self.drops = Drops(self.schedule)
@@ -156,6 +161,12 @@ class Broker:
             count = sum(client.channel_count for client in self.clients if client.user is user)
             check_user_channels(user.limits, count, user=user.name)
 
+    @property
+    def doing(self) -> str:
+        """What the end of this turn's batch did last, for people; empty if it did nothing of note."""
+        queue = self._delivering
+        return "" if queue is None else f"delivering of queue '{queue.name}' in vhost '{queue.vhost}'"
+
     # -- one batch -----------------------------------------------------------------------------------------
 
     def flush(self, *, left_over: bool = True) -> bool:
@@ -164,6 +175,7 @@ class Broker:
 
         Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
         """
+        self._delivering = None
         if left_over:
             self._copies = LETTERS
             self._touched += self._again
@@ -225,7 +237,7 @@ class Broker:
 
     def _deliver_next(self) -> None:
         """Have the queue deliver that was touched first; what it has beyond a round is for another turn."""
-        queue = self._touched.popleft()
+        self._delivering = queue = self._touched.popleft()
         if queue.deliver(self.now):
             self._again.append(queue)
 

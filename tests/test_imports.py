@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("bench",),
     ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
+    ("budget", "turn_times"),
     ("network_errors", "drops"),
     ("bounds",),
     ("work", "limits", "vhost_metadata", "deduplication"),

@@ -2,7 +2,7 @@
 
 Owns the two tasks that act without a client having said anything: one for deadlines, one for work left over
 from a batch that had to make way for others. What fails there, or where the core delivers, is no client's
-fault: it is logged, and the rest goes on.
+fault: it is logged, and the rest goes on. It gives each turn its budget of time, and measures what it took.
 """
 
 import time
@@ -12,8 +12,11 @@ import trio
 
 from router.broker import Broker
 from router.server.outbox import Outboxes
+from router.turn_times import SLOW, Turn
 
 PATIENCE = 1  # seconds that a client is kept waiting for a disk that is behind
+COMMANDS = 0.0025  # seconds of a turn for what a client has sent, or is due,
+DELIVERIES = 0.0015  # and, at least, for what follows from it; the rest goes on in later turns
 
 
 class Driver:
@@ -28,12 +31,19 @@ class Driver:
         self._earlier = trio.Event()
         self._more = trio.Event()
         self._log = structlog.get_logger()
+        self._what = ""
+        self._began = self._began_cpu = 0.0
+        broker.budget.clock = time.perf_counter
         self.begin()
 
-    def begin(self) -> int:
-        """Read the clocks for this batch; return the monotonic one's ms."""
+    def begin(self, what: str = "") -> int:
+        """Read the clocks for this batch; return the monotonic one's ms. ``what`` names it if it takes long."""
         self.broker.now = now = clock()
         self.broker.wall = int(time.time())
+        self._what = what
+        self._began_cpu = time.thread_time()
+        self._began = began = time.perf_counter()
+        self.broker.budget.until = began + COMMANDS
         return now
 
     def end(self, *, left_over: bool = False) -> None:
@@ -41,6 +51,8 @@ class Driver:
         what it has started.
         """
         broker = self.broker
+        handled = time.perf_counter()
+        broker.budget.until = max(self._began + COMMANDS, handled) + DELIVERIES
         try:
             if broker.flush(left_over=left_over):
                 self._more.set()
@@ -55,6 +67,21 @@ class Driver:
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()
+        seconds, cpu = time.perf_counter() - self._began, time.thread_time() - self._began_cpu
+        times = broker.turn_times
+        if seconds > times.most or cpu > times.most_cpu or seconds >= SLOW or broker.now >= times.ends:
+            self._record(seconds, cpu, handled - self._began)
+
+    def _record(self, seconds: float, cpu: float, handling: float) -> None:
+        """Take note of a long turn, and log one that was slow."""
+        broker = self.broker
+        what = self._what or "a turn"
+        if handling < seconds / 2 and broker.doing:
+            what = f"{what}: {broker.doing}"
+        if broker.turn_times.record(Turn(seconds, cpu, what), broker.now):
+            ms = {"ms": seconds, "cpu_ms": cpu, "handling_ms": handling}
+            rounded = {name: round(1000 * value, 1) for name, value in ms.items()}
+            self._log.warning("a turn of the event loop took long", what=what, **rounded)
 
     async def take(self, size: int) -> None:
         """Count what a client has sent, and wait while the disk is behind; not for ever, whatever happens."""
@@ -82,7 +109,7 @@ class Driver:
             # 1 ms at least, so that a target that always asks for the past keeps nobody from running.
             with trio.move_on_after(max(1, deadline - clock()) / 1000):
                 await self._earlier.wait()
-            self.begin()
+            self.begin("deadlines")
             try:
                 self.broker.on_timers()
             except Exception as error:
@@ -94,7 +121,7 @@ class Driver:
         while True:
             await self._more.wait()
             self._more = trio.Event()
-            self.begin()
+            self.begin("work left over")
             self.end(left_over=True)
 
 

@@ -92,7 +92,7 @@ class Watch:
     def judge(self, measures: Measures) -> int:
         """Raise and clear alarms; ms until the next look."""
         used, free = self.last = measures
-        self._driver.begin()
+        self._driver.begin("alarms")
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
         distance = abs(self._high - used)
         if free is not None:
