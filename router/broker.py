@@ -94,7 +94,7 @@ class Broker:
         self.timers = Timers()
         self.budget = Budget()
         self.turn_times = TurnTimes(now)
-        self._delivering: AnyQueue | None = None  # the queue that delivered last in this turn
+        self._delivering = ("", "")  # queue and virtual host of this turn's last delivery
         self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
         self.drops = Drops(self.schedule)
@@ -164,8 +164,8 @@ class Broker:
     @property
     def doing(self) -> str:
         """What the end of this turn's batch did last, for people; empty if it did nothing of note."""
-        queue = self._delivering
-        return "" if queue is None else f"delivering of queue '{queue.name}' in vhost '{queue.vhost}'"
+        queue, vhost = self._delivering
+        return f"delivering of queue '{queue}' in vhost '{vhost}'" if queue else ""
 
     # -- one batch -----------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class Broker:
 
         Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
         """
-        self._delivering = None
+        self._delivering = "", ""
         if left_over:
             self._copies = LETTERS
             self._touched += self._again
@@ -237,7 +237,8 @@ class Broker:
 
     def _deliver_next(self) -> None:
         """Have the queue deliver that was touched first; what it has beyond a round is for another turn."""
-        self._delivering = queue = self._touched.popleft()
+        queue = self._touched.popleft()
+        self._delivering = queue.name, queue.vhost
         if queue.deliver(self.now):
             self._again.append(queue)
 

@@ -453,7 +453,7 @@ class Queue:
 
     def settle(self, entries: Collection[Entry]) -> None:
         """Delivered messages were acknowledged."""
-        if self._touched and (len(self.consumers.all) > 1 or self._expiring):
+        if self._touched and (len(self.consumers) > 1 or self._expiring):
             self.host.catch_up()  # what came before is not for whoever has room only now
         self.unacked -= len(entries)
         self.drop(entries)
@@ -705,9 +705,4 @@ class Queue:
             self.paging.close()
             self.paging = None  # which knows the queue: not to leave a cycle
         self._clear()
-        consumers = list(self.consumers)
-        for consumer in consumers:
-            self.consumers.leave(consumer)
-            consumer.active = False
-        self.consumers.all.clear()
-        return consumers
+        return self.consumers.clear()

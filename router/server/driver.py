@@ -37,7 +37,7 @@ class Driver:
         self.begin()
 
     def begin(self, what: str = "") -> int:
-        """Read the clocks for this batch; return the monotonic one's ms. ``what`` names it if it takes long."""
+        """Read the clocks for this batch; return the monotonic ms. ``what`` names it if it takes long."""
         self.broker.now = now = clock()
         self.broker.wall = int(time.time())
         self._what = what
