@@ -19,6 +19,11 @@ class Budget:
         self.clock = clock
         self.until = inf
 
+    def extend(self, seconds: float) -> None:
+        """Allow for so many seconds from now on, or from when the budget would have been spent."""
+        if self.clock is not None:
+            self.until = max(self.until, self.clock()) + seconds
+
     def spent(self) -> bool:
         """Return True if what is left to do should go on in a later turn."""
         return self.clock is not None and self.clock() >= self.until

@@ -14,6 +14,7 @@ LAYERS = (
     ("bench",),
     ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
     ("budget", "turn_times"),
+    ("backlog",),
     ("network_errors", "drops"),
     ("bounds",),
     ("work", "limits", "vhost_metadata", "deduplication"),

@@ -15,8 +15,9 @@ from router.server.outbox import Outboxes
 from router.turn_times import SLOW, Turn
 
 PATIENCE = 1  # seconds that a client is kept waiting for a disk that is behind
-COMMANDS = 0.0025  # seconds of a turn for what a client has sent, or is due,
-DELIVERIES = 0.0015  # and, at least, for what follows from it; the rest goes on in later turns
+COMMANDS = (
+    0.0025  # seconds of a turn for what a client has sent, or is due; see ``Broker.flush`` for the rest
+)
 
 
 class Driver:
@@ -52,7 +53,6 @@ class Driver:
         """
         broker = self.broker
         handled = time.perf_counter()
-        broker.budget.until = max(self._began + COMMANDS, handled) + DELIVERIES
         try:
             if broker.flush(left_over=left_over):
                 self._more.set()

@@ -106,6 +106,7 @@ class Store:
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
         self._syncing = False
+        self._wholes = 0  # that take several turns and are under way
         self._unread: list[ReadStream] = []  # that the disk did not give, to be tried again
         self._failed: list[Job] = []  # to be tried again
         self._retried: list[Job] = []  # tried again, and not done yet
@@ -234,12 +235,21 @@ class Store:
         As long as another batch is being written its records are not made: what is settled until then needs
         none. Their making must not take too long at once, so some are.
         """
-        if self._writing is None and not self._syncing:
+        if self._writing is None and not self._syncing and not self._wholes:
             self._commit_urgent()
         elif len(self.publishes) > MOST_UNPACKED:
             self._pack_publishes()
         if self._begun or not self.busy():
             self.pager.balance()
+
+    def begin_whole(self) -> None:
+        """Commit nothing before ``end_whole``: others that wait for the disk wait for that, too. Should a
+        queue be deleted meanwhile, what was gathered until then is a batch of its own.
+        """
+        self._wholes += 1
+
+    def end_whole(self) -> None:
+        self._wholes -= 1
 
     def behind(self, taken: int) -> bool:
         """As ``Keeper.behind``: so that neither memory nor the time of a start grow with what the disk cannot
@@ -289,7 +299,7 @@ class Store:
 
     def _commit_urgent(self) -> None:
         """Have what has gathered first written, unless it is only for the record."""
-        if self._writing is not None or self._syncing:
+        if self._writing is not None or self._syncing or self._wholes:
             return
         if self.publishes:
             self._pack_publishes()
@@ -301,7 +311,9 @@ class Store:
 
     def _commit(self) -> None:
         """Have what has gathered first written."""
-        if self._writing is not None or self._syncing:  # a commit would only wait, and not gather any more
+        if (
+            self._writing is not None or self._syncing or self._wholes
+        ):  # a commit would only wait, and not gather any more
             return
         if self._sealed:
             gathered = self._sealed.popleft()
