@@ -80,7 +80,7 @@ class AmqpConnection:
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
         self._awaiting = False  # something takes long: reading a message from the disk, the login
-        self._unfinished = False  # and so does what a command has to do; or the turn took long enough
+        self.unfinished = False  # whether what a command does, or the next one, waits for a later turn
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -119,16 +119,16 @@ class AmqpConnection:
             return 0
         before = self.wire.state
         commands = self.wire.receive(data, self.broker.now)
-        if self._put_off or self._unfinished:
+        if self._put_off or self.unfinished:
             commands = [*self._put_off, *commands]
             self._put_off = []
-            if self._unfinished:  # those wait as well
+            if self.unfinished:  # those wait as well
                 self._put_off = commands
                 return 0
         if before is State.HEADER and self.wire.state is not before:
             self._answer_header(data)
         self._handle(commands)
-        if not (self._put_off or self._unfinished):
+        if not (self._put_off or self.unfinished):
             self._handle_fault()
         if self.replies.waiting:
             self.broker.owe(self)
@@ -157,16 +157,15 @@ class AmqpConnection:
                 self.broker.defer(self, behind_deliveries=True)
                 break
             channel = channels.get(number)
+            session = None if channel is None else channel.session  # which the channel loses when it ends
             answer = None
             try:
-                if channel is None or type(command) in LIFE:
+                if channel is None or session is None or type(command) in LIFE:
                     self._without_channel(number, command)
                     if self._awaiting:
                         self._put_off = list(commands)
                         break
-                    continue
-                session = channel.session  # the channel loses it if the connection ends on the way
-                if type(command) is Message:
+                elif type(command) is Message:
                     session.publish(command)
                 elif type(command) is Publishes:
                     session.publish_all(command.messages)
@@ -176,10 +175,6 @@ class AmqpConnection:
                         # A few bytes can ask for much: the rest waits until the client has read this.
                         self._put_off = list(commands)
                         break
-                if session.unfinished is not None:
-                    session.unfinished.over = self._over(channel, command, answer)
-                    self._pause(*commands)
-                    break
             except AmqpError as error:
                 self.broker.catch_up()
                 self.fail(number, error, command)
@@ -188,6 +183,10 @@ class AmqpConnection:
                 self._put_off = [(number, command), *commands]
                 self._awaiting = True
                 self.outbox.pause()
+                break
+            if session is not None and session.unfinished is not None and not self.finished:
+                session.unfinished.over = self._over(channel, command, answer)
+                self._pause(*commands)
                 break
             left = left - 1 or FEW
             if left == FEW and self.broker.budget.spent() and (rest := list(commands)):
@@ -198,26 +197,23 @@ class AmqpConnection:
     def _pause(self, *rest: tuple[int, Command]) -> None:
         """Handle nothing, and read nothing, until ``go_on``."""
         self._put_off = list(rest)
-        self._awaiting = self._unfinished = True
+        self._awaiting = self.unfinished = True
         self.outbox.pause()
 
     def _over(
-        self, channel: Channel, command: Command, answer: Callable[[], None] | None
+        self, channel: Channel | None, command: Command, answer: Callable[[], None] | None
     ) -> Callable[[Exception | None], None]:
         """What answers a command, and goes on with those behind it, when all that it does is done."""
 
         def over(error: Exception | None) -> None:
-            try:
-                if self.channels.open.get(channel.number) is channel:
-                    if error is not None:
-                        raise error
-                    if answer is not None:
-                        answer()
-            except AmqpError as refusal:
+            is_open = channel is not None and self.channels.open.get(channel.number) is channel
+            if isinstance(error, AmqpError) and channel is not None and is_open:
                 self.broker.catch_up()
-                self.fail(channel.number, refusal, command)
-            except Exception as failure:
-                self.crash(failure)
+                self.fail(channel.number, error, command)
+            elif error is not None:
+                self.crash(error)
+            elif is_open and answer is not None:
+                answer()
             self.go_on()
 
         return over
@@ -472,8 +468,8 @@ class AmqpConnection:
     def go_on(self) -> None:
         """A message that was asked for is in memory, or it is this client's turn: go on."""
         self._awaiting = False
-        if self._unfinished:
-            self._unfinished = False
+        if self.unfinished:
+            self.unfinished = False
             self.wire.last_received = self.broker.now  # what it has sent meanwhile was not read
         if not self.broker.alarms.blocks(self):
             self.outbox.resume()

@@ -116,6 +116,13 @@ class Driver:
                 self._log.error("a deadline could not be kept", exc_info=error)
             self.end()
 
+    async def finish(self) -> None:
+        """Do all that earlier turns have left over: the broker stops, and what it has begun is to be kept."""
+        while self.broker.backlog.works:
+            self.begin("work left over")
+            self.end(left_over=True)
+            await trio.lowlevel.checkpoint()
+
     async def carry_on(self) -> None:
         """Go on with what a batch left over, letting everyone else in between."""
         while True:

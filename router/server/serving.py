@@ -53,7 +53,11 @@ class Peer(Protocol):
 
 
 class Connection(Protocol):
-    """The core's end of one client's connection, whatever that speaks."""
+    """The core's end of one client's connection, whatever that speaks. ``unfinished``: it is not read from
+    before more of what it has sent is done.
+    """
+
+    unfinished: bool
 
     def receive(self, data: bytes) -> int:
         """Handle everything that these bytes complete; return how many commands that are."""
@@ -145,7 +149,7 @@ async def _read(
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
                 await outbox.wait_readable()
-            if outbox.paused and peer.hung_up():
+            if outbox.paused and not connection.unfinished and peer.hung_up():
                 return
 
 
