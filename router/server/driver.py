@@ -14,6 +14,8 @@ from router.broker import Broker
 from router.server.outbox import Outboxes
 from router.turn_times import SLOW, Turn
 
+LATE = 1000  # ms after which a deadline has been missed by more than what a busy loop explains,
+GRACE = 0.5  # and seconds that clients are read from then before deadlines are looked at
 PATIENCE = 1  # seconds that a client is kept waiting for a disk that is behind
 COMMANDS = (
     0.0025  # seconds of a turn for what a client has sent, or is due; see ``Broker.flush`` for the rest
@@ -107,8 +109,14 @@ class Driver:
                 await self._earlier.wait()
                 continue
             # 1 ms at least, so that a target that always asks for the past keeps nobody from running.
-            with trio.move_on_after(max(1, deadline - clock()) / 1000):
+            wake = max(deadline, clock() + 1)
+            with trio.move_on_after((wake - clock()) / 1000):
                 await self._earlier.wait()
+            if clock() - wake >= LATE:
+                # The process was suspended, or something kept it very busy. What clients have sent meanwhile
+                # is unread: read it before anybody is judged for having been silent.
+                self._log.warning("deadlines are late", ms=clock() - wake)
+                await trio.sleep(GRACE)
             self.begin("deadlines")
             try:
                 self.broker.on_timers()

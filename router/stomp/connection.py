@@ -484,8 +484,10 @@ class StompConnection:
             late = "You did not log in" if self.state is State.LOGIN else "Your login could not be checked"
             self._refuse(StompError("Login timeout", f"{late} within {time} ms\n"))
             return
-        # Blocked or over its high mark it is not read from, and who leaves has nothing more to say.
-        listening = self.outbox.writable() and not self.broker.alarms.blocks(self)
+        # Blocked, over its high mark or behind with its frames it is not read from; who leaves has no more to
+        # say.
+        blocked = self.unfinished or self.broker.alarms.blocks(self)
+        listening = self.outbox.writable() and not blocked
         if listening and self.state is State.RUNNING and self.heartbeats.missed(self._last_received, now):
             self._log.warning(
                 "connection closed", error=f"missed heart-beats, one every {self.heartbeats.expects} ms"

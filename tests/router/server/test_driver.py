@@ -230,3 +230,16 @@ async def test_each_turn_has_a_budget_of_its_own(driver, broker, monkeypatch):
         seconds += driver_module.COMMANDS
         assert broker.budget.spent()
         driver.end()
+
+
+async def test_deadlines_that_are_very_late_are_looked_at_when_clients_were_read(mock_clock, driver):
+    """A process that was stopped for half a minute finds what clients sent meanwhile in its sockets."""
+    target = Target()
+    due = schedule(driver, 1, target)
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(31)
+    await trio.testing.wait_all_tasks_blocked()
+    assert not target.calls
+    mock_clock.jump(driver_module.GRACE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert target.calls == pytest.approx([due + 30 + driver_module.GRACE], abs=0.002)
