@@ -78,7 +78,8 @@ async def many_consumers(attack: Attack) -> None:
     for start in range(0, count, 500):
         made = [m.BasicConsume("q0", str(n), no_ack=True) for n in range(start, min(count, start + 500))]
         await send_all(client, *made, answers=len(made))
-    await client.stream.send_all(publish_frames("q0") * (2 * count))
+    publisher = await attack.client()  # who publishes more than it reads would be read from no longer itself
+    await publisher.stream.send_all(publish_frames("q0") * (2 * count))
     for _ in range(2 * count):
         await client.next()
 
