@@ -169,6 +169,17 @@ async def policies(attack: Attack) -> None:
             return
 
 
+async def delete_vhost(attack: Attack) -> None:
+    """A virtual host with 20,000 queues is deleted."""
+    client = await attack.client()
+    other = {"vhost": "other", "durable": False, "auto_delete": False, "arguments": {}}
+    queues = [{"name": f"q{number}", **other} for number in range(attack.many(20_000))]
+    document = {"vhosts": [{"name": "other"}], "queues": queues}
+    await attack.ask("/api/definitions", "POST", json.dumps(document).encode())
+    await attack.ask("/api/vhosts/other", "DELETE")
+    await client.close()
+
+
 async def body(attack: Attack) -> None:
     """A JSON body of 10 MB for the API."""
     values = {f"key{number}": ["text", number, {"a": None}] for number in range(attack.many(250_000))}
@@ -204,6 +215,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     purge_and_delete,
     commit,
     policies,
+    delete_vhost,
     body,
     methods_behind,
 )
