@@ -17,6 +17,7 @@ from typing import Any
 
 from protocol.errors import AmqpError, ConnectionForced
 from router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
+from router.backlog import LongWork, Slices
 from router.bounds import check_json, refused_name
 from router.broker import Broker
 from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
@@ -85,13 +86,25 @@ class Administration:
             self.set_permission(maker.name, name, configure=".*", write=".*", read=".*")
         return vhost
 
-    def delete_vhost(self, name: str) -> None:
-        """Delete a virtual host with all that is in it, and all rights there; close its connections."""
-        vhost = self.vhost(name)
-        self._end_clients(ConnectionForced(f"vhost '{name}' is deleted"), vhost=vhost)
-        vhost.close()
-        self._broker.forget_vhost(vhost)
-        self._broker.keeper.forget(VHostRow(name))
+    def delete_vhost(self, name: str) -> LongWork | None:
+        """Delete a virtual host with all that is in it, and all rights there; close its connections. Return
+        what is unfinished: with many queues it is there, with fewer and fewer of them, for some turns.
+        """
+        return self._broker.backlog.start(f"deleting vhost '{name}'", self._delete_vhost(self.vhost(name)))
+
+    def _delete_vhost(self, vhost: VHost) -> Slices:
+        name = vhost.name
+        error = ConnectionForced(f"vhost '{name}' is deleted")
+        self._end_clients(error, vhost=vhost)
+        for queue in list(vhost.queues.values()):
+            if not queue.deleted:
+                vhost.delete_queue(queue)
+                yield
+        if self._broker.vhosts.get(name) is vhost:  # nobody else has deleted it meanwhile
+            self._end_clients(error, vhost=vhost)
+            vhost.close()
+            self._broker.forget_vhost(vhost)
+            self._broker.keeper.forget(VHostRow(name))
 
     def set_vhost_limits(self, vhost: str, limits: Mapping[str, object]) -> None:
         """Set all limits of a virtual host: those that are not named are none from now on."""

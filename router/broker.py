@@ -15,6 +15,8 @@ from protocol.amqp.message import Message
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
 from router.auth import Check, Login, LoginRefused, Logins, Throttle, User, Users
+from router.backlog import Backlog
+from router.budget import Budget
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
 from router.drops import DropReason, Drops
@@ -25,11 +27,13 @@ from router.queue.kind import AnyQueue
 from router.routing import routing_keys
 from router.settings import Settings
 from router.timers import Timed, Timers
+from router.turn_times import TurnTimes
 from router.vhost import VHost
 from router.vhost_host import DeadLetter
 from router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
+DELIVERIES = 0.0015  # seconds that a turn may take at least for deliveries, whatever its commands took
 ROUNDS = 4  # of ``Queue.deliver`` that catching up may add to a batch: enough for the messages of one read
 
 
@@ -59,7 +63,24 @@ class Client(Protocol):
         """How many channels it has open."""
 
     def go_on(self) -> None:
-        """The message that it waits for is in memory now, or never will be. It raises nothing."""
+        """What it waits for is there: a message in memory (or never will be), or its next turn. It raises
+        nothing.
+        """
+
+
+class Marker:
+    """Stands behind queues that are to deliver before a client goes on; it takes its turn as they do."""
+
+    __slots__ = ("_client", "_deferred")
+    name = vhost = ""
+
+    def __init__(self, client: Client, deferred: deque[Client]) -> None:
+        self._client = client
+        self._deferred = deferred
+
+    def deliver(self, now: int) -> bool:
+        self._deferred.append(self._client)
+        return False
 
 
 class Broker:
@@ -91,12 +112,18 @@ class Broker:
         self._waiting: dict[Client, None] = {}  # those that wait for a commit
         self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
         self.timers = Timers()
+        self.budget = Budget()
+        self.turn_times = TurnTimes(now)
+        self.backlog = Backlog(self.budget)
+        self._deferred: deque[Client] = deque()  # clients that go on in a later turn
+        self._behind: list[Client] = []  # those that do once the queues that are touched have delivered
+        self._delivering = ("", "")  # queue and virtual host of this turn's last delivery
         self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
         self.drops = Drops(self.schedule)
         self.alarms = Alarms()
-        self._touched: deque[AnyQueue] = deque()
-        self._again: list[AnyQueue] = []
+        self._touched: deque[AnyQueue | Marker] = deque()
+        self._again: list[AnyQueue | Marker] = []
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._multiplying: list[DeadLetter] = []  # dead letters that wait for the last alarm to be cleared
@@ -158,6 +185,13 @@ class Broker:
             count = sum(client.channel_count for client in self.clients if client.user is user)
             check_user_channels(user.limits, count, user=user.name)
 
+    @property
+    def doing(self) -> str:
+        """What the end of this turn's batch did last, for people; empty if it did nothing of note."""
+        queue, vhost = self._delivering
+        delivering = f"delivering of queue '{queue}' in vhost '{vhost}'" if queue else ""
+        return ", ".join(filter(None, (self.backlog.doing, delivering)))
+
     # -- one batch -----------------------------------------------------------------------------------------
 
     def flush(self, *, left_over: bool = True) -> bool:
@@ -166,15 +200,24 @@ class Broker:
 
         Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
         """
+        self._delivering = "", ""
+        self.backlog.doing = ""
         if left_over:
             self._copies = LETTERS
             self._touched += self._again
             self._again.clear()
+            if self._behind:
+                self._touched += [Marker(client, self._deferred) for client in self._behind]
+                self._behind.clear()
         if self._multiplying and not self.alarms.raised:
             self._letters.extend(self._multiplying)
             self._multiplying.clear()
         try:
-            self._advance()
+            if left_over and (self._deferred or self.backlog.works):
+                self._resume()
+            if self.budget.clock is not None:
+                self.budget.extend(DELIVERIES)
+            self._advance(bounded=True)
             while self._awaiting and self._go_on():
                 self._advance()
         finally:
@@ -183,22 +226,45 @@ class Broker:
             self._rounds, self._earlier = ROUNDS, len(self._again)
         if self._owed or self.keeper.early:
             self._tell_owed()
-        return bool(self._again or self._letters)
+        more = self._again or self._letters or self._touched or self._traces
+        return bool(more or self._deferred or self._behind or self.backlog.works)
 
-    def catch_up(self) -> None:
+    def _resume(self) -> None:
+        """Let clients that have been put off go on, and work that is unfinished: some of each at least."""
+        for _ in range(len(self._deferred)):
+            self._deferred.popleft().go_on()
+            if self.budget.spent():
+                break
+        self.backlog.run()
+
+    def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
+        """Have a client go on in a later turn; ``behind_deliveries``: once the queues that are to deliver now
+        have delivered, a round at least.
+        """
+        if behind_deliveries:
+            self._behind.append(client)
+        else:
+            self._deferred.append(client)
+
+    def catch_up(self, *, in_time: bool = False) -> bool:
         """Do now what the batch has put off: dead letters and deliveries of the commands so far.
 
         To be called before a command that could see or change what they see or change: any that is neither a
         publish nor an acknowledgement. For those two the queues know when it matters. A client then sees the
         same as if each of its commands had been a batch of its own.
+
+        ``in_time``: return False if the turn's budget is spent before all is done. The command has to wait
+        for a later turn then, see ``defer``.
         """
         if self._advancing:
-            return  # a connection ends because a delivery to it failed
-        self._advance()
+            return True  # a connection ends because a delivery to it failed
+        if not self._advance(bounded=in_time):
+            return False
         while self._rounds and len(self._again) > self._earlier:
             self._rounds -= 1
             self._touched.append(self._again.pop())
             self._advance()
+        return True
 
     def deliver_touched(self) -> None:
         """The same without dead letters, in the middle of a publish."""
@@ -210,9 +276,9 @@ class Broker:
             finally:
                 self._advancing = False
 
-    def _advance(self) -> None:
+    def _advance(self, *, bounded: bool = False) -> bool:
         """Publish dead letters, have touched queues deliver, publish traces, until there is nothing left but
-        what is for other turns.
+        what is for other turns. With ``bounded`` return False if the turn's budget was spent before that.
         """
         self._advancing = True
         try:
@@ -224,13 +290,16 @@ class Broker:
                 elif self._traces:
                     self._publish_trace(*self._traces.popleft())
                 else:
-                    break
+                    return True
+                if bounded and (self._touched or self._letters or self._traces) and self.budget.spent():
+                    return not (self._touched or self._traces)
         finally:
             self._advancing = False
 
     def _deliver_next(self) -> None:
         """Have the queue deliver that was touched first; what it has beyond a round is for another turn."""
         queue = self._touched.popleft()
+        self._delivering = queue.name, queue.vhost
         if queue.deliver(self.now):
             self._again.append(queue)
 
@@ -289,7 +358,7 @@ class Broker:
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""
-        self.timers.run(self.now)
+        self.timers.run(self.now, self.budget.spent)
 
     # -- VHostHost -----------------------------------------------------------------------------------------
 

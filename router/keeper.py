@@ -58,6 +58,11 @@ class Keeper(Protocol):
         is committed, and the result is True.
         """
 
+    def begin_whole(self) -> None:
+        """What is done until ``end_whole`` is one whole, though it takes several turns."""
+
+    def end_whole(self) -> None: ...
+
     def keep_queue(self, queue: Queue) -> QueueLog | None: ...
     def keep_stream(self, stream: Stream) -> StreamLog | None: ...
     def forget_queue(self, queue: AnyQueue) -> None: ...
@@ -93,6 +98,8 @@ class NoKeeper:
     def failed(self, error: BaseException) -> bool:
         return False
 
+    def begin_whole(self) -> None: ...
+    def end_whole(self) -> None: ...
     def keep_queue(self, queue: Queue) -> QueueLog | None:
         return None
 

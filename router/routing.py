@@ -27,6 +27,10 @@ class Target(Protocol):
 
     name: str
 
+    @property
+    def deleted(self) -> bool:
+        """Whether it takes nothing any more."""
+
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Take a message. One that comes ``again``, a dead letter or one that was moved, is no publisher's
         doing: it is never taken for one that came before.

@@ -5,11 +5,13 @@ kept until its deadline: queues that are deleted soon may have asked for a time 
 """
 
 from collections import deque
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
 SWEEP = 1024  # this many more deadlines than last time, or twice as many, and finished targets are swept out
+AT_ONCE = 1024  # targets that are called in one run
 
 
 class Timed(Protocol):
@@ -47,14 +49,17 @@ class Timers:
             return self._due[0][0]
         return self._heap[0][0] if self._heap else None
 
-    def run(self, now: int) -> None:
+    def run(self, now: int, spent: Callable[[], bool] = lambda: False) -> None:
         """Call every target whose time has come. One that asks again for the past is called the next time.
 
-        If a target raises, those behind it are called the next time too.
+        If a target raises, those behind it are called the next time too; and so they are when ``spent`` says
+        that this has taken long enough.
         """
         due = self._due
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now and len(due) < AT_ONCE:
             when, _, target = heappop(self._heap)
             due.append((when, target))
         while due:
             due.popleft()[1].on_timer(now)
+            if spent():
+                break

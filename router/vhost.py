@@ -13,6 +13,7 @@ import structlog
 
 from protocol.amqp.message import unpack_route
 from protocol.errors import NotFound, PreconditionFailed
+from router.backlog import Slices
 from router.bounds import check_name, check_table
 from router.counts import Past
 from router.equivalence import check_exchange_equivalence
@@ -46,6 +47,7 @@ PREDECLARED = (
 )
 
 
+APPLIED = 16  # queues, or exchanges, that policies are applied to at a time
 QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue, "stream": Stream}
 
 
@@ -372,19 +374,32 @@ class VHost:
 
     def apply_policies(self) -> None:
         """The policies changed: queues and exchanges that are there take on what holds for them now."""
+        self.carry_on(f"applying the policies of vhost '{self.name}'", self._apply_policies())
+
+    def _apply_policies(self) -> Slices:
+        """Those that hold when a queue's turn comes; new queues have them already."""
         merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
-        for queue in self.queues.values():
+        known = []  # the policies whose ids are in the keys, so that no others get these
+        for index, queue in enumerate(list(self.queues.values())):
+            if index % APPLIED == APPLIED - 1:
+                yield
+            if queue.deleted:
+                continue
             declared = queue.declared
             where: tuple[Kind, str, str] = ("queues", queue.name, declared.queue_type)
             policy, operator = self.policies.policy(*where), self.policies.operator_policy(*where)
             key = declared, id(policy), id(operator)
             settings = merged.get(key)
             if settings is None:
+                known.append((policy, operator))
                 settings = merged[key] = merge_policy(declared, merge_definitions(policy, operator))
             if settings != queue.settings:
                 queue.configure(settings, self.host.now)
-        for exchange in self.exchanges.values():
-            if exchange.name:  # policies say nothing to the default exchange
+        for index, exchange in enumerate(list(self.exchanges.values())):
+            if index % APPLIED == APPLIED - 1:
+                yield
+            # Policies say nothing to the default exchange.
+            if exchange.name and self.exchanges.get(exchange.name) is exchange:
                 self._apply_exchange_policy(exchange)
 
     def _apply_exchange_policy(self, exchange: Exchange) -> None:
@@ -412,6 +427,9 @@ class VHost:
 
     def deliver_touched(self) -> None:
         self.host.deliver_touched()
+
+    def carry_on(self, what: str, slices: Slices) -> None:
+        self.host.backlog.start(what, slices)
 
     def schedule(self, when: int, queue: AnyQueue) -> None:
         self.host.schedule(when, queue)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from router.backlog import Backlog
 from router.counts import Churn
 from router.drops import Drops
 from router.keeper import Keeper
@@ -25,10 +26,11 @@ class VHostHost(Protocol):
     default_delivery_limit: int
     keeper: Keeper
     churn: Churn
+    backlog: Backlog
     drops: Drops
 
     def touch(self, queue: AnyQueue) -> None: ...
-    def catch_up(self) -> None: ...
+    def catch_up(self) -> bool: ...
     def deliver_touched(self) -> None: ...
     def schedule(self, when: int, target: Timed) -> None: ...
     def dead_letter(self, letters: Iterable["DeadLetter"]) -> None: ...

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("bench",),
     ("settings", "configuration", "logging", "timers", "patterns", "terms", "alarms", "counts", "rows"),
+    ("budget", "turn_times"),
+    ("backlog",),
     ("network_errors", "drops"),
     ("bounds",),
     ("work", "limits", "vhost_metadata", "deduplication"),

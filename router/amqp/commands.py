@@ -6,6 +6,7 @@ closes channels.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from protocol.amqp import methods as m
@@ -47,17 +48,29 @@ HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
 DECLARATIONS = frozenset((m.ExchangeDeclare, m.ExchangeBind, m.QueueDeclare, m.QueueBind))
 
 
-def handle(channel: Channel, command: Command) -> None:
-    """Do what a command asks and answer it, unless it wants no answer.
+def handle(channel: Channel, command: Command) -> Callable[[], None] | None:
+    """Do what a command asks and answer it, unless it wants no answer. What it does may be ``unfinished``,
+    see ``Session``: returned is then what answers it when that is over.
 
     Raises CommandInvalid for what no client sends on a channel, and whatever the command is refused with.
     """
     handler = HANDLERS.get(type(command))
     if handler is None:
         raise CommandInvalid("unimplemented method")
-    keeper = channel.session.broker.keeper
+    session = channel.session
+    keeper = session.broker.keeper
     changes = keeper.changes
     reply = handler(channel, command)
+    if session.unfinished is not None:
+        return partial(_answer, channel, command, reply, changes)
+    if reply is not None or keeper.changes != changes:
+        _answer(channel, command, reply, changes)
+    return None
+
+
+def _answer(channel: Channel, command: Command, reply: m.Method | None, changes: int) -> None:
+    """Send the reply to a command before which there were so many ``changes``."""
+    keeper = channel.session.broker.keeper
     if keeper.changes != changes or type(command) is m.TxCommit:
         channel.hold_replies()
     elif type(command) in DECLARATIONS:  # it may have found what somebody else's command has just made

@@ -34,6 +34,7 @@ from router.vhost import VHost
 
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # before these nobody need catch up, see ``Broker``
+FEW = 16  # commands that are handled before the connection looks whether the turn takes too long
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 ENDING = (State.CLOSING, State.CLOSED)  # nothing but a close-ok and replies before it is still to come
 
@@ -80,6 +81,7 @@ class AmqpConnection:
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
         self._awaiting = False  # something takes long: reading a message from the disk, the login
+        self.unfinished = False  # whether what a command does, or the next one, waits for a later turn
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -118,13 +120,16 @@ class AmqpConnection:
             return 0
         before = self.wire.state
         commands = self.wire.receive(data, self.broker.now)
-        if self._put_off:
+        if self._put_off or self.unfinished:
             commands = [*self._put_off, *commands]
             self._put_off = []
+            if self.unfinished:  # those wait as well
+                self._put_off = commands
+                return 0
         if before is State.HEADER and self.wire.state is not before:
             self._answer_header(data)
         self._handle(commands)
-        if not self._put_off:
+        if not (self._put_off or self.unfinished):
             self._handle_fault()
         if self.replies.holding:
             self.broker.owe(self)
@@ -140,29 +145,37 @@ class AmqpConnection:
         )
 
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
-        """Handle commands in their order; each that is refused ends its channel, or the connection."""
+        """Handle commands in their order; each that is refused ends its channel, or the connection.
+
+        When the turn has taken long enough the rest is put off to another one.
+        """
         channels = self.channels.open
         commands = iter(commands)
+        left = FEW
         for number, command in commands:
-            if type(command) not in FLOOD:
-                self.broker.catch_up()
+            if type(command) not in FLOOD and not self.broker.catch_up(in_time=True):
+                self._pause((number, command), *commands)
+                self.broker.defer(self, behind_deliveries=True)
+                break
             channel = channels.get(number)
+            session = None if channel is None else channel.session  # which the channel loses when it ends
+            answer = None
             try:
-                if type(command) is Message and channel is not None:
-                    channel.session.publish(command)
-                elif type(command) is Publishes and channel is not None:
-                    channel.session.publish_all(command.messages)
-                elif channel is None or type(command) in LIFE:
+                if channel is None or session is None or type(command) in LIFE:
                     self._without_channel(number, command)
                     if self._awaiting:
                         self._put_off = list(commands)
-                        return
+                        break
+                elif type(command) is Message:
+                    session.publish(command)
+                elif type(command) is Publishes:
+                    session.publish_all(command.messages)
                 else:
-                    handle(channel, command)
+                    answer = handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():
                         # A few bytes can ask for much: the rest waits until the client has read this.
                         self._put_off = list(commands)
-                        return
+                        break
             except AmqpError as error:
                 self.broker.catch_up()
                 self.fail(number, error, command)
@@ -171,7 +184,40 @@ class AmqpConnection:
                 self._put_off = [(number, command), *commands]
                 self._awaiting = True
                 self.outbox.pause()
-                return
+                break
+            if session is not None and session.unfinished is not None and not self.finished:
+                session.unfinished.over = self._over(channel, command, answer)
+                self._pause(*commands)
+                break
+            left = left - 1 or FEW
+            if left == FEW and self.broker.budget.spent() and (rest := list(commands)):
+                self._pause(*rest)
+                self.broker.defer(self)
+                break
+
+    def _pause(self, *rest: tuple[int, Command]) -> None:
+        """Handle nothing, and read nothing, until ``go_on``."""
+        self._put_off = list(rest)
+        self._awaiting = self.unfinished = True
+        self.outbox.pause()
+
+    def _over(
+        self, channel: Channel | None, command: Command, answer: Callable[[], None] | None
+    ) -> Callable[[Exception | None], None]:
+        """What answers a command, and goes on with those behind it, when all that it does is done."""
+
+        def over(error: Exception | None) -> None:
+            is_open = channel is not None and self.channels.open.get(channel.number) is channel
+            if isinstance(error, AmqpError) and channel is not None and is_open:
+                self.broker.catch_up()
+                self.fail(channel.number, error, command)
+            elif error is not None:
+                self.crash(error)
+            elif is_open and answer is not None:
+                answer()
+            self.go_on()
+
+        return over
 
     def _block_publisher(self, commands: Iterable[tuple[int, Command]]) -> None:
         """While an alarm is raised, read nothing more from a client that has published with these commands.
@@ -430,8 +476,11 @@ class AmqpConnection:
         return len(self.channels.open)
 
     def go_on(self) -> None:
-        """A message that was asked for is in memory: go on with what was put off."""
+        """A message that was asked for is in memory, or it is this client's turn: go on."""
         self._awaiting = False
+        if self.unfinished:
+            self.unfinished = False
+            self.wire.last_received = self.broker.now  # what it has sent meanwhile was not read
         if not self.broker.alarms.blocks(self):
             self.outbox.resume()
         try:

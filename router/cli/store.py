@@ -157,9 +157,9 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     if found.damage or found.indexes:
         lock.forget()
     for refused in found.refused:
-        click.echo(f"removed: {refused.what}")
+        click.echo(_shown(f"removed: {refused.what}"))
     for damage in found.damage:
-        click.echo(f"mended: {damage.path}, offset {damage.offset}: {damage.what}")
+        click.echo(_shown(f"mended: {damage.path}, offset {damage.offset}: {damage.what}"))
     for path in sorted(found.indexes):
         click.echo(f"mended: {path.with_suffix('.index')}, made anew")
     names = {row.id: f"queue {row.name!r} of virtual host {row.vhost!r}" for row, _ in report.queues}
@@ -175,14 +175,14 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
         )
         click.echo(f"may be lost: {name}, messages at positions {ranges}")
     for remark in found.remarks:
-        click.echo(f"note: {remark}")
+        click.echo(_shown(f"note: {remark}"))
     if aside.exists():
         click.echo(f"the files as they were are in {aside}")
 
 
-def _shown(name: str) -> str:
-    """A name, whose bytes need not be UTF-8, for a terminal."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def _shown(text: str) -> str:
+    """A name, or a text with one, for a terminal: the bytes of names need not be UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _print(directory: Path, report: "Report") -> None:
@@ -212,6 +212,6 @@ def _print(directory: Path, report: "Report") -> None:
         ("damage", found.damage),
     ):
         for finding in findings:
-            console.print(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}")
+            console.print(_shown(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}"))
     if not found.damage and not found.refused:
         console.print(f"{directory} is sound")

@@ -17,6 +17,8 @@ from router.management.values import Object
 
 # RabbitMQ's text.
 TWICE = "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"
+LARGE = 1 << 17  # bytes: a field table in one frame of AMQP's default size has no more
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TRUTH = {True: True, False: False, "true": True, "false": False}
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
 
@@ -26,6 +28,8 @@ def parse_object(body: bytes) -> Object:
     if not body.strip():
         return {}
     try:
+        if len(body) > LARGE:
+            _check_members(body)
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise bad_request("not_json") from None
@@ -36,6 +40,16 @@ def parse_object(body: bytes) -> Object:
     if not isinstance(value, dict):
         raise bad_request("not_json")
     return value
+
+
+def _check_members(body: bytes) -> None:
+    """HttpError 400 for an object or a list in a body that would keep all clients waiting while it is read:
+    it may be no larger than the tables that AMQP has. Texts may be: a message's payload is one.
+    """
+    for name, value in _members.decode(body).items():
+        text = memoryview(value)
+        if len(text) > LARGE and bytes(text[:1]) in b"{[":
+            raise bad_request(f"'{name}' has {len(text)} bytes; an object or a list may have {LARGE} here")
 
 
 def demand(body: Object, names: Iterable[str]) -> None:

@@ -270,10 +270,23 @@ def of_broker(world: World) -> Steps[list[Value]]:
     values.append(gauge("leveret_oldest_message_age_seconds", text, oldest))
     text = "Seconds since the broker's start"
     values.append(gauge("leveret_uptime_seconds", text, world.node.uptime() / 1000))
+    values += loop_times(world)
     text = "Connections that are kept from publishing"
     values.append(gauge("leveret_connections_blocked", text, totals.blocked))
     values += yield from stream_lags(world)
     return values
+
+
+def loop_times(world: World) -> Iterator[Value]:
+    """How long the event loop kept clients waiting."""
+    broker = world.broker
+    times, now = broker.turn_times, broker.now
+    text = "Seconds that the longest turn of the event loop took, of the last one to two minutes"
+    yield gauge("leveret_loop_longest_turn_seconds", text, times.longest(now).seconds)
+    text = "Processor seconds of the turn that took most of them, of the last one to two minutes"
+    yield gauge("leveret_loop_longest_turn_cpu_seconds", text, times.longest_cpu(now).cpu_seconds)
+    text = "Turns of the event loop that took 50 ms or longer"
+    yield counter("leveret_loop_slow_turns", text, times.slow)
 
 
 def stream_lags(world: World) -> Steps[list[Value]]:

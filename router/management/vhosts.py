@@ -16,7 +16,7 @@ from router.management.users import find_user
 from router.management.values import Object, answer, nothing
 from router.vhost import VHost
 from router.vhost_metadata import VHostMetadata, make_metadata
-from router.web.steps import Steps
+from router.web.steps import Steps, Wait
 
 
 def show_vhost(call: Call, vhost: VHost, numbers: Numbers | None = None) -> Object:
@@ -90,8 +90,16 @@ def _metadata(call: Call) -> VHostMetadata | None:
     return make_metadata(description=text(body, "description", ""), tags=tags, default_queue_type=kind)
 
 
-def delete_vhost(call: Call) -> Response:
-    call.administration.delete_vhost(find_vhost(call).name)
+def delete_vhost(call: Call) -> Steps[Response]:
+    """Delete a virtual host; answered when all of it has gone, and done also if nobody waits for that."""
+    work = call.administration.delete_vhost(find_vhost(call).name)
+    if work is not None:
+        wait = Wait()
+        work.over = lambda error: wait.finish()
+        while not wait.done:
+            yield wait
+        if work.error is not None:
+            raise work.error
     return nothing()
 
 

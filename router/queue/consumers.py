@@ -4,8 +4,10 @@ Owns the order among consumers: priorities, round-robin, the single active one. 
 is asked of the consumer; what it does with messages is its sink's business.
 """
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from router.queue.entry import Entry
@@ -124,60 +126,88 @@ Line: TypeAlias = OrderedDict[Consumer, None]  # in turn; anyone can leave at on
 class Consumers:
     """The consumers of one queue. Those ready stand in lines, one a priority; the first of the highest line
     is next.
+
+    A queue may have tens of thousands of consumers, each with a priority of its own: whoever comes, goes or
+    gets ready costs no look at the others.
     """
 
-    __slots__ = ("_lines", "_order", "all", "sharing", "single_active")
+    __slots__ = ("_all", "_by_priority", "_lines", "_priorities", "_waiting", "sharing", "single_active")
 
     def __init__(self, *, single_active: bool) -> None:
         self.single_active = single_active
         self.sharing = False  # whether any of them may share its prefetch count with other consumers
-        self.all: list[Consumer] = []  # in the order they came
+        self._all: dict[Consumer, None] = {}  # in the order they came
+        self._by_priority: dict[int, dict[Consumer, None]] = {}  # where one only is active; in that order
+        self._priorities: list[int] = []  # the keys of it, the lowest first
         self._lines: dict[int, Line] = {}
-        self._order: list[Line] = []  # highest priority first
+        self._waiting: list[int] = []  # the keys of it, the lowest first
 
     def __len__(self) -> int:
-        return len(self.all)
+        return len(self._all)
 
     def __iter__(self) -> Iterator[Consumer]:
-        return iter(self.all)
+        return iter(self._all)
 
     @property
     def active(self) -> Consumer | None:
         """The single active consumer, or the first one."""
-        return next((consumer for consumer in self.all if consumer.active), None)
+        return next((consumer for consumer in self._all if consumer.active), None)
 
     def refuse(self, *, exclusive: bool) -> bool:
         """Whether another consumer may not join: one is exclusive, or this one wants to be and cannot."""
-        if exclusive and (self.all or self.single_active):
+        if exclusive and (self._all or self.single_active):
             return True
-        return any(consumer.exclusive for consumer in self.all)
+        return any(consumer.exclusive for consumer in islice(self._all, 1))  # who is exclusive is alone
 
     def add(self, consumer: Consumer) -> None:
         """Add one; where one only is active, it waits if there is one already."""
-        self.all.append(consumer)
+        first = not self._all
+        self._all[consumer] = None
         self.sharing = self.sharing or consumer.sink.prefetch > 0
-        if not (self.single_active and self.active):
+        if self.single_active:
+            group = self._by_priority.get(consumer.priority)
+            if group is None:
+                group = self._by_priority[consumer.priority] = {}
+                insort(self._priorities, consumer.priority)
+            group[consumer] = None
+        if first or not self.single_active:
             self._activate(consumer)
 
     def remove(self, consumer: Consumer) -> None:
         """Take one out; where one only is active and this was it, the next by priority and age takes over."""
-        self.all.remove(consumer)
+        del self._all[consumer]
         was_active = consumer.active
         consumer.active = False
         self.leave(consumer)
-        self.sharing = self.sharing and bool(self.all)
-        if not any(other.priority == consumer.priority for other in self.all):
-            self._lines.pop(consumer.priority, None)
-            self._sort()
-        if self.single_active and was_active and self.all:
-            self._activate(max(self.all, key=lambda other: other.priority))
+        self.sharing = self.sharing and bool(self._all)
+        priority = consumer.priority
+        if not self._lines.get(priority, True):
+            del self._lines[priority]
+            _discard(self._waiting, priority)
+        if self.single_active:
+            group = self._by_priority[priority]
+            del group[consumer]
+            if not group:
+                del self._by_priority[priority]
+                _discard(self._priorities, priority)
+            if was_active and self._priorities:
+                self._activate(next(iter(self._by_priority[self._priorities[-1]])))
+
+    def clear(self) -> list[Consumer]:
+        """Take all out; return them in the order they came."""
+        consumers = list(self._all)
+        for consumer in consumers:
+            consumer.active = consumer.ready = False
+        for group in (self._all, self._by_priority, self._lines, self._priorities, self._waiting):
+            group.clear()
+        return consumers
 
     def line_up(self, consumer: Consumer) -> None:
         """Put a consumer at the end of its priority's line."""
         line = self._lines.get(consumer.priority)
         if line is None:
             line = self._lines[consumer.priority] = OrderedDict()
-            self._sort()
+            insort(self._waiting, consumer.priority)
         line[consumer] = None
         consumer.ready = True
 
@@ -191,9 +221,11 @@ class Consumers:
         """The line whose turn it is: the ready consumers of the highest priority. Who was served moves to its
         end.
         """
-        for line in self._order:
+        while self._waiting:
+            line = self._lines[self._waiting[-1]]
             if line:
                 return line
+            del self._lines[self._waiting.pop()]
         return None
 
     def skip_full(self, line: Line) -> bool:
@@ -202,10 +234,12 @@ class Consumers:
             self.leave(consumer)
         return bool(line)
 
-    def _sort(self) -> None:
-        self._order = [self._lines[number] for number in sorted(self._lines, reverse=True)]
-
     def _activate(self, consumer: Consumer) -> None:
         consumer.active = True
         if consumer.room() > 0:
             self.line_up(consumer)
+
+
+def _discard(numbers: list[int], number: int) -> None:
+    """Take a number out of a sorted list."""
+    del numbers[bisect_left(numbers, number)]

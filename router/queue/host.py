@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from router.backlog import Slices
 from router.queue.entry import Entry
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class QueueHost(Protocol):
 
     def deliver_touched(self) -> None:
         """Do the deliveries now that were put off to the end of this batch."""
+
+    def carry_on(self, what: str, slices: Slices) -> None:
+        """Do work, what takes long of it in later turns. It fails nobody."""
 
     def schedule(self, when: int, queue: "AnyQueue") -> None:
         """Call ``on_timer`` at ``when`` ms."""

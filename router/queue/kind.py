@@ -39,6 +39,12 @@ class Source(Protocol):
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
         """Nobody settles these delivered messages any more: their session is over."""
 
+    def pause_deliveries(self) -> None:
+        """Deliver nothing until ``resume_deliveries``: of messages that are given back more are to come."""
+
+    def resume_deliveries(self) -> None:
+        """All of them are back. Called once for each ``pause_deliveries``."""
+
 
 class AnyQueue(Source, Protocol):
     """A queue of any type.

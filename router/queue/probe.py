@@ -110,3 +110,9 @@ class Probed:
 
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
         self._queue.give_back(consumed, now)
+
+    def pause_deliveries(self) -> None:
+        self._queue.pause_deliveries()
+
+    def resume_deliveries(self) -> None:
+        self._queue.resume_deliveries()

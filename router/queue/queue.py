@@ -11,6 +11,7 @@ from typing import Any
 from protocol.amqp.message import Message
 from protocol.amqp.properties import PERSISTENT
 from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
+from router.backlog import Slices
 from router.counts import Given
 from router.deduplication import HEADER, SIZE, Deduplication
 from router.queue.arguments import QueueArguments
@@ -21,7 +22,7 @@ from router.queue.fifo import Fifo
 from router.queue.host import QueueHost, Reason
 from router.queue.kind import QueueKeeper
 from router.queue.log import QueueLog
-from router.queue.paging import Paging
+from router.queue.paging import NotAtHand, Paging
 from router.queue.priorities import Priorities
 from router.queue.probe import Probe
 from router.queue.run import Run
@@ -30,6 +31,8 @@ from router.queue.turns import DRAIN, serve_round
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
 POSITION = attrgetter("position")
+SOME = 4  # messages over the limits that go when one comes, while most go in later turns
+INFINITE = 1 << 62  # bytes
 EXPIRE = 4 * SLICE  # messages that expire before others have their turn
 
 
@@ -45,9 +48,11 @@ class Queue:
         "_expiring",
         "_first",
         "_keeps_all",
+        "_paused",
         "_plain",
         "_position",
         "_returned",
+        "_shortening",
         "_touched",
         "_wakes",
         "arguments",
@@ -108,6 +113,8 @@ class Queue:
         self._position = self._first = 0
         self._returned = False  # whether any ready message may have been given out before
         self._touched = False
+        self._paused = 0  # by how many sessions that give messages back
+        self._shortening = False  # whether what is over the limits goes on in later turns
         self.expiry = ExpiryIndex()
         self._expiring = False  # whether any message may expire
         self.log: QueueLog | None = None  # whoever keeps a durable queue's messages
@@ -324,6 +331,17 @@ class Queue:
         """The session that held delivered messages is over."""
         self.requeue(consumed, now)
 
+    def pause_deliveries(self) -> None:
+        """Deliver nothing until ``resume_deliveries``: of messages that come back more are to come, which
+        stand before what would be delivered. ``get`` waits, too.
+        """
+        self._paused += 1
+
+    def resume_deliveries(self) -> None:
+        self._paused -= 1
+        if not self.deleted:
+            self.touch()
+
     def _expires(self, message: Message, now: int) -> int:
         ttl = self.settings.message_ttl
         expiration = message.properties.expiration
@@ -350,6 +368,8 @@ class Queue:
         return more
 
     def _drain(self, now: int) -> bool:
+        if self._paused:
+            return False
         if self._expiring:
             self._expire(now)
         left = DRAIN
@@ -410,8 +430,8 @@ class Queue:
         self._returned = len(self.ready) > 0
 
     def awaits_disk(self) -> bool:
-        """Whether the next message has to be read before it can be taken."""
-        return self.paging is not None and self.paging.awaits_disk()
+        """Whether the next message has to be read, or to come back, before it can be taken."""
+        return self._paused > 0 or (self.paging is not None and self.paging.awaits_disk())
 
     def count(self, now: int) -> int:
         """How many messages are ready, without those that could not wait for a consumer."""
@@ -422,6 +442,8 @@ class Queue:
     def get(self, now: int, *, no_ack: bool) -> Entry | None:
         """Take one message for basic.get; None when no message is ready. Raises what ``Paging.wait`` does."""
         self.last_used = now
+        if self._paused:
+            raise NotAtHand(self)
         entries: list[Entry] = []
         while not entries and (self.ready.at_hand() or self._bring()):
             entries = self._in_time(self.ready.take(1, 1), now + 1)  # a TTL of 0 is over already
@@ -453,7 +475,7 @@ class Queue:
 
     def settle(self, entries: Collection[Entry]) -> None:
         """Delivered messages were acknowledged."""
-        if self._touched and (len(self.consumers.all) > 1 or self._expiring):
+        if self._touched and (len(self.consumers) > 1 or self._expiring):
             self.host.catch_up()  # what came before is not for whoever has room only now
         self.unacked -= len(entries)
         self.drop(entries)
@@ -519,20 +541,29 @@ class Queue:
     def purge(self) -> int:
         """Drop all ready messages; return how many."""
         count = len(self.ready)
-        if self.log is not None:
-            self.drop(list(self.ready))
         if self.paging is not None:
+            if self.log is not None:
+                self.drop([entry for run in self.ready.runs for entry in run.entries or ()])
             self.paging.drop()
         self._clear()
         self.touch()
         return count
 
     def _clear(self) -> None:
-        highest = self.settings.max_priority
+        """Have no ready messages. Those that were there are let go, many of them in later turns."""
+        before, highest = self.ready, self.settings.max_priority
         self.ready = Fifo() if highest is None else Priorities(highest)
-        self.expiry.clear()
+        self.expiry = ExpiryIndex()
         self._expiring = False
         self.bytes = 0
+        if len(before):
+            self.host.carry_on(f"dropping the messages of {self.what}", self._let_go(before))
+
+    def _let_go(self, ready: Fifo | Priorities) -> Slices:
+        """Drop messages that stand in no queue any more."""
+        while entries := ready.take(SLICE, INFINITE):
+            self.drop(entries)
+            yield
 
     # -- limits --------------------------------------------------------------------------------------------
 
@@ -563,20 +594,35 @@ class Queue:
         return True
 
     def shorten(self) -> None:
-        """Drop from the head what is over the limits."""
-        settings = self.settings
-        if settings.overflow in REFUSING:
+        """Drop from the head what is over the limits; if that is much, some of it in later turns."""
+        if self.settings.overflow in REFUSING or not self._over_limit():
             return
-        ready = self.ready
-        while self._over_limit():
-            if settings.max_length is not None and len(ready) > settings.max_length:
-                entries = ready.take(len(ready) - settings.max_length, self.bytes + 1)
-            else:
-                entries = ready.take(len(ready), self.bytes - (settings.max_length_bytes or 0))
-            if entries:
-                self._dead_letter(entries, "maxlen")
-            elif not self._bring():
-                break  # the rest goes as soon as it was read
+        if self._shortening:
+            self._drop_head(SOME)  # it does not grow meanwhile
+        elif self._drop_head(SLICE) and self._over_limit():
+            self._shortening = True
+            self.host.carry_on(f"shortening {self.what}", self._shorten_on())
+
+    def _shorten_on(self) -> Slices:
+        try:
+            while not self.deleted and self._over_limit() and self._drop_head(SLICE):
+                yield
+        finally:
+            self._shortening = False
+
+    def _drop_head(self, most: int) -> bool:
+        """Drop up to ``most`` messages that are over the limits. Return False if the rest has to be read
+        first: it goes as soon as it was.
+        """
+        settings, ready = self.settings, self.ready
+        if settings.max_length is not None and len(ready) > settings.max_length:
+            entries = ready.take(min(most, len(ready) - settings.max_length), self.bytes + 1)
+        else:
+            entries = ready.take(min(most, len(ready)), self.bytes - (settings.max_length_bytes or 0))
+        if entries:
+            self._dead_letter(entries, "maxlen")
+            return True
+        return self._bring()
 
     def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
         """What was taken out of ``ready`` goes to the dead letters."""
@@ -705,9 +751,4 @@ class Queue:
             self.paging.close()
             self.paging = None  # which knows the queue: not to leave a cycle
         self._clear()
-        consumers = list(self.consumers)
-        for consumer in consumers:
-            self.consumers.leave(consumer)
-            consumer.active = False
-        self.consumers.all.clear()
-        return consumers
+        return self.consumers.clear()

@@ -11,6 +11,7 @@ from router.queue.consumers import SLICE, Consumer, Consumers, Line
 from router.queue.entry import Entry
 
 DRAIN = 4 * SLICE  # messages a queue delivers before others have their turn
+ROUND = SLICE  # consumers that are served in one round: each costs as much as many messages do
 
 
 class Giver(Protocol):
@@ -31,7 +32,7 @@ def serve_round(queue: Giver, line: Line, waiting: int, now: int) -> int:
     """
     turn: list[Consumer] = []
     share, sharing = SLICE, False
-    for consumer in list(islice(line, waiting)):
+    for consumer in list(islice(line, min(waiting, ROUND))):
         room = consumer.room()
         if room <= 0:
             queue.consumers.leave(consumer)

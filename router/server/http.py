@@ -202,7 +202,7 @@ class _Conversation:
         most = settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
         # Where there is no body, the handler's own look at who asks is early enough.
         if pending.announced != 0 and (proof := route.prove(request)) is not None:
-            await self._finish(proof)
+            await self._finish(proof, request)
         body = await self._read_body(pending, most, due)
         response = await self._respond(route, replace(request, body=body))
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
@@ -242,16 +242,16 @@ class _Conversation:
 
     async def _respond(self, route: Route, request: Request) -> Response:
         """What the route answers, each step a batch of its own."""
-        with self._batch():
+        with self._batch(request):
             answer = route(request)
-        return answer if isinstance(answer, Response) else await self._finish(answer)
+        return answer if isinstance(answer, Response) else await self._finish(answer, request)
 
-    async def _finish(self, steps: Steps[T]) -> T:
+    async def _finish(self, steps: Steps[T], request: Request) -> T:
         """Take the steps of an answer, waiting in between for what they say."""
         with closing(steps):
             while True:
                 try:
-                    with self._batch():
+                    with self._batch(request):
                         step = next(steps)
                 except StopIteration as end:
                     result: T = end.value
@@ -285,9 +285,9 @@ class _Conversation:
         await trio.sleep_forever()
 
     @contextmanager
-    def _batch(self) -> Iterator[None]:
-        """Let what is done in the block be a batch."""
-        self._site.driver.begin()
+    def _batch(self, request: Request) -> Iterator[None]:
+        """Let what is done in the block for this request be a batch."""
+        self._site.driver.begin(f"{request.method} {request.path}")
         try:
             yield
         finally:

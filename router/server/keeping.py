@@ -140,7 +140,7 @@ class Keeping:
     def _done(self, job: Job, result: Result, error: Exception | None) -> None:
         """A thread has done a job, or failed: whatever follows from that is a turn of its own."""
         assert self._driver is not None
-        now = self._driver.begin()
+        now = self._driver.begin(f"what follows from {type(job).__name__}")
         try:
             if self.store.done(job, result, error):
                 what = "reading failed" if isinstance(job, ReadPage | ReadStream) else "writing failed"

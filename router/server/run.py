@@ -92,6 +92,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
                 say_goodbye(driver)
                 endpoints.stop()
                 await accepting.gone.wait()
+            await driver.finish()
             if keeping is not None:
                 await keeping.finish()
             nursery.cancel_scope.cancel()
@@ -165,7 +166,7 @@ def _calm_the_collector() -> None:
 
 def say_goodbye(driver: Driver) -> None:
     """Tell every client that the broker stops; who did not log in yet is turned away without a word."""
-    driver.begin()
+    driver.begin("the broker's stop")
     for client in list(driver.broker.clients):
         client.end(ConnectionForced("broker forced connection closure with reason 'shutdown'"))
     driver.end()

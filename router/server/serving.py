@@ -53,7 +53,11 @@ class Peer(Protocol):
 
 
 class Connection(Protocol):
-    """The core's end of one client's connection, whatever that speaks."""
+    """The core's end of one client's connection, whatever that speaks. ``unfinished``: it is not read from
+    before more of what it has sent is done.
+    """
+
+    unfinished: bool
 
     def receive(self, data: bytes) -> int:
         """Handle everything that these bytes complete; return how many commands that are."""
@@ -91,7 +95,7 @@ async def serve_client(
                 with outbox.open:
                     await _read(stream, peer, outbox, connection, driver)
             finally:
-                with _batch(driver, connection):
+                with _batch(driver, connection, f"the end of {peer.name}"):
                     connection.lost()
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             await _ignore(stream)
@@ -103,9 +107,9 @@ async def serve_client(
 
 
 @contextmanager
-def _batch(driver: Driver, connection: Connection) -> Iterator[None]:
+def _batch(driver: Driver, connection: Connection, what: str) -> Iterator[None]:
     """Have the core do something for a client, which has to go if that fails."""
-    driver.begin()
+    driver.begin(what)
     try:
         yield
     except Exception as error:
@@ -125,10 +129,11 @@ async def _read(
     not publish.
     """
     size = most = driver.broker.settings.server.read_size
+    what = f"commands of {peer.name}"
     while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
         count = 0
-        driver.begin()
+        driver.begin(what)
         try:  # as ``_batch`` does, without the price of a context manager for each read
             count = connection.receive(bytes(data))
         except Exception as error:
@@ -145,7 +150,7 @@ async def _read(
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
                 await outbox.wait_readable()
-            if outbox.paused and peer.hung_up():
+            if outbox.paused and not connection.unfinished and peer.hung_up():
                 return
 
 
@@ -160,7 +165,7 @@ async def _write(
 
     def sent(size: int) -> None:
         if outbox.sent(size, driver.begin()):
-            with _batch(driver, connection):
+            with _batch(driver, connection, f"room for {peer.name}"):
                 connection.drained()
 
     while parts := await outbox.take():

@@ -107,8 +107,10 @@ class Sites:
         self._driver.begin()
         self._sampler.look_at_node(self._node.measured())
         while True:
-            self._driver.begin()
-            if next(looks, DONE) is DONE:
+            self._driver.begin("sampling of counters")
+            done = next(looks, DONE) is DONE
+            self._driver.end()
+            if done:
                 return
             await trio.lowlevel.checkpoint()
 

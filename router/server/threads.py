@@ -30,7 +30,7 @@ class Threads:
     async def _do(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
         try:
             result = await trio.to_thread.run_sync(job, limiter=self._limit, abandon_on_cancel=True)
-            self._driver.begin()
+            self._driver.begin("what follows from a job")
             try:
                 done(result)
             finally:

@@ -95,7 +95,7 @@ class Watch:
         """Raise and clear alarms; ms until the next look."""
         used, free = self.last = measures
         self.at_start = self.at_start or used
-        self._driver.begin()
+        self._driver.begin("alarms")
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
         if MEMORY in self._alarms.raised:
             self._cut_off()

@@ -27,6 +27,10 @@ class Once:
         self._exchange = exchange
         self._key = key
 
+    @property
+    def deleted(self) -> bool:
+        return False
+
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Hand a message to its queues; False when one of them has refused it."""
         window, log = self._exchange.deduplication, self._exchange.log

@@ -30,6 +30,10 @@ class ReplyTarget:
         """Nobody waits any more; a transaction that is committed later may still hold on to this."""
         self.receiver = None
 
+    @property
+    def deleted(self) -> bool:
+        return self.receiver is None
+
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Hand the message to the asking session at once."""
         return self.enqueue_all((message,), now)

@@ -7,7 +7,7 @@ and that the user may do each of it. It speaks no protocol: what it has for the 
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from operator import attrgetter
@@ -17,6 +17,7 @@ from protocol.amqp.message import MANDATORY, Message
 from protocol.amqp.properties import PERSISTENT
 from protocol.errors import NotAllowed, PreconditionFailed
 from router.auth import Kind, Operation, User
+from router.backlog import LongWork, Slices
 from router.broker import Broker
 from router.counts import Given, Published
 from router.queue.consumers import SLICE, Consumer, Receiver
@@ -35,6 +36,8 @@ from router.session.unacked import Taken, Unacked, Verb, unknown_tag
 from router.vhost import VHost
 
 SERVED = attrgetter("served")
+WIDE = 64  # copies of messages that are handed to queues at a time, if they are more,
+PIECE = 512  # and messages that are settled
 
 
 class Session:
@@ -77,13 +80,15 @@ class Session:
         settings = broker.settings.queue
         self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
         self.finished = False
+        # What its last command has still to do: those behind it wait until that is ``over``.
+        self.unfinished: LongWork | None = None
         broker.churn.channel_created += 1
         vhost.firehose.join(self)
 
     # -- publish -------------------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> None:
-        """Route a message and hand it to its queues.
+        """Route a message and hand it to its queues; if they are many this may be ``unfinished``.
 
         Raises what ``Publishing.resolve`` does.
         """
@@ -91,18 +96,21 @@ class Session:
         self.published.publish += 1
         if self.transaction is not None:
             self.transaction.publish(message, queues)
+        elif len(queues) > WIDE:
+            self._begin("publishing", self._publish_widely(message, queues))
         elif self.confirms is None:
             self._enqueue(message, queues)
         else:
             self._enqueue_to_confirm(message, queues, self.confirms)
 
     def publish_all(self, messages: Sequence[Message]) -> None:
-        """Publish messages that differ in their bodies alone. Raises as ``publish``."""
+        """Publish messages that differ in their bodies alone. Raises as ``publish``, and may be
+        ``unfinished`` as that.
+        """
         one_by_one = self.transaction is not None or self._tap is not None
         queues = None if one_by_one else self._publishing.resolve_all(messages)
         if queues is None:
-            for message in messages:
-                self.publish(message)
+            self._begin("publishing", self._publish_each(messages))
             return
         self.published.publish += len(messages)
         confirms = self.confirms
@@ -114,6 +122,8 @@ class Session:
                 entries = [entry for _, entry, _ in stored[before:]]
                 if confirms.publish_all(len(messages), batch, entries):
                     self.sink.owes_confirms(batch)
+        elif len(messages) * len(queues) > WIDE:
+            self._begin("publishing", self._publish_all_widely(messages, queues))
         elif confirms is not None:
             for message in messages:
                 self._enqueue_to_confirm(message, queues, confirms)
@@ -122,6 +132,73 @@ class Session:
         else:  # message by message, so that the body of one is stored once for all queues
             for message in messages:
                 self._enqueue(message, queues)
+
+    def _publish_each(self, messages: Sequence[Message]) -> Slices:
+        """Publish messages one by one."""
+        left = WIDE
+        for message in messages:
+            message, queues = self._resolve(message)  # noqa: PLW2901
+            self.published.publish += 1
+            if self.transaction is not None:
+                self.transaction.publish(message, queues)
+            else:
+                yield from self._publish_widely(message, queues)
+            left -= 1 + len(queues)
+            if left <= 0:
+                left = WIDE
+                yield
+
+    def _publish_all_widely(self, messages: Sequence[Message], queues: Sequence[Target]) -> Slices:
+        """Hand messages that differ in their bodies alone to queues which together take long for that."""
+        if self.confirms is None and messages[0].properties.delivery_mode != PERSISTENT:
+            for queue in queues:
+                if queue.deleted or queue.enqueue_all(messages, self.broker.now):
+                    yield
+                    continue
+                for start in range(0, len(messages), WIDE):
+                    for message in messages[start : start + WIDE]:
+                        if not queue.deleted:
+                            queue.enqueue(message, self.broker.now)
+                    yield
+            if not queues:
+                for message in messages:
+                    self._unroutable(message)
+            return
+        left = WIDE
+        for message in messages:  # message by message, so that the body of one is stored once for all queues
+            yield from self._publish_widely(message, queues)
+            left -= len(queues)
+            if left <= 0:
+                left = WIDE
+                yield
+
+    def _publish_widely(self, message: Message, queues: Sequence[Target]) -> Slices:
+        """Hand a message to its queues, some at a time. It is confirmed when all have it; those that are
+        deleted meanwhile are left out.
+        """
+        confirms = self.confirms
+        if len(queues) <= WIDE:
+            if confirms is None:
+                self._enqueue(message, queues)
+            else:
+                self._enqueue_to_confirm(message, queues, confirms)
+            return
+        accepted = True
+        entries: list[Entry] = []
+        batch = 0
+        for start in range(0, len(queues), WIDE):
+            if start:
+                yield
+            stored, now = self._keeper.publishes, self.broker.now
+            before = len(stored)
+            for queue in queues[start : start + WIDE]:
+                if not queue.deleted and not queue.enqueue(message, now):
+                    accepted = False
+            if confirms is not None and len(stored) > before:
+                batch = self._keeper.batch
+                entries += [entry for _, entry, _ in stored[before:]]
+        if confirms is not None and confirms.publish(accepted, batch, entries) and not self.finished:
+            self.sink.owes_confirms(batch)
 
     def _enqueue_by_queue(self, messages: Sequence[Message], queues: Sequence[Target]) -> None:
         """Hand messages to several queues, each queue's together."""
@@ -155,6 +232,18 @@ class Session:
         if not queues:
             self._unroutable(message)
         return accepted
+
+    def _begin(self, what: str, slices: Slices) -> None:
+        """Do work, which is ``unfinished`` if that takes too long."""
+        self.unfinished = self.broker.backlog.start(
+            f"{what} on channel {self.number} of user '{self.user.name}'", self._until_over(slices)
+        )
+
+    def _until_over(self, slices: Slices) -> Slices:
+        try:
+            yield from slices
+        finally:
+            self.unfinished = None
 
     def _unroutable(self, message: Message) -> None:
         """A message reached no queue."""
@@ -323,7 +412,8 @@ class Session:
                 receiver.probed = None
                 self._unacked.hold(((first + place, (probe, receiver, entries[place])),))
         if self.finished:  # its connection crashed on an earlier delivery of the same round
-            self._give_back()
+            for _ in self._give_back():
+                pass  # it was given no more than a slice
             return
         if self._tap is not None:
             self._tap.delivered(receiver, entries)
@@ -393,18 +483,49 @@ class Session:
         self._take_each("requeue" if requeue else "reject", tags)
 
     def recover(self) -> None:
-        """Put all held messages back into their queues."""
-        self._settle("requeue", self._unacked.take_all())
+        """Put all held messages back into their queues. It may be ``unfinished``."""
+        self._begin("requeueing", self._settle_through("requeue", 0))
 
     def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
         """Take out what is to be settled, and settle it at once or with the transaction."""
         if tag == 0:
             self.broker.catch_up()  # all that was delivered is meant
-        taken = self._unacked.take_through(tag) if multiple else [(tag, self._unacked.take(tag))]
-        if self.transaction is not None:
+        if not multiple:
+            self._settle_or_note(verb, [(tag, self._unacked.take(tag))])
+            return
+        last = tag or self._unacked.highest
+        taken = self._unacked.take_through(tag, PIECE)
+        if self._unacked.lowest <= last and self._unacked.holds_through(last):
+            self._begin("settling", self._settle_through(verb, last, taken))
+        elif self.transaction is not None:
             self.transaction.settle(verb, taken)
         else:
             self._settle(verb, taken)
+
+    def _settle_through(self, verb: Verb, tag: int, taken: Taken | None = None) -> Slices:
+        """Settle what was ``taken`` and all that is held up to a tag (0: all), some at a time.
+
+        Queues do not deliver before all that is requeued is back: else what is behind it would go first.
+        """
+        paused: dict[Source, None] = {}
+        tag = tag or self._unacked.highest
+        try:
+            while True:
+                if taken is None:
+                    taken = self._unacked.take_through(tag, PIECE) if self._unacked.holds_through(tag) else []
+                sources = self._settle_or_note(verb, taken)
+                if not self._unacked.holds_through(tag):
+                    return
+                if verb == "requeue":
+                    for source in sources:
+                        if source not in paused:
+                            paused[source] = None
+                            source.pause_deliveries()
+                taken = None
+                yield
+        finally:
+            for source in paused:
+                source.resume_deliveries()
 
     def _take_each(self, verb: Verb, tags: Sequence[int]) -> None:
         if self.transaction is not None:
@@ -416,8 +537,15 @@ class Session:
         if len(taken) < len(tags):
             raise unknown_tag(tags[len(taken)])
 
-    def _settle(self, verb: Verb, taken: Taken) -> None:
-        """Settle what was held, each queue's together."""
+    def _settle_or_note(self, verb: Verb, taken: Taken) -> Iterable[Source]:
+        """Settle what was held, or have the transaction do so; return whom it was settled with."""
+        if self.transaction is None:
+            return self._settle(verb, taken)
+        self.transaction.settle(verb, taken)
+        return ()
+
+    def _settle(self, verb: Verb, taken: Taken) -> Iterable[Source]:
+        """Settle what was held, each queue's together; return whom with."""
         if self.prefetch:
             self.broker.catch_up()
         by_source, consumers = self._sort(taken)
@@ -435,17 +563,34 @@ class Session:
                 source.reject(entries)
         if not room_first:
             self._make_room(consumers)
+        return by_source
 
-    def _give_back(self) -> None:
-        """The session is over: what it holds goes back where it came from."""
-        by_source, consumers = self._sort(self._unacked.take_all())
-        self._make_room(consumers)
-        for source, entries in by_source.items():
-            if source.deleted:
-                source.settle(entries)
-            else:
-                self.given.back += len(entries)
-                source.give_back(entries, self.broker.now)
+    def _give_back(self) -> Slices:
+        """The session is over: what it holds goes back where it came from, some at a time.
+
+        Queues do not deliver before all of theirs is back, as in ``_settle_through``.
+        """
+        paused: dict[Source, None] = {}
+        unacked = self._unacked
+        try:
+            while unacked.holds_through(0):
+                by_source, consumers = self._sort(unacked.take_through(0, PIECE))
+                self._make_room(consumers)
+                for source, entries in by_source.items():
+                    if source.deleted:
+                        source.settle(entries)
+                    else:
+                        self.given.back += len(entries)
+                        source.give_back(entries, self.broker.now)
+                if unacked.holds_through(0):
+                    for source in by_source:
+                        if source not in paused:
+                            paused[source] = None
+                            source.pause_deliveries()
+                    yield
+        finally:
+            for source in paused:
+                source.resume_deliveries()
 
     def _sort(self, taken: Taken) -> tuple[dict[Source, list[Entry]], Mapping[Consumer, int]]:
         """What was held, by where it came from, and how many of it each consumer held."""
@@ -492,11 +637,24 @@ class Session:
             self.transaction = Transaction()
 
     def commit(self) -> None:
-        """Do all that was published and settled since the last commit.
+        """Do all that was published and settled since the last commit. It may be ``unfinished``.
 
         PreconditionFailed, when all is done, if a queue was full and refused a message.
         """
-        self._end_transaction().commit(self._enqueue, self._settle_in_transaction)
+        self._begin("a transaction", self._commit(self._end_transaction()))
+
+    def _commit(self, transaction: Transaction) -> Slices:
+        """Do what a transaction has gathered; on disk it is one whole, however many turns it takes."""
+        self._keeper.begin_whole()
+        try:
+            yield from transaction.commit(self._enqueue_those_left, self._settle_in_transaction)
+        finally:
+            self._keeper.end_whole()
+
+    def _enqueue_those_left(self, message: Message, queues: Sequence[Target]) -> bool:
+        """Hand a message to its queues that were not deleted since it was routed."""
+        left = [queue for queue in queues if not queue.deleted]
+        return self._enqueue(message, left) if left or not queues else True
 
     def rollback(self) -> None:
         """Forget all that was published and settled since the last commit; what was settled is held again."""
@@ -524,7 +682,8 @@ class Session:
             raise
         finally:
             self.transaction = None
-        transaction.commit(self._enqueue, self._settle_in_transaction)
+        for _ in self._commit(transaction):
+            pass
 
     # -- time and end --------------------------------------------------------------------------------------
 
@@ -557,7 +716,10 @@ class Session:
             self.rollback()
         for tag in list(self.consumers):
             self.cancel(tag)
-        self._give_back()
+        if self.unfinished is not None:
+            self.unfinished.follow(self._give_back())
+        else:
+            self._begin("giving back", self._give_back())
         self.vhost.firehose.leave(self)
         self.watch(on=False)  # not to leave a cycle
         self.broker.churn.channel_closed += 1

@@ -3,14 +3,18 @@
 Owns the order in which it takes effect. How a message is enqueued or settled is the session's.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from protocol.amqp.message import Message
 from protocol.errors import PreconditionFailed
+from router.backlog import Slices
 from router.routing import Target
 from router.session.unacked import Taken, Unacked, Verb
+
+SLICE = 256  # messages to one queue each, or settlements, that a commit does at a time
 
 
 class Publish(NamedTuple):
@@ -54,17 +58,30 @@ class Transaction:
 
     def commit(
         self, enqueue: Callable[[Message, Sequence[Target]], bool], settle: Callable[[Verb, Taken], None]
-    ) -> None:
-        """Do all of it, the publishes first.
+    ) -> Slices:
+        """Do all of it, the publishes first, in slices.
 
         PreconditionFailed, when all is done, if ``enqueue`` said that a queue has refused a message.
         """
         accepted = True
-        for message, queues in self._publishes:
+        left = SLICE
+        publishes, self._publishes = deque(self._publishes), []
+        while publishes:
+            message, queues = publishes.popleft()
             if not enqueue(message, queues):
                 accepted = False
-        for verb, taken in self._settlements:
-            settle(verb, taken)
+            left -= 1 + len(queues)
+            if left <= 0:
+                left = SLICE
+                yield
+        settlements, self._settlements = deque(self._settlements), []
+        while settlements:
+            settlement = settlements.popleft()
+            settle(*settlement)
+            left -= len(settlement.taken)
+            if left <= 0:
+                left = SLICE
+                yield
         if not accepted:
             raise PreconditionFailed("partial tx completion")
 

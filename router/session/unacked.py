@@ -1,7 +1,7 @@
 """The messages a session has been given and has not settled yet."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from itertools import islice
 from typing import Literal
 
 from protocol.errors import PreconditionFailed
@@ -25,11 +25,11 @@ class Unacked:
     Settling many costs no more than settling each, and nothing for those that were settled one by one before.
     """
 
-    __slots__ = ("_held", "_lowest")
+    __slots__ = ("_held", "lowest")
 
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
-        self._lowest = 1  # no tag below it is held
+        self.lowest = 1  # no tag below it is held
 
     def __len__(self) -> int:
         return len(self._held)
@@ -59,31 +59,45 @@ class Unacked:
             taken.append((tag, held))
         return taken
 
-    def take_through(self, tag: int) -> Taken:
-        """Take out all up to and including ``tag``; all there are for tag 0. PreconditionFailed when the tag
-        is not held, as in RabbitMQ: not even when others below it are.
+    def take_through(self, tag: int, most: int) -> Taken:
+        """Take out those up to and including ``tag``, or as many of the lowest as are not more than ``most``;
+        for tag 0 up to the highest. PreconditionFailed when the tag is not held, as in RabbitMQ: not even
+        when others below it are.
+
+        There is more to take as long as ``holds_through(tag)``.
         """
         if tag == 0:
-            return self.take_all()
-        if tag not in self._held:
+            tag = self.highest
+        elif tag not in self._held:
             raise unknown_tag(tag)
         pop = self._held.pop
-        numbers: Iterable[int] = range(self._lowest, tag + 1)
-        if tag - self._lowest > 2 * len(self._held):
-            numbers = list(takewhile(tag.__ge__, self._held))
+        numbers: Sequence[int] = range(self.lowest, tag + 1)
+        if tag - self.lowest > 2 * len(self._held):
+            numbers = [number for number in islice(self._held, most) if number <= tag]
+        numbers = numbers[:most]
         taken = [(number, held) for number in numbers if (held := pop(number, None)) is not None]
-        self._lowest = tag + 1
+        if numbers:
+            self.lowest = numbers[-1] + 1
         return taken
+
+    @property
+    def highest(self) -> int:
+        """The highest tag that is held, 0 if there is none."""
+        return next(reversed(self._held), 0)
+
+    def holds_through(self, tag: int) -> bool:
+        """Return True if ``tag`` is still held (any, for tag 0), and so are perhaps others below it."""
+        return tag in self._held or (tag == 0 and len(self._held) > 0)
 
     def take_all(self) -> Taken:
         """Take out everything, in the order it was delivered."""
         taken = list(self._held.items())
         self._held = {}
         if taken:
-            self._lowest = taken[-1][0] + 1
+            self.lowest = taken[-1][0] + 1
         return taken
 
     def give_back(self, taken: Iterable[tuple[int, Held]]) -> None:
         """Hold again what was taken out, under the same tags: a transaction was rolled back."""
         self._held = dict(sorted((*taken, *self._held.items())))
-        self._lowest = next(iter(self._held), self._lowest)
+        self.lowest = next(iter(self._held), self.lowest)

@@ -72,6 +72,7 @@ TRANSITIONS: dict[tuple[State, str | Event], State] = {
 }
 BEFORE = frozenset((State.LOGIN, State.PROOF))  # it is known who the client is
 READING = frozenset((State.LOGIN, State.RUNNING))
+FEW = 16  # frames that are handled before the connection looks whether the turn takes too long
 LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
 FLOOD = frozenset(("SEND", "ACK"))  # before these nobody need catch up, see ``Broker``
 
@@ -107,6 +108,8 @@ class StompConnection:
         self.version = V1_2  # to read with; until a version is agreed on, it escapes what the others do
         self.heartbeats = Heartbeats()
         self._reader = Reader(BEFORE_LOGIN)
+        self._put_off: Frame | None = None  # read and not yet handled
+        self.unfinished = False  # whether what a frame does, or the next one, waits for a later turn
         self._conversation: Conversation | None = None
         self._first_bytes = FirstBytes(STOMP)
         self._loopback = loopback
@@ -164,17 +167,27 @@ class StompConnection:
         frame = None
         reader = self._reader
         reader.feed(data)
+        if self.unfinished:
+            return 0
         published = False
         try:
             if self.state is State.LOGIN and (spoken := self._first_bytes.other(data)):
                 raise StompError("Wrong protocol", f"{wrong_port(spoken, STOMP)}\n")
             while self.state in READING:
                 frame = None  # an error in the bytes behind a frame is not that frame's
-                frame = reader.next_frame()
+                frame, self._put_off = self._put_off or reader.next_frame(), None
                 if frame is None:
+                    break
+                if frame.command not in FLOOD and not self.broker.catch_up(in_time=True):
+                    self._put_off = frame
+                    self._pause()
+                    self.broker.defer(self, behind_deliveries=True)
                     break
                 self._handle(frame)
                 count += 1
+                if self._is_unfinished(frame, count):
+                    self._pause()
+                    break
                 published = published or frame.command == "SEND"
         except (StompError, AmqpError) as error:
             self.broker.catch_up()
@@ -192,8 +205,6 @@ class StompConnection:
     def _handle(self, frame: Frame) -> None:
         """Handle one frame. Raises StompError for one that may not come now."""
         conversation = self._conversation
-        if frame.command not in FLOOD:
-            self.broker.catch_up()
         if conversation is not None and frame.command not in LIFE:
             handle(conversation, frame)
             return
@@ -223,7 +234,8 @@ class StompConnection:
     def unblock(self) -> None:
         """No alarm is raised any more: read on, and expect heart-beats from now on."""
         self._last_received = self.broker.now
-        self.outbox.resume()
+        if not self.unfinished:
+            self.outbox.resume()
         self._log.debug("publisher unblocked")
 
     def recheck(self) -> None:
@@ -235,8 +247,42 @@ class StompConnection:
     def channel_count(self) -> int:
         return 0 if self._conversation is None else 1
 
+    def _is_unfinished(self, frame: Frame, count: int) -> bool:
+        """Return True if frames behind this one have to wait: for what it does, or, if it is one of some, the
+        read's ``count`` th, for a later turn.
+        """
+        session = None if self._conversation is None else self._conversation.session
+        if session is not None and session.unfinished is not None:
+
+            def over(error: Exception | None) -> None:
+                if isinstance(error, AmqpError):
+                    self.broker.catch_up()
+                    self._refuse(error, frame)
+                elif error is not None:
+                    self.crash(error)
+                self.go_on()
+
+            session.unfinished.over = over
+            return True
+        if count % FEW == 0 and self.broker.budget.spent():
+            self.broker.defer(self)
+            return True
+        return False
+
+    def _pause(self) -> None:
+        """Handle nothing, and read nothing, until ``go_on``."""
+        self.unfinished = True
+        self.outbox.pause()
+
     def go_on(self) -> None:
-        """Nobody gets single messages by STOMP, so nobody waits for one."""
+        """It is this client's turn again."""
+        self.unfinished = False
+        if not self.broker.alarms.blocks(self):
+            self.outbox.resume()
+        try:
+            self.receive(b"")
+        except Exception as error:
+            self.crash(error)
 
     def tell(self, *, early: bool) -> bool:
         """Send the receipts that need wait no longer. True when others still do."""
@@ -458,8 +504,10 @@ class StompConnection:
             late = "You did not log in" if self.state is State.LOGIN else "Your login could not be checked"
             self._refuse(StompError("Login timeout", f"{late} within {time} ms\n"))
             return
-        # Blocked or over its high mark it is not read from, and who leaves has nothing more to say.
-        listening = self.outbox.writable() and not self.broker.alarms.blocks(self)
+        # Blocked, over its high mark or behind with its frames it is not read from; who leaves has no more to
+        # say.
+        blocked = self.unfinished or self.broker.alarms.blocks(self)
+        listening = self.outbox.writable() and not blocked
         if listening and self.state is State.RUNNING and self.heartbeats.missed(self._last_received, now):
             self._log.warning(
                 "connection closed", error=f"missed heart-beats, one every {self.heartbeats.expects} ms"

@@ -138,9 +138,10 @@ class Conversation:
             session.publish(message)
             return
         session.select_confirms()
-        session.publish(message)
         assert session.confirms is not None
-        self._receipts.append((session.confirms.published, receipt))
+        number = session.confirms.published + 1
+        session.publish(message)
+        self._receipts.append((number, receipt))
 
     def waiting(self) -> bool:
         """Whether any receipt waits for a confirm."""

@@ -112,6 +112,7 @@ class Store:
         self._sealed: deque[Gathered] = deque()  # gathered before that, and not to be mixed with it
         self._writing: Gathered | None = None
         self._syncing = False
+        self._wholes = 0  # that take several turns and are under way
         self._unread: list[ReadStream] = []  # that the disk did not give, to be tried again
         self._failed: list[Job] = []  # to be tried again
         self._retried: list[Job] = []  # tried again, and not done yet
@@ -243,7 +244,7 @@ class Store:
         if self.broken is not None:
             return
         try:
-            if self._writing is None and not self._syncing:
+            if self._writing is None and not self._syncing and not self._wholes:
                 self._commit_urgent()
             elif len(self.publishes) > MOST_UNPACKED and not self._unpacked:
                 self._pack_publishes()
@@ -251,6 +252,15 @@ class Store:
             self._withhold(error)
         if self._begun or not self.busy():
             self.pager.balance()
+
+    def begin_whole(self) -> None:
+        """Commit nothing before ``end_whole``: others that wait for the disk wait for that, too. Should a
+        queue be deleted meanwhile, what was gathered until then is a batch of its own.
+        """
+        self._wholes += 1
+
+    def end_whole(self) -> None:
+        self._wholes -= 1
 
     def behind(self, taken: int) -> bool:
         """As ``Keeper.behind``: so that neither memory nor the time of a start grow with what the disk cannot
@@ -326,7 +336,7 @@ class Store:
 
     def _commit_urgent(self) -> None:
         """Have what has gathered first written, unless it is only for the record."""
-        if self._writing is not None or self._syncing or self._unpacked:
+        if self._writing is not None or self._syncing or self._unpacked or self._wholes:
             return
         self._pack_publishes()
         if self._sealed or self._gathering.urgent:
@@ -337,8 +347,8 @@ class Store:
 
     def _commit(self) -> None:
         """Have what has gathered first written."""
-        if self._writing is not None or self._syncing:  # a commit would only wait, and not gather any more
-            return
+        if self._writing is not None or self._syncing or self._wholes:
+            return  # a commit would only wait, and not gather any more
         if self._sealed:
             gathered = self._sealed.popleft()
         else:

@@ -140,6 +140,12 @@ class Reader(Consumer):
         """The session is over. Whoever comes next starts where it wants to."""
         self.stream.counts.back += len(consumed)
 
+    def pause_deliveries(self) -> None:
+        """Nothing comes back to a stream."""
+
+    def resume_deliveries(self) -> None:
+        """Nothing comes back to a stream."""
+
     def _unsettled(self) -> NotImplemented_:
         what = self.stream.what
         return NotImplemented_(f"basic.nack and basic.reject not supported by stream queues {what}")

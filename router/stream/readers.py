@@ -10,10 +10,12 @@ from router.stream.reader import Reader
 class Readers(Consumers):
     """The readers of one stream, which never keep each other from reading."""
 
-    __slots__ = ()
+    __slots__ = ("_groups",)
 
     def __init__(self) -> None:
         super().__init__(single_active=False)
+        # By name those of which one only is active, the oldest first.
+        self._groups: dict[str | None, dict[Reader, None]] = {}
 
     def refuse(self, *, exclusive: bool) -> bool:
         return False
@@ -21,29 +23,35 @@ class Readers(Consumers):
     def add(self, consumer: Consumer) -> None:
         """Add one; where one of its name only is active, it waits if there is one already."""
         assert isinstance(consumer, Reader)
-        self.all.append(consumer)
-        if not (consumer.single and any(other.active for other in self._group(consumer))):
+        self._all[consumer] = None
+        if not consumer.single:
             self._activate(consumer)
+            return
+        group = self._groups.setdefault(consumer.name, {})
+        group[consumer] = None
+        if len(group) == 1:
+            self._activate(consumer)
+
+    def remove(self, consumer: Consumer) -> None:
+        assert isinstance(consumer, Reader)
+        super().remove(consumer)
+        if consumer.single:
+            group = self._groups[consumer.name]
+            del group[consumer]
+            if not group:
+                del self._groups[consumer.name]
+
+    def clear(self) -> list[Consumer]:
+        self._groups.clear()
+        return super().clear()
 
     def follow(self, gone: Reader) -> Reader | None:
         """One has left that was the active one of its group: the oldest of the others is now; None if there
         is none.
         """
-        others = self._group(gone)
-        if not gone.single or any(other.active for other in others):
+        group = self._groups.get(gone.name) if gone.single else None
+        if not group:
             return None
-        for other in others:
-            self._activate(other)
-            return other
-        return None
-
-    def _group(self, reader: Reader) -> list[Reader]:
-        """The others of its name of which one only is active, the oldest first."""
-        return [
-            other
-            for other in self.all
-            if isinstance(other, Reader)
-            and other.single
-            and other.name == reader.name
-            and other is not reader
-        ]
+        successor = next(iter(group))
+        self._activate(successor)
+        return successor

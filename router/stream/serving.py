@@ -278,11 +278,7 @@ class Serving:
             self._forget()
 
     def remove_all(self) -> list[Consumer]:
-        readers = list(self.readers)
-        for reader in readers:
-            self.readers.leave(reader)
-            reader.active = False
-        self.readers.all.clear()
+        readers = self.readers.clear()
         self._forget()
         return readers
 

@@ -9,13 +9,17 @@ The same is demanded of a broker that has to write changes to a disk, and whose 
 """
 
 from collections import Counter, defaultdict
+from math import inf
 from random import Random
 
 import pytest
 
 from protocol.amqp import methods as m
+from router.amqp import connection
 from router.dead_letter import deaths_of
+from router.queue import queue as queue_module
 from router.queue.turns import DRAIN
+from router.session import session
 from router.session.gate import HELD_MAX
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
@@ -228,8 +232,11 @@ def resolve(side, batch):
     ]
 
 
-def check(seed, keeper=None):
+def check(seed, keeper=None, spent=None):
+    """``spent`` says by chance whether a turn of the side that gets all at once has taken long enough."""
     apart, together = Side(), Side(keeper)
+    if spent is not None:
+        together.world.broker.budget.clock = lambda: inf if spent.random() < 0.5 else -inf
     commands = Commands(seed, apart)
     for name, channel, command in commands.setup():
         for side in (apart, together):
@@ -254,6 +261,19 @@ def test_commands_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
 @pytest.mark.parametrize("seed", range(150))
 def test_commands_behind_replies_that_wait_for_the_disk_do_the_same(seed):
     check(seed, LateKeeper())
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_commands_of_which_any_goes_on_in_later_turns_do_the_same(seed, monkeypatch):
+    """But for a large transaction, whose messages are seen one by one."""
+    for where, name in (
+        (connection, "FEW"),
+        (session, "PIECE"),
+        (session, "WIDE"),
+        (queue_module, "SLICE"),
+    ):
+        monkeypatch.setattr(where, name, 1)
+    check(seed, spent=Random(seed))
 
 
 def test_a_stream_counts_what_was_published_before_it_is_asked(connect):

@@ -1,11 +1,13 @@
 """Whose turn it is: through sessions, message by message."""
 
+import sys
+
 import pytest
 
 from protocol.errors import AccessRefused, NotImplemented_
 from router.queue.consumers import SLICE
 from router.queue.queue import DRAIN_BYTES
-from router.queue.turns import DRAIN
+from router.queue.turns import DRAIN, ROUND
 from tests.router.harness import Node, bodies
 
 
@@ -296,6 +298,44 @@ def test_priorities_that_nobody_has_any_more_are_forgotten(node):
         client.consume(arguments={"x-priority": priority})
         client.session.cancel("c")
     assert not queue.consumers._lines
+    assert not queue.consumers._waiting
+
+
+def test_many_consumers_are_each_served_before_any_is_served_twice(node):
+    node.queue()
+    clients = [node.client() for _ in range(2 * ROUND + 10)]
+    for client in clients:
+        client.consume(no_ack=True)
+    fill(node, *range(2 * len(clients)))
+    node.settle()
+    bounds = len(clients), 2 * len(clients)
+    first, second = zip(*(map(int, client.seen()) for client in clients), strict=True)
+    assert (sorted(first), sorted(second)) == (list(range(bounds[0])), list(range(*bounds)))
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_consumers_that_leave_cost_no_look_at_the_others(node, single):
+    """Counted in calls, for a bound in seconds would depend on the machine."""
+    count = 2000
+    node.queue(single_active_consumer=single)
+    client = node.client()
+    for number in range(count):
+        client.consume(tag=str(number), arguments={"x-priority": number * 7919 % count})
+    lines = 0
+
+    def trace(frame, event, argument):
+        nonlocal lines
+        lines += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for number in range(count):
+            client.session.cancel(str(number))
+    finally:
+        sys.settrace(before)
+    assert lines < 150 * count
 
 
 # -- single active consumer, exclusive ---------------------------------------------------------------------

@@ -5,11 +5,13 @@ import trio
 import trio.testing
 
 from router.broker import Broker
+from router.budget import Budget
 from router.keeper import NoKeeper
 from router.server import driver as driver_module
 from router.server.driver import Driver
 from router.settings import Settings
 from router.timers import Timers
+from router.turn_times import SLOW, TurnTimes
 
 
 class FakeBroker:
@@ -19,6 +21,9 @@ class FakeBroker:
         self.now = 0
         self.wall = 0
         self.timers = Timers()
+        self.budget = Budget()
+        self.turn_times = TurnTimes()
+        self.doing = ""
         self.turns = 0
         self.events: list[str] = []
         self.failing = False
@@ -201,3 +206,43 @@ async def test_who_sends_little_does_not_wait(autojump_clock):
     before = trio.current_time()
     await driver.take(10)
     assert trio.current_time() == before
+
+
+async def test_a_slow_turn_is_counted_and_logged_with_what_it_did(driver, broker, monkeypatch, logged):
+    moments = iter((1.0, 1.0 + SLOW / 4, 1.0 + SLOW))
+    driver.begin("commands of somebody")
+    broker.doing = "delivering of queue 'q' in vhost '/'"
+    monkeypatch.setattr(driver_module.time, "perf_counter", lambda: next(moments))
+    driver.begin("commands of somebody")
+    driver.end()
+    what = "commands of somebody: delivering of queue 'q' in vhost '/'"
+    assert broker.turn_times.slow == 1
+    assert broker.turn_times.longest(broker.now).what == what
+    [line] = [entry for entry in logged if entry["event"] == "a turn of the event loop took long"]
+    assert (line["log_level"], line["what"], line["ms"]) == ("warning", what, 50.0)
+    assert line["handling_ms"] == 12.5
+
+
+async def test_each_turn_has_a_budget_of_its_own(driver, broker, monkeypatch):
+    seconds = 100.0
+    monkeypatch.setattr(driver_module.time, "perf_counter", lambda: seconds)
+    broker.budget.clock = driver_module.time.perf_counter
+    for _ in range(2):
+        driver.begin()
+        assert not broker.budget.spent()
+        seconds += driver_module.COMMANDS
+        assert broker.budget.spent()
+        driver.end()
+
+
+async def test_deadlines_that_are_very_late_are_looked_at_when_clients_were_read(mock_clock, driver):
+    """A process that was stopped for half a minute finds what clients sent meanwhile in its sockets."""
+    target = Target()
+    due = schedule(driver, 1, target)
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(31)
+    await trio.testing.wait_all_tasks_blocked()
+    assert not target.calls
+    mock_clock.jump(driver_module.GRACE)
+    await trio.testing.wait_all_tasks_blocked()
+    assert target.calls == pytest.approx([due + 30 + driver_module.GRACE], abs=0.002)

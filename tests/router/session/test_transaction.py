@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.errors import PreconditionFailed
-from router.session.transaction import Transaction
+from router.session.transaction import SLICE, Transaction
 from router.session.unacked import Unacked
 
 
@@ -44,7 +44,7 @@ DONE = [
 
 def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
     log = Log()
-    transaction.commit(log.enqueue, log.settle)
+    list(transaction.commit(log.enqueue, log.settle))
     assert log.done == DONE
 
 
@@ -52,8 +52,20 @@ def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
 def test_a_commit_that_is_refused_in_part_fails_when_all_is_done(transaction, full):
     log = Log(full)
     with pytest.raises(PreconditionFailed, match=r"^PRECONDITION_FAILED - partial tx completion$"):
-        transaction.commit(log.enqueue, log.settle)
+        list(transaction.commit(log.enqueue, log.settle))
     assert log.done == DONE
+
+
+def test_a_large_commit_is_done_in_slices():
+    made, log = Transaction(), Log()
+    for number in range(2 * SLICE):
+        made.publish(number, ("q",))
+    for tag in range(SLICE):
+        made.settle("ack", [(tag, "held")])
+    steps = list(made.commit(log.enqueue, log.settle))
+    assert len(steps) == 5
+    assert log.done[: 2 * SLICE] == [(number, ("q",)) for number in range(2 * SLICE)]
+    assert len(log.done) == 3 * SLICE
 
 
 def test_a_rollback_holds_again_what_was_settled_under_its_tags(transaction):

@@ -307,3 +307,17 @@ def test_what_a_purge_takes_from_a_page_is_told_as_ranges(store, disk):
     store.end_turn()
     store.flush()
     assert records(disk.jobs[0]) == [Progress(log.id, 0, [(10, 490), (501, 1509)])]
+
+
+def test_what_takes_several_turns_and_is_one_whole_is_committed_at_once(store, disk):
+    queue = FakeQueue(store)
+    store.begin_whole()
+    for body in (b"a", b"b", b"c"):
+        queue.put(message(body))
+        store.end_turn()
+        store.flush()
+    assert not disk.jobs
+    store.end_whole()
+    store.end_turn()
+    [commit] = disk.jobs
+    assert sum(isinstance(record, Publish) for record in records(commit)) == 3

@@ -1,0 +1,27 @@
+"""What a JSON body may hold, and how large its parts may be."""
+
+import json
+
+import pytest
+
+from protocol.http import HttpError
+from router.management.body import LARGE, parse_object
+
+
+@pytest.mark.parametrize("value", [{"a": ["x"] * LARGE}, ["x"] * LARGE], ids=["object", "list"])
+def test_a_large_object_or_list_is_refused_by_its_name(value):
+    with pytest.raises(
+        HttpError, match=r"'arguments' has \d+ bytes; an object or a list may have 131072 here"
+    ):
+        parse_object(json.dumps({"name": "q", "arguments": value}).encode())
+
+
+def test_a_large_text_is_none_of_them():
+    body = {"payload": "[{" + LARGE * "x", "properties": {"headers": {"a": 1}}}
+    assert parse_object(json.dumps(body).encode()) == body
+
+
+@pytest.mark.parametrize("body", [b"[" + b"1," * LARGE + b"1]", b'{"a": ' + b" " * LARGE])
+def test_a_large_body_that_is_no_object_is_refused(body):
+    with pytest.raises(HttpError, match="not_json"):
+        parse_object(body)
