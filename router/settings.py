@@ -177,11 +177,11 @@ class Auth(Section, frozen=True):
     ] = "scrypt"
     failed_logins: Annotated[
         int,
-        Meta(ge=0, description="Failed logins of a user from one address before more are refused; 0: any."),
+        Meta(ge=0, description="Failed logins of a user from one address before more have to wait; 0: any."),
     ] = 20
     failed_logins_per_minute: Annotated[
-        int, Meta(ge=1, description="How many of them are forgotten each minute.")
-    ] = 20
+        int, Meta(ge=1, description="How many more passwords of that user are checked each minute.")
+    ] = 60
 
 
 class Stomp(Section, frozen=True):

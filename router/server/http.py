@@ -21,7 +21,7 @@ from router.network_errors import explain
 from router.server.driver import Driver
 from router.server.listeners import Places
 from router.server.peer import Peer
-from router.server.serving import BROKEN, LINGER
+from router.server.serving import BROKEN, GLANCE, LINGER
 from router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from router.web.guard import check_host, check_origin
 from router.web.routes import Route, Routes
@@ -271,7 +271,11 @@ class _Conversation:
             event = trio.Event()
             step.notify = event.set
             with trio.move_on_after(self._patience):
-                await event.wait()
+                while not event.is_set():
+                    with trio.move_on_after(GLANCE):
+                        await event.wait()
+                    if self._peer.hung_up():
+                        raise trio.BrokenResourceError("the client hung up before it was answered")
 
     async def _listen(self) -> None:
         """Notice that the client hangs up; of a request that comes already no more is read than once."""
