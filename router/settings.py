@@ -157,7 +157,11 @@ class Amqp(Section, frozen=True):
     ] = 16777216
     max_connections: Annotated[
         int,
-        Meta(ge=0, description="Most connections at a time; 0 leaves it to the limit on open files."),
+        Meta(
+            ge=0,
+            description="Most connections at a time; one more takes the place of one that has not logged in."
+            " 0 leaves it to the limit on open files.",
+        ),
     ] = 0
     product: Annotated[
         str, Meta(min_length=1, description="Product announced to clients, some of which adapt to it.")
@@ -207,7 +211,11 @@ class Http(Section, frozen=True):
 
     max_connections: Annotated[
         int,
-        Meta(ge=0, description="Most HTTP connections at a time, WebSockets not counted; 0 is no limit."),
+        Meta(
+            ge=0,
+            description="Most HTTP connections at a time, WebSockets not counted; one more takes the place of"
+            " an idle one. 0 is no limit.",
+        ),
     ] = 1000
     max_header_size: Annotated[
         int, Meta(ge=1024, le=SIZE_MAX, description="Largest head of a request, in bytes.")

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import trio
 
 from router.server.outbox import Part, behind, pieces
+from router.server.places import Guest
 from router.session.transport import UNKNOWN, Ends
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
@@ -21,7 +22,8 @@ class Peer:
     to a loopback address.
 
     ``user`` is whom its certificate proves it to be, None when it proves nothing. ``direct`` says that its
-    bytes go to the socket as they are, in no other protocol.
+    bytes go to the socket as they are, in no other protocol. ``guest`` is its connection, as the holder of
+    places.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Peer:
     user: str | None = None
     direct: bool = False
     ends: Ends = UNKNOWN
+    guest: Guest | None = None
 
     def send(self, parts: list[Part]) -> int:
         """Have it sent what the socket takes at once, if what is sent is what the socket carries; what is

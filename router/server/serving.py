@@ -14,7 +14,9 @@ import trio
 from router.network_errors import explain
 from router.server.driver import Driver
 from router.server.outbox import Outbox, Part
+from router.server.places import Guest
 from router.session.transport import ConnectionLog, Ends
+from router.vhost import VHost
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
@@ -33,6 +35,10 @@ class Peer(Protocol):
     def loopback(self) -> bool: ...
     @property
     def ends(self) -> Ends: ...
+    @property
+    def guest(self) -> Guest | None:
+        """Its connection, as the holder of places."""
+
     @property
     def user(self) -> str | None:
         """Whom its certificate proves it to be."""
@@ -54,6 +60,10 @@ class Peer(Protocol):
 
 class Connection(Protocol):
     """The core's end of one client's connection, whatever that speaks."""
+
+    @property
+    def vhost(self) -> VHost | None:
+        """The virtual host that the client has entered."""
 
     def receive(self, data: bytes) -> int:
         """Handle everything that these bytes complete; return how many commands that are."""
@@ -124,6 +134,7 @@ async def _read(
     not publish.
     """
     size = most = driver.broker.settings.server.read_size
+    guest = peer.guest
     while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
         count = 0
@@ -140,6 +151,9 @@ async def _read(
         size = most // 2 if each < SMALL else most
         if each >= LARGE and not driver.outboxes.full:
             size = AT_ONCE * most
+        if guest is not None and connection.vhost is not None:
+            guest.engage()
+            guest = None
         await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):

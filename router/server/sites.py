@@ -16,9 +16,10 @@ from router.management.measures import Measures
 from router.management.sampling import Sampler
 from router.server.driver import Driver
 from router.server.http import Site, serve_http
-from router.server.listeners import Endpoint, Places
+from router.server.listeners import Endpoint
 from router.server.node import ServerNode
 from router.server.peer import Peer
+from router.server.places import Places
 from router.server.snapshots import Snapshots
 from router.server.watch import Watch
 from router.server.websocket import Service

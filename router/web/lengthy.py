@@ -16,7 +16,7 @@ T = TypeVar("T")
 def log_in(broker: Broker, login: Login) -> Steps[User]:
     """The user that these credentials prove. Raises LoginRefused; HttpError 503 when it takes too long."""
     outcomes: list[Outcome] = []
-    wait = Wait()
+    wait = Wait(login=True)
 
     def then(outcome: Outcome) -> None:
         outcomes.append(outcome)

@@ -11,6 +11,7 @@ from router.amqp.offer import make_offer
 from router.broker import Broker
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
+from router.server.places import Guest
 from router.server.run import populate
 from router.session.transport import UNKNOWN, Ends
 from router.settings import Auth, Settings
@@ -25,6 +26,7 @@ class Peer:
     user: str | None = None
     direct: bool = False
     ends: Ends = UNKNOWN
+    guest: Guest | None = None
 
     def send(self, parts) -> int:
         return 0

@@ -3,6 +3,7 @@ import re
 import signal
 import socket
 import time
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
@@ -113,6 +114,21 @@ async def test_connections_beyond_the_most_are_closed(tmp_path):
         for client in inside:
             await client.close()
     assert "connection refused" in broker.log
+
+
+@pytest.mark.parametrize("sent", [b"", PROTOCOL_HEADER])
+async def test_connections_that_do_not_log_in_make_way(tmp_path, sent):
+    async with leveret(tmp_path, *ANY, "--set", "amqp.max_connections=20") as broker:
+        first = await (await broker.connect()).login()
+        silent = [await broker.connect() for _ in range(60)]
+        for client in silent:
+            with suppress(trio.BrokenResourceError):
+                await client.stream.send_all(sent)
+        other = await (await broker.connect()).login()
+        for client in (first, other):
+            await client.close()
+    assert broker.log.count("has waited for its client longest") == 42
+    assert "Traceback" not in broker.log
 
 
 # -- stopping ------------------------------------------------------------------------------------------------

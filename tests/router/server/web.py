@@ -12,7 +12,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from protocol.websocket import Text
 from router.server.amqp import serve_amqp
 from router.server.http import Site
-from router.server.listeners import Places
+from router.server.places import Places
 from router.server.stomp import serve_stomp
 from router.server.websocket import Service
 from router.web.pages import pages
