@@ -223,6 +223,14 @@ class Http(Section, frozen=True):
     max_body_size: Annotated[
         int, Meta(ge=0, le=SIZE_MAX, description="Largest body of a request, in bytes.")
     ] = 20000000
+    max_bodies_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes that the bodies of all requests may have in memory; one address may have half"
+            " of them. 0 is no limit.",
+        ),
+    ] = 134217728
     request_timeout: Annotated[
         int,
         Meta(
@@ -377,6 +385,14 @@ class Server(Section, frozen=True):
         int,
         Meta(ge=0, le=SIZE_MAX, description="Unsent bytes at which deliveries to it start again."),
     ] = 262144
+    send_timeout: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How long a client may read nothing of what is sent to it, in ms; 0 is for ever."
+            " WebSockets have a setting of their own.",
+        ),
+    ] = 60000
     shutdown_timeout: Annotated[
         int, Meta(ge=0, description="How long clients may take to close when the broker stops, in ms.")
     ] = 3000

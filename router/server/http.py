@@ -18,6 +18,7 @@ from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Req
 from protocol.recognition import HTTP, FirstBytes, wrong_port
 from protocol.websocket import Opening, accept
 from router.network_errors import explain
+from router.server.bodies import BodyMemory, HeldBody
 from router.server.driver import Driver
 from router.server.peer import Peer
 from router.server.places import Guest, Places
@@ -44,13 +45,15 @@ ALWAYS = (
 @dataclass
 class Site:
     """All that is served over HTTP, whatever the listener. ``services`` has what is spoken over WebSocket, by
-    path. ``places`` are for connections; one that becomes a WebSocket takes one of its service's instead.
+    path. ``bodies`` bounds the memory of requests, ``places`` are for connections; one that becomes a
+    WebSocket takes one of its service's instead.
     ``elsewhere`` says where another protocol is spoken.
     """
 
     driver: Driver
     routes: Routes
     places: Places
+    bodies: BodyMemory
     services: Mapping[str, Service] = field(default_factory=dict)
     elsewhere: Callable[[str], Iterable[str]] = lambda spoken: ()
     stopping: bool = False
@@ -215,8 +218,9 @@ class _Conversation:
         # Where there is no body, the handler's own look at who asks is early enough.
         if pending.announced != 0 and (proof := route.prove(request)) is not None:
             await self._finish(proof)
-        body = await self._read_body(pending, most, due)
-        response = await self._respond(route, replace(request, body=body))
+        with self._site.bodies.hold(self._guest.network) as held:
+            body = await self._read_body(pending, most, due, held)
+            response = await self._respond(route, replace(request, body=body))
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
 
@@ -240,10 +244,14 @@ class _Conversation:
             raise HttpError(503, f"{service.places.most} connections are open", (("Retry-After", "1"),))
         return Upgrade(service, opening, request.loopback, *pending.switch(opening.headers))
 
-    async def _read_body(self, pending: PendingRequest, most: int, due: float) -> bytes:
-        """The body of a request, which may have ``most`` bytes. Raises HttpError."""
+    async def _read_body(
+        self, pending: PendingRequest, most: int, due: float, held: HeldBody | None = None
+    ) -> bytes:
+        """The body of a request, which may have ``most`` bytes and counts as ``held``. Raises HttpError."""
         with trio.move_on_at(due), self._waiting():
             while (body := pending.body(most)) is None:
+                if held is not None:
+                    held.grow_to(pending.received)
                 if self._wire.finished:
                     raise trio.BrokenResourceError("the client hung up in the midst of a request")
                 if (answer := pending.take_continue()) is not None:

@@ -4,6 +4,7 @@ The only awaits on a message's way are here, one a batch on either side. The one
 connection is here too. What the client speaks is the connection's business, see ``amqp`` and ``stomp``.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -50,9 +51,11 @@ class Peer(Protocol):
         """Have it sent what can be sent at once; return how many bytes that are."""
 
     async def send_all(
-        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None]
+        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None], patience: float
     ) -> None:
-        """Send these through its stream, and tell ``sent`` of the bytes as they go."""
+        """Send these through its stream, and tell ``sent`` of the bytes as they go. TooSlowError for a client
+        that takes nothing for ``patience`` seconds.
+        """
 
     def hung_up(self) -> bool:
         """Whether it has ended its side, whatever of that was read."""
@@ -105,6 +108,8 @@ async def serve_client(
                     connection.lost()
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             await _ignore(stream)
+    except* trio.TooSlowError:
+        log.warning("connection closed", error="the client reads nothing of what is sent to it")
     except* BROKEN as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
@@ -176,8 +181,9 @@ async def _write(
             with _batch(driver, connection):
                 connection.drained()
 
+    patience = driver.broker.settings.server.send_timeout / 1000 or math.inf  # seconds
     while parts := await outbox.take():
-        await peer.send_all(stream, parts, sent)
+        await peer.send_all(stream, parts, sent, patience)
     await stream.send_eof()
 
 

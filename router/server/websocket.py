@@ -185,7 +185,7 @@ async def serve_websocket(
 
                 nursery.start_soon(watch)
                 await service.serve(
-                    socket, replace(peer, direct=False, loopback=upgrade.loopback, guest=guest)
+                    socket, replace(peer, direct=False, watched=True, loopback=upgrade.loopback)
                 )
                 nursery.cancel_scope.cancel()
         finally:

@@ -364,6 +364,23 @@ async def test_health_is_told_while_all_places_are_busy(autojump_clock, connect,
     assert json.loads(answer.body)["reason"] == "2 HTTP connections are open"
 
 
+async def test_bodies_that_never_end_are_bounded_in_all_and_given_back(autojump_clock, connect, site):
+    site.bodies.most = 200_000
+    begun = [connect() for _ in range(2)]
+    for browser in begun:
+        await browser.stream.send_all(
+            b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n"
+        )
+        await browser.stream.send_all(bytes(60_000))
+        await trio.testing.wait_all_tasks_blocked()
+    answer = await begun[1].answer()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert site.bodies.held == 60_000
+    await begun[0].stream.send_all(bytes(30_000))
+    assert len((await begun[0].answer()).body) == 90_000
+    assert site.bodies.held == 0
+
+
 # -- time ----------------------------------------------------------------------------------------------------
 
 
