@@ -254,6 +254,11 @@ class PendingRequest:
                 return None
         return bytes(self._body)
 
+    @property
+    def received(self) -> int:
+        """How many bytes of the body are in memory."""
+        return len(self._body)
+
     def take_continue(self) -> bytes | None:
         """What to send to a client that waits until its body is wanted; mostly None."""
         if not self._wire.they_are_waiting_for_100_continue:

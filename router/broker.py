@@ -14,7 +14,17 @@ from typing import Any, Protocol
 from protocol.amqp.message import Message
 from protocol.errors import AmqpError, NotAllowed
 from router.alarms import Alarms
-from router.auth import Check, Login, LoginRefused, Logins, Throttle, User, Users
+from router.auth import (
+    Check,
+    Login,
+    LoginQueue,
+    Logins,
+    Outcome,
+    Throttle,
+    User,
+    Users,
+    WaitingLogin,
+)
 from router.backlog import Backlog
 from router.budget import Budget
 from router.counts import Churn
@@ -96,13 +106,15 @@ class Broker:
         self.node_name = "leveret@localhost"  # until the server knows better
         self.default_delivery_limit = settings.queue.default_delivery_limit
         self.users = Users()
+        throttle = Throttle(settings.auth.failed_logins, settings.auth.failed_logins_per_minute)
         self.logins = Logins(
             self.users,
             loopback_only=settings.loopback_users,
             scheme=settings.auth.password_hash,
-            throttle=Throttle(settings.auth.failed_logins, settings.auth.failed_logins_per_minute),
+            throttle=throttle,
         )
         self.work: Work = AtOnce()
+        self.login_queue = LoginQueue(self, self.logins, throttle)
         self.vhosts: dict[str, VHost] = {}
         self.global_parameters: dict[str, Any] = {}
         self.clients: dict[Client, None] = {}
@@ -153,23 +165,14 @@ class Broker:
         del self.vhosts[vhost.name]
         self.users.forget_vhost(vhost.name)
 
-    def log_in(self, login: Login, then: Callable[[User | LoginRefused], None]) -> User | None:
-        """The user that these credentials prove, or None if it takes long to know: ``then`` is told it in a
-        turn of its own. Raises LoginRefused when it is known at once that they prove none.
+    def log_in(self, login: Login, then: Callable[[Outcome], None]) -> User | WaitingLogin:
+        """The user that these credentials prove, or the login in the queue of those whose check takes long or
+        has to wait; ``then`` is told its outcome, perhaps before this returns.
+
+        Raises LoginRefused when it is known at once that they prove none.
         """
         found = self.logins.begin(login, self.now)
-        if not isinstance(found, Check):
-            return found
-        check = found
-
-        def finish(fitted: bool) -> None:
-            try:
-                then(self.logins.finish(login, check, fitted, self.now))
-            except LoginRefused as refused:
-                then(refused)
-
-        self.work.submit(check.run, finish)
-        return None
+        return self.login_queue.add(login, found, then) if isinstance(found, Check) else found
 
     def enter(self, client: Client, user: User, vhost: VHost) -> None:
         """A client opens a virtual host as this user. Raises NotAllowed when either has reached a limit."""

@@ -157,7 +157,11 @@ class Amqp(Section, frozen=True):
     ] = 16777216
     max_connections: Annotated[
         int,
-        Meta(ge=0, description="Most connections at a time; 0 leaves it to the limit on open files."),
+        Meta(
+            ge=0,
+            description="Most connections at a time; one more takes the place of one that has not logged in."
+            " 0 leaves it to the limit on open files.",
+        ),
     ] = 0
     product: Annotated[
         str, Meta(min_length=1, description="Product announced to clients, some of which adapt to it.")
@@ -177,11 +181,11 @@ class Auth(Section, frozen=True):
     ] = "scrypt"
     failed_logins: Annotated[
         int,
-        Meta(ge=0, description="Failed logins of a user from one address before more are refused; 0: any."),
+        Meta(ge=0, description="Failed logins of a user from one address before more have to wait; 0: any."),
     ] = 20
     failed_logins_per_minute: Annotated[
-        int, Meta(ge=1, description="How many of them are forgotten each minute.")
-    ] = 20
+        int, Meta(ge=1, description="How many more passwords of that user are checked each minute.")
+    ] = 60
 
 
 class Stomp(Section, frozen=True):
@@ -207,7 +211,11 @@ class Http(Section, frozen=True):
 
     max_connections: Annotated[
         int,
-        Meta(ge=0, description="Most HTTP connections at a time, WebSockets not counted; 0 is no limit."),
+        Meta(
+            ge=0,
+            description="Most HTTP connections at a time, WebSockets not counted; one more takes the place of"
+            " an idle one. 0 is no limit.",
+        ),
     ] = 1000
     max_header_size: Annotated[
         int, Meta(ge=1024, le=SIZE_MAX, description="Largest head of a request, in bytes.")
@@ -215,6 +223,14 @@ class Http(Section, frozen=True):
     max_body_size: Annotated[
         int, Meta(ge=0, le=SIZE_MAX, description="Largest body of a request, in bytes.")
     ] = 20000000
+    max_bodies_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes that the bodies of all requests may have in memory; one address may have half"
+            " of them. 0 is no limit.",
+        ),
+    ] = 134217728
     request_timeout: Annotated[
         int,
         Meta(
@@ -369,6 +385,14 @@ class Server(Section, frozen=True):
         int,
         Meta(ge=0, le=SIZE_MAX, description="Unsent bytes at which deliveries to it start again."),
     ] = 262144
+    send_timeout: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How long a client may read nothing of what is sent to it, in ms; 0 is for ever."
+            " WebSockets have a setting of their own.",
+        ),
+    ] = 60000
     shutdown_timeout: Annotated[
         int, Meta(ge=0, description="How long clients may take to close when the broker stops, in ms.")
     ] = 3000

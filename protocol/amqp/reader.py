@@ -24,7 +24,14 @@ from protocol.amqp.constants import (
 from protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
 from protocol.amqp.methods import BasicAck, BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
 from protocol.amqp.properties import Properties, decode_properties
-from protocol.errors import AmqpError, FrameError, NotAllowed, SyntaxError_, UnexpectedFrame
+from protocol.errors import (
+    AmqpError,
+    FrameError,
+    NotAllowed,
+    ResourceError,
+    SyntaxError_,
+    UnexpectedFrame,
+)
 
 END = 0xCE
 HEAD = FRAME.size  # bytes of a frame before its payload
@@ -44,6 +51,7 @@ NO_PAYLOAD = (1, 0)  # of an unknown frame type
 KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
 LARGE = 1 << 14  # bytes of a frame or a publish from which copying counts
+BEGUN = 8  # incomplete bodies of a connection may have so many times the bytes of the largest one, together
 SHARE = 8  # a part of a body keeps no read in memory of which it is less than an eighth
 
 
@@ -65,7 +73,8 @@ class Reader:
 
     ``together``: publishes that are alike are one command, ``Publishes``, and so are ``Acks``.
     ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the largest body, ``contents_max``
-    how many contents may be incomplete at a time. A fault stands in ``error`` until the commands before it
+    how many contents may be incomplete at a time; their bodies may have ``BEGUN`` times ``body_max`` bytes so
+    far, all together. A fault stands in ``error`` until the commands before it
     were handled. Nothing is read as long as it does; who takes it away goes on behind the faulty frame.
     """
 
@@ -89,6 +98,7 @@ class Reader:
         self._need = 0
         # Incomplete contents by channel. Channel 0 has none: its entry keeps it off the publishes' own path.
         self._partial: dict[int, _Partial | None] = {0: None}
+        self._begun = 0  # bytes of their bodies that are here
         self._known: dict[bytes, Properties] = {}
         self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, Properties())
 
@@ -126,6 +136,7 @@ class Reader:
         """Let go of what is incomplete: nothing more will come."""
         self._waiting.clear()
         self._partial.clear()
+        self._begun = 0
 
     def _keep(self, rest: bytes) -> None:
         """Hold what cannot be read yet, joining its pieces once there is a whole frame, or a whole publish if
@@ -282,9 +293,16 @@ class Reader:
             done = partial.header(data, position, last, self)
         else:
             done = partial.body(data, position, last)
+            if partial.kept:
+                self._begun += last - position - HEAD
+                if self._begun > BEGUN * self.body_max:
+                    most = BEGUN * self.body_max
+                    raise ResourceError(f"incomplete bodies of messages have more than {most} bytes")
         if not done:
             return None
         del self._partial[partial.channel]
+        if partial.kept:
+            self._begun -= partial.size
         return partial.command(self.frame_max)
 
     def properties(self, raw: bytes, method: Method | type[Method]) -> Properties:
@@ -309,13 +327,13 @@ class _Partial:
     __slots__ = (
         "_body",
         "_header",
-        "_kept",
         "_left",
         "_method",
         "_pieces",
         "_properties",
-        "_size",
         "channel",
+        "kept",
+        "size",
     )
 
     def __init__(self, channel: int, method: Method) -> None:
@@ -324,22 +342,22 @@ class _Partial:
         self._header = b""
         self._body: list[bytearray | memoryview] = []  # as it came, large parts not copied
         self._pieces = 0  # body frames that were not empty
-        self._size = -1  # the body's bytes, once the header is here
+        self.size = -1  # the body's bytes, once the header is here
         self._left = 0
-        self._kept = True
+        self.kept = True
         self._properties = Properties()
 
     def unexpected(self) -> UnexpectedFrame:
         """What to say of a frame that is not the one this content waits for."""
-        what = "header" if self._size < 0 else "body"
-        whose = f" for class {self._method.CLASS_ID}" if self._size < 0 else ""
+        what = "header" if self.size < 0 else "body"
+        whose = f" for class {self._method.CLASS_ID}" if self.size < 0 else ""
         return UnexpectedFrame(
             f"expected content {what}{whose}, got non content {what} frame instead", cause=self._method
         )
 
     def header(self, data: bytes, position: int, last: int, reader: Reader) -> bool:
         """Take the header frame; True when no body follows."""
-        if self._size >= 0:
+        if self.size >= 0:
             raise self.unexpected()
         class_id, weight, size = CONTENT.unpack_from(data, position)[3:]
         if weight:
@@ -351,8 +369,8 @@ class _Partial:
                 cause=self._method,
             )
         self._properties = reader.properties(data[position + FLAGS_OFFSET : last], self._method)
-        self._size = self._left = size
-        self._kept = size <= reader.body_max
+        self.size = self._left = size
+        self.kept = size <= reader.body_max
         self._header = data[position : last + 1]
         return bool(size == 0)
 
@@ -360,9 +378,9 @@ class _Partial:
         """Take a body frame; True when it was the last."""
         piece = last - position - HEAD
         self._left -= piece
-        if self._size < 0 or self._left < 0:
+        if self.size < 0 or self._left < 0:
             raise self.unexpected()
-        if self._kept and piece:
+        if self.kept and piece:
             self._pieces += 1
             part = memoryview(data)[position + HEAD : last]
             if piece >= LARGE and piece * SHARE >= len(data):
@@ -376,9 +394,9 @@ class _Partial:
     def command(self, frame_max: int) -> Command:
         """The whole of it. A body that came in many frames stands in full ones, however small those were."""
         method = self._method
-        if not self._kept:
-            return Oversized(self._size)
-        piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self._size
+        if not self.kept:
+            return Oversized(self.size)
+        piece = frame_max - FRAME_OVERHEAD if frame_max and self._pieces > 1 else self.size
         body = self._body
         if any(len(part) != piece for part in body[:-1]):
             body = [bytearray().join(body)]
@@ -388,8 +406,8 @@ class _Partial:
         route = pack_route(method.exchange, method.routing_key)
         if isinstance(method, BasicPublish):
             bits = method.mandatory | method.immediate << 1
-            return Message(route, bits, self.channel, self._size, frames, self._properties)
-        return Delivery(method, Message(route, 0, self.channel, self._size, frames, self._properties))
+            return Message(route, bits, self.channel, self.size, frames, self._properties)
+        return Delivery(method, Message(route, 0, self.channel, self.size, frames, self._properties))
 
 
 def too_many_channels(channel_max: int) -> NotAllowed:

@@ -24,7 +24,7 @@ from router.amqp.channel import Channel
 from router.amqp.channels import LIFE, Channels
 from router.amqp.closing import close_for
 from router.amqp.commands import handle
-from router.auth import Login, LoginRefused, User
+from router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
 from router.broker import Broker
 from router.queue.paging import NotAtHand
 from router.session.gate import Gate
@@ -82,6 +82,7 @@ class AmqpConnection:
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
         self._awaiting = False  # something takes long: reading a message from the disk, the login
         self.unfinished = False  # whether what a command does, or the next one, waits for a later turn
+        self._login: WaitingLogin | None = None  # whose password is to be checked
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -322,16 +323,18 @@ class AmqpConnection:
         self._awaiting = True  # unless it is known at once who that is
         self.outbox.pause()
         try:
-            user = self._login(method)
+            found = self._authenticate(method)
         except LoginRefused as error:
             self._logged_in(error)
-        else:
-            if user is not None:
-                self._logged_in(user)
+            return
+        if isinstance(found, User):
+            self._logged_in(found)
+        elif self._awaiting:
+            self._login = found
 
-    def _login(self, method: m.ConnectionStartOk) -> User | None:
-        """The user that the client is; None when ``_proven_later`` is told. Raises LoginRefused, and whatever
-        is wrong with the response.
+    def _authenticate(self, method: m.ConnectionStartOk) -> User | WaitingLogin:
+        """The user that the client is, or the login whose outcome ``_proven_later`` is told. Raises
+        LoginRefused, and whatever is wrong with the response.
         """
         self.mechanism = method.mechanism
         if method.mechanism == EXTERNAL and self._proven_user is not None:
@@ -340,20 +343,24 @@ class AmqpConnection:
         login = Login(name, password, self.ends.peer[0], self._loopback, method.mechanism)
         return self.broker.log_in(login, self._proven_later)
 
-    def _proven_later(self, outcome: User | LoginRefused) -> None:
+    def _proven_later(self, outcome: Outcome) -> None:
         """It is known who the client is, if it is anybody: go on with what it has said meanwhile."""
+        self._login = None
         if not self.finished:
+            # The client did not keep the broker waiting, but the other way round.
+            self._wake_in(self.broker.settings.amqp.handshake_timeout)
             self._logged_in(outcome)
             self.go_on()
 
-    def _logged_in(self, outcome: User | LoginRefused) -> None:
+    def _logged_in(self, outcome: Outcome) -> None:
         self._awaiting = False
         self.outbox.resume()
         if isinstance(outcome, User):
             self.user = outcome
             self._send(self.wire.tune())
             return
-        self._log.warning("login refused", user=outcome.user, reason=outcome.reason)
+        event = "login refused" if isinstance(outcome, LoginRefused) else "login postponed"
+        self._log.warning(event, user=outcome.user, reason=outcome.reason)
         if self._told_why:
             self._close(outcome)
         else:
@@ -443,6 +450,9 @@ class AmqpConnection:
         self.finished = True
         self.wire.reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
         self._put_off.clear()
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
         self.outbox.close()
         self.broker.forget(self)
         if self.vhost is not None:
@@ -505,6 +515,8 @@ class AmqpConnection:
             self._log.warning("connection closed", error="the last replies waited too long for the disk")
             self._finish()
         elif state is not State.RUNNING:
+            if self._login is not None:
+                return  # the broker is late, not the client: see ``_proven_later``
             self._log.warning("connection closed", error=f"no answer in time while waiting for {state.name}")
             self._finish()
         elif heartbeat:

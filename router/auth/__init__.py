@@ -1,5 +1,7 @@
 """Users: who may log in, and who may do what."""
 
+from router.auth.addresses import client_network
+from router.auth.login_queue import LoginPostponed, LoginQueue, Outcome, WaitingLogin
 from router.auth.logins import Check, Login, LoginRefused, Logins
 from router.auth.passwords import (
     MD5,
@@ -32,9 +34,12 @@ __all__ = [
     "Check",
     "Kind",
     "Login",
+    "LoginPostponed",
+    "LoginQueue",
     "LoginRefused",
     "Logins",
     "Operation",
+    "Outcome",
     "PasswordHash",
     "PasswordHashError",
     "Permission",
@@ -43,6 +48,8 @@ __all__ = [
     "TopicPermission",
     "User",
     "Users",
+    "WaitingLogin",
+    "client_network",
     "from_exchanged",
     "hash_password",
 ]

@@ -1,27 +1,26 @@
 """Logins: who a client is, proven by a password or by something else.
 
 Owns the way from credentials to a user, and that nobody learns from a refusal, or from how long it took,
-whether it was the name or the password: the text is the same, and so is the work. Work that takes long is
-handed out as a ``Check``, which is run elsewhere, and whose result comes back to ``finish``.
+whether it was the name or the password: the text is the same, and so is the work. Work that takes long, or
+has to wait because too many logins have failed, is handed out as a ``Check``. ``login_queue`` orders the
+checks; their results come back to ``finish``.
 
-What was proven is remembered as a code that only this process can make (HMAC under a key of its own), so that
-a thousand clients that come back cost one slow hash and not a thousand. Many that come at the same time with
-the same credentials share one check.
+Credentials that were proven are remembered as a code that only this process can make (HMAC under a key of its
+own), one for each user, until the user changes. They pass before anything else is looked at: whatever others
+try from the same address, clients that come back wait for nobody, and a thousand of them cost one slow hash.
 """
 
 import hmac
 import os
 from collections.abc import Iterable
-from threading import Lock
 from typing import NamedTuple, NoReturn
 
 from protocol.errors import AccessRefused
+from router.auth.addresses import client_network
 from router.auth.attempts import Attempts
 from router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, fits, impossible_hash
 from router.auth.throttle import Throttle
 from router.auth.users import User, Users
-
-MOST_CHECKS = 256  # different credentials that are being checked at a time
 
 
 class LoginRefused(AccessRefused):
@@ -48,20 +47,29 @@ class Login(NamedTuple):
 
 
 class Check:
-    """A password to be compared with a hash, which takes long. ``run`` may be called by any thread."""
+    """A password to be compared with a hash, which takes long. ``run`` may be called by any thread.
 
-    def __init__(self, password_hash: PasswordHash, password: str) -> None:
+    ``code`` stands for the credentials. ``decoy`` is a slow hash that no password fits: comparing with it
+    makes a refusal by a quick hash take as long as one by a slow hash.
+    """
+
+    __slots__ = ("_decoy", "_password", "code", "password_hash")
+
+    def __init__(
+        self, code: bytes, password_hash: PasswordHash, password: str, decoy: PasswordHash | None = None
+    ) -> None:
+        self.code = code
         self.password_hash = password_hash
         self._password = password
-        self._lock = Lock()
-        self._fits: bool | None = None
+        self._decoy = decoy
 
     def run(self) -> bool:
-        """Whether it is the password. It is compared once, however often that is asked."""
-        with self._lock:
-            if self._fits is None:
-                self._fits = fits(self.password_hash, self._password)
-            return self._fits
+        """Whether it is the password."""
+        if fits(self.password_hash, self._password):
+            return True
+        if self._decoy is not None:
+            fits(self._decoy, self._password)
+        return False
 
 
 class Logins:
@@ -81,9 +89,8 @@ class Logins:
         self._users = users
         self._loopback_only = frozenset(loopback_only)
         self._scheme = scheme
-        self._throttle = throttle or Throttle(0, 0)
+        self._throttle = throttle or Throttle(0, 0)  # by address, see ``client_network``
         self._key = os.urandom(32)
-        self._checks: dict[bytes, Check] = {}  # that are under way
         self.attempts = Attempts()
         self._nobodys: PasswordHash | None = None  # a slow hash to compare with where there is none
 
@@ -102,8 +109,6 @@ class Logins:
         return found
 
     def _begin(self, login: Login, now: int) -> User | Check:
-        if self._throttle.refuses(login.user, login.host, now):
-            raise LoginRefused(login.mechanism, login.user, "too many logins failed from there")
         code = self._code(login)
         user = self._users.get(login.user)
         if user is not None and self._misplaced(login):
@@ -111,35 +116,28 @@ class Logins:
         if user is not None and user.proof is not None and hmac.compare_digest(user.proof, code):
             return user
         password_hash = NO_PASSWORD if user is None else user.password_hash
-        if password_hash.quick:
+        slow = self._slow()
+        if password_hash.quick and not self._throttle.delay(login.user, client_network(login.host), now):
             if fits(password_hash, login.password) and user is not None:
                 user.proof = code
                 return user
-            if not self._slow():
+            if not slow:
                 self._refuse(login, now)
-            password_hash = self._nobody()
-        check = self._checks.get(code)
-        if check is None or check.password_hash != password_hash:
-            if len(self._checks) >= MOST_CHECKS:
-                raise LoginRefused(login.mechanism, login.user, "too many logins at the same time")
-            check = self._checks[code] = Check(password_hash, login.password)
-        return check
+        decoy = self._nobody() if password_hash.quick and slow else None
+        return Check(code, password_hash, login.password, decoy)
 
     def finish(self, login: Login, check: Check, fitted: bool, now: int) -> User:
         """The user that these credentials have proven, now that it is known whether the password fitted.
 
         Raises LoginRefused.
         """
-        code = self._code(login)
-        if self._checks.get(code) is check:
-            del self._checks[code]
         user = self._users.get(login.user)
         # What was compared is not this user's hash where there was nobody, or another password since.
         if user is None or not fitted or user.password_hash != check.password_hash or self._misplaced(login):
             self.attempts.count(login.mechanism, succeeded=False)
             self._refuse(login, now)
         self.attempts.count(login.mechanism, succeeded=True)
-        user.proof = code
+        user.proof = check.code
         return user
 
     def proven(self, name: str, *, loopback: bool, mechanism: str) -> User:
@@ -153,7 +151,7 @@ class Logins:
         return user
 
     def _refuse(self, login: Login, now: int) -> NoReturn:
-        self._throttle.failed(login.user, login.host, now)
+        self._throttle.failed(login.user, client_network(login.host), now)
         raise LoginRefused(login.mechanism, login.user, self._reason(login))
 
     def _reason(self, login: Login) -> str:

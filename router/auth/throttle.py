@@ -1,8 +1,8 @@
-"""How many logins may fail: buckets that fill with every failure and leak with time.
+"""The pace of password checks after failed logins: buckets that fill with every failure and leak with time.
 
 Owns the counting. One bucket is for a user's name from one address, so that guessing a password is slow;
 another is for the address, whatever the names. There is none for a name alone: whoever knows a name could
-keep its owner out.
+slow down its owner. A full bucket delays the next check and refuses nothing: a right password passes.
 """
 
 from collections import OrderedDict
@@ -13,28 +13,36 @@ MOST = 20_000  # buckets that are remembered
 
 
 class Throttle:
-    """``burst`` failures at once (0: any number), and from then on ``per_minute``."""
+    """``burst`` failures without delay (0: any number), and from then on ``per_minute``."""
 
     def __init__(self, burst: int, per_minute: int) -> None:
         self._burst = burst
         self._leak = per_minute / 60_000  # failures a ms
         self._buckets: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()  # level, and when it was so
 
-    def refuses(self, user: str, host: str, now: int) -> bool:
-        """Whether no further login is tried; ``now`` in ms."""
-        if not self._burst:
-            return False
-        most = self._burst * ADDRESS_TIMES
-        return self._level((host, user), now) > self._burst - 1 or self._level(host, now) > most - 1
+    def delay_of_address(self, address: str, now: int) -> int:
+        """ms until the next password from an address may be checked, whatever the name; 0 is at once."""
+        return self._delay(address, self._burst * ADDRESS_TIMES, self._leak * ADDRESS_TIMES, now)
 
-    def failed(self, user: str, host: str, now: int) -> None:
-        """A login has failed."""
-        for key in ((host, user), host):
-            self._buckets[key] = self._level(key, now) + 1, now
+    def delay(self, user: str, address: str, now: int) -> int:
+        """ms until the next password for this name from an address may be checked; 0 is at once."""
+        own = self._delay((address, user), self._burst, self._leak, now)
+        return max(own, self.delay_of_address(address, now))
+
+    def failed(self, user: str, address: str, now: int) -> None:
+        """Count a failed login."""
+        for key, leak in (((address, user), self._leak), (address, self._leak * ADDRESS_TIMES)):
+            self._buckets[key] = self._level(key, leak, now) + 1, now
             self._buckets.move_to_end(key)
         while len(self._buckets) > MOST:
             self._buckets.popitem(last=False)
 
-    def _level(self, key: Hashable, now: int) -> float:
+    def _delay(self, key: Hashable, burst: int, leak: float, now: int) -> int:
+        if not burst or key not in self._buckets:
+            return 0
+        over = self._level(key, leak, now) - (burst - 1)
+        return -int(-over // leak) if over > 0 else 0
+
+    def _level(self, key: Hashable, leak: float, now: int) -> float:
         level, then = self._buckets.get(key, (0.0, now))
-        return max(0.0, level - (now - then) * self._leak)
+        return max(0.0, level - (now - then) * leak)

@@ -64,24 +64,43 @@ def policymaker(call: "Call") -> None:
         raise not_authorised("User not authorised to access object")
 
 
-def in_vhost(call: "Call") -> None:
-    """The user may enter the virtual host; there is one."""
+def _demand_vhost(call: "Call") -> None:
+    """The user may use the API, and there is such a virtual host."""
     management(call)
     if call["vhost"] not in call.broker.vhosts:
         raise not_there() if call.request.method in READING else HttpError(404, "vhost_not_found")
-    if not call.user.may_enter(call["vhost"]):
+
+
+def in_vhost(call: "Call") -> None:
+    """The user may enter the virtual host; an administrator may look at one without that."""
+    _demand_vhost(call)
+    if call.user.may_enter(call["vhost"]):
+        return
+    if ADMINISTRATOR not in call.user.tags:
         raise not_authorised("User not authorised to access virtual host")
+    if call.request.method not in READING:
+        raise not_authorised("Access refused.")
+
+
+def entering_vhost(call: "Call") -> None:
+    """The user may enter the virtual host, for a request that does so whatever its method says."""
+    in_vhost(call)
+    if not call.user.may_enter(call["vhost"]):
+        raise not_authorised("Access refused.")
 
 
 def policymaker_in_vhost(call: "Call") -> None:
-    """The user may set policies and parameters in the virtual host."""
-    in_vhost(call)
-    policymaker(call)
+    """The user is an administrator, or may enter the virtual host and set policies and parameters there."""
+    _demand_vhost(call)
+    if ADMINISTRATOR in call.user.tags:
+        return
+    if POLICYMAKER not in call.user.tags or not call.user.may_enter(call["vhost"]):
+        raise not_authorised("User not authorised to access object")
 
 
 def administrator_in_vhost(call: "Call") -> None:
-    """The user may do everything in the virtual host."""
-    in_vhost(call)
+    """The user is an administrator; there is such a virtual host."""
+    _demand_vhost(call)
     administrator(call)
 
 

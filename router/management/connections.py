@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from protocol.errors import ConnectionForced
 from protocol.http import Response
-from router.management.access import administrator, in_vhost, management, own, sees_all
+from router.management.access import ADMINISTRATOR, administrator, in_vhost, management, own, sees_all
 from router.management.call import Call, Rule, Rules
 from router.management.clients import Connection, connections, user_of, vhost_of
 from router.management.consumers import Owner, of_sessions, owners, show_consumer
@@ -129,8 +129,14 @@ def show_one(call: Call) -> Response:
 
 
 def close(call: Call) -> Response:
-    """Close a connection; the client is told the reason that ``X-Reason`` gives."""
-    _end(call, find_connection(call))
+    """Close a connection; the client is told the reason that ``X-Reason`` gives.
+
+    Its user may, and administrators: who only monitors sees all connections and closes none.
+    """
+    connection = find_connection(call)
+    if user_of(connection) != call.user.name and ADMINISTRATOR not in call.user.tags:
+        raise not_authorised("User not authorised to access object")
+    _end(call, connection)
     return nothing()
 
 

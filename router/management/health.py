@@ -3,7 +3,7 @@
 from protocol.amqp.message import Message
 from protocol.amqp.properties import Properties
 from protocol.http import Response
-from router.management.access import in_vhost, management
+from router.management.access import entering_vhost, management
 from router.management.call import Call, Rule, Rules
 from router.management.errors import bad_request
 from router.management.values import answer
@@ -114,5 +114,5 @@ RULES: Rules = {
     "/health/checks/certificate-expiration/{within}/{unit}": {
         "GET": Rule(management, certificate_expiration)
     },
-    "/aliveness-test/{vhost}": {"GET": Rule(in_vhost, aliveness)},
+    "/aliveness-test/{vhost}": {"GET": Rule(entering_vhost, aliveness)},
 }

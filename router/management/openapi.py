@@ -40,10 +40,11 @@ CHECKS: Mapping[access.Check, str] = {
     access.monitor: "monitoring or administrator",
     access.administrator: "administrator",
     access.policymaker: "policymaker or administrator",
-    access.in_vhost: "any management tag, and entry to the virtual host",
-    access.policymaker_in_vhost: "policymaker or administrator, and entry to the virtual host",
-    access.parameter_setter: "policymaker, or administrator for some, and entry to the virtual host",
-    access.administrator_in_vhost: "administrator, and entry to the virtual host",
+    access.in_vhost: "any management tag, and entry to the virtual host; administrators look without that",
+    access.entering_vhost: "any management tag, and entry to the virtual host",
+    access.policymaker_in_vhost: "administrator, or policymaker with entry to the virtual host",
+    access.parameter_setter: "administrator, or for most policymaker with entry to the virtual host",
+    access.administrator_in_vhost: "administrator",
 }
 
 

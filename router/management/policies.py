@@ -100,7 +100,8 @@ def show_parameter(row: ParameterRow) -> Object:
 
 
 def _parameters(call: Call, component: str | None = None, vhost: str | None = None) -> list[ParameterRow]:
-    seen = {each.name for each in entered(call)}
+    """The parameters that the user sees. A path with a virtual host was checked for it."""
+    seen = {vhost} if vhost is not None else {each.name for each in entered(call)}
     return [
         row
         for row in call.administration.parameters()
@@ -175,7 +176,7 @@ def _rules(path: str, *, operator: bool) -> dict[str, Any]:
         path: {"GET": Rule(management, partial(list_policies, operator=operator))},
         f"{path}/{{vhost}}": {"GET": Rule(in_vhost, partial(list_in_vhost, operator=operator))},
         f"{path}/{{vhost}}/{{name}}": {
-            "GET": Rule(in_vhost, partial(show_one, operator=operator)),
+            "GET": Rule(change, partial(show_one, operator=operator)),
             "PUT": Rule(change, partial(put_policy, operator=operator)),
             "DELETE": Rule(change, partial(delete_policy, operator=operator)),
         },

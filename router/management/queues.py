@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from protocol.http import Response
-from router.management.access import entered, in_vhost, management
+from router.management.access import administrator_in_vhost, entered, in_vhost, management
 from router.management.body import demand, table, text, truth
 from router.management.call import Call, Rule, Rules
 from router.management.clients import connections
@@ -242,5 +242,5 @@ RULES: Rules = {
         "DELETE": Rule(in_vhost, delete),
     },
     "/queues/{vhost}/{name}/contents": {"DELETE": Rule(in_vhost, purge)},
-    "/queues/{vhost}/{name}/actions": {"POST": Rule(in_vhost, act)},
+    "/queues/{vhost}/{name}/actions": {"POST": Rule(administrator_in_vhost, act)},
 }

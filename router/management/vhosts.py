@@ -8,7 +8,7 @@ from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError
 from router.management.access import administrator, entered, management, visible_vhosts
 from router.management.body import demand, text, truth
 from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_there
+from router.management.errors import bad_request, not_authorised, not_there
 from router.management.query import columns_of, listing, narrowed
 from router.management.sampling import LENGTHS, OCTETS, SESSION, Numbers, totals
 from router.management.stats import message_stats, window_of, with_rates
@@ -124,8 +124,8 @@ def list_limits(call: Call) -> Response:
 
 def limits_of_vhost(call: Call) -> Response:
     vhost = find_vhost(call)
-    if vhost not in entered(call):
-        raise not_there()
+    if vhost not in visible_vhosts(call):
+        raise not_authorised("User not authorised to access virtual host")
     return answer(_limits([vhost]))
 
 

@@ -9,8 +9,9 @@ from protocol.amqp.connection import Offer
 from protocol.recognition import AMQP, HTTP, STOMP
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
-from router.server.listeners import Endpoint, Places
+from router.server.listeners import Endpoint
 from router.server.peer import Peer
+from router.server.places import Places
 from router.server.snapshots import Snapshots
 from router.server.stomp import serve_stomp
 from router.server.tls import Security

@@ -6,7 +6,7 @@ for a WebSocket leaves the connection to whoever speaks there.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import TypeVar
@@ -18,10 +18,11 @@ from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Req
 from protocol.recognition import HTTP, FirstBytes, wrong_port
 from protocol.websocket import Opening, accept
 from router.network_errors import explain
+from router.server.bodies import BodyMemory, HeldBody
 from router.server.driver import Driver
-from router.server.listeners import Places
 from router.server.peer import Peer
-from router.server.serving import BROKEN, LINGER
+from router.server.places import Guest, Places
+from router.server.serving import BROKEN, GLANCE, LINGER
 from router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from router.web.guard import check_host, check_origin
 from router.web.routes import Route, Routes
@@ -30,6 +31,7 @@ from router.web.steps import Step, Steps, Wait
 GLIMPSE = 1  # seconds that a client which is one too many has to ask something
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
+VITAL = frozenset({"/health", "/ready"})  # paths that are answered when all places are taken
 T = TypeVar("T")
 ALWAYS = (
     ("Server", "leveret"),
@@ -43,13 +45,15 @@ ALWAYS = (
 @dataclass
 class Site:
     """All that is served over HTTP, whatever the listener. ``services`` has what is spoken over WebSocket, by
-    path; ``places`` are for requests: a WebSocket takes one of its service's instead. ``elsewhere`` says
-    where another protocol is spoken.
+    path. ``bodies`` bounds the memory of requests, ``places`` are for connections; one that becomes a
+    WebSocket takes one of its service's instead.
+    ``elsewhere`` says where another protocol is spoken.
     """
 
     driver: Driver
     routes: Routes
     places: Places
+    bodies: BodyMemory
     services: Mapping[str, Service] = field(default_factory=dict)
     elsewhere: Callable[[str], Iterable[str]] = lambda spoken: ()
     stopping: bool = False
@@ -72,12 +76,14 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
     log = structlog.get_logger().bind(peer=peer.name)
     try:
         async with stream:
-            with site.places.take() as taken:
-                conversation = _Conversation(stream, peer, site)
-                upgrade = await (conversation.run() if taken else conversation.refuse())
-            if upgrade is not None:
-                settings = site.driver.broker.settings
-                await serve_websocket(stream, peer, upgrade, settings, site.sockets)
+            with trio.CancelScope() as scope:
+                guest = peer.guest or Guest(peer.name, peer.ends.peer[0], scope.cancel)
+                with site.places.take(guest) as taken:
+                    conversation = _Conversation(stream, peer, guest, site)
+                    upgrade = await (conversation.run() if taken else conversation.refuse())
+                if upgrade is not None:
+                    settings = site.driver.broker.settings
+                    await serve_websocket(stream, replace(peer, guest=guest), upgrade, settings, site.sockets)
     except* (*BROKEN, trio.TooSlowError) as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
@@ -90,10 +96,11 @@ class _Conversation:
     it and to nobody else: nothing of it is left when it has been answered.
     """
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, guest: Guest, site: Site) -> None:
         self._broker = broker = site.driver.broker
         self._stream = stream
         self._peer = peer
+        self._guest = guest
         self._site = site
         self._read_size = broker.settings.server.read_size
         self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
@@ -105,15 +112,23 @@ class _Conversation:
         self._log = structlog.get_logger().bind(peer=peer.name)
 
     async def refuse(self) -> None:
-        """Answer that there are too many. What has been asked is not looked at; an answer that comes before
-        it has been sent may be lost.
+        """Answer one request: that there are too many, unless it asks for the broker's health. An answer that
+        comes before the request has been sent may be lost.
         """
         reason = f"{self._site.places.most} HTTP connections are open"
-        self._log.warning("connection refused", reason=reason)
-        with trio.move_on_after(GLIMPSE):
-            await self._stream.receive_some(self._read_size)
         error = HttpError(503, reason, (("Retry-After", "1"),))
-        await self._send(self._wire.interrupt(error), error.response)
+        found = None
+        with trio.move_on_after(GLIMPSE):
+            found = await self._next_request()
+        pending, due = found or (self._wire.interrupt(error), 0.0)
+        request = pending.request
+        answer: Response | Upgrade = error.response
+        if request is not None and request.path in VITAL:
+            answer = await self._answer(pending, due)
+        else:
+            self._log.warning("connection refused", reason=reason)
+        if isinstance(answer, Response):
+            await self._send(pending, answer, close=True)
 
     async def run(self) -> Upgrade | None:
         """Answer requests until the connection is to be closed, then close it so that no answer is lost; or
@@ -137,6 +152,7 @@ class _Conversation:
         long to begin. One that took too long in its midst is refused already.
         """
         wire, due = self._wire, math.inf
+        self._guest.wait()
         with trio.move_on_after(self._leisure) as scope:
             self._site.idle.add(scope)
             if self._site.stopping:
@@ -166,6 +182,7 @@ class _Conversation:
     async def _answer(self, pending: PendingRequest, due: float) -> Response | Upgrade:
         """What a request is answered with. What fails is logged, and told as a 500."""
         self._heard = False
+        self._guest.engage()
         try:
             return await self._handle(pending, due)
         except HttpError as error:
@@ -203,8 +220,9 @@ class _Conversation:
         # Where there is no body, the handler's own look at who asks is early enough.
         if pending.announced != 0 and (proof := route.prove(request)) is not None:
             await self._finish(proof, request)
-        body = await self._read_body(pending, most, due)
-        response = await self._respond(route, replace(request, body=body))
+        with self._site.bodies.hold(self._guest.network) as held:
+            body = await self._read_body(pending, most, due, held)
+            response = await self._respond(route, replace(request, body=body))
         self._log.debug("request", method=request.method, path=request.path, status=response.status)
         return response
 
@@ -224,14 +242,18 @@ class _Conversation:
         self, service: Service, opening: Opening, pending: PendingRequest, request: Request
     ) -> Upgrade:
         """Agree to a WebSocket. Raises HttpError when there are too many."""
-        if service.places.full:
+        if not service.places.has_room(self._guest):
             raise HttpError(503, f"{service.places.most} connections are open", (("Retry-After", "1"),))
         return Upgrade(service, opening, request.loopback, *pending.switch(opening.headers))
 
-    async def _read_body(self, pending: PendingRequest, most: int, due: float) -> bytes:
-        """The body of a request, which may have ``most`` bytes. Raises HttpError."""
-        with trio.move_on_at(due):
+    async def _read_body(
+        self, pending: PendingRequest, most: int, due: float, held: HeldBody | None = None
+    ) -> bytes:
+        """The body of a request, which may have ``most`` bytes and counts as ``held``. Raises HttpError."""
+        with trio.move_on_at(due), self._waiting():
             while (body := pending.body(most)) is None:
+                if held is not None:
+                    held.grow_to(pending.received)
                 if self._wire.finished:
                     raise trio.BrokenResourceError("the client hung up in the midst of a request")
                 if (answer := pending.take_continue()) is not None:
@@ -272,8 +294,12 @@ class _Conversation:
         elif not step.done:
             event = trio.Event()
             step.notify = event.set
-            with trio.move_on_after(self._patience):
-                await event.wait()
+            with trio.move_on_after(self._patience), self._waiting() if step.login else nullcontext():
+                while not event.is_set():
+                    with trio.move_on_after(GLANCE):
+                        await event.wait()
+                    if self._peer.hung_up():
+                        raise trio.BrokenResourceError("the client hung up before it was answered")
 
     async def _listen(self) -> None:
         """Notice that the client hangs up; of a request that comes already no more is read than once."""
@@ -285,6 +311,15 @@ class _Conversation:
         await trio.sleep_forever()
 
     @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Let the connection wait for its client in the block: others may take its place."""
+        self._guest.wait()
+        try:
+            yield
+        finally:
+            self._guest.engage()
+
+    @contextmanager
     def _batch(self, request: Request) -> Iterator[None]:
         """Let what is done in the block for this request be a batch."""
         self._site.driver.begin(f"{request.method} {request.path}")
@@ -293,11 +328,12 @@ class _Conversation:
         finally:
             self._site.driver.end()
 
-    async def _send(self, pending: PendingRequest, response: Response) -> None:
+    async def _send(self, pending: PendingRequest, response: Response, *, close: bool = False) -> None:
         """Send the answer to a request; a client that takes none of it for too long is let go."""
+        self._guest.wait()
         date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
-        data = pending.respond(response, close=self._site.stopping)
+        data = pending.respond(response, close=close or self._site.stopping)
         for start in range(0, len(data), PIECE):
             with trio.fail_after(self._patience):
                 await self._stream.send_all(data[start : start + PIECE])

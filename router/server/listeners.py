@@ -6,8 +6,7 @@ An endpoint is what is spoken at some addresses. Neither that, nor the life of t
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,6 +16,7 @@ import trio
 from protocol.recognition import wrong_port
 from router.network_errors import explain
 from router.server.peer import Peer, find_peer, show
+from router.server.places import Guest, Places
 from router.server.tls import Security
 from router.server.wrong_port import peek, plain_answer
 from router.settings import parse_address
@@ -29,33 +29,6 @@ _GONE_AGAIN = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})  # acce
 
 class ListenError(Exception):
     """An address cannot be listened on; the text says why and what to do."""
-
-
-class Places:
-    """How many connections may be open at a time, at all the endpoints that share this; 0 is any number."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether none is left."""
-        return bool(self.most) and self.taken >= self.most
-
-    @contextmanager
-    def take(self) -> Iterator[bool]:
-        """Take a place for the block, if there is one left."""
-        free = not self.full
-        self.taken += 1
-        try:
-            yield free
-        finally:
-            self.taken -= 1
-
-    def refuse(self, peer: str) -> None:
-        """Log that somebody found none left."""
-        structlog.get_logger().warning("connection refused", peer=peer, reason=f"{self.most} are open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +71,9 @@ class Endpoint:
         """Where clients find it."""
         return [self.url.format(show(each.socket.getsockname())) for each in self.listeners]
 
-    async def welcome(self, stream: trio.SocketStream) -> None:
+    async def welcome(self, stream: trio.SocketStream, peer: Peer, guest: Guest) -> None:
         """Serve a client, or turn it away when there are too many. Who accepted its socket closes that."""
-        peer = find_peer(stream.socket)
-        if peer is None:
-            return
-        with self.places.take() as taken:
+        with self.places.take(guest) as taken:
             if not taken:
                 self.places.refuse(peer.name)
                 return
@@ -161,11 +131,16 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: 
 
     async def welcome(endpoint: Endpoint, stream: trio.SocketStream) -> None:
         try:
-            with places.take() as taken:
-                if not taken:
-                    places.refuse("somebody")
-                elif not accepting.scope.cancel_called:  # else nobody would tell it that the broker stops
-                    await endpoint.welcome(stream)
+            peer = find_peer(stream.socket)
+            if peer is None:
+                return
+            with trio.CancelScope() as scope:
+                guest = Guest(peer.name, peer.ends.peer[0], scope.cancel)
+                with places.take(guest) as taken:
+                    if not taken:
+                        places.refuse(peer.name)
+                    elif not accepting.scope.cancel_called:  # else nobody would tell it that the broker stops
+                        await endpoint.welcome(stream, replace(peer, guest=guest), guest)
         except Exception as error:
             structlog.get_logger().error("connection failed", exc_info=error)
         finally:

@@ -1,5 +1,6 @@
 """Who is at the other end of a socket, and at which of this machine's addresses."""
 
+import math
 import os
 import select
 from collections.abc import Callable
@@ -10,9 +11,12 @@ from ipaddress import ip_address
 import trio
 
 from router.server.outbox import Part, behind, pieces
+from router.server.places import Guest
 from router.session.transport import UNKNOWN, Ends
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
+
+SHARE = 1 << 16  # bytes that a client over TLS must take in the time that it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,8 @@ class Peer:
     to a loopback address.
 
     ``user`` is whom its certificate proves it to be, None when it proves nothing. ``direct`` says that its
-    bytes go to the socket as they are, in no other protocol.
+    bytes go to the socket as they are, in no other protocol; ``watched`` that its stream itself sees to it
+    that the client reads. ``guest`` is its connection, as the holder of places.
     """
 
     name: str
@@ -31,6 +36,8 @@ class Peer:
     user: str | None = None
     direct: bool = False
     ends: Ends = UNKNOWN
+    guest: Guest | None = None
+    watched: bool = False
 
     def send(self, parts: list[Part]) -> int:
         """Have it sent what the socket takes at once, if what is sent is what the socket carries; what is
@@ -44,14 +51,16 @@ class Peer:
             return 0
 
     async def send_all(
-        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None]
+        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None], patience: float
     ) -> None:
         """Send these through the stream that goes over this socket, and tell ``sent`` of the bytes as they
-        go. Raises BrokenResourceError, as the stream does.
+        go. Raises BrokenResourceError, as the stream does, and TooSlowError when the client takes nothing for
+        ``patience`` seconds, or over TLS not so many bytes as ``SHARE``.
         """
         if not self.direct:
             for piece in pieces(parts):
-                await stream.send_all(piece)
+                with trio.fail_after(math.inf if self.watched else patience * max(1, len(piece) / SHARE)):
+                    await stream.send_all(piece)
                 sent(len(piece))
             return
         await trio.lowlevel.checkpoint()  # a client that takes all at once keeps nobody from having a turn
@@ -59,7 +68,8 @@ class Peer:
             try:
                 count = os.writev(self.socket.fileno(), parts)
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self.socket)
+                with trio.fail_after(patience):
+                    await trio.lowlevel.wait_writable(self.socket)
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
             else:

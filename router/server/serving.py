@@ -4,6 +4,7 @@ The only awaits on a message's way are here, one a batch on either side. The one
 connection is here too. What the client speaks is the connection's business, see ``amqp`` and ``stomp``.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -14,7 +15,9 @@ import trio
 from router.network_errors import explain
 from router.server.driver import Driver
 from router.server.outbox import Outbox, Part
+from router.server.places import Guest
 from router.session.transport import ConnectionLog, Ends
+from router.vhost import VHost
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
@@ -34,6 +37,10 @@ class Peer(Protocol):
     @property
     def ends(self) -> Ends: ...
     @property
+    def guest(self) -> Guest | None:
+        """Its connection, as the holder of places."""
+
+    @property
     def user(self) -> str | None:
         """Whom its certificate proves it to be."""
 
@@ -44,9 +51,11 @@ class Peer(Protocol):
         """Have it sent what can be sent at once; return how many bytes that are."""
 
     async def send_all(
-        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None]
+        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None], patience: float
     ) -> None:
-        """Send these through its stream, and tell ``sent`` of the bytes as they go."""
+        """Send these through its stream, and tell ``sent`` of the bytes as they go. TooSlowError for a client
+        that takes nothing for ``patience`` seconds.
+        """
 
     def hung_up(self) -> bool:
         """Whether it has ended its side, whatever of that was read."""
@@ -58,6 +67,10 @@ class Connection(Protocol):
     """
 
     unfinished: bool
+
+    @property
+    def vhost(self) -> VHost | None:
+        """The virtual host that the client has entered."""
 
     def receive(self, data: bytes) -> int:
         """Handle everything that these bytes complete; return how many commands that are."""
@@ -99,6 +112,8 @@ async def serve_client(
                     connection.lost()
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             await _ignore(stream)
+    except* trio.TooSlowError:
+        log.warning("connection closed", error="the client reads nothing of what is sent to it")
     except* BROKEN as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
@@ -130,6 +145,7 @@ async def _read(
     """
     size = most = driver.broker.settings.server.read_size
     what = f"commands of {peer.name}"
+    guest = peer.guest
     while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
         count = 0
@@ -146,6 +162,9 @@ async def _read(
         size = most // 2 if each < SMALL else most
         if each >= LARGE and not driver.outboxes.full:
             size = AT_ONCE * most
+        if guest is not None and connection.vhost is not None:
+            guest.engage()
+            guest = None
         await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
@@ -168,8 +187,9 @@ async def _write(
             with _batch(driver, connection, f"room for {peer.name}"):
                 connection.drained()
 
+    patience = driver.broker.settings.server.send_timeout / 1000 or math.inf  # seconds
     while parts := await outbox.take():
-        await peer.send_all(stream, parts, sent)
+        await peer.send_all(stream, parts, sent, patience)
     await stream.send_eof()
 
 

@@ -14,11 +14,13 @@ from router.management.api import metrics_table, table
 from router.management.call import World
 from router.management.measures import Measures
 from router.management.sampling import Sampler
+from router.server.bodies import BodyMemory
 from router.server.driver import Driver
 from router.server.http import Site, serve_http
-from router.server.listeners import Endpoint, Places
+from router.server.listeners import Endpoint
 from router.server.node import ServerNode
 from router.server.peer import Peer
+from router.server.places import Places
 from router.server.snapshots import Snapshots
 from router.server.watch import Watch
 from router.server.websocket import Service
@@ -53,6 +55,7 @@ class Sites:
         self._driver = driver
         self._endpoints = endpoints
         broker, settings = driver.broker, driver.broker.settings
+        self._bodies = BodyMemory(settings.http.max_bodies_size)
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = Measures(broker)
         self._node = ServerNode(broker, endpoints, watch)
@@ -68,7 +71,7 @@ class Sites:
 
     def _site(self, services: dict[str, Service], *tables: Table) -> Site:
         requests = Places(self._driver.broker.settings.http.max_connections)
-        return Site(self._driver, Routes(*tables), requests, services, self._elsewhere)
+        return Site(self._driver, Routes(*tables), requests, self._bodies, services, self._elsewhere)
 
     def _closed(self) -> list[str]:
         """The endpoints that should be open and are not."""

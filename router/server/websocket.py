@@ -11,8 +11,8 @@ import structlog
 import trio
 
 from protocol.websocket import Opening, Text, WebSocket
-from router.server.listeners import Places
 from router.server.peer import Peer
+from router.server.places import Places
 from router.server.serving import LINGER
 from router.settings import Settings
 from router.settings import Websocket as WebsocketSettings
@@ -162,10 +162,13 @@ async def serve_websocket(
 ) -> None:
     """Open a WebSocket and have its service speak until either side is done, or it had to be given up.
 
-    It is among ``open_now`` meanwhile. Who calls closes ``stream``.
+    It is among ``open_now`` meanwhile. The peer's guest takes one of the service's places, and waits until a
+    virtual host is opened. Who calls closes ``stream`` and has seen that there is a place.
     """
-    service = upgrade.service
-    with service.places.take():
+    service, guest = upgrade.service, peer.guest
+    assert guest is not None
+    guest.wait()
+    with service.places.take(guest):
         with trio.fail_after(settings.http.request_timeout / 1000):
             await stream.send_all(upgrade.answer)
         wire = WebSocket(
@@ -181,7 +184,9 @@ async def serve_websocket(
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(watch)
-                await service.serve(socket, replace(peer, direct=False, loopback=upgrade.loopback))
+                await service.serve(
+                    socket, replace(peer, direct=False, watched=True, loopback=upgrade.loopback)
+                )
                 nursery.cancel_scope.cancel()
         finally:
             open_now.discard(socket)

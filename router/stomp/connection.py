@@ -28,7 +28,7 @@ from protocol.stomp.frames import (
     encode_frame,
 )
 from protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
-from router.auth import Login, LoginRefused, User
+from router.auth import Login, LoginPostponed, LoginRefused, Outcome, User, WaitingLogin
 from router.broker import Broker
 from router.session.gate import Gate
 from router.session.session import Session
@@ -70,7 +70,6 @@ TRANSITIONS: dict[tuple[State, str | Event], State] = {
     (State.RUNNING, Event.OVER): State.CLOSED,
     (State.LEAVING, Event.OVER): State.CLOSED,
 }
-BEFORE = frozenset((State.LOGIN, State.PROOF))  # it is known who the client is
 READING = frozenset((State.LOGIN, State.RUNNING))
 FEW = 16  # frames that are handled before the connection looks whether the turn takes too long
 LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
@@ -115,6 +114,7 @@ class StompConnection:
         self._loopback = loopback
         self._proven_user = proven_user
         self._log = log
+        self._login: WaitingLogin | None = None  # whose password is to be checked
         self._receipt: str | None = None  # of DISCONNECT
         self._refused = False  # the ERROR frame that ends the connection is written
         self._last_received = broker.now
@@ -307,16 +307,18 @@ class StompConnection:
         negotiated(frame)
         self.outbox.pause()  # unless it is known at once
         try:
-            user = self._authenticate(frame)
+            found = self._authenticate(frame)
         except LoginRefused as error:
             self._let_in(frame, error)
-        else:
-            if user is not None:
-                self._let_in(frame, user)
+            return
+        if isinstance(found, User):
+            self._let_in(frame, found)
+        elif self.state is State.PROOF:
+            self._login = found
 
-    def _authenticate(self, frame: Frame) -> User | None:
-        """The user that the frame proves; for one that names none the certificate, or else the settings. None
-        when that will be known later. Raises LoginRefused.
+    def _authenticate(self, frame: Frame) -> User | WaitingLogin:
+        """The user that the frame proves; for one that names none the certificate, or else the settings. A
+        login if that will be known later. Raises LoginRefused.
         """
         headers, settings = frame.headers, self.broker.settings.stomp
         proven = None if "login" in headers else self._proven_user
@@ -332,8 +334,9 @@ class StompConnection:
         login = Login(name, password, self.ends.peer[0], self._loopback, "STOMP")
         return self.broker.log_in(login, lambda outcome: self._proven_later(frame, outcome))
 
-    def _proven_later(self, frame: Frame, outcome: User | LoginRefused) -> None:
+    def _proven_later(self, frame: Frame, outcome: Outcome) -> None:
         """It is known who the client is, if it is anybody: go on with what it has said meanwhile."""
+        self._login = None
         if self.finished:
             return
         try:
@@ -344,9 +347,12 @@ class StompConnection:
         except Exception as error:
             self.crash(error)
 
-    def _let_in(self, frame: Frame, outcome: User | LoginRefused) -> None:
+    def _let_in(self, frame: Frame, outcome: Outcome) -> None:
         """Let the client in. Raises StompError when it may not enter."""
         self.outbox.resume()
+        if isinstance(outcome, LoginPostponed):
+            self._log.warning("login postponed", user=outcome.user, reason=outcome.reason)
+            raise StompError("Try again later", f"{outcome.reason}\n")
         if isinstance(outcome, LoginRefused):
             self._log.warning("login refused", user=outcome.user, reason=outcome.reason)
             raise StompError("Bad CONNECT", f"Access refused for user '{outcome.user}'\n") from None
@@ -460,6 +466,9 @@ class StompConnection:
             return
         self.state = TRANSITIONS[self.state, Event.OVER]
         self._reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
         self.outbox.close()
         self.broker.forget(self)
         if self.vhost is not None:
@@ -499,10 +508,11 @@ class StompConnection:
             self._log.warning("connection closed", error="the ERROR frame waited too long for the disk")
             self._finish()
             return
-        if self.state in BEFORE:
+        if self._login is not None:
+            return  # the broker is late, not the client
+        if self.state is State.LOGIN:
             time = self.broker.settings.amqp.handshake_timeout
-            late = "You did not log in" if self.state is State.LOGIN else "Your login could not be checked"
-            self._refuse(StompError("Login timeout", f"{late} within {time} ms\n"))
+            self._refuse(StompError("Login timeout", f"You did not log in within {time} ms\n"))
             return
         # Blocked, over its high mark or behind with its frames it is not read from; who leaves has no more to
         # say.

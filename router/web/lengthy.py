@@ -4,26 +4,33 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from protocol.http import HttpError
-from router.auth import Login, LoginRefused, User
+from router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
 from router.broker import Broker
 from router.web.steps import Steps, Wait
+
+RETRY_AFTER = "5"  # seconds
 
 T = TypeVar("T")
 
 
 def log_in(broker: Broker, login: Login) -> Steps[User]:
     """The user that these credentials prove. Raises LoginRefused; HttpError 503 when it takes too long."""
-    outcomes: list[User | LoginRefused] = []
-    wait = Wait()
+    outcomes: list[Outcome] = []
+    wait = Wait(login=True)
 
-    def then(outcome: User | LoginRefused) -> None:
+    def then(outcome: Outcome) -> None:
         outcomes.append(outcome)
         wait.finish()
 
-    user = broker.log_in(login, then)
-    if user is not None:
-        return user
-    outcome = yield from _only(outcomes, wait)
+    found = broker.log_in(login, then)
+    if isinstance(found, User):
+        return found
+    try:
+        outcome = yield from _only(outcomes, wait)
+    finally:
+        found.cancel()
+    if isinstance(outcome, LoginPostponed):
+        raise _busy()
     if isinstance(outcome, LoginRefused):
         raise outcome
     return outcome
@@ -46,5 +53,9 @@ def _only(results: list[T], wait: Wait) -> Steps[T]:
     if not wait.done:
         yield wait
     if not results:
-        raise HttpError(503, "too many passwords are being checked; try again")
+        raise _busy()
     return results[0]
+
+
+def _busy() -> HttpError:
+    return HttpError(503, "too many passwords are being checked; try again", (("Retry-After", RETRY_AFTER),))

@@ -13,13 +13,14 @@ T = TypeVar("T")
 class Wait:
     """Something that has to happen first: who knows that it has says ``finish``, who waits sets ``notify``.
 
-    It may never happen: who goes on looks at ``done``.
+    It may never happen: who goes on looks at ``done``. ``login`` says that it is known only then who asks.
     """
 
-    __slots__ = ("done", "notify")
+    __slots__ = ("done", "login", "notify")
 
-    def __init__(self) -> None:
+    def __init__(self, *, login: bool = False) -> None:
         self.done = False
+        self.login = login
         self.notify: Callable[[], None] | None = None
 
     def finish(self) -> None:

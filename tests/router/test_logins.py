@@ -22,10 +22,10 @@ from router.auth import (
     PasswordHashError,
     Throttle,
     Users,
+    client_network,
     from_exchanged,
     hash_password,
 )
-from router.auth import logins as module
 from router.auth.passwords import SCRYPT, fits, impossible_hash
 
 # Made by RabbitMQ 3.10 for the password "secret".
@@ -188,28 +188,6 @@ def test_names_and_passwords_are_told_apart_where_they_meet(slow, users):
     assert isinstance(slow.begin(Login("slow", "1pw", "h", True), 0), Check)
 
 
-def test_many_with_the_same_credentials_share_one_hash(slow, monkeypatch):
-    asked = Login("slow", "pw", "h", True)
-    checks = [slow.begin(asked, 0) for _ in range(5)]
-    hashed = []
-    monkeypatch.setattr(module, "fits", lambda *args: hashed.append(args) or fits(*args))
-    found = {slow.finish(asked, check, check.run(), 0).name for check in checks}
-    assert (found, len(hashed)) == ({"slow"}, 1)
-
-
-def test_checks_under_way_are_bounded(slow, monkeypatch):
-    monkeypatch.setattr(module, "MOST_CHECKS", 2)
-    first = Login("slow", "a", "h", True)
-    check = slow.begin(first, 0)
-    slow.begin(Login("slow", "b", "h", True), 0)
-    with pytest.raises(LoginRefused) as refused:
-        slow.begin(Login("slow", "pw", "h", True), 0)
-    assert refused.value.reason == "too many logins at the same time"
-    with pytest.raises(LoginRefused):
-        slow.finish(first, check, check.run(), 0)
-    assert login(slow, "slow", "pw").name == "slow"
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -250,46 +228,67 @@ def fail(logins, times, name="u", **options):
     return reasons
 
 
-WRONG, MANY = "the credentials are wrong", "too many logins failed from there"
+WRONG = "the credentials are wrong"
 
 
-def test_after_some_failures_even_the_right_password_is_refused_for_a_while(throttled):
-    assert fail(throttled, 4) == [WRONG, WRONG, WRONG, MANY]
-    with pytest.raises(LoginRefused) as refused:
-        login(throttled, "u", "pw", now=9_999)
-    assert (str(refused.value), refused.value.reason) == (REFUSED, MANY)
-    assert login(throttled, "u", "pw", now=10_001).name == "u"
+def delay(logins, name="u", host="1.2.3.4", now=0):
+    """ms that a login has to wait."""
+    return logins._throttle.delay(name, client_network(host), now)
+
+
+def test_after_some_failures_logins_wait_and_a_right_password_passes(throttled):
+    assert fail(throttled, 3) == [WRONG] * 3
+    assert delay(throttled) == 10_000
+    assert isinstance(throttled.begin(Login("u", "pw", "1.2.3.4", True), 0), Check)
+    assert login(throttled, "u", "pw").name == "u"
 
 
 def test_failures_are_forgotten_one_by_one(throttled):
     fail(throttled, 3)
-    assert fail(throttled, 2, now=10_001) == [WRONG, MANY]
-    assert fail(throttled, 4, now=60_000) == [WRONG, WRONG, WRONG, MANY]
+    assert [delay(throttled, now=now) for now in (0, 4_000, 9_000, 10_000)] == pytest.approx(
+        [10_000, 6_000, 1_000, 0], abs=1
+    )
+    fail(throttled, 1, now=10_000)
+    assert delay(throttled, now=10_000) == 10_000
+    assert delay(throttled, now=60_000) == 0
+
+
+def test_proven_credentials_pass_whatever_has_failed(throttled):
+    user = login(throttled, "u", "pw")
+    fail(throttled, 300)
+    assert throttled.begin(Login("u", "pw", "1.2.3.4", True), 0) is user
+
+
+@pytest.mark.parametrize("change", ["password", "tags"])
+def test_a_changed_user_has_to_prove_its_password_again(throttled, users, change):
+    login(throttled, "u", "pw")
+    fail(throttled, 3)
+    old = users["u"].password_hash
+    users.add("u", hash_password("new", "sha256") if change == "password" else old, tags=("management",))
+    assert isinstance(throttled.begin(Login("u", "pw", "1.2.3.4", True), 0), Check)
 
 
 def test_other_users_and_other_places_are_not_concerned(throttled):
     fail(throttled, 4)
-    assert login(throttled, "long", "pw").name == "long"
-    assert login(throttled, "u", "pw", host="5.6.7.8").name == "u"
+    assert (delay(throttled, "long"), delay(throttled, host="5.6.7.8")) == (0, 0)
 
 
-def test_an_address_that_tries_many_names_is_refused_too(throttled):
+def test_an_address_that_tries_many_names_waits_too(throttled):
     for number in range(30):
         assert fail(throttled, 1, name=f"n{number}") == ["there is no such user"]
-    assert fail(throttled, 1, name="n30") == [MANY]
-    with pytest.raises(LoginRefused):
-        login(throttled, "u", "pw")
+    assert (delay(throttled, "n30"), delay(throttled)) == (1_000, 1_000)
 
 
-def test_unknown_names_are_throttled_like_known_ones(throttled):
-    assert fail(throttled, 4, name="nobody")[-1] == MANY
+def test_unknown_names_wait_like_known_ones(throttled):
+    fail(throttled, 3, name="nobody")
+    assert delay(throttled, "nobody") == 10_000
 
 
 def test_success_costs_nothing(throttled):
     for _ in range(50):
         login(throttled, "u", "pw")
     fail(throttled, 2)
-    assert login(throttled, "u", "pw").name == "u"
+    assert delay(throttled) == 0
 
 
 def test_the_throttle_remembers_a_bounded_number(monkeypatch):
@@ -297,9 +296,24 @@ def test_the_throttle_remembers_a_bounded_number(monkeypatch):
     throttle = Throttle(1, 1)
     for number in range(100):
         throttle.failed("u", f"h{number}", 0)
-    assert throttle.refuses("u", "h99", 0)
-    assert not throttle.refuses("u", "h1", 0)
+    assert throttle.delay("u", "h99", 0)
+    assert not throttle.delay("u", "h1", 0)
     assert len(throttle._buckets) == 10
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("somewhere", "somewhere"),
+    ],
+)
+def test_ipv6_addresses_count_by_their_network(host, network):
+    assert client_network(host) == network
 
 
 # -- hashes -----------------------------------------------------------------------------------------------

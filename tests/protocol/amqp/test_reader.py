@@ -9,6 +9,7 @@ from protocol.amqp.codec import encode_method, method_frame
 from protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
 from protocol.amqp.message import Message
 from protocol.amqp.reader import LARGE, Reader, Scope
+from protocol.errors import ResourceError
 from tests.protocol.amqp.frames import all_shown, body, each, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
 
@@ -201,6 +202,37 @@ def test_an_oversized_body_is_read_past_and_told_by_its_size():
     commands = made.receive(publish(1, b"12345678901", piece=4) + publish(1, b"1234567890"))
     assert commands[0] == (1, Oversized(11))
     assert commands[1][1].body == b"1234567890"
+
+
+def begun(channel, size, sent):
+    """A publish with a body of which a part is sent."""
+    return publish(channel, bytes(size), piece=sent)[: -(size - sent) - 8 * -(-(size - sent) // sent)]
+
+
+def test_bodies_begun_on_many_channels_have_a_bound_together():
+    made = reader(body_max=100)
+    for channel in range(1, 11):
+        assert made.receive(begun(channel, 100, 80)) == []
+    assert (made.error, made._begun) == (None, 800)
+    assert made.receive(begun(11, 100, 80)) == []
+    assert isinstance(made.error, ResourceError)
+    made.forget()
+    assert made._begun == 0
+
+
+def test_complete_bodies_do_not_count_as_begun():
+    made = reader(body_max=100)
+    for channel in range(1, 100):
+        (command,) = made.receive(publish(channel, bytes(100), piece=60))
+        assert command[1].size == 100
+    assert (made.error, made._begun) == (None, 0)
+
+
+def test_a_body_that_is_too_large_takes_no_memory_however_much_it_promises():
+    made = reader(body_max=100)
+    for channel in range(1, 100):
+        assert made.receive(begun(channel, 1000, 500)) == []
+    assert (made.error, made._begun) == (None, 0)
 
 
 @pytest.mark.parametrize("method", [m.BasicDeliver("t", 1), m.BasicGetOk(1), m.BasicReturn(312, "NO_ROUTE")])

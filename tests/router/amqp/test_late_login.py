@@ -88,13 +88,29 @@ def test_a_client_that_has_gone_meanwhile_is_no_trouble(world, step):
     assert not world.broker.clients
 
 
-def test_a_login_that_takes_too_long_ends_with_the_handshakes_time(world, step):
+def test_the_time_that_a_login_waits_is_not_the_clients(world, step):
     client = world.client()
     client.login("slow", "pw")
+    world.advance(10 * world.settings.amqp.handshake_timeout)
+    client.expect_silence()
+    step()
+    client.take(m.ConnectionTune, channel=0)
     world.advance(world.settings.amqp.handshake_timeout)
     client.expect_end()
-    step()
-    client.expect_end()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_client_is_not_refused_when_too_many_wait(world, step, monkeypatch, told):
+    monkeypatch.setattr("router.auth.login_queue.MOST_WAITING", 0)
+    busy = [world.client() for _ in range(2)]
+    for number, client in enumerate(busy):
+        client.login("slow", f"wrong{number}")
+    client = world.client()
+    client.login("slow", "pw", capabilities=CAPABILITIES if told else {})
+    if told:
+        assert client.take(m.ConnectionClose, channel=0).reply_code == 320
+    else:
+        client.expect_end()
 
 
 def test_a_user_that_is_deleted_meanwhile_is_refused(world, step):

@@ -1,5 +1,7 @@
 """Who may ask what: logins, tags and virtual hosts."""
 
+from types import SimpleNamespace
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -35,12 +37,20 @@ def test_a_refused_login_is_logged_and_not_explained(api):
 
 
 def test_failed_logins_are_throttled_together_with_those_of_other_protocols(api):
+    api.ask("GET", "/whoami")
     for _ in range(api.broker.settings.auth.failed_logins):
         with pytest.raises(LoginRefused):
-            api.broker.log_in(Login("admin", "wrong", "", loopback=True), lambda outcome: None)
-    assert api.ask("GET", "/whoami").status == 401
+            api.broker.log_in(Login("mgmt", "wrong", "", loopback=True), lambda outcome: None)
+    assert api.ask("GET", "/whoami").status == 200  # was proven before
+    request = api.request("GET", "/api/whoami", None, "mgmt")
+    steps = api.routes.find(request)(request)
+    wait = next(steps)
     api.broker.now += 60_000
-    assert api.ask("GET", "/whoami").status == 200
+    api.broker.on_timers()
+    assert wait.done
+    with pytest.raises(StopIteration) as stop:
+        next(steps)
+    assert stop.value.value.status == 200
 
 
 def test_header_that_is_not_basic_is_refused(api):
@@ -214,3 +224,23 @@ def test_page_of_the_api_names_every_path(api):
     assert (response.status, response.content_type) == (200, "text/html; charset=utf-8")
     for pattern in rules():
         assert f"<code>/api{pattern}</code>" in response.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("user", "status"), [("admin", 204), ("mon", 401), ("pol", 401), ("mgmt", 401), ("plain", 401)]
+)
+def test_who_only_sees_a_connection_of_another_user_does_not_close_it(api, monkeypatch, user, status):
+    ended = []
+    owner = api.broker.users["admin"]
+    other = SimpleNamespace(ends=SimpleNamespace(name="there"), user=owner, end=ended.append)
+    monkeypatch.setattr("router.management.connections.connections", lambda broker: [other])
+    monkeypatch.setattr("router.management.connections.user_of", lambda connection: connection.user.name)
+    told = api.ask("DELETE", "/connections/there", user=user)
+    assert (told.status, len(ended)) == (status, int(status == 204))
+
+
+def test_an_administrator_looks_into_a_virtual_host_that_it_may_not_enter(api):
+    api.broker.users["admin"].forbid("/")
+    assert api.ask("GET", "/exchanges/%2F/amq.topic").status == 200
+    told = api.ask("PUT", "/queues/%2F/q", {})
+    assert (told.status, told.json["reason"]) == (401, "Access refused.")

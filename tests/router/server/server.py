@@ -1,5 +1,6 @@
 """A broker in the test's own Trio loop, for clients on memory streams or sockets."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from router.amqp.offer import make_offer
 from router.broker import Broker
 from router.server.amqp import serve_amqp
 from router.server.driver import Driver
+from router.server.places import Guest
 from router.server.run import populate
 from router.session.transport import UNKNOWN, Ends
 from router.settings import Auth, Settings
@@ -25,13 +27,16 @@ class Peer:
     user: str | None = None
     direct: bool = False
     ends: Ends = UNKNOWN
+    guest: Guest | None = None
+    watched: bool = False
 
     def send(self, parts) -> int:
         return 0
 
-    async def send_all(self, stream, parts, sent) -> None:
+    async def send_all(self, stream, parts, sent, patience) -> None:
         data = b"".join(parts)
-        await stream.send_all(data)
+        with trio.fail_after(math.inf if self.watched else patience):
+            await stream.send_all(data)
         sent(len(data))
 
     async def receive(self, stream, size: int):

@@ -228,10 +228,23 @@ async def test_client_that_is_not_read_from_is_not_silent(autojump_clock, server
     await client.login(heartbeat=10)
     (connection,) = server.broker.clients
     connection.outbox.write(bytes(2 * HIGH))
-    with trio.move_on_after(100):
+    with trio.move_on_after(50):
         await client.beat(5)  # the first is taken, the others are not
     assert not over.is_set()
     assert connection in server.broker.clients
+
+
+async def test_client_that_takes_nothing_for_too_long_is_let_go(autojump_clock, server, logged):
+    client, over = server.connect(lockstep)
+    await client.login()
+    (connection,) = server.broker.clients
+    connection.outbox.write(bytes(2 * HIGH))
+    start = trio.current_time()
+    await over.wait()
+    patience = server.broker.settings.server.send_timeout / 1000
+    assert trio.current_time() - start == pytest.approx(patience, abs=0.1)
+    assert connection not in server.broker.clients
+    assert "the client reads nothing of what is sent to it" in [line.get("error") for line in logged]
 
 
 async def test_close_that_is_not_answered_ends_after_its_time(autojump_clock, server, logged):

@@ -327,17 +327,58 @@ async def test_no_credential_is_logged(autojump_clock, connect, logged):
     assert "b3Blbi1zZXNhbWU" not in repr([{**each, "exc_info": None} for each in logged])
 
 
-async def test_connections_beyond_the_most_are_told_so(autojump_clock, connect, logged):
+async def test_a_connection_beyond_the_most_takes_the_place_of_the_one_idle_longest(connect, logged):
     first, second = connect(), connect()
     assert (await first.ask()).status == (await second.ask()).status == 200
-    third = connect()
-    answer = await third.ask()
-    assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "1", "close")
-    assert json.loads(answer.body)["reason"] == "2 HTTP connections are open"
-    assert await third.ended()
-    await first.stream.aclose()
-    await trio.testing.wait_all_tasks_blocked()
+    assert (await first.ask()).status == 200
     assert (await connect().ask()).status == 200
+    assert await second.ended()
+    assert (await first.ask()).status == 200
+    assert [line["event"] for line in logged if line["log_level"] == "warning"] == ["connection closed"]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /he", b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx"]
+)
+async def test_connections_without_a_whole_request_keep_nobody_out(connect, site, sent):
+    for _ in range(100):
+        browser = connect()
+        if sent:
+            await browser.stream.send_all(sent)
+        await trio.testing.wait_all_tasks_blocked()
+    assert site.places.taken == 2
+    for path in ("/health", "/ready", "/"):
+        assert (await connect().ask(path)).status == 200
+
+
+async def test_health_is_told_while_all_places_are_busy(autojump_clock, connect, logged):
+    for number in range(2):
+        await connect().stream.send_all(b"GET /wait/busy%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number)
+    await trio.testing.wait_all_tasks_blocked()
+    for path, status in (("/health", 200), ("/ready", 200), ("/", 503)):
+        browser = connect()
+        answer = await browser.ask(path)
+        assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert await browser.ended()
+    assert answer.headers["retry-after"] == "1"
+    assert json.loads(answer.body)["reason"] == "2 HTTP connections are open"
+
+
+async def test_bodies_that_never_end_are_bounded_in_all_and_given_back(autojump_clock, connect, site):
+    site.bodies.most = 200_000
+    begun = [connect() for _ in range(2)]
+    for browser in begun:
+        await browser.stream.send_all(
+            b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n"
+        )
+        await browser.stream.send_all(bytes(60_000))
+        await trio.testing.wait_all_tasks_blocked()
+    answer = await begun[1].answer()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert site.bodies.held == 60_000
+    await begun[0].stream.send_all(bytes(30_000))
+    assert len((await begun[0].answer()).body) == 90_000
+    assert site.bodies.held == 0
 
 
 # -- time ----------------------------------------------------------------------------------------------------

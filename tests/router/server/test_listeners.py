@@ -5,7 +5,8 @@ import socket
 
 import trio
 
-from router.server.listeners import TOGETHER, Accepting, Endpoint, Places, accept_all
+from router.server.listeners import TOGETHER, Accepting, Endpoint, accept_all
+from router.server.places import Places
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
 
@@ -20,6 +21,7 @@ class Doorman:
 
     async def serve(self, stream, peer) -> None:
         self.served += 1
+        peer.guest.engage()
         while await stream.receive_some():
             pass
 

@@ -3,6 +3,7 @@ import re
 import signal
 import socket
 import time
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 from protocol.amqp import methods as m
 from protocol.amqp.constants import PROTOCOL_HEADER
 from router.server.peer import is_loopback
-from tests.router.server.client import start_ok
+from tests.router.server.client import Closed, start_ok
 from tests.router.server.process import leveret
 
 ANY = ("--amqp", "127.0.0.1:0")
@@ -113,6 +114,21 @@ async def test_connections_beyond_the_most_are_closed(tmp_path):
         for client in inside:
             await client.close()
     assert "connection refused" in broker.log
+
+
+async def test_connections_that_do_not_log_in_make_way(tmp_path):
+    async with leveret(tmp_path, *ANY, "--set", "amqp.max_connections=20") as broker:
+        first = await (await broker.connect()).login()
+        silent = [await broker.connect() for _ in range(60)]
+        for client in silent:  # one after another: each has its place before the next one wants one
+            with suppress(trio.BrokenResourceError, Closed):
+                await client.stream.send_all(PROTOCOL_HEADER)
+                await client.expect(m.ConnectionStart)
+        other = await (await broker.connect()).login()
+        for client in (first, other):
+            await client.close()
+    assert broker.log.count("has waited for its client longest") == 42
+    assert "Traceback" not in broker.log
 
 
 # -- stopping ------------------------------------------------------------------------------------------------

@@ -45,3 +45,15 @@ async def test_busy_http_port_names_its_flag(tmp_path):
             assert await second.ended() == 1
     assert second.log.startswith(f"leveret: cannot listen on {address}: the port is in use; ")
     assert "--http" in second.log
+
+
+async def test_idle_connections_keep_nobody_out(tmp_path):
+    flags = ("--amqp", "none", "--http", "127.0.0.1:0", "--set", "http.max_connections=100")
+    async with leveret(tmp_path, *flags) as broker:
+        port = int(broker.announced.rstrip().rpartition(":")[2])
+        idle = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(110)]
+        for path in ("/health", "/ready", "/"):
+            assert (await Browser(await trio.open_tcp_stream("127.0.0.1", port)).ask(path)).status == 200
+        await open_page(await trio.open_tcp_stream("127.0.0.1", port))
+        assert await idle[0].receive_some() == b""
+    assert "Traceback" not in broker.log

@@ -6,7 +6,8 @@ import trio.testing
 
 from protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
 from router.server import serving
-from router.server.listeners import Accepting, Endpoint, Places, accept_all
+from router.server.listeners import Accepting, Endpoint, accept_all
+from router.server.places import Places
 from router.server.run import say_goodbye
 from router.server.stomp import serve_stomp
 from tests.router.server.server import Peer

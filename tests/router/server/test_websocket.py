@@ -283,6 +283,8 @@ async def test_page_of_this_machine_may_connect(autojump_clock, page):
 
 async def test_pages_beyond_the_most_connections_are_refused(autojump_clock, page, connect):
     pages = [await page() for _ in range(3)]
+    for each in pages:
+        await Client(each).login()
     assert (await Browser(connect()).ask("/ws/amqp", **OPENING)).status == 503
     await pages[0].aclose()
     await trio.testing.wait_all_tasks_blocked()
@@ -298,10 +300,19 @@ async def test_openings_that_began_before_the_last_place_was_taken_are_refused(a
         await each.stream.send_all(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
     await trio.testing.wait_all_tasks_blocked()
     pages = [await page() for _ in range(3)]
+    for each in pages:
+        await Client(each).login()
     for each in late:
         await each.stream.send_all(b"0\r\n\r\n")
         assert (await each.answer()).status == 503
     assert len(pages) == 3
+
+
+async def test_pages_that_do_not_log_in_make_way(autojump_clock, page):
+    pages = [await page() for _ in range(4)]
+    assert await pages[0].receive_some() == b""
+    for each in pages[1:]:
+        await Client(each).login()
 
 
 async def test_a_page_takes_no_place_of_requests(autojump_clock, page, site):

@@ -11,8 +11,9 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 
 from protocol.websocket import Text
 from router.server.amqp import serve_amqp
+from router.server.bodies import BodyMemory
 from router.server.http import Site
-from router.server.listeners import Places
+from router.server.places import Places
 from router.server.stomp import serve_stomp
 from router.server.websocket import Service
 from router.web.pages import pages
@@ -160,6 +161,7 @@ def make_site(server: Server, *tables: Table) -> Site:
     serve = partial(serve_amqp, driver=server.driver, offer=server.offer)
     amqp = Service(("amqp",), serve, Places(settings.amqp.max_connections))
     places = Places(settings.http.max_connections)
+    bodies = BodyMemory(settings.http.max_bodies_size)
     stomp = Service(STOMP_VERSIONS, partial(serve_stomp, driver=server.driver), Places(0), Text.SPOKEN)
     services = {"/ws/amqp": amqp, "/ws/stomp": stomp}
-    return Site(server.driver, Routes(pages(server.broker), *tables), places, services)
+    return Site(server.driver, Routes(pages(server.broker), *tables), places, bodies, services)

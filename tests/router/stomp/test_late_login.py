@@ -65,12 +65,20 @@ def test_a_client_that_has_gone_meanwhile_is_no_trouble(world, client):
     assert not world.broker.clients
 
 
-def test_a_login_that_takes_too_long_ends_with_the_handshakes_time(world, client):
+def test_the_time_that_a_login_waits_is_not_the_clients(world, client):
     connect(client)
-    world.advance(world.settings.amqp.handshake_timeout)
-    assert client.error() == ("Login timeout", "Your login could not be checked within 10000 ms\n")
-    step(world)
+    world.advance(10 * world.settings.amqp.handshake_timeout)
     assert client.received() == []
+    step(world)
+    client.take("CONNECTED")
+
+
+def test_a_client_is_not_refused_when_too_many_wait(world, client, monkeypatch):
+    monkeypatch.setattr("router.auth.login_queue.MOST_WAITING", 0)
+    for number in range(2):
+        connect(StompClient(world), f"wrong{number}")
+    connect(client)
+    assert client.error()[0] == "Try again later"
 
 
 def test_a_virtual_host_that_is_full_is_told(world, client):

@@ -49,7 +49,8 @@ def test_a_check_that_takes_too_long_is_told(broker):
     next(steps)
     with pytest.raises(HttpError) as late:
         next(steps)
-    assert late.value.status == 503
+    assert (late.value.status, late.value.headers) == (503, (("Retry-After", "5"),))
+    assert not broker.login_queue._same  # nobody is told any more
 
 
 def test_a_job_is_waited_for(broker):
