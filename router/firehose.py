@@ -39,14 +39,16 @@ class Firehose:
         self._sessions: dict[Watched, None] = {}
 
     def switch(self, *, on: bool, until_unbound: bool = False) -> None:
-        """Turn it on or off; ``until_unbound``: on until the trace exchange loses its last binding."""
+        """Turn tracing on or off; with ``until_unbound`` it ends when the trace exchange loses its last
+        binding.
+        """
         self.on = on
         self._until_unbound = on and until_unbound
         for session in self._sessions:
             session.watch(on=on)
 
     def unbound(self) -> None:
-        """The trace exchange has lost its last binding."""
+        """Note that the trace exchange has lost its last binding: end tracing that was on until then."""
         if self._until_unbound:
             self.switch(on=False)
 

@@ -82,14 +82,14 @@ def test_client_certificate_that_is_missing(client, server, authority):
     error, refused = handshake(client, "localhost", server)
     assert explain(behind(error)) == "the other side requires a client certificate"
     assert "certfile=FILE" in tls_advice(behind(error), "the URL")
-    assert explain(refused) == "a client certificate is required, and the client has shown none"
+    assert explain(refused) == "a client certificate is required, and the client sent none"
 
 
 def test_versions_that_do_not_meet(client, server):
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     for error in handshake(client, "localhost", server):
-        assert explain(error) == "both sides have no version of TLS in common"
+        assert explain(error) == "the two sides have no TLS version in common"
 
 
 def test_other_failures_of_tls_have_openssls_words():

@@ -130,7 +130,7 @@ def test_files_that_do_not_fit_are_explained(files, tmp_path):
     other, text = str(tmp_path / "other"), str(tmp_path / "text")
     AUTHORITY.issue_cert("localhost").private_key_pem.write_to_path(other)
     (tmp_path / "text").write_text("nothing of the sort")
-    with pytest.raises(TlsError, match="the key is not that of the certificate"):
+    with pytest.raises(TlsError, match="the key does not belong to the certificate"):
         make_context(Tls(**files | {"key": other}))
     for changes in ({"certificate": text}, {"key": text}, {"client_ca": text}):
         with pytest.raises(TlsError, match="in the form PEM"):
