@@ -133,7 +133,7 @@ def test_files_that_do_not_fit_are_explained(files, tmp_path):
     with pytest.raises(TlsError, match="the key does not belong to the certificate"):
         make_context(Tls(**files | {"key": other}))
     for changes in ({"certificate": text}, {"key": text}, {"client_ca": text}):
-        with pytest.raises(TlsError, match="in the form PEM"):
+        with pytest.raises(TlsError, match="no usable PEM data"):
             make_context(Tls(**files | changes))
 
 

@@ -141,7 +141,7 @@ def test_files_that_grow_are_copied_and_others_are_shared(tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "x.partial", "x" * 101, "ä", "a\nb"])
 def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path, name):
-    with pytest.raises(SnapshotError, match="is no name for a snapshot"):
+    with pytest.raises(SnapshotError, match="is not a valid snapshot name"):
         prepare(tmp_path, name)
     assert not (tmp_path / SNAPSHOTS).exists()
 
