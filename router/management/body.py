@@ -1,4 +1,4 @@
-"""What a request's JSON body may hold, and RabbitMQ's texts for what is wrong with it.
+"""Validation of JSON request bodies, with RabbitMQ's texts for errors.
 
 As in RabbitMQ, truth values and most numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty
 body and ``null`` are an empty object.
@@ -92,8 +92,9 @@ def table(body: Object, name: str) -> Object:
 
 
 def field(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """A JSON value as a field table can hold it. HttpError 400 for a number that it cannot, and for a value
-    that is nested more than ``depth`` deep.
+    """Convert a JSON value to a value of a field table.
+
+    Raises HttpError 400 for a number of more than 64 bits, and for more than ``depth`` levels of nesting.
     """
     if not depth:
         raise bad_request(f"nested more than {MAX_DEPTH} deep")

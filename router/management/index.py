@@ -1,4 +1,4 @@
-"""The page at ``/api/index.html``, to which ``/api`` leads as in RabbitMQ: all paths, for a browser."""
+"""HTML page at ``/api/index.html`` that lists all paths; ``/api`` redirects to it, as in RabbitMQ."""
 
 from html import escape
 
@@ -16,7 +16,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; 
 td { padding-right: 2em; vertical-align: top }
 </style>
 <h1>Management API</h1>
-<p>What RabbitMQ's management API answers, and some more. All paths but this page and
+<p>RabbitMQ's management API, with additions. All paths except this page and
 <a href="openapi.json">openapi.json</a>, which describes them for tools, need a user name and a password.</p>
 <table>
 %s
@@ -26,12 +26,12 @@ td { padding-right: 2em; vertical-align: top }
 
 
 def redirect(request: Request, **segments: str) -> Response:
-    """Lead from ``/api`` to the page."""
+    """Redirect to the page."""
     return Response(301, headers=(("Location", "/api/index.html"),))
 
 
 def page(rules: Rules, prefix: str) -> Response:
-    """The page itself."""
+    """Return the page: a row for each path of ``rules``, below ``prefix``."""
     rows = [
         f"<tr><td><code>{escape(prefix + pattern)}</code><td>{escape(' '.join(methods))}"
         for pattern, methods in sorted(rules.items())

@@ -1,8 +1,8 @@
-"""The memory of the process, divided among RabbitMQ's categories.
+"""Memory use of the process by RabbitMQ's categories.
 
-Owns what can be known without a look at every object of the process: messages in memory, by the type of their
-queue, and bytes that wait to be sent. The interpreter, its code and everything else is ``other_system``, so
-that the categories add up to what the process takes up. Categories of an Erlang machine are zero.
+Counts what is known without traversing all objects of the process: messages in memory, by the type of their
+queue, and bytes that wait to be sent. Everything else, such as the interpreter and its code, is
+``other_system``, so that the categories add up to the resident memory. Categories of the Erlang VM are zero.
 """
 
 from math import ceil
@@ -12,7 +12,7 @@ from router.management.clients import connections
 from router.management.queues import memory_of
 from router.web.steps import Steps
 
-SLICE = 500  # objects that are looked at before others have their turn
+SLICE = 500  # objects that are counted between two yields to other tasks
 CATEGORIES = (  # RabbitMQ's
     "connection_readers",
     "connection_writers",
@@ -48,7 +48,7 @@ BY_QUEUE_TYPE = {
 
 
 def parts(broker: Broker, total: int) -> Steps[dict[str, int]]:
-    """Bytes by category, which add up to ``total``."""
+    """Return bytes by category, which add up to ``total``."""
     found = dict.fromkeys(CATEGORIES, 0)
     queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
     for start in range(0, len(queues), SLICE):
@@ -61,12 +61,12 @@ def parts(broker: Broker, total: int) -> Steps[dict[str, int]]:
         yield 0
         found["connection_writers"] += sum(client.outbox.size for client in clients[start : start + SLICE])
     known = sum(found.values())
-    if known > total:  # they are estimates, and the total is older than they are
+    if known > total:  # estimates can exceed the total, which was measured earlier
         found = {name: size * total // known for name, size in found.items()}
     found["other_system"] = total - sum(found.values())
     return found
 
 
 def percentages(sizes: dict[str, int], total: int) -> dict[str, int]:
-    """The sizes in percent of the total, rounded up."""
+    """Return the sizes in percent of the total, rounded up."""
     return {name: ceil(size * 100 / total) if total else 0 for name, size in sizes.items()}

@@ -1,4 +1,4 @@
-"""The page at ``/cli/`` and what it offers: ``rabbitmqadmin``, for whoever has a shell and Python.
+"""Download of ``rabbitmqadmin``, and the page at ``/cli/`` that describes it.
 
 Source: RabbitMQ's management plugin, which has both at these paths, without a login.
 """
@@ -31,7 +31,7 @@ python3 rabbitmqadmin help subcommands</pre>
 
 
 def downloads() -> Table:
-    """The table of the page and its file."""
+    """Return the routes of the page and of the program."""
     moved = {"GET": to_page}
     return {
         "/cli": moved,
@@ -42,16 +42,16 @@ def downloads() -> Table:
 
 
 def to_page(request: Request) -> Response:
-    """Send a browser to the page, as RabbitMQ does."""
+    """Redirect a browser to the page, as RabbitMQ does."""
     return Response(301, headers=(("Location", "/cli/index.html"),))
 
 
 def page(request: Request) -> Response:
-    """The page."""
+    """Return the page."""
     return Response(200, PAGE.encode(), HTML, (POLICY,))
 
 
 def rabbitmqadmin(request: Request) -> Response:
-    """The program. The type keeps browsers from showing it."""
+    """Return the program, with a type that browsers save and do not display."""
     text = files("router.web").joinpath("cli", "rabbitmqadmin").read_bytes()
     return Response(200, text, "application/octet-stream")

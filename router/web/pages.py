@@ -1,4 +1,4 @@
-"""What a browser and a health check find: a front page, a demo of subscribing, ``/health`` and ``/ready``."""
+"""Front page, demo of subscribing, and the health checks ``/health`` and ``/ready``."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
