@@ -125,7 +125,7 @@ def test_ctrl_c_before_the_end_of_the_input_tells_what_was_confirmed(leveret, qu
         ("--confirm", "[23] messages sent before that, 2 confirmed(; 1 message not confirmed .*)?"),
         (
             "--no-confirm",
-            "[23] messages sent before that; without confirms nobody knows how many of them arrived",
+            "[23] messages sent before that; without confirms it is unknown how many of them arrived",
         ),
     ],
 )

@@ -149,7 +149,7 @@ def test_the_last_of_several_taps_switches_tracing_off(tap, api):
     assert not tracing(api)
     with tap() as first, tap() as second, tap() as third:
         for each in (second, first):
-            assert each.end()[1] == ["leveret: tracing stays on: somebody else watches too"]
+            assert each.end()[1] == ["leveret: tracing stays on: other queues are bound to it"]
             assert tracing(api)
         assert third.end()[1] == []
     assert not tracing(api)

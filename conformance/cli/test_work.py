@@ -152,7 +152,7 @@ def on_terminal(leveret, *args, status=0):
     return received.decode()
 
 
-def test_output_of_commands_is_above_the_line_of_totals(leveret, channel, queue):
+def test_output_of_commands_is_above_the_status_line(leveret, channel, queue):
     publish(channel, queue, *(b"%d" % number for number in range(20)))
     script = "printf 'out-'; read n; printf \"$n\\n\"; echo err-$n >&2"
     received = on_terminal(leveret, "work", queue, "-n", "20", "-c", "2", "--", "sh", "-c", script)

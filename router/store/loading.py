@@ -147,7 +147,9 @@ class Loader:
 
 
 def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
-    """Return the pages between whose messages other messages stand; ``pages`` are sorted by first position."""
+    """Return the pages between whose messages other messages stand; ``pages`` are sorted by first
+    position.
+    """
     mixed: dict[Page, None] = {}
     furthest: Page | None = None
     for page in pages:

@@ -52,7 +52,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Links to every file, made at one moment. The files in ``growing`` count up to the length given there."""
+    """Links to every file, made at one moment. The files in ``growing`` count up to the length given
+    there.
+    """
 
     directory: Path
     files: int

@@ -62,7 +62,9 @@ def restore_queue(vhost: VHost, row: QueueRow) -> tuple[AnyQueue, str]:
 
 
 def restore_binding(vhost: VHost, row: BindingRow) -> bool:
-    """Restore a binding; return False if its source or destination does not exist. Raises PreconditionFailed."""
+    """Restore a binding; return False if its source or destination does not exist. Raises
+    PreconditionFailed.
+    """
     source = vhost.exchanges.get(row.source)
     destination = (vhost.queues if row.kind == "queue" else vhost.exchanges).get(row.destination)
     if source is None or destination is None:

@@ -42,7 +42,7 @@ def test_peek_tells_positions(queue):
 
 def test_peek_of_nothing_is_a_failure(queue):
     result = queue.run("queue", "peek", "q", "--selector", "n = 9")
-    assert (result.exit_code, "no ready message of queue 'q' is meant" in result.stderr) == (1, True)
+    assert (result.exit_code, "no ready message of queue 'q' is selected" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_messages_are_moved_to_another_queue(queue, options, said, left, moved):
 def test_messages_that_no_queue_takes_stay_and_are_a_failure(queue):
     result = queue.run("queue", "move", "q", "--exchange", "amq.topic", "--routing-key", "none", "--all")
     assert (result.exit_code, result.stdout) == (1, "moved 0 messages from 'q' to exchange 'amq.topic'\n")
-    assert "4 messages left in place: no other queue takes them" in result.stderr
+    assert "4 messages left in place: no other queue accepts them" in result.stderr
     assert len(bodies(queue, "q")) == 4
 
 
@@ -106,7 +106,7 @@ def test_dead_letters_are_replayed(broker):
     broker("publish", "", "dead", "undead")
     result = broker.run("queue", "replay", "dead", "--all")
     assert (result.exit_code, result.stdout) == (1, "replayed 1 message from 'dead'\n")
-    assert "1 message left in place: they are no dead letters" in result.stderr
+    assert "1 message left in place: they are not dead letters" in result.stderr
     assert (bodies(broker, "work"), bodies(broker, "dead")) == (["x"], ["undead"])
 
 

@@ -22,7 +22,7 @@ from router.cli.reasons import plain_reason
         ),
         (
             "invalid arg 'x-stream-offset' for queue 's': {invalid_stream_offset_arg,{longstr,<<\"0h\">>}}",
-            "invalid arg 'x-stream-offset' for queue 's': '0h' is no offset",
+            "invalid arg 'x-stream-offset' for queue 's': '0h' is not an offset",
         ),
         (
             "invalid arg 'x-expires' for queue 'q' in vhost '/': {unacceptable_type,longstr}",
