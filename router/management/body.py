@@ -12,6 +12,7 @@ import msgspec
 
 from protocol.amqp.table import MAX_DEPTH
 from protocol.json_text import encode_json
+from router.bounds import INTEGER_MAX, INTEGER_MIN
 from router.management.errors import bad_request
 from router.management.values import Object
 
@@ -102,7 +103,7 @@ def field(value: Any, depth: int = MAX_DEPTH) -> Any:
         case bool() | float() | str() | None:
             return value
         case int():
-            if not -(2**63) <= value < 2**63:
+            if not INTEGER_MIN <= value <= INTEGER_MAX:
                 raise bad_request(f"the number {value} has more than 64 bits")
             return value
         case list():
