@@ -1,9 +1,9 @@
-"""The firehose: a copy of every message that is published and delivered in a virtual host, for who watches.
+"""The firehose (message tracing): a copy of every message that is published or delivered in a virtual host.
 
-Owns whether it is on, whether it stays on when nothing is bound to the trace exchange, and what a copy looks
-like: the watched message's body, with all that is known of it in the headers, published to
-``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While it is off no session
-knows of it. Like RabbitMQ's it is off after a start, and nothing from the trace exchange is copied again.
+Responsible for its state, including whether it ends with the last binding of the trace exchange, and for the
+form of a copy: the body of the message, with its properties and route in the headers, published to
+``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While it is off, sessions do no
+work for it. As in RabbitMQ it is off after a start, and messages from the trace exchange are not copied.
 
 Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
 """
