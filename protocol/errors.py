@@ -39,7 +39,7 @@ class AmqpError(Exception):
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What a log line says of the error besides its text."""
+        """Fields for the log line of the error, beside its text."""
         return {}
 
 

@@ -153,7 +153,7 @@ class HttpConnection:
                 return self.interrupt(_malformed(error))
             if isinstance(event, h11.Request):
                 return self._begin(event)
-            if isinstance(event, h11.EndOfMessage):  # of the body that nobody wanted
+            if isinstance(event, h11.EndOfMessage):  # of a body that was not read
                 self._skipping = False
                 self._wire.start_next_cycle()
             elif not isinstance(event, h11.Data):
@@ -162,7 +162,7 @@ class HttpConnection:
         return None
 
     def interrupt(self, error: HttpError) -> "PendingRequest":
-        """Refuse whatever the client is about to ask. The connection ends with the answer."""
+        """Refuse the next request, which has not arrived yet. The connection ends with the response."""
         self._pending = pending = PendingRequest(self, self._wire, refusal=error)
         return pending
 
@@ -215,7 +215,7 @@ class PendingRequest:
         self.request: Request | None = None
         self.refusal = refusal  # why the head itself is refused
         self.announced: int | None = None  # bytes of the body; None when only its end will tell
-        self.framed = False  # whether everybody would agree on where the request ends
+        self.framed = False  # whether the end of the request is unambiguous
         self._method = method
         self._connection = connection
         self._wire = wire
@@ -312,7 +312,7 @@ class PendingRequest:
             if isinstance(event, h11.Data):
                 read += len(event.data)
             elif not isinstance(event, h11.EndOfMessage):
-                # A client that waits to be asked for its body may send it yet, or not: nobody can tell.
+                # A client that waits for 100 Continue may still send its body or may not.
                 waiting = wire.they_are_waiting_for_100_continue
                 return self.announced is not None and self.announced - read <= SKIP and not waiting
         return wire.their_state is not h11.ERROR

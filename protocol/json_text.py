@@ -1,9 +1,10 @@
-"""JSON of values that hold what clients sent: names, headers, arguments and their like.
+"""JSON encoding of clients' names, headers and arguments, whose text may hold bytes that are not UTF-8.
 
-Everything that is printed, logged or answered as JSON passes here. Text whose bytes were not UTF-8 holds them
-as surrogate escapes, which strict JSON parsers refuse. It is shown as RabbitMQ's management API shows such
-header values: ``Not UTF-8, base64 is:`` and the bytes, in lines of 76 characters. RabbitMQ shows header names
-and short strings, such as a routing key, with U+FFFD instead of the bytes; here they have the same form.
+Responses, log lines and the output of commands are encoded here. Text keeps bytes that are not UTF-8 as
+surrogate escapes, which strict JSON parsers refuse. Such text is written as RabbitMQ's management API writes
+header values of that kind: ``Not UTF-8, base64 is:`` and the bytes in base64, in lines of 76 characters. For
+header names and short strings, such as a routing key, RabbitMQ writes U+FFFD instead; here all text has the
+same form.
 """
 
 import base64
@@ -17,7 +18,7 @@ LINE = 76  # characters of base64 on a line
 
 
 def representable(value: Any) -> Any:
-    """The value with all its text, keys of objects included, as Unicode that every JSON parser accepts."""
+    """Return the value with all text, including the keys of objects, as Unicode without surrogates."""
     match value:
         case str():
             return value if _is_unicode(value) else _shown(value)
@@ -29,7 +30,9 @@ def representable(value: Any) -> Any:
 
 
 def restored(value: Any) -> Any:
-    """The value that ``representable`` was given, but for tuples; text that it never makes stays as it is."""
+    """Undo ``representable``, except that tuples stay lists. Text that ``representable`` cannot have made is
+    returned unchanged.
+    """
     match value:
         case str() if value.startswith(PREFIX):
             try:
@@ -46,7 +49,7 @@ def restored(value: Any) -> Any:
 
 
 def encode_json(value: Any) -> bytes:
-    """Compact JSON."""
+    """Return a value as compact JSON."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -54,7 +57,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON for people: with spaces, and without escapes for letters of other scripts."""
+    """Return a value as JSON for people: with spaces, and with letters outside ASCII unescaped."""
     return json.dumps(representable(value), ensure_ascii=False, indent=indent)
 
 
@@ -69,7 +72,7 @@ def _is_unicode(text: str) -> bool:
 def _shown(text: str) -> str:
     try:
         data = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # surrogates that stand for no bytes
+    except UnicodeEncodeError:  # surrogates that are not escaped bytes
         data = text.encode("utf-8", "surrogatepass")
     encoded = base64.b64encode(data).decode()
     return PREFIX + "\n".join(encoded[start : start + LINE] for start in range(0, len(encoded), LINE))

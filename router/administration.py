@@ -71,9 +71,9 @@ class Administration:
     ) -> VHost:
         """Return the virtual host of this name, after making it if it does not exist.
 
-        ``metadata`` replaces the virtual host's metadata; None leaves that as it is. A new virtual host has
-        the default exchanges, and ``maker``, the user who asked for it, gets all permissions in it. None is
-        for the broker itself, as at start-up: then nobody gets permissions (RabbitMQ: its internal user).
+        ``metadata`` replaces the virtual host's metadata; None leaves it unchanged. A new virtual host has
+        the default exchanges, and its creator ``maker`` gets all permissions in it. At start-up ``maker`` is
+        None, and no permissions are set (in RabbitMQ its internal user gets them).
         """
         _check_name("virtual host", name)
         is_new = name not in self._broker.vhosts
@@ -145,9 +145,10 @@ class Administration:
         tags: Iterable[str] | None = None,
         limits: Mapping[str, object] | None = None,
     ) -> User:
-        """The user of this name, made if it is not there, with what is given changed; what is None stays. A
-        new user without a password cannot log in with one, nor can a user whose hash is unusable
-        (``PasswordHash.fault``); a hash that is not base64 is refused.
+        """Create or change a user; arguments that are None leave a property unchanged.
+
+        A new user without a password cannot log in with one, nor can a user whose hash is unusable
+        (``PasswordHash.fault``). A hash that is not base64 is refused.
         """
         _check_name("user", name)
         checked = None if limits is None else check_limits(limits, USER_LIMITS, "user-limits")

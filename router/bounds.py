@@ -1,8 +1,9 @@
-"""The bounds of what is accepted: names, field tables, JSON values and messages, whichever way they come.
+"""Size limits of names, field tables, JSON values and messages, the same for every protocol.
 
-AMQP, STOMP, the HTTP API, definitions and super streams all end in the functions that declare, bind, publish
-and administer, and those call this module before anything is made or kept. What passes here can be written to
-disk and read back, sent to a client, and exported. What a name or an argument *means* is checked elsewhere.
+AMQP, STOMP, the HTTP API, definitions and super streams all call the same functions to declare, bind, publish
+and administer, and those call this module before they create or store anything. A value that passes can be
+written to disk and read back, sent to a client, and exported. What a name or an argument *means* is checked
+elsewhere.
 
 RabbitMQ 3.10 takes longer names, larger numbers and deeper tables from its HTTP API and from definitions than
 AMQP can carry, and cannot send them to any client; see docs/known-differences.md.
@@ -17,14 +18,15 @@ from protocol.amqp.properties import Properties
 from protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, encode_table
 from protocol.errors import PreconditionFailed
 
-LINE_BREAKS = str.maketrans("", "", "\r\n")  # what is taken out of the names of exchanges and queues
-INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1  # what a field table and every protocol can say
+LINE_BREAKS = str.maketrans("", "", "\r\n")  # removed from the names of exchanges and queues
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1  # the range of a field table's 64-bit integer
 
 
 def refused_name(what: str, name: str) -> str:
-    """Return why a name cannot be a short string of AMQP; "" if it can.
+    """Return why a name cannot be encoded as an AMQP short string; "" if it can.
 
-    Bytes that are not UTF-8 may stand in it as surrogate escapes, as STOMP allows; other surrogates may not.
+    ``what`` names the field in the text. Bytes that are not UTF-8 are accepted as surrogate escapes, as STOMP
+    sends them; other surrogates are refused.
     """
     try:
         size = len(name.encode("utf-8", "surrogateescape"))
@@ -35,16 +37,16 @@ def refused_name(what: str, name: str) -> str:
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise PreconditionFailed unless ``name`` fits in a short string; ``what`` says whose it is."""
+    """Raise PreconditionFailed unless ``name`` fits in a short string; ``what`` names the field."""
     if refusal := refused_name(what, name):
         raise PreconditionFailed(refusal)
 
 
 def check_table(what: str, table: Mapping[str, Any]) -> None:
-    """Raise PreconditionFailed for arguments that cannot be encoded, and so neither kept nor compared.
+    """Raise PreconditionFailed for arguments that cannot be encoded, and so neither stored nor compared.
 
-    A binding's arguments are kept in the order of their names, and the others as they came: the same bytes in
-    another order, so that one check is enough for both.
+    A binding's arguments are stored sorted by name, all others in the client's order. The size is the same in
+    either order, so this check covers both.
     """
     try:
         encode_table(table)
@@ -63,9 +65,11 @@ def build_message(
     frame_max: int,
     mandatory: bool = False,
 ) -> Message:
-    """Make the message of a publisher that is not bound by frames. Raises PreconditionFailed for what no AMQP
-    publisher could have sent: names, properties or headers out of bounds, or a header frame of more than
-    ``frame_max`` bytes (0: no limit), which no consumer would take.
+    """Build the message of a publisher that does not speak AMQP.
+
+    Raises PreconditionFailed for a message that no AMQP publisher could have sent: names, properties or
+    headers beyond the limits, or a header frame of more than ``frame_max`` bytes (0: no limit), which cannot
+    be delivered.
     """
     check_name("exchange", exchange)
     check_name("routing_key", routing_key)
@@ -84,9 +88,9 @@ def build_message(
 
 
 def check_json(what: str, value: Any) -> None:
-    """Raise ValueError for a JSON value that is nested too deep, or with a number over 64 bits.
+    """Raise ValueError for a JSON value that is nested too deep or holds an integer of more than 64 bits.
 
-    That is what policies and parameters are kept as, and what definitions exchange.
+    Policies and parameters are stored as JSON, and definitions exchange it.
     """
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
@@ -97,7 +101,7 @@ def check_json(what: str, value: Any) -> None:
 
 
 def _parts(what: str, value: Any) -> Iterator[Any]:
-    """The values within one; the value itself is checked."""
+    """Check one value without its content; yield the values directly inside it."""
     if isinstance(value, Mapping | list):
         if len(value) > MAX_ENTRIES:
             raise ValueError(f"{what}: more than {MAX_ENTRIES} entries in one object or list")

@@ -36,10 +36,10 @@ class Given:
 
 
 class Published:
-    """What a session has published: all of it, confirmed (or refused) by now, and routed to no queue.
+    """Counters of a session's publishes: all, confirmed (or refused), and routed to no queue.
 
-    ``publish_confirm`` is what was published on a channel with publisher confirms. It is set when the session
-    ends; until then the session's ``Confirms`` knows it.
+    ``publish_confirm`` counts publishes with publisher confirms. It is set when the session ends; until then
+    the session's ``Confirms`` has the number.
     """
 
     __slots__ = ("confirm", "drop_unroutable", "publish", "publish_confirm", "return_unroutable")
@@ -51,7 +51,7 @@ class Published:
 
 
 class Past:
-    """What sessions that are over have done, and how many copies of messages deleted exchanges routed."""
+    """Counters of ended sessions, and the number of copies that deleted exchanges routed."""
 
     __slots__ = ("ack", "given", "published", "routed")
 

@@ -1,4 +1,4 @@
-"""Dead-lettering: the message that a queue could not keep, told what happened to it and sent on.
+"""Dead-lettering: x-death headers and routes of messages that leave a queue without being consumed.
 
 Owns the headers (x-death and its kin), the new route and the detection of cycles. When a message is
 dead-lettered is the queue's business; publishing is the broker's, from a work queue, so that a chain of dead
@@ -70,8 +70,9 @@ def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall:
 
 
 def deaths_of(message: Message) -> list[Death]:
-    """The entries of x-death. Publishers may have written them, with any fields or none; what is
-    no table is left out.
+    """Return the entries of x-death, without entries that are not tables.
+
+    A publisher may have written the header, so any field may be missing or of another type.
     """
     deaths = message.headers.get("x-death")
     if not isinstance(deaths, list):
@@ -80,18 +81,19 @@ def deaths_of(message: Message) -> list[Death]:
 
 
 def _counted(death: Death) -> Death:
-    """The death with its count in RabbitMQ's wire type, 64 bits, which decoding has not kept."""
+    """Return an entry with its count as ``Long``: RabbitMQ's wire type, which decoding does not keep."""
     return {**death, "count": Long(death["count"])} if is_integer(death.get("count")) else death
 
 
 def _key(death: Death) -> tuple[object, object]:
-    """What tells one death from another. A value of another type than text never equals text."""
+    """Return the key that identifies an entry: its queue and its reason, of whatever type."""
     return death.get("queue"), death.get("reason")
 
 
 def _grouped(deaths: list[Death]) -> list[Death]:
-    """One entry for each queue and reason, the first one, as in RabbitMQ. If it has no count, that is the
-    number of such entries; the only entry of a list stays as it is.
+    """Merge entries of the same queue and reason into the first of them, as RabbitMQ does.
+
+    If the first has no count, it gets the number of merged entries. A single entry is left unchanged.
     """
     if len(deaths) < 2:
         return deaths
@@ -105,7 +107,7 @@ def _grouped(deaths: list[Death]) -> list[Death]:
 
 
 class LastDeath(NamedTuple):
-    """Where a message died last, and how it had come there."""
+    """The queue that dead-lettered a message last, and the exchange and keys that had routed it there."""
 
     queue: str
     exchange: str
@@ -113,7 +115,7 @@ class LastDeath(NamedTuple):
 
 
 def last_death(message: Message) -> LastDeath | None:
-    """The first entry of x-death; None if there is none that names a queue."""
+    """Return the first entry of x-death; None without one, or if it does not name a queue."""
     for death in deaths_of(message)[:1]:
         queue, exchange, keys = death.get("queue"), death.get("exchange"), death.get("routing-keys")
         if isinstance(queue, str):

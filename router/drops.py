@@ -1,8 +1,8 @@
-"""Messages that the broker drops: counted by reason, and logged for each queue at most once a minute.
+"""Counters and log lines of dropped messages: counted by reason, logged at most once a minute for each queue.
 
-A message is dropped when nobody gets it any more and no client has said that this is well: unlike one that is
-acknowledged, purged, or deleted with its queue. The reason is why it left its queue, if that has no
-dead-letter exchange, or why its dead letter came nowhere.
+A message is dropped when it leaves its queue without being delivered, dead-lettered or removed by a client
+(an acknowledgement, a purge, the deletion of the queue). The reason is why the message left its queue, or why
+its dead letter could not be routed.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import structlog
 from router.timers import Timed
 
 DropReason = Literal[
-    "rejected",  # a consumer refused it for good
+    "rejected",  # a consumer rejected it without requeue
     "expired",  # its time to live was over
     "maxlen",  # its queue was full and dropped its oldest messages
     "delivery_limit",  # it was delivered and requeued too often
     "refused",  # its queue was full and refuses new messages; a publisher with confirms gets basic.nack
     "dead_letter_exchange_missing",
     "dead_letter_unroutable",
-    "dead_letter_cycle",  # it would have come back to a queue where it died
+    "dead_letter_cycle",  # it would have returned to a queue that had dead-lettered it
     "reply_unread",  # a direct reply to a client that does not read
 ]
 REASONS: tuple[DropReason, ...] = get_args(DropReason)
@@ -32,20 +32,27 @@ QueueKey = tuple[str, str]  # virtual host and queue
 
 
 class Drops:
-    """``counts`` has all that were dropped since the start, by reason. ``schedule`` is the broker's."""
+    """The counters since the start of the broker (``counts``, by reason), and their log lines.
+
+    ``schedule`` sets a timer: it takes a time in ms and the object whose ``on_timer`` is called then.
+    """
 
     finished = False
 
     def __init__(self, schedule: Callable[[int, Timed], None]) -> None:
         self.counts: dict[DropReason, int] = dict.fromkeys(REASONS, 0)
         self._schedule = schedule
-        self._recent: dict[QueueKey, dict[DropReason, int]] = {}  # not logged yet, of queues logged lately
-        self._due = False  # whether ``on_timer`` is to be called
+        self._recent: dict[
+            QueueKey, dict[DropReason, int]
+        ] = {}  # not logged yet, by queue with an open period
+        self._due = False  # whether a timer is set
         self._log = structlog.get_logger()
 
     def add(self, vhost: str, queue: str, reason: DropReason, count: int, now: int) -> None:
-        """A queue has dropped ``count`` messages. The first are logged at once, those of the next ``PERIOD``
-        together at its end.
+        """Count ``count`` messages that a queue dropped.
+
+        The first call for a queue logs at once and opens a period of ``PERIOD`` ms; the drops of that period
+        are logged together at its end.
         """
         self.counts[reason] += count
         recent = self._recent.get((vhost, queue))
@@ -53,16 +60,16 @@ class Drops:
             recent[reason] = recent.get(reason, 0) + count
             return
         self._recent[vhost, queue] = {}
-        self._tell(vhost, queue, {reason: count})
+        self._write_line(vhost, queue, {reason: count})
         self._wake(now)
 
     def on_timer(self, now: int) -> None:
-        """A period is over: log what was dropped in it, and forget the queues that have dropped nothing."""
+        """End a period: log the drops of each queue, and remove the queues that dropped nothing."""
         self._due = False
         recent, self._recent = self._recent, {}
         for (vhost, queue), counts in recent.items():
             if counts:
-                self._tell(vhost, queue, counts)
+                self._write_line(vhost, queue, counts)
                 self._recent[vhost, queue] = {}
         if self._recent:
             self._wake(now)
@@ -72,6 +79,6 @@ class Drops:
             self._due = True
             self._schedule(now + PERIOD, self)
 
-    def _tell(self, vhost: str, queue: str, counts: dict[DropReason, int]) -> None:
+    def _write_line(self, vhost: str, queue: str, counts: dict[DropReason, int]) -> None:
         log = self._log.info if INTENDED.issuperset(counts) else self._log.warning
         log("messages dropped", vhost=vhost, queue=queue, **counts)

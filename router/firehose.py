@@ -1,9 +1,9 @@
-"""The firehose: a copy of every message that is published and delivered in a virtual host, for who watches.
+"""The firehose (message tracing): a copy of every message that is published or delivered in a virtual host.
 
-Owns whether it is on, whether it stays on when nothing is bound to the trace exchange, and what a copy looks
-like: the watched message's body, with all that is known of it in the headers, published to
-``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While it is off no session
-knows of it. Like RabbitMQ's it is off after a start, and nothing from the trace exchange is copied again.
+Responsible for its state, including whether it ends with the last binding of the trace exchange, and for the
+form of a copy: the body of the message, with its properties and route in the headers, published to
+``amq.rabbitmq.trace`` with the key ``publish.EXCHANGE`` or ``deliver.QUEUE``. While it is off, sessions do no
+work for it. As in RabbitMQ it is off after a start, and messages from the trace exchange are not copied.
 
 Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
 """
@@ -39,14 +39,16 @@ class Firehose:
         self._sessions: dict[Watched, None] = {}
 
     def switch(self, *, on: bool, until_unbound: bool = False) -> None:
-        """Turn it on or off; ``until_unbound``: on until the trace exchange loses its last binding."""
+        """Turn tracing on or off; with ``until_unbound`` it ends when the trace exchange loses its last
+        binding.
+        """
         self.on = on
         self._until_unbound = on and until_unbound
         for session in self._sessions:
             session.watch(on=on)
 
     def unbound(self) -> None:
-        """The trace exchange has lost its last binding."""
+        """Note that the trace exchange has lost its last binding: end tracing that was on until then."""
         if self._until_unbound:
             self.switch(on=False)
 

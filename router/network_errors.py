@@ -1,43 +1,46 @@
-"""Words for why a connection failed: what the system or TLS reports, without their numbers and abbreviations.
+"""Plain texts for failed connections, from the errors of the operating system and of TLS.
 
-Owns no advice: what to try next depends on who connects to what, and is added by the caller.
+Only certificates get advice here (``tls_advice``). Any other advice depends on which side connects to what,
+so the caller adds it.
 """
 
 import os
 import re
 import ssl
 
-NOT_PEM = "there is nothing in the file that can be used, which has to be in the form PEM"
+NOT_PEM = "the file holds no usable PEM data"
 NO_TLS = "the other side does not speak TLS"
 UNTRUSTED = "its certificate is not trusted"
-REFUSED = "the other side does not trust the certificate that it was shown"
+REFUSED = "the other side does not trust the certificate that was sent to it"
 
-_TLS_REASONS = {  # OpenSSL's names; either side may find the fault, so each has several
+_TLS_REASONS = {  # by OpenSSL's name; several names share a text, since either side may detect a fault
     "WRONG_VERSION_NUMBER": NO_TLS,
     "UNKNOWN_PROTOCOL": NO_TLS,
     "HTTP_REQUEST": NO_TLS,
     "PACKET_LENGTH_TOO_LONG": NO_TLS,
     "RECORD_LAYER_FAILURE": NO_TLS,
-    "UNSUPPORTED_PROTOCOL": "both sides have no version of TLS in common",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "both sides have no version of TLS in common",
-    "NO_SHARED_CIPHER": "both sides have no cipher in common",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "both sides have no cipher in common",
+    "UNSUPPORTED_PROTOCOL": "the two sides have no TLS version in common",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the two sides have no TLS version in common",
+    "NO_SHARED_CIPHER": "the two sides have no cipher in common",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the two sides have no cipher in common",
     "TLSV1_ALERT_UNKNOWN_CA": REFUSED,
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": REFUSED,
     "SSLV3_ALERT_BAD_CERTIFICATE": REFUSED,
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate that the other side was shown has expired",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the certificate that was sent to the other side has expired",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the other side requires a client certificate",
-    "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
+    "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
     "NO_START_LINE": NOT_PEM,
     "NO_CERTIFICATE_OR_CRL_FOUND": NOT_PEM,
     "PEM_LIB": NOT_PEM,
     "BAD_DECRYPT": "the key is encrypted",
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "a client certificate is required, and the client has shown none",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "a client certificate is required, and the client sent none",
 }
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong, by an error and what lies behind it: a failure of TLS, of the system, or its text."""
+    """Return why a connection failed: the first TLS error of the chain of causes, else its first system
+    error, else the text of ``error``.
+    """
     chain = list(_behind(error))
     for each in chain:
         if isinstance(each, ssl.SSLError):
@@ -51,8 +54,9 @@ def explain(error: BaseException) -> str:
 
 
 def tls_advice(error: BaseException, where: str) -> str:
-    """What a user can do about certificates by the parameters of a URL, which is called ``where``; "" if the
-    error has nothing to do with them.
+    """Return which parameters of a URL mend a certificate error; "" for any other error.
+
+    ``where`` is the name of the option that holds the URL.
     """
     for each in _behind(error):
         if isinstance(each, ssl.SSLCertVerificationError):
@@ -66,7 +70,7 @@ def tls_advice(error: BaseException, where: str) -> str:
 
 
 def _behind(error: BaseException | None) -> list[BaseException]:
-    """An error and its causes, and those of the first member of a group."""
+    """Return an error followed by its chain of causes; of an exception group, the first member's."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -76,7 +80,7 @@ def _behind(error: BaseException | None) -> list[BaseException]:
 
 
 def _reason_in(error: ssl.SSLError) -> str:
-    """The reason that stands in the text alone, as in ``[SSL] PEM lib (_ssl.c:4149)``."""
+    """Return OpenSSL's reason from an error that has it in its text only: ``[SSL] PEM lib (_ssl.c:4149)``."""
     text = re.sub(r"^\[[^]]*\] *| *\(_ssl\.c:\d+\)$", "", str(error.strerror or error))
     return text.upper().replace(" ", "_")
 

@@ -59,7 +59,7 @@ class VHost:
         self.host = host
         self.exchanges: dict[str, Exchange] = {"": DefaultExchange("", durable=True)}
         self.queues: dict[str, AnyQueue] = {}
-        # Queues that are kept and could not be restored, by name, and why: nobody may declare one there.
+        # Queues on disk that could not be restored: reasons by name. These names cannot be declared.
         self.unavailable: dict[str, str] = {}
         self.policies = Policies(name)
         self.metadata = VHostMetadata()
@@ -129,7 +129,7 @@ class VHost:
         """Make an exchange, or find that it is there with the same properties. Raises PreconditionFailed
         otherwise.
 
-        What can fail comes first: an exchange that is refused was neither entered nor kept.
+        All checks come before the exchange is added or stored, so that a refused one leaves nothing.
         """
         arguments = arguments or {}
         check_name("exchange", name)
@@ -173,7 +173,7 @@ class VHost:
             self._end_unused(source)
 
     def _end_unused(self, source: Exchange) -> None:
-        """A binding of this exchange has gone; without any an auto-delete exchange ends, and tracing may."""
+        """Delete an auto-delete exchange, and end tracing that waits for it, if no binding is left."""
         if source.name == TRACE and not source.bindings:
             self.firehose.unbound()
         if source.auto_delete and not source.bindings and source.name in self.exchanges:
@@ -290,7 +290,7 @@ class VHost:
         ``owner`` is the connection that asks, and that an exclusive queue belongs to. An empty name gets one
         made up. ``restored`` says that it was declared before, and comes back: no limit holds for it.
 
-        What can fail comes first: a queue that is refused was neither entered nor kept.
+        All checks come before the queue is added or stored, so that a refused one leaves nothing.
         """
         arguments = dict(arguments or {})
         check_name("queue", name)
@@ -465,7 +465,7 @@ class VHost:
             self.delete_queue(queue)
 
     def _source_of_expiry(self, queue: Queue) -> str:
-        """What has set how long the queue may be unused: its argument or a policy, the tightest of them."""
+        """Return what set the queue's expiry, for the log: ``x-expires``, or a policy by its name."""
         expires, declared = queue.settings.expires, queue.declared
         if declared.expires == expires:
             return "x-expires"

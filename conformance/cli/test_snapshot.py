@@ -66,7 +66,7 @@ def stream_numbers(channel) -> list[int]:
     return found
 
 
-def test_a_busy_broker_is_backed_up_and_another_one_starts_from_that(tmp_path):
+def test_a_broker_starts_from_a_snapshot_of_a_busy_broker(tmp_path):
     data = tmp_path / "data"
     with brokers.leveret(data=str(data), arguments=SMALL) as broker:
         leveret = Leveret(broker)
@@ -100,7 +100,7 @@ def test_a_busy_broker_is_backed_up_and_another_one_starts_from_that(tmp_path):
     assert leveret.run("store", "check", str(data)).returncode == 0
 
 
-def test_a_snapshot_without_a_name_is_named_by_the_time_and_a_second_one_of_a_name_is_refused(tmp_path):
+def test_a_snapshot_is_named_by_the_time_by_default_and_a_used_name_is_refused(tmp_path):
     data = tmp_path / "data"
     with brokers.leveret(data=str(data)) as broker:
         leveret = Leveret(broker)
@@ -114,10 +114,10 @@ def test_a_snapshot_without_a_name_is_named_by_the_time_and_a_second_one_of_a_na
         assert os.listdir(data / "snapshots") == [taken.name]
 
 
-def test_only_an_administrator_may_and_only_of_what_is_on_disk(tmp_path):
+def test_a_snapshot_needs_an_administrator_and_a_data_directory(tmp_path):
     with brokers.leveret() as broker:
         leveret = Leveret(broker)
-        assert b"keeps nothing on disk" in leveret.run("store", "snapshot", "x").stderr
+        assert b"runs without a data directory" in leveret.run("store", "snapshot", "x").stderr
         leveret("user", "declare", "ada", "--tags", "monitoring", "--password-stdin", given="secret")
         url = f"http://ada:secret@127.0.0.1:{broker.http_port}"
         done = leveret.run("store", "snapshot", "x", "--api", url)

@@ -149,7 +149,7 @@ def test_the_last_of_several_taps_switches_tracing_off(tap, api):
     assert not tracing(api)
     with tap() as first, tap() as second, tap() as third:
         for each in (second, first):
-            assert each.end()[1] == ["leveret: tracing stays on: somebody else watches too"]
+            assert each.end()[1] == ["leveret: tracing stays on: other queues are bound to it"]
             assert tracing(api)
         assert third.end()[1] == []
     assert not tracing(api)
@@ -163,7 +163,7 @@ def test_tracing_does_not_outlive_a_tap_that_is_killed(tap, api, broker, channel
     pump(channel.connection, lambda: not tracing(api))
 
 
-def test_an_exchange_or_queue_that_is_not_there_is_an_error_at_once(leveret, api, unique):
+def test_a_missing_exchange_or_queue_is_an_error_at_once(leveret, api, unique):
     for args, name in (((unique,), "exchange"), (("--queue", unique), "queue")):
         done = leveret.run("tap", *args)
         assert done.returncode == 1
@@ -172,7 +172,7 @@ def test_an_exchange_or_queue_that_is_not_there_is_an_error_at_once(leveret, api
     assert not tracing(api)
 
 
-def test_an_exclusive_queue_of_somebody_else_can_be_watched(tap, channel, unique):
+def test_an_exclusive_queue_of_another_connection_can_be_watched(tap, channel, unique):
     channel.queue_declare(unique, exclusive=True)
     with tap("--queue", unique) as watching:
         channel.basic_publish("", unique, b"1")
@@ -194,7 +194,7 @@ def test_tracing_that_was_on_stays_on(tap, api):
     api.put("vhosts", "/", body={"tracing": False})
 
 
-def test_without_the_api_it_says_how_to_do_without(leveret, broker):
+def test_a_tap_without_the_api_names_the_alternative(leveret, broker):
     done = leveret.run("tap", "--url", broker.url, "--api", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert b"Connection refused" in done.stderr

@@ -41,7 +41,7 @@ def top(broker: brokers.Broker, *args: str) -> Iterator[tuple[Terminal, "object"
     os.close(ours)
 
 
-def test_the_view_outlives_the_broker_and_q_ends_it(tmp_path):
+def test_top_waits_for_a_stopped_broker_and_ends_at_q(tmp_path):
     data = str(tmp_path / "data")
     with brokers.leveret(data=data) as broker, top(broker, "--interval", "100ms") as (terminal, process):
         terminal.until("queue")
@@ -54,7 +54,7 @@ def test_the_view_outlives_the_broker_and_q_ends_it(tmp_path):
             assert process.wait(TIMEOUT) == 0
 
 
-def test_a_broker_that_is_not_there_at_the_start_is_an_error(tmp_path):
+def test_top_fails_if_the_broker_is_down_at_the_start(tmp_path):
     with brokers.leveret() as broker:
         pass
     done = Leveret(broker).run("top")

@@ -152,7 +152,7 @@ def on_terminal(leveret, *args, status=0):
     return received.decode()
 
 
-def test_output_of_commands_is_above_the_line_of_totals(leveret, channel, queue):
+def test_output_of_commands_is_above_the_status_line(leveret, channel, queue):
     publish(channel, queue, *(b"%d" % number for number in range(20)))
     script = "printf 'out-'; read n; printf \"$n\\n\"; echo err-$n >&2"
     received = on_terminal(leveret, "work", queue, "-n", "20", "-c", "2", "--", "sh", "-c", script)
@@ -167,13 +167,13 @@ def test_output_of_commands_is_above_the_line_of_totals(leveret, channel, queue)
     assert [line for line in lines if not re.fullmatch(expected, line)] == []
 
 
-def test_a_question_without_an_end_of_line_is_shown(leveret, channel, queue):
+def test_a_prompt_without_a_line_end_is_shown(leveret, channel, queue):
     publish(channel, queue, b"x")
     received = on_terminal(leveret, "work", queue, "-n", "1", "--", "sh", "-c", "printf 'sure? '")
     assert "sure? \r\n" in received
 
 
-def test_a_refusal_is_shown_on_a_terminal_as_elsewhere(leveret, unique):
+def test_a_refusal_is_shown_on_a_terminal(leveret, unique):
     received = on_terminal(leveret, "work", f"{unique}-none", "--", "true", status=1)
     assert f"leveret: NOT_FOUND - no queue '{unique}-none' in vhost '/'" in received
     assert "Traceback" not in received

@@ -275,7 +275,9 @@ def test_both_programs_print_the_same(leveret: Side) -> None:
         ("declare queue x", '"x" not in format "name=value"'),
     ],
 )
-def test_what_breaks_debians_program_is_refused_in_words(leveret: Side, command: str, text: str) -> None:
+def test_arguments_that_crash_debians_program_are_refused_with_a_text(
+    leveret: Side, command: str, text: str
+) -> None:
     printed = run(OURS, leveret, command)
     assert text in printed
     assert "Traceback" not in printed
@@ -295,7 +297,7 @@ def test_the_program_is_downloaded_from_the_broker_and_works(leveret: Side, tmp_
         assert run(str(program), leveret, command) == f"{printed}\nexit 0"
 
 
-def test_a_host_stands_in_a_configuration_file(leveret: Side, tmp_path: Path) -> None:
+def test_the_host_is_read_from_a_configuration_file(leveret: Side, tmp_path: Path) -> None:
     path = tmp_path / "conf"
     path.write_text(f"[here]\nhostname = 127.0.0.1\nport = {leveret.http}\nvhost = /\n")
     command = [sys.executable, OURS, "-c", str(path), "-N"]
@@ -307,7 +309,7 @@ def test_a_host_stands_in_a_configuration_file(leveret: Side, tmp_path: Path) ->
     assert (refused.returncode, "No section: 'there'" in refused.stderr) == (1, True)
 
 
-def test_a_payload_comes_from_a_pipe_and_goes_to_a_file(leveret: Side, tmp_path: Path) -> None:
+def test_a_payload_is_read_from_a_pipe_and_written_to_a_file(leveret: Side, tmp_path: Path) -> None:
     body = bytes(range(256))
     run(OURS, leveret, "declare queue name=piped")
     command = [sys.executable, OURS, "-H", "127.0.0.1", "-P", str(leveret.http)]

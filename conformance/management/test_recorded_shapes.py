@@ -35,7 +35,7 @@ def test_no_exception_is_out_of_date(ours: dict[str, shapes.Shape]) -> None:
     assert set(EXCEPTIONS) - found == set()
 
 
-def test_keys_of_some_items_only_are_not_required() -> None:
+def test_keys_that_only_some_items_have_are_optional() -> None:
     theirs = shapes.shape([{"a": 1, "b": {"n": None}}, {"a": 2}], "n")
     assert theirs == [{"a": "number", "b?": {"*": "null"}}]
     assert shapes.differences(theirs, shapes.shape([{"a": 1}], "n")) == []
@@ -54,5 +54,5 @@ def test_keys_of_some_items_only_are_not_required() -> None:
         ([{"a": []}, {"a": {}}], [{"a": {}}], []),
     ],
 )
-def test_differences(theirs: object, ours: object, found: list[str]) -> None:
+def test_differences_of_shapes_are_named(theirs: object, ours: object, found: list[str]) -> None:
     assert shapes.differences(shapes.shape(theirs, "n"), shapes.shape(ours, "n")) == found

@@ -79,8 +79,8 @@ class Message:
     ) -> "Message":
         """Make a message from its parts, for publishers that do not speak AMQP and for the broker's own.
 
-        Raises ValueError and TypeError for names and properties that no frame holds, and for headers beyond
-        ``bounds``.
+        Raises ValueError and TypeError for names and properties that cannot be encoded, and for headers
+        beyond ``bounds``.
         """
         return cls(
             pack_route(exchange, routing_key),
@@ -239,7 +239,7 @@ def body_size(frames: bytes) -> int:
 
 
 def pack_route(exchange: str, routing_key: str) -> bytes:
-    """Exchange and routing key as two short strings. Raises ValueError when one is longer than those are."""
+    """Encode exchange and routing key as two short strings. Raises ValueError if one is over 255 bytes."""
     name = exchange.encode("utf-8", "surrogateescape")
     key = routing_key.encode("utf-8", "surrogateescape")
     if len(name) > SHORTSTR_MAX or len(key) > SHORTSTR_MAX:

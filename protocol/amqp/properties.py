@@ -88,8 +88,10 @@ def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Proper
 
 
 def encode_properties(properties: Properties, bounds: Bounds = PEER) -> bytes:
-    """The flags and the property list. Raises ValueError for a value that its wire type cannot hold, and what
-    ``encode_table`` raises for headers beyond ``bounds``.
+    """Return the flags and the property list.
+
+    Raises ValueError for a value that its wire type cannot hold, and the errors of ``encode_table`` for
+    headers beyond ``bounds``.
     """
     flags = 0
     pieces = [b""]

@@ -42,20 +42,20 @@ Table: TypeAlias = dict[str, Value]
 
 
 class Bounds(NamedTuple):
-    """How deep tables and arrays may be nested, and how many entries one of them may have."""
+    """Limits of a field table: levels of nesting, and entries in one table or array."""
 
     depth: int
     entries: int
 
 
 # RabbitMQ knows neither bound. They keep a peer from exhausting the stack, and memory by entries of a byte or
-# two; no frame of the default size holds a table with more entries. Encoding and decoding have the same ones:
-# what was encoded can be decoded again.
+# two; no frame of the default size holds a table with more entries. Encoding and decoding have the same
+# limits, so that every encoded table can be decoded.
 MAX_DEPTH = 128
 MAX_ENTRIES = 65_536  # in one table or array
-PEER = Bounds(MAX_DEPTH, MAX_ENTRIES)  # of what a peer sends, and of what is made for one
-# A message that was taken with as much as a peer may send grows in the broker: by the headers of a dead
-# letter, or by the level that the firehose puts around its headers.
+PEER = Bounds(MAX_DEPTH, MAX_ENTRIES)  # for tables that a peer sends or that are sent to one
+# For messages in the broker, which add to the headers of an accepted message: x-death and its like, or the
+# level of nesting that the firehose puts around the headers.
 KEPT = Bounds(MAX_DEPTH + 8, MAX_ENTRIES + 64)
 
 _LENGTH = Struct(">I")
@@ -143,7 +143,7 @@ def _end(data: bytes, offset: int, limit: int) -> int:
 
 
 def _inner(bounds: Bounds) -> Bounds:
-    """The bounds of a table or array within one of these bounds."""
+    """Return the bounds of a table or array one level further down."""
     return Bounds(bounds.depth - 1, bounds.entries)
 
 
@@ -237,7 +237,7 @@ def _block(pieces: list[bytes]) -> bytes:
 
 
 def _encode_value(value: Value, bounds: Bounds) -> bytes:
-    """Encode a value with its type character; ``bounds`` are those of a table or array that it may be."""
+    """Encode a value with its type character; ``bounds`` are those of the value if it is a table or array."""
     if isinstance(value, dict):
         return b"F" + encode_table(value, bounds)
     if isinstance(value, list):

@@ -39,7 +39,7 @@ class NoSuchPath(Failure):
 
 
 class NotReachable(Failure):
-    """Nobody answers there, or not in time."""
+    """The API cannot be reached, or does not respond in time."""
 
 
 class Api:
@@ -158,7 +158,9 @@ def _segment(name: str) -> str:
 
 
 def _context(query: str) -> "ssl.SSLContext":
-    """How the parameters of the URL want TLS to be: those of an AMQP URL. Raises WrongUsage."""
+    """Return the TLS context for the parameters of the URL, which are those of an AMQP URL. Raises
+    WrongUsage.
+    """
     from router.client.address import TLS_PARAMETERS, tls_context
     from router.client.errors import BadUrl
 
@@ -192,7 +194,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _answered(error: BaseException) -> bytes:
-    """What came in place of an answer of HTTP, as far as it was read; nothing if nothing came."""
+    """Return the bytes that came in place of an HTTP response; b"" if there were none."""
     from http.client import BadStatusLine
 
     behind: BaseException | None = error

@@ -1,4 +1,4 @@
-"""``leveret context``: name brokers, and choose which of them commands talk to."""
+"""``leveret context``: add, list, select and remove named brokers."""
 
 import sys
 from urllib.parse import quote, urlsplit
@@ -24,8 +24,9 @@ COLUMNS = (
 def context() -> None:
     """Name brokers, and choose which of them commands talk to.
 
-    `--context NAME` or LEVERET_CONTEXT chooses one for a command, `leveret context use NAME` one for all that
-    follow. --url, --api and the variables LEVERET_URL and LEVERET_API go before the context in use.
+    `--context NAME` or LEVERET_CONTEXT selects a broker for one command, `leveret context use NAME` for all
+    later commands. --url, --api and the variables LEVERET_URL and LEVERET_API have priority over the context
+    in use.
     """
 
 
@@ -59,16 +60,16 @@ def list_contexts(listing: Listing) -> None:
 def add(name: str, url: str | None, api_url: str | None, password_stdin: bool, use_it: bool) -> None:
     """Name a broker, or change what NAME stands for.
 
-    Of --url and --api one is enough: the other is derived from it. A URL with a user and no password has the
-    password asked for, so that it need not be on the command line. Passwords are kept in a file that only you
-    can read, $XDG_CONFIG_HOME/leveret/contexts.json.
+    Give --url, --api or both; one is derived from the other. If a URL has a user and no password, the command
+    asks for the password, which keeps it off the command line. Passwords are stored in
+    $XDG_CONFIG_HOME/leveret/contexts.json, a file that only you can read.
     """
     if url is None and api_url is None:
         raise click.UsageError("give --url, --api or both")
     if not name or name.startswith("-"):
         raise WrongUsage(f"{name!r} cannot be the name of a context")
-    lacking = [each for each in (url, api_url) if each is not None and _lacks_password(each)]
-    if password_stdin or lacking:
+    incomplete = [each for each in (url, api_url) if each is not None and _lacks_password(each)]
+    if password_stdin or incomplete:
         password = _read_password(password_stdin)
         url, api_url = _with_password(url, password), _with_password(api_url, password)
     _check(url, api_url)
@@ -84,9 +85,9 @@ def add(name: str, url: str | None, api_url: str | None, password_stdin: bool, u
 
 @context.command()
 @click.argument("name", required=False)
-@click.option("--none", "no_context", is_flag=True, help="Use no context any more.")
+@click.option("--none", "no_context", is_flag=True, help="Stop using a context.")
 def use(name: str | None, no_context: bool) -> None:
-    """Talk to the broker NAME from now on, where a command does not name another."""
+    """Use the broker NAME for all later commands that do not name another one."""
     if (name is None) != no_context:
         raise click.UsageError("give a NAME, or --none")
     contexts = load_contexts()
@@ -100,7 +101,7 @@ def use(name: str | None, no_context: bool) -> None:
 @context.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Forget the context NAME, with its password."""
+    """Remove the context NAME and its password."""
     contexts = load_contexts()
     contexts.find(name)
     del contexts.known[name]
@@ -111,7 +112,7 @@ def remove(name: str) -> None:
 
 
 def _check(url: str | None, api_url: str | None) -> None:
-    """Raises WrongUsage for a URL that no command could use."""
+    """Raise WrongUsage for an invalid URL."""
     from router.cli.amqp import find_broker
 
     endpoints = derive(url, api_url)

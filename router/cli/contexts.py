@@ -1,4 +1,4 @@
-"""Named brokers, kept in a file of the user's: the storage behind ``leveret context`` and ``--context``.
+"""Storage of named brokers (contexts) in a file of the user, for ``leveret context`` and ``--context``.
 
 The file is ``leveret/contexts.json`` below ``XDG_CONFIG_HOME`` (or ``~/.config``). Its URLs may hold
 passwords, so it is created with mode 0600, and a file that others can read is refused.
@@ -45,14 +45,14 @@ def contexts_file() -> Path:
 
 
 def load_contexts() -> Contexts:
-    """Read the contexts file; without one there are no contexts. Raises Failure if it cannot be used."""
+    """Read the contexts file; a missing file has no contexts. Raises Failure if the file cannot be used."""
     path = contexts_file()
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise Failure(
-                    f"{path} may hold passwords and can be read by other users; `chmod 600 {path}` mends that"
+                    f"{path} may hold passwords and can be read by other users; run `chmod 600 {path}`"
                 )
             found = json.load(file)
         return Contexts({name: _context(each) for name, each in found["contexts"].items()}, found["current"])
@@ -65,7 +65,7 @@ def load_contexts() -> Contexts:
 
 
 def _context(found: Any) -> Context:
-    """Raises KeyError and TypeError for what ``save_contexts`` never writes."""
+    """Decode a context. Raises KeyError and TypeError for values that ``save_contexts`` never writes."""
     url, api = found["url"], found["api"]
     if not all(value is None or isinstance(value, str) for value in (url, api)):
         raise TypeError

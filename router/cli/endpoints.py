@@ -1,8 +1,9 @@
-"""Find the broker of a command: its AMQP URL and the URL of its management API.
+"""The broker of a command: its AMQP URL and the URL of its management API.
 
-Both come from one source, the first of these that names any: ``--url`` and ``--api``; ``--context``; the
-variables LEVERET_URL and LEVERET_API; LEVERET_CONTEXT; the context in use (``leveret context use``); guest on
-this machine. Where a source names one of the two URLs, the other one is derived from it.
+Both URLs come from the first of these sources that is set: the options ``--url`` and ``--api``;
+``--context``; the variables LEVERET_URL and LEVERET_API; LEVERET_CONTEXT; the context in use (``leveret
+context use``); the defaults (user guest on this machine). If a source has only one of the two URLs, the other
+is derived from it.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ PORTS = {"amqp": 5672, "amqps": 5671, "http": 15672, "https": 15671}
 API_OFFSET = 10_000  # the API's default ports lie this far above those of AMQP
 TLS_PARAMETERS = ("cacertfile", "certfile", "keyfile", "verify")
 SCHEMES = {"amqp": "http", "amqps": "https"}
-_GIVEN = "leveret.endpoints"  # in the metadata of click's context: what the options and variables say
+_GIVEN = "leveret.endpoints"  # key in click's ``Context.meta``: values of the options and variables
 
 
 class Endpoints(NamedTuple):
@@ -61,7 +62,9 @@ def add_endpoint_options(command: F) -> F:
 
 
 def with_endpoint(command: Callable[..., None], **wanted: str) -> Callable[..., None]:
-    """Add the options, and call ``command`` with fields of the endpoints: argument name to field name."""
+    """Add the options, and pass fields of the endpoints to ``command``; ``wanted`` maps arguments to
+    fields.
+    """
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -102,7 +105,7 @@ def derive(url: str | None, api: str | None) -> Endpoints:
 
 
 def _derived_api(url: str) -> str:
-    """The management API beside an AMQP URL: same host and user, port 10,000 higher."""
+    """Derive the URL of the management API from an AMQP URL: same host and user, port 10,000 higher."""
     parts = urlsplit(url)
     scheme = SCHEMES.get(parts.scheme)
     if scheme is None or not parts.netloc:
@@ -113,7 +116,7 @@ def _derived_api(url: str) -> str:
 
 
 def _derived_url(api: str) -> str:
-    """The AMQP URL beside that of a management API: same host and user, port 10,000 lower."""
+    """Derive the AMQP URL from that of the management API: same host and user, port 10,000 lower."""
     parts = urlsplit(api)
     scheme = {http: amqp for amqp, http in SCHEMES.items()}.get(parts.scheme)
     if scheme is None or not parts.netloc:
@@ -126,12 +129,12 @@ def _derived_url(api: str) -> str:
 def _port(parts: SplitResult) -> int:
     try:
         return parts.port or PORTS[parts.scheme]
-    except ValueError:  # whoever parses the URL refuses it
+    except ValueError:  # the code that connects refuses the URL
         return PORTS[parts.scheme]
 
 
 def _tls_parameters(parts: SplitResult) -> str:
-    """The parameters of a URL that say whom to trust, which both URLs have."""
+    """Return the TLS parameters of a URL, which apply to both URLs."""
     given = [(name, value) for name, value in parse_qsl(parts.query) if name in TLS_PARAMETERS]
     return f"?{urlencode(given, safe='/')}" if given else ""
 
@@ -147,7 +150,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def without_password(url: str | None) -> str:
-    """Return a URL as it may be shown."""
+    """Return a URL without its password."""
     if url is None:
         return ""
     parts = urlsplit(url)
@@ -156,7 +159,7 @@ def without_password(url: str | None) -> str:
 
 
 def _note(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Keep the value of an option, and whether it was on the command line; click calls this."""
+    """Store the value of an option, and whether it was on the command line; a callback of click."""
     if value is not None:
         is_flag = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         ctx.meta.setdefault(_GIVEN, {})[param.name] = (value, is_flag)

@@ -1,4 +1,4 @@
-"""``--filter``, ``--sort`` and ``--columns`` of the commands that list something.
+"""Filtering, sorting and column selection for ``--filter``, ``--sort`` and ``--columns`` of listings.
 
 A filter is a name pattern, or a comparison of a column such as ``messages>0``. All filters of a command
 have to match.
@@ -23,7 +23,7 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 
 def find_column(name: str, columns: Sequence[Column]) -> Column:
-    """Return the column with this heading, or else one that shows the field of this path."""
+    """Return the column with this heading, or else a column for the field at this path."""
     wanted = name.strip().lower()
     for column in columns:
         if column.heading in (wanted, wanted.replace("-", " ")):
@@ -32,7 +32,7 @@ def find_column(name: str, columns: Sequence[Column]) -> Column:
 
 
 def check_known(column: Column, columns: Sequence[Column], rows: Sequence[Object]) -> None:
-    """Raise WrongUsage for a column that is no heading, and no field of any of the objects."""
+    """Raise WrongUsage for a column that is neither one of ``columns`` nor a field of any of the objects."""
     if not rows or column in columns or callable(column.value):
         return
     first = column.value.partition(".")[0]
@@ -45,7 +45,7 @@ def check_known(column: Column, columns: Sequence[Column], rows: Sequence[Object
 
 
 def parse_filter(text: str, columns: Sequence[Column]) -> tuple[Filter, Column | None]:
-    """Return what a filter matches, and the column that it looks at. Raises WrongUsage."""
+    """Return the predicate of a filter, and the column that it compares, if any. Raises WrongUsage."""
     found = _COMPARISON.fullmatch(text)
     if found is None:
         return _name_pattern(text.strip(), columns), None
@@ -54,13 +54,13 @@ def parse_filter(text: str, columns: Sequence[Column]) -> tuple[Filter, Column |
         try:
             pattern = re.compile(value)
         except re.error as error:
-            raise WrongUsage(f"--filter {text!r}: {value!r} is no regular expression: {error}") from None
+            raise WrongUsage(f"--filter {text!r}: {value!r} is not a regular expression: {error}") from None
         return lambda row: pattern.search(column.of(row)) is not None, column
     if operator in ("=", "!="):
         return lambda row: _equals(column.at(row), value) == (operator == "="), column
     bound = _number(value)
     if bound is None:
-        raise WrongUsage(f"--filter {text!r}: {operator} compares with a number, and {value!r} is none")
+        raise WrongUsage(f"--filter {text!r}: {operator} needs a number, and {value!r} is not one")
     compare = _ORDERS[operator]
 
     def matches(row: Object) -> bool:
@@ -71,7 +71,7 @@ def parse_filter(text: str, columns: Sequence[Column]) -> tuple[Filter, Column |
 
 
 def _name_pattern(text: str, columns: Sequence[Column]) -> Filter:
-    """``*`` and ``?`` stand for any characters and for one; without them the text is part of a name."""
+    """Match names against a pattern with ``*`` and ``?``; text without these matches as part of a name."""
     named = [column for column in columns if column.named]
     if not any(char in text for char in "*?["):
         return lambda row: any(text in column.of(row) for column in named)

@@ -1,4 +1,4 @@
-"""``--format``: the form of what a command prints. ``--json`` is a hidden alias of one form."""
+"""The option ``--format`` for the output format of a command; ``--json`` is a hidden alias of one value."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -10,7 +10,9 @@ Command = Callable[..., None]
 
 
 def format_option(forms: Sequence[str], text: str) -> Callable[[Command], Command]:
-    """Add ``--format``, whose default is the first form; the command gets ``form``. ``text`` is its help."""
+    """Add ``--format`` with the help ``text``; the command gets ``form``, by default the first of
+    ``forms``.
+    """
 
     def decorate(command: Command) -> Command:
         @wraps(command)

@@ -1,4 +1,6 @@
-"""``leveret get``: print the first messages of a queue, which stay where they are unless taken."""
+"""``leveret get``: print the first messages of a queue, without removing them or, with --take, removing
+them.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     metavar="N",
     help=f"How many; at most {MOST} without --take.",
 )
-@click.option("--take", is_flag=True, help="Take the messages out of the queue, over AMQP.")
+@click.option("--take", is_flag=True, help="Remove the messages from the queue, over AMQP.")
 @click.option(
     "--settle",
     type=click.Choice(SETTLE),
@@ -49,17 +51,17 @@ def get(
     url: str,
     vhost: str | None,
 ) -> None:  # fmt: skip
-    """Print the first messages of QUEUE, and do not wait for more. Status 1 if the queue is empty.
+    """Print the first messages of QUEUE, without waiting for more. Status 1 if the queue is empty.
 
-    The messages stay where they are, and the look is not counted as a delivery. That needs the management API
-    of a leveret, and a user who may use it. With --take the messages are taken over AMQP, from any broker.
+    The messages stay in the queue and do not count as delivered. This needs the management API of leveret,
+    and a user with a tag for it. With --take the messages are fetched over AMQP, from any broker.
     """
     if take or settle is not None:
         printer = Printer(queue, form, settle or "ack")
         run_connected(url, vhost, f"get {queue}", partial(_take, printer, count))
         return
     if count > MOST:
-        raise WrongUsage(f"at most {MOST} messages are shown at a time; --take takes as many as there are")
+        raise WrongUsage(f"at most {MOST} messages are shown without --take")
     endpoints = find_endpoints(ctx)
     try:
         show_peeked(Api(endpoints.api), endpoints.vhost if vhost is None else vhost, queue, count, form)
@@ -70,19 +72,19 @@ def get(
 
 
 def show_peeked(api: Api, vhost: str, queue: str, count: int, form: str, **query: str | int | None) -> None:
-    """Print messages where they are. Raises Failure if there is none; ``query`` is that of ``peek``."""
+    """Print messages without removing them; ``query`` as in ``peek``. Raises Failure if there are none."""
     found = peek(api, vhost, queue, count, **query)
     if not found:
         chosen = any(query.get(name) is not None for name in ("selector", "from"))
         raise Failure(
-            f"no ready message of queue {queue!r} is meant" if chosen else f"queue {queue!r} is empty"
+            f"no ready message of queue {queue!r} is selected" if chosen else f"queue {queue!r} is empty"
         )
     write(b"".join(render(each, form) for each in found))
     if len(found) < count and sum(each["body_bytes"] for each in found) >= MOST_BYTES:
         from router.cli.amqp import notice
 
         notice(
-            f"shown are {len(found)} messages, whose bodies have {MOST_BYTES >> 20} MiB together; "
+            f"stopped after {len(found)} messages, whose bodies reach {MOST_BYTES >> 20} MiB; "
             f"`leveret queue peek --from {found[-1]['position'] + 1}` shows more"
         )
 

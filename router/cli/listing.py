@@ -1,4 +1,4 @@
-"""Options of the commands that list something, and printing the list: as a table, TSV or JSON, or live."""
+"""Lists: their common options, and their output as a table, TSV or JSON, once or repeatedly (``--watch``)."""
 
 import os
 import sys
@@ -18,16 +18,14 @@ from router.cli.table import BOLD, PLAIN, Column, Object, as_tsv, fitted, lay_ou
 from router.cli.terminal import Duration
 
 FORMATS = ("table", "tsv", "json")
-ENTER, LEAVE = (
-    "\x1b[?1049h\x1b[?25l",
-    "\x1b[?25h\x1b[?1049l",
-)  # the terminal's other screen
+# Switch to the terminal's alternate screen and hide the cursor, and back.
+ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What the options of a listing ask for. ``interval`` is in ms."""
+    """A list as its options describe it; ``show`` prints it. ``interval`` is in ms."""
 
     columns: Sequence[Column]
     filters: tuple[str, ...] = ()
@@ -76,26 +74,26 @@ class Listing:
         return layout.lines, layout.hidden
 
     def _select(self, rows: Sequence[Object]) -> tuple[Sequence[Object], Sequence[Column]]:
-        """Return the objects that the filters leave, in order, and the columns to show."""
+        """Return the objects that match all filters, sorted, and the columns to show."""
         columns = self.columns
         if self.chosen is not None:
             columns = [find_column(name, columns) for name in self.chosen.split(",") if name.strip()]
-        looked_at = list(columns)
+        used = list(columns)
         remaining = rows
         for text in self.filters:
             matches, column = parse_filter(text, self.columns)
             remaining = [row for row in remaining if matches(row)]
-            looked_at += [column] if column is not None else []
+            used += [column] if column is not None else []
         if self.sort is not None:
             column = find_column(self.sort.removeprefix("-"), self.columns)
             remaining = sorted_rows(remaining, column, descending=self.sort.startswith("-"))
-            looked_at.append(column)
-        for column in looked_at:
+            used.append(column)
+        for column in used:
             check_known(column, self.columns, rows)
         return remaining, columns
 
     def _redraw(self, rows: Sequence[Object]) -> None:
-        """Draw the screen over what was there, so that it does not flicker."""
+        """Overwrite the screen without erasing it first, which avoids flicker."""
         size = get_terminal_size()
         heading = f"{time.strftime('%H:%M:%S')}, every {self.interval / 1000:g} s; Ctrl-C ends"
         lines = [fitted(heading, size.columns).rstrip(), *self._lines(rows, size.columns)[0]]
@@ -105,7 +103,7 @@ class Listing:
 
     @staticmethod
     def _write(lines: Sequence[str]) -> None:
-        """Print lines; what is no UTF-8 is spelled out."""
+        """Print lines, with bytes that are not UTF-8 as escapes."""
         sys.stdout.buffer.write("".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
         sys.stdout.buffer.flush()
 
@@ -126,7 +124,7 @@ def list_options(columns: Sequence[Column]) -> Callable[[Callable[..., None]], C
             watch: bool, interval: int, **kwargs: Any,
         ) -> None:  # fmt: skip
             for text in filters:
-                parse_filter(text, columns)  # refuses before anything is asked
+                parse_filter(text, columns)  # refuse a bad filter before the first request
             listing = Listing(columns, filters, sort, chosen, form, watch, interval)
             command(*args, listing=listing, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Show messages of a queue where they are: they keep their places, and no delivery is counted.
+"""Fetch messages of a queue without removing them or counting a delivery.
 
 Uses ``GET /api/queues/VHOST/NAME/messages``, which leveret has and RabbitMQ does not.
 """
@@ -10,7 +10,7 @@ from router.cli.api import Api, NoSuchPath, NotThere
 from router.cli.failure import Failure
 
 MOST = 1000  # messages that the API shows in one answer
-MOST_BYTES = 1 << 24  # of their bodies
+MOST_BYTES = 1 << 24  # bytes of their bodies
 
 
 def peek(api: Api, vhost: str, queue: str, count: int, **query: str | int | None) -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def peek(api: Api, vhost: str, queue: str, count: int, **query: str | int | None
 
 
 def _why_not(api: Api, vhost: str, queue: str) -> Failure:
-    """Tell a queue that is not there from an API that cannot show messages."""
+    """Return the failure for a missing queue, or for an API that cannot show messages."""
     try:
         api.get("queues", vhost, queue, columns="name")
     except NotThere:
@@ -43,9 +43,9 @@ def _why_not(api: Api, vhost: str, queue: str) -> Failure:
             f"there is no queue {queue!r} in virtual host {vhost!r}; `leveret queue list` shows them"
         )
     return Failure(
-        f"the broker at {api.shown} cannot show messages without delivering them: only leveret can\n"
+        f"the broker at {api.shown} cannot show messages without delivering them; only leveret can\n"
         "`leveret get --settle requeue` gets them over AMQP and puts them back, which counts as a delivery: "
-        "a quorum queue drops a message after too many"
+        "a quorum queue drops a message that was delivered too often"
     )
 
 

@@ -233,7 +233,7 @@ class Publish:
         if self._confirm:
             told += f", {self._published - self._refused - self._unconfirmed} confirmed{self._uncertain()}"
         else:
-            told += "; without confirms nobody knows how many of them arrived"
+            told += "; without confirms it is unknown how many of them arrived"
         raise Failure(f"{error.message}\n{told}")
 
     def _uncertain(self) -> str:

@@ -1,11 +1,11 @@
-"""Put a broker's reason for a refusal into plain words: RabbitMQ's hold Erlang terms and HTML entities."""
+"""Plain text from a broker's reason for a refusal: RabbitMQ's reasons hold Erlang terms and HTML entities."""
 
 import html
 import re
 from collections.abc import Callable
 
 _STRING = re.compile(r'<<"((?:[^"\\]|\\.)*)">>')
-_FLAT = r"""(?:[^{}\[\]'"]|'[^']*'|"[^"]*")*"""  # no term within
+_FLAT = r"""(?:[^{}\[\]'"]|'[^']*'|"[^"]*")*"""  # text without nested terms
 _TUPLE = re.compile(rf"\{{([a-z_]\w*|'[^']*'|\"[^\"]*\"),({_FLAT})\}}")
 _LIST = re.compile(r"\[(\{(?:[a-z_]|<<|'|\").*)\](?=$|\s)", re.DOTALL)
 _TYPES = frozenset(
@@ -16,14 +16,14 @@ _WORDS: dict[str, Callable[[str], str]] = {
     "key_missing": lambda value: f"{value} is missing",
     "unacceptable_type": lambda value: f"a value of the type {value} is not accepted",
     "unacceptable_type_in_header": lambda value: f"header {value} is a type that is not accepted",
-    "invalid_stream_offset_arg": lambda value: f"{value} is no offset",
+    "invalid_stream_offset_arg": lambda value: f"{value} is not an offset",
     "value_negative": lambda value: f"{value} is less than 0",
     "value_not_positive": lambda value: f"{value} is not more than 0",
     "value_zero": lambda value: f"{value} is not more than 0",
     "value_too_large": lambda value: f"{value} is too large",
     "max_value_exceeded": lambda value: f"{value} is too large",
     "value_out_of_range": lambda value: f"{value} is out of range",
-    "leftover_string": lambda value: f"{value} is left over behind a number",
+    "leftover_string": lambda value: f"{value} follows a number",
 }
 
 

@@ -1,7 +1,7 @@
-"""A line of totals at the bottom of a terminal, and the output of commands above it.
+"""A status line at the bottom of a terminal, with the output of commands above it.
 
-Responsible for what appears on the terminal, and for the pipes that take the output of commands there. What
-the line says, and which commands run, is the caller's decision.
+Responsible for the terminal, and for the pipes that receive the output of commands. The caller supplies the
+text of the line and runs the commands.
 """
 
 import os
@@ -14,15 +14,17 @@ from typing import BinaryIO, TextIO
 import trio
 
 REFRESH = 0.25  # seconds between two drawings of the line
-PLAIN_REFRESH = 10.0  # seconds between two lines where there is no terminal that could replace one
-PARTIAL_MAX = 8192  # bytes of output without an end of line that are held back
-READ = 1 << 16  # bytes: all that a pipe holds
+PLAIN_REFRESH = 10.0  # seconds between two lines if standard error is not a terminal
+PARTIAL_MAX = 8192  # bytes of an incomplete line that are held back
+READ = 1 << 16  # bytes; the capacity of a pipe
 
 ERASE = "\r\x1b[K"
 
 
 class StatusLine:
-    """Draws ``render()`` as the last line of ``stream``; without a terminal it prints it now and then."""
+    """Draws ``render()`` as the last line of ``stream``; prints it every 10 s if ``stream`` is not a
+    terminal.
+    """
 
     def __init__(self, render: Callable[[], str], stream: TextIO) -> None:
         self._render = render
@@ -32,7 +34,7 @@ class StatusLine:
         self.relays: Sequence[Relay] = ()
 
     def say(self, text: str) -> None:
-        """Print a line of leveret's own above the line of totals, and below what commands have printed."""
+        """Print a message of leveret above the status line, after the output of commands so far."""
         for relay in self.relays:
             relay.catch_up()
         self._erase()
@@ -40,7 +42,7 @@ class StatusLine:
         self.draw()
 
     def pass_on(self, data: bytes, stream: BinaryIO) -> None:
-        """Write whole lines of a command's output to ``stream``, above the line of totals."""
+        """Write whole lines of a command's output to ``stream``, above the status line."""
         self._erase()
         self._stream.flush()
         stream.write(data)
@@ -48,7 +50,7 @@ class StatusLine:
         self.draw()
 
     def draw(self) -> None:
-        """Show the present totals, on a terminal."""
+        """Draw the line anew, if ``stream`` is a terminal."""
         if self._terminal:
             columns = shutil.get_terminal_size().columns
             self._stream.write(f"{ERASE}{self._render()[: columns - 1]}")
@@ -63,7 +65,7 @@ class StatusLine:
         self._stream.flush()
 
     async def run(self) -> None:
-        """Show the totals again and again, until cancelled."""
+        """Update the line until cancelled."""
         while True:
             if self._terminal:
                 self.draw()
@@ -78,10 +80,10 @@ class StatusLine:
 
 
 class Relay:
-    """Passes the output of commands on to ``stream``, in whole lines above the line of totals.
+    """Passes the output of commands on to ``stream``, in whole lines above the status line.
 
     Each command gets a pipe of its own, so that lines of different commands do not mix. A pipe is read until
-    every process that has it has ended: what a command leaves running in the background can go on writing.
+    every process that holds it has ended, so that background processes of a command can go on writing.
     """
 
     def __init__(self, line: StatusLine, stream: BinaryIO, nursery: trio.Nursery) -> None:
@@ -99,12 +101,12 @@ class Relay:
         return given
 
     def catch_up(self) -> None:
-        """Pass on what the pipes hold now."""
+        """Pass on the output that is in the pipes now."""
         for pipe in list(self._pipes):
             pipe.drain()
 
     def close(self) -> None:
-        """Pass on what the pipes hold, without waiting for the rest."""
+        """Pass on the output that is in the pipes, including incomplete lines; do not wait for more."""
         for pipe in list(self._pipes):
             pipe.drain()
             pipe.flush()
@@ -129,7 +131,7 @@ class _Pipe:
     async def run(self) -> None:
         """Pass output on until its end."""
         while True:
-            # A line that does not end, such as a question, is shown when nothing more of it has come.
+            # An incomplete line, such as a prompt, is shown after a pause in the output.
             with trio.move_on_after(REFRESH if self._partial else float("inf")) as waited:
                 data = await self._stream.receive_some(READ)
             if waited.cancelled_caught:
@@ -142,12 +144,12 @@ class _Pipe:
         await self._stream.aclose()
 
     def drain(self) -> None:
-        """Pass on what is there already. One read: a command that never stops printing has no end."""
+        """Pass on the available output with one read, since a command may never stop printing."""
         with suppress(BlockingIOError):
             self._take(os.read(self._descriptor, READ))
 
     def flush(self) -> None:
-        """Show a line that has not ended."""
+        """Pass on an incomplete line."""
         if self._partial:
             self._pass_on(self._partial + b"\n")
             self._partial = b""
@@ -162,7 +164,7 @@ class _Pipe:
 
 @asynccontextmanager
 async def shown(render: Callable[[], str]) -> AsyncIterator[tuple[StatusLine, Relay | None, Relay | None]]:
-    """Show a line of totals on standard error for the block.
+    """Show a status line on standard error during the block.
 
     With it come relays for the standard output and standard error of commands, where these are terminals.
     """

@@ -1,7 +1,7 @@
-"""Tables for terminals and pipes: columns, their cells, and how a table is made to fit a width.
+"""Layout of tables for terminals and pipes: columns, cells, and fitting to a width.
 
-A table that is too wide leaves out columns, those of the highest ``rank`` first, and then cuts cells, the
-widest first, which end in an ellipsis. A cell is never folded. Without a width everything is shown whole.
+If a table is too wide, columns are left out, the highest ``rank`` first, and then cells are cut, the widest
+first, and end in an ellipsis. Cells are never wrapped. Without a width nothing is left out or cut.
 """
 
 import sys
@@ -16,16 +16,16 @@ from router.cli.terminal import printable
 Object = Mapping[str, Any]
 GAP = "  "
 ELLIPSIS = "…"
-EASY_NAME, EASY = 48, 24  # columns are left out until this much of each name and each other cell fits
-LEAST = 8  # a cell is cut to this width, before columns without a rank suffer
+EASY_NAME, EASY = 48, 24  # columns are left out until cells fit up to these widths: names, others
+LEAST = 8  # cells are not cut below this width
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class Column(NamedTuple):
-    """A column: its heading, and where the value is, as a path of names or as a function.
+    """A column: its heading, and its value as a path of field names or a function of the object.
 
-    ``rank`` 0 is always shown; of the others the highest is left out first where there is no room. A
-    ``named`` column is searched by a name pattern.
+    Columns of ``rank`` 0 are always shown; of the others the highest rank is left out first. Name patterns
+    search the columns that are ``named``.
     """
 
     heading: str
@@ -35,23 +35,23 @@ class Column(NamedTuple):
     named: bool = False
 
     def at(self, row: Object) -> Any:
-        """Return the value of an object."""
+        """Return the column's value of an object."""
         return self.value(row) if callable(self.value) else at(row, self.value)
 
     def of(self, row: Object) -> str:
-        """Return the text of an object's cell."""
+        """Return the column's cell for an object, as text."""
         return shown(self.at(row))
 
 
 class Layout(NamedTuple):
-    """A table as lines of text, the heading first, and the headings of the columns that had no room."""
+    """A table as lines of text, the heading first, and the headings of the columns that were left out."""
 
     lines: list[str]
     hidden: list[str]
 
 
 def at(row: Object, path: str) -> Any:
-    """Return what stands at a path such as ``message_stats.publish_details.rate``, or None."""
+    """Return the value at a path such as ``message_stats.publish_details.rate``, None if it is missing."""
     value: Any = row
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -75,7 +75,7 @@ def shown(value: Any) -> str:
 
 
 def lay_out(rows: Iterable[Object], columns: Sequence[Column], width: int | None) -> Layout:
-    """Return objects as a table that is at most ``width`` wide, if that can be done; None: no limit."""
+    """Return objects as a table, at most ``width`` wide if possible; None: no limit."""
     cells = [[column.of(row) for row in rows] for column in columns] if columns else []
     needs = [
         max(len(column.heading), max(map(text_width, texts), default=0))
@@ -97,7 +97,7 @@ def lay_out(rows: Iterable[Object], columns: Sequence[Column], width: int | None
 def _leave_out(
     kept: list[int], columns: Sequence[Column], cells: list[list[str]], needs: list[int], width: int
 ) -> None:
-    """Remove from ``kept`` columns that have no room: empty ones first, then by their rank."""
+    """Remove columns from ``kept`` until the rest fits: empty ones first, then by rank."""
 
     limits = [EASY_NAME if column.named else EASY for column in columns]
 
@@ -112,7 +112,7 @@ def _leave_out(
 
 
 def _shrink(kept: list[int], columns: Sequence[Column], needs: list[int], width: int) -> None:
-    """Take what is too much from the widest columns of text."""
+    """Reduce the widths (``needs``) of the widest text columns until the table fits."""
     texts = [i for i in kept if not columns[i].number]
     while (excess := _total(kept, needs) - width) > 0:
         widest = max(texts, key=needs.__getitem__, default=None)
@@ -127,7 +127,7 @@ def _total(kept: Sequence[int], needs: Sequence[int]) -> int:
 
 
 def text_width(text: str) -> int:
-    """Return how many cells of a terminal a text takes up."""
+    """Return the width of a text on a terminal, in character cells."""
     if text.isascii():
         return len(text)
     return sum(map(_char_width, text))
@@ -140,7 +140,7 @@ def _char_width(char: str) -> int:
 
 
 def fitted(text: str, width: int, *, right: bool = False) -> str:
-    """Return a text padded to this width, or cut to it with an ellipsis."""
+    """Pad a text to ``width``, or cut it with an ellipsis."""
     size = text_width(text)
     if size > width:
         taken = size = 0
@@ -155,7 +155,7 @@ def fitted(text: str, width: int, *, right: bool = False) -> str:
 
 
 def as_tsv(rows: Iterable[Object], columns: Sequence[Column]) -> list[str]:
-    """Return objects as lines of cells with tabs between; no cell holds a tab or a line break."""
+    """Return objects as tab-separated lines; cells hold no tab or line break."""
     heading = "\t".join(column.heading for column in columns)
     return [heading, *("\t".join(column.of(row) for column in columns) for row in rows)]
 
@@ -166,7 +166,7 @@ def terminal_width() -> int | None:
 
 
 class RichTable:
-    """A table for a page that rich draws."""
+    """A table as an object that rich can draw."""
 
     def __init__(self, rows: Iterable[Object], columns: Sequence[Column]) -> None:
         self._rows = list(rows)

@@ -115,7 +115,7 @@ async def _watch(
     idle: int | None,
     form: str,
 ) -> None:
-    """Bind a queue of one's own to the trace exchange, and print what comes while tracing is on."""
+    """Bind a temporary queue to the trace exchange, and print the copies while tracing is on."""
     import trio
 
     from protocol.amqp import methods as m

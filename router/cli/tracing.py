@@ -1,9 +1,9 @@
-"""Switching a virtual host's tracing on while taps watch, and off when the last of them leaves.
+"""Tracing of a virtual host for ``leveret tap``: on while a tap runs, off after the last tap.
 
-Taps find each other by their bindings to the trace exchange: those of a tap that needs tracing switched carry
-the argument ``x-leveret-tap``. So a tap can tell tracing that other taps have switched on from tracing that
-an operator wants on. leveret itself also switches tracing off when the last binding is gone, which holds for
-a tap that was killed too; RabbitMQ leaves it on then.
+Taps recognize each other by their bindings to the trace exchange: a tap that switches tracing adds the
+argument ``x-leveret-tap`` to its bindings. Without such bindings, tracing that is on was switched on by an
+operator, and stays on. If a tap is killed, a leveret broker switches tracing off with the last binding;
+RabbitMQ leaves it on.
 """
 
 import shlex
@@ -18,7 +18,7 @@ MARK = "x-leveret-tap"
 
 
 class Tracing:
-    """The tracing of one virtual host, for one tap. ``shared``: taps switch it on and off."""
+    """The tracing of one virtual host, for one tap. ``shared`` is True if taps switch it on and off."""
 
     def __init__(self, api: Api, vhost: str) -> None:
         self._api = api
@@ -26,14 +26,14 @@ class Tracing:
         self.shared = False
 
     def look(self) -> None:
-        """See whether tracing is off, or on for other taps only. Raises Failure."""
+        """Set ``shared``: True if tracing is off, or on for other taps only. Raises Failure."""
         try:
             on = self._is_on()
         except NotThere:
             raise Failure(f"there is no virtual host {self._vhost!r}\n--vhost chooses another one") from None
         except Failure as error:
             raise Failure(
-                f"{error.message}\nto watch without the API, have tracing switched on "
+                f"{error.message}\nto watch without the API, switch tracing on "
                 f"(`rabbitmqctl trace_on -p {self._vhost}`) and add --no-switch"
             ) from None
         self.shared = not on or any(MARK in each["arguments"] for each in self._bindings())
@@ -42,20 +42,20 @@ class Tracing:
             notice(f"tracing was on before and stays on; `{end}` ends it")
 
     def start(self) -> None:
-        """Have tracing on, once the tap's own bindings are there."""
+        """Switch tracing on if it is off. Called after the tap has bound its queue."""
         if self.shared and not self._is_on():
             self._switch(on=True)
 
     def leave(self) -> None:
-        """Switch tracing off unless somebody else is bound, once the tap's own bindings are gone."""
+        """Switch tracing off if nothing is bound any more. Called after the tap's own bindings are gone."""
         if not self.shared:
             return
         while not (watched := bool(self._bindings())) and self._is_on():
             self._switch(on=False)
-            if self._bindings():  # a tap that came in between, and had found tracing on
+            if self._bindings():  # a new tap has found tracing on meanwhile
                 self._switch(on=True)
         if watched:
-            notice("tracing stays on: somebody else watches too")
+            notice("tracing stays on: other queues are bound to it")
 
     def _is_on(self) -> bool:
         return bool(self._api.get("vhosts", self._vhost).get("tracing"))
@@ -65,7 +65,9 @@ class Tracing:
         return found
 
     def _switch(self, *, on: bool) -> None:
-        """Switch tracing; what else a virtual host is described by has to be given again."""
+        """Switch tracing; the request repeats the other properties of the virtual host, which it would
+        reset.
+        """
         found = self._api.get("vhosts", self._vhost)
         same = {"description": found.get("description") or "", "tags": ",".join(found.get("tags") or ())}
         kind = found.get("default_queue_type")

@@ -90,7 +90,11 @@ class NoCommand(Failure):
 @click.option(
     "--reconnect/--no-reconnect", default=True, show_default=True, help="Go on when a lost broker is back."
 )
-@click.option("--progress/--no-progress", default=None, help="A line of totals; by itself on a terminal.")
+@click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="A status line with totals; on by default on a terminal.",
+)
 @broker_options
 def work(
     *,
@@ -212,7 +216,7 @@ class Run:
             raise SomeFailed(f"{counted(tally.dead, 'message')} failed for good")
 
     async def _show_progress(self) -> None:
-        """Work with a line of totals; what commands print to the same terminal is shown above it."""
+        """Work with a status line; the output of commands to the same terminal is shown above it."""
         from dataclasses import replace
 
         from router.cli.status_line import shown

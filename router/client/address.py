@@ -71,8 +71,10 @@ def _number(given: dict[str, str], name: str, default: int) -> int:
 
 
 def tls_context(given: Mapping[str, str]) -> ssl.SSLContext:
-    """Whom to trust, by the parameters of a URL: the system's authorities or those of ``cacertfile``; with
-    ``verify_none`` anyone. Raises BadUrl.
+    """Return the TLS context for the parameters of a URL. Raises BadUrl.
+
+    The certificate authorities are those of ``cacertfile`` or else of the system; with ``verify_none`` any
+    certificate is accepted.
     """
     verify = given.get("verify", "verify_peer")
     if verify not in ("verify_peer", "verify_none"):

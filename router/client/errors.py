@@ -10,7 +10,7 @@ class BadUrl(ClientError):
 
 
 class CannotConnect(ClientError):
-    """Nobody answers there as a broker does. ``advice`` is what to try, where the reason shows that."""
+    """No broker answers at that address. ``advice`` is what to try, if the reason suggests something."""
 
     def __init__(self, text: str, advice: str = "") -> None:
         super().__init__(text)

@@ -19,11 +19,11 @@ Pairs = dict[str, Any] | list[tuple[str, Any]]  # some versions write objects as
 
 
 class DefinitionsError(Exception):
-    """A document is no definitions document (nothing of it is imported), or an entry cannot be imported."""
+    """The document is not a definitions document (nothing is imported), or an entry cannot be imported."""
 
 
 class Refusal(NamedTuple):
-    """An entry that is not imported: which, and why."""
+    """An entry that was not imported, and the reason."""
 
     entry: str
     reason: str
@@ -33,8 +33,8 @@ class Refusal(NamedTuple):
 
 
 class UserEntry(Struct):
-    """A user; ``password`` is for documents that people write. ``leveret_password_hash`` is where earlier
-    versions of leveret put the hashes that RabbitMQ cannot use.
+    """A user. ``password`` is for documents written by hand; earlier versions of leveret exported hashes that
+    RabbitMQ cannot use as ``leveret_password_hash``.
     """
 
     name: str
@@ -147,7 +147,7 @@ class BindingEntry(Struct):
 
 
 class Definitions(Struct):
-    """The entries of a document, and those that have not the form of their section.
+    """The decoded entries of a document, and those that could not be decoded (``refused``).
 
     The entries of a document that was exported from one virtual host do not name it.
     """
@@ -166,7 +166,7 @@ class Definitions(Struct):
 
 
 class _Document(Struct):
-    """The sections of a document, with entries that are not decoded yet."""
+    """The sections of a document, with undecoded entries."""
 
     users: list[Raw] | None = None
     vhosts: list[Raw] | None = None
@@ -181,14 +181,14 @@ class _Document(Struct):
 
 
 def parse_definitions(document: bytes) -> Definitions:
-    """Read a JSON document, entry by entry; unknown fields and sections are left out.
+    """Decode a JSON document, entry by entry; unknown fields and sections are ignored.
 
-    Raises DefinitionsError for a document that is no JSON object, or has a section that is no list.
+    Raises DefinitionsError for a document that is not a JSON object, or has a section that is not a list.
     """
     try:
         sections = msgspec.json.decode(document, type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DefinitionsError(f"no definitions document: {error}") from None
+        raise DefinitionsError(f"not a definitions document: {error}") from None
     refused: list[Refusal] = []
 
     def read(section: str, kind: type[E]) -> list[E]:
@@ -216,8 +216,9 @@ def parse_definitions(document: bytes) -> Definitions:
 
 
 def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str, PasswordHash]) -> None:
-    """Put hashes in place of the passwords that users have: those they are known by if they fit, or else new
-    ones. It takes long for ``scrypt``.
+    """Replace the passwords of users by hashes: the existing hash of the user if it matches, else a new one.
+
+    Takes about 0.1 s a password for ``scrypt``.
     """
     for user in definitions.users:
         if user.password:
@@ -229,7 +230,7 @@ def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str,
 
 
 def hash_of(user: UserEntry) -> PasswordHash:
-    """The hash of a user's entry, as it is written there."""
+    """Return the password hash of a user's entry, unchecked."""
     if user.leveret_password_hash:
         return PasswordHash(user.leveret_password_hash, SCRYPT)
     return PasswordHash(user.password_hash, user.hashing_algorithm or SHA256)

@@ -1,8 +1,8 @@
-"""Exporting definitions: what a broker has, as a document that it or RabbitMQ can import.
+"""Export of definitions: the objects of a broker as a document that leveret or RabbitMQ can import.
 
-Owns what belongs in there: everything but exclusive queues, what each virtual host has anyway, and what has a
-name that is no UTF-8, which JSON cannot say. A scrypt hash is exported under leveret's own algorithm name:
-RabbitMQ imports and exports it as it is, but nobody can log in there with it (``unportable_users``).
+Left out are exclusive queues, predeclared exchanges, and objects whose names are not UTF-8, which JSON cannot
+represent. A scrypt hash is exported under leveret's own algorithm name: RabbitMQ imports and exports it
+unchanged, but refuses the user's logins (``unportable_users``).
 
 Source: RabbitMQ, "Schema Definition Export and Import"; the form is that of 3.10, with what 3.13 adds.
 """
@@ -25,8 +25,9 @@ Entry: TypeAlias = dict[str, Any]
 
 
 def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
-    """The definitions of the whole broker, or of one virtual host, with entries that may be imported to
-    another. KeyError when there is none of that name.
+    """Return the definitions of the broker or of one virtual host, whose entries do not name it.
+
+    Raises KeyError if there is no virtual host of that name.
     """
     log = structlog.get_logger()
     settings = broker.settings.amqp
@@ -155,7 +156,7 @@ def _queues(vhost: VHost) -> Iterator[Entry]:
 
 
 def _own(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
-    """Those that somebody has declared."""
+    """Yield the exchanges that are not predeclared."""
     return (exchange for exchange in exchanges if exchange.name and not exchange.name.startswith("amq."))
 
 

@@ -1,13 +1,13 @@
 """Import of a definitions document into a broker, entry by entry.
 
-Responsible for the order of the entries, and for going on after one that is refused: each refused entry is
-logged once, and reported. What an entry means, and whether it is allowed, is decided where such things are
-made. Importing again changes nothing. What exists already with other properties stays as it is, as in
-RabbitMQ: users, permissions, policies and parameters are set, exchanges and queues only made.
+Responsible for the order of the entries, and for continuing after a refused one, which is logged once and
+reported. Entries are checked by the code that declares or sets such objects. Importing a document again
+changes nothing. As in RabbitMQ, users, permissions, policies and parameters are set, while existing exchanges
+and queues stay as they are, even if their properties differ.
 
 RabbitMQ ends an import at the first entry that it refuses, and has then applied some of the others.
 
-What this broker has no use for (parameters of plugins) is logged and left out. So is a binding whose ends do
+Parameters of plugins are logged and left out. So is a binding whose ends do
 not exist: RabbitMQ 3.10 exports the bindings of internal exchanges without these exchanges.
 
 Source: RabbitMQ, "Schema Definition Export and Import".
@@ -51,15 +51,15 @@ from router.queue.kind import AnyQueue
 from router.vhost import VHost
 from router.vhost_metadata import restored, split_tags
 
-RESERVED = "its name begins with amq., which only the broker itself gives"  # left out by RabbitMQ too
-STEP = 50  # entries that are imported before others may have their turn
+RESERVED = "names that begin with amq. are reserved for the broker"  # left out by RabbitMQ too
+STEP = 50  # entries that are imported between two yields
 TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a report
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import could not do as the document says: the entries that were refused, and the users whose
-    password hashes are unusable, who exist and cannot log in with a password.
+    """The result of an import: the refused entries, and the users who cannot log in with a password, because
+    their hashes are unusable.
     """
 
     refused: list[Refusal] = field(default_factory=list)
@@ -69,10 +69,10 @@ class ImportReport:
 def apply_definitions(
     broker: Broker, definitions: Definitions, vhost: str = "", maker: User | None = None
 ) -> ImportReport:
-    """Import definitions at once. ``vhost`` is where all entries go that belong to a virtual host, whichever
-    they name; "" is for where they say. ``maker`` is the user who imports, see ``put_vhost``.
+    """Import definitions at once, which blocks until all passwords are hashed and all entries imported.
 
-    It may take long, as passwords are hashed, and there may be many entries.
+    ``vhost`` is the virtual host for all entries that belong to one; "" leaves them in the one they name.
+    ``maker`` is the user who imports, see ``put_vhost``.
     """
     known = {user.name: user.password_hash for user in broker.users.values()}
     hash_passwords(definitions, broker.settings.auth.password_hash, known)
@@ -87,7 +87,7 @@ def apply_definitions(
 def import_definitions(
     broker: Broker, definitions: Definitions, vhost: str = "", maker: User | None = None
 ) -> Generator[None, None, ImportReport]:
-    """Import definitions without passwords in steps, between which others may have their turn."""
+    """Import definitions without passwords in steps, between which other tasks can run."""
     run = _Import(broker, vhost, maker)
     for number, _ in enumerate(run.run(definitions), 1):
         if number % STEP == 0:
@@ -107,7 +107,7 @@ class _Import:
         self._log = structlog.get_logger()
 
     def run(self, definitions: Definitions) -> Iterator[None]:
-        """Import one entry after the other; to one virtual host, only what belongs in there."""
+        """Import entry by entry; an import to one virtual host skips entries that belong to none."""
         for refusal in definitions.refused:
             self._refuse(refusal)
         if not self._vhost:
@@ -297,7 +297,7 @@ class _Import:
             destination = ends.get(entry.destination.translate(LINE_BREAKS))
             if source is None or destination is None:
                 self._log.warning(
-                    "definition left out", what=what, reason="source or destination is not there"
+                    "definition left out", what=what, reason="source or destination does not exist"
                 )
                 return
             vhost.bind(source, destination, entry.routing_key, _object(entry.arguments))

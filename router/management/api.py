@@ -77,7 +77,7 @@ def table(world: World) -> Table:
 
 
 def index(request: Request) -> Response:
-    """The page of all paths, for everybody."""
+    """Return the page of all paths, which needs no login."""
     return page(rules(), PREFIX)
 
 
@@ -92,7 +92,7 @@ EXPOSITION = f"{__package__}.exposition"  # and Prometheus' library, which takes
 
 
 def metrics_table(world: World) -> Table:
-    """The table of the metrics. What writes them is loaded by a thread when they are asked for at first."""
+    """Return the table of the metrics. Their exposition is imported in a thread at the first scrape."""
     scrapes = Scrapes(world.broker)
 
     def answer(request: Request) -> Steps[Response]:

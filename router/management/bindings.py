@@ -47,7 +47,7 @@ def properties_key(routing_key: str, arguments: Object) -> str:
 
 
 def digest_of(arguments: Object) -> str:
-    """The hash of a binding's arguments; "" for no arguments."""
+    """Return the hash of a binding's arguments; "" for no arguments."""
     if not arguments:
         return ""
     ordered = dict(sorted(arguments.items()))
@@ -60,7 +60,7 @@ def digest_of(arguments: Object) -> str:
 
 
 def means(segment: str, routing_key: str, arguments: Object) -> bool:
-    """Whether a segment of a path, which was decoded once, is the properties key of such a binding.
+    """Return True if a segment of a path is the properties key of such a binding.
 
     RabbitMQ decodes the binding key in it a second time, so that ``a%2Fb`` and ``a%252Fb`` in a path both
     mean the key ``a/b``.
@@ -184,7 +184,7 @@ def list_between(call: Call) -> Steps[Response]:
 
 
 def _found(call: Call) -> tuple[Binding | AnyQueue, Object]:
-    """The binding of the path, and what is shown of it. HttpError 404."""
+    """Return the binding that the path names, and its JSON object. Raises HttpError 404."""
     for shown in _between(call):
         told = _show(shown)
         if means(call["key"], told["routing_key"], told["arguments"]):
@@ -213,7 +213,7 @@ def unbind(call: Call) -> Response:
     """Remove a binding."""
     what, _told = _found(call)
     if not isinstance(what, Binding):
-        raise not_authorised("Access refused.")  # nobody may unbind a queue from the default exchange
+        raise not_authorised("Access refused.")  # bindings of the default exchange cannot be deleted
     topology = call.errand().topology
     end = topology.unbind_queue if call["kind"] == "q" else topology.unbind_exchange
     end(what.destination.name, what.source.name, what.routing_key, what.arguments)

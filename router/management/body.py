@@ -1,4 +1,4 @@
-"""What a request's JSON body may hold, and RabbitMQ's texts for what is wrong with it.
+"""Validation of JSON request bodies, with RabbitMQ's texts for errors.
 
 As in RabbitMQ, truth values and most numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty
 body and ``null`` are an empty object.
@@ -12,6 +12,7 @@ import msgspec
 
 from protocol.amqp.table import MAX_DEPTH
 from protocol.json_text import encode_json
+from router.bounds import INTEGER_MAX, INTEGER_MIN
 from router.management.errors import bad_request
 from router.management.values import Object
 
@@ -106,8 +107,9 @@ def table(body: Object, name: str) -> Object:
 
 
 def field(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """A JSON value as a field table can hold it. HttpError 400 for a number that it cannot, and for a value
-    that is nested more than ``depth`` deep.
+    """Convert a JSON value to a value of a field table.
+
+    Raises HttpError 400 for a number of more than 64 bits, and for more than ``depth`` levels of nesting.
     """
     if not depth:
         raise bad_request(f"nested more than {MAX_DEPTH} deep")
@@ -115,7 +117,7 @@ def field(value: Any, depth: int = MAX_DEPTH) -> Any:
         case bool() | float() | str() | None:
             return value
         case int():
-            if not -(2**63) <= value < 2**63:
+            if not INTEGER_MIN <= value <= INTEGER_MAX:
                 raise bad_request(f"the number {value} has more than 64 bits")
             return value
         case list():

@@ -35,9 +35,10 @@ Handle = Callable[["Call"], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may ask, and what answers. With ``by_link`` the query parameter ``auth`` may hold the credentials,
-    as base64 of ``name:password``: a link to a download cannot send headers. As in RabbitMQ that parameter
-    wins over a header.
+    """A handler, and the check of the permissions of the user who calls it.
+
+    With ``by_link`` the query parameter ``auth`` may hold the credentials, as base64 of ``name:password``: a
+    link to a download cannot send headers. As in RabbitMQ the parameter has priority over a header.
     """
 
     check: Check
@@ -114,20 +115,21 @@ def query_of(request: Request) -> Mapping[str, str]:
 
 
 def check_head(request: Request, *, by_link: bool = False) -> None:
-    """HttpError 401 for a request without credentials."""
+    """Raise HttpError 401 for a request without credentials."""
     if "authorization" not in request.headers and not (by_link and "auth" in query_of(request)):
         raise not_logged_in()
 
 
 def login(broker: Broker, request: Request, *, by_link: bool = False) -> Steps[User]:
-    """The user who asks. HttpError 401."""
+    """Return the user of a request. Raises HttpError 401."""
     check_head(request, by_link=by_link)
     if by_link and "auth" in query_of(request):
         # In a query "+" stands for a space, but base64 has no spaces.
         credentials = basic_credentials(query_of(request)["auth"].replace(" ", "+"))
         fault = "the parameter 'auth' is not base64 of NAME:PASSWORD"
     else:
-        credentials, fault = request.credentials, "the Authorization header is not that of HTTP Basic"
+        credentials = request.credentials
+        fault = "the Authorization header does not hold HTTP Basic credentials"
     if credentials is None:
         raise not_logged_in(fault)
     name, password = credentials
@@ -160,7 +162,7 @@ class Answering:
 
 
 def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str, str]) -> Steps[Call]:
-    """The call that a request is, once its user is known and may do that. HttpError 401, 404 or 406."""
+    """Return the call of a request after its checks. Raises HttpError 401, 404 or 406."""
     user = yield from login(world.broker, request, by_link=rule.by_link)
     call = Call(world, request, user, segments)
     check_accept(request)
@@ -171,7 +173,7 @@ def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str
 
 @contextmanager
 def _refusals_logged(call: Call) -> Iterator[None]:
-    """Log what the user may not do, as in RabbitMQ: the client is told little, and the operator is asked."""
+    """Log refused permissions, as RabbitMQ does: the response to the client does not name them."""
     try:
         yield
     except HttpError as error:
@@ -183,10 +185,10 @@ def _refusals_logged(call: Call) -> Iterator[None]:
 
 
 def check_accept(request: Request) -> None:
-    """HttpError 406 for a client that takes no JSON. Weights are not looked at, as in RabbitMQ."""
+    """Raise HttpError 406 for a client that does not accept JSON. Weights are ignored, as in RabbitMQ."""
     accepted = [item.partition(";")[0].strip().lower() for item in request.listed("accept")]
     if accepted and not JSON_RANGES.intersection(accepted):
-        raise HttpError(406, "the API answers application/json, which the Accept header does not have")
+        raise HttpError(406, "the API answers in application/json, which the Accept header excludes")
 
 
 def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:

@@ -94,7 +94,7 @@ def _import(call: Call, vhost: str) -> Steps[Response]:
 
 
 def _uploaded(call: Call) -> tuple[bytes, str | None]:
-    """The document of a form, and the page that a browser is to show after the import. HttpError 400."""
+    """Return the document of a form, and the page to which a browser is redirected. Raises HttpError 400."""
     parts = read_form(call.request)
     document, redirect = field_of(parts, "file"), field_of(parts, "redirect")
     if document is None:
@@ -103,12 +103,12 @@ def _uploaded(call: Call) -> tuple[bytes, str | None]:
         return document, None
     page = redirect.decode("utf-8", "replace")
     if not _PATH.fullmatch(page):
-        raise bad_request("the field 'redirect' is to be a path on this host")
+        raise bad_request("the field 'redirect' must be a path on this host")
     return document, page
 
 
 def _reported(report: ImportReport, redirect: str | None) -> Response:
-    """What was refused, as a 400, although the rest has been applied; 204 (or a redirection) for nothing."""
+    """Return the response to an import: 400 with the refused entries, or 204 (a redirection) without any."""
     headers = without_login(report.without_login)
     if report.refused:
         count = len(report.refused)

@@ -1,8 +1,7 @@
-"""The families of ``/metrics/detailed``: which metrics each of them has.
+"""The metric families of ``/metrics/detailed`` and the metrics that belong to each of them.
 
-A scrape names the families that it wants, so that a broker with many queues tells of each queue no more than
-what somebody looks at. Names of metrics begin with ``rabbitmq_detailed_``, those about virtual hosts and
-exchanges with ``rabbitmq_cluster_``.
+A scrape names the families that it needs, which keeps it short on a broker with many queues. Names of metrics
+begin with ``rabbitmq_detailed_``, those of virtual hosts and exchanges with ``rabbitmq_cluster_``.
 
 Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin; ``queue_delivery_metrics``, ``queue_exchange_metrics``
 and ``exchange_metrics`` are those of 3.13.
@@ -30,7 +29,9 @@ Vhosts = frozenset[str] | None
 
 
 class Part(NamedTuple):
-    """Some metrics of a kind of objects: their names, or none for all of them."""
+    """The metrics of a family: those in ``names`` of the objects that ``make`` returns, or all if it is
+    empty.
+    """
 
     make: Callable[[World, Vhosts], Kind]
     names: tuple[str, ...] = ()
@@ -112,8 +113,8 @@ PER_OBJECT: Mapping[str, Part] = {
     "exchange_names": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_name",)),
     "exchange_bindings": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_bindings",)),
 }
-# Families that RabbitMQ has and nothing is told of here: they are taken and add nothing, as in RabbitMQ do
-# those of a plugin that is off. docs/management.md says why.
+# Families of RabbitMQ that have no metrics here. A scrape may name them and gets nothing for them, as
+# RabbitMQ answers for a disabled plugin. docs/management.md gives the reasons.
 EMPTY = frozenset(
     (
         "auth_attempt_detailed_metrics",
@@ -126,16 +127,18 @@ EMPTY = frozenset(
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a scrape of ``/metrics/detailed`` asks for. ``vhosts`` is None for all virtual hosts."""
+    """The families and virtual hosts that a scrape of ``/metrics/detailed`` selects; None: all virtual
+    hosts.
+    """
 
     families: frozenset[str]
     vhosts: Vhosts
 
     @classmethod
     def of_query(cls, text: str) -> "Wanted":
-        """Read ``family=`` and ``vhost=`` of a query, each of which may be there several times.
+        """Parse the parameters ``family`` and ``vhost`` of a query, which may be repeated.
 
-        Unknown families are left out, as in RabbitMQ. Raises ValueError for more than 100 parameters.
+        Unknown families are ignored, as in RabbitMQ. Raises ValueError for more than 100 parameters.
         """
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
         families = frozenset(value for name, value in pairs if name == "family")
@@ -144,8 +147,9 @@ class Wanted:
 
 
 def select(kind: Kind, names: tuple[str, ...], seen: set[str]) -> list[int]:
-    """The places of the metrics of these names among those of a kind, without those that were ``seen`` in
-    another family of the same scrape.
+    """Return the indexes of a kind's metrics that have these names (empty: all), and add them to ``seen``.
+
+    Metrics that are in ``seen`` already, from another family of the same scrape, are left out.
     """
     families = (*kind.gauges, *kind.counters)
     chosen = [

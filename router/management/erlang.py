@@ -1,8 +1,8 @@
-"""Fields of RabbitMQ's answers that describe an Erlang machine, a mirrored queue or RabbitMQ's own store.
+"""Placeholder values for fields of RabbitMQ's responses that have no counterpart in leveret.
 
-leveret has none of those. Clients that are generated from a description, or decode into fixed types, fail
-where a field is missing, so each is there with RabbitMQ's type and stands at zero. docs/management.md lists
-them.
+They describe the Erlang VM, mirrored queues and RabbitMQ's message store. Generated clients and clients that
+decode into fixed types fail if a field is missing, so each field is present, with RabbitMQ's type and the
+value zero. docs/management.md lists them.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ GARBAGE_COLLECTION = {
     "min_heap_size": 0,
     "minor_gcs": 0,
 }
-# Lengths of queues that RabbitMQ's statistics keep of what was deleted.
+# Lengths of the queues of deleted objects in RabbitMQ's statistics.
 METRICS_GC = dict.fromkeys(
     (
         "channel_closed",
@@ -30,7 +30,10 @@ METRICS_GC = dict.fromkeys(
     ),
     0,
 )
-DISK = ("disk_reads", "disk_writes")  # of messages; pages are read and written for all queues together
+DISK = (
+    "disk_reads",
+    "disk_writes",
+)  # not counted by queue: pages are shared by all queues
 # Counters of a node, in RabbitMQ's order.
 NODE = (
     "gc_bytes_reclaimed",
@@ -55,22 +58,24 @@ NODE = (
 
 
 def with_zeros(names: Iterable[str]) -> Object:
-    """Counters that stand at zero, each with its rate."""
-    told: Object = {}
+    """Return counters with the value zero, each with its rate."""
+    fields: Object = {}
     for name in names:
-        told[name] = 0
-        told[f"{name}_details"] = {"rate": 0.0}
-    return told
+        fields[name] = 0
+        fields[f"{name}_details"] = {"rate": 0.0}
+    return fields
 
 
 def process() -> Object:
-    """What RabbitMQ tells of the Erlang process of a queue, a channel or a connection."""
+    """Return the fields of the Erlang process of a queue, a channel or a connection."""
     return {"garbage_collection": GARBAGE_COLLECTION, **with_zeros(("reductions",))}
 
 
 def backing_queue_status(ready: int, next_position: int) -> Object:
-    """What RabbitMQ tells of the inside of a classic queue: how many messages are ready and the number of the
-    next one. All stand in one order here, which RabbitMQ would call ``q4``.
+    """Return the internal state of a classic queue in RabbitMQ's form.
+
+    ``ready`` is the number of ready messages, ``next_position`` that of the next message. RabbitMQ's ``q4``
+    holds messages in memory; here all ready messages are counted there.
     """
     return {
         "avg_ack_egress_rate": 0.0,

@@ -1,7 +1,8 @@
-"""Metrics written in Prometheus' text format, a piece at a time.
+"""Output of metrics in Prometheus' text format, in pieces.
 
-Formatting is ``prometheus_client``'s. Ten thousand queues would take it seconds, so an object's labels are
-formatted once, and between two pieces others run. How many objects were left out is told.
+``prometheus_client`` formats the text. For ten thousand queues it would take seconds, so the labels of an
+object are formatted once, and other tasks run between two pieces. A metric has the number of objects that
+were left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,29 +22,29 @@ from router.management.object_metrics import Family, Kind, kinds
 from router.web.steps import Steps
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-PIECE = 100  # objects that are formatted before others have their turn: 2 ms for queues with all metrics
+PIECE = 100  # objects that are formatted between two yields: 2 ms for queues with all metrics
 PREFIX, DETAILED = "rabbitmq_", "rabbitmq_detailed_"
-CLUSTER = "cluster_"  # names that begin so are the same in a detailed scrape
-# A pause this short, in seconds, lets the connection notice that its client has gone; after so many pieces.
+CLUSTER = "cluster_"  # names with this beginning are the same in a detailed scrape
+# After EVERY pieces a pause of LISTEN seconds lets the connection notice that its client has hung up.
 LISTEN, EVERY = 0.0005, 20
 
-LEFT_OUT = Family("leveret_metrics_objects_left_out", "Objects of which nothing is told here")
+LEFT_OUT = Family("leveret_metrics_objects_left_out", "Objects whose metrics are left out of this scrape")
 MetricFamily = CounterMetricFamily | GaugeMetricFamily | UntypedMetricFamily
 FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "untyped": UntypedMetricFamily}
 
 
 def scrape(world: World, *, per_object: bool) -> Steps[bytes]:
-    """All metrics, as text: added up, or for each object."""
+    """Return all metrics as text: summed up, or for each object."""
     return (yield from _paced(_scrape(world, per_object=per_object)))
 
 
 def scrape_detailed(world: World, wanted: Wanted) -> Steps[bytes]:
-    """The metrics of the families that are wanted, for each object."""
+    """Return the metrics of the selected families, for each object."""
     return (yield from _paced(_scrape_detailed(world, wanted)))
 
 
 def _paced(steps: Steps[bytes]) -> Steps[bytes]:
-    """The same steps, some of them with a pause in which a client that hangs up is noticed."""
+    """Run the steps with a pause now and then, in which a client that has hung up is noticed."""
     count = 0
     while True:
         try:
@@ -59,7 +60,7 @@ def _scrape(world: World, *, per_object: bool) -> Steps[bytes]:
     values = yield from of_broker(world)
     yield 0
     found = kinds(world)
-    if per_object:  # a metric is there once: as a sum, or for each object
+    if per_object:  # each metric appears once: as a sum, or for each object
         each = {family.name for kind in found for family in (*kind.gauges, *kind.counters)}
         values = [value for value in values if value.family.name not in each]
     text = bytearray()
@@ -94,7 +95,7 @@ def _scrape_detailed(world: World, wanted: Wanted) -> Steps[bytes]:
 
 
 def _write_values(text: bytearray, values: Sequence[Value]) -> Steps[None]:
-    """Write the metrics of the broker. Those of streams' consumers may be many."""
+    """Write the metrics of the broker in pieces, since consumers of streams may be many."""
     for family, some in _by_family(values).items():
         for start in range(0, len(some), PIECE):
             if start:
@@ -106,7 +107,7 @@ def _write_values(text: bytearray, values: Sequence[Value]) -> Steps[None]:
 
 
 def _by_family(values: Iterable[Value]) -> dict[Family, list[Value]]:
-    """The values of each family, which have to stand together."""
+    """Group values by family: the text format wants those of a family together."""
     found: dict[Family, list[Value]] = {}
     for each in values:
         found.setdefault(each.family, []).append(each)
@@ -115,18 +116,18 @@ def _by_family(values: Iterable[Value]) -> dict[Family, list[Value]]:
 
 def _total(kind: Kind) -> Metric:
     return _metric(
-        Family(kind.name, f"{kind.name.title()} that there are now"), [Value(LEFT_OUT, len(kind.objects))]
+        Family(kind.name, f"{kind.name.title()} that exist now"), [Value(LEFT_OUT, len(kind.objects))]
     )
 
 
 def _consumers(queues: Kind) -> Metric:
     count = sum(len(queue.consumers) for _, queue in queues.objects)
-    family = Family("consumers", "Consumers that there are now")
+    family = Family("consumers", "Consumers that exist now")
     return _metric(family, [Value(family, count)])
 
 
 def _metric(family: Family, values: Sequence[Value], prefix: str = PREFIX) -> Metric:
-    """A metric with values whose labels have the same names."""
+    """Return a metric with its values; the labels of all values have the same names."""
     names = [name for name, _ in values[0].labels] if values else []
     metric = _family(family, names, prefix)
     for each in values:
@@ -135,7 +136,7 @@ def _metric(family: Family, values: Sequence[Value], prefix: str = PREFIX) -> Me
 
 
 def _name(family: Family, prefix: str) -> str:
-    """How its samples are called."""
+    """Return the name of a family's samples."""
     name = family.name
     if name.startswith(CLUSTER):
         prefix = PREFIX
@@ -150,7 +151,7 @@ def _family(family: Family, labels: Sequence[str], prefix: str) -> MetricFamily:
 
 
 def _write_sum(text: bytearray, kind: Kind) -> Steps[None]:
-    """Write what is told of all objects together."""
+    """Write the sums of a kind's gauges over all its objects."""
     sums: list[float] = [0.0] * len(kind.gauges)
     for start in range(0, len(kind.objects), PIECE):
         if start:
@@ -163,8 +164,9 @@ def _write_sum(text: bytearray, kind: Kind) -> Steps[None]:
 
 
 def _write_each(text: bytearray, kind: Kind, prefix: str, places: Sequence[int]) -> Steps[None]:
-    """Write these metrics of each object. Its labels are formatted once: most of the work of a sample is
-    theirs.
+    """Write the metrics at these indexes for each object.
+
+    Labels are formatted once for an object, since they take most of the time of a sample.
     """
     families = (*kind.gauges, *kind.counters)
     written = {place: bytearray(_text([_family(families[place], kind.labels, prefix)])) for place in places}
@@ -183,14 +185,14 @@ def _write_each(text: bytearray, kind: Kind, prefix: str, places: Sequence[int])
 
 
 def _samples(name: bytes, labels: Sequence[bytes], values: Sequence[float | None]) -> Iterator[bytes]:
-    """The lines of a metric, without those of objects that have no such value."""
+    """Yield the lines of a metric, without objects that have no such value."""
     for label, value in zip(labels, values, strict=True):
         if value is not None:
             yield b"%b%b %a\n" % (name, label, value)
 
 
 def _formatted(names: Sequence[str], values: Sequence[Sequence[str]]) -> list[bytes]:
-    """Labels with these values as they stand in a sample, braces and all."""
+    """Return labels with these values in the form of a sample, with braces."""
     probe = GaugeMetricFamily("x", "", labels=names)
     for each in values:
         probe.add_metric([_label(value) for value in each], 0)
@@ -199,12 +201,12 @@ def _formatted(names: Sequence[str], values: Sequence[Sequence[str]]) -> list[by
 
 
 def _label(text: str) -> str:
-    """A label's value; bytes that are no UTF-8 are shown escaped."""
+    """Return the value of a label, with bytes that are not UTF-8 as escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Registry:
-    """Metrics, as ``prometheus_client`` asks for them."""
+    """Registry of metrics in the form that ``prometheus_client`` expects."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics

@@ -1,9 +1,9 @@
-"""The memory of the process, divided among RabbitMQ's categories.
+"""Memory use of the process by RabbitMQ's categories.
 
-Owns what can be known without a look at every object of the process: what it took up at its start, messages
-in memory by the type of their queue, the queues, connections and channels themselves, bytes that wait to be
-sent, and what was freed and not given back. Everything else is ``other_system``, so that the categories add
-up to what the process takes up. Categories of an Erlang machine are zero.
+Counts what is known without traversing all objects of the process: its memory at the start, messages in
+memory by the type of their queue, the queues, connections and channels themselves, bytes that wait to be
+sent, and memory that was freed and not given back to the system. Everything else is ``other_system``, so that the
+categories add up to the resident memory. Categories of the Erlang VM are zero.
 """
 
 from math import ceil
@@ -14,7 +14,7 @@ from router.management.node import Measured
 from router.management.queues import memory_of
 from router.web.steps import Steps
 
-SLICE = 500  # objects that are looked at before others have their turn
+SLICE = 500  # objects that are counted between two yields to other tasks
 CATEGORIES = (  # RabbitMQ's
     "connection_readers",
     "connection_writers",
@@ -54,7 +54,7 @@ CONNECTION, CHANNEL, QUEUE = 14_000, 4_100, 4_200
 
 
 def parts(broker: Broker, measured: Measured) -> Steps[dict[str, int]]:
-    """Bytes by category, which add up to what was measured as the memory of the process."""
+    """Return bytes by category, which add up to the measured memory of the process."""
     total = measured.memory
     found = dict.fromkeys(CATEGORIES, 0)
     found["code"] = measured.memory_at_start
@@ -73,12 +73,12 @@ def parts(broker: Broker, measured: Measured) -> Steps[dict[str, int]]:
             found["connection_other"] += CONNECTION
             found["connection_channels"] += CHANNEL * len(client.sessions())
     known = sum(found.values())
-    if known > total:  # they are estimates, and the total is older than they are
+    if known > total:  # estimates can exceed the total, which was measured earlier
         found = {name: size * total // known for name, size in found.items()}
     found["other_system"] = total - sum(found.values())
     return found
 
 
 def percentages(sizes: dict[str, int], total: int) -> dict[str, int]:
-    """The sizes in percent of the total, rounded up."""
+    """Return the sizes in percent of the total, rounded up."""
     return {name: ceil(size * 100 / total) if total else 0 for name, size in sizes.items()}

@@ -1,6 +1,6 @@
-"""What is known of the node: its name, what listens where, and what the process takes up.
+"""Interface between the management API and the server: the node's name, listeners, measurements, snapshots.
 
-Owns the names of these facts. Who measures them is the server's.
+The server implements it.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,9 @@ class Listener(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes, files, sockets and threads that the process takes up, and how much it may; None where nobody
-    knows. ``collections`` and ``context_switches`` are counted since the start.
+    """Bytes, files, sockets and threads that the process uses, and their limits; None if unknown.
+
+    ``collections`` (of garbage) and ``context_switches`` are counted since the start.
     """
 
     memory: int
@@ -60,7 +61,7 @@ class Node(Protocol):
 
 
 class Taken(Protocol):
-    """A snapshot of the data directory: how many files it shares with that, and what was copied."""
+    """A complete snapshot: ``linked`` files are shared with the data directory, ``copied`` ones are not."""
 
     @property
     def path(self) -> Path: ...
@@ -70,11 +71,11 @@ class Taken(Protocol):
     def copied(self) -> int: ...
     @property
     def size(self) -> int:
-        """In bytes, of what was copied."""
+        """Bytes of the copied files."""
 
 
 class Snapshots(Protocol):
     """Takes snapshots of the data directory."""
 
     def take(self, name: str, then: Callable[[Taken | Exception], None]) -> None:
-        """Take one, and call ``then`` with it, or with why there is none."""
+        """Take a snapshot; call ``then`` with it, or with the error if it failed."""

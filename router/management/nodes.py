@@ -1,4 +1,4 @@
-"""What the API tells of the node: its parts, what it takes up, its memory, and attempts to log in."""
+"""API of the node: its properties and use of resources, its memory, and login attempts."""
 
 from protocol.http import Response
 from router.management import memory
@@ -14,12 +14,12 @@ from router.management.stats import with_rates
 from router.management.values import Object, answer, nothing
 from router.web.steps import Steps
 
-# RabbitMQ's names of what is built in here.
+# The plugins of RabbitMQ whose features are built in here.
 PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")
 
 
 def node(call: Call) -> Object:
-    """The node. What only an Erlang machine has stands at zero."""
+    """Return the node as an object; fields of the Erlang VM are zero."""
     known, measured = call.world.node, call.world.node.measured()
     raised = call.broker.alarms.raised
     series = call.world.sampler
@@ -70,23 +70,23 @@ def list_nodes(call: Call) -> Response:
 
 
 def _this_node(call: Call) -> Measured:
-    """What was measured of the node of the path. HttpError 404 for another one."""
+    """Return the measurements of the node that the path names. HttpError 404 if it is not this node."""
     if call["name"] != call.world.node.name:
         raise not_there()
     return call.world.node.measured()
 
 
 def show_node(call: Call) -> Steps[Response]:
-    """One node; with ``memory=true`` its memory too."""
+    """Show a node, with its memory by category for ``memory=true``."""
     measured = _this_node(call)
-    told = node(call)
+    shown = node(call)
     if call.query.get("memory") == "true":
-        told["memory"] = yield from _memory(call, measured)
-    return answer(narrowed(told, columns_of(call.query)))
+        shown["memory"] = yield from _memory(call, measured)
+    return answer(narrowed(shown, columns_of(call.query)))
 
 
 def show_memory(call: Call) -> Steps[Response]:
-    """The memory of the process by what takes it up, as far as that is known."""
+    """Show the memory of the process by category."""
     return answer({"memory": (yield from _memory(call, _this_node(call)))})
 
 
@@ -98,7 +98,7 @@ def _memory(call: Call, measured: Measured) -> Steps[Object]:
 
 
 def show_relative_memory(call: Call) -> Steps[Response]:
-    """The same in percent, rounded up as in RabbitMQ."""
+    """Show the memory by category in percent, rounded up as in RabbitMQ."""
     measured = _this_node(call)
     total = measured.memory
     parts = yield from memory.parts(call.broker, measured)
@@ -109,7 +109,7 @@ def show_relative_memory(call: Call) -> Steps[Response]:
 
 
 def show_attempts(call: Call) -> Response:
-    """How many have tried to log in, by protocol."""
+    """Show the number of login attempts by protocol."""
     _this_node(call)
     return answer(
         [
@@ -125,13 +125,13 @@ def show_attempts(call: Call) -> Response:
 
 
 def show_attempts_by_source(call: Call) -> Response:
-    """Attempts by address and user, of which none is kept: as in RabbitMQ unless it is configured to."""
+    """Show login attempts by address and user: none, as in RabbitMQ with its default configuration."""
     _this_node(call)
     return answer([])
 
 
 def reset_attempts(call: Call) -> Response:
-    """Count attempts anew."""
+    """Reset the counters of login attempts."""
     _this_node(call)
     call.broker.logins.attempts.clear()
     return nothing()

@@ -1,7 +1,6 @@
-"""Metrics of queues, connections, channels, virtual hosts and exchanges: which there are, and their values.
+"""Metrics of single queues, connections, channels, virtual hosts and exchanges: names, labels and values.
 
-Owns the labels and the values of single objects. How they are added up, chosen and written is
-``exposition``'s; the metrics of the broker as a whole are ``metrics``'s.
+Metrics are summed, selected and written in ``exposition``; those of the broker as a whole are in ``metrics``.
 
 Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin, whose names and labels these are.
 """
@@ -31,8 +30,10 @@ class Family(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """The objects of one kind. ``counters`` are shown for single objects only: a sum over the objects that
-    exist now would shrink whenever one of them goes, which Prometheus takes for a restart.
+    """The objects of one kind and their metrics.
+
+    ``counters`` are shown for single objects only: their sum over all existing objects would shrink when one
+    is deleted, and Prometheus takes a smaller counter for a restart.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Kind(NamedTuple):
     gauges: tuple[Family, ...]
     counters: tuple[Family, ...]
     objects: Sequence[tuple[tuple[str, ...], Any]]  # label values, and the object
-    values: Callable[[Any], Values]  # of gauges and counters; None if this object has no such value
+    values: Callable[[Any], Values]  # of the gauges, then of the counters; None: the object has no such value
 
 
 def _counters(prefix: str, texts: Sequence[tuple[str, str]]) -> tuple[Family, ...]:
@@ -55,7 +56,7 @@ QUEUES = (
     Family("queue_messages", "Ready and unacknowledged messages"),
     Family("queue_consumers", "Consumers of the queue"),
     Family("queue_messages_ready_bytes", "Bytes of the bodies of ready messages"),
-    Family("queue_messages_bytes", "Bytes of the bodies of ready messages; unacknowledged ones are left out"),
+    Family("queue_messages_bytes", "Bytes of the bodies of ready messages, without unacknowledged ones"),
     Family("queue_messages_ram", "Messages in memory, ready or unacknowledged"),
     Family("queue_messages_ram_bytes", "Bytes of the bodies of ready messages in memory"),
     Family("queue_messages_ready_ram", "Ready messages in memory"),
@@ -86,7 +87,7 @@ DELIVERIES = _counters(
 
 
 def queues_of(world: World, vhosts: frozenset[str] | None = None) -> list[tuple[tuple[str, str], AnyQueue]]:
-    """The queues of the virtual hosts of these names, or of all, with their label values."""
+    """Return the queues of these virtual hosts (None: of all) with their label values."""
     return [
         ((vhost.name, queue.name), queue)
         for vhost in world.broker.vhosts.values()
@@ -96,7 +97,7 @@ def queues_of(world: World, vhosts: frozenset[str] | None = None) -> list[tuple[
 
 
 def age_seconds(world: World, queue: AnyQueue) -> int | None:
-    """Seconds that the oldest ready message has waited; None if there is none."""
+    """Return how long the oldest ready message has waited, in seconds; None without a ready message."""
     age = world.measures.oldest_age(queue) if isinstance(queue, Queue) else None
     return None if age is None else age // 1000
 
@@ -247,7 +248,7 @@ def of_exchange(exchange: Exchange) -> Values:
     return 1, len(exchange.bindings), exchange.published
 
 
-# -- all objects there are -----------------------------------------------------------------------------------
+# -- the objects of each kind --------------------------------------------------------------------------------
 
 
 def queue_kind(world: World, vhosts: frozenset[str] | None = None) -> Kind:
@@ -277,14 +278,15 @@ def channel_kind(world: World) -> Kind:
 
 
 def delivery_kind(world: World, vhosts: frozenset[str] | None) -> Kind:
-    """The deliveries of queues, which RabbitMQ has since 3.13."""
+    """The queues with the metrics of deliveries that RabbitMQ has since 3.13."""
     return Kind("queues", ("vhost", "queue"), (), DELIVERIES, queues_of(world, vhosts), of_deliveries)
 
 
 def publish_kind(world: World, vhosts: frozenset[str] | None, name: str) -> Kind:
-    """Messages that entered queues, as a metric of this name. RabbitMQ tells them for each channel and
-    exchange: that is not counted here, so those labels are left out and sums over them are the same. Boards
-    ask for the virtual host as ``vhost`` and as ``queue_vhost``.
+    """The queues with the number of messages that entered them, as a metric called ``name``.
+
+    RabbitMQ counts these messages by channel and exchange too. leveret does not, so those labels are left
+    out; sums over them are the same. Dashboards use both ``vhost`` and ``queue_vhost`` for the virtual host.
     """
     family = Family(name, "Messages that entered the queue, dead letters included", "counter")
     objects = [((vhost, vhost, name), queue) for (vhost, name), queue in queues_of(world, vhosts)]
@@ -299,7 +301,7 @@ def vhost_kind(world: World) -> Kind:
 
 
 def exchange_kind(world: World) -> Kind:
-    """The exchanges, but for the default exchange, which RabbitMQ leaves out too."""
+    """The exchanges, without the default exchange, as in RabbitMQ."""
     objects = []
     for vhost in world.broker.vhosts.values():
         vhost.routes.count()
@@ -313,5 +315,5 @@ def exchange_kind(world: World) -> Kind:
 
 
 def kinds(world: World) -> list[Kind]:
-    """The kinds that ``/metrics`` adds up and ``/metrics/per-object`` shows one by one."""
+    """Return the kinds of objects that ``/metrics`` sums up and ``/metrics/per-object`` shows one by one."""
     return [queue_kind(world), connection_kind(world), channel_kind(world)]

@@ -1,4 +1,4 @@
-"""What the API tells of the broker as a whole and of whoever asks. Nodes are ``nodes``'s."""
+"""API of the broker as a whole and of the user who asks. The node is in ``nodes``."""
 
 from protocol.http import Response
 from router.exchange import EXCHANGE_TYPES

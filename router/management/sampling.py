@@ -211,7 +211,7 @@ class Sampler:
         self.node = Series(NODE_USE, KEEP_TOTALS)
 
     def look_at_node(self, measured: Measured) -> None:
-        """Look at what the process takes up."""
+        """Take a sample of the resources that the process uses."""
         self.node.add(self._broker.now, of_node(measured))
 
     def look(self) -> Iterator[None]:

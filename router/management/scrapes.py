@@ -1,7 +1,7 @@
-"""One scrape of the metrics at a time, whoever asks, and the last one shared for a second.
+"""Scheduling of metrics scrapes: one at a time, with the last result shared for a second.
 
-A scrape of ten thousand queues takes a second of work in small steps. Two Prometheus servers that scrape the
-same broker, or one that scrapes three paths, would otherwise take that at the same time.
+A scrape of ten thousand queues takes a second of work in small steps. Without this, the scrapes of several
+Prometheus servers, or of several paths, would run at the same time.
 """
 
 from collections import deque
@@ -12,12 +12,12 @@ from protocol.http import HttpError
 from router.broker import Broker
 from router.web.steps import Steps, Wait
 
-SHARED = 1000  # ms for which a scrape answers others that ask for the same
+SHARED = 1000  # ms for which a result answers further requests for the same key
 MOST_WAITING = 20  # scrapes that wait for their turn
 
 
 class Result(NamedTuple):
-    """The text of a scrape, what was asked for, and when it began."""
+    """The text of a scrape, its key, and the time when it began, in ms."""
 
     key: Hashable
     began: int
@@ -34,9 +34,9 @@ class Scrapes:
         self._last: Result | None = None
 
     def get(self, key: Hashable, make: Callable[[], Steps[bytes]]) -> Steps[bytes]:
-        """The text that ``make`` returns for ``key``, made now or less than a second ago.
+        """Return the text that ``make`` yields for ``key``, from now or from less than a second ago.
 
-        Raises HttpError 503 if too many scrapes wait, or one has waited for as long as a request may take.
+        Raises HttpError 503 if too many scrapes wait, or if this one has waited until its request timed out.
         """
         while True:
             last = self._last
@@ -45,7 +45,7 @@ class Scrapes:
             if not self._running:
                 break
             yield from self._wait()
-        self._running, self._last = True, None  # one text is kept, not two
+        self._running, self._last = True, None  # release the old text before the new one is made
         try:
             began = self._broker.now
             text = yield from make()
@@ -59,7 +59,7 @@ class Scrapes:
     def _wait(self) -> Steps[None]:
         """Wait until the scrape that runs has ended."""
         if len(self._waiting) >= MOST_WAITING:
-            raise HttpError(503, "too many scrapes wait for another one", (("Retry-After", "1"),))
+            raise HttpError(503, "too many scrapes are waiting", (("Retry-After", "1"),))
         wait = Wait()
         self._waiting.append(wait)
         try:
@@ -68,4 +68,4 @@ class Scrapes:
             if wait in self._waiting:
                 self._waiting.remove(wait)
         if not wait.done:
-            raise HttpError(503, "another scrape has not ended yet", (("Retry-After", "1"),))
+            raise HttpError(503, "another scrape is still running", (("Retry-After", "1"),))

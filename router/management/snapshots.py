@@ -1,4 +1,4 @@
-"""Online backup: snapshots of the data directory while the broker is running. The path is leveret's own."""
+"""API of snapshots: online backup of the data directory. RabbitMQ has no such path."""
 
 from protocol.http import Response
 from router.management.access import administrator
@@ -13,7 +13,7 @@ def take_snapshot(call: Call) -> Steps[Response]:
     """Take a snapshot of the data directory; the answer comes when it is complete and on disk."""
     snapshots = call.world.snapshots
     if snapshots is None:
-        raise bad_request("the broker keeps nothing on disk, so there is nothing to take a snapshot of")
+        raise bad_request("the broker runs without a data directory: there is nothing to back up")
     outcomes: list[Taken | Exception] = []
     wait = Wait()
 
@@ -22,7 +22,7 @@ def take_snapshot(call: Call) -> Steps[Response]:
         wait.finish()
 
     snapshots.take(call["name"], then)
-    while not outcomes:  # the server wakes up a waiting request now and then
+    while not outcomes:  # a waiting request may be resumed before the snapshot is complete
         yield wait
     outcome = outcomes[0]
     if isinstance(outcome, Exception):

@@ -75,7 +75,7 @@ def put_user(call: Call) -> Steps[Response]:
 
 
 def without_login(users: list[str]) -> tuple[tuple[str, str], ...]:
-    """The header that names users who cannot log in, percent-encoded; "..." stands for more of them."""
+    """Return the header with the names of users who cannot log in, percent-encoded; "..." ends a cut list."""
     if not users:
         return ()
     names = [quote(name, safe="") for name in users[:NAMED]] + ["..."] * (len(users) > NAMED)

@@ -113,7 +113,7 @@ def most_files() -> int:
 
 
 def most_threads(root: Path = Path("/")) -> int:
-    """How many threads the process may have; 0 where nobody can say."""
+    """Return the limit on threads of the process; 0 if it is unknown."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if limit != resource.RLIM_INFINITY:
         return limit
@@ -122,7 +122,7 @@ def most_threads(root: Path = Path("/")) -> int:
 
 
 def context_switches() -> int:
-    """How often a thread of the process has given up its processor, or lost it."""
+    """Return the number of context switches of the process, voluntary and involuntary."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_nvcsw + used.ru_nivcsw
 

@@ -42,8 +42,9 @@ class ServerNode:
         self._measured: tuple[int, Measured] | None = None  # when that was, and what
 
     def measured(self) -> Measured:
-        """Measures: of memory and disk, the last that were taken. Others are taken once for each batch: to
-        count open files takes a millisecond for every thousand of them.
+        """Return the latest measurements of memory and disk, and all others as measured once a batch.
+
+        Counting open files takes a millisecond for every thousand of them.
         """
         if self._measured is None or self._measured[0] != self._broker.now:
             self._measured = self._broker.now, self._measure()

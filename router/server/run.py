@@ -138,7 +138,7 @@ def populate(broker: Broker, *, users_lost: bool = False) -> None:
 
 
 def _import(broker: Broker, path: str) -> None:
-    """Import a definitions file. An entry that is refused is logged, and the broker starts without it."""
+    """Import a definitions file. Refused entries are logged, and the broker starts without them."""
     try:
         definitions = parse_definitions(Path(path).read_bytes())
         report = apply_definitions(broker, definitions)

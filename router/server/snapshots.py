@@ -1,8 +1,8 @@
-"""Snapshots of a data directory that is in use: the moment in which nobody writes, and the copying after it.
+"""The threads of a snapshot: staging it between jobs of the writing threads, and copying afterwards.
 
-Responsible for the threads: the one that writes streams stands still while the one that writes everything
-else gives all files their second names, between two of its jobs. Copying is then done by a thread of its own.
-What is linked and what is copied is decided in ``router.store.snapshot``.
+A snapshot thread first holds the thread that writes streams. Meanwhile the thread that writes everything else
+links all files, between two of its jobs. Then both go on, and the snapshot thread copies. Which files are
+linked and which are copied is decided in ``router.store.snapshot``.
 """
 
 import shutil
@@ -29,7 +29,7 @@ class Snapshots:
     """Takes one snapshot at a time."""
 
     def __init__(self, data: Path, driver: Driver, writer: Writer, writing: Worker, streams: Worker) -> None:
-        """``writing`` is the thread of ``writer``, ``streams`` that of the streams' writer."""
+        """``writing`` is the thread that runs ``writer``, ``streams`` the one that writes streams."""
         self._data = data
         self._driver = driver
         self._writer = writer
@@ -39,7 +39,9 @@ class Snapshots:
         self._log = structlog.get_logger()
 
     def take(self, name: str, then: Then) -> None:
-        """Take a snapshot, and call ``then`` in a turn of its own with the outcome."""
+        """Take a snapshot; call ``then`` with the outcome in a later turn, or at once if another one is
+        running.
+        """
         if self._busy:
             then(SnapshotError("another snapshot is being taken"))
             return
@@ -55,7 +57,7 @@ class Snapshots:
             outcome = SnapshotError(str(error))
         except Exception as error:
             self._log.error("snapshot failed", name=name, exc_info=error)
-            outcome = SnapshotError("an error of the broker's own, see its log")
+            outcome = SnapshotError("internal error, see the broker's log")
         with suppress(trio.RunFinishedError):  # the broker has stopped meanwhile
             token.run_sync_soon(self._finish, then, outcome)
 
@@ -89,7 +91,7 @@ class Snapshots:
         return taken
 
     def _stage(self, directory: Path) -> Staged:
-        """Stage everything while neither thread writes."""
+        """Link all files while neither thread writes."""
         holding, release = Event(), Event()
 
         def hold() -> None:

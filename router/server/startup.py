@@ -1,7 +1,6 @@
-"""What a broker's log says once it listens: what it is, what it holds, what is spoken where.
+"""Log lines of a start: version, data directory, imported definitions, listeners, ineffective settings.
 
-Also warns of a default user or password that is set and has no effect. Responsible for these lines only; the
-broker is set up in ``run``.
+Writes the lines only; the broker is set up in ``run``.
 """
 
 from collections.abc import Iterable
@@ -32,7 +31,7 @@ def log_start(broker: Broker, endpoints: Iterable[Endpoint]) -> None:
 
 
 def totals(broker: Broker) -> dict[str, int]:
-    """How many of each there are: exchanges without the predeclared ones, messages that are ready."""
+    """Count the objects of a broker; predeclared exchanges and unacknowledged messages are left out."""
     vhosts = broker.vhosts.values()
     return {
         "users": len(broker.users),
@@ -53,9 +52,9 @@ def log_import(path: str, definitions: Definitions) -> None:
 
 
 async def warn_of_default_login(broker: Broker) -> None:
-    """Warn if ``default_user`` or ``default_pass`` is set to something that nobody can log in with.
+    """Warn if a login with the settings ``default_user`` and ``default_pass`` would fail.
 
-    They make the first user of a new data directory and never change one.
+    These settings create the first user of a new data directory and never change an existing one.
     """
     settings = broker.settings
     name, password = settings.default_user, settings.default_pass
@@ -71,7 +70,7 @@ async def warn_of_default_login(broker: Broker) -> None:
             to_add_it=f"leveret user declare {quote(name)} --tags administrator --password-stdin",
         )
         return
-    # A comparison takes 0.1 s with scrypt, and whoever changes the password meanwhile knows it.
+    # With scrypt this takes 0.1 s. A change of the password meanwhile makes the warning outdated, no more.
     compare = partial(fits, user.password_hash, password)
     if not await trio.to_thread.run_sync(compare, abandon_on_cancel=True):
         log.warning(

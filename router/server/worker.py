@@ -22,7 +22,7 @@ Done = Callable[[Job, Result, Exception | None], None]
 
 @dataclass(frozen=True, slots=True)
 class _Interjection:
-    """Work that is no job of the store, and where its result goes."""
+    """A call to be run between two jobs, and the future of its result."""
 
     work: Callable[[], Any]
     future: "Future[Any]"
@@ -30,7 +30,7 @@ class _Interjection:
     def run(self) -> None:
         try:
             self.future.set_result(self.work())
-        except BaseException as error:  # whoever asked for it raises it
+        except BaseException as error:  # the caller gets it from the future
             self.future.set_exception(error)
 
 
@@ -54,7 +54,7 @@ class Worker:
         self._jobs.put(job)
 
     def interject(self, work: Callable[[], T]) -> "Future[T]":
-        """Have something else done between two jobs. ``done`` is not called for it."""
+        """Run a call in this thread between two jobs; ``done`` is not called for it. Returns its future."""
         future: Future[T] = Future()
         self._jobs.put(_Interjection(work, future))
         return future

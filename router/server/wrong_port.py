@@ -1,6 +1,6 @@
-"""Answers to clients that come to a TLS port without TLS, in the protocol that they seem to speak.
+"""Answers to clients without TLS at a TLS port, in the protocol that they speak.
 
-Other listeners answer in their own protocol, where that is read: see ``recognize``.
+At other ports the connection of the listener's protocol answers; both use ``protocol.recognition``.
 """
 
 import socket
@@ -12,14 +12,15 @@ from protocol.stomp.frames import V1_2, Frame, encode_frame
 
 
 async def peek(stream: trio.SocketStream) -> str:
-    """The protocol of a client's first bytes, which stay unread; "" when it is TLS, or not known."""
+    """Return the protocol of a client's first bytes without consuming them; "" for TLS and unknown ones."""
     spoken = recognize(await stream.socket.recv(OPENING, socket.MSG_PEEK))
     return "" if spoken == TLS else spoken
 
 
 def plain_answer(spoken: str, reason: str) -> bytes:
-    """The bytes that tell a client in its own protocol why it is refused; an alert of TLS to one whose
-    protocol has no words for that, as AMQP before its handshake.
+    """Return the bytes that refuse a client: an HTTP response or a STOMP ERROR frame with the reason.
+
+    Clients of other protocols get a TLS alert: AMQP, for example, has no error before its handshake.
     """
     if spoken == HTTP:
         from protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415  # not needed for a start

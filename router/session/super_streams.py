@@ -26,9 +26,10 @@ def declare_super_stream(
     binding_keys: Sequence[str] = (),
     arguments: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Make the exchange, its streams with these arguments, and the bindings, as far as they are not there;
-    return the names of the streams. Raises PreconditionFailed, and what declaring and binding do: then the
-    exchange and the streams that were made for it are deleted again.
+    """Declare the exchange, the streams (with ``arguments``) and their bindings; return the streams' names.
+
+    Existing ones are checked and kept. Raises PreconditionFailed and the errors of declaring and binding; the
+    exchange and streams that this call created are deleted then.
     """
     if bool(partitions) == bool(binding_keys):
         raise PreconditionFailed("a super stream has either a number of partitions or binding keys")

@@ -92,13 +92,13 @@ class Topology:
         return self._vhost.find_queue(name.translate(LINE_BREAKS), self._owner)
 
     def has_queue(self, name: str) -> bool:
-        """Whether there is a queue of this name."""
+        """Return True if there is a queue of this name."""
         return name.translate(LINE_BREAKS) in self._vhost.queues
 
     def undo_declaration(self, name: str) -> None:
-        """Delete a queue, if it is there still, that was declared for what was then refused.
+        """Delete a queue that was declared for an operation that was then refused, if it still exists.
 
-        No permission is needed for it.
+        Checks no permission.
         """
         if name in self._vhost.queues:
             self._vhost.delete_queue(self._vhost.queue_for(name, self._owner))
@@ -158,7 +158,9 @@ class Topology:
         self._vhost.bind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def unbind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Undo ``bind_queue``; a binding that does not exist is undone already, whoever owns the queue."""
+        """Undo ``bind_queue``. Without such a binding this does nothing, even for another connection's
+        queue.
+        """
         name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
         self._check_binding("queue", name, source, routing_key)
         exchange = self._vhost.exchanges.get(source)

@@ -60,10 +60,10 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """``id`` is None for one that is known by its destination; ``queue`` is the name of the queue.
+    """A subscription: its id (None if the client gave only a destination), and the name of its queue.
 
-    ``held`` are the delivery tags of messages that were delivered and not settled yet, in order; None unless
-    an ACK is for all before it too.
+    ``held`` has the delivery tags of unsettled messages, in order, if an ACK settles all messages before it
+    too; otherwise it is None.
     """
 
     id: str | None

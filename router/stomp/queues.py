@@ -1,7 +1,7 @@
-"""What stands behind a destination: queues that are declared and bound because somebody sends or subscribes.
+"""Queues of STOMP destinations, which SEND and SUBSCRIBE declare and bind.
 
-Owns which queue a destination means and what the headers say of it. Whether the user may declare and bind it
-is the topology's.
+Responsible for the name of the queue, and for its properties and arguments from the headers. Permissions are
+checked by ``Topology``.
 
 Source: RabbitMQ, "STOMP Plugin", "Destinations", "Queue Properties".
 """
@@ -19,37 +19,38 @@ from router.session.topology import Topology
 from router.stomp.consumers import CONSUMER_NAME, SINGLE
 from router.stomp.destinations import Destination
 
-DURABLE = ("durable", "persistent")  # the latter is an older name of the former
-# Arguments of queues that are no headers of a frame, and why.
+DURABLE = ("durable", "persistent")  # the second is RabbitMQ's older name of the first
+# Arguments of queues that cannot be given as headers of a frame, and the reason.
 LEFT_OUT: dict[str, dict[str, str]] = {
     "SUBSCRIBE": {},
     "SEND": {
-        "x-deduplication-header": "in a SEND it is the value that the message is known by",
+        "x-deduplication-header": "in a SEND the header holds the value that identifies the message",
     },
 }
 
 
 def declare_queue(topology: Topology, name: str, frame: Frame) -> None:
-    """Declare the queue of a destination /queue/NAME as the headers say: durable by default, and if it is
-    not, the connection's own, which goes with its last consumer.
+    """Declare the queue of a destination /queue/NAME with the properties in the headers.
+
+    It is durable by default; otherwise it is by default exclusive and auto-delete.
     """
     headers = frame.headers
-    names = ("durable",) if frame.command == "SEND" else DURABLE  # of SEND, the message may be persistent
+    names = ("durable",) if frame.command == "SEND" else DURABLE  # a SEND's persistent is about the message
     durable = _last_of(headers, names, default=True)
     topology.declare_queue(
         name,
         durable=durable,
-        exclusive=_truth(headers, "exclusive", default=not durable),
-        auto_delete=_truth(headers, "auto-delete", default=not durable),
+        exclusive=_boolean(headers, "exclusive", default=not durable),
+        auto_delete=_boolean(headers, "auto-delete", default=not durable),
         arguments=queue_arguments(frame),
     )
 
 
 def declare_subscription(topology: Topology, destination: Destination, frame: Frame) -> tuple[str, bool]:
-    """Declare a subscription's own queue; return its name, and whether it was made now.
+    """Declare a subscription's own queue; return its name, and True if it is new.
 
-    That of a durable subscription is found again by the same id. It goes with its last consumer, unless
-    ``auto-delete`` is false.
+    The name of a durable subscription's queue follows from the subscription's id. The queue is auto-delete
+    unless the header ``auto-delete`` is false.
     """
     headers = frame.headers
     if destination.kind == "topic":
@@ -59,8 +60,8 @@ def declare_subscription(topology: Topology, destination: Destination, frame: Fr
     queue = topology.declare_queue(
         wanted,
         durable=_last_of(headers, DURABLE, default=False),
-        exclusive=_truth(headers, "exclusive", default=False),
-        auto_delete=_truth(headers, "auto-delete", default=True),
+        exclusive=_boolean(headers, "exclusive", default=False),
+        auto_delete=_boolean(headers, "auto-delete", default=True),
         arguments=queue_arguments(frame),
     )
     return queue.name, made
@@ -74,13 +75,13 @@ def bind_subscription(topology: Topology, queue: str, destination: Destination, 
 
 
 def is_durable(headers: Mapping[str, str]) -> bool:
-    """Whether a subscription outlives its connection."""
-    values = [_truth(headers, name, default=False) for name in DURABLE]
+    """Return True for a durable subscription, which outlives its connection."""
+    values = [_boolean(headers, name, default=False) for name in DURABLE]
     return any(values)
 
 
 def subscription_queue(destination: Destination, headers: Mapping[str, str]) -> str:
-    """The name of a subscription's own queue, by the headers of SUBSCRIBE or UNSUBSCRIBE."""
+    """Return the name of a subscription's own queue for the headers of SUBSCRIBE or UNSUBSCRIBE."""
     if headers.get("x-queue-name"):
         return headers["x-queue-name"]
     if not is_durable(headers):
@@ -89,28 +90,28 @@ def subscription_queue(destination: Destination, headers: Mapping[str, str]) -> 
     return f"stomp-subscription-{urlsafe_b64encode(sha256(key).digest()[:16]).decode().rstrip('=')}"
 
 
-def _truth(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
-    """A header that is true or false. Raises StompError for a value that is neither."""
+def _boolean(headers: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """Return a boolean header. Raises StompError for another value."""
     return parse_boolean(name, headers[name]) if name in headers else default
 
 
 def _last_of(headers: Mapping[str, str], names: Sequence[str], *, default: bool) -> bool:
-    """The value of whichever of these headers comes last in the frame, as in RabbitMQ."""
+    """Return the boolean value of the last of these headers in the frame, as RabbitMQ does."""
     last = next((name for name in reversed(list(headers)) if name in names), None)
     return default if last is None else parse_boolean(last, headers[last])
 
 
 def queue_arguments(frame: Frame) -> dict[str, Any]:
-    """The arguments of a queue: every one that AMQP takes, from the header of its name.
+    """Return the arguments of a queue: each argument of AMQP from the header of the same name.
 
-    Raises StompError for a number that is none, and for what is neither true nor false.
+    Raises StompError for an invalid number or boolean.
     """
     headers, left_out = frame.headers, LEFT_OUT[frame.command]
     arguments: dict[str, Any] = {}
     for name, (kind, _) in ARGUMENTS.items():
         if name in headers and name not in left_out:
             arguments[name] = _PARSERS[kind](name, headers[name])
-    if CONSUMER_NAME in headers:  # the header is about the consumer of that name then
+    if CONSUMER_NAME in headers:  # with a name, the header is about the consumer
         arguments.pop(SINGLE, None)
     return arguments
 

@@ -1,7 +1,8 @@
-"""Rows of the metadata that a broker cannot use: it starts without them, and says which.
+"""Metadata rows that cannot be restored: their names in texts, the reasons, and the statement that removes
+one.
 
-Owns how a row is named, why it cannot be used, and the statement that removes it. What a row means is the
-business of whoever restores it (``restoring``).
+The broker starts without such rows and logs each of them. Restoring the rows is ``restoring``'s
+responsibility.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,9 +11,9 @@ from typing import NamedTuple, TypeAlias
 
 from protocol.errors import AmqpError
 
-Raw: TypeAlias = bytes | int | float | str | None  # a column, whatever SQLite has there
+Raw: TypeAlias = bytes | int | float | str | None  # a column value of any SQLite type
 
-KEYS = {  # the columns that tell a row of a table from the others
+KEYS = {  # the columns that identify a row, by table
     "vhosts": ("name",),
     "users": ("name",),
     "permissions": ("user", "vhost"),
@@ -45,7 +46,7 @@ SHOWN = 300  # characters of a name in an error
 
 
 class RowId(NamedTuple):
-    """A row, and how it is called in texts."""
+    """The identity of a row: table, key columns, and ``what``, its name in log lines and errors."""
 
     table: str
     what: str
@@ -53,13 +54,13 @@ class RowId(NamedTuple):
 
     @classmethod
     def of(cls, table: str, columns: Mapping[str, Raw]) -> "RowId":
-        """The row of a table with these columns; of an operator policy it says that it is one."""
+        """Name the row of a table that has these columns."""
         shown = {name: shown_text(value)[:SHOWN] for name, value in columns.items()}
         operator = "operator " if table == "policies" and columns["operator"] else ""
         return cls(table, operator + _NAMES[table].format(**shown), columns)
 
     def text(self, column: str) -> str:
-        """A column as text; "" if it is none."""
+        """Return a column as text; "" if it is not text."""
         value = self.columns[column]
         try:
             return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else ""
@@ -67,14 +68,14 @@ class RowId(NamedTuple):
             return ""
 
     def removal(self) -> tuple[str, tuple[Raw, ...]]:
-        """The statement that removes the row, and its values."""
+        """Return the SQL statement that deletes the row, and its parameters."""
         columns = KEYS[self.table]
         condition = " AND ".join(f"{column} IS ?" for column in columns)
         return f"DELETE FROM {self.table} WHERE {condition}", tuple(self.columns[each] for each in columns)
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be used, and why."""
+    """A row that cannot be restored, and the reason."""
 
     row: RowId
     why: str
@@ -84,13 +85,13 @@ class BadRow(NamedTuple):
 
 
 class BadRows(list[BadRow]):
-    """The rows that cannot be used, in the order they were met."""
+    """The rows that cannot be restored, in the order in which they were read."""
 
     @contextmanager
     def skipping(self, row: RowId) -> Iterator[None]:
-        """Do something with a row; if that fails, the row is a bad one.
+        """Add the row to this list if the block, which restores it, raises an exception.
 
-        Whatever is raised is about the row: a broker has to start with whatever a directory holds.
+        Every exception counts, since no content of a data directory may keep the broker from starting.
         """
         try:
             yield
@@ -102,10 +103,10 @@ class BadRows(list[BadRow]):
             self.append(BadRow(row, f"{type(error).__name__}: {error}"))
 
     def of(self, table: str) -> "list[BadRow]":
-        """Those of one table."""
+        """Return the bad rows of one table."""
         return [bad for bad in self if bad.row.table == table]
 
 
 def shown_text(value: Raw) -> str:
-    """A column as text for people; bytes that are not UTF-8 are spelled out."""
+    """Return a column as printable text, with bytes that are not UTF-8 as escapes."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -67,7 +67,7 @@ class DataDirectory:
 
 
 def must_have_metadata(files: Files, path: Path) -> None:
-    """Refuse messages without their queues. Made anew, the metadata would have all of them dropped.
+    """Refuse a directory with messages and without metadata: with new metadata all messages would be dropped.
 
     Raises MetadataError.
     """
@@ -75,14 +75,14 @@ def must_have_metadata(files: Files, path: Path) -> None:
     file = path / METADATA
     if there and not (file.exists() and file.stat().st_size):
         raise MetadataError(
-            f"{file} is missing or empty, and nobody knows whose the messages of this directory are. "
+            f"{file} is missing or empty, so the messages of this directory cannot be assigned to queues. "
             "Nothing was changed. Restore that file from a backup"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What was found: the messages, whosever they are."""
+    """The recovered messages and files of a data directory, before the metadata is restored."""
 
     recovered: Recovered
     next_queue_id: int
@@ -91,7 +91,9 @@ class Opened:
 
 
 def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
-    """Read all messages there are. Raises DamageError and MetadataError. ``progress`` as in ``recover``."""
+    """Read the journal and list the segments. Raises DamageError and MetadataError. ``progress`` as in
+    ``recover``.
+    """
     recovered = recover(
         directory.files,
         directory.path,
@@ -101,7 +103,7 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
     )
     directory.metadata.must_know(recovered.newest_queue)
     if not directory.clean:
-        # Nobody knows what was delivered just before the crash, and what was must come back as redelivered.
+        # It is not known which messages were delivered just before the crash; all are marked as redelivered.
         for queue in recovered.queues.values():
             queue.delivered = queue.next_position
     paths = directory.files.list(directory.path / "segments")
@@ -132,7 +134,7 @@ def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
 
 
 def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
-    """Who goes on writing behind what was read."""
+    """Create the writer that continues after the recovered journal."""
     return Writer(
         directory.files,
         directory.path,
@@ -146,12 +148,11 @@ def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: in
 def restore(
     broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int
 ) -> Restored:
-    """Make everything again and give the queues their messages; return what was made. Raises DamageError and
-    MetadataError, and has changed nothing of the directory then.
+    """Restore the metadata and the messages into ``broker``, and return the restored objects.
 
-    Rows that cannot be used are told, and left as they are. Messages of a queue that is not there for that
-    reason are kept in the directory as long as its row is there. The broker keeps through ``store`` from here
-    on.
+    Rows that cannot be restored are logged and left in the database. The messages of such a queue stay in the
+    directory as long as its row does. Afterwards ``store`` is the broker's storage. Raises DamageError and
+    MetadataError; the directory is unchanged then.
     """
     loader = Loader(
         directory.files,
@@ -164,7 +165,7 @@ def restore(
     for broken in opened.recovered.broken:
         loader.aside.records(broken)
     restored = restore_metadata(broker, directory.metadata)
-    _tell(restored, directory.path)
+    _log_rows(restored, directory.path)
     _restore_windows(store, restored, opened, loader.aside)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
@@ -182,13 +183,13 @@ def restore(
     return restored
 
 
-def _tell(restored: Restored, path: Path) -> None:
-    """Log each row that is not used, and each that is not taken as it was declared."""
+def _log_rows(restored: Restored, path: Path) -> None:
+    """Log each row that was not restored, and each that was restored with a change."""
     log = structlog.get_logger()
     for row, doubt in restored.doubts:
         log.warning("restored otherwise than declared", what=row.what, error=doubt)
     for bad in restored.bad:
-        advice = f"'leveret store check {path}' tells it too, and with --repair removes it"
+        advice = f"'leveret store check {path}' reports it too, and removes it with --repair"
         log.error("not restored", what=bad.row.what, error=bad.why, advice=advice)
 
 
@@ -201,11 +202,11 @@ def _load(loader: Loader, queue: AnyQueue, number: int, *, held: bool = False) -
 
 
 def _restore_windows(store: Store, restored: Restored, opened: Opened, aside: SetAside) -> None:
-    """Let the exchanges know what they took lately, as far as they ask."""
+    """Restore the deduplication caches of exchanges."""
     for vhost, exchange in restored.exchanges:
         if exchange.deduplication is not None:
             number = restored.windows.get((vhost.name, exchange.name))
-            if number is None:  # declared by a version that knew no windows
+            if number is None:  # declared by a version without stored caches
                 exchange.log = store.keep_window(vhost.name, exchange)
                 continue
             log = exchange.log = store.add_window(number)
@@ -214,10 +215,10 @@ def _restore_windows(store: Store, restored: Restored, opened: Opened, aside: Se
 
 
 def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:
-    """Keep the messages of queues that are not there, since their rows cannot be used.
+    """Keep the messages of queues whose rows could not be restored.
 
-    Each is in a queue of a virtual host that nobody can reach, so that journal files and segments with it are
-    given up as for any other.
+    They are loaded into queues of a virtual host that is not part of the broker, so that journal files and
+    segments that hold them are truncated and compacted like all others.
     """
     for bad in restored.bad.of("queues"):
         number = bad.row.columns["id"]

@@ -84,7 +84,7 @@ def _mend_metadata(found: Inspection, directory: Path) -> None:
 
 
 def _change_metadata(found: Inspection, directory: Path, whole: bytes) -> None:
-    """Propose another database."""
+    """Propose to replace the metadata database."""
     found.changes[directory / METADATA] = whole
     for suffix in ("-wal", "-shm"):
         found.changes[directory / f"{METADATA}{suffix}"] = None

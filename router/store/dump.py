@@ -98,8 +98,9 @@ def _must_follow(path: Path, place: int, offset: int, first: int, known: Sequenc
 
 
 def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
-    """A message as JSON can hold it. Positions below ``delivered`` were delivered at least once. Of one that
-    cannot be read there are the bytes.
+    """Return a message as an object for JSON; if it cannot be decoded, the object holds its bytes.
+
+    Messages at positions below ``delivered`` were delivered at least once.
     """
     message = read_message(stored.route, stored.frames)
     if message is None:

@@ -1,7 +1,7 @@
-"""The messages of queues and streams at a start: from what was recovered into the core.
+"""Restoring the messages of queues and streams at start-up, from recovered journal records and pages.
 
-Owns what of a queue is in memory when a broker starts, and which pages stay runs. A message that cannot be
-read is set aside (``unreadable``), and the others come back.
+Decides which messages of a queue are in memory after a start, and which pages stay on disk as runs. A message
+that cannot be read is set aside (``unreadable``); the others are restored.
 """
 
 from bisect import bisect_right
@@ -24,7 +24,7 @@ from router.stream.stream import Stream
 
 
 class Loader:
-    """Gives queues and streams what was recovered of theirs."""
+    """Restores the recovered messages and notes of queues and streams."""
 
     def __init__(
         self,
@@ -46,7 +46,8 @@ class Loader:
         self.aside = SetAside(files, directory)
 
     def load_queue(self, queue: Queue, number: int, *, held: bool = False) -> None:
-        """Give a queue its messages; of one that is ``held`` none expires, and nothing is done with them.
+        """Restore the messages of a queue. The messages of a ``held`` queue do not expire, and its limits do
+        not apply.
 
         Raises DamageError and DataDirectoryError.
         """
@@ -75,7 +76,7 @@ class Loader:
             queue.resume(found.next_position)
 
     def load_stream(self, stream: Stream, number: int) -> None:
-        """Find a stream's end in its files, and put behind it what only the journal has.
+        """Restore a stream from its segment files, and append the messages that are in the journal only.
 
         Raises DamageError and DataDirectoryError.
         """
@@ -109,9 +110,10 @@ class Loader:
         entries: list[Entry],
         wall_offset: int | None,
     ) -> dict[Fifo, list[Run | list[Entry]]]:
-        """What a queue holds, for each priority in its order: entries, and runs that stay on disk.
+        """Return the order of a queue for each priority: entries in memory, and runs that stay on disk.
 
-        A page whose messages do not stand together is read now; there are few of those.
+        A page cannot be a run if messages of the queue stand between its own. Such a page, which is rare, is
+        read now.
         """
         ready = queue.ready
         standing: dict[Fifo, list[Page]] = {}
@@ -145,7 +147,9 @@ class Loader:
 
 
 def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
-    """Those pages, of some in the order of their first positions, between whose messages others stand."""
+    """Return the pages between whose messages other messages stand; ``pages`` are sorted by first
+    position.
+    """
     mixed: dict[Page, None] = {}
     furthest: Page | None = None
     for page in pages:
@@ -162,8 +166,8 @@ def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
 
 
 def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
-    """A page as it stands in a queue. Of one whose messages are in part settled the size is an estimate until
-    it is read.
+    """Return the run of a page. If some of its messages are settled, its size is an estimate until the page
+    is read.
     """
     expires = max(1, page.earliest - wall_offset) if page.earliest and wall_offset is not None else 0
     page.wall_offset = wall_offset or 0
@@ -172,8 +176,8 @@ def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
 
 
 def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int | None) -> Entry | None:
-    """A message as the queue holds it, None if it cannot be read; a deadline that has passed stays in the
-    past.
+    """Return the entry of a stored message, None if the message cannot be read. A deadline that has passed
+    stays in the past.
     """
     message = read_message(stored.route, stored.frames)
     if message is None:

@@ -134,8 +134,9 @@ class Metadata:
     # -- reading ------------------------------------------------------------------------------------------
 
     def read(self, table: str, bad: BadRows) -> Iterator[tuple[RowId, Any]]:
-        """The rows of a table as named tuples, each with what tells it from others; those that cannot be what
-        was stored are added to ``bad``. Raises MetadataError when SQLite cannot read the table.
+        """Yield the rows of a table as named tuples, each with its identity; add malformed rows to ``bad``.
+
+        Raises MetadataError if SQLite cannot read the table.
         """
         order, make = _TABLES[table]
         try:
@@ -153,7 +154,7 @@ class Metadata:
                 yield row, made
 
     def _all(self, table: str) -> list[Any]:
-        """The rows of a table. MetadataError when one cannot be what was stored."""
+        """Return the rows of a table. Raises MetadataError if one is malformed."""
         bad = BadRows()
         rows = [row for _, row in self.read(table, bad)]
         if bad:
@@ -198,7 +199,7 @@ class Metadata:
         return self._all("bindings")
 
     def ids(self) -> list[int]:
-        """The ids of all queues and windows, of those too whose rows cannot be used."""
+        """Return the ids of all queues and windows, including those of malformed rows."""
         return self._numbers("SELECT id FROM queues UNION ALL SELECT id FROM windows")
 
     def must_know(self, queue_id: int) -> None:

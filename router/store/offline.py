@@ -128,13 +128,13 @@ def must_know(path: Path, queue_id: int) -> None:
 
 
 def try_restore(path: Path) -> Restored:
-    """Do with the metadata what a start does with it."""
+    """Restore the metadata into a broker that is discarded, as a start would."""
     with _copied_metadata(path) as copy, closing(Metadata(copy)) as metadata:
         return restore_metadata(Broker(Settings()), metadata)
 
 
 def without_rows(path: Path, bad: Iterable[BadRow]) -> bytes:
-    """The database without rows that cannot be used."""
+    """Return the database without the rows that cannot be restored."""
     with _copied_metadata(path) as copy:
         with closing(sqlite3.connect(copy)) as connection:
             for each in bad:
@@ -182,7 +182,7 @@ def _read(copy: Path, streams: Collection[int]) -> tuple[list[QueueRow], list[st
 
 
 def _guessed(row: RowId, streams: Collection[int]) -> QueueRow:
-    """What can be said of a queue whose row cannot be read."""
+    """Return what is readable of a malformed row of a queue."""
     number = row.columns["id"]
     assert isinstance(number, int)
     arguments: Table = {"x-queue-type": "stream"} if number in streams else {}

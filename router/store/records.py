@@ -158,7 +158,7 @@ def unpack(data: bytes) -> Iterator[Record]:
 
 
 def readable(data: bytes) -> int:
-    """How many bytes at the beginning of a payload are whole records."""
+    """Return the length of the whole records at the beginning of a payload, in bytes."""
     end = 0
     try:
         for _ in unpack(data):
@@ -169,7 +169,9 @@ def readable(data: bytes) -> int:
 
 
 def _must_be_possible(position: int, offset: int) -> None:
-    """No queue has ever had so many messages; and what comes after it has to have a position as well."""
+    """Raise RecordError for a position that no queue can have reached, which would leave none for new
+    messages.
+    """
     if position > POSITION_MAX:
         raise RecordError(f"position {position} in a record at {offset}")
 

@@ -56,7 +56,7 @@ class RecoveredQueue:
 
 
 class Broken(NamedTuple):
-    """Records of a batch that cannot be read though its checksum is right: all from the first such one on."""
+    """The rest of a batch from its first record that cannot be decoded, although its checksum is right."""
 
     path: Path
     offset: int  # of the batch
@@ -99,8 +99,9 @@ def recover(
 ) -> Recovered:
     """Read everything, and tell ``progress`` how far that has come. Raises DamageError and FormatError.
 
-    A record that makes no sense in a whole batch is passed over, with those behind it: the length that tells
-    where the next one begins is part of it. Those are ``Recovered.broken``.
+    If a record cannot be decoded although the checksum of its batch is right, the rest of the batch is left
+    out and added to ``Recovered.broken``: the length of that record, which gives the start of the next one,
+    may be wrong too.
 
     Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
     has to be there.

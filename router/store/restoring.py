@@ -1,8 +1,7 @@
-"""From the metadata into a broker: virtual hosts, users, rights, policies, exchanges, queues, bindings.
+"""Restoring a broker's metadata: virtual hosts, users, permissions, policies, exchanges, queues and bindings.
 
-Owns what becomes of a row that cannot be used: the broker starts without it, and the row is one of ``bad``.
-What a start does here, ``leveret store check`` does as well, with a broker that is thrown away. Messages are
-the business of ``boot``.
+A row that cannot be restored is left out and added to ``Restored.bad``. A start uses this module, and so does
+``leveret store check``, with a broker that it discards. Messages are restored by ``loading``.
 """
 
 from dataclasses import dataclass, field
@@ -23,17 +22,17 @@ from router.vhost_metadata import restored
 
 @dataclass(slots=True)
 class Restored:
-    """What was made from the metadata; queues are without their messages."""
+    """The objects that were restored from the metadata; queues have no messages yet."""
 
     exchanges: list[tuple[VHost, Exchange]] = field(default_factory=list)
     queues: list[tuple[int, AnyQueue]] = field(default_factory=list)  # by their ids
     windows: dict[tuple[str, str], int] = field(default_factory=dict)  # ids by virtual host and exchange
     bad: BadRows = field(default_factory=BadRows)
-    doubts: list[tuple[RowId, str]] = field(default_factory=list)  # rows that mean something else, and what
+    doubts: list[tuple[RowId, str]] = field(default_factory=list)  # rows restored with a change, and which
 
 
 def restore_metadata(broker: Broker, metadata: Metadata) -> Restored:
-    """Make everything again that can be. Raises MetadataError when SQLite cannot read the database."""
+    """Restore all rows that can be. Raises MetadataError if SQLite cannot read the database."""
     found = Restored()
     _restore_vhosts(broker, metadata, found.bad)
     _restore_users(broker, metadata, found.bad)
@@ -50,9 +49,8 @@ def _restore_vhosts(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
     for row, vhost in metadata.read("vhosts", bad):
         with bad.skipping(row):
             _check_name("virtual host name", vhost.name)
-            said = restored(vhost.metadata)
-            broker.add_vhost(vhost.name).metadata = said
-    for each in bad.of("vhosts"):  # one whose description cannot be read is there without it
+            broker.add_vhost(vhost.name).metadata = restored(vhost.metadata)
+    for each in bad.of("vhosts"):  # the name alone may be readable
         name = each.row.text("name")
         if name and not refused_name("virtual host name", name):
             broker.add_vhost(name)
@@ -77,7 +75,7 @@ def _restore_rights(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
     for row, topic in metadata.read("topic_permissions", bad):
         with bad.skipping(row):
             _permit_topic(broker, topic)
-    for each in bad.of("topic_permissions"):  # without any entry every routing key would be free
+    for each in bad.of("topic_permissions"):  # without an entry the user could use every routing key
         user = broker.users.get(each.row.text("user"))
         if user is not None:
             user.permit_topic(each.row.text("vhost"), each.row.text("exchange"), write="", read="")
@@ -99,7 +97,7 @@ def _must_have_user(broker: Broker, name: str) -> None:
 
 
 def _restore_policies(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
-    """Policies hold for what is declared from then on."""
+    """Restore policies, limits and parameters, before the exchanges and queues that they apply to."""
     for row, policy in metadata.read("policies", bad):
         with bad.skipping(row):
             _restore_policy(broker, policy)
@@ -142,7 +140,7 @@ def _restore_topology(broker: Broker, metadata: Metadata, found: Restored) -> No
             found.queues.append((kept.id, queue))
             if doubt:
                 found.doubts.append((row, doubt))
-    for each in found.bad.of("queues"):  # its row would give way to that of a queue with the same name
+    for each in found.bad.of("queues"):  # a new queue of the same name would replace the row
         place = broker.vhosts.get(each.row.text("vhost"))
         if place is not None:
             place.unavailable[each.row.text("name")] = each.why
@@ -151,11 +149,11 @@ def _restore_topology(broker: Broker, metadata: Metadata, found: Restored) -> No
         with found.bad.skipping(row):
             vhost = _place(broker, binding.vhost)
             if not restore_binding(vhost, binding) and ends_missing:
-                raise ValueError("its source or its destination is not there")
+                raise ValueError("its source or its destination does not exist")
 
 
 def _place(broker: Broker, name: str) -> VHost:
-    """The virtual host of this name, made if it is not there. ValueError for a name that none may have."""
+    """Return the virtual host of this name, created if necessary. Raises ValueError for an invalid name."""
     _check_name("virtual host name", name)
     return broker.add_vhost(name)
 

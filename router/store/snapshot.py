@@ -1,10 +1,11 @@
-"""A copy of a data directory whose broker is running: what a crash at one moment would have left.
+"""The files of a snapshot: a consistent copy of the data directory of a running broker.
 
-Responsible for the files of a snapshot. ``stage`` needs a moment in which nobody writes to the directory, and
-takes no longer than giving every file a second name. Files that are never written to again stay shared with
-the broker's directory: full journal files, full segments, the checkpoint. Those that still grow are copied
-by ``finish``, as far as they were written at that moment, while the broker goes on. Metadata is copied by
-SQLite from a read transaction that was begun at that moment.
+A snapshot holds what a crash at one moment would have left. ``stage`` makes a hard link to every file and
+begins a read transaction on the metadata, while no thread writes to the directory. ``finish`` then works
+while the broker goes on. It copies the files that still grow, up to their length at that moment, and the
+metadata from the transaction. Files that are never written to again stay shared with the broker's directory:
+full journal files, full segments, the checkpoint. The threads are ``router.server.snapshots``'s
+responsibility.
 
 A snapshot is in ``snapshots/NAME`` of the data directory, so that both are on one file system. Until it is
 complete and on disk its directory is called ``NAME.partial``.
@@ -34,14 +35,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class SnapshotError(Exception):
-    """A snapshot cannot be taken; the text says why."""
+    """A snapshot cannot be taken; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A complete snapshot, which shares ``linked`` files with the broker's directory.
-
-    ``copied`` files were copied, ``size`` bytes.
+    """A complete snapshot: ``linked`` files are shared with the broker's directory, ``copied`` files of
+    ``size`` bytes together are not.
     """
 
     path: Path
@@ -52,7 +52,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Every file as it was at one moment: those in ``growing`` up to so many bytes."""
+    """Links to every file, made at one moment. The files in ``growing`` count up to the length given
+    there.
+    """
 
     directory: Path
     files: int
@@ -61,7 +63,7 @@ class Staged:
 
 
 def remove_partial(data: Path) -> None:
-    """Remove what snapshots left that were cut off."""
+    """Remove the directories of snapshots that were interrupted."""
     if (data / SNAPSHOTS).is_dir():
         for path in (data / SNAPSHOTS).iterdir():
             if path.name.endswith(PARTIAL):
@@ -69,11 +71,11 @@ def remove_partial(data: Path) -> None:
 
 
 def prepare(data: Path, name: str) -> Path:
-    """Make the directory for a snapshot; return it. Raises SnapshotError and OSError."""
+    """Create the directory for a snapshot and return it. Raises SnapshotError and OSError."""
     if not _NAME.fullmatch(name) or name.endswith(PARTIAL):
         raise SnapshotError(
-            f"{name!r} is no name for a snapshot: 1 to 100 letters, digits, '.', '_' and '-' are, "
-            "of which the first is a letter or a digit"
+            f"{name!r} is not a valid snapshot name: use 1 to 100 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or a digit"
         )
     path = data / SNAPSHOTS / name
     if path.exists():
@@ -86,10 +88,10 @@ def prepare(data: Path, name: str) -> Path:
 
 
 def stage(data: Path, partial: Path, growing: Mapping[Path, int]) -> Staged:
-    """Give every file a second name in ``partial``. Nobody may write to the directory meanwhile.
+    """Make a hard link to every file in ``partial``. No thread may write to the directory meanwhile.
 
-    ``growing`` are the files of journal and segments that are still written to, with how many bytes count.
-    The newest segment of each stream is another one. Raises OSError and sqlite3.Error.
+    ``growing`` has the journal and segment files that are still written to, with their lengths in bytes; the
+    newest segment of each stream is added here. Raises OSError and sqlite3.Error.
     """
     lengths = dict(growing)
     for stream, firsts in stream_files(DiskFiles(), data).items():
@@ -110,7 +112,7 @@ def stage(data: Path, partial: Path, growing: Mapping[Path, int]) -> Staged:
     )
     try:
         connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # this begins to see the moment
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # begins to read: fixes the state
     except sqlite3.Error:
         connection.close()
         raise
@@ -119,14 +121,14 @@ def stage(data: Path, partial: Path, growing: Mapping[Path, int]) -> Staged:
 
 
 def finish(staged: Staged) -> Snapshot:
-    """Copy what grows, have everything on disk and give the directory its name.
+    """Copy the growing files and the metadata, sync everything and give the directory its name.
 
     Raises SnapshotError, OSError and sqlite3.Error.
     """
     partial = staged.directory
     size = _copy_metadata(staged.metadata, partial / METADATA)
     for path, length in staged.growing.items():
-        _take_out(path, length)
+        _replace_by_copy(path, length)
         size += length
     for directory in (*(partial / place for place in PLACES), partial):
         DiskFiles().sync_directory(directory)
@@ -138,7 +140,7 @@ def finish(staged: Staged) -> Snapshot:
 
 
 def _copy_metadata(source: sqlite3.Connection, path: Path) -> int:
-    """Copy what a transaction sees; return the bytes of the copy."""
+    """Copy the database as the transaction of ``source`` sees it; return the size of the copy in bytes."""
     with closing(source):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
         with closing(sqlite3.connect(path)) as target:
@@ -151,8 +153,8 @@ def _copy_metadata(source: sqlite3.Connection, path: Path) -> int:
     return path.stat().st_size
 
 
-def _take_out(path: Path, length: int) -> None:
-    """Put a copy of the first ``length`` bytes in the place of a file that the broker goes on writing to."""
+def _replace_by_copy(path: Path, length: int) -> None:
+    """Replace a link to a file that still grows by a copy of its first ``length`` bytes."""
     copy = path.with_name(path.name + ".tmp")
     with open(path, "rb", buffering=0) as source, open(copy, "xb", buffering=0, opener=_private) as target:
         unsynced = 0

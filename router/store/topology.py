@@ -1,8 +1,8 @@
-"""Exchanges, queues and bindings: from their rows into a virtual host, as they were declared.
+"""Restoring exchanges, queues and bindings into a virtual host from their rows.
 
-Owns what becomes of arguments that an earlier version took and that a client may not declare any more. Where
-there is a nearest sense it holds, with a doubt that is told. The rest is refused, and then there is no such
-exchange, queue or binding: nothing is restored that nobody has declared.
+Responsible for arguments that an earlier version accepted and that are invalid now. Where a near value
+exists, the object is restored with it, and the change is returned as text. Otherwise the object is refused
+and not restored.
 """
 
 from protocol.errors import PreconditionFailed
@@ -18,8 +18,9 @@ SEGMENT_SIZE = "x-stream-max-segment-size-bytes"
 
 
 def restore_exchange(vhost: VHost, row: ExchangeRow) -> tuple[Exchange, str]:
-    """The exchange, made again, and what is not as its arguments say, "" if nothing. Raises
-    PreconditionFailed.
+    """Restore an exchange; return it, and what differs from its arguments as text, "" if nothing does.
+
+    Raises PreconditionFailed.
     """
     what, doubt = f"exchange '{row.name}' in vhost '{row.vhost}'", ""
     check_name("exchange", row.name)
@@ -38,14 +39,16 @@ def restore_exchange(vhost: VHost, row: ExchangeRow) -> tuple[Exchange, str]:
     try:
         exchange.deduplication = window_of(exchange, what)
     except PreconditionFailed as error:
-        doubt = f"it takes messages as often as they come: {_reason(error)}"
+        doubt = f"it does not deduplicate messages: {_reason(error)}"
     vhost.add_exchange(exchange)
     return exchange, doubt
 
 
 def restore_queue(vhost: VHost, row: QueueRow) -> tuple[AnyQueue, str]:
-    """The queue, made again without its messages, and what is not as its arguments say, "" if nothing. Raises
-    PreconditionFailed.
+    """Restore a queue without its messages; return it, and what differs from its arguments as text, "" if
+    nothing does.
+
+    Raises PreconditionFailed.
     """
     if not row.name or row.name in vhost.queues:
         raise PreconditionFailed("there is a queue of this name" if row.name else "it has no name")
@@ -55,11 +58,13 @@ def restore_queue(vhost: VHost, row: QueueRow) -> tuple[AnyQueue, str]:
     size, declared = queue.declared.stream_segment_size, row.arguments.get(SEGMENT_SIZE)
     if size == declared:
         return queue, ""
-    return queue, f"its {SEGMENT_SIZE} of {declared!r} is taken for the largest, {size}"
+    return queue, f"its {SEGMENT_SIZE} of {declared!r} is replaced by the largest size, {size}"
 
 
 def restore_binding(vhost: VHost, row: BindingRow) -> bool:
-    """Bind again; False if one of the ends is not there. Raises PreconditionFailed."""
+    """Restore a binding; return False if its source or destination does not exist. Raises
+    PreconditionFailed.
+    """
     source = vhost.exchanges.get(row.source)
     destination = (vhost.queues if row.kind == "queue" else vhost.exchanges).get(row.destination)
     if source is None or destination is None:
@@ -69,5 +74,5 @@ def restore_binding(vhost: VHost, row: BindingRow) -> bool:
 
 
 def _reason(error: PreconditionFailed) -> str:
-    """What a client is told, without the name of the code."""
+    """Return the text of the error without the name of its reply code."""
     return str(error).removeprefix(f"{error.name} - ")

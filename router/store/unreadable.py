@@ -1,7 +1,7 @@
-"""Messages, records and notes that have a good checksum and cannot be read all the same.
+"""Setting aside messages, records and notes that cannot be decoded although their checksum is right.
 
-Owns what is a message, and putting aside what is none. A fault of that kind comes from a broker that wrote
-what it could not read back, not from the disk, and it must not keep a broker from starting.
+Such content was written by a broker that could not have read it back, and is no fault of the disk. It must
+not keep a broker from starting.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ PLACE = Path("set-aside") / "unreadable"
 
 
 def read_message(route: bytes, frames: bytes) -> Message | None:
-    """The message that a route and content frames are; None if they have not the form of one."""
+    """Decode a stored message; return None if its route or its content frames are malformed."""
     if not _is_plain(route, frames) and not is_message(route, frames):
         return None
     try:
@@ -32,7 +32,7 @@ def read_message(route: bytes, frames: bytes) -> Message | None:
 
 
 def _is_plain(route: bytes, frames: bytes) -> bool:
-    """Whether they have the form of most messages, with one body frame; properties are not looked at."""
+    """Return True for a well-formed message with one body frame, the usual form; ignores the properties."""
     try:
         kind, channel, header, class_id, _, size = HEADER_FRAME.unpack_from(frames)
         start = header + FRAME_OVERHEAD
@@ -49,9 +49,9 @@ def _is_plain(route: bytes, frames: bytes) -> bool:
 
 
 class SetAside:
-    """Puts what cannot be read into files of its own, and says so; ``count`` is how many those are.
+    """Writes content that cannot be read to files under ``set-aside/unreadable``, and logs each of them.
 
-    A start that finds the same once more writes the same file again.
+    ``count`` is the number of files written. A later start that finds the same content writes the same file.
     """
 
     def __init__(self, files: Files, directory: Path) -> None:
@@ -61,13 +61,13 @@ class SetAside:
         self._log = structlog.get_logger()
 
     def records(self, broken: Broken) -> None:
-        """The rest of a batch. Raises DataDirectoryError when it cannot be written."""
+        """Set aside the rest of a batch. Raises DataDirectoryError if it cannot be written."""
         file = self._write(f"{broken.path.stem}-{broken.offset}.records", broken.rest)
         place = f"{broken.path}, offset {broken.offset}"
         self._log.error("records set aside", journal=place, error=broken.what, file=str(file))
 
     def message(self, queue: str, number: int, stored: Stored) -> None:
-        """A message of a queue. Raises DataDirectoryError when it cannot be written."""
+        """Set aside a message of a queue. Raises DataDirectoryError if it cannot be written."""
         file = self._write(f"{number}-{stored.position}.message", stored.route + stored.frames)
         self._log.error("message set aside", queue=queue, position=stored.position, file=str(file))
 
@@ -77,7 +77,7 @@ class SetAside:
             self._files.replace(self._directory / name, data)
         except OSError as problem:
             raise DataDirectoryError(
-                f"cannot set aside what is unreadable in {self._directory}: {problem.strerror}"
+                f"cannot set aside unreadable content in {self._directory}: {problem.strerror}"
             ) from None
         self.count += 1
         return self._directory / name
@@ -85,7 +85,7 @@ class SetAside:
     def recall(
         self, queue: str, recall: Callable[[Mapping[bytes, bytes]], None], notes: dict[bytes, bytes]
     ) -> None:
-        """Give a queue its notes; those that it does not understand are told, and are notes no more."""
+        """Pass a queue its notes. Notes that it cannot decode are logged and removed from ``notes``."""
         if _is_understood(recall, notes):
             return
         for key in [key for key, value in notes.items() if not _is_understood(recall, {key: value})]:

@@ -149,7 +149,9 @@ class Writer:
         return 0
 
     def growing(self) -> dict[Path, int]:
-        """The files that are still written to, and how many bytes of each were. Others never change again."""
+        """Return the files that are still written to, with their lengths in bytes. Others never change
+        again.
+        """
         lengths = {}
         if self._journal is not None:
             lengths[self._journal.path] = self._journal.end

@@ -18,7 +18,7 @@ NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
 class Start(NamedTuple):
     """Where to begin: ``first``, ``last``, ``next``, an ``offset``, or a ``time`` in ms since the epoch.
 
-    ``if_new``: only a consumer whose name has no position begins there; another one goes on at its position.
+    With ``if_new`` this is for consumers whose name has no position; others go on at their position.
     """
 
     kind: str

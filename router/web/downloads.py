@@ -1,4 +1,4 @@
-"""The page at ``/cli/`` and what it offers: ``rabbitmqadmin``, for whoever has a shell and Python.
+"""Download of ``rabbitmqadmin``, and the page at ``/cli/`` that describes it.
 
 Source: RabbitMQ's management plugin, which has both at these paths, without a login.
 """
@@ -6,19 +6,10 @@ Source: RabbitMQ's management plugin, which has both at these paths, without a l
 from importlib.resources import files
 
 from protocol.http import Request, Response
-from router.web.pages import HTML, POLICY
+from router.web import pages
 from router.web.routes import Table
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>leveret: command line</title>
-<style>
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em }
-pre { overflow-x: auto }
-</style>
-<h1>rabbitmqadmin</h1>
+CONTENT = """<h1>rabbitmqadmin</h1>
 <p><a href="rabbitmqadmin" download>rabbitmqadmin</a> manages this broker from a shell or a script. It is one
 file and needs Python 3.9 and nothing else. Its command line is that of RabbitMQ's program of this name.</p>
 <pre>curl -O http://HOST:15672/cli/rabbitmqadmin
@@ -26,12 +17,11 @@ python3 rabbitmqadmin -H HOST declare queue name=jobs durable=true
 python3 rabbitmqadmin -H HOST list queues name messages
 python3 rabbitmqadmin help subcommands</pre>
 <p>The command <code>leveret</code> does the same and more, where it is installed.</p>
-</html>
 """
 
 
 def downloads() -> Table:
-    """The table of the page and its file."""
+    """Return the routes of the page and of the program."""
     moved = {"GET": to_page}
     return {
         "/cli": moved,
@@ -42,16 +32,16 @@ def downloads() -> Table:
 
 
 def to_page(request: Request) -> Response:
-    """Send a browser to the page, as RabbitMQ does."""
+    """Redirect a browser to the page, as RabbitMQ does."""
     return Response(301, headers=(("Location", "/cli/index.html"),))
 
 
 def page(request: Request) -> Response:
-    """The page."""
-    return Response(200, PAGE.encode(), HTML, (POLICY,))
+    """Return the page."""
+    return pages.page("leveret: command line", CONTENT)
 
 
 def rabbitmqadmin(request: Request) -> Response:
-    """The program. The type keeps browsers from showing it."""
+    """Return the program, with a type that browsers save and do not display."""
     text = files("router.web").joinpath("cli", "rabbitmqadmin").read_bytes()
     return Response(200, text, "application/octet-stream")

@@ -1,7 +1,6 @@
-"""Uploads by browser forms and ``curl -F``: the parts of a ``multipart/form-data`` body.
+"""Parser for ``multipart/form-data`` bodies, which browser forms and ``curl -F`` send.
 
-Responsible for reading such a body as a whole; a malformed body is refused with what is wrong with it.
-Bodies with ``\\n`` in place of ``\\r\\n`` are malformed, as in RabbitMQ.
+Parses a complete body. Bodies with ``\\n`` in place of ``\\r\\n`` are malformed, as in RabbitMQ.
 
 Sources: RFC 7578, RFC 2046 5.1.
 """
@@ -25,12 +24,12 @@ class Part(NamedTuple):
 
 
 def is_form(request: Request) -> bool:
-    """Whether the request's body is a form with parts."""
+    """Return True if the body of a request is ``multipart/form-data``."""
     return _header(request.headers.get("content-type", "")).get_content_type() == FORM
 
 
 def read_form(request: Request) -> list[Part]:
-    """The parts of a form, in their order. HttpError 400 for a malformed one."""
+    """Return the parts of a form in order. Raises HttpError 400, with the reason, for a malformed body."""
     boundary = _header(request.headers["content-type"]).get_param("boundary")
     if not isinstance(boundary, str) or not 0 < len(boundary) <= BOUNDARY_MAX or not boundary.isascii():
         raise _malformed(f"its Content-Type needs a boundary of 1 to {BOUNDARY_MAX} characters")
@@ -53,7 +52,7 @@ def read_form(request: Request) -> list[Part]:
 
 
 def field_of(parts: list[Part], name: str) -> bytes | None:
-    """The content of the only field of this name; None without one. HttpError 400 if there are several."""
+    """Return the content of a field, None if it is missing. Raises HttpError 400 if there are several."""
     found = [part.content for part in parts if part.name == name]
     if len(found) > 1:
         raise _malformed(f"it has {len(found)} fields named '{name}'")
@@ -61,7 +60,7 @@ def field_of(parts: list[Part], name: str) -> bytes | None:
 
 
 def _part(data: bytes, number: int) -> Part:
-    """A part from the line behind its delimiter to its end."""
+    """Parse a part, headers and content."""
     head, blank, content = (b"\r\n" + data).partition(b"\r\n\r\n")
     if not blank:
         raise _malformed(f"part {number} has no empty line, ended by CR and LF, between headers and content")
@@ -75,7 +74,7 @@ def _part(data: bytes, number: int) -> Part:
 
 
 def _header(value: str) -> Message:
-    """A header's value with parameters, which the message parses when asked for them."""
+    """Return a message whose Content-Type is this header value: it parses the parameters."""
     message = Message()
     message["Content-Type"] = value
     return message

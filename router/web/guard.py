@@ -28,7 +28,7 @@ def check_host(request: Request, hosts: Sequence[str]) -> None:
     name, _port = _authority(request.headers["host"])
     if ANY in hosts or is_local(name) or name in hosts:
         return
-    raise HttpError(421, "this host name is not expected here; the setting http.hosts lists those that are")
+    raise HttpError(421, "this host name is not allowed; the setting http.hosts lists the allowed ones")
 
 
 def check_origin(request: Request, origins: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ def check_origin(request: Request, origins: Sequence[str]) -> None:
         if name == host and port == (host_port or _PORTS[parts.scheme]):
             return
     raise HttpError(
-        403, "pages of this origin may not connect; the setting http.origins lists those that may"
+        403, "pages of this origin may not connect; the setting http.origins lists the allowed ones"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a browser and a health check find: a front page, a demo of subscribing, ``/health`` and ``/ready``."""
+"""Front page, demo of subscribing, and the health checks ``/health`` and ``/ready``."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,15 +29,19 @@ DEMO = {  # files in the directory of that name
     "/demo/stomp.js": ("stomp.js", SCRIPT),
 }
 
-FRONT = """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<title>leveret</title>
+<title>%s</title>
 <style>
 :root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
+pre { overflow-x: auto }
+td { padding-right: 2em; vertical-align: top }
 </style>
-<h1>leveret</h1>
+%s</html>
+"""
+FRONT = """<h1>leveret</h1>
 <p>A message broker that speaks AMQP 0-9-1 and STOMP. It is running.</p>
 <ul>
 <li><a href="/health">/health</a> says that it runs, and which alarms are raised;
@@ -47,7 +51,6 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 4em auto; 
 or over STOMP at <code>/ws/stomp</code>.</li>
 <li><a href="/cli/">/cli/</a> offers <code>rabbitmqadmin</code>, to manage it from a shell.</li>
 </ul>
-</html>
 """
 
 
@@ -58,9 +61,14 @@ def pages(broker: Broker, closed: Callable[[], Sequence[str]] = tuple) -> Table:
     return {"/": {"GET": front}, **checks, **demo}
 
 
+def page(title: str, content: str) -> Response:
+    """Return an HTML page in the style of all pages without scripts; ``content`` is HTML."""
+    return Response(200, (PAGE % (title, content)).encode(), HTML, (POLICY,))
+
+
 def front(request: Request) -> Response:
     """The page at ``/``."""
-    return Response(200, FRONT.encode(), HTML, (POLICY,))
+    return page("leveret", FRONT)
 
 
 def static(name: str, kind: str, request: Request) -> Response:
@@ -69,17 +77,18 @@ def static(name: str, kind: str, request: Request) -> Response:
 
 
 def health(broker: Broker, request: Request) -> Response:
-    """That the broker answers, and which alarms are raised. An alarm is no illness: consumers go on."""
+    """Return 200 with the raised alarms. Alarms do not make the broker unhealthy: consumers go on."""
     return json_response({"status": "ok", "alarms": sorted(broker.alarms.raised)})
 
 
 def ready(broker: Broker, closed: Callable[[], Sequence[str]], request: Request) -> Response:
-    """Whether clients should be sent here: 200, or 503 with the reasons why not.
+    """Return 200 if clients should connect to this broker, 503 with the reasons otherwise.
 
-    Nothing is listened on before the data directory is restored, so that needs no look. Alarms about memory
-    and disk keep publishers waiting and consumers going; one about the store means that nothing can be kept.
+    The broker listens only after it has restored the data directory, so that is not checked. Memory and disk
+    alarms do not count: publishers wait and consumers go on. The alarm of the store does: no message can be
+    written.
     """
-    reasons = [f"nothing listens at listen.{name}" for name in closed()]
+    reasons = [f"no listener is open for the setting listen.{name}" for name in closed()]
     if STORE in broker.alarms.raised:
         reasons.append("the data directory cannot be written to; the log says why")
     if reasons:

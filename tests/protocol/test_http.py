@@ -249,7 +249,7 @@ def test_refusals_end_the_connection(data, status):
     ],
 )
 @pytest.mark.parametrize("together", [False, True])
-def test_refused_request_that_is_short_is_read_past(head, body, status, together):
+def test_short_body_of_a_refused_request_is_skipped(head, body, status, together):
     wire = connection()
     found, answer = refusal(head + b"\r\n" + (body if together else b""), wire)
     assert found == status
@@ -269,14 +269,14 @@ CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(("came", "goes_on"), [(b"1\r\na\r\n0\r\n\r\n", True), (b"1\r\na\r\n", False)])
-def test_chunked_request_that_is_refused_is_read_past_if_its_end_is_here(came, goes_on):
+def test_chunked_body_of_a_refused_request_is_skipped_if_it_is_complete(came, goes_on):
     wire = connection()
     answer = pending_in(CHUNKED + came, wire).respond(HttpError(404).response)
     assert (b"Connection: close" not in answer) is goes_on
     assert wire.finished is not goes_on
 
 
-def test_body_of_a_client_that_waits_to_be_asked_for_it_is_not_awaited():
+def test_body_behind_expect_100_continue_is_not_awaited_after_a_refusal():
     wire = connection()
     post = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     answer = pending_in(post, wire).respond(HttpError(404).response)
@@ -285,7 +285,7 @@ def test_body_of_a_client_that_waits_to_be_asked_for_it_is_not_awaited():
     assert wire.finished
 
 
-def test_second_answer_is_an_error_of_the_program():
+def test_second_response_to_a_request_raises_runtime_error():
     pending = pending_in(THREE)
     pending.respond(Response())
     with pytest.raises(RuntimeError):
@@ -294,7 +294,7 @@ def test_second_answer_is_an_error_of_the_program():
         pending.switch(())
 
 
-def test_next_request_is_not_to_be_had_before_the_answer():
+def test_next_request_raises_runtime_error_before_the_response():
     wire = connection()
     pending = pending_in(THREE, wire)
     with pytest.raises(RuntimeError):

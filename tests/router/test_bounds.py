@@ -53,13 +53,13 @@ TABLES = {
 
 
 @pytest.mark.parametrize("bounds", [PEER, KEPT])
-def test_what_is_just_within_the_bounds_is_encoded_and_decoded(bounds):
+def test_tables_at_the_bounds_are_encoded_and_decoded(bounds):
     for table in (nested(bounds.depth), {"a": [1] * bounds.entries}):
         assert decode_table(encode_table(table, bounds), 0, bounds)[0] == table
 
 
 @pytest.mark.parametrize("bounds", [PEER, KEPT])
-def test_what_is_beyond_the_bounds_is_not_encoded(bounds):
+def test_tables_beyond_the_bounds_are_not_encoded(bounds):
     for table in (nested(bounds.depth + 1), {"a": [1] * (bounds.entries + 1)}):
         with pytest.raises(ValueError, match=r"nested too deep|has more than"):
             encode_table(table, bounds)
@@ -100,7 +100,7 @@ def test_deaths_of_a_publisher_leave_room_for_those_of_the_broker():
 
 
 @pytest.mark.parametrize("name", ["", "q" * 255, "é" * 127, "\udc80" * 255, "a\x00b"])
-def test_names_that_fit(name):
+def test_names_within_the_bounds_are_accepted(name):
     check_name("queue", name)
 
 
@@ -112,14 +112,14 @@ def test_names_that_fit(name):
         ("a\ud800", "queue is not valid UTF-8"),
     ],
 )
-def test_names_that_do_not_fit(name, says):
+def test_names_beyond_the_bounds_are_refused(name, says):
     with pytest.raises(PreconditionFailed) as caught:
         check_name("queue", name)
     assert str(caught.value) == f"PRECONDITION_FAILED - {says}"
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_that_do_not_fit(name):
+def test_tables_that_cannot_be_encoded_are_refused(name):
     with pytest.raises(PreconditionFailed, match="invalid arguments for queue 'q': "):
         check_table("queue 'q'", TABLES[name])
 
@@ -127,14 +127,14 @@ def test_tables_that_do_not_fit(name):
 @pytest.mark.parametrize(
     "value", [nested(129), json.loads("[" * 200 + "]" * 200), [2**63], {"a": -(10**30)}, MANY]
 )
-def test_json_that_does_not_fit(value):
+def test_json_beyond_the_bounds_is_refused(value):
     with pytest.raises(ValueError, match=r"^definition: "):
         check_json("definition", value)
 
 
 @given(st.recursive(st.integers(-(2**63), 2**63 - 1) | st.text() | st.none(), st.lists, max_leaves=8))
 @settings(deadline=None)
-def test_json_that_fits_comes_back(value):
+def test_json_within_the_bounds_is_stored_and_read_back(value):
     check_json("value", value)
     assert json.loads(json.dumps(value)) == value
 
@@ -354,7 +354,7 @@ class FullKeeper(NoKeeper):
 
 
 @pytest.mark.parametrize("way", [*Ways().of_name("n"), *(f"{what} again" for what in Ways().of_table({}))])
-def test_what_the_keeper_refuses_is_not_entered(way):
+def test_an_object_that_the_keeper_refuses_is_not_added(way):
     ways = Ways()
     ways.api.broker.keeper = FullKeeper()
     ask = {

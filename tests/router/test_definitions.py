@@ -517,11 +517,14 @@ def test_all_refused_entries_of_a_document_are_reported(broker):
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        (b"", "no definitions document: Input data was truncated"),
-        (b"[]", "no definitions document: Expected `object`, got `array`"),
-        (b"null", "no definitions document: Expected `object`, got `null`"),
-        (b'{"queues": {}}', "no definitions document: Expected `array | null`, got `object` - at `$.queues`"),
-        (b'{"queues": ' + b"[" * 100_000, "no definitions document: "),
+        (b"", "not a definitions document: Input data was truncated"),
+        (b"[]", "not a definitions document: Expected `object`, got `array`"),
+        (b"null", "not a definitions document: Expected `object`, got `null`"),
+        (
+            b'{"queues": {}}',
+            "not a definitions document: Expected `array | null`, got `object` - at `$.queues`",
+        ),
+        (b'{"queues": ' + b"[" * 100_000, "not a definitions document: "),
     ],
 )
 def test_what_is_no_definitions_document_is_refused_as_a_whole(document, text):

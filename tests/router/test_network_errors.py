@@ -57,7 +57,7 @@ def client(authority):
     return context
 
 
-def test_certificate_of_an_unknown_authority(server):
+def test_certificate_of_an_unknown_authority_is_explained(server):
     error, told = handshake(ssl.create_default_context(), "localhost", server)
     assert explain(behind(error)).startswith(f"{UNTRUSTED}: ")
     assert "not permitted" not in explain(error)
@@ -65,40 +65,40 @@ def test_certificate_of_an_unknown_authority(server):
     assert "does not trust the certificate" in explain(behind(told))
 
 
-def test_certificate_for_another_name(client, server):
+def test_certificate_for_another_name_is_explained(client, server):
     error, _ = handshake(client, "other.example", server)
     assert "not valid for 'other.example'" in explain(behind(error))
 
 
-def test_other_side_without_tls(client):
+def test_peer_without_tls_is_explained(client):
     error, _ = handshake(client, "localhost", None)
     assert explain(behind(error)) == NO_TLS
     assert tls_advice(error, "the URL") == ""
 
 
-def test_client_certificate_that_is_missing(client, server, authority):
+def test_missing_client_certificate_is_explained(client, server, authority):
     authority.configure_trust(server)
     server.verify_mode = ssl.CERT_REQUIRED
     error, refused = handshake(client, "localhost", server)
     assert explain(behind(error)) == "the other side requires a client certificate"
     assert "certfile=FILE" in tls_advice(behind(error), "the URL")
-    assert explain(refused) == "a client certificate is required, and the client has shown none"
+    assert explain(refused) == "a client certificate is required, and the client sent none"
 
 
-def test_versions_that_do_not_meet(client, server):
+def test_incompatible_tls_versions_are_explained(client, server):
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     for error in handshake(client, "localhost", server):
-        assert explain(error) == "both sides have no version of TLS in common"
+        assert explain(error) == "the two sides have no TLS version in common"
 
 
-def test_other_failures_of_tls_have_openssls_words():
+def test_other_tls_errors_have_the_text_of_openssl():
     error = ssl.SSLError(1, "[SSL: DECRYPTION_FAILED] decryption failed (_ssl.c:1)")
     error.reason = "DECRYPTION_FAILED"
     assert explain(behind(error)) == "TLS failed: decryption failed"
 
 
-def test_failures_of_the_system_have_its_words():
+def test_system_errors_have_the_text_of_the_system():
     assert explain(behind(ConnectionRefusedError(111, "x"))) == "Connection refused"
     assert explain(behind(socket.gaierror(-2, "Name or service not known"))) == "Name or service not known"
     assert explain(ValueError("what")) == "what"

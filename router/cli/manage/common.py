@@ -1,4 +1,4 @@
-"""Shared by the commands over the management API: options, how one object is printed, and what was done."""
+"""Helpers of the commands over the management API: options, output of one object, reports of changes."""
 
 import json
 import sys
@@ -52,7 +52,7 @@ def _note_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> bool
 
 
 def report(text: str) -> None:
-    """Say in one line what was done, unless ``--quiet`` was given."""
+    """Print a line about a change, unless ``--quiet`` was given."""
     if not click.get_current_context().meta.get(_QUIET):
         click.echo(printable(text))
 

@@ -1,7 +1,7 @@
-"""``leveret queue peek``, ``move``, ``replay`` and ``delete-messages``: messages where they stand in a queue.
+"""``leveret queue peek``, ``move``, ``replay`` and ``delete-messages``: commands for messages in a queue.
 
 These paths of the management API are leveret's own. One request acts on a bounded number of messages, so that
-it is answered in time; these commands send as many requests as are needed.
+it does not time out; these commands send as many requests as necessary.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from router.cli.manage.common import changing, managed, one, report, vhost_optio
 from router.cli.peek import MOST
 from router.cli.terminal import counted
 
-AT_A_TIME = 10_000  # messages that one request acts on,
-SECONDS = 10  # or as many as a limited rate allows in this time: the API answers when all is done
+AT_A_TIME = 10_000  # messages that one request acts on
+SECONDS = 10  # with --rate: how long one request may take, since the API responds at its end
 
 
 @click.command()
@@ -51,13 +51,13 @@ def peek(
     form: str,
     vhost: str,
 ) -> None:  # fmt: skip
-    """Show messages of QUEUE and their positions. They stay where they are, and no delivery is counted."""
+    """Show messages of QUEUE and their positions. They stay in the queue and do not count as delivered."""
     query = {"from": start, "selector": selector, "truncate": truncate}
     show_peeked(api, vhost, name, count, form, **query)
 
 
 def chosen(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which messages a command acts on, and how fast."""
+    """Add the options that select messages, and limit their number and rate."""
     for option in (
         click.option(
             "--rate", type=click.IntRange(1, 100_000), metavar="N", help="At most N messages a second."
@@ -90,8 +90,8 @@ def move(
 ) -> None:  # fmt: skip
     """Move messages of QUEUE to another queue, or publish them to an exchange.
 
-    A message is where it goes before it leaves QUEUE. One that no other queue takes stays. Say which messages
-    with --position, --selector or --all.
+    A message is removed from QUEUE after its copy is stored. A message that no other queue accepts stays.
+    Select the messages with --position, --selector or --all.
     """
     if (target is None) == (exchange is None):
         raise click.UsageError("give either --to QUEUE or --exchange NAME")
@@ -107,7 +107,7 @@ def move(
         body = {"exchange": exchange} | ({} if routing_key is None else {"routing_key": routing_key})
         where = f"exchange {exchange or '(default)'!r}"
     done = act(api, vhost, name, "move", body, **choice)
-    finish(done, f"moved {{}} from {name!r} to {where}", "no other queue takes them")
+    finish(done, f"moved {{}} from {name!r} to {where}", "no other queue accepts them")
 
 
 @click.command()
@@ -117,11 +117,13 @@ def move(
 def replay(api: Api, *, name: str, vhost: str, **choice: Any) -> None:
     """Send dead letters of QUEUE back to the queues where they died, as they were before.
 
-    Say which messages with --position, --selector or --all; --rate keeps consumers from being flooded. A
-    message that did not die, or whose queue is gone, stays.
+    Select the messages with --position, --selector or --all; --rate limits the load of the consumers. A
+    message that is not a dead letter, or whose queue does not exist any more, stays.
     """
     done = act(api, vhost, name, "replay", {}, **choice)
-    finish(done, f"replayed {{}} from {name!r}", "they are no dead letters, or their queue is gone or full")
+    finish(
+        done, f"replayed {{}} from {name!r}", "they are not dead letters, or their queue is deleted or full"
+    )
 
 
 @click.command("delete-messages")
@@ -129,7 +131,7 @@ def replay(api: Api, *, name: str, vhost: str, **choice: Any) -> None:
 @vhost_option
 @changing
 def delete_messages(api: Api, *, name: str, vhost: str, **choice: Any) -> None:
-    """Delete messages of QUEUE: those of --position or --selector, or --all."""
+    """Delete messages of QUEUE, selected with --position, --selector or --all."""
     done = act(api, vhost, name, "delete", {}, **choice)
     finish(done, f"deleted {{}} from {name!r}", "")
 
@@ -149,11 +151,11 @@ def act(
 ) -> dict[str, int]:
     """Act on messages, and return how many were ``done``, ``unroutable`` and ``skipped``.
 
-    Acts on no more messages than were ready at the start: those that come meanwhile, or come back, are left
-    alone. Raises Failure.
+    Acts on no more messages than were ready at the start, so that new and requeued messages do not prolong
+    the command. Raises Failure.
     """
     if bool(positions) + (selector is not None) + everything != 1:
-        raise click.UsageError("say which messages with one of --position, --selector and --all")
+        raise click.UsageError("select messages with one of --position, --selector and --all")
     found = one("queue", name, vhost, lambda: api.get("queues", vhost, name))
     left = found.get("messages_ready", 0) if limit is None else limit
     body = {
@@ -167,27 +169,29 @@ def act(
     total = {"done": 0, "unroutable": 0, "skipped": 0}
     more = True
     while left > 0 and more:
-        told = _request(api, vhost, name, verb, {**body, "limit": min(left, at_a_time)})
-        total["done"] += told["done"]
-        total["skipped"] += told["skipped"]
-        total["unroutable"] = max(total["unroutable"], told["unroutable"])  # they stay, and are met again
-        left -= told["done"]
-        more = told["more"] and told["done"] > 0
+        result = _request(api, vhost, name, verb, {**body, "limit": min(left, at_a_time)})
+        total["done"] += result["done"]
+        total["skipped"] += result["skipped"]
+        total["unroutable"] = max(
+            total["unroutable"], result["unroutable"]
+        )  # they stay, and are counted again by the next request
+        left -= result["done"]
+        more = result["more"] and result["done"] > 0
     return total
 
 
 def _request(api: Api, vhost: str, name: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = api.post("queues", vhost, name, "messages", verb, body=body)
+        result: dict[str, Any] = api.post("queues", vhost, name, "messages", verb, body=body)
     except NotThere as error:
         raise Failure(f"{error.message}; `leveret exchange list` shows the exchanges") from None
-    return told
+    return result
 
 
 def finish(done: dict[str, int], sentence: str, why: str) -> None:
-    """Report what was done. Raises Failure if messages were meant that could not be acted on."""
+    """Report the result. Raises Failure if selected messages could not be moved."""
     report(sentence.format(counted(done["done"], "message")))
     if done["skipped"]:
-        report(f"{counted(done['skipped'], 'message')} skipped: a consumer took them meanwhile")
+        report(f"{counted(done['skipped'], 'message')} skipped: delivered to a consumer meanwhile")
     if done["unroutable"]:
         raise Failure(f"{counted(done['unroutable'], 'message')} left in place: {why}")

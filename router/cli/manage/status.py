@@ -40,7 +40,7 @@ def lines(found: Object) -> list[str]:
 
 
 def product(overview: Object) -> str:
-    """Return name and version of the broker. leveret tells its clients that it is a RabbitMQ."""
+    """Return name and version of the broker. leveret introduces itself to clients as RabbitMQ."""
     name = overview.get("product_name") or "RabbitMQ"
     version = overview.get("product_version") or overview.get("rabbitmq_version")
     own = overview.get("leveret_version")
@@ -54,12 +54,12 @@ OBJECTS = ("connections", "channels", "consumers", "queues", "exchanges")
 
 
 def node_lines(node: Object) -> list[str]:
-    """Return the lines about a node: its measures, and its alarms."""
+    """Return the lines about a node: its use of resources, and its alarms."""
     name = printable(node["name"])
     if not node.get("running"):
         return [f"node {name}: not running"]
     free = node.get("disk_free")
-    disk = f"disk {_size(free)} free, " if free or node.get("disk_free_alarm") else ""  # 0: nothing is kept
+    disk = f"disk {_size(free)} free, " if free or node.get("disk_free_alarm") else ""  # 0: no data directory
     lines = [
         f"node {name}: up {_span(node.get('uptime', 0))}, memory {_size(node.get('mem_used'))} of "
         f"{_size(node.get('mem_limit'))}, {disk}"
@@ -72,7 +72,7 @@ def node_lines(node: Object) -> list[str]:
 
 
 def _size(value: Any) -> str:
-    """Bytes in a unit that leaves a short number."""
+    """Format bytes in the unit that gives a short number."""
     if not isinstance(value, int | float):
         return "unknown"
     size, unit = float(value), 0
@@ -82,7 +82,7 @@ def _size(value: Any) -> str:
 
 
 def _span(ms: int) -> str:
-    """A time in its two largest units."""
+    """Format a duration in its two largest units."""
     minutes, seconds = divmod(ms // 1000, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -11,12 +11,12 @@ BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": F
 
 
 @pytest.mark.parametrize(("text", "value"), BOOLEANS.items())
-def test_true_and_false_in_any_case(text, value):
+def test_booleans_are_parsed_in_any_case(text, value):
     assert parse_boolean("requeue", text) is value
 
 
 @pytest.mark.parametrize("text", ["", " ", " true", "true ", "1", "0", "yes", "no", "None", "true,false"])
-def test_what_is_neither_is_refused_by_the_name_of_the_header(text):
+def test_an_invalid_boolean_is_refused_with_the_header_name(text):
     with pytest.raises(StompError) as refused:
         parse_boolean("requeue", text)
     assert str(refused.value) == "Invalid header"
@@ -27,14 +27,14 @@ NUMBERS = {"5": 5, " 5": 5, "5 ": 5, "+5": 5, "-5": -5, "0" * 30 + "5": 5, "0": 
 
 
 @pytest.mark.parametrize(("text", "value"), NUMBERS.items())
-def test_numbers(text, value):
+def test_numbers_are_parsed(text, value):
     assert parse_number("x-priority", text) == value
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "five", "5.0", "5e0", "0x5", "\t5", "5\n", "5_0", "\u0665", "5 6", "+", "+-5", "+ 5"]
 )
-def test_what_is_no_number_is_refused_by_the_name_of_the_header(text):
+def test_an_invalid_number_is_refused_with_the_header_name(text):
     with pytest.raises(StompError) as refused:
         parse_number("x-priority", text)
     assert refused.value.detail == f"'x-priority' must be a whole number, not '{text}'\n"
@@ -47,7 +47,7 @@ def test_numbers_out_of_range_are_refused_with_the_range(text):
     assert refused.value.detail == f"'prefetch-count' must be a number from 0 to 65535, not '{text}'\n"
 
 
-def test_a_wrong_value_is_told_in_part_only():
+def test_a_long_invalid_value_is_cut_in_the_error():
     with pytest.raises(StompError) as refused:
         parse_number("x-priority", "x" * 100_000)
     assert len(refused.value.detail) < 200

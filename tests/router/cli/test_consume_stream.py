@@ -40,11 +40,11 @@ def test_a_new_name_begins_at_an_offset_and_goes_on_where_it_was(stream):
         ("--offset-if-new", "first", "--offset", "first", "--consumer-name", "n"),
     ],
 )
-def test_a_start_for_new_names_needs_a_name_alone(options):
+def test_offset_if_new_needs_a_consumer_name_and_excludes_offset(options):
     assert leveret("consume", "s", *options).exit_code == 2
 
 
-def test_a_queue_that_is_no_stream_has_no_offsets(broker):
+def test_an_offset_for_a_classic_queue_is_refused(broker):
     broker("queue", "declare", "q")
     for options in (("--offset", "first"), ("--consumer-name", "n", "--offset-if-new", "first")):
         result = broker.run("consume", "q", *options)

@@ -52,7 +52,7 @@ def test_each_url_is_derived_from_the_other(url, api, derived):
 @pytest.mark.parametrize(
     ("url", "api"), [("http://h", None), ("h:5672", None), (None, "amqp://h"), (None, "h")]
 )
-def test_nothing_is_derived_from_what_is_no_url(url, api):
+def test_nothing_is_derived_from_an_invalid_url(url, api):
     with pytest.raises(WrongUsage, match="://USER:PASSWORD@HOST:PORT"):
         derive(url, api)
 
@@ -150,7 +150,7 @@ def test_a_context_that_cannot_be_used_is_refused(run, args):
     assert not contexts_file().exists()
 
 
-def test_a_context_that_is_not_there_is_named(run):
+def test_an_unknown_context_is_named(run):
     result = run("queue", "list", "--context", "none")
     assert (result.exit_code, "there is no context 'none'" in result.stderr) == (2, True)
 

@@ -32,7 +32,7 @@ def state(broker, queue):
     ],
     ids=" ".join,
 )
-def test_a_look_does_not_change_what_it_looks_at(broker, kind, look):
+def test_get_does_not_change_the_queue(broker, kind, look):
     limit = ["--argument", "x-delivery-limit:=1"] if kind == "quorum" else []
     broker("queue", "declare", "q", "--type", kind, *limit)
     for body in "ab":
@@ -56,7 +56,7 @@ def test_get_shows_a_message_as_consume_does(broker):
     assert broker.run("get", "q").exit_code == 1
 
 
-def test_get_prints_bytes_that_are_no_text(broker, tmp_path):
+def test_get_prints_binary_bodies(broker, tmp_path):
     broker("queue", "declare", "q")
     (tmp_path / "body").write_bytes(b"\xff\x00")
     broker("publish", "", "q", "--file", str(tmp_path / "body"))
@@ -73,7 +73,7 @@ def test_get_can_still_settle_over_amqp(broker):
     assert broker.run("get", "q").exit_code == 1
 
 
-def test_get_names_what_reads_a_stream(broker):
+def test_get_of_a_stream_names_the_command_for_streams(broker):
     broker("queue", "declare", "s", "--type", "stream")
     result = broker.run("get", "s")
     assert (result.exit_code, "leveret consume s --offset first" in result.stderr) == (
@@ -82,11 +82,11 @@ def test_get_names_what_reads_a_stream(broker):
     )
 
 
-def test_get_of_a_queue_that_is_not_there_names_it(broker):
+def test_get_of_a_missing_queue_names_it(broker):
     assert "there is no queue 'none' in virtual host '/'" in broker.run("get", "none").stderr
 
 
-def test_get_looks_at_no_more_than_the_api_shows_at_a_time(broker):
+def test_get_refuses_a_count_over_the_limit_of_the_api(broker):
     result = broker.run("get", "q", "-n", "1001")
     assert (result.exit_code, "--take" in result.stderr) == (2, True)
 

@@ -49,7 +49,7 @@ def names(server):
         (["policy="], ["jobs", "events"]),
     ],
 )
-def test_filters_leave_what_all_of_them_match(names, filters, left):
+def test_an_object_is_listed_if_all_filters_match(names, filters, left):
     assert names(*(f"--filter={text}" for text in filters)) == left
 
 
@@ -68,19 +68,19 @@ def test_a_list_is_sorted_by_a_column_or_a_field(names, sort, order):
 
 
 @pytest.mark.parametrize("option", ["--sort=nome", "--columns=name,nome", "--filter=nome=x"])
-def test_a_column_that_is_not_there_is_wrong_usage(server, option):
+def test_an_unknown_column_is_refused(server, option):
     server.told = (200, json.dumps(ROWS).encode())
     result = leveret(server, "queue", "list", option)
     assert (result.exit_code, "there is no column 'nome'" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("text", ["messages>many", "name~("])
-def test_a_filter_that_makes_no_sense_is_refused_before_anything_is_asked(server, text):
+def test_an_invalid_filter_is_refused_before_the_first_request(server, text):
     assert leveret(server, "queue", "list", "--filter", text).exit_code == 2
     assert not server.asked
 
 
-def test_a_comparison_never_holds_for_what_is_not_known():
+def test_a_comparison_with_a_missing_value_is_false():
     column = Column("n", "n")
     for text in ("n>0", "n<1", "n>=0", "n=0"):
         matches, _ = parse_filter(text, [column])
@@ -89,7 +89,7 @@ def test_a_comparison_never_holds_for_what_is_not_known():
         parse_filter("n>x", [column])
 
 
-def test_the_formats_of_a_list(server):
+def test_a_list_is_printed_as_table_tsv_and_json(server):
     server.told = (200, json.dumps(ROWS).encode())
     columns = ("--columns", "name,messages", "--filter", "jobs.dead")
     assert leveret(server, "queue", "list", *columns).stdout == "name       messages\njobs.dead  0\n"

@@ -31,18 +31,18 @@ def bodies(broker, name):
         (("--truncate", "1", "--count", "1"), ["m"]),
     ],
 )
-def test_peek_shows_the_messages_that_are_meant(queue, options, shown):
+def test_peek_shows_the_selected_messages(queue, options, shown):
     assert queue("queue", "peek", "q", "--format", "body", *options).split() == shown
 
 
-def test_peek_tells_positions(queue):
+def test_peek_shows_positions(queue):
     assert [each["position"] for each in queue.lines("queue", "peek", "q")] == [0, 1, 2, 3]
     assert '── "" → q  position 0\n' in queue("queue", "peek", "q")
 
 
 def test_peek_of_nothing_is_a_failure(queue):
     result = queue.run("queue", "peek", "q", "--selector", "n = 9")
-    assert (result.exit_code, "no ready message of queue 'q' is meant" in result.stderr) == (1, True)
+    assert (result.exit_code, "no ready message of queue 'q' is selected" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_messages_are_moved_to_another_queue(queue, options, said, left, moved):
     assert (bodies(queue, "q"), bodies(queue, "other")) == (left, moved)
 
 
-def test_messages_that_no_queue_takes_stay_and_are_a_failure(queue):
+def test_unroutable_messages_stay_and_the_move_fails(queue):
     result = queue.run("queue", "move", "q", "--exchange", "amq.topic", "--routing-key", "none", "--all")
     assert (result.exit_code, result.stdout) == (1, "moved 0 messages from 'q' to exchange 'amq.topic'\n")
-    assert "4 messages left in place: no other queue takes them" in result.stderr
+    assert "4 messages left in place: no other queue accepts them" in result.stderr
     assert len(bodies(queue, "q")) == 4
 
 
-def test_a_move_needs_a_target_that_is_there(queue):
+def test_a_move_needs_an_existing_target(queue):
     assert "there is no queue 'none'" in queue.run("queue", "move", "q", "--to", "none", "--all").stderr
     assert "no exchange 'none'" in queue.run("queue", "move", "q", "--exchange", "none", "--all").stderr
 
@@ -85,7 +85,7 @@ def test_a_move_needs_a_target_that_is_there(queue):
     ],
     ids=" ".join,
 )
-def test_which_messages_are_meant_has_to_be_said(server, options):
+def test_messages_must_be_selected(server, options):
     assert leveret(server, "queue", *options).exit_code == 2
     assert not [method for method, *_ in server.asked if method != "GET"]
 
@@ -106,7 +106,7 @@ def test_dead_letters_are_replayed(broker):
     broker("publish", "", "dead", "undead")
     result = broker.run("queue", "replay", "dead", "--all")
     assert (result.exit_code, result.stdout) == (1, "replayed 1 message from 'dead'\n")
-    assert "1 message left in place: they are no dead letters" in result.stderr
+    assert "1 message left in place: they are not dead letters" in result.stderr
     assert (bodies(broker, "work"), bodies(broker, "dead")) == (["x"], ["undead"])
 
 
@@ -121,7 +121,7 @@ def test_a_limited_rate_is_kept_by_requests_that_are_answered_in_time(server):
     assert limits == [50, 50, 20]
 
 
-def test_what_the_broker_no_longer_acts_on_ends_the_command(server):
+def test_the_command_ends_when_a_request_acts_on_no_message(server):
     answer = {"done": 0, "unroutable": 7, "skipped": 0, "examined": 1_000_000, "more": True}
     server.answers["/messages/move"] = (200, json.dumps(answer).encode())
     server.told = (200, b'{"messages_ready": 120}')

@@ -22,7 +22,7 @@ from router.cli.reasons import plain_reason
         ),
         (
             "invalid arg 'x-stream-offset' for queue 's': {invalid_stream_offset_arg,{longstr,<<\"0h\">>}}",
-            "invalid arg 'x-stream-offset' for queue 's': '0h' is no offset",
+            "invalid arg 'x-stream-offset' for queue 's': '0h' is not an offset",
         ),
         (
             "invalid arg 'x-expires' for queue 'q' in vhost '/': {unacceptable_type,longstr}",
@@ -35,7 +35,7 @@ from router.cli.reasons import plain_reason
         ("1 entry was refused:\nqueue 'q'", "1 entry was refused:\nqueue 'q'"),
     ],
 )
-def test_terms_become_words(reason, plain):
+def test_erlang_terms_become_plain_text(reason, plain):
     assert plain_reason(reason) == plain
 
 
@@ -45,5 +45,5 @@ def test_any_text_has_a_plain_form(text):
 
 
 @given(st.text("{}[],<>\"'ab1\\&;\n", max_size=60))
-def test_what_looks_like_terms_comes_to_an_end(text):
+def test_malformed_terms_do_not_loop(text):
     assert "\n\n" not in plain_reason(text)

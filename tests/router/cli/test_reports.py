@@ -48,7 +48,7 @@ def prepared(broker):
         ("stream create-super s --partitions 2", "super stream 's' in '/': 2 partitions: s-0, s-1"),
     ],
 )
-def test_a_change_is_told_in_one_line_unless_it_is_quiet(prepared, command, said):
+def test_a_change_is_reported_in_one_line_without_quiet(prepared, command, said):
     assert prepared(*command.split()) == said + "\n"
     for undo in ("queue delete q", "queue delete new", "exchange delete e", "user delete ada"):
         prepared.run(*undo.split())
@@ -57,7 +57,7 @@ def test_a_change_is_told_in_one_line_unless_it_is_quiet(prepared, command, said
     assert prepared(*command.split(), "--quiet") == ""
 
 
-def test_deletions_are_told_too(broker):
+def test_deletions_are_reported(broker):
     broker("policy", "declare", "p", "^x", "max-length:=5", "overflow=reject-publish")
     broker("user", "declare", "ada", "--no-password")
     broker("permission", "set", "ada")
@@ -68,7 +68,7 @@ def test_deletions_are_told_too(broker):
     assert broker("vhost", "delete", "v", "--yes") == "virtual host 'v': deleted, with 0 messages\n"
 
 
-def test_what_consumers_hold_is_told_when_a_queue_is_purged(server):
+def test_purge_reports_unacknowledged_messages(server):
     server.told = (200, b'{"messages_ready": 1, "messages_unacknowledged": 4}')
     purged = leveret(server, "queue", "purge", "q")
     assert purged.stdout == "queue 'q' in '/': purged of 1 message; consumers hold 4 more\n"

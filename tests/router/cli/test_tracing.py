@@ -67,7 +67,7 @@ def test_the_first_tap_switches_tracing_on_and_the_last_one_off(api):
     assert len(api.put_bodies) == 2
 
 
-def test_switching_says_again_what_else_describes_the_virtual_host(api):
+def test_switching_tracing_keeps_the_metadata_of_the_virtual_host(api):
     Tap(api).come().go()
     same = {"description": "d", "tags": "t", "default_queue_type": "quorum"}
     assert api.put_bodies == [
@@ -85,12 +85,12 @@ def test_tracing_that_an_operator_switched_on_stays_on(api, capsys):
     assert "--no-tracing" in capsys.readouterr().err
 
 
-def test_tracing_stays_on_for_somebody_else_who_is_bound(api, capsys):
+def test_tracing_stays_on_while_another_queue_is_bound(api, capsys):
     tap = Tap(api).come()
     api.bindings.append({"arguments": {}})
     tap.go()
     assert api.vhost["tracing"]
-    assert "somebody else watches" in capsys.readouterr().err
+    assert "other queues are bound" in capsys.readouterr().err
 
 
 def test_a_broker_that_has_switched_tracing_off_itself_is_not_asked_to(api):
@@ -111,6 +111,6 @@ def test_a_tap_that_comes_while_the_last_one_leaves_has_tracing(api):
     assert not api.vhost["tracing"]
 
 
-def test_a_virtual_host_that_is_not_there_is_named():
+def test_a_missing_virtual_host_is_named():
     with pytest.raises(Failure, match="there is no virtual host 'none'"):
         Tracing(FakeApi(), "none").look()

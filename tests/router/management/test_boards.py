@@ -101,11 +101,11 @@ def told(api):
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_every_metric_of_a_board_is_told_or_listed_with_a_reason(told, board):
+def test_every_metric_of_a_dashboard_exists_or_is_listed_with_a_reason(told, board):
     names = BOARDS[board].split()
     assert [name for name in names if name not in told and not is_listed(f"rabbitmq_{name}")] == []
 
 
-def test_what_is_told_is_not_listed_as_missing(told):
+def test_existing_metrics_are_not_listed_as_missing(told):
     assert [name for name in told if is_listed(f"rabbitmq_{name}")] == []
     assert all(not_applicable().values())

@@ -117,7 +117,7 @@ def test_alarms_and_dead_letters_are_told(api):
     assert told[name, ("dead_letter_strategy", "disabled"), ("queue_type", "all")] == 2
 
 
-def test_dropped_messages_are_told_by_reason(api):
+def test_dropped_messages_are_counted_by_reason(api):
     api.node.queue("q", max_length=1)
     for _ in range(3):
         api.node.client().publish("x")
@@ -209,13 +209,13 @@ def test_counters_of_all_never_shrink_when_a_channel_or_an_exchange_goes(busy):
         ("family=queue_exchange_metrics", {"queue_exchange_messages_published_total"}),
     ],
 )
-def test_a_detailed_scrape_has_the_families_that_are_asked_for(busy, query, told):
+def test_a_detailed_scrape_has_the_requested_families(busy, query, told):
     found = samples(asked(busy, f"/metrics/detailed?{query}")[1])
     names = {name for name, *_ in found} - {"rabbitmq_identity_info", "rabbitmq_build_info"}
     assert names == {f"rabbitmq_detailed_{name}" for name in told}
 
 
-def test_a_metric_of_two_families_is_there_once(busy):
+def test_a_metric_of_two_families_appears_once(busy):
     text = asked(busy, "/metrics/detailed?family=queue_metrics&family=queue_consumer_count")[1]
     assert text.count("# TYPE rabbitmq_detailed_queue_consumers ") == 1
     assert samples(text)["rabbitmq_detailed_queue_consumers", ("queue", "a"), ("vhost", "/")] == 1
@@ -234,7 +234,7 @@ def test_a_detailed_scrape_is_for_the_virtual_hosts_that_are_named(busy):
         assert found == queues
 
 
-def test_vhosts_and_exchanges_are_told_by_name(busy):
+def test_vhosts_and_exchanges_are_labelled_by_name(busy):
     text = asked(
         busy, "/metrics/detailed?family=vhost_status&family=exchange_names&family=exchange_bindings"
     )[1]
@@ -274,7 +274,7 @@ def test_a_second_scrape_waits_for_the_first_and_shares_its_result(busy):
     assert b"declared later" in finish(steps_of(routes, "/metrics/per-object")).body
 
 
-def test_a_scrape_whose_client_has_gone_leaves_its_turn_to_the_next(busy):
+def test_a_scrape_whose_client_hung_up_lets_the_next_one_run(busy):
     routes = Routes(metrics_table(busy.world))
     first, second = steps_of(routes, "/metrics/per-object"), steps_of(routes, "/metrics")
     next(first)

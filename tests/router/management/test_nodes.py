@@ -61,7 +61,7 @@ def test_memory_of_many_queues_lets_others_run(api):
     assert api.ask("GET", f"{NODE}/memory").pauses >= 2
 
 
-def test_rates_of_the_node_are_those_between_two_looks(api):
+def test_rates_of_the_node_are_those_between_two_samples(api):
     api.sampler.look_at_node(Measured(1000, 0, 500, 0, 7, 0, 3, collections=10))
     api.broker.now += 2000
     api.sampler.look_at_node(Measured(3000, 0, 500, 0, 7, 0, 3, collections=14))
@@ -112,7 +112,7 @@ def test_columns_of_nodes_and_the_overview_are_chosen(api, path, told):
     assert api.get(path) == told
 
 
-def test_a_node_is_told_with_its_memory_where_that_is_asked_for(busy):
+def test_a_node_is_shown_with_its_memory_on_request(busy):
     told = busy.get(f"{NODE}?memory=true")["memory"]
     assert told == busy.get(f"{NODE}/memory")["memory"]
     assert "memory" not in busy.get(NODE)

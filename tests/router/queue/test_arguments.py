@@ -342,5 +342,5 @@ def test_a_policy_never_raises_a_limit(own, policy):
         ("7D ", None),
     ],
 )
-def test_ages(text, ms):
+def test_ages_are_parsed_or_refused(text, ms):
     assert parse_age(text) == ms

@@ -131,7 +131,7 @@ def test_broker_is_not_ready_while_a_listener_is_closed():
     request = Request("GET", "/ready", ("ready",), "", {})
     response = routes.find(request)(request)
     assert response.status == 503
-    assert json.loads(response.body)["reasons"] == ["nothing listens at listen.amqp"]
+    assert json.loads(response.body)["reasons"] == ["no listener is open for the setting listen.amqp"]
 
 
 async def test_pipelined_requests_are_answered_in_order(autojump_clock, connect):

@@ -14,8 +14,8 @@ from router.store.store import Store
     ("content", "text"),
     [
         (None, "No such file or directory"),
-        (b"{", "no definitions document: Input data was truncated"),
-        (b'{"queues": {}}', "no definitions document: Expected `array | null`, got `object`"),
+        (b"{", "not a definitions document: Input data was truncated"),
+        (b'{"queues": {}}', "not a definitions document: Expected `array | null`, got `object`"),
     ],
 )
 def test_an_error_in_the_definitions_names_the_file(tmp_path, content, text):

@@ -47,7 +47,7 @@ class Asked:
         return self.outcome
 
 
-async def test_a_second_snapshot_waits_for_nobody_and_is_refused(keeping):
+async def test_a_second_snapshot_is_refused_at_once(keeping):
     first, second = Asked(keeping, "first"), Asked(keeping, "second")
     assert str(second.outcome) == "another snapshot is being taken"
     assert isinstance(await first.result(), Snapshot)
@@ -55,7 +55,7 @@ async def test_a_second_snapshot_waits_for_nobody_and_is_refused(keeping):
 
 
 @pytest.mark.parametrize("step", ["stage", "finish"])
-async def test_a_failure_is_told_and_leaves_nothing_behind(server, keeping, settings, monkeypatch, step):
+async def test_a_failed_snapshot_is_reported_and_removed(server, keeping, settings, monkeypatch, step):
     def fail(*_):
         raise OSError("no space")
 
@@ -89,7 +89,7 @@ async def test_clients_are_served_while_files_are_copied(server, keeping, monkey
     await client.close()
 
 
-async def test_what_was_cut_off_is_removed_at_the_next_start(server, settings):
+async def test_an_interrupted_snapshot_is_removed_at_the_next_start(server, settings):
     left = Path(settings.data) / SNAPSHOTS / "s.partial"
     left.mkdir(parents=True)
     keeping = Keeping(server.broker, Path(settings.data))

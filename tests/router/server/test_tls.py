@@ -126,14 +126,14 @@ def test_wrong_settings_are_named(files, changes, part):
     assert part in str(caught.value)
 
 
-def test_files_that_do_not_fit_are_explained(files, tmp_path):
+def test_invalid_certificate_files_are_explained(files, tmp_path):
     other, text = str(tmp_path / "other"), str(tmp_path / "text")
     AUTHORITY.issue_cert("localhost").private_key_pem.write_to_path(other)
     (tmp_path / "text").write_text("nothing of the sort")
-    with pytest.raises(TlsError, match="the key is not that of the certificate"):
+    with pytest.raises(TlsError, match="the key does not belong to the certificate"):
         make_context(Tls(**files | {"key": other}))
     for changes in ({"certificate": text}, {"key": text}, {"client_ca": text}):
-        with pytest.raises(TlsError, match="in the form PEM"):
+        with pytest.raises(TlsError, match="no usable PEM data"):
             make_context(Tls(**files | changes))
 
 

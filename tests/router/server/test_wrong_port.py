@@ -87,7 +87,7 @@ def warnings(logged) -> list[str]:
 
 @pytest.mark.parametrize("size", [1, 8, 1000])
 @pytest.mark.parametrize("data", [PROTOCOL_HEADER, AMQP_1_0, CONNECT, HELLO], ids=NAMES.get)
-async def test_http_port_says_that_it_is_one(autojump_clock, ask, logged, data, size):
+async def test_http_port_names_its_protocol(autojump_clock, ask, logged, data, size):
     start = trio.current_time()
     answer = await ask("HTTP", data, size)
     assert trio.current_time() - start < 1
@@ -102,7 +102,7 @@ async def test_http_port_says_that_it_is_one(autojump_clock, ask, logged, data, 
 
 @pytest.mark.parametrize("size", [8, 1000])
 @pytest.mark.parametrize("data", [PROTOCOL_HEADER, AMQP_1_0, REQUEST, HELLO], ids=NAMES.get)
-async def test_stomp_port_says_that_it_is_one(autojump_clock, ask, logged, data, size):
+async def test_stomp_port_names_its_protocol(autojump_clock, ask, logged, data, size):
     start = trio.current_time()
     answer = await ask("STOMP", data, size)
     assert trio.current_time() - start < 1

@@ -203,7 +203,7 @@ def test_off_it_is_not_asked_and_on_it_is_at_once(node, client):
 
 
 @pytest.mark.parametrize("until_unbound", [True, False])
-def test_it_ends_with_the_last_binding_if_it_was_switched_on_until_then(node, until_unbound):
+def test_tracing_until_unbound_ends_with_the_last_binding(node, until_unbound):
     vhost, trace = node.vhost, node.vhost.exchange(TRACE)
     for queue in list(vhost.queues.values()):
         vhost.delete_queue(queue)

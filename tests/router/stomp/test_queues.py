@@ -15,7 +15,7 @@ DECLARING = ("SUBSCRIBE", "SEND")
 
 @pytest.mark.parametrize("command", DECLARING)
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_every_argument_is_a_header_or_left_out_for_a_reason(command, name):
+def test_every_queue_argument_is_a_header_or_left_out_with_a_reason(command, name):
     kind = ARGUMENTS[name].kind
     found = queue_arguments(Frame(command, {name: TEXTS[kind]}))
     reason = LEFT_OUT[command].get(name)
@@ -24,13 +24,13 @@ def test_every_argument_is_a_header_or_left_out_for_a_reason(command, name):
 
 
 @pytest.mark.parametrize("name", [name for name, argument in ARGUMENTS.items() if argument.kind is not str])
-def test_a_wrong_value_is_refused_by_the_name_of_the_header(name):
+def test_an_invalid_argument_is_refused_with_the_header_name(name):
     with pytest.raises(StompError) as refused:
         queue_arguments(Frame("SUBSCRIBE", {name: "wrong"}))
     assert f"'{name}' must be" in refused.value.detail
 
 
-def test_what_is_left_out_exists():
+def test_every_left_out_argument_exists():
     assert set(LEFT_OUT) == set(DECLARING) <= set(HANDLERS)
     for names in LEFT_OUT.values():
         assert set(names) <= set(ARGUMENTS)
@@ -55,7 +55,7 @@ def test_nack_without_requeue_in_any_case_gives_the_message_up(world, connect, r
     assert not len(world.vhost.queues["q"].ready)
 
 
-def test_a_queue_that_takes_messages_once_is_declared_and_sent_to(connect):
+def test_a_queue_with_deduplication_is_declared_and_drops_duplicates(connect):
     client = connect()
     client.subscribe(x_message_deduplication="true", x_cache_size="10", x_queue_version="2")
     for body in ("1", "2"):

@@ -119,7 +119,7 @@ def test_a_named_subscription_goes_on_where_it_was(client, connect):
 
 
 @pytest.mark.parametrize(("start", "first"), [("first", 0), ("offset=4", 4), ("next", 6), ("1Y", 0)])
-def test_a_start_for_new_names_counts_once(client, connect, start, first):
+def test_offset_if_new_applies_once(client, connect, start, first):
     named = {"x_stream_consumer_name": "app", "x_stream_offset_if_new": start}
     reader = connect()
     reader.subscribe("/amq/queue/s", ack="client", prefetch_count="100", **named)
@@ -134,7 +134,7 @@ def test_a_start_for_new_names_counts_once(client, connect, start, first):
     assert read(connect(), destination="/amq/queue/s", **named) == ["6"]
 
 
-def test_a_start_for_new_names_needs_a_name(client):
+def test_offset_if_new_needs_a_consumer_name(client):
     client.send(
         "SUBSCRIBE",
         destination="/amq/queue/s",

@@ -304,7 +304,7 @@ steps = st.one_of(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_what_is_accepted_survives_and_what_is_refused_leaves_nothing(quick_path, taken):
+def test_accepted_changes_survive_a_restart_and_refused_ones_leave_nothing(quick_path, taken):
     path = quick_path / "data"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()

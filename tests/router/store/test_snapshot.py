@@ -140,8 +140,8 @@ def test_files_that_grow_are_copied_and_others_are_shared(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "x.partial", "x" * 101, "ä", "a\nb"])
-def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path, name):
-    with pytest.raises(SnapshotError, match="is no name for a snapshot"):
+def test_an_invalid_snapshot_name_is_refused(tmp_path, name):
+    with pytest.raises(SnapshotError, match="is not a valid snapshot name"):
         prepare(tmp_path, name)
     assert not (tmp_path / SNAPSHOTS).exists()
 
@@ -156,7 +156,7 @@ def test_a_snapshot_is_never_replaced(tmp_path):
     assert contents(taken.path) == {"q": {0: "1"}}
 
 
-def test_what_is_left_of_one_that_was_cut_off_is_removed(tmp_path):
+def test_an_interrupted_snapshot_is_removed(tmp_path):
     prepare(tmp_path, "cut-off")
     (tmp_path / SNAPSHOTS / "whole").mkdir()
     remove_partial(tmp_path)

@@ -52,7 +52,7 @@ def start(path):
     return kept, [each for each in logged if each["log_level"] in ("warning", "error")]
 
 
-def test_a_segment_size_beyond_the_largest_is_taken_for_that(quick_path):
+def test_a_segment_size_beyond_the_largest_is_replaced_by_the_largest(quick_path):
     kept = Kept(quick_path)
     kept.node.queue("s", durable=True, queue_type="stream")
     kept.publish("m", queue="s")
@@ -63,7 +63,7 @@ def test_a_segment_size_beyond_the_largest_is_taken_for_that(quick_path):
     stream = kept.node.vhost.queues["s"]
     assert stream.settings.stream_segment_size == SEGMENT_MAX
     assert (stream.first, stream.committed) == (0, 1)
-    text = f"its {SIZE} of {SEGMENT_MAX + 1} is taken for the largest, {SEGMENT_MAX}"
+    text = f"its {SIZE} of {SEGMENT_MAX + 1} is replaced by the largest size, {SEGMENT_MAX}"
     assert warning == {
         "event": OTHERWISE, "log_level": "warning", "what": "queue 's' in vhost '/'", "error": text
     }  # fmt: skip
@@ -88,7 +88,7 @@ def test_an_exchange_whose_window_cannot_be_is_one_without(path, arguments, says
     exchange = kept.node.vhost.exchanges["x"]
     assert exchange.deduplication is exchange.log is None
     error = warning.pop("error")
-    assert error.startswith("it takes messages as often as they come: invalid arg 'x-")
+    assert error.startswith("it does not deduplicate messages: invalid arg 'x-")
     assert says in error
     assert warning == {"event": OTHERWISE, "log_level": "warning", "what": "exchange 'x' in vhost '/'"}
     for _ in range(2):
@@ -130,7 +130,7 @@ def check(path, *options):
         (
             "exchanges",
             {"x-message-deduplication": 1},
-            "exchange 'x' in vhost '/': it takes messages as often",
+            "exchange 'x' in vhost '/': it does not deduplicate messages",
         ),
     ],
 )

@@ -42,7 +42,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("frames", BAD.values(), ids=BAD)
-def test_what_is_no_message_is_told_from_one(frames):
+def test_malformed_messages_are_recognized(frames):
     assert read_message(pack_route("", "q"), frames) is None
     good = Message.build("", "q", Properties(type="t"), b"body")
     assert read_message(good.route, good.frames).body == b"body"
@@ -174,7 +174,7 @@ def _read_job(page):
     return ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
 
 
-def test_records_behind_one_that_makes_no_sense_are_set_aside(quick_path):
+def test_records_behind_an_unreadable_one_are_set_aside(quick_path):
     kept = Kept(quick_path, retires=False)
     kept.node.queue("q", durable=True)
     kept.publish("one", "two", "three")
@@ -192,7 +192,7 @@ def test_records_behind_one_that_makes_no_sense_are_set_aside(quick_path):
     kept.stop()
 
 
-def test_a_note_that_makes_no_sense_is_left_out_and_the_others_count(quick_path):
+def test_an_unreadable_note_is_left_out_and_the_others_are_restored(quick_path):
     kept = Kept(quick_path, retires=False)
     kept.node.queue("q", durable=True, message_deduplication=True)
     for name in ("a", "b"):

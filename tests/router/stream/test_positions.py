@@ -198,7 +198,7 @@ def begin(node, start, name="app"):
         (Timestamp(0), [0, 1, 2]),
     ],
 )
-def test_a_start_for_new_names_counts_once(node, client, start, first):
+def test_offset_if_new_applies_once(node, client, start, first):
     declare(node)
     publish(client, *"abc")
     node.settle()
@@ -210,7 +210,7 @@ def test_a_start_for_new_names_counts_once(node, client, start, first):
     assert begin(node, "first", "other") == [0, 1, 2, 3, 4]
 
 
-def test_a_start_for_new_names_counts_after_the_position_was_deleted(node, client):
+def test_offset_if_new_applies_after_the_position_was_deleted(node, client):
     stream = declare(node)
     publish(client, *"abc")
     node.settle()
@@ -245,7 +245,7 @@ def test_the_next_of_a_group_goes_on_where_the_first_was(node, client):
         {IF_NEW: "", "x-stream-consumer-name": "n"},
     ],
 )
-def test_starts_for_new_names_that_are_refused(node, client, arguments):
+def test_invalid_offset_if_new_is_refused(node, client, arguments):
     declare(node)
     with pytest.raises(PreconditionFailed, match=f"invalid arg '{IF_NEW}'"):
         client.consume("s", prefetch=100, arguments=arguments)

@@ -38,7 +38,7 @@ def part(content: bytes, *headers: bytes) -> bytes:
         ("", False),
     ],
 )
-def test_form_is_told_by_its_content_type(content_type, expected):
+def test_form_is_recognized_by_its_content_type(content_type, expected):
     assert is_form(request(b"", content_type)) is expected
 
 
@@ -59,7 +59,7 @@ def test_form_is_told_by_its_content_type(content_type, expected):
         (b"--B--\r\n", FORM, []),
     ],
 )
-def test_parts_of_a_form(body, content_type, parts):
+def test_form_is_parsed_into_its_parts(body, content_type, parts):
     assert read_form(request(body, content_type)) == [Part(*each) for each in parts]
 
 
@@ -88,7 +88,7 @@ def test_malformed_form_is_refused_with_what_is_wrong(body, content_type, text):
     assert caught.value.text.startswith(f"the form is malformed: {text}")
 
 
-def test_field_that_comes_twice_is_refused():
+def test_repeated_field_is_refused():
     parts = [Part("a", b"1"), Part("b", b"2"), Part("b", b"3")]
     assert (field_of(parts, "a"), field_of(parts, "c")) == (b"1", None)
     with pytest.raises(HttpError, match="it has 2 fields named 'b'"):
@@ -96,7 +96,7 @@ def test_field_that_comes_twice_is_refused():
 
 
 @given(st.lists(st.binary().filter(lambda content: b"--B" not in content), max_size=PARTS_MAX))
-def test_content_of_any_bytes_comes_back(contents):
+def test_content_may_be_any_bytes(contents):
     assert [each.content for each in read_form(request(form(*map(part, contents))))] == contents
 
 
