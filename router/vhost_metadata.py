@@ -1,12 +1,14 @@
 """What an operator says of a virtual host: description, tags, the type of queues that name none.
 
-Owns the form of it, as it is kept and as definitions have it. What a default type does is the session's.
+Owns the form of it, as it is kept and as definitions have it, and the form of tags, which users have too.
+What a default type does is the session's.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+TAG_MAX = 255  # characters, as in RabbitMQ, where tags of users and virtual hosts are atoms
 QUEUE_TYPES = ("classic", "quorum", "stream")
 _MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # so some versions export them
 
@@ -33,20 +35,37 @@ def make_metadata(
     """Metadata from what somebody asks for; tags in one text stand between commas. ``undefined`` and "" are
     no type. Raises ValueError.
     """
+    if not isinstance(description, str):
+        raise ValueError("'description' is to be a text")
     if default_queue_type in ("", "undefined"):
         default_queue_type = None
-    default_queue_type = _MODULES.get(default_queue_type or "", default_queue_type)
+    if isinstance(default_queue_type, str):
+        default_queue_type = _MODULES.get(default_queue_type, default_queue_type)
     if default_queue_type is not None and default_queue_type not in QUEUE_TYPES:
         raise ValueError(f"unsupported queue type '{default_queue_type}'")
     return VHostMetadata(description, split_tags(tags), default_queue_type)
 
 
-def restored(row: Mapping[str, Any]) -> VHostMetadata:
-    """Metadata as it was kept."""
-    return make_metadata(**{name: row[name] for name in VHostMetadata.__slots__ if name in row})
+def read_metadata(said: Mapping[str, Any]) -> VHostMetadata:
+    """Metadata from an object with RabbitMQ's names, as rows and definitions have it; null sets nothing.
+
+    Raises ValueError for a value of another type.
+    """
+    fields = {name: said[name] for name in VHostMetadata.__slots__ if said.get(name) is not None}
+    return make_metadata(**fields)
 
 
-def split_tags(tags: str | Sequence[str]) -> tuple[str, ...]:
-    """Tags without those that are empty or there twice, in the order they came."""
+def split_tags(tags: Any) -> tuple[str, ...]:
+    """Tags from a text with commas or from a list, without empty and repeated ones, in the order they came.
+
+    Raises ValueError for anything else, and for a tag of more than TAG_MAX characters.
+    """
     parts = tags.split(",") if isinstance(tags, str) else tags
-    return tuple(dict.fromkeys(stripped for part in parts if (stripped := part.strip())))
+    if not isinstance(parts, list | tuple):
+        raise ValueError("tags are a text with commas, or a list of texts")
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError("tags are texts")
+    split = tuple(dict.fromkeys(stripped for part in parts if (stripped := part.strip())))
+    if any(len(tag) > TAG_MAX for tag in split):
+        raise ValueError(f"a tag has more than {TAG_MAX} characters")
+    return split

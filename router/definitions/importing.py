@@ -49,7 +49,7 @@ from router.exchange import EXCHANGE_TYPES
 from router.exchange.base import Exchange
 from router.queue.kind import AnyQueue
 from router.vhost import VHost
-from router.vhost_metadata import restored, split_tags
+from router.vhost_metadata import read_metadata, split_tags
 
 RESERVED = "names that begin with amq. are reserved for the broker"  # left out by RabbitMQ too
 STEP = 50  # entries that are imported between two yields
@@ -164,7 +164,8 @@ class _Import:
             if getattr(entry, name) is not None:
                 said[name] = getattr(entry, name)
         with self._entry(f"vhost '{entry.name}'"):
-            self._administration.put_vhost(entry.name, restored(said) if said else None, maker=self._maker)
+            metadata = read_metadata(said) if said else None
+            self._administration.put_vhost(entry.name, metadata, maker=self._maker)
 
     def _add_user(self, entry: UserEntry) -> None:
         with self._entry(f"user '{entry.name}'"):

@@ -1,7 +1,6 @@
 """Users and what they may do, as the API shows and changes them."""
 
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -64,7 +63,7 @@ def put_user(call: Call) -> Steps[Response]:
         raise bad_request("tags_not_present")
     try:
         password = yield from _password(call, body)
-        user = call.administration.put_user(name, password=password, tags=_tags(body))
+        user = call.administration.put_user(name, password=password, tags=split_tags(body["tags"]))
     except ValueError as error:  # what the administration refuses
         raise bad_request(str(error)) from None
     fault = user.password_hash.fault
@@ -90,15 +89,6 @@ def _password(call: Call, body: Object) -> Steps[PasswordHash]:
         algorithm = text(body, "hashing_algorithm") if body.get("hashing_algorithm") else SHA256
         return PasswordHash(text(body, "password_hash"), algorithm)
     return NO_PASSWORD
-
-
-def _tags(body: Object) -> tuple[str, ...]:
-    tags: Any = body["tags"]
-    if isinstance(tags, list) and not all(isinstance(tag, str) for tag in tags):
-        raise bad_request("tags are texts")
-    if not isinstance(tags, str | list):
-        raise bad_request("tags are a text with commas, or a list of texts")
-    return split_tags(tags)
 
 
 def delete_user(call: Call) -> Response:

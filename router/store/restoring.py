@@ -17,7 +17,7 @@ from router.store.bad_rows import BadRows, RowId
 from router.store.metadata import Metadata
 from router.store.topology import restore_binding, restore_exchange, restore_queue
 from router.vhost import VHost
-from router.vhost_metadata import restored
+from router.vhost_metadata import read_metadata
 
 
 @dataclass(slots=True)
@@ -49,8 +49,9 @@ def _restore_vhosts(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
     for row, vhost in metadata.read("vhosts", bad):
         with bad.skipping(row):
             _check_name("virtual host name", vhost.name)
-            broker.add_vhost(vhost.name).metadata = restored(vhost.metadata)
-    for each in bad.of("vhosts"):  # the name alone may be readable
+            metadata = read_metadata(vhost.metadata)
+            broker.add_vhost(vhost.name).metadata = metadata
+    for each in bad.of("vhosts"):  # one with an unreadable description is restored without it
         name = each.row.text("name")
         if name and not refused_name("virtual host name", name):
             broker.add_vhost(name)

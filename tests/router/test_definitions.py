@@ -454,10 +454,17 @@ BAD: list[tuple[str, Any, str]] = [
     ("users", {"name": "u", "password_hash": "A" * 2000}, "user 'u': password hash or hashing algorithm has more than 1024 characters"),
     ("users", {"name": ""}, "user '': a user needs a name"),
     ("users", {"name": "u", "limits": {"odd": 1}}, "user 'u': "),
+    ("users", {"name": "u", "tags": ["t" * 256]}, "user 'u': a tag has more than 255 characters"),
     ("users", {"tags": ""}, "users[0]: Object missing required field `name`"),
     ("users", {"name": "u", "tags": 5}, "users[0]: Expected `str | array`, got `int` - at `$.tags`"),
     ("vhosts", {"name": ""}, "vhost '': a virtual host needs a name"),
     ("vhosts", {"name": "v" * 256}, f"vhost '{'v' * 256}': virtual host name should be less than 255 bytes, actually was 256"),
+    ("vhosts", {"name": "v", "metadata": {"tags": [5]}}, "vhost 'v': tags are texts"),
+    ("vhosts", {"name": "v", "metadata": {"tags": 5}}, "vhost 'v': tags are a text with commas, or a list of texts"),
+    ("vhosts", {"name": "v", "metadata": {"tags": {"a": 1}}}, "vhost 'v': tags are a text with commas, or a list of texts"),
+    ("vhosts", {"name": "v", "metadata": {"description": 10**400}}, "vhost 'v': 'description' is to be a text"),
+    ("vhosts", {"name": "v", "metadata": {"default_queue_type": [5]}}, "vhost 'v': unsupported queue type '[5]'"),
+    ("vhosts", {"name": "v", "tags": "t" * 256}, "vhost 'v': a tag has more than 255 characters"),
     ("vhosts", "v", "vhosts[0]: Expected `object`, got `str`"),
     ("permissions", {"user": "u", "vhost": "/", **PATTERNS}, "permissions of user 'u' in vhost '/': no user 'u'"),
     ("permissions", {"user": "good", "vhost": "v", **PATTERNS}, "permissions of user 'good' in vhost 'v': no virtual host 'v'"),
@@ -502,6 +509,13 @@ def test_refused_entry_is_reported_once_and_the_others_are_imported(broker, sect
     assert shape(broker) == shape(alone)
     assert broker.vhosts["good"].limits == alone.vhosts["good"].limits
     assert broker.global_parameters == alone.global_parameters
+
+
+@pytest.mark.parametrize("metadata", [{"tags": None}, {"description": None}, {"default_queue_type": None}])
+def test_metadata_of_a_virtual_host_that_is_null_is_not_set(broker, metadata):
+    refused, _ = import_document(broker, {"vhosts": [{"name": "v", "metadata": metadata}]})
+    assert refused == []
+    assert broker.vhosts["v"].metadata == VHostMetadata()
 
 
 def test_all_refused_entries_of_a_document_are_reported(broker):
