@@ -288,6 +288,23 @@ def test_tracing_is_switched_on_and_off(api):
     assert api.ask("PUT", "/vhosts/%2F", {"tracing": "perhaps"}).status == 400
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tracing": "perhaps"},
+        {"tracing": True, "tracing_until_unbound": 7},
+        {"description": 5},
+        {"tags": [5]},
+        {"tags": 5},
+        {"tags": ["t" * 256]},
+        {"default_queue_type": "odd"},
+    ],
+)
+def test_a_refused_virtual_host_is_not_made(api, fields):
+    assert api.ask("PUT", "/vhosts/refused", {"description": "d", **fields}).status == 400
+    assert api.ask("GET", "/vhosts/refused").status == 404
+
+
 def test_tracing_can_be_bound_to_those_who_watch(api):
     vhost = api.node.vhost
     api.ask("PUT", "/vhosts/%2F", {"tracing": True, "tracing_until_unbound": True})
