@@ -29,6 +29,8 @@ SHA256 = "rabbit_password_hashing_sha256"
 SHA512 = "rabbit_password_hashing_sha512"
 SCRYPT = "leveret_password_hashing_scrypt"
 ALGORITHMS = {"scrypt": SCRYPT, "sha256": SHA256, "sha512": SHA512}  # by scheme
+PASSWORD_AND_HASH = "both_password_and_password_hash_are_provided"  # the reason of a refusal, by RabbitMQ
+_WHITE_SPACE = str.maketrans("", "", " \t\r\n")
 _DIGESTS = {MD5: hashlib.md5, SHA256: hashlib.sha256, SHA512: hashlib.sha512}
 _SALT = 4  # bytes, of RabbitMQ's form
 _TEXT_MAX = 1024  # characters of a hash, or of an algorithm's name, that another program gives
@@ -106,11 +108,12 @@ def impossible_hash() -> PasswordHash:
 
 
 def from_exchanged(text: str, algorithm: str | None = SHA256) -> PasswordHash:
-    """The hash that another program gives; a scrypt hash may also be the PHC string itself.
+    """The hash that another program gives; a scrypt hash may also be the PHC string itself. White space,
+    such as the line break that ``base64`` prints, is left out, as in RabbitMQ.
 
     Raises PasswordHashError for what RabbitMQ refuses too: text that is not base64.
     """
-    algorithm = algorithm or SHA256
+    algorithm, text = algorithm or SHA256, text.translate(_WHITE_SPACE)
     if len(text) > _TEXT_MAX or len(algorithm) > _TEXT_MAX:
         raise PasswordHashError(f"password hash or hashing algorithm has more than {_TEXT_MAX} characters")
     if algorithm == SCRYPT and _SCRYPT_FORM.fullmatch(text):

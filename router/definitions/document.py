@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from router.auth import SHA256, PasswordHash, hash_password
-from router.auth.passwords import SCRYPT, Scheme, fits
+from router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, fits
 
 E = TypeVar("E", bound=Struct)
 Pairs = dict[str, Any] | list[tuple[str, Any]]  # some versions write objects as lists of pairs, {} as []
@@ -33,15 +33,15 @@ class Refusal(NamedTuple):
 
 
 class UserEntry(Struct):
-    """A user. ``password`` is for documents written by hand; earlier versions of leveret exported hashes that
-    RabbitMQ cannot use as ``leveret_password_hash``.
+    """A user. ``password`` is for documents written by hand, in place of the hash; earlier versions of leveret
+    exported hashes that RabbitMQ cannot use as ``leveret_password_hash``.
     """
 
     name: str
-    password_hash: str = ""
+    password_hash: str | UnsetType = UNSET
     hashing_algorithm: str | None = SHA256
     leveret_password_hash: str = ""
-    password: str | None = None
+    password: str | UnsetType = UNSET
     tags: str | list[str] = ""
     limits: Pairs = {}
 
@@ -221,16 +221,18 @@ def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str,
     Takes about 0.1 s a password for ``scrypt``.
     """
     for user in definitions.users:
-        if user.password:
+        if user.password and user.password_hash is UNSET:
             there = known.get(user.name)
             fitting = there is not None and fits(there, user.password)
             made = there if there is not None and fitting else hash_password(user.password, scheme)
             user.password_hash, user.hashing_algorithm = made
-            user.leveret_password_hash, user.password = "", None
+            user.leveret_password_hash, user.password = "", UNSET
 
 
 def hash_of(user: UserEntry) -> PasswordHash:
-    """Return the password hash of a user's entry, unchecked."""
+    """Return the password hash of a user's entry, unchecked. Raises DefinitionsError if it has a password too."""
+    if user.password is not UNSET and user.password_hash is not UNSET:
+        raise DefinitionsError(PASSWORD_AND_HASH)
     if user.leveret_password_hash:
         return PasswordHash(user.leveret_password_hash, SCRYPT)
-    return PasswordHash(user.password_hash, user.hashing_algorithm or SHA256)
+    return PasswordHash(user.password_hash or "", user.hashing_algorithm or SHA256)

@@ -7,6 +7,7 @@ import structlog
 
 from protocol.http import Response
 from router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
+from router.auth.passwords import PASSWORD_AND_HASH
 from router.auth.users import Permission, TopicPermission
 from router.management.access import administrator
 from router.management.body import demand, text
@@ -82,12 +83,16 @@ def without_login(users: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _password(call: Call, body: Object) -> Steps[PasswordHash]:
-    if body.get("password"):
-        password, scheme = text(body, "password"), call.broker.settings.auth.password_hash
+    """The new hash of a user. HttpError 400 for a password and a hash together, or of other types."""
+    if "password" in body and "password_hash" in body:
+        raise bad_request(PASSWORD_AND_HASH)
+    password, text_of_hash = text(body, "password", ""), text(body, "password_hash", "")
+    if password:
+        scheme = call.broker.settings.auth.password_hash
         return (yield from offloaded(call.broker, lambda: hash_password(password, scheme)))
-    if body.get("password_hash"):
+    if text_of_hash:
         algorithm = text(body, "hashing_algorithm") if body.get("hashing_algorithm") else SHA256
-        return PasswordHash(text(body, "password_hash"), algorithm)
+        return PasswordHash(text_of_hash, algorithm)
     return NO_PASSWORD
 
 

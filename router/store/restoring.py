@@ -49,8 +49,8 @@ def _restore_vhosts(broker: Broker, metadata: Metadata, bad: BadRows) -> None:
     for row, vhost in metadata.read("vhosts", bad):
         with bad.skipping(row):
             _check_name("virtual host name", vhost.name)
-            metadata = read_metadata(vhost.metadata)
-            broker.add_vhost(vhost.name).metadata = metadata
+            description = read_metadata(vhost.metadata)
+            broker.add_vhost(vhost.name).metadata = description
     for each in bad.of("vhosts"):  # one with an unreadable description is restored without it
         name = each.row.text("name")
         if name and not refused_name("virtual host name", name):

@@ -394,6 +394,11 @@ def test_exchanged_hash_without_an_algorithm_is_sha256(algorithm):
     assert from_exchanged("AAAA", algorithm) == PasswordHash("AAAA", SHA256)
 
 
+@pytest.mark.parametrize("text", ["AAAA\n", " AA\tAA\r\n", "A A A A"])
+def test_white_space_in_a_hash_is_left_out_as_in_rabbitmq(text):
+    assert from_exchanged(text) == PasswordHash("AAAA", SHA256)
+
+
 @pytest.mark.parametrize(
     ("text", "algorithm"),
     [("!", SHA256), ("!", SCRYPT), ("é", SHA256), ("A" * 2000, SHA256), ("", "a" * 2000)],

@@ -244,7 +244,16 @@ def test_user_is_made_changed_and_deleted(api):
     assert api.ask("PUT", "/users/u", {"password_hash": HASH, "tags": ["c"]}).status == 204
     told = api.get("/users/u")
     assert (told["tags"], told["password_hash"]) == (["c"], HASH)
-    assert api.ask("PUT", "/users/u2", {"password_hash": "zz", "tags": ""}).status == 400
+    for odd in (
+        {"password_hash": "zz"},
+        {"password_hash": None},
+        {"password": None},
+        {"password": "p", "password_hash": HASH},
+        {"password": "", "password_hash": ""},
+        {"password": "p", "tags": ["t" * 256]},
+    ):
+        assert api.ask("PUT", "/users/u2", {"tags": "", **odd}).status == 400
+        assert api.ask("GET", "/users/u2").status == 404
     rights = {"configure": "^a", "write": "", "read": ".*"}
     assert api.ask("PUT", "/permissions/%2F/u", rights).status == 201
     assert api.ask("PUT", "/permissions/%2F/u", rights).status == 204
