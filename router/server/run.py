@@ -116,18 +116,20 @@ def keep(broker: Broker) -> Keeping | None:
 
 
 def populate(broker: Broker, *, users_lost: bool = False) -> None:
-    """Add what the definitions file says; default virtual host and user only where there is no other.
+    """Import the definitions file, and make the default virtual host if there is no other.
 
-    With ``users_lost`` there were users that could not be restored, and the default one is not made: anybody
-    knows its password.
+    The default user, whose password anybody knows, is made only for a broker to which nothing was restored,
+    as in RabbitMQ: not after the last user was deleted, nor after 'leveret store check --repair' has removed
+    it. ``users_lost`` says that there were users that could not be restored.
     """
     settings = broker.settings
+    is_new = not (broker.vhosts or broker.users or users_lost)
     if settings.definitions:
         _import(broker, settings.definitions)
     administration = Administration(broker)
     if not broker.vhosts:
         administration.put_vhost(settings.default_vhost, make_metadata(description="Default virtual host"))
-    if not broker.users and not users_lost:
+    if not broker.users and is_new:
         name = settings.default_user
         # What everybody knows need not be slow to guess; it would make every first start slow.
         scheme = "sha256" if settings.default_pass == PUBLIC else settings.auth.password_hash
@@ -135,6 +137,12 @@ def populate(broker: Broker, *, users_lost: bool = False) -> None:
         administration.put_user(name, password=password, tags=("administrator",))
         for vhost in broker.vhosts:
             administration.set_permission(name, vhost, configure=".*", write=".*", read=".*")
+    if not broker.users:
+        structlog.get_logger().warning(
+            "nobody can log in",
+            reason="there are no users, and only a new data directory gets the default user",
+            to_add_one="start with --definitions FILE that has a user",
+        )
 
 
 def _import(broker: Broker, path: str) -> None:

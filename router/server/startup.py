@@ -63,6 +63,8 @@ async def warn_of_default_login(broker: Broker) -> None:
     log = structlog.get_logger()
     user = broker.users.get(name)
     if user is None:
+        if not broker.users:
+            return  # ``populate`` has said so
         log.warning(
             "default_user has no effect",
             user=name,

@@ -324,3 +324,20 @@ def test_the_default_user_is_not_made_where_users_could_not_be_restored(full):
         populate(broker, users_lost=bool(keeping.restored.bad.of("users")))
     assert list(broker.users) == []
     keeping._directory.close(clean=False)
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_the_default_user_is_not_made_where_the_last_user_is_gone(full, repaired):
+    if repaired:
+        change(full, "UPDATE users SET limits = ?", b"[")
+        check(full, "--repair")
+    else:
+        change(full, "DELETE FROM users WHERE name != ?", b"")
+    for _ in range(2):
+        broker = Broker(Settings(data=str(full)))
+        with capture_logs() as logs:
+            keeping = keep(broker)
+            populate(broker)
+        assert list(broker.users) == []
+        assert [each["reason"] for each in logs if each["event"] == "nobody can log in"]
+        keeping._directory.close(clean=False)
