@@ -148,6 +148,7 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     """Carry out what was proposed, and say what it costs."""
     from datetime import UTC, datetime
 
+    from router.cli.terminal import printable
     from router.store.offline import is_stream
     from router.store.repair import repair
     from router.stream.gaps import offsets
@@ -157,9 +158,9 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     if found.damage or found.indexes:
         lock.forget()
     for refused in found.refused:
-        click.echo(_shown(f"removed: {refused.what}"))
+        click.echo(printable(f"removed: {refused.what}"))
     for damage in found.damage:
-        click.echo(_shown(f"mended: {damage.path}, offset {damage.offset}: {damage.what}"))
+        click.echo(printable(f"mended: {damage.path}, offset {damage.offset}: {damage.what}"))
     for path in sorted(found.indexes):
         click.echo(f"mended: {path.with_suffix('.index')}, made anew")
     names = {row.id: f"queue {row.name!r} of virtual host {row.vhost!r}" for row, _ in report.queues}
@@ -175,36 +176,45 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
         )
         click.echo(f"may be lost: {name}, messages at positions {ranges}")
     for remark in found.remarks:
-        click.echo(_shown(f"note: {remark}"))
+        click.echo(printable(f"note: {remark}"))
     if aside.exists():
         click.echo(f"the files as they were are in {aside}")
 
 
-def _shown(text: str) -> str:
-    """A name, or a text with one, for a terminal: the bytes of names need not be UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _print(directory: Path, report: "Report") -> None:
     """Tables of queues and files, then warnings and damage."""
-    from rich.console import Console
-    from rich.table import Table
+    from router.cli.table import Column, lay_out, terminal_width
+    from router.cli.terminal import printable
 
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    queues = Table("virtual host", "queue", "id", "messages", "bytes", "pages", title="Queues")
-    for row, totals in report.queues:
-        numbers = (row.id, totals.messages, totals.size, totals.pages)
-        queues.add_row(_shown(row.vhost), _shown(row.name), *(f"{number}" for number in numbers))
-    files = Table("file", "kind", "bytes", "live", "dead", title="Files")
-    for each in report.files:
-        sizes = (each.size, each.live, each.size - each.live)
-        files.add_row(str(each.path.relative_to(directory)), each.kind, *(f"{size}" for size in sizes))
-    for table in (queues, files):
-        for column in table.columns:
-            column.overflow = "fold"  # a name is shown whole
-        for column in table.columns[2:]:
-            column.justify = "right"
-        console.print(table)
+    queues = [
+        {
+            "virtual host": row.vhost,
+            "queue": row.name,
+            "id": row.id,
+            "messages": totals.messages,
+            "bytes": totals.size,
+            "pages": totals.pages,
+        }
+        for row, totals in report.queues
+    ]
+    files = [
+        {
+            "file": str(each.path.relative_to(directory)),
+            "kind": each.kind,
+            "bytes": each.size,
+            "live": each.live,
+            "dead": each.size - each.live,
+        }
+        for each in report.files
+    ]
+    for rows, texts, numbers in (
+        (queues, ("virtual host", "queue"), ("id", "messages", "bytes", "pages")),
+        (files, ("file", "kind"), ("bytes", "live", "dead")),
+    ):
+        columns = [Column(name, name) for name in texts]
+        columns += [Column(name, name, number=True) for name in numbers]
+        click.echo("\n".join(lay_out(rows, columns, terminal_width()).lines))
+        click.echo()
     found = report.inspection
     for label, findings in (
         ("warning", found.warnings),
@@ -212,6 +222,6 @@ def _print(directory: Path, report: "Report") -> None:
         ("damage", found.damage),
     ):
         for finding in findings:
-            console.print(_shown(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}"))
+            click.echo(printable(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}"))
     if not found.damage and not found.refused:
-        console.print(f"{directory} is sound")
+        click.echo(f"{directory} is sound")

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import sqlite3
 from decimal import Decimal
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_sound_directory_is_shown_and_not_changed(data):
     assert result.exit_code == 0, result.output
     assert snapshot(data) == before
     assert result.stdout.endswith(f"{data} is sound\n")
-    rows = [line.split() for line in result.stdout.replace("│", " ").splitlines()]
+    rows = [line.split() for line in result.stdout.splitlines()]
     assert next(row[:5] for row in rows if row[1:2] == ["other"]) == ["/", "other", "2", "2", "5"]
     assert next(row[:4] for row in rows if row[1:2] == ["q"]) == ["/", "q", "1", "17"]
     assert {row[1] for row in rows if row and row[0].endswith((".journal", ".segment", "checkpoint"))} == {
@@ -64,6 +65,26 @@ def test_a_sound_directory_is_shown_and_not_changed(data):
         "segment",
         "checkpoint",
     }
+
+
+def test_long_names_stand_whole_on_one_line_and_control_characters_are_escaped(tmp_path):
+    name = "team-0.service-0.queue-" + "9" * 200
+    kept = Kept(tmp_path / "data")
+    kept.node.queue(name, durable=True)
+    kept.node.queue("red\x1b[31m\nline", durable=True)
+    kept.stop()
+    connection = sqlite3.connect(tmp_path / "data" / "metadata.sqlite")
+    connection.execute("UPDATE queues SET arguments = x'ff' WHERE id = 2")
+    connection.commit()
+    connection.close()
+    result = leveret("check", tmp_path / "data")
+    assert [line.split()[1] for line in result.stdout.splitlines() if "team-0" in line] == [name]
+    assert "\x1b" not in result.stdout
+    refused = [line for line in result.stdout.splitlines() if line.startswith("refused: ")]
+    assert [line for line in refused if r"red\x1b[31m\nline" in line] == refused != []
+    mended = leveret("check", tmp_path / "data", "--repair")
+    assert mended.exit_code == 0, mended.output
+    assert r"removed: queue 'red\x1b[31m\nline'" in mended.stdout
 
 
 def test_damage_is_told_with_file_and_offset_and_status_1(data):
