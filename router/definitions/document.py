@@ -5,6 +5,7 @@ document can be read, and the passwords in it hashed, in a thread. What is done 
 ``importing``.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -15,6 +16,11 @@ from router.auth import SHA256, PasswordHash, hash_password
 from router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, fits
 
 E = TypeVar("E", bound=Struct)
+# Every escape of JSON; the group is the number of half a surrogate pair that stands alone.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 Pairs = dict[str, Any] | list[tuple[str, Any]]  # some versions write objects as lists of pairs, {} as []
 
 
@@ -186,7 +192,7 @@ def parse_definitions(document: bytes) -> Definitions:
     Raises DefinitionsError for a document that is not a JSON object, or has a section that is not a list.
     """
     try:
-        sections = msgspec.json.decode(document, type=_Document)
+        sections = msgspec.json.decode(_without_lone_surrogates(document), type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DefinitionsError(f"not a definitions document: {error}") from None
     refused: list[Refusal] = []
@@ -212,6 +218,21 @@ def parse_definitions(document: bytes) -> Definitions:
         queues=read("queues", QueueEntry),
         bindings=read("bindings", BindingEntry),
         refused=refused,
+    )
+
+
+def _without_lone_surrogates(document: bytes) -> bytes:
+    """Return the document with raw bytes for each escaped half of a surrogate pair, such as ``\\ud800``.
+
+    msgspec refuses the whole document for such an escape, as truncated, but only the entry for such bytes.
+    """
+    if b"\\ud" not in document and b"\\uD" not in document:
+        return document
+    return _ESCAPE.sub(
+        lambda found: (
+            found[0] if found[1] is None else chr(int(found[1], 16)).encode("utf-8", "surrogatepass")
+        ),
+        document,
     )
 
 

@@ -485,6 +485,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("exchanges", {"vhost": "v", "name": "x", "type": "topic"}, "exchange 'x' in vhost 'v': no virtual host 'v'"),
     ("queues", {"vhost": "/", "name": "q", "arguments": {"x-expires": 0}}, "queue 'q' in vhost '/': PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'q' in vhost '/': {value_zero,0}"),
     ("queues", {"vhost": "/", "name": ""}, "queue '' in vhost '/': a queue needs a name"),
+    ("queues", {"vhost": "/", "name": "q\ud800"}, "queues[0]: Invalid UTF-8 encoded string"),
+    ("queues", {"vhost": "/", "name": "q", "arguments": {"x-\udfff": 1}}, "queues[0]: Invalid UTF-8 encoded string"),
     ("queues", {"vhost": "v", "name": "q"}, "queue 'q' in vhost 'v': no virtual host 'v'"),
     ("queues", {"vhost": "/", "name": 5}, "queues[0]: Expected `str`, got `int` - at `$.name`"),
     ("bindings", {"source": "amq.headers", "destination": "amq.topic", "destination_type": "exchange", "arguments": {"x-match": "odd"}, "vhost": "/"}, "binding from exchange 'amq.headers' to exchange 'amq.topic' with key '' in vhost '/': PRECONDITION_FAILED - "),
@@ -513,6 +515,15 @@ def test_refused_entry_is_reported_once_and_the_others_are_imported(broker, sect
     assert shape(broker) == shape(alone)
     assert broker.vhosts["good"].limits == alone.vhosts["good"].limits
     assert broker.global_parameters == alone.global_parameters
+
+
+def test_surrogate_pairs_and_backslashes_in_a_document_are_taken_as_they_are(broker):
+    names = ["\U0001f407", "\\ud800", "\\\\ud800", "\\\U0001f407", 'a"\\']
+    refused, _ = import_document(
+        broker, {"odd": "\ud800", "\udc00": 1, "queues": [{"vhost": "/", "name": name} for name in names]}
+    )
+    assert refused == []
+    assert sorted(broker.vhosts["/"].queues) == sorted(names)
 
 
 @pytest.mark.parametrize("metadata", [{"tags": None}, {"description": None}, {"default_queue_type": None}])
