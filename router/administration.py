@@ -321,10 +321,12 @@ class Administration:
 
     def set_global_parameter(self, name: str, value: Any) -> None:
         """Set a global parameter: anything JSON can say, under any name. ``cluster_name`` is the broker's
-        name; the others mean nothing here.
+        name if it is a text, of 255 bytes at most; the others mean nothing here.
         """
         _check_name("global parameter", name)
         check_json(f"global parameter '{name}'", value)
+        if name == "cluster_name" and isinstance(value, str) and (why := refused_name("cluster name", value)):
+            raise ValueError(why)
         self._broker.keeper.keep(GlobalParameterRow(name, value))
         self._broker.global_parameters[name] = value
 

@@ -26,6 +26,7 @@ from router.auth import (
     WaitingLogin,
 )
 from router.backlog import Backlog
+from router.bounds import refused_name
 from router.budget import Budget
 from router.counts import Churn
 from router.dead_letter import is_cycle, make_letter
@@ -143,6 +144,12 @@ class Broker:
         self._rounds = ROUNDS  # how many more this batch may add
         self._earlier = 0  # how many of ``_again`` earlier batches have left
         self._advancing = False  # deliveries and dead letters are under way
+
+    @property
+    def cluster_name(self) -> str:
+        """The global parameter ``cluster_name`` if it is a text of at most 255 bytes, or the node's name."""
+        name = self.global_parameters.get("cluster_name")
+        return name if isinstance(name, str) and not refused_name("cluster name", name) else self.node_name
 
     # -- virtual hosts and connections ---------------------------------------------------------------------
 

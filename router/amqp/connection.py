@@ -58,6 +58,8 @@ class AmqpConnection:
         proven_user: str | None = None,
         ends: Ends = UNKNOWN,
     ) -> None:
+        named = {**offer.server_properties, "cluster_name": broker.cluster_name}
+        offer = replace(offer, server_properties=named)
         if proven_user is not None:
             offer = replace(offer, mechanisms=f"{offer.mechanisms} {EXTERNAL}")
         self.broker = broker

@@ -9,7 +9,9 @@ from router.settings import Settings
 
 
 def make_offer(settings: Settings, product_version: str) -> Offer:
-    """What every client is offered; ``product_version`` is leveret's own."""
+    """What every client is offered; ``product_version`` is leveret's own. Each connection puts the cluster's
+    name of that moment in place of the host's.
+    """
     amqp = settings.amqp
     return Offer(
         server_properties={

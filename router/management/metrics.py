@@ -59,7 +59,6 @@ def untyped(name: str, text: str, value: float, labels: Labels = ()) -> Value:
 def identity(world: World) -> Iterator[Value]:
     """Who the broker is: boards join all other metrics with these labels."""
     broker, node = world.broker, world.node
-    name = broker.global_parameters.get("cluster_name", node.name)
     permanent = broker.global_parameters.get("internal_cluster_id", node.name)
     build = (
         ("rabbitmq_version", broker.settings.amqp.version),
@@ -70,7 +69,7 @@ def identity(world: World) -> Iterator[Value]:
     yield untyped("build_info", "Versions, as labels", 1, build)
     labels = (
         ("rabbitmq_node", node.name),
-        ("rabbitmq_cluster", str(name)),
+        ("rabbitmq_cluster", broker.cluster_name),
         ("rabbitmq_cluster_permanent_id", str(permanent)),
     )
     yield untyped("identity_info", "Names of the node and its cluster, as labels", 1, labels)

@@ -69,7 +69,7 @@ def overview(call: Call) -> Response:
         "product_name": broker.settings.amqp.product,
         "rabbitmq_version": broker.settings.amqp.version,
         "leveret_version": node.version,
-        "cluster_name": cluster_name(call),
+        "cluster_name": call.broker.cluster_name,
         "erlang_version": "",
         "erlang_full_version": "",
         "release_series_support_status": "supported",
@@ -144,19 +144,16 @@ def contexts(call: Call) -> list[Object]:
     ]
 
 
-def cluster_name(call: Call) -> str:
-    """The name that somebody gave the broker, or else the node's."""
-    name = call.broker.global_parameters.get("cluster_name")
-    return name if isinstance(name, str) else call.world.node.name
-
-
 def show_cluster_name(call: Call) -> Response:
-    return answer({"name": cluster_name(call)})
+    return answer({"name": call.broker.cluster_name})
 
 
 def set_cluster_name(call: Call) -> Response:
     demand(call.body, ["name"])
-    call.administration.set_global_parameter("cluster_name", text(call.body, "name"))
+    try:
+        call.administration.set_global_parameter("cluster_name", text(call.body, "name"))
+    except ValueError as error:
+        raise bad_request(str(error)) from None
     return nothing()
 
 

@@ -82,6 +82,18 @@ def test_start_offers_what_rabbitmq_does(dial):
     assert list(properties) == sorted(properties)
 
 
+@pytest.mark.parametrize("value", [5, None, {"a": 1}, "x" * 256])
+def test_cluster_name_that_is_no_short_text_leaves_the_name_of_the_node(world, value):
+    world.broker.global_parameters["cluster_name"] = value
+    assert world.client().start().server_properties["cluster_name"] == world.broker.node_name
+
+
+def test_a_changed_cluster_name_is_told_to_the_next_connection(world):
+    assert world.client().start().server_properties["cluster_name"] == world.broker.node_name
+    world.broker.global_parameters["cluster_name"] = "hutch"
+    assert world.client().start().server_properties["cluster_name"] == "hutch"
+
+
 def test_product_and_version_are_settings(world):
     properties = world.client().start().server_properties
     assert (properties["product"], properties["version"]) == ("RabbitMQ", "3.13.7")

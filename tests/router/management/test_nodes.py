@@ -3,6 +3,7 @@
 import pytest
 
 from router.management.memory import CATEGORIES, QUEUE, SLICE
+from router.management.metrics import identity
 from router.management.node import Measured
 
 NODE = "/nodes/leveret@test"
@@ -116,3 +117,22 @@ def test_a_node_is_shown_with_its_memory_on_request(busy):
     told = busy.get(f"{NODE}?memory=true")["memory"]
     assert told == busy.get(f"{NODE}/memory")["memory"]
     assert "memory" not in busy.get(NODE)
+
+
+def test_the_cluster_name_is_the_same_everywhere(api):
+    def names():
+        labels = next(
+            each for each in identity(api.world) if each.family.name.endswith("identity_info")
+        ).labels
+        metrics = dict(labels)["rabbitmq_cluster"]
+        return {api.get("/overview")["cluster_name"], api.get("/cluster-name")["name"], metrics}
+
+    assert names() == {api.broker.node_name}
+    api.ask("PUT", "/global-parameters/cluster_name", {"value": {"a": 1}})
+    assert names() == {api.broker.node_name}
+    assert api.ask("PUT", "/cluster-name", {"name": "hutch"}).status == 204
+    assert names() == {"hutch"}
+    long = "x" * 256
+    assert api.ask("PUT", "/cluster-name", {"name": long}).status == 400
+    assert api.ask("PUT", "/global-parameters/cluster_name", {"value": long}).status == 400
+    assert names() == {"hutch"}
