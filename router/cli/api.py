@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LISTENING = (
     "is the management API listening there? `leveret serve` has it; RabbitMQ has it with its "
-    "plugin rabbitmq_management; --api or LEVERET_API says where it is"
+    "plugin rabbitmq_management; --api or LEVERET_API says where it is, without them it is 10,000 ports "
+    "above --url"
 )
 USUAL_PORTS = "the management API is usually at port 15672; --api or LEVERET_API says where it is"
 
