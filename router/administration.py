@@ -305,8 +305,8 @@ class Administration:
         priority, apply_to = value.get("priority", 0), value.get("apply-to", "all")
         if not (isinstance(pattern, str) and isinstance(definition, Mapping)):
             raise PolicyError("an operator policy needs a 'pattern' and a 'definition'")
-        if not (isinstance(priority, int) and isinstance(apply_to, str)):
-            raise PolicyError("'priority' is a number and 'apply-to' a text")
+        if not isinstance(apply_to, str):
+            raise PolicyError("'apply-to' is a text")
         self.set_policy(vhost, name, pattern, definition, priority=priority, apply_to=apply_to, operator=True)
 
     def clear_parameter(self, component: str, vhost: str, name: str) -> None:

@@ -168,6 +168,8 @@ def make_policy(
 ) -> Policy:
     """Check a policy or an operator policy, and make it. Raises PolicyError."""
     _validate(name, definition, _OPERATOR_CHECKS if operator else CHECKS)
+    if type(priority) is not int:  # JSON's true would be an int, and no row with it can be restored
+        raise PolicyError(f"priority should be a number, actually was {json_term(priority)}")
     if abs(priority) > INTEGER_MAX:
         raise PolicyError("priority should be a number of at most 64 bits")
     if apply_to not in APPLY_TO:

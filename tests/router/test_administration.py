@@ -339,6 +339,9 @@ def test_global_parameters_are_kept_whatever_they_are(world, admin, rows):
 # -- refusals ---------------------------------------------------------------------------------------------
 
 
+OPERATOR = {"pattern": "", "definition": {"max-length": 1}}
+
+
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
@@ -364,6 +367,9 @@ def test_global_parameters_are_kept_whatever_they_are(world, admin, rows):
         (lambda a: a.set_parameter("shovel", "/", "s", {}), ValueError, "component shovel not found"),
         (lambda a: a.set_parameter("policy", "/", "s", {}), PolicyError, "policies may not be set using this method"),
         (lambda a: a.set_parameter("operator_policy", "/", "s", {}), PolicyError, "an operator policy needs a 'pattern' and a 'definition'"),
+        (lambda a: a.set_parameter("operator_policy", "/", "s", {**OPERATOR, "priority": True}), PolicyError, "priority should be a number, actually was true"),
+        (lambda a: a.set_parameter("operator_policy", "/", "s", {**OPERATOR, "priority": "5"}), PolicyError, "priority should be a number, actually was <<\"5\">>"),
+        (lambda a: a.set_parameter("operator_policy", "/", "s", {**OPERATOR, "apply-to": 5}), PolicyError, "'apply-to' is a text"),
         (lambda a: a.set_parameter("vhost-limits", "/", "odd", {}), LimitError, "vhost-limits have the name 'limits'"),
         (lambda a: a.clear_parameter("vhost-limits", "/", "limits"), NotThere, "no parameter 'limits' of component 'vhost-limits' in virtual host '/'"),
         (lambda a: a.clear_global_parameter("g"), NotThere, "no global parameter 'g'"),

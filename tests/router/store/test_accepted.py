@@ -6,7 +6,7 @@ And what it refuses leaves nothing behind. Names, tables and numbers come from a
 import json
 import shutil
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -263,21 +263,67 @@ def publish(ground, way, key, table, body):
             return ground.http("POST", "/exchanges/%2F/amq.default/publish", sent)
 
 
-def administer(ground, way, name, definition, value):
-    entry = {"name": name, "vhost": "/", "pattern": "^[ab]", "definition": definition}
-    match way:
-        case "http":
-            return ground.http("PUT", f"/policies/%2F/{segment(name)}", entry)
-        case "import":
-            return ground.by_import(policies=[entry])
-        case "parameter":
-            return ground.http("PUT", f"/global-parameters/{segment(name)}", {"value": value})
-        case "virtual host":
-            return ground.http("PUT", f"/vhosts/{segment(name)}", {"description": name, "tags": name})
-        case "limits":
-            return ground.http("PUT", "/vhost-limits/%2F/max-queues", {"value": value})
-        case _:
-            return ground.http("PUT", f"/users/{segment(name)}", {"password": "p", "tags": name})
+def policy(name, definition, **fields):
+    return {"name": name, "vhost": "/", "pattern": "^[ab]", "definition": definition, **fields}
+
+
+# What administers the broker, by what it changes: functions of a name, a policy's definition and a value.
+ADMINISTRATION = {
+    "policy": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/policies/%2F/{segment(name)}", policy(name, definition)
+    ),
+    "priority": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/policies/%2F/{segment(name)}", policy(name, definition, priority=value)
+    ),
+    "imported policy": lambda ground, name, definition, value: ground.by_import(
+        policies=[policy(name, definition)]
+    ),
+    "operator policy": lambda ground, name, definition, value: ground.http(
+        "PUT",
+        f"/parameters/operator_policy/%2F/{segment(name)}",
+        {"value": policy(name, definition, priority=value)},
+    ),
+    "imported operator policy": lambda ground, name, definition, value: ground.by_import(
+        parameters=[
+            {
+                "vhost": "/",
+                "component": "operator_policy",
+                "name": name,
+                "value": policy(name, definition, priority=value),
+            }
+        ]
+    ),
+    "global parameter": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/global-parameters/{segment(name)}", {"value": value}
+    ),
+    "virtual host": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/vhosts/{segment(name)}", {"description": name, "tags": name}
+    ),
+    "virtual host's fields": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/vhosts/{segment(name)}", {"description": name, "tags": value, "tracing": value}
+    ),
+    "imported metadata": lambda ground, name, definition, value: ground.by_import(
+        vhosts=[
+            {
+                "name": name,
+                "metadata": {"description": value, "tags": value, "default_queue_type": value},
+            }
+        ]
+    ),
+    "limits": lambda ground, name, definition, value: ground.http(
+        "PUT", "/vhost-limits/%2F/max-queues", {"value": value}
+    ),
+    "user": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/users/{segment(name)}", {"password": "p", "tags": name}
+    ),
+    "password hash": lambda ground, name, definition, value: ground.http(
+        "PUT", f"/users/{segment(name)}", {"password_hash": value, "tags": value}
+    ),
+}
+
+
+def administer(ground, what, name, definition, value):
+    return ADMINISTRATION[what](ground, name, definition, value)
 
 
 sources = st.sampled_from(["amq.topic", "amq.headers", "dlx"]) | names
@@ -290,7 +336,7 @@ steps = st.one_of(
     st.tuples(st.just(publish), st.sampled_from(["amqp", "http", "stomp"]), names, tables, names),
     st.tuples(
         st.just(administer),
-        st.sampled_from(["http", "import", "parameter", "virtual host", "limits", "user"]),
+        st.sampled_from(sorted(ADMINISTRATION)),
         names,
         policies,
         integers | values | st.sampled_from(EXTREMES),
@@ -299,6 +345,9 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, min_size=1, max_size=6))
+@example([(administer, "operator policy", "a", {"max-length": 1}, True)])
+@example([(administer, "virtual host's fields", "a", {}, "b")])
+@example([(administer, "imported metadata", "a", {}, [5])])
 @settings(
     max_examples=60,
     deadline=None,
