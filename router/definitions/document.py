@@ -39,8 +39,9 @@ class Refusal(NamedTuple):
 
 
 class UserEntry(Struct):
-    """A user. ``password`` is for documents written by hand, in place of the hash; earlier versions of leveret
-    exported hashes that RabbitMQ cannot use as ``leveret_password_hash``.
+    """A user. ``password`` is for documents written by hand, in place of the hash.
+
+    Earlier versions of leveret exported hashes that RabbitMQ cannot use as ``leveret_password_hash``.
     """
 
     name: str
@@ -251,7 +252,10 @@ def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str,
 
 
 def hash_of(user: UserEntry) -> PasswordHash:
-    """Return the password hash of a user's entry, unchecked. Raises DefinitionsError if it has a password too."""
+    """Return the password hash of a user's entry, unchecked.
+
+    Raises DefinitionsError if the entry has a password too.
+    """
     if user.password is not UNSET and user.password_hash is not UNSET:
         raise DefinitionsError(PASSWORD_AND_HASH)
     if user.leveret_password_hash:

@@ -2,8 +2,8 @@
 
 Counts what is known without traversing all objects of the process: its memory at the start, messages in
 memory by the type of their queue, the queues, connections and channels themselves, bytes that wait to be
-sent, and memory that was freed and not given back to the system. Everything else is ``other_system``, so that the
-categories add up to the resident memory. Categories of the Erlang VM are zero.
+sent, and memory that was freed and not given back to the system. Everything else is ``other_system``, so
+that the categories add up to the resident memory. Categories of the Erlang VM are zero.
 """
 
 from math import ceil
