@@ -483,8 +483,8 @@ class Session:
         self._take_each("requeue" if requeue else "reject", tags)
 
     def recover(self) -> None:
-        """Put all held messages back into their queues. It may be ``unfinished``."""
-        self._begin("requeueing", self._settle_through("requeue", 0))
+        """Put all held messages back into their queues, also in a transaction. It may be ``unfinished``."""
+        self._begin("requeueing", self._settle_through("requeue", 0, self._settle))
 
     def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
         """Take out what is to be settled, and settle it at once or with the transaction."""
@@ -496,14 +496,20 @@ class Session:
         last = tag or self._unacked.highest
         taken = self._unacked.take_through(tag, PIECE)
         if self._unacked.lowest <= last and self._unacked.holds_through(last):
-            self._begin("settling", self._settle_through(verb, last, taken))
+            self._begin("settling", self._settle_through(verb, last, self._settle_or_note, taken))
         elif self.transaction is not None:
             self.transaction.settle(verb, taken)
         else:
             self._settle(verb, taken)
 
-    def _settle_through(self, verb: Verb, tag: int, taken: Taken | None = None) -> Slices:
-        """Settle what was ``taken`` and all that is held up to a tag (0: all), some at a time.
+    def _settle_through(
+        self,
+        verb: Verb,
+        tag: int,
+        settle: Callable[[Verb, Taken], Iterable[Source]],
+        taken: Taken | None = None,
+    ) -> Slices:
+        """Settle what was ``taken`` and all that is held up to a tag (0: all), some at a time, by ``settle``.
 
         Queues do not deliver before all that is requeued is back: else what is behind it would go first.
         """
@@ -513,7 +519,7 @@ class Session:
             while True:
                 if taken is None:
                     taken = self._unacked.take_through(tag, PIECE) if self._unacked.holds_through(tag) else []
-                sources = self._settle_or_note(verb, taken)
+                sources = settle(verb, taken)
                 if not self._unacked.holds_through(tag):
                     return
                 if verb == "requeue":
