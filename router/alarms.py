@@ -13,8 +13,8 @@ MEMORY = "memory"  # the process takes up much
 STORE = "store"  # writing to the data directory failed
 
 MEMORY_CLEARS = 0.95  # of the high watermark: an alarm shall not come and go with every message
-FASTEST = 500_000  # bytes a ms by which a measure may near its limit: more than publishers have managed
-LOOKS = (100, 1000)  # ms from one look at the measures to the next, at least and at most
+FASTEST = 1_000_000  # bytes a ms by which a measure may near its limit: more than publishers have managed
+LOOKS = (25, 1000)  # ms from one look at the measures to the next, at least and at most
 
 
 class Publisher(Protocol):

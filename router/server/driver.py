@@ -6,13 +6,17 @@ fault: it is logged, and the rest goes on, unless it was the store that failed: 
 gives each turn its budget of time, and measures what it took.
 """
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 import trio
 
 from router.broker import Broker
 from router.server.outbox import Outboxes
+from router.server.send_timeouts import SendTimeouts
 from router.turn_times import SLOW, Turn
 
 LATE = 1000  # ms after which a deadline has been missed by more than what a busy loop explains,
@@ -26,11 +30,13 @@ COMMANDS = (
 class Driver:
     """Runs ``broker``'s clock. Whoever handles a batch calls ``begin`` before it and ``end`` after it."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, *, send_timeout: float = math.inf) -> None:
         self.broker = broker
         self.outboxes = Outboxes()
+        self.send_timeouts = SendTimeouts(send_timeout)
         self._taken = 0  # bytes from clients since the last commit
         self._relief = trio.Event()
+        self._held: trio.Event | None = None  # set when clients may be read from again
         self._armed: int | None = None  # when the timer task wakes by itself
         self._earlier = trio.Event()
         self._more = trio.Event()
@@ -96,10 +102,23 @@ class Driver:
     async def take(self, size: int) -> None:
         """Count what a client has sent, and wait while the disk is behind; not for ever, whatever happens."""
         self._taken += size
+        if self._held is not None:
+            with trio.move_on_after(PATIENCE):
+                await self._held.wait()
         if self.broker.keeper.behind(self._taken):
             with trio.move_on_after(PATIENCE):
                 while self.broker.keeper.behind(self._taken):
                     await self._relief.wait()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Read nothing more from clients in the block; it must be short."""
+        self._held = held = trio.Event()
+        try:
+            yield
+        finally:
+            self._held = None
+            held.set()
 
     def relieve(self, *, committed: bool) -> None:
         """The disk has done something: a commit, or anything else."""

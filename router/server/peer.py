@@ -12,6 +12,7 @@ import trio
 
 from router.server.outbox import Part, behind, pieces
 from router.server.places import Guest
+from router.server.send_timeouts import SendTimeouts
 from router.session.transport import UNKNOWN, Ends
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
@@ -51,15 +52,21 @@ class Peer:
             return 0
 
     async def send_all(
-        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None], patience: float
+        self,
+        stream: trio.abc.SendStream,
+        parts: list[Part],
+        sent: Callable[[int], None],
+        timeouts: SendTimeouts,
     ) -> None:
         """Send these through the stream that goes over this socket, and tell ``sent`` of the bytes as they
         go. Raises BrokenResourceError, as the stream does, and TooSlowError when the client takes nothing for
-        ``patience`` seconds, or over TLS not so many bytes as ``SHARE``.
+        the time that ``timeouts`` allow, or over TLS not so many bytes as ``SHARE``.
         """
         if not self.direct:
             for piece in pieces(parts):
-                with trio.fail_after(math.inf if self.watched else patience * max(1, len(piece) / SHARE)):
+                with trio.fail_after(
+                    math.inf if self.watched else timeouts.seconds * max(1, len(piece) / SHARE)
+                ):
                     await stream.send_all(piece)
                 sent(len(piece))
             return
@@ -68,13 +75,15 @@ class Peer:
             try:
                 count = os.writev(self.socket.fileno(), parts)
             except BlockingIOError:
-                with trio.fail_after(patience):
-                    await trio.lowlevel.wait_writable(self.socket)
+                count = 0
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
-            else:
+            if count:
                 parts = behind(parts, count)
                 sent(count)
+            else:
+                with timeouts.limit():
+                    await trio.lowlevel.wait_writable(self.socket)
 
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
         """Up to ``size`` bytes from the stream that goes over this socket; none when it has ended.

@@ -4,6 +4,7 @@ Owns the nursery that every task belongs to, and the order of starting and stopp
 """
 
 import gc
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -57,7 +58,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
         keeping = keep(broker)
         populate(broker, users_lost=keeping is not None and bool(keeping.restored.bad.of("users")))
-        driver = Driver(broker)
+        driver = Driver(broker, send_timeout=settings.server.send_timeout / 1000 or math.inf)
         if keeping is not None:
             keeping.start(driver)
         watch = Watch(driver, machine)
@@ -73,6 +74,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             broker.work = Threads(driver, nursery)
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
+            nursery.start_soon(driver.send_timeouts.watch)
             nursery.start_soon(watch.run)
             nursery.start_soon(endpoints.sample)
             accepting = Accepting()

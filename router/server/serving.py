@@ -4,7 +4,6 @@ The only awaits on a message's way are here, one a batch on either side. The one
 connection is here too. What the client speaks is the connection's business, see ``amqp`` and ``stomp``.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,6 +15,7 @@ from router.network_errors import explain
 from router.server.driver import Driver
 from router.server.outbox import Outbox, Part
 from router.server.places import Guest
+from router.server.send_timeouts import SendTimeouts
 from router.session.transport import ConnectionLog, Ends
 from router.vhost import VHost
 
@@ -51,10 +51,14 @@ class Peer(Protocol):
         """Have it sent what can be sent at once; return how many bytes that are."""
 
     async def send_all(
-        self, stream: trio.abc.SendStream, parts: list[Part], sent: Callable[[int], None], patience: float
+        self,
+        stream: trio.abc.SendStream,
+        parts: list[Part],
+        sent: Callable[[int], None],
+        timeouts: SendTimeouts,
     ) -> None:
         """Send these through its stream, and tell ``sent`` of the bytes as they go. TooSlowError for a client
-        that takes nothing for ``patience`` seconds.
+        that takes nothing for too long.
         """
 
     def hung_up(self) -> bool:
@@ -187,9 +191,8 @@ async def _write(
             with _batch(driver, connection, f"room for {peer.name}"):
                 connection.drained()
 
-    patience = driver.broker.settings.server.send_timeout / 1000 or math.inf  # seconds
     while parts := await outbox.take():
-        await peer.send_all(stream, parts, sent, patience)
+        await peer.send_all(stream, parts, sent, driver.send_timeouts)
     await stream.send_eof()
 
 

@@ -4,6 +4,7 @@ Owns the task and what the log says of alarms. How things are measured is the bu
 raises an alarm and what follows from it that of ``alarms``.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -74,7 +75,14 @@ class Watch:
     async def look(self) -> int:
         """Measure, and raise and clear alarms; ms until that is to be done again."""
         # In a thread, which a file system that does not answer may keep for as long as it likes.
-        return self.judge(await trio.to_thread.run_sync(self.measure, clock(), abandon_on_cancel=True))
+        used = await trio.to_thread.run_sync(self._machine.resident_memory, abandon_on_cancel=True)
+        # Giving memory back takes up to 0.1 s; a flood that is read meanwhile goes far beyond the mark.
+        with (
+            self._driver.holding()
+            if self._short(used) and MEMORY not in self._alarms.raised
+            else nullcontext()
+        ):
+            return self.judge(await trio.to_thread.run_sync(self.measure, clock(), abandon_on_cancel=True))
 
     def measure(self, now: int) -> Measures:
         """How things stand; before memory is said to be short, what is free of it is given back."""

@@ -33,9 +33,9 @@ class Peer:
     def send(self, parts) -> int:
         return 0
 
-    async def send_all(self, stream, parts, sent, patience) -> None:
+    async def send_all(self, stream, parts, sent, timeouts) -> None:
         data = b"".join(parts)
-        with trio.fail_after(math.inf if self.watched else patience):
+        with trio.fail_after(math.inf if self.watched else timeouts.seconds):
             await stream.send_all(data)
         sent(len(data))
 
@@ -52,13 +52,14 @@ class Server:
     def __init__(self, settings: Settings, nursery: trio.Nursery) -> None:
         self.broker = Broker(replace(settings, auth=Auth(password_hash="sha256")))  # to be quick
         populate(self.broker)
-        self.driver = Driver(self.broker)
+        self.driver = Driver(self.broker, send_timeout=settings.server.send_timeout / 1000)
         self.offer = make_offer(settings, "0")
         self.serving = 0
         self._left = trio.Event()
         self._nursery = nursery
         nursery.start_soon(self.driver.keep_time)
         nursery.start_soon(self.driver.carry_on)
+        nursery.start_soon(self.driver.send_timeouts.watch)
 
     def serve(self, stream: trio.abc.HalfCloseableStream) -> trio.Event:
         """Serve a stream; the event says that this is over."""

@@ -8,6 +8,7 @@ import trio
 
 from router.server.outbox import PIECE
 from router.server.peer import Peer
+from router.server.send_timeouts import SendTimeouts
 
 LARGE = 8 << 20  # bytes: more than a socket takes at once
 
@@ -30,7 +31,7 @@ async def read(socket, size):
 async def test_all_parts_are_sent_in_order_however_often_the_socket_is_full(nursery):
     async with sockets() as (peer, stream, other):
         parts, counts = [b"head", bytes(range(256)) * (LARGE // 256), memoryview(b"tail")], []
-        nursery.start_soon(peer.send_all, stream, parts, counts.append, 60)
+        nursery.start_soon(peer.send_all, stream, parts, counts.append, SendTimeouts(60))
         assert await read(other, LARGE + 8) == b"".join(parts)
         assert len(counts) > 1
         assert sum(counts) == LARGE + 8
@@ -50,7 +51,7 @@ async def test_a_broken_connection_is_told_as_streams_tell_it():
         other.close()
         assert peer.send([b"x"]) == 0
         with pytest.raises(trio.BrokenResourceError):
-            await peer.send_all(stream, [b"x"], lambda size: None, 1)
+            await peer.send_all(stream, [b"x"], lambda size: None, SendTimeouts(1))
 
 
 async def test_a_client_that_takes_everything_leaves_a_turn_to_others(nursery):
@@ -62,21 +63,25 @@ async def test_a_client_that_takes_everything_leaves_a_turn_to_others(nursery):
 
         nursery.start_soon(other)
         for _ in range(2):  # whose turn comes first is left to chance
-            await peer.send_all(stream, [b"x"], lambda size: turns.append("sent"), 1)
+            await peer.send_all(stream, [b"x"], lambda size: turns.append("sent"), SendTimeouts(1))
         assert turns.index("other") < 2
 
 
 async def test_a_stream_between_gets_pieces_and_each_counts_when_it_is_sent(nursery):
     async with sockets() as (direct, stream, other):
         parts, counts = [bytes(PIECE), b"x", b"y"], []
-        nursery.start_soon(replace(direct, direct=False).send_all, stream, parts, counts.append, 60)
+        nursery.start_soon(
+            replace(direct, direct=False).send_all, stream, parts, counts.append, SendTimeouts(60)
+        )
         assert await read(other, PIECE + 2) == b"".join(parts)
     assert counts == [PIECE, 2]
 
 
 @pytest.mark.parametrize("direct", [True, False])
-async def test_a_client_that_takes_nothing_is_given_up(direct):
+async def test_a_client_that_takes_nothing_is_given_up(nursery, direct):
+    timeouts = SendTimeouts(0.05)
+    nursery.start_soon(timeouts.watch)
     async with sockets() as (found, stream, _):
         peer = replace(found, direct=direct)
         with pytest.raises(trio.TooSlowError):
-            await peer.send_all(stream, [bytes(PIECE)] * 32, lambda size: None, 0.05)
+            await peer.send_all(stream, [bytes(PIECE)] * 32, lambda size: None, timeouts)
