@@ -344,6 +344,7 @@ async def test_reading_pauses_while_answers_are_not_read_and_goes_on_after(autoj
     assert HIGH < connection.outbox.size < HIGH + 400 * answer * 2
     for _ in range(sent):
         await client.expect(m.QueueDeclareOk)
+    await trio.testing.wait_all_tasks_blocked()  # it goes on reading in a turn of its own
     await client.call(m.QueueDeclare("p"), m.QueueDeclareOk)
 
 
