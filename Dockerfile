@@ -1,6 +1,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md ./
+COPY .import .import
 COPY protocol protocol
 COPY router router
 RUN python -m venv /opt/leveret && /opt/leveret/bin/pip install --no-cache-dir .

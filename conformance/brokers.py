@@ -28,7 +28,7 @@ START_TIMEOUT = 30.0  # seconds until leveret must accept connections
 POLL = 0.01  # seconds between looks whether it listens
 STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 # Works from a checkout, whether or not the distribution is installed.
-LEVERET = (sys.executable, "-m", "router.cli")
+LEVERET = (sys.executable, "-m", "leveret")
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):([1-9]\d*)")
 HTTP_ADDRESS = re.compile(r"http://127\.0\.0\.1:([1-9]\d*)")
 

@@ -24,7 +24,7 @@ import pytest
 
 import tests.router.amqp
 from conformance.rabbitmq import RabbitMQ
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import Client
 
 SILENCE = 1.0  # seconds without an answer

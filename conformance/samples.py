@@ -241,7 +241,7 @@ def commands(directory: Path) -> Iterator[Path]:
 
 def leveret() -> None:
     """The command of samples: ``serve`` is tried, anything else is run."""
-    command = [sys.executable, "-m", "router.cli", *sys.argv[1:]]
+    command = [sys.executable, "-m", "leveret", *sys.argv[1:]]
     if sys.argv[1:2] == ["serve"]:
         sys.exit(serve(command))
     os.execv(sys.executable, command)

@@ -16,14 +16,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection as Pipe
 
 from conformance.bench import sides
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Delivery
-from protocol.amqp.message import pack_frames
-from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Reader
-from router.bench.load import Target
-from router.bench.wire import READ, Connection
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Delivery
+from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp.reader import Reader
+from leveret.router.bench.load import Target
+from leveret.router.bench.wire import READ, Connection
 
 STREAM = "speed"
 SIZE = 100  # bytes of a body; the first eight tell its number

@@ -27,13 +27,13 @@ from pathlib import Path
 
 from conformance import brokers
 from conformance.brokers import Broker
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.properties import Properties
-from router.bench.load import BenchError, Target
-from router.bench.sides import receive, start
-from router.bench.wire import READ, TIMEOUT, Connection, publish
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.bench.load import BenchError, Target
+from leveret.router.bench.sides import receive, start
+from leveret.router.bench.wire import READ, TIMEOUT, Connection, publish
 
 NUMBER = re.compile(rb"@(\d{8})@")
 CUT = 9  # bytes of such a mark that may be at the end of a read

@@ -9,7 +9,7 @@ from conformance.bench.__main__ import QUICK, compare
 from conformance.bench.sides import start
 from conformance.bench.workloads import WORKLOADS
 from conformance.brokers import Broker
-from router.cli import main
+from leveret.router.cli import main
 
 HEAVY = {"queues", "fanout-1000", "4m"}  # which say nothing on a small scale that others do not
 

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import h11
 
-from protocol.json_text import encode_json
+from leveret.protocol.json_text import encode_json
 
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)

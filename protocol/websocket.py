@@ -21,7 +21,7 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 from wsproto.utilities import generate_accept_token
 
-from protocol.http import HttpError, Request
+from leveret.protocol.http import HttpError, Request
 
 VERSION = "13"
 _OPCODE = re.compile(r"<Opcode\.(\w+): \d+>")

@@ -2,5 +2,3 @@
 
 The import order, bottom to top, is written down and enforced in ``tests/test_imports.py``.
 """
-
-__version__ = "0.1.0"

@@ -4,7 +4,7 @@ Owns that a change takes effect at once for everyone it concerns, and that it is
 synchronous and quick, is called within a batch, and either does all of what it says or raises: ValueError for
 a value that is refused (PatternError, PolicyError, PasswordHashError, LimitError among them) and NotThere for
 something that does not exist; their texts are for whoever asked. Who may ask is the caller's business, and so
-is hashing a password, which takes long (``router.auth.hash_password``).
+is hashing a password, which takes long (``leveret.router.auth.hash_password``).
 
 As in RabbitMQ, a deleted user's and a deleted virtual host's connections are closed, and a changed password
 leaves connections as they are. Unlike there, a consumer whose user may no longer read its queue is cancelled.
@@ -15,14 +15,14 @@ Source: RabbitMQ, "Authentication, Authorisation, Access Control", "Virtual Host
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from protocol.errors import AmqpError, ConnectionForced
-from router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
-from router.backlog import LongWork, Slices
-from router.bounds import check_json, refused_name
-from router.broker import Broker
-from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
-from router.policy import Definition, Policy, PolicyError, make_policy
-from router.rows import (
+from leveret.protocol.errors import AmqpError, ConnectionForced
+from leveret.router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
+from leveret.router.backlog import LongWork, Slices
+from leveret.router.bounds import check_json, refused_name
+from leveret.router.broker import Broker
+from leveret.router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
+from leveret.router.policy import Definition, Policy, PolicyError, make_policy
+from leveret.router.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,
@@ -31,8 +31,8 @@ from router.rows import (
     UserRow,
     VHostRow,
 )
-from router.vhost import VHost
-from router.vhost_metadata import VHostMetadata
+from leveret.router.vhost import VHost
+from leveret.router.vhost_metadata import VHostMetadata
 
 VHOST_LIMITS_COMPONENT, VHOST_LIMITS_NAME = "vhost-limits", "limits"
 OPERATOR_POLICY = "operator_policy"

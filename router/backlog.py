@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from router.budget import Budget
+from leveret.router.budget import Budget
 
 Slices: TypeAlias = Iterator[None]  # each step of it is a slice
 Over: TypeAlias = Callable[[Exception | None], None]

@@ -12,11 +12,11 @@ AMQP can carry, and cannot send them to any client; see docs/known-differences.m
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, encode_table
-from protocol.errors import PreconditionFailed
+from leveret.protocol.amqp.constants import SHORTSTR_MAX
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, encode_table
+from leveret.protocol.errors import PreconditionFailed
 
 LINE_BREAKS = str.maketrans("", "", "\r\n")  # removed from the names of exchanges and queues
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1  # the range of a field table's 64-bit integer

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, Protocol
 
-from protocol.amqp.message import Message
-from protocol.errors import AmqpError, NotAllowed
-from router.alarms import Alarms
-from router.auth import (
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import AmqpError, NotAllowed
+from leveret.router.alarms import Alarms
+from leveret.router.auth import (
     Check,
     Login,
     LoginQueue,
@@ -25,23 +25,23 @@ from router.auth import (
     Users,
     WaitingLogin,
 )
-from router.backlog import Backlog
-from router.bounds import refused_name
-from router.budget import Budget
-from router.counts import Churn
-from router.dead_letter import is_cycle, make_letter
-from router.drops import DropReason, Drops
-from router.firehose import TRACE
-from router.keeper import Keeper, NoKeeper
-from router.limits import check_user_channels, check_user_connections, check_vhost_connections
-from router.queue.kind import AnyQueue
-from router.routing import routing_keys
-from router.settings import Settings
-from router.timers import Timed, Timers
-from router.turn_times import TurnTimes
-from router.vhost import VHost
-from router.vhost_host import DeadLetter
-from router.work import AtOnce, Work
+from leveret.router.backlog import Backlog
+from leveret.router.bounds import refused_name
+from leveret.router.budget import Budget
+from leveret.router.counts import Churn
+from leveret.router.dead_letter import is_cycle, make_letter
+from leveret.router.drops import DropReason, Drops
+from leveret.router.firehose import TRACE
+from leveret.router.keeper import Keeper, NoKeeper
+from leveret.router.limits import check_user_channels, check_user_connections, check_vhost_connections
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.routing import routing_keys
+from leveret.router.settings import Settings
+from leveret.router.timers import Timed, Timers
+from leveret.router.turn_times import TurnTimes
+from leveret.router.vhost import VHost
+from leveret.router.vhost_host import DeadLetter
+from leveret.router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
 DELIVERIES = 0.0015  # seconds that a turn may take at least for deliveries, whatever its commands took

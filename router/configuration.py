@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from router.settings import Section, Settings
+from leveret.router.settings import Section, Settings
 
 # Kubernetes and container links set these for every neighbour of a service that is called "leveret".
 _SERVICE_LINKS = re.compile(r"LEVERET_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")

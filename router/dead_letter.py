@@ -10,12 +10,12 @@ Source: RabbitMQ, "Dead Letter Exchanges".
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import splice_properties
-from protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Timestamp
-from router.queue.host import Reason
-from router.routing import copies
-from router.terms import canonical, is_integer
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import splice_properties
+from leveret.protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Timestamp
+from leveret.router.queue.host import Reason
+from leveret.router.routing import copies
+from leveret.router.terms import canonical, is_integer
 
 Death = dict[str, Any]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
-from protocol.amqp.table import Timestamp
+from leveret.protocol.amqp.table import Timestamp
 
 HEADER = "x-deduplication-header"  # of messages, unless the argument of this name tells another
 SIZE = 128  # values that are remembered, unless the queue says otherwise

@@ -10,11 +10,11 @@ the width of every integer, so ``signedint`` may stand where RabbitMQ says ``byt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from protocol.amqp.table import Long
-from protocol.errors import PreconditionFailed
-from router import deduplication
-from router.exchange.base import Exchange
-from router.terms import canonical, term, type_name
+from leveret.protocol.amqp.table import Long
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router import deduplication
+from leveret.router.exchange.base import Exchange
+from leveret.router.terms import canonical, term, type_name
 
 
 def printed(value: Any) -> str:

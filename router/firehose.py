@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import KEPT, MAX_ENTRIES, Table, Value
-from router.routing import routing_keys
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import KEPT, MAX_ENTRIES, Table, Value
+from leveret.router.routing import routing_keys
 
 TRACE = "amq.rabbitmq.trace"
 

@@ -7,9 +7,9 @@ takes is routing's.
 
 from itertools import chain
 
-from protocol.amqp.message import pack_route
-from router.exchange.base import Binding, Destination, Exchange
-from router.routing import Routes
+from leveret.protocol.amqp.message import pack_route
+from leveret.router.exchange.base import Binding, Destination, Exchange
+from leveret.router.routing import Routes
 
 
 class Graph:

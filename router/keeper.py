@@ -7,17 +7,17 @@ gathered in.
 from collections.abc import Sequence
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from router.exchange.base import Binding, Exchange
-from router.exchange.log import ExchangeLog
-from router.queue.entry import Entry
-from router.queue.kind import AnyQueue
-from router.queue.log import QueueLog
-from router.queue.queue import Queue
-from router.queue.run import Pager
-from router.rows import Row
-from router.stream.log import StreamLog
-from router.stream.stream import Stream
+from leveret.protocol.amqp.message import Message
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.exchange.log import ExchangeLog
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.log import QueueLog
+from leveret.router.queue.queue import Queue
+from leveret.router.queue.run import Pager
+from leveret.router.rows import Row
+from leveret.router.stream.log import StreamLog
+from leveret.router.stream.stream import Stream
 
 Publish = tuple[QueueLog | StreamLog | ExchangeLog, Entry, Message]
 

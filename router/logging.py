@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from protocol.json_text import representable
-from router.settings import Log
+from leveret.protocol.json_text import representable
+from leveret.router.settings import Log
 
 # structlog imports rich where it is installed, for tracebacks not used here: much of the time that it takes.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from router.bounds import INTEGER_MAX, check_json, refused_name
-from router.patterns import Matcher, PatternError, compile_pattern
-from router.queue.arguments import ARGUMENTS, is_valid
-from router.terms import json_term, term
+from leveret.router.bounds import INTEGER_MAX, check_json, refused_name
+from leveret.router.patterns import Matcher, PatternError, compile_pattern
+from leveret.router.queue.arguments import ARGUMENTS, is_valid
+from leveret.router.terms import json_term, term
 
 Kind = Literal["queues", "exchanges"]
 Definition = Mapping[str, Any]

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from router.exchange.base import Binding, Destination, Exchange
+from leveret.protocol.amqp.message import Message
+from leveret.router.exchange.base import Binding, Destination, Exchange
 
 PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from decimal import Decimal
 from typing import Any, TypeGuard
 
-from protocol.amqp.table import Long, Timestamp
+from leveret.protocol.amqp.table import Long, Timestamp
 
 ESCAPES = str.maketrans(
     {

@@ -11,31 +11,31 @@ from typing import Any
 
 import structlog
 
-from protocol.amqp.message import unpack_route
-from protocol.errors import NotFound, PreconditionFailed
-from router.backlog import Slices
-from router.bounds import check_name, check_table
-from router.counts import Past
-from router.equivalence import check_exchange_equivalence
-from router.exchange import EXCHANGE_TYPES
-from router.exchange.base import Binding, Exchange, identity
-from router.exchange.default import DefaultExchange
-from router.firehose import TRACE, Firehose
-from router.graph import Graph
-from router.limits import Limits, check_queues
-from router.policy import Kind, Policies, merge_definitions
-from router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
-from router.queue.entry import Entry
-from router.queue.equivalence import check_queue_equivalence, locked
-from router.queue.host import Reason
-from router.queue.kind import AnyQueue
-from router.queue.queue import Queue
-from router.routing import Plan, Routes, Target
-from router.selector import SelectorError, compile_selector
-from router.stream.stream import Stream
-from router.vhost_host import DeadLetter, VHostHost
-from router.vhost_metadata import VHostMetadata
-from router.window import window_of
+from leveret.protocol.amqp.message import unpack_route
+from leveret.protocol.errors import NotFound, PreconditionFailed
+from leveret.router.backlog import Slices
+from leveret.router.bounds import check_name, check_table
+from leveret.router.counts import Past
+from leveret.router.equivalence import check_exchange_equivalence
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.exchange.base import Binding, Exchange, identity
+from leveret.router.exchange.default import DefaultExchange
+from leveret.router.firehose import TRACE, Firehose
+from leveret.router.graph import Graph
+from leveret.router.limits import Limits, check_queues
+from leveret.router.policy import Kind, Policies, merge_definitions
+from leveret.router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.equivalence import check_queue_equivalence, locked
+from leveret.router.queue.host import Reason
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.routing import Plan, Routes, Target
+from leveret.router.selector import SelectorError, compile_selector
+from leveret.router.stream.stream import Stream
+from leveret.router.vhost_host import DeadLetter, VHostHost
+from leveret.router.vhost_metadata import VHostMetadata
+from leveret.router.window import window_of
 
 PREDECLARED = (
     ("amq.direct", "direct", False),

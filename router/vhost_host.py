@@ -4,18 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from router.backlog import Backlog
-from router.counts import Churn
-from router.drops import Drops
-from router.keeper import Keeper
-from router.queue.entry import Entry
-from router.queue.host import Reason
-from router.queue.kind import AnyQueue
-from router.queue.queue import Queue
-from router.timers import Timed
+from leveret.router.backlog import Backlog
+from leveret.router.counts import Churn
+from leveret.router.drops import Drops
+from leveret.router.keeper import Keeper
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.host import Reason
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.timers import Timed
 
 if TYPE_CHECKING:
-    from router.vhost import VHost
+    from leveret.router.vhost import VHost
 
 
 class VHostHost(Protocol):

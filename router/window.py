@@ -6,10 +6,10 @@ Source: LavinMQ, "Message deduplication".
 from collections.abc import Mapping
 from typing import Any
 
-from protocol.errors import PreconditionFailed
-from router.deduplication import HEADER, SIZE, Deduplication
-from router.exchange.base import Exchange
-from router.queue.arguments import check_deduplication
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.deduplication import HEADER, SIZE, Deduplication
+from leveret.router.exchange.base import Exchange
+from leveret.router.queue.arguments import check_deduplication
 
 
 def window_of(exchange: Exchange, what: str) -> Deduplication | None:

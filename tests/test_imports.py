@@ -38,47 +38,54 @@ LAYERS = (
     ("client",),
     ("cli",),
 )
-HEIGHT = {f"router.{name}": height for height, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_TRIO = {"router.server", "router.client", "router.cli"}
+HEIGHT = {f"leveret.router.{name}": height for height, names in enumerate(LAYERS) for name in names}
+MAY_IMPORT_TRIO = {"leveret.router.server", "leveret.router.client", "leveret.router.cli"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted([*ROOT.glob("protocol/**/*.py"), *ROOT.glob("router/**/*.py")]):
-        yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        yield f"leveret.{name}", path
 
 
 def imported(module: str, path: Path) -> Iterator[str]:
     """The full names of what a module imports, wherever in it."""
-    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    parent = module if path.stem == "__init__" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            above = parent.split(".")[: len(parent.split(".")) + 1 - node.level] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def part(name: str) -> str:
-    """``router.queue.fifo`` belongs to ``router.queue``."""
+def package(name: str) -> str:
+    """``leveret.router.queue`` belongs to ``leveret.router``."""
     return ".".join(name.split(".")[:2])
+
+
+def part(name: str) -> str:
+    """``leveret.router.queue.fifo`` belongs to ``leveret.router.queue``."""
+    return ".".join(name.split(".")[:3])
 
 
 @pytest.mark.parametrize(
     ("module", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_imports_point_down(module, path):
-    top = module.partition(".")[0]
+    top = package(module)
     for name in imported(module, path):
         if name.split(".")[0] == "trio":
             assert part(module) in MAY_IMPORT_TRIO, f"{module} imports {name}"
-        if name.split(".")[0] == "router" and name not in {"router", "router.__version__"}:
-            assert top == "router", f"{module} imports {name}"
+        assert name.split(".")[0] not in {"router", "protocol"}, f"{module} imports {name}"
+        if package(name) == "leveret.router":
+            assert top == "leveret.router", f"{module} imports {name}"
             assert HEIGHT[part(name)] <= HEIGHT[part(module)], f"{module} imports {name}"
 
 
 def test_every_part_of_the_router_has_its_place():
-    parts = {part(module) for module, _path in modules() if module.startswith("router.")}
+    parts = {part(module) for module, _path in modules() if module.startswith("leveret.router.")}
     assert parts == HEIGHT.keys()
 
 
@@ -92,6 +99,11 @@ def test_the_architecture_page_lists_the_same_layers():
 def test_imports_are_seen_wherever_they_stand(tmp_path):
     path = tmp_path / "b.py"
     path.write_text(
-        "import trio.abc\nfrom . import x\ndef f():\n    from ..y import z\n    from router import q\n"
+        "import trio.abc\nfrom . import x\ndef f():\n    from ..y import z\n    from leveret.web import q\n"
     )
-    assert list(imported("router.a.b", path)) == ["trio.abc", "router.a.x", "router.y.z", "router.q"]
+    assert list(imported("leveret.router.a.b", path)) == [
+        "trio.abc",
+        "leveret.router.a.x",
+        "leveret.router.y.z",
+        "leveret.web.q",
+    ]

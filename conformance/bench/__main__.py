@@ -13,7 +13,7 @@ from conformance.bench import page
 from conformance.bench.measures import Backlog, Figures, Scale
 from conformance.bench.sides import Side, start
 from conformance.bench.workloads import WORKLOADS, Workload
-from router.bench.load import BenchError
+from leveret.router.bench.load import BenchError
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Scale(seconds=0.3, warm_up=0.2, part=0.002)

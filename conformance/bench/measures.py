@@ -15,12 +15,12 @@ from typing import Protocol
 import msgspec
 
 from conformance.bench.sides import Side, start
-from protocol.amqp import methods as m
-from router.bench.churn import bench_connections
-from router.bench.load import BenchError, Load
-from router.bench.replies import bench_replies
-from router.bench.run import Result, drive, topology
-from router.bench.wire import Connection
+from leveret.protocol.amqp import methods as m
+from leveret.router.bench.churn import bench_connections
+from leveret.router.bench.load import BenchError, Load
+from leveret.router.bench.replies import bench_replies
+from leveret.router.bench.run import Result, drive, topology
+from leveret.router.bench.wire import Connection
 
 SETTLE = 1.0  # seconds until an idle broker's memory is looked at
 SAMPLE = 0.2  # seconds between looks at the memory
@@ -122,7 +122,7 @@ class Beside:
 
     def measure(self, side: Side, scale: Scale) -> Figures:
         seconds = 2 * scale.warm_up + scale.seconds + 1.0
-        command = [sys.executable, "-m", "router.cli", "bench", "--url", side.url, "--json"]
+        command = [sys.executable, "-m", "leveret", "bench", "--url", side.url, "--json"]
         command += ["--seconds", str(seconds), "--warm-up", "0.2"]
         flood = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from conformance import brokers
 from conformance.brokers import Broker
 from conformance.rabbitmq import RabbitMQ
-from router.bench.load import Target
+from leveret.router.bench.load import Target
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from conformance.bench.measures import (
     Replies,
     Sizes,
 )
-from router.bench.load import Load
+from leveret.router.bench.load import Load
 
 DURABLE = Load(size=1024, persistent=True, window=2000, ack=100, prefetch=1000)
 ONE_BY_ONE = Load(persistent=True, window=1, ack=1, prefetch=1000)

@@ -12,7 +12,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from conformance.brokers import Broker
-from router.cli.api import Api
+from leveret.router.cli.api import Api
 
 TIMEOUT = 60  # seconds that a command may take on a busy machine
 
@@ -27,7 +27,7 @@ class Leveret:
             self.environ["LEVERET_API"] = f"http://guest:guest@127.0.0.1:{broker.http_port}"
 
     def command(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "router.cli", *args]
+        return [sys.executable, "-m", "leveret", *args]
 
     def run(self, *args: str, given: str | bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
         """Run it to its end with this on standard input."""

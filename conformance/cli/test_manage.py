@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pika
 import pytest
 
-from router.cli.api import NotThere
+from leveret.router.cli.api import NotThere
 
 pytestmark = pytest.mark.usefixtures("api")
 

@@ -22,9 +22,9 @@ from conformance.differential.tables import (
     show_properties,
 )
 from conformance.differential.transcript import Event
-from protocol.amqp import methods as m
-from protocol.amqp.codec import decode_method, encode_method
-from protocol.errors import AmqpError
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import decode_method, encode_method
+from leveret.protocol.errors import AmqpError
 
 HEADER = b"AMQP\x00\x00\x09\x01"
 CAPABILITIES = {

@@ -26,7 +26,7 @@ from conformance.differential.amqp import (
     start_ok,
 )
 from conformance.differential.transcript import Event, Names, as_came, ordered
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 PATIENCE = 5.0  # seconds that a missing answer is waited for
 APPLIED = 300  # ms until a changed policy has come to all queues

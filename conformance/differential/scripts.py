@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from conformance.differential.play import Connection, Play, publish
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 QUEUES = ("q0", "q1", "q2")
 EXCHANGES = ("x0", "x1")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from conformance.differential.play import publish
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 __all__ = ["bind", "e2e", "exchange", "gets", "publish", "queue", "texts", "unbind"]
 

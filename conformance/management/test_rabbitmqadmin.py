@@ -17,7 +17,7 @@ import pytest
 
 from conformance.brokers import ROOT
 from conformance.management.sides import Side
-from router.auth import hash_password
+from leveret.router.auth import hash_password
 
 OURS = str(ROOT / "router" / "web" / "cli" / "rabbitmqadmin")
 DEBIANS = shutil.which("rabbitmqadmin")

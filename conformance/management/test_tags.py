@@ -9,9 +9,9 @@ import pytest
 
 from conformance.management import tags
 from conformance.management.sides import leveret_side
-from protocol.http import Request, split_path
-from router.management.api import rules
-from router.web.routes import Routes
+from leveret.protocol.http import Request, split_path
+from leveret.router.management.api import rules
+from leveret.router.web.routes import Routes
 
 CRASH = "RabbitMQ answers 500"
 STRICTER = "what only an administrator sets by its own path is no policymaker's here"

@@ -3,7 +3,7 @@
 from conformance.differential.amqp import Raw, content_frames, frame, method_frame
 from conformance.differential.play import Area
 from conformance.differential.words import publish, queue
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("connection")
 

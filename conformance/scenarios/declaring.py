@@ -3,7 +3,7 @@
 from conformance.differential.play import Area
 from conformance.differential.tables import Typed
 from conformance.differential.words import exchange, publish, queue
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("declaring")
 

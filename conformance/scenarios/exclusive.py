@@ -7,7 +7,7 @@ from conformance.differential.play import VHOST, Area
 from conformance.differential.stomp import StompConnection
 from conformance.differential.words import bind, publish, queue
 from conformance.scenarios.replies import converted
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.exclusive import FRAMES, METHODS, REQUESTS
 
 AREA = Area("exclusive")

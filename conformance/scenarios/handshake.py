@@ -5,7 +5,7 @@ import struct
 from conformance.differential.amqp import CAPABILITIES, HEADER, Raw, frame, start_ok
 from conformance.differential.play import Area
 from conformance.differential.tables import block, encode_table
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("handshake")
 

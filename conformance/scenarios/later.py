@@ -6,7 +6,7 @@ names; no such RabbitMQ has been asked, and 3.10 is not.
 
 from conformance.differential.play import Area
 from conformance.differential.words import gets, publish, queue
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("later")
 

@@ -6,7 +6,7 @@ from conformance.differential.amqp import Raw, content_frames, frame, method_fra
 from conformance.differential.play import Area
 from conformance.differential.tables import Typed, block, short
 from conformance.differential.words import publish, queue
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("malformed")
 

@@ -3,7 +3,7 @@
 from conformance.differential.amqp import Raw, content_frames, method_frame
 from conformance.differential.play import Area
 from conformance.differential.words import gets, publish, queue, texts
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("races")
 

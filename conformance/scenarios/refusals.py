@@ -5,7 +5,7 @@ from collections import Counter
 
 from conformance.differential.play import Area
 from conformance.scenarios.replies import converted
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import Content
 from tests.router.amqp.refusals import REFUSALS
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from conformance.differential.amqp import Publish
 from conformance.differential.play import Area
 from conformance.differential.tables import PROPERTIES
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import Content
 from tests.router.amqp.test_methods import REPLIES, SET_UP, SILENT
 

@@ -2,7 +2,7 @@
 
 from conformance.differential.play import Area
 from conformance.differential.words import publish, queue
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("reply_to")
 

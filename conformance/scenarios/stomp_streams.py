@@ -5,7 +5,7 @@ import time
 from conformance.differential.play import Area
 from conformance.differential.stomp import StompConnection
 from conformance.differential.words import publish, queue
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 
 AREA = Area("stomp_streams")
 STREAM = {"x_queue_type": "stream"}

@@ -5,8 +5,8 @@ import time
 from conformance.differential.play import Area
 from conformance.differential.tables import Typed
 from conformance.differential.words import bind, exchange, gets, publish, queue
-from protocol.amqp import methods as m
-from protocol.amqp.table import Timestamp
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.table import Timestamp
 
 AREA = Area("streams")
 

@@ -11,10 +11,10 @@ from operator import attrgetter
 from struct import Struct, error
 from typing import Any, ClassVar, TypeAlias, get_args, get_origin
 
-from protocol.amqp.constants import FRAME_END, FRAME_METHOD, SHORTSTR_MAX
-from protocol.amqp.methods import METHODS, Method
-from protocol.amqp.table import decode_table, encode_table
-from protocol.errors import FrameError, NotImplemented_
+from leveret.protocol.amqp.constants import FRAME_END, FRAME_METHOD, SHORTSTR_MAX
+from leveret.protocol.amqp.methods import METHODS, Method
+from leveret.protocol.amqp.table import decode_table, encode_table
+from leveret.protocol.errors import FrameError, NotImplemented_
 
 # A reader appends the values at the offset of a method's payload and returns the offset behind them.
 Reader: TypeAlias = Callable[[bytes, int, list[object]], int]

@@ -5,8 +5,8 @@ of these together.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from protocol.amqp.message import Message
-from protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicReturn, Method
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicReturn, Method
 
 
 @dataclass(slots=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Command, Heartbeat
-from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
-from protocol.amqp.reader import Reader, Scope
-from protocol.amqp.table import Table
-from protocol.errors import ChannelError, NotAllowed
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Command, Heartbeat
+from leveret.protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
+from leveret.protocol.amqp.reader import Reader, Scope
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.errors import ChannelError, NotAllowed
 
 
 class State(Enum):

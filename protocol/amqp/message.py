@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
 
-from protocol.amqp import properties as props
-from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import KEPT, PEER, Bounds, Table
+from leveret.protocol.amqp import properties as props
+from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD, SHORTSTR_MAX
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import KEPT, PEER, Bounds, Table
 
 FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size

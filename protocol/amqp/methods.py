@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, TypeVar, dataclass_transform
 
-from protocol.amqp.constants import ACCESS, BASIC, CHANNEL, CONFIRM, CONNECTION, EXCHANGE, QUEUE, TX
-from protocol.amqp.table import Table
+from leveret.protocol.amqp.constants import ACCESS, BASIC, CHANNEL, CONFIRM, CONNECTION, EXCHANGE, QUEUE, TX
+from leveret.protocol.amqp.table import Table
 
 # The wire types (AMQP 0-9-1 4.2.5), as annotations that the codec reads.
 Bit = Annotated[bool, "bit"]

@@ -9,8 +9,8 @@ from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import Timestamp, Value
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import Timestamp, Value
 
 _TYPES: dict[str, type] = {"headers": dict, "delivery_mode": int, "priority": int, "timestamp": int}
 

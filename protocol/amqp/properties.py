@@ -10,8 +10,8 @@ from functools import lru_cache
 from struct import Struct, error
 from typing import TypeAlias
 
-from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.amqp.table import (
+from leveret.protocol.amqp.constants import SHORTSTR_MAX
+from leveret.protocol.amqp.table import (
     KEPT,
     PEER,
     Bounds,
@@ -22,7 +22,7 @@ from protocol.amqp.table import (
     encode_table,
     splice_table,
 )
-from protocol.errors import SyntaxError_
+from leveret.protocol.errors import SyntaxError_
 
 CONTENT_TYPE = 1 << 15
 CONTENT_ENCODING = 1 << 14

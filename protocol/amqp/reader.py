@@ -11,9 +11,9 @@ Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and which err
 from enum import Enum, auto
 from struct import Struct
 
-from protocol.amqp.codec import decode_method
-from protocol.amqp.command import Acks, Command, Delivery, Heartbeat, Oversized, Publishes
-from protocol.amqp.constants import (
+from leveret.protocol.amqp.codec import decode_method
+from leveret.protocol.amqp.command import Acks, Command, Delivery, Heartbeat, Oversized, Publishes
+from leveret.protocol.amqp.constants import (
     FRAME_BODY,
     FRAME_HEADER,
     FRAME_HEARTBEAT,
@@ -21,10 +21,17 @@ from protocol.amqp.constants import (
     FRAME_OVERHEAD,
     SHORTSTR_MAX,
 )
-from protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
-from protocol.amqp.methods import BasicAck, BasicDeliver, BasicGetOk, BasicPublish, BasicReturn, Method
-from protocol.amqp.properties import Properties, decode_properties
-from protocol.errors import (
+from leveret.protocol.amqp.message import FLAGS_OFFSET, FRAME, Message, body_frames, pack_route
+from leveret.protocol.amqp.methods import (
+    BasicAck,
+    BasicDeliver,
+    BasicGetOk,
+    BasicPublish,
+    BasicReturn,
+    Method,
+)
+from leveret.protocol.amqp.properties import Properties, decode_properties
+from leveret.protocol.errors import (
     AmqpError,
     FrameError,
     NotAllowed,

@@ -4,8 +4,8 @@ PLAIN is RFC 4616 without an authorization identity, which RabbitMQ refuses; AMQ
 its length (AMQP 0-8, kept by RabbitMQ).
 """
 
-from protocol.amqp.table import decode_table
-from protocol.errors import CommandInvalid, SyntaxError_
+from leveret.protocol.amqp.table import decode_table
+from leveret.protocol.errors import CommandInvalid, SyntaxError_
 
 PLAIN = "PLAIN"
 AMQPLAIN = "AMQPLAIN"

@@ -11,8 +11,8 @@ from math import isfinite
 from struct import Struct, error
 from typing import NamedTuple, TypeAlias
 
-from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.errors import SyntaxError_
+from leveret.protocol.amqp.constants import SHORTSTR_MAX
+from leveret.protocol.errors import SyntaxError_
 
 
 class Timestamp(int):

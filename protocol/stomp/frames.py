@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from protocol.stomp.errors import StompError
-from protocol.stomp.values import SHOWN, find_number
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.values import SHOWN, find_number
 
 V1_0, V1_1, V1_2 = "1.0", "1.1", "1.2"
 VERSIONS = (V1_0, V1_1, V1_2)

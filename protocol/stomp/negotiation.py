@@ -6,9 +6,9 @@ heart-beats come every second at most.
 
 from dataclasses import dataclass
 
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import V1_0, VERSIONS
-from protocol.stomp.values import SHOWN, find_number
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import V1_0, VERSIONS
+from leveret.protocol.stomp.values import SHOWN, find_number
 
 HEARTBEAT_MIN = 1000  # ms: shorter ones would cost more than they tell
 TOLERANCE = 2  # intervals without a byte after which a peer counts as gone

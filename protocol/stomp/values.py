@@ -8,7 +8,7 @@ names the header.
 
 import re
 
-from protocol.stomp.errors import StompError
+from leveret.protocol.stomp.errors import StompError
 
 INTEGER_MAX = 2**63 - 1
 SHOWN = 80  # characters of an invalid value that the error text repeats

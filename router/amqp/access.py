@@ -1,7 +1,7 @@
 """The access class, which AMQP 0-9-1 no longer has and some clients still use."""
 
-from protocol.amqp import methods as m
-from router.amqp.channel import Channel
+from leveret.protocol.amqp import methods as m
+from leveret.router.amqp.channel import Channel
 
 
 def request(channel: Channel, method: m.AccessRequest) -> m.AccessRequestOk:

@@ -2,10 +2,10 @@
 
 from secrets import token_urlsafe
 
-from protocol.amqp import methods as m
-from protocol.amqp.command import Acks, Oversized
-from protocol.errors import NotImplemented_, PreconditionFailed
-from router.amqp.channel import Channel
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.command import Acks, Oversized
+from leveret.protocol.errors import NotImplemented_, PreconditionFailed
+from leveret.router.amqp.channel import Channel
 
 
 def refuse(channel: Channel, content: Oversized) -> None:

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_tag
-from protocol.amqp.message import Message
-from protocol.amqp.properties import splice_properties
-from protocol.amqp.table import Long
-from protocol.errors import AmqpError, NotFound
-from router.queue.consumers import Consumer, Receiver
-from router.queue.entry import Entry
-from router.session.gate import HELD_MAX, Gate
-from router.session.session import Session
-from router.session.topology import Topology
-from router.session.transport import Outbox
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.encode import END, DeliverHead, ack_frame, nack_frame, pack_tag
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import splice_properties
+from leveret.protocol.amqp.table import Long
+from leveret.protocol.errors import AmqpError, NotFound
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.session.gate import HELD_MAX, Gate
+from leveret.router.session.session import Session
+from leveret.router.session.topology import Topology
+from leveret.router.session.transport import Outbox
 
 
 class Owner(Protocol):

@@ -1,8 +1,8 @@
 """The channel class (AMQP 0-9-1 1.5) on a channel that is open. Opening and closing are in ``channels``."""
 
-from protocol.amqp import methods as m
-from protocol.errors import NotImplemented_
-from router.amqp.channel import Channel
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.errors import NotImplemented_
+from leveret.router.amqp.channel import Channel
 
 
 def flow(channel: Channel, method: m.ChannelFlow) -> m.ChannelFlowOk:

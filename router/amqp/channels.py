@@ -9,14 +9,14 @@ Sources: AMQP 0-9-1 1.5 and 2.2.5; RabbitMQ for the reply texts and for what cou
 from enum import Enum, auto
 from typing import ClassVar
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Command
-from protocol.amqp.reader import too_many_channels
-from protocol.errors import ChannelError
-from router.amqp.channel import Channel
-from router.session.gate import Gate
-from router.session.session import SERVED
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Command
+from leveret.protocol.amqp.reader import too_many_channels
+from leveret.protocol.errors import ChannelError
+from leveret.router.amqp.channel import Channel
+from leveret.router.session.gate import Gate
+from leveret.router.session.session import SERVED
 
 
 class State(Enum):

@@ -5,10 +5,10 @@ Sources: AMQP 0-9-1 1.4.2.9 and 1.5.2.5; RabbitMQ for which method is blamed.
 
 from typing import TypeVar
 
-from protocol.amqp import methods as m
-from protocol.amqp.command import Command, Delivery, Oversized
-from protocol.amqp.message import Message
-from protocol.errors import AmqpError, Blamed
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.command import Command, Delivery, Oversized
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import AmqpError, Blamed
 
 REPLY_TEXT_MAX = 255  # bytes
 

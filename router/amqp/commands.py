@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from protocol.amqp import methods as m
-from protocol.amqp.command import Acks, Command, Oversized
-from protocol.errors import CommandInvalid
-from router.amqp import access, basic, channel_class, exchange, queue, tx
-from router.amqp.channel import Channel
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.command import Acks, Command, Oversized
+from leveret.protocol.errors import CommandInvalid
+from leveret.router.amqp import access, basic, channel_class, exchange, queue, tx
+from leveret.router.amqp.channel import Channel
 
 # Any: each handler takes the one type of command that it stands beside.
 HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {

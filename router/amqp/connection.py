@@ -9,28 +9,28 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Acks, Command, Heartbeat, Publishes
-from protocol.amqp.connection import Offer, ServerConnection, State
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.message import Message
-from protocol.amqp.sasl import EXTERNAL, credentials
-from protocol.amqp.table import Table
-from protocol.errors import AmqpError, InternalError, NotAllowed
-from protocol.recognition import AMQP, recognize, wrong_port
-from router.amqp.channel import Channel
-from router.amqp.channels import LIFE, Channels
-from router.amqp.closing import close_for
-from router.amqp.commands import handle
-from router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
-from router.broker import Broker
-from router.queue.paging import NotAtHand
-from router.session.gate import Gate
-from router.session.session import Session
-from router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
-from router.vhost import VHost
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Acks, Command, Heartbeat, Publishes
+from leveret.protocol.amqp.connection import Offer, ServerConnection, State
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.sasl import EXTERNAL, credentials
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.errors import AmqpError, InternalError, NotAllowed
+from leveret.protocol.recognition import AMQP, recognize, wrong_port
+from leveret.router.amqp.channel import Channel
+from leveret.router.amqp.channels import LIFE, Channels
+from leveret.router.amqp.closing import close_for
+from leveret.router.amqp.commands import handle
+from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
+from leveret.router.broker import Broker
+from leveret.router.queue.paging import NotAtHand
+from leveret.router.session.gate import Gate
+from leveret.router.session.session import Session
+from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.vhost import VHost
 
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # before these nobody need catch up, see ``Broker``

@@ -1,7 +1,7 @@
 """The exchange class (AMQP 0-9-1 1.6)."""
 
-from protocol.amqp import methods as m
-from router.amqp.channel import Channel
+from leveret.protocol.amqp import methods as m
+from leveret.router.amqp.channel import Channel
 
 
 def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:

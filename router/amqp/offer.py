@@ -3,9 +3,9 @@
 from platform import python_version
 from socket import gethostname
 
-from protocol.amqp.connection import Offer
-from protocol.amqp.sasl import AMQPLAIN, PLAIN
-from router.settings import Settings
+from leveret.protocol.amqp.connection import Offer
+from leveret.protocol.amqp.sasl import AMQPLAIN, PLAIN
+from leveret.router.settings import Settings
 
 
 def make_offer(settings: Settings, product_version: str) -> Offer:

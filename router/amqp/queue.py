@@ -1,8 +1,8 @@
 """The queue class (AMQP 0-9-1 1.7). An empty queue name stands for the queue the channel declared last."""
 
-from protocol.amqp import methods as m
-from router.amqp.channel import Channel
-from router.session.reply_to import REPLY_TO
+from leveret.protocol.amqp import methods as m
+from leveret.router.amqp.channel import Channel
+from leveret.router.session.reply_to import REPLY_TO
 
 
 def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:

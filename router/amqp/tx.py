@@ -1,7 +1,7 @@
 """The tx class (AMQP 0-9-1 1.9) and RabbitMQ's confirm class: two ways to know what became of publishes."""
 
-from protocol.amqp import methods as m
-from router.amqp.channel import Channel
+from leveret.protocol.amqp import methods as m
+from leveret.router.amqp.channel import Channel
 
 
 def confirm_select(channel: Channel, method: m.ConfirmSelect) -> m.ConfirmSelectOk:

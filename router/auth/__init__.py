@@ -1,9 +1,9 @@
 """Users: who may log in, and who may do what."""
 
-from router.auth.addresses import client_network
-from router.auth.login_queue import LoginPostponed, LoginQueue, Outcome, WaitingLogin
-from router.auth.logins import Check, Login, LoginRefused, Logins
-from router.auth.passwords import (
+from leveret.router.auth.addresses import client_network
+from leveret.router.auth.login_queue import LoginPostponed, LoginQueue, Outcome, WaitingLogin
+from leveret.router.auth.logins import Check, Login, LoginRefused, Logins
+from leveret.router.auth.passwords import (
     MD5,
     NO_PASSWORD,
     SHA256,
@@ -13,8 +13,8 @@ from router.auth.passwords import (
     from_exchanged,
     hash_password,
 )
-from router.auth.throttle import Throttle
-from router.auth.users import (
+from leveret.router.auth.throttle import Throttle
+from leveret.router.auth.users import (
     VERDICTS,
     Kind,
     Operation,

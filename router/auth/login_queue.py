@@ -12,13 +12,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
 
-from protocol.errors import ConnectionForced
-from router.auth.addresses import client_network
-from router.auth.logins import Check, Login, LoginRefused, Logins
-from router.auth.throttle import Throttle
-from router.auth.users import User
-from router.timers import Timed
-from router.work import Work
+from leveret.protocol.errors import ConnectionForced
+from leveret.router.auth.addresses import client_network
+from leveret.router.auth.logins import Check, Login, LoginRefused, Logins
+from leveret.router.auth.throttle import Throttle
+from leveret.router.auth.users import User
+from leveret.router.timers import Timed
+from leveret.router.work import Work
 
 SLOTS = 2  # checks that run at a time, as many as the server has threads
 MOST_WAITING = 4096  # logins that wait in all: a name and a password each

@@ -15,12 +15,12 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple, NoReturn
 
-from protocol.errors import AccessRefused
-from router.auth.addresses import client_network
-from router.auth.attempts import Attempts
-from router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, fits, impossible_hash
-from router.auth.throttle import Throttle
-from router.auth.users import User, Users
+from leveret.protocol.errors import AccessRefused
+from leveret.router.auth.addresses import client_network
+from leveret.router.auth.attempts import Attempts
+from leveret.router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, fits, impossible_hash
+from leveret.router.auth.throttle import Throttle
+from leveret.router.auth.users import User, Users
 
 
 class LoginRefused(AccessRefused):

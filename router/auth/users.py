@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from protocol.errors import AccessRefused
-from router.auth.passwords import NO_PASSWORD, PasswordHash
-from router.limits import Limits
-from router.patterns import Matcher, compile_pattern
+from leveret.protocol.errors import AccessRefused
+from leveret.router.auth.passwords import NO_PASSWORD, PasswordHash
+from leveret.router.limits import Limits
+from leveret.router.patterns import Matcher, compile_pattern
 
 Operation = Literal["configure", "write", "read"]
 RouteOperation = Literal["write", "read"]

@@ -8,13 +8,13 @@ import selectors
 import socket
 import time
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.constants import PROTOCOL_HEADER
-from router.bench.load import BenchError, Load, Target
-from router.bench.run import Result
-from router.bench.sides import Counters, Meter, Run
-from router.bench.wire import READ, TIMEOUT, refusal
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.router.bench.load import BenchError, Load, Target
+from leveret.router.bench.run import Result
+from leveret.router.bench.sides import Counters, Meter, Run
+from leveret.router.bench.wire import READ, TIMEOUT, refusal
 
 
 def bench_connections(target: Target, load: Load, seconds: float, warm_up: float) -> Result:

@@ -11,12 +11,12 @@ from collections import deque
 from multiprocessing.connection import Connection as Pipe
 from struct import Struct
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.encode import ack_frame
-from router.bench.load import BLOCK, STAMP, BenchError, Load
-from router.bench.sides import Meter, Run, latencies, low_bytes
-from router.bench.wire import (
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.encode import ack_frame
+from leveret.router.bench.load import BLOCK, STAMP, BenchError, Load
+from leveret.router.bench.sides import Meter, Run, latencies, low_bytes
+from leveret.router.bench.wire import (
     CONSUMER_TAG,
     FRAME_END,
     READ,

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, fields
 from urllib.parse import unquote, urlsplit
 
-from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
-from protocol.amqp.table import Table
+from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+from leveret.protocol.amqp.table import Table
 
 EXCHANGES = ("default", "direct", "fanout", "topic", "headers")
 STAMP = 8  # bytes at the start of a body: when it was published, in ns of the monotonic clock

@@ -10,10 +10,19 @@ import time
 from multiprocessing.connection import Connection as Pipe
 from struct import Struct
 
-from protocol.amqp import methods as m
-from router.bench.load import BLOCK, MARK, BenchError, Load
-from router.bench.sides import Meter, Run, low_bytes
-from router.bench.wire import FRAME_END, PATIENCE, READ, TIMEOUT, Connection, body_offset, publish, refusal
+from leveret.protocol.amqp import methods as m
+from leveret.router.bench.load import BLOCK, MARK, BenchError, Load
+from leveret.router.bench.sides import Meter, Run, low_bytes
+from leveret.router.bench.wire import (
+    FRAME_END,
+    PATIENCE,
+    READ,
+    TIMEOUT,
+    Connection,
+    body_offset,
+    publish,
+    refusal,
+)
 
 LARGEST_BLOCK = (
     4 << 20

@@ -7,14 +7,14 @@ import contextlib
 import time
 from multiprocessing.connection import Connection as Pipe
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Delivery
-from protocol.amqp.properties import Properties
-from router.bench.load import BenchError, Load, Target
-from router.bench.run import POLL, Latency, Result
-from router.bench.sides import Counters, Meter, Run, Told, latencies, receive, start
-from router.bench.wire import CONSUMER_TAG, TIMEOUT, Connection, publish
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Delivery
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.bench.load import BenchError, Load, Target
+from leveret.router.bench.run import POLL, Latency, Result
+from leveret.router.bench.sides import Counters, Meter, Run, Told, latencies, receive, start
+from leveret.router.bench.wire import CONSUMER_TAG, TIMEOUT, Connection, publish
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 

@@ -12,12 +12,12 @@ from multiprocessing.connection import Connection as Pipe
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-from protocol.amqp import methods as m
-from router.bench.consumer import consume_all
-from router.bench.load import BenchError, Load, Target
-from router.bench.publisher import publish_all
-from router.bench.sides import Counters, Run, Told, latencies, receive, start
-from router.bench.wire import PATIENCE, TIMEOUT, Connection
+from leveret.protocol.amqp import methods as m
+from leveret.router.bench.consumer import consume_all
+from leveret.router.bench.load import BenchError, Load, Target
+from leveret.router.bench.publisher import publish_all
+from leveret.router.bench.sides import Counters, Run, Told, latencies, receive, start
+from leveret.router.bench.wire import PATIENCE, TIMEOUT, Connection
 
 POLL = 0.02  # seconds between looks at the counters
 SLOWEST = 500  # messages a second: a count that takes longer is given up

@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from router.bench.load import Load
-from router.bench.run import Result
-from router.bench.sink import Ceiling
+from leveret.router.bench.load import Load
+from leveret.router.bench.run import Result
+from leveret.router.bench.sink import Ceiling
 
 REFRESH = 0.5  # seconds
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hdrh.histogram import HdrHistogram
 
-from router.bench.load import BenchError, Load, Target
+from leveret.router.bench.load import BenchError, Load, Target
 
 CONTEXT = multiprocessing.get_context("fork")
 LOWEST, HIGHEST, DIGITS = 1, 600_000_000, 3  # of a latency, in us

@@ -12,15 +12,15 @@ from multiprocessing.connection import Connection as Pipe
 
 import msgspec
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.encode import ack_frame
-from protocol.amqp.reader import Reader
-from router.bench.load import BLOCK, BenchError, Load, Target
-from router.bench.run import drive
-from router.bench.sides import CONTEXT, receive
-from router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.encode import ack_frame
+from leveret.protocol.amqp.reader import Reader
+from leveret.router.bench.load import BLOCK, BenchError, Load, Target
+from leveret.router.bench.run import drive
+from leveret.router.bench.sides import CONTEXT, receive
+from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
 
 DELIVERIES = 2_000_000  # that the consumer takes, or as many as make
 BYTES = 1 << 30

@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TypeVar
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Command
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.message import FRAME, pack_frames
-from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Reader
-from protocol.amqp.table import Table
-from protocol.recognition import recognize
-from router.bench.load import BenchError, Target
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Command
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.message import FRAME, pack_frames
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.recognition import recognize
+from leveret.router.bench.load import BenchError, Target
 
 TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed
 PATIENCE = 600.0  # seconds, where a broker may have much to do, as in deleting many bindings

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from router.cli.endpoints import with_endpoint
-from router.cli.failure import Failure, WrongUsage
-from router.cli.reasons import plain_reason
+from leveret.router.cli.endpoints import with_endpoint
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.reasons import plain_reason
 
 if TYPE_CHECKING:
-    from router.client.address import Address
-    from router.client.connection import Connection
-    from router.client.errors import ClientError
+    from leveret.router.client.address import Address
+    from leveret.router.client.connection import Connection
+    from leveret.router.client.errors import ClientError
 
 
 def broker_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -30,8 +30,8 @@ def find_broker(url: str | None, vhost: str | None) -> "Address":
     """The broker that ``--url`` and ``--vhost`` name. Raises WrongUsage."""
     from dataclasses import replace
 
-    from router.client.address import DEFAULT_URL, parse_url
-    from router.client.errors import BadUrl
+    from leveret.router.client.address import DEFAULT_URL, parse_url
+    from leveret.router.client.errors import BadUrl
 
     try:
         address = parse_url(url or DEFAULT_URL)
@@ -49,8 +49,8 @@ def run_connected(
     """
     import trio
 
-    from router.client.connection import connect
-    from router.client.errors import ClientError
+    from leveret.router.client.connection import connect
+    from leveret.router.client.errors import ClientError
 
     address = find_broker(url, vhost)
 
@@ -101,7 +101,7 @@ def refusal(error: "ClientError") -> Failure:
 
 def advice(error: "ClientError") -> str:
     """What to try after this; nothing where nothing comes to mind."""
-    from router.client.errors import CannotConnect, Ended
+    from leveret.router.client.errors import CannotConnect, Ended
 
     text = str(error)
     if isinstance(error, CannotConnect):

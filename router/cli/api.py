@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from router.cli.endpoints import DEFAULT_API, with_endpoint
-from router.cli.failure import Failure, WrongUsage
-from router.cli.reasons import plain_reason
+from leveret.router.cli.endpoints import DEFAULT_API, with_endpoint
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.reasons import plain_reason
 
 if TYPE_CHECKING:
     import ssl
@@ -162,8 +162,8 @@ def _context(query: str) -> "ssl.SSLContext":
     """Return the TLS context for the parameters of the URL, which are those of an AMQP URL. Raises
     WrongUsage.
     """
-    from router.client.address import TLS_PARAMETERS, tls_context
-    from router.client.errors import BadUrl
+    from leveret.router.client.address import TLS_PARAMETERS, tls_context
+    from leveret.router.client.errors import BadUrl
 
     given = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := given.keys() - set(TLS_PARAMETERS):
@@ -182,8 +182,8 @@ def _context(query: str) -> "ssl.SSLContext":
 
 def _reason(error: BaseException) -> str:
     """Why there was no answer, and what to try."""
-    from protocol.recognition import HTTP, TLS, recognize
-    from router.network_errors import NO_TLS, explain, tls_advice
+    from leveret.protocol.recognition import HTTP, TLS, recognize
+    from leveret.router.network_errors import NO_TLS, explain, tls_advice
 
     if (opening := _answered(error)) and (spoken := recognize(opening)):
         hint = "the scheme https:// is for ports with TLS" if spoken == TLS else USUAL_PORTS

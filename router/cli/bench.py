@@ -6,9 +6,9 @@ import os
 import click
 from click.core import ParameterSource
 
-from protocol.json_text import encode_json
-from router.cli.failure import Failure, WrongUsage
-from router.cli.formats import format_option
+from leveret.protocol.json_text import encode_json
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.formats import format_option
 
 # What a workload other than messages takes notice of.
 TAKES = {
@@ -160,8 +160,8 @@ def bench(
     import msgspec
     from rich.console import Console
 
-    from router.bench import churn, replies, run, show, sink
-    from router.bench.load import BenchError, Load, Target
+    from leveret.router.bench import churn, replies, run, show, sink
+    from leveret.router.bench.load import BenchError, Load, Target
 
     load = Load(
         size=size,

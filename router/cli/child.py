@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import trio
 
-from protocol.amqp.plain import plain_properties, plain_value
-from protocol.amqp.properties import Properties
-from protocol.json_text import dump_json
-from router.cli.terminal import shown_duration
+from leveret.protocol.amqp.plain import plain_properties, plain_value
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.terminal import shown_duration
 
 PREFIX = "LEVERET_MSG_"
 VARIABLE_MAX = 100_000  # bytes; Linux takes 128 KiB for one string

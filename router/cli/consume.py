@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.cli.amqp import broker_options, run_connected
-from router.cli.failure import WrongUsage
-from router.cli.formats import format_option
-from router.cli.properties import parse_headers
-from router.cli.show import FORMATS, shown
-from router.cli.terminal import Duration
+from leveret.router.cli.amqp import broker_options, run_connected
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.formats import format_option
+from leveret.router.cli.properties import parse_headers
+from leveret.router.cli.show import FORMATS, shown
+from leveret.router.cli.terminal import Duration
 
 if TYPE_CHECKING:
-    from protocol.amqp.command import Delivery
-    from protocol.amqp.table import Value
-    from router.client.channel import Channel
-    from router.client.connection import Connection
+    from leveret.protocol.amqp.command import Delivery
+    from leveret.protocol.amqp.table import Value
+    from leveret.router.client.channel import Channel
+    from leveret.router.client.connection import Connection
 
 SETTLE = ("ack", "requeue", "reject")
 BATCH = 200  # messages that are printed and settled together
@@ -121,7 +121,7 @@ class Printer:
         if self._settle == "ack":
             channel.ack(last, multiple=True)
         elif self._settle == "reject":
-            from protocol.amqp import methods as m
+            from leveret.protocol.amqp import methods as m
 
             channel.send(m.BasicNack(last, multiple=True, requeue=False))
 

@@ -5,12 +5,12 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from router.cli.api import Api
-from router.cli.contexts import Context, contexts_file, load_contexts, save_contexts
-from router.cli.endpoints import derive, without_password
-from router.cli.failure import WrongUsage
-from router.cli.listing import Listing, list_options
-from router.cli.table import Column
+from leveret.router.cli.api import Api
+from leveret.router.cli.contexts import Context, contexts_file, load_contexts, save_contexts
+from leveret.router.cli.endpoints import derive, without_password
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.table import Column
 
 COLUMNS = (
     Column("in use", lambda row: "*" if row["in_use"] else ""),
@@ -113,7 +113,7 @@ def remove(name: str) -> None:
 
 def _check(url: str | None, api_url: str | None) -> None:
     """Raise WrongUsage for an invalid URL."""
-    from router.cli.amqp import find_broker
+    from leveret.router.cli.amqp import find_broker
 
     endpoints = derive(url, api_url)
     find_broker(endpoints.url, None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.failure import Failure, WrongUsage
 
 
 @dataclass(frozen=True, slots=True)

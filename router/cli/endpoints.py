@@ -14,8 +14,8 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 import click
 from click.core import ParameterSource
 
-from router.cli.contexts import load_contexts
-from router.cli.failure import WrongUsage
+from leveret.router.cli.contexts import load_contexts
+from leveret.router.cli.failure import WrongUsage
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from router.cli.failure import WrongUsage
-from router.cli.table import Column, Object, at, shown
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.table import Column, Object, at, shown
 
 Filter = Callable[[Object], bool]
 _COMPARISON = re.compile(r"\s*([A-Za-z][\w./ -]*?)\s*(>=|<=|!=|=|>|<|~)\s*(.*?)\s*", re.DOTALL)

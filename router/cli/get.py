@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from router.cli.amqp import broker_options, run_connected
-from router.cli.api import Api, NotReachable
-from router.cli.consume import SETTLE, Printer, form_option, write
-from router.cli.endpoints import find_endpoints
-from router.cli.failure import Failure, WrongUsage
-from router.cli.peek import MOST, MOST_BYTES, peek
-from router.cli.show import render
+from leveret.router.cli.amqp import broker_options, run_connected
+from leveret.router.cli.api import Api, NotReachable
+from leveret.router.cli.consume import SETTLE, Printer, form_option, write
+from leveret.router.cli.endpoints import find_endpoints
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.peek import MOST, MOST_BYTES, peek
+from leveret.router.cli.show import render
 
 if TYPE_CHECKING:
-    from router.client.connection import Connection
+    from leveret.router.client.connection import Connection
 
 
 @click.command()
@@ -81,7 +81,7 @@ def show_peeked(api: Api, vhost: str, queue: str, count: int, form: str, **query
         )
     write(b"".join(render(each, form) for each in found))
     if len(found) < count and sum(each["body_bytes"] for each in found) >= MOST_BYTES:
-        from router.cli.amqp import notice
+        from leveret.router.cli.amqp import notice
 
         notice(
             f"stopped after {len(found)} messages, whose bodies reach {MOST_BYTES >> 20} MiB; "

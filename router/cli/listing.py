@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from protocol.json_text import dump_json
-from router.cli.filters import check_known, find_column, narrowed, parse_filter, sorted_rows
-from router.cli.formats import format_option
-from router.cli.table import BOLD, PLAIN, Column, Object, as_tsv, fitted, lay_out, terminal_width
-from router.cli.terminal import Duration
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.filters import check_known, find_column, narrowed, parse_filter, sorted_rows
+from leveret.router.cli.formats import format_option
+from leveret.router.cli.table import BOLD, PLAIN, Column, Object, as_tsv, fitted, lay_out, terminal_width
+from leveret.router.cli.terminal import Duration
 
 FORMATS = ("table", "tsv", "json")
 # Switch to the terminal's alternate screen and hide the cursor, and back.

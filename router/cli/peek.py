@@ -6,8 +6,8 @@ Uses ``GET /api/queues/VHOST/NAME/messages``, which leveret has and RabbitMQ doe
 import shlex
 from typing import Any
 
-from router.cli.api import Api, NoSuchPath, NotThere
-from router.cli.failure import Failure
+from leveret.router.cli.api import Api, NoSuchPath, NotThere
+from leveret.router.cli.failure import Failure
 
 MOST = 1000  # messages that the API shows in one answer
 MOST_BYTES = 1 << 24  # bytes of their bodies

@@ -4,9 +4,9 @@ import socket
 
 import click
 
-from protocol.recognition import AMQP, OPENING, recognize
-from router.cli.failure import Failure, WrongUsage
-from router.settings import parse_address
+from leveret.protocol.recognition import AMQP, OPENING, recognize
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.settings import parse_address
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 4.2.2
 START = b"\x01\x00\x00"  # how the frame of connection.start begins: a method, channel 0

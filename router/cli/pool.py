@@ -13,15 +13,15 @@ from itertools import chain, repeat
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.command import Delivery
-from protocol.amqp.properties import Properties, encode_properties
-from router.cli.child import Command, Outcome, message_variables
-from router.cli.retry import LEASE, Backoff, DelayQueues, Origin
-from router.cli.terminal import printable, shown_duration
-from router.client.channel import Channel, Fate
-from router.client.connection import Connection
-from router.client.errors import ChannelEnded, ClientError
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.command import Delivery
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.router.cli.child import Command, Outcome, message_variables
+from leveret.router.cli.retry import LEASE, Backoff, DelayQueues, Origin
+from leveret.router.cli.terminal import printable, shown_duration
+from leveret.router.client.channel import Channel, Fate
+from leveret.router.client.connection import Connection
+from leveret.router.client.errors import ChannelEnded, ClientError
 
 AGAIN = (1, 2, 5, 10, 30)  # seconds until a message that the broker did not take is sent again; then the last
 HEADER_ROOM = 64  # bytes of a content header frame that are not properties

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from router.cli.failure import WrongUsage
-from router.cli.terminal import parse_duration
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.terminal import parse_duration
 
 if TYPE_CHECKING:
-    from protocol.amqp.properties import Properties
-    from protocol.amqp.table import Table
+    from leveret.protocol.amqp.properties import Properties
+    from leveret.protocol.amqp.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,7 +60,7 @@ def make_properties(
     **texts: str | None,
 ) -> "Properties":
     """The properties that the options ask for. Raises WrongUsage."""
-    from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+    from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 
     if timestamp is not None and timestamp != "now" and not (timestamp.isascii() and timestamp.isdigit()):
         raise WrongUsage(f'--timestamp wants seconds since 1970 or "now", not {timestamp!r}')
@@ -76,8 +76,8 @@ def make_properties(
 
 def parse_headers(given: tuple[str, ...], option: str = "--header") -> "Table":
     """``NAME=TEXT`` and ``NAME:=JSON`` as a table. Raises WrongUsage."""
-    from protocol.amqp.plain import value_of
-    from protocol.amqp.table import encode_table
+    from leveret.protocol.amqp.plain import value_of
+    from leveret.protocol.amqp.table import encode_table
 
     table: Table = {}
     for text in given:

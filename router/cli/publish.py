@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
-from router.cli.amqp import broker_options, notice, run_connected
-from router.cli.failure import Failure, WrongUsage
-from router.cli.properties import make_properties, property_options
-from router.cli.terminal import counted, printable
+from leveret.router.cli.amqp import broker_options, notice, run_connected
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.properties import make_properties, property_options
+from leveret.router.cli.terminal import counted, printable
 
 if TYPE_CHECKING:
-    from protocol.amqp.properties import Properties
-    from router.cli.progress import Bar
-    from router.client.channel import Channel
-    from router.client.connection import Connection
+    from leveret.protocol.amqp.properties import Properties
+    from leveret.router.cli.progress import Bar
+    from leveret.router.client.channel import Channel
+    from leveret.router.client.connection import Connection
 
 IN_FLIGHT = 2000  # messages that wait for their confirms before no more is sent
 READ = 1 << 16  # bytes
@@ -76,7 +76,7 @@ def publish(
 
 
 def _bar(source: "Source") -> Any:
-    from router.cli.progress import progress_bar
+    from leveret.router.cli.progress import progress_bar
 
     return progress_bar("published", source.size)
 
@@ -138,7 +138,7 @@ class Publish:
 
         Messages before a bad line of the input are published, and their confirms waited for.
         """
-        from protocol.amqp import methods as m
+        from leveret.protocol.amqp import methods as m
 
         channel = await connection.channel()
         if self._confirm:
@@ -160,7 +160,7 @@ class Publish:
             raise wrong
 
     async def _publish_all(self, source: Source, connection: "Connection", channel: "Channel") -> None:
-        from protocol.amqp.properties import encode_properties
+        from leveret.protocol.amqp.properties import encode_properties
 
         raw = _encoded(self._properties, encode_properties)
         async for bodies, size in source.bodies():
@@ -180,9 +180,9 @@ class Publish:
         """The properties and the body of a message that `consume --format json` printed."""
         from dataclasses import fields, replace
 
-        from protocol.amqp.plain import body_of, properties_of
-        from protocol.amqp.properties import encode_properties
-        from protocol.json_text import restored
+        from leveret.protocol.amqp.plain import body_of, properties_of
+        from leveret.protocol.amqp.properties import encode_properties
+        from leveret.protocol.json_text import restored
 
         try:
             given = json.loads(line)

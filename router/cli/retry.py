@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from protocol.amqp import methods as m
-from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.amqp.message import Message
-from protocol.amqp.properties import PERSISTENT, splice_properties
-from protocol.amqp.table import REMOVE, Long, Remove, Table, Timestamp, Value
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.constants import SHORTSTR_MAX
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import PERSISTENT, splice_properties
+from leveret.protocol.amqp.table import REMOVE, Long, Remove, Table, Timestamp, Value
 
 ATTEMPT = "x-leveret-attempt"
 ERROR = "x-leveret-error"

@@ -9,8 +9,8 @@ from functools import partial
 
 import click
 
-from router.cli.failure import Failure, WrongUsage
-from router.configuration import Given, SettingsError, load_settings
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.configuration import Given, SettingsError, load_settings
 
 LISTENERS = {
     "amqp": "Where to listen; may be repeated.",
@@ -88,8 +88,8 @@ def serve(
     gc.disable()
     import trio
 
-    from router import logging
-    from router.server import run
+    from leveret.router import logging
+    from leveret.router.server import run
 
     logging.configure(settings.log)
     _raise_file_limit()

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from protocol.amqp.plain import body_of, plain_body, plain_properties
-from protocol.json_text import dump_json
-from router.cli.terminal import printable
+from leveret.protocol.amqp.plain import body_of, plain_body, plain_properties
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from protocol.amqp.command import Delivery
+    from leveret.protocol.amqp.command import Delivery
 
 FORMATS = ("pretty", "json", "body")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protocol.json_text import dump_json
-from router.cli.failure import Failure, WrongUsage
-from router.cli.manage.common import managed
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.manage.common import managed
 
 if TYPE_CHECKING:
-    from router.cli.api import Api
-    from router.store.check import Report
-    from router.store.lock import Lock
-    from router.store.statements import QueueRow
+    from leveret.router.cli.api import Api
+    from leveret.router.store.check import Report
+    from leveret.router.store.lock import Lock
+    from leveret.router.store.statements import QueueRow
 
 SNAPSHOT_TIMEOUT = 3600.0  # seconds
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -37,7 +37,7 @@ def check(directory: Path, repair: bool) -> None:
     use and starts without. Nothing is changed without --repair, which moves what is damaged to DIR/set-aside,
     so that the broker starts again, removes such rows, and says what may be lost.
     """
-    from router.store.check import check as look
+    from leveret.router.store.check import check as look
 
     with _opened(directory) as lock:
         report = look(directory, lock.stopped or 0)
@@ -70,7 +70,7 @@ def snapshot(api: "Api", name: str | None) -> None:
     """
     from datetime import UTC, datetime
 
-    from router.cli.terminal import counted
+    from leveret.router.cli.terminal import counted
 
     api.timeout = SNAPSHOT_TIMEOUT
     taken = api.put("snapshots", name or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ"))
@@ -90,10 +90,10 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     those of a stream with their offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding".
     """
 
-    from router.store.dump import describe, queue_messages, stream_messages
-    from router.store.offline import ReadOnlyFiles, is_stream, read_metadata
-    from router.store.recovery import recover
-    from router.store.streams import stream_files
+    from leveret.router.store.dump import describe, queue_messages, stream_messages
+    from leveret.router.store.offline import ReadOnlyFiles, is_stream, read_metadata
+    from leveret.router.store.recovery import recover
+    from leveret.router.store.streams import stream_files
 
     files = ReadOnlyFiles()
     with _opened(directory) as lock:
@@ -125,10 +125,10 @@ def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:
 @contextmanager
 def _opened(directory: Path) -> Iterator["Lock"]:
     """The lock of a data directory, and what goes wrong with it in the command's own words."""
-    from router.store.journal import DamageError, FormatError
-    from router.store.lock import DataDirectoryError
-    from router.store.metadata import MetadataError
-    from router.store.offline import lock
+    from leveret.router.store.journal import DamageError, FormatError
+    from leveret.router.store.lock import DataDirectoryError
+    from leveret.router.store.metadata import MetadataError
+    from leveret.router.store.offline import lock
 
     try:
         held = lock(directory)
@@ -148,10 +148,10 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     """Carry out what was proposed, and say what it costs."""
     from datetime import UTC, datetime
 
-    from router.cli.terminal import printable
-    from router.store.offline import is_stream
-    from router.store.repair import repair
-    from router.stream.gaps import offsets
+    from leveret.router.cli.terminal import printable
+    from leveret.router.store.offline import is_stream
+    from leveret.router.store.repair import repair
+    from leveret.router.stream.gaps import offsets
 
     found = report.inspection
     aside = repair(directory, found, datetime.now(UTC))
@@ -183,8 +183,8 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
 
 def _print(directory: Path, report: "Report") -> None:
     """Tables of queues and files, then warnings and damage."""
-    from router.cli.table import Column, lay_out, terminal_width
-    from router.cli.terminal import printable
+    from leveret.router.cli.table import Column, lay_out, terminal_width
+    from leveret.router.cli.terminal import printable
 
     queues = [
         {

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from router.cli.api import Api, NotThere
-from router.cli.failure import Failure, WrongUsage
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     changing,
     listed,
@@ -24,9 +24,9 @@ from router.cli.manage.common import (
     vhost_option,
     vhost_path,
 )
-from router.cli.manage.data_loss import warn_of_queue
-from router.cli.table import Column, Object
-from router.cli.terminal import counted
+from leveret.router.cli.manage.data_loss import warn_of_queue
+from leveret.router.cli.table import Column, Object
+from leveret.router.cli.terminal import counted
 
 _OFFSET = re.compile(r"[0-9]{1,20}")
 STREAMS = (

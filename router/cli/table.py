@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import get_terminal_size
 from typing import Any, NamedTuple
 
-from protocol.json_text import dump_json
-from router.cli.terminal import printable
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.terminal import printable
 
 Object = Mapping[str, Any]
 GAP = "  "

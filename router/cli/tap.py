@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.cli.amqp import broker_options, find_broker, notice, run_connected
-from router.cli.api import Api, api_option
-from router.cli.consume import write
-from router.cli.terminal import Duration
+from leveret.router.cli.amqp import broker_options, find_broker, notice, run_connected
+from leveret.router.cli.api import Api, api_option
+from leveret.router.cli.consume import write
+from leveret.router.cli.terminal import Duration
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
-    from router.cli.tracing import Tracing
-    from router.client.channel import Channel
-    from router.client.connection import Connection
+    from leveret.protocol.amqp.message import Message
+    from leveret.router.cli.tracing import Tracing
+    from leveret.router.client.channel import Channel
+    from leveret.router.client.connection import Connection
 
 RESOURCE_LOCKED = 405
 BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader; older ones are dropped
@@ -70,7 +70,7 @@ def tap(
     """
     from functools import partial
 
-    from router.cli.tracing import Tracing
+    from leveret.router.cli.tracing import Tracing
 
     wanted = Wanted(exchange, pattern, queue, deliveries)
     tracing = Tracing(Api(api_url), find_broker(url, vhost).vhost) if switch else None
@@ -82,8 +82,8 @@ class Wanted:
     """Which copies to show."""
 
     def __init__(self, exchange: str | None, pattern: str, queue: str | None, deliveries: bool) -> None:
-        from router.exchange import EXCHANGE_TYPES
-        from router.exchange.base import Binding
+        from leveret.router.exchange import EXCHANGE_TYPES
+        from leveret.router.exchange.base import Binding
 
         self.exchange = exchange
         self.queue = queue
@@ -118,9 +118,9 @@ async def _watch(
     """Bind a temporary queue to the trace exchange, and print the copies while tracing is on."""
     import trio
 
-    from protocol.amqp import methods as m
-    from protocol.amqp.table import Table
-    from router.cli.tracing import MARK, TRACE
+    from leveret.protocol.amqp import methods as m
+    from leveret.protocol.amqp.table import Table
+    from leveret.router.cli.tracing import MARK, TRACE
 
     await _check_names(connection, wanted)
     if tracing is not None:
@@ -165,8 +165,8 @@ async def _show_copies(
 
 async def _check_names(connection: "Connection", wanted: Wanted) -> None:
     """Raise ChannelEnded if there is no exchange or queue of the name to watch."""
-    from protocol.amqp import methods as m
-    from router.client.errors import ChannelEnded
+    from leveret.protocol.amqp import methods as m
+    from leveret.router.client.errors import ChannelEnded
 
     probe = await connection.channel()
     if wanted.exchange:  # the default exchange is always there, and must not be declared
@@ -181,7 +181,7 @@ async def _check_names(connection: "Connection", wanted: Wanted) -> None:
 
 def describe(copy: "Message") -> dict[str, Any]:
     """What a copy from the firehose tells of a message."""
-    from protocol.amqp.plain import plain_body, plain_value
+    from leveret.protocol.amqp.plain import plain_body, plain_value
 
     told: dict[str, Any] = plain_value(copy.headers)
     what, _, name = copy.routing_key.partition(".")
@@ -201,8 +201,8 @@ def describe(copy: "Message") -> dict[str, Any]:
 
 
 def _shown(event: dict[str, Any], form: str) -> bytes:
-    from router.cli.show import as_json, content_lines, shown_name
-    from router.cli.terminal import printable
+    from leveret.router.cli.show import as_json, content_lines, shown_name
+    from leveret.router.cli.terminal import printable
 
     if form == "json":
         return as_json(event)

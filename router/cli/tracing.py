@@ -9,9 +9,9 @@ RabbitMQ leaves it on.
 import shlex
 from typing import Any
 
-from router.cli.amqp import notice
-from router.cli.api import Api, NotThere
-from router.cli.failure import Failure
+from leveret.router.cli.amqp import notice
+from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.failure import Failure
 
 TRACE = "amq.rabbitmq.trace"
 MARK = "x-leveret-tap"

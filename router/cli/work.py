@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from router.cli.amqp import broker_options, find_broker, notice, refusal
-from router.cli.failure import Failure, WrongUsage
-from router.cli.terminal import Duration, counted, parse_duration
+from leveret.router.cli.amqp import broker_options, find_broker, notice, refusal
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.terminal import Duration, counted, parse_duration
 
 if TYPE_CHECKING:
     import trio
 
-    from router.cli.pool import Plan, Pool
-    from router.cli.retry import Backoff
-    from router.client.address import Address
+    from leveret.router.cli.pool import Plan, Pool
+    from leveret.router.cli.retry import Backoff
+    from leveret.router.client.address import Address
 
 RECONNECT = (1, 2, 5, 10, 30)  # seconds between attempts to reach a broker that was lost; then the last
 
@@ -140,8 +140,8 @@ def work(
     address = find_broker(url, vhost)
     _check_command(command[0])
 
-    from router.cli.child import Command
-    from router.cli.pool import Plan
+    from leveret.router.cli.child import Command
+    from leveret.router.cli.pool import Plan
 
     plan = Plan(
         queue=queue,
@@ -160,7 +160,7 @@ def work(
 
 def parse_backoff(text: str) -> "Backoff":
     """``FIRST..LONGEST``, or one duration for all. Raises WrongUsage."""
-    from router.cli.retry import Backoff
+    from leveret.router.cli.retry import Backoff
 
     first, dots, longest = text.partition("..")
     try:
@@ -187,7 +187,7 @@ class Run:
     """One run of the command, over all its connections."""
 
     def __init__(self, plan: "Plan", address: "Address", *, reconnect: bool) -> None:
-        from router.cli.pool import Tally
+        from leveret.router.cli.pool import Tally
 
         self._plan = plan
         self._address = address
@@ -202,7 +202,7 @@ class Run:
         """Work until the end. Raises Failure for any status but 0."""
         import trio
 
-        from router.client.errors import ClientError
+        from leveret.router.client.errors import ClientError
 
         try:
             trio.run(self._show_progress if progress else self._main)
@@ -219,8 +219,8 @@ class Run:
         """Work with a status line; the output of commands to the same terminal is shown above it."""
         from dataclasses import replace
 
-        from router.cli.status_line import shown
-        from router.client.errors import ClientError
+        from leveret.router.cli.status_line import shown
+        from leveret.router.client.errors import ClientError
 
         failure: ClientError | None = None
         async with shown(self._tally.line) as (line, output, error):
@@ -237,7 +237,7 @@ class Run:
     async def _main(self) -> None:
         import trio
 
-        from router.client.errors import ClientError
+        from leveret.router.client.errors import ClientError
 
         if self._plan.dead_exchange is None:
             self._say(
@@ -275,9 +275,9 @@ class Run:
         """Connect and work; again, and again, when the broker was lost."""
         import trio
 
-        from router.cli.pool import Pool
-        from router.client.connection import connect
-        from router.client.errors import CannotConnect, ConnectionEnded
+        from leveret.router.cli.pool import Pool
+        from leveret.router.client.connection import connect
+        from leveret.router.client.errors import CannotConnect, ConnectionEnded
 
         attempts = 0
         connected = False

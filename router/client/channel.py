@@ -11,13 +11,13 @@ from typing import Protocol, TypeVar
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Command, Delivery
-from protocol.amqp.encode import ack_frame
-from protocol.amqp.message import pack_frames
-from protocol.amqp.table import Value
-from router.client.errors import ChannelEnded, ConsumerEnded, Ended
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Command, Delivery
+from leveret.protocol.amqp.encode import ack_frame
+from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.table import Value
+from leveret.router.client.errors import ChannelEnded, ConsumerEnded, Ended
 
 M = TypeVar("M", bound=m.Method)
 

@@ -11,18 +11,18 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Command
-from protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
-from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.reader import Reader, Scope
-from protocol.amqp.table import Table
-from protocol.recognition import AMQP, TLS, FirstBytes
-from router.client.address import Address
-from router.client.channel import Channel
-from router.client.errors import CannotConnect, ConnectionEnded
-from router.network_errors import NO_TLS, explain, tls_advice
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Command
+from leveret.protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.amqp.reader import Reader, Scope
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.recognition import AMQP, TLS, FirstBytes
+from leveret.router.client.address import Address
+from leveret.router.client.channel import Channel
+from leveret.router.client.errors import CannotConnect, ConnectionEnded
+from leveret.router.network_errors import NO_TLS, explain, tls_advice
 
 READ = 1 << 18  # bytes of one read
 OUT_HIGH = 1 << 20  # unsent bytes at which a publisher had better wait

@@ -1,14 +1,14 @@
 """RabbitMQ's definitions documents: which users, virtual hosts, queues, ... a broker shall have, or has."""
 
-from router.definitions.document import (
+from leveret.router.definitions.document import (
     Definitions,
     DefinitionsError,
     Refusal,
     hash_passwords,
     parse_definitions,
 )
-from router.definitions.exporting import export_definitions, unportable_users
-from router.definitions.importing import ImportReport, apply_definitions, import_definitions
+from leveret.router.definitions.exporting import export_definitions, unportable_users
+from leveret.router.definitions.importing import ImportReport, apply_definitions, import_definitions
 
 __all__ = [
     "Definitions",

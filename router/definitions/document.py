@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from router.auth import SHA256, PasswordHash, hash_password
-from router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, fits
+from leveret.router.auth import SHA256, PasswordHash, hash_password
+from leveret.router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, fits
 
 E = TypeVar("E", bound=Struct)
 # Every escape of JSON; the group is the number of half a surrogate pair that stands alone.

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import msgspec
 import structlog
 
-from router.administration import Administration
-from router.auth import User
-from router.broker import Broker
-from router.exchange.base import Exchange, kind
-from router.queue.kind import AnyQueue
-from router.terms import plain
-from router.vhost import VHost
+from leveret.router.administration import Administration
+from leveret.router.auth import User
+from leveret.router.broker import Broker
+from leveret.router.exchange.base import Exchange, kind
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.terms import plain
+from leveret.router.vhost import VHost
 
 Entry: TypeAlias = dict[str, Any]
 

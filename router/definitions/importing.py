@@ -21,12 +21,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from protocol.errors import AmqpError
-from router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT, Administration, NotThere
-from router.auth import User
-from router.bounds import LINE_BREAKS
-from router.broker import Broker
-from router.definitions.document import (
+from leveret.protocol.errors import AmqpError
+from leveret.router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT, Administration, NotThere
+from leveret.router.auth import User
+from leveret.router.bounds import LINE_BREAKS
+from leveret.router.broker import Broker
+from leveret.router.definitions.document import (
     BindingEntry,
     Definitions,
     DefinitionsError,
@@ -45,11 +45,11 @@ from router.definitions.document import (
     hash_of,
     hash_passwords,
 )
-from router.exchange import EXCHANGE_TYPES
-from router.exchange.base import Exchange
-from router.queue.kind import AnyQueue
-from router.vhost import VHost
-from router.vhost_metadata import read_metadata, split_tags
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.exchange.base import Exchange
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.vhost import VHost
+from leveret.router.vhost_metadata import read_metadata, split_tags
 
 RESERVED = "names that begin with amq. are reserved for the broker"  # left out by RabbitMQ too
 STEP = 50  # entries that are imported between two yields

@@ -4,15 +4,15 @@ Each type has a file; ``base`` holds what they share. New types are added to ``E
 else.
 """
 
-from router.exchange.base import Binding, Destination, Exchange, Identity, identity
-from router.exchange.consistent_hash import ConsistentHashExchange
-from router.exchange.direct import DirectExchange
-from router.exchange.fanout import FanoutExchange
-from router.exchange.headers import HeadersExchange
-from router.exchange.modulus_hash import ModulusHashExchange
-from router.exchange.random import RandomExchange
-from router.exchange.recent_history import RecentHistoryExchange
-from router.exchange.topic import TopicExchange
+from leveret.router.exchange.base import Binding, Destination, Exchange, Identity, identity
+from leveret.router.exchange.consistent_hash import ConsistentHashExchange
+from leveret.router.exchange.direct import DirectExchange
+from leveret.router.exchange.fanout import FanoutExchange
+from leveret.router.exchange.headers import HeadersExchange
+from leveret.router.exchange.modulus_hash import ModulusHashExchange
+from leveret.router.exchange.random import RandomExchange
+from leveret.router.exchange.recent_history import RecentHistoryExchange
+from leveret.router.exchange.topic import TopicExchange
 
 EXCHANGE_TYPES: dict[str, type[Exchange]] = {
     cls.type: cls

@@ -8,15 +8,15 @@ exchange-to-exchange bindings, alternate exchanges, duplicates between exchanges
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from protocol.amqp.table import Value
-from protocol.errors import PreconditionFailed
-from router.deduplication import Deduplication
-from router.exchange.log import ExchangeLog
-from router.terms import canonical
+from leveret.protocol.amqp.table import Value
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.deduplication import Deduplication
+from leveret.router.exchange.log import ExchangeLog
+from leveret.router.terms import canonical
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
-    from router.selector import Selector
+    from leveret.protocol.amqp.message import Message
+    from leveret.router.selector import Selector
 
 SELECTOR_COST = 50_000  # of an exchange's selectors: 5 to 15 ms for a message that all must look at in full
 

@@ -15,14 +15,14 @@ from hashlib import blake2b
 from math import inf, log
 from typing import TYPE_CHECKING, NamedTuple
 
-from protocol.amqp.table import Value
-from protocol.errors import PreconditionFailed
-from router.exchange.base import Binding, Exchange
-from router.exchange.hashing import stable_hash
-from router.terms import term, type_name
+from leveret.protocol.amqp.table import Value
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.exchange.hashing import stable_hash
+from leveret.router.terms import term, type_name
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 PROPERTIES = ("correlation_id", "message_id", "timestamp")
 SLOTS = 1 << 16  # enough that shares are true within some percent for a hundred queues

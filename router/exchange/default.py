@@ -1,6 +1,6 @@
 """The default exchange, whose bindings are the names of queues."""
 
-from router.exchange.base import Exchange
+from leveret.router.exchange.base import Exchange
 
 
 class DefaultExchange(Exchange):

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from router.exchange.base import Binding, Exchange
+from leveret.router.exchange.base import Binding, Exchange
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 
 class DirectExchange(Exchange):

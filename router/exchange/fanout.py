@@ -1,6 +1,6 @@
 """The fanout exchange: every binding matches, whatever its key (AMQP 0-9-1 3.1.3.2)."""
 
-from router.exchange.base import Exchange
+from leveret.router.exchange.base import Exchange
 
 
 class FanoutExchange(Exchange):

@@ -13,13 +13,13 @@ from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from protocol.amqp.table import Value
-from protocol.errors import PreconditionFailed
-from router.exchange.base import Binding, Exchange
-from router.terms import canonical, term, type_name
+from leveret.protocol.amqp.table import Value
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.terms import canonical, term, type_name
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 Key = str | tuple[str, Hashable]  # a name, or a name with its comparable value
 MODES = ("all", "any", "all-with-x", "any-with-x")

@@ -8,11 +8,11 @@ CC and BCC keys as well.
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
-from router.exchange.base import Binding, Exchange
-from router.exchange.hashing import stable_hash
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.exchange.hashing import stable_hash
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 
 class ModulusHashExchange(Exchange):

@@ -7,10 +7,10 @@ A queue that is bound twice gets twice the share.
 from random import Random
 from typing import TYPE_CHECKING
 
-from router.exchange.base import Binding, Exchange
+from leveret.router.exchange.base import Binding, Exchange
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 
 class RandomExchange(Exchange):

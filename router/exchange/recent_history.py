@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protocol.errors import PreconditionFailed
-from router.exchange.base import Binding, Exchange
-from router.terms import is_integer, term
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.terms import is_integer, term
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 LENGTH = "x-recent-history-length"
 NO_STORE = "x-recent-history-no-store"

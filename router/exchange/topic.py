@@ -8,12 +8,12 @@ Most binding keys are in a trie; those whose wildcards could make a trie slow ar
 
 from typing import TYPE_CHECKING
 
-from router.exchange.base import Binding, Exchange
-from router.exchange.topic_automaton import Automaton
-from router.exchange.topic_trie import Trie, is_trie_key
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.exchange.topic_automaton import Automaton
+from leveret.router.exchange.topic_trie import Trie, is_trie_key
 
 if TYPE_CHECKING:
-    from protocol.amqp.message import Message
+    from leveret.protocol.amqp.message import Message
 
 CACHE_ROOM = 8_000  # references to bindings that the cached matches may hold
 KEY_ROOM = 8  # what a cached key counts for, besides its bindings

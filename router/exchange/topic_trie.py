@@ -4,7 +4,7 @@ Responsible for keys that a trie matches quickly whatever else is bound: those w
 with ``*`` among the first words only (``is_trie_key``). All other keys are in ``topic_automaton``.
 """
 
-from router.exchange.base import Binding
+from leveret.router.exchange.base import Binding
 
 ANY_WORD = ".*"  # the label of the edge that takes any word: no word is spelled so, for a word holds no dot
 STARS = 6  # words from the start that may be ``*``, so that a match visits at most 2**STARS nodes a word

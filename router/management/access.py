@@ -9,14 +9,14 @@ Source: RabbitMQ, "Management Plugin" (permissions), and what 3.10 answers.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from protocol.http import HttpError
-from router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
-from router.auth import User
-from router.management.errors import not_authorised, not_there
-from router.vhost import VHost
+from leveret.protocol.http import HttpError
+from leveret.router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
+from leveret.router.auth import User
+from leveret.router.management.errors import not_authorised, not_there
+from leveret.router.vhost import VHost
 
 if TYPE_CHECKING:
-    from router.management.call import Call
+    from leveret.router.management.call import Call
 
 ADMINISTRATOR, MONITORING, POLICYMAKER, MANAGEMENT = (
     "administrator",

@@ -5,8 +5,8 @@ from collections.abc import Hashable, Mapping
 from functools import partial
 from importlib import import_module
 
-from protocol.http import HttpError, Request, Response
-from router.management import (
+from leveret.protocol.http import HttpError, Request, Response
+from leveret.router.management import (
     bindings,
     browsing,
     connections,
@@ -24,13 +24,13 @@ from router.management import (
     users,
     vhosts,
 )
-from router.management.call import Answering, Rules, World, login
-from router.management.index import page, redirect
-from router.management.scrapes import Scrapes
-from router.management.values import answer
-from router.web.lengthy import offloaded
-from router.web.routes import Handler, Table
-from router.web.steps import Steps
+from leveret.router.management.call import Answering, Rules, World, login
+from leveret.router.management.index import page, redirect
+from leveret.router.management.scrapes import Scrapes
+from leveret.router.management.values import answer
+from leveret.router.web.lengthy import offloaded
+from leveret.router.web.routes import Handler, Table
+from leveret.router.web.steps import Steps
 
 PREFIX = "/api"
 MODULES = (
@@ -83,7 +83,7 @@ def index(request: Request) -> Response:
 
 def openapi(world: World, request: Request) -> Response:
     """The description of the API, for everybody: it tells nothing of this broker."""
-    from router.management.openapi import describe  # noqa: PLC0415
+    from leveret.router.management.openapi import describe  # noqa: PLC0415
 
     return answer(describe(rules(), PREFIX, world.node.version))
 
@@ -100,8 +100,8 @@ def metrics_table(world: World) -> Table:
             yield from login(world.broker, request)
         if EXPOSITION not in sys.modules:
             yield from offloaded(world.broker, partial(import_module, EXPOSITION))
-        from router.management.detailed_metrics import Wanted  # noqa: PLC0415
-        from router.management.exposition import TEXT, scrape, scrape_detailed  # noqa: PLC0415
+        from leveret.router.management.detailed_metrics import Wanted  # noqa: PLC0415
+        from leveret.router.management.exposition import TEXT, scrape, scrape_detailed  # noqa: PLC0415
 
         path = "/".join(request.segments).strip("/")
         if path == "metrics/detailed":

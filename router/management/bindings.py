@@ -13,18 +13,18 @@ from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
 
-from protocol.http import Response
-from router.exchange.base import Binding, Exchange, kind
-from router.management.access import entered, in_vhost, management
-from router.management.body import table, text
-from router.management.call import Call, Rule, Rules
-from router.management.errors import not_authorised, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.values import Object, answer, nothing
-from router.queue.kind import AnyQueue
-from router.terms import plain
-from router.vhost import VHost
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.router.exchange.base import Binding, Exchange, kind
+from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.body import table, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import not_authorised, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.terms import plain
+from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps
 
 DEFAULT = "amq.default"  # how the exchange without a name is called in paths
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from protocol.amqp.table import MAX_DEPTH
-from protocol.json_text import encode_json
-from router.bounds import INTEGER_MAX, INTEGER_MIN
-from router.management.errors import bad_request
-from router.management.values import Object
+from leveret.protocol.amqp.table import MAX_DEPTH
+from leveret.protocol.json_text import encode_json
+from leveret.router.bounds import INTEGER_MAX, INTEGER_MIN
+from leveret.router.management.errors import bad_request
+from leveret.router.management.values import Object
 
 # RabbitMQ's text.
 TWICE = "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"

@@ -11,29 +11,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import splice_properties
-from protocol.amqp.table import REMOVE
-from protocol.http import HttpError, Response
-from router.bounds import refused_name
-from router.dead_letter import last_death
-from router.management.access import in_vhost
-from router.management.bindings import exchange_name
-from router.management.body import integer, text
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_there
-from router.management.exchanges import checked_name
-from router.management.messages import refuse_while_alarmed, show_payload, show_properties
-from router.management.queues import find_queue
-from router.management.values import Object, answer
-from router.queue.entry import Entry
-from router.queue.kind import AnyQueue
-from router.queue.queue import Queue
-from router.queue.run import Run
-from router.routing import Target, routing_keys
-from router.selector import Selector, SelectorError, compile_selector
-from router.session.checks import check_publish
-from router.web.steps import Steps
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import splice_properties
+from leveret.protocol.amqp.table import REMOVE
+from leveret.protocol.http import HttpError, Response
+from leveret.router.bounds import refused_name
+from leveret.router.dead_letter import last_death
+from leveret.router.management.access import in_vhost
+from leveret.router.management.bindings import exchange_name
+from leveret.router.management.body import integer, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.exchanges import checked_name
+from leveret.router.management.messages import refuse_while_alarmed, show_payload, show_properties
+from leveret.router.management.queues import find_queue
+from leveret.router.management.values import Object, answer
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.queue.run import Run
+from leveret.router.routing import Target, routing_keys
+from leveret.router.selector import Selector, SelectorError, compile_selector
+from leveret.router.session.checks import check_publish
+from leveret.router.web.steps import Steps
 
 SLICE = 500  # messages that are looked at before others have their turn
 PEEK, PEEK_MOST = 50, 1000  # messages that are shown

@@ -11,22 +11,22 @@ from functools import cached_property
 
 import structlog
 
-from protocol.http import HttpError, Request, Response, basic_credentials
-from router.administration import Administration
-from router.auth import Login, LoginRefused, User
-from router.broker import Broker
-from router.management.access import READING, Check
-from router.management.body import parse_object
-from router.management.errand import Errand
-from router.management.errors import not_logged_in, told_as_http
-from router.management.measures import Measures
-from router.management.node import Node, Snapshots
-from router.management.sampling import Sampler
-from router.management.values import Object
-from router.vhost import VHost
-from router.web.lengthy import log_in
-from router.web.routes import Answer
-from router.web.steps import Steps
+from leveret.protocol.http import HttpError, Request, Response, basic_credentials
+from leveret.router.administration import Administration
+from leveret.router.auth import Login, LoginRefused, User
+from leveret.router.broker import Broker
+from leveret.router.management.access import READING, Check
+from leveret.router.management.body import parse_object
+from leveret.router.management.errand import Errand
+from leveret.router.management.errors import not_logged_in, told_as_http
+from leveret.router.management.measures import Measures
+from leveret.router.management.node import Node, Snapshots
+from leveret.router.management.sampling import Sampler
+from leveret.router.management.values import Object
+from leveret.router.vhost import VHost
+from leveret.router.web.lengthy import log_in
+from leveret.router.web.routes import Answer
+from leveret.router.web.steps import Steps
 
 JSON_RANGES = frozenset(("application/json", "application/*", "*/*"))
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from protocol.amqp.table import Table
-from protocol.errors import AmqpError
-from router.auth import User
-from router.broker import Broker
-from router.session.session import Session
-from router.session.transport import ConnectionOutbox, Ends
-from router.vhost import VHost
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.errors import AmqpError
+from leveret.router.auth import User
+from leveret.router.broker import Broker
+from leveret.router.session.session import Session
+from leveret.router.session.transport import ConnectionOutbox, Ends
+from leveret.router.vhost import VHost
 
 
 class Connection(Protocol):

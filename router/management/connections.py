@@ -2,21 +2,21 @@
 
 from collections.abc import Callable
 
-from protocol.errors import ConnectionForced
-from protocol.http import Response
-from router.management.access import ADMINISTRATOR, administrator, in_vhost, management, own, sees_all
-from router.management.call import Call, Rule, Rules
-from router.management.clients import Connection, connections, user_of, vhost_of
-from router.management.consumers import Owner, of_sessions, owners, show_consumer
-from router.management.erlang import process
-from router.management.errors import not_authorised, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.sampling import SESSION, of_session
-from router.management.stats import message_stats, window_of
-from router.management.values import Object, answer, nothing
-from router.session.session import Session
-from router.terms import plain
-from router.web.steps import Steps
+from leveret.protocol.errors import ConnectionForced
+from leveret.protocol.http import Response
+from leveret.router.management.access import ADMINISTRATOR, administrator, in_vhost, management, own, sees_all
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.clients import Connection, connections, user_of, vhost_of
+from leveret.router.management.consumers import Owner, of_sessions, owners, show_consumer
+from leveret.router.management.erlang import process
+from leveret.router.management.errors import not_authorised, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.sampling import SESSION, of_session
+from leveret.router.management.stats import message_stats, window_of
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.session.session import Session
+from leveret.router.terms import plain
+from leveret.router.web.steps import Steps
 
 REASON = "Closed via management plugin"
 REASON_HEADER = "x-reason"

@@ -1,16 +1,16 @@
 """Consumers, as the API shows them."""
 
-from protocol.http import Response
-from router.management.access import entered, in_vhost, management
-from router.management.call import Call, Rule, Rules
-from router.management.clients import Connection, connections, user_of
-from router.management.query import listing
-from router.management.values import Object
-from router.queue.consumers import Consumer
-from router.session.session import Session
-from router.terms import plain
-from router.vhost import VHost
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.clients import Connection, connections, user_of
+from leveret.router.management.query import listing
+from leveret.router.management.values import Object
+from leveret.router.queue.consumers import Consumer
+from leveret.router.session.session import Session
+from leveret.router.terms import plain
+from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps
 
 Owner = tuple[Connection, int]  # a channel: its connection and its number
 

@@ -6,8 +6,8 @@ header ``Leveret-Users-Without-Login`` names users whose passwords an export or 
 
 import re
 
-from protocol.http import Response
-from router.definitions import (
+from leveret.protocol.http import Response
+from leveret.router.definitions import (
     Definitions,
     DefinitionsError,
     ImportReport,
@@ -17,14 +17,14 @@ from router.definitions import (
     parse_definitions,
     unportable_users,
 )
-from router.management.access import administrator
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request
-from router.management.users import without_login
-from router.management.values import answer
-from router.web.forms import field_of, is_form, read_form
-from router.web.lengthy import offloaded
-from router.web.steps import Steps
+from leveret.router.management.access import administrator
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request
+from leveret.router.management.users import without_login
+from leveret.router.management.values import answer
+from leveret.router.web.forms import field_of, is_form, read_form
+from leveret.router.web.lengthy import offloaded
+from leveret.router.web.steps import Steps
 
 _PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
 

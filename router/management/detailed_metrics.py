@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from router.management.call import World
-from router.management.metrics import GROUPS
-from router.management.object_metrics import (
+from leveret.router.management.call import World
+from leveret.router.management.metrics import GROUPS
+from leveret.router.management.object_metrics import (
     Kind,
     channel_kind,
     connection_kind,

@@ -7,7 +7,7 @@ value zero. docs/management.md lists them.
 
 from collections.abc import Iterable
 
-from router.management.values import Object
+from leveret.router.management.values import Object
 
 GARBAGE_COLLECTION = {
     "fullsweep_after": 0,

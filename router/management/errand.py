@@ -6,19 +6,19 @@ it, for it has no consumers.
 
 from collections.abc import Sequence
 
-from protocol.amqp.message import Message
-from protocol.errors import AmqpError, InternalError
-from protocol.http import HttpError
-from router.auth import User
-from router.broker import Broker
-from router.queue.consumers import Consumer, Receiver
-from router.queue.entry import Entry
-from router.queue.kind import AnyQueue
-from router.queue.paging import NotAtHand
-from router.session.session import Session
-from router.session.topology import Topology
-from router.vhost import VHost
-from router.web.steps import Steps, Wait
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import AmqpError, InternalError
+from leveret.protocol.http import HttpError
+from leveret.router.auth import User
+from leveret.router.broker import Broker
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.paging import NotAtHand
+from leveret.router.session.session import Session
+from leveret.router.session.topology import Topology
+from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps, Wait
 
 LATE = "the disk did not answer in time; what was asked for may have been done"
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import structlog
 
-from protocol.errors import AccessRefused, AmqpError, NotFound
-from protocol.http import HttpError
-from router.administration import NotThere
+from leveret.protocol.errors import AccessRefused, AmqpError, NotFound
+from leveret.protocol.http import HttpError
+from leveret.router.administration import NotThere
 
 REALM = (("WWW-Authenticate", 'Basic realm="RabbitMQ Management"'),)
 

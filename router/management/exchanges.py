@@ -1,20 +1,20 @@
 """Exchanges, as the API shows, declares and deletes them, and publishes to them."""
 
-from protocol.http import Response
-from router.bounds import refused_name
-from router.exchange.base import Exchange
-from router.management.access import entered, in_vhost, management
-from router.management.bindings import exchange_name
-from router.management.body import table, text, truth
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.sampling import EXCHANGE, of_exchange
-from router.management.stats import message_stats, window_of
-from router.management.values import Object, answer, nothing
-from router.terms import plain
-from router.vhost import VHost
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.router.bounds import refused_name
+from leveret.router.exchange.base import Exchange
+from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.bindings import exchange_name
+from leveret.router.management.body import table, text, truth
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.sampling import EXCHANGE, of_exchange
+from leveret.router.management.stats import message_stats, window_of
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.terms import plain
+from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps
 
 
 def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:

@@ -15,11 +15,11 @@ from prometheus_client.metrics_core import (
     UntypedMetricFamily,
 )
 
-from router.management.call import World
-from router.management.detailed_metrics import PER_OBJECT, Wanted, select
-from router.management.metrics import GROUPS, MOST, OWN, Value, identity, of_broker
-from router.management.object_metrics import Family, Kind, kinds
-from router.web.steps import Steps
+from leveret.router.management.call import World
+from leveret.router.management.detailed_metrics import PER_OBJECT, Wanted, select
+from leveret.router.management.metrics import GROUPS, MOST, OWN, Value, identity, of_broker
+from leveret.router.management.object_metrics import Family, Kind, kinds
+from leveret.router.web.steps import Steps
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PIECE = 100  # objects that are formatted between two yields: 2 ms for queues with all metrics

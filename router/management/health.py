@@ -1,13 +1,13 @@
 """Health checks: 200 when all is well with what is asked for, else 503 and what is not."""
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.http import Response
-from router.management.access import entering_vhost, management
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request
-from router.management.values import answer
-from router.web.steps import Steps
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.http import Response
+from leveret.router.management.access import entering_vhost, management
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request
+from leveret.router.management.values import answer
+from leveret.router.web.steps import Steps
 
 SECONDS = {"days": 86_400, "weeks": 7 * 86_400, "months": 30 * 86_400, "years": 365 * 86_400}
 PROBE = "aliveness-test"

@@ -2,9 +2,9 @@
 
 from html import escape
 
-from protocol.http import Request, Response
-from router.management.call import Rules
-from router.web import pages
+from leveret.protocol.http import Request, Response
+from leveret.router.management.call import Rules
+from leveret.router.web import pages
 
 CONTENT = """<h1>Management API</h1>
 <p>RabbitMQ's management API, with additions. All paths except this page and

@@ -6,8 +6,8 @@ minutes.
 
 from hdrh.histogram import HdrHistogram
 
-from router.management.values import Object
-from router.queue.consumers import Consumer
+from leveret.router.management.values import Object
+from leveret.router.queue.consumers import Consumer
 
 LEAST, MOST, DIGITS = 1, 86_400_000, 2  # ms
 PERIOD = 300_000  # ms

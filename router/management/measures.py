@@ -8,16 +8,16 @@ of a queue or a consumer stands under ``leveret`` in its object.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from router.broker import Broker
-from router.management.ages import Ages
-from router.management.clients import connections
-from router.management.sampling import Series
-from router.management.values import Object
-from router.queue.consumers import Consumer
-from router.queue.fifo import Fifo
-from router.queue.probe import Probe, Recorder
-from router.queue.queue import Queue
-from router.session.session import Session
+from leveret.router.broker import Broker
+from leveret.router.management.ages import Ages
+from leveret.router.management.clients import connections
+from leveret.router.management.sampling import Series
+from leveret.router.management.values import Object
+from leveret.router.queue.consumers import Consumer
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.probe import Probe, Recorder
+from leveret.router.queue.queue import Queue
+from leveret.router.session.session import Session
 
 MOST = 1000  # queues with a probe; each costs some 20 kB
 SLICE = 500  # objects that are looked at before others have their turn

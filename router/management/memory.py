@@ -8,11 +8,11 @@ that the categories add up to the resident memory. Categories of the Erlang VM a
 
 from math import ceil
 
-from router.broker import Broker
-from router.management.clients import connections
-from router.management.node import Measured
-from router.management.queues import memory_of
-from router.web.steps import Steps
+from leveret.router.broker import Broker
+from leveret.router.management.clients import connections
+from leveret.router.management.node import Measured
+from leveret.router.management.queues import memory_of
+from leveret.router.web.steps import Steps
 
 SLICE = 500  # objects that are counted between two yields to other tasks
 CATEGORIES = (  # RabbitMQ's

@@ -7,21 +7,21 @@ import base64
 import binascii
 from typing import Any
 
-from protocol.amqp.properties import Properties
-from protocol.errors import AmqpError, NotFound, ResourceLocked
-from protocol.http import HttpError, Response
-from router.bounds import build_message
-from router.management.access import in_vhost
-from router.management.bindings import exchange_name
-from router.management.body import demand, field, integer, text
-from router.management.call import Call, Rule, Rules
-from router.management.errand import Errand
-from router.management.errors import bad_request
-from router.management.exchanges import checked_name
-from router.management.values import JSON, SLICE, Object, answer, encode_list
-from router.queue.entry import Entry
-from router.terms import plain
-from router.web.steps import Steps
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import AmqpError, NotFound, ResourceLocked
+from leveret.protocol.http import HttpError, Response
+from leveret.router.bounds import build_message
+from leveret.router.management.access import in_vhost
+from leveret.router.management.bindings import exchange_name
+from leveret.router.management.body import demand, field, integer, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errand import Errand
+from leveret.router.management.errors import bad_request
+from leveret.router.management.exchanges import checked_name
+from leveret.router.management.values import JSON, SLICE, Object, answer, encode_list
+from leveret.router.queue.entry import Entry
+from leveret.router.terms import plain
+from leveret.router.web.steps import Steps
 
 MOST = 10_000  # messages that are taken at a time,
 MOST_BYTES = 1 << 26  # and bytes of their bodies

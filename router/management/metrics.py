@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from router.broker import Broker
-from router.drops import REASONS
-from router.management.call import World
-from router.management.clients import connections
-from router.management.node import MANAGEMENT_VERSION
-from router.management.object_metrics import Family, age_seconds, queues_of
-from router.management.sampling import SESSION, Numbers, added, given, of_session, published
-from router.stream.lag import lags
-from router.stream.stream import Stream
-from router.web.steps import Steps
+from leveret.router.broker import Broker
+from leveret.router.drops import REASONS
+from leveret.router.management.call import World
+from leveret.router.management.clients import connections
+from leveret.router.management.node import MANAGEMENT_VERSION
+from leveret.router.management.object_metrics import Family, age_seconds, queues_of
+from leveret.router.management.sampling import SESSION, Numbers, added, given, of_session, published
+from leveret.router.stream.lag import lags
+from leveret.router.stream.stream import Stream
+from leveret.router.web.steps import Steps
 
 MOST = 20_000  # objects of a kind that are told one by one
 SLICE = 200  # objects that are looked at before others have their turn

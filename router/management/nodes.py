@@ -1,18 +1,18 @@
 """API of the node: its properties and use of resources, its memory, and login attempts."""
 
-from protocol.http import Response
-from router.management import memory
-from router.management.access import monitor
-from router.management.call import Call, Rule, Rules
-from router.management.erlang import METRICS_GC, NODE, with_zeros
-from router.management.errors import not_there
-from router.management.node import Measured
-from router.management.overview import contexts, exchange_types
-from router.management.query import columns_of, narrowed
-from router.management.sampling import CHURN, NODE_USE, of_churn, of_node
-from router.management.stats import with_rates
-from router.management.values import Object, answer, nothing
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.router.management import memory
+from leveret.router.management.access import monitor
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.erlang import METRICS_GC, NODE, with_zeros
+from leveret.router.management.errors import not_there
+from leveret.router.management.node import Measured
+from leveret.router.management.overview import contexts, exchange_types
+from leveret.router.management.query import columns_of, narrowed
+from leveret.router.management.sampling import CHURN, NODE_USE, of_churn, of_node
+from leveret.router.management.stats import with_rates
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.web.steps import Steps
 
 # The plugins of RabbitMQ whose features are built in here.
 PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")

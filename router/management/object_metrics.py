@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from router.exchange.base import Exchange
-from router.management.call import World
-from router.management.clients import Connection, connections, vhost_of
-from router.management.queues import consumer_capacity, head_timestamp, memory_of
-from router.queue.kind import AnyQueue
-from router.queue.queue import Queue
-from router.session.session import Session
-from router.vhost import VHost
+from leveret.router.exchange.base import Exchange
+from leveret.router.management.call import World
+from leveret.router.management.clients import Connection, connections, vhost_of
+from leveret.router.management.queues import consumer_capacity, head_timestamp, memory_of
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.session.session import Session
+from leveret.router.vhost import VHost
 
 Values = tuple[float | None, ...]
 

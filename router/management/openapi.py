@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from router.management import access
-from router.management.call import Rule, Rules
-from router.management.values import Object
+from leveret.router.management import access
+from leveret.router.management.call import Rule, Rules
+from leveret.router.management.values import Object
 
 TEXT, WHOLE, YES = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
 OBJECT = {"type": "object"}

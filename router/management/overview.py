@@ -1,17 +1,17 @@
 """API of the broker as a whole and of the user who asks. The node is in ``nodes``."""
 
-from protocol.http import Response
-from router.exchange import EXCHANGE_TYPES
-from router.management import access
-from router.management.access import administrator, entered, management
-from router.management.body import demand, text
-from router.management.call import Call, Rule, Rules
-from router.management.clients import connections, user_of
-from router.management.erlang import DISK, with_zeros
-from router.management.errors import bad_request
-from router.management.node import MANAGEMENT_VERSION
-from router.management.query import columns_of, narrowed
-from router.management.sampling import (
+from leveret.protocol.http import Response
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.management import access
+from leveret.router.management.access import administrator, entered, management
+from leveret.router.management.body import demand, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.clients import connections, user_of
+from leveret.router.management.erlang import DISK, with_zeros
+from leveret.router.management.errors import bad_request
+from leveret.router.management.node import MANAGEMENT_VERSION
+from leveret.router.management.query import columns_of, narrowed
+from leveret.router.management.sampling import (
     CHURN,
     INTERVAL,
     KEEP,
@@ -24,8 +24,8 @@ from router.management.sampling import (
     of_churn,
     totals,
 )
-from router.management.stats import lengths, message_stats, window_of, with_rates
-from router.management.values import Object, answer, nothing
+from leveret.router.management.stats import lengths, message_stats, window_of, with_rates
+from leveret.router.management.values import Object, answer, nothing
 
 DESCRIPTIONS = {
     "direct": "AMQP direct exchange, as per the AMQP specification",

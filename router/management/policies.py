@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from protocol.http import Response
-from router.management.access import (
+from leveret.protocol.http import Response
+from leveret.router.management.access import (
     administrator,
     administrator_in_vhost,
     entered,
@@ -14,16 +14,16 @@ from router.management.access import (
     policymaker,
     policymaker_in_vhost,
 )
-from router.management.body import demand, number, table, text
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.values import Object, answer, nothing
-from router.policy import Policy
-from router.rows import ParameterRow
-from router.terms import plain
-from router.vhost import VHost
-from router.web.steps import Steps
+from leveret.router.management.body import demand, number, table, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.policy import Policy
+from leveret.router.rows import ParameterRow
+from leveret.router.terms import plain
+from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps
 
 
 def show_policy(vhost: VHost, policy: Policy) -> Object:

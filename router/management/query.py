@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from protocol.http import HttpError, Response
-from protocol.json_text import encode_json
-from router.management.errors import bad_request
-from router.management.values import JSON, SLICE, Object, encode_list
-from router.patterns import PatternError, compile_pattern
-from router.web.steps import Steps
+from leveret.protocol.http import HttpError, Response
+from leveret.protocol.json_text import encode_json
+from leveret.router.management.errors import bad_request
+from leveret.router.management.values import JSON, SLICE, Object, encode_list
+from leveret.router.patterns import PatternError, compile_pattern
+from leveret.router.web.steps import Steps
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500

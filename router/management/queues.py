@@ -2,24 +2,24 @@
 
 from datetime import UTC, datetime
 
-from protocol.http import Response
-from router.management.access import administrator_in_vhost, entered, in_vhost, management
-from router.management.body import demand, table, text, truth
-from router.management.call import Call, Rule, Rules
-from router.management.clients import connections
-from router.management.consumers import of_sessions, owners, show_consumer
-from router.management.erlang import backing_queue_status, process
-from router.management.errors import bad_request, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.sampling import QUEUE, Series, of_queue
-from router.management.stats import lengths, message_stats, window_of
-from router.management.values import Object, answer, nothing
-from router.queue.kind import AnyQueue
-from router.queue.paging import COST
-from router.queue.queue import Queue
-from router.terms import plain
-from router.vhost import VHost
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.router.management.access import administrator_in_vhost, entered, in_vhost, management
+from leveret.router.management.body import demand, table, text, truth
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.clients import connections
+from leveret.router.management.consumers import of_sessions, owners, show_consumer
+from leveret.router.management.erlang import backing_queue_status, process
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.sampling import QUEUE, Series, of_queue
+from leveret.router.management.stats import lengths, message_stats, window_of
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.paging import COST
+from leveret.router.queue.queue import Queue
+from leveret.router.terms import plain
+from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps
 
 # What is not counted for each queue, and is there for clients that decode into fixed types.
 NOT_COUNTED = {"message_bytes_persistent": 0, "message_bytes_unacknowledged": 0, "messages_persistent": 0}

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from router.broker import Broker
-from router.counts import Given, Published
-from router.exchange.base import Exchange
-from router.management.clients import Connection, connections
-from router.management.node import Measured
-from router.queue.kind import AnyQueue
-from router.session.session import Session
-from router.vhost import VHost
+from leveret.router.broker import Broker
+from leveret.router.counts import Given, Published
+from leveret.router.exchange.base import Exchange
+from leveret.router.management.clients import Connection, connections
+from leveret.router.management.node import Measured
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.session.session import Session
+from leveret.router.vhost import VHost
 
 INTERVAL = 5000  # ms from one look to the next
 KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes

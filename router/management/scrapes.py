@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from protocol.http import HttpError
-from router.broker import Broker
-from router.web.steps import Steps, Wait
+from leveret.protocol.http import HttpError
+from leveret.router.broker import Broker
+from leveret.router.web.steps import Steps, Wait
 
 SHARED = 1000  # ms for which a result answers further requests for the same key
 MOST_WAITING = 20  # scrapes that wait for their turn

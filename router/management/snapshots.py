@@ -1,12 +1,12 @@
 """API of snapshots: online backup of the data directory. RabbitMQ has no such path."""
 
-from protocol.http import Response
-from router.management.access import administrator
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request
-from router.management.node import Taken
-from router.management.values import answer
-from router.web.steps import Steps, Wait
+from leveret.protocol.http import Response
+from leveret.router.management.access import administrator
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request
+from leveret.router.management.node import Taken
+from leveret.router.management.values import answer
+from leveret.router.web.steps import Steps, Wait
 
 
 def take_snapshot(call: Call) -> Steps[Response]:

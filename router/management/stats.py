@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from router.management.errors import bad_request
-from router.management.sampling import GIVEN, LENGTHS, PUBLISHED, Numbers, Series, Window
-from router.management.values import Object
+from leveret.router.management.errors import bad_request
+from leveret.router.management.sampling import GIVEN, LENGTHS, PUBLISHED, Numbers, Series, Window
+from leveret.router.management.values import Object
 
 if TYPE_CHECKING:
-    from router.management.call import Call
+    from leveret.router.management.call import Call
 
 SAMPLES_MAX = 1000
 

@@ -3,16 +3,16 @@
 The paths are leveret's own. What RabbitMQ tells of streams as queues is among the queues.
 """
 
-from protocol.http import Response
-from router.management.access import in_vhost
-from router.management.body import integer, table, text
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_there
-from router.management.values import Object, answer, nothing
-from router.session.super_streams import declare_super_stream
-from router.stream.lag import Lag, lags
-from router.stream.stream import Stream
-from router.terms import plain
+from leveret.protocol.http import Response
+from leveret.router.management.access import in_vhost
+from leveret.router.management.body import integer, table, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.session.super_streams import declare_super_stream
+from leveret.router.stream.lag import Lag, lags
+from leveret.router.stream.stream import Stream
+from leveret.router.terms import plain
 
 
 def find_stream(call: Call) -> Stream:

@@ -5,20 +5,20 @@ from urllib.parse import quote
 
 import structlog
 
-from protocol.http import Response
-from router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
-from router.auth.passwords import PASSWORD_AND_HASH
-from router.auth.users import Permission, TopicPermission
-from router.management.access import administrator
-from router.management.body import demand, text
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.values import Object, answer, nothing
-from router.patterns import PatternError
-from router.vhost_metadata import split_tags
-from router.web.lengthy import offloaded
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
+from leveret.router.auth.passwords import PASSWORD_AND_HASH
+from leveret.router.auth.users import Permission, TopicPermission
+from leveret.router.management.access import administrator
+from leveret.router.management.body import demand, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.patterns import PatternError
+from leveret.router.vhost_metadata import split_tags
+from leveret.router.web.lengthy import offloaded
+from leveret.router.web.steps import Steps
 
 WITHOUT_LOGIN = "Leveret-Users-Without-Login"
 NAMED = 20  # users in that header at most

@@ -7,9 +7,9 @@ type, and bytes, which become text.
 from collections.abc import Sequence
 from typing import Any
 
-from protocol.http import Response
-from protocol.json_text import encode_json
-from router.web.steps import Steps
+from leveret.protocol.http import Response
+from leveret.protocol.json_text import encode_json
+from leveret.router.web.steps import Steps
 
 SLICE = 200  # items that are made into JSON before others have their turn
 JSON = "application/json"

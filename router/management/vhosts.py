@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable
 
-from protocol.http import Response
-from router.auth import User
-from router.limits import USER_LIMITS, VHOST_LIMITS, LimitError
-from router.management.access import administrator, entered, management, visible_vhosts
-from router.management.body import demand, text, truth
-from router.management.call import Call, Rule, Rules
-from router.management.errors import bad_request, not_authorised, not_there
-from router.management.query import columns_of, listing, narrowed
-from router.management.sampling import LENGTHS, OCTETS, SESSION, Numbers, totals
-from router.management.stats import message_stats, window_of, with_rates
-from router.management.users import find_user
-from router.management.values import Object, answer, nothing
-from router.vhost import VHost
-from router.vhost_metadata import VHostMetadata, make_metadata
-from router.web.steps import Steps, Wait
+from leveret.protocol.http import Response
+from leveret.router.auth import User
+from leveret.router.limits import USER_LIMITS, VHOST_LIMITS, LimitError
+from leveret.router.management.access import administrator, entered, management, visible_vhosts
+from leveret.router.management.body import demand, text, truth
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_authorised, not_there
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.sampling import LENGTHS, OCTETS, SESSION, Numbers, totals
+from leveret.router.management.stats import message_stats, window_of, with_rates
+from leveret.router.management.users import find_user
+from leveret.router.management.values import Object, answer, nothing
+from leveret.router.vhost import VHost
+from leveret.router.vhost_metadata import VHostMetadata, make_metadata
+from leveret.router.web.steps import Steps, Wait
 
 
 def show_vhost(call: Call, vhost: VHost, numbers: Numbers | None = None) -> Object:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from protocol.amqp.constants import SHORTSTR_MAX
-from protocol.errors import PreconditionFailed
-from router import deduplication
-from router.terms import is_integer, type_name
+from leveret.protocol.amqp.constants import SHORTSTR_MAX
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router import deduplication
+from leveret.router.terms import is_integer, type_name
 
 QueueType = Literal["classic", "quorum", "stream"]
 Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]

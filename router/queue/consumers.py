@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from router.queue.entry import Entry
+from leveret.router.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from router.queue.kind import AnyQueue, Source
+    from leveret.router.queue.kind import AnyQueue, Source
 
 SLICE = 256  # messages one consumer is given at a time
 

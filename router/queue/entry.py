@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from protocol.amqp.message import Message
+from leveret.protocol.amqp.message import Message
 
 
 class Page(Protocol):

@@ -9,9 +9,9 @@ Source: RabbitMQ, "Queues" (property equivalence; exclusive queues).
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from protocol.errors import ResourceLocked
-from router.equivalence import check_arguments, check_properties
-from router.queue.arguments import COMPARED, QueueArguments
+from leveret.protocol.errors import ResourceLocked
+from leveret.router.equivalence import check_arguments, check_properties
+from leveret.router.queue.arguments import COMPARED, QueueArguments
 
 
 class Declared(Protocol):

@@ -15,9 +15,9 @@ from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.queue.run import Run
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.run import Run
 
 POSITION = attrgetter("position")
 HEAD = 256  # messages at the head that stay in memory,

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from router.backlog import Slices
-from router.queue.entry import Entry
+from leveret.router.backlog import Slices
+from leveret.router.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from router.queue.kind import AnyQueue
-    from router.queue.queue import Queue
+    from leveret.router.queue.kind import AnyQueue
+    from leveret.router.queue.queue import Queue
 
 Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 

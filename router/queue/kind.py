@@ -7,16 +7,16 @@ a queue is.
 from collections.abc import Collection, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocol.amqp.message import Message
-from router.counts import Given
-from router.queue.arguments import QueueArguments
-from router.queue.consumers import Consumer, Consumers, DeliverySink
-from router.queue.entry import Entry
-from router.queue.log import QueueLog
-from router.queue.run import Pager
+from leveret.protocol.amqp.message import Message
+from leveret.router.counts import Given
+from leveret.router.queue.arguments import QueueArguments
+from leveret.router.queue.consumers import Consumer, Consumers, DeliverySink
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.log import QueueLog
+from leveret.router.queue.run import Pager
 
 if TYPE_CHECKING:
-    from router.queue.queue import Queue
+    from leveret.router.queue.queue import Queue
 
 
 class Source(Protocol):

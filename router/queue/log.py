@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
 
 
 class QueueLog(Protocol):

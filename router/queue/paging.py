@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from protocol.errors import InternalError
-from router.queue.entry import Entry
-from router.queue.run import Pager, Run
+from leveret.protocol.errors import InternalError
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.run import Pager, Run
 
 if TYPE_CHECKING:
-    from router.queue.queue import Queue
+    from leveret.router.queue.queue import Queue
 
 COST = 500  # bytes of memory that a message takes up beside its body, about
 READ_AHEAD = 2  # runs that are read before their turn comes

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.queue.fifo import Fifo
-from router.queue.run import Run
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.run import Run
 
 
 class Priorities:

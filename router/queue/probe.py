@@ -10,12 +10,12 @@ measured: there each slice would have to be searched.
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from router.queue.arguments import QueueArguments
-from router.queue.entry import Entry
+from leveret.router.queue.arguments import QueueArguments
+from leveret.router.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from router.queue.consumers import Consumer
-    from router.queue.queue import Queue
+    from leveret.router.queue.consumers import Consumer
+    from leveret.router.queue.queue import Queue
 
 EVERY = 200  # ms
 

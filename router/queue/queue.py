@@ -8,25 +8,25 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import PERSISTENT
-from protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
-from router.backlog import Slices
-from router.counts import Given
-from router.deduplication import HEADER, SIZE, Deduplication
-from router.queue.arguments import QueueArguments
-from router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
-from router.queue.entry import Entry
-from router.queue.expiry import ExpiryIndex
-from router.queue.fifo import Fifo
-from router.queue.host import QueueHost, Reason
-from router.queue.kind import QueueKeeper
-from router.queue.log import QueueLog
-from router.queue.paging import NotAtHand, Paging
-from router.queue.priorities import Priorities
-from router.queue.probe import Probe
-from router.queue.run import Run
-from router.queue.turns import DRAIN, serve_round
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import PERSISTENT
+from leveret.protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
+from leveret.router.backlog import Slices
+from leveret.router.counts import Given
+from leveret.router.deduplication import HEADER, SIZE, Deduplication
+from leveret.router.queue.arguments import QueueArguments
+from leveret.router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.expiry import ExpiryIndex
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.host import QueueHost, Reason
+from leveret.router.queue.kind import QueueKeeper
+from leveret.router.queue.log import QueueLog
+from leveret.router.queue.paging import NotAtHand, Paging
+from leveret.router.queue.priorities import Priorities
+from leveret.router.queue.probe import Probe
+from leveret.router.queue.run import Run
+from leveret.router.queue.turns import DRAIN, serve_round
 
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round

@@ -6,11 +6,11 @@ Where they are on disk is the business of whoever moved them there, see ``Pager`
 
 from typing import TYPE_CHECKING, Protocol
 
-from router.queue.entry import Entry, Page
+from leveret.router.queue.entry import Entry, Page
 
 if TYPE_CHECKING:
-    from router.queue.fifo import Fifo
-    from router.queue.queue import Queue
+    from leveret.router.queue.fifo import Fifo
+    from leveret.router.queue.queue import Queue
 
 
 class Run:

@@ -7,8 +7,8 @@ on its way out, the queue's.
 from itertools import islice
 from typing import Protocol
 
-from router.queue.consumers import SLICE, Consumer, Consumers, Line
-from router.queue.entry import Entry
+from leveret.router.queue.consumers import SLICE, Consumer, Consumers, Line
+from leveret.router.queue.entry import Entry
 
 DRAIN = 4 * SLICE  # messages a queue delivers before others have their turn
 ROUND = SLICE  # consumers that are served in one round: each costs as much as many messages do

@@ -7,11 +7,11 @@ closures (``expression``), and from then on only called.
 
 from typing import TYPE_CHECKING
 
-from router.selector.errors import SelectorError
+from leveret.router.selector.errors import SelectorError
 
 if TYPE_CHECKING:
-    from protocol.amqp.properties import Properties
-    from router.selector.expression import Evaluate
+    from leveret.protocol.amqp.properties import Properties
+    from leveret.router.selector.expression import Evaluate
 
 __all__ = ["Selector", "SelectorError", "compile_selector"]
 
@@ -39,7 +39,7 @@ class Selector:
 def compile_selector(text: str) -> Selector:
     """Compile a selector. Raises SelectorError, which says what was expected and where."""
     # Costs a tenth of a second, which a broker without selectors never pays.
-    from router.selector.parser import parse  # noqa: PLC0415
+    from leveret.router.selector.parser import parse  # noqa: PLC0415
 
     condition = parse(text)
     return Selector(text, condition.evaluate, condition.cost)

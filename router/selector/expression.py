@@ -14,11 +14,11 @@ from decimal import Decimal
 from math import isinf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from router.selector.errors import SelectorError
-from router.selector.like import compile_like
+from leveret.router.selector.errors import SelectorError
+from leveret.router.selector.like import compile_like
 
 if TYPE_CHECKING:
-    from protocol.amqp.properties import Properties
+    from leveret.protocol.amqp.properties import Properties
 
 Headers: TypeAlias = Mapping[str, Any]
 Evaluate: TypeAlias = Callable[[Headers, "Properties"], Any]

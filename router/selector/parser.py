@@ -10,9 +10,9 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
-from router.selector import expression
-from router.selector.errors import SelectorError, shown
-from router.selector.expression import Expression
+from leveret.router.selector import expression
+from leveret.router.selector.errors import SelectorError, shown
+from leveret.router.selector.expression import Expression
 
 MAX_LENGTH = 4096  # characters
 

@@ -2,12 +2,12 @@
 
 import trio
 
-from protocol.amqp.connection import Offer
-from router.amqp.connection import AmqpConnection
-from router.server.driver import Driver
-from router.server.outbox import Outbox
-from router.server.serving import Peer, serve_client
-from router.session.transport import ConnectionLog
+from leveret.protocol.amqp.connection import Offer
+from leveret.router.amqp.connection import AmqpConnection
+from leveret.router.server.driver import Driver
+from leveret.router.server.outbox import Outbox
+from leveret.router.server.serving import Peer, serve_client
+from leveret.router.session.transport import ConnectionLog
 
 
 async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, offer: Offer) -> None:

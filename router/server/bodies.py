@@ -6,7 +6,7 @@ A body counts as it arrives, and until its request has been answered or its clie
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from protocol.http import HttpError
+from leveret.protocol.http import HttpError
 
 SHARE = 2  # one address may have half of all: the other half is for others
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 import structlog
 import trio
 
-from router.broker import Broker
-from router.server.outbox import Outboxes
-from router.server.send_timeouts import SendTimeouts
-from router.turn_times import SLOW, Turn
+from leveret.router.broker import Broker
+from leveret.router.server.outbox import Outboxes
+from leveret.router.server.send_timeouts import SendTimeouts
+from leveret.router.turn_times import SLOW, Turn
 
 LATE = 1000  # ms after which a deadline has been missed by more than what a busy loop explains,
 GRACE = 0.5  # and seconds that clients are read from then before deadlines are looked at

@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from protocol.amqp.connection import Offer
-from protocol.recognition import AMQP, HTTP, STOMP
-from router.server.amqp import serve_amqp
-from router.server.driver import Driver
-from router.server.listeners import Endpoint
-from router.server.peer import Peer
-from router.server.places import Places
-from router.server.snapshots import Snapshots
-from router.server.stomp import serve_stomp
-from router.server.tls import Security
-from router.server.watch import Watch
+from leveret.protocol.amqp.connection import Offer
+from leveret.protocol.recognition import AMQP, HTTP, STOMP
+from leveret.router.server.amqp import serve_amqp
+from leveret.router.server.driver import Driver
+from leveret.router.server.listeners import Endpoint
+from leveret.router.server.peer import Peer
+from leveret.router.server.places import Places
+from leveret.router.server.snapshots import Snapshots
+from leveret.router.server.stomp import serve_stomp
+from leveret.router.server.tls import Security
+from leveret.router.server.watch import Watch
 
 if TYPE_CHECKING:
-    from router.server.sites import Sites
+    from leveret.router.server.sites import Sites
 
 WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until what is not needed for it is loaded
@@ -56,7 +56,7 @@ class Endpoints:
     @cached_property
     def _sites(self) -> "Sites":
         """What is asked over HTTP: it takes longer to load than all the rest, and the start need not wait."""
-        from router.server.sites import Sites  # noqa: PLC0415
+        from leveret.router.server.sites import Sites  # noqa: PLC0415
 
         return Sites(
             self._driver,

@@ -14,19 +14,19 @@ from typing import TypeVar
 import structlog
 import trio
 
-from protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
-from protocol.recognition import HTTP, FirstBytes, wrong_port
-from protocol.websocket import Opening, accept
-from router.network_errors import explain
-from router.server.bodies import BodyMemory, HeldBody
-from router.server.driver import Driver
-from router.server.peer import Peer
-from router.server.places import Guest, Places
-from router.server.serving import BROKEN, GLANCE, LINGER
-from router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
-from router.web.guard import check_host, check_origin
-from router.web.routes import Route, Routes
-from router.web.steps import Step, Steps, Wait
+from leveret.protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
+from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
+from leveret.protocol.websocket import Opening, accept
+from leveret.router.network_errors import explain
+from leveret.router.server.bodies import BodyMemory, HeldBody
+from leveret.router.server.driver import Driver
+from leveret.router.server.peer import Peer
+from leveret.router.server.places import Guest, Places
+from leveret.router.server.serving import BROKEN, GLANCE, LINGER
+from leveret.router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
+from leveret.router.web.guard import check_host, check_origin
+from leveret.router.web.routes import Route, Routes
+from leveret.router.web.steps import Step, Steps, Wait
 
 GLIMPSE = 1  # seconds that a client which is one too many has to ask something
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout

@@ -7,22 +7,22 @@ from pathlib import Path
 import structlog
 import trio
 
-from router.alarms import STORE
-from router.broker import Broker
-from router.server.driver import Driver
-from router.server.machine import memory_limit
-from router.server.snapshots import Snapshots
-from router.server.startup import totals
-from router.server.watch import set_alarm
-from router.server.worker import Worker
-from router.store.boot import DataDirectory, make_writer, read, restore
-from router.store.interval import IntervalSync
-from router.store.reader import Reader
-from router.store.snapshot import remove_partial
-from router.store.store import Store
-from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
-from router.store.streams import ReadStream
-from router.store.writer import Commit, Job, ReadPage, Result
+from leveret.router.alarms import STORE
+from leveret.router.broker import Broker
+from leveret.router.server.driver import Driver
+from leveret.router.server.machine import memory_limit
+from leveret.router.server.snapshots import Snapshots
+from leveret.router.server.startup import totals
+from leveret.router.server.watch import set_alarm
+from leveret.router.server.worker import Worker
+from leveret.router.store.boot import DataDirectory, make_writer, read, restore
+from leveret.router.store.interval import IntervalSync
+from leveret.router.store.reader import Reader
+from leveret.router.store.snapshot import remove_partial
+from leveret.router.store.store import Store
+from leveret.router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
+from leveret.router.store.streams import ReadStream
+from leveret.router.store.writer import Commit, Job, ReadPage, Result
 
 ADVICE = "Nothing was confirmed that is not on disk. Start the broker again, and report the error"
 RETRY = 1000  # ms until a failed write is tried again

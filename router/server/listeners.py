@@ -13,13 +13,13 @@ from functools import partial
 import structlog
 import trio
 
-from protocol.recognition import wrong_port
-from router.network_errors import explain
-from router.server.peer import Peer, find_peer, show
-from router.server.places import Guest, Places
-from router.server.tls import Security
-from router.server.wrong_port import peek, plain_answer
-from router.settings import parse_address
+from leveret.protocol.recognition import wrong_port
+from leveret.router.network_errors import explain
+from leveret.router.server.peer import Peer, find_peer, show
+from leveret.router.server.places import Guest, Places
+from leveret.router.server.tls import Security
+from leveret.router.server.wrong_port import peek, plain_answer
+from leveret.router.settings import parse_address
 
 BACKLOG = 1024  # connections that may wait to be accepted
 TOGETHER = 64  # connections accepted before everybody else has a turn

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from router import __version__
-from router.broker import Broker
-from router.management.node import Listener, Measured
-from router.server import machine
-from router.server.certificate import certificate_end
-from router.server.listeners import Endpoint
-from router.server.watch import Watch
+from leveret import __version__
+from leveret.router.broker import Broker
+from leveret.router.management.node import Listener, Measured
+from leveret.router.server import machine
+from leveret.router.server.certificate import certificate_end
+from leveret.router.server.listeners import Endpoint
+from leveret.router.server.watch import Watch
 
 PROTOCOLS = {  # RabbitMQ's names, by those of the settings
     "amqp": "amqp",

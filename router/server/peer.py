@@ -10,10 +10,10 @@ from ipaddress import ip_address
 
 import trio
 
-from router.server.outbox import Part, behind, pieces
-from router.server.places import Guest
-from router.server.send_timeouts import SendTimeouts
-from router.session.transport import UNKNOWN, Ends
+from leveret.router.server.outbox import Part, behind, pieces
+from leveret.router.server.places import Guest
+from leveret.router.server.send_timeouts import SendTimeouts
+from leveret.router.session.transport import UNKNOWN, Ends
 
 HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from router.auth import client_network
+from leveret.router.auth import client_network
 
 
 class Guest:

@@ -13,27 +13,27 @@ from pathlib import Path
 import structlog
 import trio
 
-from protocol.errors import ConnectionForced
-from router import __version__
-from router.administration import Administration
-from router.amqp.offer import make_offer
-from router.auth import hash_password
-from router.broker import Broker
-from router.definitions import DefinitionsError, apply_definitions, parse_definitions
-from router.server import machine
-from router.server.driver import Driver, clock
-from router.server.endpoints import Endpoints
-from router.server.keeping import Keeping
-from router.server.listeners import Accepting, ListenError, accept_all
-from router.server.startup import log_import, log_start, warn_of_default_login
-from router.server.threads import Threads
-from router.server.tls import TlsError
-from router.server.watch import Watch
-from router.settings import MEMORY, Settings
-from router.store.journal import DamageError, FormatError
-from router.store.lock import DataDirectoryError
-from router.store.metadata import MetadataError
-from router.vhost_metadata import make_metadata
+from leveret import __version__
+from leveret.protocol.errors import ConnectionForced
+from leveret.router.administration import Administration
+from leveret.router.amqp.offer import make_offer
+from leveret.router.auth import hash_password
+from leveret.router.broker import Broker
+from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from leveret.router.server import machine
+from leveret.router.server.driver import Driver, clock
+from leveret.router.server.endpoints import Endpoints
+from leveret.router.server.keeping import Keeping
+from leveret.router.server.listeners import Accepting, ListenError, accept_all
+from leveret.router.server.startup import log_import, log_start, warn_of_default_login
+from leveret.router.server.threads import Threads
+from leveret.router.server.tls import TlsError
+from leveret.router.server.watch import Watch
+from leveret.router.settings import MEMORY, Settings
+from leveret.router.store.journal import DamageError, FormatError
+from leveret.router.store.lock import DataDirectoryError
+from leveret.router.store.metadata import MetadataError
+from leveret.router.vhost_metadata import make_metadata
 
 NEVER = 2**31 - 1
 PUBLIC = Settings().default_pass  # the password that the manual prints

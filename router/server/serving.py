@@ -11,13 +11,13 @@ from typing import Protocol
 import structlog
 import trio
 
-from router.network_errors import explain
-from router.server.driver import Driver
-from router.server.outbox import Outbox, Part
-from router.server.places import Guest
-from router.server.send_timeouts import SendTimeouts
-from router.session.transport import ConnectionLog, Ends
-from router.vhost import VHost
+from leveret.router.network_errors import explain
+from leveret.router.server.driver import Driver
+from leveret.router.server.outbox import Outbox, Part
+from leveret.router.server.places import Guest
+from leveret.router.server.send_timeouts import SendTimeouts
+from leveret.router.session.transport import ConnectionLog, Ends
+from leveret.router.vhost import VHost
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from

@@ -8,25 +8,25 @@ from typing import Literal
 import structlog
 import trio
 
-from protocol.recognition import AMQP, STOMP, TLS
-from protocol.websocket import Text
-from router.management.api import metrics_table, table
-from router.management.call import World
-from router.management.measures import Measures
-from router.management.sampling import Sampler
-from router.server.bodies import BodyMemory
-from router.server.driver import Driver
-from router.server.http import Site, serve_http
-from router.server.listeners import Endpoint
-from router.server.node import ServerNode
-from router.server.peer import Peer
-from router.server.places import Places
-from router.server.snapshots import Snapshots
-from router.server.watch import Watch
-from router.server.websocket import Service
-from router.web.downloads import downloads
-from router.web.pages import pages
-from router.web.routes import Routes, Table
+from leveret.protocol.recognition import AMQP, STOMP, TLS
+from leveret.protocol.websocket import Text
+from leveret.router.management.api import metrics_table, table
+from leveret.router.management.call import World
+from leveret.router.management.measures import Measures
+from leveret.router.management.sampling import Sampler
+from leveret.router.server.bodies import BodyMemory
+from leveret.router.server.driver import Driver
+from leveret.router.server.http import Site, serve_http
+from leveret.router.server.listeners import Endpoint
+from leveret.router.server.node import ServerNode
+from leveret.router.server.peer import Peer
+from leveret.router.server.places import Places
+from leveret.router.server.snapshots import Snapshots
+from leveret.router.server.watch import Watch
+from leveret.router.server.websocket import Service
+from leveret.router.web.downloads import downloads
+from leveret.router.web.pages import pages
+from leveret.router.web.routes import Routes, Table
 
 STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
 DONE = object()
@@ -95,7 +95,7 @@ class Sites:
     async def sample(self) -> None:
         """Look at the counters of everything again and again, for the rates that the API tells."""
         # In a thread, for it takes a third of a second; clients are served meanwhile.
-        latency = await trio.to_thread.run_sync(import_module, "router.management.latency")
+        latency = await trio.to_thread.run_sync(import_module, "leveret.router.management.latency")
         self._measures.make = latency.Latency
         while True:
             try:

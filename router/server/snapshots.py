@@ -2,7 +2,7 @@
 
 A snapshot thread first holds the thread that writes streams. Meanwhile the thread that writes everything else
 links all files, between two of its jobs. Then both go on, and the snapshot thread copies. Which files are
-linked and which are copied is decided in ``router.store.snapshot``.
+linked and which are copied is decided in ``leveret.router.store.snapshot``.
 """
 
 import shutil
@@ -17,10 +17,10 @@ from threading import Event, Thread
 import structlog
 import trio
 
-from router.server.driver import Driver
-from router.server.worker import Worker
-from router.store.snapshot import Snapshot, SnapshotError, Staged, finish, prepare, stage
-from router.store.writer import Writer
+from leveret.router.server.driver import Driver
+from leveret.router.server.worker import Worker
+from leveret.router.store.snapshot import Snapshot, SnapshotError, Staged, finish, prepare, stage
+from leveret.router.store.writer import Writer
 
 Then = Callable[[Snapshot | SnapshotError], None]
 

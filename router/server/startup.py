@@ -10,13 +10,13 @@ from shlex import quote
 import structlog
 import trio
 
-from router import __version__
-from router.auth.passwords import fits
-from router.broker import Broker
-from router.definitions import Definitions
-from router.server.listeners import Endpoint
-from router.server.peer import show
-from router.settings import Settings
+from leveret import __version__
+from leveret.router.auth.passwords import fits
+from leveret.router.broker import Broker
+from leveret.router.definitions import Definitions
+from leveret.router.server.listeners import Endpoint
+from leveret.router.server.peer import show
+from leveret.router.settings import Settings
 
 DEFAULTS = Settings()
 

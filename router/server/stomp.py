@@ -2,11 +2,11 @@
 
 import trio
 
-from router.server.driver import Driver
-from router.server.outbox import Outbox
-from router.server.serving import Peer, serve_client
-from router.session.transport import ConnectionLog
-from router.stomp.connection import StompConnection
+from leveret.router.server.driver import Driver
+from leveret.router.server.outbox import Outbox
+from leveret.router.server.serving import Peer, serve_client
+from leveret.router.session.transport import ConnectionLog
+from leveret.router.stomp.connection import StompConnection
 
 
 async def serve_stomp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver) -> None:

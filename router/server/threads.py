@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import trio
 
-from router.server.driver import Driver
+from leveret.router.server.driver import Driver
 
 THREADS = 2  # more would take the loop's processor from it, and 32 MiB each
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import trio
 
-from router.network_errors import explain
-from router.settings import Tls
+from leveret.router.network_errors import explain
+from leveret.router.settings import Tls
 
 FAREWELL = 5  # seconds that a client which reads nothing keeps a closed connection
 # RFC 4514 3; other types are spelled as OpenSSL names them.

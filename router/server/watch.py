@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
-from router.alarms import DISK, MEMORY, STORE, Alarms, high_watermark, next_look, short_of_memory
-from router.server.driver import Driver, clock
-from router.settings import MEMORY as NOWHERE
+from leveret.router.alarms import DISK, MEMORY, STORE, Alarms, high_watermark, next_look, short_of_memory
+from leveret.router.server.driver import Driver, clock
+from leveret.router.settings import MEMORY as NOWHERE
 
 RETRY = 1000  # ms until it is tried again to measure
 TRIM = 1000  # ms between giving memory back while the alarm is raised
@@ -26,7 +26,7 @@ ADVICE = {
 
 
 class Machine(Protocol):
-    """What is measured, in bytes, and how memory is got back; ``router.server.machine`` is one."""
+    """What is measured, in bytes, and how memory is got back; ``leveret.router.server.machine`` is one."""
 
     def memory_limit(self) -> int: ...
     def resident_memory(self) -> int: ...

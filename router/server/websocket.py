@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import structlog
 import trio
 
-from protocol.websocket import Opening, Text, WebSocket
-from router.server.peer import Peer
-from router.server.places import Places
-from router.server.serving import LINGER
-from router.settings import Settings
-from router.settings import Websocket as WebsocketSettings
+from leveret.protocol.websocket import Opening, Text, WebSocket
+from leveret.router.server.peer import Peer
+from leveret.router.server.places import Places
+from leveret.router.server.serving import LINGER
+from leveret.router.settings import Settings
+from leveret.router.settings import Websocket as WebsocketSettings
 
 MESSAGE = 1 << 16  # bytes of payload in one message: what a slow client must take in one send_timeout
 READ = 1 << 16

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from router.store.writer import Job, Result
+from leveret.router.store.writer import Job, Result
 
 Run = Callable[[Any], Result]  # Any: of the jobs, it takes those that it is given
 T = TypeVar("T")

@@ -1,14 +1,14 @@
 """Answers to clients without TLS at a TLS port, in the protocol that they speak.
 
-At other ports the connection of the listener's protocol answers; both use ``protocol.recognition``.
+At other ports the connection of the listener's protocol answers; both use ``leveret.protocol.recognition``.
 """
 
 import socket
 
 import trio
 
-from protocol.recognition import HTTP, OPENING, STOMP, TLS, TLS_ALERT, recognize
-from protocol.stomp.frames import V1_2, Frame, encode_frame
+from leveret.protocol.recognition import HTTP, OPENING, STOMP, TLS, TLS_ALERT, recognize
+from leveret.protocol.stomp.frames import V1_2, Frame, encode_frame
 
 
 async def peek(stream: trio.SocketStream) -> str:
@@ -23,7 +23,7 @@ def plain_answer(spoken: str, reason: str) -> bytes:
     Clients of other protocols get a TLS alert: AMQP, for example, has no error before its handshake.
     """
     if spoken == HTTP:
-        from protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415  # not needed for a start
+        from leveret.protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415  # not needed for a start
 
         error = HttpError(400, reason)
         return HttpConnection(Limits(0)).interrupt(error).respond(error.response)

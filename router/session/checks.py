@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
-from protocol.errors import AccessRefused, PreconditionFailed
-from router.auth import User
-from router.exchange.base import Exchange
-from router.queue.arguments import EXPIRY_MAX
-from router.queue.kind import AnyQueue
-from router.terms import ESCAPES, is_integer, type_name
+from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
+from leveret.protocol.errors import AccessRefused, PreconditionFailed
+from leveret.router.auth import User
+from leveret.router.exchange.base import Exchange
+from leveret.router.queue.arguments import EXPIRY_MAX
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.terms import ESCAPES, is_integer, type_name
 
 COPIES_MAX = 1000  # routing keys of one message besides its own
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)

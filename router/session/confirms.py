@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.queue.entry import Entry
+from leveret.router.queue.entry import Entry
 
 
 class Verdict(NamedTuple):

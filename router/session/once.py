@@ -1,15 +1,15 @@
 """A message that its exchange takes once: whether one like it came lately is asked when it is enqueued.
 
 Owns the question, which stands in the place of the message's queues until then, as a transaction may. What
-is remembered is the business of ``router.deduplication``.
+is remembered is the business of ``leveret.router.deduplication``.
 """
 
 from collections.abc import Iterator, Sequence
 
-from protocol.amqp.message import Message
-from router.exchange.base import Exchange
-from router.routing import Target
-from router.vhost import VHost
+from leveret.protocol.amqp.message import Message
+from leveret.router.exchange.base import Exchange
+from leveret.router.routing import Target
+from leveret.router.vhost import VHost
 
 
 class Once:

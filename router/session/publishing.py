@@ -10,13 +10,13 @@ Sources: RabbitMQ, "Access Control", "Sender-selected Distribution", "Validated 
 from collections.abc import Sequence
 from typing import Any
 
-from protocol.amqp.message import IMMEDIATE, Message, unpack_route
-from protocol.amqp.properties import Properties, splice_properties
-from protocol.amqp.table import REMOVE
-from protocol.errors import NotImplemented_, PreconditionFailed
-from router.auth import User
-from router.routing import Plan, Target, copies, routing_keys
-from router.session.checks import (
+from leveret.protocol.amqp.message import IMMEDIATE, Message, unpack_route
+from leveret.protocol.amqp.properties import Properties, splice_properties
+from leveret.protocol.amqp.table import REMOVE
+from leveret.protocol.errors import NotImplemented_, PreconditionFailed
+from leveret.router.auth import User
+from leveret.router.routing import Plan, Target, copies, routing_keys
+from leveret.router.session.checks import (
     DELIVERY_MODES,
     check_copies,
     check_delivery_mode,
@@ -24,9 +24,9 @@ from router.session.checks import (
     check_publish,
     check_user_id,
 )
-from router.session.once import Once
-from router.session.reply_to import REPLY_TO
-from router.vhost import VHost
+from leveret.router.session.once import Once
+from leveret.router.session.reply_to import REPLY_TO
+from leveret.router.vhost import VHost
 
 
 class Publishing:

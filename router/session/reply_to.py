@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from secrets import token_urlsafe
 
-from protocol.amqp.message import Message
-from router.queue.consumers import Receiver
-from router.queue.entry import Entry
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.consumers import Receiver
+from leveret.router.queue.entry import Entry
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 

@@ -13,27 +13,27 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
-from protocol.amqp.message import MANDATORY, Message
-from protocol.amqp.properties import PERSISTENT
-from protocol.errors import NotAllowed, PreconditionFailed
-from router.auth import Kind, Operation, User
-from router.backlog import LongWork, Slices
-from router.broker import Broker
-from router.counts import Given, Published
-from router.queue.consumers import SLICE, Consumer, Receiver
-from router.queue.entry import Entry
-from router.queue.kind import AnyQueue, Source
-from router.routing import Target
-from router.session.checks import check_consumer_arguments
-from router.session.confirms import Confirms, Verdict
-from router.session.publishing import Publishing
-from router.session.reply_to import REPLY_TO, ReplyTarget
-from router.session.sink import SessionSink
-from router.session.tap import Tap
-from router.session.timeouts import AckTimeouts
-from router.session.transaction import Transaction
-from router.session.unacked import Taken, Unacked, Verb, unknown_tag
-from router.vhost import VHost
+from leveret.protocol.amqp.message import MANDATORY, Message
+from leveret.protocol.amqp.properties import PERSISTENT
+from leveret.protocol.errors import NotAllowed, PreconditionFailed
+from leveret.router.auth import Kind, Operation, User
+from leveret.router.backlog import LongWork, Slices
+from leveret.router.broker import Broker
+from leveret.router.counts import Given, Published
+from leveret.router.queue.consumers import SLICE, Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import AnyQueue, Source
+from leveret.router.routing import Target
+from leveret.router.session.checks import check_consumer_arguments
+from leveret.router.session.confirms import Confirms, Verdict
+from leveret.router.session.publishing import Publishing
+from leveret.router.session.reply_to import REPLY_TO, ReplyTarget
+from leveret.router.session.sink import SessionSink
+from leveret.router.session.tap import Tap
+from leveret.router.session.timeouts import AckTimeouts
+from leveret.router.session.transaction import Transaction
+from leveret.router.session.unacked import Taken, Unacked, Verb, unknown_tag
+from leveret.router.vhost import VHost
 
 SERVED = attrgetter("served")
 WIDE = 64  # copies of messages that are handed to queues at a time, if they are more,

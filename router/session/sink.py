@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from protocol.errors import AmqpError
-from router.queue.consumers import Consumer, Receiver
-from router.queue.entry import Entry
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import AmqpError
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
 
 
 class SessionSink(Protocol):

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from protocol.errors import AmqpError, PreconditionFailed
-from router.bounds import LINE_BREAKS, check_name
-from router.session.topology import Topology
+from leveret.protocol.errors import AmqpError, PreconditionFailed
+from leveret.router.bounds import LINE_BREAKS, check_name
+from leveret.router.session.topology import Topology
 
 PARTITIONS_MAX = 1000
 

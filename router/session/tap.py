@@ -6,16 +6,16 @@ the batch, when no queue is being emptied.
 
 from collections.abc import Sequence
 
-from protocol.amqp.message import Message
-from router.auth import User
-from router.broker import Broker
-from router.firehose import TRACE, Where, delivered, published
-from router.queue.consumers import Consumer, Receiver
-from router.queue.entry import Entry
-from router.routing import Target, routing_keys
-from router.session.once import queues_of
-from router.session.transport import Ends
-from router.vhost import VHost
+from leveret.protocol.amqp.message import Message
+from leveret.router.auth import User
+from leveret.router.broker import Broker
+from leveret.router.firehose import TRACE, Where, delivered, published
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.routing import Target, routing_keys
+from leveret.router.session.once import queues_of
+from leveret.router.session.transport import Ends
+from leveret.router.vhost import VHost
 
 NO_CONNECTION = "HTTP API"  # the name of what has none
 

@@ -9,8 +9,8 @@ Source: RabbitMQ, "Consumers" (Delivery Acknowledgement Timeout).
 from collections import deque
 from collections.abc import Callable
 
-from router.queue.kind import Source
-from router.session.unacked import Unacked
+from leveret.router.queue.kind import Source
+from leveret.router.session.unacked import Unacked
 
 TICK_MIN = 100  # ms
 MARKS = 256  # kept at most; past that every second is forgotten, and old messages seem a little younger

@@ -10,15 +10,15 @@ Source: RabbitMQ, "Access Control", the table of operations and permissions.
 from collections.abc import Mapping
 from typing import Any
 
-from protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
-from router.auth import Kind, Operation, User
-from router.bounds import LINE_BREAKS
-from router.exchange import EXCHANGE_TYPES
-from router.exchange.base import Exchange
-from router.queue.kind import AnyQueue
-from router.session.reply_to import REPLY_TO
-from router.terms import type_name
-from router.vhost import VHost
+from leveret.protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
+from leveret.router.auth import Kind, Operation, User
+from leveret.router.bounds import LINE_BREAKS
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.exchange.base import Exchange
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.session.reply_to import REPLY_TO
+from leveret.router.terms import type_name
+from leveret.router.vhost import VHost
 
 Arguments = Mapping[str, Any]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from protocol.amqp.message import Message
-from protocol.errors import PreconditionFailed
-from router.backlog import Slices
-from router.routing import Target
-from router.session.unacked import Taken, Unacked, Verb
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.backlog import Slices
+from leveret.router.routing import Target
+from leveret.router.session.unacked import Taken, Unacked, Verb
 
 SLICE = 256  # messages to one queue each, or settlements, that a commit does at a time
 

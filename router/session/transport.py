@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from router.counts import Traffic
+from leveret.router.counts import Traffic
 
 
 @dataclass(frozen=True, slots=True)

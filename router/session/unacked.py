@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
-from protocol.errors import PreconditionFailed
-from router.queue.consumers import Consumer
-from router.queue.entry import Entry
-from router.queue.kind import Source
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.queue.consumers import Consumer
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import Source
 
 Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags

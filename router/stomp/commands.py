@@ -9,14 +9,14 @@ Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
 from collections import deque
 from collections.abc import Callable
 
-from protocol.amqp.message import Message
-from protocol.errors import AmqpError
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import V1_2, Frame
-from protocol.stomp.values import parse_boolean, parse_number
-from router.session.unacked import unknown_tag
-from router.stomp.consumers import consumer_arguments
-from router.stomp.conversation import (
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import AmqpError
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import V1_2, Frame
+from leveret.protocol.stomp.values import parse_boolean, parse_number
+from leveret.router.session.unacked import unknown_tag
+from leveret.router.stomp.consumers import consumer_arguments
+from leveret.router.stomp.conversation import (
     SEPARATOR,
     Conversation,
     Subscription,
@@ -24,9 +24,9 @@ from router.stomp.conversation import (
     tag_of_destination,
     tag_of_id,
 )
-from router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
-from router.stomp.properties import properties_of
-from router.stomp.queues import (
+from leveret.router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
+from leveret.router.stomp.properties import properties_of
+from leveret.router.stomp.queues import (
     bind_subscription,
     declare_queue,
     declare_subscription,

@@ -11,12 +11,12 @@ from enum import Enum, auto
 from secrets import token_urlsafe
 from typing import TypeAlias
 
-from protocol.amqp.sasl import EXTERNAL, PLAIN
-from protocol.amqp.table import Table
-from protocol.errors import AmqpError, InternalError, NotAllowed
-from protocol.recognition import STOMP, FirstBytes, wrong_port
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import (
+from leveret.protocol.amqp.sasl import EXTERNAL, PLAIN
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.errors import AmqpError, InternalError, NotAllowed
+from leveret.protocol.recognition import STOMP, FirstBytes, wrong_port
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import (
     BEFORE_LOGIN,
     HEARTBEAT,
     V1_0,
@@ -27,15 +27,15 @@ from protocol.stomp.frames import (
     Reader,
     encode_frame,
 )
-from protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
-from router.auth import Login, LoginPostponed, LoginRefused, Outcome, User, WaitingLogin
-from router.broker import Broker
-from router.session.gate import Gate
-from router.session.session import Session
-from router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
-from router.stomp.commands import handle
-from router.stomp.conversation import Conversation
-from router.vhost import VHost
+from leveret.protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
+from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User, WaitingLogin
+from leveret.router.broker import Broker
+from leveret.router.session.gate import Gate
+from leveret.router.session.session import Session
+from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.stomp.commands import handle
+from leveret.router.stomp.conversation import Conversation
+from leveret.router.vhost import VHost
 
 
 class State(Enum):

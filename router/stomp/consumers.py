@@ -8,9 +8,9 @@ Source: RabbitMQ, "STOMP Plugin", "Stream Support".
 from collections.abc import Mapping
 from typing import Any
 
-from protocol.amqp.table import Long, Timestamp
-from protocol.stomp.values import parse_boolean, parse_number
-from router.stomp.destinations import Destination
+from leveret.protocol.amqp.table import Long, Timestamp
+from leveret.protocol.stomp.values import parse_boolean, parse_number
+from leveret.router.stomp.destinations import Destination
 
 OFFSETS = "x-stream-offset", "x-stream-offset-if-new"
 CONSUMER_NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"

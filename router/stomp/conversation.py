@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from protocol.errors import AmqpError, ResourceError
-from protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
-from router.queue.consumers import Consumer, Receiver
-from router.queue.entry import Entry
-from router.session.gate import HELD_MAX, Gate
-from router.session.session import Session
-from router.session.topology import Topology
-from router.session.transport import Outbox
-from router.stomp.properties import header_lines
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import AmqpError, ResourceError
+from leveret.protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.session.gate import HELD_MAX, Gate
+from leveret.router.session.session import Session
+from leveret.router.session.topology import Topology
+from leveret.router.session.transport import Outbox
+from leveret.router.stomp.properties import header_lines
 
 SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
 FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers and its body

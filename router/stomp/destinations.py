@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from protocol.stomp.errors import StompError
+from leveret.protocol.stomp.errors import StompError
 
 TOPIC_EXCHANGE = "amq.topic"
 TEMP_QUEUE = "/temp-queue/"

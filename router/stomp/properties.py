@@ -8,13 +8,13 @@ Source: RabbitMQ, "STOMP Plugin", "Message Properties".
 from collections.abc import Mapping
 from functools import lru_cache
 
-from protocol.amqp.message import Message, unpack_route
-from protocol.amqp.properties import PERSISTENT, Properties, decode_properties
-from protocol.amqp.table import KEPT, Table
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import encode_headers
-from protocol.stomp.values import parse_boolean, parse_number
-from router.stomp.destinations import destination_of, reply_destination
+from leveret.protocol.amqp.message import Message, unpack_route
+from leveret.protocol.amqp.properties import PERSISTENT, Properties, decode_properties
+from leveret.protocol.amqp.table import KEPT, Table
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import encode_headers
+from leveret.protocol.stomp.values import parse_boolean, parse_number
+from leveret.router.stomp.destinations import destination_of, reply_destination
 
 TEXTS = {
     "content-type": "content_type",

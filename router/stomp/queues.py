@@ -12,12 +12,12 @@ from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any
 
-from protocol.stomp.frames import Frame
-from protocol.stomp.values import parse_boolean, parse_number
-from router.queue.arguments import ARGUMENTS
-from router.session.topology import Topology
-from router.stomp.consumers import CONSUMER_NAME, SINGLE
-from router.stomp.destinations import Destination
+from leveret.protocol.stomp.frames import Frame
+from leveret.protocol.stomp.values import parse_boolean, parse_number
+from leveret.router.queue.arguments import ARGUMENTS
+from leveret.router.session.topology import Topology
+from leveret.router.stomp.consumers import CONSUMER_NAME, SINGLE
+from leveret.router.stomp.destinations import Destination
 
 DURABLE = ("durable", "persistent")  # the second is RabbitMQ's older name of the first
 # Arguments of queues that cannot be given as headers of a frame, and the reason.

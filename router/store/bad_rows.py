@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
-from protocol.errors import AmqpError
+from leveret.protocol.errors import AmqpError
 
 Raw: TypeAlias = bytes | int | float | str | None  # a column value of any SQLite type
 

@@ -8,27 +8,27 @@ from pathlib import Path
 
 import structlog
 
-from protocol.amqp.table import encode_table
-from router.broker import Broker
-from router.queue.kind import AnyQueue
-from router.queue.queue import Queue
-from router.store.files import DiskFiles, Files
-from router.store.journal import DamageError
-from router.store.loading import Loader
-from router.store.lock import DataDirectoryError, Lock
-from router.store.metadata import Metadata, MetadataError
-from router.store.pages import Page
-from router.store.pages import segment_path as page_path
-from router.store.reader import read_piece
-from router.store.recovery import Recovered, Tell, recover, silent
-from router.store.restoring import Restored, restore_metadata
-from router.store.store import Store
-from router.store.stream_writer import RemoveStream
-from router.store.streams import stream_files
-from router.store.unreadable import SetAside
-from router.store.writer import Writer
-from router.stream.stream import Stream
-from router.vhost import VHost
+from leveret.protocol.amqp.table import encode_table
+from leveret.router.broker import Broker
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.store.files import DiskFiles, Files
+from leveret.router.store.journal import DamageError
+from leveret.router.store.loading import Loader
+from leveret.router.store.lock import DataDirectoryError, Lock
+from leveret.router.store.metadata import Metadata, MetadataError
+from leveret.router.store.pages import Page
+from leveret.router.store.pages import segment_path as page_path
+from leveret.router.store.reader import read_piece
+from leveret.router.store.recovery import Recovered, Tell, recover, silent
+from leveret.router.store.restoring import Restored, restore_metadata
+from leveret.router.store.store import Store
+from leveret.router.store.stream_writer import RemoveStream
+from leveret.router.store.streams import stream_files
+from leveret.router.store.unreadable import SetAside
+from leveret.router.store.writer import Writer
+from leveret.router.stream.stream import Stream
+from leveret.router.vhost import VHost
 
 METADATA = "metadata.sqlite"
 STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # as it stands among others

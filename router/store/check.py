@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from protocol.amqp.message import body_size
-from router.store.boot import METADATA
-from router.store.checkpoint import NAME
-from router.store.files import Files
-from router.store.findings import Finding, Inspection, Totals, segments
-from router.store.inspect_checkpoint import inspect_checkpoint
-from router.store.inspect_journal import inspect_journal
-from router.store.inspect_pages import inspect_pages
-from router.store.inspect_streams import inspect_streams
-from router.store.journal import Journal, numbers, path_of
-from router.store.offline import (
+from leveret.protocol.amqp.message import body_size
+from leveret.router.store.boot import METADATA
+from leveret.router.store.checkpoint import NAME
+from leveret.router.store.files import Files
+from leveret.router.store.findings import Finding, Inspection, Totals, segments
+from leveret.router.store.inspect_checkpoint import inspect_checkpoint
+from leveret.router.store.inspect_journal import inspect_journal
+from leveret.router.store.inspect_pages import inspect_pages
+from leveret.router.store.inspect_streams import inspect_streams
+from leveret.router.store.journal import Journal, numbers, path_of
+from leveret.router.store.offline import (
     Overlay,
     ReadOnlyFiles,
     is_stream,
@@ -28,10 +28,10 @@ from router.store.offline import (
     try_restore,
     without_rows,
 )
-from router.store.records import Publish, unpack
-from router.store.recovery import Recovered, recover
-from router.store.statements import QueueRow
-from router.store.unreadable import read_message
+from leveret.router.store.records import Publish, unpack
+from leveret.router.store.recovery import Recovered, recover
+from leveret.router.store.statements import QueueRow
+from leveret.router.store.unreadable import read_message
 
 
 class FileReport(NamedTuple):

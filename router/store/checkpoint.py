@@ -14,9 +14,9 @@ from zlib import crc32
 
 import msgspec
 
-from router.store.files import Files, read_whole
-from router.store.journal import DamageError, FormatError, is_other_format
-from router.store.records import Range
+from leveret.router.store.files import Files, read_whole
+from leveret.router.store.journal import DamageError, FormatError, is_other_format
+from leveret.router.store.records import Range
 
 MAGIC = b"LVRTCHK2"
 NAME = "checkpoint"

@@ -6,9 +6,9 @@ goes with a later checkpoint, as every one does that holds nothing.
 
 from collections import deque
 
-from router.store.pages import Page, Stored, entries_of, pack_page
-from router.store.segments import Segments
-from router.store.writer import Disk, ReadPage, Result, WritePages
+from leveret.router.store.pages import Page, Stored, entries_of, pack_page
+from leveret.router.store.segments import Segments
+from leveret.router.store.writer import Disk, ReadPage, Result, WritePages
 
 SPARSE = 0.25  # a segment of whose bytes no more than this share is live
 

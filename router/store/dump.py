@@ -12,21 +12,21 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
-from protocol.amqp.plain import plain_body, plain_properties
-from protocol.amqp.properties import Properties
-from router.store.files import Files
-from router.store.journal import DamageError
-from router.store.offline import is_stream
-from router.store.pages import Page, Stored
-from router.store.reader import read_stored
-from router.store.records import Range
-from router.store.recovery import RecoveredQueue
-from router.store.statements import QueueRow
-from router.store.streams import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
-from router.store.unreadable import read_message
-from router.stream.chunk import OFFSET
-from router.stream.gaps import known_gaps, without
-from router.stream.log import SEGMENT_HEAD
+from leveret.protocol.amqp.plain import plain_body, plain_properties
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.store.files import Files
+from leveret.router.store.journal import DamageError
+from leveret.router.store.offline import is_stream
+from leveret.router.store.pages import Page, Stored
+from leveret.router.store.reader import read_stored
+from leveret.router.store.records import Range
+from leveret.router.store.recovery import RecoveredQueue
+from leveret.router.store.statements import QueueRow
+from leveret.router.store.streams import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
+from leveret.router.store.unreadable import read_message
+from leveret.router.stream.chunk import OFFSET
+from leveret.router.stream.gaps import known_gaps, without
+from leveret.router.stream.log import SEGMENT_HEAD
 
 
 def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[Stored]:

@@ -8,7 +8,7 @@ anything has changed, and a batch that cannot be packed is still there as a whol
 
 from types import TracebackType
 
-from router.store.packing import PackingError
+from leveret.router.store.packing import PackingError
 
 PACKAGE = __name__.rpartition(".")[0]
 ENCODING = f"{PACKAGE}.statements"  # encodes rows before they are gathered

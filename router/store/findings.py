@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from router.store.checkpoint import Checkpoint
-from router.store.files import Files, read_whole
-from router.store.pages import SUFFIX
-from router.store.records import Range
+from leveret.router.store.checkpoint import Checkpoint
+from leveret.router.store.files import Files, read_whole
+from leveret.router.store.pages import SUFFIX
+from leveret.router.store.records import Range
 
 
 class Finding(NamedTuple):

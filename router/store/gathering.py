@@ -1,10 +1,10 @@
 """What a batch of the store has gathered, until it is committed together."""
 
-from router.store.log import StoredQueueLog
-from router.store.statements import Statement
-from router.store.stream_log import StoredStreamLog
-from router.store.window_log import StoredWindowLog
-from router.store.writer import Job
+from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.statements import Statement
+from leveret.router.store.stream_log import StoredStreamLog
+from leveret.router.store.window_log import StoredWindowLog
+from leveret.router.store.writer import Job
 
 Log = StoredQueueLog | StoredStreamLog | StoredWindowLog
 

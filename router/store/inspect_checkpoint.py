@@ -3,15 +3,22 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from protocol.amqp.message import body_size
-from router.store.checkpoint import NAME, Checkpoint, PageState, QueueState, pack_checkpoint, read_checkpoint
-from router.store.files import Files
-from router.store.findings import Finding, Inspection, load, segments
-from router.store.journal import DamageError, numbers, path_of
-from router.store.pages import Stored, find_pages, unpack_page
-from router.store.records import Range, ranges
-from router.store.salvage import ScannedFile, scan_file
-from router.store.unreadable import read_message
+from leveret.protocol.amqp.message import body_size
+from leveret.router.store.checkpoint import (
+    NAME,
+    Checkpoint,
+    PageState,
+    QueueState,
+    pack_checkpoint,
+    read_checkpoint,
+)
+from leveret.router.store.files import Files
+from leveret.router.store.findings import Finding, Inspection, load, segments
+from leveret.router.store.journal import DamageError, numbers, path_of
+from leveret.router.store.pages import Stored, find_pages, unpack_page
+from leveret.router.store.records import Range, ranges
+from leveret.router.store.salvage import ScannedFile, scan_file
+from leveret.router.store.unreadable import read_message
 
 
 def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: Collection[int]) -> None:

@@ -5,12 +5,12 @@ Owns the walk over the files, which is that of ``journal.Journal`` but does not 
 
 from pathlib import Path
 
-from router.store.checkpoint import Checkpoint
-from router.store.files import Files
-from router.store.findings import Finding, Inspection, Loss, load
-from router.store.journal import Header, numbers, pack_header, path_of
-from router.store.records import Progress, Publish, Range, unpack
-from router.store.salvage import ScannedFile, rewrite, scan_file
+from leveret.router.store.checkpoint import Checkpoint
+from leveret.router.store.files import Files
+from leveret.router.store.findings import Finding, Inspection, Loss, load
+from leveret.router.store.journal import Header, numbers, pack_header, path_of
+from leveret.router.store.records import Progress, Publish, Range, unpack
+from leveret.router.store.salvage import ScannedFile, rewrite, scan_file
 
 MARK = b"LVRT"  # of a journal file that holds nothing
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import msgspec
 
-from protocol.amqp.message import body_size
-from router.store.checkpoint import NAME, PageState, pack_checkpoint
-from router.store.files import Files
-from router.store.findings import Finding, Inspection, Loss, Totals, segments
-from router.store.inspect_checkpoint import state_of
-from router.store.pages import Page, PageError, Stored, pack_page, salvage_entries, segment_path
-from router.store.reader import read_piece
-from router.store.records import ranges
-from router.store.recovery import Recovered
-from router.store.salvage import is_message, positions_of, verify_page
+from leveret.protocol.amqp.message import body_size
+from leveret.router.store.checkpoint import NAME, PageState, pack_checkpoint
+from leveret.router.store.files import Files
+from leveret.router.store.findings import Finding, Inspection, Loss, Totals, segments
+from leveret.router.store.inspect_checkpoint import state_of
+from leveret.router.store.pages import Page, PageError, Stored, pack_page, salvage_entries, segment_path
+from leveret.router.store.reader import read_piece
+from leveret.router.store.records import ranges
+from leveret.router.store.recovery import Recovered
+from leveret.router.store.salvage import is_message, positions_of, verify_page
 
 
 def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:

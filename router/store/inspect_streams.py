@@ -11,16 +11,16 @@ from pathlib import Path
 
 import msgspec
 
-from protocol.amqp.message import Message, body_size
-from router.store.checkpoint import NAME, QueueState, pack_checkpoint
-from router.store.files import Files
-from router.store.findings import Finding, Inspection, Loss, Slice, Totals
-from router.store.journal import DamageError
-from router.store.pages import Stored
-from router.store.records import Range, ranges
-from router.store.recovery import Recovered, RecoveredQueue
-from router.store.salvage_stream import Run, Scanned, scan_segment
-from router.store.streams import (
+from leveret.protocol.amqp.message import Message, body_size
+from leveret.router.store.checkpoint import NAME, QueueState, pack_checkpoint
+from leveret.router.store.files import Files
+from leveret.router.store.findings import Finding, Inspection, Loss, Slice, Totals
+from leveret.router.store.journal import DamageError
+from leveret.router.store.pages import Stored
+from leveret.router.store.records import Range, ranges
+from leveret.router.store.recovery import Recovered, RecoveredQueue
+from leveret.router.store.salvage_stream import Run, Scanned, scan_segment
+from leveret.router.store.streams import (
     HEAD_DAMAGED,
     pack_segment_head,
     read_index,
@@ -29,10 +29,10 @@ from router.store.streams import (
     segment_path,
     stream_files,
 )
-from router.stream.chunk import Encoder, pack_chunk, split
-from router.stream.filters import SIZE, pack_filter, value_of
-from router.stream.gaps import known_gaps, offsets, pack_gap, without
-from router.stream.log import SEGMENT_HEAD, Segment
+from leveret.router.stream.chunk import Encoder, pack_chunk, split
+from leveret.router.stream.filters import SIZE, pack_filter, value_of
+from leveret.router.stream.gaps import known_gaps, offsets, pack_gap, without
+from leveret.router.stream.log import SEGMENT_HEAD, Segment
 
 UNBOUND = 1 << 63  # above every offset
 

@@ -32,7 +32,7 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from router.store.files import Files, read_whole
+from leveret.router.store.files import Files, read_whole
 
 MAGIC = b"LVRTJRN2"
 SUFFIX = ".journal"

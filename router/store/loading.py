@@ -8,19 +8,19 @@ from bisect import bisect_right
 from operator import attrgetter
 from pathlib import Path
 
-from router.queue.entry import Entry
-from router.queue.fifo import Fifo
-from router.queue.paging import Paging
-from router.queue.queue import Queue
-from router.queue.run import Run
-from router.store.files import Files
-from router.store.pages import Page, Stored
-from router.store.reader import read_stored
-from router.store.recovery import Recovered, RecoveredQueue
-from router.store.store import Store
-from router.store.streams import recover_stream
-from router.store.unreadable import SetAside, read_message
-from router.stream.stream import Stream
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.paging import Paging
+from leveret.router.queue.queue import Queue
+from leveret.router.queue.run import Run
+from leveret.router.store.files import Files
+from leveret.router.store.pages import Page, Stored
+from leveret.router.store.reader import read_stored
+from leveret.router.store.recovery import Recovered, RecoveredQueue
+from leveret.router.store.store import Store
+from leveret.router.store.streams import recover_stream
+from leveret.router.store.unreadable import SetAside, read_message
+from leveret.router.stream.stream import Stream
 
 
 class Loader:

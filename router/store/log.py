@@ -7,14 +7,14 @@ from collections.abc import Container, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Protocol
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.store.pages import Page
-from router.store.records import Range, pack_note, pack_progress, pack_returned, ranges
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.store.pages import Page
+from leveret.router.store.records import Range, pack_note, pack_progress, pack_returned, ranges
 
 if TYPE_CHECKING:
-    from router.store.store import Store
-    from router.store.writer import Job
+    from leveret.router.store.store import Store
+    from leveret.router.store.writer import Job
 
 
 class StoredQueue(Protocol):

@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from protocol.amqp.table import Table, decode_table
-from router.rows import (
+from leveret.protocol.amqp.table import Table, decode_table
+from leveret.router.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,
@@ -28,8 +28,8 @@ from router.rows import (
     UserRow,
     VHostRow,
 )
-from router.store.bad_rows import BadRows, Raw, RowId
-from router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement, WindowRow
+from leveret.router.store.bad_rows import BadRows, Raw, RowId
+from leveret.router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement, WindowRow
 
 FORMAT = 4
 

@@ -13,17 +13,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from protocol.amqp.table import Table
-from router.broker import Broker
-from router.settings import Settings
-from router.store.bad_rows import BadRow, BadRows, RowId, shown_text
-from router.store.boot import METADATA, must_have_metadata
-from router.store.files import Data, DiskFiles
-from router.store.lock import DataDirectoryError, Lock
-from router.store.metadata import Metadata, MetadataError
-from router.store.restoring import Restored, restore_metadata
-from router.store.statements import QueueRow
-from router.store.streams import stream_files
+from leveret.protocol.amqp.table import Table
+from leveret.router.broker import Broker
+from leveret.router.settings import Settings
+from leveret.router.store.bad_rows import BadRow, BadRows, RowId, shown_text
+from leveret.router.store.boot import METADATA, must_have_metadata
+from leveret.router.store.files import Data, DiskFiles
+from leveret.router.store.lock import DataDirectoryError, Lock
+from leveret.router.store.metadata import Metadata, MetadataError
+from leveret.router.store.restoring import Restored, restore_metadata
+from leveret.router.store.statements import QueueRow
+from leveret.router.store.streams import stream_files
 
 
 class ReadOnlyFiles(DiskFiles):

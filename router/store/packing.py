@@ -6,12 +6,12 @@ Packing changes nothing: if it raises, everything that was gathered is still the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.store.gathering import Log
-from router.store.log import StoredQueueLog
-from router.store.records import Target, pack_publish, pack_publish_to_one
-from router.store.stream_log import StoredStreamLog
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.store.gathering import Log
+from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.records import Target, pack_publish, pack_publish_to_one
+from leveret.router.store.stream_log import StoredStreamLog
 
 Publish = tuple[Log, Entry, Message]
 

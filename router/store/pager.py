@@ -2,7 +2,7 @@
 
 Owns the pages that are on their way to the disk or from it, and the count of what ready messages take up in
 memory. Which messages of a queue go and when one is needed again is the queue's business, see
-``router.queue.paging``.
+``leveret.router.queue.paging``.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from protocol.amqp.message import END, FRAME, Message
-from router.queue.entry import Entry
-from router.queue.fifo import PAGE_MESSAGES
-from router.queue.run import Run
-from router.store.log import StoredQueueLog
-from router.store.pages import Page, PageError, entries_of, pack_page, segment_path
-from router.store.segments import Segments
-from router.store.unreadable import read_message
-from router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
+from leveret.protocol.amqp.message import END, FRAME, Message
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import PAGE_MESSAGES
+from leveret.router.queue.run import Run
+from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.pages import Page, PageError, entries_of, pack_page, segment_path
+from leveret.router.store.segments import Segments
+from leveret.router.store.unreadable import read_message
+from leveret.router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
 
 if TYPE_CHECKING:
-    from router.queue.queue import Queue
+    from leveret.router.queue.queue import Queue
 
 IN_FLIGHT = 32  # pages that may wait to be written; what they hold is still in memory
 A_TURN = 4  # queues that give up memory in one turn
@@ -50,7 +50,7 @@ class Pager:
         self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
         self.unreadable: list[tuple[Queue, Run]] = []  # to be tried again
 
-    # -- router.queue.run.Pager ----------------------------------------------------------------------------
+    # -- leveret.router.queue.run.Pager --------------------------------------------------------------------
 
     def weigh(self, queue: "Queue", weight: int) -> None:
         paging = queue.paging

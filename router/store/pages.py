@@ -24,8 +24,8 @@ from sys import byteorder
 from typing import NamedTuple
 from zlib import crc32
 
-from protocol.amqp.message import body_size
-from router.store.records import Range, ranges
+from leveret.protocol.amqp.message import body_size
+from leveret.router.store.records import Range, ranges
 
 PAGE = b"PAG2"
 SUFFIX = ".segment"

@@ -6,11 +6,11 @@ little beside a page. It runs in a thread of its own, inline in a test, or offli
 
 from pathlib import Path
 
-from router.store.files import Files
-from router.store.journal import DamageError
-from router.store.pages import Page, PageError, Stored, check_page, segment_path, unpack_page
-from router.store.streams import Read, ReadStream, read_stream
-from router.store.writer import ReadPage
+from leveret.router.store.files import Files
+from leveret.router.store.journal import DamageError
+from leveret.router.store.pages import Page, PageError, Stored, check_page, segment_path, unpack_page
+from leveret.router.store.streams import Read, ReadStream, read_stream
+from leveret.router.store.writer import ReadPage
 
 
 class Reader:

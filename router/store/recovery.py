@@ -11,11 +11,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from router.store.checkpoint import NAME, PageState, read_checkpoint
-from router.store.files import Files
-from router.store.journal import DamageError, Journal
-from router.store.pages import Page, Stored, unpack_positions
-from router.store.records import Note, Progress, Publish, Record, RecordError, readable, unpack
+from leveret.router.store.checkpoint import NAME, PageState, read_checkpoint
+from leveret.router.store.files import Files
+from leveret.router.store.journal import DamageError, Journal
+from leveret.router.store.pages import Page, Stored, unpack_positions
+from leveret.router.store.records import Note, Progress, Publish, Record, RecordError, readable, unpack
 
 
 @dataclass(slots=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from router.store.checkpoint import NAME
-from router.store.files import DiskFiles
-from router.store.findings import Inspection, Slice
-from router.store.streams import remake_index
+from leveret.router.store.checkpoint import NAME
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.findings import Inspection, Slice
+from leveret.router.store.streams import remake_index
 
 SET_ASIDE = "set-aside"
 COPIED = 1 << 20  # bytes that are copied at once

@@ -6,18 +6,18 @@ A row that cannot be restored is left out and added to ``Restored.bad``. A start
 
 from dataclasses import dataclass, field
 
-from router.auth import PasswordHash
-from router.bounds import check_json, refused_name
-from router.broker import Broker
-from router.exchange.base import Exchange
-from router.limits import USER_LIMITS, VHOST_LIMITS, check_limits
-from router.queue.kind import AnyQueue
-from router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
-from router.store.bad_rows import BadRows, RowId
-from router.store.metadata import Metadata
-from router.store.topology import restore_binding, restore_exchange, restore_queue
-from router.vhost import VHost
-from router.vhost_metadata import read_metadata
+from leveret.router.auth import PasswordHash
+from leveret.router.bounds import check_json, refused_name
+from leveret.router.broker import Broker
+from leveret.router.exchange.base import Exchange
+from leveret.router.limits import USER_LIMITS, VHOST_LIMITS, check_limits
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
+from leveret.router.store.bad_rows import BadRows, RowId
+from leveret.router.store.metadata import Metadata
+from leveret.router.store.topology import restore_binding, restore_exchange, restore_queue
+from leveret.router.vhost import VHost
+from leveret.router.vhost_metadata import read_metadata
 
 
 @dataclass(slots=True)

@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from router.queue.entry import Entry
-from router.queue.fifo import PAGE_BYTES, PAGE_MESSAGES
-from router.store.checkpoint import Checkpoint, PageState, QueueState
-from router.store.gathering import Log
-from router.store.log import StoredQueueLog
-from router.store.pager import Pager
-from router.store.pages import Page
-from router.store.segments import Segments
-from router.store.stream_log import StoredStreamLog
-from router.store.writer import Disk, SaveCheckpoint, WritePages
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import PAGE_BYTES, PAGE_MESSAGES
+from leveret.router.store.checkpoint import Checkpoint, PageState, QueueState
+from leveret.router.store.gathering import Log
+from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.pager import Pager
+from leveret.router.store.pages import Page
+from leveret.router.store.segments import Segments
+from leveret.router.store.stream_log import StoredStreamLog
+from leveret.router.store.writer import Disk, SaveCheckpoint, WritePages
 
 STEP = 1 << 20  # bytes of pages that are written at a time
 

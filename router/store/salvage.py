@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from struct import error
 
-from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from protocol.amqp.message import FRAME, FRAME_BLIND, Message, body_size, unpack_route
-from protocol.errors import AmqpError
-from router.store.checkpoint import PageState
-from router.store.journal import (
+from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from leveret.protocol.amqp.message import FRAME, FRAME_BLIND, Message, body_size, unpack_route
+from leveret.protocol.errors import AmqpError
+from leveret.router.store.checkpoint import PageState
+from leveret.router.store.journal import (
     FILE_HEADER,
     Batch,
     DamageError,
@@ -24,8 +24,8 @@ from router.store.journal import (
     pack_header,
     read_header,
 )
-from router.store.pages import PageError, Stored, unpack_page, unpack_positions
-from router.store.records import RecordError, readable, unpack
+from leveret.router.store.pages import PageError, Stored, unpack_page, unpack_positions
+from leveret.router.store.records import RecordError, readable, unpack
 
 # -- journal files ----------------------------------------------------------------------------------------
 

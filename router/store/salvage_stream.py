@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from router.store.files import Files
-from router.store.streams import PIECE, Index, read_chunks
-from router.stream.chunk import MARK, Chunk
-from router.stream.log import SEGMENT_HEAD
+from leveret.router.store.files import Files
+from leveret.router.store.streams import PIECE, Index, read_chunks
+from leveret.router.stream.chunk import MARK, Chunk
+from leveret.router.stream.log import SEGMENT_HEAD
 
 
 class Run(NamedTuple):

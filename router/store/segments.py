@@ -5,7 +5,7 @@ Owns the numbers and the counting; writing and removing is the writer's.
 
 from collections.abc import Container, Iterable
 
-from router.store.pages import Page
+from leveret.router.store.pages import Page
 
 SEGMENT_BYTES = 1 << 26  # a segment ends with the page that brings it to so many bytes
 WORTH = 1 << 23  # bytes that are worth removing a file which is not full

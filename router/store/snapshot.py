@@ -4,7 +4,7 @@ A snapshot holds what a crash at one moment would have left. ``stage`` makes a h
 begins a read transaction on the metadata, while no thread writes to the directory. ``finish`` then works
 while the broker goes on. It copies the files that still grow, up to their length at that moment, and the
 metadata from the transaction. Files that are never written to again stay shared with the broker's directory:
-full journal files, full segments, the checkpoint. The threads are ``router.server.snapshots``'s
+full journal files, full segments, the checkpoint. The threads are ``leveret.router.server.snapshots``'s
 responsibility.
 
 A snapshot is in ``snapshots/NAME`` of the data directory, so that both are on one file system. Until it is
@@ -20,10 +20,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.store.boot import METADATA
-from router.store.checkpoint import NAME as CHECKPOINT
-from router.store.files import DiskFiles
-from router.store.streams import segment_path, stream_files
+from leveret.router.store.boot import METADATA
+from leveret.router.store.checkpoint import NAME as CHECKPOINT
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.streams import segment_path, stream_files
 
 SNAPSHOTS = "snapshots"
 PLACES = ("journal", "segments", "streams")

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
-from protocol.amqp.table import Table, Value, encode_table
-from router.exchange.base import Binding, kind
-from router.rows import (
+from leveret.protocol.amqp.table import Table, Value, encode_table
+from leveret.router.exchange.base import Binding, kind
+from leveret.router.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,

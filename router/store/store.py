@@ -12,21 +12,21 @@ are written with the next batch that somebody does wait for, or a moment later b
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from protocol.amqp.message import Message
-from router.exchange.base import Binding, Exchange
-from router.queue.entry import Entry
-from router.queue.kind import AnyQueue
-from router.queue.queue import Queue
-from router.rows import Row
-from router.store.compaction import Compaction
-from router.store.failure import is_store_failure
-from router.store.gathering import Gathered, Log
-from router.store.log import StoredQueue, StoredQueueLog
-from router.store.packing import PackingError, pack_changes, pack_publishes
-from router.store.pager import Pager
-from router.store.retirement import Retirement
-from router.store.segments import Segments
-from router.store.statements import (
+from leveret.protocol.amqp.message import Message
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.rows import Row
+from leveret.router.store.compaction import Compaction
+from leveret.router.store.failure import is_store_failure
+from leveret.router.store.gathering import Gathered, Log
+from leveret.router.store.log import StoredQueue, StoredQueueLog
+from leveret.router.store.packing import PackingError, pack_changes, pack_publishes
+from leveret.router.store.pager import Pager
+from leveret.router.store.retirement import Retirement
+from leveret.router.store.segments import Segments
+from leveret.router.store.statements import (
     BindingRow,
     ExchangeRow,
     QueueRow,
@@ -42,12 +42,12 @@ from router.store.statements import (
     remove_exchange,
     remove_queue,
 )
-from router.store.stream_log import StoredStreamLog
-from router.store.stream_writer import WriteStream
-from router.store.streams import ReadStream
-from router.store.window_log import StoredWindowLog
-from router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
-from router.stream.stream import Stream
+from leveret.router.store.stream_log import StoredStreamLog
+from leveret.router.store.stream_writer import WriteStream
+from leveret.router.store.streams import ReadStream
+from leveret.router.store.window_log import StoredWindowLog
+from leveret.router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
+from leveret.router.stream.stream import Stream
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.store.pages import Page
-from router.store.records import pack_note
-from router.store.stream_writer import RemoveStream, WriteStream
-from router.store.streams import (
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.store.pages import Page
+from leveret.router.store.records import pack_note
+from leveret.router.store.stream_writer import RemoveStream, WriteStream
+from leveret.router.store.streams import (
     INDEX_ENTRY,
     INDEX_EVERY,
     Read,
@@ -23,12 +23,12 @@ from router.store.streams import (
     pack_index,
     pack_segment_head,
 )
-from router.stream.chunk import Chunk
-from router.stream.log import SEGMENT_HEAD, Segment, Wish
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 if TYPE_CHECKING:
-    from router.store.store import Store
-    from router.stream.stream import Stream
+    from leveret.router.store.store import Store
+    from leveret.router.stream.stream import Stream
 
 FLUSH = 1 << 22  # bytes of chunks that are worth a write and a sync
 MOST = 1 << 23  # bytes that are written at once

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.store.files import Data, Files
-from router.store.streams import segment_path
+from leveret.router.store.files import Data, Files
+from leveret.router.store.streams import segment_path
 
 OPEN = 64  # segments that stay open
 

@@ -1,6 +1,6 @@
 """The files of streams: their form, how one is found again after a crash, and reading pieces of it.
 
-Owns the layout of ``streams/``. Chunks are made in ``router.stream.chunk``.
+Owns the layout of ``streams/``. Chunks are made in ``leveret.router.stream.chunk``.
 
     <id>-<first>.segment   >8sQQQI4x  magic "LVRTSTR1", id of the stream, first offset, time of the first
                                       chunk (ms since the epoch), CRC-32 of these
@@ -21,10 +21,10 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from router.store.files import Files, read_whole
-from router.store.journal import DamageError, FormatError, is_other_format
-from router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
-from router.stream.log import SEGMENT_HEAD, Segment, Wish
+from leveret.router.store.files import Files, read_whole
+from leveret.router.store.journal import DamageError, FormatError, is_other_format
+from leveret.router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
+from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 MAGIC = b"LVRTSTR1"
 HEAD_DAMAGED = "the header of the segment is damaged"

@@ -5,14 +5,14 @@ exists, the object is restored with it, and the change is returned as text. Othe
 and not restored.
 """
 
-from protocol.errors import PreconditionFailed
-from router.bounds import check_name, check_table
-from router.exchange import EXCHANGE_TYPES
-from router.exchange.base import Exchange
-from router.queue.kind import AnyQueue
-from router.store.statements import BindingRow, ExchangeRow, QueueRow
-from router.vhost import VHost
-from router.window import window_of
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.bounds import check_name, check_table
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.exchange.base import Exchange
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.store.statements import BindingRow, ExchangeRow, QueueRow
+from leveret.router.vhost import VHost
+from leveret.router.window import window_of
 
 SEGMENT_SIZE = "x-stream-max-segment-size-bytes"
 

@@ -10,13 +10,13 @@ from struct import error
 
 import structlog
 
-from protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
-from protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
-from router.store.files import Files
-from router.store.lock import DataDirectoryError
-from router.store.pages import Stored
-from router.store.recovery import Broken
-from router.store.salvage import is_message
+from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
+from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
+from leveret.router.store.files import Files
+from leveret.router.store.lock import DataDirectoryError
+from leveret.router.store.pages import Stored
+from leveret.router.store.recovery import Broken
+from leveret.router.store.salvage import is_message
 
 PLACE = Path("set-aside") / "unreadable"
 

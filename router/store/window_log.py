@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.store.pages import Page
-from router.store.records import pack_note
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.store.pages import Page
+from leveret.router.store.records import pack_note
 
 if TYPE_CHECKING:
-    from router.store.store import Store
-    from router.store.writer import Job
+    from leveret.router.store.store import Store
+    from leveret.router.store.writer import Job
 
 
 class StoredWindowLog:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
-from router.store.files import Files
-from router.store.journal import JournalFile, Unsynced, numbers, path_of
-from router.store.metadata import Metadata
-from router.store.pages import segment_path
-from router.store.statements import Statement
-from router.store.stream_writer import RemoveStream, WriteStream
-from router.store.streams import Read, ReadStream
+from leveret.router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
+from leveret.router.store.files import Files
+from leveret.router.store.journal import JournalFile, Unsynced, numbers, path_of
+from leveret.router.store.metadata import Metadata
+from leveret.router.store.pages import segment_path
+from leveret.router.store.statements import Statement
+from leveret.router.store.stream_writer import RemoveStream, WriteStream
+from leveret.router.store.streams import Read, ReadStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
-from protocol.amqp.properties import Properties, decode_properties, splice_properties
-from protocol.amqp.table import KEPT, Long
-from router.queue.entry import Entry
+from leveret.protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
+from leveret.protocol.amqp.properties import Properties, decode_properties, splice_properties
+from leveret.protocol.amqp.table import KEPT, Long
+from leveret.router.queue.entry import Entry
 
 CHANNEL = 1  # that of most clients, on both sides
 OFFSET = "x-stream-offset"

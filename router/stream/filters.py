@@ -12,11 +12,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from protocol.errors import PreconditionFailed
-from router.queue.entry import Entry
-from router.selector import Selector, SelectorError, compile_selector
-from router.stream.chunk import Chunk
-from router.terms import type_name
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.queue.entry import Entry
+from leveret.router.selector import Selector, SelectorError, compile_selector
+from leveret.router.stream.chunk import Chunk
+from leveret.router.terms import type_name
 
 VALUE = "x-stream-filter-value"  # header of a message
 WANTED = "x-stream-filter"  # arguments of a consumer

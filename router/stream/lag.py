@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from router.stream.reader import Reader
-from router.stream.stream import Stream
+from leveret.router.stream.reader import Reader
+from leveret.router.stream.stream import Stream
 
 
 class Lag(NamedTuple):

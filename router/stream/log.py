@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from protocol.amqp.message import Message
-from router.queue.entry import Entry
-from router.stream.chunk import Chunk
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.stream.chunk import Chunk
 
 SEGMENT_HEAD = 40  # bytes before the first chunk of a segment
 

@@ -6,10 +6,10 @@ Source: RabbitMQ, "Streams" (Consuming).
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from protocol.amqp.table import Timestamp
-from protocol.errors import PreconditionFailed
-from router.queue.arguments import parse_age
-from router.terms import is_integer, term, type_name
+from leveret.protocol.amqp.table import Timestamp
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.queue.arguments import parse_age
+from leveret.router.terms import is_integer, term, type_name
 
 ARGUMENT, IF_NEW = "x-stream-offset", "x-stream-offset-if-new"
 NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"

@@ -6,9 +6,9 @@ is the business of ``chunk`` and ``filters``.
 
 from collections.abc import Iterator, Sequence
 
-from protocol.amqp.message import Message
-from router.stream.chunk import Chunk, Encoder, pack_chunk, split
-from router.stream.filters import pack_filter, value_of
+from leveret.protocol.amqp.message import Message
+from leveret.router.stream.chunk import Chunk, Encoder, pack_chunk, split
+from leveret.router.stream.filters import pack_filter, value_of
 
 
 class Packer:

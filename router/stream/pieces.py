@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from operator import attrgetter
 
-from router.stream.chunk import Chunk
-from router.stream.log import Wish
-from router.stream.reader import Reader
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.log import Wish
+from leveret.router.stream.reader import Reader
 
 PIECES = 8  # that stay in memory for readers behind the one that had them read
 FIRST = attrgetter("first")

@@ -7,17 +7,17 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protocol.errors import NotImplemented_
-from router.queue.arguments import QueueArguments
-from router.queue.consumers import Consumer, DeliverySink
-from router.queue.entry import Entry
-from router.stream.chunk import Chunk
-from router.stream.filters import Wanted
-from router.stream.offsets import Start
+from leveret.protocol.errors import NotImplemented_
+from leveret.router.queue.arguments import QueueArguments
+from leveret.router.queue.consumers import Consumer, DeliverySink
+from leveret.router.queue.entry import Entry
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.filters import Wanted
+from leveret.router.stream.offsets import Start
 
 if TYPE_CHECKING:
-    from router.stream.pieces import Piece
-    from router.stream.stream import Stream
+    from leveret.router.stream.pieces import Piece
+    from leveret.router.stream.stream import Stream
 
 LOOK = 4096  # messages that are looked at in a turn for the few that are wanted
 

@@ -3,8 +3,8 @@
 Owns who is active in such a group, and who follows. Where a reader begins is the stream's business.
 """
 
-from router.queue.consumers import Consumer, Consumers
-from router.stream.reader import Reader
+from leveret.router.queue.consumers import Consumer, Consumers
+from leveret.router.stream.reader import Reader
 
 
 class Readers(Consumers):

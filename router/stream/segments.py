@@ -8,9 +8,9 @@ Source: RabbitMQ, "Streams" (Retention).
 from bisect import bisect_right
 from operator import attrgetter
 
-from router.queue.arguments import QueueArguments
-from router.stream.chunk import Chunk
-from router.stream.log import Segment
+from leveret.router.queue.arguments import QueueArguments
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.log import Segment
 
 SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream says otherwise
 FIRST, CREATED = attrgetter("first"), attrgetter("created")

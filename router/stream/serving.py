@@ -11,20 +11,20 @@ from weakref import proxy
 
 import structlog
 
-from router.counts import Given
-from router.queue.consumers import Consumer
-from router.queue.entry import Entry
-from router.queue.turns import DRAIN
-from router.stream.chunk import Chunk
-from router.stream.gaps import Gap, offsets, without
-from router.stream.log import StreamLog, Wish
-from router.stream.offsets import NEXT, Start
-from router.stream.pieces import Piece, Pieces, find
-from router.stream.positions import LARGEST, Note, Positions
-from router.stream.reader import Reader
-from router.stream.readers import Readers
-from router.stream.segments import Segments
-from router.stream.tail import Tail
+from leveret.router.counts import Given
+from leveret.router.queue.consumers import Consumer
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.turns import DRAIN
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.gaps import Gap, offsets, without
+from leveret.router.stream.log import StreamLog, Wish
+from leveret.router.stream.offsets import NEXT, Start
+from leveret.router.stream.pieces import Piece, Pieces, find
+from leveret.router.stream.positions import LARGEST, Note, Positions
+from leveret.router.stream.reader import Reader
+from leveret.router.stream.readers import Readers
+from leveret.router.stream.segments import Segments
+from leveret.router.stream.tail import Tail
 
 DECODED = 16  # chunks whose messages are kept, for the next reader
 NOTED = 1000  # messages that a named reader passes over until its position is kept

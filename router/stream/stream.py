@@ -14,25 +14,25 @@ from typing import Any
 
 import structlog
 
-from protocol.amqp.message import Message
-from protocol.errors import NotImplemented_, PreconditionFailed
-from router.queue.arguments import QueueArguments
-from router.queue.consumers import Consumer, DeliverySink
-from router.queue.entry import Entry
-from router.queue.host import QueueHost
-from router.queue.kind import QueueKeeper
-from router.stream.chunk import Chunk
-from router.stream.filters import SIZE, wanted
-from router.stream.gaps import known_gaps, without
-from router.stream.log import Segment, StreamLog
-from router.stream.offsets import group_of, start_of
-from router.stream.packer import Packer
-from router.stream.positions import Key, Note
-from router.stream.publishers import UNUSABLE, USABLE, Publishers, identity
-from router.stream.reader import Reader
-from router.stream.segments import Segments
-from router.stream.serving import Serving
-from router.stream.tail import Tail
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.errors import NotImplemented_, PreconditionFailed
+from leveret.router.queue.arguments import QueueArguments
+from leveret.router.queue.consumers import Consumer, DeliverySink
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.host import QueueHost
+from leveret.router.queue.kind import QueueKeeper
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.filters import SIZE, wanted
+from leveret.router.stream.gaps import known_gaps, without
+from leveret.router.stream.log import Segment, StreamLog
+from leveret.router.stream.offsets import group_of, start_of
+from leveret.router.stream.packer import Packer
+from leveret.router.stream.positions import Key, Note
+from leveret.router.stream.publishers import UNUSABLE, USABLE, Publishers, identity
+from leveret.router.stream.reader import Reader
+from leveret.router.stream.segments import Segments
+from leveret.router.stream.serving import Serving
+from leveret.router.stream.tail import Tail
 
 
 class Stream:

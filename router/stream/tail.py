@@ -7,7 +7,7 @@ pieces.
 from bisect import bisect_left
 from operator import attrgetter
 
-from router.stream.chunk import Chunk
+from leveret.router.stream.chunk import Chunk
 
 TAIL = 1 << 20  # bytes of chunks that stay while somebody reads,
 IDLE_TAIL = 1 << 16  # and while nobody does

@@ -5,9 +5,9 @@ Source: RabbitMQ's management plugin, which has both at these paths, without a l
 
 from importlib.resources import files
 
-from protocol.http import Request, Response
-from router.web import pages
-from router.web.routes import Table
+from leveret.protocol.http import Request, Response
+from leveret.router.web import pages
+from leveret.router.web.routes import Table
 
 CONTENT = """<h1>rabbitmqadmin</h1>
 <p><a href="rabbitmqadmin" download>rabbitmqadmin</a> manages this broker from a shell or a script. It is one
@@ -43,5 +43,5 @@ def page(request: Request) -> Response:
 
 def rabbitmqadmin(request: Request) -> Response:
     """Return the program, with a type that browsers save and do not display."""
-    text = files("router.web").joinpath("cli", "rabbitmqadmin").read_bytes()
+    text = files("leveret.router.web").joinpath("cli", "rabbitmqadmin").read_bytes()
     return Response(200, text, "application/octet-stream")

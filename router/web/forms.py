@@ -9,7 +9,7 @@ import re
 from email.message import Message
 from typing import NamedTuple
 
-from protocol.http import HttpError, Request
+from leveret.protocol.http import HttpError, Request
 
 FORM = "multipart/form-data"
 BOUNDARY_MAX = 70  # characters, RFC 2046 5.1.1

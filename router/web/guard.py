@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from protocol.http import HttpError, Request
+from leveret.protocol.http import HttpError, Request
 
 ANY = "*"
 _PORTS = {"http": 80, "https": 443}

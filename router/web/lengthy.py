@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from protocol.http import HttpError
-from router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
-from router.broker import Broker
-from router.web.steps import Steps, Wait
+from leveret.protocol.http import HttpError
+from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
+from leveret.router.broker import Broker
+from leveret.router.web.steps import Steps, Wait
 
 RETRY_AFTER = "5"  # seconds
 

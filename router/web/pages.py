@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 
-from protocol.http import Request, Response, json_response
-from router.alarms import STORE
-from router.broker import Broker
-from router.web.routes import Table
+from leveret.protocol.http import Request, Response, json_response
+from leveret.router.alarms import STORE
+from leveret.router.broker import Broker
+from leveret.router.web.routes import Table
 
 HTML = "text/html; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
@@ -73,7 +73,8 @@ def front(request: Request) -> Response:
 
 def static(name: str, kind: str, request: Request) -> Response:
     """A file of the demo."""
-    return Response(200, files("router.web").joinpath("demo", name).read_bytes(), kind, (DEMO_POLICY,))
+    content = files("leveret.router.web").joinpath("demo", name).read_bytes()
+    return Response(200, content, kind, (DEMO_POLICY,))
 
 
 def health(broker: Broker, request: Request) -> Response:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from protocol.http import HttpError, Request, Response, split_path
-from router.web.steps import Steps
+from leveret.protocol.http import HttpError, Request, Response, split_path
+from leveret.router.web.steps import Steps
 
 Answer = Response | Steps[Response]
 Handler = Callable[..., Answer]  # (request, **segments)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.command import Delivery
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.command import Delivery
 from tests.faults.broker import Broker
 from tests.faults.client import Failed, publish_frames
 from tests.router.server.client import Client

@@ -41,7 +41,7 @@ class Broker:
         """Start the process, and do not wait until it listens."""
         assert self._process is None
         self.starts += 1
-        command = [sys.executable, "-m", "router.cli", "serve", "--data", str(self.data)]
+        command = [sys.executable, "-m", "leveret", "serve", "--data", str(self.data)]
         command += ["--amqp", "127.0.0.1:0", "--http", "none", *self._options]
         with self.log.open("wb") as log:
             # The log goes through a pipe, so that it does not suffer with the disk.

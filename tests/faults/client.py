@@ -6,11 +6,11 @@ from typing import Any
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Acks, Delivery
-from protocol.amqp.message import pack_frames
-from protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Acks, Delivery
+from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.properties import Properties, encode_properties
 from tests.faults.model import Found, Model, Publication, Token
 from tests.router.server.client import Client, Closed
 

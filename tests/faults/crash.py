@@ -19,8 +19,8 @@ from typing import Any
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
 from tests.faults import streams
 from tests.faults.broker import Broker, StartError
 from tests.faults.client import LOST, Failed, FaultClient, found_of

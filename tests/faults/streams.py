@@ -10,10 +10,10 @@ from random import Random
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Acks, Delivery
-from protocol.amqp.message import Message
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Acks, Delivery
+from leveret.protocol.amqp.message import Message
 from tests.faults.client import Failed, body_of, publish_frames
 from tests.faults.model import Model
 from tests.faults.topology import FAN

@@ -7,14 +7,14 @@ from subprocess import run
 import pytest
 import trio
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.faults.broker import Broker, StartError
 from tests.faults.client import publish_frames
 from tests.router.server.client import Client
 
 
 def leveret(*args):
-    command = [sys.executable, "-m", "router.cli", "store", *map(str, args)]
+    command = [sys.executable, "-m", "leveret", "store", *map(str, args)]
     return run(command, capture_output=True, text=True, check=False)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
 from tests.faults.client import LOST, Failed, FaultClient, found_of, publish_frames
 from tests.faults.model import Commit, Model, Publication, Token
 from tests.faults.topology import ARGUMENTS, BINDINGS, CONSUMED, EXCHANGES, FILLED, LETTERS, ROUTES

@@ -19,7 +19,7 @@ from tests.fuzz.mutate import inputs
 from tests.fuzz.targets import TARGETS, Target
 
 SLOW = 5.0  # seconds that one input may take
-WATCHED = ("protocol", "router", "tests")  # packages in which atheris looks where the code goes
+WATCHED = ("leveret", "tests")  # packages in which atheris looks where the code goes
 
 
 class FuzzError(Exception):

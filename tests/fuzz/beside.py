@@ -8,15 +8,15 @@ import structlog
 import trio
 import trio.testing
 
-from protocol.amqp import methods as m
-from protocol.stomp.frames import Frame, Limits, Reader
-from router.management.api import table
-from router.management.call import World
-from router.management.latency import Latency
-from router.management.measures import Measures
-from router.management.sampling import Sampler
-from router.server.http import serve_http
-from router.settings import Settings
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.stomp.frames import Frame, Limits, Reader
+from leveret.router.management.api import table
+from leveret.router.management.call import World
+from leveret.router.management.latency import Latency
+from leveret.router.management.measures import Measures
+from leveret.router.management.sampling import Sampler
+from leveret.router.server.http import serve_http
+from leveret.router.settings import Settings
 from tests.router.management.api import FakeNode
 from tests.router.server.client import Client
 from tests.router.server.server import Peer, Server

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import decode_method, encode_method, method_frame
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.properties import Properties, decode_properties, encode_properties
-from protocol.amqp.reader import Reader
-from protocol.amqp.table import Long, Timestamp, decode_table, encode_table
-from protocol.errors import AmqpError
-from protocol.http import HttpConnection, HttpError, Limits, Response
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import Limits as StompLimits
-from protocol.stomp.frames import Reader as StompReader
-from router.selector import SelectorError, compile_selector
-from router.settings import Http, Settings
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import decode_method, encode_method, method_frame
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
+from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.table import Long, Timestamp, decode_table, encode_table
+from leveret.protocol.errors import AmqpError
+from leveret.protocol.http import HttpConnection, HttpError, Limits, Response
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import Limits as StompLimits
+from leveret.protocol.stomp.frames import Reader as StompReader
+from leveret.router.selector import SelectorError, compile_selector
+from leveret.router.settings import Http, Settings
 from tests.fuzz import websocket
 from tests.fuzz.beside import beside
 from tests.protocol.amqp.frames import publish

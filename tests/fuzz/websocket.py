@@ -13,8 +13,8 @@ import trio
 from wsproto.connection import Connection, ConnectionType
 from wsproto.extensions import PerMessageDeflate
 
-from protocol.websocket import INFLATE, MOST, Deflate, Text, WebSocket
-from router.settings import Settings, Websocket
+from leveret.protocol.websocket import INFLATE, MOST, Deflate, Text, WebSocket
+from leveret.router.settings import Settings, Websocket
 from tests.fuzz.beside import StompPage, beside
 from tests.router.server.client import Client
 from tests.router.server.web import open_page

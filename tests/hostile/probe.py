@@ -9,7 +9,7 @@ import sys
 
 import trio
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.server.client import Client, publish_frames
 
 EVERY = 0.05  # seconds from one look to the next

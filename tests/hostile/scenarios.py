@@ -2,8 +2,8 @@
 
 import json
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
 from tests.hostile.harness import Attack, Scenario
 from tests.router.server.client import Client, publish_frames
 

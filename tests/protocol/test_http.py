@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.http import (
+from leveret.protocol.http import (
     HttpConnection,
     HttpError,
     Limits,

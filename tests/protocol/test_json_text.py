@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.json_text import dump_json, encode_json, representable, restored
+from leveret.protocol.json_text import dump_json, encode_json, representable, restored
 
 TEXT = st.one_of(
     st.binary().map(lambda data: data.decode("utf-8", "surrogateescape")),

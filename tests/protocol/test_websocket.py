@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Message, Pong
 
-from protocol.http import HttpError, Request
-from protocol.websocket import EVENTS, INFLATE, MOST, PONGS, Deflate, Text, WebSocket, accept
+from leveret.protocol.http import HttpError, Request
+from leveret.protocol.websocket import EVENTS, INFLATE, MOST, PONGS, Deflate, Text, WebSocket, accept
 
 CONT, TEXT, BIN, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x12\x34\x56\x78"

@@ -8,7 +8,7 @@ row says what is sent, and whether it is refused with RESOURCE_LOCKED when anoth
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import publish
 
 DEAD = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.errors import AccessRefused, AmqpError
-from router.broker import Broker
-from router.queue.consumers import Consumer, Receiver
-from router.queue.entry import Entry
-from router.queue.queue import Queue
-from router.session.session import Session
-from router.session.topology import Topology
-from router.settings import Auth, Settings
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import AccessRefused, AmqpError
+from leveret.router.broker import Broker
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.queue import Queue
+from leveret.router.session.session import Session
+from leveret.router.session.topology import Topology
+from leveret.router.settings import Auth, Settings
 
 START = 1_000_000  # ms of the injected clock
 

@@ -4,13 +4,13 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from router.administration import Administration, NotThere
-from router.auth import PasswordHash, PasswordHashError, hash_password
-from router.limits import LimitError
-from router.patterns import PatternError
-from router.policy import PolicyError
-from router.rows import (
+from leveret.protocol.amqp import methods as m
+from leveret.router.administration import Administration, NotThere
+from leveret.router.auth import PasswordHash, PasswordHashError, hash_password
+from leveret.router.limits import LimitError
+from leveret.router.patterns import PatternError
+from leveret.router.policy import PolicyError
+from leveret.router.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,
@@ -19,7 +19,7 @@ from router.rows import (
     UserRow,
     VHostRow,
 )
-from router.vhost_metadata import VHostMetadata, make_metadata
+from leveret.router.vhost_metadata import VHostMetadata, make_metadata
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World
 from tests.router.store.kept import Kept

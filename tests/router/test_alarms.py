@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.alarms import (
+from leveret.router.alarms import (
     DISK,
     LOOKS,
     MEMORY,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.errors import AccessRefused
-from router.auth import NO_PASSWORD, VERDICTS, User, Users, hash_password
-from router.patterns import PatternError
+from leveret.protocol.errors import AccessRefused
+from leveret.router.auth import NO_PASSWORD, VERDICTS, User, Users, hash_password
+from leveret.router.patterns import PatternError
 
 PASSWORD, OTHER = hash_password("pw", "sha256"), hash_password("new", "sha256")
 

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.message import Message, pack_route
-from protocol.amqp.properties import Properties, decode_properties, encode_properties
-from protocol.amqp.table import KEPT, MAX_DEPTH, MAX_ENTRIES, PEER, decode_table, encode_table
-from protocol.errors import PreconditionFailed
-from router.administration import Administration
-from router.bounds import build_message, check_json, check_name, check_table
-from router.dead_letter import make_letter
-from router.definitions import DefinitionsError, apply_definitions, parse_definitions
-from router.firehose import Where, published
-from router.keeper import NoKeeper
-from router.policy import PolicyError
-from router.session.super_streams import declare_super_stream
-from router.session.topology import Topology
+from leveret.protocol.amqp.message import Message, pack_route
+from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
+from leveret.protocol.amqp.table import KEPT, MAX_DEPTH, MAX_ENTRIES, PEER, decode_table, encode_table
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.administration import Administration
+from leveret.router.bounds import build_message, check_json, check_name, check_table
+from leveret.router.dead_letter import make_letter
+from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from leveret.router.firehose import Where, published
+from leveret.router.keeper import NoKeeper
+from leveret.router.policy import PolicyError
+from leveret.router.session.super_streams import declare_super_stream
+from leveret.router.session.topology import Topology
 from tests.router.harness import AnyUser
 from tests.router.management.api import Api
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.errors import NotAllowed
-from router.broker import Broker
-from router.settings import Settings
+from leveret.protocol.errors import NotAllowed
+from leveret.router.broker import Broker
+from leveret.router.settings import Settings
 from tests.router.harness import START, Node
 
 

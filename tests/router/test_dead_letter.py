@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.properties import decode_properties
-from protocol.amqp.table import Long, Timestamp
-from router.broker import LETTERS
-from router.dead_letter import deaths_of, is_cycle, last_death
+from leveret.protocol.amqp.properties import decode_properties
+from leveret.protocol.amqp.table import Long, Timestamp
+from leveret.router.broker import LETTERS
+from leveret.router.dead_letter import deaths_of, is_cycle, last_death
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from protocol.errors import AccessRefused
-from router.auth import NO_PASSWORD, SHA256, Login, User, hash_password
-from router.auth.passwords import SCRYPT
-from router.broker import Broker
-from router.definitions import (
+from leveret.protocol.errors import AccessRefused
+from leveret.router.auth import NO_PASSWORD, SHA256, Login, User, hash_password
+from leveret.router.auth.passwords import SCRYPT
+from leveret.router.broker import Broker
+from leveret.router.definitions import (
     DefinitionsError,
     apply_definitions,
     export_definitions,
@@ -22,9 +22,9 @@ from router.definitions import (
     parse_definitions,
     unportable_users,
 )
-from router.definitions.importing import STEP
-from router.settings import Auth, Settings
-from router.vhost_metadata import VHostMetadata
+from leveret.router.definitions.importing import STEP
+from leveret.router.settings import Auth, Settings
+from leveret.router.vhost_metadata import VHostMetadata
 
 EXPORT = Path(__file__).parent / "definitions_3_10.json"  # by RabbitMQ 3.10.8
 

@@ -3,8 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from router.drops import PERIOD, REASONS
-from router.session.reply_to import REPLY_TO
+from leveret.router.drops import PERIOD, REASONS
+from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import Node
 
 

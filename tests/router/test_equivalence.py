@@ -4,10 +4,10 @@
 
 import pytest
 
-from protocol.amqp.table import Long
-from protocol.errors import PreconditionFailed
-from router.equivalence import check_exchange_equivalence
-from router.exchange.direct import DirectExchange
+from leveret.protocol.amqp.table import Long
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.equivalence import check_exchange_equivalence
+from leveret.router.exchange.direct import DirectExchange
 
 SAME = {"kind": "direct", "durable": True, "auto_delete": False, "internal": False, "arguments": {}}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from protocol.amqp import methods as m
-from router.management.api import rules
-from router.stomp.commands import HANDLERS
+from leveret.protocol.amqp import methods as m
+from leveret.router.management.api import rules
+from leveret.router.stomp.commands import HANDLERS
 from tests.router.amqp.client import Content, reply_class
 from tests.router.amqp.world import World
 from tests.router.exclusive import FRAMES, METHODS, OWN_REQUESTS, REQUESTS

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World
 from tests.router.harness import Node

@@ -4,11 +4,11 @@ from itertools import permutations
 
 import pytest
 
-from protocol.amqp.message import pack_route
-from router.exchange.base import Binding
-from router.exchange.fanout import FanoutExchange
-from router.graph import Graph
-from router.routing import Routes
+from leveret.protocol.amqp.message import pack_route
+from leveret.router.exchange.base import Binding
+from leveret.router.exchange.fanout import FanoutExchange
+from leveret.router.graph import Graph
+from leveret.router.routing import Routes
 
 NAMES = "abcd"
 

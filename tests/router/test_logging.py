@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import structlog
 
-from router.logging import configure
-from router.settings import Log
+from leveret.router.logging import configure
+from leveret.router.settings import Log
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 

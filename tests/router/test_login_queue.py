@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.auth import (
+from leveret.router.auth import (
     Login,
     LoginPostponed,
     LoginQueue,
@@ -13,9 +13,9 @@ from router.auth import (
     User,
     Users,
 )
-from router.auth.login_queue import SLOTS
-from router.auth.passwords import SCRYPT
-from router.timers import Timers
+from leveret.router.auth.login_queue import SLOTS
+from leveret.router.auth.passwords import SCRYPT
+from leveret.router.timers import Timers
 from tests.router.work import Later
 
 SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
@@ -231,7 +231,7 @@ def test_wrong_passwords_for_many_names_are_checked_at_the_address_pace():
 
 
 def test_too_many_of_an_address_are_postponed_and_nobody_elses(gate, monkeypatch):
-    monkeypatch.setattr("router.auth.login_queue.MOST_OF_ADDRESS", 10)
+    monkeypatch.setattr("leveret.router.auth.login_queue.MOST_OF_ADDRESS", 10)
     gate.try_login("right", user="bert")
     gate.try_login("other", host="10.0.0.2")
     for number in range(50):
@@ -242,7 +242,7 @@ def test_too_many_of_an_address_are_postponed_and_nobody_elses(gate, monkeypatch
 
 
 def test_who_comes_late_takes_the_place_of_one_for_the_name_with_the_most(gate, monkeypatch):
-    monkeypatch.setattr("router.auth.login_queue.MOST_OF_ADDRESS", 10)
+    monkeypatch.setattr("leveret.router.auth.login_queue.MOST_OF_ADDRESS", 10)
     for number in range(50):
         gate.try_login("flood", password=f"x{number}")
     gate.try_login("right", user="bert")
@@ -251,7 +251,7 @@ def test_who_comes_late_takes_the_place_of_one_for_the_name_with_the_most(gate, 
 
 
 def test_too_many_in_all_cost_the_address_with_the_most(gate, monkeypatch):
-    monkeypatch.setattr("router.auth.login_queue.MOST_WAITING", 10)
+    monkeypatch.setattr("leveret.router.auth.login_queue.MOST_WAITING", 10)
     for number in range(50):
         gate.try_login("flood", password=f"x{number}")
     for number in range(4):

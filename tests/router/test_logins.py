@@ -8,8 +8,8 @@ import hashlib
 
 import pytest
 
-from protocol.errors import AccessRefused
-from router.auth import (
+from leveret.protocol.errors import AccessRefused
+from leveret.router.auth import (
     MD5,
     NO_PASSWORD,
     SHA256,
@@ -26,7 +26,7 @@ from router.auth import (
     from_exchanged,
     hash_password,
 )
-from router.auth.passwords import SCRYPT, fits, impossible_hash
+from leveret.router.auth.passwords import SCRYPT, fits, impossible_hash
 
 # Made by RabbitMQ 3.10 for the password "secret".
 REAL_SHA256 = "pLKDh88GRYj+74TuSURWXJim9cx/ZQccccYeNPBymMXbrrMj"
@@ -151,7 +151,7 @@ def test_the_log_is_told_why_a_login_is_refused(logins, name, password, loopback
 )
 def test_every_refusal_costs_one_slow_hash(slow, monkeypatch, name, password, loopback):
     hashed = []
-    monkeypatch.setattr("router.auth.passwords._scrypt", lambda *args: hashed.append(args) or b"")
+    monkeypatch.setattr("leveret.router.auth.passwords._scrypt", lambda *args: hashed.append(args) or b"")
     for _ in range(2):
         hashed.clear()
         with pytest.raises(LoginRefused):
@@ -167,7 +167,7 @@ def test_a_refusal_is_quick_where_no_password_takes_long(logins):
 
 def test_what_was_proven_once_costs_no_more_hash(slow, monkeypatch):
     user = login(slow, "slow", "pw")
-    monkeypatch.setattr("router.auth.passwords._scrypt", lambda *args: pytest.fail("hashed again"))
+    monkeypatch.setattr("leveret.router.auth.passwords._scrypt", lambda *args: pytest.fail("hashed again"))
     assert login(slow, "slow", "pw") is user
 
 
@@ -292,7 +292,7 @@ def test_success_costs_nothing(throttled):
 
 
 def test_the_throttle_remembers_a_bounded_number(monkeypatch):
-    monkeypatch.setattr("router.auth.throttle.MOST", 10)
+    monkeypatch.setattr("leveret.router.auth.throttle.MOST", 10)
     throttle = Throttle(1, 1)
     for number in range(100):
         throttle.failed("u", f"h{number}", 0)

@@ -5,7 +5,7 @@ import pytest
 import trio
 import trustme
 
-from router.network_errors import NO_TLS, UNTRUSTED, explain, tls_advice
+from leveret.router.network_errors import NO_TLS, UNTRUSTED, explain, tls_advice
 
 
 def behind(error: BaseException) -> BaseException:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from router.patterns import CHANCES, PatternError, compile_pattern
+from leveret.router.patterns import CHANCES, PatternError, compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_literal_prefix(prefix, name):
 
 def test_common_patterns_do_not_load_re2():
     program = (
-        "import sys, router.patterns as p; "
+        "import sys, leveret.router.patterns as p; "
         "p.compile_pattern('.*'); p.compile_pattern('^$'); sys.exit('re2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0

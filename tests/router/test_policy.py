@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.policy import CHECKS, Policies, PolicyError
+from leveret.router.policy import CHECKS, Policies, PolicyError
 
 
 @pytest.fixture

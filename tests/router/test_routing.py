@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.message import pack_route, unpack_route
-from protocol.errors import PreconditionFailed
-from router import routing
-from router.exchange.base import Exchange
-from router.routing import PLANS, Routes, routing_keys
-from router.selector import Selector
+from leveret.protocol.amqp.message import pack_route, unpack_route
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router import routing
+from leveret.router.exchange.base import Exchange
+from leveret.router.routing import PLANS, Routes, routing_keys
+from leveret.router.selector import Selector
 from tests.router.harness import Node, message
 
 
@@ -115,7 +115,7 @@ def test_a_selector_looks_at_a_message_once_however_many_keys_match(vhost, kind,
 
 
 def test_selectors_of_one_exchange_have_a_limit_on_their_cost(vhost, monkeypatch):
-    monkeypatch.setattr("router.exchange.base.SELECTOR_COST", 10)
+    monkeypatch.setattr("leveret.router.exchange.base.SELECTOR_COST", 10)
     source, other, queue = exchange(vhost, "a"), exchange(vhost, "b"), vhost.declare_queue("q1")
     for number in range(3):
         vhost.bind(source, queue, "", {"x-selector": f"n = {number}"})

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from router.configuration import Given, SettingsError, every_setting, load_settings
-from router.settings import Listen, Settings, parse_address
+from leveret.router.configuration import Given, SettingsError, every_setting, load_settings
+from leveret.router.settings import Listen, Settings, parse_address
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from protocol.amqp.table import Long, Timestamp, Value
-from router.terms import term, type_name
+from leveret.protocol.amqp.table import Long, Timestamp, Value
+from leveret.router.terms import term, type_name
 
 
 @pytest.mark.parametrize(

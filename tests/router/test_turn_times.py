@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.budget import Budget
-from router.turn_times import PAUSE, SLOW, WINDOW, Turn, TurnTimes
+from leveret.router.budget import Budget
+from leveret.router.turn_times import PAUSE, SLOW, WINDOW, Turn, TurnTimes
 
 
 def test_the_longest_turn_is_kept_by_time_and_by_processor_time():

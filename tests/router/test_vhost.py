@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.message import pack_route
-from protocol.errors import NotFound, PreconditionFailed, ResourceLocked
-from router.vhost import PREDECLARED
+from leveret.protocol.amqp.message import pack_route
+from leveret.protocol.errors import NotFound, PreconditionFailed, ResourceLocked
+from leveret.router.vhost import PREDECLARED
 from tests.router.harness import Node
 from tests.router.test_routing import perform, step
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from router.cli.api import Api, NotThere
-from router.cli.failure import Failure
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.failure import Failure
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     argument_option,
     changing,
@@ -18,7 +18,7 @@ from router.cli.manage.common import (
     vhost_option,
     vhost_path,
 )
-from router.cli.table import Column, Object
+from leveret.router.cli.table import Column, Object
 
 COLUMNS = (
     Column("vhost", "vhost", rank=3),

@@ -4,9 +4,9 @@ from functools import partial
 
 import click
 
-from router.cli.api import Api
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     changing,
     listed,
@@ -18,8 +18,8 @@ from router.cli.manage.common import (
     show_object,
     vhost_path,
 )
-from router.cli.table import Column, Object
-from router.cli.terminal import counted
+from leveret.router.cli.table import Column, Object
+from leveret.router.cli.terminal import counted
 
 CONNECTIONS = (
     Column("name", "name", named=True),

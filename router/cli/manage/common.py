@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from protocol.json_text import dump_json
-from router.cli.api import Api, NotThere, api_option
-from router.cli.endpoints import find_endpoints
-from router.cli.failure import Failure, WrongUsage
-from router.cli.formats import format_option
-from router.cli.table import Object, RichTable, shown
-from router.cli.terminal import printable
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.api import Api, NotThere, api_option
+from leveret.router.cli.endpoints import find_endpoints
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.formats import format_option
+from leveret.router.cli.table import Object, RichTable, shown
+from leveret.router.cli.terminal import printable
 
 Command = Callable[..., None]
 _QUIET = "leveret.quiet"

@@ -7,9 +7,9 @@ operator.
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from router.cli.amqp import notice
-from router.cli.table import Object
-from router.cli.terminal import printable, shown_duration
+from leveret.router.cli.amqp import notice
+from leveret.router.cli.table import Object
+from leveret.router.cli.terminal import printable, shown_duration
 
 # The overflow settings that refuse new messages. Quorum queues take reject-publish-dlx for drop-head, and
 # streams ignore the setting, as in RabbitMQ.

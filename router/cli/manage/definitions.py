@@ -11,13 +11,13 @@ from urllib.parse import unquote
 
 import click
 
-from protocol.json_text import dump_json
-from router.cli.amqp import notice
-from router.cli.api import Api
-from router.cli.failure import Failure, WrongUsage
-from router.cli.manage.common import any_vhost_option, managed, one, yes_option
-from router.cli.manage.policy_loss import confirm_import
-from router.cli.terminal import counted, printable
+from leveret.protocol.json_text import dump_json
+from leveret.router.cli.amqp import notice
+from leveret.router.cli.api import Api
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.manage.common import any_vhost_option, managed, one, yes_option
+from leveret.router.cli.manage.policy_loss import confirm_import
+from leveret.router.cli.terminal import counted, printable
 
 WITHOUT_LOGIN = "Leveret-Users-Without-Login"  # the header that names users, percent-encoded
 SCRYPT = "leveret_password_hashing_scrypt"

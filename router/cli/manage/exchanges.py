@@ -2,9 +2,9 @@
 
 import click
 
-from router.cli.api import Api
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     argument_option,
     changing,
@@ -19,9 +19,9 @@ from router.cli.manage.common import (
     vhost_option,
     vhost_path,
 )
-from router.cli.manage.queues import features
-from router.cli.table import Column
-from router.cli.terminal import counted
+from leveret.router.cli.manage.queues import features
+from leveret.router.cli.table import Column
+from leveret.router.cli.terminal import counted
 
 COLUMNS = (
     Column("vhost", "vhost", rank=2),

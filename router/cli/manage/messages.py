@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from router.cli.api import Api, NotThere
-from router.cli.consume import form_option
-from router.cli.failure import Failure, WrongUsage
-from router.cli.get import show_peeked
-from router.cli.manage.common import changing, managed, one, report, vhost_option
-from router.cli.peek import MOST
-from router.cli.terminal import counted
+from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.consume import form_option
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.get import show_peeked
+from leveret.router.cli.manage.common import changing, managed, one, report, vhost_option
+from leveret.router.cli.peek import MOST
+from leveret.router.cli.terminal import counted
 
 AT_A_TIME = 10_000  # messages that one request acts on
 SECONDS = 10  # with --rate: how long one request may take, since the API responds at its end

@@ -2,10 +2,10 @@
 
 import click
 
-from router.cli.api import Api
-from router.cli.failure import WrongUsage
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     changing,
     listed,
@@ -19,8 +19,8 @@ from router.cli.manage.common import (
     vhost_path,
     yes_option,
 )
-from router.cli.manage.policy_loss import confirm_policy, confirm_policy_deletion
-from router.cli.table import Column
+from leveret.router.cli.manage.policy_loss import confirm_policy, confirm_policy_deletion
+from leveret.router.cli.table import Column
 
 COLUMNS = (
     Column("vhost", "vhost", rank=3),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from router.cli.table import Object
+from leveret.router.cli.table import Object
 
 QUEUE_TYPES = {"classic_queues": "classic", "quorum_queues": "quorum", "streams": "stream"}
 
@@ -58,7 +58,7 @@ def _effective(policies: Sequence[Object], queue: Object) -> Object | None:
 
 @lru_cache(maxsize=1000)
 def _matcher(pattern: str) -> Callable[[str], bool]:
-    from router.patterns import PatternError, compile_pattern  # takes long to import
+    from leveret.router.patterns import PatternError, compile_pattern  # takes long to import
 
     try:
         return compile_pattern(pattern)

@@ -8,14 +8,20 @@ deletes whole queues, and limits may delete messages that are there now. The wor
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from router.cli.amqp import notice
-from router.cli.api import Api
-from router.cli.failure import WrongUsage
-from router.cli.manage.common import confirm, listed
-from router.cli.manage.data_loss import LENGTHS, REJECTING, describe_loss, is_number
-from router.cli.manage.policy_changes import Change, policy_applies, policy_changes, settings_of, type_of
-from router.cli.table import Object
-from router.cli.terminal import counted, printable
+from leveret.router.cli.amqp import notice
+from leveret.router.cli.api import Api
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.manage.common import confirm, listed
+from leveret.router.cli.manage.data_loss import LENGTHS, REJECTING, describe_loss, is_number
+from leveret.router.cli.manage.policy_changes import (
+    Change,
+    policy_applies,
+    policy_changes,
+    settings_of,
+    type_of,
+)
+from leveret.router.cli.table import Object
+from leveret.router.cli.terminal import counted, printable
 
 POLICIES = {"policies": "policy", "operator-policies": "operator policy"}  # kinds in the API, and in words
 
@@ -192,7 +198,7 @@ def _content(policy: Object) -> Object:
 
 def _check_pattern(pattern: str) -> None:
     """Raise WrongUsage if the pattern is no regular expression that a broker takes."""
-    from router.patterns import PatternError, compile_pattern
+    from leveret.router.patterns import PatternError, compile_pattern
 
     try:
         compile_pattern(pattern)

@@ -2,9 +2,9 @@
 
 import click
 
-from router.cli.api import Api
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     argument_option,
     changing,
@@ -19,10 +19,10 @@ from router.cli.manage.common import (
     vhost_option,
     vhost_path,
 )
-from router.cli.manage.data_loss import warn_of_queue
-from router.cli.manage.messages import delete_messages, move, peek, replay
-from router.cli.table import Column, Object
-from router.cli.terminal import counted
+from leveret.router.cli.manage.data_loss import warn_of_queue
+from leveret.router.cli.manage.messages import delete_messages, move, peek, replay
+from leveret.router.cli.table import Column, Object
+from leveret.router.cli.terminal import counted
 
 
 def features(row: Object) -> str:

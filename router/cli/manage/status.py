@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from router.cli.api import Api
-from router.cli.manage.common import managed, show_format_option, show_json
-from router.cli.table import Object, at, shown
-from router.cli.terminal import counted, printable
+from leveret.router.cli.api import Api
+from leveret.router.cli.manage.common import managed, show_format_option, show_json
+from leveret.router.cli.table import Object, at, shown
+from leveret.router.cli.terminal import counted, printable
 
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.cli.api import Api, NotReachable
-from router.cli.failure import Failure
-from router.cli.manage.common import any_vhost_option, managed, rate, table, vhost_path
-from router.cli.manage.status import lines, node_lines
-from router.cli.table import Column, Object
-from router.cli.terminal import Duration
+from leveret.router.cli.api import Api, NotReachable
+from leveret.router.cli.failure import Failure
+from leveret.router.cli.manage.common import any_vhost_option, managed, rate, table, vhost_path
+from leveret.router.cli.manage.status import lines, node_lines
+from leveret.router.cli.table import Column, Object
+from leveret.router.cli.terminal import Duration
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from router.cli.api import Api, NotThere
-from router.cli.failure import Failure, WrongUsage
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     any_vhost_option,
     changing,
     listed,
@@ -20,7 +20,7 @@ from router.cli.manage.common import (
     show_object,
     vhost_option,
 )
-from router.cli.table import Column, Object
+from leveret.router.cli.table import Column, Object
 
 
 def _tags(row: Any) -> str:

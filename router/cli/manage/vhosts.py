@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from router.cli.api import Api, NotThere
-from router.cli.listing import Listing, list_options
-from router.cli.manage.common import (
+from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.listing import Listing, list_options
+from leveret.router.cli.manage.common import (
     changing,
     confirm,
     listed,
@@ -17,8 +17,8 @@ from router.cli.manage.common import (
     show_object,
     yes_option,
 )
-from router.cli.table import Column
-from router.cli.terminal import counted
+from leveret.router.cli.table import Column
+from leveret.router.cli.terminal import counted
 
 COLUMNS = (
     Column("name", "name", named=True),

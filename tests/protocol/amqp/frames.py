@@ -2,11 +2,11 @@
 
 import struct
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Acks, Delivery, Publishes
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Acks, Delivery, Publishes
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties, encode_properties
 
 NO_PROPERTIES = b"\0\0"
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import Timestamp
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import Timestamp
 
 
 def escaped(limit):

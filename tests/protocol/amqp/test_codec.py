@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands, frame
 
-from protocol.amqp.codec import decode_method, encode_method, method_frame
-from protocol.amqp.constants import ACCESS
-from protocol.amqp.methods import (
+from leveret.protocol.amqp.codec import decode_method, encode_method, method_frame
+from leveret.protocol.amqp.constants import ACCESS
+from leveret.protocol.amqp.methods import (
     METHODS,
     AccessRequest,
     AccessRequestOk,
@@ -23,7 +23,7 @@ from protocol.amqp.methods import (
     QueueBind,
     QueueDeclare,
 )
-from protocol.errors import AmqpError, FrameError, NotImplemented_, SyntaxError_
+from leveret.protocol.errors import AmqpError, FrameError, NotImplemented_, SyntaxError_
 from tests.protocol.amqp.strategies import damaged, escaped, methods
 
 EVERY_METHOD = pytest.mark.parametrize("cls", METHODS.values(), ids=lambda cls: cls.NAME)

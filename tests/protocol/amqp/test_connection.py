@@ -1,11 +1,11 @@
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Heartbeat, Oversized
-from protocol.amqp.connection import TRANSITIONS, Offer, ServerConnection, State
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.errors import ChannelError, NotAllowed
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Heartbeat, Oversized
+from leveret.protocol.amqp.connection import TRANSITIONS, Offer, ServerConnection, State
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.errors import ChannelError, NotAllowed
 from tests.protocol.amqp.frames import frame, publish
 
 OFFER = Offer({"product": "test"}, "PLAIN", 100, 131072, 60, 8192, 1 << 20)

@@ -1,10 +1,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.encode import END, HEARTBEAT, DeliverHead, ack_frame, nack_frame, pack_tag
-from protocol.amqp.message import pack_route
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.encode import END, HEARTBEAT, DeliverHead, ack_frame, nack_frame, pack_tag
+from leveret.protocol.amqp.message import pack_route
 from tests.protocol.amqp.frames import frame
 from tests.protocol.amqp.strategies import SHORT_TEXT, escaped
 

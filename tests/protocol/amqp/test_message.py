@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp import methods as m
-from protocol.amqp.message import Message, pack_frames, pack_route, unpack_route
-from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Reader
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.message import Message, pack_frames, pack_route, unpack_route
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp.reader import Reader
 from tests.protocol.amqp.frames import body, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, escaped
 

@@ -5,8 +5,8 @@ from dataclasses import fields
 import pytest
 from pamqp import commands
 
-from protocol.amqp.constants import ACCESS
-from protocol.amqp.methods import (
+from leveret.protocol.amqp.constants import ACCESS
+from leveret.protocol.amqp.methods import (
     METHODS,
     AccessRequest,
     BasicPublish,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.plain import body_of, plain_body, plain_properties, properties_of
-from protocol.amqp.properties import Properties
+from leveret.protocol.amqp.plain import body_of, plain_body, plain_properties, properties_of
+from leveret.protocol.amqp.properties import Properties
 from tests.protocol.amqp.strategies import PROPERTIES, typed
 
 SPELLED = {"base64", "decimal", "timestamp"}

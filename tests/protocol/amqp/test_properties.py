@@ -8,15 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import commands
 
-from protocol.amqp import properties as props
-from protocol.amqp.properties import (
+from leveret.protocol.amqp import properties as props
+from leveret.protocol.amqp.properties import (
     Properties,
     decode_properties,
     encode_properties,
     splice_properties,
 )
-from protocol.amqp.table import REMOVE
-from protocol.errors import AmqpError, SyntaxError_
+from leveret.protocol.amqp.table import REMOVE
+from leveret.protocol.errors import AmqpError, SyntaxError_
 from tests.protocol.amqp.strategies import PROPERTIES, TABLES, damaged, typed
 
 FULL = Properties(

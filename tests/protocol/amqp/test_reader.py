@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import encode_method, method_frame
-from protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
-from protocol.amqp.message import Message
-from protocol.amqp.reader import LARGE, Reader, Scope
-from protocol.errors import ResourceError
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import encode_method, method_frame
+from leveret.protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.reader import LARGE, Reader, Scope
+from leveret.protocol.errors import ResourceError
 from tests.protocol.amqp.frames import all_shown, body, each, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.sasl import credentials
-from protocol.amqp.table import encode_table
-from protocol.errors import AmqpError, CommandInvalid, SyntaxError_
+from leveret.protocol.amqp.sasl import credentials
+from leveret.protocol.amqp.table import encode_table
+from leveret.protocol.errors import AmqpError, CommandInvalid, SyntaxError_
 
 NAMES = st.text().filter(lambda text: "\0" not in text)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pamqp import decode as pamqp_decode
 from pamqp import encode as pamqp_encode
 
-from protocol.amqp.table import (
+from leveret.protocol.amqp.table import (
     MAX_DEPTH,
     MAX_ENTRIES,
     REMOVE,
@@ -19,7 +19,7 @@ from protocol.amqp.table import (
     encode_table,
     splice_table,
 )
-from protocol.errors import AmqpError, SyntaxError_
+from leveret.protocol.errors import AmqpError, SyntaxError_
 from tests.protocol.amqp.strategies import TABLES, VALUES, damaged, escaped, typed
 
 

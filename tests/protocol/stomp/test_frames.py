@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import (
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import (
     BEFORE_LOGIN,
     V1_0,
     V1_1,

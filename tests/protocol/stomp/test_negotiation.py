@@ -1,7 +1,7 @@
 import pytest
 
-from protocol.stomp.errors import StompError
-from protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
 
 
 @pytest.mark.parametrize(

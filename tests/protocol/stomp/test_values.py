@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.stomp.errors import StompError
-from protocol.stomp.values import INTEGER_MAX, find_number, parse_boolean, parse_number
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.values import INTEGER_MAX, find_number, parse_boolean, parse_number
 
 BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 

@@ -7,13 +7,13 @@ another broker. Of the code under test it uses the codec and the reader, which h
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Delivery, Heartbeat
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.message import pack_frames
-from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Reader
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Delivery, Heartbeat
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp.reader import Reader
 
 CAPABILITIES = {
     "authentication_failure_close": True,

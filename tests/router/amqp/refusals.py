@@ -6,7 +6,7 @@ Owns no way to play it. ``connection`` and ``channel`` name what the refusal end
 from dataclasses import dataclass
 from typing import Literal
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import Content, publish
 
 NO_QUEUE = "NOT_FOUND - no queue '{}' in vhost '/'"

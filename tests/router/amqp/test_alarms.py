@@ -2,13 +2,13 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.errors import ConnectionForced
-from router.alarms import DISK, MEMORY, STORE
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import ConnectionForced
+from leveret.router.alarms import DISK, MEMORY, STORE
 from tests.router.amqp.client import CAPABILITIES, publish
 
 TOLD = {"capabilities": {**CAPABILITIES, "connection.blocked": True}}

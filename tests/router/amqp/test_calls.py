@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.client import publish
 
 COUNT = 500  # messages in one read, as a flood brings them

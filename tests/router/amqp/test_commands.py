@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 
-from protocol.amqp import methods as m
-from router.amqp.channels import LIFE
-from router.amqp.commands import HANDLERS
-from router.amqp.connection import COMMANDS
+from leveret.protocol.amqp import methods as m
+from leveret.router.amqp.channels import LIFE
+from leveret.router.amqp.commands import HANDLERS
+from leveret.router.amqp.connection import COMMANDS
 
 CHANNELS = tuple((command, handler) for command, handler in HANDLERS.items())
 CONNECTIONS = tuple((command, handler) for command, handler in COMMANDS.items())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.properties import Properties
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.properties import Properties
 from tests.router.amqp.client import Content, publish
 
 pytestmark = pytest.mark.playbook

@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import encode_method, method_frame
-from protocol.errors import ConnectionForced
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import encode_method, method_frame
+from leveret.protocol.errors import ConnectionForced
 from tests.protocol.amqp.frames import body, frame, header
 from tests.router.amqp.client import Content, publish
 

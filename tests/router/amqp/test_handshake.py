@@ -2,10 +2,10 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.table import encode_table
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.table import encode_table
 from tests.protocol.amqp.frames import frame, header
 from tests.router.amqp.client import CAPABILITIES, publish
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.constants import PROTOCOL_HEADER
-from router.auth import PasswordHash
-from router.auth.passwords import SCRYPT
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.router.auth import PasswordHash
+from leveret.router.auth.passwords import SCRYPT
 from tests.router.amqp.client import CAPABILITIES
 from tests.router.amqp.world import World
 from tests.router.work import Later
@@ -101,7 +101,7 @@ def test_the_time_that_a_login_waits_is_not_the_clients(world, step):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_client_is_not_refused_when_too_many_wait(world, step, monkeypatch, told):
-    monkeypatch.setattr("router.auth.login_queue.MOST_WAITING", 0)
+    monkeypatch.setattr("leveret.router.auth.login_queue.MOST_WAITING", 0)
     busy = [world.client() for _ in range(2)]
     for number, client in enumerate(busy):
         client.login("slow", f"wrong{number}")

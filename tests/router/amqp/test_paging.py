@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from router.keeper import NoKeeper
-from router.queue import fifo
+from leveret.protocol.amqp import methods as m
+from leveret.router.keeper import NoKeeper
+from leveret.router.queue import fifo
 from tests.router.amqp.client import publish
 from tests.router.queue.fake_pager import FakePager
 

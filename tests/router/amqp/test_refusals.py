@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocol.amqp import methods as m
+from leveret.protocol.amqp import methods as m
 from tests.router.amqp.refusals import REFUSALS
 
 pytestmark = pytest.mark.playbook

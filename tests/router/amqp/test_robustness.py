@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
 from tests.protocol.amqp.frames import publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, damaged, methods
 from tests.router.amqp.world import World

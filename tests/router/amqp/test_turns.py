@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from protocol.amqp import methods as m
-from router.session.session import PIECE, WIDE
+from leveret.protocol.amqp import methods as m
+from leveret.router.session.session import PIECE, WIDE
 from tests.router.amqp.client import packed, publish
 
 QUEUES = 3 * WIDE

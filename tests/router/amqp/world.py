@@ -1,12 +1,12 @@
 """A broker in memory with a clock that stands still, and connections to it without sockets."""
 
-from protocol.amqp.connection import Offer
-from router.amqp.connection import AmqpConnection
-from router.amqp.offer import make_offer
-from router.auth import hash_password
-from router.broker import Broker
-from router.counts import Traffic
-from router.settings import Amqp, Auth, Settings
+from leveret.protocol.amqp.connection import Offer
+from leveret.router.amqp.connection import AmqpConnection
+from leveret.router.amqp.offer import make_offer
+from leveret.router.auth import hash_password
+from leveret.router.broker import Broker
+from leveret.router.counts import Traffic
+from leveret.router.settings import Amqp, Auth, Settings
 from tests.router.amqp.client import Client
 
 PASSWORD_HASH = hash_password("guest", "sha256")

@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.properties import Properties
-from router.bench.consumer import Link, Side
-from router.bench.load import BenchError, Load, Target
-from router.bench.sides import Counters, Run
-from router.bench.wire import delivery, refusal
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.bench.consumer import Link, Side
+from leveret.router.bench.load import BenchError, Load, Target
+from leveret.router.bench.sides import Counters, Run
+from leveret.router.bench.wire import delivery, refusal
 
 SIZE = 20
 PROPERTIES = Properties(delivery_mode=1)
@@ -45,7 +45,7 @@ def consume(monkeypatch):
 
     def run(data: bytes, step: int, load: Load) -> Link:
         stream = Stream(data, step)
-        monkeypatch.setattr("router.bench.consumer.Connection", lambda target, channels: stream)
+        monkeypatch.setattr("leveret.router.bench.consumer.Connection", lambda target, channels: stream)
         now = time.monotonic()
         running = Run(Target("none"), load, Counters(1))
         running.measure(now - 10, now + 1000)

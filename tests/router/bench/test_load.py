@@ -1,7 +1,7 @@
 import pytest
 
-from protocol.amqp.properties import PERSISTENT
-from router.bench.load import MARK, BenchError, Load, Target
+from leveret.protocol.amqp.properties import PERSISTENT
+from leveret.router.bench.load import MARK, BenchError, Load, Target
 
 
 def test_a_url_says_where_and_as_whom():

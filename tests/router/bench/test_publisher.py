@@ -1,10 +1,10 @@
 import pytest
 
-from protocol.amqp.message import Message
-from protocol.amqp.reader import Reader
-from router.bench.load import BenchError, Load
-from router.bench.publisher import Block, Lane
-from router.bench.sides import low_bytes
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.reader import Reader
+from leveret.router.bench.load import BenchError, Load
+from leveret.router.bench.publisher import Block, Lane
+from leveret.router.bench.sides import low_bytes
 
 FRAME_MAX = 4096
 

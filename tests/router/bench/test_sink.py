@@ -1,12 +1,12 @@
 import pytest
 
-from router.bench.load import BenchError, Load
-from router.bench.sink import ceiling
+from leveret.router.bench.load import BenchError, Load
+from leveret.router.bench.sink import ceiling
 
 
 @pytest.mark.parametrize("load", [Load(), Load(window=10, ack=1, prefetch=100, size=16)])
 def test_both_sides_are_measured_against_a_sink(load, monkeypatch):
-    monkeypatch.setattr("router.bench.sink.DELIVERIES", 10_000)
+    monkeypatch.setattr("leveret.router.bench.sink.DELIVERIES", 10_000)
     found = ceiling(load, 0.1)
     assert found.published > 0
     assert found.received > 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from router.cli import main
+from leveret.router.cli import main
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Broker:
 @pytest.fixture(scope="session")
 def running_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     directory = tmp_path_factory.mktemp("broker")
-    command = [sys.executable, "-m", "router.cli", "serve", "--data", ":memory:"]
+    command = [sys.executable, "-m", "leveret", "serve", "--data", ":memory:"]
     command += ["--amqp", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     command += ["--set", "listen.stomp=none", "--set", "listen.web_stomp=none"]
     with (directory / "log").open("wb") as log:

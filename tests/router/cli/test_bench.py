@@ -1,7 +1,7 @@
 import pytest
 from click.testing import CliRunner
 
-from router.cli import main
+from leveret.router.cli import main
 from tests.router.cli.test_serve import modules_after
 
 
@@ -40,4 +40,5 @@ def test_a_broker_that_is_not_there_is_a_failure():
 
 
 def test_the_other_subcommands_do_not_load_it():
-    assert not {name for name in modules_after("serve", "--set", "x=1") if name.startswith("router.bench")}
+    loaded = modules_after("serve", "--set", "x=1")
+    assert not {name for name in loaded if name.startswith("leveret.router.bench")}

@@ -6,10 +6,10 @@ import os
 import pytest
 import trio
 
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import Timestamp
-from router.cli import child
-from router.cli.child import Command, Outcome, message_variables
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import Timestamp
+from leveret.router.cli import child
+from leveret.router.cli.child import Command, Outcome, message_variables
 
 LIMIT = 30  # seconds, for a busy machine
 

@@ -5,7 +5,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
-from router.cli import main
+from leveret.router.cli import main
 
 
 def completed(*words):
@@ -38,7 +38,7 @@ def test_the_script_is_printed(shell):
 
 def test_the_command_answers_a_shell():
     done = subprocess.run(
-        [sys.executable, "-c", "from router.cli import main; main(prog_name='leveret')"],
+        [sys.executable, "-c", "from leveret.router.cli import main; main(prog_name='leveret')"],
         env={"_LEVERET_COMPLETE": "bash_complete", "COMP_WORDS": "leveret ping --t", "COMP_CWORD": "2"},
         capture_output=True,
         text=True,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from router.cli.manage.data_loss import describe_loss
+from leveret.router.cli.manage.data_loss import describe_loss
 from tests.router.cli.conftest import leveret
 
 QUEUES = [
@@ -72,7 +72,7 @@ def test_expires_is_not_set_unasked(queues, operator):
 
 @pytest.mark.parametrize(("answer", "changed"), [("y\n", ["PUT"]), ("n\n", []), ("\n", [])])
 def test_a_terminal_is_asked(queues, monkeypatch, answer, changed):
-    monkeypatch.setattr("router.cli.manage.common._can_ask", lambda: True)
+    monkeypatch.setattr("leveret.router.cli.manage.common._can_ask", lambda: True)
     result = leveret(queues, "policy", "declare", "idle", "^jobs", "expires:=1000", given=answer)
     assert "Set the policy 'idle' at http://127.0.0.1" in result.stderr
     assert changes(queues) == changed

@@ -5,10 +5,10 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from router.cli import main
-from router.cli.contexts import contexts_file
-from router.cli.endpoints import derive, without_password
-from router.cli.failure import WrongUsage
+from leveret.router.cli import main
+from leveret.router.cli.contexts import contexts_file
+from leveret.router.cli.endpoints import derive, without_password
+from leveret.router.cli.failure import WrongUsage
 
 UNSET = dict.fromkeys(("LEVERET_URL", "LEVERET_API", "LEVERET_CONTEXT"))
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from router.cli import main
-from router.cli.failure import WrongUsage
-from router.cli.filters import parse_filter
-from router.cli.table import Column
+from leveret.router.cli import main
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.filters import parse_filter
+from leveret.router.cli.table import Column
 from tests.router.cli.conftest import leveret
 
 ROWS = [
@@ -136,7 +136,7 @@ def test_a_list_that_is_watched_is_shown_again_until_it_is_interrupted(server, m
         if len(slept) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("router.cli.listing.time.sleep", sleep)
+    monkeypatch.setattr("leveret.router.cli.listing.time.sleep", sleep)
     result = leveret(server, "queue", "list", "--columns", "name", "--watch", "--interval", "5s")
     assert (result.exit_code, slept) == (0, [5.0, 5.0])
     assert result.stdout == "name\njobs\nevents\njobs.dead\n\nname\n\n"

@@ -10,11 +10,11 @@ from http.server import HTTPServer
 import pytest
 import trustme
 
-from router.cli.api import Api
-from router.cli.failure import Failure, WrongUsage
-from router.cli.manage.common import parse_arguments
-from router.cli.manage.status import _size, _span, lines, node_lines
-from router.cli.table import Column, at, shown
+from leveret.router.cli.api import Api
+from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.manage.common import parse_arguments
+from leveret.router.cli.manage.status import _size, _span, lines, node_lines
+from leveret.router.cli.table import Column, at, shown
 from tests.router.cli.conftest import Answers, leveret
 from tests.router.cli.test_serve import modules_after
 
@@ -291,6 +291,6 @@ def test_a_broker_loads_none_of_it():
     assert not modules_after("serve", "--set", "x=1") & {
         "urllib3",
         "rich",
-        "router.cli.api",
-        "router.cli.publish",
+        "leveret.router.cli.api",
+        "leveret.router.cli.publish",
     }

@@ -5,10 +5,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cli import main
-from router.cli.failure import WrongUsage
-from router.cli.properties import make_properties, parse_headers
-from router.cli.terminal import parse_duration, printable, shown_duration
+from leveret.router.cli import main
+from leveret.router.cli.failure import WrongUsage
+from leveret.router.cli.properties import make_properties, parse_headers
+from leveret.router.cli.terminal import parse_duration, printable, shown_duration
 
 NOTHING = {"headers": (), "persistent": True, "priority": None, "expiration": None, "timestamp": None}
 

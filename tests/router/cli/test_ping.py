@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from click.testing import CliRunner
 
-from router.cli import main
+from leveret.router.cli import main
 
 START = b"\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x0a\xce"
 

@@ -7,18 +7,18 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Heartbeat
-from protocol.amqp.message import Message, pack_frames
-from protocol.amqp.properties import Properties, encode_properties
-from protocol.amqp.reader import Reader
-from router.cli.child import Outcome
-from router.cli.pool import NoWork, Plan, Pool, Tally
-from router.cli.retry import ATTEMPT, Backoff
-from router.client.address import Address
-from router.client.connection import on_stream
-from router.client.errors import ChannelEnded, ConnectionEnded, ConsumerEnded
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Heartbeat
+from leveret.protocol.amqp.message import Message, pack_frames
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.protocol.amqp.reader import Reader
+from leveret.router.cli.child import Outcome
+from leveret.router.cli.pool import NoWork, Plan, Pool, Tally
+from leveret.router.cli.retry import ATTEMPT, Backoff
+from leveret.router.client.address import Address
+from leveret.router.client.connection import on_stream
+from leveret.router.client.errors import ChannelEnded, ConnectionEnded, ConsumerEnded
 
 ANSWERS = {
     m.ConnectionStartOk: lambda each: m.ConnectionTune(0, 0, 0),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router import __version__
+from leveret import __version__
 from tests.router.cli.conftest import leveret
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties, decode_properties
-from router.cli.retry import ATTEMPT, ATTEMPTS, DEATHS, ERROR, ORIGIN, Backoff, DelayQueues, Origin
-from router.dead_letter import make_letter
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties, decode_properties
+from leveret.router.cli.retry import ATTEMPT, ATTEMPTS, DEATHS, ERROR, ORIGIN, Backoff, DelayQueues, Origin
+from leveret.router.dead_letter import make_letter
 from tests.protocol.amqp.strategies import PROPERTIES, typed
 
 QUEUE = "jobs"

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
-from router.cli import main
-from router.settings import Listen, Settings
+from leveret.router.cli import main
+from leveret.router.settings import Listen, Settings
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -23,7 +23,9 @@ class StartupError(Exception):
 
 
 class FakeServer:
-    """Stands in for ``router.server.run``: remembers the settings, announces, and fails if it is told to."""
+    """Stands in for ``leveret.router.server.run``: remembers the settings, announces, and fails if it is
+    told to.
+    """
 
     def __init__(self) -> None:
         self.settings: Settings | None = None
@@ -39,10 +41,10 @@ class FakeServer:
 @pytest.fixture
 def server(monkeypatch):
     fake = FakeServer()
-    module = ModuleType("router.server.run")
+    module = ModuleType("leveret.router.server.run")
     module.serve, module.StartupError, module.StoreFailed = fake.serve, StartupError, StoreFailed
-    monkeypatch.setitem(sys.modules, "router.server.run", module)
-    monkeypatch.setattr("router.server.run", module, raising=False)
+    monkeypatch.setitem(sys.modules, "leveret.router.server.run", module)
+    monkeypatch.setattr("leveret.router.server.run", module, raising=False)
     return fake
 
 
@@ -139,7 +141,7 @@ def test_version_is_that_of_the_distribution():
 
 
 def test_refusals_do_not_load_what_a_broker_needs():
-    assert not modules_after("serve", "--set", "x=1") & {"trio", "structlog", "router.server"}
+    assert not modules_after("serve", "--set", "x=1") & {"trio", "structlog", "leveret.router.server"}
 
 
 def modules_after(*args: str) -> set[str]:
@@ -150,7 +152,7 @@ def modules_after(*args: str) -> set[str]:
 
 LISTING = """
 import json, sys
-from router.cli import main
+from leveret.router.cli import main
 try:
     main()
 except SystemExit:

@@ -17,7 +17,7 @@ OTHERWISE = ("--http", "none", "--data", ":memory:")
 def leveret(*args: str, interpreter: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run ``leveret ARGS`` for the ``with`` block; the process is killed if it has not ended by then."""
     with subprocess.Popen(
-        [sys.executable, *interpreter, "-m", "router.cli", *args],
+        [sys.executable, *interpreter, "-m", "leveret", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,5 +59,5 @@ def test_a_broker_listens_before_it_loads_what_it_may_never_need():
         process.send_signal(signal.SIGTERM)
         _stdout, stderr = process.communicate()
     loaded = set(re.findall(r"^import time:.*\| +(\S+)$", stderr, re.MULTILINE))
-    assert {"trio", "router.server.run"} <= loaded
-    assert not loaded & {"rich.console", "pygments", "lark", "h11", "wsproto", "re2", "router.client"}
+    assert {"trio", "leveret.router.server.run"} <= loaded
+    assert not loaded & {"rich.console", "pygments", "lark", "h11", "wsproto", "re2", "leveret.router.client"}

@@ -10,11 +10,11 @@ from decimal import Decimal
 import pytest
 from click.testing import CliRunner
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from router.cli import main
-from router.store.lock import Lock
-from router.store.metadata import FORMAT
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.cli import main
+from leveret.router.store.lock import Lock
+from leveret.router.store.metadata import FORMAT
 from tests.router.store.kept import Kept
 
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cli.manage.clients import CHANNELS, CONNECTIONS, CONSUMERS
-from router.cli.manage.policies import COLUMNS as POLICIES
-from router.cli.manage.queues import COLUMNS as QUEUES
-from router.cli.table import Column, as_tsv, fitted, lay_out, text_width
+from leveret.router.cli.manage.clients import CHANNELS, CONNECTIONS, CONSUMERS
+from leveret.router.cli.manage.policies import COLUMNS as POLICIES
+from leveret.router.cli.manage.queues import COLUMNS as QUEUES
+from leveret.router.cli.table import Column, as_tsv, fitted, lay_out, text_width
 
 COLUMNS = (
     Column("vhost", "vhost", rank=2),

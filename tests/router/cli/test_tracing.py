@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.cli.api import NotThere
-from router.cli.failure import Failure
-from router.cli.tracing import MARK, Tracing
+from leveret.router.cli.api import NotThere
+from leveret.router.cli.failure import Failure
+from leveret.router.cli.tracing import MARK, Tracing
 
 
 class FakeApi:

@@ -2,8 +2,8 @@ import ssl
 
 import pytest
 
-from router.client.address import Address, parse_url
-from router.client.errors import BadUrl
+from leveret.router.client.address import Address, parse_url
+from leveret.router.client.errors import BadUrl
 
 
 @pytest.mark.parametrize(

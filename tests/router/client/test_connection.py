@@ -6,17 +6,17 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.message import pack_frames
-from protocol.amqp.properties import Properties, encode_properties
-from router.client import connection as module
-from router.client.address import Address
-from router.client.channel import Fate
-from router.client.connection import on_stream
-from router.client.errors import CannotConnect, ChannelEnded, ConnectionEnded, ConsumerEnded
-from router.settings import Settings
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.amqp.message import pack_frames
+from leveret.protocol.amqp.properties import Properties, encode_properties
+from leveret.router.client import connection as module
+from leveret.router.client.address import Address
+from leveret.router.client.channel import Fate
+from leveret.router.client.connection import on_stream
+from leveret.router.client.errors import CannotConnect, ChannelEnded, ConnectionEnded, ConsumerEnded
+from leveret.router.settings import Settings
 from tests.router.server.client import Client
 from tests.router.server.server import Server
 

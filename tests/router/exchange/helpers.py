@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from router.exchange import Binding, Exchange
+from leveret.router.exchange import Binding, Exchange
 
 
 @dataclass(eq=False)

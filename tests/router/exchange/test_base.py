@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.exchange import EXCHANGE_TYPES, Binding, Exchange, identity
-from router.exchange.direct import DirectExchange
-from router.exchange.fanout import FanoutExchange
+from leveret.router.exchange import EXCHANGE_TYPES, Binding, Exchange, identity
+from leveret.router.exchange.direct import DirectExchange
+from leveret.router.exchange.fanout import FanoutExchange
 from tests.router.exchange.helpers import Queue, bind, message
 
 KEY = "1"  # a weight too, so that every type takes it

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.table import Timestamp
-from protocol.errors import PreconditionFailed
-from router.exchange import consistent_hash
-from router.exchange.base import Binding
-from router.exchange.consistent_hash import MAX_WEIGHT, ConsistentHashExchange, Rival
+from leveret.protocol.amqp.table import Timestamp
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange import consistent_hash
+from leveret.router.exchange.base import Binding
+from leveret.router.exchange.consistent_hash import MAX_WEIGHT, ConsistentHashExchange, Rival
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
 KEYS = [f"key.{number}" for number in range(10_000)]

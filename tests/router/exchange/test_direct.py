@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.exchange.direct import DirectExchange
-from router.exchange.fanout import FanoutExchange
+from leveret.router.exchange.direct import DirectExchange
+from leveret.router.exchange.fanout import FanoutExchange
 from tests.router.exchange.helpers import bind, matched
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.exchange.base import Binding, Exchange
-from router.exchange.modulus_hash import ModulusHashExchange
-from router.exchange.random import RandomExchange
+from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.exchange.modulus_hash import ModulusHashExchange
+from leveret.router.exchange.random import RandomExchange
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
 KEYS = [f"key.{number}" for number in range(3000)]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.table import Timestamp
-from protocol.errors import PreconditionFailed
-from router.exchange.headers import HeadersExchange, Pattern
+from leveret.protocol.amqp.table import Timestamp
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange.headers import HeadersExchange, Pattern
 from tests.router.exchange.helpers import bind, matched
 
 VALUES: dict[str, Any] = {

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from protocol.amqp.table import Long, Timestamp
-from protocol.errors import PreconditionFailed
-from router.exchange import recent_history
-from router.exchange.recent_history import MAX_LENGTH, RecentHistoryExchange
+from leveret.protocol.amqp.table import Long, Timestamp
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange import recent_history
+from leveret.router.exchange.recent_history import MAX_LENGTH, RecentHistoryExchange
 from tests.router.exchange.helpers import bind, matched, message
 
 

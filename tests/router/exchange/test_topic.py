@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.exchange import topic, topic_automaton, topic_trie
-from router.exchange.base import Binding
-from router.exchange.topic import TopicExchange
-from router.exchange.topic_automaton import BLOCK_BITS, Block
-from router.exchange.topic_trie import STARS, Node, Trie
+from leveret.router.exchange import topic, topic_automaton, topic_trie
+from leveret.router.exchange.base import Binding
+from leveret.router.exchange.topic import TopicExchange
+from leveret.router.exchange.topic_automaton import BLOCK_BITS, Block
+from leveret.router.exchange.topic_trie import STARS, Node, Trie
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
 # What a RabbitMQ 3.10 node answered: every pattern below was bound, each key published once.

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from itertools import chain
 from urllib.parse import quote
 
-from protocol.http import HttpError, Request, Response, split_path
-from router.auth import SHA256, hash_password
-from router.management.api import table
-from router.management.call import World
-from router.management.latency import Latency
-from router.management.measures import Measures
-from router.management.node import Listener, Measured
-from router.management.sampling import Sampler
-from router.web.routes import Routes
-from router.web.steps import Wait
+from leveret.protocol.http import HttpError, Request, Response, split_path
+from leveret.router.auth import SHA256, hash_password
+from leveret.router.management.api import table
+from leveret.router.management.call import World
+from leveret.router.management.latency import Latency
+from leveret.router.management.measures import Measures
+from leveret.router.management.node import Listener, Measured
+from leveret.router.management.sampling import Sampler
+from leveret.router.web.routes import Routes
+from leveret.router.web.steps import Wait
 from tests.router.harness import Node
 
 HASHES = {name: hash_password(name, "sha256") for name in ("admin", "mon", "pol", "mgmt", "plain")}

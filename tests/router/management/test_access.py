@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from router.auth import NO_PASSWORD, Login, LoginRefused
-from router.management.api import rules
+from leveret.router.auth import NO_PASSWORD, Login, LoginRefused
+from leveret.router.management.api import rules
 from tests.router.management.api import name
 
 REFUSALS = {
@@ -233,8 +233,10 @@ def test_who_only_sees_a_connection_of_another_user_does_not_close_it(api, monke
     ended = []
     owner = api.broker.users["admin"]
     other = SimpleNamespace(ends=SimpleNamespace(name="there"), user=owner, end=ended.append)
-    monkeypatch.setattr("router.management.connections.connections", lambda broker: [other])
-    monkeypatch.setattr("router.management.connections.user_of", lambda connection: connection.user.name)
+    monkeypatch.setattr("leveret.router.management.connections.connections", lambda broker: [other])
+    monkeypatch.setattr(
+        "leveret.router.management.connections.user_of", lambda connection: connection.user.name
+    )
     told = api.ask("DELETE", "/connections/there", user=user)
     assert (told.status, len(ended)) == (status, int(status == 204))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from router.management.detailed_metrics import EMPTY, PER_OBJECT
-from router.management.metrics import GROUPS
+from leveret.router.management.detailed_metrics import EMPTY, PER_OBJECT
+from leveret.router.management.metrics import GROUPS
 from tests.router.management.test_metrics import asked
 
 MANUAL = Path(__file__).parents[3] / "docs" / "management.md"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from protocol.http import HttpError
-from router.management.body import LARGE, parse_object
+from leveret.protocol.http import HttpError
+from leveret.router.management.body import LARGE, parse_object
 
 
 @pytest.mark.parametrize("value", [{"a": ["x"] * LARGE}, ["x"] * LARGE], ids=["object", "list"])

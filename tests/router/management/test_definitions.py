@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from protocol.http import HttpError
-from router.auth import NO_PASSWORD, PasswordHash, hash_password
-from router.auth.passwords import SCRYPT
+from leveret.protocol.http import HttpError
+from leveret.router.auth import NO_PASSWORD, PasswordHash, hash_password
+from leveret.router.auth.passwords import SCRYPT
 
 
 def test_what_is_exported_can_be_imported_elsewhere(api):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from router.management.api import PREFIX, rules
-from router.management.openapi import describe
+from leveret.router.management.api import PREFIX, rules
+from leveret.router.management.openapi import describe
 
 ODD = "a\udcff"
 SHOWN = "Not UTF-8, base64 is: Yf8="

@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.management.ages import Ages
-from router.management.latency import PERIOD, Recent
+from leveret.router.management.ages import Ages
+from leveret.router.management.latency import PERIOD, Recent
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.management.node import Listener
+from leveret.router.management.node import Listener
 from tests.router.management.api import FakeNode
 
 PUBLISH = {"properties": {}, "routing_key": "q", "payload": "hi", "payload_encoding": "string"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.management.memory import CATEGORIES, QUEUE, SLICE
-from router.management.metrics import identity
-from router.management.node import Measured
+from leveret.router.management.memory import CATEGORIES, QUEUE, SLICE
+from leveret.router.management.metrics import identity
+from leveret.router.management.node import Measured
 
 NODE = "/nodes/leveret@test"
 

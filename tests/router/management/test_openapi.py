@@ -2,8 +2,8 @@
 
 import json
 
-from router.management.api import PREFIX, rules
-from router.management.openapi import BODIES, QUERIES, UPLOADS, describe
+from leveret.router.management.api import PREFIX, rules
+from leveret.router.management.openapi import BODIES, QUERIES, UPLOADS, describe
 
 
 def test_every_path_and_method_is_described():

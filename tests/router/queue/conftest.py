@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.keeper import NoKeeper
-from router.queue import fifo
+from leveret.router.keeper import NoKeeper
+from leveret.router.queue import fifo
 from tests.router.harness import Node
 from tests.router.queue.fake_pager import FakePager
 from tests.router.queue.paged import FEW, HEAD, PAGE

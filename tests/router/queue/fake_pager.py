@@ -1,6 +1,6 @@
 """A pager that keeps pages in a list, and reads and writes when it is told to."""
 
-from router.queue.entry import Entry
+from leveret.router.queue.entry import Entry
 
 
 class FakePage:

@@ -1,6 +1,6 @@
 """Queues whose messages are on disk, at sizes where a few of them make a page."""
 
-from router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NotAtHand
 
 HEAD, PAGE, FEW = 3, 4, 2
 ALL = 1 << 30

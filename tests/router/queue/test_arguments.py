@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.table import Timestamp
-from protocol.errors import PreconditionFailed
-from router.queue.arguments import (
+from leveret.protocol.amqp.table import Timestamp
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.queue.arguments import (
     EXPIRY_MAX,
     QueueArguments,
     merge_policy,

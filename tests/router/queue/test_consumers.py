@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from protocol.errors import AccessRefused, NotImplemented_
-from router.queue.consumers import SLICE
-from router.queue.queue import DRAIN_BYTES
-from router.queue.turns import DRAIN, ROUND
+from leveret.protocol.errors import AccessRefused, NotImplemented_
+from leveret.router.queue.consumers import SLICE
+from leveret.router.queue.queue import DRAIN_BYTES
+from leveret.router.queue.turns import DRAIN, ROUND
 from tests.router.harness import Node, bodies
 
 

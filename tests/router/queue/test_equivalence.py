@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import AmqpError, PreconditionFailed, ResourceLocked
-from router.queue.arguments import QueueArguments, parse_arguments
-from router.queue.equivalence import check_queue_equivalence
+from leveret.protocol.errors import AmqpError, PreconditionFailed, ResourceLocked
+from leveret.router.queue.arguments import QueueArguments, parse_arguments
+from leveret.router.queue.equivalence import check_queue_equivalence
 
 QUORUM = {"x-queue-type": "quorum"}
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.queue.entry import Entry
-from router.queue.expiry import BUCKET, ExpiryIndex
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.expiry import BUCKET, ExpiryIndex
 from tests.router.harness import message
 
 MANY = 1 << 20

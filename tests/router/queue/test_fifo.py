@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.queue.entry import Entry
-from router.queue.fifo import Fifo
-from router.queue.priorities import Priorities
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.priorities import Priorities
 from tests.router.harness import message
 
 ALL = 1 << 30

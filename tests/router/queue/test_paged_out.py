@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from protocol.errors import InternalError
-from router.queue.expiry import BUCKET
-from router.queue.paging import READ_AHEAD
+from leveret.protocol.errors import InternalError
+from leveret.router.queue.expiry import BUCKET
+from leveret.router.queue.paging import READ_AHEAD
 from tests.router.queue.paged import (
     HEAD,
     PAGE,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.queue.paging import COST, READ_AHEAD, NotAtHand
+from leveret.router.queue.paging import COST, READ_AHEAD, NotAtHand
 from tests.router.queue.paged import (
     ALL,
     FEW,

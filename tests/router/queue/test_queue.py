@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import NotFound
-from router.queue.expiry import BUCKET
-from router.queue.queue import EXPIRE
-from router.queue.turns import DRAIN
+from leveret.protocol.errors import NotFound
+from leveret.router.queue.expiry import BUCKET
+from leveret.router.queue.queue import EXPIRE
+from leveret.router.queue.turns import DRAIN
 from tests.router.harness import START, Node
 
 

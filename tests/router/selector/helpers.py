@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from protocol.amqp.properties import Properties
-from router.selector import compile_selector
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.selector import compile_selector
 
 TRUE, FALSE, UNKNOWN = True, False, None
 

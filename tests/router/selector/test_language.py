@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.selector import compile_selector
+from leveret.router.selector import compile_selector
 from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, matches, verdict
 
 HEADERS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.selector.like import compile_like
+from leveret.router.selector.like import compile_like
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import Timestamp
-from router.selector import SelectorError, compile_selector
-from router.selector.parser import MAX_LENGTH
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import Timestamp
+from leveret.router.selector import SelectorError, compile_selector
+from leveret.router.selector.parser import MAX_LENGTH
 from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, verdict
 
 NAMES = ("a", "b", "c", "d")

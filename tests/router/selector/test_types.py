@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from protocol.amqp.table import Timestamp
+from leveret.protocol.amqp.table import Timestamp
 from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, verdict
 
 WORDS = {TRUE: "TRUE", FALSE: "FALSE", UNKNOWN: "(missing = 1)"}

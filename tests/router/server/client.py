@@ -6,12 +6,12 @@ from typing import TypeVar
 
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Command, Delivery, Heartbeat
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.encode import HEARTBEAT
-from protocol.amqp.reader import Reader
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Command, Delivery, Heartbeat
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.amqp.reader import Reader
 
 FRAME = 100_000  # bytes of a body in one frame
 

@@ -2,7 +2,7 @@ import pytest
 import structlog
 import trio
 
-from router.settings import Settings
+from leveret.router.settings import Settings
 from tests.router.server.server import Server
 
 

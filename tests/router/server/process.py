@@ -55,7 +55,7 @@ async def leveret(tmp_path: Path, *args: str, files: int = 0) -> AsyncIterator[L
     command = [
         sys.executable,
         "-m",
-        "router.cli",
+        "leveret",
         "serve",
         "--data",
         ":memory:",

@@ -8,14 +8,14 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from router.amqp.offer import make_offer
-from router.broker import Broker
-from router.server.amqp import serve_amqp
-from router.server.driver import Driver
-from router.server.places import Guest
-from router.server.run import populate
-from router.session.transport import UNKNOWN, Ends
-from router.settings import Auth, Settings
+from leveret.router.amqp.offer import make_offer
+from leveret.router.broker import Broker
+from leveret.router.server.amqp import serve_amqp
+from leveret.router.server.driver import Driver
+from leveret.router.server.places import Guest
+from leveret.router.server.run import populate
+from leveret.router.session.transport import UNKNOWN, Ends
+from leveret.router.settings import Auth, Settings
 from tests.router.server.client import Client
 
 

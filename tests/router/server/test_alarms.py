@@ -4,11 +4,11 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.amqp import methods as m
-from router.alarms import MEMORY
-from router.server import serving
-from router.server.peer import HUNG_UP, Peer
-from router.server.run import say_goodbye
+from leveret.protocol.amqp import methods as m
+from leveret.router.alarms import MEMORY
+from leveret.router.server import serving
+from leveret.router.server.peer import HUNG_UP, Peer
+from leveret.router.server.run import say_goodbye
 from tests.router.server import server as module
 from tests.router.server.client import Client
 

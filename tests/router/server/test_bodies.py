@@ -4,8 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from protocol.http import HttpError
-from router.server.bodies import BodyMemory
+from leveret.protocol.http import HttpError
+from leveret.router.server.bodies import BodyMemory
 
 
 def test_one_address_may_have_half():

@@ -4,14 +4,14 @@ import pytest
 import trio
 import trio.testing
 
-from router.broker import Broker
-from router.budget import Budget
-from router.keeper import NoKeeper
-from router.server import driver as driver_module
-from router.server.driver import Driver
-from router.settings import Settings
-from router.timers import Timers
-from router.turn_times import SLOW, TurnTimes
+from leveret.router.broker import Broker
+from leveret.router.budget import Budget
+from leveret.router.keeper import NoKeeper
+from leveret.router.server import driver as driver_module
+from leveret.router.server.driver import Driver
+from leveret.router.settings import Settings
+from leveret.router.timers import Timers
+from leveret.router.turn_times import SLOW, TurnTimes
 
 
 class FakeBroker:

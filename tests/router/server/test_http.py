@@ -4,13 +4,13 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.http import HttpError, Request, Response
-from router.broker import Broker
-from router.server.http import Site, serve_http
-from router.settings import Http, Settings
-from router.web.pages import pages
-from router.web.routes import Routes
-from router.web.steps import Wait
+from leveret.protocol.http import HttpError, Request, Response
+from leveret.router.broker import Broker
+from leveret.router.server.http import Site, serve_http
+from leveret.router.settings import Http, Settings
+from leveret.router.web.pages import pages
+from leveret.router.web.routes import Routes
+from leveret.router.web.steps import Wait
 from tests.router.server.server import Peer
 from tests.router.server.web import OPENING, Browser, make_site
 

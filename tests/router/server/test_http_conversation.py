@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from protocol.http import SKIP, HttpError, Request, Response
-from router.management.api import table
-from router.management.call import World
-from router.management.measures import Measures
-from router.management.sampling import Sampler
-from router.server.http import serve_http
-from router.settings import Http, Settings
+from leveret.protocol.http import SKIP, HttpError, Request, Response
+from leveret.router.management.api import table
+from leveret.router.management.call import World
+from leveret.router.management.measures import Measures
+from leveret.router.management.sampling import Sampler
+from leveret.router.server.http import serve_http
+from leveret.router.settings import Http, Settings
 from tests.router.management.api import FakeNode
 from tests.router.server.server import Peer, Server
 from tests.router.server.web import Answer, Browser, make_site

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 import trio
 
-from protocol.amqp import methods as m
-from router.alarms import STORE
-from router.broker import Broker
-from router.queue.queue import Queue
-from router.server import keeping as module
-from router.server.driver import Driver
-from router.server.keeping import DELAY, Keeping
-from router.server.watch import set_alarm
-from router.settings import Settings
-from router.store.writer import Commit, RemoveSegments, Writer
+from leveret.protocol.amqp import methods as m
+from leveret.router.alarms import STORE
+from leveret.router.broker import Broker
+from leveret.router.queue.queue import Queue
+from leveret.router.server import keeping as module
+from leveret.router.server.driver import Driver
+from leveret.router.server.keeping import DELAY, Keeping
+from leveret.router.server.watch import set_alarm
+from leveret.router.settings import Settings
+from leveret.router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.harness import message
 from tests.router.server.server import Server
 from tests.router.store.raising import Injected, Raising
 
-LOG = "router.store.log.StoredQueueLog."
+LOG = "leveret.router.store.log.StoredQueueLog."
 
 
 class Broken:

@@ -5,8 +5,8 @@ import socket
 
 import trio
 
-from router.server.listeners import TOGETHER, Accepting, Endpoint, accept_all
-from router.server.places import Places
+from leveret.router.server.listeners import TOGETHER, Accepting, Endpoint, accept_all
+from leveret.router.server.places import Places
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
 
@@ -89,7 +89,7 @@ async def test_accepting_goes_on_after_the_system_could_not(nursery, logged, mon
 async def test_what_fails_in_one_connection_is_logged_and_ends_no_other(nursery, logged, monkeypatch):
     door = Doorman()
     await door.open(nursery)
-    monkeypatch.setattr("router.server.listeners.find_peer", lambda _: 1 / 0)
+    monkeypatch.setattr("leveret.router.server.listeners.find_peer", lambda _: 1 / 0)
     stream = await door.connect()
     with trio.fail_after(5):
         assert await stream.receive_some() == b""

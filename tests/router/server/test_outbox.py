@@ -2,7 +2,7 @@ import pytest
 import trio
 import trio.testing
 
-from router.server.outbox import LARGE, LITTLE, MUCH, PIECE, Outbox, Outboxes, Part, behind, pieces
+from leveret.router.server.outbox import LARGE, LITTLE, MUCH, PIECE, Outbox, Outboxes, Part, behind, pieces
 
 
 def outbox(high: int = 100, low: int = 50) -> Outbox:

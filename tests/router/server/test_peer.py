@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import trio
 
-from router.server.outbox import PIECE
-from router.server.peer import Peer
-from router.server.send_timeouts import SendTimeouts
+from leveret.router.server.outbox import PIECE
+from leveret.router.server.peer import Peer
+from leveret.router.server.send_timeouts import SendTimeouts
 
 LARGE = 8 << 20  # bytes: more than a socket takes at once
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from router.server.places import Guest, Places
+from leveret.router.server.places import Guest, Places
 
 
 class Hotel:

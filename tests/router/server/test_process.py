@@ -9,9 +9,9 @@ from datetime import datetime
 import pytest
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.constants import PROTOCOL_HEADER
-from router.server.peer import is_loopback
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.router.server.peer import is_loopback
 from tests.router.server.client import Closed, start_ok
 from tests.router.server.process import leveret
 

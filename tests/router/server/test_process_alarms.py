@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Delivery
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Delivery
 from tests.router.server.client import Client, publish_frames
 from tests.router.server.process import leveret
 

@@ -7,8 +7,8 @@ import time
 import pytest
 import trio
 
-from protocol.amqp import methods as m
-from protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
 from tests.router.server.web import Browser

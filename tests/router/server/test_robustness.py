@@ -13,16 +13,16 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.command import Delivery
-from protocol.amqp.constants import PROTOCOL_HEADER
-from router.amqp.connection import AmqpConnection
-from router.queue.queue import DRAIN_BYTES, Queue
-from router.server import serving
-from router.session.session import Session
-from router.settings import Amqp, Settings
-from router.settings import Server as ServerSettings
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.command import Delivery
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.router.amqp.connection import AmqpConnection
+from leveret.router.queue.queue import DRAIN_BYTES, Queue
+from leveret.router.server import serving
+from leveret.router.session.session import Session
+from leveret.router.settings import Amqp, Settings
+from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, Closed, frame, publish_frames, start_ok
 from tests.router.server.server import Server
 

@@ -4,10 +4,10 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from router.broker import Broker
-from router.server.run import StartupError, StoreFailed, populate, serve
-from router.settings import Listen, Settings
-from router.store.store import Store
+from leveret.router.broker import Broker
+from leveret.router.server.run import StartupError, StoreFailed, populate, serve
+from leveret.router.settings import Listen, Settings
+from leveret.router.store.store import Store
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from protocol.amqp import methods as m
-from router.server import snapshots as module
-from router.server.keeping import Keeping
-from router.settings import Settings
-from router.store.snapshot import SNAPSHOTS, Snapshot, SnapshotError
+from leveret.protocol.amqp import methods as m
+from leveret.router.server import snapshots as module
+from leveret.router.server.keeping import Keeping
+from leveret.router.settings import Settings
+from leveret.router.store.snapshot import SNAPSHOTS, Snapshot, SnapshotError
 from tests.router.server.server import Server
 
 pytestmark = pytest.mark.usefixtures("logged")

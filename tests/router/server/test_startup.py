@@ -5,11 +5,11 @@ import signal
 
 import pytest
 
-from router.auth import hash_password
-from router.broker import Broker
-from router.server.run import populate, serve
-from router.server.startup import warn_of_default_login
-from router.settings import Listen, Settings
+from leveret.router.auth import hash_password
+from leveret.router.broker import Broker
+from leveret.router.server.run import populate, serve
+from leveret.router.server.startup import warn_of_default_login
+from leveret.router.settings import Listen, Settings
 
 
 async def run_once(settings: Settings) -> None:

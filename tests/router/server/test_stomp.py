@@ -4,12 +4,12 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
-from router.server import serving
-from router.server.listeners import Accepting, Endpoint, accept_all
-from router.server.places import Places
-from router.server.run import say_goodbye
-from router.server.stomp import serve_stomp
+from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
+from leveret.router.server import serving
+from leveret.router.server.listeners import Accepting, Endpoint, accept_all
+from leveret.router.server.places import Places
+from leveret.router.server.run import say_goodbye
+from leveret.router.server.stomp import serve_stomp
 from tests.router.server.server import Peer
 
 pytestmark = pytest.mark.usefixtures("logged")
@@ -113,7 +113,7 @@ async def test_a_stopping_broker_says_so(autojump_clock, server, nursery):
 
 async def test_a_crash_ends_one_connection_only(autojump_clock, server, nursery, monkeypatch, logged):
     one, other = [await connect(server, nursery)[0].login() for _ in range(2)]
-    monkeypatch.setattr("router.stomp.connection.handle", lambda *_: 1 / 0)
+    monkeypatch.setattr("leveret.router.stomp.connection.handle", lambda *_: 1 / 0)
     await one.send("SEND", destination="/queue/q")
     assert (await one.expect("ERROR")).headers["message"] == "internal_error"
     monkeypatch.undo()

@@ -8,10 +8,10 @@ import trio
 import trio.testing
 import trustme
 
-from protocol.amqp import methods as m
-from protocol.amqp.constants import PROTOCOL_HEADER
-from router.server.tls import TlsError, TlsStream, certified_user, make_context
-from router.settings import Tls
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.router.server.tls import TlsError, TlsStream, certified_user, make_context
+from leveret.router.settings import Tls
 from tests.router.server.client import Client, Closed, start_ok
 from tests.router.server.process import Leveret, leveret
 from tests.router.server.web import Browser, open_page

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from router.alarms import DISK, LOOKS, MEMORY, next_look
-from router.server.outbox import Outbox
-from router.server.watch import COLLECT, STALLED, TRIM, Watch
-from router.settings import MEMORY as NOWHERE
-from router.settings import Alarms, Settings
+from leveret.router.alarms import DISK, LOOKS, MEMORY, next_look
+from leveret.router.server.outbox import Outbox
+from leveret.router.server.watch import COLLECT, STALLED, TRIM, Watch
+from leveret.router.settings import MEMORY as NOWHERE
+from leveret.router.settings import Alarms, Settings
 
 MB = 1_000_000
 HIGH = 600 * MB

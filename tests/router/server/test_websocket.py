@@ -7,16 +7,16 @@ import trio
 import trio.testing
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
-from protocol.amqp import methods as m
-from protocol.amqp.codec import method_frame
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.amqp.encode import HEARTBEAT
-from router.queue.queue import DRAIN_BYTES
-from router.server.http import Site, serve_http
-from router.server.run import say_goodbye
-from router.server.serving import LINGER
-from router.settings import Amqp, Settings, Websocket
-from router.settings import Server as ServerSettings
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.codec import method_frame
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.router.queue.queue import DRAIN_BYTES
+from leveret.router.server.http import Site, serve_http
+from leveret.router.server.run import say_goodbye
+from leveret.router.server.serving import LINGER
+from leveret.router.settings import Amqp, Settings, Websocket
+from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames
 from tests.router.server.server import Peer
 from tests.router.server.web import OPENING, Browser, Page, make_site, open_page

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.events import BytesMessage, TextMessage
 
-from protocol.amqp import methods as m
-from protocol.amqp.encode import HEARTBEAT
-from protocol.stomp.frames import V1_2, Frame, Limits, Reader, encode_frame
-from router.server.http import serve_http
-from router.settings import Settings, Websocket
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.stomp.frames import V1_2, Frame, Limits, Reader, encode_frame
+from leveret.router.server.http import serve_http
+from leveret.router.settings import Settings, Websocket
 from tests.router.server.client import Client
 from tests.router.server.server import Peer, Server
 from tests.router.server.test_http_conversation import converse

@@ -8,10 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from protocol.amqp.constants import PROTOCOL_HEADER
-from protocol.recognition import TLS_ALERT, recognize
-from router.server.http import serve_http
-from router.server.stomp import serve_stomp
+from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.protocol.recognition import TLS_ALERT, recognize
+from leveret.router.server.http import serve_http
+from leveret.router.server.stomp import serve_stomp
 from tests.router.server.process import leveret
 from tests.router.server.server import Peer
 from tests.router.server.test_tls import files  # noqa: F401 - a fixture

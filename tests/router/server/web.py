@@ -9,15 +9,15 @@ import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from protocol.websocket import Text
-from router.server.amqp import serve_amqp
-from router.server.bodies import BodyMemory
-from router.server.http import Site
-from router.server.places import Places
-from router.server.stomp import serve_stomp
-from router.server.websocket import Service
-from router.web.pages import pages
-from router.web.routes import Routes, Table
+from leveret.protocol.websocket import Text
+from leveret.router.server.amqp import serve_amqp
+from leveret.router.server.bodies import BodyMemory
+from leveret.router.server.http import Site
+from leveret.router.server.places import Places
+from leveret.router.server.stomp import serve_stomp
+from leveret.router.server.websocket import Service
+from leveret.router.web.pages import pages
+from leveret.router.web.routes import Routes, Table
 from tests.router.server.server import Server
 
 

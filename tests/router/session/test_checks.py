@@ -2,8 +2,8 @@
 
 import pytest
 
-from protocol.errors import PreconditionFailed
-from router.session.checks import check_consumer_arguments, check_copies, check_expiration
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.session.checks import check_consumer_arguments, check_copies, check_expiration
 from tests.router.harness import Node
 
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from router.queue.entry import Entry
-from router.session.confirms import Confirms
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.queue.entry import Entry
+from leveret.router.session.confirms import Confirms
 
 
 @pytest.mark.parametrize(

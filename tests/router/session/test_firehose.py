@@ -2,11 +2,11 @@
 
 import pytest
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.errors import NotFound
-from router.firehose import TRACE
-from router.session.transport import Ends
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import NotFound
+from leveret.router.firehose import TRACE
+from leveret.router.session.transport import Ends
 from tests.router.harness import Node
 
 ENDS = Ends(("10.0.0.1", 5), ("10.0.0.2", 5672))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import PreconditionFailed
-from router.store.check import check
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.store.check import check
 from tests.router.harness import Node, message
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY

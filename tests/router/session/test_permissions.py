@@ -5,10 +5,10 @@ import weakref
 
 import pytest
 
-from protocol.amqp import methods as m
-from protocol.amqp.constants import BASIC, EXCHANGE, QUEUE
-from protocol.errors import AccessRefused
-from router.queue.queue import Queue
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.constants import BASIC, EXCHANGE, QUEUE
+from leveret.protocol.errors import AccessRefused
+from leveret.router.queue.queue import Queue
 from tests.router.harness import AnyUser, Client, Node
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from protocol.amqp.properties import Properties
-from protocol.errors import NotImplemented_
-from router.session.publishing import Publishing, is_plain
-from router.session.reply_to import REPLY_TO
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import NotImplemented_
+from leveret.router.session.publishing import Publishing, is_plain
+from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, message
 
 

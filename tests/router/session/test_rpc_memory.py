@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from router.auth import User
+from leveret.router.auth import User
 from tests.router.harness import Node
 
 SESSIONS = 10
@@ -41,8 +41,8 @@ def clients(node):
 
 @pytest.mark.parametrize("exchange", ["", "amq.direct", "amq.topic", "amq.headers"])
 def test_memory_is_flat_under_rpc_churn(node, clients, exchange, monkeypatch):
-    monkeypatch.setattr("router.routing.PLANS", 200)
-    monkeypatch.setattr("router.auth.users.VERDICTS", 200)
+    monkeypatch.setattr("leveret.router.routing.PLANS", 200)
+    monkeypatch.setattr("leveret.router.auth.users.VERDICTS", 200)
     tracemalloc.start()
     try:
         used = []

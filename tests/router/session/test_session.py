@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.errors import AmqpError, NotAllowed, NotFound, NotImplemented_, PreconditionFailed
-from router.alarms import MEMORY
-from router.session.reply_to import REPLY_TO
+from leveret.protocol.errors import AmqpError, NotAllowed, NotFound, NotImplemented_, PreconditionFailed
+from leveret.router.alarms import MEMORY
+from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, bodies, message
 
 

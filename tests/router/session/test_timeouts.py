@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.queue.queue import Queue
-from router.settings import Queue as QueueSettings
+from leveret.router.queue.queue import Queue
+from leveret.router.settings import Queue as QueueSettings
 from tests.router.harness import Node
 
 TIMEOUT = 10_000

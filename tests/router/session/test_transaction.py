@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.errors import PreconditionFailed
-from router.session.transaction import SLICE, Transaction
-from router.session.unacked import Unacked
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.session.transaction import SLICE, Transaction
+from leveret.router.session.unacked import Unacked
 
 
 class Log:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import PreconditionFailed
-from router.session.unacked import Unacked
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.session.unacked import Unacked
 
 
 def holding(*tags):

@@ -3,8 +3,8 @@
 Of the code under test it uses the frames, which have tests of their own.
 """
 
-from protocol.stomp.frames import V1_2, Frame, Limits, Reader, encode_frame
-from router.stomp.connection import StompConnection
+from leveret.protocol.stomp.frames import V1_2, Frame, Limits, Reader, encode_frame
+from leveret.router.stomp.connection import StompConnection
 from tests.router.amqp.world import FakeLog, FakeOutbox
 
 

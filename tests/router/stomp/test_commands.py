@@ -2,9 +2,9 @@
 
 import pytest
 
-from protocol.amqp.properties import Properties
-from protocol.stomp.frames import VERSIONS, Frame
-from router.settings import Amqp, Settings
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.stomp.frames import VERSIONS, Frame
+from leveret.router.settings import Amqp, Settings
 from tests.router.harness import message
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from protocol.errors import ConnectionForced
-from protocol.stomp.frames import HEARTBEAT, VERSIONS, Frame
-from router.alarms import MEMORY
-from router.settings import Settings, Stomp
+from leveret.protocol.errors import ConnectionForced
+from leveret.protocol.stomp.frames import HEARTBEAT, VERSIONS, Frame
+from leveret.router.alarms import MEMORY
+from leveret.router.settings import Settings, Stomp
 
 
 def logged(client):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.stomp.destinations import (
+from leveret.router.stomp.destinations import (
     decode_name,
     destination_of,
     encode_name,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.auth import hash_password
+from leveret.router.auth import hash_password
 from tests.router.stomp.client import StompClient
 from tests.router.store.kept import Kept
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.auth import PasswordHash
-from router.auth.passwords import SCRYPT
+from leveret.router.auth import PasswordHash
+from leveret.router.auth.passwords import SCRYPT
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
 from tests.router.work import Later
@@ -74,7 +74,7 @@ def test_the_time_that_a_login_waits_is_not_the_clients(world, client):
 
 
 def test_a_client_is_not_refused_when_too_many_wait(world, client, monkeypatch):
-    monkeypatch.setattr("router.auth.login_queue.MOST_WAITING", 0)
+    monkeypatch.setattr("leveret.router.auth.login_queue.MOST_WAITING", 0)
     for number in range(2):
         connect(StompClient(world), f"wrong{number}")
     connect(client)

@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import V1_2
-from router.stomp.properties import NUMBERS, OWN, TEXTS, header_lines, headers_of, properties_of
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import V1_2
+from leveret.router.stomp.properties import NUMBERS, OWN, TEXTS, header_lines, headers_of, properties_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 own_names = texts.filter(lambda name: name not in {*TEXTS, *NUMBERS, *OWN, "persistent"})

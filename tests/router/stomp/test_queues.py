@@ -2,11 +2,11 @@
 
 import pytest
 
-from protocol.stomp.errors import StompError
-from protocol.stomp.frames import Frame
-from router.queue.arguments import ARGUMENTS, COMPARED
-from router.stomp.commands import HANDLERS
-from router.stomp.queues import LEFT_OUT, queue_arguments
+from leveret.protocol.stomp.errors import StompError
+from leveret.protocol.stomp.frames import Frame
+from leveret.router.queue.arguments import ARGUMENTS, COMPARED
+from leveret.router.stomp.commands import HANDLERS
+from leveret.router.stomp.queues import LEFT_OUT, queue_arguments
 
 TEXTS = {int: "7", bool: "True", str: " text "}
 VALUES = {int: 7, bool: True, str: "text"}

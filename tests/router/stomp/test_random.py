@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.stomp.frames import Frame, encode_frame
+from leveret.protocol.stomp.frames import Frame, encode_frame
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp import methods as m
-from protocol.stomp.frames import Frame, encode_frame
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.stomp.frames import Frame, encode_frame
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from router.auth import User
-from router.stomp.commands import HANDLERS
+from leveret.router.auth import User
+from leveret.router.stomp.commands import HANDLERS
 from tests.router.stomp.rights import FRAMES
 
 NEEDS_NONE = {

@@ -3,20 +3,20 @@
 from collections import deque
 from pathlib import Path
 
-from protocol.amqp.message import Message
-from router.administration import Administration
-from router.alarms import STORE
-from router.queue.paging import NotAtHand
-from router.store.boot import DataDirectory, make_writer, read, restore
-from router.store.dump import queue_messages
-from router.store.files import Files
-from router.store.offline import ReadOnlyFiles, read_metadata
-from router.store.reader import Reader
-from router.store.recovery import recover
-from router.store.store import Store
-from router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
-from router.store.streams import ReadStream
-from router.store.writer import Commit, ReadPage, Sync
+from leveret.protocol.amqp.message import Message
+from leveret.router.administration import Administration
+from leveret.router.alarms import STORE
+from leveret.router.queue.paging import NotAtHand
+from leveret.router.store.boot import DataDirectory, make_writer, read, restore
+from leveret.router.store.dump import queue_messages
+from leveret.router.store.files import Files
+from leveret.router.store.offline import ReadOnlyFiles, read_metadata
+from leveret.router.store.reader import Reader
+from leveret.router.store.recovery import recover
+from leveret.router.store.store import Store
+from leveret.router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
+from leveret.router.store.streams import ReadStream
+from leveret.router.store.writer import Commit, ReadPage, Sync
 from tests.router.harness import Node
 
 RETRY = 1000  # ms until a job that failed is done again

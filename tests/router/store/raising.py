@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from types import FunctionType, ModuleType
 from unittest.mock import patch
 
-import router.store
+import leveret.router.store
 
 NOT_AT_WORK = {  # modules that read a directory before a broker serves anybody, or without a broker
     "bad_rows", "boot", "check", "dump", "findings", "inspect_checkpoint", "inspect_journal", "inspect_pages",
@@ -25,9 +25,9 @@ class Injected(Exception):
 
 def modules() -> list[ModuleType]:
     """The modules that are at work between gathering and fdatasync."""
-    names = [each.name for each in pkgutil.iter_modules(router.store.__path__)]
+    names = [each.name for each in pkgutil.iter_modules(leveret.router.store.__path__)]
     names = [name for name in names if name not in NOT_AT_WORK | JUDGES]
-    return [importlib.import_module(f"router.store.{name}") for name in names]
+    return [importlib.import_module(f"leveret.router.store.{name}") for name in names]
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, object, str, FunctionType]]:
@@ -71,7 +71,7 @@ class Raising:
         stack.enter_context(patch.object(owner, attribute, wrapped))
         if isinstance(owner, ModuleType):  # and wherever it was imported to
             for other in list(sys.modules.values()):
-                if getattr(other, "__name__", "").startswith("router.") and other is not owner:
+                if getattr(other, "__name__", "").startswith("leveret.router.") and other is not owner:
                     for alias, value in list(vars(other).items()):
                         if value is function:
                             stack.enter_context(patch.object(other, alias, wrapped))

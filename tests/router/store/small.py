@@ -3,8 +3,8 @@
 from pathlib import Path
 from unittest.mock import patch
 
-from router.queue import fifo
-from router.store import compaction, pager, retirement, segments
+from leveret.router.queue import fifo
+from leveret.router.store import compaction, pager, retirement, segments
 
 _SHARED = Path("/dev/shm")
 MEMORY = _SHARED if _SHARED.is_dir() else None  # files are fast there, and forgotten when the power is cut

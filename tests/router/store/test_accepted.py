@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from protocol.amqp import methods as m
-from protocol.amqp.properties import Properties
-from protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES
-from protocol.errors import AmqpError
-from router.amqp.offer import make_offer
-from router.auth import hash_password
-from router.definitions import apply_definitions, export_definitions, parse_definitions
-from router.queue.paging import NotAtHand
-from router.session.super_streams import declare_super_stream
-from router.session.topology import Topology
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES
+from leveret.protocol.errors import AmqpError
+from leveret.router.amqp.offer import make_offer
+from leveret.router.auth import hash_password
+from leveret.router.definitions import apply_definitions, export_definitions, parse_definitions
+from leveret.router.queue.paging import NotAtHand
+from leveret.router.session.super_streams import declare_super_stream
+from leveret.router.session.topology import Topology
 from tests.router.amqp.client import Client, Content
 from tests.router.amqp.world import InMemory
 from tests.router.harness import AnyUser, Node

@@ -2,11 +2,11 @@
 
 import pytest
 
-from router.store import loading
-from router.store.check import check
-from router.store.journal import DamageError
-from router.store.metadata import MetadataError
-from router.store.pages import Page
+from leveret.router.store import loading
+from leveret.router.store.check import check
+from leveret.router.store.journal import DamageError
+from leveret.router.store.metadata import MetadataError
+from leveret.router.store.pages import Page
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept

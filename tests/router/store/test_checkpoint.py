@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.store.checkpoint import (
+from leveret.router.store.checkpoint import (
     MAGIC,
     NAME,
     Checkpoint,
@@ -15,7 +15,7 @@ from router.store.checkpoint import (
     pack_checkpoint,
     read_checkpoint,
 )
-from router.store.journal import DamageError, FormatError
+from leveret.router.store.journal import DamageError, FormatError
 from tests.router.store.failing import FailingFiles, Killed
 
 DATA = Path("/data")

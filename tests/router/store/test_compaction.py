@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.store import segments
+from leveret.router.store import segments
 from tests.router.store.kept import Kept
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from router.store import segments as module
-from router.store.compaction import Compaction
-from router.store.pages import Page, Stored, pack_page
-from router.store.segments import Segments
-from router.store.writer import ReadPage, WritePages
+from leveret.router.store import segments as module
+from leveret.router.store.compaction import Compaction
+from leveret.router.store.pages import Page, Stored, pack_page
+from leveret.router.store.segments import Segments
+from leveret.router.store.writer import ReadPage, WritePages
 from tests.router.harness import message
 
 

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from router.alarms import STORE
-from router.auth import hash_password
-from router.queue.paging import NotAtHand
+from leveret.router.alarms import STORE
+from leveret.router.auth import hash_password
+from leveret.router.queue.paging import NotAtHand
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import RETRY, Kept
@@ -310,7 +310,7 @@ def calls(tmp_path_factory):
 
 
 def test_the_load_reaches_every_part_of_the_store(calls):
-    reached = {name.split(".")[2] for name in calls}
+    reached = {name.split(".")[3] for name in calls}
     assert reached >= {
         "checkpoint", "compaction", "gathering", "journal", "log", "metadata", "packing", "pager", "pages",
         "reader", "records", "retirement", "segments", "statements", "store", "stream_log", "stream_writer",
@@ -327,7 +327,7 @@ def test_whichever_function_raises_nothing_that_was_confirmed_is_lost(
     random = Random(module)
     names = [name for each in modules() for name, *_ in functions(each) if name in calls]
     for name in names:
-        if name.split(".")[2] != module:
+        if name.split(".")[3] != module:
             continue
         at = random.randint(1, max(1, calls[name] // 2))
         path = quick_path / name

@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 
-from protocol.amqp.message import Message
-from router.alarms import STORE
-from router.queue.paging import NotAtHand
-from router.store.dump import queue_messages
-from router.store.recovery import recover
+from leveret.protocol.amqp.message import Message
+from leveret.router.alarms import STORE
+from leveret.router.queue.paging import NotAtHand
+from leveret.router.store.dump import queue_messages
+from leveret.router.store.recovery import recover
 from tests.router.store.failing import EVERYTHING, WRITING, FailingFiles
 from tests.router.store.kept import RETRY, Kept
 

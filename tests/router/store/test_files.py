@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from router.store.files import DiskFiles, read_whole
+from leveret.router.store.files import DiskFiles, read_whole
 from tests.router.store.failing import FailingFiles
 
 

@@ -6,17 +6,17 @@ import sys
 
 import pytest
 
-from router.store.boot import DataDirectory, read
-from router.store.files import DiskFiles
-from router.store.journal import DamageError, path_of
-from router.store.lock import DataDirectoryError, Lock
-from router.store.metadata import MetadataError
+from leveret.router.store.boot import DataDirectory, read
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.journal import DamageError, path_of
+from leveret.router.store.lock import DataDirectoryError, Lock
+from leveret.router.store.metadata import MetadataError
 from tests.router.store.test_promises import journal
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from router.store.lock import Lock
+from leveret.router.store.lock import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.amqp.table import Timestamp
-from router.rows import (
+from leveret.protocol.amqp.table import Timestamp
+from leveret.router.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,
@@ -16,9 +16,9 @@ from router.rows import (
     UserRow,
     VHostRow,
 )
-from router.store import metadata
-from router.store.metadata import Metadata, MetadataError
-from router.store.statements import (
+from leveret.router.store import metadata
+from leveret.router.store.metadata import Metadata, MetadataError
+from leveret.router.store.statements import (
     BindingRow,
     ExchangeRow,
     QueueRow,

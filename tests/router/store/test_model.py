@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.queue.expiry import BUCKET
+from leveret.router.queue.expiry import BUCKET
 from tests.router.harness import START
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY, SMALL

@@ -5,11 +5,11 @@ import re
 import pytest
 import structlog
 
-from protocol.errors import InternalError
-from router.queue.paging import COST, NotAtHand
-from router.store import pager as module
-from router.store.store import Store
-from router.store.writer import Commit, ReadPage, RemoveSegments, WritePages
+from leveret.protocol.errors import InternalError
+from leveret.router.queue.paging import COST, NotAtHand
+from leveret.router.store import pager as module
+from leveret.router.store.store import Store
+from leveret.router.store.writer import Commit, ReadPage, RemoveSegments, WritePages
 from tests.router.harness import Node
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.store.pages import Page, PageError, Stored, pack_page, unpack_page, unpack_positions
-from router.store.records import ranges
+from leveret.router.store.pages import Page, PageError, Stored, pack_page, unpack_page, unpack_positions
+from leveret.router.store.records import ranges
 
 number = st.integers(0, 2**64 - 1)
 entries = st.lists(

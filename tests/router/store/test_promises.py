@@ -2,15 +2,15 @@
 
 import pytest
 
-from protocol.amqp import methods as m
-from router.store.boot import DataDirectory, read
-from router.store.files import DiskFiles
-from router.store.journal import JournalFile
-from router.store.records import pack_progress, pack_publish
-from router.store.recovery import recover
-from router.store.statements import QueueRow, add_queue
-from router.store.store import Store
-from router.store.writer import Commit
+from leveret.protocol.amqp import methods as m
+from leveret.router.store.boot import DataDirectory, read
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.journal import JournalFile
+from leveret.router.store.records import pack_progress, pack_publish
+from leveret.router.store.recovery import recover
+from leveret.router.store.statements import QueueRow, add_queue
+from leveret.router.store.store import Store
+from leveret.router.store.writer import Commit
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World
 from tests.router.harness import START, Node

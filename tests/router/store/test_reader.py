@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from router.store.pages import PageError, Stored, pack_page, segment_path, unpack_page
-from router.store.reader import Reader
-from router.store.writer import ReadPage
+from leveret.router.store.pages import PageError, Stored, pack_page, segment_path, unpack_page
+from leveret.router.store.reader import Reader
+from leveret.router.store.writer import ReadPage
 from tests.router.store.failing import FailingFiles, Node
 
 DATA = Path("/data")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.store.records import (
+from leveret.router.store.records import (
     POSITION_MAX,
     Progress,
     Publish,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from router.store import retirement
-from router.store.checkpoint import read_checkpoint
-from router.store.store import Store
-from router.store.writer import Commit, SaveCheckpoint, WritePages
+from leveret.router.store import retirement
+from leveret.router.store.checkpoint import read_checkpoint
+from leveret.router.store.store import Store
+from leveret.router.store.writer import Commit, SaveCheckpoint, WritePages
 from tests.router.harness import Node
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept

@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.store import segments as module
-from router.store.pages import Page
-from router.store.segments import Segments
+from leveret.router.store import segments as module
+from leveret.router.store.pages import Page
+from leveret.router.store.segments import Segments
 
 FULL, WORTH = 1000, 400
 

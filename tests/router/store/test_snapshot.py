@@ -7,12 +7,12 @@ from unittest.mock import patch
 
 import pytest
 
-from router.store import stream_log
-from router.store.check import check
-from router.store.files import DiskFiles
-from router.store.offline import lock
-from router.store.snapshot import SNAPSHOTS, SnapshotError, finish, prepare, remove_partial, stage
-from router.store.streams import stream_files
+from leveret.router.store import stream_log
+from leveret.router.store.check import check
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.offline import lock
+from leveret.router.store.snapshot import SNAPSHOTS, SnapshotError, finish, prepare, remove_partial, stage
+from leveret.router.store.streams import stream_files
 from tests.router.store.kept import Kept, contents
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from protocol.amqp.message import Message
-from protocol.amqp.properties import Properties
-from router.queue.entry import Entry
-from router.store.pages import Page
-from router.store.records import Progress, Publish, unpack
-from router.store.store import Store
-from router.store.writer import Commit, RemoveSegments
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.queue.entry import Entry
+from leveret.router.store.pages import Page
+from leveret.router.store.records import Progress, Publish, unpack
+from leveret.router.store.store import Store
+from leveret.router.store.writer import Commit, RemoveSegments
 
 
 class FakeDisk:
@@ -174,7 +174,7 @@ def test_what_is_settled_before_its_batch_begins_to_be_written_never_is(store, d
 
 
 def test_many_messages_do_not_wait_for_their_records_to_be_made(store, disk, monkeypatch):
-    monkeypatch.setattr("router.store.store.MOST_UNPACKED", 2)
+    monkeypatch.setattr("leveret.router.store.store.MOST_UNPACKED", 2)
     queue = FakeQueue(store)
     queue.put(message())
     store.end_turn()

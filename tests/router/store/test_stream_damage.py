@@ -9,16 +9,16 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from router.cli import main
-from router.store.check import check
-from router.store.files import DiskFiles
-from router.store.lock import Lock
-from router.store.offline import ReadOnlyFiles, lock
-from router.store.recovery import recover
-from router.store.repair import repair
-from router.store.streams import stream_files
-from router.stream.chunk import HEAD_SIZE, chunks_of
-from router.stream.log import SEGMENT_HEAD
+from leveret.router.cli import main
+from leveret.router.store.check import check
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.lock import Lock
+from leveret.router.store.offline import ReadOnlyFiles, lock
+from leveret.router.store.recovery import recover
+from leveret.router.store.repair import repair
+from leveret.router.store.streams import stream_files
+from leveret.router.stream.chunk import HEAD_SIZE, chunks_of
+from leveret.router.stream.log import SEGMENT_HEAD
 from tests.router.store.kept import Kept
 from tests.router.store.test_stream_store import SMALL, declare, numbers, publish, read, whole
 

@@ -5,13 +5,13 @@ from unittest.mock import patch
 
 import pytest
 
-from protocol.amqp.table import Timestamp
-from router.store import stream_log, streams
-from router.store.check import check
-from router.store.journal import DamageError, FormatError
-from router.store.streams import stream_files
-from router.stream import chunk, tail
-from router.stream.log import SEGMENT_HEAD, Wish
+from leveret.protocol.amqp.table import Timestamp
+from leveret.router.store import stream_log, streams
+from leveret.router.store.check import check
+from leveret.router.store.journal import DamageError, FormatError
+from leveret.router.store.streams import stream_files
+from leveret.router.stream import chunk, tail
+from leveret.router.stream.log import SEGMENT_HEAD, Wish
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept

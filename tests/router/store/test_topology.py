@@ -8,15 +8,15 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from protocol.amqp.table import encode_table
-from protocol.errors import PreconditionFailed
-from router.auth import hash_password
-from router.broker import Broker
-from router.cli import main
-from router.queue.arguments import SEGMENT_MAX
-from router.server.run import keep, populate
-from router.settings import Settings
-from router.vhost_metadata import make_metadata
+from leveret.protocol.amqp.table import encode_table
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.auth import hash_password
+from leveret.router.broker import Broker
+from leveret.router.cli import main
+from leveret.router.queue.arguments import SEGMENT_MAX
+from leveret.router.server.run import keep, populate
+from leveret.router.settings import Settings
+from leveret.router.vhost_metadata import make_metadata
 from tests.router.store.kept import Kept
 
 SIZE = "x-stream-max-segment-size-bytes"

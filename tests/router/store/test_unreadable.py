@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from protocol.amqp.message import Message, pack_frames, pack_route
-from protocol.amqp.properties import Properties
-from router.cli import main
-from router.store.files import DiskFiles
-from router.store.journal import FILE_HEADER, batch_at, pack_batch, read_header
-from router.store.pages import pack_page, unpack_page
-from router.store.records import Note, pack_note, pack_publish, unpack
-from router.store.unreadable import PLACE, read_message
-from router.store.writer import ReadPage
-from router.vhost_metadata import make_metadata
+from leveret.protocol.amqp.message import Message, pack_frames, pack_route
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.cli import main
+from leveret.router.store.files import DiskFiles
+from leveret.router.store.journal import FILE_HEADER, batch_at, pack_batch, read_header
+from leveret.router.store.pages import pack_page, unpack_page
+from leveret.router.store.records import Note, pack_note, pack_publish, unpack
+from leveret.router.store.unreadable import PLACE, read_message
+from leveret.router.store.writer import ReadPage
+from leveret.router.vhost_metadata import make_metadata
 from tests.router.store.kept import Kept
 
 DEEP = b"\x00" * 4

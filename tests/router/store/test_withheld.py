@@ -2,10 +2,10 @@
 
 import pytest
 
-from router.alarms import STORE
-from router.store import packing
-from router.store.log import StoredQueueLog
-from router.store.store import TRIES
+from leveret.router.alarms import STORE
+from leveret.router.store import packing
+from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.store import TRIES
 from tests.router.store.kept import Kept
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from router.stream.filters import pack_filter
+from leveret.router.stream.filters import pack_filter
 
 
 @pytest.mark.parametrize("length", [1, 64, 65, 10_000])

@@ -4,9 +4,9 @@ from unittest.mock import patch
 
 import pytest
 
-from protocol.amqp.table import Timestamp
-from protocol.errors import PreconditionFailed
-from router.stream import positions
+from leveret.protocol.amqp.table import Timestamp
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.stream import positions
 from tests.router.harness import Node
 from tests.router.stream.test_stream import declare, offsets, publish, read
 

@@ -5,8 +5,8 @@ import weakref
 
 import pytest
 
-from protocol.amqp.table import Timestamp
-from protocol.errors import NotImplemented_, PreconditionFailed
+from leveret.protocol.amqp.table import Timestamp
+from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from tests.router.harness import Node, message
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import router.web
-from protocol.http import Request, split_path
-from router.web.downloads import downloads
-from router.web.routes import Routes
+import leveret.router.web
+from leveret.protocol.http import Request, split_path
+from leveret.router.web.downloads import downloads
+from leveret.router.web.routes import Routes
 
-PROGRAM = Path(router.web.__file__).parent / "cli" / "rabbitmqadmin"
+PROGRAM = Path(leveret.router.web.__file__).parent / "cli" / "rabbitmqadmin"
 
 
 def asked(path):

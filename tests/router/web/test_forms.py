@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.http import HttpError, Request
-from router.web.forms import PARTS_MAX, Part, field_of, is_form, read_form
+from leveret.protocol.http import HttpError, Request
+from leveret.router.web.forms import PARTS_MAX, Part, field_of, is_form, read_form
 
 FORM = "multipart/form-data; boundary=B"
 DISPOSITION = b'Content-Disposition: form-data; name="file"'

@@ -1,7 +1,7 @@
 import pytest
 
-from protocol.http import HttpError, Request
-from router.web.guard import check_host, check_origin
+from leveret.protocol.http import HttpError, Request
+from leveret.router.web.guard import check_host, check_origin
 
 
 def request(*, loopback: bool = True, **headers: str) -> Request:

@@ -1,11 +1,11 @@
 import pytest
 
-from protocol.http import HttpError
-from router.auth import Login, LoginRefused, PasswordHash
-from router.auth.passwords import SCRYPT
-from router.broker import Broker
-from router.settings import Settings
-from router.web.lengthy import log_in, offloaded
+from leveret.protocol.http import HttpError
+from leveret.router.auth import Login, LoginRefused, PasswordHash
+from leveret.router.auth.passwords import SCRYPT
+from leveret.router.broker import Broker
+from leveret.router.settings import Settings
+from leveret.router.web.lengthy import log_in, offloaded
 from tests.router.work import Later
 
 SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"

@@ -1,7 +1,7 @@
 import pytest
 
-from protocol.http import HttpError, Request, Response, split_path
-from router.web.routes import Routes
+from leveret.protocol.http import HttpError, Request, Response, split_path
+from leveret.router.web.routes import Routes
 
 
 def request(path: str, method: str = "GET") -> Request:
