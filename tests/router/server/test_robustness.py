@@ -222,31 +222,21 @@ async def test_consumer_that_never_reads_while_its_queue_fills(server, port, set
 
 
 async def test_publisher_that_never_reads_its_confirms(server, port, settings):
-    high = settings.server.outbox_high
-    # Every other message makes an answer that is larger than the question.
-    asked = (publish_frames("q", b"") + method_frame(1, m.QueueDeclare("q", passive=True))) * 500
-
-    def unsent() -> int:
-        return max(client.outbox.size for client in server.broker.clients)
-
-    async def flood() -> bool:
-        """Send without reading until held up; return False if the outbox was not full by then."""
+    # The receive buffer keeps its default size: with a fixed one that is full, Linux from 6.17 on drops the
+    # acknowledgements of what the publisher sends, so that both ends wait.
+    async with good_clients(port):
         publisher = await (await connect(port)).login()
-        publisher.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await publisher.call(m.ConfirmSelect(), m.ConfirmSelectOk)
         await publisher.call(m.QueueDeclare("q"), m.QueueDeclareOk)
-        while True:
+        # Every other message makes an answer that is larger than the question.
+        asked = (publish_frames("q", b"") + method_frame(1, m.QueueDeclare("q", passive=True))) * 500
+        paused = False
+        while not paused:
             with trio.move_on_after(3) as scope:
                 await publisher.stream.send_all(asked)
-            if scope.cancelled_caught:
-                assert unsent() < 2 * high
-                return unsent() > high
-
-    async with good_clients(port):
-        for _ in range(6):  # the kernel may hold both ends up while the broker waits for more
-            if await flood():
-                return
-    pytest.fail("no publisher was held up by its outbox")
+            paused = scope.cancelled_caught
+        high = settings.server.outbox_high
+        assert high < max(client.outbox.size for client in server.broker.clients) < 2 * high
 
 
 # -- many of everything --------------------------------------------------------------------------------------
