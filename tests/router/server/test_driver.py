@@ -1,4 +1,5 @@
 import time
+from itertools import count
 
 import pytest
 import trio
@@ -115,6 +116,16 @@ async def test_asking_for_the_past_for_ever_keeps_nobody_from_running(autojump_c
     schedule(driver, 0, target)
     await trio.sleep(1)
     assert len(target.calls) <= 1001
+
+
+async def test_a_deadline_that_passes_before_the_wait_begins_is_kept(monkeypatch, autojump_clock, driver):
+    lost = count(0, 10)  # ms in which the process did not run, more at each look
+    monkeypatch.setattr(driver_module, "clock", lambda: int(trio.current_time() * 1000) + next(lost))
+    targets = [Target() for _ in range(5)]
+    for target in targets:
+        schedule(driver, 0, target)
+        await trio.sleep(1)
+    assert [len(target.calls) for target in targets] == [1] * 5
 
 
 async def test_deadlines_are_kept_though_one_fails(autojump_clock, driver, logged):
