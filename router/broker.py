@@ -80,17 +80,28 @@ class Client(Protocol):
 
 
 class Marker:
-    """Stands behind queues that are to deliver before a client goes on; it takes its turn as they do."""
+    """Stands behind the queues that a client's commands have left to deliver, and takes its turn as they do.
 
-    __slots__ = ("_client", "_deferred")
+    ``late`` has the last marker of each client that has one. ``waiting`` says whether commands of the client
+    wait for it; if so the client goes to ``deferred``.
+    """
+
+    __slots__ = ("_client", "_deferred", "_late", "waiting")
     name = vhost = ""
 
-    def __init__(self, client: Client, deferred: deque[Client]) -> None:
+    def __init__(self, client: Client, late: "dict[Client, Marker]", deferred: deque[Client]) -> None:
+        earlier = late.get(client)
+        self.waiting: bool = earlier is not None and earlier.waiting
         self._client = client
+        self._late = late
         self._deferred = deferred
+        late[client] = self
 
     def deliver(self, now: int) -> bool:
-        self._deferred.append(self._client)
+        if self._late.get(self._client) is self:
+            del self._late[self._client]
+            if self.waiting:
+                self._deferred.append(self._client)
         return False
 
 
@@ -129,14 +140,17 @@ class Broker:
         self.turn_times = TurnTimes(now)
         self.backlog = Backlog(self.budget)
         self._deferred: deque[Client] = deque()  # clients that go on in a later turn
-        self._behind: list[Client] = []  # those that do once the queues that are touched have delivered
+        self.acting: list[Client] = []  # clients whose commands this turn handles: they append themselves;
+        self._unfinished: dict[Client, None] = {}  # those with a command that goes on in later turns
+        self._late: dict[Client, Marker] = {}  # those that have left queues to deliver
         self._delivering = ("", "")  # queue and virtual host of this turn's last delivery
         self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
         self.drops = Drops(self.schedule)
         self.alarms = Alarms()
-        self._touched: deque[AnyQueue | Marker] = deque()
-        self._again: list[AnyQueue | Marker] = []
+        self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched,
+        self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
+        self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._multiplying: list[DeadLetter] = []  # dead letters that wait for the last alarm to be cleared
@@ -212,32 +226,32 @@ class Broker:
         """
         self._delivering = "", ""
         self.backlog.doing = ""
-        if left_over:
-            self._copies = LETTERS
-            self._touched += self._again
-            self._again.clear()
-            if self._behind:
-                self._touched += [Marker(client, self._deferred) for client in self._behind]
-                self._behind.clear()
         if self._multiplying and not self.alarms.raised:
             self._letters.extend(self._multiplying)
             self._multiplying.clear()
         try:
             if left_over and (self._deferred or self.backlog.works):
                 self._resume()
+            if left_over:
+                self._copies = LETTERS
             if self.budget.clock is not None:
                 self.budget.extend(DELIVERIES)
-            self._advance(bounded=True)
+            self._advance(bounded=True, earlier=len(self._left) + len(self._again) if left_over else 0)
+            if self._touched:
+                self._put_off_touched()
+            self.acting.clear()
+            self._earlier = len(self._again)
             while self._awaiting and self._go_on():
                 self._advance()
+                self.acting.clear()
         finally:
             self.keeper.end_turn()  # after a failure too: what was done belongs to this batch
             self._copies = 0 if self._letters else LETTERS
             self._rounds, self._earlier = ROUNDS, len(self._again)
         if self._owed or self.keeper.early:
             self._tell_owed()
-        more = self._again or self._letters or self._touched or self._traces
-        return bool(more or self._deferred or self._behind or self.backlog.works)
+        more = self._left or self._again or self._letters or self._touched or self._traces
+        return bool(more or self._deferred or self.backlog.works)
 
     def _resume(self) -> None:
         """Let clients that have been put off go on, and work that is unfinished: some of each at least."""
@@ -247,68 +261,111 @@ class Broker:
                 break
         self.backlog.run()
 
-    def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
-        """Have a client go on in a later turn; ``behind_deliveries``: once the queues that are to deliver now
-        have delivered, a round at least.
+    def _put_off_touched(self) -> None:
+        """Leave the queues that this turn had no time for to later turns. Only the clients that have touched
+        them wait for that with their next commands: else queues that are never empty would keep everybody
+        waiting.
         """
-        if behind_deliveries:
-            self._behind.append(client)
+        self._left += self._touched
+        self._touched.clear()
+        for client in dict.fromkeys((*self.acting, *self._unfinished)):
+            self._left.append(Marker(client, self._late, self._deferred))
+
+    def _take_left(self) -> None:
+        """Have the queues that earlier turns had no time for deliver in this one, first."""
+        self._left += self._touched
+        self._touched, self._left = self._left, self._touched
+        self._left.clear()
+
+    def go_on_for(self, client: Client) -> None:
+        """Take note that a command of this client goes on in later turns, until ``over_for``."""
+        self._unfinished[client] = None
+
+    def over_for(self, client: Client) -> None:
+        """Take note that the client's unfinished command is over."""
+        self._unfinished.pop(client, None)
+
+    def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
+        """Have a client go on in a later turn; ``behind_deliveries``: once the queues that its commands have
+        touched have delivered, a round at least.
+        """
+        if behind_deliveries and client in self._late:
+            self._late[client].waiting = True
         else:
             self._deferred.append(client)
 
-    def catch_up(self, *, in_time: bool = False) -> bool:
+    def catch_up_for(self, client: Client) -> bool:
+        """Do the same as ``catch_up`` within the turn's budget, before a command of this client. Return False
+        if the budget is spent before all is done, or if queues that the client's earlier commands have
+        touched are still to deliver. The command has to wait for a later turn then, see ``defer``.
+        """
+        if client in self._late:
+            return False
+        if self._advancing or self._advance(bounded=True):
+            self._add_rounds()
+            return True
+        return False
+
+    def catch_up(self) -> None:
         """Do now what the batch has put off: dead letters and deliveries of the commands so far.
 
         To be called before a command that could see or change what they see or change: any that is neither a
         publish nor an acknowledgement. For those two the queues know when it matters. A client then sees the
         same as if each of its commands had been a batch of its own.
-
-        ``in_time``: return False if the turn's budget is spent before all is done. The command has to wait
-        for a later turn then, see ``defer``.
         """
-        if self._advancing:
-            return True  # a connection ends because a delivery to it failed
-        if not self._advance(bounded=in_time):
-            return False
-        while self._rounds and len(self._again) > self._earlier:
+        if not self._advancing:  # or a connection ends because a delivery to it failed
+            self._take_left()
+            self._advance()
+            self._add_rounds()
+
+    def _add_rounds(self) -> None:
+        """Have the queues of this batch that have more than a round of deliveries make some more of them."""
+        while self._rounds and not self._advancing and len(self._again) > self._earlier:
             self._rounds -= 1
             self._touched.append(self._again.pop())
             self._advance()
-        return True
 
     def deliver_touched(self) -> None:
         """The same without dead letters, in the middle of a publish."""
         if not self._advancing:
             self._advancing = True
+            self._take_left()
             try:
                 while self._touched:
-                    self._deliver_next()
+                    self._deliver(self._touched.popleft())
             finally:
                 self._advancing = False
 
-    def _advance(self, *, bounded: bool = False) -> bool:
+    def _advance(self, *, bounded: bool = False, earlier: int = 0) -> bool:
         """Publish dead letters, have touched queues deliver, publish traces, until there is nothing left but
         what is for other turns. With ``bounded`` return False if the turn's budget was spent before that.
+
+        ``earlier``: so many queues that earlier turns have left deliver as well, by turns with all the rest:
+        neither endless dead letters nor endless deliveries keep the others waiting.
         """
         self._advancing = True
         try:
             while True:
+                if earlier:
+                    earlier -= 1
+                    self._deliver((self._left or self._again).popleft())
+                    if bounded and self.budget.spent():
+                        return not (self._touched or self._traces)
                 if self._letters and self._copies > 0:
                     self._copies -= 1 + self._publish_letter(self._letters.popleft())
                 elif self._touched:
-                    self._deliver_next()
+                    self._deliver(self._touched.popleft())
                 elif self._traces:
                     self._publish_trace(*self._traces.popleft())
-                else:
+                elif not earlier:
                     return True
                 if bounded and (self._touched or self._letters or self._traces) and self.budget.spent():
                     return not (self._touched or self._traces)
         finally:
             self._advancing = False
 
-    def _deliver_next(self) -> None:
-        """Have the queue deliver that was touched first; what it has beyond a round is for another turn."""
-        queue = self._touched.popleft()
+    def _deliver(self, queue: AnyQueue | Marker) -> None:
+        """Have a queue deliver; what it has beyond a round is for another turn."""
         self._delivering = queue.name, queue.vhost
         if queue.deliver(self.now):
             self._again.append(queue)
@@ -338,6 +395,8 @@ class Broker:
             user.connections -= 1
             vhost.connections -= 1
         self._awaiting.pop(client, None)
+        self._late.pop(client, None)
+        self._unfinished.pop(client, None)
 
     def committed(self) -> None:
         """More is on disk: tell those who wait for it."""

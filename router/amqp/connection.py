@@ -82,6 +82,8 @@ class AmqpConnection:
         self._proven_user = proven_user
         self._log = log
         self._put_off: list[tuple[int, Command]] = []  # commands read and not yet handled
+        # A command that was refused, before what the client had published was delivered: that comes first.
+        self._refused: tuple[int, AmqpError, Command] | None = None
         self._awaiting = False  # something takes long: reading a message from the disk, the login
         self.unfinished = False  # whether what a command does, or the next one, waits for a later turn
         self._login: WaitingLogin | None = None  # whose password is to be checked
@@ -131,7 +133,9 @@ class AmqpConnection:
                 return 0
         if before is State.HEADER and self.wire.state is not before:
             self._answer_header(data)
-        self._handle(commands)
+        self.broker.acting.append(self)
+        if self._refused is None or self._refuse(commands):
+            self._handle(commands)
         if not (self._put_off or self.unfinished):
             self._handle_fault()
         if self.replies.holding:
@@ -147,7 +151,7 @@ class AmqpConnection:
             ]
         )
 
-    def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:
+    def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:  # noqa: PLR0912 - each way to stop
         """Handle commands in their order; each that is refused ends its channel, or the connection.
 
         When the turn has taken long enough the rest is put off to another one.
@@ -156,9 +160,8 @@ class AmqpConnection:
         commands = iter(commands)
         left = FEW
         for number, command in commands:
-            if type(command) not in FLOOD and not self.broker.catch_up(in_time=True):
-                self._pause((number, command), *commands)
-                self.broker.defer(self, behind_deliveries=True)
+            if type(command) not in FLOOD and not self.broker.catch_up_for(self):
+                self._pause_behind_deliveries((number, command), *commands)
                 break
             channel = channels.get(number)
             session = None if channel is None else channel.session  # which the channel loses when it ends
@@ -180,8 +183,9 @@ class AmqpConnection:
                         self._put_off = list(commands)
                         break
             except AmqpError as error:
-                self.broker.catch_up()
-                self.fail(number, error, command)
+                self._refused = number, error, command
+                if not self._refuse(commands):
+                    break
             except NotAtHand as wait:
                 self.broker.await_message(self, wait.queue)
                 self._put_off = [(number, command), *commands]
@@ -190,6 +194,7 @@ class AmqpConnection:
                 break
             if session is not None and session.unfinished is not None and not self.finished:
                 session.unfinished.over = self._over(channel, command, answer)
+                self.broker.go_on_for(self)
                 self._pause(*commands)
                 break
             left = left - 1 or FEW
@@ -198,11 +203,28 @@ class AmqpConnection:
                 self.broker.defer(self)
                 break
 
+    def _refuse(self, behind: Iterable[tuple[int, Command]]) -> bool:
+        """Refuse the command that was put off for this. Return False if it has to wait again, with all the
+        commands ``behind`` it.
+        """
+        assert self._refused is not None
+        if not self.broker.catch_up_for(self):
+            self._pause_behind_deliveries(*behind)
+            return False
+        refused, self._refused = self._refused, None
+        self.fail(*refused)
+        return True
+
     def _pause(self, *rest: tuple[int, Command]) -> None:
         """Handle nothing, and read nothing, until ``go_on``."""
         self._put_off = list(rest)
         self._awaiting = self.unfinished = True
         self.outbox.pause()
+
+    def _pause_behind_deliveries(self, *rest: tuple[int, Command]) -> None:
+        """Handle nothing more until the queues that the client's commands have touched have delivered."""
+        self._pause(*rest)
+        self.broker.defer(self, behind_deliveries=True)
 
     def _over(
         self, channel: Channel | None, command: Command, answer: Callable[[], None] | None
@@ -210,6 +232,7 @@ class AmqpConnection:
         """What answers a command, and goes on with those behind it, when all that it does is done."""
 
         def over(error: Exception | None) -> None:
+            self.broker.over_for(self)
             is_open = channel is not None and self.channels.open.get(channel.number) is channel
             if isinstance(error, AmqpError) and channel is not None and is_open:
                 self.broker.catch_up()
@@ -452,6 +475,7 @@ class AmqpConnection:
         self.finished = True
         self.wire.reader.forget()  # whoever still knows this connection, as a timer may, keeps no bodies
         self._put_off.clear()
+        self._refused = None
         if self._login is not None:
             self._login.cancel()
             self._login = None

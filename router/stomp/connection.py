@@ -169,6 +169,7 @@ class StompConnection:
         reader.feed(data)
         if self.unfinished:
             return 0
+        self.broker.acting.append(self)
         published = False
         try:
             if self.state is State.LOGIN and (spoken := self._first_bytes.other(data)):
@@ -178,7 +179,7 @@ class StompConnection:
                 frame, self._put_off = self._put_off or reader.next_frame(), None
                 if frame is None:
                     break
-                if frame.command not in FLOOD and not self.broker.catch_up(in_time=True):
+                if frame.command not in FLOOD and not self.broker.catch_up_for(self):
                     self._put_off = frame
                     self._pause()
                     self.broker.defer(self, behind_deliveries=True)
@@ -255,6 +256,7 @@ class StompConnection:
         if session is not None and session.unfinished is not None:
 
             def over(error: Exception | None) -> None:
+                self.broker.over_for(self)
                 if isinstance(error, AmqpError):
                     self.broker.catch_up()
                     self._refuse(error, frame)
@@ -263,6 +265,7 @@ class StompConnection:
                 self.go_on()
 
             session.unfinished.over = over
+            self.broker.go_on_for(self)
             return True
         if count % FEW == 0 and self.broker.budget.spent():
             self.broker.defer(self)

@@ -134,6 +134,115 @@ def test_a_commit_is_answered_when_all_of_it_is_done(world, connect, steps):
     client.expect(m.QueueDeclareOk("q", 1000, 0))
 
 
+BUSY = 5
+
+
+@pytest.fixture
+def turns(world, steps):
+    """The same, where what clients send are turns of their own."""
+    world.flush = lambda: world.broker.flush(left_over=False)
+    return steps
+
+
+@pytest.fixture
+def backlogs(connect):
+    """A client whose queues have more messages than they deliver in many turns."""
+    client = connect()
+    for number in range(BUSY):
+        client.do(m.QueueDeclare(f"q{number}"))
+        client.send(*[publish(f"q{number}", b"x")] * 10_000)
+    return client
+
+
+@pytest.fixture
+def dead_letters(world, connect):
+    """Call it to have a queue send more dead letters, to several queues each, than are sent in many turns."""
+    client = connect()
+    client.do(m.QueueDeclare("q", arguments={"x-dead-letter-exchange": "amq.fanout"}))
+    for number in range(BUSY):
+        client.do(m.QueueDeclare(f"q{number}"), m.QueueBind(f"q{number}", "amq.fanout"))
+    client.do(m.BasicConsume("q", "c"))
+    client.send(*[publish("q", b"x")] * 3000)
+    for _ in range(3000):
+        client.take_content(m.BasicDeliver)
+    return lambda: client.send(m.BasicNack(0, True, False))
+
+
+def test_a_command_does_not_wait_for_queues_that_others_keep_busy(world, connect, backlogs, turns):
+    other = connect()
+    backlogs.send(*[m.BasicConsume(f"q{number}", f"c{number}", no_ack=True) for number in range(BUSY)])
+    turns()
+    for _ in range(3):
+        other.send(m.QueueDeclare("mine"), publish("mine", b"x"))
+        other.send(m.BasicGet("mine", True))
+        other.send(m.QueuePurge("mine"))
+        for _ in range(2):
+            turns()
+        other.expect(m.QueueDeclareOk("mine", 0, 0))
+        assert other.take_content(m.BasicGetOk).body == b"x"
+        other.expect(m.QueuePurgeOk(0))
+    assert all(lengths(world)[:BUSY])
+
+
+def test_a_command_does_not_wait_for_dead_letters_of_others(world, connect, dead_letters, turns):
+    other = connect()
+    dead_letters()
+    for _ in range(3):
+        other.send(m.QueueDeclare("mine"), publish("mine", b"x"), m.BasicGet("mine", True))
+        for _ in range(2):
+            turns()
+        other.take(m.QueueDeclareOk)
+        other.take_content(m.BasicGetOk)
+    assert world.broker._letters
+
+
+def test_dead_letters_keep_no_queue_from_delivering_what_it_has_left(world, connect, dead_letters, turns):
+    reader = connect()
+    reader.send(m.QueueDeclare("r"), *[publish("r", b"x")] * 3000)
+    dead_letters()
+    reader.send(m.BasicConsume("r", "c", no_ack=True))
+    left = len(world.vhost.queues["r"].ready)
+    assert left > 0
+    for _ in range(3 * BUSY):
+        turns()
+    assert len(world.vhost.queues["r"].ready) < left
+    assert world.broker._letters
+
+
+def test_a_command_waits_for_the_queues_that_its_own_client_has_touched(world, connect, turns):
+    client = connect()
+    world.broker.budget.clock = None
+    client.send(*[m.QueueDeclare(f"q{number}") for number in range(BUSY)])
+    client.send(*[m.BasicConsume(f"q{number}", f"c{number}", no_ack=True) for number in range(BUSY)])
+    world.broker.budget.clock = lambda: inf
+    while client.next() is not None:
+        pass
+    client.send(*[publish(f"q{number}", b"x") for number in range(BUSY)], m.QueuePurge(f"q{BUSY - 1}"))
+    finish(turns)
+    for _ in range(BUSY):
+        client.take_content(m.BasicDeliver)
+    client.expect(m.QueuePurgeOk(0))
+
+
+def test_a_refusal_waits_for_what_its_client_has_published_before(world, connect, turns):
+    client = connect()
+    world.broker.budget.clock = None
+    client.send(*[m.QueueDeclare(f"q{number}") for number in range(BUSY)])
+    client.send(*[m.BasicConsume(f"q{number}", f"c{number}", no_ack=True) for number in range(BUSY)])
+    world.broker.budget.clock = lambda: inf
+    while client.next() is not None:
+        pass
+    client.send(*[publish(f"q{number}", b"x") for number in range(BUSY)], publish("q", b"x", exchange="none"))
+    finish(turns)
+    for _ in range(BUSY):
+        client.take_content(m.BasicDeliver)
+    assert client.take(m.ChannelClose).reply_code == 404
+    client.send(m.ChannelCloseOk(), m.ChannelOpen(), m.QueueDeclare("q0", passive=True))
+    finish(turns)
+    client.expect(m.ChannelOpenOk())
+    client.expect(m.QueueDeclareOk("q0", 0, 0))
+
+
 def test_heartbeats_are_not_missed_while_commands_wait_for_later_turns(world, wide, steps):
     connection = wide.transport.connection
     wide.send(publish("", b"x", exchange="amq.fanout"))
