@@ -1,6 +1,7 @@
 """Every method that a broker answers, and every one that it does not: the unit tests' tables."""
 
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 
 from conformance.differential.amqp import Publish
 from conformance.differential.play import Area
@@ -30,13 +31,25 @@ def asked(method):
     return script
 
 
-for number, (method, _) in enumerate(REPLIES):
-    AREA.add(f"{method.NAME}[{number}]", asked(method))
-    if hasattr(method, "nowait"):
-        AREA.add(f"{method.NAME}_nowait[{number}]", asked(replace(method, nowait=True)))
-for number, item in enumerate(SILENT):
+def words(item):
+    """The arguments of a method that differ from their defaults, as words that stay when a row is added."""
     method = item.method if isinstance(item, Content) else item
-    AREA.add(f"{method.NAME}_silent[{number}]", asked(item))
+    said = []
+    for each in fields(method):
+        value = getattr(method, each.name)
+        if value != each.default and value:
+            text = f"{value}".replace("\n", " LF ").replace("\r", " CR ")
+            said += [each.name] if value is True else re.findall(r"[\w.]+", text)
+    return "-".join(said) or "defaults"
+
+
+for method, _ in REPLIES:
+    AREA.add(f"{method.NAME}[{words(method)}]", asked(method))
+    if hasattr(method, "nowait"):
+        AREA.add(f"{method.NAME}_nowait[{words(method)}]", asked(replace(method, nowait=True)))
+for item in SILENT:
+    method = item.method if isinstance(item, Content) else item
+    AREA.add(f"{method.NAME}_silent[{words(item)}]", asked(item))
 
 
 @AREA.scenario
