@@ -47,7 +47,6 @@ PREDECLARED = (
 )
 
 
-APPLIED = 16  # queues, or exchanges, that policies are applied to at a time
 QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue, "stream": Stream}
 
 
@@ -62,6 +61,8 @@ class VHost:
         # Queues on disk that could not be restored: reasons by name. These names cannot be declared.
         self.unavailable: dict[str, str] = {}
         self.policies = Policies(name)
+        self._applying = False  # policies are being applied to what is there
+        self._policies_changed = False  # since that began
         self.metadata = VHostMetadata()
         self.limits: Limits = {}
         self.connections = 0  # of clients that are in it
@@ -373,16 +374,30 @@ class VHost:
     # -- policies ------------------------------------------------------------------------------------------
 
     def apply_policies(self) -> None:
-        """The policies changed: queues and exchanges that are there take on what holds for them now."""
-        self.carry_on(f"applying the policies of vhost '{self.name}'", self._apply_policies())
+        """The policies changed: queues and exchanges that are there take on what holds for them now.
+
+        However often they change, one walk over the queues and exchanges is unfinished at a time, and one
+        more follows it: it sees the policies as they are then.
+        """
+        self._policies_changed = True
+        if not self._applying:
+            self.carry_on(f"applying the policies of vhost '{self.name}'", self._apply_latest_policies())
+
+    def _apply_latest_policies(self) -> Slices:
+        self._applying = True
+        try:
+            while self._policies_changed:
+                self._policies_changed = False
+                yield from self._apply_policies()
+        finally:
+            self._applying = False
 
     def _apply_policies(self) -> Slices:
         """Those that hold when a queue's turn comes; new queues have them already."""
         merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
         known = []  # the policies whose ids are in the keys, so that no others get these
-        for index, queue in enumerate(list(self.queues.values())):
-            if index % APPLIED == APPLIED - 1:
-                yield
+        for queue in list(self.queues.values()):
+            yield  # for each: its time depends on the number of policies, and on their patterns
             if queue.deleted:
                 continue
             declared = queue.declared
@@ -395,9 +410,8 @@ class VHost:
                 settings = merged[key] = merge_policy(declared, merge_definitions(policy, operator))
             if settings != queue.settings:
                 queue.configure(settings, self.host.now)
-        for index, exchange in enumerate(list(self.exchanges.values())):
-            if index % APPLIED == APPLIED - 1:
-                yield
+        for exchange in list(self.exchanges.values()):
+            yield
             # Policies say nothing to the default exchange.
             if exchange.name and self.exchanges.get(exchange.name) is exchange:
                 self._apply_exchange_policy(exchange)

@@ -248,6 +248,28 @@ def test_policies_hold_for_what_is_there_and_what_comes(vhost):
     assert before.declared.max_length is None
 
 
+def test_policies_that_change_often_leave_one_walk_unfinished_and_the_last_one_holds(node, vhost):
+    queues = [vhost.declare_queue(f"q{number}") for number in range(20)]
+    source = exchange(vhost, "q")
+    budget, backlog = node.broker.budget, node.broker.backlog
+    budget.clock, budget.until = lambda: 1.0, 0.0  # it is always spent
+    for number in range(50):
+        vhost.policies.set("p", "^q", {"max-length": number, "alternate-exchange": str(number)})
+        vhost.apply_policies()
+        backlog.run()
+    assert len(backlog.works) == 1
+    steps = 0
+    while backlog.works:
+        backlog.run()
+        steps += 1
+    assert steps <= 2 * (len(queues) + len(vhost.exchanges) + 1)
+    assert {queue.settings.max_length for queue in queues} == {49}
+    assert source.alternate == "49"
+    vhost.policies.delete("p")
+    vhost.apply_policies()
+    assert len(backlog.works) == 1
+
+
 def test_an_argument_wins_over_a_policys_alternate_exchange(vhost):
     own = exchange(vhost, "x", arguments={"alternate-exchange": "mine"})
     vhost.policies.set("p", "^x$", {"alternate-exchange": "theirs"})
