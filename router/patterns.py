@@ -6,7 +6,7 @@ are another language and belong to the topic exchange.
 RE2 evaluates them, in time linear in the name. It has no look-ahead, but ``^(?!amq\\.).*`` and its like,
 common in policies, say that one pattern matches at the beginning and another does not, and RE2 can answer
 both. What it leaves out for good (other look-around, back references, possessive quantifiers) falls back to a
-backtracking matcher with a bound on its time, which an exponential pattern can reach a few times and no more.
+backtracking matcher with a bound on its time for a name, and one on its time for all slow names.
 That is for names of queues and exchanges, whose verdicts are kept; whoever asks for each message wants
 ``linear`` patterns only.
 
@@ -15,6 +15,7 @@ not match before a final newline.
 """
 
 from collections.abc import Callable
+from time import thread_time
 
 import structlog
 
@@ -22,8 +23,9 @@ Matcher = Callable[[str], bool]
 
 NAME_MAX = 255  # bytes: AMQP's short strings, so every name and routing key
 PATTERN_MAX = 10_000  # characters
-PATIENCE = 0.02  # seconds for one name, which is a hundred times what it should take
-CHANCES = 3  # names for which a pattern may take longer, until it matches nothing any more
+PATIENCE = 0.005  # seconds for one name, which is 25 times what it should take
+SLOW = 0.001  # seconds of CPU from which on a name counts against the allowance
+ALLOWANCE = 0.06  # seconds of CPU for all slow names of a pattern, until it matches nothing any more
 
 _ANYTHING = frozenset(("", "^", ".*", "^.*", ".*$", "^.*$"))
 _NOT = "^(?!"
@@ -138,9 +140,12 @@ def _end_of_class(text: str, first: int) -> int:
 
 
 class _Bounded:
-    """A pattern that may take long to match, and is given up when it does."""
+    """A backtracking pattern, with a limit on the time of one name and on that of all slow names.
 
-    __slots__ = ("_chances", "_search", "_text")
+    The second is for patterns that take almost as long as they may, for name after name.
+    """
+
+    __slots__ = ("_left", "_search", "_text")
 
     def __init__(self, text: str) -> None:
         """Raises PatternError."""
@@ -151,20 +156,26 @@ class _Bounded:
         except (regex.error, OverflowError, RecursionError) as error:
             raise PatternError(f"regular expression '{text}' is invalid: {error}") from None
         self._text = text
-        self._chances = CHANCES
+        self._left = ALLOWANCE
 
     def __call__(self, name: str) -> bool:
-        if not self._chances or len(_bytes(name)) > NAME_MAX:
+        if self._left <= 0 or len(_bytes(name)) > NAME_MAX:
             return False
+        began = thread_time()  # CPU: on a busy machine a good pattern is no slower
         try:
-            return self._search(name, timeout=PATIENCE) is not None
+            found = self._search(name, timeout=PATIENCE) is not None
+            timed_out = False
         except TimeoutError:
-            self._chances -= 1
-            after = "it matches nothing from now on" if not self._chances else "taken for no match"
+            found, timed_out = False, True
+        took = thread_time() - began
+        if took >= SLOW:
+            self._left -= took
+        if timed_out or self._left <= 0:
+            after = "it matches nothing from now on" if self._left <= 0 else "taken for no match"
             structlog.get_logger().warning(
                 "pattern takes too long", pattern=self._text, name=name, result=after
             )
-            return False
+        return found
 
 
 def _bytes(text: str) -> bytes:

@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.router.patterns import CHANCES, PatternError, compile_pattern
+from leveret.router.patterns import ALLOWANCE, SLOW, PatternError, compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,33 @@ def test_negations_mean_what_backtracking_finds(unwanted, name):
 
 def test_a_pattern_that_takes_too_long_is_given_up():
     matches = compile_pattern("^(?=a)(a|aa)+$")
+    assert matches("aa")
     with capture_logs() as logs:
-        assert not any(matches("a" * 200 + "b" + str(number)) for number in range(CHANCES))
-        assert len(logs) == CHANCES
+        names = ["a" * 200 + "b" + str(number) for number in range(200)]
+        assert not any(map(matches, names))
+        assert 1 < len(logs) < len(names) // 2
         assert not matches("aa")  # though it does
-        assert len(logs) == CHANCES
     assert {line["event"] for line in logs} == {"pattern takes too long"}
-    assert logs[-1]["result"] == "it matches nothing from now on"
+    assert [line["result"] for line in logs[-2:]] == ["taken for no match", "it matches nothing from now on"]
+
+
+def test_a_pattern_that_takes_almost_too_long_for_each_name_is_given_up(monkeypatch):
+    matches = compile_pattern("^(?=a)a+$")
+    clock = count(0, 2 * SLOW)
+    monkeypatch.setattr("leveret.router.patterns.thread_time", lambda: next(clock))
+    with capture_logs() as logs:
+        found = [matches("a") for _ in range(1000)]
+    allowed = found.count(True)
+    assert allowed == pytest.approx(ALLOWANCE / (2 * SLOW), abs=1)
+    assert not any(found[allowed:])
+    assert [line["result"] for line in logs] == ["it matches nothing from now on"]
+
+
+def test_quick_names_never_use_up_the_allowance(monkeypatch):
+    matches = compile_pattern("^(?=a)a+$")
+    clock = count(0, SLOW / 2)
+    monkeypatch.setattr("leveret.router.patterns.thread_time", lambda: next(clock))
+    assert all(matches("a") for _ in range(1000))
 
 
 def test_a_pattern_has_an_end():
