@@ -2,6 +2,8 @@
 
 import pytest
 
+from leveret.router.management.query import at, columns_of, narrowed
+
 
 @pytest.fixture
 def queues(api):
@@ -104,3 +106,52 @@ def test_long_list_lets_others_run(api):
 def test_too_many_parameters_are_refused(api):
     query = "&".join(f"a{number}=1" for number in range(200))
     assert api.ask("GET", f"/queues?{query}").status == 400
+
+
+ITEM = {"a": {"b": {"c": 1, "d": 2}, "e": 3}, "f": 4}
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ("", ITEM),
+        (",", ITEM),
+        ("f", {"f": 4}),
+        ("a.e,f", {"a": {"e": 3}, "f": 4}),
+        ("a.b.c,a.e", {"a": {"b": {"c": 1}, "e": 3}}),
+        ("a.b.c,a.b", {"a": {"b": {"c": 1, "d": 2}}}),
+        ("a.b,a.b.c", {"a": {"b": {"c": 1, "d": 2}}}),
+        ("a.x", {"a": {}}),
+        ("f.x", {}),
+        ("a.", {"a": {}}),
+        (".", {}),
+        (",".join(f"x{number}" for number in range(100)) + ",f", {"f": 4}),
+    ],
+)
+def test_columns_narrow_an_object(columns, expected):
+    assert narrowed(ITEM, columns_of({"columns": columns})) == expected
+
+
+class Counting(dict):
+    """An object that counts how often it is looked into."""
+
+    looks = 0
+
+    def __contains__(self, name):
+        type(self).looks += 1
+        return super().__contains__(name)
+
+
+def test_to_narrow_an_object_takes_no_longer_for_many_columns():
+    item = Counting(f=4, g=5)
+    columns = columns_of({"columns": ",".join(f"x{number}.y" for number in range(3000))})
+    assert narrowed(item, columns) == {}
+    assert Counting.looks == len(item)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("f", 4), ("a.e", 3), ("a.b.c", 1), ("f.x", None), ("a.x.y", None), ("", None)]
+)
+def test_a_path_leads_into_objects(path, expected):
+    assert at(ITEM, path) == expected
+    assert at(ITEM, path + ".x" * 10_000) is None
