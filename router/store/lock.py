@@ -1,8 +1,10 @@
 """The file ``lock`` of a data directory: one process at a time, and how the last broker left things.
 
-Owns that file. Its first line is the process that holds it, and means nothing once that has let go. A second
-line ``stopped <sequence>`` is there when the last broker stopped regularly: everything was on disk then, up
-to this batch of the journal. It stays until the next broker has read the directory, also when that gives up.
+Owns that file, and a lock on the directory itself: whoever removes the file, as programs that tidy up do,
+lets no second process in. The file's first line is the process that holds it, and means nothing once that
+has let go. A second line ``stopped <sequence>`` is there when the last broker stopped regularly: everything
+was on disk then, up to this batch of the journal. It stays until the next broker has read the directory, also
+when that gives up.
 """
 
 import fcntl
@@ -25,18 +27,21 @@ class Lock:
     def __init__(self, directory: Path) -> None:
         """Take it. Raises DataDirectoryError, which names the process that has it."""
         try:
-            self._file = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._file = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            except OSError:
+                os.close(self._directory)
+                raise
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {directory}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not (_flock(self._file) and _flock_directory(self._directory)):
             holder = os.pread(self._file, _SIZE, 0).partition(b"\n")[0].decode("ascii", "replace").strip()
-            os.close(self._file)
+            self.release()
+            by = f"the process {holder}" if holder else f"a process that has lost its file '{NAME}'"
             raise DataDirectoryError(
-                f"the data directory {directory} is in use by the process {holder}; "
-                "stop it or choose another directory"
-            ) from None
+                f"the data directory {directory} is in use by {by}; stop it or choose another directory"
+            )
         self._found = os.pread(self._file, _SIZE, 0)
         stopped = _STOPPED.search(self._found)
         # None: the last broker did not stop regularly, or there was none.
@@ -50,12 +55,12 @@ class Lock:
     def stop(self, sequence: int) -> None:
         """Let go of it, with everything on disk up to this batch."""
         self._write(f"\nstopped {sequence}\n".encode())
-        os.close(self._file)
+        self.release()
 
     def leave(self) -> None:
         """Let go of it as one who found the directory and changed nothing."""
         self._write(self._found)
-        os.close(self._file)
+        self.release()
 
     def forget(self) -> None:
         """What was found has been changed: the last stop vouches for it no more."""
@@ -65,8 +70,32 @@ class Lock:
     def release(self) -> None:
         """Let go of it as a process that ends does: who comes next has to expect anything."""
         os.close(self._file)
+        os.close(self._directory)
 
     def _write(self, content: bytes) -> None:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, content, 0)
         os.fsync(self._file)  # after a crash of the machine, too, it says that somebody was here
+
+
+def _flock(descriptor: int) -> bool:
+    """Lock an open file. Return False if another process has locked it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _flock_directory(descriptor: int) -> bool:
+    """Lock the directory itself. Return False if another process has locked it.
+
+    NFS cannot lock a directory; there the file has to do.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,6 +1,9 @@
 """One process a directory, and what the next one is told of the last."""
 
+import errno
+import fcntl
 import os
+import stat
 import subprocess
 import sys
 
@@ -33,6 +36,42 @@ def test_a_second_process_is_refused_and_told_who_has_it(tmp_path):
         other.stdin.close()
         other.wait()
     Lock(tmp_path).release()
+
+
+def test_a_second_process_is_refused_although_the_file_was_removed(tmp_path):
+    held = Lock(tmp_path)
+    (tmp_path / "lock").unlink()
+    for _ in range(2):  # the refused one leaves an empty file behind
+        with pytest.raises(DataDirectoryError, match=f"{tmp_path} is in use by a process that has lost its"):
+            DataDirectory(tmp_path)
+    held.release()
+    Lock(tmp_path).release()
+
+
+def test_a_file_system_that_cannot_lock_directories_has_the_file_locked(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def only_files(descriptor, operation):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", only_files)
+    held = Lock(tmp_path)
+    with pytest.raises(DataDirectoryError, match="in use by the process"):
+        Lock(tmp_path)
+    held.release()
+
+
+@pytest.mark.parametrize("end", [Lock.release, Lock.leave, lambda lock: lock.stop(1)])
+def test_whoever_lets_go_leaves_no_file_open(tmp_path, end):
+    before = os.listdir("/proc/self/fd")
+    end(Lock(tmp_path))
+    held = Lock(tmp_path)
+    with pytest.raises(DataDirectoryError):
+        Lock(tmp_path)
+    held.release()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_lock_is_only_as_old_as_its_process(tmp_path):
