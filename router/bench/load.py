@@ -38,13 +38,13 @@ class Target:
     @classmethod
     def parse(cls, url: str) -> "Target":
         """``amqp://user:password@host:port/vhost``, with RabbitMQ's defaults. Raises BenchError."""
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port or 5672
-        except ValueError as error:
-            raise BenchError(f"{url}: {error}") from None
+        except ValueError:  # whose text may hold the password, as the URL does
+            raise BenchError("the host or the port in the URL is malformed") from None
         if parts.scheme != "amqp" or not parts.hostname:
-            raise BenchError(f"{url}: amqp://user:password@host:port/vhost is wanted")
+            raise BenchError("the URL of the broker is amqp://USER:PASSWORD@HOST:PORT/VHOST")
         user, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
         return cls(parts.hostname, port, user, password, unquote(parts.path[1:]) or "/")
 

@@ -7,9 +7,9 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from leveret.router.cli.endpoints import DEFAULT_API, with_endpoint
+from leveret.router.cli.endpoints import DEFAULT_API, split_url, with_endpoint
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.reasons import plain_reason
 
@@ -47,7 +47,7 @@ class Api:
     """The API at a URL. All methods raise Failure if they are refused: one of those above, or Failure."""
 
     def __init__(self, url: str | None) -> None:
-        parts = urlsplit(url or DEFAULT_API)
+        parts = split_url(url or DEFAULT_API)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise WrongUsage("the URL of the API is http://USER:PASSWORD@HOST:PORT, or https:// for TLS")
         try:

@@ -1,13 +1,13 @@
 """``leveret context``: add, list, select and remove named brokers."""
 
 import sys
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import click
 
 from leveret.router.cli.api import Api
 from leveret.router.cli.contexts import Context, contexts_file, load_contexts, save_contexts
-from leveret.router.cli.endpoints import derive, without_password
+from leveret.router.cli.endpoints import derive, split_url, without_password
 from leveret.router.cli.failure import WrongUsage
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.table import Column
@@ -121,7 +121,7 @@ def _check(url: str | None, api_url: str | None) -> None:
 
 
 def _lacks_password(url: str) -> bool:
-    parts = urlsplit(url)
+    parts = split_url(url)
     return bool(parts.username) and parts.password is None
 
 
@@ -129,7 +129,7 @@ def _with_password(url: str | None, password: str) -> str | None:
     """Put the password into a URL that has a user and no password."""
     if url is None or not _lacks_password(url):
         return url
-    parts = urlsplit(url)
+    parts = split_url(url)
     login, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{login.removesuffix(':')}:{quote(password, safe='')}@{host}").geturl()
 

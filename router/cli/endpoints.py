@@ -101,12 +101,20 @@ def derive(url: str | None, api: str | None) -> Endpoints:
         api = _derived_api(url or "")
     elif url is None:
         url = _derived_url(api)
-    return Endpoints(url or "", api, unquote(urlsplit(url or "").path[1:]) or "/")
+    return Endpoints(url or "", api, unquote(split_url(url or "").path[1:]) or "/")
+
+
+def split_url(url: str) -> SplitResult:
+    """Split a URL into its parts. Raises WrongUsage, whose text never holds the password."""
+    try:
+        return urlsplit(url)
+    except ValueError:  # whose text may hold the password
+        raise WrongUsage("the host in the URL is malformed; an IPv6 address is in brackets") from None
 
 
 def _derived_api(url: str) -> str:
     """Derive the URL of the management API from an AMQP URL: same host and user, port 10,000 higher."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     scheme = SCHEMES.get(parts.scheme)
     if scheme is None or not parts.netloc:
         raise WrongUsage("an AMQP URL is amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS")
@@ -117,7 +125,7 @@ def _derived_api(url: str) -> str:
 
 def _derived_url(api: str) -> str:
     """Derive the AMQP URL from that of the management API: same host and user, port 10,000 lower."""
-    parts = urlsplit(api)
+    parts = split_url(api)
     scheme = {http: amqp for amqp, http in SCHEMES.items()}.get(parts.scheme)
     if scheme is None or not parts.netloc:
         raise WrongUsage("the URL of the API is http://USER:PASSWORD@HOST:PORT, or https:// for TLS")
@@ -153,7 +161,7 @@ def without_password(url: str | None) -> str:
     """Return a URL without its password."""
     if url is None:
         return ""
-    parts = urlsplit(url)
+    parts = split_url(url)
     login, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=login.partition(":")[0] + at + host).geturl()
 

@@ -40,7 +40,10 @@ class Address:
 
 def parse_url(url: str) -> Address:
     """The address that an AMQP URL stands for. Raises BadUrl, whose text never holds the password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose text may hold the password
+        raise BadUrl("the host in the AMQP URL is malformed; an IPv6 address is in brackets") from None
     if parts.scheme not in PORTS or not parts.netloc:
         raise BadUrl("an AMQP URL is amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS")
     try:

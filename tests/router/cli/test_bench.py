@@ -8,7 +8,7 @@ from tests.router.cli.test_serve import modules_after
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--url", "localhost"], "leveret: localhost: amqp://user:password@host:port/vhost is wanted\n"),
+        (["--url", "localhost"], "leveret: the URL of the broker is amqp://USER:PASSWORD@HOST:PORT/VHOST\n"),
         (["--queues", "0"], "leveret: at least one queue and one process are needed\n"),
         (["--consumers", "0"], "leveret: at least one publisher and one consumer are needed\n"),
         (["--backlog", "0"], "leveret: backlog 0: no message may wait, so none can be sent\n"),

@@ -170,3 +170,27 @@ def test_a_damaged_file_of_contexts_is_named(run, content):
 def test_a_url_is_shown_without_its_password():
     assert without_password("amqp://a:b@h:1/v?x=y") == "amqp://a@h:1/v?x=y"
     assert without_password("amqp://h") == "amqp://h"
+
+
+MALFORMED = ["://ada:s3cret@[::1", "://ada:s3cret@h\u2100:5", "://ada:s3cret@[x]:5672/"]
+
+
+@pytest.mark.parametrize("host", MALFORMED)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("queue", "list", "--api", "http{}"),
+        ("queue", "list", "--url", "amqp{}"),
+        ("publish", "", "q", "x", "--url", "amqp{}"),
+        ("publish", "", "q", "x", "--api", "http{}"),
+        ("context", "add", "c", "--url", "amqp{}"),
+        ("context", "add", "c", "--api", "http{}"),
+        ("bench", "--url", "amqp{}"),
+    ],
+)
+def test_malformed_host_is_refused_without_telling_the_password(run, command, host):
+    ended = run(*(part.format(host) for part in command))
+    assert isinstance(ended.exception, SystemExit), ended.exception
+    assert ended.exit_code in (1, 2)
+    assert "malformed" in ended.stderr
+    assert "s3cret" not in ended.output + ended.stderr

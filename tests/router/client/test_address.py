@@ -29,6 +29,8 @@ def test_urls(url, address):
         ("http://h", "an AMQP URL is amqp://"),
         ("localhost:5672", "an AMQP URL is amqp://"),
         ("amqp://h:99999", "port"),
+        ("amqp://h[::1", "host"),
+        ("amqp://h\u2100", "host"),
         ("amqp://h?hartbeat=1", "unknown parameter 'hartbeat'"),
         ("amqp://h?heartbeat=-1", "heartbeat=-1"),
         ("amqps://h?verify=no", "verify=no"),
