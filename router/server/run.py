@@ -115,6 +115,11 @@ def keep(broker: Broker) -> Keeping | None:
         return Keeping(broker, Path(broker.settings.data))
     except (DataDirectoryError, MetadataError, DamageError, FormatError) as error:
         raise StartupError(str(error)) from None
+    except OSError as error:
+        what = f": {error.filename}" if error.filename else ""
+        raise StartupError(
+            f"cannot use the data directory {broker.settings.data}: {error.strerror or error}{what}"
+        ) from None
 
 
 def populate(broker: Broker, *, users_lost: bool = False) -> None:

@@ -30,6 +30,8 @@ class ReadOnlyFiles(DiskFiles):
     """``Files`` that change nothing: what would be written is refused, and nothing need be synced."""
 
     def open(self, path: Path) -> int:
+        if path.is_dir():  # which can be opened, and fails to be read without its name
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def create(self, path: Path, size: int) -> int:

@@ -263,3 +263,13 @@ def test_dumping_what_is_damaged_ends_with_the_file_and_offset(data):
     result = leveret("dump", data)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"leveret: {file} is damaged at offset 0: the checksum is wrong.")
+
+
+@pytest.mark.parametrize("command", [("check",), ("check", "--repair"), ("dump",)])
+@pytest.mark.parametrize("name", ["checkpoint", "metadata.sqlite"])
+def test_a_directory_in_place_of_a_file_is_named(data, command, name):
+    (data / name).unlink(missing_ok=True)
+    (data / name).mkdir()
+    ended = leveret(*command, data)
+    assert ended.exit_code == 1
+    assert f"Is a directory: '{data / name}'" in ended.stderr

@@ -1,12 +1,16 @@
 """What a broker has before the first client comes."""
 
+import errno
+import os
+
 import pytest
 import trio
 from structlog.testing import capture_logs
 
 from leveret.router.broker import Broker
-from leveret.router.server.run import StartupError, StoreFailed, populate, serve
+from leveret.router.server.run import StartupError, StoreFailed, keep, populate, serve
 from leveret.router.settings import Listen, Settings
+from leveret.router.store.files import DiskFiles
 from leveret.router.store.store import Store
 
 
@@ -25,6 +29,28 @@ def test_an_error_in_the_definitions_names_the_file(tmp_path, content, text):
     with pytest.raises(StartupError) as caught:
         populate(Broker(Settings(definitions=str(path))))
     assert str(caught.value).startswith(f"definitions {path}: {text}")
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint", "metadata.sqlite", "metadata.sqlite-wal", "lock", "journal", "streams"]
+)
+def test_a_directory_in_place_of_a_file_and_a_file_in_place_of_a_directory_are_named(tmp_path, name):
+    path = tmp_path / name
+    if name in ("journal", "streams"):
+        path.touch()
+    else:
+        path.mkdir()
+    with pytest.raises(StartupError, match=str(tmp_path)):
+        keep(Broker(Settings(data=str(tmp_path))))
+
+
+def test_an_error_of_the_disk_ends_the_start_in_words(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(DiskFiles, "list", fail)
+    with pytest.raises(StartupError, match=f"cannot use the data directory {tmp_path}: Input/output error"):
+        keep(Broker(Settings(data=str(tmp_path))))
 
 
 def test_refused_definition_is_logged_and_the_others_are_imported(tmp_path):
