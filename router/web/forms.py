@@ -14,6 +14,7 @@ from leveret.protocol.http import HttpError, Request
 FORM = "multipart/form-data"
 BOUNDARY_MAX = 70  # characters, RFC 2046 5.1.1
 PARTS_MAX = 20
+HEAD_MAX = 8192  # bytes of the headers of a part
 
 
 class Part(NamedTuple):
@@ -33,19 +34,21 @@ def read_form(request: Request) -> list[Part]:
     boundary = _header(request.headers["content-type"]).get_param("boundary")
     if not isinstance(boundary, str) or not 0 < len(boundary) <= BOUNDARY_MAX or not boundary.isascii():
         raise _malformed(f"its Content-Type needs a boundary of 1 to {BOUNDARY_MAX} characters")
-    delimiter = re.compile(rb"(?:\A|\r\n)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?:\r\n|\Z)")
+    # re is quick to find a literal prefix, which all delimiters have with a line break before the first one.
+    delimiter = re.compile(rb"\r\n--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?:\r\n|\Z)")
+    body = b"\r\n" + request.body
     parts: list[Part] = []
     start: int | None = None  # of the part that is being read; None before the first
     position = 0
-    while (found := delimiter.search(request.body, position)) is not None:
+    while (found := delimiter.search(body, position)) is not None:
         if start is not None:
-            parts.append(_part(request.body[start : found.start()], len(parts) + 1))
+            parts.append(_part(body, start, found.start(), len(parts) + 1))
         if found[1]:
             return parts
         if len(parts) == PARTS_MAX:
             raise _malformed(f"it has more than {PARTS_MAX} parts")
-        # The line break behind a delimiter may also begin the next one.
-        start, position = found.end(), found.end() - 2
+        # The line break behind a delimiter may also begin the next one, or end the headers if there are none.
+        start = position = found.end() - 2
     if start is None:
         raise _malformed(f"there is no line with the boundary '--{boundary}', ended by CR and LF")
     raise _malformed(f"the line '--{boundary}--' that ends it is missing")
@@ -59,17 +62,18 @@ def field_of(parts: list[Part], name: str) -> bytes | None:
     return found[0] if found else None
 
 
-def _part(data: bytes, number: int) -> Part:
-    """Parse a part, headers and content."""
-    head, blank, content = (b"\r\n" + data).partition(b"\r\n\r\n")
-    if not blank:
-        raise _malformed(f"part {number} has no empty line, ended by CR and LF, between headers and content")
-    for line in head.decode("utf-8", "replace").split("\r\n")[1:]:
+def _part(body: bytes, start: int, end: int, number: int) -> Part:
+    """Parse a part, headers and content; ``start`` is that of the line break before its headers."""
+    blank = body.find(b"\r\n\r\n", start, min(end, start + HEAD_MAX))
+    if blank < 0:
+        within = f"within {HEAD_MAX} bytes" if end > start + HEAD_MAX else "between headers and content"
+        raise _malformed(f"part {number} has no empty line, ended by CR and LF, {within}")
+    for line in body[start:blank].decode("utf-8", "replace").split("\r\n")[1:]:
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
             field = _header(value.strip()).get_param("name")
             if isinstance(field, str):
-                return Part(field, content)
+                return Part(field, body[blank + 4 : end])
     raise _malformed(f"part {number} has no header 'Content-Disposition: form-data; name=...'")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.http import HttpError, Request
-from leveret.router.web.forms import PARTS_MAX, Part, field_of, is_form, read_form
+from leveret.router.web.forms import HEAD_MAX, PARTS_MAX, Part, field_of, is_form, read_form
 
 FORM = "multipart/form-data; boundary=B"
 DISPOSITION = b'Content-Disposition: form-data; name="file"'
@@ -104,3 +104,12 @@ def test_content_may_be_any_bytes(contents):
 def test_any_body_is_read_or_refused(body):
     with suppress(HttpError):
         assert all(isinstance(part, Part) for part in read_form(request(body)))
+
+
+def test_headers_of_a_part_have_a_bound():
+    padding = b"X: " + b"y" * (HEAD_MAX - len(DISPOSITION) - 100)
+    assert read_form(request(form(part(b"c", padding, DISPOSITION)))) == [Part("file", b"c")]
+    with pytest.raises(
+        HttpError, match=f"part 1 has no empty line, ended by CR and LF, within {HEAD_MAX} bytes"
+    ):
+        read_form(request(form(part(b"c", b"\r\n".join([b"X: y"] * HEAD_MAX), DISPOSITION))))
