@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+TAGS_MAX = 1000  # of a user or a virtual host
 TAG_MAX = 255  # characters, as in RabbitMQ, where tags of users and virtual hosts are atoms
 QUEUE_TYPES = ("classic", "quorum", "stream")
 _MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # so some versions export them
@@ -58,11 +59,15 @@ def read_metadata(said: Mapping[str, Any]) -> VHostMetadata:
 def split_tags(tags: Any) -> tuple[str, ...]:
     """Tags from a text with commas or from a list, without empty and repeated ones, in the order they came.
 
-    Raises ValueError for anything else, and for a tag of more than TAG_MAX characters.
+    Raises ValueError for anything else, for more than TAGS_MAX of them, and for one of more than TAG_MAX
+    characters.
     """
-    parts = tags.split(",") if isinstance(tags, str) else tags
+    # One more than are allowed tells that there are too many: the rest need not be split.
+    parts = tags.split(",", TAGS_MAX) if isinstance(tags, str) else tags
     if not isinstance(parts, list | tuple):
         raise ValueError("tags are a text with commas, or a list of texts")
+    if len(parts) > TAGS_MAX:
+        raise ValueError(f"there are more than {TAGS_MAX} tags")
     if not all(isinstance(part, str) for part in parts):
         raise ValueError("tags are texts")
     split = tuple(dict.fromkeys(stripped for part in parts if (stripped := part.strip())))
