@@ -23,12 +23,17 @@ Matcher = Callable[[str], bool]
 
 NAME_MAX = 255  # bytes: AMQP's short strings, so every name and routing key
 PATTERN_MAX = 10_000  # characters
-PATIENCE = 0.005  # seconds for one name, which is 25 times what it should take
+PATIENCE = 0.005  # seconds for one name, which is 25 times what it should take; a turn has no more
 SLOW = 0.001  # seconds of CPU from which on a name counts against the allowance
 ALLOWANCE = 0.06  # seconds of CPU for all slow names of a pattern, until it matches nothing any more
 
 _ANYTHING = frozenset(("", "^", ".*", "^.*", ".*$", "^.*$"))
 _NOT = "^(?!"
+
+
+def is_linear(matcher: Matcher) -> bool:
+    """Return True if a compiled pattern takes time linear in the name, False if it backtracks."""
+    return not isinstance(matcher, _Bounded)
 
 
 class PatternError(ValueError):

@@ -5,6 +5,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from leveret.router.policy import CHECKS, Policies, PolicyError
 
@@ -33,6 +34,19 @@ def test_policy_applies_to(policies, apply_to, held):
     everything = {"classic": "queues", "quorum": "queues", "stream": "queues", "exchange": "exchanges"}
     assert {what for what, kind in everything.items() if policies.effective(kind, "a1", what)} == held
     assert {what for what, kind in everything.items() if policies.effective(kind, "b1", what)} == set()
+
+
+def test_backtracking_patterns_have_a_bound_for_a_name_together(policies):
+    for number in range(100):
+        policies.set(f"slow{number}", f"^(?=a)(a|aa)+${number}", {"max-length": 1}, priority=9)
+    policies.set("backtracking", "^(?=a)a", {"max-length": 2}, priority=8)
+    policies.set("linear", "^a", {"max-length": 3})
+    policies.set_operator("operator", "^(?=a)a", {"message-ttl": 4})
+    slow = "a" * 200 + "b"
+    with capture_logs() as logs:
+        assert policies.effective("queues", slow, "classic") == {"max-length": 3, "message-ttl": 4}
+    assert 1 <= len(logs) <= 2
+    assert policies.effective("queues", "a", "classic") == {"max-length": 2, "message-ttl": 4}
 
 
 @pytest.mark.parametrize(
