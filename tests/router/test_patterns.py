@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from itertools import count
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -127,6 +128,16 @@ def test_quick_names_never_use_up_the_allowance(monkeypatch):
     clock = count(0, SLOW / 2)
     monkeypatch.setattr("leveret.router.patterns.thread_time", lambda: next(clock))
     assert all(matches("a") for _ in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"), [("(a|b|c|d)?" * 1000, "abcd" * 63), ("(a|aa|aaa|.a){1,900}$", "a" * 255)]
+)
+def test_groups_and_states_of_a_pattern_have_a_bound(pattern, name):
+    matches = compile_pattern(pattern)
+    began = thread_time()
+    matches(name)
+    assert thread_time() - began < 0.025  # it was ten times that; most take 4 ms
 
 
 def test_a_pattern_has_an_end():
