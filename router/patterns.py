@@ -24,6 +24,7 @@ Matcher = Callable[[str], bool]
 NAME_MAX = 255  # bytes: AMQP's short strings, so every name and routing key
 PATTERN_MAX = 10_000  # characters
 MEMORY = 1_048_576  # bytes of RE2 for a pattern; one that needs more backtracks
+SMALL = 100  # instructions of RE2, with which it takes 0.2 ms for the longest name at the worst
 PATIENCE = 0.005  # seconds for one name, which is 25 times what it should take; a turn has no more
 SLOW = 0.001  # seconds of CPU from which on a name counts against the allowance
 ALLOWANCE = 0.06  # seconds of CPU for all slow names of a pattern, until it matches nothing any more
@@ -32,9 +33,9 @@ _ANYTHING = frozenset(("", "^", ".*", "^.*", ".*$", "^.*$"))
 _NOT = "^(?!"
 
 
-def is_linear(matcher: Matcher) -> bool:
-    """Return True if a compiled pattern takes time linear in the name, False if it backtracks."""
-    return not isinstance(matcher, _Bounded)
+def is_quick(matcher: Matcher) -> bool:
+    """Return True if a compiled pattern is small and does not backtrack: it takes microseconds for a name."""
+    return not isinstance(matcher, _Bounded | _Large)
 
 
 class PatternError(ValueError):
@@ -57,7 +58,7 @@ def compile_pattern(text: str, *, linear: bool = False) -> Matcher:
     if len(text) > PATTERN_MAX:
         raise PatternError(f"regular expression is invalid: longer than {PATTERN_MAX} characters")
     try:
-        matches = _linear(text)
+        matches, size = _linear(text)
     except _NotLinear as reason:
         bounded = _Bounded(text)  # or it is no regular expression at all
         if linear:
@@ -66,22 +67,31 @@ def compile_pattern(text: str, *, linear: bool = False) -> Matcher:
                 f"and only what RE2 can match is quick enough for that; {reason}"
             ) from None
         return bounded
+    if size > SMALL:
+        return _Large(matches)
     return lambda name: len(encoded := _bytes(name)) <= NAME_MAX and matches(encoded)
 
 
-def _linear(text: str) -> Callable[[bytes], bool]:
-    """A matcher of bytes that takes linear time. Raises _NotLinear."""
-    unwanted = []
+def _linear(text: str) -> tuple[Callable[[bytes], bool], int]:
+    """A matcher of bytes that takes time linear in them and in its size, which is the second value.
+
+    Raises _NotLinear.
+    """
+    unwanted: list[Callable[[bytes], bool]] = []
+    size = 0
     while (parts := _negation(text)) is not None:
-        unwanted.append(_re2(f"^(?:{parts[0]})"))
+        matches, more = _re2(f"^(?:{parts[0]})")
+        unwanted.append(matches)
+        size += more
         text = f"^{parts[1]}"
-    wanted = _re2(text)
+    wanted, more = _re2(text)
+    size += more
     if not unwanted:
-        return wanted
-    return lambda name: wanted(name) and not any(matches(name) for matches in unwanted)
+        return wanted, size
+    return lambda name: wanted(name) and not any(matches(name) for matches in unwanted), size
 
 
-def _re2(text: str) -> Callable[[bytes], bool]:
+def _re2(text: str) -> tuple[Callable[[bytes], bool], int]:
     import re2  # noqa: PLC0415 - most brokers need no other pattern, and it takes a while to load
 
     options = re2.Options()
@@ -89,10 +99,11 @@ def _re2(text: str) -> Callable[[bytes], bool]:
     options.never_capture = True  # a match of a thousand groups takes 280 ms, and 4 ms without them
     options.max_mem = MEMORY
     try:
-        search = re2.compile(_bytes(text), options).search
+        compiled = re2.compile(_bytes(text), options)
     except re2.error as error:
         raise _NotLinear(str(error)) from None
-    return lambda name: search(name) is not None
+    search = compiled.search
+    return lambda name: search(name) is not None, compiled.programsize
 
 
 def _negation(text: str) -> tuple[str, str] | None:
@@ -145,6 +156,18 @@ def _end_of_class(text: str, first: int) -> int:
             return position
         position += 1
     return position
+
+
+class _Large:
+    """A pattern that takes time linear in the name, but may take milliseconds for it."""
+
+    __slots__ = ("_matches",)
+
+    def __init__(self, matches: Callable[[bytes], bool]) -> None:
+        self._matches = matches
+
+    def __call__(self, name: str) -> bool:
+        return len(encoded := _bytes(name)) <= NAME_MAX and self._matches(encoded)
 
 
 class _Bounded:

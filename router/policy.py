@@ -21,7 +21,7 @@ from time import thread_time
 from typing import Any, Literal
 
 from leveret.router.bounds import INTEGER_MAX, check_json, refused_name
-from leveret.router.patterns import PATIENCE, Matcher, PatternError, compile_pattern, is_linear
+from leveret.router.patterns import PATIENCE, Matcher, PatternError, compile_pattern, is_quick
 from leveret.router.queue.arguments import ARGUMENTS, is_valid
 from leveret.router.terms import json_term, term
 
@@ -145,18 +145,20 @@ def merge_definitions(policy: Policy | None, operator: Policy | None) -> dict[st
 
 
 def _highest(policies: Mapping[str, Policy], kind: Kind, name: str, queue_type: str) -> Policy | None:
-    """Backtracking patterns have ``PATIENCE`` for a name together; the rest of them do not match it then."""
+    """Large and backtracking patterns have ``PATIENCE`` for a name together; the rest of them do not match
+    it then.
+    """
     found: Policy | None = None
-    backtracking = 0.0  # seconds of CPU
+    took = 0.0  # seconds of CPU
     for policy in policies.values():
         if found is not None and (-policy.priority, policy.name) > (-found.priority, found.name):
             continue
-        if is_linear(policy.matches):
+        if is_quick(policy.matches):
             applies = policy.applies(kind, name, queue_type)
-        elif backtracking < PATIENCE:
+        elif took < PATIENCE:
             began = thread_time()
             applies = policy.applies(kind, name, queue_type)
-            backtracking += thread_time() - began
+            took += thread_time() - began
         else:
             applies = False
         if applies:

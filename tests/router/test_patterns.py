@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.router.patterns import ALLOWANCE, SLOW, PatternError, compile_pattern
+from leveret.router.patterns import ALLOWANCE, SLOW, PatternError, compile_pattern, is_quick
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,21 @@ def test_groups_and_states_of_a_pattern_have_a_bound(pattern, name):
     began = thread_time()
     matches(name)
     assert thread_time() - began < 0.025  # it was ten times that; most take 4 ms
+
+
+@pytest.mark.parametrize(
+    ("pattern", "quick"),
+    [
+        (".*", True),
+        ("^team\\.[a-z]+\\.(events|commands)$", True),
+        ("^(?!amq\\.).*", True),
+        ("^(?=a)a", False),
+        ("a{500}", False),
+        ("^(?!a{500}).*", False),
+    ],
+)
+def test_large_and_backtracking_patterns_are_not_quick(pattern, quick):
+    assert is_quick(compile_pattern(pattern)) == quick
 
 
 def test_a_pattern_has_an_end():

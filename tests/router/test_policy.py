@@ -2,11 +2,14 @@
 
 # ruff: noqa: E501 - a refusal and its text stand on one line
 
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from leveret.router.patterns import PATIENCE, _Large
 from leveret.router.policy import CHECKS, Policies, PolicyError
 
 
@@ -34,6 +37,19 @@ def test_policy_applies_to(policies, apply_to, held):
     everything = {"classic": "queues", "quorum": "queues", "stream": "queues", "exchange": "exchanges"}
     assert {what for what, kind in everything.items() if policies.effective(kind, "a1", what)} == held
     assert {what for what, kind in everything.items() if policies.effective(kind, "b1", what)} == set()
+
+
+def test_large_patterns_have_a_bound_for_a_name_together(policies, monkeypatch):
+    for number in range(100):
+        policies.set(f"large{number}", f"^(?:a?){{900}}{number}$", {"max-length": 1}, priority=9)
+    policies.set("small", "^a", {"max-length": 3})
+    asked = []
+    search = _Large.__call__
+    monkeypatch.setattr(_Large, "__call__", lambda self, name: asked.append(name) or search(self, name))
+    clock = count(0, PATIENCE / 2.5)
+    monkeypatch.setattr("leveret.router.policy.thread_time", lambda: next(clock))
+    assert policies.effective("queues", "a" * 250, "classic") == {"max-length": 3}
+    assert len(asked) == 3
 
 
 def test_backtracking_patterns_have_a_bound_for_a_name_together(policies):
