@@ -9,13 +9,13 @@ RabbitMQ 3.10 takes longer names, larger numbers and deeper tables from its HTTP
 AMQP can carry, and cannot send them to any client; see docs/known-differences.md.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from leveret.protocol.amqp.constants import SHORTSTR_MAX
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
-from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, encode_table
+from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, Timestamp, encode_table
 from leveret.protocol.errors import PreconditionFailed
 
 LINE_BREAKS = str.maketrans("", "", "\r\n")  # removed from the names of exchanges and queues
@@ -42,18 +42,35 @@ def check_name(what: str, name: str) -> None:
         raise PreconditionFailed(refusal)
 
 
-def check_table(what: str, table: Mapping[str, Any]) -> None:
-    """Raise PreconditionFailed for arguments that cannot be encoded, and so neither stored nor compared.
+def check_table(what: str, table: Mapping[str, Any], *, restored: bool = False) -> None:
+    """Raise PreconditionFailed for arguments that cannot be encoded, and so neither stored nor compared, or
+    that could be exported to definitions and not imported again. Earlier versions accepted the latter:
+    arguments that are ``restored`` may have them.
 
     A binding's arguments are stored sorted by name, all others in the client's order. The size is the same in
     either order, so this check covers both.
     """
     try:
         encode_table(table)
+        if not restored:
+            _check_timestamps(table.values())
     except UnicodeEncodeError:
         raise PreconditionFailed(f"invalid arguments for {what}: not valid UTF-8") from None
     except (ValueError, TypeError) as error:
         raise PreconditionFailed(f"invalid arguments for {what}: {error}") from None
+
+
+def _check_timestamps(values: Iterable[Any]) -> None:
+    """Raise ValueError for a timestamp over INTEGER_MAX. JSON has it as a number, and such a number is
+    refused when it comes back.
+    """
+    for value in values:
+        if isinstance(value, dict):
+            _check_timestamps(value.values())
+        elif isinstance(value, list):
+            _check_timestamps(value)
+        elif isinstance(value, Timestamp) and value > INTEGER_MAX:
+            raise ValueError(f"the timestamp {value} does not fit in 63 bits")
 
 
 def build_message(

@@ -196,7 +196,8 @@ class VHost:
         """
         arguments = arguments or {}
         check_name("routing_key", routing_key)
-        check_table(f"a binding of exchange '{source.name}' in vhost '{self.name}'", arguments)
+        what = f"a binding of exchange '{source.name}' in vhost '{self.name}'"
+        check_table(what, arguments, restored=restored)
         existing = source.find(identity(destination, routing_key, arguments))
         if existing is not None:
             return existing
@@ -295,7 +296,7 @@ class VHost:
         """
         arguments = dict(arguments or {})
         check_name("queue", name)
-        check_table(f"queue '{name}' in vhost '{self.name}'", arguments)
+        check_table(f"queue '{name}' in vhost '{self.name}'", arguments, restored=restored)
         self.host.churn.queue_declared += 1
         if name in self.queues:
             queue = self.queue_for(name, owner)

@@ -24,7 +24,7 @@ def restore_exchange(vhost: VHost, row: ExchangeRow) -> tuple[Exchange, str]:
     """
     what, doubt = f"exchange '{row.name}' in vhost '{row.vhost}'", ""
     check_name("exchange", row.name)
-    check_table(what, row.arguments)
+    check_table(what, row.arguments, restored=True)
     if row.type not in EXCHANGE_TYPES:
         raise PreconditionFailed(f"unknown exchange type '{row.type}'")
     if row.name in vhost.exchanges:

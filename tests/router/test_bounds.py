@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.message import Message, pack_route
 from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
-from leveret.protocol.amqp.table import KEPT, MAX_DEPTH, MAX_ENTRIES, PEER, decode_table, encode_table
+from leveret.protocol.amqp.table import (
+    KEPT,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    PEER,
+    Timestamp,
+    decode_table,
+    encode_table,
+)
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.administration import Administration
 from leveret.router.bounds import build_message, check_json, check_name, check_table
@@ -122,6 +130,28 @@ def test_names_beyond_the_bounds_are_refused(name, says):
 def test_tables_that_cannot_be_encoded_are_refused(name):
     with pytest.raises(PreconditionFailed, match="invalid arguments for queue 'q': "):
         check_table("queue 'q'", TABLES[name])
+
+
+TIMESTAMPS = [{"t": Timestamp(2**63)}, {"t": [{"in": Timestamp(2**64 - 1)}]}]
+
+
+@pytest.mark.parametrize("arguments", TIMESTAMPS)
+@pytest.mark.parametrize("what", ["declare a queue", "declare an exchange", "bind"])
+def test_arguments_that_could_not_be_imported_again_are_refused(what, arguments):
+    ways = Ways()
+    assert ways.refused(ways.of_table(arguments)[what])
+
+
+@pytest.mark.parametrize("arguments", TIMESTAMPS)
+def test_arguments_that_earlier_versions_took_are_restored(arguments):
+    check_table("queue 'q'", arguments, restored=True)
+
+
+def test_the_largest_timestamp_is_exported_and_imported():
+    ways = Ways()
+    ways.declare_queue("q", {"t": Timestamp(2**63 - 1)})
+    exported = json.dumps(ways.api.ask("GET", "/definitions").json).encode()
+    assert apply_definitions(Api().broker, parse_definitions(exported)).refused == []
 
 
 @pytest.mark.parametrize(
