@@ -34,7 +34,7 @@ from leveret.router.vhost import VHost
 
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # before these nobody need catch up, see ``Broker``
-FEW = 16  # commands that are handled before the connection looks whether the turn takes too long
+FEW = 16  # of FLOOD that are handled before the connection looks whether the turn takes too long
 NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
 ENDING = (State.CLOSING, State.CLOSED)  # nothing but a close-ok and replies before it is still to come
 
@@ -160,9 +160,11 @@ class AmqpConnection:
         commands = iter(commands)
         left = FEW
         for number, command in commands:
-            if type(command) not in FLOOD and not self.broker.catch_up_for(self):
-                self._pause_behind_deliveries((number, command), *commands)
-                break
+            if type(command) not in FLOOD:
+                if not self.broker.catch_up_for(self):
+                    self._pause_behind_deliveries((number, command), *commands)
+                    break
+                left = 1  # one alone may take long: a selector, a large table
             channel = channels.get(number)
             session = None if channel is None else channel.session  # which the channel loses when it ends
             answer = None

@@ -171,9 +171,11 @@ def dead_letters(world, connect):
 def test_a_command_does_not_wait_for_queues_that_others_keep_busy(world, connect, backlogs, turns):
     other = connect()
     backlogs.send(*[m.BasicConsume(f"q{number}", f"c{number}", no_ack=True) for number in range(BUSY)])
-    turns()
+    for _ in range(BUSY):
+        turns()
     for _ in range(3):
-        other.send(m.QueueDeclare("mine"), publish("mine", b"x"))
+        other.send(m.QueueDeclare("mine"))
+        other.send(publish("mine", b"x"))
         other.send(m.BasicGet("mine", True))
         other.send(m.QueuePurge("mine"))
         for _ in range(2):
@@ -196,9 +198,16 @@ def test_a_command_does_not_wait_for_dead_letters_of_others(world, connect, dead
     assert world.broker._letters
 
 
-def test_dead_letters_keep_no_queue_from_delivering_what_it_has_left(world, connect, dead_letters, turns):
-    reader = connect()
-    reader.send(m.QueueDeclare("r"), *[publish("r", b"x")] * 3000)
+@pytest.fixture
+def reader(connect):
+    """A client whose queue has more messages than it delivers in some turns."""
+    client = connect()
+    client.do(m.QueueDeclare("r"))
+    client.send(*[publish("r", b"x")] * 10_000)
+    return client
+
+
+def test_dead_letters_keep_no_queue_from_delivering_what_it_has_left(world, reader, dead_letters, turns):
     dead_letters()
     reader.send(m.BasicConsume("r", "c", no_ack=True))
     left = len(world.vhost.queues["r"].ready)
@@ -241,6 +250,18 @@ def test_a_refusal_waits_for_what_its_client_has_published_before(world, connect
     finish(turns)
     client.expect(m.ChannelOpenOk())
     client.expect(m.QueueDeclareOk("q0", 0, 0))
+
+
+def test_commands_that_may_take_long_are_handled_one_a_turn_when_they_do(world, connect, turns):
+    client = connect()
+    selectors = [{"x-selector": f"a = {number}"} for number in range(BUSY)]
+    client.send(m.QueueDeclare("q"))
+    client.send(*[m.QueueBind("q", "amq.topic", "k", False, each) for each in selectors])
+    for number in range(1, BUSY):
+        assert len(world.vhost.exchanges["amq.topic"].bindings) == number
+        turns()
+    finish(turns)
+    client.expect(m.QueueDeclareOk("q", 0, 0), *[m.QueueBindOk()] * BUSY)
 
 
 def test_heartbeats_are_not_missed_while_commands_wait_for_later_turns(world, wide, steps):
