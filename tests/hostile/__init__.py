@@ -1,5 +1,7 @@
-"""Inputs that take a broker long: whatever one client sends, others must be served meanwhile.
+"""Inputs of one client that must not harm others: a probe beside each measures how long others wait.
 
-``scenarios`` has the inputs, ``harness`` a broker in a process of its own with a probe beside it. A short
-form of each runs with the tests. ``python -m tests.hostile`` runs all at full size and prints a table.
+A module for each family of inputs (``publishing``, ``matching``, ``queues``, ``administration``,
+``memory``, ``logins``) has its scenarios; ``scenario`` has what they use, ``harness`` runs them against a
+broker in a process of its own. The tests play all at a small size. ``python -m tests.hostile`` plays them at
+full size.
 """

@@ -1,33 +1,53 @@
-"""Play the scenarios at full size, or those named, and print how long others waited."""
+"""Play the scenarios at full size and print how long others waited.
 
+    python -m tests.hostile                     all scenarios, each against a new broker
+    python -m tests.hostile queues requeue      a family, or single scenarios, by name
+    python -m tests.hostile --short             the small sizes of the tests
+    python -m tests.hostile --table FILE        write the table into a Markdown page, between its markers
+
+Ends with status 1 if a bound is exceeded.
+"""
+
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 import trio
 
-from tests.hostile.harness import Attack, play
-from tests.hostile.scenarios import SCENARIOS
+from tests.hostile.families import FAMILIES
+from tests.hostile.harness import IDLE, Bounds, Outcome, allow_files, run
+from tests.hostile.scenario import Scenario
+from tests.hostile.table import COLUMNS, row, write_table
+
+BOUNDS = Bounds(p99=0.05, longest=0.25)
 
 
-async def idle(attack: Attack) -> None:
-    """Nothing."""
-    await trio.sleep(3)
-
-
-async def main(names: list[str]) -> None:
-    chosen = [scenario for scenario in SCENARIOS if not names or scenario.__name__ in names]
-    print(f"{'':20}{'probe p99':>12}{'probe max':>12}{'longest turn':>14}{'its CPU':>10}   ms")
-    for scenario in (idle, *chosen):
+async def main(scenarios: list[Scenario], *, short: bool) -> list[Outcome]:
+    print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*COLUMNS))
+    outcomes = []
+    for scenario in (IDLE, *scenarios):
         with tempfile.TemporaryDirectory() as path:
-            with trio.fail_after(300):
-                outcome = await play(scenario, Path(path))
-        figures = [1000 * each for each in (outcome.p99, outcome.longest, outcome.turn, outcome.turn_cpu)]
-        p99, longest, turn, cpu = figures
-        print(f"{scenario.__name__:20}{p99:12.1f}{longest:12.1f}{turn:14.1f}{cpu:10.1f}", flush=True)
-        for line in outcome.slow[:5]:
-            print("   ", line)
+            [outcome] = await run([scenario], Path(path), short=short, kill=True)
+        outcomes.append(outcome)
+        print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*row(outcome, BOUNDS)), flush=True)
+        for line in [*BOUNDS.broken_by(outcome), *outcome.slow[:3]]:
+            print("   ", line, flush=True)
+    return outcomes
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description="Play hostile inputs.")
+    parser.add_argument("names", nargs="*", help="families or scenarios; all if none is named")
+    parser.add_argument("--short", action="store_true", help="the small sizes of the tests")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write the table into this page")
+    options = parser.parse_args()
+    known = [(family.name, each) for family in FAMILIES for each in family.scenarios]
+    if unknown := set(options.names) - {name for family, each in known for name in (family, each.name)}:
+        parser.error(f"no such scenario or family: {', '.join(sorted(unknown))}")
+    chosen = [each for family, each in known if not options.names or {family, each.name} & set(options.names)]
+    allow_files()
+    outcomes = trio.run(lambda: main(chosen, short=options.short))
+    if options.table is not None:
+        write_table(options.table, outcomes, BOUNDS)
+    sys.exit(any(BOUNDS.broken_by(outcome) for outcome in outcomes))

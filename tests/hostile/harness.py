@@ -1,119 +1,238 @@
-"""A broker in a process of its own, and a probe beside it that measures how long others wait."""
+"""A broker in a process of its own, and a probe beside it that measures how long others wait.
+
+A run starts the broker on a data directory, plays scenarios one after another, ends the broker, starts it
+again on the directory, and looks for each message that the probe had confirmed.
+"""
 
 import json
 import re
+import resource
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
 
 import trio
+import trustme
 
+from leveret.protocol.amqp import methods as m
+from leveret.protocol.amqp.command import Delivery
+from tests.hostile.probe import KEPT
+from tests.hostile.scenario import Attack, Scenario
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
-from tests.router.server.web import Browser
 
 SETTLED = 0.3  # seconds that the probe goes on after the scenario, beside what goes on in later turns
+PLAYING = 150  # seconds that a scenario may take
+LISTENERS = ("amqp", "amqps", "stomp", "http")
+
+
+async def idle(attack: Attack) -> None:
+    """Nothing, for comparison."""
+    await trio.sleep(5 * attack.scale)
+
+
+IDLE = Scenario("", idle, short=1 / 10, memory=200)
 
 
 @dataclass
-class Attack:
-    """What a scenario uses: clients of the broker, the API, and ``scale`` (1: full size)."""
+class Outcome:
+    """What a scenario did to the others: seconds that the probe waited, the longest turn of the broker's loop
+    that is not one of an earlier scenario in wall and processor seconds, the peak of resident memory in MiB,
+    and what went wrong. ``restart`` is how long the broker took to start again, if it did.
+    """
 
-    broker: Leveret
-    scale: float
+    scenario: Scenario
+    waits: list[float] = field(default_factory=list)
+    turn: float = 0.0
+    turn_cpu: float = 0.0
+    memory: float = 0.0
+    paused: float = 0.0
+    confirmed: int = 0
+    restart: float = 0.0
+    slow: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
-    def many(self, count: int) -> int:
-        """A number of things at this scale."""
-        return max(1, int(count * self.scale))
-
-    async def client(self, channels: int = 1) -> Client:
-        client = await self.broker.connect(port=self.broker.ports[0])
-        return await client.login(channels=range(1, channels + 1))
-
-    async def ask(self, path: str, method: str = "GET", body: bytes = b"", *, refused: bool = False) -> bytes:
-        """The body of an answer of the API, which must be a good one, or one that says what is wrong."""
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.broker.announced)
-        assert found is not None
-        browser = Browser(await trio.open_tcp_stream("127.0.0.1", int(found[1])))
-        answer = await browser.ask(path, method, body, authorization="Basic Z3Vlc3Q6Z3Vlc3Q=")
-        await browser.stream.aclose()
-        assert answer.status < 300 or (refused and 400 <= answer.status < 500), (answer.status, answer.body)
-        return bytes(answer.body)
-
-    async def metric(self, name: str) -> float:
-        text = (await self.ask("/metrics")).decode()
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        assert found is not None, name
-        return float(found[1])
+    def quantile(self, share: float) -> float:
+        """Of the waits, without the time in which the scenario kept the broker from running."""
+        paused = self.paused
+        waits = sorted(each - paused if paused and each > paused / 2 else each for each in self.waits)
+        return max(0.0, waits[min(len(waits) - 1, int(len(waits) * share))]) if waits else 0.0
 
 
-Scenario = Callable[[Attack], Awaitable[None]]
+@dataclass(frozen=True)
+class Bounds:
+    """What others may wait at most, and the longest turn, in seconds; ``turn_cpu`` 0 is any."""
+
+    p99: float
+    longest: float
+    turn_cpu: float = 0.0
+
+    def broken_by(self, outcome: Outcome) -> list[str]:
+        """What went wrong, for people; empty if all is well."""
+        found = list(outcome.failures)
+        p99, longest = outcome.quantile(0.99), outcome.quantile(1)
+        if p99 >= self.p99:
+            found.append(f"probe p99 {1000 * p99:.0f} ms, not below {1000 * self.p99:.0f}")
+        if longest > self.longest:
+            found.append(f"probe max {1000 * longest:.0f} ms, over {1000 * self.longest:.0f}")
+        if self.turn_cpu and outcome.turn_cpu > self.turn_cpu:
+            found.append(f"turn of {1000 * outcome.turn_cpu:.0f} ms of CPU: {outcome.slow[-3:]}")
+        if outcome.memory > outcome.scenario.memory:
+            found.append(f"{outcome.memory:.0f} MiB of memory, over {outcome.scenario.memory}")
+        return [f"{outcome.scenario.name}: {each}" for each in found]
+
+
+class ProbeProcess:
+    """The probe, and all numbers that it said were confirmed."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self.confirmed: set[int] = set()
+
+    async def line(self) -> bytes:
+        assert self._process.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            data = await self._process.stdout.receive_some()
+            assert data, "the probe has ended: its connection was lost"
+            line += data
+        return line
+
+    async def report(self) -> tuple[list[float], int]:
+        """Return the waits since the last report, and how many confirms there were."""
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(b"report\n")
+        report = json.loads(await self.line())
+        self.confirmed |= set(report["confirmed"])
+        return report["waits"], len(report["confirmed"])
 
 
 @asynccontextmanager
-async def probing(port: int, waits: list[float]) -> AsyncIterator[None]:
-    """Have a probe look at a broker during the block; ``waits`` gets the seconds of each look."""
+async def probing(port: int) -> AsyncIterator[ProbeProcess]:
+    """Have a probe look at a broker during the block."""
     command = [sys.executable, "-m", "tests.hostile.probe", str(port)]
     process = await trio.lowlevel.open_process(command, stdin=PIPE, stdout=PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
     try:
-        ready = b""
-        while not ready.endswith(b"\n"):
-            data = await process.stdout.receive_some()
-            assert data, "the probe has ended"
-            ready += data
-        yield
-        await trio.sleep(SETTLED)
-        await process.stdin.aclose()
-        told = b""
-        while data := await process.stdout.receive_some():
-            told += data
-        waits += json.loads(told)
+        probe = ProbeProcess(process)
+        await probe.line()
+        yield probe
     finally:
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How long the probe waited, and the longest turn of the broker's loop in wall and processor seconds.
+def flags(path: Path) -> list[str]:
+    """The command line of the broker: all listeners, and a data directory below ``path``."""
+    pem = path / "certificate.pem"
+    if not pem.exists():
+        certificate = trustme.CA().issue_cert("localhost")
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    listeners = [f"--{name}=127.0.0.1:0" for name in LISTENERS]
+    settings = [f"tls.certificate={pem}", "websocket.compression=true", "amqp.channel_max=65535"]
+    return [*listeners, f"--data={path / 'data'}", *(f"--set={each}" for each in settings)]
 
-    ``slow`` are the lines of the log about slow turns.
+
+def reset_peak_memory(broker: Leveret) -> None:
+    Path(f"/proc/{broker.process.pid}/clear_refs").write_text("5")
+
+
+def peak_memory(broker: Leveret) -> float:
+    """The most resident memory since the reset, in MiB."""
+    status = Path(f"/proc/{broker.process.pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None, status
+    return int(found[1]) / 1024
+
+
+async def play(
+    scenario: Scenario, broker: Leveret, probe: ProbeProcess, scale: float, *, first: bool
+) -> Outcome:
+    """Play a scenario in a virtual host of its own, and delete that. Unless it is the ``first``, the longest
+    turn counts only if it is longer than those of the scenarios before.
     """
-
-    p99: float
-    longest: float
-    turn: float
-    turn_cpu: float
-    slow: tuple[str, ...]
-
-
-async def play(scenario: Scenario, path: Path, *, scale: float = 1, data: str = ":memory:") -> Outcome:
-    """Play a scenario against a new broker with a probe beside it; the broker must be well afterwards, and
-    stop, and start again if it has ``data``.
-    """
-    flags = ("--amqp=127.0.0.1:0", "--http=127.0.0.1:0", f"--data={data}")
-    async with leveret(path, *flags) as broker:
-        attack = Attack(broker, scale)
-        waits: list[float] = []
-        async with probing(broker.ports[0], waits):
-            await scenario(attack)
-        waits.sort()
-        outcome = Outcome(
-            waits[int(len(waits) * 0.99)],
-            waits[-1],
-            await attack.metric("leveret_loop_longest_turn_seconds"),
-            await attack.metric("leveret_loop_longest_turn_cpu_seconds"),
-            tuple(line for line in broker.log.splitlines() if "took long" in line),
-        )
-        assert await broker.stop() == 0
-    if data != ":memory:":
-        async with leveret(path, *flags) as broker:
-            await Attack(broker, scale).client()
-            assert await broker.stop() == 0
+    outcome = Outcome(scenario)
+    attack = Attack(broker, scale, scenario.name)
+    vhost = f"/api/vhosts/{attack.vhost}"
+    logged = len(broker.log)
+    turns = "leveret_loop_longest_turn_seconds", "leveret_loop_longest_turn_cpu_seconds"
+    try:
+        with trio.fail_after(PLAYING):
+            await attack.ask(vhost, "PUT")
+            before = [await attack.metric(name) for name in turns]
+            await probe.report()
+            reset_peak_memory(broker)
+            await scenario.run(attack)
+            await trio.sleep(SETTLED)
+            outcome.waits, outcome.confirmed = await probe.report()
+            outcome.memory = peak_memory(broker)
+            outcome.slow = [line for line in broker.log[logged:].splitlines() if "took long" in line]
+            after = [await attack.metric(name) for name in turns]
+            outcome.turn, outcome.turn_cpu = (
+                new if first or new > old else 0.0 for new, old in zip(after, before, strict=True)
+            )
+            outcome.paused = attack.paused
+            await attack.ask(vhost, "DELETE")
+    except Exception as problem:  # told in the outcome: the scenarios after this one are played all the same
+        outcome.failures.append(f"{type(problem).__name__}: {problem}")
+    if broker.process.poll() is not None:
+        outcome.failures.append(f"the broker has ended: {broker.log[-2000:]}")
+    if "Traceback" in broker.log[logged:]:
+        outcome.failures.append(f"a traceback in the log: {broker.log[logged:][-2000:]}")
     return outcome
+
+
+async def run(scenarios: Sequence[Scenario], path: Path, *, short: bool, kill: bool) -> list[Outcome]:
+    """Play scenarios one after another against a new broker. Then end it, with SIGKILL or in good order, and
+    start it again on its data directory.
+    """
+    outcomes: list[Outcome] = []
+    command = flags(path)
+    async with leveret(path, *command) as broker:
+        async with probing(broker.ports[0]) as probe:
+            for scenario in scenarios:
+                scale = scenario.short if short else 1
+                outcomes.append(await play(scenario, broker, probe, scale, first=not outcomes))
+                if broker.process.poll() is not None:
+                    return outcomes
+        last = outcomes[-1]
+        if kill:
+            broker.process.kill()
+            await broker.ended()
+        elif (status := await broker.stop()) != 0:
+            last.failures.append(f"the broker ended with status {status}: {broker.log[-2000:]}")
+    began = trio.current_time()
+    async with leveret(path, *command) as broker:
+        last.restart = trio.current_time() - began
+        if not broker.announced:
+            last.failures.append(f"the broker did not start again: {broker.log[-2000:]}")
+            return outcomes
+        lost = probe.confirmed - await kept(await broker.connect(port=broker.ports[0]))
+        if lost:
+            last.failures.append(f"{len(lost)} confirmed messages are lost, among them {min(lost)}")
+        if (status := await broker.stop()) != 0:
+            last.failures.append(f"the restarted broker ended with status {status}: {broker.log[-2000:]}")
+    return outcomes
+
+
+async def kept(client: Client) -> set[int]:
+    """Consume the messages that the probe had confirmed; return their numbers."""
+    await client.login()
+    count = await client.count(KEPT)
+    await client.call(m.BasicConsume(KEPT, no_ack=True), m.BasicConsumeOk)
+    found = set()
+    for _ in range(count):
+        delivery = await client.next()
+        assert isinstance(delivery, Delivery), delivery
+        found.add(int(delivery.message.body))
+    await client.close()
+    return found
+
+
+def allow_files() -> None:
+    """Allow as many open files as the system lets this process have: the clients are all in it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

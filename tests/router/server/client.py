@@ -11,6 +11,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Command, Delivery, Heartbeat
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
+from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import Reader
 
 FRAME = 100_000  # bytes of a body in one frame
@@ -18,9 +19,17 @@ FRAME = 100_000  # bytes of a body in one frame
 M = TypeVar("M")
 
 
-def publish_frames(key: str, body: bytes = b"x", *, channel: int = 1, exchange: str = "") -> bytes:
+def publish_frames(
+    key: str,
+    body: bytes = b"x",
+    *,
+    channel: int = 1,
+    exchange: str = "",
+    properties: Properties | None = None,
+) -> bytes:
     """A basic.publish with its content, as frames."""
-    header = b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + b"\x00\x00"
+    encoded = b"\x00\x00" if properties is None else encode_properties(properties)
+    header = b"\x00\x3c\x00\x00" + len(body).to_bytes(8, "big") + encoded
     frames = [method_frame(channel, m.BasicPublish(exchange, key)), frame(2, channel, header)]
     frames += [frame(3, channel, body[start : start + FRAME]) for start in range(0, len(body), FRAME)]
     return b"".join(frames)
@@ -72,13 +81,15 @@ class Client:
         password: str = "guest",
         heartbeat: int = 0,
         channels: Sequence[int] = (1,),
+        vhost: str = "/",
+        channel_max: int = 2047,
     ) -> "Client":
         """Shake hands and open channels."""
         await self.stream.send_all(PROTOCOL_HEADER)
         await self.expect(m.ConnectionStart)
         await self.call(start_ok(user, password), m.ConnectionTune, channel=0)
-        await self.send(m.ConnectionTuneOk(2047, 131072, heartbeat), channel=0)
-        await self.call(m.ConnectionOpen("/"), m.ConnectionOpenOk, channel=0)
+        await self.send(m.ConnectionTuneOk(channel_max, 131072, heartbeat), channel=0)
+        await self.call(m.ConnectionOpen(vhost), m.ConnectionOpenOk, channel=0)
         for number in channels:
             await self.call(m.ChannelOpen(), m.ChannelOpenOk, channel=number)
         return self

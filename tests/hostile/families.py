@@ -1,0 +1,10 @@
+"""All families of scenarios."""
+
+from tests.hostile.administration import ADMINISTRATION
+from tests.hostile.logins import LOGINS
+from tests.hostile.matching import MATCHING
+from tests.hostile.memory import MEMORY
+from tests.hostile.publishing import PUBLISHING
+from tests.hostile.queues import QUEUES
+
+FAMILIES = (PUBLISHING, MATCHING, QUEUES, ADMINISTRATION, MEMORY, LOGINS)
