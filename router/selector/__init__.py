@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.properties import Properties
     from leveret.router.selector.expression import Evaluate
 
-__all__ = ["Selector", "SelectorError", "compile_selector"]
+__all__ = ["Selector", "SelectorError", "compile_selector", "load_parser"]
 
 
 class Selector:
@@ -38,8 +38,13 @@ class Selector:
 
 def compile_selector(text: str) -> Selector:
     """Compile a selector. Raises SelectorError, which says what was expected and where."""
-    # Costs a tenth of a second, which a broker without selectors never pays.
+    # Costs a tenth of a second, which commands that compile no selector never pay.
     from leveret.router.selector.parser import parse  # noqa: PLC0415
 
     condition = parse(text)
     return Selector(text, condition.evaluate, condition.cost)
+
+
+def load_parser() -> None:
+    """Make the parser, so that the first selector of a client does not: that takes 50 ms."""
+    import leveret.router.selector.parser  # noqa: F401, PLC0415 - as above

@@ -20,6 +20,7 @@ from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
 from leveret.router.broker import Broker
 from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
+from leveret.router.selector import load_parser
 from leveret.router.server import machine
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
@@ -83,6 +84,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             announce(f"leveret is listening: {urls or 'nowhere'}")
             log_start(broker, endpoints.all)
             nursery.start_soon(warn_of_default_login, broker)
+            nursery.start_soon(trio.to_thread.run_sync, load_parser)
             with trio.CancelScope() as running:
                 if keeping is not None:
                     nursery.start_soon(_cancel_after, keeping.broken, running)
