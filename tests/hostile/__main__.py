@@ -23,7 +23,8 @@ from tests.hostile.table import COLUMNS, row, write_table
 BOUNDS = Bounds(p99=0.05, longest=0.25)
 
 
-async def main(scenarios: list[Scenario], *, short: bool) -> list[Outcome]:
+async def main(scenarios: list[Scenario], page: Path | None, *, short: bool) -> list[Outcome]:
+    """Play scenarios. The table is written after each, so that an interrupted run leaves what it measured."""
     print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*COLUMNS))
     outcomes = []
     for scenario in (IDLE, *scenarios):
@@ -33,6 +34,8 @@ async def main(scenarios: list[Scenario], *, short: bool) -> list[Outcome]:
         print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*row(outcome, BOUNDS)), flush=True)
         for line in [*BOUNDS.broken_by(outcome), *outcome.slow[:3]]:
             print("   ", line, flush=True)
+        if page is not None:
+            write_table(page, outcomes, BOUNDS)
     return outcomes
 
 
@@ -47,7 +50,5 @@ if __name__ == "__main__":
         parser.error(f"no such scenario or family: {', '.join(sorted(unknown))}")
     chosen = [each for family, each in known if not options.names or {family, each.name} & set(options.names)]
     allow_files()
-    outcomes = trio.run(lambda: main(chosen, short=options.short))
-    if options.table is not None:
-        write_table(options.table, outcomes, BOUNDS)
+    outcomes = trio.run(lambda: main(chosen, options.table, short=options.short))
     sys.exit(any(BOUNDS.broken_by(outcome) for outcome in outcomes))

@@ -105,10 +105,8 @@ async def name_patterns(attack: Attack) -> None:
 async def policy_patterns(attack: Attack) -> None:
     """Policies with patterns that backtrack, for 2,000 queues with long names."""
     names = ["a" * 200 + str(number) for number in range(attack.many(2000))]
-    queues = [
-        {**each, "name": name}
-        for each, name in zip(queue_entries(attack.vhost, len(names)), names, strict=True)
-    ]
+    entries = queue_entries(attack.vhost, len(names))
+    queues = [{**each, "name": name} for each, name in zip(entries, names, strict=True)]
     await attack.ask("/api/definitions", "POST", {"queues": queues})
     for number, pattern in enumerate(("^(a+)+$", r"^(?!x)(a|aa)+$", r"^(a*)*\1b$", "(.*a){25}$")):
         policy = {"pattern": pattern, "definition": {"max-length": 10}, "priority": number}

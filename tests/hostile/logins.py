@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -30,7 +31,7 @@ async def wrong_login(attack: Attack, user: str, password: str) -> None:
         await trio.aclose_forcefully(client.stream)
 
 
-@scenario(short=1)
+@scenario(short=1 / 10)
 async def suspended_broker(attack: Attack) -> None:
     """The broker is stopped for 30 s (SIGSTOP) while clients send heartbeats and one logs in."""
     heartbeat, seconds = (5, 30) if attack.full else (1, 3)
@@ -41,8 +42,11 @@ async def suspended_broker(attack: Attack) -> None:
     await shaking.expect(m.ConnectionStart)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.beat, heartbeat / 3)
-        nursery.start_soon(shaking.send, start_ok())
+        nursery.start_soon(partial(shaking.send, start_ok(), channel=0))
         await attack.pause_broker(seconds)
+        await client.call(m.QueueDeclare("q0"), m.QueueDeclareOk)
+        await shaking.expect(m.ConnectionTune)
+        await trio.sleep(heartbeat)
         await client.call(m.QueueDeclare("q0"), m.QueueDeclareOk)
         nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(other)

@@ -41,7 +41,7 @@ async def star_words(attack: Attack) -> None:
 
 @scenario(short=1 / 4)
 async def like_selectors(attack: Attack) -> None:
-    """40 messages with a header of 10 kB for 100 bindings with selectors with LIKE and _."""
+    """40 messages with a header of 2 kB for 100 bindings with selectors with LIKE and _."""
     client = await attack.client()
     await declare(client, 1, {})
     bound = [
@@ -49,7 +49,7 @@ async def like_selectors(attack: Attack) -> None:
         for number in range(attack.many(100))
     ]
     await call_all(client, bound)
-    content = publish_frames("", exchange="amq.fanout", properties=Properties(headers={"h": "ab" * 5000}))
+    content = publish_frames("", exchange="amq.fanout", properties=Properties(headers={"h": "ab" * 1000}))
     await client.stream.send_all(content * 40)
     await served(client)
 
@@ -173,12 +173,14 @@ async def changes_between_publishes(attack: Attack) -> None:
 
 @scenario(short=1)
 async def deep_selector(attack: Attack) -> None:
-    """Selectors of 60 kB: nested in parentheses and NOT, and long lists; refused or bound, then asked."""
-    deep = "(" * 20_000 + "a = 1" + ")" * 20_000
-    negated = "NOT " * 15_000 + "a = 1"
-    listed = "a IN (" + ", ".join(f"'{number}'" for number in range(7000)) + ")"
-    summed = " + ".join(["a"] * 15_000) + " > 1"
-    for selector in (deep, negated, listed, summed):
+    """Selectors at the limits, and of 60 kB: nested in parentheses and NOT, and long lists."""
+    selectors = []
+    for size in (4000, 60_000):
+        selectors.append("(" * (size // 2 - 10) + "a = 1" + ")" * (size // 2 - 10))
+        selectors.append("NOT " * (size // 4 - 10) + "a = 1")
+        selectors.append("a IN (" + ", ".join(f"'{number}'" for number in range(size // 8)) + ")")
+        selectors.append(" + ".join(["a"] * (size // 5)) + " > 1")
+    for selector in selectors:
         client = await attack.client()
         await declare(client, 1, {})
         await client.send(m.QueueBind("q0", "amq.fanout", arguments={SELECTOR: selector}))

@@ -297,6 +297,18 @@ async def unacknowledged_bodies(attack: Attack) -> None:
         await client.next()
 
 
+@scenario(short=1 / 50, memory=600)
+async def backlog_of_headers(attack: Attack) -> None:
+    """2,000 messages with header tables of 120 kB each wait in a queue."""
+    client = await attack.client()
+    await declare(client, 1, {})
+    headers = {f"h{number}": "a text" for number in range(6000)}
+    content = publish_frames("q0", properties=Properties(headers=headers))
+    for _ in range(attack.many(2000)):
+        await client.stream.send_all(content)
+    assert await client.count("q0") == attack.many(2000)
+
+
 @scenario(short=1 / 20, memory=600)
 async def backlog_of_small_messages(attack: Attack) -> None:
     """1,000,000 messages of 100 bytes in 100 queues."""
@@ -322,7 +334,7 @@ async def long_lists_of_objects(attack: Attack) -> None:
 
 @scenario(short=1 / 20, memory=500)
 async def dead_letter_chain(attack: Attack) -> None:
-    """100,000 messages of 1 kB are dead-lettered along a chain of 20 queues, each adding to the headers."""
+    """5,000 messages of 1 kB are dead-lettered along a chain of 20 queues, each adding to the headers."""
     client = await attack.client()
     for number in range(20):
         arguments: dict[str, object] = {
@@ -332,7 +344,7 @@ async def dead_letter_chain(attack: Attack) -> None:
         arguments["x-message-ttl"] = 1
         await client.call(m.QueueDeclare(f"q{number}", arguments=arguments), m.QueueDeclareOk)
     await client.call(m.QueueDeclare("q20"), m.QueueDeclareOk)
-    total = attack.many(100_000)
+    total = attack.many(5000)
     await publish_many(client, publish_frames("q0", bytes(1000)), total)
     while await client.count("q20") < total:
         await attack.ask("/api/whoami")
