@@ -2,7 +2,7 @@
 
     python -m tests.hostile                     all scenarios, each against a new broker
     python -m tests.hostile queues requeue      a family, or single scenarios, by name
-    python -m tests.hostile --short             the small sizes of the tests
+    python -m tests.hostile --scale 0.1         a tenth of the size, but not less than the tests play
     python -m tests.hostile --table FILE        write the table into a Markdown page, between its markers
 
 Ends with status 1 if a bound is exceeded.
@@ -23,13 +23,13 @@ from tests.hostile.table import COLUMNS, row, write_table
 BOUNDS = Bounds(p99=0.05, longest=0.25)
 
 
-async def main(scenarios: list[Scenario], page: Path | None, *, short: bool) -> list[Outcome]:
+async def main(scenarios: list[Scenario], page: Path | None, scale: float) -> list[Outcome]:
     """Play scenarios. The table is written after each, so that an interrupted run leaves what it measured."""
     print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*COLUMNS))
     outcomes = []
     for scenario in (IDLE, *scenarios):
         with tempfile.TemporaryDirectory() as path:
-            [outcome] = await run([scenario], Path(path), short=short, kill=True)
+            [outcome] = await run([scenario], Path(path), scale=scale, kill=True)
         outcomes.append(outcome)
         print(("{:32}" + "{:>13}" * (len(COLUMNS) - 2) + "  {}").format(*row(outcome, BOUNDS)), flush=True)
         for line in [*BOUNDS.broken_by(outcome), *outcome.slow[:3]]:
@@ -42,7 +42,9 @@ async def main(scenarios: list[Scenario], page: Path | None, *, short: bool) -> 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description="Play hostile inputs.")
     parser.add_argument("names", nargs="*", help="families or scenarios; all if none is named")
-    parser.add_argument("--short", action="store_true", help="the small sizes of the tests")
+    parser.add_argument(
+        "--scale", type=float, default=1, help="part of the full size, 0 for the tests' sizes"
+    )
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table into this page")
     options = parser.parse_args()
     known = [(family.name, each) for family in FAMILIES for each in family.scenarios]
@@ -50,5 +52,5 @@ if __name__ == "__main__":
         parser.error(f"no such scenario or family: {', '.join(sorted(unknown))}")
     chosen = [each for family, each in known if not options.names or {family, each.name} & set(options.names)]
     allow_files()
-    outcomes = trio.run(lambda: main(chosen, options.table, short=options.short))
+    outcomes = trio.run(lambda: main(chosen, options.table, options.scale))
     sys.exit(any(BOUNDS.broken_by(outcome) for outcome in outcomes))

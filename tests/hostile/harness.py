@@ -185,17 +185,17 @@ async def play(
     return outcome
 
 
-async def run(scenarios: Sequence[Scenario], path: Path, *, short: bool, kill: bool) -> list[Outcome]:
-    """Play scenarios one after another against a new broker. Then end it, with SIGKILL or in good order, and
-    start it again on its data directory.
+async def run(scenarios: Sequence[Scenario], path: Path, *, scale: float, kill: bool) -> list[Outcome]:
+    """Play scenarios one after another against a new broker, at ``scale`` or the size of their short form if
+    that is larger. Then end it, with SIGKILL or in good order, and start it again on its data directory.
     """
     outcomes: list[Outcome] = []
     command = flags(path)
     async with leveret(path, *command) as broker:
         async with probing(broker.ports[0]) as probe:
             for scenario in scenarios:
-                scale = scenario.short if short else 1
-                outcomes.append(await play(scenario, broker, probe, scale, first=not outcomes))
+                size = max(scale, scenario.short)
+                outcomes.append(await play(scenario, broker, probe, size, first=not outcomes))
                 if broker.process.poll() is not None:
                     return outcomes
         last = outcomes[-1]

@@ -13,7 +13,7 @@ from tests.hostile.harness import IDLE, Bounds, run
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 async def test_one_client_does_not_harm_others(family, tmp_path):
-    idle, *outcomes = await run([IDLE, *family.scenarios], tmp_path, short=True, kill=False)
+    idle, *outcomes = await run([IDLE, *family.scenarios], tmp_path, scale=0, kill=False)
     p99, longest = idle.quantile(0.99), idle.quantile(1)
     bounds = Bounds(p99=max(0.25, 20 * p99), longest=max(0.75, 30 * longest), turns=True)
     assert len(outcomes) == len(family.scenarios)
