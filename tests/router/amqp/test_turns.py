@@ -273,3 +273,26 @@ def test_heartbeats_are_not_missed_while_commands_wait_for_later_turns(world, wi
     finish(steps)
     connection.on_timer(world.broker.now)
     assert not connection.finished
+
+
+def test_dead_letters_of_one_client_do_not_keep_others_waiting(world, connect, steps):
+    world.broker.budget.clock = None
+    client, other = connect(), connect()
+    to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.send(m.QueueDeclare("dead"), m.QueueDeclare("q", arguments=to_dead))
+    client.send(*[publish("q", b"x") for _ in range(200)])
+    steps()
+    world.broker.budget.clock = lambda: inf
+    client.send(m.QueuePurge("dead"), *[m.BasicGet("q")] * 200)
+    finish(steps)
+    client.send(m.BasicNack(0, True, False))
+    other.send(m.BasicGet("dead"))
+    turns = 0
+    while (answer := other.next()) is None:
+        steps()
+        turns += 1
+    assert not isinstance(answer[1], m.BasicGetEmpty)
+    assert turns < 10
+    assert len(world.vhost.queues["dead"].ready) < 50
+    finish(steps)
+    assert len(world.vhost.queues["dead"].ready) == 199
