@@ -51,7 +51,6 @@ class Outcome:
     turn_cpu: float = 0.0
     memory: float = 0.0
     paused: float = 0.0
-    confirmed: int = 0
     restart: float = 0.0
     slow: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -102,13 +101,13 @@ class ProbeProcess:
             line += data
         return line
 
-    async def report(self) -> tuple[list[float], int]:
-        """Return the waits since the last report, and how many confirms there were."""
+    async def report(self) -> list[float]:
+        """Return the waits since the last report, once everything published until now is confirmed."""
         assert self._process.stdin is not None
         await self._process.stdin.send_all(b"report\n")
         report = json.loads(await self.line())
         self.confirmed |= set(report["confirmed"])
-        return report["waits"], len(report["confirmed"])
+        return [float(each) for each in report["waits"]]
 
 
 @asynccontextmanager
@@ -167,7 +166,7 @@ async def play(
             reset_peak_memory(broker)
             await scenario.run(attack)
             await trio.sleep(SETTLED)
-            outcome.waits, outcome.confirmed = await probe.report()
+            outcome.waits = await probe.report()
             outcome.memory = peak_memory(broker)
             outcome.slow = [line for line in broker.log[logged:].splitlines() if "took long" in line]
             after = await attack.longest_turn()
