@@ -15,7 +15,15 @@ from typing import Any
 from leveret.protocol.amqp.constants import SHORTSTR_MAX
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
-from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES, Timestamp, encode_table
+from leveret.protocol.amqp.table import (
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    TOO_DEEP,
+    TOO_LARGE,
+    TOO_MANY,
+    Timestamp,
+    encode_table,
+)
 from leveret.protocol.errors import PreconditionFailed
 
 LINE_BREAKS = str.maketrans("", "", "\r\n")  # removed from the names of exchanges and queues
@@ -54,10 +62,23 @@ def check_table(what: str, table: Mapping[str, Any], *, restored: bool = False) 
         encode_table(table)
         if not restored:
             _check_timestamps(table.values())
-    except UnicodeEncodeError:
-        raise PreconditionFailed(f"invalid arguments for {what}: not valid UTF-8") from None
     except (ValueError, TypeError) as error:
-        raise PreconditionFailed(f"invalid arguments for {what}: {error}") from None
+        where = _where("argument", table)
+        raise PreconditionFailed(f"invalid arguments for {what}: {where}{_reason(error)}") from None
+
+
+def _where(what: str, table: Mapping[str, Any]) -> str:
+    """Return ``argument 'x': `` for the first entry of a table that cannot be encoded; "" if each can."""
+    for name, value in table.items():
+        try:
+            encode_table({name: value})
+        except (ValueError, TypeError):
+            return f"{what} '{name}': ".encode("utf-8", "backslashreplace").decode()
+    return ""
+
+
+def _reason(error: ValueError | TypeError) -> str:
+    return "not valid UTF-8" if isinstance(error, UnicodeEncodeError) else str(error)
 
 
 def _check_timestamps(values: Iterable[Any]) -> None:
@@ -92,14 +113,14 @@ def build_message(
     check_name("routing_key", routing_key)
     try:
         message = Message.build(exchange, routing_key, properties, body, mandatory=mandatory)
-    except UnicodeEncodeError:
-        raise PreconditionFailed("invalid message: a property is not valid UTF-8") from None
     except (ValueError, TypeError) as error:
-        raise PreconditionFailed(f"invalid message: {error}") from None
+        where = _where("header", properties.headers or {}) or "its properties: "
+        raise PreconditionFailed(f"invalid message: {where}{_reason(error)}") from None
     size = len(message.header_frame)
     if frame_max and size > frame_max:
         raise PreconditionFailed(
-            f"invalid message: its properties need a frame of {size} bytes, at most {frame_max} are possible"
+            f"invalid message: its properties need a frame of {size} bytes, at most {frame_max} fit; "
+            "put large values into the body"
         )
     return message
 
@@ -114,14 +135,15 @@ def check_json(what: str, value: Any) -> None:
         level = [inner for each in level for inner in _parts(what, each)]
         if not level:
             return
-    raise ValueError(f"{what}: nested more than {MAX_DEPTH} deep")
+    raise ValueError(f"{what}: {TOO_DEEP}")
 
 
 def _parts(what: str, value: Any) -> Iterator[Any]:
     """Check one value without its content; yield the values directly inside it."""
     if isinstance(value, Mapping | list):
         if len(value) > MAX_ENTRIES:
-            raise ValueError(f"{what}: more than {MAX_ENTRIES} entries in one object or list")
+            kind = "object" if isinstance(value, Mapping) else "list"
+            raise ValueError(f"{what}: {TOO_MANY.format(MAX_ENTRIES, kind)}")
         yield from value.values() if isinstance(value, Mapping) else value
     elif isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
-        raise ValueError(f"{what}: an integer that does not fit in 64 bits")
+        raise ValueError(f"{what}: {TOO_LARGE.format(value)}")

@@ -53,6 +53,10 @@ class Bounds(NamedTuple):
 # limits, so that every encoded table can be decoded.
 MAX_DEPTH = 128
 MAX_ENTRIES = 65_536  # in one table or array
+# What is wrong and what to do, the same in every protocol; whoever knows it says where.
+TOO_DEEP = f"tables and arrays are nested more than {MAX_DEPTH} deep; use fewer levels"
+TOO_MANY = "more than {0} entries in one {1}; use several"
+TOO_LARGE = "the number {} does not fit in 64 bits; send it as text"
 PEER = Bounds(MAX_DEPTH, MAX_ENTRIES)  # for tables that a peer sends or that are sent to one
 # For messages in the broker, which add to the headers of an accepted message: x-death and its like, or the
 # level of nesting that the firehose puts around the headers.
@@ -98,9 +102,9 @@ def encode_table(table: Mapping[str, Value], bounds: Bounds = PEER) -> bytes:
     TypeError for a value of any other type.
     """
     if bounds.depth < 1:
-        raise ValueError("field table is nested too deep")
+        raise ValueError(TOO_DEEP)
     if len(table) > bounds.entries:
-        raise ValueError(f"field table has more than {bounds.entries} entries")
+        raise ValueError(TOO_MANY.format(bounds.entries, "table"))
     inner = _inner(bounds)
     return _block([_name(name) + _encode_value(value, inner) for name, value in table.items()])
 
@@ -156,7 +160,7 @@ def _table(data: bytes, offset: int, end: int, bounds: Bounds) -> Table:
         value, offset = _value(data, offset, end, bounds)
         table.setdefault(name, value)
         if len(table) > bounds.entries:
-            raise SyntaxError_(f"field table has more than {bounds.entries} entries")
+            raise SyntaxError_(TOO_MANY.format(bounds.entries, "table"))
     return table
 
 
@@ -166,7 +170,7 @@ def _array(data: bytes, offset: int, end: int, bounds: Bounds) -> list[Value]:
         value, offset = _value(data, offset, end, bounds)
         array.append(value)
         if len(array) > bounds.entries:
-            raise SyntaxError_(f"field array has more than {bounds.entries} entries")
+            raise SyntaxError_(TOO_MANY.format(bounds.entries, "array"))
     return array
 
 
@@ -186,7 +190,7 @@ def _value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Value, i
             value = data[offset + 4 : behind]
         case b"A" | b"F":
             if bounds.depth == 1:
-                raise SyntaxError_("field table is nested too deep")
+                raise SyntaxError_(TOO_DEEP)
             read = _table if kind == b"F" else _array
             value = read(data, offset + 4, behind, _inner(bounds))
         case b"V":
@@ -250,9 +254,9 @@ def _encode_value(value: Value, bounds: Bounds) -> bytes:
 
 def _encode_array(values: list[Value], bounds: Bounds) -> bytes:
     if bounds.depth < 1:
-        raise ValueError("field table is nested too deep")
+        raise ValueError(TOO_DEEP)
     if len(values) > bounds.entries:
-        raise ValueError(f"field array has more than {bounds.entries} entries")
+        raise ValueError(TOO_MANY.format(bounds.entries, "array"))
     inner = _inner(bounds)
     return _block([_encode_value(value, inner) for value in values])
 
@@ -267,7 +271,7 @@ def _encode_long(value: int) -> bytes:
     try:
         return b"l" + _INT64.pack(value)
     except error as problem:
-        raise ValueError(f"{value} does not fit in 64 bits") from problem
+        raise ValueError(TOO_LARGE.format(value)) from problem
 
 
 def _encode_timestamp(value: Timestamp) -> bytes:

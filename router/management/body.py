@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from leveret.protocol.amqp.table import MAX_DEPTH
+from leveret.protocol.amqp.table import MAX_DEPTH, TOO_DEEP, TOO_LARGE
 from leveret.protocol.json_text import encode_json
 from leveret.router.bounds import INTEGER_MAX, INTEGER_MIN
 from leveret.router.management.errors import bad_request
@@ -102,28 +102,42 @@ def table(body: Object, name: str) -> Object:
     if value == []:
         return {}
     if isinstance(value, dict):
-        return {key: field(item) for key, item in value.items()}
+        return fields("argument", value)
     raise bad_request(f"'{name}' should be an object, actually was {_shown(value)}")
 
 
-def field(value: Any, depth: int = MAX_DEPTH) -> Any:
+def fields(what: str, values: Object) -> Object:
+    """Convert a JSON object to a field table; ``what`` is the word for one of its entries in errors.
+
+    Raises HttpError 400 for what no field table holds.
+    """
+    found = {}
+    for name, value in values.items():
+        try:
+            found[name] = _field(value, MAX_DEPTH - 1)
+        except ValueError as error:
+            raise bad_request(f"invalid {what} '{name}': {error}") from None
+    return found
+
+
+def _field(value: Any, depth: int) -> Any:
     """Convert a JSON value to a value of a field table.
 
-    Raises HttpError 400 for a number of more than 64 bits, and for more than ``depth`` levels of nesting.
+    Raises ValueError for a number of more than 64 bits, and for more than ``depth`` levels of nesting.
     """
-    if not depth:
-        raise bad_request(f"nested more than {MAX_DEPTH} deep")
+    if not depth and isinstance(value, list | dict):
+        raise ValueError(TOO_DEEP)
     match value:
         case bool() | float() | str() | None:
             return value
         case int():
             if not INTEGER_MIN <= value <= INTEGER_MAX:
-                raise bad_request(f"the number {value} has more than 64 bits")
+                raise ValueError(TOO_LARGE.format(value))
             return value
         case list():
-            return [field(item, depth - 1) for item in value]
+            return [_field(item, depth - 1) for item in value]
         case dict():
-            return {key: field(item, depth - 1) for key, item in value.items()}
+            return {key: _field(item, depth - 1) for key, item in value.items()}
     raise AssertionError(f"{type(value).__name__} is not of JSON")
 
 

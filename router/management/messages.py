@@ -13,7 +13,7 @@ from leveret.protocol.http import HttpError, Response
 from leveret.router.bounds import build_message
 from leveret.router.management.access import in_vhost
 from leveret.router.management.bindings import exchange_name
-from leveret.router.management.body import demand, field, integer, text
+from leveret.router.management.body import demand, fields, integer, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errand import Errand
 from leveret.router.management.errors import bad_request
@@ -90,7 +90,7 @@ def properties_of(given: Any) -> Properties:
                 raise bad_request("'headers' should be an object")
             for header in value:
                 checked_name("header", header)
-            properties.headers = {header: field(item) for header, item in value.items()}
+            properties.headers = fields("header", value)
         elif name in NUMBERS:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBERS[name]:
                 raise bad_request(f"'{name}' should be a whole number from 0 to {NUMBERS[name]}")
