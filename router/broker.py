@@ -6,7 +6,7 @@ command that could, ``catch_up`` does what the commands before it have left to d
 socket, a test) sets ``now`` and ``wall`` before each batch and calls ``flush`` after it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, Protocol
@@ -148,6 +148,7 @@ class Broker:
         self.churn = Churn()
         self.drops = Drops(self.schedule)
         self.alarms = Alarms()
+        self.set_aside: Counter[str] = Counter()  # stored content that could not be read, by its kind
         self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched,
         self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
         self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more

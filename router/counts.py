@@ -106,3 +106,14 @@ class Traffic:
         """Bytes were sent."""
         self.sent += size
         self.sends += 1
+
+
+# Kinds of stored content that a start may find unreadable, as metrics and the API name them.
+SET_ASIDE = MESSAGES, RECORDS, NOTES, CHECKPOINTS, HEADERS, ROWS = (
+    "messages",
+    "records",
+    "notes",
+    "checkpoints",
+    "headers",
+    "rows",
+)

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from leveret.router.broker import Broker
+from leveret.router.counts import SET_ASIDE
 from leveret.router.drops import REASONS
 from leveret.router.management.call import World
 from leveret.router.management.clients import connections
@@ -84,6 +85,9 @@ def alarms(world: World) -> Iterator[Value]:
     yield untyped("alarms_file_descriptor_limit", text, 0 < measured.files_max <= measured.files)
     text = "1 while writing to the data directory fails"
     yield gauge("leveret_alarms_store_failing", text, "store" in raised)
+    text = "Stored content that could not be read since the start, and was set aside or left out"
+    for kind in SET_ASIDE:
+        yield gauge("leveret_store_set_aside", text, world.broker.set_aside[kind], (("kind", kind),))
 
 
 def churn(world: World) -> Iterator[Value]:

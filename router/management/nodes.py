@@ -1,6 +1,7 @@
 """API of the node: its properties and use of resources, its memory, and login attempts."""
 
 from leveret.protocol.http import Response
+from leveret.router.counts import SET_ASIDE
 from leveret.router.management import memory
 from leveret.router.management.access import monitor
 from leveret.router.management.call import Call, Rule, Rules
@@ -32,6 +33,7 @@ def node(call: Call) -> Object:
         "mem_alarm": "memory" in raised,
         "disk_free_limit": measured.disk_limit,
         "disk_free_alarm": "disk" in raised,
+        "leveret_set_aside": {kind: call.broker.set_aside[kind] for kind in SET_ASIDE},
         "proc_total": measured.threads_max,
         "rates_mode": "basic",
         "uptime": known.uptime(),

@@ -49,6 +49,7 @@ def product(overview: Object) -> str:
 
 MESSAGES = (("ready", "messages_ready"), ("unacked", "messages_unacknowledged"), ("in all", "messages"))
 RATES = (("published", "publish"), ("confirmed", "confirm"), ("delivered", "deliver_get"), ("acked", "ack"))
+WAY_OUT = "the broker's log names each, and so does 'leveret store check'"
 ALARMS = (("memory", "mem_alarm"), ("disk space", "disk_free_alarm"))
 OBJECTS = ("connections", "channels", "consumers", "queues", "exchanges")
 
@@ -68,6 +69,10 @@ def node_lines(node: Object) -> list[str]:
     alarms = [what for what, key in ALARMS if node.get(key)]
     if alarms:
         lines.append(f"ALARM: {' and '.join(alarms)} running short: publishers are blocked")
+    counts = {kind: count for kind, count in (node.get("leveret_set_aside") or {}).items() if count}
+    if counts:
+        told = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
+        lines.append(f"SET ASIDE: {told} in the data directory could not be read; {WAY_OUT}")
     return lines
 
 

@@ -184,6 +184,14 @@ def test_alarms_stand_out():
     assert node_lines({"name": "n", "running": False}) == ["node n: not running"]
 
 
+def test_content_that_was_set_aside_stands_out():
+    counts = {"messages": 2, "records": 1, "notes": 0}
+    (line,) = node_lines({"name": "n", "running": True, "leveret_set_aside": counts})[1:]
+    assert line.startswith("SET ASIDE: 2 messages, 1 record in the data directory could not be read; ")
+    counts = dict.fromkeys(counts, 0)
+    assert len(node_lines({"name": "n", "running": True, "leveret_set_aside": counts})) == 1
+
+
 def test_an_overview_of_an_empty_broker():
     assert lines({"rabbitmq_version": "3.10"})[:2] == [
         "RabbitMQ 3.10, cluster ",
