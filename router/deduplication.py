@@ -18,6 +18,7 @@ HEADER = "x-deduplication-header"  # of messages, unless the argument of this na
 SIZE = 128  # values that are remembered, unless the queue says otherwise
 ARGUMENTS = ("x-message-deduplication", "x-deduplication-header", "x-cache-size", "x-cache-ttl")
 PREFIX = b"d"  # of the keys of notes
+POSITION_MAX = 1 << 62
 
 _VALUE = Struct(">QQ")
 _SIMPLE = (str, bytes, int)
@@ -83,7 +84,9 @@ class Deduplication:
         return _VALUE.pack(*self._known[key])
 
     def recall(self, notes: Mapping[bytes, bytes]) -> None:
-        """Its notes come back, the oldest first."""
+        """Its notes come back, the oldest first. Raises ValueError and struct.error for what is no note."""
         found = [(Known(*_VALUE.unpack(value)), key) for key, value in notes.items() if key[:1] == PREFIX]
+        if any(known.position > POSITION_MAX for known, _ in found):
+            raise ValueError("no message has such a position")
         found.sort(key=lambda each: each[0].position)
         self._known = OrderedDict((key, known) for known, key in found)

@@ -10,6 +10,7 @@ import structlog
 
 from leveret.protocol.amqp.table import encode_table
 from leveret.router.broker import Broker
+from leveret.router.counts import HEADERS, ROWS
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import DiskFiles, Files
@@ -20,12 +21,12 @@ from leveret.router.store.metadata import Metadata, MetadataError
 from leveret.router.store.pages import Page
 from leveret.router.store.pages import segment_path as page_path
 from leveret.router.store.reader import read_piece
+from leveret.router.store.records import ID_MAX
 from leveret.router.store.recovery import Recovered, Tell, recover, silent
 from leveret.router.store.restoring import Restored, restore_metadata
 from leveret.router.store.store import Store
 from leveret.router.store.stream_writer import RemoveStream
 from leveret.router.store.streams import stream_files
-from leveret.router.store.unreadable import SetAside
 from leveret.router.store.writer import Writer
 from leveret.router.stream.stream import Stream
 from leveret.router.vhost import VHost
@@ -162,11 +163,18 @@ def restore(
         streams=opened.streams,
         wall_offset=wall_offset,
     )
+    if opened.recovered.loaded.wrong:
+        loader.aside.checkpoint(opened.recovered.loaded.payload, opened.recovered.loaded.wrong)
     for broken in opened.recovered.broken:
         loader.aside.records(broken)
+    broker.set_aside = store.set_aside
+    for line in opened.recovered.corrected:
+        store.set_aside[HEADERS] += 1
+        structlog.get_logger().warning("journal header passed over", what=line)
     restored = restore_metadata(broker, directory.metadata)
     _log_rows(restored, directory.path)
-    _restore_windows(store, restored, opened, loader.aside)
+    store.set_aside[ROWS] += len(restored.bad)
+    _restore_windows(store, restored, opened, loader)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for number, queue in restored.queues:
@@ -201,7 +209,7 @@ def _load(loader: Loader, queue: AnyQueue, number: int, *, held: bool = False) -
         loader.load_queue(queue, number, held=held)
 
 
-def _restore_windows(store: Store, restored: Restored, opened: Opened, aside: SetAside) -> None:
+def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: Loader) -> None:
     """Restore the deduplication caches of exchanges."""
     for vhost, exchange in restored.exchanges:
         if exchange.deduplication is not None:
@@ -211,7 +219,8 @@ def _restore_windows(store: Store, restored: Restored, opened: Opened, aside: Se
                 continue
             log = exchange.log = store.add_window(number)
             log.notes = opened.recovered.queues[number].notes
-            aside.recall(exchange.name, exchange.deduplication.recall, log.notes)
+            loader.set_aside(exchange.name, number, all_of_it=True)
+            loader.aside.recall(exchange.name, exchange.deduplication.recall, log.notes)
 
 
 def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:
@@ -223,6 +232,8 @@ def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) ->
     for bad in restored.bad.of("queues"):
         number = bad.row.columns["id"]
         assert isinstance(number, int)
+        if not 0 < number <= ID_MAX:
+            continue  # nothing is kept under such an id
         arguments = bad.row.columns["arguments"]
         said = isinstance(arguments, bytes) and STREAM_ARGUMENT in arguments
         is_stream = (said or number in opened.streams) and not opened.recovered.queues[number].pages

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from leveret.protocol.amqp.message import body_size
 from leveret.router.store.boot import METADATA
 from leveret.router.store.checkpoint import NAME
 from leveret.router.store.files import Files
-from leveret.router.store.findings import Finding, Inspection, Totals, segments
+from leveret.router.store.findings import Finding, Inspection, Totals
 from leveret.router.store.inspect_checkpoint import inspect_checkpoint
 from leveret.router.store.inspect_journal import inspect_journal
 from leveret.router.store.inspect_pages import inspect_pages
@@ -28,10 +27,13 @@ from leveret.router.store.offline import (
     try_restore,
     without_rows,
 )
-from leveret.router.store.records import Publish, unpack
+from leveret.router.store.pages import stored_size
+from leveret.router.store.rebuilding import segments
+from leveret.router.store.records import Publish, unpack_readable
 from leveret.router.store.recovery import Recovered, recover
+from leveret.router.store.restoring import Restored
 from leveret.router.store.statements import QueueRow
-from leveret.router.store.unreadable import read_message
+from leveret.router.store.unreadable import Recall, bad_notes, read_message, recalls_of
 
 
 class FileReport(NamedTuple):
@@ -68,10 +70,26 @@ def check(directory: Path, stopped: int) -> Report:
     found.warnings[:0] = [
         Finding(directory / METADATA, 0, f"{row.what}: {doubt}") for row, doubt in restored.doubts
     ]
+    _try_notes(found, restored, directory)
     if restored.bad and not wrong:
         _change_metadata(found, directory, without_rows(directory, restored.bad))
     queues = [(row, found.queues.get(row.id, Totals())) for row in rows]
     return Report(queues, list(_files(found, directory)), found)
+
+
+def _try_notes(found: Inspection, restored: Restored, directory: Path) -> None:
+    """Warn of notes that queues and exchanges cannot decode."""
+    recalls: list[tuple[int, str, Recall]] = []
+    for number, queue in restored.queues:
+        recalls += [(number, queue.name, recall) for recall in recalls_of(queue)]
+    for vhost, exchange in restored.exchanges:
+        if exchange.deduplication is not None:
+            window = restored.windows.get((vhost.name, exchange.name), 0)
+            recalls.append((window, exchange.name, exchange.deduplication.recall))
+    for number, name, recall in recalls:
+        for key in bad_notes(recall, found.notes.get(number, {})):
+            what = f"note {key!r} of '{name}' cannot be read; a broker starts without it"
+            found.warnings.append(Finding(directory / "journal", 0, what))
 
 
 def _mend_metadata(found: Inspection, directory: Path) -> None:
@@ -100,6 +118,7 @@ def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: 
     mended = Overlay(found.changes)
     recovered = recover(mended, directory, known)
     found.newest_queue = recovered.newest_queue
+    found.notes = {number: queue.notes for number, queue in recovered.queues.items()}
     inspect_pages(found, files, directory, recovered)
     _count_journal(found, mended, directory, recovered)
     _inspect_leftovers(found, files, directory)
@@ -114,14 +133,17 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
         totals.messages += len(queue.entries)
         for position, entry in queue.entries.items():
             if read_message(entry.route, entry.frames) is not None:
-                totals.size += body_size(entry.frames)
+                totals.size += stored_size(entry.frames)
             else:
                 told = f"the message at position {position} of queue {queue_id} cannot be read"
                 found.warnings.append(
                     Finding(directory / "journal", 0, f"{told}; a broker sets it aside when it starts")
                 )
+    for broken in recovered.broken:
+        what = f"{broken.what}; a broker sets this record aside when it starts"
+        found.warnings.append(Finding(broken.path, broken.offset, what))
     for batch in Journal(files, directory / "journal", found.checkpoint.journal, found.checkpoint.sequence):
-        for record in unpack(batch.payload):
+        for _, _, record in unpack_readable(batch.payload):
             if isinstance(record, Publish) and any(
                 queue_id in recovered.queues and position in recovered.queues[queue_id].entries
                 for queue_id, position, _ in record.targets

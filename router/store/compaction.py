@@ -6,7 +6,7 @@ goes with a later checkpoint, as every one does that holds nothing.
 
 from collections import deque
 
-from leveret.router.store.pages import Page, Stored, entries_of, pack_page
+from leveret.router.store.pages import Page, Stored, pack_page, read_entries
 from leveret.router.store.segments import Segments
 from leveret.router.store.writer import Disk, ReadPage, Result, WritePages
 
@@ -77,9 +77,15 @@ class Compaction:
         """Write those of a page's messages that are live to another place."""
         self._moved = [
             each._replace(returns=page.returns(each.position, each.returns))
-            for each in map(Stored._make, entries_of(data))
+            for each in map(Stored._make, read_entries(page, data))
             if not page.is_settled(each.position)
         ]
+        if len(self._moved) < page.live:  # what cannot be found in it stays where it is
+            self._given_up.add(page.segment)
+            self._moved = []
+            self._pages.popleft()
+            self._next()
+            return
         packed = pack_page(page.queue_id, self._moved)
         segment, offset = self._segments.place(len(packed))
         self._segments.expect(segment)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from leveret.router.store.checkpoint import Checkpoint
-from leveret.router.store.files import Files, read_whole
-from leveret.router.store.pages import SUFFIX
 from leveret.router.store.records import Range
 
 
@@ -54,6 +52,7 @@ class Inspection:
     warnings: list[Finding] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)  # what else a repair cannot bring back
+    notes: dict[int, dict[bytes, bytes]] = field(default_factory=dict)  # by the id of their queue
     newest_queue: int = 0  # the highest queue id that anything tells of
     changes: dict[Path, bytes | None] = field(default_factory=dict)  # whole files; None: it goes
     excerpts: dict[Path, list[bytes | Slice]] = field(default_factory=dict)  # a file made of parts of its own
@@ -61,18 +60,3 @@ class Inspection:
     given_up: set[Path] = field(default_factory=set)  # files with parts that nobody will read any more
     queues: dict[int, Totals] = field(default_factory=dict)
     live: dict[Path, int] = field(default_factory=dict)  # bytes by file
-
-
-def load(files: Files, path: Path) -> bytes:
-    """All that a file holds."""
-    descriptor = files.open(path)
-    try:
-        return read_whole(files, descriptor)
-    finally:
-        files.close(descriptor)
-
-
-def segments(files: Files, directory: Path) -> list[Path]:
-    """The segment files of a data directory."""
-    there = files.list(directory / "segments")
-    return [path for path in there if path.suffix == SUFFIX and path.stem.isdecimal()]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from leveret.router.store.checkpoint import Checkpoint
 from leveret.router.store.files import Files
-from leveret.router.store.findings import Finding, Inspection, Loss, load
-from leveret.router.store.journal import Header, numbers, pack_header, path_of
+from leveret.router.store.findings import Finding, Inspection, Loss
+from leveret.router.store.journal import JUMP, Header, numbers, pack_header, path_of
+from leveret.router.store.rebuilding import load
 from leveret.router.store.records import Progress, Publish, Range, unpack
 from leveret.router.store.salvage import ScannedFile, rewrite, scan_file
 
@@ -67,7 +68,10 @@ def inspect_journal(found: Inspection, files: Files, directory: Path, stopped: i
         gaps.lose()
     for number in there:
         path = path_of(directory, number)
-        scanned = scan_file(path, number, load(files, path))
+        scanned = scan_file(path, number, load(files, path), expected)
+        header = scanned.header
+        if header is not None and header.first > expected + JUMP and header.synced >= expected:
+            scanned.renumber(expected)
         begin = _inspect_file(found, path, scanned, end, expected)
         if begin:
             batch = begin
@@ -99,6 +103,9 @@ def _inspect_file(
 ) -> int:
     """Tell what is wrong with one file; return the sequence that it has to begin with, 0 if it is no use."""
     found.damage += [Finding(path, *each) for each in scanned.damage]
+    found.warnings += [
+        Finding(path, offset, f"{what}; it is passed over") for offset, what in scanned.corrected
+    ]
     header = scanned.header
     if header is None:
         if scanned.damage:

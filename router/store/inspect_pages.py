@@ -4,13 +4,20 @@ from pathlib import Path
 
 import msgspec
 
-from leveret.protocol.amqp.message import body_size
 from leveret.router.store.checkpoint import NAME, PageState, pack_checkpoint
 from leveret.router.store.files import Files
-from leveret.router.store.findings import Finding, Inspection, Loss, Totals, segments
-from leveret.router.store.inspect_checkpoint import state_of
-from leveret.router.store.pages import Page, PageError, Stored, pack_page, salvage_entries, segment_path
+from leveret.router.store.findings import Finding, Inspection, Loss, Totals
+from leveret.router.store.pages import (
+    Page,
+    PageError,
+    Stored,
+    pack_page,
+    salvage_entries,
+    segment_path,
+    stored_size,
+)
 from leveret.router.store.reader import read_piece
+from leveret.router.store.rebuilding import segments, state_of
 from leveret.router.store.records import ranges
 from leveret.router.store.recovery import Recovered
 from leveret.router.store.salvage import is_message, positions_of, verify_page
@@ -72,7 +79,7 @@ def _count(found: Inspection, path: Path, queue_id: int, page: Page | None, entr
     live = [entry for entry in entries if page is not None and not page.is_settled(entry.position)]
     totals = found.queues.setdefault(queue_id, Totals())
     totals.messages += len(live)
-    totals.size += sum(body_size(entry.frames) for entry in live)
+    totals.size += sum(stored_size(entry.frames) for entry in live)
     totals.pages += bool(live)
     stored = sum(len(entry.route) + len(entry.frames) for entry in live)
     found.live[path] = found.live.get(path, 0) + stored

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from leveret.protocol.amqp.message import Message, body_size
+from leveret.protocol.amqp.message import Message
 from leveret.router.store.checkpoint import NAME, QueueState, pack_checkpoint
 from leveret.router.store.files import Files
 from leveret.router.store.findings import Finding, Inspection, Loss, Slice, Totals
 from leveret.router.store.journal import DamageError
-from leveret.router.store.pages import Stored
+from leveret.router.store.pages import Stored, stored_size
 from leveret.router.store.records import Range, ranges
 from leveret.router.store.recovery import Recovered, RecoveredQueue
 from leveret.router.store.salvage_stream import Run, Scanned, scan_segment
@@ -137,7 +137,7 @@ class _Inspector:
         for run in scanned.runs:
             both = positions[bisect_left(positions, run.first) : bisect_left(positions, run.end)]
             totals.messages -= len(both)
-            totals.size -= sum(body_size(self._queue.entries[position].frames) for position in both)
+            totals.size -= sum(stored_size(self._queue.entries[position].frames) for position in both)
         self._found.live[path] = SEGMENT_HEAD + sum(run.stop - run.start for run in scanned.runs)
 
     # -- what is wrong with a segment ------------------------------------------------------------------------

@@ -23,9 +23,9 @@ of a later file, says that the missing one had been on disk, something was damag
 file and offset. Otherwise a crash cut off what nobody was told of, and it is left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import urandom
 from pathlib import Path
 from struct import Struct
@@ -36,6 +36,7 @@ from leveret.router.store.files import Files, read_whole
 
 MAGIC = b"LVRTJRN2"
 SUFFIX = ".journal"
+JUMP = 1 << 20  # batches that may be missing before a file, if they were not synced
 
 _FILE = Struct(">8sQQQ4s")
 _CRC = Struct(">I")
@@ -218,15 +219,16 @@ class JournalFile:
 class Journal:
     """Reads the files from ``number`` on, which hold what comes from the batch ``sequence`` on.
 
-    While it is iterated over, ``sequence`` grows to that of the batch which is to be written next, and
-    ``cut`` gathers what was left out, in words for the log. ``numbers`` are the files there are, ``begun``
-    says whether any of them has a header.
+    While it is iterated over, ``sequence`` grows to that of the batch which is to be written next, ``cut``
+    gathers what was left out, and ``corrected`` what headers say that cannot be, both in words for the log.
+    ``numbers`` are the files there are, ``begun`` says whether any of them has a header.
     """
 
     def __init__(self, files: Files, directory: Path, number: int, sequence: int) -> None:
         self.sequence = sequence
         self.numbers = [each for each in numbers(files, directory) if each >= number]
         self.cut: list[str] = []
+        self.corrected: list[str] = []
         self.begun = False
         self._number = number
         self._files = files
@@ -253,7 +255,7 @@ class Journal:
     def _read(self, number: int) -> Iterator[Batch]:
         path = path_of(self._directory, number)
         data = self._load(path)
-        header = read_header(path, number, data)
+        header = read_header(path, number, data, self.sequence, self._correct)
         if header is None:
             if number == self._number > 1:
                 raise DamageError(path, 0, "the file header is gone")
@@ -267,7 +269,7 @@ class Journal:
             missing = f"batches {self.sequence} to {header.first - 1}"
             self.cut.append(f"{path}: {missing} are gone, which had not been synced before it was begun")
         expected, end = header.first, FILE_HEADER
-        for batch in batches(path, data, header):
+        for batch in batches(path, data, header, self._correct):
             yield batch
             expected, end = batch.sequence + 1, batch.end
         later = find_later(path, data, end, header.mark, expected)
@@ -278,6 +280,9 @@ class Journal:
             self.cut.append(f"{path}: a write that was cut off at {end} is left out; nobody was told of it")
         self.sequence = max(self.sequence, expected)
         self._end = path, end
+
+    def _correct(self, path: Path, offset: int, what: str) -> None:
+        self.corrected.append(f"{path}, offset {offset}: {what}")
 
     def _load(self, path: Path) -> bytes:
         """A file's bytes, which are synced first: whoever wrote them may have been killed before that, and
@@ -291,8 +296,20 @@ class Journal:
             self._files.close(descriptor)
 
 
-def read_header(path: Path, number: int, data: bytes) -> Header | None:
+Correct = Callable[[Path, int, str], None]  # what stands at an offset of a file cannot be, in words
+
+
+def not_told(path: Path, offset: int, what: str) -> None:
+    """Nobody is told."""
+
+
+def read_header(
+    path: Path, number: int, data: bytes, expected: int = 0, correct: Correct = not_told
+) -> Header | None:
     """The header of a file; None if the broker was cut off before it was written.
+
+    ``expected`` is the sequence of the next batch (0: unknown). A header with a right checksum that
+    contradicts the first batch behind it gives way to that, and ``correct`` is told.
 
     Raises DamageError when there is another header than there should be, or none before batches; and
     FormatError when another version wrote it.
@@ -304,12 +321,50 @@ def read_header(path: Path, number: int, data: bytes) -> Header | None:
         if is_other_format(magic, MAGIC) and crc != crc32(MAGIC + data[len(MAGIC) : _FILE.size]):
             raise FormatError(path, magic, MAGIC)
         if crc == crc32(data[: _FILE.size]):
-            if magic != MAGIC or told != number:
+            header = Header(first, synced, mark)
+            right = _corrected(path, data, header, expected)
+            if magic != MAGIC or (told != number and right.first != expected):
                 raise DamageError(path, 0, f"it is file {told} of format {magic!r}")
-            return Header(first, synced, mark)
+            if told != number:
+                correct(path, 0, f"the header is of file {told}")
+            if right != header:
+                correct(path, 0, f"the header says {_shown(header)}, and the batches {_shown(right)}")
+            return right
     if _is_zero(data, FILE_HEADER):  # the header is synced before the first batch is written
         return None
     raise DamageError(path, 0, "the file header is damaged")
+
+
+def _any_batch(path: Path, data: bytes, mark: bytes) -> bool:
+    """Whether a whole batch with this mark stands anywhere in a file."""
+    offset = FILE_HEADER - 1
+    while (offset := data.find(mark, offset + 1)) >= 0:
+        if batch_at(path, data, offset, mark) is not None:
+            return True
+    return False
+
+
+def _shown(header: Header) -> str:
+    return f"first {header.first}, synced {header.synced}, mark {header.mark.hex()}"
+
+
+def _corrected(path: Path, data: bytes, header: Header, expected: int) -> Header:
+    """Return a header without what its first batches contradict, or what no broker writes."""
+    first, synced, mark = header
+    batch = batch_at(path, data, FILE_HEADER, mark)
+    if batch is None and not _any_batch(path, data, mark):
+        # Files are made of zeros: no other file's batch can stand there.
+        other = data[FILE_HEADER : FILE_HEADER + len(mark)]
+        batch = batch_at(path, data, FILE_HEADER, other) if any(other) else None
+        mark = mark if batch is None else other
+    if batch is not None and batch.sequence != first:
+        second = batch_at(path, data, batch.end, mark)
+        sure = {expected, second.sequence - 1 if second is not None else expected}
+        if batch.sequence in sure and first not in sure - {expected}:
+            first = batch.sequence
+    elif batch is None and expected and first > expected + JUMP:
+        first = expected
+    return Header(first, min(synced, max(first - 1, 0)), mark)
 
 
 def is_other_format(magic: bytes, known: bytes) -> bool:
@@ -317,20 +372,37 @@ def is_other_format(magic: bytes, known: bytes) -> bool:
     return magic[:-1] == known[:-1] and magic != known and magic[-1:].isdigit()
 
 
-def batches(path: Path, data: bytes, header: Header) -> Iterator[Batch]:
+def batches(path: Path, data: bytes, header: Header, correct: Correct = not_told) -> Iterator[Batch]:
     """The whole batches of a file's bytes, from the first on, without a gap."""
     expected, offset = header.first, FILE_HEADER
-    while (batch := batch_at(path, data, offset, header.mark)) is not None and batch.sequence == expected:
+    while (batch := next_batch(path, data, offset, header.mark, expected, correct)) is not None:
         yield batch
         expected += 1
         offset = batch.end
+
+
+def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
+    path: Path, data: bytes, offset: int, mark: bytes, expected: int, correct: Correct = not_told
+) -> Batch | None:
+    """The batch ``expected`` if it stands whole at an offset where the one before it ends.
+
+    Nothing can be missing between the two. A batch that says another sequence is therefore this one, unless
+    it says that batch ``expected`` had been on disk before; ``correct`` is told.
+    """
+    batch = batch_at(path, data, offset, mark)
+    if batch is None or batch.sequence == expected:
+        return batch
+    if expected <= batch.synced < batch.sequence:
+        return None
+    correct(path, offset, f"batch {expected} says that it is batch {batch.sequence}")
+    return replace(batch, sequence=expected, synced=min(batch.synced, expected - 1))
 
 
 def find_later(path: Path, data: bytes, offset: int, mark: bytes, missing: int) -> Batch | None:
     """A whole batch behind ``offset`` that was written when batch ``missing`` was on disk already."""
     while (offset := data.find(mark, offset)) >= 0:
         batch = batch_at(path, data, offset, mark)
-        if batch is not None and batch.synced >= missing:
+        if batch is not None and missing <= batch.synced < batch.sequence:
             return batch
         offset += 1
     return None

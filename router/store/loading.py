@@ -16,6 +16,7 @@ from leveret.router.queue.run import Run
 from leveret.router.store.files import Files
 from leveret.router.store.pages import Page, Stored
 from leveret.router.store.reader import read_stored
+from leveret.router.store.records import RETURNS_MAX, expiry
 from leveret.router.store.recovery import Recovered, RecoveredQueue
 from leveret.router.store.store import Store
 from leveret.router.store.streams import recover_stream
@@ -43,7 +44,7 @@ class Loader:
         self._recovered = recovered
         self._streams = streams
         self._wall_offset = wall_offset
-        self.aside = SetAside(files, directory)
+        self.aside = SetAside(files, directory, store.set_aside)
 
     def load_queue(self, queue: Queue, number: int, *, held: bool = False) -> None:
         """Restore the messages of a queue. The messages of a ``held`` queue do not expire, and its limits do
@@ -81,6 +82,7 @@ class Loader:
         Raises DamageError and DataDirectoryError.
         """
         queue = self._recovered.queues[number]
+        self.set_aside(stream.name, number)
         log = self._store.add_stream(stream, number)
         log.notes = queue.notes
         self.aside.recall(stream.name, stream.recall, queue.notes)
@@ -102,6 +104,20 @@ class Loader:
         stream.skip(queue.next_position)
         log.next_position = stream.next
         queue.entries.clear()
+
+    def set_aside(self, name: str, number: int, *, all_of_it: bool = False) -> None:
+        """Set aside the pages of a stream, which has none, or all messages of an exchange.
+
+        Raises DamageError and DataDirectoryError.
+        """
+        queue = self._recovered.queues[number]
+        for page in queue.pages:
+            for stored in read_stored(self._files, self._directory, page):
+                self.aside.message(name, number, stored)
+        queue.pages = []
+        if all_of_it:
+            for stored in queue.entries.values():
+                self.aside.message(name, number, stored)
 
     def _orders(
         self,
@@ -126,7 +142,9 @@ class Loader:
         for line in {**standing, **loose}:
             pages, single = standing.get(line, []), loose.get(line, [])
             for page in _mixed(pages, single):
-                for stored in read_stored(self._files, self._directory, page):
+                live = read_stored(self._files, self._directory, page)
+                self.aside.missing(queue.name, page, live)
+                for stored in live:
                     read = _entry(stored, found, page, wall_offset)
                     if read is None:
                         self.aside.message(queue.name, page.queue_id, stored)
@@ -169,24 +187,22 @@ def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
     """Return the run of a page. If some of its messages are settled, its size is an estimate until the page
     is read.
     """
-    expires = max(1, page.earliest - wall_offset) if page.earliest and wall_offset is not None else 0
+    expires = expiry(page.earliest, wall_offset) if wall_offset is not None else 0
     page.wall_offset = wall_offset or 0
     size = page.size * page.live // page.count
     return Run(line, page, page.first, count=page.live, size=size, expires=expires)
 
 
 def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int | None) -> Entry | None:
-    """Return the entry of a stored message, None if the message cannot be read. A deadline that has passed
-    stays in the past.
-    """
+    """Return the entry of a stored message, None if the message cannot be read."""
     message = read_message(stored.route, stored.frames)
     if message is None:
         return None
-    expires = max(1, stored.deadline - wall_offset) if stored.deadline and wall_offset is not None else 0
+    expires = expiry(stored.deadline, wall_offset) if wall_offset is not None else 0
     entry = Entry(message, stored.position, expires)
     entry.stored = True
     entry.page = page
-    entry.returns = stored.returns
+    entry.returns = min(stored.returns, RETURNS_MAX)
     if stored.position < queue.delivered:
         entry.returns = max(1, entry.returns)
     return entry

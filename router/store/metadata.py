@@ -29,9 +29,11 @@ from leveret.router.rows import (
     VHostRow,
 )
 from leveret.router.store.bad_rows import BadRows, Raw, RowId
+from leveret.router.store.records import ID_MAX
 from leveret.router.store.statements import BindingRow, ExchangeRow, QueueRow, Statement, WindowRow
 
 FORMAT = 4
+_IDS = "SELECT id FROM queues UNION ALL SELECT id FROM windows"
 
 SCHEMA = """
 CREATE TABLE vhosts (name BLOB PRIMARY KEY, metadata BLOB NOT NULL) WITHOUT ROWID;
@@ -200,7 +202,7 @@ class Metadata:
 
     def ids(self) -> list[int]:
         """Return the ids of all queues and windows, including those of malformed rows."""
-        return self._numbers("SELECT id FROM queues UNION ALL SELECT id FROM windows")
+        return self._numbers(_IDS)
 
     def must_know(self, queue_id: int) -> None:
         """Refuse to be without changes that were made: there was a queue of this id. Raises MetadataError."""
@@ -212,8 +214,8 @@ class Metadata:
 
     def next_queue_id(self) -> int:
         """An id that no queue and no window has had: SQLite gives none of an AUTOINCREMENT table twice."""
-        query = "SELECT seq FROM sqlite_sequence WHERE name IN ('queues', 'windows') ORDER BY seq DESC"
-        return next(iter(self._numbers(query)), 0) + 1
+        given = self._numbers("SELECT seq FROM sqlite_sequence WHERE name IN ('queues', 'windows')")
+        return max((number for number in (*given, *self.ids()) if number <= ID_MAX), default=0) + 1
 
     def _numbers(self, query: str) -> list[int]:
         try:
@@ -247,6 +249,12 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _id(stored: Raw) -> int:
+    if not isinstance(stored, int) or not 0 < stored <= ID_MAX:
+        raise ValueError(f"{stored!r} stands where the id of a queue should be")
+    return stored
 
 
 def _text(stored: Raw) -> str:
@@ -320,7 +328,7 @@ _TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
     "queues": (
         "id",
         lambda number, vhost, name, auto_delete, arguments: QueueRow(
-            number, _text(vhost), _text(name), bool(auto_delete), _table(arguments)
+            _id(number), _text(vhost), _text(name), bool(auto_delete), _table(arguments)
         ),
     ),
     "bindings": (
@@ -334,5 +342,5 @@ _TABLES: dict[str, tuple[str, Callable[..., Any]]] = {
             _table(arguments),
         ),
     ),
-    "windows": ("id", lambda number, vhost, exchange: WindowRow(number, _text(vhost), _text(exchange))),
+    "windows": ("id", lambda number, vhost, exchange: WindowRow(_id(number), _text(vhost), _text(exchange))),
 }

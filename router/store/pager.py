@@ -5,6 +5,7 @@ memory. Which messages of a queue go and when one is needed again is the queue's
 ``leveret.router.queue.paging``.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from heapq import nlargest
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from leveret.protocol.amqp.message import END, FRAME, Message
+from leveret.router.counts import MESSAGES
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.fifo import PAGE_MESSAGES
 from leveret.router.queue.run import Run
 from leveret.router.store.log import StoredQueueLog
-from leveret.router.store.pages import Page, PageError, entries_of, pack_page, segment_path
+from leveret.router.store.pages import Page, PageError, pack_page, read_entries, segment_path
+from leveret.router.store.records import RETURNS_MAX, expiry
 from leveret.router.store.segments import Segments
 from leveret.router.store.unreadable import read_message
 from leveret.router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
@@ -35,8 +38,17 @@ class Pager:
     heaviest queues give some up.
     """
 
-    def __init__(self, disk: Disk, kept: Segments, *, budget: int, wall_offset: Callable[[], int]) -> None:
-        """``wall_offset`` as in ``Store``."""
+    def __init__(
+        self,
+        disk: Disk,
+        kept: Segments,
+        *,
+        budget: int,
+        wall_offset: Callable[[], int],
+        set_aside: Counter[str],
+    ) -> None:
+        """``wall_offset`` and ``set_aside`` as in ``Store``."""
+        self._set_aside = set_aside
         self.weight = 0
         self.budget = budget
         self._disk = disk
@@ -228,6 +240,7 @@ class Pager:
     def _skip(self, queue: "Queue", page: Page, position: int) -> None:
         """Leave out a message that cannot be read though its page's checksum is right; it stays there."""
         path = segment_path(Path(), page.segment, kept=page.kept)
+        self._set_aside[MESSAGES] += 1
         structlog.get_logger().error(
             "message left out",
             vhost=queue.vhost,
@@ -248,7 +261,8 @@ class Pager:
         header, length = b"", -1
         message: Message | None = None
         entries: list[Entry] = []
-        for position, deadline, returns, route, frames in entries_of(data):
+        found_entries = read_entries(page, data)
+        for position, deadline, returns, route, frames in found_entries:
             if not whole and page.is_settled(position):
                 continue
             if len(frames) == length and frames.startswith(header) and message and frames.endswith(END):
@@ -260,14 +274,19 @@ class Pager:
                     continue
                 message, length = found, len(frames)
                 header = frames[: len(found.header_frame) + FRAME.size]  # and the head of its body frame
-            entry = Entry(message, position, max(1, deadline - offset) if deadline else 0)
-            entry.returns = returns if whole else page.returns(position, returns)
+            entry = Entry(message, position, expiry(deadline, offset))
+            entry.returns = min(returns if whole else page.returns(position, returns), RETURNS_MAX)
             if position < delivered and not entry.returns:
                 entry.returns = 1
             if whole or not page.is_passing(position):
                 entry.stored = True
                 entry.page = page
             entries.append(entry)
+        if len(found_entries) < page.count:
+            there = {position for position, *_ in found_entries}
+            for position in page.unsettled():
+                if position not in there:
+                    self._skip(queue, page, position)
         return entries
 
 

@@ -18,13 +18,14 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
+from operator import eq, itemgetter
 from pathlib import Path
 from struct import Struct
 from sys import byteorder
 from typing import NamedTuple
 from zlib import crc32
 
-from leveret.protocol.amqp.message import body_size
+from leveret.protocol.amqp.message import HEADER_FRAME, body_size
 from leveret.router.store.records import Range, ranges
 
 PAGE = b"PAG2"
@@ -34,6 +35,7 @@ _PAGE = Struct(">4sIQQI")
 _CRC = Struct(">I")
 _COVERED = 8  # where in a page the part begins that the CRC covers
 _ENTRY = Struct(">QQIHI")
+ENTRY_LEAST = _ENTRY.size
 
 
 class PageError(ValueError):
@@ -141,13 +143,19 @@ class Page:
             if not self.live:
                 self._settled = None
 
+    def settle_all(self, first: int, behind: int) -> None:
+        """Count the messages at positions from ``first`` to under ``behind`` as settled."""
+        positions = self.positions()
+        for index in range(bisect_left(positions, first), bisect_left(positions, behind)):
+            self.settle(positions[index])
+
     def move(self, segment: int, offset: int, length: int, entries: Sequence[Stored]) -> None:
         """It is elsewhere now, and holds these entries: all that were live when they were read."""
         positions = [entry.position for entry in entries]
         passing = [position for position in positions if self.is_passing(position)]
         settled = [position for position in positions if self.is_settled(position)]
         self.segment, self.offset, self.length = segment, offset, length
-        self.size = sum(body_size(entry.frames) for entry in entries)
+        self.size = sum(stored_size(entry.frames) for entry in entries)
         self.earliest = min((entry.deadline for entry in entries if entry.deadline), default=0)
         self._hold(positions, passing)
         for position in settled:
@@ -218,6 +226,11 @@ def unpack_positions(first: int, last: int, packed: bytes) -> Sequence[int]:
     return positions
 
 
+def stored_size(frames: bytes) -> int:
+    """The bytes of the body in some frames, which need not be those of a message."""
+    return min(body_size(frames), len(frames)) if len(frames) >= HEADER_FRAME.size else 0
+
+
 def pack_page(queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> bytearray:
     """The bytes of a page. The entries are as ``Stored``."""
     parts = [bytes(_PAGE.size)]
@@ -246,22 +259,46 @@ def check_page(data: bytes, queue_id: int) -> None:
 
 
 def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
-    """The messages of a page that was checked: of each, the fields of ``Stored``."""
-    count = _PAGE.unpack_from(data)[4]
-    offset = _PAGE.size
+    """The messages of a page that was checked: of each, the fields of ``Stored``. Ends where no whole entry
+    stands.
+    """
+    offset, size = _PAGE.size, len(data)
     unpack = _ENTRY.unpack_from
-    for _ in range(count):
+    while offset + _ENTRY.size <= size:
         position, deadline, returns, route_size, frames_size = unpack(data, offset)
         route = offset + _ENTRY.size
         frames = route + route_size
         offset = frames + frames_size
+        if offset > size:
+            return
         yield position, deadline, returns, data[route:frames], data[frames:offset]
 
 
+def read_entries(page: Page, data: bytes) -> list[tuple[int, int, int, bytes, bytes]]:
+    """The messages of a page that was checked, at the positions that it was written with.
+
+    If some of them cannot be found, since lengths in it are wrong, the others are returned.
+    """
+    entries, positions = list(entries_of(data)), page.positions()
+    if len(entries) == len(positions):
+        if all(map(eq, map(itemgetter(0), entries), positions)):
+            return entries
+        return [(position, *entry[1:]) for position, entry in zip(positions, entries, strict=True)]
+    found = {entry[0]: entry for entry in entries if page.holds(entry[0])}
+    return [found[position] for position in sorted(found)]
+
+
 def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
-    """The messages of a page. Raises PageError when it is damaged or another queue's."""
+    """The messages of a page. Raises PageError when it is damaged, another queue's, or not made of as many
+    entries as it says.
+    """
     check_page(data, queue_id)
-    return list(map(Stored._make, entries_of(data)))
+    entries = list(map(Stored._make, entries_of(data)))
+    count = _PAGE.unpack_from(data)[4]
+    size = _PAGE.size + sum(_ENTRY.size + len(each.route) + len(each.frames) for each in entries)
+    if len(entries) != count or size != len(data):
+        raise PageError(f"{len(entries)} entries with {size} bytes can be read of {count} with {len(data)}")
+    return entries
 
 
 def segment_path(directory: Path, number: int, *, kept: bool = True) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leveret.router.store.files import Files
 from leveret.router.store.journal import DamageError
-from leveret.router.store.pages import Page, PageError, Stored, check_page, segment_path, unpack_page
+from leveret.router.store.pages import Page, PageError, Stored, check_page, read_entries, segment_path
 from leveret.router.store.streams import Read, ReadStream, read_stream
 from leveret.router.store.writer import ReadPage
 
@@ -33,23 +33,27 @@ class Reader:
 
 
 def read_stored(files: Files, directory: Path, page: Page) -> list[Stored]:
-    """The live messages of a page that a checkpoint tells of. Raises DamageError."""
+    """The live messages of a page that a checkpoint tells of, as far as they can be found in it. Raises
+    DamageError.
+    """
     path = segment_path(directory, page.segment)
     try:
-        entries = unpack_page(read_piece(files, path, page.length, page.offset), page.queue_id)
+        data = read_piece(files, path, page.length, page.offset)
+        check_page(data, page.queue_id)
     except FileNotFoundError:
         raise DamageError(path, page.offset, "the file is missing") from None
     except PageError as error:
         raise DamageError(path, page.offset, str(error)) from None
     return [
         entry._replace(returns=page.returns(entry.position, entry.returns))
-        for entry in entries
+        for entry in map(Stored._make, read_entries(page, data))
         if not page.is_settled(entry.position)
     ]
 
 
 def read_piece(files: Files, path: Path, length: int, offset: int) -> bytes:
     """A piece of a file; less at its end. Raises OSError."""
+    length = min(length, max(0, files.size(path) - offset))  # no memory for what is not there
     descriptor = files.open(path)
     try:
         return files.read(descriptor, length, offset)

@@ -42,6 +42,10 @@ _PAIR = Struct(">QI")
 _NOTE = Struct(">IBQH")
 
 POSITION_MAX = 1 << 62
+DEADLINE_MAX = 1 << 62  # ms since 1970
+RETURNS_MAX = 1 << 31
+ID_MAX = 1 << 53
+JUMP = 1 << 48  # positions that a queue may give between two records, to messages that need none
 
 Target = tuple[int, int, int]  # queue id, position, deadline
 Range = tuple[int, int]  # first position, how many
@@ -83,6 +87,23 @@ class Note(NamedTuple):
 
 
 Record = Publish | Progress | Returned | Note
+
+
+class BadRecord(NamedTuple):
+    """A part of a payload, from ``start`` to ``end``, that is no record that can be read, and the reason."""
+
+    start: int
+    end: int
+    why: str
+
+
+def expiry(deadline: int, wall_offset: int) -> int:
+    """Return when a message expires on the broker's clock, 0 for never. A deadline that has passed stays in
+    the past.
+
+    ``deadline``: ms since 1970, 0 for none. ``wall_offset``: ms since 1970 less ms of the broker's clock.
+    """
+    return max(1, min(deadline, DEADLINE_MAX) - wall_offset) if deadline else 0
 
 
 def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tuple[bytes, bytes, bytes]:
@@ -142,30 +163,57 @@ def ranges(positions: Iterable[int]) -> list[Range]:
 
 def unpack(data: bytes) -> Iterator[Record]:
     """The records of a batch's payload. Raises RecordError when it is not made of records."""
-    offset, size, unpack_head = 0, len(data), _HEAD.unpack_from
+    offset, size = 0, len(data)
     while offset < size:
-        if size - offset < _HEAD.size:
-            raise RecordError(f"{size - offset} bytes behind the last record")
-        length, kind = unpack_head(data, offset)
-        end = offset + 4 + length
-        if kind not in _READERS:
-            raise RecordError(f"record type {kind} at {offset}")
-        least, read = _READERS[kind]
-        if not offset + least <= end <= size:
-            raise RecordError(f"record of {length} bytes at {offset} in a batch of {size}")
-        yield read(data, offset, end)
+        record, offset = _record_at(data, offset)
+        yield record
+
+
+def unpack_readable(data: bytes) -> Iterator[tuple[int, int, Record | BadRecord]]:
+    """Yield where each record of a payload begins and ends, and the record, or the reason why it is none.
+
+    Behind a record that cannot be read the next one is read, if the lengths of all records behind it lead to
+    the end of the payload. Otherwise its own length may be what is wrong, and the rest is one bad record.
+    """
+    offset, size = 0, len(data)
+    while offset < size:
+        try:
+            record, end = _record_at(data, offset)
+        except RecordError as error:
+            end = _end_of_bad(data, offset)
+            yield offset, end, BadRecord(offset, end, str(error))
+        else:
+            yield offset, end, record
         offset = end
 
 
-def readable(data: bytes) -> int:
-    """Return the length of the whole records at the beginning of a payload, in bytes."""
-    end = 0
-    try:
-        for _ in unpack(data):
-            end += 4 + int(_COUNT.unpack_from(data, end)[0])
-    except RecordError:
-        pass
-    return end
+def _record_at(data: bytes, offset: int) -> tuple[Record, int]:
+    """Return the record at an offset, and where it ends. Raises RecordError."""
+    size = len(data)
+    if size - offset < _HEAD.size:
+        raise RecordError(f"{size - offset} bytes behind the last record")
+    length, kind = _HEAD.unpack_from(data, offset)
+    end = offset + 4 + length
+    if kind not in _READERS:
+        raise RecordError(f"record type {kind} at {offset}")
+    least, read = _READERS[kind]
+    if not offset + least <= end <= size:
+        raise RecordError(f"record of {length} bytes at {offset} in a batch of {size}")
+    return read(data, offset, end), end
+
+
+def _end_of_bad(data: bytes, offset: int) -> int:
+    """Return where the record behind a bad one begins; the end of the payload if that is not certain."""
+    size, first = len(data), 0
+    while size - offset >= _HEAD.size:
+        length, kind = _HEAD.unpack_from(data, offset)
+        if first and kind not in _READERS:
+            break
+        offset += 4 + length
+        first = first or offset
+        if offset == size:
+            return first
+    return size
 
 
 def _must_be_possible(position: int, offset: int) -> None:
@@ -176,6 +224,20 @@ def _must_be_possible(position: int, offset: int) -> None:
         raise RecordError(f"position {position} in a record at {offset}")
 
 
+def _must_be_target(queue_id: int, position: int, deadline: int, offset: int) -> None:
+    """Raise RecordError for a queue, a position or a deadline that cannot be."""
+    _must_be_queue(queue_id, offset)
+    _must_be_possible(position, offset)
+    if deadline > DEADLINE_MAX:
+        raise RecordError(f"deadline {deadline} in a record at {offset}")
+
+
+def _must_be_queue(queue_id: int, offset: int) -> None:
+    """Raise RecordError for a queue id that was never given."""
+    if queue_id > ID_MAX:
+        raise RecordError(f"queue id {queue_id} in a record at {offset}")
+
+
 def _read_publish(data: bytes, offset: int, end: int) -> Publish:
     if end - offset >= _PUBLISH_1.size:
         _, _, count, queue_id, position, deadline, route_size = _PUBLISH_1.unpack_from(data, offset)
@@ -184,7 +246,7 @@ def _read_publish(data: bytes, offset: int, end: int) -> Publish:
             frames = route + route_size
             if frames > end:
                 raise RecordError(f"publish record at {offset} is too short")
-            _must_be_possible(position, offset)
+            _must_be_target(queue_id, position, deadline, offset)
             return Publish([(queue_id, position, deadline)], data[route:frames], data[frames:end])
     start = offset + _HEAD.size + _COUNT.size
     route_size = start + _TARGET.size * int(_COUNT.unpack_from(data, start - _COUNT.size)[0])
@@ -195,13 +257,14 @@ def _read_publish(data: bytes, offset: int, end: int) -> Publish:
     if frames > end:
         raise RecordError(f"publish record at {offset} is too short")
     targets = [_TARGET.unpack_from(data, at) for at in range(start, route_size, _TARGET.size)]
-    for _, position, _ in targets:
-        _must_be_possible(position, offset)
+    for target in targets:
+        _must_be_target(target[0], target[1], target[2], offset)
     return Publish(targets, data[route:frames], data[frames:end])
 
 
 def _read_progress(data: bytes, offset: int, end: int) -> Progress:
     _, _, queue_id, delivered, count = _PROGRESS.unpack_from(data, offset)
+    _must_be_queue(queue_id, offset)
     settled = _pairs(data, offset + _PROGRESS.size, end, count)
     for position in (delivered, *(first for first, _ in settled)):
         _must_be_possible(position, offset)
@@ -210,11 +273,17 @@ def _read_progress(data: bytes, offset: int, end: int) -> Progress:
 
 def _read_returned(data: bytes, offset: int, end: int) -> Returned:
     _, _, queue_id, count = _RETURNED.unpack_from(data, offset)
-    return Returned(queue_id, _pairs(data, offset + _RETURNED.size, end, count))
+    _must_be_queue(queue_id, offset)
+    returned = _pairs(data, offset + _RETURNED.size, end, count)
+    for _, returns in returned:
+        if returns > RETURNS_MAX:
+            raise RecordError(f"{returns} returns in a record at {offset}")
+    return Returned(queue_id, returned)
 
 
 def _read_note(data: bytes, offset: int, end: int) -> Note:
     _, _, queue_id, size = _NOTE.unpack_from(data, offset)
+    _must_be_queue(queue_id, offset)
     key = offset + _NOTE.size
     if key + size > end:
         raise RecordError(f"note record at {offset} is too short")

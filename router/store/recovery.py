@@ -11,11 +11,23 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from leveret.router.store.checkpoint import NAME, PageState, read_checkpoint
+from leveret.router.store.checkpoint import NAME, Checkpoint, PageState
 from leveret.router.store.files import Files
 from leveret.router.store.journal import DamageError, Journal
 from leveret.router.store.pages import Page, Stored, unpack_positions
-from leveret.router.store.records import Note, Progress, Publish, Record, RecordError, readable, unpack
+from leveret.router.store.rebuilding import Loaded, load_checkpoint
+from leveret.router.store.records import (
+    JUMP,
+    BadRecord,
+    Note,
+    Progress,
+    Publish,
+    Record,
+    RecordError,
+    unpack_readable,
+)
+
+FEW = 1024  # positions that are settled one by one
 
 
 @dataclass(slots=True)
@@ -56,10 +68,13 @@ class RecoveredQueue:
 
 
 class Broken(NamedTuple):
-    """The rest of a batch from its first record that cannot be decoded, although its checksum is right."""
+    """A record that cannot be used, although the checksum of its batch is right; ``rest`` are its bytes, and
+    those behind it if it is not certain where the next record begins.
+    """
 
     path: Path
     offset: int  # of the batch
+    start: int  # within the payload of the batch
     what: str
     rest: bytes
 
@@ -79,7 +94,9 @@ class Recovered:
     next_journal: int  # the number of the next journal file
     newest_queue: int  # the highest queue id that anything was told of; 0 for none
     cut: list[str]  # what was cut off, in words
+    corrected: list[str] = field(default_factory=list)  # what headers say that cannot be, in words
     broken: list[Broken] = field(default_factory=list)
+    loaded: Loaded = field(default_factory=lambda: Loaded(Checkpoint()))
 
 
 Tell = Callable[[Path, int], None]  # up to which byte of which file everything was read
@@ -99,15 +116,15 @@ def recover(
 ) -> Recovered:
     """Read everything, and tell ``progress`` how far that has come. Raises DamageError and FormatError.
 
-    If a record cannot be decoded although the checksum of its batch is right, the rest of the batch is left
-    out and added to ``Recovered.broken``: the length of that record, which gives the start of the next one,
-    may be wrong too.
+    A record that cannot be used although the checksum of its batch is right is left out and added to
+    ``Recovered.broken``. So are those behind it in the batch if it is not certain where they begin.
 
     Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
     has to be there.
     """
-    checkpoint = read_checkpoint(files, directory)
     queues = {number: RecoveredQueue() for number in queue_ids}
+    loaded = load_checkpoint(files, directory, queues)
+    checkpoint = loaded.checkpoint
     newest = max((state.id for state in checkpoint.queues), default=0)
     for state in checkpoint.queues:
         queue = queues.get(state.id)
@@ -118,12 +135,12 @@ def recover(
     journal = Journal(files, directory / "journal", checkpoint.journal, checkpoint.sequence)
     broken: list[Broken] = []
     for batch in journal:
-        try:
-            for record in unpack(batch.payload):
+        for start, end, record in unpack_readable(batch.payload):
+            try:
                 newest = max(newest, _apply(record, queues))
-        except RecordError as error:
-            rest = batch.payload[readable(batch.payload) :]
-            broken.append(Broken(batch.path, batch.offset, str(error), rest))
+            except RecordError as error:
+                rest = batch.payload[start:end]
+                broken.append(Broken(batch.path, batch.offset, start, str(error), rest))
         progress(batch.path, batch.end)
     journal.must_reach(stopped)
     paged = bool(files.list(directory / "segments"))
@@ -134,13 +151,29 @@ def recover(
         queue.take_pages([page for page in queue.pages if page.live])
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
     first = checkpoint.journal if journal.numbers else 0
-    cut = journal.cut
-    return Recovered(queues, first, checkpoint.sequence, journal.sequence, next_journal, newest, cut, broken)
+    return Recovered(
+        queues,
+        first,
+        checkpoint.sequence,
+        journal.sequence,
+        next_journal,
+        newest,
+        cut=journal.cut,
+        corrected=journal.corrected,
+        broken=broken,
+        loaded=loaded,
+    )
 
 
-def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
-    """Do what a record says; return the highest queue id in it."""
+def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int:
+    """Do what a record says; return the highest queue id in it.
+
+    Raises RecordError, before anything has changed, for a record that cannot be used.
+    """
+    if isinstance(record, BadRecord):
+        raise RecordError(record.why)
     if isinstance(record, Publish):
+        _must_be_free(record, queues)
         for queue_id, position, deadline in record.targets:
             queue = queues.get(queue_id)
             if queue is not None:
@@ -153,6 +186,8 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
     if queue is None:
         return record.queue_id
     if isinstance(record, Progress):
+        behind = max((first + count for first, count in record.settled), default=0)
+        _must_be_near(queue, max(record.delivered, behind))
         queue.delivered = max(queue.delivered, record.delivered)
         # What was settled within its turn was never written, and its position is not given again.
         queue.next_position = max(queue.next_position, record.delivered)
@@ -168,12 +203,37 @@ def _apply(record: Record, queues: dict[int, RecoveredQueue]) -> int:
     return record.queue_id
 
 
+def _must_be_free(record: Publish, queues: dict[int, RecoveredQueue]) -> None:
+    """Raise RecordError if another message has one of the positions, or none can have it."""
+    for queue_id, position, _ in record.targets:
+        queue = queues.get(queue_id)
+        if queue is None:
+            continue
+        _must_be_near(queue, position)
+        there = queue.entries.get(position)  # a batch that was written twice is read twice
+        if there is not None and (there.route, there.frames) != (record.route, record.frames):
+            raise RecordError(f"position {position} of queue {queue_id} belongs to another message")
+
+
+def _must_be_near(queue: RecoveredQueue, position: int) -> None:
+    """Raise RecordError for a position that the queue cannot have reached since its last record."""
+    if position > queue.next_position + JUMP:
+        raise RecordError(f"position {position} in a queue that has come to {queue.next_position}")
+
+
 def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:
-    for position in range(first, behind):
-        if queue.entries.pop(position, None) is None:
-            page = queue.page_of(position)
-            if page is not None:
-                page.settle(position)
+    """Settle the positions from ``first`` to under ``behind``, in time bounded by the messages there are."""
+    if behind - first <= FEW:
+        for position in range(first, behind):
+            if queue.entries.pop(position, None) is None:
+                page = queue.page_of(position)
+                if page is not None:
+                    page.settle(position)
+        return
+    for position in [each for each in queue.entries if first <= each < behind]:
+        del queue.entries[position]
+    for page in queue.pages:
+        page.settle_all(first, behind)
 
 
 def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
@@ -200,8 +260,7 @@ def _page(queue_id: int, state: PageState) -> Page:
     )
     page.written = True
     for first, count in state.settled:
-        for position in range(first, first + count):
-            page.settle(position)
+        page.settle_all(first, first + count)
     page.times_returned.update(state.returns)
     page.state = state
     return page

@@ -38,10 +38,15 @@ def restore_metadata(broker: Broker, metadata: Metadata) -> Restored:
     _restore_users(broker, metadata, found.bad)
     _restore_rights(broker, metadata, found.bad)
     _restore_policies(broker, metadata, found.bad)
+    _restore_topology(broker, metadata, found)
+    queues = {number for number, _ in found.queues} | {
+        bad.row.columns["id"] for bad in found.bad.of("queues")
+    }
     for row, window in metadata.read("windows", found.bad):
         with found.bad.skipping(row):
+            if window.id in queues:
+                raise ValueError(f"a queue has its id, {window.id}")
             found.windows[window.vhost, window.exchange] = window.id
-    _restore_topology(broker, metadata, found)
     return found
 
 

@@ -15,17 +15,19 @@ from leveret.protocol.errors import AmqpError
 from leveret.router.store.checkpoint import PageState
 from leveret.router.store.journal import (
     FILE_HEADER,
+    JUMP,
     Batch,
     DamageError,
     Header,
     batch_at,
     find_later,
+    next_batch,
     pack_batch,
     pack_header,
     read_header,
 )
 from leveret.router.store.pages import PageError, Stored, unpack_page, unpack_positions
-from leveret.router.store.records import RecordError, readable, unpack
+from leveret.router.store.records import BadRecord, unpack_readable
 
 # -- journal files ----------------------------------------------------------------------------------------
 
@@ -40,13 +42,32 @@ class ScannedFile:
     damage: list[tuple[int, str]] = field(default_factory=list)  # offset, what is wrong
     torn: int | None = None  # where a write was cut off
     guessed: bool = False  # the header is damaged, and this is what the first whole batch tells of it
+    corrected: list[tuple[int, str]] = field(default_factory=list)  # what cannot be, and is passed over
+
+    def correct(self, path: Path, offset: int, what: str) -> None:
+        """A ``journal.Correct``."""
+        self.corrected.append((offset, what))
+
+    def renumber(self, expected: int) -> None:
+        """Count the batches from another sequence on, since theirs cannot follow what came before."""
+        assert self.header is not None
+        what = f"batch {self.header.first} cannot follow batch {expected - 1}"
+        self.damage.append((0, what))
+        self.header = Header(expected, expected - 1, self.header.mark)
+        self.batches = [
+            replace(batch, sequence=sequence, synced=sequence - 1)
+            for sequence, batch in enumerate(self.batches, expected)
+        ]
 
 
-def scan_file(path: Path, number: int, data: bytes) -> ScannedFile:
-    """Read all whole batches, those behind damage too. Raises FormatError."""
+def scan_file(path: Path, number: int, data: bytes, expected: int = 0) -> ScannedFile:
+    """Read all whole batches, those behind damage too; ``expected`` as in ``read_header``. Raises
+    FormatError.
+    """
     damage = []
+    scanned = ScannedFile(number, None)
     try:
-        header = read_header(path, number, data)
+        header = read_header(path, number, data, expected, scanned.correct)
     except DamageError as problem:
         damage.append((0, problem.what))
         first = _first_batch(path, data)
@@ -58,7 +79,7 @@ def scan_file(path: Path, number: int, data: bytes) -> ScannedFile:
         scanned = ScannedFile(number, header, damage=damage, guessed=True)
         _scan_batches(path, data, scanned, header, first.offset)
         return scanned
-    scanned = ScannedFile(number, header)
+    scanned.header = header
     if header is not None:
         _scan_batches(path, data, scanned, header, FILE_HEADER)
     return scanned
@@ -67,14 +88,9 @@ def scan_file(path: Path, number: int, data: bytes) -> ScannedFile:
 def _scan_batches(path: Path, data: bytes, scanned: ScannedFile, header: Header, offset: int) -> None:
     expected = header.first
     while True:
-        batch = batch_at(path, data, offset, header.mark)
-        if batch is not None and batch.sequence == expected:
-            try:
-                for _ in unpack(batch.payload):
-                    pass
-            except RecordError as problem:
-                scanned.damage.append((offset, str(problem)))
-                batch = replace(batch, payload=batch.payload[: readable(batch.payload)])
+        batch = next_batch(path, data, offset, header.mark, expected, scanned.correct)
+        if batch is not None:
+            batch = _without_bad_records(batch, scanned)
             scanned.batches.append(batch)
             expected, offset = expected + 1, batch.end
             continue
@@ -85,9 +101,25 @@ def _scan_batches(path: Path, data: bytes, scanned: ScannedFile, header: Header,
         scanned.damage.append((offset, f"batch {expected} is gone, {told}"))
         resume = _find_whole(path, data, offset, header.mark, expected)
         assert resume is not None  # the later one is such a batch
-        expected, offset = resume.sequence, resume.offset
+        if resume.sequence - expected <= JUMP:
+            expected, offset = resume.sequence, resume.offset
+        else:  # no file has room for that many
+            scanned.damage.append((resume.offset, f"no batch {resume.sequence} can follow"))
+            scanned.batches.append(replace(resume, sequence=expected + 1, synced=expected))
+            expected, offset = expected + 2, resume.end
     if data.count(0, offset) != max(0, len(data) - offset):
         scanned.torn = offset
+
+
+def _without_bad_records(batch: Batch, scanned: ScannedFile) -> Batch:
+    """Return a batch without the records that cannot be read, of which ``scanned`` tells then."""
+    found = list(unpack_readable(batch.payload))
+    bad = [record for _, _, record in found if isinstance(record, BadRecord)]
+    if not bad:
+        return batch
+    scanned.damage += [(batch.offset, record.why) for record in bad]
+    good = [batch.payload[start:end] for start, end, record in found if not isinstance(record, BadRecord)]
+    return replace(batch, payload=b"".join(good))
 
 
 def _first_batch(path: Path, data: bytes) -> Batch | None:
@@ -135,6 +167,8 @@ def rewrite(scanned: ScannedFile, begin: int) -> bytes:
 
 def verify_page(data: bytes, queue_id: int, state: PageState) -> list[Stored]:
     """The messages of a page that is as the checkpoint says. Raises PageError."""
+    if len(data) != state.length:
+        raise PageError(f"the file ends before the page does, which has {state.length} bytes")
     entries = unpack_page(data, queue_id)
     if [entry.position for entry in entries] != list(positions_of(state)):
         raise PageError("it holds other positions than the checkpoint says")

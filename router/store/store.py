@@ -9,7 +9,7 @@ written never is, and its confirm waits for nothing. Nobody waits to hear that a
 are written with the next batch that somebody does wait for, or a moment later by themselves.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from leveret.protocol.amqp.message import Message
@@ -96,7 +96,10 @@ class Store:
         self.touched: list[Log] = []
         self.logs: dict[int, Log] = {}
         self.segments = Segments(kept=True, next_number=segment)
-        self.pager = Pager(disk, self.segments, budget=budget, wall_offset=wall_offset)
+        self.set_aside: Counter[str] = Counter()  # content that could not be read, see ``unreadable``
+        self.pager = Pager(
+            disk, self.segments, budget=budget, wall_offset=wall_offset, set_aside=self.set_aside
+        )
         self.compaction = Compaction(disk, self.segments)
         self.retirement = Retirement(disk, self.pager, self.logs, self.segments)
         self._disk = disk

@@ -15,7 +15,7 @@ The index is a help and nothing depends on it: where it is missing, or does not 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from zlib import crc32
 
 from leveret.router.store.files import Files, read_whole
 from leveret.router.store.journal import DamageError, FormatError, is_other_format
+from leveret.router.store.records import POSITION_MAX
 from leveret.router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
 from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
 
@@ -126,6 +127,16 @@ def read_chunks(files: Files, descriptor: int, place: int, limit: int) -> list[C
     chunks = chunks_of(data)
     if not chunks and (head := head_at(data, 0)) is not None and HEAD_SIZE + head.length > len(data):
         chunks = chunks_of(files.read(descriptor, HEAD_SIZE + head.length, place))
+    return _following(chunks)
+
+
+def _following(chunks: list[Chunk]) -> list[Chunk]:
+    """The chunks up to the first that is not sound, or does not come after the one before it."""
+    end = 0
+    for index, chunk in enumerate(chunks):
+        if chunk.first < end or not chunk.is_sound():
+            return chunks[:index]
+        end = chunk.end
     return chunks
 
 
@@ -137,15 +148,15 @@ def _place(files: Files, descriptor: int, path: Path, wish: Wish) -> int:
     else:
         number = bisect_right(index, wish.offset, key=lambda entry: entry[0]) - 1
     if number >= 0:
-        first, _, place = index[number]
+        first, time, place = index[number]
         head = head_at(files.read(descriptor, HEAD_SIZE, place), 0)
-        if head is not None and head.first == first:
+        if head is not None and (head.first, head.timestamp) == (first, time):
             return place
     return SEGMENT_HEAD
 
 
 def read_index(files: Files, path: Path) -> Index:
-    """The entries of a segment's index; none when there is no index."""
+    """The entries of a segment's index up to the first that cannot be; none when there is no index."""
     try:
         descriptor = files.open(path.with_suffix(".index"))
     except FileNotFoundError:
@@ -154,7 +165,8 @@ def read_index(files: Files, path: Path) -> Index:
         data = read_whole(files, descriptor)
     finally:
         files.close(descriptor)
-    return [_INDEX.unpack_from(data, at) for at in range(0, len(data) - INDEX_ENTRY + 1, INDEX_ENTRY)]
+    entries = (_INDEX.unpack_from(data, at) for at in range(0, len(data) - INDEX_ENTRY + 1, INDEX_ENTRY))
+    return list(takewhile(lambda entry: max(entry) <= POSITION_MAX, entries))
 
 
 # -- after a crash ----------------------------------------------------------------------------------------

@@ -4,19 +4,30 @@ Such content was written by a broker that could not have read it back, and is no
 not keep a broker from starting.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from struct import error
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 import structlog
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
+from leveret.router.counts import CHECKPOINTS, MESSAGES, NOTES, RECORDS
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
 from leveret.router.store.files import Files
 from leveret.router.store.lock import DataDirectoryError
-from leveret.router.store.pages import Stored
-from leveret.router.store.recovery import Broken
+from leveret.router.store.pages import Page, Stored, segment_path
 from leveret.router.store.salvage import is_message
+from leveret.router.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from leveret.router.store.recovery import Broken
+
+Recall = Callable[[Mapping[bytes, bytes]], None]  # what restores the state that notes tell of
 
 PLACE = Path("set-aside") / "unreadable"
 
@@ -51,27 +62,45 @@ def _is_plain(route: bytes, frames: bytes) -> bool:
 class SetAside:
     """Writes content that cannot be read to files under ``set-aside/unreadable``, and logs each of them.
 
-    ``count`` is the number of files written. A later start that finds the same content writes the same file.
+    ``counts`` are by the kind of content. A later start that finds the same content writes the same file.
     """
 
-    def __init__(self, files: Files, directory: Path) -> None:
-        self.count = 0
+    def __init__(self, files: Files, directory: Path, counts: Counter[str]) -> None:
+        self._counts = counts
         self._files = files
+        self._home = directory
         self._directory = directory / PLACE
         self._log = structlog.get_logger()
 
-    def records(self, broken: Broken) -> None:
-        """Set aside the rest of a batch. Raises DataDirectoryError if it cannot be written."""
-        file = self._write(f"{broken.path.stem}-{broken.offset}.records", broken.rest)
-        place = f"{broken.path}, offset {broken.offset}"
+    def records(self, broken: "Broken") -> None:
+        """Set aside a record, or the rest of a batch. Raises DataDirectoryError if it cannot be written."""
+        file = self._write(RECORDS, f"{broken.path.stem}-{broken.offset}-{broken.start}.records", broken.rest)
+        place = f"{broken.path}, offset {broken.offset}, {broken.start} in the batch"
         self._log.error("records set aside", journal=place, error=broken.what, file=str(file))
+
+    def checkpoint(self, payload: bytes, wrong: Iterable[str]) -> None:
+        """Set aside a checkpoint that says what cannot be. Raises DataDirectoryError if it cannot be
+        written.
+        """
+        file = self._write(CHECKPOINTS, f"{crc32(payload):08x}.checkpoint", payload)
+        for what in wrong:
+            self._log.error("checkpoint set aside", error=what, file=str(file))
 
     def message(self, queue: str, number: int, stored: Stored) -> None:
         """Set aside a message of a queue. Raises DataDirectoryError if it cannot be written."""
-        file = self._write(f"{number}-{stored.position}.message", stored.route + stored.frames)
+        file = self._write(MESSAGES, f"{number}-{stored.position}.message", stored.route + stored.frames)
         self._log.error("message set aside", queue=queue, position=stored.position, file=str(file))
 
-    def _write(self, name: str, data: bytes) -> Path:
+    def missing(self, queue: str, page: Page, found: Collection[Stored]) -> None:
+        """Log the live messages of a page that are not among those that were ``found`` in it."""
+        there = {each.position for each in found}
+        place = f"{segment_path(self._home, page.segment)}, offset {page.offset}"
+        for position in page.unsettled():
+            if position not in there:
+                self._counts[MESSAGES] += 1
+                self._log.error("message left out", queue=queue, position=position, page=place)
+
+    def _write(self, kind: str, name: str, data: bytes) -> Path:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._files.replace(self._directory / name, data)
@@ -79,21 +108,38 @@ class SetAside:
             raise DataDirectoryError(
                 f"cannot set aside unreadable content in {self._directory}: {problem.strerror}"
             ) from None
-        self.count += 1
+        self._counts[kind] += 1
         return self._directory / name
 
-    def recall(
-        self, queue: str, recall: Callable[[Mapping[bytes, bytes]], None], notes: dict[bytes, bytes]
-    ) -> None:
+    def recall(self, queue: str, recall: Recall, notes: dict[bytes, bytes]) -> None:
         """Pass a queue its notes. Notes that it cannot decode are logged and removed from ``notes``."""
-        if _is_understood(recall, notes):
-            return
-        for key in [key for key, value in notes.items() if not _is_understood(recall, {key: value})]:
+        bad = bad_notes(recall, notes)
+        for key in bad:
+            self._counts[NOTES] += 1
             self._log.error("note left out", queue=queue, key=repr(key), value=repr(notes.pop(key)))
-        recall(notes)
+        if bad:
+            recall(notes)
 
 
-def _is_understood(recall: Callable[[Mapping[bytes, bytes]], None], note: Mapping[bytes, bytes]) -> bool:
+def recalls_of(queue: AnyQueue) -> list[Recall]:
+    """Return what restores the state of a queue from its notes; nothing if it has no such state."""
+    if isinstance(queue, Stream):
+        return [queue.recall]
+    if isinstance(queue, Queue) and queue.deduplication is not None:
+        return [queue.deduplication.recall]
+    return []
+
+
+def bad_notes(recall: Recall, notes: Mapping[bytes, bytes]) -> list[bytes]:
+    """Pass a queue its notes; return the keys of those that it cannot decode, without which it may try
+    again.
+    """
+    if _is_understood(recall, notes):
+        return []
+    return [key for key, value in notes.items() if not _is_understood(recall, {key: value})]
+
+
+def _is_understood(recall: Recall, note: Mapping[bytes, bytes]) -> bool:
     try:
         recall(note)
     except Exception:  # whatever is wrong with it

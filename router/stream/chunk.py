@@ -13,19 +13,22 @@ A message is encoded once, when it comes; every reader is sent these bytes.
 """
 
 from collections.abc import Iterator, Sequence
-from struct import Struct
+from struct import Struct, error
 from typing import NamedTuple
 from zlib import crc32
 
 from leveret.protocol.amqp.message import BASIC, END, FRAME, HEADER_FRAME, Message
 from leveret.protocol.amqp.properties import Properties, decode_properties, splice_properties
 from leveret.protocol.amqp.table import KEPT, Long
+from leveret.protocol.errors import AmqpError
 from leveret.router.queue.entry import Entry
 
 CHANNEL = 1  # that of most clients, on both sides
 OFFSET = "x-stream-offset"
 CHUNK_BYTES = 1 << 16  # of entries, about; a chunk has one entry at least
 MARK = b"CHNK"
+
+TIME_MAX = 1 << 62  # ms since the epoch
 
 _ENTRY = Struct(">HII")
 _HEAD = Struct(">4sIIIQQI")
@@ -217,6 +220,36 @@ class Chunk:
             append(Logged(Kept(route, size, data[at : at + frames_size]), offset))
             at += frames_size
         return entries
+
+    def is_sound(self) -> bool:
+        """Return True if its entries fill it, and the first and the last have the offsets that it says.
+
+        A right checksum tells only that these bytes were written.
+        """
+        data, at, stop = self.data, self.start + HEAD_SIZE + self._filter_size, self.stop
+        first, frames = (at, at), at
+        for offset in range(self.first, self.end):
+            if at + _ENTRY.size > stop:
+                return False
+            route_size, _, frames_size = _unpack_entry(data, at)
+            frames = at + _ENTRY.size + route_size
+            at = frames + frames_size
+            if offset == self.first:
+                first = frames, at
+        last = frames, at
+        return (
+            at == stop
+            and self.timestamp <= TIME_MAX
+            and self._offset_in(*first) == self.first
+            and self._offset_in(*last) == self.end - 1
+        )
+
+    def _offset_in(self, start: int, stop: int) -> object:
+        """The offset that the headers of an entry say; None if its frames cannot be read."""
+        try:
+            return Kept(b"", 0, self.data[start:stop]).headers.get(OFFSET)
+        except (AmqpError, ValueError, IndexError, error):
+            return None
 
     def bodies(self) -> int | None:
         """The bytes of all bodies in it; None when its entries do not fill it."""

@@ -44,12 +44,17 @@ class Positions:
         return self._all.get(name)
 
     def recall(self, notes: Mapping[Key, bytes]) -> None:
-        """The notes of a stream come back; those that read the oldest messages are the first to go."""
+        """The notes of a stream come back; those that read the oldest messages are the first to go.
+
+        Raises ValueError and struct.error for what is no note.
+        """
         found = [
             (_name(key), Position(*_VALUE.unpack(value)))
             for key, value in notes.items()
             if key.startswith(PREFIX)
         ]
+        if any(position.offset > LARGEST for _, position in found):
+            raise ValueError("no message has such an offset")
         self._all = OrderedDict(sorted(found, key=lambda each: each[1].timestamp))
 
     def put(self, name: str, offset: int, timestamp: int, note: Note | None) -> None:

@@ -27,11 +27,12 @@ def inputs(seeds: Sequence[bytes], number: int) -> Iterator[bytes]:
     while True:
         data = bytearray(random.choice(seeds))
         for _ in range(random.randint(1, 6)):
-            _change(data, seeds, random)
+            change_bytes(data, seeds, random)
         yield bytes(data[:LONGEST])
 
 
-def _change(data: bytearray, seeds: Sequence[bytes], random: Random) -> None:
+def change_bytes(data: bytearray, seeds: Sequence[bytes], random: Random) -> None:
+    """Change ``data`` in one place."""
     start = random.randint(0, len(data))
     end = min(len(data), start + random.randint(0, 12))
     match random.randrange(6):

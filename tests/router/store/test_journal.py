@@ -135,11 +135,40 @@ def test_a_header_that_is_missing_before_batches_is_damage(length):
 
 
 @pytest.mark.parametrize(
-    "header", [pack_header(2, Header(1, 0, MARK)), bytes(FILE_HEADER - 4) + b"\x12\x34\x56\x78"]
+    "header", [pack_header(2, Header(9, 0, b"none")), bytes(FILE_HEADER - 4) + b"\x12\x34\x56\x78"]
 )
 def test_another_header_is_damage(header):
     with pytest.raises(DamageError):
-        read(directory(header + image().data[FILE_HEADER:]))
+        read(directory(header + bytes(SIZE) + b"x"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pack_header(2, Header(1, 0, MARK)),
+        pack_header(1, Header(3, 0, MARK)),
+        pack_header(1, Header(0, 0, MARK)),
+        pack_header(1, Header(1, 7, MARK)),
+        pack_header(1, Header(2**64 - 1, 2**64 - 1, MARK)),
+        pack_header(1, Header(1, 0, b"some")),
+    ],
+)
+def test_a_header_gives_way_to_the_batches_that_contradict_it(header):
+    journal, found = read(directory(header + image().data[FILE_HEADER:]))
+    assert found == told(range(1, 6))
+    assert len(journal.corrected) == 1
+    assert journal.cut == []
+
+
+def test_a_batch_between_its_neighbours_is_the_one_that_comes_next():
+    whole = image()
+    start, end = whole.places[3]
+    data = bytearray(whole.data)
+    batch = pack_batch(MARK, (data[start + 32 : end],), 1 << 63, 0)
+    data[start : start + len(batch)] = batch
+    journal, found = read(directory(data))
+    assert [sequence for sequence, _ in found] == [1, 2, 3, 4, 5]
+    assert len(journal.corrected) == 1
 
 
 def other_format(*, whole):

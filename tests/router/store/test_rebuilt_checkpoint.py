@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from leveret.router.store.check import check
-from leveret.router.store.checkpoint import MAGIC, NAME, read_checkpoint
+from leveret.router.store.checkpoint import MAGIC, NAME
 from leveret.router.store.offline import ReadOnlyFiles, lock
 from leveret.router.store.repair import repair
 from leveret.router.store.streams import stream_files
 from tests.router.harness import message
+from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.kept import Kept
 from tests.router.store.test_stream_store import SMALL, declare, numbers, publish, read, whole
 

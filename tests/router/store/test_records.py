@@ -5,7 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leveret.router.store.records import (
+    ID_MAX,
     POSITION_MAX,
+    RETURNS_MAX,
+    BadRecord,
     Progress,
     Publish,
     RecordError,
@@ -14,13 +17,13 @@ from leveret.router.store.records import (
     pack_publish,
     pack_returned,
     ranges,
-    readable,
     unpack,
+    unpack_readable,
 )
 
-number = st.integers(0, 2**64 - 1)
+number = st.integers(0, ID_MAX)
 position = st.integers(0, POSITION_MAX)
-count = st.integers(0, 2**32 - 1)
+count = st.integers(0, RETURNS_MAX)
 publish = st.builds(
     Publish,
     st.lists(st.tuples(number, position, number), max_size=3),
@@ -61,7 +64,8 @@ def test_a_position_that_leaves_no_room_for_others_is_an_error(record):
     good = pack(Publish([(1, POSITION_MAX, 0)], b"", b""))
     with pytest.raises(RecordError, match="position"):
         list(unpack(good + pack(record) + good))
-    assert readable(good + pack(record) + good) == len(good)
+    found = list(unpack_readable(good + pack(record) + good))
+    assert [isinstance(each, BadRecord) for _, _, each in found] == [False, True, False]
 
 
 @pytest.mark.parametrize("targets", [0, 1, 2, 70_000])

@@ -3,10 +3,10 @@
 import pytest
 
 from leveret.router.store import retirement
-from leveret.router.store.checkpoint import read_checkpoint
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, SaveCheckpoint, WritePages
 from tests.router.harness import Node
+from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
 
