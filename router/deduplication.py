@@ -79,6 +79,12 @@ class Deduplication:
             if note is not None:
                 note(forgotten, b"")
 
+    def forget(self, headers: Mapping[str, Any] | None, note: Note | None) -> None:
+        """Take a message with these headers again: the one that came was not kept."""
+        key = self.key(headers)
+        if key is not None and self._known.pop(key, None) is not None and note is not None:
+            note(key, b"")
+
     def again(self, key: bytes) -> bytes:
         """The note of a value, to be kept once more."""
         return _VALUE.pack(*self._known[key])

@@ -4,7 +4,7 @@ Positions count batches: what is done in a turn is on disk when ``committed`` ha
 gathered in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
@@ -28,8 +28,13 @@ class Keeper(Protocol):
     batch: int
     committed: int
     early: bool  # something was settled that is not on disk yet
+    refused: int  # messages that could not be kept, since the start
     changes: int  # of the topology, so far
     changed: int  # the batch that the last of them is part of
+
+    @property
+    def set_aside(self) -> Mapping[str, int]:
+        """How many records of each kind could not be kept, since the start."""
 
     @property
     def pager(self) -> Pager | None:
@@ -83,6 +88,8 @@ class NoKeeper:
     batch = 0
     committed = 0
     early = False
+    refused = 0
+    set_aside: Mapping[str, int] = {}
     changes = 0
     changed = 0
     pager = None

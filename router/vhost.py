@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from leveret.protocol.amqp.message import unpack_route
+from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
 from leveret.router.backlog import Slices
 from leveret.router.bounds import check_name, check_table
@@ -459,6 +459,12 @@ class VHost:
         else:
             letters = (DeadLetter(self, queue, entry, reason, exchange, key) for entry in entries)
             self.host.dead_letter(letters)
+
+    def forget_published(self, message: Message) -> None:
+        exchange = self.exchanges.get(message.exchange)
+        if exchange is not None and exchange.deduplication is not None:
+            note = None if exchange.log is None else exchange.log.note
+            exchange.deduplication.forget(message.properties.headers, note)
 
     def refused(self, queue: Queue) -> None:
         self.host.drops.add(self.name, queue.name, "refused", 1, self.host.now)

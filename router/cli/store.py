@@ -88,8 +88,10 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
 
     Queues and streams come in the order they were declared, and the messages of each in the order they came,
     those of a stream with their offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding".
+    What a broker could not write to its journal and has set aside comes last, with "set_aside".
     """
 
+    from leveret.router.store.aside import read_aside
     from leveret.router.store.dump import describe, queue_messages, stream_messages
     from leveret.router.store.offline import ReadOnlyFiles, is_stream, read_metadata
     from leveret.router.store.recovery import recover
@@ -116,6 +118,9 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
             for stored in messages:
                 line = dump_json(describe(row, stored, delivered))
                 sys.stdout.buffer.write(line.encode() + b"\n")
+        for aside in read_aside(directory):
+            if vhost in (None, aside.get("vhost")) and queue in (None, aside.get("queue")):
+                sys.stdout.buffer.write(dump_json(aside).encode() + b"\n")
 
 
 def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:

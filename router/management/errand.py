@@ -20,6 +20,7 @@ from leveret.router.session.topology import Topology
 from leveret.router.vhost import VHost
 from leveret.router.web.steps import Steps, Wait
 
+UNSTORED = "the message could not be stored; the broker's log says why"
 LATE = "the disk did not answer in time; what was asked for may have been done"
 
 
@@ -69,6 +70,9 @@ class Errand:
         yield from self._pause()
         if self._accepted is None:
             raise HttpError(503, LATE)
+        confirms = self.session.confirms
+        if confirms is not None and confirms.unstored:
+            raise HttpError(500, UNSTORED)
         return self._accepted and not self._returned
 
     def get(self, name: str) -> Steps[tuple[int, Entry, AnyQueue] | None]:

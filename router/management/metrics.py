@@ -90,6 +90,13 @@ def alarms(world: World) -> Iterator[Value]:
         yield gauge("leveret_store_set_aside", text, world.broker.set_aside[kind], (("kind", kind),))
 
 
+def records(world: World) -> Iterator[Value]:
+    """What could not be written to the journal."""
+    text = "Messages, settlements, returns and notes that could not be written and were set aside"
+    for kind, count in world.broker.keeper.set_aside.items():
+        yield counter("leveret_store_records_set_aside", text, count, (("kind", kind),))
+
+
 def churn(world: World) -> Iterator[Value]:
     """What came and went since the start."""
     counts = world.broker.churn
@@ -255,7 +262,7 @@ def of_broker(world: World) -> Steps[list[Value]]:
     """All metrics of the broker as a whole."""
     totals = yield from count_totals(world.broker)
     counters = totals.counters
-    values = [*identity(world), *alarms(world)]
+    values = [*identity(world), *alarms(world), *records(world)]
     for group in GROUPS.values():
         values += group(world)
     values += [

@@ -25,12 +25,24 @@ class Entry:
     where it was; ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer;
     ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out of the middle
     of the ready ones and is skipped when it comes to the head. ``stored`` says that the queue's log keeps
-    it, ``page`` in which page of a segment, None as long as the journal has it. ``settled`` says that nobody
-    needs the message any more; where it went on as a dead letter it is no longer stored here, and yet not
+    it, ``page`` in which page of a segment, None as long as the journal has it; ``refused`` says that the log
+    has no record of it, or of the one that it is a duplicate of. ``settled`` says that nobody needs the
+    message any more; where it went on as a dead letter it is no longer stored here, and yet not
     settled.
     """
 
-    __slots__ = ("expires", "gone", "indexed", "message", "page", "position", "returns", "settled", "stored")
+    __slots__ = (
+        "expires",
+        "gone",
+        "indexed",
+        "message",
+        "page",
+        "position",
+        "refused",
+        "returns",
+        "settled",
+        "stored",
+    )
 
     def __init__(self, message: Message, position: int, expires: int = 0) -> None:
         self.message = message
@@ -40,6 +52,7 @@ class Entry:
         self.indexed = False
         self.gone = False
         self.settled = False
+        self.refused = False
         self.stored = False
         self.page: Page | None = None
 

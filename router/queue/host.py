@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from leveret.protocol.amqp.message import Message
 from leveret.router.backlog import Slices
 from leveret.router.queue.entry import Entry
 
@@ -41,6 +42,9 @@ class QueueHost(Protocol):
 
     def dead_letter(self, queue: "Queue", messages: Sequence[Entry], reason: Reason) -> None:
         """Publish these to the queue's dead-letter exchange at the end of this batch."""
+
+    def forget_published(self, message: Message) -> None:
+        """The message was not kept: its exchange takes one like it again."""
 
     def refused(self, queue: "Queue") -> None:
         """The queue was full and has refused a message."""

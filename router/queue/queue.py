@@ -517,6 +517,23 @@ class Queue:
         self.drop(entries)
         self.touch()
 
+    def refuse(self, entry: Entry) -> None:
+        """Give up a message that the log has no record of; its publisher is told that it is not kept.
+
+        One that was delivered, or is on its way as a dead letter, is only not kept on disk any more.
+        """
+        line = self.ready.level(entry)
+        ready = any(each is entry for each in line.unpaged(entry.position))
+        entry.stored = False
+        if self.held.pop(entry.position, None) is None and ready:
+            run = next((run for run in line.runs if entry in (run.entries or ())), None)
+            self.take_out([entry], run)
+        entry.settled, entry.refused = False, True
+        if self.deduplication is not None:
+            note = None if self.log is None else self.log.note
+            self.deduplication.forget(entry.message.properties.headers, note)
+        self.host.forget_published(entry.message)
+
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
         """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:
         in the order of their positions, for each priority.

@@ -49,14 +49,25 @@ class Stored:
             publishes.popleft()
         return 0
 
+    def refused(self) -> list[int]:
+        """The publishes that were not kept, as at least one of their messages was refused by the store."""
+        numbers = []
+        for number, entries, step in self.publishes:
+            found = [index for index, entry in enumerate(entries) if entry.refused and not entry.settled]
+            numbers += [number + index for index in found] if step else [number for _ in found[:1]]
+        return numbers
+
 
 class Confirms:
-    """Sequence numbers start at 1 with the first publish after confirm.select."""
+    """Sequence numbers start at 1 with the first publish after confirm.select. ``unstored`` counts the
+    publishes that the store has refused.
+    """
 
-    __slots__ = ("_refused", "_stored", "_told", "published")
+    __slots__ = ("_refused", "_stored", "_told", "published", "unstored")
 
     def __init__(self) -> None:
         self.published = 0
+        self.unstored = 0
         self._told = 0
         self._refused: deque[int] = deque()
         self._stored: deque[Stored] = deque()
@@ -100,15 +111,21 @@ class Confirms:
         stored[-1].publishes.append((before + 1, entries, 1))
         return first
 
-    def verdicts(self, committed: int) -> list[Verdict]:
-        """What is to be told now that all batches up to ``committed`` are on disk; it counts as told."""
+    def verdicts(self, committed: int, *, refusals: bool = False) -> list[Verdict]:
+        """What is to be told now that all batches up to ``committed`` are on disk; it counts as told.
+
+        ``refusals``: some messages were refused by the store, so each has to be looked at.
+        """
         stored = self._stored
         last = self.published
         while stored:
             if stored[0].batch > committed and (waiting := stored[0].first_unsettled()):
                 last = waiting - 1
                 break
-            stored.popleft()
+            ended = stored.popleft()
+            if refusals and (refused := ended.refused()):
+                self.unstored += len(refused)
+                self._refused = deque(sorted({*self._refused, *refused}))
         verdicts: list[Verdict] = []
         while self._refused and self._refused[0] <= last:
             number = self._refused.popleft()

@@ -261,7 +261,7 @@ class Session:
         """Confirms to be told to the publisher now."""
         if self.confirms is None:
             return []
-        verdicts = self.confirms.verdicts(self._keeper.committed)
+        verdicts = self.confirms.verdicts(self._keeper.committed, refusals=self._keeper.refused > 0)
         self.published.confirm = self.confirms.told
         return verdicts
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
-from leveret.protocol.errors import AmqpError, ResourceError
+from leveret.protocol.errors import AmqpError, InternalError, ResourceError
 from leveret.protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
@@ -159,7 +159,12 @@ class Conversation:
                 if accepted:
                     self.send_receipt(receipt)
                 else:
-                    self._owner.fail(ResourceError(f"a queue is full and refused the message of '{receipt}'"))
+                    confirms = self.session.confirms
+                    if confirms is not None and confirms.unstored:
+                        error: AmqpError = InternalError(f"the message of '{receipt}' could not be stored")
+                    else:
+                        error = ResourceError(f"a queue is full and refused the message of '{receipt}'")
+                    self._owner.fail(error)
                     return False
         return bool(self._receipts)
 

@@ -1,5 +1,6 @@
 """What a batch of the store has gathered, until it is committed together."""
 
+from leveret.router.store.aside import Aside
 from leveret.router.store.log import StoredQueueLog
 from leveret.router.store.statements import Statement
 from leveret.router.store.stream_log import StoredStreamLog
@@ -12,7 +13,7 @@ Log = StoredQueueLog | StoredStreamLog | StoredWindowLog
 class Gathered:
     """What is committed together."""
 
-    __slots__ = ("fresh", "held", "number", "parts", "statements", "then")
+    __slots__ = ("aside", "fresh", "held", "number", "parts", "statements", "then")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -21,11 +22,12 @@ class Gathered:
         self.parts: list[bytes] = []
         self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
         self.then: list[Job] = []  # to be done once it is committed
+        self.aside: list[Aside] = []  # what could not be packed, on disk before the rest is
 
     def __bool__(self) -> bool:
-        return bool(self.parts or self.statements)
+        return bool(self.parts or self.statements or self.aside)
 
     @property
     def urgent(self) -> bool:
         """Whether somebody may be waiting for it: it says more than what was settled or delivered."""
-        return bool(self.fresh or self.statements or self.held)
+        return bool(self.fresh or self.statements or self.held or self.aside)

@@ -14,6 +14,7 @@ from leveret.router.store.records import Range, pack_note, pack_progress, pack_r
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
+    from leveret.router.store.unpackable import Unpackable
     from leveret.router.store.writer import Job
 
 
@@ -25,12 +26,14 @@ class StoredQueue(Protocol):
         ``below``: those of each priority in the order of their positions.
         """
 
+    def refuse(self, entry: Entry) -> None:
+        """Keep a message no longer: it has no record."""
+
 
 class StoredQueueLog:
     """The ``QueueLog`` of one durable queue; ``id`` is that of its incarnation."""
 
     __slots__ = (
-        "_noted",
         "_store",
         "_touched",
         "committed",
@@ -39,6 +42,7 @@ class StoredQueueLog:
         "id",
         "moved",
         "next_position",
+        "noted",
         "notes",
         "pages",
         "queue",
@@ -60,7 +64,7 @@ class StoredQueueLog:
         self.discarded: list[Range] = []
         self.returned: list[tuple[int, int]] = []
         self.notes: dict[bytes, bytes] = {}  # values by keys,
-        self._noted: dict[bytes, bytes] = {}  # and those of this turn
+        self.noted: dict[bytes, bytes] = {}  # and those of this turn
         self._store = store
         self._touched = False
 
@@ -90,7 +94,7 @@ class StoredQueueLog:
             self.notes[key] = value
         else:
             self.notes.pop(key, None)
-        self._noted[key] = value
+        self.noted[key] = value
         if not self._touched:
             self._touch()
 
@@ -183,10 +187,21 @@ class StoredQueueLog:
         parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
-        parts += [pack_note(self.id, key, value) for key, value in self._noted.items()]
+        parts += [pack_note(self.id, key, value) for key, value in self.noted.items()]
         return parts
+
+    def leave_out(self, unpackable: "Unpackable") -> None:
+        """Write nothing of this in the next batch: it has no record."""
+        key = unpackable.key
+        if unpackable.kind == "note" and isinstance(key, bytes):
+            del self.noted[key]
+            self.notes.pop(key, None)
+        elif unpackable.kind == "settlement":
+            self.settled = [each for each in self.settled if each is not key]
+        elif unpackable.kind == "returns":
+            self.returned = [each for each in self.returned if each is not key]
 
     def packed(self) -> None:
         """The records are part of a batch: what they tell is told."""
         self._touched = False
-        self.settled, self.discarded, self.returned, self._noted = [], [], [], {}
+        self.settled, self.discarded, self.returned, self.noted = [], [], [], {}

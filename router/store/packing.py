@@ -34,7 +34,7 @@ def pack_publishes(publishes: Sequence[Publish], wall_offset: int) -> Packed:
     ``wall_offset``: ms since the epoch less ms of the broker's clock. Raises PackingError.
     """
     try:
-        return _pack(publishes, wall_offset)
+        return pack_each(publishes, wall_offset)
     except Exception as error:
         raise PackingError(_find_culprit(publishes, wall_offset) or f"publishes: {error!r}") from error
 
@@ -46,17 +46,18 @@ def pack_changes(logs: Iterable[Log]) -> list[bytes]:
         try:
             parts += log.records()
         except Exception as error:
-            raise PackingError(f"settlements or notes of {_name(log)}: {error!r}") from error
+            raise PackingError(f"settlements or notes of {name_of(log)}: {error!r}") from error
     return parts
 
 
-def _pack(publishes: Sequence[Publish], offset: int) -> Packed:
+def pack_each(publishes: Sequence[Publish], offset: int) -> Packed:
+    """As ``pack_publishes``. Raises whatever a message makes it raise."""
     packed = Packed()
     parts, fresh = packed.parts, packed.fresh
     targets: list[Target] = []
     following: list[Message | None] = [message for _, _, message in publishes[1:]]
     following.append(None)
-    for (log, entry, message), after in zip(publishes, following, strict=True):
+    for (log, entry, message), after in zip(publishes, following, strict=False):
         if entry.stored:
             position, expires = entry.position, entry.expires
             fresh[log] = position + 1
@@ -76,17 +77,17 @@ def _find_culprit(publishes: Sequence[Publish], offset: int) -> str:
     """Describe the first message that cannot be packed by itself; return "" if each of them can."""
     for log, entry, message in publishes:
         try:
-            _pack([(log, entry, message)], offset)
+            pack_each([(log, entry, message)], offset)
         except Exception as error:
             identity = message.properties.message_id
             return (
-                f"message at position {entry.position} of {_name(log)} (message_id {identity!r}, deadline "
+                f"message at position {entry.position} of {name_of(log)} (message_id {identity!r}, deadline "
                 f"{entry.expires}, {len(message.frames)} bytes): {error!r}"
             )
     return ""
 
 
-def _name(log: Log) -> str:
+def name_of(log: Log) -> str:
     """What errors call the owner of a log."""
     if isinstance(log, StoredQueueLog):
         return str(getattr(log.queue, "what", f"queue {log.id}"))

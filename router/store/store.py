@@ -12,17 +12,17 @@ are written with the next batch that somebody does wait for, or a moment later b
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.rows import Row
+from leveret.router.store.aside import PLACE
 from leveret.router.store.compaction import Compaction
 from leveret.router.store.failure import is_store_failure
 from leveret.router.store.gathering import Gathered, Log
 from leveret.router.store.log import StoredQueue, StoredQueueLog
-from leveret.router.store.packing import PackingError, pack_changes, pack_publishes
+from leveret.router.store.packing import PackingError, Publish, pack_changes, pack_publishes
 from leveret.router.store.pager import Pager
 from leveret.router.store.retirement import Retirement
 from leveret.router.store.segments import Segments
@@ -45,6 +45,7 @@ from leveret.router.store.statements import (
 from leveret.router.store.stream_log import StoredStreamLog
 from leveret.router.store.stream_writer import WriteStream
 from leveret.router.store.streams import ReadStream
+from leveret.router.store.unpackable import KINDS, find_unpackable
 from leveret.router.store.window_log import StoredWindowLog
 from leveret.router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
 from leveret.router.stream.stream import Stream
@@ -52,7 +53,8 @@ from leveret.router.stream.stream import Stream
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written
 MOST_FILES = 3  # journal files that may be waiting to go
-TRIES = 20  # that a batch is packed again before the store gives up
+TRIES = 20  # that a batch is packed again before the store gives up,
+BLAMED = 2  # and how often it failed when single records are looked for that make it fail
 
 
 class Store:
@@ -92,7 +94,9 @@ class Store:
         self.changes = 0
         self.changed = 0
         self.unsynced = False  # something was committed that is not on disk yet
-        self.publishes: list[tuple[Log, Entry, Message]] = []  # without a record
+        self.publishes: list[Publish] = []  # without a record
+        self.set_aside: dict[str, int] = dict.fromkeys(KINDS, 0)  # what had no record, since the start
+        self.refused = 0  # messages of these
         self.touched: list[Log] = []
         self.logs: dict[int, Log] = {}
         self.segments = Segments(kept=True, next_number=segment)
@@ -116,6 +120,8 @@ class Store:
         self._writing: Gathered | None = None
         self._syncing = False
         self._wholes = 0  # that take several turns and are under way
+        self._whole_from = 0  # the first of ``publishes`` that may be part of them,
+        self._in_wholes: list[range] = []  # and those that may be part of wholes that are over
         self._unread: list[ReadStream] = []  # that the disk did not give, to be tried again
         self._failed: list[Job] = []  # to be tried again
         self._retried: list[Job] = []  # tried again, and not done yet
@@ -260,10 +266,14 @@ class Store:
         """Commit nothing before ``end_whole``: others that wait for the disk wait for that, too. Should a
         queue be deleted meanwhile, what was gathered until then is a batch of its own.
         """
+        if not self._wholes:
+            self._whole_from = len(self.publishes)
         self._wholes += 1
 
     def end_whole(self) -> None:
         self._wholes -= 1
+        if not self._wholes and self._whole_from < len(self.publishes):
+            self._in_wholes.append(range(self._whole_from, len(self.publishes)))
 
     def behind(self, taken: int) -> bool:
         """As ``Keeper.behind``: so that neither memory nor the time of a start grow with what the disk cannot
@@ -282,6 +292,8 @@ class Store:
             self._gathering.held = True
         try:
             if self._unpacked:
+                if self._unpacked >= BLAMED and not self._wholes:
+                    self._set_aside_unpackable()
                 self._pack()
                 self._unpacked = 0
             self._commit()
@@ -316,12 +328,46 @@ class Store:
         self._to_flush = True
         self._put_off()
 
+    def _set_aside_unpackable(self) -> None:
+        """Take out of the batch what has no record, unless all the rest may not go without it: a message of a
+        transaction, which is one whole, or of a stream, whose offsets have no gaps.
+        """
+        found = find_unpackable(self.publishes, self._live_touched(), self._wall_offset())
+        for each in found:
+            whole = any(each.index in some for some in self._in_wholes)
+            if each.kind == "message" and (whole or not isinstance(each.log, StoredQueueLog)):
+                return
+        for each in found:
+            if each.entry is None:
+                each.log.leave_out(each)
+            else:
+                self._refuse(each.log, each.entry)
+            aside = each.file()
+            self._gathering.aside.append(aside)
+            self.set_aside[each.kind] += 1
+            each.log_line(PLACE / aside[0])
+
+    def _refuse(self, log: Log, entry: Entry) -> None:
+        """Keep no record of a message. Its publisher is told so, and so is who published one like it that was
+        not taken because of it.
+        """
+        assert isinstance(log, StoredQueueLog)
+        self.refused += 1
+        log.queue.refuse(entry)
+        for _, each, _ in self.publishes:
+            if not each.stored:
+                each.refused = True
+
+    def _live_touched(self) -> list[Log]:
+        """The logs that have something to write beside messages, without those that were dropped."""
+        return [log for log in self.touched if log.id in self.logs]
+
     def _pack(self) -> None:
         """Make the records of everything that has gathered. Raises PackingError, and then all of it is still
         gathered.
         """
         self._pack_publishes()
-        logs = [log for log in self.touched if log.id in self.logs]
+        logs = self._live_touched()
         self._gathering.parts += pack_changes(logs)
         for log in logs:
             log.packed()
@@ -332,6 +378,7 @@ class Store:
         if self.publishes:
             packed = pack_publishes(self.publishes, self._wall_offset())
             self.publishes = []
+            self._in_wholes, self._whole_from = [], 0
             self._gathering.parts += packed.parts
             self._gathering.fresh.update(packed.fresh)
 
@@ -361,7 +408,7 @@ class Store:
                 return
             self._seal()
         self._writing = gathered
-        job = Commit(gathered.statements, gathered.parts, self._sequence, self._sync)
+        job = Commit(gathered.statements, gathered.parts, self._sequence, self._sync, gathered.aside)
         if gathered.parts:
             self._sequence += 1
         self._disk.submit(job)

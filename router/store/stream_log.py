@@ -28,6 +28,7 @@ from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
+    from leveret.router.store.unpackable import Unpackable
     from leveret.router.stream.stream import Stream
 
 FLUSH = 1 << 22  # bytes of chunks that are worth a write and a sync
@@ -56,7 +57,6 @@ class StoredStreamLog:
         "_goal",
         "_index",
         "_job",
-        "_noted",
         "_place",
         "_segment",
         "_size",
@@ -65,6 +65,7 @@ class StoredStreamLog:
         "_waiting",
         "id",
         "next_position",
+        "noted",
         "notes",
         "stream",
         "written",
@@ -84,7 +85,7 @@ class StoredStreamLog:
         self._segment = -1  # that was written to last,
         self._place = 0  # up to here,
         self._index = -1, 0, 0  # of a segment: how many entries its index has, and the last one's place
-        self._noted: dict[bytes, bytes] = {}  # in this turn
+        self.noted: dict[bytes, bytes] = {}  # in this turn
         self._touched = False
 
     def recovered(self, found: RecoveredStream) -> None:
@@ -139,7 +140,7 @@ class StoredStreamLog:
             self.notes[key] = value
         else:
             self.notes.pop(key, None)
-        self._noted[key] = value
+        self.noted[key] = value
         if not self._touched:
             self._touched = True
             self._store.touched.append(self)
@@ -153,12 +154,19 @@ class StoredStreamLog:
 
     def records(self) -> list[bytes]:
         """The notes of this turn, as records; ``packed`` says that they are part of a batch."""
-        return [pack_note(self.id, key, value) for key, value in self._noted.items()]
+        return [pack_note(self.id, key, value) for key, value in self.noted.items()]
+
+    def leave_out(self, unpackable: "Unpackable") -> None:
+        """Write nothing of this in the next batch: it has no record."""
+        key = unpackable.key
+        if unpackable.kind == "note" and isinstance(key, bytes):
+            del self.noted[key]
+            self.notes.pop(key, None)
 
     def packed(self) -> None:
         """The records are part of a batch: what they tell is told."""
         self._touched = False
-        self._noted = {}
+        self.noted = {}
 
     def flush(self, below: int) -> bool:
         """Have everything before this offset in files, and tell by ``Retirement.flushed``; False when it is

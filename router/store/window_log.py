@@ -10,6 +10,7 @@ from leveret.router.store.records import pack_note
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
+    from leveret.router.store.unpackable import Unpackable
     from leveret.router.store.writer import Job
 
 
@@ -19,14 +20,14 @@ class StoredWindowLog:
     next_position = delivered = 0
     pages: Mapping[Page, None] = {}
 
-    __slots__ = ("_batch", "_noted", "_store", "_touched", "id", "notes")
+    __slots__ = ("_batch", "_store", "_touched", "id", "noted", "notes")
 
     def __init__(self, store: "Store", number: int) -> None:
         self.id = number
         self.notes: dict[bytes, bytes] = {}
         self._store = store
         self._batch = 0  # that of the last note
-        self._noted: dict[bytes, bytes] = {}  # in this turn
+        self.noted: dict[bytes, bytes] = {}  # in this turn
         self._touched = False
 
     def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
@@ -42,7 +43,7 @@ class StoredWindowLog:
             self.notes[key] = value
         else:
             self.notes.pop(key, None)
-        self._noted[key] = value
+        self.noted[key] = value
         self._batch = self._store.batch
         if not self._touched:
             self._touched = True
@@ -50,12 +51,19 @@ class StoredWindowLog:
 
     def records(self) -> list[bytes]:
         """The notes of this turn, as records; ``packed`` says that they are part of a batch."""
-        return [pack_note(self.id, key, value) for key, value in self._noted.items()]
+        return [pack_note(self.id, key, value) for key, value in self.noted.items()]
+
+    def leave_out(self, unpackable: "Unpackable") -> None:
+        """Write nothing of this in the next batch: it has no record."""
+        key = unpackable.key
+        if unpackable.kind == "note" and isinstance(key, bytes):
+            del self.noted[key]
+            self.notes.pop(key, None)
 
     def packed(self) -> None:
         """The records are part of a batch: what they tell is told."""
         self._touched = False
-        self._noted = {}
+        self.noted = {}
 
     def commit(self, below: int) -> None:
         """It has no messages."""

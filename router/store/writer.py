@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from leveret.router.store.aside import Aside, write_aside
 from leveret.router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
 from leveret.router.store.files import Files
 from leveret.router.store.journal import JournalFile, Unsynced, numbers, path_of
@@ -24,13 +25,15 @@ from leveret.router.store.streams import Read, ReadStream
 class Commit:
     """Carry out the statements, then write a batch, and have it on disk if ``sync``; no parts, no batch.
 
-    Sequences follow one another, without a gap between batches.
+    Sequences follow one another, without a gap between batches. ``aside`` is what has no record: the names of
+    files and what they hold, which are on disk before anything else.
     """
 
     statements: Sequence[Statement]
     parts: Sequence[bytes]
     sequence: int
     sync: bool
+    aside: Sequence[Aside] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,8 @@ class Writer:
 
     def _commit(self, job: Commit) -> int:
         # In this order, so that no record ever names a queue that was not stored.
+        if job.aside:
+            write_aside(self._files, self._directory, job.aside)
         if job.statements:
             self._metadata.commit(job.statements)
         if not job.parts:

@@ -1,0 +1,178 @@
+"""Find the records that keep a batch from being packed, and describe them for the file they are set aside in.
+
+A message, a settlement, a count of returns or a note that has no record is the fault of the broker, and must
+not keep everything else in its batch from the disk. ``Store`` takes what is found here out of the batch.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+from zlib import crc32
+
+import structlog
+
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import Properties
+from leveret.router.queue.entry import Entry
+from leveret.router.store.aside import Aside
+from leveret.router.store.gathering import Log
+from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.packing import Publish, name_of, pack_each
+from leveret.router.store.records import pack_note, pack_progress, pack_publish, pack_returned, ranges
+from leveret.router.store.stream_log import StoredStreamLog
+
+Kind = Literal["message", "settlement", "returns", "note"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpackable:
+    """Something that a log gathered and that has no record.
+
+    ``position`` is that of its message, None for a note; ``key`` is what the log knows it by; ``index`` is
+    the place of a message among the publishes of its batch. ``content`` is what is known of its bytes.
+    """
+
+    kind: Kind
+    log: Log
+    position: int | None
+    error: Exception
+    content: Mapping[str, Any]
+    key: object = None
+    entry: Entry | None = None
+    index: int = -1
+
+    def log_line(self, file: Path) -> None:
+        """Log that this was set aside."""
+        structlog.get_logger().error(
+            "record set aside",
+            kind=self.kind,
+            owner=name_of(self.log),
+            position=self.position,
+            key=self.content.get("key"),
+            file=str(file),
+            exc_info=self.error,
+        )
+
+    def file(self) -> Aside:
+        """Return the name and the content of the file that keeps this: an object of JSON."""
+        owner: object = None
+        if isinstance(self.log, StoredQueueLog):
+            owner = self.log.queue
+        elif isinstance(self.log, StoredStreamLog):
+            owner = self.log.stream
+        told = {
+            "vhost": getattr(owner, "vhost", None),
+            "queue": getattr(owner, "name", None),
+            "position": self.position if isinstance(self.position, int) else repr(self.position),
+            "set_aside": self.kind,
+            "error": repr(self.error),
+            **self.content,
+        }
+        data = json.dumps(told).encode()
+        return f"{self.log.id}-{self.kind}-{crc32(data):08x}.json", data
+
+
+def find_unpackable(publishes: Sequence[Publish], logs: Iterable[Log], wall_offset: int) -> list[Unpackable]:
+    """Return everything that cannot be packed even by itself.
+
+    The result is empty if no record can be packed at the moment, or if memory is short: then no single one is
+    to blame.
+    """
+    try:
+        _pack_samples(publishes, wall_offset)
+        found = _unpackable_messages(publishes, wall_offset)
+        for log in logs:
+            found += _unpackable_changes(log)
+    except Exception as error:
+        structlog.get_logger().error("no single record is to blame", exc_info=error)
+        return []
+    return found
+
+
+def _pack_samples(publishes: Sequence[Publish], wall_offset: int) -> None:
+    """Pack a record of each kind that is known to be good. Raises what makes all packing fail."""
+    message = Message.build("", "", Properties(), b"")
+    entry = Entry(message, 0)
+    entry.stored = True
+    for log, _, _ in publishes[:1]:
+        pack_each([(log, entry, message)], wall_offset)
+    pack_publish([(0, 0, 0), (1, 0, 0)], b"", b"")
+    pack_progress(0, 0, ranges([0]))
+    pack_returned(0, [(0, 1)])
+    pack_note(0, b"key", b"value")
+
+
+def _unpackable_messages(publishes: Sequence[Publish], wall_offset: int) -> list[Unpackable]:
+    def pack(some: Sequence[tuple[int, Publish]]) -> None:
+        pack_each([publish for _, publish in some], wall_offset)
+
+    return [
+        Unpackable(
+            "message",
+            log,
+            entry.position,
+            error,
+            {
+                "deadline": plain(entry.expires),
+                "route": plain(message.route),
+                "content": plain(message.frames),
+            },
+            entry=entry,
+            index=index,
+        )
+        for (index, (log, entry, message)), error in culprits(list(enumerate(publishes)), pack)
+    ]
+
+
+def _unpackable_changes(log: Log) -> list[Unpackable]:
+    """Return what a log gathered beside messages and cannot be packed."""
+    found: list[Unpackable] = []
+    if isinstance(log, StoredQueueLog):
+        number = log.id
+
+        def pack_settled(positions: Sequence[int]) -> None:
+            pack_progress(number, 0, ranges(positions))
+
+        def pack_returns(returns: Sequence[tuple[int, int]]) -> None:
+            pack_returned(number, returns)
+
+        for position, error in culprits(log.settled, pack_settled):
+            found.append(Unpackable("settlement", log, position, error, {}, key=position))
+        for each, error in culprits(log.returned, pack_returns):
+            content = {"returns": plain(each[1])}
+            found.append(Unpackable("returns", log, each[0], error, content, key=each))
+
+    def pack_notes(notes: Sequence[tuple[bytes, bytes]]) -> None:
+        for key, value in notes:
+            pack_note(log.id, key, value)
+
+    for (key, value), error in culprits(list(log.noted.items()), pack_notes):
+        content = {"key": plain(key), "value": plain(value)}
+        found.append(Unpackable("note", log, None, error, content, key=key))
+    return found
+
+
+def culprits(items: Sequence[T], pack: Callable[[Sequence[T]], object]) -> list[tuple[T, Exception]]:
+    """Return the items that ``pack`` raises an exception for by themselves, with it. Raises MemoryError."""
+    try:
+        pack(items)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            return [(items[0], error)]
+        half = len(items) // 2
+        return culprits(items[:half], pack) + culprits(items[half:], pack)
+    return []
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON has it: bytes in base64, what has no form there as its ``repr``."""
+    if isinstance(value, bytes | bytearray):
+        return b64encode(value).decode()
+    return value if isinstance(value, int | str) else repr(value)
