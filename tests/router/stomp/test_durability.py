@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.router.auth import hash_password
+from leveret.router.store import packing, unpackable
 from tests.router.stomp.client import StompClient
 from tests.router.store.kept import Kept
 
@@ -105,3 +106,23 @@ def test_messages_are_still_there_after_a_crash(world, client, tmp_path):
     frame = client.take("MESSAGE")
     assert (frame.body, frame.headers["custom"]) == (b"kept", "x")
     world.kept.stop()
+
+
+def test_a_message_that_cannot_be_stored_is_answered_with_an_error(world, client, monkeypatch):
+    pack = packing.pack_each
+
+    def refuse(publishes, offset):
+        if any(entry.stored and message.body == b"bad" for _, entry, message in publishes):
+            raise OverflowError
+        return pack(publishes, offset)
+
+    for module in (packing, unpackable):
+        monkeypatch.setattr(module, "pack_each", refuse)
+    client.publish("good", persistent="true", receipt="1")
+    client.publish("bad", persistent="true", receipt="2")
+    for _ in range(3):
+        world.settle()
+    receipt, error = client.received()
+    assert receipt.headers["receipt-id"] == "1"
+    assert error.command == "ERROR"
+    assert b"the message of '2' could not be stored" in error.body

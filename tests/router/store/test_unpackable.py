@@ -7,15 +7,19 @@ from struct import error as StructError
 import pytest
 from click.testing import CliRunner
 
+from leveret.protocol.http import HttpError
 from leveret.router.alarms import STORE
 from leveret.router.cli.store import dump
+from leveret.router.management.errand import Errand
+from leveret.router.management.metrics import records
 from leveret.router.store import log as queue_log
 from leveret.router.store import packing, unpackable, window_log
 from leveret.router.store.aside import PLACE, read_aside
 from leveret.router.store.packing import PackingError
 from leveret.router.store.store import BLAMED, TRIES
 from leveret.router.store.unpackable import culprits
-from tests.router.harness import Client
+from tests.router.harness import AnyUser, Client, message
+from tests.router.management.api import Api
 from tests.router.store.kept import Kept
 
 
@@ -303,3 +307,26 @@ def test_culprits_are_found_by_halves():
 
     assert [item for item, _ in culprits(list(range(1000)), pack)] == [7, 900]
     assert len(calls) < 50
+
+
+def test_a_request_to_publish_is_answered_with_500(kept, refuse):
+    refuse(b"bad")
+    errand = Errand(kept.node.broker, kept.node.vhost, AnyUser())
+    steps = errand.publish(message("bad", "q", delivery_mode=2))
+    next(steps)
+    kept.node.settle()
+    write(kept)
+    with pytest.raises(HttpError) as raised:
+        next(steps)
+    assert raised.value.status == 500
+    assert "could not be stored" in raised.value.text
+
+
+def test_what_was_set_aside_is_counted_in_the_metrics(kept, refuse):
+    refuse(b"bad")
+    publish(kept, "bad")
+    write(kept)
+    api = Api(kept.node)
+    told = {value.labels: value.value for value in records(api.world)}
+    assert told[("kind", "message"),] == 1
+    assert told[("kind", "note"),] == 0
