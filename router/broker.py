@@ -8,8 +8,10 @@ socket, a test) sets ``now`` and ``wall`` before each batch and calls ``flush`` 
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from itertools import count
+from itertools import chain, count
 from typing import Any, Protocol
+
+import structlog
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, NotAllowed
@@ -35,6 +37,7 @@ from leveret.router.firehose import TRACE
 from leveret.router.keeper import Keeper, NoKeeper
 from leveret.router.limits import check_user_channels, check_user_connections, check_vhost_connections
 from leveret.router.queue.kind import AnyQueue
+from leveret.router.recovery import Recovery
 from leveret.router.routing import routing_keys
 from leveret.router.settings import Settings
 from leveret.router.timers import Timed, Timers
@@ -45,6 +48,7 @@ from leveret.router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
 DELIVERIES = 0.0015  # seconds that a turn may take at least for deliveries, whatever its commands took
+LATER = 1000  # ms until a target of the timers is called again that raised
 ROUNDS = 4  # of ``Queue.deliver`` that catching up may add to a batch: enough for the messages of one read
 
 
@@ -146,6 +150,7 @@ class Broker:
         self._delivering = ("", "")  # queue and virtual host of this turn's last delivery
         self.deliveries = count(1)  # numbers of deliveries to sessions, each of some messages
         self.churn = Churn()
+        self.recovery = Recovery(self)
         self.drops = Drops(self.schedule)
         self.alarms = Alarms()
         self.set_aside: Counter[str] = Counter()  # stored content that could not be read, by its kind
@@ -238,6 +243,9 @@ class Broker:
             if self.budget.clock is not None:
                 self.budget.extend(DELIVERIES)
             self._advance(bounded=True, earlier=len(self._left) + len(self._again) if left_over else 0)
+            if self.recovery.needed:
+                self.recovery.run()
+                self._advance(bounded=True)
             if self._touched:
                 self._put_off_touched()
             self.acting.clear()
@@ -260,7 +268,10 @@ class Broker:
             self._deferred.popleft().go_on()
             if self.budget.spent():
                 break
-        self.backlog.run()
+        try:
+            self.backlog.run()
+        except Exception as error:
+            self.report(f"work failed: {self.backlog.doing}", error)
 
     def _put_off_touched(self) -> None:
         """Leave the queues that this turn had no time for to later turns. Only the clients that have touched
@@ -353,11 +364,11 @@ class Broker:
                     if bounded and self.budget.spent():
                         return not (self._touched or self._traces)
                 if self._letters and self._copies > 0:
-                    self._copies -= 1 + self._publish_letter(self._letters.popleft())
+                    self._copies -= 1 + self._send_letter(self._letters.popleft())
                 elif self._touched:
                     self._deliver(self._touched.popleft())
                 elif self._traces:
-                    self._publish_trace(*self._traces.popleft())
+                    self._send_trace(*self._traces.popleft())
                 elif not earlier:
                     return True
                 if bounded and (self._touched or self._letters or self._traces) and self.budget.spent():
@@ -366,10 +377,20 @@ class Broker:
             self._advancing = False
 
     def _deliver(self, queue: AnyQueue | Marker) -> None:
-        """Have a queue deliver; what it has beyond a round is for another turn."""
+        """Have a queue deliver; what it has beyond a round is for another turn. What it raises is the fault of
+        no client, and keeps no other queue from delivering.
+        """
         self._delivering = queue.name, queue.vhost
-        if queue.deliver(self.now):
-            self._again.append(queue)
+        try:
+            if queue.deliver(self.now):
+                self._again.append(queue)
+        except Exception as error:
+            self.report(f"delivering failed: queue '{queue.name}' in vhost '{queue.vhost}'", error)
+            if not isinstance(queue, Marker):
+                self.recovery.delivery_failed(queue, error)
+        else:
+            if self.recovery.failures and not isinstance(queue, Marker):
+                self.recovery.failures.pop(queue, None)
 
     def owe(self, client: Client) -> None:
         """Tell the client at the end of this batch what became of its publishes, or its declarations."""
@@ -422,13 +443,26 @@ class Broker:
         """Whoever catches what this broker raised says so here; True when that was the store's failure.
 
         Then nothing is confirmed any more, and the broker stops. Other failures concern whoever's turn it
-        was.
+        was, and the queues that the exception came through: these are put right at the end of the turn.
         """
-        return self.keeper.failed(error)
+        if self.keeper.failed(error):
+            return True
+        self.recovery.examine(error)
+        return False
+
+    def report(self, what: str, error: Exception) -> None:
+        """Log an exception that is the fault of no client, and do what ``failed`` does."""
+        structlog.get_logger().error(what, exc_info=error)
+        self.failed(error)
 
     def on_timers(self) -> None:
         """Let everything whose deadline has come act on it."""
-        self.timers.run(self.now, self.budget.spent)
+        self.timers.run(self.now, self.budget.spent, self._deadline_failed)
+
+    def _deadline_failed(self, target: Timed, error: Exception) -> None:
+        """A target of the timers raised: the others are called all the same, and it is called again."""
+        self.report("a deadline could not be kept", error)
+        self.schedule(self.now + LATER, target)
 
     # -- VHostHost -----------------------------------------------------------------------------------------
 
@@ -441,9 +475,22 @@ class Broker:
     def dead_letter(self, letters: Iterable[DeadLetter]) -> None:
         self._letters.extend(letters)
 
+    def letters_under_way(self) -> Iterable[DeadLetter]:
+        return chain(self._letters, self._multiplying)
+
+    def suspect(self, queue: AnyQueue) -> None:
+        self.recovery.suspect(queue)
+
     def trace(self, vhost: VHost, copy: Message) -> None:
         """Publish what the firehose has to tell, at the end of this batch."""
         self._traces.append((vhost, copy))
+
+    def _send_trace(self, vhost: VHost, copy: Message) -> None:
+        """Publish a copy for the firehose; one that fails is dropped."""
+        try:
+            self._publish_trace(vhost, copy)
+        except Exception as error:
+            self.report(f"a copy for the firehose of vhost '{vhost.name}' was dropped", error)
 
     def _publish_trace(self, vhost: VHost, copy: Message) -> None:
         if TRACE in vhost.exchanges:
@@ -455,6 +502,19 @@ class Broker:
                 plan.routed += len(targets)
             for target in targets:
                 target.enqueue(copy, self.now)
+
+    def _send_letter(self, dead: DeadLetter) -> int:
+        """As ``_publish_letter``. If that fails it is tried again later; queues that have the letter already
+        get it twice.
+        """
+        try:
+            copies = self._publish_letter(dead)
+        except Exception as error:
+            if not self.failed(error):
+                self.recovery.letter_failed(dead, error)
+            return 1
+        self.recovery.letter_published(dead)
+        return copies
 
     def _publish_letter(self, dead: DeadLetter) -> int:
         """Send a dead letter on, and say to how many queues; without its exchange it is dropped, and so it is

@@ -63,6 +63,9 @@ class Keeper(Protocol):
         is committed, and the result is True.
         """
 
+    def break_off(self, error: Exception) -> None:
+        """Commit nothing more: the broker's state is not to be trusted, and it has to stop."""
+
     def begin_whole(self) -> None:
         """What is done until ``end_whole`` is one whole, though it takes several turns."""
 
@@ -105,6 +108,7 @@ class NoKeeper:
     def failed(self, error: BaseException) -> bool:
         return False
 
+    def break_off(self, error: Exception) -> None: ...
     def begin_whole(self) -> None: ...
     def end_whole(self) -> None: ...
     def keep_queue(self, queue: Queue) -> QueueLog | None:

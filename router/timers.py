@@ -49,17 +49,28 @@ class Timers:
             return self._due[0][0]
         return self._heap[0][0] if self._heap else None
 
-    def run(self, now: int, spent: Callable[[], bool] = lambda: False) -> None:
+    def run(
+        self,
+        now: int,
+        spent: Callable[[], bool] = lambda: False,
+        failed: Callable[[Timed, Exception], None] | None = None,
+    ) -> None:
         """Call every target whose time has come. One that asks again for the past is called the next time.
 
-        If a target raises, those behind it are called the next time too; and so they are when ``spent`` says
-        that this has taken long enough.
+        ``failed`` gets a target that raised; without it the exception is raised here, and those behind it are
+        called the next time. So they are when ``spent`` says that this has taken long enough.
         """
         due = self._due
         while self._heap and self._heap[0][0] <= now and len(due) < AT_ONCE:
             when, _, target = heappop(self._heap)
             due.append((when, target))
         while due:
-            due.popleft()[1].on_timer(now)
+            target = due.popleft()[1]
+            try:
+                target.on_timer(now)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(target, error)
             if spent():
                 break

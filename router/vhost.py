@@ -33,7 +33,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.routing import Plan, Routes, Target
 from leveret.router.selector import SelectorError, compile_selector
 from leveret.router.stream.stream import Stream
-from leveret.router.vhost_host import DeadLetter, VHostHost
+from leveret.router.vhost_host import DeadLetter, Holder, VHostHost
 from leveret.router.vhost_metadata import VHostMetadata
 from leveret.router.window import window_of
 
@@ -70,6 +70,7 @@ class VHost:
         self.graph = Graph(self.routes)
         self.past = Past()
         self.firehose = Firehose()
+        self.sessions: dict[Holder, None] = {}  # that may hold messages of its queues
         # Messages that queues gave up, by why, and by whether they went anywhere (in RabbitMQ's words).
         self.dead_lettered: dict[tuple[Reason, str], int] = {}
         self._reply_targets: dict[str, Target] = {}
@@ -433,6 +434,9 @@ class VHost:
     @property
     def wall(self) -> int:
         return self.host.wall
+
+    def suspect(self, queue: AnyQueue) -> None:
+        self.host.suspect(queue)
 
     def touch(self, queue: AnyQueue) -> None:
         self.host.touch(queue)

@@ -30,10 +30,24 @@ class VHostHost(Protocol):
     drops: Drops
 
     def touch(self, queue: AnyQueue) -> None: ...
+    def suspect(self, queue: AnyQueue) -> None: ...
     def catch_up(self) -> None: ...
     def deliver_touched(self) -> None: ...
     def schedule(self, when: int, target: Timed) -> None: ...
     def dead_letter(self, letters: Iterable["DeadLetter"]) -> None: ...
+
+
+class Holder(Protocol):
+    """A session, as far as it holds messages of queues."""
+
+    def held_of(self, queue: AnyQueue) -> list[Entry]:
+        """The messages of a queue that it was given and has not settled."""
+
+    def pauses(self, queue: AnyQueue) -> bool:
+        """Return True while it gives messages back to a queue, which delivers nothing until all are back."""
+
+    def recount(self) -> None:
+        """Count again what it and its consumers hold, after an exception."""
 
 
 @dataclass(frozen=True, slots=True)

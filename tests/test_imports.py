@@ -26,6 +26,7 @@ LAYERS = (
     ("dead_letter", "keeper", "firehose"),
     ("policy", "auth"),
     ("vhost", "vhost_host", "window"),
+    ("recovery",),
     ("broker",),
     ("administration",),
     ("definitions",),

@@ -29,6 +29,9 @@ class DeliverySink(Protocol):
     def deliver(self, consumer: "Receiver", entries: Sequence[Entry]) -> None:
         """Take these messages, and count those that are to be settled as the consumer's."""
 
+    def crash(self, error: Exception) -> None:
+        """End the client's connection: the broker failed while it served this client."""
+
     def cancelled(self, consumer: "Consumer") -> None:
         """This consumer was ended: its queue was deleted or cannot be read, or the right to that was lost."""
 

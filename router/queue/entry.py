@@ -56,5 +56,12 @@ class Entry:
         self.stored = False
         self.page: Page | None = None
 
+    def copy(self) -> "Entry":
+        """The same message in the same place."""
+        made = Entry(self.message, self.position, self.expires)
+        made.returns, made.settled, made.refused = self.returns, self.settled, self.refused
+        made.stored, made.page = self.stored, self.page
+        return made
+
     def __lt__(self, other: "Entry") -> bool:
         return self.position < other.position

@@ -4,7 +4,7 @@ Owns no behaviour. Whatever more a type can do is between it and whoever keeps i
 a queue is.
 """
 
-from collections.abc import Collection, Mapping, Sequence, Sized
+from collections.abc import Collection, Container, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from leveret.protocol.amqp.message import Message
@@ -38,6 +38,11 @@ class Source(Protocol):
 
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
         """Nobody settles these delivered messages any more: their session is over."""
+
+    def reclaim(self, entries: Collection[Entry]) -> None:
+        """An exception interrupted who had these delivered messages in hand: put those back, at the end of
+        this batch, that nobody holds.
+        """
 
     def pause_deliveries(self) -> None:
         """Deliver nothing until ``resume_deliveries``: of messages that are given back more are to come."""
@@ -104,6 +109,13 @@ class AnyQueue(Source, Protocol):
 
     def deliver(self, now: int) -> bool:
         """Give ready messages to ready consumers; True when there is more to give at once."""
+
+    def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
+        """Put the queue right after an exception in its code.
+
+        ``held`` are its messages that sessions hold, and by how many of them it is paused; ``dying`` the ids
+        of entries that are on their way as dead letters.
+        """
 
     def awaits_disk(self) -> bool:
         """Whether the next message has to be read before it can be taken."""

@@ -97,14 +97,19 @@ class Priorities:
     def take(self, count: int, size: int) -> list[Entry]:
         """As ``Fifo.take``, over all levels."""
         taken: list[Entry] = []
-        for fifo in self.order:
-            if len(taken) == count or size <= 0:
-                break
-            more = fifo.take(count - len(taken), size)
-            size -= sum(entry.message.size for entry in more)
-            taken += more
-            if fifo.runs:
-                break
+        try:
+            for fifo in self.order:
+                if len(taken) == count or size <= 0:
+                    break
+                more = fifo.take(count - len(taken), size)
+                size -= sum(entry.message.size for entry in more)
+                taken += more
+                if fifo.runs:
+                    break
+        except Exception:
+            for entry in taken:
+                self.put_back(entry)
+            raise
         return taken
 
     def overdue(self, now: int, limit: int) -> list[Entry]:

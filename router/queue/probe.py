@@ -111,6 +111,13 @@ class Probed:
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
         self._queue.give_back(consumed, now)
 
+    def reclaim(self, entries: Collection[Entry]) -> None:
+        self._queue.reclaim(entries)
+
+    def is_of(self, queue: object) -> bool:
+        """Return True if the message is one of this queue's."""
+        return self._queue is queue
+
     def pause_deliveries(self) -> None:
         self._queue.pause_deliveries()
 

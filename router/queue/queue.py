@@ -4,7 +4,8 @@ Owns what happens to a message from the moment it is routed here until it is set
 letters. It knows its consumers only by what they take, and the rest of the broker only through ``QueueHost``.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -51,6 +52,7 @@ class Queue:
         "_paused",
         "_plain",
         "_position",
+        "_reclaimed",
         "_returned",
         "_shortening",
         "_touched",
@@ -113,6 +115,7 @@ class Queue:
         self._position = self._first = 0
         self._returned = False  # whether any ready message may have been given out before
         self._touched = False
+        self._reclaimed: list[Entry] = []  # to be put back unless somebody holds them
         self._paused = 0  # by how many sessions that give messages back
         self._shortening = False  # whether what is over the limits goes on in later turns
         self.expiry = ExpiryIndex()
@@ -201,6 +204,7 @@ class Queue:
         """
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
+        key = None
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
@@ -210,8 +214,6 @@ class Queue:
                 return True
             if self._full(message, now):
                 return False
-            if key is not None:
-                self._remember(key)
             expires = self._expires(message, now)
             if 0 < expires <= now and self._touched:
                 self.host.deliver_touched()  # so that it stands first, if it does, and expires at once
@@ -226,6 +228,8 @@ class Queue:
         log = self.log
         if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
             log.enqueue(entry, message)
+        if key is not None:  # not before: the message would be lost if it failed and came again
+            self._remember(key, entry.position)
         if not self._touched:
             self._touched = True
             self.host.touch(self)
@@ -251,11 +255,11 @@ class Queue:
             self.log.await_commit(message, known.position, key, self.deduplication.again(key))
         return True
 
-    def _remember(self, key: bytes) -> None:
-        """The next message has this value."""
+    def _remember(self, key: bytes, position: int) -> None:
+        """The message at this position has this value."""
         assert self.deduplication is not None
         note = None if self.log is None else self.log.note
-        self.deduplication.add(key, self._position, self.host.wall * 1000, note)
+        self.deduplication.add(key, position, self.host.wall * 1000, note)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
         """Take messages that differ in their bodies alone; False when each has to be looked at, and none was
@@ -318,10 +322,10 @@ class Queue:
             if limit is not None and entry.returns > limit:
                 beyond.append(entry)
                 continue
-            self.held.pop(entry.position, None)
             self.bytes += entry.message.size
             self.index(entry)
             self.ready.put_back(entry)
+            self.held.pop(entry.position, None)
         if beyond:
             self.host.dead_letter(self, beyond, "delivery_limit")
         self.shorten()
@@ -330,6 +334,57 @@ class Queue:
     def give_back(self, consumed: Iterable[Entry], now: int) -> None:
         """The session that held delivered messages is over."""
         self.requeue(consumed, now)
+
+    def reclaim(self, entries: Iterable[Entry]) -> None:
+        """Put those of these messages back that nobody holds by the end of the batch: an exception was raised
+        while they were in nobody's hands.
+        """
+        self._reclaimed += entries
+        self.host.suspect(self)
+
+    def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
+        """Put the queue right after an exception in its code; as ``AnyQueue.put_right``.
+
+        It takes as long as it takes to look at all messages in memory.
+        """
+        delivered, self._paused = held
+        reclaimed, self._reclaimed = self._reclaimed, []
+        if reclaimed:
+            known = {id(entry) for entry in chain(delivered, self.ready)}
+            for entry in {id(entry): entry for entry in reclaimed}.values():
+                if id(entry) not in known and id(entry) not in dying:
+                    self._take_back(entry)
+            self._returned = True
+        self.unacked = len(delivered)
+        self.held |= {entry.position: entry for entry in delivered if entry.stored}
+        self.bytes = sum(entry.message.size for entry in self.ready)
+        self.bytes += sum(run.size for run in self.ready.runs if run.entries is None)
+        self.expiry = ExpiryIndex()
+        for line in self.ready.lines:
+            for each in line.parts():
+                each.indexed = False
+                self.index(each)
+        self._expiring = True  # which is found out again
+        self._wakes.clear()
+        self._schedule_expiry()
+        if self.settings.expires is not None:
+            self._wake_at(now + self.settings.expires)
+        for consumer in self.consumers:
+            consumer.wake()
+        self._touched = False
+        self.touch()
+
+    def _take_back(self, entry: Entry) -> None:
+        """A message is in nobody's hands: put it back, unless it was settled."""
+        self.held.pop(entry.position, None)
+        if entry.settled:
+            self.release([entry])
+            return
+        if entry.gone:  # it still stands among the ready ones, where it is skipped
+            entry = entry.copy()
+        entry.indexed = False
+        self.index(entry)
+        self.ready.put_back(entry)
 
     def pause_deliveries(self) -> None:
         """Deliver nothing until ``resume_deliveries``: of messages that come back more are to come, which
@@ -399,7 +454,9 @@ class Queue:
         """Take up to ``count`` messages; return those that may still be given, and how many have left."""
         entries = self.ready.take(count, DRAIN_BYTES)
         left = len(entries)
-        return (self._in_time(entries, now) if self._expiring else entries), left
+        if self._expiring:
+            return self._in_time(entries, now), left
+        return entries, left
 
     def give(self, consumer: Consumer, entries: list[Entry]) -> None:
         """Hand taken messages to a consumer."""
@@ -453,14 +510,18 @@ class Queue:
             self.counts.get_empty += 1
             return None
         entry = entries[0]
-        self.bytes -= entry.message.size
-        if entry.indexed:
-            self.expiry.discard(entry)
-        if not no_ack:
-            self.unacked += 1
-        self.counts.got(no_ack=no_ack, redelivered=entry.returns > 0)
-        if self.log is not None:
-            self._hand_out([entry], no_ack=no_ack)
+        try:
+            self.bytes -= entry.message.size
+            if entry.indexed:
+                self.expiry.discard(entry)
+            if not no_ack:
+                self.unacked += 1
+            self.counts.got(no_ack=no_ack, redelivered=entry.returns > 0)
+            if self.log is not None:
+                self._hand_out([entry], no_ack=no_ack)
+        except Exception:
+            self.reclaim(entries)
+            raise
         return entry
 
     def _hand_out(self, entries: list[Entry], *, no_ack: bool) -> None:
@@ -643,25 +704,33 @@ class Queue:
 
     def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
         """What was taken out of ``ready`` goes to the dead letters."""
-        for entry in entries:
-            self.bytes -= entry.message.size
-            if entry.indexed:
-                self.expiry.discard(entry)
-            if entry.stored:
-                self.held[entry.position] = entry  # until its dead letter is published, it is kept here
-        self.host.dead_letter(self, entries, reason)
+        try:
+            for entry in entries:
+                self.bytes -= entry.message.size
+                if entry.indexed:
+                    self.expiry.discard(entry)
+                if entry.stored:
+                    self.held[entry.position] = entry  # until its dead letter is published, it is kept here
+            self.host.dead_letter(self, entries, reason)
+        except Exception:
+            self.reclaim(entries)
+            raise
 
     # -- time ----------------------------------------------------------------------------------------------
 
     def _expire(self, now: int) -> None:
         """Take out messages whose deadline is before ``now``, as many as others can wait for."""
         expired = self.ready.overdue(now, EXPIRE)
-        for due in self.expiry.due(now, EXPIRE):
-            if isinstance(due, Entry):
-                self.ready.remove(due)
-                expired.append(due)
-            elif self.paging is not None:
-                expired += self.paging.expire(due, now)
+        try:
+            for due in self.expiry.due(now, EXPIRE):
+                if isinstance(due, Entry):
+                    self.ready.remove(due)
+                    expired.append(due)
+                elif self.paging is not None:
+                    expired += self.paging.expire(due, now)
+        except Exception:
+            self.reclaim(expired)
+            raise
         if expired:
             self._dead_letter(sorted(expired), "expired")
 
@@ -670,7 +739,11 @@ class Queue:
         late = [entry for entry in entries if 0 < entry.expires < now]
         if not late:
             return entries
-        self._dead_letter(late, "expired")
+        try:
+            self._dead_letter(late, "expired")
+        except Exception:
+            self.reclaim(entries)
+            raise
         return [entry for entry in entries if not 0 < entry.expires < now]
 
     def _schedule_expiry(self) -> None:

@@ -25,6 +25,9 @@ class Giver(Protocol):
     def give(self, consumer: Consumer, entries: list[Entry]) -> None:
         """Hand taken messages to a consumer."""
 
+    def reclaim(self, entries: list[Entry]) -> None:
+        """Put back those of these messages that nobody holds by the end of the batch."""
+
 
 def serve_round(queue: Giver, line: Line, waiting: int, now: int) -> int:
     """Serve the next consumers in line, each with the same number of messages, while ``waiting`` are ready;
@@ -62,12 +65,18 @@ def _serve(queue: Giver, line: Line, turn: list[Consumer], share: int, now: int)
     the last served.
     """
     entries, count = queue.take(len(turn) * share, now)
-    if len(line) > 1:
-        ahead = len(entries) % len(turn) if len(turn) == len(line) else len(entries)
-        for consumer in turn[:ahead]:
-            line.move_to_end(consumer)
-    for index, consumer in enumerate(turn):
-        mine = entries[index :: len(turn)] if len(turn) > 1 else entries
-        if mine:
-            queue.give(consumer, mine)
+    index = 0
+    try:
+        if len(line) > 1:
+            ahead = len(entries) % len(turn) if len(turn) == len(line) else len(entries)
+            for consumer in turn[:ahead]:
+                line.move_to_end(consumer)
+        for index, consumer in enumerate(turn):
+            mine = entries[index :: len(turn)] if len(turn) > 1 else entries
+            if mine:
+                queue.give(consumer, mine)
+    except Exception:
+        for place in range(index, len(turn)):
+            queue.reclaim(entries[place :: len(turn)])
+        raise
     return count

@@ -9,6 +9,7 @@ Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgem
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -23,6 +24,7 @@ from leveret.router.counts import Given, Published
 from leveret.router.queue.consumers import SLICE, Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.kind import AnyQueue, Source
+from leveret.router.queue.probe import Probed
 from leveret.router.routing import Target
 from leveret.router.session.checks import check_consumer_arguments
 from leveret.router.session.confirms import Confirms, Verdict
@@ -32,7 +34,7 @@ from leveret.router.session.sink import SessionSink
 from leveret.router.session.tap import Tap
 from leveret.router.session.timeouts import AckTimeouts
 from leveret.router.session.transaction import Transaction
-from leveret.router.session.unacked import Taken, Unacked, Verb, unknown_tag
+from leveret.router.session.unacked import Held, Taken, Unacked, Verb, unknown_tag
 from leveret.router.vhost import VHost
 
 SERVED = attrgetter("served")
@@ -70,6 +72,8 @@ class Session:
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
         self._unacked = Unacked()
+        self._pausing: dict[Source, None] = {}  # queues that it gives messages back to, in several turns
+        self._committing: Transaction | None = None
         self._outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
         self._next_tag = 1
         self._publishing = Publishing(vhost, user)
@@ -83,6 +87,7 @@ class Session:
         # What its last command has still to do: those behind it wait until that is ``over``.
         self.unfinished: LongWork | None = None
         broker.churn.channel_created += 1
+        vhost.sessions[self] = None
         vhost.firehose.join(self)
 
     # -- publish -------------------------------------------------------------------------------------------
@@ -332,14 +337,18 @@ class Session:
         if entry is None:
             self.given.get_empty += 1
             return None
-        self.given.got(no_ack=no_ack, redelivered=entry.returns > 0)
-        tag = self._next_tag
-        self._next_tag += 1
-        if not no_ack:
-            self._unacked.hold([(tag, (queue, None, entry))])
-            self._timeouts.watch(queue, self.broker.now, self._schedule)
-        if self._tap is not None:
-            self._tap.taken(queue.name, entry)
+        try:
+            self.given.got(no_ack=no_ack, redelivered=entry.returns > 0)
+            tag = self._next_tag
+            self._next_tag += 1
+            if not no_ack:
+                self._unacked.hold([(tag, (queue, None, entry))])
+                self._timeouts.watch(queue, self.broker.now, self._schedule)
+            if self._tap is not None:
+                self._tap.taken(queue.name, entry)
+        except Exception:
+            queue.reclaim([entry])
+            raise
         return tag, entry, queue
 
     def set_prefetch(self, count: int, *, shared: bool) -> None:
@@ -395,32 +404,37 @@ class Session:
         What cannot be written is nobody else's trouble: the client's connection ends, and what the session
         holds goes back to the queues.
         """
-        first, count = self._next_tag, len(entries)
-        self._next_tag += count
-        receiver.served = first
-        self.served = next(self.broker.deliveries)
-        if receiver.no_ack or not isinstance(receiver, Consumer):
-            self.given.deliver_no_ack += count
-        else:
-            self.given.deliver += count
-            receiver.unacked += count
-            self._outstanding += count
-            held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
-            self._unacked.hold(zip(range(first, first + count), held, strict=True))
-            if receiver.probed is not None:
-                place, probe = receiver.probed
-                receiver.probed = None
-                self._unacked.hold(((first + place, (probe, receiver, entries[place])),))
-        if self.finished:  # its connection crashed on an earlier delivery of the same round
-            for _ in self._give_back():
-                pass  # it was given no more than a slice
-            return
-        if self._tap is not None:
-            self._tap.delivered(receiver, entries)
         try:
+            first, count = self._next_tag, len(entries)
+            self._next_tag += count
+            receiver.served = first
+            self.served = next(self.broker.deliveries)
+            if receiver.no_ack or not isinstance(receiver, Consumer):
+                self.given.deliver_no_ack += count
+            else:
+                self.given.deliver += count
+                receiver.unacked += count
+                self._outstanding += count
+                held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
+                self._unacked.hold(zip(range(first, first + count), held, strict=True))
+                if receiver.probed is not None:
+                    place, probe = receiver.probed
+                    receiver.probed = None
+                    self._unacked.hold(((first + place, (probe, receiver, entries[place])),))
+            if self.finished:  # its connection crashed on an earlier delivery of the same round
+                for _ in self._give_back():
+                    pass  # it was given no more than a slice
+                return
+            if self._tap is not None:
+                self._tap.delivered(receiver, entries)
             self.sink.deliver(receiver, first, entries)
         except Exception as error:
+            if isinstance(receiver, Consumer) and not receiver.no_ack:
+                receiver.source.reclaim(entries)
             self.sink.crash(error)
+
+    def crash(self, error: Exception) -> None:
+        self.sink.crash(error)
 
     def cancelled(self, consumer: Consumer) -> None:
         self.given.redeliver += consumer.redelivered
@@ -459,7 +473,11 @@ class Session:
         if self.prefetch:
             self.broker.catch_up()  # what was published before is not owed the room that this makes
         queue, consumer, entry = self._unacked.take(tag)
-        queue.settle((entry,))
+        try:
+            queue.settle((entry,))
+        except Exception:
+            queue.reclaim((entry,))
+            raise
         if consumer is not None:
             consumer.unacked -= 1
             self._outstanding -= 1
@@ -490,17 +508,18 @@ class Session:
         """Take out what is to be settled, and settle it at once or with the transaction."""
         if tag == 0:
             self.broker.catch_up()  # all that was delivered is meant
-        if not multiple:
-            self._settle_or_note(verb, [(tag, self._unacked.take(tag))])
-            return
         last = tag or self._unacked.highest
-        taken = self._unacked.take_through(tag, PIECE)
-        if self._unacked.lowest <= last and self._unacked.holds_through(last):
-            self._begin("settling", self._settle_through(verb, last, self._settle_or_note, taken))
-        elif self.transaction is not None:
-            self.transaction.settle(verb, taken)
-        else:
-            self._settle(verb, taken)
+        taken = self._unacked.take_through(tag, PIECE) if multiple else [(tag, self._unacked.take(tag))]
+        try:
+            if multiple and self._unacked.lowest <= last and self._unacked.holds_through(last):
+                self._begin("settling", self._settle_through(verb, last, self._settle_or_note, taken))
+            elif self.transaction is not None:
+                self.transaction.settle(verb, taken)
+            else:
+                self._settle(verb, taken)
+        except Exception:
+            _reclaim(taken)
+            raise
 
     def _settle_through(
         self,
@@ -513,25 +532,42 @@ class Session:
 
         Queues do not deliver before all that is requeued is back: else what is behind it would go first.
         """
-        paused: dict[Source, None] = {}
         tag = tag or self._unacked.highest
         try:
             while True:
                 if taken is None:
                     taken = self._unacked.take_through(tag, PIECE) if self._unacked.holds_through(tag) else []
-                sources = settle(verb, taken)
+                try:
+                    sources = settle(verb, taken)
+                except Exception:
+                    _reclaim(taken)
+                    raise
                 if not self._unacked.holds_through(tag):
                     return
                 if verb == "requeue":
-                    for source in sources:
-                        if source not in paused:
-                            paused[source] = None
-                            source.pause_deliveries()
+                    self._pause(sources)
                 taken = None
                 yield
         finally:
+            self._resume()
+
+    def _pause(self, sources: Iterable[Source]) -> None:
+        """Have queues deliver nothing until ``_resume``."""
+        for source in sources:
+            if source not in self._pausing:
+                source.pause_deliveries()
+                self._pausing[source] = None
+
+    def _resume(self) -> None:
+        """All messages are back that were to be given back."""
+        paused, self._pausing = self._pausing, {}
+        try:
             for source in paused:
                 source.resume_deliveries()
+        except Exception:
+            for source in paused:
+                source.reclaim(())
+            raise
 
     def _take_each(self, verb: Verb, tags: Sequence[int]) -> None:
         if self.transaction is not None:
@@ -539,7 +575,11 @@ class Session:
                 self._take(verb, tag, multiple=False)
             return
         taken = self._unacked.take_each(tags)
-        self._settle(verb, taken)
+        try:
+            self._settle(verb, taken)
+        except Exception:
+            _reclaim(taken)
+            raise
         if len(taken) < len(tags):
             raise unknown_tag(tags[len(taken)])
 
@@ -576,27 +616,37 @@ class Session:
 
         Queues do not deliver before all of theirs is back, as in ``_settle_through``.
         """
-        paused: dict[Source, None] = {}
         unacked = self._unacked
+        failure: Exception | None = None
         try:
             while unacked.holds_through(0):
-                by_source, consumers = self._sort(unacked.take_through(0, PIECE))
-                self._make_room(consumers)
-                for source, entries in by_source.items():
-                    if source.deleted:
-                        source.settle(entries)
-                    else:
-                        self.given.back += len(entries)
-                        source.give_back(entries, self.broker.now)
+                taken = unacked.take_through(0, PIECE)
+                try:
+                    sources = self._give_back_some(taken)
+                except Exception as error:
+                    failure = error
+                    sources = {}
+                    _reclaim(taken)
                 if unacked.holds_through(0):
-                    for source in by_source:
-                        if source not in paused:
-                            paused[source] = None
-                            source.pause_deliveries()
+                    self._pause(sources)
                     yield
         finally:
-            for source in paused:
-                source.resume_deliveries()
+            self._resume()
+            self.vhost.sessions.pop(self, None)
+        if failure is not None:
+            raise failure
+
+    def _give_back_some(self, taken: Taken) -> Iterable[Source]:
+        """Give back what was held; return where it came from."""
+        by_source, consumers = self._sort(taken)
+        self._make_room(consumers)
+        for source, entries in by_source.items():
+            if source.deleted:
+                source.settle(entries)
+            else:
+                self.given.back += len(entries)
+                source.give_back(entries, self.broker.now)
+        return by_source
 
     def _sort(self, taken: Taken) -> tuple[dict[Source, list[Entry]], Mapping[Consumer, int]]:
         """What was held, by where it came from, and how many of it each consumer held."""
@@ -624,7 +674,11 @@ class Session:
 
     def _settle_in_transaction(self, verb: Verb, taken: Taken) -> None:
         """The same; a crash may undo it until it is on disk, so who published these waits for that."""
-        self._settle(verb, taken)
+        try:
+            self._settle(verb, taken)
+        except Exception:
+            _reclaim(taken)
+            raise
         for _, (_, _, entry) in taken:
             entry.settled = False
 
@@ -652,10 +706,14 @@ class Session:
     def _commit(self, transaction: Transaction) -> Slices:
         """Do what a transaction has gathered; on disk it is one whole, however many turns it takes."""
         self._keeper.begin_whole()
+        self._committing = transaction
         try:
             yield from transaction.commit(self._enqueue_those_left, self._settle_in_transaction)
         finally:
             self._keeper.end_whole()
+            self._committing = None
+            if transaction.settles:  # which an exception has left
+                transaction.rollback(self._unacked)
 
     def _enqueue_those_left(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a message to its queues that were not deleted since it was routed."""
@@ -718,17 +776,64 @@ class Session:
         if self.finished:
             return
         self.finished = True
+        if self.confirms is not None:
+            self.published.publish_confirm = self.confirms.published
+        steps: list[Callable[[], object]] = [partial(self.cancel, tag) for tag in self.consumers]
         if self.transaction is not None:
-            self.rollback()
-        for tag in list(self.consumers):
-            self.cancel(tag)
+            steps.append(self.rollback)
+        steps += (
+            self._begin_giving_back,
+            partial(self.vhost.firehose.leave, self),
+            partial(self.watch, on=False),  # not to leave a cycle
+            partial(self.vhost.past.add, self.given, self.published),
+        )
+        for step in steps:  # whatever one of them raises, the others are done: nobody else would do them
+            try:
+                step()
+            except Exception as error:
+                self.broker.report("the end of a session failed", error)
+        self.broker.churn.channel_closed += 1
+
+    def _begin_giving_back(self) -> None:
         if self.unfinished is not None:
             self.unfinished.follow(self._give_back())
         else:
             self._begin("giving back", self._give_back())
-        self.vhost.firehose.leave(self)
-        self.watch(on=False)  # not to leave a cycle
-        self.broker.churn.channel_closed += 1
-        if self.confirms is not None:
-            self.published.publish_confirm = self.confirms.published
-        self.vhost.past.add(self.given, self.published)
+
+    # -- Holder --------------------------------------------------------------------------------------------
+
+    def _held(self) -> Iterator[Held]:
+        """All that it was given and has not settled, with what a transaction is to settle."""
+        for _, held in self._unacked:
+            yield held
+        for transaction in (self.transaction, self._committing):
+            if transaction is not None:
+                yield from transaction.held()
+
+    def held_of(self, queue: AnyQueue) -> list[Entry]:
+        return [
+            entry
+            for source, _, entry in self._held()
+            if source is queue or (isinstance(source, Probed) and source.is_of(queue))
+        ]
+
+    def pauses(self, queue: AnyQueue) -> bool:
+        return queue in self._pausing
+
+    def recount(self) -> None:
+        self._outstanding = 0
+        for receiver in self.consumers.values():
+            if isinstance(receiver, Consumer):
+                receiver.unacked = 0
+        for _, consumer, _ in self._held():
+            if consumer is not None:
+                consumer.unacked += 1
+                self._outstanding += 1
+
+
+def _reclaim(taken: Taken) -> None:
+    """Have those of these messages put back that nobody holds: an exception was raised while they were being
+    settled.
+    """
+    for _, (source, _, entry) in taken:
+        source.reclaim([entry])

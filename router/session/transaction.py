@@ -4,7 +4,7 @@ Owns the order in which it takes effect. How a message is enqueued or settled is
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.backlog import Slices
 from leveret.router.routing import Target
-from leveret.router.session.unacked import Taken, Unacked, Verb
+from leveret.router.session.unacked import Held, Taken, Unacked, Verb
 
 SLICE = 256  # messages to one queue each, or settlements, that a commit does at a time
 
@@ -38,7 +38,7 @@ class Transaction:
 
     def __init__(self) -> None:
         self._publishes: list[Publish] = []
-        self._settlements: list[Settlement] = []
+        self._settlements: deque[Settlement] = deque()
 
     @property
     def publishes(self) -> int:
@@ -49,6 +49,12 @@ class Transaction:
     def settles(self) -> int:
         """How many held messages wait for it."""
         return sum(len(settlement.taken) for settlement in self._settlements)
+
+    def held(self) -> Iterator[Held]:
+        """The messages that wait to be settled."""
+        for settlement in self._settlements:
+            for _, held in settlement.taken:
+                yield held
 
     def publish(self, message: Message, queues: Sequence[Target]) -> None:
         self._publishes.append(Publish(message, queues))
@@ -74,9 +80,8 @@ class Transaction:
             if left <= 0:
                 left = SLICE
                 yield
-        settlements, self._settlements = deque(self._settlements), []
-        while settlements:
-            settlement = settlements.popleft()
+        while self._settlements:
+            settlement = self._settlements.popleft()
             settle(*settlement)
             left -= len(settlement.taken)
             if left <= 0:

@@ -45,6 +45,10 @@ class Packer:
             yield pack_chunk(first, part, timestamp, bloom)
             first += len(part)
 
+    def cut(self, count: int) -> None:
+        """Forget what came behind the first ``count`` messages: it was not finished."""
+        del self._entries[count:]
+
     def clear(self) -> None:
         self._entries.clear()
         self._values.clear()

@@ -140,6 +140,9 @@ class Reader(Consumer):
         """The session is over. Whoever comes next starts where it wants to."""
         self.stream.counts.back += len(consumed)
 
+    def reclaim(self, entries: Collection[Entry]) -> None:
+        """Messages of a stream stay in it."""
+
     def pause_deliveries(self) -> None:
         """Nothing comes back to a stream."""
 

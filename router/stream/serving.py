@@ -78,7 +78,12 @@ class Serving:
                 return False
             reader = next(iter(line))
             assert isinstance(reader, Reader)
-            left -= self._serve(reader)
+            try:
+                left -= self._serve(reader)
+            except Exception as error:  # it may have passed messages that it was not given
+                reader.sink.crash(error)
+                self.readers.leave(reader)
+                left -= 1
             if reader.ready:
                 line.move_to_end(reader)
         return True

@@ -9,7 +9,7 @@ segments and the ``StreamLog``.
 Source: RabbitMQ, "Streams". The refusals are those of 3.10.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -196,27 +196,45 @@ class Stream:
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None: ...
     def reject(self, entries: Sequence[Entry]) -> None: ...
+    def reclaim(self, entries: Collection[Entry]) -> None: ...
     def give_back(self, consumed: Collection[Entry], now: int) -> None: ...
     def pause_deliveries(self) -> None: ...
     def resume_deliveries(self) -> None: ...
+
+    def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
+        """Nothing leaves a stream: only its deliveries have to be called again."""
+        self._packer.cut(self.next - self.committed)
+        self._ages = 0
+        self.retain(now)
+        for reader in self.consumers:
+            reader.wake()
+        self._touched = False
+        self.touch()
 
     # -- messages in -----------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
         headers = message.properties.headers
-        if headers is not None and not again and (publisher := identity(headers)) is not None:
-            if publisher is UNUSABLE:
-                self._warn()
-            elif self._has(*publisher, message):
-                return True
+        publisher = None if headers is None or again else identity(headers)
+        if publisher is UNUSABLE:
+            self._warn()
+            publisher = None
+        if publisher is not None and self._has(*publisher, message):
+            return True
         offset = self.next
-        self.next += 1
-        self._packer.add(message, offset)
+        try:
+            self._packer.add(message, offset)
+        except Exception:
+            self._packer.cut(offset - self.committed)
+            raise
+        self.next = offset + 1
         if self.log is not None:
             self.log.enqueue(Entry(message, offset, now), message)
         else:
             self.touch()
+        if publisher is not None:  # not before: the message would be lost if it failed and came again
+            self.publishers.came(*publisher, offset, self.note)
         return True
 
     def _warn(self) -> None:
@@ -235,7 +253,6 @@ class Stream:
         on disk.
         """
         if not self.publishers.is_known(key, number):
-            self.publishers.came(key, number, self.next, self.note)
             return False
         if self.log is not None and self.next > self.committed:
             self.log.await_commit(message, key, self.publishers.again(key, self.next))
@@ -247,8 +264,12 @@ class Stream:
         if headers is not None and identity(headers) is not None:
             return False
         first = self.next
-        self.next += len(messages)
-        self._packer.add_all(messages, first)
+        try:
+            self._packer.add_all(messages, first)
+        except Exception:
+            self._packer.cut(first - self.committed)
+            raise
+        self.next = first + len(messages)
         if self.log is not None:
             entries = [Entry(each, offset, now) for offset, each in enumerate(messages, first)]
             self.log.enqueue_all(entries, messages)

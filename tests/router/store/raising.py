@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FunctionType, ModuleType
 from unittest.mock import patch
@@ -44,13 +44,23 @@ def functions(module: ModuleType) -> Iterator[tuple[str, object, str, FunctionTy
 class Raising:
     """Wraps functions while it is entered. The one named ``target`` raises at its ``at``-th call, ``always``
     at each later one too; with ``after`` it has done its work by then. ``calls`` are all calls by name.
+    ``among`` are the modules of these functions, those of the store if there are none.
     """
 
-    def __init__(self, target: str = "", at: int = 1, *, always: bool = False, after: bool = False) -> None:
+    def __init__(
+        self,
+        target: str = "",
+        at: int = 1,
+        *,
+        always: bool = False,
+        after: bool = False,
+        among: Sequence[ModuleType] = (),
+    ) -> None:
         self.target = target
         self.at = at
         self.always = always
         self.after = after
+        self.among = among or modules()
         self.armed = True
         self.calls: Counter[str] = Counter()
         self.raised = 0
@@ -58,7 +68,7 @@ class Raising:
     @contextmanager
     def entered(self) -> Iterator["Raising"]:
         with ExitStack() as stack:
-            for module in modules():
+            for module in self.among:
                 for name, owner, attribute, function in functions(module):
                     if self.target in ("", name):
                         self._wrap(stack, name, owner, attribute, function)

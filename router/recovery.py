@@ -1,0 +1,163 @@
+"""Put queues right after an exception in the broker's own code, and retry what it interrupted.
+
+An exception may leave a queue half changed: messages taken out and not handed over, counters that are off, a
+delivery that nobody will call again. Responsible for finding the queues that an exception came through, for
+having them put right at the end of the turn, and for dead letters whose publishing failed. A queue whose
+deliveries fail again and again stops the broker in order. What concerns the store is in ``store.failure``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Protocol
+
+import structlog
+
+from leveret.router.keeper import Keeper
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.stream.stream import Stream
+from leveret.router.timers import Timed
+from leveret.router.vhost import VHost
+from leveret.router.vhost_host import DeadLetter
+
+TRIES = 20  # deliveries of one queue that may fail in a row
+AGAIN = 1000  # ms until a dead letter is published again whose publishing failed,
+LONGEST = 60_000  # and at most, as it doubles each time
+LOOK = 64  # items of a list in a traceback that may be queues
+
+
+class RecoveryHost(Protocol):
+    """What the recovery asks of the broker."""
+
+    now: int
+    keeper: Keeper
+
+    @property
+    def vhosts(self) -> Mapping[str, VHost]: ...
+    def schedule(self, when: int, target: Timed) -> None: ...
+    def dead_letter(self, letters: Iterable[DeadLetter]) -> None: ...
+    def letters_under_way(self) -> Iterable[DeadLetter]:
+        """Dead letters that are not published yet."""
+
+
+@dataclass(slots=True, eq=False)
+class _Retry:
+    """A dead letter that is published again later; ``delay`` in ms."""
+
+    recovery: "Recovery"
+    letter: DeadLetter
+    delay: int
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    def on_timer(self, now: int) -> None:
+        self.recovery.publish_again(self)
+
+
+class Recovery:
+    """What a broker has to put right. ``failures`` counts the failed deliveries of queues, each in a row."""
+
+    def __init__(self, host: RecoveryHost) -> None:
+        self.failures: dict[AnyQueue, int] = {}
+        self._host = host
+        self._suspects: dict[AnyQueue, None] = {}
+        self._retries: dict[_Retry, None] = {}
+        self._delays: dict[int, int] = {}  # of letters that are being published again, by the id of the entry
+        self._log = structlog.get_logger()
+
+    @property
+    def needed(self) -> bool:
+        """Whether ``run`` has anything to do."""
+        return bool(self._suspects)
+
+    def suspect(self, queue: AnyQueue) -> None:
+        """Have a queue put right at the end of the turn."""
+        self._suspects[queue] = None
+
+    def examine(self, error: BaseException) -> None:
+        """Suspect the queues that an exception came through."""
+        for queue in queues_in(error):
+            self.suspect(queue)
+
+    def delivery_failed(self, queue: AnyQueue, error: Exception) -> None:
+        """Count a delivery that raised; after ``TRIES`` in a row commit nothing more, so the broker stops."""
+        self.suspect(queue)
+        count = self.failures[queue] = self.failures.get(queue, 0) + 1
+        if count > TRIES:
+            self._suspects.pop(queue)
+            self._host.keeper.break_off(error)
+
+    def letter_failed(self, letter: DeadLetter, error: Exception) -> None:
+        """Publish a dead letter again later. Until then the queue that it left keeps it, so it is there after
+        a restart in any case.
+        """
+        delay = min(2 * self._delays.pop(id(letter.entry), AGAIN // 2), LONGEST)
+        self._log.error(
+            "a dead letter could not be published",
+            queue=letter.queue.what,
+            position=letter.entry.position,
+            exchange=letter.exchange,
+            again_in_ms=delay,
+            exc_info=error,
+        )
+        retry = _Retry(self, letter, delay)
+        self._retries[retry] = None
+        self._host.schedule(self._host.now + delay, retry)
+
+    def publish_again(self, retry: _Retry) -> None:
+        """Publish a dead letter again."""
+        if retry in self._retries:
+            del self._retries[retry]
+            self._delays[id(retry.letter.entry)] = retry.delay
+            self._host.dead_letter([retry.letter])
+
+    def letter_published(self, letter: DeadLetter) -> None:
+        """A dead letter was published, perhaps not at the first try."""
+        if self._delays:
+            self._delays.pop(id(letter.entry), None)
+
+    def run(self) -> None:
+        """Put the suspects right. One that this fails for cannot be served: the broker stops."""
+        suspects, self._suspects = self._suspects, {}
+        letters = [*self._host.letters_under_way(), *(retry.letter for retry in self._retries)]
+        dying = {id(letter.entry) for letter in letters}
+        try:
+            for vhost in {queue.vhost for queue in suspects}:
+                for session in list(self._host.vhosts[vhost].sessions) if vhost in self._host.vhosts else ():
+                    session.recount()
+            for queue in suspects:
+                if not queue.deleted:
+                    queue.put_right(self._held(queue), dying, self._host.now)
+        except Exception as error:
+            self._log.error("a queue could not be put right", exc_info=error)
+            self._host.keeper.break_off(error)
+
+    def _held(self, queue: AnyQueue) -> tuple[list[Entry], int]:
+        """Return the messages of a queue that sessions hold, and how many sessions pause its deliveries."""
+        held: list[Entry] = []
+        paused = 0
+        vhost = self._host.vhosts.get(queue.vhost)
+        for session in () if vhost is None else vhost.sessions:
+            held += session.held_of(queue)
+            paused += session.pauses(queue)
+        return held, paused
+
+
+def queues_in(error: BaseException) -> Iterator[AnyQueue]:
+    """Yield the queues that the frames of an exception's traceback work with, perhaps more than once."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from queues_in(each)
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        for value in traceback.tb_frame.f_locals.values():
+            if isinstance(value, list | tuple):
+                yield from (each for each in islice(value, LOOK) if isinstance(each, Queue | Stream))
+            elif isinstance(value, Queue | Stream):
+                yield value
+        traceback = traceback.tb_next
