@@ -243,7 +243,7 @@ class Broker:
             if self.budget.clock is not None:
                 self.budget.extend(DELIVERIES)
             self._advance(bounded=True, earlier=len(self._left) + len(self._again) if left_over else 0)
-            if self.recovery.needed:
+            if self.recovery.suspects:
                 self.recovery.run()
                 self._advance(bounded=True)
             if self._touched:
@@ -260,7 +260,7 @@ class Broker:
         if self._owed or self.keeper.early:
             self._tell_owed()
         more = self._left or self._again or self._letters or self._touched or self._traces
-        return bool(more or self._deferred or self.backlog.works)
+        return bool(more or self._deferred or self.backlog.works or self.recovery.suspects)
 
     def _resume(self) -> None:
         """Let clients that have been put off go on, and work that is unfinished: some of each at least."""
@@ -364,7 +364,7 @@ class Broker:
                     if bounded and self.budget.spent():
                         return not (self._touched or self._traces)
                 if self._letters and self._copies > 0:
-                    self._copies -= 1 + self._send_letter(self._letters.popleft())
+                    self._copies -= 1 + self._send_letter(self._letters[0])
                 elif self._touched:
                     self._deliver(self._touched.popleft())
                 elif self._traces:
@@ -512,8 +512,10 @@ class Broker:
         except Exception as error:
             if not self.failed(error):
                 self.recovery.letter_failed(dead, error)
-            return 1
-        self.recovery.letter_published(dead)
+            copies = 1
+        else:
+            self.recovery.letter_published(dead)
+        self._letters.popleft()  # not before: it would be in nobody's hands meanwhile
         return copies
 
     def _publish_letter(self, dead: DeadLetter) -> int:

@@ -60,24 +60,21 @@ class _Retry:
 
 
 class Recovery:
-    """What a broker has to put right. ``failures`` counts the failed deliveries of queues, each in a row."""
+    """What a broker has to put right: ``suspects`` are the queues that ``run`` looks at. ``failures`` counts the
+    failed deliveries of queues, each in a row.
+    """
 
     def __init__(self, host: RecoveryHost) -> None:
         self.failures: dict[AnyQueue, int] = {}
         self._host = host
-        self._suspects: dict[AnyQueue, None] = {}
+        self.suspects: dict[AnyQueue, None] = {}
         self._retries: dict[_Retry, None] = {}
         self._delays: dict[int, int] = {}  # of letters that are being published again, by the id of the entry
         self._log = structlog.get_logger()
 
-    @property
-    def needed(self) -> bool:
-        """Whether ``run`` has anything to do."""
-        return bool(self._suspects)
-
     def suspect(self, queue: AnyQueue) -> None:
         """Have a queue put right at the end of the turn."""
-        self._suspects[queue] = None
+        self.suspects[queue] = None
 
     def examine(self, error: BaseException) -> None:
         """Suspect the queues that an exception came through."""
@@ -89,7 +86,7 @@ class Recovery:
         self.suspect(queue)
         count = self.failures[queue] = self.failures.get(queue, 0) + 1
         if count > TRIES:
-            self._suspects.pop(queue)
+            self.suspects.pop(queue)
             self._host.keeper.break_off(error)
 
     def letter_failed(self, letter: DeadLetter, error: Exception) -> None:
@@ -123,7 +120,7 @@ class Recovery:
 
     def run(self) -> None:
         """Put the suspects right. One that this fails for cannot be served: the broker stops."""
-        suspects, self._suspects = self._suspects, {}
+        suspects, self.suspects = self.suspects, {}
         letters = [*self._host.letters_under_way(), *(retry.letter for retry in self._retries)]
         dying = {id(letter.entry) for letter in letters}
         try:

@@ -22,6 +22,7 @@ class DeliverySink(Protocol):
     """What a queue knows of the session behind a consumer."""
 
     prefetch: int  # shared by all consumers of the session (0: no limit)
+    finished: bool  # it has ended, and its consumers with it
 
     def room(self) -> int:
         """How many more messages the session takes now, whatever the consumer."""

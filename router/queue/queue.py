@@ -369,10 +369,14 @@ class Queue:
         self._schedule_expiry()
         if self.settings.expires is not None:
             self._wake_at(now + self.settings.expires)
-        for consumer in self.consumers:
-            consumer.wake()
-        self._touched = False
-        self.touch()
+        for consumer in list(self.consumers):
+            if consumer.sink.finished:  # which an exception has left here
+                self.remove_consumer(consumer, now)
+            else:
+                consumer.wake()
+        if not self.deleted:
+            self._touched = False
+            self.touch()
 
     def _take_back(self, entry: Entry) -> None:
         """A message is in nobody's hands: put it back, unless it was settled."""

@@ -206,8 +206,11 @@ class Stream:
         self._packer.cut(self.next - self.committed)
         self._ages = 0
         self.retain(now)
-        for reader in self.consumers:
-            reader.wake()
+        for reader in list(self.consumers):
+            if reader.sink.finished:  # which an exception has left here
+                self.remove_consumer(reader, now)
+            else:
+                reader.wake()
         self._touched = False
         self.touch()
 
