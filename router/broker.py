@@ -377,8 +377,8 @@ class Broker:
             self._advancing = False
 
     def _deliver(self, queue: AnyQueue | Marker) -> None:
-        """Have a queue deliver; what it has beyond a round is for another turn. What it raises is the fault of
-        no client, and keeps no other queue from delivering.
+        """Have a queue deliver; what it has beyond a round is for another turn. What it raises is no client's
+        fault, and keeps no other queue from delivering.
         """
         self._delivering = queue.name, queue.vhost
         try:

@@ -60,8 +60,8 @@ class _Retry:
 
 
 class Recovery:
-    """What a broker has to put right: ``suspects`` are the queues that ``run`` looks at. ``failures`` counts the
-    failed deliveries of queues, each in a row.
+    """What a broker has to put right: ``suspects`` are the queues that ``run`` looks at. ``failures`` counts
+    the failed deliveries of queues, each in a row.
     """
 
     def __init__(self, host: RecoveryHost) -> None:
