@@ -31,7 +31,7 @@ from leveret.router.backlog import Backlog
 from leveret.router.bounds import refused_name
 from leveret.router.budget import Budget
 from leveret.router.counts import Churn
-from leveret.router.dead_letter import is_cycle, make_letter
+from leveret.router.dead_letter import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
 from leveret.router.drops import DropReason, Drops
 from leveret.router.firehose import TRACE
 from leveret.router.keeper import Keeper, NoKeeper
@@ -47,6 +47,8 @@ from leveret.router.vhost_host import DeadLetter
 from leveret.router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
+LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared
+LETTER_COST = 600  # bytes that one takes up besides its message's body
 DELIVERIES = 0.0015  # seconds that a turn may take at least for deliveries, whatever its commands took
 LATER = 1000  # ms until a target of the timers is called again that raised
 ROUNDS = 4  # of ``Queue.deliver`` that catching up may add to a batch: enough for the messages of one read
@@ -160,6 +162,7 @@ class Broker:
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._multiplying: list[DeadLetter] = []  # dead letters that wait for the last alarm to be cleared
+        self.letters_held = 0  # bytes of them
         self._copies = LETTERS  # how many more this batch may publish
         self._rounds = ROUNDS  # how many more this batch may add
         self._earlier = 0  # how many of ``_again`` earlier batches have left
@@ -235,6 +238,7 @@ class Broker:
         if self._multiplying and not self.alarms.raised:
             self._letters.extend(self._multiplying)
             self._multiplying.clear()
+            self.letters_held = 0
         try:
             if left_over and (self._deferred or self.backlog.works):
                 self._resume()
@@ -520,16 +524,18 @@ class Broker:
 
     def _publish_letter(self, dead: DeadLetter) -> int:
         """Send a dead letter on, and say to how many queues; without its exchange it is dropped, and so it is
-        at a queue it would only come back to. One that would become several waits while an alarm is raised:
-        queues that dead-letter into each other make many of one, and nobody blocks a queue.
+        at a queue it would only come back to, and when it has multiplied too often. One that would become
+        several waits while an alarm is raised: queues that dead-letter into each other make many of one, and
+        nobody blocks a queue.
         """
         copies = 0
         queue = dead.queue
         dropped: DropReason = "dead_letter_exchange_missing"
         exchange = dead.vhost.exchanges.get(dead.exchange)
         if exchange is not None:
+            message = dead.entry.message
             letter = make_letter(
-                dead.entry.message,
+                message,
                 queue.name,
                 dead.reason,
                 exchange=dead.exchange,
@@ -538,17 +544,33 @@ class Broker:
             )
             keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
             dropped = "dead_letter_unroutable"
-            targets = dead.vhost.routes.route(exchange, keys, letter)
-            if self.alarms.raised and len(targets) > 1:
-                self._multiplying.append(dead)
-                return 1
+            found = dead.vhost.routes.route(exchange, keys, letter)
+            targets = [target for target in found if not is_cycle(letter, target.name)]
+            if len(targets) < len(found):
+                dropped = "dead_letter_cycle"
+            counted = count_copies(letter, message, dead.reason, len(targets))
+            if counted is None:
+                dropped, targets = "dead_letter_multiplied", []
+            elif self.alarms.raised and len(targets) > 1:
+                if self._hold_letter(dead):
+                    return 1
+                if len(targets) > FEW_COPIES or copies_so_far(message, dead.reason) > 1:
+                    dropped, targets = "dead_letter_multiplied", []
             for target in targets:
-                if is_cycle(letter, target.name):
-                    dropped = "dead_letter_cycle"
-                else:
-                    target.enqueue(letter, self.now, again=True)
-                    copies += 1
+                target.enqueue(counted or letter, self.now, again=True)
+                copies += 1
         if not copies:
             self.drops.add(dead.vhost.name, queue.name, dropped, 1, self.now)
         queue.release([dead.entry])
         return copies
+
+    def _hold_letter(self, dead: DeadLetter) -> bool:
+        """Have a dead letter wait until no alarm is raised. Return False if too many wait already: they are
+        in no queue, so they cannot be moved to disk and keep the alarm raised.
+        """
+        size = LETTER_COST + dead.entry.message.size
+        if self.letters_held + size > LETTERS_HELD:
+            return False
+        self.letters_held += size
+        self._multiplying.append(dead)
+        return True

@@ -1,6 +1,7 @@
 """Dead-lettering: x-death headers and routes of messages that leave a queue without being consumed.
 
-Owns the headers (x-death and its kin), the new route and the detection of cycles. When a message is
+Owns the headers (x-death and its kin), the new route, the detection of cycles and the bound on the copies
+that dead-lettering makes of one message. When a message is
 dead-lettered is the queue's business; publishing is the broker's, from a work queue, so that a chain of dead
 letters never recurses.
 
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
-from leveret.protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Timestamp
+from leveret.protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Remove, Timestamp
 from leveret.router.queue.host import Reason
 from leveret.router.routing import copies
 from leveret.router.terms import canonical, is_integer
@@ -20,6 +21,9 @@ from leveret.router.terms import canonical, is_integer
 Death = dict[str, Any]
 
 COUNT_MAX = 2**63 - 1
+COPIES = "x-death-copies"  # header: how many copies dead-lettering has made of one message, on this path
+COPIES_MAX = 1000  # of one message; the first fan-out of a message may be as large as that of a publish
+FEW_COPIES = 16  # of a message that dies for the first time, up to which the header is left out
 
 
 def make_letter(
@@ -136,3 +140,35 @@ def is_cycle(message: Message, queue_name: str) -> bool:
         if death.get("queue") == queue_name:
             return all(other.get("reason") != "rejected" for other in deaths[: index + 1])
     return False
+
+
+def copies_so_far(message: Message, reason: Reason) -> int:
+    """Return how many copies of its original a dying message stands for, 1 if it did not multiply.
+
+    A rejection starts from 1 again, as it does for cycles: a consumer handled the message, and what follows
+    grows no faster than consumers work.
+    """
+    copies = message.headers.get(COPIES)
+    return copies if reason != "rejected" and is_integer(copies) and copies > 1 else 1
+
+
+def count_copies(letter: Message, message: Message, reason: Reason, targets: int) -> Message | None:
+    """Return the dead letter of a message with the number of copies noted that ``targets`` queues make it.
+
+    Returns None if these are more than ``COPIES_MAX`` and the message has multiplied before. Without this
+    bound the copies of one message in queues that dead-letter into each other, all n of them, are about n!.
+    """
+    before = copies_so_far(message, reason)
+    copies = before * targets
+    if targets > 1 and before > 1 and copies > COPIES_MAX:
+        return None
+    again = "x-death" in message.headers and reason != "rejected"
+    change: Long | Remove
+    if targets > FEW_COPIES or (targets > 1 and again):
+        change = Long(copies)
+    elif reason == "rejected" and COPIES in message.headers:
+        change = REMOVE
+    else:
+        return letter
+    properties = splice_properties(letter.raw_properties, headers={COPIES: change})
+    return letter.rewritten(letter.exchange, letter.routing_key, properties, letter.blind_keys)

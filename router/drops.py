@@ -21,6 +21,7 @@ DropReason = Literal[
     "dead_letter_exchange_missing",
     "dead_letter_unroutable",
     "dead_letter_cycle",  # it would have returned to a queue that had dead-lettered it
+    "dead_letter_multiplied",  # dead-lettering would have made too many copies of one message
     "reply_unread",  # a direct reply to a client that does not read
 ]
 REASONS: tuple[DropReason, ...] = get_args(DropReason)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.properties import decode_properties
 from leveret.protocol.amqp.table import Long, Timestamp
-from leveret.router.broker import LETTERS
-from leveret.router.dead_letter import deaths_of, is_cycle, last_death
+from leveret.router.broker import LETTER_COST, LETTERS
+from leveret.router.dead_letter import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
 
@@ -512,6 +512,88 @@ def test_dead_letters_that_multiply_wait_while_an_alarm_is_raised(node, client):
     node.at(2000)
     assert dead_lettered(node, names) == 4 + 4 * 3 + 4 * 3 * 2 + 4 * 3 * 2 * 1  # as in RabbitMQ
     assert not any(node.contents(name) for name in names)
+
+
+def test_the_copies_of_one_message_are_bounded(node, client):
+    """Without a bound 12 queues make more than 80,000,000 copies of one message."""
+    names = mesh(node, 12)
+    client.publish("m", key="mesh0")
+    for now in range(6, 6 * 20, 6):
+        node.at(now)
+    # 11 copies, 110, 990 (10 * 9 of each), 7,920 (10 * 9 * 8); the next step would make 5,040 of each.
+    assert dead_lettered(node, names) == 11 * (1 + 10 + 10 * 9 + 10 * 9 * 8)
+    assert node.broker.drops.counts["dead_letter_multiplied"] == 11 * 10 * 9 * 8
+    assert not any(node.contents(name) for name in names)
+
+
+def test_as_many_copies_as_in_rabbitmq_are_made_in_eight_queues(node, client):
+    names = mesh(node, 8)
+    client.publish("m", key="mesh0")
+    for now in range(6, 6 * 20, 6):
+        node.at(now)
+    assert dead_lettered(node, names) == 13_700 - 1  # RabbitMQ 3.10: 13,700 deaths, the first of the original
+    assert node.broker.drops.counts["dead_letter_multiplied"] == 0
+
+
+def fan(node, *names):
+    """Bind new queues to amq.fanout, and a source that dead-letters there."""
+    for name in names:
+        node.vhost.bind(node.vhost.exchange("amq.fanout"), node.queue(name), "")
+    node.queue(message_ttl=5, dead_letter_exchange="amq.fanout")
+
+
+def headers_at(node, name):
+    return [entry.message.headers for entry in node.vhost.queues[name].ready]
+
+
+@pytest.mark.parametrize(
+    ("queues", "headers", "noted"),
+    [
+        (1, {}, None),
+        (2, {}, None),  # as in RabbitMQ: few copies of a message that dies for the first time
+        (FEW_COPIES, {}, None),
+        (FEW_COPIES + 1, {}, FEW_COPIES + 1),
+        (2, {"x-death": []}, 2),
+        (2, {"x-death": [], COPIES: 7}, 14),
+        (1, {"x-death": [], COPIES: 7}, 7),
+        (2, {"x-death": [], COPIES: COPIES_MAX // 2}, COPIES_MAX),
+        (2, {"x-death": [], COPIES: -7}, 2),
+        (2, {"x-death": [], COPIES: "seven"}, 2),
+        (2, {"x-death": [], COPIES: True}, 2),
+    ],
+)
+def test_copies_are_noted_once_a_message_multiplies_again(node, client, queues, headers, noted):
+    names = [f"letters{number}" for number in range(queues)]
+    fan(node, *names)
+    client.publish("m", headers=headers)
+    node.at(6)
+    assert {found.get(COPIES) for name in names for found in headers_at(node, name)} == {noted}
+
+
+@pytest.mark.parametrize("queues", [1, 2])
+def test_a_rejection_begins_to_count_copies_anew(node, client, queues):
+    fan(node, *[f"letters{number}" for number in range(queues)])
+    client.publish("m", headers={COPIES: COPIES_MAX, "x-death": []})
+    reject(node, client)
+    assert [COPIES in headers for headers in headers_at(node, "letters0")] == [False]
+
+
+def test_letters_that_wait_for_the_end_of_an_alarm_take_bounded_memory(node, client, monkeypatch):
+    """Beyond the bound those go on that multiply for the first time, and others are dropped."""
+    monkeypatch.setattr("leveret.router.broker.LETTERS_HELD", 2 * LETTER_COST + 5)
+    fan(node, "a", "b")
+    for number in range(4):
+        client.publish(f"m{number}")
+    client.publish("again", headers={COPIES: 2, "x-death": []})
+    node.broker.alarms.set("memory", raised=True)
+    node.at(6)
+    assert node.contents("a") == node.contents("b") == ["m2", "m3"]
+    assert node.broker.letters_held == 2 * (LETTER_COST + 2)
+    assert node.broker.drops.counts["dead_letter_multiplied"] == 1
+    node.broker.alarms.set("memory", raised=False)
+    node.at(7)
+    assert node.contents("a") == ["m2", "m3", "m0", "m1"]
+    assert node.broker.letters_held == 0
 
 
 def test_dead_letters_that_do_not_multiply_go_on_while_an_alarm_is_raised(node, client):

@@ -3,6 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
+from leveret.router.dead_letter import COPIES, COPIES_MAX
 from leveret.router.drops import PERIOD, REASONS
 from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import Node
@@ -78,6 +79,14 @@ def dead_letter_cycle(node, client):
     client.publish()
 
 
+def dead_letter_multiplied(node, client):
+    node.queue("a"), node.queue("b")
+    for name in "ab":
+        node.vhost.bind(node.vhost.exchange("amq.fanout"), node.vhost.queue(name), "")
+    node.queue(message_ttl=0, dead_letter_exchange="amq.fanout")
+    client.publish(headers={COPIES: COPIES_MAX})
+
+
 def reply_unread(node, client):
     client.consume(REPLY_TO, no_ack=True)
     node.queue("rpc")
@@ -95,6 +104,7 @@ WAYS = [
     dead_letter_exchange_missing,
     dead_letter_unroutable,
     dead_letter_cycle,
+    dead_letter_multiplied,
     reply_unread,
 ]
 
