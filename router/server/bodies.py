@@ -1,14 +1,15 @@
-"""The memory that bodies of HTTP requests may take up, over all connections, and each address's share of it.
+"""The memory that bodies of HTTP requests may take up, over all connections, and the shares of it that one
+address and one user may have.
 
 A body counts as it arrives, and until its request has been answered or its client is gone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from leveret.protocol.http import HttpError
 
-SHARE = 2  # one address may have half of all: the other half is for others
+SHARE = 2  # one address, or one user, may have half of all: the other half is for others
 
 
 class BodyMemory:
@@ -17,40 +18,41 @@ class BodyMemory:
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
-        self._of: dict[str, int] = {}  # bytes by network
+        self._of: dict[str, int] = {}  # bytes by owner
 
     @contextmanager
-    def hold(self, network: str) -> "Iterator[HeldBody]":
-        """Count one body of a client for as long as the block lasts."""
-        body = HeldBody(self, network)
+    def hold(self, *owners: str) -> "Iterator[HeldBody]":
+        """Count one body for as long as the block lasts, for its client's network and its user."""
+        body = HeldBody(self, owners)
         try:
             yield body
         finally:
-            self._add(network, -body.size)
+            self._add(owners, -body.size)
 
-    def grow(self, network: str, size: int) -> None:
+    def grow(self, owners: Sequence[str], size: int) -> None:
         """Count more bytes. Raises HttpError 503 when there is no room for them."""
-        own = self._of.get(network, 0) + size
+        own = max(self._of.get(owner, 0) for owner in owners) + size
         if self.most and (self.held + size > self.most or own > self.most // SHARE):
             raise HttpError(503, "too many large requests are being sent; try again", (("Retry-After", "5"),))
-        self._add(network, size)
+        self._add(owners, size)
 
-    def _add(self, network: str, size: int) -> None:
+    def _add(self, owners: Sequence[str], size: int) -> None:
         self.held += size
-        self._of[network] = self._of.get(network, 0) + size
-        if not self._of[network]:
-            del self._of[network]
+        for owner in owners:
+            self._of[owner] = self._of.get(owner, 0) + size
+            if not self._of[owner]:
+                del self._of[owner]
 
 
 class HeldBody:
     """What of one body is in memory."""
 
-    def __init__(self, memory: BodyMemory, network: str) -> None:
+    def __init__(self, memory: BodyMemory, owners: Sequence[str]) -> None:
         self.size = 0
         self._memory = memory
-        self._network = network
+        self._owners = owners
 
     def grow_to(self, size: int) -> None:
         """Say how many bytes it has by now. Raises HttpError 503 when there is no room for them."""
-        self._memory.grow(self._network, size - self.size)
+        self._memory.grow(self._owners, size - self.size)
         self.size = size

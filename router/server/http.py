@@ -218,9 +218,12 @@ class _Conversation:
         route.screen(request)
         most = settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
         # Where there is no body, the handler's own look at who asks is early enough.
+        owners = [f"address {self._guest.network}"]
         if pending.announced != 0 and (proof := route.prove(request)) is not None:
             await self._finish(proof, request)
-        with self._site.bodies.hold(self._guest.network) as held:
+            if request.credentials is not None:
+                owners.append(f"user {request.credentials[0]}")
+        with self._site.bodies.hold(*owners) as held:
             body = await self._read_body(pending, most, due, held)
             response = await self._respond(route, replace(request, body=body))
         self._log.debug("request", method=request.method, path=request.path, status=response.status)

@@ -22,6 +22,19 @@ def test_one_address_may_have_half():
     assert (memory.held, memory._of) == (0, {})
 
 
+def test_one_user_may_have_half_from_however_many_addresses():
+    memory = BodyMemory(100)
+    with memory.hold("a", "user x") as first, memory.hold("b", "user x") as second, memory.hold("b") as other:
+        first.grow_to(30)
+        with pytest.raises(HttpError):
+            second.grow_to(21)
+        second.grow_to(20)
+        other.grow_to(30)
+        with pytest.raises(HttpError):
+            other.grow_to(31)
+    assert (memory.held, memory._of) == (0, {})
+
+
 def test_all_together_have_a_bound():
     memory = BodyMemory(100)
     with memory.hold("a") as one, memory.hold("b") as two, memory.hold("c") as three:
