@@ -34,6 +34,7 @@ from leveret.router.counts import Churn
 from leveret.router.dead_letter import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
 from leveret.router.drops import DropReason, Drops
 from leveret.router.firehose import TRACE
+from leveret.router.incoming import Incoming
 from leveret.router.keeper import Keeper, NoKeeper
 from leveret.router.limits import check_user_channels, check_user_connections, check_vhost_connections
 from leveret.router.queue.kind import AnyQueue
@@ -159,6 +160,7 @@ class Broker:
         self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched,
         self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
         self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more
+        self.incoming = Incoming(settings.server.max_incoming_size)
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._multiplying: list[DeadLetter] = []  # dead letters that wait for the last alarm to be cleared
@@ -235,6 +237,8 @@ class Broker:
         """
         self._delivering = "", ""
         self.backlog.doing = ""
+        if self.incoming.over:
+            self.incoming.relieve()
         if self._multiplying and not self.alarms.raised:
             self._letters.extend(self._multiplying)
             self._multiplying.clear()
@@ -423,6 +427,7 @@ class Broker:
         self._awaiting.pop(client, None)
         self._late.pop(client, None)
         self._unfinished.pop(client, None)
+        self.incoming.forget(client)
 
     def committed(self) -> None:
         """More is on disk: tell those who wait for it."""

@@ -227,8 +227,8 @@ class Http(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="Bytes that the bodies of all requests may have in memory; one address may have half"
-            " of them. 0 is no limit.",
+            description="Bytes that the bodies of all requests may have in memory; one address, and one"
+            " user, may have half of them. 0 is no limit.",
         ),
     ] = 134217728
     request_timeout: Annotated[
@@ -393,6 +393,14 @@ class Server(Section, frozen=True):
             " WebSockets have a setting of their own.",
         ),
     ] = 60000
+    max_incoming_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of messages and transactions that clients have begun to send, over all"
+            " connections; one user, or one address before the login, may have half of them. 0 is no limit.",
+        ),
+    ] = 268435456
     shutdown_timeout: Annotated[
         int, Meta(ge=0, description="How long clients may take to close when the broker stops, in ms.")
     ] = 3000

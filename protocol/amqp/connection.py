@@ -163,6 +163,7 @@ class ServerConnection:
         """The server has sent connection.close: everything but its answer is ignored from here on."""
         self.state = State.CLOSING
         self.reader.scope = Scope.CLOSES
+        self.reader.drop_contents()
         self.reader.error = None
 
     def silent(self, now: int) -> bool:

@@ -59,7 +59,10 @@ KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
 LARGE = 1 << 14  # bytes of a frame or a publish from which copying counts
 BEGUN = 8  # incomplete bodies of a connection may have so many times the bytes of the largest one, together
-SHARE = 8  # a part of a body keeps no read in memory of which it is less than an eighth
+SHARE = 2  # a part of a body keeps no read in memory of which it is less than a half
+HEADS_MAX = 1 << 23  # bytes of memory that headers of a connection's incomplete contents may take up
+HEAD_COPIES = 2  # of a content header: as a frame and as raw properties
+HEAD_COST = 1200  # bytes that an incomplete content takes up besides its header and its body
 
 
 # A publish: all of its bytes before the body (nothing starts with ()), where its content begins and the bytes
@@ -99,6 +102,7 @@ class Reader:
         self.contents_max = contents_max
         self.scope = scope
         self.error: AmqpError | None = None
+        self.held = 0  # bytes of memory that incomplete frames and contents take up
         self._together = together
         self._waiting: list[bytes] = []  # what was not read yet, in pieces
         self._have = 0
@@ -106,6 +110,7 @@ class Reader:
         # Incomplete contents by channel. Channel 0 has none: its entry keeps it off the publishes' own path.
         self._partial: dict[int, _Partial | None] = {0: None}
         self._begun = 0  # bytes of their bodies that are here
+        self._heads = 0  # bytes of memory that their methods and headers take up
         self._known: dict[bytes, Properties] = {}
         self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, Properties())
 
@@ -120,6 +125,7 @@ class Reader:
             if missing > len(data):
                 self._waiting.append(data)
                 self._have += len(data)
+                self.held += len(data)
                 return commands
             if self._need >= LARGE and missing >= 0 and self.scope is Scope.CHANNELS:
                 # Only what is missing is put behind what was there: the rest need not be copied.
@@ -131,6 +137,7 @@ class Reader:
             self._waiting.clear()
         if self.error is None:
             position = self._read(data, commands, position)
+        self.held = self._begun + self._heads + len(data) - position
         if position < len(data):
             self._keep(data[position:] if position else data)
         return commands
@@ -139,11 +146,16 @@ class Reader:
         """Whether the content of any method is still to come."""
         return len(self._partial) > 1
 
+    def drop_contents(self) -> None:
+        """Let go of contents that are not complete: in scope CLOSES they are skipped."""
+        self._partial = {0: None}
+        self._begun = self._heads = self.held = 0
+
     def forget(self) -> None:
         """Let go of what is incomplete: nothing more will come."""
         self._waiting.clear()
         self._partial.clear()
-        self._begun = 0
+        self._begun = self._heads = self.held = 0
 
     def _keep(self, rest: bytes) -> None:
         """Hold what cannot be read yet, joining its pieces once there is a whole frame, or a whole publish if
@@ -298,6 +310,10 @@ class Reader:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
         if kind == FRAME_HEADER:
             done = partial.header(data, position, last, self)
+            partial.head = HEAD_COST + HEAD_COPIES * (last - position)
+            self._heads += partial.head
+            if self._heads > HEADS_MAX and not done:
+                raise ResourceError(f"incomplete messages have more than {HEADS_MAX} bytes of headers")
         else:
             done = partial.body(data, position, last)
             if partial.kept:
@@ -308,6 +324,7 @@ class Reader:
         if not done:
             return None
         del self._partial[partial.channel]
+        self._heads -= partial.head
         if partial.kept:
             self._begun -= partial.size
         return partial.command(self.frame_max)
@@ -339,6 +356,7 @@ class _Partial:
         "_pieces",
         "_properties",
         "channel",
+        "head",
         "kept",
         "size",
     )
@@ -352,6 +370,7 @@ class _Partial:
         self.size = -1  # the body's bytes, once the header is here
         self._left = 0
         self.kept = True
+        self.head = 0  # bytes of memory that method and header take up
         self._properties = Properties()
 
     def unexpected(self) -> UnexpectedFrame:

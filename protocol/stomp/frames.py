@@ -34,6 +34,8 @@ _LOSSY_VALUE = str.maketrans({"\n": "\\n", "\r": "\\r", "\0": ""})
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 _BETWEEN = re.compile(rb"[\r\n\0]*")
 _HEAD_END = re.compile(rb"\n\r?\n")
+HEAD_COPIES = 2  # of the headers of an incomplete frame: some characters take up two bytes
+HEADER_COST = 112  # bytes that a header takes up besides its characters
 END = b"\0\n"  # the line feed is no part of the frame; RabbitMQ sends it for people who read along
 HEARTBEAT = b"\n"
 
@@ -73,14 +75,11 @@ class Reader:
         self._start = 0  # what stands before it was read
         self._seen = 0  # up to here there is no end of what is being looked for
         self._frame: Frame | None = None  # whose body is missing
+        self._head = 0  # bytes of memory that its headers take up
         self._length: int | None = None  # of that body; None: up to the first NUL
 
     def feed(self, data: bytes) -> None:
         """Take bytes that have arrived."""
-        if self._start:
-            del self._data[: self._start]
-            self._seen -= self._start
-            self._start = 0
         self._data += data
 
     def next_frame(self) -> Frame | None:
@@ -89,6 +88,7 @@ class Reader:
         Raises StompError for what is no frame or is beyond the limits; nothing behind that can be read.
         """
         if self._frame is None and not self._read_head():
+            self._drop_read()
             return None
         frame, start = self._frame, self._start
         assert frame is not None
@@ -97,11 +97,13 @@ class Reader:
             if end < 0:
                 self._seen = len(self._data)
                 self._check_body(len(self._data) - start)
+                self._drop_read()
                 return None
             self._check_body(end - start)
         else:
             end = start + self._length
             if end >= len(self._data):
+                self._drop_read()
                 return None
             if self._data[end]:
                 raise _malformed(f"There is no NUL behind a body of {self._length} bytes (content-length)")
@@ -109,6 +111,11 @@ class Reader:
         self._start = self._seen = end + 1
         self._frame = None
         return frame
+
+    @property
+    def held(self) -> int:
+        """Bytes of frames that are not complete."""
+        return len(self._data) - self._start + (self._head if self._frame is not None else 0)
 
     def incomplete(self) -> bool:
         """Whether a body has begun to arrive."""
@@ -119,6 +126,13 @@ class Reader:
         self._data = bytearray()
         self._start = self._seen = 0
         self._frame = None
+
+    def _drop_read(self) -> None:
+        """Give up the memory of what was read: a client may send a large frame and nothing for hours."""
+        if self._start:
+            del self._data[: self._start]
+            self._seen -= self._start
+            self._start = 0
 
     def _read_head(self) -> bool:
         """Read command and headers, if they are complete."""
@@ -141,6 +155,7 @@ class Reader:
         self._frame = self._parse_head(data[start:end].decode("utf-8", "surrogateescape"))
         self._start = self._seen = head_end.end()
         self._length = self._content_length(self._frame)
+        self._head = HEAD_COPIES * (end - start) + HEADER_COST * len(self._frame.headers)
         return True
 
     def _parse_head(self, text: str) -> Frame:

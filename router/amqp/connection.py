@@ -26,6 +26,7 @@ from leveret.router.amqp.closing import close_for
 from leveret.router.amqp.commands import handle
 from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
 from leveret.router.broker import Broker
+from leveret.router.incoming import LITTLE, owner_of
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.gate import Gate
 from leveret.router.session.session import Session
@@ -87,6 +88,7 @@ class AmqpConnection:
         self._awaiting = False  # something takes long: reading a message from the disk, the login
         self.unfinished = False  # whether what a command does, or the next one, waits for a later turn
         self._login: WaitingLogin | None = None  # whose password is to be checked
+        self._incomplete = 0  # bytes that ``Broker.incoming`` counts for frames and contents
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -142,6 +144,10 @@ class AmqpConnection:
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(commands)
+        held = self.wire.reader.held
+        if (held > LITTLE or self._incomplete) and not self.finished:
+            self.broker.incoming.grow(self, owner_of(self.user, self.ends.peer[0]), held - self._incomplete)
+            self._incomplete = held
         if not isinstance(commands, list):
             return 0
         return sum(

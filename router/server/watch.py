@@ -10,7 +10,16 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
-from leveret.router.alarms import DISK, MEMORY, STORE, Alarms, high_watermark, next_look, short_of_memory
+from leveret.router.alarms import (
+    DISK,
+    MEMORY,
+    MEMORY_CLEARS,
+    STORE,
+    Alarms,
+    high_watermark,
+    next_look,
+    short_of_memory,
+)
 from leveret.router.server.driver import Driver, clock
 from leveret.router.settings import MEMORY as NOWHERE
 
@@ -54,6 +63,7 @@ class Watch:
         self._high = high_watermark(settings.alarms.memory_high_watermark, machine.memory_limit())
         self._disk_limit = settings.alarms.disk_free_limit
         self._trim_at = self._collect_at = 0  # ms
+        self._free_at = 0  # ms, when incomplete messages are given up if memory is still short
         self.at_start = 0  # what the process took up when it was looked at first
         self.last = Measures(0, None)  # how things stood when they were looked at last
 
@@ -107,6 +117,9 @@ class Watch:
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
         if MEMORY in self._alarms.raised:
             self._cut_off()
+            self._free_incoming(used)
+        else:
+            self._free_at = self._driver.broker.now + STALLED
         distance = abs(self._high - used)
         if free is not None:
             set_alarm(self._alarms, DISK, free < self._disk_limit, free=free, limit=self._disk_limit)
@@ -122,6 +135,16 @@ class Watch:
                 log = structlog.get_logger()
                 log.warning("memory is short: a client that does not read is cut off", unsent=outbox.size)
                 outbox.close()
+
+    def _free_incoming(self, used: int) -> None:
+        """Give up messages that are not complete if they alone keep memory short: their senders are blocked,
+        so the alarm would never be cleared.
+        """
+        broker = self._driver.broker
+        clears = int(self._high * MEMORY_CLEARS)
+        if broker.now >= self._free_at and used > clears >= used - broker.incoming.held:
+            broker.incoming.free(used - clears)
+            self._free_at = broker.now + STALLED
 
     def _short(self, used: int) -> bool:
         return short_of_memory(used, self._high, raised=MEMORY in self._alarms.raised)

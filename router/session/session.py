@@ -21,6 +21,7 @@ from leveret.router.auth import Kind, Operation, User
 from leveret.router.backlog import LongWork, Slices
 from leveret.router.broker import Broker
 from leveret.router.counts import Given, Published
+from leveret.router.incoming import owner_of
 from leveret.router.queue.consumers import SLICE, Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.kind import AnyQueue, Source
@@ -39,6 +40,7 @@ from leveret.router.vhost import VHost
 
 SERVED = attrgetter("served")
 WIDE = 64  # copies of messages that are handed to queues at a time, if they are more,
+PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
 PIECE = 512  # and messages that are settled
 
 
@@ -100,7 +102,7 @@ class Session:
         message, queues = self._resolve(message)
         self.published.publish += 1
         if self.transaction is not None:
-            self.transaction.publish(message, queues)
+            self._gather(self.transaction, message, queues)
         elif len(queues) > WIDE:
             self._begin("publishing", self._publish_widely(message, queues))
         elif self.confirms is None:
@@ -145,7 +147,7 @@ class Session:
             message, queues = self._resolve(message)  # noqa: PLW2901
             self.published.publish += 1
             if self.transaction is not None:
-                self.transaction.publish(message, queues)
+                self._gather(self.transaction, message, queues)
             else:
                 yield from self._publish_widely(message, queues)
             left -= 1 + len(queues)
@@ -714,6 +716,7 @@ class Session:
             self._committing = None
             if transaction.settles:  # which an exception has left
                 transaction.rollback(self._unacked)
+            self._grow(-transaction.size)
 
     def _enqueue_those_left(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a message to its queues that were not deleted since it was routed."""
@@ -722,7 +725,21 @@ class Session:
 
     def rollback(self) -> None:
         """Forget all that was published and settled since the last commit; what was settled is held again."""
-        self._end_transaction().rollback(self._unacked)
+        ended = self._end_transaction()
+        ended.rollback(self._unacked)
+        self._grow(-ended.size)
+
+    def _gather(self, transaction: Transaction, message: Message, queues: Sequence[Target]) -> None:
+        """Have a publish wait for the commit, and count its memory."""
+        transaction.publish(message, queues)
+        size = PUBLISH_COST + message.size + 8 * len(queues)
+        transaction.size += size
+        self._grow(size)
+
+    def _grow(self, change: int) -> None:
+        """Count the memory of publishes that wait for a commit."""
+        owner = owner_of(self.user, "")
+        self.broker.incoming.grow(self.owner, owner, change)  # type: ignore[arg-type]  # a connection
 
     def _end_transaction(self) -> Transaction:
         """The transaction there was; another one begins."""
@@ -743,6 +760,7 @@ class Session:
             yield
         except BaseException:
             transaction.rollback(self._unacked)
+            self._grow(-transaction.size)
             raise
         finally:
             self.transaction = None

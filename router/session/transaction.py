@@ -34,9 +34,10 @@ class Settlement(NamedTuple):
 class Transaction:
     """Publishes, and settlements in the order they were made. It ends with the first commit or rollback."""
 
-    __slots__ = ("_publishes", "_settlements")
+    __slots__ = ("_publishes", "_settlements", "size")
 
     def __init__(self) -> None:
+        self.size = 0  # bytes of memory that its publishes take up, as the session counts them
         self._publishes: list[Publish] = []
         self._settlements: deque[Settlement] = deque()
 

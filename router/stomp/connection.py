@@ -30,6 +30,7 @@ from leveret.protocol.stomp.frames import (
 from leveret.protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
 from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User, WaitingLogin
 from leveret.router.broker import Broker
+from leveret.router.incoming import LITTLE, owner_of
 from leveret.router.session.gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
@@ -118,6 +119,7 @@ class StompConnection:
         self._receipt: str | None = None  # of DISCONNECT
         self._refused = False  # the ERROR frame that ends the connection is written
         self._last_received = broker.now
+        self._incomplete = 0  # bytes that ``Broker.incoming`` counts for frames and transactions
         self._deadline = 0  # when on_timer has something to do
         broker.clients[self] = None
         self._wake_in(broker.settings.amqp.handshake_timeout)
@@ -196,11 +198,13 @@ class StompConnection:
             return count
         conversation = self._conversation
         if conversation is None:
+            self._count_incomplete(None)
             return count
         if self.state is State.LEAVING or self.replies.holding or conversation.waiting():
             self.broker.owe(self)
         if self.broker.alarms.raised:
             self._block_publisher(published)
+        self._count_incomplete(conversation)
         return count
 
     def _handle(self, frame: Frame) -> None:
@@ -221,6 +225,16 @@ class StompConnection:
         else:
             self.state = after
             self._log_in(frame)
+
+    def _count_incomplete(self, conversation: Conversation | None) -> None:
+        """Count the memory of what the client has begun to send."""
+        held = self._reader.held
+        if conversation is not None and conversation.transactions:
+            held += sum(each.size for each in conversation.transactions.values())
+        if (held > LITTLE or self._incomplete) and not self.finished:
+            owner = owner_of(self.user, self.ends.peer[0])
+            self.broker.incoming.grow(self, owner, held - self._incomplete)
+            self._incomplete = held
 
     def _block_publisher(self, published: bool) -> None:
         """While an alarm is raised, read nothing more from a client that has published, or begun to."""

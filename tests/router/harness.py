@@ -3,7 +3,6 @@ sent.
 """
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from leveret.protocol.amqp.message import Message
@@ -145,7 +144,7 @@ class Node:
         self.vhost = self.broker.add_vhost("/")
 
     def client(self, user: AnyUser | None = None, owner: object | None = None) -> Client:
-        return Client(self, user or AnyUser(), owner or SimpleNamespace())
+        return Client(self, user or AnyUser(), owner or object())
 
     def queue(self, name: str = "q", **arguments: Any) -> Queue:
         """Declare a queue; ``max_length=3`` stands for the argument x-max-length."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from leveret.protocol.errors import AmqpError
 from leveret.router.alarms import DISK, LOOKS, MEMORY, next_look
 from leveret.router.server.outbox import Outbox
 from leveret.router.server.watch import COLLECT, STALLED, TRIM, Watch
@@ -187,3 +188,42 @@ async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(serve
     look()
     assert (stuck.closed, slow.closed, idle.closed) == (True, False, False)
     assert [each["unsent"] for each in logged if "cut off" in each["event"]] == [100]
+
+
+class FakeSender:
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def end(self, error: AmqpError) -> None:
+        self.errors.append(str(error))
+
+
+@pytest.mark.parametrize(
+    ("held", "others", "cut_off"),
+    [
+        ([40 * MB, 20 * MB], 550 * MB, [True, False]),  # without them memory would not be short
+        ([20 * MB, 10 * MB, 15 * MB], 570 * MB, [True, True, True]),
+        ([40 * MB, 20 * MB], 571 * MB, [False, False]),  # something else is the reason
+    ],
+)
+async def test_incomplete_messages_are_given_up_if_they_alone_keep_memory_short(  # noqa: PLR0917 - fixtures
+    server, watch, machine, logged, monkeypatch, held, others, cut_off
+):
+    """Who sends them is blocked, and would keep the alarm raised for ever."""
+    senders = [FakeSender() for _ in held]
+    broker = server.broker
+    for sender, size in zip(senders, held, strict=True):
+        broker.incoming.grow(sender, f"user {id(sender)}", size)
+
+    def judge(now: int) -> list[bool]:
+        monkeypatch.setattr("leveret.router.server.driver.clock", lambda: now)
+        machine.used = others + broker.incoming.held
+        watch.judge(watch.measure(now))
+        return [bool(sender.errors) for sender in senders]
+
+    monkeypatch.setattr("leveret.router.server.driver.clock", lambda: 0)
+    watch.judge(watch.measure(0))
+    assert judge(100) == judge(STALLED - 1) == [False] * len(held)
+    assert broker.alarms.raised == {MEMORY}
+    assert judge(STALLED) == judge(STALLED + 1) == cut_off
+    assert broker.alarms.raised == (set() if any(cut_off) else {MEMORY})

@@ -1,0 +1,123 @@
+"""The memory of what clients have begun to send: contents, frames and transactions that are not complete.
+
+Owns the totals by owner, the bounds, and which connection is closed when one is exceeded. An owner is a user,
+or the network of a client that has not logged in. Each connection counts what it holds; this adds up.
+"""
+
+from typing import Protocol
+
+import structlog
+
+from leveret.protocol.errors import AmqpError, ResourceError
+from leveret.router.auth import client_network
+
+LITTLE = 1 << 16  # bytes of incomplete frames up to which a connection is not counted: a part of one read
+SHARE = 2  # one owner may have half of all: the other half is for others
+
+
+class User(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class Sender(Protocol):
+    """A connection."""
+
+    def end(self, error: AmqpError) -> None:
+        """Tell the client why and close."""
+
+
+def owner_of(user: User | None, host: str) -> str:
+    """Return the owner of what a client sends: its user, or its network before the login."""
+    return f"address {client_network(host)}" if user is None else f"user {user.name}"
+
+
+class _Owner:
+    """What the connections of one owner hold, in bytes."""
+
+    __slots__ = ("held", "senders")
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.senders: dict[Sender, int] = {}
+
+
+class Incoming:
+    """``most`` bytes in all, 0 for any number; ``held`` is how many there are, ``over`` that a bound is
+    exceeded and ``relieve`` is to be called.
+    """
+
+    __slots__ = ("_owner_names", "_owners", "held", "most", "over")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+        self.over = False
+        self._owners: dict[str, _Owner] = {}
+        self._owner_names: dict[Sender, str] = {}  # that each connection is counted under
+
+    def grow(self, sender: Sender, owner: str, change: int) -> None:
+        """Count ``change`` bytes that a connection holds more, or less, than before."""
+        before = self._owner_names.get(sender)
+        if before is None and change <= 0:
+            return  # it was forgotten
+        if before is not None and before != owner:  # it has logged in
+            change += self._owners[before].senders[sender]
+            self.forget(sender)
+        found = self._owners.setdefault(owner, _Owner())
+        self._owner_names[sender] = owner
+        found.senders[sender] = found.senders.get(sender, 0) + change
+        found.held += change
+        self.held += change
+        if found.senders[sender] <= 0:
+            self.forget(sender)
+        elif change > 0 and self._exceeds(found):
+            self.over = True
+
+    def forget(self, sender: Sender) -> None:
+        """A connection holds nothing any more."""
+        name = self._owner_names.pop(sender, None)
+        if name is not None:
+            owner = self._owners[name]
+            size = owner.senders.pop(sender)
+            owner.held -= size
+            self.held -= size
+            if not owner.senders:
+                del self._owners[name]
+
+    def relieve(self) -> None:
+        """Close connections until no bound is exceeded: the largest one of the owner with most of all."""
+        self.over = False
+        while self._owners:
+            name = self._largest()
+            if not self._exceeds(self._owners[name]):
+                break
+            self._cut_off(name, "too much is being sent that is not complete")
+
+    def free(self, size: int) -> None:
+        """Close connections, the largest one of the owner with most of all first, until they have given up
+        ``size`` bytes.
+        """
+        goal = max(self.held - size, 0)
+        while self._owners and self.held > goal:
+            self._cut_off(self._largest(), "memory is short")
+
+    def _exceeds(self, owner: _Owner) -> bool:
+        return bool(self.most) and (self.held > self.most or owner.held > self.most // SHARE)
+
+    def _largest(self) -> str:
+        return max(self._owners, key=lambda name: self._owners[name].held)
+
+    def _cut_off(self, name: str, reason: str) -> None:
+        owner = self._owners[name]
+        sender = max(owner.senders, key=owner.senders.__getitem__)
+        size, held = owner.senders[sender], owner.held
+        self.forget(sender)
+        structlog.get_logger().warning(
+            "a client with incomplete messages is cut off",
+            reason=reason,
+            owner=name,
+            size=size,
+            of_owner=held,
+        )
+        sender.end(ResourceError(f"{reason}: this connection has {size} bytes of incomplete messages"))
