@@ -15,6 +15,7 @@ from leveret.router.counts import SET_ASIDE
 from leveret.router.drops import REASONS
 from leveret.router.management.call import World
 from leveret.router.management.clients import connections
+from leveret.router.management.memory import owners
 from leveret.router.management.node import MANAGEMENT_VERSION
 from leveret.router.management.object_metrics import Family, age_seconds, queues_of
 from leveret.router.management.sampling import SESSION, Numbers, added, given, of_session, published
@@ -262,11 +263,16 @@ def of_broker(world: World) -> Steps[list[Value]]:
     """All metrics of the broker as a whole."""
     totals = yield from count_totals(world.broker)
     counters = totals.counters
+    by_owner = yield from owners(world)
     values = [*identity(world), *alarms(world), *records(world)]
     for group in GROUPS.values():
         values += group(world)
     values += [
         counter(f"global_messages_{name}", text, counters[field], PROTOCOL) for field, name, text in GLOBAL
+    ]
+    text = "Bytes of memory by owner; the sum is the resident memory"
+    values += [
+        gauge("leveret_memory_bytes", text, size, (("owner", owner),)) for owner, size in by_owner.items()
     ]
     text = "Channels that have published a message"
     values.append(gauge("global_publishers", text, totals.publishers, PROTOCOL))

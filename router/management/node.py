@@ -43,6 +43,7 @@ class Measured:
     collections: int = 0
     context_switches: int = 0
     memory_at_start: int = 0
+    request_bodies: int = 0  # bytes of HTTP requests that are in memory
     memory_freed: int = 0  # that the C library keeps for the next who asks
 
 

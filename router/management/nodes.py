@@ -94,16 +94,16 @@ def show_memory(call: Call) -> Steps[Response]:
 
 def _memory(call: Call, measured: Measured) -> Steps[Object]:
     total = measured.memory
-    parts = yield from memory.parts(call.broker, measured)
+    owners = yield from memory.owners(call.world)
     sums = {"rss": total, "allocated": total, "erlang": total}
-    return {**parts, "strategy": "rss", "total": sums}
+    return {**memory.parts(owners), "strategy": "rss", "total": sums, "leveret": owners}
 
 
 def show_relative_memory(call: Call) -> Steps[Response]:
     """Show the memory by category in percent, rounded up as in RabbitMQ."""
     measured = _this_node(call)
     total = measured.memory
-    parts = yield from memory.parts(call.broker, measured)
+    parts = memory.parts((yield from memory.owners(call.world)))
     return answer({"memory": {"total": 100, **memory.percentages(parts, total)}})
 
 

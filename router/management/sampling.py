@@ -200,6 +200,10 @@ class Sampler:
         self.total = Series(TOTAL, KEEP_TOTALS)
         self.node = Series(NODE_USE, KEEP_TOTALS)
 
+    def __len__(self) -> int:
+        """How many objects it knows something of."""
+        return len(self._series)
+
     def of(self, what: object) -> Series:
         """What was seen of an object."""
         return self._series.get(what, self._none)

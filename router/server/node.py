@@ -11,6 +11,7 @@ from leveret import __version__
 from leveret.router.broker import Broker
 from leveret.router.management.node import Listener, Measured
 from leveret.router.server import machine
+from leveret.router.server.bodies import BodyMemory
 from leveret.router.server.certificate import certificate_end
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.watch import Watch
@@ -30,7 +31,9 @@ PROTOCOLS = {  # RabbitMQ's names, by those of the settings
 class ServerNode:
     """The node that a broker is."""
 
-    def __init__(self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch) -> None:
+    def __init__(
+        self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch, bodies: BodyMemory
+    ) -> None:
         self.name = broker.node_name
         self.version = __version__
         self.pid = os.getpid()
@@ -38,6 +41,7 @@ class ServerNode:
         self._broker = broker
         self._endpoints = endpoints
         self._watch = watch
+        self._bodies = bodies
         self._threads_max = machine.most_threads()
         self._measured: tuple[int, Measured] | None = None  # when that was, and what
 
@@ -64,6 +68,7 @@ class ServerNode:
             threads_max=self._threads_max,
             collections=sum(generation["collections"] for generation in gc.get_stats()),
             context_switches=machine.context_switches(),
+            request_bodies=self._bodies.held,
             memory_at_start=self._watch.at_start,
             memory_freed=machine.freed_memory(),
         )

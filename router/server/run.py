@@ -57,12 +57,13 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         broker = Broker(settings, clock())
         broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
+        at_start = machine.resident_memory()
         keeping = keep(broker)
         populate(broker, users_lost=keeping is not None and bool(keeping.restored.bad.of("users")))
         driver = Driver(broker, send_timeout=settings.server.send_timeout / 1000 or math.inf)
         if keeping is not None:
             keeping.start(driver)
-        watch = Watch(driver, machine)
+        watch = Watch(driver, machine, at_start)
         await watch.look()
         try:
             snapshots = keeping.snapshots if keeping is not None else None

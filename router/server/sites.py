@@ -58,7 +58,7 @@ class Sites:
         self._bodies = BodyMemory(settings.http.max_bodies_size)
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = Measures(broker)
-        self._node = ServerNode(broker, endpoints, watch)
+        self._node = ServerNode(broker, endpoints, watch, self._bodies)
         world = World(broker, self._node, self._sampler, self._measures, snapshots)
         tables = [pages(broker, self._closed), downloads(), table(world)]
         if settings.management.metrics != "off":

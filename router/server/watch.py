@@ -54,7 +54,8 @@ class Measures(NamedTuple):
 class Watch:
     """Watches a machine for a broker."""
 
-    def __init__(self, driver: Driver, machine: Machine) -> None:
+    def __init__(self, driver: Driver, machine: Machine, at_start: int = 0) -> None:
+        """``at_start`` is what the process took up before anything was loaded, in bytes."""
         settings = driver.broker.settings
         self._driver = driver
         self._alarms = driver.broker.alarms
@@ -64,7 +65,7 @@ class Watch:
         self._disk_limit = settings.alarms.disk_free_limit
         self._trim_at = self._collect_at = 0  # ms
         self._free_at = 0  # ms, when incomplete messages are given up if memory is still short
-        self.at_start = 0  # what the process took up when it was looked at first
+        self.at_start = at_start
         self.last = Measures(0, None)  # how things stood when they were looked at last
 
     @property
@@ -112,7 +113,6 @@ class Watch:
     def judge(self, measures: Measures) -> int:
         """Raise and clear alarms; ms until the next look."""
         used, free = self.last = measures
-        self.at_start = self.at_start or used
         self._driver.begin("alarms")
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
         if MEMORY in self._alarms.raised:
