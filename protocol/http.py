@@ -219,6 +219,7 @@ class PendingRequest:
         self._method = method
         self._connection = connection
         self._wire = wire
+        self.received = 0  # bytes of the body that have come
         self._body = bytearray()
         self._complete = False
         self._answered = False
@@ -231,8 +232,8 @@ class PendingRequest:
         return self.request
 
     def body(self, most: int) -> bytes | None:
-        """The whole body, which may have ``most`` bytes; None when more has to arrive, or the connection has
-        ``finished`` before that. Raises HttpError.
+        """The whole body, which may have ``most`` bytes, once; None when more has to arrive, or the
+        connection has ``finished`` before that. Raises HttpError.
         """
         if (self.announced or 0) > most:
             raise _too_large(most)
@@ -246,18 +247,16 @@ class PendingRequest:
                 raise _malformed(error) from None
             if isinstance(event, h11.Data):
                 self._body += event.data
-                if len(self._body) > most:
+                self.received += len(event.data)
+                if self.received > most:
                     raise _too_large(most)
             elif isinstance(event, h11.EndOfMessage):
                 self._complete = True
             else:
                 return None
-        return bytes(self._body)
-
-    @property
-    def received(self) -> int:
-        """How many bytes of the body are in memory."""
-        return len(self._body)
+        body = bytes(self._body)
+        self._body.clear()
+        return body
 
     def take_continue(self) -> bytes | None:
         """What to send to a client that waits until its body is wanted; mostly None."""
@@ -298,12 +297,13 @@ class PendingRequest:
         if self._answered:
             raise RuntimeError("the request is answered already")
         self._answered = True
+        self._body.clear()  # the connection may stay open for long
 
     def _skip_body(self) -> bool:
         """Whether the next request can be found behind this one, however little of its body was read."""
         if not self.framed:
             return False
-        wire, read = self._wire, len(self._body)
+        wire, read = self._wire, self.received
         while wire.their_state is h11.SEND_BODY:
             try:
                 event = wire.next_event()

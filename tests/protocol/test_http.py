@@ -412,3 +412,15 @@ def test_refusal_of_a_malformed_head_does_not_repeat_it(head):
     assert status == 400
     assert b"illegal" in answer
     assert b"c2VjcmV0" not in answer
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_answered_request_keeps_no_body(complete):
+    """Its connection may stay open, for the next request or for a client that goes on sending."""
+    pending = pending_in(
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 90\r\n\r\n" + bytes(90 if complete else 80)
+    )
+    assert (pending.body(BODY_MAX) is not None) is complete
+    assert pending.received == (90 if complete else 80)
+    pending.respond(Response(status=503))
+    assert not pending._body

@@ -6,14 +6,14 @@ import time
 
 import pytest
 import trio
+from wsproto.events import TextMessage
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
-from tests.router.server.web import Browser
+from tests.router.server.web import Browser, open_page
 
-FLOOD = 100  # wrong logins in flight
 FLAGS = ("--amqp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", "default_pass=not-guest")
 
 
@@ -50,24 +50,71 @@ def http_port(broker: Leveret) -> int:
     return int(broker.announced.rstrip().rpartition(":")[2])
 
 
-@pytest.mark.parametrize("protocol", ["amqp", "http"])
-async def test_right_logins_pass_beside_a_flood_of_wrong_ones(tmp_path, protocol):
+async def web_amqp(port: int, user: str, password: str, address: str) -> str:
+    """What becomes of a login over WebSocket: "in", or "refused" with a verdict; else the close."""
+    client = Client(await open_page(await from_address(address, port), Origin="http://localhost"))
+    try:
+        await client.stream.send_all(PROTOCOL_HEADER)
+        await client.expect(m.ConnectionStart)
+        told = {"capabilities": {"authentication_failure_close": True}}
+        await client.send(m.ConnectionStartOk(told, "PLAIN", f"\0{user}\0{password}".encode()), channel=0)
+        answer = await client.next()
+        if isinstance(answer, m.ConnectionTune):
+            return "in"
+        assert isinstance(answer, m.ConnectionClose)
+        return "refused" if answer.reply_text.startswith("ACCESS_REFUSED") else str(answer)
+    finally:
+        await client.stream.aclose()
+
+
+async def web_stomp(port: int, user: str, password: str, address: str) -> str:
+    """The same over STOMP."""
+    page = await open_page(
+        await from_address(address, port), "/ws/stomp", ("v12.stomp",), Origin="http://localhost"
+    )
+    try:
+        connect = f"CONNECT\naccept-version:1.2\nlogin:{user}\npasscode:{password}\n\n\0"
+        await page.send(TextMessage(connect))
+        answer = (await page.receive_some()).decode()
+        if answer.startswith("CONNECTED"):
+            return "in"
+        return "refused" if "message:Bad CONNECT" in answer else answer
+    finally:
+        await page.aclose()
+
+
+LOGINS = {"http": http, "web amqp": web_amqp, "web stomp": web_stomp}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flood"),
+    [
+        ("amqp", 100),
+        ("http", 100),
+        ("web amqp", 220),
+        ("web amqp", 300),
+        ("web stomp", 220),
+        ("web stomp", 300),
+    ],
+)
+async def test_right_logins_pass_beside_a_flood_of_wrong_ones(tmp_path, protocol, flood):
+    verdicts: set[object] = set()  # on wrong passwords
     async with leveret(tmp_path, *FLAGS) as broker, trio.open_nursery() as nursery:
         port = http_port(broker)
 
         async def login(user: str, password: str, address: str) -> object:
             if protocol == "amqp":
                 return await amqp(broker, user, password, address)
-            return await http(port, user, password, address)
+            return await LOGINS[protocol](port, user, password, address)
 
         async def keep_failing(number: int) -> None:
             while True:
                 try:
-                    await login("guest", f"wrong{number}", "127.0.0.9")
-                except OSError:
+                    verdicts.add(await login("guest", f"wrong{number}", "127.0.0.9"))
+                except (OSError, trio.BrokenResourceError):
                     return
 
-        right = "in" if protocol == "amqp" else 200
+        right, wrong = (200, 401) if protocol == "http" else ("in", "refused")
         assert await login("guest", "not-guest", "127.0.0.9") == right  # proven from now on
         for name in ("anna", "bert"):
             async with await from_address("127.0.0.3", port) as stream:
@@ -76,7 +123,7 @@ async def test_right_logins_pass_beside_a_flood_of_wrong_ones(tmp_path, protocol
                     f"/api/users/{name}", method="PUT", body=body, **basic("guest", "not-guest")
                 )
                 assert answer.status == 201
-        for number in range(FLOOD):
+        for number in range(flood):
             nursery.start_soon(keep_failing, number)
         await trio.sleep(3)  # until more have failed than may fail without delay
         with trio.fail_after(20):
@@ -86,4 +133,5 @@ async def test_right_logins_pass_beside_a_flood_of_wrong_ones(tmp_path, protocol
             assert await login("anna", "pw", "127.0.0.1") == right  # for the first time, from another one
             assert await login("bert", "pw", "127.0.0.9") == right  # and from the flood's
         nursery.cancel_scope.cancel()
+    assert verdicts <= {wrong}
     assert "Traceback" not in broker.log

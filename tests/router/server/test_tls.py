@@ -275,3 +275,20 @@ async def test_listening_with_tls_needs_a_certificate(tmp_path):
         assert await broker.ended() == 1
     assert broker.log.startswith("leveret: TLS needs a certificate")
     assert broker.log.count("\n") == 1
+
+
+@pytest.mark.parametrize("scheme", ["amqps", "https"])
+async def test_those_in_the_handshake_of_tls_make_way_for_others(tmp_path, files, scheme):
+    places = ("--set", "amqp.max_connections=3", "--set", "http.max_connections=3")
+    async with leveret(tmp_path, *flags(files), *places) as broker:
+        port = int(re.search(rf"\b{scheme}://127.0.0.1:(\d+)", broker.announced)[1])
+        flood = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]
+        for stream in flood[1:]:
+            await stream.send_all(b"\x16\x03\x01")  # how a handshake begins
+        with trio.fail_after(5):
+            stream = await connect(broker, scheme, client_context())
+            if scheme == "amqps":
+                await Client(stream).login()
+            else:
+                assert (await Browser(stream).ask("/health")).status == 200
+            assert await flood[0].receive_some() == b""  # the one that has waited longest
