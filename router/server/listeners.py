@@ -80,14 +80,17 @@ class Endpoint:
             if self.tls is None:
                 await self.serve(stream, replace(peer, direct=True))
             else:
-                await self._serve_tls(self.tls, stream, peer)
+                await self._serve_tls(self.tls, stream, peer, guest)
 
-    async def _serve_tls(self, tls: Security, stream: trio.SocketStream, peer: Peer) -> None:
+    async def _serve_tls(self, tls: Security, stream: trio.SocketStream, peer: Peer, guest: Guest) -> None:
         """Serve a client with which TLS can be agreed on."""
         log = structlog.get_logger().bind(peer=peer.name)
         secured = tls.secure(stream)
         try:
-            with trio.fail_after(tls.patience):
+            with tls.places.take(guest) as taken, trio.fail_after(tls.patience):
+                if not taken:
+                    tls.places.refuse(peer.name)
+                    return
                 if spoken := await peek(stream):
                     reason = wrong_port(f"{spoken} without TLS", f"{self.speaks} over TLS")
                     log.warning("TLS handshake failed", reason=reason)

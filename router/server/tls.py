@@ -12,8 +12,10 @@ from typing import Any
 import trio
 
 from leveret.router.network_errors import explain
+from leveret.router.server.places import Places
 from leveret.router.settings import Tls
 
+HANDSHAKES = 512  # connections in the handshake at a time, at all listeners: each costs some 100 kB
 FAREWELL = 5  # seconds that a client which reads nothing keeps a closed connection
 # RFC 4514 3; other types are spelled as OpenSSL names them.
 _SHORT = {
@@ -154,12 +156,16 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
 
 class Security:
-    """What all listeners with TLS share. ``patience`` is how many seconds a handshake may take."""
+    """What all listeners with TLS share.
+
+    ``patience`` is how many seconds a handshake may take, ``places`` are for connections that are in one.
+    """
 
     def __init__(self, settings: Tls) -> None:
         """Raises TlsError."""
         self._context = make_context(settings)
         self._login_from = settings.login_from
+        self.places = Places(HANDSHAKES)
         self.patience = settings.handshake_timeout / 1000
 
     def secure(self, transport: trio.abc.HalfCloseableStream) -> TlsStream:

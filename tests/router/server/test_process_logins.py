@@ -69,9 +69,8 @@ async def web_amqp(port: int, user: str, password: str, address: str) -> str:
 
 async def web_stomp(port: int, user: str, password: str, address: str) -> str:
     """The same over STOMP."""
-    page = await open_page(
-        await from_address(address, port), "/ws/stomp", ("v12.stomp",), Origin="http://localhost"
-    )
+    headers = {"Sec_WebSocket_Protocol": "v12.stomp", "Origin": "http://localhost"}
+    page = await open_page(await from_address(address, port), "/ws/stomp", **headers)
     try:
         connect = f"CONNECT\naccept-version:1.2\nlogin:{user}\npasscode:{password}\n\n\0"
         await page.send(TextMessage(connect))
@@ -123,6 +122,11 @@ async def test_right_logins_pass_beside_a_flood_of_wrong_ones(tmp_path, protocol
                     f"/api/users/{name}", method="PUT", body=body, **basic("guest", "not-guest")
                 )
                 assert answer.status == 201
+                rights = json.dumps(dict.fromkeys(("configure", "write", "read"), "")).encode()
+                path = f"/api/permissions/%2F/{name}"
+                await Browser(await from_address("127.0.0.3", port)).ask(
+                    path, method="PUT", body=rights, **basic("guest", "not-guest")
+                )
         for number in range(flood):
             nursery.start_soon(keep_failing, number)
         await trio.sleep(3)  # until more have failed than may fail without delay
