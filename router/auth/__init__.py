@@ -1,6 +1,6 @@
 """Users: who may log in, and who may do what."""
 
-from leveret.router.auth.addresses import client_network
+from leveret.router.auth.addresses import client_network, client_site
 from leveret.router.auth.login_queue import LoginPostponed, LoginQueue, Outcome, WaitingLogin
 from leveret.router.auth.logins import Check, Login, LoginRefused, Logins
 from leveret.router.auth.passwords import (
@@ -50,6 +50,7 @@ __all__ = [
     "Users",
     "WaitingLogin",
     "client_network",
+    "client_site",
     "from_exchanged",
     "hash_password",
 ]

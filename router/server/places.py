@@ -2,8 +2,9 @@
 
 A connection *waits* for its client while that has not asked a whole request, or has not logged in: such
 connections cost nothing but their number, and anybody can open them. When all places are taken, the one goes
-that has waited longest, of the address with the most places. So a flood of idle connections takes places from
-itself only. Connections that are *engaged*, in a virtual host or being answered, are never closed for others.
+that has waited longest, of the address with the most places; of IPv6 networks, of the site with the most (its
+/48) that with the most. So a flood of idle connections takes places from itself only. Connections that are
+*engaged*, in a virtual host or being answered, are never closed for others.
 
 How long a client may take for a request or a login is the business of whoever reads from it.
 """
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from leveret.router.auth import client_network
+from leveret.router.auth import client_network, client_site
 
 
 class Guest:
@@ -54,6 +55,7 @@ class Places:
         self.most = most
         self.taken = 0
         self._counts: dict[str, int] = {}  # of places taken, by network
+        self._site_counts: dict[str, int] = {}  # and by site
         self._waiting: dict[str, dict[Guest, None]] = {}  # by network, the longest first
 
     def has_room(self, guest: Guest) -> bool:
@@ -100,22 +102,37 @@ class Places:
         guest.places.remove(self)
         self.let_stay(guest)
         self.taken -= 1
-        self._counts[guest.network] -= 1
-        if not self._counts[guest.network]:
-            del self._counts[guest.network]
+        for counts, name in self._counts_of(guest):
+            counts[name] -= 1
+            if not counts[name]:
+                del counts[name]
+
+    def _counts_of(self, guest: Guest) -> tuple[tuple[dict[str, int], str], ...]:
+        return (self._counts, guest.network), (self._site_counts, client_site(guest.network))
 
     def _occupy(self, guest: Guest) -> None:
         guest.places.append(self)
         self.taken += 1
-        self._counts[guest.network] = self._counts.get(guest.network, 0) + 1
+        for counts, name in self._counts_of(guest):
+            counts[name] = counts.get(name, 0) + 1
         if guest.waiting:
             self.let_wait(guest)
 
+    def _size(self, network: str) -> tuple[int, int]:
+        """How many places the site of a network has, and the network there."""
+        return self._site_counts[client_site(network)], self._counts[network]
+
     def _victim(self, guest: Guest) -> Guest | None:
-        """Who makes way for a guest; None if the others have fewer places than its network would have."""
+        """Who makes way for a guest; None if the others have fewer places than its site would have, or its
+        network there.
+        """
         if not self._waiting:
             return None
-        network = max(self._waiting, key=self._counts.__getitem__)
-        if self._counts[network] <= self._counts.get(guest.network, 0) and network != guest.network:
+        network = max(self._waiting, key=self._size)
+        site, own = client_site(network), client_site(guest.network)
+        if site != own:
+            if self._site_counts[site] <= self._site_counts.get(own, 0):
+                return None
+        elif network != guest.network and self._counts[network] <= self._counts.get(guest.network, 0):
             return None
         return next(iter(self._waiting[network]))

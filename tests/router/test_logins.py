@@ -308,6 +308,8 @@ def test_the_throttle_remembers_a_bounded_number(monkeypatch):
         ("::ffff:10.0.0.1", "10.0.0.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:a00:1", "10.0.0.1"),
+        ("2002:a00:1:7::1", "10.0.0.1"),
         ("", ""),
         ("somewhere", "somewhere"),
     ],

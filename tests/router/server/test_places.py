@@ -94,6 +94,35 @@ def test_a_flood_takes_places_from_itself_only():
     assert all(f"other{number}" in hotel.guests for number in range(10))
 
 
+def test_a_flood_from_many_networks_of_one_site_takes_places_from_itself_only():
+    """Whoever has a /48 has 65,536 networks, and each of them one connection."""
+    hotel = Hotel(100)
+    for number in range(20):
+        hotel.come(f"other{number}", f"2001:db8:{number % 4}:1::1")  # five each
+    for number in range(5000):
+        assert hotel.come(f"flood{number}", f"2001:db8:ffff:{number:x}::1")
+    assert all(f"other{number}" in hotel.guests for number in range(20))
+
+
+def test_within_a_site_the_network_with_the_most_places_gives_one_up():
+    hotel = Hotel(5)
+    hotel.come("other", "2001:db8:1:1::1")
+    for name in "abcd":
+        hotel.come(name, "2001:db8:1:2::1")
+    assert hotel.come("new", "2001:db8:1:3::1")
+    assert hotel.gone == ["a"]
+
+
+def test_one_machine_over_ipv4_and_mapped_or_6to4_addresses_has_one_share():
+    hotel = Hotel(4)
+    hotel.come("other", "10.0.0.9")
+    hotel.come("a", "10.0.0.1")
+    hotel.come("b", "::ffff:10.0.0.1")
+    hotel.come("c", "2002:a00:1:5::1")
+    hotel.come("d", "10.0.0.8")
+    assert hotel.gone == ["a"]
+
+
 def test_who_makes_way_gives_up_all_its_places_and_that_is_logged():
     first, second = Hotel(1), Places(1)
     first.come("a", "10.0.0.1")
