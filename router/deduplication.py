@@ -16,6 +16,8 @@ from leveret.protocol.amqp.table import Timestamp
 
 HEADER = "x-deduplication-header"  # of messages, unless the argument of this name tells another
 SIZE = 128  # values that are remembered, unless the queue says otherwise
+BYTES = 64 << 20  # of memory that a window takes up at the most, however many values it may have
+COST = 350  # bytes that a value takes up besides its own
 ARGUMENTS = ("x-message-deduplication", "x-deduplication-header", "x-cache-size", "x-cache-ttl")
 PREFIX = b"d"  # of the keys of notes
 POSITION_MAX = 1 << 62
@@ -36,12 +38,13 @@ class Known(NamedTuple):
 class Deduplication:
     """The window of a queue or an exchange: ``size`` values, each for ``ttl`` ms (0: while there is room)."""
 
-    __slots__ = ("_known", "_name", "_size", "_ttl")
+    __slots__ = ("_bytes", "_known", "_name", "_size", "_ttl")
 
     def __init__(self, header: str, size: int, ttl: int) -> None:
         self._name = header
         self._size = size
         self._ttl = ttl
+        self._bytes = 0
         self._known: OrderedDict[bytes, Known] = OrderedDict()
 
     def __len__(self) -> int:
@@ -70,12 +73,15 @@ class Deduplication:
     def add(self, key: bytes, position: int, wall: int, note: Note | None) -> None:
         """A message with a new value came."""
         known = Known(wall + self._ttl if self._ttl else 0, position)
+        if key not in self._known:
+            self._bytes += COST + len(key)
         self._known[key] = known
         self._known.move_to_end(key)
         if note is not None:
             note(key, _VALUE.pack(*known))
-        while len(self._known) > self._size:
+        while len(self._known) > self._size or self._bytes > BYTES:
             forgotten, _ = self._known.popitem(last=False)
+            self._bytes -= COST + len(forgotten)
             if note is not None:
                 note(forgotten, b"")
 
@@ -96,3 +102,4 @@ class Deduplication:
             raise ValueError("no message has such a position")
         found.sort(key=lambda each: each[0].position)
         self._known = OrderedDict((key, known) for known, key in found)
+        self._bytes = sum(COST + len(key) for key in self._known)

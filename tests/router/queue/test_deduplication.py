@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from leveret.router.deduplication import COST
 from tests.router.harness import Node
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY
@@ -44,6 +45,18 @@ def test_it_is_not_taken_again_though_the_first_was_consumed(node):
     assert client.get() == "a"
     publish(client, "a", 1)
     assert client.get() is None
+
+
+def test_a_window_takes_up_bounded_memory_however_many_values_it_may_have(node, monkeypatch):
+    monkeypatch.setattr("leveret.router.deduplication.BYTES", 3 * (COST + 1000))
+    node.queue(**DEDUPLICATING, cache_size=1_000_000)
+    client = node.client()
+    for value in "abcab":
+        publish(client, value, value * 990)
+    assert node.contents() == ["a", "b", "c"]
+    for value in "dab":
+        publish(client, value, value * 990)
+    assert node.contents() == ["a", "b", "c", "d", "a", "b"]
 
 
 def test_a_dead_letter_that_comes_back_is_no_duplicate(node):
