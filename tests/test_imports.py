@@ -25,6 +25,7 @@ LAYERS = (
     ("stream",),
     ("dead_letter", "keeper", "firehose"),
     ("policy", "auth"),
+    ("incoming",),
     ("vhost", "vhost_host", "window"),
     ("recovery",),
     ("broker",),
