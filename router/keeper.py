@@ -33,7 +33,7 @@ class Keeper(Protocol):
     changed: int  # the batch that the last of them is part of
 
     @property
-    def set_aside(self) -> Mapping[str, int]:
+    def unpackable(self) -> Mapping[str, int]:
         """How many records of each kind could not be kept, since the start."""
 
     @property
@@ -92,7 +92,7 @@ class NoKeeper:
     committed = 0
     early = False
     refused = 0
-    set_aside: Mapping[str, int] = {}
+    unpackable: Mapping[str, int] = {}
     changes = 0
     changed = 0
     pager = None

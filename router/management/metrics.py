@@ -94,7 +94,7 @@ def alarms(world: World) -> Iterator[Value]:
 def records(world: World) -> Iterator[Value]:
     """What could not be written to the journal."""
     text = "Messages, settlements, returns and notes that could not be written and were set aside"
-    for kind, count in world.broker.keeper.set_aside.items():
+    for kind, count in world.broker.keeper.unpackable.items():
         yield counter("leveret_store_records_set_aside", text, count, (("kind", kind),))
 
 

@@ -95,7 +95,7 @@ class Store:
         self.changed = 0
         self.unsynced = False  # something was committed that is not on disk yet
         self.publishes: list[Publish] = []  # without a record
-        self.set_aside: dict[str, int] = dict.fromkeys(KINDS, 0)  # what had no record, since the start
+        self.unpackable: dict[str, int] = dict.fromkeys(KINDS, 0)  # what had no record, since the start
         self.refused = 0  # messages of these
         self.touched: list[Log] = []
         self.logs: dict[int, Log] = {}
@@ -344,7 +344,7 @@ class Store:
                 self._refuse(each.log, each.entry)
             aside = each.file()
             self._gathering.aside.append(aside)
-            self.set_aside[each.kind] += 1
+            self.unpackable[each.kind] += 1
             each.log_line(PLACE / aside[0])
 
     def _refuse(self, log: Log, entry: Entry) -> None:

@@ -91,7 +91,7 @@ def test_the_culprit_is_refused_and_the_others_are_confirmed(kept, refuse, bad):
                 told[each] = accepted
     assert told == {number: name != bad for number, name in enumerate("abc", 1)}
     assert not kept.node.broker.alarms.raised
-    assert kept.store.set_aside == {"message": 1, "settlement": 0, "returns": 0, "note": 0}
+    assert kept.store.unpackable == {"message": 1, "settlement": 0, "returns": 0, "note": 0}
     others = [name for name in "abc" if name != bad]
     assert kept.node.contents("q") == others
     assert kept.node.vhost.queues["q"].bytes == 2
@@ -230,7 +230,7 @@ def test_a_settlement_that_cannot_be_packed_brings_its_message_back_after_a_rest
         monkeypatch.setattr(module, "pack_progress", progress)
     kept.take(3)
     write(kept)
-    assert kept.store.set_aside["settlement"] == 1
+    assert kept.store.unpackable["settlement"] == 1
     assert kept.store.failure is None
     assert after_restart(kept) == ["b"]
 
@@ -251,7 +251,7 @@ def test_a_count_of_returns_that_cannot_be_packed_is_set_aside(kept, monkeypatch
     kept.client.session.nack(tag, multiple=False, requeue=True)
     kept.settle()
     write(kept)
-    assert kept.store.set_aside["returns"] == 1
+    assert kept.store.unpackable["returns"] == 1
     assert after_restart(kept, "quorum") == ["a"]
 
 
@@ -271,7 +271,7 @@ def test_a_note_that_cannot_be_packed_is_set_aside(kept, monkeypatch):
     publish(kept, "b", queue="once", headers={"x-deduplication-header": "k"})
     kept.settle()
     write(kept)
-    assert kept.store.set_aside["note"] == 1
+    assert kept.store.unpackable["note"] == 1
     assert verdicts(kept.client) == [(2, True)]
     assert after_restart(kept, "once") == ["a", "b"]
 
