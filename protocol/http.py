@@ -8,7 +8,7 @@ Sources: RFC 9110 and RFC 9112.
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -23,6 +23,7 @@ _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
 _FORWARDED = {"forwarded", "x-forwarded-for"}  # by a proxy, which may be here: its client need not be
 _NO_BODY = frozenset({101, 204, 304})
+SMALL = 1 << 16  # bytes of a body that are joined
 SKIP = 1_000_000  # bytes of a refused body that are read past to keep the connection; as in RabbitMQ (Cowboy)
 
 
@@ -79,12 +80,28 @@ def basic_credentials(encoded: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered. ``headers`` come after those that tell type and length of the body."""
+    """What is answered. ``headers`` come after those that tell type and length of the body.
+
+    ``parts`` come behind ``body``: to join what has many megabytes takes too long.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
+    parts: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body and its parts."""
+        return len(self.body) + sum(map(len, self.parts))
+
+
+def in_parts(parts: Sequence[bytes], content_type: str) -> Response:
+    """A response whose body has these parts."""
+    if sum(map(len, parts)) <= SMALL:
+        return Response(200, b"".join(parts), content_type)
+    return Response(200, b"", content_type, parts=tuple(parts))
 
 
 def json_response(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
@@ -264,23 +281,28 @@ class PendingRequest:
             return None
         return self._wire.send(h11.InformationalResponse(status_code=100, headers=[]))
 
-    def respond(self, response: Response, *, close: bool = False) -> bytes:
-        """End the request: the bytes that answer it. The rest of its body is read past if that is short."""
+    def respond(self, response: Response, *, close: bool = False) -> list[bytes]:
+        """End the request: the bytes that answer it, in pieces. The rest of its body is read past if that is
+        short.
+        """
         self._end()
-        wire = self._wire
-        headers = [("Content-Type", response.content_type)] if response.body else []
+        wire, size = self._wire, response.size
+        headers = [("Content-Type", response.content_type)] if size else []
         if response.status not in _NO_BODY:
-            headers.append(("Content-Length", str(len(response.body))))
+            headers.append(("Content-Length", str(size)))
         headers += response.headers
         if not self._skip_body() or close:
             headers.append(("Connection", "close"))
         reason = HTTPStatus(response.status).phrase.encode()
-        out = wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason))
+        out: list[bytes] = [
+            wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason))
+        ]
         if self._method != b"HEAD" and response.status not in _NO_BODY:
-            out += wire.send(h11.Data(data=response.body))
-        out += wire.send(h11.EndOfMessage())
+            for part in (response.body, *response.parts):
+                out += wire.send_with_data_passthrough(h11.Data(data=part)) or ()
+        out.append(wire.send(h11.EndOfMessage()) or b"")
         self._connection.answered()
-        return out
+        return [b"".join(out)] if size <= SMALL else out
 
     def switch(self, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
         """End the request by speaking another protocol: the bytes that agree to that, and what has come in it

@@ -7,7 +7,7 @@ from leveret.router.definitions.document import (
     hash_passwords,
     parse_definitions,
 )
-from leveret.router.definitions.exporting import export_definitions, unportable_users
+from leveret.router.definitions.exporting import export_definitions, export_in_parts, unportable_users
 from leveret.router.definitions.importing import ImportReport, apply_definitions, import_definitions
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Refusal",
     "apply_definitions",
     "export_definitions",
+    "export_in_parts",
     "hash_passwords",
     "import_definitions",
     "parse_definitions",

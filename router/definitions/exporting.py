@@ -16,10 +16,13 @@ import structlog
 from leveret.router.administration import Administration
 from leveret.router.auth import User
 from leveret.router.broker import Broker
-from leveret.router.exchange.base import Exchange, kind
+from leveret.router.exchange.base import Destination, Exchange, kind
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.terms import plain
 from leveret.router.vhost import VHost
+
+STEP = 50  # entries that are exported between two steps: a quarter of a millisecond
+PART = 500  # entries in a part of the document
 
 Entry: TypeAlias = dict[str, Any]
 
@@ -29,76 +32,107 @@ def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
 
     Raises KeyError if there is no virtual host of that name.
     """
-    log = structlog.get_logger()
-    settings = broker.settings.amqp
+    document: Entry = msgspec.json.decode(b"".join(filter(None, export_in_parts(broker, vhost))))
+    return document
+
+
+def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes | None]:
+    """Yield the JSON of ``export_definitions`` in parts, and None wherever other tasks can run.
+
+    What there is is known at the first part; of what is deleted before its part an entry may be missing, and
+    nothing refers to what came later. Raises KeyError at the first part.
+    """
     places = list(broker.vhosts.values()) if vhost is None else [broker.vhosts[vhost]]
+    there: set[Destination] = set()
+    settings = broker.settings.amqp
     parameters = [row for row in Administration(broker).parameters() if vhost in (None, row.vhost)]
-    of_vhosts = {
-        "parameters": [
+    queues = [(place, list(place.queues.values())) for place in places]
+    exchanges = [(place, list(place.exchanges.values())) for place in places]
+    for _, some_queues in queues:
+        there.update(some_queues)
+    for _, some_exchanges in exchanges:
+        there.update(some_exchanges)
+    sections: dict[str, Iterable[Entry]] = {
+        "parameters": (
             {"value": row.value, "vhost": row.vhost, "component": row.component, "name": row.name}
             for row in parameters
-        ],
-        "policies": [entry for place in places for entry in _policies(place)],
-        "queues": [entry for place in places for entry in _queues(place)],
-        "exchanges": [entry for place in places for entry in _exchanges(place)],
-        "bindings": [entry for place in places for entry in _bindings(place)],
+        ),
+        "policies": (entry for place in places for entry in _policies(place)),
+        "queues": (entry for place, some in queues for entry in _queues(place, some)),
+        "exchanges": (entry for place, some in exchanges for entry in _exchanges(place, some)),
+        "bindings": (entry for place, some in exchanges for entry in _bindings(place, some, there)),
     }
-    if vhost is not None:
-        for name in ("queues", "exchanges", "bindings"):
-            for entry in of_vhosts[name]:
-                del entry["vhost"]
-        return {"rabbit_version": settings.version, **_tellable(of_vhosts, log)}
-    users = list(broker.users.values())
-    unportable = unportable_users(broker)
-    if unportable:
-        log.warning(
-            "exported users cannot log in elsewhere",
-            users=unportable,
-            reason="their password hashes are leveret's own; see auth.password_hash",
-        )
-    document = {
-        "users": [_user(user) for user in users],
-        "vhosts": [_vhost(place) for place in places],
-        "permissions": [entry for user in users for entry in _permissions(user)],
-        "topic_permissions": [entry for user in users for entry in _topic_permissions(user)],
-        "global_parameters": [
-            {"name": name, "value": value} for name, value in broker.global_parameters.items()
-        ],
-        **of_vhosts,
-    }
-    return {
-        "rabbit_version": settings.version,
-        "rabbitmq_version": settings.version,
-        "product_name": settings.product,
-        "product_version": settings.version,
-        **_tellable(document, log),
-    }
+    head = {"rabbit_version": settings.version}
+    if vhost is None:
+        users = list(broker.users.values())
+        unportable: list[str] = []
+        for name in unportable_users(broker):
+            if name is None:
+                yield None
+            else:
+                unportable.append(name)
+        if unportable:
+            structlog.get_logger().warning(
+                "exported users cannot log in elsewhere",
+                users=unportable,
+                reason="their password hashes are leveret's own; see auth.password_hash",
+            )
+        head |= {
+            "rabbitmq_version": settings.version,
+            "product_name": settings.product,
+            "product_version": settings.version,
+        }
+        sections = {
+            "users": map(_user, users),
+            "vhosts": map(_vhost, places),
+            "permissions": (entry for user in users for entry in _permissions(user)),
+            "topic_permissions": (entry for user in users for entry in _topic_permissions(user)),
+            "global_parameters": (
+                {"name": name, "value": value} for name, value in list(broker.global_parameters.items())
+            ),
+            **sections,
+        }
+    yield msgspec.json.encode(head).removesuffix(b"}")
+    for name, entries in sections.items():
+        yield from _section(name, entries, unnamed=vhost is not None)
+    yield b"}"
 
 
-def unportable_users(broker: Broker) -> list[str]:
-    """The names of the users who cannot log in, after an export, to a broker that is not leveret."""
-    return [user.name for user in broker.users.values() if not user.password_hash.portable]
+def unportable_users(broker: Broker) -> Iterator[str | None]:
+    """Yield the names of the users who cannot log in, after an export, to a broker that is not leveret, and
+    None wherever other tasks can run.
+    """
+    for number, user in enumerate(list(broker.users.values()), 1):
+        if not user.password_hash.portable:
+            yield user.name
+        if not number % STEP:
+            yield None
 
 
-def _tellable(
-    document: dict[str, list[Entry]], log: structlog.typing.FilteringBoundLogger
-) -> dict[str, list[Entry]]:
-    """The document without entries that JSON cannot say."""
-    told: dict[str, list[Entry]] = {}
-    for section, entries in document.items():
-        told[section] = [entry for entry in entries if _is_json(entry)]
-        if len(told[section]) < len(entries):
-            left = len(entries) - len(told[section])
-            log.warning("definitions left out", section=section, count=left, reason="names that are no UTF-8")
-    return told
+def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[bytes | None]:
+    """Yield a section without the entries that JSON cannot say.
 
-
-def _is_json(entry: Entry) -> bool:
-    try:
-        msgspec.json.encode(entry)
-    except UnicodeEncodeError:
-        return False
-    return True
+    ``unnamed``: queues, exchanges and bindings do not tell their virtual host.
+    """
+    yield b',"%b":[' % name.encode()
+    left_out, first = 0, True
+    rows: list[bytes] = []
+    for number, entry in enumerate(entries, 1):
+        if unnamed and name in ("queues", "exchanges", "bindings"):
+            del entry["vhost"]
+        try:
+            rows.append(msgspec.json.encode(entry))
+        except UnicodeEncodeError:
+            left_out += 1
+        if not number % STEP:
+            yield None
+        if len(rows) == PART:
+            yield b"," * (not first) + b",".join(rows)
+            rows, first = [], False
+    yield b"," * (not first and bool(rows)) + b",".join(rows) + b"]"
+    if left_out:
+        log = structlog.get_logger()
+        log.warning("definitions left out", section=name, count=left_out, reason="names that are no UTF-8")
 
 
 def _user(user: User) -> Entry:
@@ -117,17 +151,17 @@ def _vhost(vhost: VHost) -> Entry:
 
 
 def _permissions(user: User) -> Iterator[Entry]:
-    for vhost, permission in user.permissions.items():
+    for vhost, permission in list(user.permissions.items()):
         yield {"user": user.name, "vhost": vhost, **permission._asdict()}
 
 
 def _topic_permissions(user: User) -> Iterator[Entry]:
-    for (vhost, exchange), permission in user.topic_permissions.items():
+    for (vhost, exchange), permission in list(user.topic_permissions.items()):
         yield {"user": user.name, "vhost": vhost, "exchange": exchange, **permission._asdict()}
 
 
 def _policies(vhost: VHost) -> Iterator[Entry]:
-    for policy in vhost.policies.policies.values():
+    for policy in list(vhost.policies.policies.values()):
         yield {
             "vhost": vhost.name,
             "name": policy.name,
@@ -143,8 +177,8 @@ def _shared(queues: Iterable[AnyQueue]) -> Iterator[AnyQueue]:
     return (queue for queue in queues if queue.owner is None)
 
 
-def _queues(vhost: VHost) -> Iterator[Entry]:
-    for queue in _shared(vhost.queues.values()):
+def _queues(vhost: VHost, queues: Iterable[AnyQueue]) -> Iterator[Entry]:
+    for queue in _shared(queues):
         yield {
             "name": queue.name,
             "vhost": vhost.name,
@@ -160,8 +194,8 @@ def _own(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
     return (exchange for exchange in exchanges if exchange.name and not exchange.name.startswith("amq."))
 
 
-def _exchanges(vhost: VHost) -> Iterator[Entry]:
-    for exchange in _own(vhost.exchanges.values()):
+def _exchanges(vhost: VHost, exchanges: Iterable[Exchange]) -> Iterator[Entry]:
+    for exchange in _own(exchanges):
         yield {
             "name": exchange.name,
             "vhost": vhost.name,
@@ -173,11 +207,13 @@ def _exchanges(vhost: VHost) -> Iterator[Entry]:
         }
 
 
-def _bindings(vhost: VHost) -> Iterator[Entry]:
-    for exchange in vhost.exchanges.values():
-        for binding in exchange.bindings.values():
+def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[Destination]) -> Iterator[Entry]:
+    """The bindings between exchanges and what is in ``there``."""
+    for exchange in exchanges:
+        for binding in list(exchange.bindings.values()):
             destination = binding.destination
-            if getattr(destination, "owner", None) is None:  # of queues, those that are exported
+            # Of queues, those that are exported.
+            if destination in there and getattr(destination, "owner", None) is None:
                 yield {
                     "source": exchange.name,
                     "vhost": vhost.name,

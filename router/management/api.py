@@ -114,7 +114,7 @@ def metrics_table(world: World) -> Table:
         else:
             make = partial(scrape, world, per_object=path == "metrics/per-object")
             key = path
-        return Response(200, (yield from scrapes.get(key, make)), TEXT)
+        return (yield from scrapes.get(key, make, TEXT))
 
     return {path: {"GET": answer} for path in ("/metrics", "/metrics/per-object", "/metrics/detailed")}
 

@@ -8,7 +8,8 @@ In a path the binding key may stand as it is or percent-encoded once more (``mea
 import base64
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
@@ -105,15 +106,15 @@ def _show(shown: Shown) -> Object:
 
 
 def _of_vhost(vhost: VHost) -> Iterable[Shown]:
-    yield from ((vhost, queue) for queue in vhost.queues.values())
-    for exchange in vhost.exchanges.values():
-        yield from ((vhost, binding) for binding in exchange.bindings.values())
+    yield from ((vhost, queue) for queue in list(vhost.queues.values()))
+    for exchange in list(vhost.exchanges.values()):
+        yield from ((vhost, binding) for binding in list(exchange.bindings.values()))
 
 
 def _listed(call: Call, found: Iterable[Shown]) -> Steps[Response]:
     return listing(
-        call.query,
-        list(found),
+        call,
+        found,
         _show,
         sort=("vhost", "source", "destination", "routing_key", "properties_key"),
         name_of=lambda shown: shown[1].routing_key if isinstance(shown[1], Binding) else shown[1].name,
@@ -137,10 +138,10 @@ def _exchange(call: Call, segment: str) -> Exchange:
 
 
 def from_exchange(call: Call) -> Steps[Response]:
-    exchange = _exchange(call, "name")
+    vhost, exchange = call.vhost, _exchange(call, "name")
     if not exchange.name:
-        return _listed(call, ((call.vhost, queue) for queue in call.vhost.queues.values()))
-    return _listed(call, ((call.vhost, binding) for binding in exchange.bindings.values()))
+        return _listed(call, ((vhost, queue) for queue in list(vhost.queues.values())))
+    return _listed(call, ((vhost, binding) for binding in list(exchange.bindings.values())))
 
 
 def to_exchange(call: Call) -> Steps[Response]:
@@ -151,13 +152,13 @@ def to_queue(call: Call) -> Steps[Response]:
     queue = call.vhost.queues.get(call["name"])
     if queue is None:
         raise not_there()
-    return _listed(call, [(call.vhost, queue), *_to(call.vhost, queue)])
+    return _listed(call, chain([(call.vhost, queue)], _to(call.vhost, queue)))
 
 
-def _to(vhost: VHost, destination: AnyQueue | Exchange) -> list[Shown]:
+def _to(vhost: VHost, destination: AnyQueue | Exchange) -> Iterator[Shown]:
     """The bindings that lead somewhere."""
-    sources = vhost.graph.sources.get(destination, ())
-    return [(vhost, binding) for source in sources for binding in source.bound_to(destination)]
+    for source in list(vhost.graph.sources.get(destination, ())):
+        yield from ((vhost, binding) for binding in source.bound_to(destination))
 
 
 # -- between two ends ----------------------------------------------------------------------------------------
@@ -183,17 +184,20 @@ def list_between(call: Call) -> Steps[Response]:
     return _listed(call, _between(call))
 
 
-def _found(call: Call) -> tuple[Binding | AnyQueue, Object]:
+def _found(call: Call) -> Steps[tuple[Binding | AnyQueue, Object]]:
     """Return the binding that the path names, and its JSON object. Raises HttpError 404."""
     for shown in _between(call):
         told = _show(shown)
         if means(call["key"], told["routing_key"], told["arguments"]):
             return shown[1], told
+        if call.broker.budget.spent():
+            yield 0
     raise not_there()
 
 
-def show_one(call: Call) -> Response:
-    return answer(narrowed(_found(call)[1], columns_of(call.query)))
+def show_one(call: Call) -> Steps[Response]:
+    _what, told = yield from _found(call)
+    return answer(narrowed(told, columns_of(call.query)))
 
 
 def bind(call: Call) -> Response:
@@ -209,12 +213,12 @@ def bind(call: Call) -> Response:
     return Response(201, headers=(("Location", f"{quote_plus(destination)}/{quote_plus(key, safe='~')}"),))
 
 
-def unbind(call: Call) -> Response:
+def unbind(call: Call) -> Steps[Response]:
     """Remove a binding."""
-    what, _told = _found(call)
+    topology = call.errand().topology
+    what, _told = yield from _found(call)
     if not isinstance(what, Binding):
         raise not_authorised("Access refused.")  # bindings of the default exchange cannot be deleted
-    topology = call.errand().topology
     end = topology.unbind_queue if call["kind"] == "q" else topology.unbind_exchange
     end(what.destination.name, what.source.name, what.routing_key, what.arguments)
     return nothing()

@@ -1,19 +1,21 @@
 """Connections and channels, as the API shows and closes them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from leveret.protocol.errors import ConnectionForced
 from leveret.protocol.http import Response
 from leveret.router.management.access import ADMINISTRATOR, administrator, in_vhost, management, own, sees_all
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import Connection, connections, user_of, vhost_of
-from leveret.router.management.consumers import Owner, of_sessions, owners, show_consumer
+from leveret.router.management.consumers import Owner, show_consumer
 from leveret.router.management.erlang import process
 from leveret.router.management.errors import not_authorised, not_there
-from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.query import columns_of, listing, narrowed, with_list
 from leveret.router.management.sampling import SESSION, of_session
 from leveret.router.management.stats import message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
+from leveret.router.queue.consumers import Consumer
 from leveret.router.session.session import Session
 from leveret.router.terms import plain
 from leveret.router.web.steps import Steps
@@ -91,7 +93,7 @@ def _listed(
     call: Call, found: list[Connection], show: Callable[[Call, Connection], Object]
 ) -> Steps[Response]:
     return listing(
-        call.query,
+        call,
         found,
         lambda connection: show(call, connection),
         name_of=lambda connection: connection.ends.name,
@@ -188,13 +190,13 @@ def show_channel(call: Call, session: Session, owner: Owner) -> Object:
 
 def _channels(call: Call, found: list[Connection]) -> Steps[Response]:
     """A list of the channels of these connections."""
-    channels = [
+    channels = (
         (session, (connection, number))
         for connection in found
-        for number, session in connection.sessions().items()
-    ]
+        for number, session in list(connection.sessions().items())
+    )
     return listing(
-        call.query,
+        call,
         channels,
         lambda channel: show_channel(call, *channel),
         sort=("name",),
@@ -214,17 +216,24 @@ def channels_of_connection(call: Call) -> Steps[Response]:
     return _channels(call, [find_connection(call)])
 
 
-def show_one_channel(call: Call) -> Response:
-    for session, owner in owners(call).items():
-        connection, number = owner
-        if f"{connection.ends.name} ({number})" == call["name"]:
-            if not sees_all(call.user) and user_of(connection) != call.user.name:
-                raise not_authorised("User not authorised to access object")
-            told = show_channel(call, session, owner)
-            consumers = of_sessions(call, {session: owner}).items()
-            told["consumer_details"] = [show_consumer(call, consumer, by) for consumer, by in consumers]
-            told["deliveries"] = told["publishes"] = []  # as in RabbitMQ when rates_mode is basic
-            return answer(narrowed(told, columns_of(call.query)))
+def show_one_channel(call: Call) -> Steps[Response]:
+    session, owner = _find_channel(call)
+    told = show_channel(call, session, owner)
+    told["deliveries"] = told["publishes"] = []  # as in RabbitMQ when rates_mode is basic
+    consumers = [each for each in session.consumers.values() if isinstance(each, Consumer)]
+    return with_list(call, told, "consumer_details", consumers, partial(show_consumer, call))
+
+
+def _find_channel(call: Call) -> tuple[Session, Owner]:
+    """The channel of the path. HttpError 404 for none, 401 for another user's."""
+    name, _, rest = call["name"].rpartition(" (")
+    for connection in connections(call.broker):
+        if connection.ends.name == name:
+            for number, session in connection.sessions().items():
+                if f"{number})" == rest:
+                    if not sees_all(call.user) and user_of(connection) != call.user.name:
+                        raise not_authorised("User not authorised to access object")
+                    return session, (connection, number)
     raise not_there()
 
 

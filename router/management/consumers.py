@@ -1,9 +1,11 @@
 """Consumers, as the API shows them."""
 
+from collections.abc import Iterator
+
 from leveret.protocol.http import Response
 from leveret.router.management.access import entered, in_vhost, management
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.clients import Connection, connections, user_of
+from leveret.router.management.clients import Connection, user_of
 from leveret.router.management.query import listing
 from leveret.router.management.values import Object
 from leveret.router.queue.consumers import Consumer
@@ -13,15 +15,6 @@ from leveret.router.vhost import VHost
 from leveret.router.web.steps import Steps
 
 Owner = tuple[Connection, int]  # a channel: its connection and its number
-
-
-def owners(call: Call) -> dict[Session, Owner]:
-    """Whose the sessions are, and under which number."""
-    return {
-        session: (connection, number)
-        for connection in connections(call.broker)
-        for number, session in connection.sessions().items()
-    }
 
 
 def channel_details(call: Call, connection: Connection, number: int) -> Object:
@@ -38,8 +31,9 @@ def channel_details(call: Call, connection: Connection, number: int) -> Object:
     }
 
 
-def show_consumer(call: Call, consumer: Consumer, owner: Owner | None) -> Object:
+def show_consumer(call: Call, consumer: Consumer) -> Object:
     """A consumer."""
+    owner = owner_of(call, consumer)
     return {
         "arguments": plain(dict(consumer.arguments)),
         "ack_required": not consumer.no_ack,
@@ -50,35 +44,36 @@ def show_consumer(call: Call, consumer: Consumer, owner: Owner | None) -> Object
         "exclusive": consumer.exclusive,
         "prefetch_count": 0 if consumer.no_ack else consumer.prefetch,
         "queue": {"name": consumer.queue.name, "vhost": consumer.queue.vhost},
-        "leveret": call.world.measures.of_consumer(consumer, _session(owner)),
+        "leveret": call.world.measures.of_consumer(consumer, _session(consumer)),
     }
 
 
-def _session(owner: Owner | None) -> Session | None:
-    """The session that a channel is."""
-    if owner is None:
+def owner_of(call: Call, consumer: Consumer) -> Owner | None:
+    """The channel of a consumer; None if it has gone."""
+    session = _session(consumer)
+    if session is None or session.finished or session.owner not in call.broker.clients:
         return None
-    connection, number = owner
-    return connection.sessions().get(number)
+    connection: Connection = session.owner  # type: ignore[assignment]  # as in ``connections``
+    return connection, session.number
 
 
-def of_sessions(call: Call, sessions: dict[Session, Owner]) -> dict[Consumer, Owner]:
-    """The consumers that these have."""
-    return {
-        consumer: owner
-        for session, owner in sessions.items()
-        for consumer in session.consumers.values()
-        if isinstance(consumer, Consumer)
-    }
+def _session(consumer: Consumer) -> Session | None:
+    return consumer.sink if isinstance(consumer.sink, Session) else None
+
+
+def _consumers(vhosts: list[VHost]) -> Iterator[Consumer | None]:
+    """The consumers of all queues, and None for each queue."""
+    for vhost in vhosts:
+        for queue in list(vhost.queues.values()):
+            yield None
+            yield from list(queue.consumers)
 
 
 def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
-    known = of_sessions(call, owners(call))
-    found = [consumer for vhost in vhosts for queue in vhost.queues.values() for consumer in queue.consumers]
     return listing(
-        call.query,
-        found,
-        lambda consumer: show_consumer(call, consumer, known.get(consumer)),
+        call,
+        _consumers(vhosts),
+        lambda consumer: show_consumer(call, consumer),
         sort=("queue.vhost", "queue.name", "consumer_tag"),
         name_of=lambda consumer: consumer.tag,
     )

@@ -5,13 +5,16 @@ header ``Leveret-Users-Without-Login`` names users whose passwords an export or 
 """
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
 
-from leveret.protocol.http import Response
+from leveret.protocol.http import Response, in_parts
 from leveret.router.definitions import (
     Definitions,
     DefinitionsError,
     ImportReport,
-    export_definitions,
+    export_in_parts,
     hash_passwords,
     import_definitions,
     parse_definitions,
@@ -21,23 +24,39 @@ from leveret.router.management.access import administrator
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request
 from leveret.router.management.users import without_login
-from leveret.router.management.values import answer
+from leveret.router.management.values import JSON, answer
 from leveret.router.web.forms import field_of, is_form, read_form
 from leveret.router.web.lengthy import offloaded
 from leveret.router.web.steps import Steps
 
+T = TypeVar("T")
 _PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
 
 
-def export_all(call: Call) -> Response:
+def export_all(call: Call) -> Steps[Response]:
     """Export the definitions of the whole broker."""
-    unportable = without_login(unportable_users(call.broker))
-    return _offered(call, answer(export_definitions(call.broker)), unportable)
+    unportable = yield from _in_turns(call, unportable_users(call.broker))
+    return _offered(call, (yield from _exported(call, None)), without_login(unportable))
 
 
-def export_vhost(call: Call) -> Response:
+def export_vhost(call: Call) -> Steps[Response]:
     """Export what one virtual host holds."""
-    return _offered(call, answer(export_definitions(call.broker, _vhost(call))))
+    return _offered(call, (yield from _exported(call, _vhost(call))))
+
+
+def _exported(call: Call, vhost: str | None) -> Steps[Response]:
+    return in_parts((yield from _in_turns(call, export_in_parts(call.broker, vhost))), JSON)
+
+
+def _in_turns(call: Call, items: Iterator[T | None]) -> Steps[list[T]]:
+    """Return the items, with others served where there is None."""
+    found: list[T] = []
+    for item in items:
+        if item is not None:
+            found.append(item)
+        elif call.broker.budget.spent():
+            yield 0
+    return found
 
 
 def _vhost(call: Call) -> str:
@@ -53,7 +72,7 @@ def _offered(call: Call, told: Response, headers: tuple[tuple[str, str], ...] = 
         safe = "".join(char for char in name if char.isalnum() or char in "-_.@") or "definitions.json"
         disposition = f'attachment; filename="{safe.encode("ascii", "ignore").decode()}"'
         headers = (*headers, ("Content-Disposition", disposition))
-    return Response(told.status, told.body, told.content_type, headers)
+    return replace(told, headers=headers)
 
 
 def import_all(call: Call) -> Steps[Response]:

@@ -24,16 +24,17 @@ from leveret.router.management.object_metrics import (
     queue_kind,
     vhost_kind,
 )
+from leveret.router.web.steps import Steps
 
 Vhosts = frozenset[str] | None
 
 
 class Part(NamedTuple):
-    """The metrics of a family: those in ``names`` of the objects that ``make`` returns, or all if it is
+    """The metrics of a family: those in ``names`` of the objects that ``make`` finds, or all if it is
     empty.
     """
 
-    make: Callable[[World, Vhosts], Kind]
+    make: Callable[[World, Vhosts], Steps[Kind]]
     names: tuple[str, ...] = ()
 
 

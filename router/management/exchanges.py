@@ -1,5 +1,7 @@
 """Exchanges, as the API shows, declares and deletes them, and publishes to them."""
 
+from collections.abc import Iterator
+
 from leveret.protocol.http import Response
 from leveret.router.bounds import refused_name
 from leveret.router.exchange.base import Exchange
@@ -39,13 +41,16 @@ def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:
 
 
 def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
-    found = []
+    return listing(
+        call, _counted(vhosts), lambda each: show_exchange(call, *each), name_of=lambda each: each[1].name
+    )
+
+
+def _counted(vhosts: list[VHost]) -> Iterator[tuple[VHost, Exchange]]:
+    """The exchanges of virtual hosts, whose messages have been counted."""
     for vhost in vhosts:
         vhost.routes.count()
-        found += [(vhost, exchange) for exchange in vhost.exchanges.values()]
-    return listing(
-        call.query, found, lambda each: show_exchange(call, *each), name_of=lambda each: each[1].name
-    )
+        yield from ((vhost, exchange) for exchange in list(vhost.exchanges.values()))
 
 
 def list_exchanges(call: Call) -> Steps[Response]:

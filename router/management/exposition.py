@@ -19,7 +19,7 @@ from leveret.router.management.call import World
 from leveret.router.management.detailed_metrics import PER_OBJECT, Wanted, select
 from leveret.router.management.metrics import GROUPS, MOST, OWN, Value, identity, of_broker
 from leveret.router.management.object_metrics import Family, Kind, kinds
-from leveret.router.web.steps import Steps
+from leveret.router.web.steps import Steps, gathered, released
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PIECE = 100  # objects that are formatted between two yields: 2 ms for queues with all metrics
@@ -33,39 +33,40 @@ MetricFamily = CounterMetricFamily | GaugeMetricFamily | UntypedMetricFamily
 FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "untyped": UntypedMetricFamily}
 
 
-def scrape(world: World, *, per_object: bool) -> Steps[bytes]:
+def scrape(world: World, *, per_object: bool) -> Steps[list[bytes]]:
     """Return all metrics as text: summed up, or for each object."""
     return (yield from _paced(_scrape(world, per_object=per_object)))
 
 
-def scrape_detailed(world: World, wanted: Wanted) -> Steps[bytes]:
+def scrape_detailed(world: World, wanted: Wanted) -> Steps[list[bytes]]:
     """Return the metrics of the selected families, for each object."""
     return (yield from _paced(_scrape_detailed(world, wanted)))
 
 
-def _paced(steps: Steps[bytes]) -> Steps[bytes]:
+def _paced(steps: Steps[list[bytes]]) -> Steps[list[bytes]]:
     """Run the steps with a pause now and then, in which a client that has hung up is noticed."""
     count = 0
     while True:
         try:
             step = next(steps)
         except StopIteration as end:
-            text: bytes = end.value
+            text: list[bytes] = end.value
             return text
         count += 1
         yield LISTEN if step == 0 and count % EVERY == 0 else step
 
 
-def _scrape(world: World, *, per_object: bool) -> Steps[bytes]:
+def _scrape(world: World, *, per_object: bool) -> Steps[list[bytes]]:
     values = yield from of_broker(world)
     yield 0
-    found = kinds(world)
+    found = yield from kinds(world)
     if per_object:  # each metric appears once: as a sum, or for each object
         each = {family.name for kind in found for family in (*kind.gauges, *kind.counters)}
         values = [value for value in values if value.family.name not in each]
-    text = bytearray()
+    text: list[bytes] = []
     yield from _write_values(text, values)
-    text += _text([_total(kind) for kind in found] + [_consumers(found[0])])
+    consumers = yield from _consumers(found[0])
+    text.append(_text([_total(kind) for kind in found] + [consumers]))
     for kind in found:
         yield 0
         if per_object:
@@ -76,25 +77,28 @@ def _scrape(world: World, *, per_object: bool) -> Steps[bytes]:
         left_out = [
             Value(LEFT_OUT, max(0, len(kind.objects) - MOST), (("kind", kind.name),)) for kind in found
         ]
-        text += _text([_metric(LEFT_OUT, left_out)])
-    return bytes(text)
+        text.append(_text([_metric(LEFT_OUT, left_out)]))
+    for kind in found:
+        yield from released(kind.objects)
+    return text
 
 
-def _scrape_detailed(world: World, wanted: Wanted) -> Steps[bytes]:
-    text = bytearray(_text([_metric(value.family, [value]) for value in identity(world)]))
+def _scrape_detailed(world: World, wanted: Wanted) -> Steps[list[bytes]]:
+    text = [_text([_metric(value.family, [value]) for value in identity(world)])]
     for name in sorted(wanted.families & GROUPS.keys()):
         for family, values in _by_family(GROUPS[name](world)).items():
-            text += _text([_metric(family, values, DETAILED)])
+            text.append(_text([_metric(family, values, DETAILED)]))
     seen: set[str] = set()
     for name in sorted(wanted.families & PER_OBJECT.keys()):
         part = PER_OBJECT[name]
         yield 0
-        kind = part.make(world, wanted.vhosts)
+        kind = yield from part.make(world, wanted.vhosts)
         yield from _write_each(text, kind, DETAILED, select(kind, part.names, seen))
-    return bytes(text)
+        yield from released(kind.objects)
+    return text
 
 
-def _write_values(text: bytearray, values: Sequence[Value]) -> Steps[None]:
+def _write_values(text: list[bytes], values: Sequence[Value]) -> Steps[None]:
     """Write the metrics of the broker in pieces, since consumers of streams may be many."""
     for family, some in _by_family(values).items():
         for start in range(0, len(some), PIECE):
@@ -103,7 +107,7 @@ def _write_values(text: bytearray, values: Sequence[Value]) -> Steps[None]:
             written = _text([_metric(family, some[start : start + PIECE])])
             if start:  # help and type are written once
                 written = b"\n".join(line for line in written.split(b"\n") if not line.startswith(b"#"))
-            text += written
+            text.append(written)
 
 
 def _by_family(values: Iterable[Value]) -> dict[Family, list[Value]]:
@@ -120,10 +124,10 @@ def _total(kind: Kind) -> Metric:
     )
 
 
-def _consumers(queues: Kind) -> Metric:
-    count = sum(len(queue.consumers) for _, queue in queues.objects)
+def _consumers(queues: Kind) -> Steps[Metric]:
+    counts = yield from gathered(len(queue.consumers) for _, queue in queues.objects)
     family = Family("consumers", "Consumers that exist now")
-    return _metric(family, [Value(family, count)])
+    return _metric(family, [Value(family, sum(counts))])
 
 
 def _metric(family: Family, values: Sequence[Value], prefix: str = PREFIX) -> Metric:
@@ -150,7 +154,7 @@ def _family(family: Family, labels: Sequence[str], prefix: str) -> MetricFamily:
     return make(_name(family, prefix), family.help, labels=labels)
 
 
-def _write_sum(text: bytearray, kind: Kind) -> Steps[None]:
+def _write_sum(text: list[bytes], kind: Kind) -> Steps[None]:
     """Write the sums of a kind's gauges over all its objects."""
     sums: list[float] = [0.0] * len(kind.gauges)
     for start in range(0, len(kind.objects), PIECE):
@@ -160,16 +164,16 @@ def _write_sum(text: bytearray, kind: Kind) -> Steps[None]:
             for place, value in enumerate(kind.values(each)[: len(sums)]):
                 sums[place] += value or 0
     values = zip(kind.gauges, sums, strict=True)
-    text += _text([_metric(family, [Value(family, value)]) for family, value in values])
+    text.append(_text([_metric(family, [Value(family, value)]) for family, value in values]))
 
 
-def _write_each(text: bytearray, kind: Kind, prefix: str, places: Sequence[int]) -> Steps[None]:
+def _write_each(text: list[bytes], kind: Kind, prefix: str, places: Sequence[int]) -> Steps[None]:
     """Write the metrics at these indexes for each object.
 
     Labels are formatted once for an object, since they take most of the time of a sample.
     """
     families = (*kind.gauges, *kind.counters)
-    written = {place: bytearray(_text([_family(families[place], kind.labels, prefix)])) for place in places}
+    written = {place: [_text([_family(families[place], kind.labels, prefix)])] for place in places}
     names = {place: _name(families[place], prefix).encode() for place in places}
     objects = kind.objects[:MOST]
     for start in range(0, len(objects), PIECE):
@@ -178,10 +182,10 @@ def _write_each(text: bytearray, kind: Kind, prefix: str, places: Sequence[int])
         labels = _formatted(kind.labels, [labels for labels, _ in some])
         rows = [kind.values(each) for _, each in some]
         for place, name in names.items():
-            written[place] += b"".join(_samples(name, labels, [row[place] for row in rows]))
+            written[place].append(b"".join(_samples(name, labels, [row[place] for row in rows])))
     for family in written.values():
         yield 0
-        text += family
+        text.append(b"".join(family))
 
 
 def _samples(name: bytes, labels: Sequence[bytes], values: Sequence[float | None]) -> Iterator[bytes]:

@@ -20,7 +20,8 @@ from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
 
 MOST = 1000  # queues with a probe; each costs some 20 kB
-SLICE = 500  # objects that are looked at before others have their turn
+SLICE = 500  # objects that are looked at before others have their turn,
+CLIENTS = 20  # and connections, of some channels each
 SEARCHED = 2000  # held messages that are looked through for a consumer's oldest
 
 
@@ -66,11 +67,13 @@ class Measures:
                         latencies[queue] = latency
                         latency.look(now)
                 yield
-        for client in connections(self._broker):
-            for session in client.sessions().values():
+        for number, client in enumerate(connections(self._broker), 1):
+            for session in list(client.sessions().values()):
                 ages[session] = mine = self._ages.get(session) or Ages()
                 oldest = next(iter(session.unacked), None)
                 mine.look(session.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
+            if not number % CLIENTS:
+                yield
         yield
         self._ages, self._latencies = ages, latencies
 

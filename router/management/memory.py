@@ -15,7 +15,7 @@ from leveret.router.management.call import World
 from leveret.router.management.clients import connections
 from leveret.router.management.queues import MESSAGE, memory_of
 from leveret.router.session.session import Session
-from leveret.router.web.steps import Steps
+from leveret.router.web.steps import Steps, gathered
 
 SLICE = 500  # objects that are counted between two yields to other tasks
 CATEGORIES = (  # RabbitMQ's
@@ -92,7 +92,9 @@ def owners(world: World) -> Steps[dict[str, int]]:
 
 
 def _count_queues(broker: Broker, found: dict[str, int]) -> Steps[None]:
-    queues = [queue for vhost in broker.vhosts.values() for queue in vhost.queues.values()]
+    queues = yield from gathered(
+        queue for vhost in list(broker.vhosts.values()) for queue in list(vhost.queues.values())
+    )
     for start in range(0, len(queues), SLICE):
         if start:
             yield 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import AmqpError, NotFound, ResourceLocked
-from leveret.protocol.http import HttpError, Response
+from leveret.protocol.http import HttpError, Response, in_parts
 from leveret.router.bounds import build_message
 from leveret.router.management.access import in_vhost
 from leveret.router.management.bindings import exchange_name
@@ -129,7 +129,7 @@ def get(call: Call) -> Steps[Response]:
         raise bad_request(f"{error.code} {error}") from None
     finally:
         errand.close()
-    return Response(200, (yield from encode_list(shown)), JSON)
+    return in_parts((yield from encode_list(shown)), JSON)
 
 
 def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int | None) -> Steps[list[Object]]:

@@ -17,7 +17,7 @@ from leveret.router.management.call import World
 from leveret.router.management.clients import connections
 from leveret.router.management.memory import owners
 from leveret.router.management.node import MANAGEMENT_VERSION
-from leveret.router.management.object_metrics import Family, age_seconds, queues_of
+from leveret.router.management.object_metrics import Family, age_seconds, all_queues
 from leveret.router.management.sampling import SESSION, Numbers, added, given, of_session, published
 from leveret.router.stream.lag import lags
 from leveret.router.stream.stream import Stream
@@ -250,11 +250,11 @@ def count_totals(broker: Broker) -> Steps[Totals]:
 
 def oldest_age(world: World) -> Steps[int]:
     """Seconds that the oldest ready message of any queue has waited, a slice of the queues at a time."""
-    queues = queues_of(world)
+    queues = yield from all_queues(world)
     oldest = 0
     for start in range(0, len(queues), SLICE):
         yield 0
-        for _, queue in queues[start : start + SLICE]:
+        for queue in queues[start : start + SLICE]:
             oldest = max(oldest, age_seconds(world, queue) or 0)
     return oldest
 
@@ -308,7 +308,12 @@ def loop_times(world: World) -> Iterator[Value]:
 def stream_lags(world: World) -> Steps[list[Value]]:
     """How far the named consumers of streams are behind, for no more than ``MOST`` of them."""
     values: list[Value] = []
-    for labels, messages, seconds in islice(_lags(world), MOST):
+    queues = yield from all_queues(world)
+    streams: list[Stream] = []
+    for start in range(0, len(queues), SLICE):
+        yield 0
+        streams += [queue for queue in queues[start : start + SLICE] if isinstance(queue, Stream)]
+    for labels, messages, seconds in islice(_lags(streams), MOST):
         if values and len(values) % SLICE == 0:
             yield 0
         text = "Messages that a named consumer is behind"
@@ -318,11 +323,10 @@ def stream_lags(world: World) -> Steps[list[Value]]:
     return values
 
 
-def _lags(world: World) -> Iterator[tuple[Labels, int, int]]:
+def _lags(streams: Iterable[Stream]) -> Iterator[tuple[Labels, int, int]]:
     """How many messages and seconds the named consumers of streams are behind; of those that share a name the
     one that is farthest behind.
     """
-    streams = [queue for _, queue in queues_of(world) if isinstance(queue, Stream)]
     for stream in streams:
         behind: dict[str, tuple[int, int]] = {}
         for lag in lags(stream):

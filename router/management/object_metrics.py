@@ -17,6 +17,7 @@ from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
 from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps, gathered
 
 Values = tuple[float | None, ...]
 
@@ -40,7 +41,7 @@ class Kind(NamedTuple):
     labels: tuple[str, ...]
     gauges: tuple[Family, ...]
     counters: tuple[Family, ...]
-    objects: Sequence[tuple[tuple[str, ...], Any]]  # label values, and the object
+    objects: list[Any]  # pairs of label values, and the object
     values: Callable[[Any], Values]  # of the gauges, then of the counters; None: the object has no such value
 
 
@@ -86,14 +87,22 @@ DELIVERIES = _counters(
 )
 
 
-def queues_of(world: World, vhosts: frozenset[str] | None = None) -> list[tuple[tuple[str, str], AnyQueue]]:
+def all_queues(world: World) -> Steps[list[AnyQueue]]:
+    """Return the queues of all virtual hosts."""
+    vhosts = list(world.broker.vhosts.values())
+    return gathered(queue for vhost in vhosts for queue in list(vhost.queues.values()))
+
+
+def queues_of(
+    world: World, vhosts: frozenset[str] | None = None
+) -> Steps[list[tuple[tuple[str, str], AnyQueue]]]:
     """Return the queues of these virtual hosts (None: of all) with their label values."""
-    return [
+    return gathered(
         ((vhost.name, queue.name), queue)
-        for vhost in world.broker.vhosts.values()
+        for vhost in list(world.broker.vhosts.values())
         if vhosts is None or vhost.name in vhosts
-        for queue in vhost.queues.values()
-    ]
+        for queue in list(vhost.queues.values())
+    )
 
 
 def age_seconds(world: World, queue: AnyQueue) -> int | None:
@@ -251,69 +260,73 @@ def of_exchange(exchange: Exchange) -> Values:
 # -- the objects of each kind --------------------------------------------------------------------------------
 
 
-def queue_kind(world: World, vhosts: frozenset[str] | None = None) -> Kind:
+def queue_kind(world: World, vhosts: frozenset[str] | None = None) -> Steps[Kind]:
     """The queues of these virtual hosts, or of all."""
-    objects = queues_of(world, vhosts)
+    objects = yield from queues_of(world, vhosts)
     return Kind("queues", ("vhost", "queue"), QUEUES, QUEUE_COUNTERS, objects, partial(of_queue, world))
 
 
-def connection_kind(world: World) -> Kind:
+def connection_kind(world: World) -> Steps[Kind]:
     """The connections. RabbitMQ calls the label ``channel``; ``connection`` says the same."""
-    objects = [
+    objects = yield from gathered(
         ((client.ends.name, client.ends.name, vhost_of(client)), client)
         for client in connections(world.broker)
-    ]
+    )
     labels = ("connection", "channel", "vhost")
     return Kind("connections", labels, CONNECTIONS, CONNECTION_COUNTERS, objects, of_connection)
 
 
-def channel_kind(world: World) -> Kind:
+def channel_kind(world: World) -> Steps[Kind]:
     """The channels. RabbitMQ's label ``channel`` is an Erlang process; here it is the channel's name."""
-    objects = [
+    objects = yield from gathered(
         ((f"{client.ends.name} ({number})", vhost_of(client)), session)
         for client in connections(world.broker)
-        for number, session in client.sessions().items()
-    ]
+        for number, session in list(client.sessions().items())
+    )
     return Kind("channels", ("channel", "vhost"), CHANNELS, CHANNEL_COUNTERS, objects, of_channel)
 
 
-def delivery_kind(world: World, vhosts: frozenset[str] | None) -> Kind:
+def delivery_kind(world: World, vhosts: frozenset[str] | None) -> Steps[Kind]:
     """The queues with the metrics of deliveries that RabbitMQ has since 3.13."""
-    return Kind("queues", ("vhost", "queue"), (), DELIVERIES, queues_of(world, vhosts), of_deliveries)
+    objects = yield from queues_of(world, vhosts)
+    return Kind("queues", ("vhost", "queue"), (), DELIVERIES, objects, of_deliveries)
 
 
-def publish_kind(world: World, vhosts: frozenset[str] | None, name: str) -> Kind:
+def publish_kind(world: World, vhosts: frozenset[str] | None, name: str) -> Steps[Kind]:
     """The queues with the number of messages that entered them, as a metric called ``name``.
 
     RabbitMQ counts these messages by channel and exchange too. leveret does not, so those labels are left
     out; sums over them are the same. Dashboards use both ``vhost`` and ``queue_vhost`` for the virtual host.
     """
     family = Family(name, "Messages that entered the queue, dead letters included", "counter")
-    objects = [((vhost, vhost, name), queue) for (vhost, name), queue in queues_of(world, vhosts)]
+    queues = yield from queues_of(world, vhosts)
+    objects = yield from gathered(((vhost, vhost, name), queue) for (vhost, name), queue in queues)
     labels = ("vhost", "queue_vhost", "queue")
     return Kind("queues", labels, (), (family,), objects, lambda queue: (queue.published,))
 
 
-def vhost_kind(world: World) -> Kind:
+def vhost_kind(world: World) -> Steps[Kind]:
     """The virtual hosts."""
-    objects = [((vhost.name,), vhost) for vhost in world.broker.vhosts.values()]
+    objects = yield from gathered(((vhost.name,), vhost) for vhost in list(world.broker.vhosts.values()))
     return Kind("vhosts", ("vhost",), VHOSTS, (), objects, of_vhost)
 
 
-def exchange_kind(world: World) -> Kind:
+def exchange_kind(world: World) -> Steps[Kind]:
     """The exchanges, without the default exchange, as in RabbitMQ."""
-    objects = []
-    for vhost in world.broker.vhosts.values():
+    objects: list[tuple[tuple[str, ...], Exchange]] = []
+    for vhost in list(world.broker.vhosts.values()):
         vhost.routes.count()
-        objects += [
+        objects += yield from gathered(
             ((vhost.name, exchange.name, exchange.type), exchange)
-            for exchange in vhost.exchanges.values()
+            for exchange in list(vhost.exchanges.values())
             if exchange.name
-        ]
+        )
     labels = ("vhost", "exchange", "type")
     return Kind("exchanges", labels, EXCHANGES, EXCHANGE_COUNTERS, objects, of_exchange)
 
 
-def kinds(world: World) -> list[Kind]:
+def kinds(world: World) -> Steps[list[Kind]]:
     """Return the kinds of objects that ``/metrics`` sums up and ``/metrics/per-object`` shows one by one."""
-    return [queue_kind(world), connection_kind(world), channel_kind(world)]
+    queues = yield from queue_kind(world)
+    clients = yield from connection_kind(world)
+    return [queues, clients, (yield from channel_kind(world))]

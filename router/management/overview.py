@@ -26,6 +26,7 @@ from leveret.router.management.sampling import (
 )
 from leveret.router.management.stats import lengths, message_stats, window_of, with_rates
 from leveret.router.management.values import Object, answer, nothing
+from leveret.router.web.steps import Steps, gathered
 
 DESCRIPTIONS = {
     "direct": "AMQP direct exchange, as per the AMQP specification",
@@ -47,15 +48,16 @@ def exchange_types() -> list[Object]:
     ]
 
 
-def overview(call: Call) -> Response:
+def overview(call: Call) -> Steps[Response]:
     """Totals: of the whole broker for who sees everything, else of the virtual hosts that may be entered."""
     broker, node = call.broker, call.world.node
-    by_vhost = totals(broker)
+    by_vhost = yield from totals(broker)
+    counted = yield from object_totals(call)
     if access.sees_all(call.user):
-        seen = list(broker.vhosts.values())
+        seen = list(by_vhost)
         series = call.world.sampler.total
     else:
-        seen = entered(call)
+        seen = [vhost for vhost in entered(call) if vhost in by_vhost]
         series = _joined([call.world.sampler.of(vhost) for vhost in seen])
     numbers = added((0,) * len(VHOST), *(by_vhost[vhost] for vhost in seen))
     rates, counts = window_of(call, "msg_rates"), window_of(call, "lengths")
@@ -78,7 +80,7 @@ def overview(call: Call) -> Response:
         "message_stats": stats.get("message_stats", {}) | with_zeros(DISK),
         "churn_rates": with_rates(CHURN, of_churn(broker), call.world.sampler.total, rates),
         "queue_totals": lengths(VHOST, numbers, series, counts),
-        "object_totals": object_totals(call),
+        "object_totals": counted,
         "statistics_db_event_queue": 0,
         "node": node.name,
     }
@@ -115,14 +117,18 @@ def retention() -> Object:
     return {"global": [totals_kept], "basic": [each_kept], "detailed": [each_kept]}
 
 
-def object_totals(call: Call) -> dict[str, int]:
+def object_totals(call: Call) -> Steps[dict[str, int]]:
     """How many of everything the user sees."""
     vhosts = entered(call)
     clients = access.own(call, connections(call.broker), user_of)
+    channels = yield from gathered(len(client.sessions()) for client in clients)
+    consumers = yield from gathered(
+        len(queue.consumers) for vhost in vhosts for queue in list(vhost.queues.values())
+    )
     return {
-        "channels": sum(len(client.sessions()) for client in clients),
+        "channels": sum(channels),
         "connections": len(clients),
-        "consumers": sum(len(queue.consumers) for vhost in vhosts for queue in vhost.queues.values()),
+        "consumers": sum(consumers),
         "exchanges": sum(len(vhost.exchanges) for vhost in vhosts),
         "queues": sum(len(vhost.queues) for vhost in vhosts),
     }

@@ -43,8 +43,8 @@ def _all(vhost: VHost, operator: bool) -> dict[str, Policy]:
 
 
 def _listed(call: Call, vhosts: list[VHost], operator: bool) -> Steps[Response]:
-    found = [(vhost, policy) for vhost in vhosts for policy in _all(vhost, operator).values()]
-    return listing(call.query, found, lambda each: show_policy(*each), name_of=lambda each: each[1].name)
+    found = ((vhost, policy) for vhost in vhosts for policy in list(_all(vhost, operator).values()))
+    return listing(call, found, lambda each: show_policy(*each), name_of=lambda each: each[1].name)
 
 
 def list_policies(call: Call, *, operator: bool) -> Steps[Response]:
@@ -112,7 +112,7 @@ def _parameters(call: Call, component: str | None = None, vhost: str | None = No
 def list_parameters(call: Call) -> Steps[Response]:
     found = _parameters(call, call.segments.get("component"), call.segments.get("vhost"))
     return listing(
-        call.query,
+        call,
         found,
         show_parameter,
         sort=("vhost", "component", "name"),

@@ -1,16 +1,17 @@
 """Queues, as the API shows, declares, purges and deletes them."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from leveret.protocol.http import Response
 from leveret.router.management.access import administrator_in_vhost, entered, in_vhost, management
 from leveret.router.management.body import demand, table, text, truth
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import connections
-from leveret.router.management.consumers import of_sessions, owners, show_consumer
+from leveret.router.management.consumers import show_consumer
 from leveret.router.management.erlang import backing_queue_status, process
 from leveret.router.management.errors import bad_request, not_there
-from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.query import columns_of, listing, narrowed, with_list
 from leveret.router.management.sampling import QUEUE, Series, of_queue
 from leveret.router.management.stats import lengths, message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
@@ -18,6 +19,7 @@ from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.terms import plain
 from leveret.router.vhost import VHost
+from leveret.router.web.routes import Answer
 from leveret.router.web.steps import Steps
 
 # What is not counted for each queue, and is there for clients that decode into fixed types.
@@ -141,11 +143,11 @@ def _idleness(call: Call, series: Series) -> Object:
 
 
 def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
-    found = [(vhost, queue) for vhost in vhosts for queue in vhost.queues.values()]
+    found = ((vhost, queue) for vhost in vhosts for queue in list(vhost.queues.values()))
     show = show_queue
     if call.query.get("disable_stats") == "true":
         show = _with_totals if call.query.get("enable_queue_totals") == "true" else declared
-    return listing(call.query, found, lambda each: show(call, *each), name_of=lambda each: each[1].name)
+    return listing(call, found, lambda each: show(call, *each), name_of=lambda each: each[1].name)
 
 
 def _with_totals(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
@@ -170,19 +172,17 @@ def find_queue(call: Call) -> AnyQueue:
     return found
 
 
-def show_one(call: Call) -> Response:
-    queue = find_queue(call)
+def show_one(call: Call) -> Answer:
+    queue, vhost = find_queue(call), call.vhost
     if call.query.get("disable_stats") == "true":
-        told = declared(call, call.vhost, queue)
+        told = declared(call, vhost, queue)
     else:
-        told = show_queue(call, call.vhost, queue)
-        known = of_sessions(call, owners(call))
-        told["consumer_details"] = [
-            show_consumer(call, consumer, known.get(consumer)) for consumer in queue.consumers
-        ]
+        told = show_queue(call, vhost, queue)
         if queue.owner is not None:
             told["owner_pid_details"] = _owner(call, queue)
         told["deliveries"] = told["incoming"] = []  # as in RabbitMQ when rates_mode is basic
+        consumers = list(queue.consumers)
+        return with_list(call, told, "consumer_details", consumers, partial(show_consumer, call))
     return answer(narrowed(told, columns_of(call.query)))
 
 

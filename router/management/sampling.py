@@ -20,10 +20,12 @@ from leveret.router.management.node import Measured
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.session.session import Session
 from leveret.router.vhost import VHost
+from leveret.router.web.steps import Steps, gathered
 
 INTERVAL = 5000  # ms from one look to the next
 KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes
-SLICE = 500  # objects that are looked at before others have their turn
+SLICE = 500  # objects that are looked at before others have their turn,
+CLIENTS = 20  # and connections, of some channels each
 
 GIVEN = (
     "ack",
@@ -218,7 +220,7 @@ class Sampler:
         """Take a sample of the resources that the process uses."""
         self.node.add(self._broker.now, of_node(measured))
 
-    def look(self) -> Iterator[None]:
+    def look(self) -> Iterator[object]:
         """Look at everything once; between two steps others may run, and things may come and go."""
         broker, look = self._broker, _Look(self._series, self._broker.now)
         for vhost in list(broker.vhosts.values()):
@@ -227,9 +229,11 @@ class Sampler:
             yield from look.at(vhost.queues.values(), QUEUE, of_queue)
         clients = connections(broker)
         yield from look.at(clients, OCTETS, of_connection)
-        sessions = [session for client in clients for session in client.sessions().values()]
+        sessions = yield from gathered(
+            session for client in clients for session in list(client.sessions().values())
+        )
         yield from look.at(sessions, SESSION, of_session)
-        by_vhost = totals(broker)
+        by_vhost = yield from totals(broker)
         for vhost, numbers in by_vhost.items():
             look.add(vhost, Series(VHOST, KEEP_TOTALS), numbers)
         overall = added((0,) * len(VHOST), *by_vhost.values())
@@ -262,16 +266,23 @@ class _Look:
         self.found[thing] = series
 
 
-def totals(broker: Broker) -> dict[VHost, Numbers]:
-    """The numbers of ``VHOST`` for each virtual host, now."""
-    parts: dict[VHost, list[Numbers]] = {}
-    for vhost in broker.vhosts.values():
+def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> Steps[dict[VHost, Numbers]]:
+    """The numbers of ``VHOST`` for each of these virtual hosts (None: for all), gathered in steps."""
+    found: dict[VHost, Numbers] = {}
+    for vhost in list(broker.vhosts.values() if vhosts is None else vhosts):
+        ready = unacked = 0
+        queues = list(vhost.queues.values())
+        for start in range(0, len(queues), SLICE):
+            for queue in queues[start : start + SLICE]:
+                ready += len(queue.ready)
+                unacked += queue.unacked
+            yield 0
         past = (*given(vhost.past.given, vhost.past.ack), *published(vhost.past.published))
-        ready = sum(len(queue.ready) for queue in vhost.queues.values())
-        unacked = sum(queue.unacked for queue in vhost.queues.values())
-        parts[vhost] = [(*past, ready + unacked, ready, unacked, 0, 0)]
-    for client in connections(broker):
-        if client.vhost in parts:
-            own = added((0,) * len(SESSION), *map(of_session, client.sessions().values()))
-            parts[client.vhost].append((*own, 0, 0, 0, *of_connection(client)))
-    return {vhost: added(*numbers) for vhost, numbers in parts.items()}
+        found[vhost] = (*past, ready + unacked, ready, unacked, 0, 0)
+    for number, client in enumerate(connections(broker), 1):
+        if client.vhost in found:
+            own = added((0,) * len(SESSION), *map(of_session, list(client.sessions().values())))
+            found[client.vhost] = added(found[client.vhost], (*own, 0, 0, 0, *of_connection(client)))
+        if not number % CLIENTS:
+            yield 0
+    return found

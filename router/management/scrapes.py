@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from leveret.protocol.http import HttpError
+from leveret.protocol.http import HttpError, Response, in_parts
 from leveret.router.broker import Broker
 from leveret.router.web.steps import Steps, Wait
 
@@ -17,11 +17,11 @@ MOST_WAITING = 20  # scrapes that wait for their turn
 
 
 class Result(NamedTuple):
-    """The text of a scrape, its key, and the time when it began, in ms."""
+    """The response to a scrape, its key, and the time when it began, in ms."""
 
     key: Hashable
     began: int
-    text: bytes
+    response: Response
 
 
 class Scrapes:
@@ -33,24 +33,27 @@ class Scrapes:
         self._waiting: deque[Wait] = deque()
         self._last: Result | None = None
 
-    def get(self, key: Hashable, make: Callable[[], Steps[bytes]]) -> Steps[bytes]:
-        """Return the text that ``make`` yields for ``key``, from now or from less than a second ago.
+    def get(
+        self, key: Hashable, make: Callable[[], Steps[list[bytes]]], content_type: str
+    ) -> Steps[Response]:
+        """Return a response with the text that ``make`` has for ``key``, from now or from less than a
+        second ago.
 
         Raises HttpError 503 if too many scrapes wait, or if this one has waited until its request timed out.
         """
         while True:
             last = self._last
             if last is not None and last.key == key and self._broker.now - last.began < SHARED:
-                return last.text
+                return last.response
             if not self._running:
                 break
             yield from self._wait()
         self._running, self._last = True, None  # release the old text before the new one is made
         try:
             began = self._broker.now
-            text = yield from make()
-            self._last = Result(key, began, text)
-            return text
+            response = in_parts((yield from make()), content_type)
+            self._last = Result(key, began, response)
+            return response
         finally:
             self._running = False
             while self._waiting:

@@ -1,6 +1,6 @@
 """Users and what they may do, as the API shows and changes them."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import structlog
@@ -44,12 +44,12 @@ def find_user(call: Call, segment: str = "user") -> User:
 
 
 def list_users(call: Call) -> Steps[Response]:
-    return listing(call.query, list(call.broker.users.values()), show_user, sort=("name",))
+    return listing(call, list(call.broker.users.values()), show_user, sort=("name",))
 
 
 def without_permissions(call: Call) -> Steps[Response]:
-    found = [user for user in call.broker.users.values() if not user.permissions]
-    return listing(call.query, found, show_user, sort=("name",))
+    found = (None if user.permissions else user for user in list(call.broker.users.values()))
+    return listing(call, found, show_user, sort=("name",))
 
 
 def show_one(call: Call) -> Response:
@@ -121,26 +121,26 @@ Entry = tuple[str, str, Permission]
 TopicEntry = tuple[str, str, str, TopicPermission]
 
 
-def permissions(call: Call, wanted: Callable[[str, str], bool] = lambda user, vhost: True) -> list[Entry]:
-    """User, virtual host and permissions, of those that are wanted."""
-    return [
-        (user.name, vhost, permission)
-        for user in call.broker.users.values()
-        for vhost, permission in user.permissions.items()
-        if wanted(user.name, vhost)
-    ]
+def permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[Entry | None]:
+    """User, virtual host and permissions of these users, in one virtual host (None: in all), and None for
+    each user.
+    """
+    for user in list(users):
+        yield None
+        for vhost, permission in list(user.permissions.items()):
+            if in_vhost in (None, vhost):
+                yield user.name, vhost, permission
 
 
-def topic_permissions(
-    call: Call, wanted: Callable[[str, str], bool] = lambda user, vhost: True
-) -> list[TopicEntry]:
-    """User, virtual host, exchange and permissions, of those that are wanted."""
-    return [
-        (user.name, vhost, exchange, permission)
-        for user in call.broker.users.values()
-        for (vhost, exchange), permission in user.topic_permissions.items()
-        if wanted(user.name, vhost)
-    ]
+def topic_permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[TopicEntry | None]:
+    """User, virtual host, exchange and permissions of these users, in one virtual host (None: in all), and
+    None for each user.
+    """
+    for user in list(users):
+        yield None
+        for (vhost, exchange), permission in list(user.topic_permissions.items()):
+            if in_vhost in (None, vhost):
+                yield user.name, vhost, exchange, permission
 
 
 def _show(entry: Entry) -> Object:
@@ -153,13 +153,13 @@ def _show_topic(entry: TopicEntry) -> Object:
     return {"user": user, "vhost": vhost, "exchange": exchange, **permission._asdict()}
 
 
-def _listed(call: Call, entries: list[Entry]) -> Steps[Response]:
-    return listing(call.query, entries, _show, sort=("vhost", "user"), name_of=lambda entry: entry[0])
+def _listed(call: Call, entries: Iterable[Entry | None]) -> Steps[Response]:
+    return listing(call, entries, _show, sort=("vhost", "user"), name_of=lambda entry: entry[0])
 
 
-def _topic_listed(call: Call, entries: list[TopicEntry]) -> Steps[Response]:
+def _topic_listed(call: Call, entries: Iterable[TopicEntry | None]) -> Steps[Response]:
     return listing(
-        call.query,
+        call,
         entries,
         _show_topic,
         sort=("vhost", "user", "exchange"),
@@ -167,23 +167,28 @@ def _topic_listed(call: Call, entries: list[TopicEntry]) -> Steps[Response]:
     )
 
 
+def _named(call: Call) -> list[User]:
+    """The user of the path, if there is one."""
+    found = call.broker.users.get(call["user"])
+    return [] if found is None else [found]
+
+
 def list_permissions(call: Call) -> Steps[Response]:
-    return _listed(call, permissions(call))
+    return _listed(call, permissions(call.broker.users.values()))
 
 
 def permissions_of_user(call: Call) -> Steps[Response]:
-    name = find_user(call).name
-    return _listed(call, permissions(call, lambda user, vhost: user == name))
+    return _listed(call, permissions([find_user(call)]))
 
 
 def permissions_in_vhost(call: Call) -> Steps[Response]:
     if call["vhost"] not in call.broker.vhosts:
         raise not_there()
-    return _listed(call, permissions(call, lambda user, vhost: vhost == call["vhost"]))
+    return _listed(call, permissions(call.broker.users.values(), call["vhost"]))
 
 
 def show_permission(call: Call) -> Response:
-    for entry in permissions(call, lambda user, vhost: (user, vhost) == (call["user"], call["vhost"])):
+    for entry in filter(None, permissions(_named(call), call["vhost"])):
         return answer(narrowed(_show(entry), columns_of(call.query)))
     raise not_there()
 
@@ -214,22 +219,21 @@ def delete_permission(call: Call) -> Response:
 
 
 def list_topic_permissions(call: Call) -> Steps[Response]:
-    return _topic_listed(call, topic_permissions(call))
+    return _topic_listed(call, topic_permissions(call.broker.users.values()))
 
 
 def topic_permissions_of_user(call: Call) -> Steps[Response]:
-    name = find_user(call).name
-    return _topic_listed(call, topic_permissions(call, lambda user, vhost: user == name))
+    return _topic_listed(call, topic_permissions([find_user(call)]))
 
 
 def topic_permissions_in_vhost(call: Call) -> Steps[Response]:
     if call["vhost"] not in call.broker.vhosts:
         raise not_there()
-    return _topic_listed(call, topic_permissions(call, lambda user, vhost: vhost == call["vhost"]))
+    return _topic_listed(call, topic_permissions(call.broker.users.values(), call["vhost"]))
 
 
 def show_topic_permission(call: Call) -> Steps[Response]:
-    found = topic_permissions(call, lambda user, vhost: (user, vhost) == (call["user"], call["vhost"]))
+    found = list(filter(None, topic_permissions(_named(call), call["vhost"])))
     if not found:
         raise not_there()
     return _topic_listed(call, found)

@@ -27,11 +27,13 @@ def nothing(status: int = 204) -> Response:
     return Response(status)
 
 
-def encode_list(items: Sequence[Any]) -> Steps[bytes]:
-    """JSON of a list, a slice at a time."""
-    pieces: list[bytes] = []
+def encode_list(items: Sequence[Any]) -> Steps[list[bytes]]:
+    """JSON of a list in parts, a slice at a time."""
+    parts = [b"["]
     for start in range(0, len(items), SLICE):
         if start:
+            parts.append(b",")
             yield 0
-        pieces.append(b",".join(encode_json(item) for item in items[start : start + SLICE]))
-    return b"[" + b",".join(pieces) + b"]"
+        parts.append(b",".join(encode_json(item) for item in items[start : start + SLICE]))
+    parts.append(b"]")
+    return parts

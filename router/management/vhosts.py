@@ -19,10 +19,8 @@ from leveret.router.vhost_metadata import VHostMetadata, make_metadata
 from leveret.router.web.steps import Steps, Wait
 
 
-def show_vhost(call: Call, vhost: VHost, numbers: Numbers | None = None) -> Object:
-    """A virtual host; its numbers, where somebody has added them up already."""
-    if numbers is None:
-        numbers = totals(call.broker)[vhost]
+def show_vhost(call: Call, vhost: VHost, numbers: Numbers) -> Object:
+    """A virtual host with its ``totals``."""
     series = call.world.sampler.of(vhost)
     sizes = numbers[len(SESSION) :]
     metadata = vhost.metadata
@@ -40,13 +38,15 @@ def show_vhost(call: Call, vhost: VHost, numbers: Numbers | None = None) -> Obje
 
 
 def list_vhosts(call: Call) -> Steps[Response]:
-    by_vhost = totals(call.broker)
-    return listing(
-        call.query,
-        visible_vhosts(call),
-        lambda vhost: show_vhost(call, vhost, by_vhost.get(vhost)),
-        sort=("name",),
-        name_of=lambda vhost: vhost.name,
+    by_vhost = yield from totals(call.broker)
+    return (
+        yield from listing(
+            call,
+            [vhost for vhost in visible_vhosts(call) if vhost in by_vhost],
+            lambda vhost: show_vhost(call, vhost, by_vhost[vhost]),
+            sort=("name",),
+            name_of=lambda vhost: vhost.name,
+        )
     )
 
 
@@ -58,8 +58,10 @@ def find_vhost(call: Call) -> VHost:
     return found
 
 
-def show_one(call: Call) -> Response:
-    return answer(narrowed(show_vhost(call, find_vhost(call)), columns_of(call.query)))
+def show_one(call: Call) -> Steps[Response]:
+    vhost = find_vhost(call)
+    by_vhost = yield from totals(call.broker, [vhost])
+    return answer(narrowed(show_vhost(call, vhost, by_vhost[vhost]), columns_of(call.query)))
 
 
 def put_vhost(call: Call) -> Response:

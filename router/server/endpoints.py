@@ -1,6 +1,7 @@
 """What is spoken at which addresses: every protocol with its listeners, and who counts their clients."""
 
 from functools import cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,6 +21,7 @@ from leveret.router.server.watch import Watch
 if TYPE_CHECKING:
     from leveret.router.server.sites import Sites
 
+SITES = "leveret.router.server.sites"
 WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until what is not needed for it is loaded
 
@@ -68,15 +70,23 @@ class Endpoints:
             snapshots=self._snapshots,
         )
 
+    async def _load_sites(self) -> None:
+        """Load ``_sites`` in a thread: that takes 70 ms, in which others are served."""
+        if "_sites" not in self.__dict__:
+            await trio.to_thread.run_sync(import_module, SITES)
+
     async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        await self._load_sites()
         await self._sites.serve_main(stream, peer)
 
     async def _serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+        await self._load_sites()
         await self._sites.serve_web_stomp(stream, peer)
 
     async def sample(self) -> None:
         """Keep the numbers that the API tells, and have it loaded before it is asked."""
         await trio.sleep(GRACE)
+        await self._load_sites()
         await self._sites.sample()
 
     def stop(self) -> None:

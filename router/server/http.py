@@ -336,7 +336,7 @@ class _Conversation:
         self._guest.wait()
         date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
-        data = pending.respond(response, close=close or self._site.stopping)
-        for start in range(0, len(data), PIECE):
-            with trio.fail_after(self._patience):
-                await self._stream.send_all(data[start : start + PIECE])
+        for data in pending.respond(response, close=close or self._site.stopping):
+            for start in range(0, len(data), PIECE):
+                with trio.fail_after(self._patience):
+                    await self._stream.send_all(data[start : start + PIECE])

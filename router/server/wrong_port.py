@@ -26,7 +26,7 @@ def plain_answer(spoken: str, reason: str) -> bytes:
         from leveret.protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415  # not needed for a start
 
         error = HttpError(400, reason)
-        return HttpConnection(Limits(0)).interrupt(error).respond(error.response)
+        return b"".join(HttpConnection(Limits(0)).interrupt(error).respond(error.response))
     if spoken == STOMP:
         headers = {"message": "Wrong protocol", "content-type": "text/plain"}
         return encode_frame(Frame("ERROR", headers, f"{reason}\n".encode()), V1_2)

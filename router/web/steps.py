@@ -4,8 +4,10 @@ A handler that cannot answer at once is a generator. What it yields says when it
 after so many seconds (0: after everyone else has had a turn). What it returns is the answer.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias, TypeVar
+
+GATHERED = 1000  # items that are gathered before others have their turn: half a millisecond
 
 T = TypeVar("T")
 
@@ -32,3 +34,20 @@ class Wait:
 
 Step: TypeAlias = float | Wait
 Steps: TypeAlias = Generator[Step, None, T]
+
+
+def gathered(items: Iterable[T]) -> Steps[list[T]]:
+    """Return the items as a list, gathered in steps. ``items`` must bear that things come and go."""
+    found: list[T] = []
+    for item in items:
+        found.append(item)
+        if not len(found) % GATHERED:
+            yield 0
+    return found
+
+
+def released(items: list[T]) -> Steps[None]:
+    """Empty a list in steps: to free many objects at once takes as long as to make them."""
+    while items:
+        del items[-GATHERED:]
+        yield 0

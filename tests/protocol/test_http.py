@@ -53,7 +53,7 @@ def refusal(data: bytes, wire: HttpConnection | None = None) -> tuple[int, bytes
     pending = pending_in(data, wire)
     with pytest.raises(HttpError) as caught:
         _ = pending.head(), pending.body(BODY_MAX)
-    return caught.value.status, pending.respond(caught.value.response)
+    return caught.value.status, b"".join(pending.respond(caught.value.response))
 
 
 THREE = (
@@ -271,7 +271,7 @@ CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize(("came", "goes_on"), [(b"1\r\na\r\n0\r\n\r\n", True), (b"1\r\na\r\n", False)])
 def test_chunked_body_of_a_refused_request_is_skipped_if_it_is_complete(came, goes_on):
     wire = connection()
-    answer = pending_in(CHUNKED + came, wire).respond(HttpError(404).response)
+    [answer] = pending_in(CHUNKED + came, wire).respond(HttpError(404).response)
     assert (b"Connection: close" not in answer) is goes_on
     assert wire.finished is not goes_on
 
@@ -279,7 +279,7 @@ def test_chunked_body_of_a_refused_request_is_skipped_if_it_is_complete(came, go
 def test_body_behind_expect_100_continue_is_not_awaited_after_a_refusal():
     wire = connection()
     post = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-    answer = pending_in(post, wire).respond(HttpError(404).response)
+    [answer] = pending_in(post, wire).respond(HttpError(404).response)
     assert b"Connection: close" in answer
     assert b"100 Continue" not in answer
     assert wire.finished
@@ -327,7 +327,7 @@ def test_client_that_waits_to_be_asked_for_its_body_is_asked_once():
 def answered(response: Response, line: bytes = b"GET / HTTP/1.1") -> tuple[bytes, bool]:
     """What is sent for this response, and whether the connection goes on."""
     wire = connection()
-    data = pending_in(line + b"\r\n" + HOST + b"\r\n", wire).respond(response)
+    [data] = pending_in(line + b"\r\n" + HOST + b"\r\n", wire).respond(response)
     return data, not wire.finished
 
 
@@ -347,7 +347,7 @@ def test_answer_to_head_has_the_headers_only():
 
 def test_refusal_of_head_has_the_headers_only():
     pending = pending_in(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n")
-    answer = pending.respond(HttpError(404).response)
+    [answer] = pending.respond(HttpError(404).response)
     assert answer.endswith(b"\r\n\r\n")
 
 

@@ -409,7 +409,7 @@ def test_scrypt_hash_survives_an_export(broker):
     [user] = document["users"]
     assert base64.b64decode(user["password_hash"]) == slow.text.encode()  # RabbitMQ takes base64 only
     assert user["hashing_algorithm"] == SCRYPT
-    assert unportable_users(broker) == ["u"]
+    assert list(unportable_users(broker)) == ["u"]
     assert [(line["event"], line["users"]) for line in logs] == [
         ("exported users cannot log in elsewhere", ["u"])
     ]

@@ -102,7 +102,8 @@ class Api:
         except HttpError as error:
             answer = error.response
         self.node.settle()
-        told = json.loads(answer.body) if answer.body else None
+        body = b"".join((answer.body, *answer.parts))
+        told = json.loads(body) if body else None
         return Told(answer.status, told, dict(answer.headers), pauses)
 
     def get(self, path, user="admin"):

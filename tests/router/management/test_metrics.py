@@ -27,6 +27,10 @@ def steps_of(routes, path, headers=None):
     return routes.find(request)(request)
 
 
+def text_of(response):
+    return b"".join((response.body, *response.parts)).decode()
+
+
 def asked(api, path="/metrics", headers=None):
     """The pieces of work that a scrape takes, and the text."""
     steps, took = steps_of(Routes(metrics_table(api.world)), path, headers), []
@@ -39,7 +43,7 @@ def asked(api, path="/metrics", headers=None):
             break
         finally:
             took.append(time.thread_time() - start)
-    return took, response.body.decode()
+    return took, text_of(response)
 
 
 def samples(text):
@@ -266,12 +270,12 @@ def test_a_second_scrape_waits_for_the_first_and_shares_its_result(busy):
     next(first)
     wait = next(second)
     assert isinstance(wait, Wait)
-    body = finish(first).body
+    response = finish(first)
     assert wait.done
     busy.node.queue("declared later")
-    assert finish(second).body is body
+    assert finish(second) is response
     busy.broker.now += 1000
-    assert b"declared later" in finish(steps_of(routes, "/metrics/per-object")).body
+    assert "declared later" in text_of(finish(steps_of(routes, "/metrics/per-object")))
 
 
 def test_a_scrape_whose_client_hung_up_lets_the_next_one_run(busy):

@@ -1,6 +1,17 @@
 """Pages, order and columns of lists."""
 
+import json
+from math import inf
+from unittest.mock import patch
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leveret.protocol.json_text import encode_json
+from leveret.router.administration import Administration
+from leveret.router.management import query
+from tests.router.management.api import HASHES
 
 from leveret.router.management.query import at, columns_of, narrowed
 
@@ -95,12 +106,105 @@ def test_disable_stats_tells_what_was_declared(queues):
     assert told["messages"] == 0
 
 
-def test_long_list_lets_others_run(api):
-    for number in range(1001):
-        api.node.queue(f"q{number}")
-    told = api.ask("GET", "/queues")
-    assert len(told.json) == 1001
-    assert told.pauses >= 10
+LISTS = [
+    "/queues",
+    "/queues?page=2&page_size=300&sort=memory",
+    "/queues?page=1&name=7$&use_regex=true",
+    "/queues?columns=name&sort=arguments&sort_reverse=true",
+    "/exchanges",
+    "/bindings?sort=routing_key",
+    "/queues/%2F/q7/bindings",
+    "/exchanges/%2F/amq.fanout/bindings/source",
+    "/users",
+    "/users/without-permissions",
+    "/permissions",
+    "/topic-permissions",
+    "/policies",
+    "/parameters",
+    "/vhosts",
+    "/overview",
+    "/consumers",
+    "/channels",
+    "/connections",
+    "/definitions",
+    "/definitions/%2F",
+]
+
+
+@pytest.fixture
+def crowded(api):
+    """A broker with many objects of each kind, whose turns end whenever somebody asks."""
+    fanout = api.vhost.exchange("amq.fanout")
+    for number in range(600):
+        queue = api.node.queue(f"q{number}")
+        api.vhost.bind(fanout, queue, f"key {number}")
+        user = api.broker.users.add(f"u{number}", HASHES["admin"], ())
+        if number % 2:
+            user.permit("/", configure="", write="", read="")
+            user.permit_topic("/", "amq.topic", write="", read="")
+        api.vhost.policies.set_operator(f"p{number}", "^nothing$", {"max-length": 1})
+        api.vhost.policies.set(f"p{number}", "^nothing$", {"max-length": 1})
+    api.node.client().consume("q1", "tag")
+    return api
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_list_is_the_same_whenever_its_turns_end(crowded, path):
+    at_once = crowded.ask("GET", path)
+    crowded.broker.budget.clock = lambda: inf
+    in_steps = crowded.ask("GET", path)
+    assert in_steps.json == at_once.json
+    assert in_steps.status == 200
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_list_bears_that_everything_goes_while_it_is_gathered(crowded, path):
+    crowded.broker.budget.clock = lambda: inf
+
+    def go(pauses):
+        if pauses == 5:
+            for name in list(crowded.broker.users):
+                if name != "admin":
+                    Administration(crowded.broker).delete_user(name)
+            Administration(crowded.broker).delete_vhost("/")
+            crowded.broker.backlog.run()
+
+    assert crowded.ask("GET", path, between=go).status in (200, 400)
+
+
+def test_long_list_is_made_in_turns(crowded):
+    crowded.broker.budget.clock = lambda: inf
+    told = crowded.ask("GET", "/queues")
+    assert len(told.json) == 600
+    assert told.pauses >= 600
+
+
+VALUES = st.none() | st.integers(-2, 2) | st.sampled_from(["", "a", "b"]) | st.lists(st.integers(0, 1))
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), max_size=40), st.booleans(), st.data())
+def test_rows_are_merged_as_if_they_had_been_sorted_at_once(values, reverse, data):
+    rows = query.SortedRows(("x.y", "z"), reverse)
+    items = [{"x": {"y": first}, "z": second, "n": n} for n, (first, second) in enumerate(values)]
+    with patch.object(query, "RUN", 4), patch.object(query, "PART", 3), patch.object(query, "CHECKED", 2):
+        for item in items:
+            rows.add(item, encode_json(item))
+        first = data.draw(st.integers(0, len(items)))
+        last = data.draw(st.integers(first, len(items)))
+        parts = all_of(rows.joined(lambda: True, first, last, b"[", b"]"))
+
+    def key(item):
+        return [query._sortable(value) for value in (item["x"]["y"], item["z"])]
+
+    assert json.loads(b"".join(parts)) == sorted(items, key=key, reverse=reverse)[first:last]
+
+
+def all_of(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def test_too_many_parameters_are_refused(api):
