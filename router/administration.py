@@ -1,10 +1,11 @@
 """What an operator may change in a running broker: virtual hosts, users, rights, policies, parameters.
 
-Owns that a change takes effect at once for everyone it concerns, and that it is kept. Every function is
-synchronous and quick, is called within a batch, and either does all of what it says or raises: ValueError for
-a value that is refused (PatternError, PolicyError, PasswordHashError, LimitError among them) and NotThere for
-something that does not exist; their texts are for whoever asked. Who may ask is the caller's business, and so
-is hashing a password, which takes long (``leveret.router.auth.hash_password``).
+Owns that a change takes effect for everyone it concerns, at once or (if they are many) in the next turns,
+and that it is kept. Every function is synchronous and quick, is called within a batch, and either does all of
+what it says or raises: ValueError for a value that is refused (PatternError, PolicyError, PasswordHashError,
+LimitError among them) and NotThere for something that does not exist; their texts are for whoever asked. Who
+may ask is the caller's business, and so is hashing a password, which takes long
+(``leveret.router.auth.hash_password``).
 
 As in RabbitMQ, a deleted user's and a deleted virtual host's connections are closed, and a changed password
 leaves connections as they are. Unlike there, a consumer whose user may no longer read its queue is cancelled.
@@ -12,14 +13,14 @@ leaves connections as they are. Unlike there, a consumer whose user may no longe
 Source: RabbitMQ, "Authentication, Authorisation, Access Control", "Virtual Hosts", "Policies", "Parameters".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from leveret.protocol.errors import AmqpError, ConnectionForced
 from leveret.router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
 from leveret.router.backlog import LongWork, Slices
 from leveret.router.bounds import check_json, refused_name
-from leveret.router.broker import Broker
+from leveret.router.broker import Broker, Client
 from leveret.router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
 from leveret.router.policy import Definition, Policy, PolicyError, make_policy
 from leveret.router.rows import (
@@ -36,6 +37,7 @@ from leveret.router.vhost_metadata import VHostMetadata
 
 VHOST_LIMITS_COMPONENT, VHOST_LIMITS_NAME = "vhost-limits", "limits"
 OPERATOR_POLICY = "operator_policy"
+SCANNED = 500  # connections that are looked at before others have their turn
 
 
 class NotThere(LookupError):
@@ -95,13 +97,14 @@ class Administration:
     def _delete_vhost(self, vhost: VHost) -> Slices:
         name = vhost.name
         error = ConnectionForced(f"vhost '{name}' is deleted")
-        self._end_clients(error, vhost=vhost)
-        for queue in list(vhost.queues.values()):
-            if not queue.deleted:
-                vhost.delete_queue(queue)
-                yield
+        yield from self._end_clients(lambda client: error if client.vhost is vhost else None)
+        yield from vhost.clear()
+        yield from self._broker.users.forget_vhost(name)
+        # Those that came meanwhile are few: rights were gone, and each that enters is one turn.
         if self._broker.vhosts.get(name) is vhost:  # nobody else has deleted it meanwhile
-            self._end_clients(error, vhost=vhost)
+            for client in list(self._broker.clients):
+                if client.vhost is vhost:
+                    client.end(error)
             vhost.close()
             self._broker.forget_vhost(vhost)
             self._broker.keeper.forget(VHostRow(name))
@@ -168,12 +171,27 @@ class Administration:
         user.limits = checked
         return user
 
-    def delete_user(self, name: str) -> None:
-        """Delete a user and all its rights, and close its connections."""
-        user = self.user(name)
-        self._broker.users.remove(name)
-        self._end_clients(ConnectionForced(f"user '{name}' is deleted"), user=user)
-        self._broker.keeper.forget(UserRow(name, "", "", ()))
+    def delete_user(self, name: str) -> LongWork | None:
+        """Delete a user and all its rights, and close its connections. Return what is unfinished: if there
+        are many connections they are closed in some turns.
+        """
+        return self.delete_users([name])
+
+    def delete_users(self, names: Iterable[str]) -> LongWork | None:
+        """Delete users as ``delete_user`` does. Raises NotThere, before any is deleted."""
+        users = [self.user(name) for name in dict.fromkeys(names)]
+        return self._broker.backlog.start("deleting users", self._delete_users(users))
+
+    def _delete_users(self, users: Sequence[User]) -> Slices:
+        errors: dict[User | None, AmqpError] = {}
+        for user in users:
+            if self._broker.users.get(user.name) is user:  # nobody else has deleted it meanwhile
+                self._broker.users.remove(user.name)
+                self._broker.keeper.forget(UserRow(user.name, "", "", ()))
+                errors[user] = ConnectionForced(f"user '{user.name}' is deleted")
+                if len(errors) < len(users):
+                    yield
+        yield from self._end_clients(lambda client: errors.get(client.user))
 
     def set_user_limit(self, name: str, limit: str, value: object) -> None:
         """Set one limit of a user: ``max-connections`` or ``max-channels``; a negative one is none."""
@@ -339,17 +357,27 @@ class Administration:
 
     # -- whom it concerns ----------------------------------------------------------------------------------
 
-    def _end_clients(self, error: AmqpError, *, user: User | None = None, vhost: VHost | None = None) -> None:
-        """Close the connections of a user, or in a virtual host."""
-        for client in list(self._broker.clients):
-            if (user is not None and client.user is user) or (vhost is not None and client.vhost is vhost):
+    def _end_clients(self, error_of: Callable[[Client], AmqpError | None]) -> Slices:
+        """Close connections with the errors that ``error_of`` has for them."""
+        for number, client in enumerate(list(self._broker.clients), 1):
+            error = error_of(client)
+            if error is not None:
                 client.end(error)
+                yield
+            elif not number % SCANNED:
+                yield
 
     def _recheck(self, user: User) -> None:
         """A user's rights have changed: consumers that it may have no longer are cancelled."""
-        for client in list(self._broker.clients):
+        self._broker.backlog.start(f"checking the rights of user '{user.name}'", self._recheck_clients(user))
+
+    def _recheck_clients(self, user: User) -> Slices:
+        for number, client in enumerate(list(self._broker.clients), 1):
             if client.user is user:
                 client.recheck()
+                yield
+            elif not number % SCANNED:
+                yield
 
 
 def _check_name(what: str, name: str) -> None:

@@ -49,6 +49,14 @@ class LongWork:
         return True
 
 
+class Postponed(Exception):
+    """A command has to wait until ``work`` is over, and is to be handled anew then."""
+
+    def __init__(self, work: LongWork) -> None:
+        super().__init__(work.what)
+        self.work = work
+
+
 class Backlog:
     """All unfinished work of a broker, as ``works``. ``doing`` names what went on last, for people."""
 

@@ -193,9 +193,8 @@ class Broker:
         return found
 
     def forget_vhost(self, vhost: VHost) -> None:
-        """A virtual host is gone, and all rights there."""
+        """A virtual host is gone; ``Users.forget_vhost`` has taken back all rights there."""
         del self.vhosts[vhost.name]
-        self.users.forget_vhost(vhost.name)
 
     def log_in(self, login: Login, then: Callable[[Outcome], None]) -> User | WaitingLogin:
         """The user that these credentials prove, or the login in the queue of those whose check takes long or

@@ -5,6 +5,7 @@ which exchange leads where, and whose routes are stale, is the graph's.
 It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from secrets import token_urlsafe
 from typing import Any
@@ -13,12 +14,13 @@ import structlog
 
 from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
-from leveret.router.backlog import Slices
+from leveret.router.backlog import LongWork, Slices
 from leveret.router.bounds import check_name, check_table
 from leveret.router.counts import Past
 from leveret.router.equivalence import check_exchange_equivalence
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Binding, Exchange, identity
+from leveret.router.exchange.base import kind as kind_of
 from leveret.router.exchange.default import DefaultExchange
 from leveret.router.firehose import TRACE, Firehose
 from leveret.router.graph import Graph
@@ -47,6 +49,7 @@ PREDECLARED = (
 )
 
 
+FEW = 200  # bindings that are taken away at a time: half a millisecond
 QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue, "stream": Stream}
 
 
@@ -74,13 +77,25 @@ class VHost:
         # Messages that queues gave up, by why, and by whether they went anywhere (in RabbitMQ's words).
         self.dead_lettered: dict[tuple[Reason, str], int] = {}
         self._reply_targets: dict[str, Target] = {}
+        self._unused: deque[Exchange] = deque()  # auto-delete exchanges without bindings, to be deleted
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
         self._log = structlog.get_logger()
         for exchange_name, kind, internal in PREDECLARED:
             self.add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
+    def clear(self) -> Slices:
+        """The virtual host is being deleted: delete its queues and exchanges, except the default exchange."""
+        yield from self._delete_queues(list(self.queues.values()))
+        for name in list(self.exchanges):
+            exchange = self.exchanges.get(name)
+            if name and exchange is not None:
+                yield from self._loosen(exchange)
+                if self.exchanges.get(name) is exchange:
+                    self.delete_exchange(exchange)
+                yield
+
     def close(self) -> None:
-        """The virtual host is being deleted, and nobody is in it: delete its queues and exchanges."""
+        """The virtual host is deleted, and nobody is in it: delete what has come since it was cleared."""
         for queue in list(self.queues.values()):
             self.delete_queue(queue)
         for exchange in self.exchanges.values():
@@ -179,7 +194,23 @@ class VHost:
         if source.name == TRACE and not source.bindings:
             self.firehose.unbound()
         if source.auto_delete and not source.bindings and source.name in self.exchanges:
-            self.delete_exchange(source)
+            self._unused.append(source)
+            if len(self._unused) == 1:  # else it is one of a chain, whose first is being deleted
+                self.carry_on("deleting auto-delete exchanges", self._delete_unused())
+
+    def _delete_unused(self) -> Slices:
+        """Delete the exchanges that have lost their last binding, and those that lose theirs by that."""
+        try:
+            while self._unused:
+                exchange = self._unused[0]
+                if not exchange.bindings:
+                    yield from self._loosen(exchange)
+                if not exchange.bindings and self.exchanges.get(exchange.name) is exchange:
+                    self.delete_exchange(exchange)
+                self._unused.popleft()
+                yield
+        finally:
+            self._unused.clear()
 
     # -- bindings ------------------------------------------------------------------------------------------
 
@@ -369,9 +400,54 @@ class VHost:
             consumer.sink.cancelled(consumer)
         return count
 
-    def owned_by(self, owner: object) -> list[AnyQueue]:
-        """The exclusive queues of a connection."""
-        return list(self._owned.get(owner, ()))
+    def delete_owned(self, owner: object) -> LongWork | None:
+        """Delete the exclusive queues of a connection. Return what is unfinished."""
+        owned = list(self._owned.get(owner, ()))
+        what = f"deleting exclusive queues in vhost '{self.name}'"
+        return self.host.backlog.start(what, self._delete_queues(owned))
+
+    def _delete_queues(self, queues: list[AnyQueue]) -> Slices:
+        """Delete those of these queues that are still there, which leave the list."""
+        queues.reverse()
+        while queues:
+            yield from self._delete_in_turns(queues.pop())
+            yield
+
+    def _delete_in_turns(self, queue: AnyQueue) -> Slices:
+        """Delete a queue unless that has been done; if it has many bindings they go first."""
+        yield from self._loosen(queue)
+        if not queue.deleted:
+            self.delete_queue(queue)
+
+    def _discard(self, queue: AnyQueue) -> None:
+        """Delete a queue, for which nobody waits."""
+        what = f"deleting queue '{queue.name}' in vhost '{self.name}'"
+        self.carry_on(what, self._delete_in_turns(queue))
+
+    def loosen(self, end: AnyQueue | Exchange) -> LongWork | None:
+        """Take away the bindings of a queue or exchange that is going to be deleted, if they are too many to
+        go with it. Return what is unfinished.
+
+        A restart before the deletion brings them back: they are forgotten on disk with the queue or exchange.
+        """
+        what = f"removing the bindings of {kind_of(end)} '{end.name}' in vhost '{self.name}'"
+        return self.host.backlog.start(what, self._loosen(end))
+
+    def _loosen(self, end: AnyQueue | Exchange) -> Slices:
+        bindings = list(end.bindings.values()) if isinstance(end, Exchange) else []
+        for source in list(self.graph.sources.get(end, ())):
+            bindings += source.bound_to(end)
+        if len(bindings) <= FEW:
+            return
+        while bindings:
+            for binding in bindings[-FEW:]:
+                source = binding.source
+                if source.find(binding.identity) is binding:
+                    self.graph.unlink(binding)
+                    if source is not end:
+                        self._end_unused(source)
+            del bindings[-FEW:]
+            yield
 
     # -- policies ------------------------------------------------------------------------------------------
 
@@ -475,7 +551,7 @@ class VHost:
 
     def drop_queue(self, queue: AnyQueue) -> None:
         if not queue.deleted:
-            self.delete_queue(queue)
+            self._discard(queue)
 
     def expire_queue(self, queue: Queue) -> None:
         if not queue.deleted:
@@ -487,7 +563,7 @@ class VHost:
                 unused_ms=queue.settings.expires,
                 set_by=self._source_of_expiry(queue),
             )
-            self.delete_queue(queue)
+            self._discard(queue)
 
     def _source_of_expiry(self, queue: Queue) -> str:
         """Return what set the queue's expiry, for the log: ``x-expires``, or a policy by its name."""

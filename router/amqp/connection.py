@@ -25,6 +25,7 @@ from leveret.router.amqp.channels import LIFE, Channels
 from leveret.router.amqp.closing import close_for
 from leveret.router.amqp.commands import handle
 from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
+from leveret.router.backlog import LongWork, Postponed
 from leveret.router.broker import Broker
 from leveret.router.incoming import LITTLE, owner_of
 from leveret.router.queue.paging import NotAtHand
@@ -86,6 +87,7 @@ class AmqpConnection:
         # A command that was refused, before what the client had published was delivered: that comes first.
         self._refused: tuple[int, AmqpError, Command] | None = None
         self._awaiting = False  # something takes long: reading a message from the disk, the login
+        self._leaving: LongWork | None = None  # what has to be over before close-ok
         self.unfinished = False  # whether what a command does, or the next one, waits for a later turn
         self._login: WaitingLogin | None = None  # whose password is to be checked
         self._incomplete = 0  # bytes that ``Broker.incoming`` counts for frames and contents
@@ -194,11 +196,8 @@ class AmqpConnection:
                 self._refused = number, error, command
                 if not self._refuse(commands):
                     break
-            except NotAtHand as wait:
-                self.broker.await_message(self, wait.queue)
-                self._put_off = [(number, command), *commands]
-                self._awaiting = True
-                self.outbox.pause()
+            except (Postponed, NotAtHand) as wait:
+                self._await(wait, (number, command), *commands)
                 break
             if session is not None and session.unfinished is not None and not self.finished:
                 session.unfinished.over = self._over(channel, command, answer)
@@ -252,6 +251,23 @@ class AmqpConnection:
             self.go_on()
 
         return over
+
+    def _await(self, wait: Postponed | NotAtHand, *rest: tuple[int, Command]) -> None:
+        """Handle the command that has to wait, and those behind it, when it need wait no longer."""
+        if isinstance(wait, Postponed):
+            wait.work.over = self._repeat
+            self._pause(*rest)
+        else:
+            self.broker.await_message(self, wait.queue)
+            self._put_off = list(rest)
+            self._awaiting = True
+            self.outbox.pause()
+
+    def _repeat(self, error: Exception | None) -> None:
+        """Handle a command anew, and those behind it, since what it had to wait for is over."""
+        if error is not None:
+            self.crash(error)
+        self.go_on()
 
     def _block_publisher(self, commands: Iterable[tuple[int, Command]]) -> None:
         """While an alarm is raised, read nothing more from a client that has published with these commands.
@@ -316,14 +332,32 @@ class AmqpConnection:
             if isinstance(command, m.ConnectionClose):
                 self._log.info("connection closed by client", code=command.reply_code)
                 self.channels.tell_verdicts(self.broker.keeper.committed)
-                self._send(m.ConnectionCloseOk())
-                if self.replies.holding:
-                    self._leave()  # ``tell`` ends the connection when the replies before close-ok are sent
-                    self._wake_in(self.broker.settings.server.shutdown_timeout)
-                    return
+                self._leaving = self._leave()
+                if self._leaving is None:
+                    self._close_ok()
+                else:  # a client that has its close-ok may declare the same queues anew
+                    self._leaving.over = self._left
+                return
             self._finish()
         elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
             COMMANDS[type(command)](self, command)
+
+    def _left(self, error: Exception | None) -> None:
+        """The exclusive queues of a client that closes have been deleted."""
+        self._leaving = None
+        if error is not None:
+            self.crash(error)
+        if not self.finished:
+            self._close_ok()
+
+    def _close_ok(self) -> None:
+        """Answer the client's close; ``tell`` ends the connection when the replies before that are sent."""
+        self._send(m.ConnectionCloseOk())
+        if self.replies.holding:
+            self.broker.owe(self)
+            self._wake_in(self.broker.settings.server.shutdown_timeout)
+        else:
+            self._finish()
 
     def owes_confirms(self, channel: Channel, batch: int) -> None:
         """A channel has publishes to be confirmed."""
@@ -339,7 +373,7 @@ class AmqpConnection:
         waiting = self.channels.tell_verdicts(self.broker.keeper.committed, early=early)
         if self.replies.holding:
             return True
-        if self.wire.state is State.CLOSED:
+        if self.wire.state is State.CLOSED and self._leaving is None:
             self._finish()
         return waiting
 
@@ -493,16 +527,14 @@ class AmqpConnection:
             self.broker.churn.connection_closed += 1
         self._leave()
 
-    def _leave(self) -> None:
+    def _leave(self) -> LongWork | None:
         """Close every session and delete the queues that were this connection's alone; block it no longer, so
-        that the answer to a close is read.
+        that the answer to a close is read. Return what is unfinished of the deletion.
         """
         self.broker.alarms.forget(self)
         self.outbox.resume()
         self.channels.end()
-        if self.vhost is not None:
-            for found in self.vhost.owned_by(self):
-                self.vhost.delete_queue(found)
+        return None if self.vhost is None else self.vhost.delete_owned(self)
 
     # -- the outbox and the clock ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.amqp.channel import Channel
+from leveret.router.backlog import Postponed
 
 
 def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:
@@ -20,6 +21,10 @@ def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:
 
 
 def delete(channel: Channel, method: m.ExchangeDelete) -> m.ExchangeDeleteOk:
+    """Raises Postponed while very many bindings are taken away."""
+    work = channel.topology.loosen_exchange(method.exchange, if_unused=method.if_unused)
+    if work is not None:
+        raise Postponed(work)
     channel.topology.delete_exchange(method.exchange, if_unused=method.if_unused)
     return m.ExchangeDeleteOk()
 

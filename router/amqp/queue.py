@@ -2,6 +2,7 @@
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.amqp.channel import Channel
+from leveret.router.backlog import Postponed
 from leveret.router.session.reply_to import REPLY_TO
 
 
@@ -42,8 +43,13 @@ def purge(channel: Channel, method: m.QueuePurge) -> m.QueuePurgeOk:
 
 
 def delete(channel: Channel, method: m.QueueDelete) -> None:
-    """Consumers of this channel learn of the end of their queue after the reply, as in RabbitMQ."""
+    """Consumers of this channel learn of the end of their queue after the reply, as in RabbitMQ. Raises
+    Postponed while very many bindings are taken away.
+    """
     name = channel.queue_name(method.queue)
+    work = channel.topology.loosen_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)
+    if work is not None:
+        raise Postponed(work)
     with channel.notices_held():
         count = channel.topology.delete_queue(name, if_unused=method.if_unused, if_empty=method.if_empty)
         channel.hold_replies()

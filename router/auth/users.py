@@ -209,7 +209,10 @@ class Users(Mapping[str, User]):
             user.forbid(vhost)
         user.identify(NO_PASSWORD, frozenset())
 
-    def forget_vhost(self, vhost: str) -> None:
-        """A virtual host is gone: nobody has rights there, should one of that name come again."""
-        for user in self._users.values():
+    def forget_vhost(self, vhost: str) -> Iterator[None]:
+        """A virtual host is going: nobody has rights there, should one of that name come again. Each step is
+        a user.
+        """
+        for user in list(self._users.values()):
             user.forget_vhost(vhost)
+            yield

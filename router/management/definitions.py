@@ -109,7 +109,8 @@ def _import(call: Call, vhost: str) -> Steps[Response]:
             next(steps)
         except StopIteration as end:
             return _reported(end.value, redirect)
-        yield 0
+        if broker.budget.spent():
+            yield 0
 
 
 def _uploaded(call: Call) -> tuple[bytes, str | None]:

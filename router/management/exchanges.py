@@ -16,6 +16,7 @@ from leveret.router.management.stats import message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.terms import plain
 from leveret.router.vhost import VHost
+from leveret.router.web.lengthy import finished
 from leveret.router.web.steps import Steps
 
 
@@ -100,12 +101,11 @@ def checked_name(what: str, name: str) -> str:
     return name
 
 
-def delete(call: Call) -> Response:
-    name = exchange_name(call["name"])
-    topology = call.errand().topology
-    topology.delete_exchange(
-        find_exchange(call).name or name, if_unused=call.query.get("if-unused") == "true"
-    )
+def delete(call: Call) -> Steps[Response]:
+    name = find_exchange(call).name or exchange_name(call["name"])
+    topology, if_unused = call.errand().topology, call.query.get("if-unused") == "true"
+    yield from finished(topology.loosen_exchange(name, if_unused=if_unused))
+    topology.delete_exchange(name, if_unused=if_unused)
     return nothing()
 
 

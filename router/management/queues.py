@@ -19,6 +19,7 @@ from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.terms import plain
 from leveret.router.vhost import VHost
+from leveret.router.web.lengthy import finished
 from leveret.router.web.routes import Answer
 from leveret.router.web.steps import Steps
 
@@ -211,12 +212,11 @@ def declare(call: Call) -> Response:
     return nothing(201 if new else 204)
 
 
-def delete(call: Call) -> Response:
-    call.errand().topology.delete_queue(
-        find_queue(call).name,
-        if_unused=call.query.get("if-unused") == "true",
-        if_empty=call.query.get("if-empty") == "true",
-    )
+def delete(call: Call) -> Steps[Response]:
+    name, topology = find_queue(call).name, call.errand().topology
+    if_unused, if_empty = (call.query.get(flag) == "true" for flag in ("if-unused", "if-empty"))
+    yield from finished(topology.loosen_queue(name, if_unused=if_unused, if_empty=if_empty))
+    topology.delete_queue(name, if_unused=if_unused, if_empty=if_empty)
     return nothing()
 
 

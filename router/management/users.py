@@ -17,7 +17,7 @@ from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.patterns import PatternError
 from leveret.router.vhost_metadata import split_tags
-from leveret.router.web.lengthy import offloaded
+from leveret.router.web.lengthy import finished, offloaded
 from leveret.router.web.steps import Steps
 
 WITHOUT_LOGIN = "Leveret-Users-Without-Login"
@@ -96,12 +96,12 @@ def _password(call: Call, body: Object) -> Steps[PasswordHash]:
     return NO_PASSWORD
 
 
-def delete_user(call: Call) -> Response:
-    call.administration.delete_user(find_user(call).name)
+def delete_user(call: Call) -> Steps[Response]:
+    yield from finished(call.administration.delete_user(find_user(call).name))
     return nothing()
 
 
-def delete_users(call: Call) -> Response:
+def delete_users(call: Call) -> Steps[Response]:
     """Delete several users, all of which have to be there."""
     demand(call.body, ["users"])
     names = call.body["users"]
@@ -110,8 +110,7 @@ def delete_users(call: Call) -> Response:
     missing = [name for name in names if name not in call.broker.users]
     if missing:
         raise bad_request(f"there is no user '{missing[0]}'")
-    for name in dict.fromkeys(names):
-        call.administration.delete_user(name)
+    yield from finished(call.administration.delete_users(names))
     return nothing()
 
 

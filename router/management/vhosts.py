@@ -16,7 +16,8 @@ from leveret.router.management.users import find_user
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.vhost import VHost
 from leveret.router.vhost_metadata import VHostMetadata, make_metadata
-from leveret.router.web.steps import Steps, Wait
+from leveret.router.web.lengthy import finished
+from leveret.router.web.steps import Steps
 
 
 def show_vhost(call: Call, vhost: VHost, numbers: Numbers) -> Object:
@@ -91,14 +92,7 @@ def _metadata(call: Call) -> VHostMetadata | None:
 
 def delete_vhost(call: Call) -> Steps[Response]:
     """Delete a virtual host; answered when all of it has gone, and done also if nobody waits for that."""
-    work = call.administration.delete_vhost(find_vhost(call).name)
-    if work is not None:
-        wait = Wait()
-        work.over = lambda error: wait.finish()
-        while not wait.done:
-            yield wait
-        if work.error is not None:
-            raise work.error
+    yield from finished(call.administration.delete_vhost(find_vhost(call).name))
     return nothing()
 
 

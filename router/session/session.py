@@ -42,6 +42,7 @@ SERVED = attrgetter("served")
 WIDE = 64  # copies of messages that are handed to queues at a time, if they are more,
 PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
 PIECE = 512  # and messages that are settled
+CANCELLED = 16  # and consumers of a closed session that end
 
 
 class Session:
@@ -613,6 +614,17 @@ class Session:
             self._make_room(consumers)
         return by_source
 
+    def _end(self) -> Slices:
+        """End the consumers, which get nothing more since the session is ``finished``, then give back."""
+        for number, tag in enumerate(list(self.consumers), 1):
+            try:  # whatever one of them raises, the others end
+                self.cancel(tag)
+            except Exception as error:
+                self.broker.report("the end of a consumer failed", error)
+            if not number % CANCELLED:
+                yield
+        yield from self._give_back()
+
     def _give_back(self) -> Slices:
         """The session is over: what it holds goes back where it came from, some at a time.
 
@@ -796,7 +808,7 @@ class Session:
         self.finished = True
         if self.confirms is not None:
             self.published.publish_confirm = self.confirms.published
-        steps: list[Callable[[], object]] = [partial(self.cancel, tag) for tag in self.consumers]
+        steps: list[Callable[[], object]] = []
         if self.transaction is not None:
             steps.append(self.rollback)
         steps += (
@@ -814,9 +826,9 @@ class Session:
 
     def _begin_giving_back(self) -> None:
         if self.unfinished is not None:
-            self.unfinished.follow(self._give_back())
+            self.unfinished.follow(self._end())
         else:
-            self._begin("giving back", self._give_back())
+            self._begin("giving back", self._end())
 
     # -- Holder --------------------------------------------------------------------------------------------
 

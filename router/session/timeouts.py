@@ -38,7 +38,9 @@ class AckTimeouts:
         if queue in self._queues and self.next_look:
             return
         self._queues[queue] = None
-        self._plan(now, schedule)
+        # The look that is planned is early enough for all others: to look at those again for each queue would
+        # take a session of 10,000 of them minutes.
+        self._plan(now, schedule, self._timeout(queue) if self.next_look else self._shortest())
 
     def look(self, now: int, next_tag: int, unacked: Unacked, schedule: Callable[[int], None]) -> int:
         """The timeout, in ms, that a message was held for longer than; 0 when none was, and another look is
@@ -52,11 +54,10 @@ class AckTimeouts:
         self._marks.append((now, next_tag))
         if len(self._marks) > MARKS:
             self._marks = deque(list(self._marks)[1::2])
-        self._plan(now, schedule)
+        self._plan(now, schedule, shortest)
         return overdue
 
-    def _plan(self, now: int, schedule: Callable[[int], None]) -> None:
-        shortest = self._shortest()
+    def _plan(self, now: int, schedule: Callable[[int], None], shortest: int) -> None:
         if not shortest:
             return
         when = now + max(TICK_MIN, min(self._longest_tick, shortest // 4))

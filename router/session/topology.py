@@ -12,6 +12,7 @@ from typing import Any
 
 from leveret.protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
+from leveret.router.backlog import LongWork
 from leveret.router.bounds import LINE_BREAKS
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
@@ -69,6 +70,17 @@ class Topology:
         exchange = self._vhost.exchanges.get(name)
         if exchange is not None:
             self._vhost.delete_exchange(exchange, if_unused=if_unused)
+
+    def loosen_exchange(self, name: str, *, if_unused: bool) -> LongWork | None:
+        """Prepare the deletion of an exchange with very many bindings. Return what has to be over before
+        ``delete_exchange``, which refuses what is wrong.
+        """
+        name = name.translate(LINE_BREAKS)
+        exchange = self._vhost.exchanges.get(name)
+        if exchange is None or name.startswith("amq.") or not name or (if_unused and exchange.bindings):
+            return None
+        self._check("configure", "exchange", name)
+        return self._vhost.loosen(exchange)
 
     def bind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Bind an exchange to another."""
@@ -144,6 +156,18 @@ class Topology:
             return 0
         queue = self._vhost.queue_for(name, self._owner)
         return self._vhost.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
+
+    def loosen_queue(self, name: str, *, if_unused: bool, if_empty: bool) -> LongWork | None:
+        """Prepare the deletion of a queue with very many bindings. Return what has to be over before
+        ``delete_queue``; raises what that does.
+        """
+        name = name.translate(LINE_BREAKS)
+        self._check("configure", "queue", name)
+        if name not in self._vhost.queues:
+            return None
+        queue = self._vhost.queue_for(name, self._owner)
+        queue.check_deletion(if_unused=if_unused, if_empty=if_empty)
+        return self._vhost.loosen(queue)
 
     def purge_queue(self, name: str) -> int:
         """Drop a queue's ready messages, return how many."""

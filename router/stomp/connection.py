@@ -502,8 +502,7 @@ class StompConnection:
         if self._conversation is not None:
             self._conversation.session.close()
         if self.vhost is not None:
-            for found in self.vhost.owned_by(self):
-                self.vhost.delete_queue(found)
+            self.vhost.delete_owned(self)
 
     # -- the outbox and the clock ----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from leveret.protocol.http import HttpError
 from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
+from leveret.router.backlog import LongWork
 from leveret.router.broker import Broker
 from leveret.router.web.steps import Steps, Wait
 
@@ -47,6 +48,20 @@ def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
 
     broker.work.submit(job, done)
     return (yield from _only(results, wait))
+
+
+def finished(work: LongWork | None) -> Steps[None]:
+    """Wait until work is over; it goes on if the request has to wait too long, and ends. Raises what it
+    failed with.
+    """
+    if work is None:
+        return
+    wait = Wait()
+    work.over = lambda error: wait.finish()
+    while not wait.done:
+        yield wait
+    if work.error is not None:
+        raise work.error
 
 
 def _only(results: list[T], wait: Wait) -> Steps[T]:

@@ -224,3 +224,27 @@ async def closed_by_api(attack: Attack) -> None:
     for client in clients:
         await client.expect(m.ConnectionClose)
         await client.stream.aclose()
+
+
+@scenario()
+async def deleted_exchange(attack: Attack) -> None:
+    """An exchange with 100,000 bindings is deleted."""
+    client = await attack.client()
+    await declare(client, 1, {})
+    await client.call(m.ExchangeDeclare("x", "topic"), m.ExchangeDeclareOk)
+    count = attack.many(100_000)
+    await call_all(client, [m.QueueBind("q0", "x", f"key.{number}") for number in range(count)])
+    await client.call(m.ExchangeDelete("x"), m.ExchangeDeleteOk)
+
+
+@scenario()
+async def auto_delete_chain(attack: Attack) -> None:
+    """A chain of 5,000 auto-delete exchanges falls, and a channel closes with 10,000 auto-delete queues."""
+    client = await attack.client()
+    count = attack.many(5000)
+    await call_all(client, [m.ExchangeDeclare(f"x{n}", "fanout", auto_delete=True) for n in range(count)])
+    await call_all(client, [m.ExchangeBind(f"x{n}", f"x{n - 1}") for n in range(1, count)])
+    await client.call(m.ExchangeDelete(f"x{count - 1}"), m.ExchangeDeleteOk)
+    await call_all(client, [m.QueueDeclare(f"q{n}", auto_delete=True) for n in range(2 * count)])
+    await call_all(client, [m.BasicConsume(f"q{n}", f"q{n}") for n in range(2 * count)])
+    await client.call(m.ChannelClose(200, "", 0, 0), m.ChannelCloseOk)

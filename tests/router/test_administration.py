@@ -2,6 +2,8 @@
 
 # ruff: noqa: E501 - a refused change and its error stand on one line
 
+from math import inf
+
 import pytest
 
 from leveret.protocol.amqp import methods as m
@@ -170,6 +172,56 @@ def test_virtual_host_keeps_what_is_said_of_it(admin, rows):
     assert admin.put_vhost("v").metadata is said
     metadata = {"description": "d", "tags": ["a", "b"], "default_queue_type": "quorum"}
     assert rows == [VHostRow("v", metadata)]
+
+
+def finish(world):
+    """Let turns go by, each of which does one slice, until no work is left. Return how many that were."""
+    turns = 0
+    while world.broker.backlog.works:
+        world.broker.backlog.run()
+        turns += 1
+    return turns
+
+
+def test_many_connections_of_a_deleted_user_are_closed_in_turns(world, admin):
+    admin.put_user("u", password=PASSWORD)
+    admin.set_permission("u", "/", **EVERYTHING)
+    clients = [world.client().open(login={"user": "u"}) for _ in range(10)]
+    world.broker.budget.clock = lambda: inf
+    assert admin.delete_user("u") is not None
+    assert "u" not in world.broker.users
+    assert finish(world) >= 9
+    for client in clients:
+        client.take(m.ConnectionClose, channel=0)
+
+
+def test_users_are_deleted_in_turns_or_not_at_all(world, admin):
+    for number in range(10):
+        admin.put_user(f"u{number}", password=PASSWORD)
+    names = [f"u{number}" for number in range(10)]
+    world.broker.budget.clock = lambda: inf
+    with pytest.raises(NotThere):
+        admin.delete_users([*names, "nobody"])
+    assert set(names) <= set(world.broker.users)
+    admin.delete_users(names)
+    admin.delete_users(names[5:])  # by somebody else, meanwhile
+    finish(world)
+    assert set(names).isdisjoint(world.broker.users)
+
+
+def test_virtual_host_with_much_in_it_is_deleted_in_turns(world, admin):
+    vhost = admin.put_vhost("v")
+    for number in range(20):
+        source = vhost.declare_exchange(f"x{number}", "fanout", durable=True)
+        vhost.bind(source, vhost.declare_queue(f"q{number}"), "")
+        vhost.bind(source, vhost.exchanges["amq.topic"], "")
+    world.broker.budget.clock = lambda: inf
+    assert admin.delete_vhost("v") is not None
+    assert "v" in world.broker.vhosts
+    assert finish(world) >= 40
+    assert "v" not in world.broker.vhosts
+    assert not vhost.queues
+    assert not vhost.graph.sources
 
 
 def test_deleted_virtual_host_takes_everything_with_it(world, admin, rows):

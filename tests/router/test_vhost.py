@@ -168,7 +168,6 @@ def test_an_exclusive_queue_is_its_owners(vhost):
     queue = vhost.declare_queue("q", exclusive=True, owner=owner)
     assert vhost.queue_for("q", owner) is queue
     assert vhost.declare_queue("q", exclusive=True, owner=owner) is queue
-    assert vhost.owned_by(owner) == [queue]
     for attempt in (
         lambda: vhost.queue_for("q", other),
         lambda: vhost.declare_queue("q", owner=other),
@@ -177,8 +176,10 @@ def test_an_exclusive_queue_is_its_owners(vhost):
     ):
         with pytest.raises(ResourceLocked, match="cannot obtain exclusive access to locked queue 'q' in"):
             attempt()
-    vhost.delete_queue(queue)
-    assert vhost.owned_by(owner) == []
+    assert vhost.delete_owned(other) is None
+    assert not queue.deleted
+    assert vhost.delete_owned(owner) is None
+    assert queue.deleted
     assert not vhost._owned
 
 

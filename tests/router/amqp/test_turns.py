@@ -5,7 +5,8 @@ from math import inf
 import pytest
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.session.session import PIECE, WIDE
+from leveret.router.session.session import CANCELLED, PIECE, WIDE
+from leveret.router.vhost import FEW
 from tests.router.amqp.client import packed, publish
 
 QUEUES = 3 * WIDE
@@ -296,3 +297,113 @@ def test_dead_letters_of_one_client_do_not_keep_others_waiting(world, connect, s
     assert len(world.vhost.queues["dead"].ready) < 50
     finish(steps)
     assert len(world.vhost.queues["dead"].ready) == 199
+
+
+BOUND = 3 * FEW
+
+
+@pytest.fixture
+def bound(connect):
+    """A client, and queue q with many bindings to exchange x."""
+    client = connect()
+    client.do(m.ExchangeDeclare("x", "direct"), m.QueueDeclare("q"))
+    for number in range(BOUND):
+        client.do(m.QueueBind("q", "x", f"key {number}"))
+    client.send(publish("q", b"message"))
+    return client
+
+
+@pytest.mark.parametrize(
+    ("delete", "answer"),
+    [(m.QueueDelete("q"), m.QueueDeleteOk(1)), (m.ExchangeDelete("x"), m.ExchangeDeleteOk())],
+)
+def test_what_has_many_bindings_loses_them_before_it_is_deleted(world, bound, steps, delete, answer):
+    bound.send(delete)
+    assert len(world.vhost.exchanges["x"].bindings) == BOUND - FEW
+    assert "q" in world.vhost.queues
+    assert bound.next() is None
+    finish(steps)
+    bound.expect(answer)
+    gone = "q" if delete == m.QueueDelete("q") else "x"
+    assert gone not in {**world.vhost.queues, **world.vhost.exchanges}
+    assert not world.vhost.graph.sources
+
+
+@pytest.mark.parametrize(
+    "refused", [m.QueueDelete("q", if_empty=True), m.ExchangeDelete("x", if_unused=True)], ids=str
+)
+def test_refused_deletion_takes_no_binding_away(world, bound, steps, refused):
+    bound.send(refused)
+    finish(steps)
+    bound.take(m.ChannelClose)
+    assert len(world.vhost.exchanges["x"].bindings) == BOUND
+
+
+def test_two_clients_may_delete_a_queue_with_many_bindings(world, connect, bound, steps):
+    other = connect()
+    bound.send(m.QueueDelete("q"))
+    other.send(m.QueueDelete("q"))
+    finish(steps)
+    counts = sorted(client.take(m.QueueDeleteOk).message_count for client in (bound, other))
+    assert counts == [0, 1]
+
+
+def test_queue_of_a_deleted_name_keeps_its_own_bindings(world, bound, steps):
+    bound.send(m.QueueDelete("q"), m.QueueDeclare("q"), m.QueueBind("q", "x", "key 0"))
+    finish(steps)
+    assert len(world.vhost.exchanges["x"].bindings) == 1
+
+
+@pytest.mark.parametrize("end", ["close", "loss"])
+def test_exclusive_queues_are_deleted_in_turns(world, connect, steps, end):
+    client = connect()
+    for number in range(50):
+        client.do(m.QueueDeclare(f"mine {number}", exclusive=True))
+    if end == "loss":
+        client.transport.connection.lost()
+    else:
+        client.send(m.ConnectionClose(200, "", 0, 0), channel=0)
+        assert client.next() is None
+    assert 0 < len(world.vhost.queues) < 50
+    finish(steps)
+    assert not world.vhost.queues
+    if end == "close":
+        client.take(m.ConnectionCloseOk, channel=0)
+    assert client.transport.connection.finished
+
+
+def test_client_that_is_lost_while_its_close_is_unanswered_leaves_nothing(world, connect, steps):
+    client = connect()
+    for number in range(50):
+        client.do(m.QueueDeclare(f"mine {number}", exclusive=True))
+    client.send(m.ConnectionClose(200, "", 0, 0), channel=0)
+    client.transport.connection.lost()
+    finish(steps)
+    assert not world.vhost.queues
+    assert client.transport.connection not in world.broker.clients
+
+
+def test_consumers_of_a_closed_channel_end_in_turns_and_get_nothing(world, connect, steps):
+    client, other = connect(), connect()
+    client.do(m.QueueDeclare("q"))
+    count = 3 * CANCELLED
+    for number in range(count):
+        client.do(m.BasicConsume("q", f"tag {number}", no_ack=True))
+    client.send(m.ChannelClose(200, "", 0, 0))
+    other.send(publish("q", b"x"))
+    assert 0 < len(world.vhost.queues["q"].consumers) < count
+    finish(steps)
+    assert not len(world.vhost.queues["q"].consumers)
+    assert len(world.vhost.queues["q"].ready) == 1
+
+
+def test_chain_of_auto_delete_exchanges_is_deleted_in_turns(world, connect, steps):
+    client, count = connect(), 3000  # more than Python's stack is deep
+    for number in range(count):
+        client.do(m.ExchangeDeclare(f"x{number}", "fanout", auto_delete=True))
+        if number:
+            client.do(m.ExchangeBind(f"x{number}", f"x{number - 1}"))
+    client.send(m.ExchangeDelete(f"x{count - 1}"))
+    finish(steps)
+    client.take(m.ExchangeDeleteOk)
+    assert not [name for name in world.vhost.exchanges if name.startswith("x")]

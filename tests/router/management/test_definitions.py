@@ -2,6 +2,7 @@
 
 import base64
 import json
+from math import inf
 
 import pytest
 
@@ -178,10 +179,11 @@ def test_request_with_credentials_in_its_link_passes_the_check_of_its_head(api):
 
 
 def test_import_lets_others_run(api):
+    api.broker.budget.clock = lambda: inf
     queues = [{"name": f"q{number}", "vhost": "/", "durable": False} for number in range(500)]
     told = api.ask("POST", "/definitions", json.dumps({"queues": queues}).encode())
     assert told.status == 204
-    assert told.pauses >= 9
+    assert told.pauses >= 500
 
 
 def test_download_has_a_safe_name(api):
