@@ -256,6 +256,7 @@ class AmqpConnection:
         """Handle the command that has to wait, and those behind it, when it need wait no longer."""
         if isinstance(wait, Postponed):
             wait.work.over = self._repeat
+            self.broker.go_on_for(self)
             self._pause(*rest)
         else:
             self.broker.await_message(self, wait.queue)
@@ -265,6 +266,7 @@ class AmqpConnection:
 
     def _repeat(self, error: Exception | None) -> None:
         """Handle a command anew, and those behind it, since what it had to wait for is over."""
+        self.broker.over_for(self)
         if error is not None:
             self.crash(error)
         self.go_on()
