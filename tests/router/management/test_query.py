@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from leveret.protocol.json_text import encode_json
 from leveret.router.administration import Administration
 from leveret.router.management import query
-from tests.router.management.api import HASHES
-
 from leveret.router.management.query import at, columns_of, narrowed
+from tests.router.management.api import HASHES
 
 
 @pytest.fixture
