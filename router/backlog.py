@@ -6,13 +6,45 @@ starts the work.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeAlias, TypeVar
 
 from leveret.router.budget import Budget
 
 Slices: TypeAlias = Iterator[None]  # each step of it is a slice
 Over: TypeAlias = Callable[[Exception | None], None]
+Result = TypeVar("Result")
+Slicing: TypeAlias = Generator[None, None, Result]  # slices that return a result
+
+
+class TakesLong(Exception):
+    """The turn's budget is spent and the result is not there: ``slices`` go on, and return it."""
+
+    def __init__(self, slices: Slicing[Any]) -> None:
+        super().__init__("goes on in a later turn")
+        self.slices = slices
+
+
+def at_once(slices: Slicing[Result]) -> Result:
+    """Do all slices; return the result."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def in_time(slices: Slicing[Result], budget: Budget) -> Result:
+    """Do slices until the result is there and return it. Raises TakesLong if the budget is spent before."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        if budget.spent():
+            raise TakesLong(slices)
 
 
 class LongWork:

@@ -8,17 +8,22 @@ the queues; otherwise the walk is made for each message.
 
 Plans are bounded in number and in bytes, and a plan is kept only while it is true: whoever changes an
 exchange calls ``drop`` for it and for the exchanges before it. So no plan keeps a deleted queue in memory.
+
+A walk that takes long is done in slices. What is bound or unbound between two of them may count or not; a
+plan that was worked out meanwhile is not kept.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
+from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding, Destination, Exchange
 
 PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it
+STEPS = 2000  # bindings, or steps of their selectors, that are looked at in a slice
 PLAN_OVERHEAD = 500  # bytes of a plan without its route and its queues, with its places in two dicts
 
 
@@ -98,22 +103,34 @@ class Topology(Protocol):
 class Routes:
     """The routes of one virtual host. ``plans`` has those that are true now, by their packed routes.
 
-    ``size`` is what all plans take, in bytes. ``_starting`` has the routes of the plans that start at an
-    exchange.
+    ``size`` is what all plans take, in bytes. ``_changes`` counts the calls of ``drop``. ``_starting`` has
+    the routes of the plans that start at an exchange.
     """
 
-    __slots__ = ("_starting", "_topology", "plans", "size")
+    __slots__ = ("_changes", "_starting", "_topology", "plans", "size")
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._starting: dict[Exchange, dict[bytes, None]] = {}
         self.plans: dict[bytes, Plan] = {}
         self.size = 0
+        self._changes = 0
 
     def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> Plan:
         """Work out how a packed route is routed, and keep the plan."""
+        return at_once(self.plan_in_slices(route, exchange, routing_key))
+
+    def plan_in_slices(self, route: bytes, exchange: Exchange, routing_key: str) -> Slicing[Plan]:
+        """Do the same in slices. The plan is not kept if it may be outdated when it is there."""
+        changes = self._changes
+        plan = yield from self._work_out(exchange, routing_key, route)
+        if self._changes == changes:
+            self._keep(plan)
+        return plan
+
+    def _keep(self, plan: Plan) -> None:
+        route, exchange = plan.route, plan.exchange
         self.forget(route)
-        plan = self._work_out(exchange, routing_key, route)
         self.plans[route] = plan
         self._starting.setdefault(exchange, {})[route] = None
         self.size += plan.size
@@ -121,13 +138,12 @@ class Routes:
             for oldest in list(islice(self.plans, 1 + len(self.plans) // 8)):
                 if oldest != route:
                     self.forget(oldest)
-        return plan
 
     def forget(self, route: bytes) -> None:
         """Drop the plan of a route, if there is one."""
         plan = self.plans.pop(route, None)
         if plan is not None:
-            _count(plan)
+            count(plan)
             self.size -= plan.size
             routes = self._starting[plan.exchange]
             del routes[route]
@@ -136,47 +152,56 @@ class Routes:
 
     def drop(self, exchange: Exchange) -> None:
         """Drop all plans that start at an exchange: it may lead elsewhere now."""
+        self._changes += 1
         for route in self._starting.pop(exchange, ()):
             plan = self.plans.pop(route)
-            _count(plan)
+            count(plan)
             self.size -= plan.size
 
     def count(self) -> None:
         """Let exchanges know how many messages took their plans since the last time."""
         for plan in self.plans.values():
             if plan.published:
-                _count(plan)
+                count(plan)
 
     def route(self, exchange: Exchange, keys: Sequence[str], message: Message) -> list[Target]:
         """The targets of one message, each once, for all its routing keys."""
+        return at_once(self.route_in_slices(exchange, keys, message))
+
+    def route_in_slices(
+        self, exchange: Exchange, keys: Sequence[str], message: Message
+    ) -> Slicing[list[Target]]:
+        """Find the same in slices. Targets may have been deleted when the result is there."""
         if len(keys) > 1:
             keys = list(dict.fromkeys(keys))
-        return self._walk(exchange, keys, message)[0] or []
+        found, _ = yield from self._walk(exchange, keys, message)
+        return found or []
 
-    def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Plan:
+    def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Slicing[Plan]:
         """Make a plan, and mark the exchanges that it depends on as planned."""
         if exchange.any_key and exchange in self._starting:
             other = self.plans[next(reversed(self._starting[exchange]))]
             if other.any_key:
                 return Plan(exchange, routing_key, route, other.queues, any_key=True)
-        found, visited = self._walk(exchange, (routing_key,), None)
-        for each in visited:
-            each.planned = True
+        found, visited = yield from self._walk(exchange, (routing_key,), None)
         queues = None if found is None else tuple(found)
         any_key = queues is not None and all(each.any_key for each in visited)
         return Plan(exchange, routing_key, route, queues, any_key=any_key)
 
     def _walk(
         self, start: Exchange, keys: Sequence[str], message: Message | None
-    ) -> tuple[list[Target] | None, list[Exchange]]:
+    ) -> Slicing[tuple[list[Target] | None, list[Exchange]]]:
         """Visit every exchange the message comes to, each once. Return the targets, without a message None
         when one would be needed, and the exchanges that were visited.
         """
         found: dict[Target, None] = {}
         seen = {start.name}
         work = [start]
+        left = STEPS
         for exchange in work:  # which grows meanwhile
-            matched = self._match(exchange, keys, message)
+            if message is None:
+                exchange.planned = True  # before a slice ends, so that changes after it are noticed
+            matched = yield from self._match(exchange, keys, message)
             if matched is None:
                 return None, work
             for destination in matched:
@@ -190,33 +215,48 @@ class Routes:
                 if other is not None:
                     seen.add(other.name)
                     work.append(other)
+            left -= 1 + len(matched)
+            if left <= 0:
+                left = STEPS
+                yield
         return list(found), work
 
     def _match(
         self, exchange: Exchange, keys: Sequence[str], message: Message | None
-    ) -> Sequence[Destination] | None:
+    ) -> Slicing[Sequence[Destination] | None]:
         """Where one exchange sends the message; None when that cannot be said without one."""
         if not exchange.name:
             return [target for key in keys if (target := self._topology.target(key)) is not None]
         if message is None and not exchange.by_key:
             return None
-        bindings: Iterable[Binding] = exchange.match(keys[0], message)  # type: ignore[arg-type]  # by_key
+        bindings: Iterable[Binding] = yield from exchange.search(keys[0], message)  # type: ignore[arg-type]
         if len(keys) > 1 and exchange.by_key and not exchange.any_key:
             # A binding that several keys match is looked at once.
-            further = (exchange.match(key, message) for key in keys[1:])  # type: ignore[arg-type]  # by_key
-            bindings = dict.fromkeys(chain(bindings, *further))
+            merged = dict.fromkeys(bindings)
+            for key in keys[1:]:
+                yield
+                merged |= dict.fromkeys((yield from exchange.search(key, message)))  # type: ignore[arg-type]
+            bindings = merged
         matched = []
+        left = STEPS
         for binding in bindings:
+            left -= 1
+            if left <= 0:
+                left = STEPS
+                yield
             if binding.selector is None:
                 matched.append(binding.destination)
             elif message is None:
                 return None
-            elif binding.selector.matches(message.properties):
-                matched.append(binding.destination)
+            else:
+                left -= binding.selector.cost
+                if binding.selector.matches(message.properties):
+                    matched.append(binding.destination)
         return matched
 
 
-def _count(plan: Plan) -> None:
+def count(plan: Plan) -> None:
+    """Let the exchange know how many messages took a plan since the last time."""
     exchange = plan.exchange
     exchange.published += plan.published
     exchange.routed += plan.routed + plan.published * len(plan.queues or ())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.backlog import Slicing
 from leveret.router.deduplication import Deduplication
 from leveret.router.exchange.log import ExchangeLog
 from leveret.router.terms import canonical
@@ -130,6 +131,13 @@ class Exchange:
     def match(self, routing_key: str, message: "Message") -> Sequence[Binding]:
         """The bindings whose rule the message meets, each once. Unless the type says otherwise: all."""
         return self.snapshot()
+
+    def search(self, routing_key: str, message: "Message") -> Slicing[Sequence[Binding]]:
+        """Find the same in slices, for types that may have to look at many bindings. Of those that are bound
+        or unbound meanwhile some may be found and others not.
+        """
+        return self.match(routing_key, message)
+        yield
 
     def history(self) -> Sequence["Message"]:
         """Messages for a queue that was bound just now, the oldest first."""

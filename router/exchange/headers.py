@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.terms import canonical, term, type_name
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Key = str | tuple[str, Hashable]  # a name, or a name with its comparable value
 MODES = ("all", "any", "all-with-x", "any-with-x")
+COMPARED = 1000  # headers of bindings that a message is compared with in a slice
 NEVER_HEADERS = ("x-match", "x-selector")  # arguments that say how to match, in every mode
 
 
@@ -40,7 +42,7 @@ def comparable(value: Value) -> Hashable:
 class Pattern:
     """What one binding asks of the headers: names that must be there, and values that must be equal."""
 
-    __slots__ = ("every", "names", "values")
+    __slots__ = ("every", "names", "size", "values")
 
     def __init__(self, arguments: Mapping[str, Value]) -> None:
         mode = str(arguments.get("x-match", "all"))
@@ -54,6 +56,8 @@ class Pattern:
         self.values = frozenset(
             (name, comparable(value)) for name, value in asked.items() if value is not None
         )
+
+        self.size = 1 + len(asked)
 
     def met_by(self, names: Set[str], values: Set[tuple[str, Hashable]]) -> bool:
         """Whether a message with these headers matches; ``values`` are names with their comparable values."""
@@ -90,15 +94,26 @@ class HeadersExchange(Exchange):
             )
 
     def match(self, routing_key: str, message: "Message") -> list[Binding]:
+        return at_once(self.search(routing_key, message))
+
+    def search(self, routing_key: str, message: "Message") -> Slicing[list[Binding]]:
         headers = message.headers
         names = headers.keys()
         values = {(name, comparable(value)) for name, value in headers.items()}
         found = dict(self._always)
         keys: chain[Key] = chain(names, values)
+        left = COMPARED
         for key in keys:
-            for binding, pattern in self._by_key.get(key, {}).items():
+            bindings = self._by_key.get(key)
+            if bindings is None:
+                continue
+            for binding, pattern in list(bindings.items()):
                 if binding not in found and (not pattern.every or pattern.met_by(names, values)):
                     found[binding] = None
+                left -= pattern.size
+                if left <= 0:
+                    left = COMPARED
+                    yield
         return list(found)
 
     def _insert(self, binding: Binding) -> None:

@@ -6,8 +6,10 @@ as in RabbitMQ. ``*`` stands for exactly one word, ``#`` for any number of words
 Most binding keys are in a trie; those whose wildcards could make a trie slow are in an automaton.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.exchange.topic_automaton import Automaton
 from leveret.router.exchange.topic_trie import Trie, is_trie_key
@@ -44,18 +46,28 @@ class TopicExchange(Exchange):
 
     def match(self, routing_key: str, message: "Message") -> tuple[Binding, ...]:
         cached = self._cache.get(routing_key)
-        return self._match(routing_key) if cached is None else cached
+        return tuple(at_once(self.search(routing_key, message))) if cached is None else cached
 
-    def _match(self, routing_key: str) -> tuple[Binding, ...]:
+    def search(self, routing_key: str, message: "Message") -> Slicing[Sequence[Binding]]:
+        cache = self._cache
+        cached = cache.get(routing_key)
+        if cached is not None:
+            return cached
         split = words(routing_key)
-        matched = (*self._trie.match(split), *self._automaton.match(split))
+        in_trie = self._trie.match(split)
+        in_automaton = yield from self._automaton.search(split)
+        matched = (*in_trie, *in_automaton)
+        if cache is self._cache:  # no binding has changed meanwhile
+            self._keep(routing_key, matched)
+        return matched
+
+    def _keep(self, routing_key: str, matched: tuple[Binding, ...]) -> None:
         size = KEY_ROOM + len(matched)
         if size > self._room:
             self._forget()
         if size <= self._room:
             self._cache[routing_key] = matched
             self._room -= size
-        return matched
 
     def _insert(self, binding: Binding) -> None:
         split = pattern(binding.routing_key)

@@ -9,6 +9,7 @@ words; visiting their nodes one by one took 600 ms.
 Integers have a bounded length, for a change of a binding copies them: bits are in blocks of ``BLOCK_BITS``.
 """
 
+from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding
 
 BLOCK_BITS = 8192
@@ -109,10 +110,11 @@ class Automaton:
     ``blocks`` are never empty; keys are added to the last.
     """
 
-    __slots__ = ("_places", "blocks")
+    __slots__ = ("_moves", "_places", "blocks")
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
+        self._moves = 0  # how many blocks were given up
         self._places: dict[tuple[str, ...], Place] = {}
 
     def insert(self, words: list[str], binding: Binding) -> None:
@@ -135,9 +137,23 @@ class Automaton:
 
     def match(self, words: list[str]) -> list[Binding]:
         """The bindings whose key matches these words of a routing key, each once."""
-        return [
-            binding for block in self.blocks for place in block.match(words) for binding in place.bindings
-        ]
+        return at_once(self.search(words))
+
+    def search(self, words: list[str]) -> Slicing[list[Binding]]:
+        """Find the same, a block in each slice. Keys that move to another block meanwhile would be missed:
+        then all blocks are searched again.
+        """
+        while True:
+            found: list[Binding] = []
+            moves = self._moves
+            for number, block in enumerate(list(self.blocks)):
+                if number:
+                    yield
+                    if moves != self._moves:
+                        break
+                found += [binding for place in block.match(words) for binding in place.bindings]
+            else:
+                return found
 
     def _add(self, place: Place) -> None:
         if not self.blocks:
@@ -156,5 +172,6 @@ class Automaton:
         """
         if block.used * SPARSE < block.size:
             self.blocks.remove(block)
+            self._moves += 1
             for place in block.places.values():
                 self._add(place)

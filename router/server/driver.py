@@ -55,7 +55,7 @@ class Driver:
         self._what = what
         self._began_cpu = time.thread_time()
         self._began = began = time.perf_counter()
-        self.broker.budget.until = began + COMMANDS
+        self.broker.budget.begin(began + COMMANDS)
         return now
 
     def failed(self, what: str, error: BaseException) -> None:
