@@ -36,9 +36,12 @@ class Known(NamedTuple):
 
 
 class Deduplication:
-    """The window of a queue or an exchange: ``size`` values, each for ``ttl`` ms (0: while there is room)."""
+    """The window of a queue or an exchange: ``size`` values, each for ``ttl`` ms (0: while there is room).
 
-    __slots__ = ("_bytes", "_known", "_name", "_size", "_ttl")
+    ``arriving`` has the values of messages of which it is not known yet whether they are taken.
+    """
+
+    __slots__ = ("_bytes", "_known", "_name", "_size", "_ttl", "arriving")
 
     def __init__(self, header: str, size: int, ttl: int) -> None:
         self._name = header
@@ -46,6 +49,7 @@ class Deduplication:
         self._ttl = ttl
         self._bytes = 0
         self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self.arriving: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self._known)

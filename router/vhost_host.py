@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from leveret.router.backlog import Backlog
+from leveret.router.budget import Budget
 from leveret.router.counts import Churn
 from leveret.router.drops import Drops
 from leveret.router.keeper import Keeper
@@ -27,6 +28,7 @@ class VHostHost(Protocol):
     keeper: Keeper
     churn: Churn
     backlog: Backlog
+    budget: Budget
     drops: Drops
 
     def touch(self, queue: AnyQueue) -> None: ...

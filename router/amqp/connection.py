@@ -166,7 +166,7 @@ class AmqpConnection:
         """
         channels = self.channels.open
         commands = iter(commands)
-        left = FEW
+        left, budget = FEW, self.broker.budget
         for number, command in commands:
             if type(command) not in FLOOD:
                 if not self.broker.catch_up_for(self):
@@ -205,7 +205,7 @@ class AmqpConnection:
                 self._pause(*commands)
                 break
             left = left - 1 or FEW
-            if left == FEW and self.broker.budget.spent() and (rest := list(commands)):
+            if (budget.over or (left == FEW and budget.spent())) and (rest := list(commands)):
                 self._pause(*rest)
                 self.broker.defer(self)
                 break

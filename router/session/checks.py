@@ -56,7 +56,7 @@ def check_delivery_mode(properties: Properties) -> None:
 
 def check_copies(headers: Mapping[str, Any]) -> None:
     """PreconditionFailed unless CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution") of at most
-    COPIES_MAX routing keys together: RabbitMQ has no limit, but each key is routed within the same turn.
+    COPIES_MAX routing keys together: RabbitMQ has no limit, but each key takes time and the publisher waits.
     """
     count = 0
     for name in ("CC", "BCC"):

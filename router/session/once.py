@@ -1,62 +1,61 @@
 """A message that its exchange takes once: whether one like it came lately is asked when it is enqueued.
 
-Owns the question, which stands in the place of the message's queues until then, as a transaction may. What
-is remembered is the business of ``leveret.router.deduplication``.
+Owns the question, which goes with the message's queues until then, as a transaction may. What is remembered
+is the business of ``leveret.router.deduplication``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from leveret.protocol.amqp.message import Message
+from leveret.router.backlog import Slicing
 from leveret.router.exchange.base import Exchange
 from leveret.router.routing import Target
 from leveret.router.vhost import VHost
 
 
-class Once:
+class Once(tuple[Target, ...]):
     """The queues that a message is routed to, if none with the value ``key`` has been through its exchange.
 
     One that a queue refused, or that reached none, is not remembered: it may be published again.
     """
 
-    __slots__ = ("_exchange", "_key", "_vhost", "name", "queues")
+    _vhost: VHost
+    _exchange: Exchange
+    _key: bytes
 
-    def __init__(self, vhost: VHost, exchange: Exchange, key: bytes, queues: Sequence[Target]) -> None:
-        self.name = exchange.name
-        self.queues = queues
-        self._vhost = vhost
-        self._exchange = exchange
-        self._key = key
+    def __new__(cls, vhost: VHost, exchange: Exchange, key: bytes, queues: Sequence[Target]) -> "Once":
+        made = super().__new__(cls, queues)
+        made._vhost = vhost
+        made._exchange = exchange
+        made._key = key
+        return made
 
-    @property
-    def deleted(self) -> bool:
-        return False
+    def enqueue(self, message: Message, at_a_time: int) -> Slicing[bool]:
+        """Hand a message to its queues, some in each slice; return False if one of them has refused it.
 
-    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
-        """Hand a message to its queues; False when one of them has refused it."""
-        window, log = self._exchange.deduplication, self._exchange.log
+        One with the same value that comes meanwhile waits until it is known what becomes of this one.
+        """
+        window, log, key = self._exchange.deduplication, self._exchange.log, self._key
         assert window is not None
+        while key in window.arriving:
+            yield
         wall = self._vhost.wall * 1000
-        if window.known(self._key, wall) is not None:
+        if window.known(key, wall) is not None:
             if log is not None:
-                log.await_commit(message, self._key, window.again(self._key))
+                log.await_commit(message, key, window.again(key))
             return True
         accepted = True
-        for queue in self.queues:
-            if not queue.enqueue(message, now):
-                accepted = False
+        window.arriving.add(key)
+        try:
+            for start in range(0, len(self), at_a_time):
+                if start:
+                    yield
+                now = self._vhost.now
+                for queue in self[start : start + at_a_time]:
+                    if not queue.deleted and not queue.enqueue(message, now):
+                        accepted = False
+        finally:
+            window.arriving.discard(key)
         if accepted:
-            window.add(self._key, window.newest + 1, wall, None if log is None else log.note)
+            window.add(key, window.newest + 1, wall, None if log is None else log.note)
         return accepted
-
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """Each has a value of its own."""
-        return False
-
-
-def queues_of(targets: Sequence[Target]) -> Iterator[Target]:
-    """Where messages to these targets stand at last."""
-    for target in targets:
-        if isinstance(target, Once):
-            yield from target.queues
-        else:
-            yield target

@@ -15,7 +15,9 @@ from leveret.protocol.amqp.properties import Properties, splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
-from leveret.router.routing import Plan, Target, copies, routing_keys
+from leveret.router.backlog import Slicing, in_time
+from leveret.router.exchange.base import Exchange
+from leveret.router.routing import Plan, Target, copies, count, routing_keys
 from leveret.router.session.checks import (
     DELIVERY_MODES,
     check_copies,
@@ -32,12 +34,13 @@ from leveret.router.vhost import VHost
 class Publishing:
     """What ``user`` publishes in ``vhost``; ``reply_to`` is where direct replies go (None: nobody waits)."""
 
-    __slots__ = ("_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
+    __slots__ = ("_budget", "_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
 
     def __init__(self, vhost: VHost, user: User) -> None:
         self.reply_to: str | None = None
         self._vhost = vhost
         self._user = user
+        self._budget = vhost.host.budget
         self._routes = vhost.routes
         self._plans = vhost.routes.plans
         self._plain: Properties | None = None  # the last that meant nothing: messages alike share theirs
@@ -46,58 +49,93 @@ class Publishing:
         """The message as it is to be enqueued, and where: it is another one if its properties had to change.
 
         Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
-        NotImplemented_ (immediate).
+        NotImplemented_ (immediate), and TakesLong if routing takes longer than this turn may: its slices go
+        on, and raise nothing.
         """
         if message.bits & IMMEDIATE:
             raise NotImplemented_("immediate=true")
         plan = self._plans.get(message.route)
-        if plan is None:
-            plan = self._plan(message.route)
+        if plan is None or plan.queues is None:
+            return in_time(self._resolve_in_slices(message), self._budget)
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
-        plan.published += 1
-        queues: Sequence[Target] | None = plan.queues
         properties = message.properties
+        queues: Sequence[Target] = plan.queues
         if properties is self._plain or is_plain(properties):
             self._plain = properties
-            if queues is None:
-                queues = self._routes.route(plan.exchange, (plan.routing_key,), message)
-                plan.routed += len(queues)
         else:
-            message, keys = self._inspect(message, plan)
-            if queues is None or len(keys) > 1:
-                queues = self._routes.route(plan.exchange, keys, message)
-                plan.routed += len(queues) - len(plan.queues or ())
-            window = plan.exchange.deduplication
-            if window is not None and queues and (key := window.key(properties.headers)) is not None:
-                queues = (Once(self._vhost, plan.exchange, key, queues),)
+            inspected, keys = self._inspect(message, plan.exchange.name, plan.routing_key)
+            if len(keys) > 1:
+                return in_time(self._resolve_in_slices(message), self._budget)
+            message, queues = inspected, self._once(inspected, plan.exchange, queues)
+        plan.published += 1
         message.route = plan.route
         return message, queues
 
+    def _resolve_in_slices(self, message: Message) -> Slicing[tuple[Message, Sequence[Target]]]:
+        """Do the same for a message whose route is to be worked out: what is refused is refused in the first
+        slice. The turn's budget is looked at when it is done.
+        """
+        user, route = self._user, message.route
+        plan = self._plans.get(route)
+        if plan is None:
+            exchange, routing_key = self._find(route)
+            check_publish(user, self._vhost.name, exchange, routing_key)
+        else:
+            exchange, routing_key = plan.exchange, plan.routing_key
+            if plan.granted is not user or plan.granted_at != user.generation:
+                self._grant(plan)
+        generation = user.generation
+        keys = [routing_key]
+        if not is_plain(message.properties):
+            message, keys = self._inspect(message, exchange.name, routing_key)
+        if plan is None:
+            plan = yield from self._routes.plan_in_slices(route, exchange, routing_key)
+            plan.granted, plan.granted_at = user, generation
+        plan.published += 1
+        queues: Sequence[Target] | None = plan.queues
+        if queues is None or len(keys) > 1:
+            queues = yield from self._routes.route_in_slices(exchange, keys, message)
+            plan.routed += len(queues) - len(plan.queues or ())
+        if self._plans.get(route) is not plan:
+            count(plan)  # it is not kept, or no longer
+        message.route = plan.route
+        self._budget.spent()
+        return message, self._once(message, exchange, queues)
+
+    def _once(self, message: Message, exchange: Exchange, queues: Sequence[Target]) -> Sequence[Target]:
+        """The queues of a message, or that it goes to them once only."""
+        window = exchange.deduplication
+        if window is not None and queues and (key := window.key(message.properties.headers)) is not None:
+            return Once(self._vhost, exchange, key, queues)
+        return queues
+
     def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:
-        """Where messages go that differ in their bodies alone; None when each has to be resolved by itself.
-        Raises as ``resolve``.
+        """Where messages go that differ in their bodies alone; None when each has to be resolved by itself,
+        also as long as there is no plan for them. Raises as ``resolve``.
         """
         message = messages[0]
         if message.bits:
             return None
         plan = self._plans.get(message.route)
-        if plan is None:
-            plan = self._plan(message.route)
+        if plan is None or plan.queues is None:
+            return None
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
         properties = message.properties
-        if plan.queues is None or not (properties is self._plain or is_plain(properties)):
+        if not (properties is self._plain or is_plain(properties)):
             return None
         plan.published += len(messages)
         return plan.queues
 
-    def _plan(self, route: bytes) -> Plan:
-        """The plan for a route; only who may publish to an exchange is told that there is none."""
-        name, _ = unpack_route(route)
+    def _find(self, route: bytes) -> tuple[Exchange, str]:
+        """The exchange and the routing key of a route; only who may publish to an exchange is told that there
+        is none.
+        """
+        name, routing_key = unpack_route(route)
         if name not in self._vhost.exchanges:
             self._user.check(self._vhost.name, "write", "exchange", name)
-        return self._vhost.plan(route)
+        return self._vhost.exchange(name), routing_key
 
     def _grant(self, plan: Plan) -> None:
         """Check that the user may publish along this plan, and remember it while the rights stand."""
@@ -105,7 +143,7 @@ class Publishing:
         check_publish(user, self._vhost.name, plan.exchange, plan.routing_key)
         plan.granted, plan.granted_at = user, user.generation
 
-    def _inspect(self, message: Message, plan: Plan) -> tuple[Message, list[str]]:
+    def _inspect(self, message: Message, exchange: str, routing_key: str) -> tuple[Message, list[str]]:
         """Check the properties that mean something to the broker; return the message to route and its routing
         keys.
         """
@@ -118,10 +156,10 @@ class Publishing:
         check_user_id(properties, self._user.name, self._user.tags)
         if properties.expiration is not None:
             check_expiration(properties.expiration)
-        keys = [plan.routing_key]
+        keys = [routing_key]
         if properties.headers:
             check_copies(properties.headers)
-            keys = routing_keys(plan.routing_key, properties.headers)
+            keys = routing_keys(routing_key, properties.headers)
         check_delivery_mode(properties)
         blind: list[str] = []
         if properties.headers and "BCC" in properties.headers:
@@ -130,7 +168,7 @@ class Publishing:
         if changes:
             bits = message.bits
             raw = splice_properties(message.raw_properties, **changes)
-            message = message.rewritten(plan.exchange.name, plan.routing_key, raw, blind)
+            message = message.rewritten(exchange, routing_key, raw, blind)
             message.bits = bits
         return message, keys
 

@@ -7,10 +7,10 @@ and that the user may do each of it. It speaks no protocol: what it has for the 
 Sources: RabbitMQ, "Access Control", "Consumer Prefetch", "Consumer Acknowledgements and Publisher Confirms".
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
-from itertools import repeat
+from itertools import chain, islice, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +18,7 @@ from leveret.protocol.amqp.message import MANDATORY, Message
 from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import NotAllowed, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
-from leveret.router.backlog import LongWork, Slices
+from leveret.router.backlog import LongWork, Slices, Slicing, TakesLong, at_once
 from leveret.router.broker import Broker
 from leveret.router.counts import Given, Published
 from leveret.router.incoming import owner_of
@@ -29,6 +29,7 @@ from leveret.router.queue.probe import Probed
 from leveret.router.routing import Target
 from leveret.router.session.checks import check_consumer_arguments
 from leveret.router.session.confirms import Confirms, Verdict
+from leveret.router.session.once import Once
 from leveret.router.session.publishing import Publishing
 from leveret.router.session.reply_to import REPLY_TO, ReplyTarget
 from leveret.router.session.sink import SessionSink
@@ -89,6 +90,7 @@ class Session:
         self.finished = False
         # What its last command has still to do: those behind it wait until that is ``over``.
         self.unfinished: LongWork | None = None
+        self._parts: deque[Slices] | None = None  # of the current step of ``do_atomically``
         broker.churn.channel_created += 1
         vhost.sessions[self] = None
         vhost.firehose.join(self)
@@ -100,11 +102,15 @@ class Session:
 
         Raises what ``Publishing.resolve`` does.
         """
-        message, queues = self._resolve(message)
+        try:
+            message, queues = self._resolve(message)
+        except TakesLong as long:
+            self._begin("routing", self._publish_later(message, long.slices))
+            return
         self.published.publish += 1
         if self.transaction is not None:
             self._gather(self.transaction, message, queues)
-        elif len(queues) > WIDE:
+        elif len(queues) > WIDE or queues.__class__ is Once:
             self._begin("publishing", self._publish_widely(message, queues))
         elif self.confirms is None:
             self._enqueue(message, queues)
@@ -144,17 +150,33 @@ class Session:
     def _publish_each(self, messages: Sequence[Message]) -> Slices:
         """Publish messages one by one."""
         left = WIDE
+        budget = self.broker.budget
         for message in messages:
-            message, queues = self._resolve(message)  # noqa: PLW2901
+            try:
+                message, queues = self._resolve(message)  # noqa: PLW2901
+            except TakesLong as long:
+                yield from self._publish_later(message, long.slices)
+                continue
             self.published.publish += 1
             if self.transaction is not None:
                 self._gather(self.transaction, message, queues)
             else:
                 yield from self._publish_widely(message, queues)
             left -= 1 + len(queues)
-            if left <= 0:
+            if left <= 0 or budget.over:
                 left = WIDE
                 yield
+
+    def _publish_later(self, given: Message, routing: Slicing[tuple[Message, Sequence[Target]]]) -> Slices:
+        """Publish a message once it is routed; targets that are deleted meanwhile are left out."""
+        message, queues = yield from routing
+        if self._tap is not None:
+            self._tap.published(given, message, queues)
+        self.published.publish += 1
+        if self.transaction is not None:
+            self._gather(self.transaction, message, queues)
+        else:
+            yield from self._publish_widely(message, queues)
 
     def _publish_all_widely(self, messages: Sequence[Message], queues: Sequence[Target]) -> Slices:
         """Hand messages that differ in their bodies alone to queues which together take long for that."""
@@ -185,28 +207,46 @@ class Session:
         deleted meanwhile are left out.
         """
         confirms = self.confirms
-        if len(queues) <= WIDE:
-            if confirms is None:
-                self._enqueue(message, queues)
-            else:
-                self._enqueue_to_confirm(message, queues, confirms)
+        if confirms is None:
+            yield from self._enqueue_widely(message, queues)
             return
-        accepted = True
         entries: list[Entry] = []
         batch = 0
+        accepted: bool | None = None
+        slices = self._enqueue_widely(message, queues)
+        while True:
+            stored = self._keeper.publishes
+            before = len(stored)
+            try:
+                next(slices)
+            except StopIteration as end:
+                accepted = end.value
+            if len(stored) > before:
+                batch = self._keeper.batch
+                entries += [entry for _, entry, _ in stored[before:]]
+            if accepted is not None:
+                break
+            yield
+        if confirms.publish(accepted, batch, entries) and not self.finished:
+            self.sink.owes_confirms(batch)
+
+    def _enqueue_widely(self, message: Message, queues: Sequence[Target]) -> Slicing[bool]:
+        """Hand a routed message to its queues, some at a time; return False if one of them has refused it.
+        Queues that were deleted since it was routed are left out.
+        """
+        if isinstance(queues, Once):
+            return (yield from queues.enqueue(message, WIDE))
+        if not queues:
+            self._unroutable(message)
+        accepted = True
         for start in range(0, len(queues), WIDE):
             if start:
                 yield
-            stored, now = self._keeper.publishes, self.broker.now
-            before = len(stored)
+            now = self.broker.now
             for queue in queues[start : start + WIDE]:
                 if not queue.deleted and not queue.enqueue(message, now):
                     accepted = False
-            if confirms is not None and len(stored) > before:
-                batch = self._keeper.batch
-                entries += [entry for _, entry, _ in stored[before:]]
-        if confirms is not None and confirms.publish(accepted, batch, entries) and not self.finished:
-            self.sink.owes_confirms(batch)
+        return accepted
 
     def _enqueue_by_queue(self, messages: Sequence[Message], queues: Sequence[Target]) -> None:
         """Hand messages to several queues, each queue's together."""
@@ -242,7 +282,10 @@ class Session:
         return accepted
 
     def _begin(self, what: str, slices: Slices) -> None:
-        """Do work, which is ``unfinished`` if that takes too long."""
+        """Do work, which is ``unfinished`` if that takes too long; in ``do_atomically`` as a part of that."""
+        if self._parts is not None:
+            self._parts.append(slices)
+            return
         self.unfinished = self.broker.backlog.start(
             f"{what} on channel {self.number} of user '{self.user.name}'", self._until_over(slices)
         )
@@ -254,8 +297,8 @@ class Session:
             self.unfinished = None
 
     def _unroutable(self, message: Message) -> None:
-        """A message reached no queue."""
-        if message.bits & MANDATORY:
+        """A message reached no queue. It is returned unless its publisher has gone."""
+        if message.bits & MANDATORY and not self.finished:
             self.published.return_unroutable += 1
             self.sink.returned(message, 312, "NO_ROUTE")
         else:
@@ -489,9 +532,9 @@ class Session:
             elif not consumer.ready:
                 consumer.wake()
 
-    def ack_each(self, tags: Sequence[int]) -> None:
-        """Settle some messages. PreconditionFailed for a tag that is not held, when those before it are
-        settled.
+    def ack_each(self, tags: Iterable[int]) -> None:
+        """Settle some messages; if they are many this may be ``unfinished``. PreconditionFailed for a tag
+        that is not held, when those before it are settled.
         """
         self._take_each("ack", tags)
 
@@ -499,7 +542,7 @@ class Session:
         """Refuse one message, or all up to it: back to their queues, or to the dead letters."""
         self._take("requeue" if requeue else "reject", tag, multiple)
 
-    def nack_each(self, tags: Sequence[int], *, requeue: bool) -> None:
+    def nack_each(self, tags: Iterable[int], *, requeue: bool) -> None:
         """Refuse some messages. Raises as ``ack_each``."""
         self._take_each("requeue" if requeue else "reject", tags)
 
@@ -531,25 +574,33 @@ class Session:
         settle: Callable[[Verb, Taken], Iterable[Source]],
         taken: Taken | None = None,
     ) -> Slices:
-        """Settle what was ``taken`` and all that is held up to a tag (0: all), some at a time, by ``settle``.
+        """Settle what was ``taken`` and all that is held up to a tag (0: all), in slices, by ``settle``."""
+        return self._settle_pieces(verb, self._pieces_through(tag, taken), settle)
+
+    def _pieces_through(self, tag: int, taken: Taken | None) -> Iterator[Taken]:
+        """Take out all that is held up to a tag (0: all), behind what was ``taken`` already."""
+        tag = tag or self._unacked.highest
+        if taken is not None:
+            yield taken
+        while self._unacked.holds_through(tag):
+            yield self._unacked.take_through(tag, PIECE)
+
+    def _settle_pieces(
+        self, verb: Verb, pieces: Iterator[Taken], settle: Callable[[Verb, Taken], Iterable[Source]]
+    ) -> Slices:
+        """Settle what was held, a piece in each slice, by ``settle``.
 
         Queues do not deliver before all that is requeued is back: else what is behind it would go first.
         """
-        tag = tag or self._unacked.highest
         try:
-            while True:
-                if taken is None:
-                    taken = self._unacked.take_through(tag, PIECE) if self._unacked.holds_through(tag) else []
+            for taken in pieces:
                 try:
                     sources = settle(verb, taken)
                 except Exception:
                     _reclaim(taken)
                     raise
-                if not self._unacked.holds_through(tag):
-                    return
                 if verb == "requeue":
                     self._pause(sources)
-                taken = None
                 yield
         finally:
             self._resume()
@@ -572,19 +623,29 @@ class Session:
                 source.reclaim(())
             raise
 
-    def _take_each(self, verb: Verb, tags: Sequence[int]) -> None:
-        if self.transaction is not None:
-            for tag in tags:
-                self._take(verb, tag, multiple=False)
+    def _take_each(self, verb: Verb, tags: Iterable[int]) -> None:
+        tags = iter(tags)
+        some = list(islice(tags, PIECE))
+        taken = self._unacked.take_each(some)
+        if len(some) == PIECE == len(taken):
+            pieces = chain((taken,), self._pieces_of(tags))
+            self._begin("settling", self._settle_pieces(verb, pieces, self._settle_or_note))
             return
-        taken = self._unacked.take_each(tags)
         try:
-            self._settle(verb, taken)
+            self._settle_or_note(verb, taken)
         except Exception:
             _reclaim(taken)
             raise
-        if len(taken) < len(tags):
-            raise unknown_tag(tags[len(taken)])
+        if len(taken) < len(some):
+            raise unknown_tag(some[len(taken)])
+
+    def _pieces_of(self, tags: Iterator[int]) -> Iterator[Taken]:
+        """Take out what is held under these tags. Raises as ``ack_each``."""
+        while some := list(islice(tags, PIECE)):
+            taken = self._unacked.take_each(some)
+            yield taken
+            if len(taken) < len(some):
+                raise unknown_tag(some[len(taken)])
 
     def _settle_or_note(self, verb: Verb, taken: Taken) -> Iterable[Source]:
         """Settle what was held, or have the transaction do so; return whom it was settled with."""
@@ -615,7 +676,11 @@ class Session:
         return by_source
 
     def _end(self) -> Slices:
-        """End the consumers, which get nothing more since the session is ``finished``, then give back."""
+        """Undo an open transaction, end the consumers, which get nothing more since the session is
+        ``finished``, then give back.
+        """
+        if self.transaction is not None:
+            yield from self._undo(self._end_transaction())
         for number, tag in enumerate(list(self.consumers), 1):
             try:  # whatever one of them raises, the others end
                 self.cancel(tag)
@@ -722,12 +787,24 @@ class Session:
         self._keeper.begin_whole()
         self._committing = transaction
         try:
-            yield from transaction.commit(self._enqueue_those_left, self._settle_in_transaction)
+            yield from transaction.commit(
+                self._enqueue_those_left, self._enqueue_widely, self._settle_in_transaction
+            )
         finally:
             self._keeper.end_whole()
             self._committing = None
             if transaction.settles:  # which an exception has left
-                transaction.rollback(self._unacked)
+                at_once(self._undo(transaction))
+            else:
+                self._grow(-transaction.size)
+
+    def _undo(self, transaction: Transaction) -> Slicing[None]:
+        """Forget what a transaction has gathered; what was settled is held again."""
+        self._committing = transaction
+        try:
+            yield from transaction.rollback(self._unacked)
+        finally:
+            self._committing = None
             self._grow(-transaction.size)
 
     def _enqueue_those_left(self, message: Message, queues: Sequence[Target]) -> bool:
@@ -736,13 +813,15 @@ class Session:
         return self._enqueue(message, left) if left or not queues else True
 
     def rollback(self) -> None:
-        """Forget all that was published and settled since the last commit; what was settled is held again."""
-        ended = self._end_transaction()
-        ended.rollback(self._unacked)
-        self._grow(-ended.size)
+        """Forget all that was published and settled since the last commit; what was settled is held again. It
+        may be ``unfinished``.
+        """
+        self._begin("a rollback", self._undo(self._end_transaction()))
 
     def _gather(self, transaction: Transaction, message: Message, queues: Sequence[Target]) -> None:
-        """Have a publish wait for the commit, and count its memory."""
+        """Have a publish wait for the commit, and count its memory, unless its client has gone."""
+        if self.finished:
+            return
         transaction.publish(message, queues)
         size = PUBLISH_COST + message.size + 8 * len(queues)
         transaction.size += size
@@ -761,23 +840,34 @@ class Session:
         self.transaction = Transaction()
         return ended
 
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """Do all that is published and settled in the block when it ends, and nothing of it if it fails.
+    def do_atomically(self, steps: Slices) -> None:
+        """Do all that is published and settled in these steps when the last is done, and nothing of it if one
+        of them fails, or if the session ends before. It may be ``unfinished``.
 
         Nothing of it is confirmed by itself. Raises, when all is done, what ``commit`` does.
         """
+        self._begin("a transaction", self._do_atomically(steps))
+
+    def _do_atomically(self, steps: Slices) -> Slices:
         transaction = self.transaction = Transaction()
+        parts = self._parts = deque()
+        failure: Exception | None = None
         try:
-            yield
-        except BaseException:
-            transaction.rollback(self._unacked)
-            self._grow(-transaction.size)
-            raise
-        finally:
-            self.transaction = None
-        for _ in self._commit(transaction):
-            pass
+            for _ in steps:
+                while parts:
+                    yield from parts.popleft()
+                yield
+                if self.finished:
+                    break
+        except Exception as error:
+            failure = error
+        self.transaction = self._parts = None
+        if failure is not None or self.finished:
+            yield from self._undo(transaction)
+        else:
+            yield from self._commit(transaction)
+        if failure is not None:
+            raise failure
 
     # -- time and end --------------------------------------------------------------------------------------
 
@@ -809,8 +899,6 @@ class Session:
         if self.confirms is not None:
             self.published.publish_confirm = self.confirms.published
         steps: list[Callable[[], object]] = []
-        if self.transaction is not None:
-            steps.append(self.rollback)
         steps += (
             self._begin_giving_back,
             partial(self.vhost.firehose.leave, self),

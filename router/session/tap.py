@@ -13,7 +13,6 @@ from leveret.router.firehose import TRACE, Where, delivered, published
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.routing import Target, routing_keys
-from leveret.router.session.once import queues_of
 from leveret.router.session.transport import Ends
 from leveret.router.vhost import VHost
 
@@ -34,7 +33,7 @@ class Tap:
         """A message was routed; ``given`` is as its publisher sent it."""
         if self._watched():
             keys = routing_keys(given.routing_key, given.headers)
-            copy = published(message, keys, [queue.name for queue in queues_of(queues)], self._where)
+            copy = published(message, keys, [queue.name for queue in queues], self._where)
             self._broker.trace(self._vhost, copy)
 
     def delivered(self, receiver: Receiver, entries: Sequence[Entry]) -> None:

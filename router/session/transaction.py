@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.backlog import Slices
+from leveret.router.backlog import Slices, Slicing
 from leveret.router.routing import Target
+from leveret.router.session.once import Once
 from leveret.router.session.unacked import Held, Taken, Unacked, Verb
 
-SLICE = 256  # messages to one queue each, or settlements, that a commit does at a time
+SLICE = 256  # messages to one queue each, or settlements, that a commit does in a slice
 
 
 class Publish(NamedTuple):
@@ -34,22 +35,18 @@ class Settlement(NamedTuple):
 class Transaction:
     """Publishes, and settlements in the order they were made. It ends with the first commit or rollback."""
 
-    __slots__ = ("_publishes", "_settlements", "size")
+    __slots__ = ("_publishes", "_settlements", "settles", "size")
 
     def __init__(self) -> None:
         self.size = 0  # bytes of memory that its publishes take up, as the session counts them
-        self._publishes: list[Publish] = []
+        self._publishes: deque[Publish] = deque()
         self._settlements: deque[Settlement] = deque()
+        self.settles = 0  # how many held messages wait for the commit
 
     @property
     def publishes(self) -> int:
         """How many messages wait for the commit."""
         return len(self._publishes)
-
-    @property
-    def settles(self) -> int:
-        """How many held messages wait for it."""
-        return sum(len(settlement.taken) for settlement in self._settlements)
 
     def held(self) -> Iterator[Held]:
         """The messages that wait to be settled."""
@@ -62,20 +59,28 @@ class Transaction:
 
     def settle(self, verb: Verb, taken: Taken) -> None:
         self._settlements.append(Settlement(verb, taken))
+        self.settles += len(taken)
 
     def commit(
-        self, enqueue: Callable[[Message, Sequence[Target]], bool], settle: Callable[[Verb, Taken], None]
+        self,
+        enqueue: Callable[[Message, Sequence[Target]], bool],
+        enqueue_widely: Callable[[Message, Sequence[Target]], Slicing[bool]],
+        settle: Callable[[Verb, Taken], None],
     ) -> Slices:
-        """Do all of it, the publishes first, in slices.
+        """Do all of it, the publishes first, in slices. ``enqueue_widely`` is for messages that one slice may
+        not be enough for.
 
-        PreconditionFailed, when all is done, if ``enqueue`` said that a queue has refused a message.
+        PreconditionFailed, when all is done, if a queue has refused a message.
         """
         accepted = True
         left = SLICE
-        publishes, self._publishes = deque(self._publishes), []
+        publishes = self._publishes
         while publishes:
             message, queues = publishes.popleft()
-            if not enqueue(message, queues):
+            if len(queues) > SLICE or isinstance(queues, Once):
+                if not (yield from enqueue_widely(message, queues)):
+                    accepted = False
+            elif not enqueue(message, queues):
                 accepted = False
             left -= 1 + len(queues)
             if left <= 0:
@@ -83,6 +88,7 @@ class Transaction:
                 yield
         while self._settlements:
             settlement = self._settlements.popleft()
+            self.settles -= len(settlement.taken)
             settle(*settlement)
             left -= len(settlement.taken)
             if left <= 0:
@@ -91,6 +97,14 @@ class Transaction:
         if not accepted:
             raise PreconditionFailed("partial tx completion")
 
-    def rollback(self, unacked: Unacked) -> None:
-        """Forget all of it; what was settled is held again."""
-        unacked.give_back(chain.from_iterable(settlement.taken for settlement in self._settlements))
+    def rollback(self, unacked: Unacked) -> Slices:
+        """Forget all of it, in slices; what was settled is held again."""
+        publishes = self._publishes
+        while publishes:
+            for _ in range(min(SLICE, len(publishes))):
+                publishes.popleft()
+            yield
+        taken = chain.from_iterable(settlement.taken for settlement in self._settlements)
+        yield from unacked.give_back(taken)
+        self._settlements.clear()
+        self.settles = 0

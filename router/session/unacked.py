@@ -1,10 +1,13 @@
 """The messages a session has been given and has not settled yet."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from heapq import merge
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Literal
 
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.backlog import Slices
 from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.kind import Source
@@ -12,6 +15,8 @@ from leveret.router.queue.kind import Source
 Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags
 Verb = Literal["ack", "reject", "requeue"]  # what a client says of it
+TAG = itemgetter(0)
+PIECE = 512  # messages that are held again in a slice
 
 
 def unknown_tag(tag: int) -> PreconditionFailed:
@@ -25,18 +30,19 @@ class Unacked:
     Settling many costs no more than settling each, and nothing for those that were settled one by one before.
     """
 
-    __slots__ = ("_held", "lowest")
+    __slots__ = ("_before", "_held", "lowest")
 
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
+        self._before: dict[int, Held] = {}  # those that ``give_back`` has not held again yet
         self.lowest = 1  # no tag below it is held
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._before) + len(self._held)
 
     def __iter__(self) -> Iterator[tuple[int, Held]]:
         """All held messages with their tags, the oldest first."""
-        return iter(self._held.items())
+        return chain(self._before.items(), self._held.items())
 
     def hold(self, held: Iterable[tuple[int, Held]]) -> None:
         self._held.update(held)
@@ -97,7 +103,25 @@ class Unacked:
             self.lowest = taken[-1][0] + 1
         return taken
 
-    def give_back(self, taken: Iterable[tuple[int, Held]]) -> None:
-        """Hold again what was taken out, under the same tags: a transaction was rolled back."""
-        self._held = dict(sorted((*taken, *self._held.items())))
-        self.lowest = next(iter(self._held), self.lowest)
+    def give_back(self, taken: Iterable[tuple[int, Held]]) -> Slices:
+        """Hold again what was taken out, under the same tags: a transaction was rolled back. It is done in
+        slices; until the last only messages that are delivered meanwhile are held.
+        """
+        before = self._before = self._held
+        self._held = {}
+        runs: list[Taken] = [[]]  # each in the order of its tags
+        taken = iter(taken)
+        while piece := sorted(islice(taken, PIECE), key=TAG):
+            if not runs[-1] or runs[-1][-1][0] < piece[0][0]:
+                runs[-1] += piece
+            else:
+                runs.append(piece)
+            yield
+        together = merge(*runs, before.items(), key=TAG)
+        restored: dict[int, Held] = {}
+        while piece := list(islice(together, PIECE)):
+            restored.update(piece)
+            yield
+        restored.update(self._held)
+        self._held, self._before = restored, {}
+        self.lowest = next(iter(restored), self.lowest)

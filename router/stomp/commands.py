@@ -7,13 +7,15 @@ Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2, Frame
 from leveret.protocol.stomp.values import parse_boolean, parse_number
+from leveret.router.backlog import Slices
 from leveret.router.session.unacked import unknown_tag
 from leveret.router.stomp.consumers import consumer_arguments
 from leveret.router.stomp.conversation import (
@@ -42,8 +44,9 @@ DECLARED_MAX = 4096  # queues that a client is known to have declared
 TAG_MAX = 20  # digits of a delivery tag
 
 
-def handle(conversation: Conversation, frame: Frame) -> None:
-    """Do what a frame asks, now or with its transaction, and send the receipt it wants.
+def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | None:
+    """Do what a frame asks, now or with its transaction, and send the receipt it wants. What it does may be
+    ``unfinished``, see ``Session``: returned is then what sends the receipt when that is over.
 
     Raises StompError for what is wrong with the frame, and whatever it is refused with.
     """
@@ -51,17 +54,29 @@ def handle(conversation: Conversation, frame: Frame) -> None:
     handler = HANDLERS.get(command)
     if handler is None:
         raise StompError("Bad command", f'Could not interpret command "{command}"\n')
-    keeper = conversation.session.broker.keeper
-    changes = keeper.changes
+    changes = conversation.session.broker.keeper.changes
     if command in TRANSACTIONAL and "transaction" in frame.headers:
         _gather(conversation, frame)
+        receipts = None
     else:
-        handler(conversation, frame)
-    if keeper.changes != changes:
+        receipts = handler(conversation, frame)
+    if conversation.session.unfinished is not None:
+        return partial(_answer, conversation, frame, changes, receipts)
+    _answer(conversation, frame, changes, receipts)
+    return None
+
+
+def _answer(conversation: Conversation, frame: Frame, changes: int, receipts: Sequence[str] | None) -> None:
+    """Send the receipt of a frame before which there were so many ``changes``; ahead of it the ``receipts``
+    of the transaction that it has committed, if it has.
+    """
+    if receipts is not None or conversation.session.broker.keeper.changes != changes:
         conversation.hold_replies()
-    receipt = frame.headers.get("receipt")
-    if receipt is not None and command != "SEND":  # that one waits for its confirm
+    for receipt in receipts or ():
         conversation.send_receipt(receipt)
+    wanted = frame.headers.get("receipt")
+    if wanted is not None and frame.command != "SEND":  # that one waits for its confirm
+        conversation.send_receipt(wanted)
 
 
 # -- SEND ----------------------------------------------------------------------------------------------------
@@ -240,7 +255,7 @@ def nack(conversation: Conversation, frame: Frame) -> None:
     conversation.session.nack_each(_deliveries(conversation, frame), requeue=requeue)
 
 
-def _deliveries(conversation: Conversation, frame: Frame) -> list[int]:
+def _deliveries(conversation: Conversation, frame: Frame) -> Iterable[int]:
     """The delivery tags that are meant: in the mode ``client`` those of the same subscription that came
     before, too (STOMP 1.2, "ACK"); RabbitMQ settles those of all subscriptions.
 
@@ -260,10 +275,9 @@ def _deliveries(conversation: Conversation, frame: Frame) -> list[int]:
     tag = int(rest[1])
     if subscription is None or subscription.held is None:
         return [tag]
-    tags = subscription.take_through(tag)
-    if not tags:
+    if not subscription.holds(tag):
         raise unknown_tag(tag)
-    return tags
+    return subscription.take_through(tag)
 
 
 # -- transactions --------------------------------------------------------------------------------------------
@@ -282,27 +296,34 @@ def begin(conversation: Conversation, frame: Frame) -> None:
     transactions[name] = Transaction()
 
 
-def commit(conversation: Conversation, frame: Frame) -> None:
-    """Do all of a transaction together, and send the receipts of what was sent with it.
+def commit(conversation: Conversation, frame: Frame) -> Sequence[str]:
+    """Do all of a transaction together; return the receipts of what was sent with it.
 
     Raises StompError when there is none of that name, and whatever one of its frames is refused with; nothing
     of it is done then. STOMP 1.2, "COMMIT".
     """
     frames = _transaction(conversation, frame).frames
     del conversation.transactions[frame.headers["transaction"]]
-    with conversation.session.atomic():
-        for each in frames:
-            HANDLERS[each.command](conversation, each)
-    conversation.hold_replies()
-    for each in frames:
-        if each.command == "SEND" and "receipt" in each.headers:
-            conversation.send_receipt(each.headers["receipt"])
+    receipts: list[str] = []
+    conversation.session.do_atomically(_handle_each(conversation, frames, receipts))
+    return receipts
+
+
+def _handle_each(conversation: Conversation, frames: deque[Frame], receipts: list[str]) -> Slices:
+    """Handle the frames of a transaction, one in each slice; collect the receipts that SEND frames want."""
+    while frames:
+        frame = frames.popleft()
+        HANDLERS[frame.command](conversation, frame)
+        if frame.command == "SEND" and "receipt" in frame.headers:
+            receipts.append(frame.headers["receipt"])
+        yield
 
 
 def abort(conversation: Conversation, frame: Frame) -> None:
     """Forget a transaction. Raises StompError when there is none of that name. STOMP 1.2, "ABORT"."""
-    _transaction(conversation, frame)
+    forgotten = _transaction(conversation, frame)
     del conversation.transactions[frame.headers["transaction"]]
+    conversation.forget(forgotten)
 
 
 def _transaction_name(frame: Frame) -> str:
@@ -332,7 +353,7 @@ def _gather(conversation: Conversation, frame: Frame) -> None:
         )
 
 
-HANDLERS: dict[str, Callable[[Conversation, Frame], None]] = {
+HANDLERS: dict[str, Callable[[Conversation, Frame], Sequence[str] | None]] = {
     "SEND": send,
     "SUBSCRIBE": subscribe,
     "UNSUBSCRIBE": unsubscribe,

@@ -6,6 +6,7 @@ is the one place where errors become frames. What a client does in between is in
 Sources: STOMP 1.2, "Connecting", "Heart-beating", "ERROR", "DISCONNECT"; RabbitMQ for the texts.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 from secrets import token_urlsafe
@@ -186,9 +187,9 @@ class StompConnection:
                     self._pause()
                     self.broker.defer(self, behind_deliveries=True)
                     break
-                self._handle(frame)
+                answer = self._handle(frame)
                 count += 1
-                if self._is_unfinished(frame, count):
+                if self._is_unfinished(frame, count, answer):
                     self._pause()
                     break
                 published = published or frame.command == "SEND"
@@ -207,12 +208,13 @@ class StompConnection:
         self._count_incomplete(conversation)
         return count
 
-    def _handle(self, frame: Frame) -> None:
-        """Handle one frame. Raises StompError for one that may not come now."""
+    def _handle(self, frame: Frame) -> Callable[[], None] | None:
+        """Handle one frame; return what answers it once it is not ``unfinished`` any more. Raises StompError
+        for one that may not come now.
+        """
         conversation = self._conversation
         if conversation is not None and frame.command not in LIFE:
-            handle(conversation, frame)
-            return
+            return handle(conversation, frame)
         after = TRANSITIONS.get((self.state, frame.command))
         if after is None:
             told = "You are logged in already" if conversation else "You must log in using CONNECT first"
@@ -225,6 +227,7 @@ class StompConnection:
         else:
             self.state = after
             self._log_in(frame)
+        return None
 
     def _count_incomplete(self, conversation: Conversation | None) -> None:
         """Count the memory of what the client has begun to send."""
@@ -262,7 +265,7 @@ class StompConnection:
     def channel_count(self) -> int:
         return 0 if self._conversation is None else 1
 
-    def _is_unfinished(self, frame: Frame, count: int) -> bool:
+    def _is_unfinished(self, frame: Frame, count: int, answer: Callable[[], None] | None) -> bool:
         """Return True if frames behind this one have to wait: for what it does, or, if it is one of some, the
         read's ``count`` th, for a later turn.
         """
@@ -271,17 +274,20 @@ class StompConnection:
 
             def over(error: Exception | None) -> None:
                 self.broker.over_for(self)
-                if isinstance(error, AmqpError):
+                if isinstance(error, StompError | AmqpError):
                     self.broker.catch_up()
                     self._refuse(error, frame)
                 elif error is not None:
                     self.crash(error)
+                elif answer is not None and self.state is State.RUNNING:
+                    answer()
                 self.go_on()
 
             session.unfinished.over = over
             self.broker.go_on_for(self)
             return True
-        if count % FEW == 0 and self.broker.budget.spent():
+        budget = self.broker.budget
+        if budget.over or (count % FEW == 0 and budget.spent()):
             self.broker.defer(self)
             return True
         return False
@@ -500,7 +506,7 @@ class StompConnection:
         self.broker.alarms.forget(self)
         self.outbox.resume()
         if self._conversation is not None:
-            self._conversation.session.close()
+            self._conversation.close()
         if self.vhost is not None:
             self.vhost.delete_owned(self)
 

@@ -5,14 +5,17 @@ Owns those, and the writing of what the session has for the client. What each fr
 Sources: STOMP 1.2, "MESSAGE", "RECEIPT"; RabbitMQ for message ids and the texts.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, InternalError, ResourceError
 from leveret.protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
+from leveret.router.backlog import Slices
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.session.gate import HELD_MAX, Gate
@@ -21,6 +24,8 @@ from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
 from leveret.router.stomp.properties import header_lines
 
+START = attrgetter("start")
+LET_GO = 256  # frames whose memory is freed in a slice
 SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
 FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers and its body
 HEADER_COST = 112  # and a header besides its characters
@@ -71,19 +76,24 @@ class Subscription:
     queue: str
     held: deque[range] | None
 
-    def take_through(self, tag: int) -> list[int]:
-        """Take all tags up to and including this one out of ``held``; none if that is not held."""
-        held = self.held
-        if held is None or not any(tag in tags for tags in held):
-            return []
-        taken: list[int] = []
-        while tag not in held[0]:
-            taken += held.popleft()
-        first = held.popleft()
-        taken += range(first.start, tag + 1)
-        if tag + 1 < first.stop:
-            held.appendleft(range(tag + 1, first.stop))
-        return taken
+    def holds(self, tag: int) -> bool:
+        """Return True if this tag is in ``held``."""
+        held = self.held or deque()
+        place = bisect_right(held, tag, key=START)
+        return place > 0 and tag in held[place - 1]
+
+    def take_through(self, tag: int) -> Iterator[int]:
+        """Take all tags up to and including this one, which must be there, out of ``held``, as they are asked
+        for.
+        """
+        while self.held:
+            first = self.held.popleft()
+            if tag in first:
+                if tag + 1 < first.stop:
+                    self.held.appendleft(range(tag + 1, first.stop))
+                yield from range(first.start, tag + 1)
+                return
+            yield from first
 
     @property
     def description(self) -> str:
@@ -94,7 +104,7 @@ class Subscription:
 class Transaction:
     """The frames that wait for a COMMIT; ``size`` is about how many bytes of memory they take up."""
 
-    frames: list[Frame] = field(default_factory=list)
+    frames: deque[Frame] = field(default_factory=deque)
     size: int = 0
 
     def add(self, frame: Frame) -> None:
@@ -127,6 +137,18 @@ class Conversation:
     def hold_replies(self) -> None:
         """What is sent from now on tells of changes, and waits until they are on disk."""
         self._replies.hold()
+
+    def forget(self, transaction: Transaction) -> None:
+        """Free the memory of a transaction that is not to be committed, some of it in later turns."""
+        broker = self.session.broker
+        broker.backlog.start("dropping a transaction", _let_go(transaction.frames))
+
+    def close(self) -> None:
+        """The client has gone, and so have its open transactions."""
+        for transaction in self.transactions.values():
+            self.forget(transaction)
+        self.transactions.clear()
+        self.session.close()
 
     def send_receipt(self, receipt: str) -> None:
         self._replies.write(encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version))
@@ -239,3 +261,10 @@ class Conversation:
 
     def crash(self, error: Exception) -> None:
         self._owner.crash(error)
+
+
+def _let_go(frames: deque[Frame]) -> Slices:
+    while frames:
+        for _ in range(min(LET_GO, len(frames))):
+            frames.popleft()
+        yield

@@ -5,6 +5,7 @@ from math import inf
 import pytest
 
 from leveret.protocol.amqp import methods as m
+from leveret.router import routing
 from leveret.router.session.session import CANCELLED, PIECE, WIDE
 from leveret.router.vhost import FEW
 from tests.router.amqp.client import packed, publish
@@ -407,3 +408,199 @@ def test_chain_of_auto_delete_exchanges_is_deleted_in_turns(world, connect, step
     finish(steps)
     client.take(m.ExchangeDeleteOk)
     assert not [name for name in world.vhost.exchanges if name.startswith("x")]
+
+
+# -- routing -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chain(connect, monkeypatch):
+    """A client, and exchanges x0 to x3 bound one to the next, which are looked at one in each slice; the last
+    leads to the queue ``q``.
+    """
+    monkeypatch.setattr(routing, "STEPS", 1)
+    client = connect()
+    client.do(m.ConfirmSelect(), m.QueueDeclare("q"), m.QueueDeclare("other"))
+    for number in range(4):
+        client.do(m.ExchangeDeclare(f"x{number}", "fanout"))
+    for number in range(3):
+        client.do(m.ExchangeBind(f"x{number + 1}", f"x{number}"))
+    client.do(m.QueueBind("q", "x3"))
+    return client
+
+
+def bodies(world, name="q"):
+    return [entry.message.body for entry in world.vhost.queues[name].ready]
+
+
+def test_publishes_of_which_one_is_routed_in_slices_keep_their_order(world, chain, steps):
+    chain.send(publish("a", b"1", exchange="x0"), publish("q", b"2"), publish("b", b"3", exchange="x0"))
+    assert bodies(world) == []
+    finish(steps)
+    assert bodies(world) == [b"1", b"2", b"3"]
+    chain.expect(m.BasicAck(2, True), m.BasicAck(3, False))
+
+
+def test_a_message_is_enqueued_though_its_publisher_goes_while_it_is_routed(world, chain, steps):
+    chain.send(publish("a", b"1", exchange="x0"))
+    chain.transport.connection.lost()
+    finish(steps)
+    assert bodies(world) == [b"1"]
+
+
+def test_an_unroutable_message_of_a_publisher_that_goes_is_dropped(world, chain, connect, steps):
+    other = connect()
+    other.send(m.QueueUnbind("q", "x3"))
+    chain.send(publish("a", b"1", exchange="x0", mandatory=True))
+    chain.transport.connection.lost()
+    finish(steps)
+    assert bodies(world) == []
+
+
+def test_a_plan_that_is_outdated_when_it_is_made_is_not_kept(world, chain, connect, steps):
+    chain.send(publish("a", b"1", exchange="x0"))
+    while not world.vhost.exchanges["x0"].planned:
+        steps()
+    connect().send(m.QueueBind("other", "x0"))
+    finish(steps)
+    chain.send(publish("a", b"2", exchange="x0"))
+    finish(steps)
+    assert (bodies(world), bodies(world, "other")) == ([b"1", b"2"], [b"2"])
+    world.vhost.routes.count()
+    assert world.vhost.exchanges["x0"].published == 2
+
+
+def test_what_is_refused_is_refused_before_it_is_routed(world, chain, steps):
+    chain.send(publish("a", b"1", exchange="x0", expiration="soon"))
+    assert chain.take(m.ChannelClose).reply_code == 406
+    assert world.vhost.routes.plans == {}
+
+
+def test_a_queue_that_is_deleted_while_a_message_is_routed_gets_nothing(world, chain, connect, steps):
+    gone = world.vhost.queues["other"]
+    connect().do(m.QueueBind("other", "x0"))
+    chain.send(publish("a", b"1", exchange="x0"))
+    world.vhost.delete_queue(gone)
+    finish(steps)
+    assert (bodies(world), len(gone.ready)) == ([b"1"], 0)
+    chain.expect(m.BasicAck(1, False))
+
+
+def test_a_transaction_with_messages_that_are_routed_in_slices_is_done_in_order(world, chain, connect, steps):
+    client = connect()
+    client.send(m.TxSelect())
+    for number, key in enumerate("abc"):
+        client.send(publish(key, b"%d" % number, exchange="x0"))
+        finish(steps)
+    assert bodies(world) == []
+    client.send(m.TxCommit())
+    finish(steps)
+    assert bodies(world) == [b"0", b"1", b"2"]
+
+
+def test_the_commands_behind_a_route_that_was_worked_out_wait_once_the_turn_took_long(world, connect):
+    client = connect()
+    client.do(m.QueueDeclare("q"), m.QueueBind("q", "amq.headers", arguments={"x-match": "any", "a": 1}))
+    messages = [publish("", b"%d" % n, exchange="amq.headers", headers={"a": 1, "n": n}) for n in range(5)]
+    ticks = iter(range(100))
+    world.broker.budget.clock = lambda: next(ticks)
+    world.broker.budget.begin(2)  # spent when it is asked the third time
+    client.transport.connection.receive(b"".join(packed(each, 1) for each in messages))
+    assert bodies(world) == [b"0", b"1", b"2"]
+    world.broker.budget.clock = None
+    world.flush()
+    assert bodies(world) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+# -- transactions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_rollback_is_answered_when_all_is_held_again(world, connect, holder, steps, single):
+    count = 3 * PIECE
+    holder.send(m.TxSelect())
+    for tag in range(count, 0, -1) if single else [0]:
+        holder.send(m.BasicAck(tag, not single))
+        finish(steps)
+    holder.expect(m.TxSelectOk())
+    holder.send(m.TxRollback(), m.BasicNack(0, True, True), m.TxCommit())
+    assert holder.next() is None
+    assert finish(steps) > 3
+    holder.expect(m.TxRollbackOk(), m.TxCommitOk())
+    assert [int(body) for body in bodies(world)] == list(range(count))
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_transaction_of_a_client_that_goes_is_rolled_back(world, connect, holder, steps, when):
+    holder.send(m.TxSelect(), m.BasicAck(0, True))
+    finish(steps)
+    holder.send(publish("q", b"never"))
+    if when == "during":
+        holder.send(m.TxRollback())
+    holder.transport.connection.lost()
+    finish(steps)
+    assert [int(body) for body in bodies(world)] == list(range(3 * PIECE))
+    assert world.vhost.queues["q"].unacked == 0
+
+
+def test_many_acknowledgements_in_one_read_go_on_in_later_turns(world, holder, steps):
+    count = 3 * PIECE
+    holder.send(*[m.BasicAck(tag, False) for tag in range(count, 0, -1)], m.QueueDeclare("q", passive=True))
+    assert 0 < world.vhost.queues["q"].unacked < count
+    assert holder.next() is None
+    finish(steps)
+    holder.expect(m.QueueDeclareOk("q", 0, 0))
+    assert world.vhost.queues["q"].unacked == 0
+
+
+def test_an_unknown_tag_behind_many_acknowledgements_closes_the_channel_when_they_are_settled(
+    world, holder, steps
+):
+    count = 3 * PIECE
+    holder.send(*[m.BasicAck(tag, False) for tag in [*range(1, count), count + 7]])
+    finish(steps)
+    assert "unknown delivery tag" in holder.take(m.ChannelClose).reply_text
+    assert (bodies(world), world.vhost.queues["q"].unacked) == ([b"%d" % (count - 1)], 0)
+
+
+# -- exchanges that take messages once ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def once(connect, wide):
+    """A client, and the exchange ``x``, which takes messages once, before many queues."""
+    wide.do(m.ExchangeDeclare("x", "fanout", durable=True, arguments={"x-message-deduplication": True}))
+    wide.do(*[m.QueueBind(f"q{number}", "x") for number in range(QUEUES)])
+    return wide
+
+
+def identified(body):
+    return publish("", body, exchange="x", headers={"x-deduplication-header": "same"})
+
+
+def test_a_message_like_one_that_is_being_enqueued_is_taken_for_a_duplicate(world, connect, once, steps):
+    other = connect()
+    other.send(m.ConfirmSelect())
+    once.send(identified(b"first"))
+    other.send(identified(b"second"))
+    assert 0 < sum(lengths(world)) < QUEUES
+    finish(steps)
+    assert lengths(world) == [1] * QUEUES
+    assert bodies(world, f"q{QUEUES - 1}") == [b"first"]
+    once.expect(m.BasicAck(1, False))
+    other.expect(m.ConfirmSelectOk(), m.BasicAck(1, False))
+
+
+def test_a_message_like_one_that_is_refused_meanwhile_is_taken(world, connect, once, steps):
+    other = connect()
+    other.send(
+        m.QueueDeclare("full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"}),
+        m.QueueBind("full", "x"),
+        publish("full", b"in the way"),
+    )
+    finish(steps)
+    once.send(identified(b"first"))
+    other.send(identified(b"second"))
+    finish(steps)
+    once.expect(m.BasicNack(1, False))
+    assert lengths(world)[:QUEUES] == [2] * QUEUES

@@ -409,11 +409,16 @@ def test_an_atomic_block_takes_effect_as_a_whole(node, client):
     client.publish("1")
     client.consume()
     node.settle()
-    with client.session.atomic():
+
+    def steps():
         client.publish("2")
+        yield
         client.session.ack(client.tags()[0], multiple=False)
+        yield
         node.settle()
         assert client.seen() == ["1"]
+
+    client.session.do_atomically(steps())
     node.settle()
     assert client.seen() == ["1", "2"]
     assert [verdict.number for verdict in client.session.verdicts()] == [1]
@@ -424,10 +429,15 @@ def test_an_atomic_block_that_fails_has_no_effect(node, client):
     client.publish("1")
     client.consume()
     node.settle()
-    with pytest.raises(NotFound), client.session.atomic():  # noqa: PT012 - what came before is undone
+
+    def steps():
         client.publish("2")
         client.session.ack(client.tags()[0], multiple=False)
+        yield
         client.publish("3", exchange="nope")
+
+    with pytest.raises(NotFound):
+        client.session.do_atomically(steps())
     node.settle()
     assert client.seen() == ["1"]
     client.session.ack(client.tags()[0], multiple=False)

@@ -18,6 +18,10 @@ class Log:
         self.done.append((message, queues))
         return message not in self._full
 
+    def enqueue_widely(self, message, queues):
+        yield
+        return self.enqueue(message, queues)
+
     def settle(self, verb, taken):
         self.done.append((verb, taken))
 
@@ -44,7 +48,7 @@ DONE = [
 
 def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
     log = Log()
-    list(transaction.commit(log.enqueue, log.settle))
+    list(transaction.commit(log.enqueue, log.enqueue_widely, log.settle))
     assert log.done == DONE
 
 
@@ -52,7 +56,7 @@ def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
 def test_a_commit_that_is_refused_in_part_fails_when_all_is_done(transaction, full):
     log = Log(full)
     with pytest.raises(PreconditionFailed, match=r"^PRECONDITION_FAILED - partial tx completion$"):
-        list(transaction.commit(log.enqueue, log.settle))
+        list(transaction.commit(log.enqueue, log.enqueue_widely, log.settle))
     assert log.done == DONE
 
 
@@ -62,7 +66,7 @@ def test_a_large_commit_is_done_in_slices():
         made.publish(number, ("q",))
     for tag in range(SLICE):
         made.settle("ack", [(tag, "held")])
-    steps = list(made.commit(log.enqueue, log.settle))
+    steps = list(made.commit(log.enqueue, log.enqueue_widely, log.settle))
     assert len(steps) == 5
     assert log.done[: 2 * SLICE] == [(number, ("q",)) for number in range(2 * SLICE)]
     assert len(log.done) == 3 * SLICE
@@ -71,5 +75,5 @@ def test_a_large_commit_is_done_in_slices():
 def test_a_rollback_holds_again_what_was_settled_under_its_tags(transaction):
     unacked = Unacked()
     unacked.hold([(5, "fifth")])
-    transaction.rollback(unacked)
+    list(transaction.rollback(unacked))
     assert list(unacked) == [(1, "first"), (2, "second"), (3, "third"), (4, "fourth"), (5, "fifth")]

@@ -85,7 +85,7 @@ def test_what_is_given_back_is_held_in_order():
     unacked = holding(1, 2, 3, 4)
     taken = [*take_through(unacked, 2), (4, unacked.take(4))]
     unacked.hold([(5, "5")])
-    unacked.give_back(taken)
+    list(unacked.give_back(taken))
     assert left(unacked) == [1, 2, 3, 4, 5]
     assert [tag for tag, _ in take_through(unacked, 4)] == [1, 2, 3, 4]
 
@@ -111,7 +111,7 @@ def test_any_order_of_events_equals_a_dict(steps, most):
         if what in ("hold", "skip"):
             next_tag += number
         elif what == "give back":
-            unacked.give_back(taken)
+            list(unacked.give_back(taken))
             model.update(taken)
             taken = []
         else:

@@ -1,0 +1,141 @@
+"""What takes longer than a turn goes on in later ones: transactions, and ACK and NACK of many messages."""
+
+from math import inf
+
+import pytest
+
+from leveret.protocol.stomp.frames import Frame
+from leveret.router.session.session import PIECE
+from tests.router.amqp.world import World
+from tests.router.stomp.client import StompClient
+
+RECEIPT = Frame("RECEIPT", {"receipt-id": "done"})
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def client(world):
+    return StompClient(world).open()
+
+
+@pytest.fixture
+def steps(world):
+    """Have each turn do one slice only: call it for another turn; it returns whether more is left."""
+    world.broker.budget.clock = lambda: inf
+    world.flush = lambda: None
+    return world.broker.flush
+
+
+def finish(steps):
+    """Have turns until nothing is left; return how many."""
+    turns = 1
+    while steps():
+        turns += 1
+    return turns
+
+
+def bodies(world, name="q"):
+    return [int(entry.message.body) for entry in world.vhost.queues[name].ready]
+
+
+def transact(client, count=5):
+    client.send("BEGIN", transaction="t")
+    for number in range(count):
+        client.publish(str(number), transaction="t", receipt=f"r{number}")
+
+
+def hold(world, client, count):
+    """Have a client hold messages; return their ack headers."""
+    client.subscribe(ack="client")
+    other = StompClient(world).open()
+    for number in range(count):
+        other.publish(str(number))
+    finish(world.broker.flush)
+    frames = client.received()
+    assert len(frames) == count
+    return [frame.headers["ack"] for frame in frames]
+
+
+def test_a_commit_is_answered_when_all_of_it_is_done(world, client, steps):
+    transact(client)
+    finish(steps)
+    client.send_raw(
+        client.packed("COMMIT", transaction="t", receipt="done")
+        + client.packed("SEND", b"5", destination="/queue/q", receipt="behind")
+    )
+    assert client.received() == []
+    assert finish(steps) > 3
+    assert client.receipts() == [*(f"r{number}" for number in range(5)), "done", "behind"]
+    assert bodies(world) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_commit_of_a_client_that_goes_before_its_frames_are_handled_does_nothing(world, client, steps):
+    client.publish("-1")
+    transact(client)
+    finish(steps)
+    client.send("COMMIT", transaction="t")
+    client.connection.lost()
+    finish(steps)
+    assert bodies(world) == [-1]
+
+
+def test_a_commit_with_a_frame_that_is_refused_does_nothing(world, client, steps):
+    client.publish("-1")
+    transact(client)
+    client.send("ACK", id="nonsense", transaction="t")
+    finish(steps)
+    client.received()
+    client.send("COMMIT", transaction="t", receipt="done")
+    finish(steps)
+    assert client.error()[0] == "Invalid header"
+    assert bodies(world) == [-1]
+
+
+def test_what_a_refused_commit_has_settled_goes_back(world, client, steps):
+    acks = hold(world, client, 3)
+    client.send("UNSUBSCRIBE", id="1")
+    client.send("BEGIN", transaction="t")
+    for ack in [*acks, acks[0]]:
+        client.send("ACK", id=ack, transaction="t")
+    finish(steps)
+    client.send("COMMIT", transaction="t")
+    finish(steps)
+    assert client.error()[0] == "precondition_failed"
+    assert (bodies(world), world.vhost.queues["q"].unacked) == ([0, 1, 2], 0)
+
+
+def test_an_aborted_transaction_leaves_nothing(world, client, steps):
+    transact(client, 600)
+    finish(steps)
+    client.send("ABORT", transaction="t", receipt="done")
+    finish(steps)
+    assert client.received() == [RECEIPT]
+    assert (world.vhost.queues, list(world.broker.backlog.works)) == ({}, [])
+
+
+@pytest.mark.parametrize(("command", "left"), [("ACK", []), ("NACK", list(range(3 * PIECE)))])
+def test_settling_many_is_answered_when_all_are_settled(world, client, steps, command, left):
+    acks = hold(world, client, 3 * PIECE)
+    client.send_raw(
+        client.packed(command, id=acks[-1], receipt="done") + client.packed("UNSUBSCRIBE", id="1")
+    )
+    assert client.received() == []
+    assert 0 < world.vhost.queues["q"].unacked < 3 * PIECE
+    finish(steps)
+    frames = client.received()
+    assert frames[0] == RECEIPT
+    redelivered = [int(frame.body) for frame in frames[1:]]
+    assert redelivered + bodies(world) == left
+
+
+def test_acknowledging_a_message_in_the_middle_settles_those_before_it(world, client):
+    acks = hold(world, client, 9)
+    for place, left in ((4, 4), (5, 3), (8, 0)):
+        client.send("ACK", id=acks[place])
+        assert world.vhost.queues["q"].unacked == left
+    client.send("ACK", id=acks[3])
+    assert client.error()[0] == "precondition_failed"
