@@ -86,6 +86,12 @@ class Client(Protocol):
         """
 
 
+class Feeder(Protocol):
+    """A session, as far as it has consumers that wait for room."""
+
+    def wake(self) -> None: ...
+
+
 class Marker:
     """Stands behind the queues that a client's commands have left to deliver, and takes its turn as they do.
 
@@ -161,6 +167,7 @@ class Broker:
         self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
         self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more
         self.incoming = Incoming(settings.server.max_incoming_size)
+        self._hungry: dict[Feeder, None] = {}  # sessions with room, and with consumers that wait for it
         self._letters: deque[DeadLetter] = deque()
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._multiplying: list[DeadLetter] = []  # dead letters that wait for the last alarm to be cleared
@@ -266,7 +273,7 @@ class Broker:
             self._rounds, self._earlier = ROUNDS, len(self._again)
         if self._owed or self.keeper.early:
             self._tell_owed()
-        more = self._left or self._again or self._letters or self._touched or self._traces
+        more = self._left or self._again or self._letters or self._touched or self._hungry or self._traces
         return bool(more or self._deferred or self.backlog.works or self.recovery.suspects)
 
     def _resume(self) -> None:
@@ -350,8 +357,8 @@ class Broker:
             self._advancing = True
             self._take_left()
             try:
-                while self._touched:
-                    self._deliver(self._touched.popleft())
+                while self._touched or self._hungry:
+                    self._deliver_next()
             finally:
                 self._advancing = False
 
@@ -369,19 +376,31 @@ class Broker:
                     earlier -= 1
                     self._deliver((self._left or self._again).popleft())
                     if bounded and self.budget.spent():
-                        return not (self._touched or self._traces)
+                        return not (self._touched or self._hungry or self._traces)
                 if self._letters and self._copies > 0:
                     self._copies -= 1 + self._send_letter(self._letters[0])
-                elif self._touched:
-                    self._deliver(self._touched.popleft())
+                elif self._touched or self._hungry:
+                    self._deliver_next()
                 elif self._traces:
                     self._send_trace(*self._traces.popleft())
                 elif not earlier:
                     return True
-                if bounded and (self._touched or self._letters or self._traces) and self.budget.spent():
-                    return not (self._touched or self._traces)
+                delivering = self._touched or self._hungry or self._traces
+                if bounded and (delivering or self._letters) and self.budget.spent():
+                    return not delivering
         finally:
             self._advancing = False
+
+    def _deliver_next(self) -> None:
+        """Have the queue deliver that was touched first. After the last, wake more consumers of a session
+        that has room left.
+        """
+        if self._touched:
+            self._deliver(self._touched.popleft())
+        else:
+            session = next(iter(self._hungry))
+            del self._hungry[session]
+            session.wake()
 
     def _deliver(self, queue: AnyQueue | Marker) -> None:
         """Have a queue deliver; what it has beyond a round is for another turn. What it raises is no client's
@@ -398,6 +417,10 @@ class Broker:
         else:
             if self.recovery.failures and not isinstance(queue, Marker):
                 self.recovery.failures.pop(queue, None)
+
+    def feed(self, session: Feeder) -> None:
+        """Have a session wake its consumers once the queues that are touched have delivered."""
+        self._hungry[session] = None
 
     def owe(self, client: Client) -> None:
         """Tell the client at the end of this batch what became of its publishes, or its declarations."""

@@ -27,6 +27,11 @@ class DeliverySink(Protocol):
     def room(self) -> int:
         """How many more messages the session takes now, whatever the consumer."""
 
+    def starve(self, consumer: "Consumer") -> None:
+        """A consumer has no room although it holds less than its own prefetch count: wake it when the session
+        has room.
+        """
+
     def deliver(self, consumer: "Receiver", entries: Sequence[Entry]) -> None:
         """Take these messages, and count those that are to be settled as the consumer's."""
 
@@ -65,7 +70,9 @@ class Consumer(Receiver):
     ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds,
     ``redelivered`` how many it was given that had been given out before;
     ``active`` says whether it may receive (it waits behind no single active consumer and was not cancelled),
-    ``ready`` whether it stands in line.
+    ``ready`` whether it stands in line, ``starving`` is not 0 if the session wakes it when there is room.
+    ``share`` is how many messages it may be given before the session's other consumers are, if the session
+    has a prefetch count.
     """
 
     __slots__ = (
@@ -78,6 +85,8 @@ class Consumer(Receiver):
         "queue",
         "ready",
         "redelivered",
+        "share",
+        "starving",
         "unacked",
     )
 
@@ -104,6 +113,8 @@ class Consumer(Receiver):
         self.probed: tuple[int, Source] | None = None  # which of the next delivery is measured, and by whom
         self.active = False
         self.ready = False
+        self.starving = 0
+        self.share = SLICE
 
     @property
     def source(self) -> "Source":
@@ -113,15 +124,25 @@ class Consumer(Receiver):
     def room(self) -> int:
         """How many messages it takes now."""
         room = self.sink.room()
+        if self.sink.prefetch:
+            room = min(room, self.share)
         if self.prefetch and not self.no_ack:
             room = min(room, self.prefetch - self.unacked)
         return min(room, SLICE)
 
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many messages as its own prefetch count allows."""
+        return 0 < self.prefetch <= self.unacked and not self.no_ack
+
     def wake(self) -> None:
         """Something was settled or written out: stand in line again if there is room."""
-        if self.active and not self.ready and self.room() > 0:
-            self.queue.consumers.line_up(self)
-            self.queue.touch()
+        if self.active and not self.ready and not self.starving:
+            if self.room() > 0:
+                self.queue.consumers.line_up(self)
+                self.queue.touch()
+            elif not self.full:
+                self.sink.starve(self)
 
 
 Line: TypeAlias = OrderedDict[Consumer, None]  # in turn; anyone can leave at once
@@ -221,6 +242,12 @@ class Consumers:
             del self._lines[consumer.priority][consumer]
             consumer.ready = False
 
+    def skip(self, consumer: Consumer) -> None:
+        """Take a consumer that has no room out of line until it has some."""
+        self.leave(consumer)
+        if not consumer.full:
+            consumer.sink.starve(consumer)
+
     def line(self) -> Line | None:
         """The line whose turn it is: the ready consumers of the highest priority. Who was served moves to its
         end.
@@ -235,13 +262,15 @@ class Consumers:
     def skip_full(self, line: Line) -> bool:
         """Take those out of a line who have no room; whether anybody is left in it."""
         for consumer in [each for each in line if each.room() <= 0]:
-            self.leave(consumer)
+            self.skip(consumer)
         return bool(line)
 
     def _activate(self, consumer: Consumer) -> None:
         consumer.active = True
         if consumer.room() > 0:
             self.line_up(consumer)
+        elif not consumer.full:
+            consumer.sink.starve(consumer)
 
 
 def _discard(numbers: list[int], number: int) -> None:

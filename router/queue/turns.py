@@ -38,7 +38,7 @@ def serve_round(queue: Giver, line: Line, waiting: int, now: int) -> int:
     for consumer in list(islice(line, min(waiting, ROUND))):
         room = consumer.room()
         if room <= 0:
-            queue.consumers.leave(consumer)
+            queue.consumers.skip(consumer)
             continue
         turn.append(consumer)
         share = min(share, room)
@@ -56,7 +56,7 @@ def serve_round(queue: Giver, line: Line, waiting: int, now: int) -> int:
         if consumer.room() > 0:
             served += _serve(queue, line, [consumer], 1, now)
         else:
-            queue.consumers.leave(consumer)
+            queue.consumers.skip(consumer)
     return served
 
 

@@ -33,6 +33,7 @@ from leveret.router.session.once import Once
 from leveret.router.session.publishing import Publishing
 from leveret.router.session.reply_to import REPLY_TO, ReplyTarget
 from leveret.router.session.sink import SessionSink
+from leveret.router.session.starving import Starving
 from leveret.router.session.tap import Tap
 from leveret.router.session.timeouts import AckTimeouts
 from leveret.router.session.transaction import Transaction
@@ -44,6 +45,7 @@ WIDE = 64  # copies of messages that are handed to queues at a time, if they are
 PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
 PIECE = 512  # and messages that are settled
 CANCELLED = 16  # and consumers of a closed session that end
+WOKEN = 64  # consumers that are woken before those deliver
 
 
 class Session:
@@ -75,6 +77,7 @@ class Session:
         self.published = Published()
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
+        self._starving = Starving()
         self._unacked = Unacked()
         self._pausing: dict[Source, None] = {}  # queues that it gives messages back to, in several turns
         self._committing: Transaction | None = None
@@ -368,6 +371,7 @@ class Session:
         """End a consumer; what it holds stays to be settled. An unknown tag is no error."""
         consumer = self.consumers.pop(tag, None)
         if isinstance(consumer, Consumer):
+            self._starving.discard(consumer)
             self.given.redeliver += consumer.redelivered
             consumer.queue.remove_consumer(consumer, self.broker.now)
         elif consumer is not None and self._reply_target is not None:
@@ -419,13 +423,29 @@ class Session:
         return self._unacked
 
     def wake(self) -> None:
-        """There may be room again: have all consumers stand in line that can. Who was served longest ago is
-        first, so that all get some of what they share: what the session may hold, its connection's outbox.
+        """There may be room again: have consumers stand in line that wait for it. Who was served longest ago
+        is first, so that all get some of what they share: what the session may hold, its connection's outbox.
+
+        As many are woken as there is room, others if these take less; each gets an equal share first.
         """
-        for consumer in sorted(self.consumers.values(), key=SERVED):
+        room, starving = self.room(), self._starving
+        if room <= 0 or not starving:
+            return
+        share = max(1, room // len(starving)) if self.prefetch else SLICE
+        for _ in range(min(room, WOKEN, len(starving))):
+            consumer = starving.pop(self._next_tag)
+            consumer.share = share
             consumer.wake()
+        if starving:
+            self.broker.feed(self)
 
     # -- DeliverySink --------------------------------------------------------------------------------------
+
+    def starve(self, consumer: Consumer) -> None:
+        if not consumer.starving and not self.finished:
+            self._starving.add(consumer)
+            if self.room() > 0:  # it has had its share of it
+                self.broker.feed(self)
 
     def room(self) -> int:
         """How many more messages the session takes now."""
@@ -453,13 +473,14 @@ class Session:
         try:
             first, count = self._next_tag, len(entries)
             self._next_tag += count
-            receiver.served = first
+            receiver.served = first + count
             self.served = next(self.broker.deliveries)
             if receiver.no_ack or not isinstance(receiver, Consumer):
                 self.given.deliver_no_ack += count
             else:
                 self.given.deliver += count
                 receiver.unacked += count
+                receiver.share -= count
                 self._outstanding += count
                 held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
                 self._unacked.hold(zip(range(first, first + count), held, strict=True))
@@ -483,6 +504,7 @@ class Session:
         self.sink.crash(error)
 
     def cancelled(self, consumer: Consumer) -> None:
+        self._starving.discard(consumer)
         self.given.redeliver += consumer.redelivered
         self.consumers.pop(consumer.tag, None)
         self.sink.cancelled(consumer)
@@ -528,7 +550,7 @@ class Session:
             consumer.unacked -= 1
             self._outstanding -= 1
             if self.prefetch:
-                self.wake()
+                self._wake_in_turn((consumer,))
             elif not consumer.ready:
                 consumer.wake()
 
@@ -746,10 +768,17 @@ class Session:
             consumer.unacked -= count
             self._outstanding -= count
         if self.prefetch:
-            self.wake()
+            self._wake_in_turn(consumers)
         else:
             for consumer in consumers:
                 consumer.wake()
+
+    def _wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
+        """There is room for any consumer, and perhaps within the own prefetch count of these."""
+        for consumer in consumers:
+            if consumer.active and not (consumer.ready or consumer.starving):
+                self._starving.add(consumer)
+        self.wake()
 
     def _settle_in_transaction(self, verb: Verb, taken: Taken) -> None:
         """The same; a crash may undo it until it is on disk, so who published these waits for that."""

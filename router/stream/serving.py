@@ -92,7 +92,7 @@ class Serving:
         """Give one reader some messages; return how many it has passed, 1 at least."""
         room = reader.room()
         if room <= 0:
-            self.readers.leave(reader)
+            self.readers.skip(reader)
             return 1
         chunk = reader.chunk
         if chunk is None or not chunk.first <= reader.offset < chunk.end:
@@ -115,7 +115,7 @@ class Serving:
             self.counts.deliver += len(entries)
             reader.sink.deliver(reader, entries)
             if len(entries) == room and reader.ready and reader.room() <= 0:
-                self.readers.leave(reader)
+                self.readers.skip(reader)
         return max(1, passed)
 
     def _decode(self, chunk: Chunk) -> list[Entry]:

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from leveret.protocol.amqp import methods as m
+from leveret.router.queue.consumers import Consumer
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World
 from tests.router.harness import Node
@@ -73,6 +74,62 @@ def test_consumers_of_one_queue_that_share_a_prefetch_count(node, prefetch, at_o
     for tag in tags:
         client.session.consume("q", tag)
     assert_fair(work(node, client, 6 * max(prefetch, 3), at_once=at_once), tags)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+@pytest.mark.parametrize("prefetch", [2, 5, 12])
+@pytest.mark.parametrize("queues", [1, 3])
+def test_who_comes_first_has_no_more_than_its_first_messages_over_the_others(node, queues, prefetch, at_once):
+    client, tags = node.client(), ["a", "b", "c"]
+    names = [f"q{number % queues}" for number in range(3)]
+    for name in dict.fromkeys(names):
+        node.queue(name)
+        fill(node, name)
+    client.session.set_prefetch(prefetch, shared=True)
+    for name, tag in zip(names, tags, strict=True):
+        client.session.consume(name, tag)
+        node.settle()  # the first gets all that the channel may hold
+    shares = work(node, client, 60, at_once=min(at_once, prefetch))
+    assert max(shares.values()) - min(shares[tag] for tag in tags) <= prefetch + 1, shares
+
+
+def test_room_that_one_queue_does_not_need_is_anothers(node):
+    client = node.client()
+    client.session.set_prefetch(6, shared=True)
+    for name in "abc":
+        node.queue(name)
+        client.session.consume(name, name)
+    fill(node, "a", 6)
+    fill(node, "b", 40)
+    fill(node, "c", 1)
+    shares = work(node, client, 47, at_once=6)
+    assert shares == {"a": 6, "b": 40, "c": 1}
+
+
+def test_consumers_with_a_count_of_their_own_share_that_of_their_channel(node):
+    client = node.client()
+    client.session.set_prefetch(4, shared=True)
+    client.session.set_prefetch(2, shared=False)
+    for name in "abc":
+        node.queue(name)
+        fill(node, name)
+        client.session.consume(name, name)
+    assert_fair(work(node, client, 60, at_once=2), "abc")
+
+
+def test_many_consumers_that_share_a_count_are_woken_one_for_each_message(node, monkeypatch):
+    client = node.client()
+    node.queue()
+    client.session.set_prefetch(1, shared=True)
+    for number in range(500):
+        client.session.consume("q", str(number))
+    fill(node, "q")
+    woken = []
+    wake = Consumer.wake
+    monkeypatch.setattr(Consumer, "wake", lambda consumer: (woken.append(consumer), wake(consumer)))
+    shares = work(node, client, 100)
+    assert max(shares.values()) == 1
+    assert len(woken) < 300
 
 
 RETURNS = {
