@@ -14,7 +14,7 @@ import structlog
 
 from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
-from leveret.router.backlog import LongWork, Slices
+from leveret.router.backlog import LongWork, Slices, Slicing, at_once
 from leveret.router.bounds import check_name, check_table
 from leveret.router.counts import Past
 from leveret.router.equivalence import check_exchange_equivalence
@@ -33,7 +33,7 @@ from leveret.router.queue.host import Reason
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.routing import Plan, Routes, Target
-from leveret.router.selector import SelectorError, compile_selector
+from leveret.router.selector import SelectorError, compile_in_slices
 from leveret.router.stream.stream import Stream
 from leveret.router.vhost_host import DeadLetter, Holder, VHostHost
 from leveret.router.vhost_metadata import VHostMetadata
@@ -226,6 +226,20 @@ class VHost:
         """Bind, or find that it is bound so already. Raises PreconditionFailed for what the exchange or the
         selector refuses; what is ``restored`` was bound before, whatever limit there is now.
         """
+        return at_once(self.bind_in_slices(source, destination, routing_key, arguments, restored=restored))
+
+    def bind_in_slices(
+        self,
+        source: Exchange,
+        destination: AnyQueue | Exchange,
+        routing_key: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        restored: bool = False,
+    ) -> Slicing[Binding]:
+        """Do the same in slices, for a selector may take long. Raises also NotFound, if either end has gone
+        meanwhile.
+        """
         arguments = arguments or {}
         check_name("routing_key", routing_key)
         what = f"a binding of exchange '{source.name}' in vhost '{self.name}'"
@@ -240,11 +254,16 @@ class VHost:
             if not isinstance(text, str):
                 raise PreconditionFailed("invalid arg 'x-selector': a string is needed")
             try:
-                selector = compile_selector(text)
+                selector = yield from compile_in_slices(text)
             except SelectorError as error:
                 raise PreconditionFailed(f"invalid arg 'x-selector': {error}") from None
             if not restored:
                 source.check_selector(selector)
+            self._check_ends(source, destination)
+            existing = source.find(identity(destination, routing_key, arguments))
+            if existing is not None:
+                return existing
+            self.host.budget.spent()
         binding = Binding(source, destination, routing_key, arguments, selector)
         if _kept(binding):
             self.host.keeper.keep_binding(self.name, binding)
@@ -253,6 +272,14 @@ class VHost:
             for message in source.history():
                 destination.enqueue(message, self.host.now)
         return binding
+
+    def _check_ends(self, source: Exchange, destination: AnyQueue | Exchange) -> None:
+        """Raise NotFound if either end of a binding was deleted."""
+        for each in (source, destination):
+            there = self.exchanges if isinstance(each, Exchange) else self.queues
+            if there.get(each.name) is not each:
+                what = "exchange" if isinstance(each, Exchange) else "queue"
+                raise NotFound(f"no {what} '{each.name}' in vhost '{self.name}'")
 
     def unbind(
         self,

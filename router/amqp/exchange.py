@@ -30,7 +30,9 @@ def delete(channel: Channel, method: m.ExchangeDelete) -> m.ExchangeDeleteOk:
 
 
 def bind(channel: Channel, method: m.ExchangeBind) -> m.ExchangeBindOk:
-    channel.topology.bind_exchange(method.destination, method.source, method.routing_key, method.arguments)
+    ends = method.destination, method.source
+    binding = channel.topology.bind_exchange_in_slices(*ends, method.routing_key, method.arguments)
+    channel.session.carry_out("binding an exchange", binding)
     return m.ExchangeBindOk()
 
 

@@ -28,7 +28,8 @@ def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:
 
 def bind(channel: Channel, method: m.QueueBind) -> m.QueueBindOk:
     queue, routing_key = channel.queue_and_key(method.queue, method.routing_key)
-    channel.topology.bind_queue(queue, method.exchange, routing_key, method.arguments)
+    binding = channel.topology.bind_queue_in_slices(queue, method.exchange, routing_key, method.arguments)
+    channel.session.carry_out("binding a queue", binding)
     return m.QueueBindOk()
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
+from leveret.router.backlog import Slicing
 from leveret.router.selector import expression
 from leveret.router.selector.errors import SelectorError, shown
 from leveret.router.selector.expression import Expression
 
 MAX_LENGTH = 4096  # characters
+TOKENS = 64  # that are parsed in a slice: half a millisecond
 
 PART = re.compile(r'"((?:[^"]|"")*)"|[^".]+')  # of a dotted name
 WORD = re.compile(r"[\w$.]+")
@@ -42,13 +44,18 @@ COMPARISONS = {"NOT", "_BETWEEN", "_IN", "_LIKE", "_IS"}  # covered by "a compar
 KEYWORDS = {"_AND", "_BETWEEN", "_ESCAPE", "FALSE", "_IN", "_IS", "_LIKE", "NOT", "_NULL", "_OR", "TRUE"}
 
 
-def parse(text: str) -> Expression:
-    """Compile a selector. Raises SelectorError."""
+def parse(text: str) -> Slicing[Expression]:
+    """Compile a selector, some tokens in each slice. Raises SelectorError."""
     if len(text) > MAX_LENGTH:
         raise SelectorError(f"a selector has at most {MAX_LENGTH} characters", MAX_LENGTH + 1)
+    state = PARSER.parse_interactive(text)
     try:
-        whole: Any = PARSER.parse(text)
+        for number, _ in enumerate(state.iter_parse(), 1):
+            if number % TOKENS == 0:
+                yield
+        whole: Any = state.feed_eof()  # type: ignore[no-untyped-call]  # of lark
     except UnexpectedToken as error:
+        error.interactive_parser = state  # which knows what would be accepted
         raise _unexpected_token(error, text) from None
     except UnexpectedCharacters as error:
         position: Any = error.pos_in_stream  # annotated as None

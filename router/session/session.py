@@ -284,6 +284,10 @@ class Session:
             self._unroutable(message)
         return accepted
 
+    def carry_out(self, what: str, slices: Slices) -> None:
+        """Do work that a command asks for; it may be ``unfinished``."""
+        self._begin(what, slices)
+
     def _begin(self, what: str, slices: Slices) -> None:
         """Do work, which is ``unfinished`` if that takes too long; in ``do_atomically`` as a part of that."""
         if self._parts is not None:

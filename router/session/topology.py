@@ -12,7 +12,7 @@ from typing import Any
 
 from leveret.protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
-from leveret.router.backlog import LongWork
+from leveret.router.backlog import LongWork, Slicing, at_once
 from leveret.router.bounds import LINE_BREAKS
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
@@ -84,10 +84,17 @@ class Topology:
 
     def bind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Bind an exchange to another."""
+        at_once(self.bind_exchange_in_slices(destination, source, routing_key, arguments))
+
+    def bind_exchange_in_slices(
+        self, destination: str, source: str, routing_key: str, arguments: Arguments
+    ) -> Slicing[None]:
+        """Do the same in slices, as ``VHost.bind_in_slices``."""
         destination, source = destination.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
         self._check_binding("exchange", destination, source, routing_key)
         exchange = self._vhost.exchange(source)
-        self._vhost.bind(exchange, self._vhost.exchange(destination), routing_key, arguments)
+        target = self._vhost.exchange(destination)
+        yield from self._vhost.bind_in_slices(exchange, target, routing_key, arguments)
 
     def unbind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Undo ``bind_exchange``; a binding that does not exist is undone already."""
@@ -176,10 +183,17 @@ class Topology:
 
     def bind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Bind a queue to an exchange."""
+        at_once(self.bind_queue_in_slices(name, source, routing_key, arguments))
+
+    def bind_queue_in_slices(
+        self, name: str, source: str, routing_key: str, arguments: Arguments
+    ) -> Slicing[None]:
+        """Do the same in slices, as ``VHost.bind_in_slices``."""
         name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
         self._check_binding("queue", name, source, routing_key)
         exchange = self._vhost.exchange(source)
-        self._vhost.bind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
+        queue = self._vhost.queue_for(name, self._owner)
+        yield from self._vhost.bind_in_slices(exchange, queue, routing_key, arguments)
 
     def unbind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Undo ``bind_queue``. Without such a binding this does nothing, even for another connection's

@@ -604,3 +604,38 @@ def test_a_message_like_one_that_is_refused_meanwhile_is_taken(world, connect, o
     finish(steps)
     once.expect(m.BasicNack(1, False))
     assert lengths(world)[:QUEUES] == [2] * QUEUES
+
+
+# -- selectors ---------------------------------------------------------------------------------------------
+
+LONG = " OR ".join(f"a{number} = {number}" for number in range(200))
+
+
+@pytest.mark.parametrize("kind", ["queue", "exchange"])
+def test_a_binding_with_a_long_selector_is_answered_when_it_is_there(world, connect, steps, kind):
+    client = connect()
+    client.send(m.QueueDeclare("q"), m.QueueBind("q", "amq.direct", "k"))
+    finish(steps)
+    arguments = {"x-selector": LONG}
+    bind = (
+        m.QueueBind("q", "amq.fanout", "", arguments=arguments)
+        if kind == "queue"
+        else m.ExchangeBind("amq.direct", "amq.fanout", "", arguments=arguments)
+    )
+    client.send(bind, publish("k", b"1", exchange="amq.fanout", headers={"a7": 7}))
+    assert finish(steps) > 5
+    client.expect(m.QueueDeclareOk("q", 0, 0), m.QueueBindOk())
+    client.expect(m.QueueBindOk() if kind == "queue" else m.ExchangeBindOk())
+    assert bodies(world) == [b"1"]
+
+
+def test_a_queue_that_is_deleted_while_its_selector_is_compiled_is_not_bound(world, connect, steps):
+    client, other = connect(), connect()
+    client.send(m.QueueDeclare("q"), m.QueueBind("q", "amq.fanout", arguments={"x-selector": LONG}))
+    other.send(m.QueueDelete("q"))
+    finish(steps)
+    client.expect(m.QueueDeclareOk("q", 0, 0))
+    close = client.take(m.ChannelClose)
+    assert (close.reply_code, close.reply_text) == (404, "NOT_FOUND - no queue 'q' in vhost '/'")
+    assert not world.vhost.exchanges["amq.fanout"].bindings
+    other.expect(m.QueueDeleteOk(0))
