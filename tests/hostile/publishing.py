@@ -30,6 +30,15 @@ async def fanout(attack: Attack) -> None:
     assert await client.count("q0") == 100
 
 
+@scenario(memory=900, short=1 / 20)
+async def plain_fanout(attack: Attack) -> None:
+    """1,500 publishes in one write to a fanout exchange with 500 queues."""
+    client = await attack.client()
+    await declare(client, attack.many(500), {}, bind="amq.fanout")
+    await client.stream.send_all(publish_frames("", exchange="amq.fanout") * 1500)
+    assert await client.count("q0") == 1500
+
+
 @scenario(memory=600)
 async def wide_fanout(attack: Attack) -> None:
     """300 publishes in one write to a fanout exchange with 5,000 queues that have a length limit."""

@@ -266,3 +266,18 @@ async def long_transaction(attack: Attack) -> None:
     await client.send(m.BasicAck(0, True))
     await client.call(m.TxCommit(), m.TxCommitOk)
     assert await client.count("q0") == 0
+
+
+@scenario()
+async def shared_prefetch(attack: Attack) -> None:
+    """500 acknowledgements on a channel whose prefetch count 2,000 consumers of as many queues share."""
+    client = await attack.client()
+    count = attack.many(2000)
+    await declare(client, count, {})
+    await client.stream.send_all(b"".join(publish_frames(f"q{number}") for number in range(count)))
+    await client.call(m.BasicQos(0, 50, True), m.BasicQosOk)
+    for number in range(count):
+        await client.send(m.BasicConsume(f"q{number}", str(number), nowait=True))
+    for tag in range(1, count // 4 + 1):
+        await client.next()
+        await client.send(m.BasicAck(tag, True))
