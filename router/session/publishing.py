@@ -123,8 +123,10 @@ class Publishing:
         if plan.granted is not self._user or plan.granted_at != self._user.generation:
             self._grant(plan)
         properties = message.properties
-        if not (properties is self._plain or is_plain(properties)):
-            return None
+        if properties is not self._plain:
+            if not is_plain(properties):
+                return None
+            self._plain = properties
         plan.published += len(messages)
         return plan.queues
 
