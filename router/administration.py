@@ -18,10 +18,7 @@ from typing import Any
 
 from leveret.protocol.errors import AmqpError, ConnectionForced
 from leveret.router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
-from leveret.router.backlog import LongWork, Slices
-from leveret.router.bounds import check_json, refused_name
 from leveret.router.broker import Broker, Client
-from leveret.router.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
 from leveret.router.policy import Definition, Policy, PolicyError, make_policy
 from leveret.router.rows import (
     GlobalParameterRow,
@@ -32,6 +29,9 @@ from leveret.router.rows import (
     UserRow,
     VHostRow,
 )
+from leveret.router.turns.backlog import LongWork, Slices
+from leveret.router.values.bounds import check_json, refused_name
+from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
 from leveret.router.vhost import VHost
 from leveret.router.vhost_metadata import VHostMetadata
 

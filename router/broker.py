@@ -27,25 +27,25 @@ from leveret.router.auth import (
     Users,
     WaitingLogin,
 )
-from leveret.router.backlog import Backlog
-from leveret.router.bounds import refused_name
-from leveret.router.budget import Budget
-from leveret.router.counts import Churn
 from leveret.router.dead_letter import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
 from leveret.router.drops import DropReason, Drops
 from leveret.router.firehose import TRACE
 from leveret.router.incoming import Incoming
 from leveret.router.keeper import Keeper, NoKeeper
-from leveret.router.limits import check_user_channels, check_user_connections, check_vhost_connections
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.recovery import Recovery
 from leveret.router.routing import routing_keys
 from leveret.router.settings import Settings
-from leveret.router.timers import Timed, Timers
-from leveret.router.turn_times import TurnTimes
+from leveret.router.turns.backlog import Backlog
+from leveret.router.turns.budget import Budget
+from leveret.router.turns.offload import AtOnce, Work
+from leveret.router.turns.timers import Timed, Timers
+from leveret.router.turns.turn_times import TurnTimes
+from leveret.router.values.bounds import refused_name
+from leveret.router.values.counters import Churn
+from leveret.router.values.limits import check_user_channels, check_user_connections, check_vhost_connections
 from leveret.router.vhost import VHost
 from leveret.router.vhost_host import DeadLetter
-from leveret.router.work import AtOnce, Work
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
 LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared

@@ -16,7 +16,7 @@ from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Remove, Timestamp
 from leveret.router.queue.host import Reason
 from leveret.router.routing import copies
-from leveret.router.terms import canonical, is_integer
+from leveret.router.values.field_values import canonical, is_integer
 
 Death = dict[str, Any]
 

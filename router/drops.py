@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import structlog
 
-from leveret.router.timers import Timed
+from leveret.router.turns.timers import Timed
 
 DropReason = Literal[
     "rejected",  # a consumer rejected it without requeue

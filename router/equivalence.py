@@ -14,7 +14,7 @@ from leveret.protocol.amqp.table import Long
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router import deduplication
 from leveret.router.exchange.base import Exchange
-from leveret.router.terms import canonical, term, type_name
+from leveret.router.values.field_values import canonical, term, type_name
 
 
 def printed(value: Any) -> str:

@@ -19,7 +19,7 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.stream import Stream
-from leveret.router.timers import Timed
+from leveret.router.turns.timers import Timed
 from leveret.router.vhost import VHost
 from leveret.router.vhost_host import DeadLetter
 

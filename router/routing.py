@@ -18,8 +18,8 @@ from itertools import islice
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding, Destination, Exchange
+from leveret.router.turns.backlog import Slicing, at_once
 
 PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it

@@ -14,9 +14,6 @@ import structlog
 
 from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
-from leveret.router.backlog import LongWork, Slices, Slicing, at_once
-from leveret.router.bounds import check_name, check_table
-from leveret.router.counts import Past
 from leveret.router.equivalence import check_exchange_equivalence
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Binding, Exchange, identity
@@ -24,7 +21,6 @@ from leveret.router.exchange.base import kind as kind_of
 from leveret.router.exchange.default import DefaultExchange
 from leveret.router.firehose import TRACE, Firehose
 from leveret.router.graph import Graph
-from leveret.router.limits import Limits, check_queues
 from leveret.router.policy import Kind, Policies, merge_definitions
 from leveret.router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
 from leveret.router.queue.entry import Entry
@@ -35,6 +31,10 @@ from leveret.router.queue.queue import Queue
 from leveret.router.routing import Plan, Routes, Target
 from leveret.router.selector import SelectorError, compile_in_slices
 from leveret.router.stream.stream import Stream
+from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once
+from leveret.router.values.bounds import check_name, check_table
+from leveret.router.values.counters import Past
+from leveret.router.values.limits import Limits, check_queues
 from leveret.router.vhost_host import DeadLetter, Holder, VHostHost
 from leveret.router.vhost_metadata import VHostMetadata
 from leveret.router.window import window_of

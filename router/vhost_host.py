@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from leveret.router.backlog import Backlog
-from leveret.router.budget import Budget
-from leveret.router.counts import Churn
 from leveret.router.drops import Drops
 from leveret.router.keeper import Keeper
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
-from leveret.router.timers import Timed
+from leveret.router.turns.backlog import Backlog
+from leveret.router.turns.budget import Budget
+from leveret.router.turns.timers import Timed
+from leveret.router.values.counters import Churn
 
 if TYPE_CHECKING:
     from leveret.router.vhost import VHost

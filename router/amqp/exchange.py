@@ -2,7 +2,7 @@
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.amqp.channel import Channel
-from leveret.router.backlog import Postponed
+from leveret.router.turns.backlog import Postponed
 
 
 def declare(channel: Channel, method: m.ExchangeDeclare) -> m.ExchangeDeclareOk:

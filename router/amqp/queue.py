@@ -2,8 +2,8 @@
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.amqp.channel import Channel
-from leveret.router.backlog import Postponed
 from leveret.router.session.reply_to import REPLY_TO
+from leveret.router.turns.backlog import Postponed
 
 
 def declare(channel: Channel, method: m.QueueDeclare) -> m.QueueDeclareOk:

@@ -17,8 +17,8 @@ from leveret.router.auth.addresses import client_network
 from leveret.router.auth.logins import Check, Login, LoginRefused, Logins
 from leveret.router.auth.throttle import Throttle
 from leveret.router.auth.users import User
-from leveret.router.timers import Timed
-from leveret.router.work import Work
+from leveret.router.turns.offload import Work
+from leveret.router.turns.timers import Timed
 
 SLOTS = 2  # checks that run at a time, as many as the server has threads
 MOST_WAITING = 4096  # logins that wait in all: a name and a password each

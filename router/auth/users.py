@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from leveret.protocol.errors import AccessRefused
 from leveret.router.auth.passwords import NO_PASSWORD, PasswordHash
-from leveret.router.limits import Limits
-from leveret.router.patterns import Matcher, compile_pattern
+from leveret.router.values.limits import Limits
+from leveret.router.values.patterns import Matcher, compile_pattern
 
 Operation = Literal["configure", "write", "read"]
 RouteOperation = Literal["write", "read"]

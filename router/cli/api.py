@@ -183,7 +183,7 @@ def _context(query: str) -> "ssl.SSLContext":
 def _reason(error: BaseException) -> str:
     """Why there was no answer, and what to try."""
     from leveret.protocol.recognition import HTTP, TLS, recognize
-    from leveret.router.network_errors import NO_TLS, explain, tls_advice
+    from leveret.router.values.network_errors import NO_TLS, explain, tls_advice
 
     if (opening := _answered(error)) and (spoken := recognize(opening)):
         hint = "the scheme https:// is for ports with TLS" if spoken == TLS else USUAL_PORTS

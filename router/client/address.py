@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from leveret.router.client.errors import BadUrl
-from leveret.router.network_errors import explain
+from leveret.router.values.network_errors import explain
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/%2F"
 PORTS = {"amqp": 5672, "amqps": 5671}

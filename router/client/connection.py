@@ -22,7 +22,7 @@ from leveret.protocol.recognition import AMQP, TLS, FirstBytes
 from leveret.router.client.address import Address
 from leveret.router.client.channel import Channel
 from leveret.router.client.errors import CannotConnect, ConnectionEnded
-from leveret.router.network_errors import NO_TLS, explain, tls_advice
+from leveret.router.values.network_errors import NO_TLS, explain, tls_advice
 
 READ = 1 << 18  # bytes of one read
 OUT_HIGH = 1 << 20  # unsent bytes at which a publisher had better wait

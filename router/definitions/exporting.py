@@ -18,7 +18,7 @@ from leveret.router.auth import User
 from leveret.router.broker import Broker
 from leveret.router.exchange.base import Destination, Exchange, kind
 from leveret.router.queue.kind import AnyQueue
-from leveret.router.terms import plain
+from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost
 
 STEP = 50  # entries that are exported between two steps: a quarter of a millisecond

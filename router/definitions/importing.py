@@ -24,7 +24,6 @@ import structlog
 from leveret.protocol.errors import AmqpError
 from leveret.router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT, Administration, NotThere
 from leveret.router.auth import User
-from leveret.router.bounds import LINE_BREAKS
 from leveret.router.broker import Broker
 from leveret.router.definitions.document import (
     BindingEntry,
@@ -48,6 +47,7 @@ from leveret.router.definitions.document import (
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.kind import AnyQueue
+from leveret.router.values.bounds import LINE_BREAKS
 from leveret.router.vhost import VHost
 from leveret.router.vhost_metadata import read_metadata, split_tags
 

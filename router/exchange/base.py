@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.backlog import Slicing
 from leveret.router.deduplication import Deduplication
 from leveret.router.exchange.log import ExchangeLog
-from leveret.router.terms import canonical
+from leveret.router.turns.backlog import Slicing
+from leveret.router.values.field_values import canonical
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message

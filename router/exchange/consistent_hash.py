@@ -19,7 +19,7 @@ from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.exchange.hashing import stable_hash
-from leveret.router.terms import term, type_name
+from leveret.router.values.field_values import term, type_name
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message

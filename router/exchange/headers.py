@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding, Exchange
-from leveret.router.terms import canonical, term, type_name
+from leveret.router.turns.backlog import Slicing, at_once
+from leveret.router.values.field_values import canonical, term, type_name
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange.base import Binding, Exchange
-from leveret.router.terms import is_integer, term
+from leveret.router.values.field_values import is_integer, term
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message

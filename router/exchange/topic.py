@@ -9,10 +9,10 @@ Most binding keys are in a trie; those whose wildcards could make a trie slow ar
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.exchange.topic_automaton import Automaton
 from leveret.router.exchange.topic_trie import Trie, is_trie_key
+from leveret.router.turns.backlog import Slicing, at_once
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message

@@ -9,8 +9,8 @@ words; visiting their nodes one by one took 600 ms.
 Integers have a bounded length, for a change of a binding copies them: bits are in blocks of ``BLOCK_BITS``.
 """
 
-from leveret.router.backlog import Slicing, at_once
 from leveret.router.exchange.base import Binding
+from leveret.router.turns.backlog import Slicing, at_once
 
 BLOCK_BITS = 8192
 SPARSE = 4  # a block with less than one bit of so many in use gives its keys to another

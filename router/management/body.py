@@ -12,9 +12,9 @@ import msgspec
 
 from leveret.protocol.amqp.table import MAX_DEPTH, TOO_DEEP, TOO_LARGE
 from leveret.protocol.json_text import encode_json
-from leveret.router.bounds import INTEGER_MAX, INTEGER_MIN
 from leveret.router.management.errors import bad_request
 from leveret.router.management.values import Object
+from leveret.router.values.bounds import INTEGER_MAX, INTEGER_MIN
 
 # RabbitMQ's text.
 TWICE = "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"

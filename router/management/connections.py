@@ -17,7 +17,7 @@ from leveret.router.management.stats import message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.queue.consumers import Consumer
 from leveret.router.session.session import Session
-from leveret.router.terms import plain
+from leveret.router.values.field_values import plain
 from leveret.router.web.steps import Steps
 
 REASON = "Closed via management plugin"

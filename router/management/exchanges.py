@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from leveret.protocol.http import Response
-from leveret.router.bounds import refused_name
 from leveret.router.exchange.base import Exchange
 from leveret.router.management.access import entered, in_vhost, management
 from leveret.router.management.bindings import exchange_name
@@ -14,7 +13,8 @@ from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.sampling import EXCHANGE, of_exchange
 from leveret.router.management.stats import message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
-from leveret.router.terms import plain
+from leveret.router.values.bounds import refused_name
+from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost
 from leveret.router.web.lengthy import finished
 from leveret.router.web.steps import Steps

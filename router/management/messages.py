@@ -10,7 +10,6 @@ from typing import Any
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import AmqpError, NotFound, ResourceLocked
 from leveret.protocol.http import HttpError, Response, in_parts
-from leveret.router.bounds import build_message
 from leveret.router.management.access import in_vhost
 from leveret.router.management.bindings import exchange_name
 from leveret.router.management.body import demand, fields, integer, text
@@ -20,7 +19,8 @@ from leveret.router.management.errors import bad_request
 from leveret.router.management.exchanges import checked_name
 from leveret.router.management.values import JSON, SLICE, Object, answer, encode_list
 from leveret.router.queue.entry import Entry
-from leveret.router.terms import plain
+from leveret.router.values.bounds import build_message
+from leveret.router.values.field_values import plain
 from leveret.router.web.steps import Steps
 
 MOST = 10_000  # messages that are taken at a time,

@@ -11,7 +11,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from leveret.router.broker import Broker
-from leveret.router.counts import SET_ASIDE
 from leveret.router.drops import REASONS
 from leveret.router.management.call import World
 from leveret.router.management.clients import connections
@@ -21,6 +20,7 @@ from leveret.router.management.object_metrics import Family, age_seconds, all_qu
 from leveret.router.management.sampling import SESSION, Numbers, added, given, of_session, published
 from leveret.router.stream.lag import lags
 from leveret.router.stream.stream import Stream
+from leveret.router.values.counters import SET_ASIDE
 from leveret.router.web.steps import Steps
 
 MOST = 20_000  # objects of a kind that are told one by one

@@ -1,7 +1,6 @@
 """API of the node: its properties and use of resources, its memory, and login attempts."""
 
 from leveret.protocol.http import Response
-from leveret.router.counts import SET_ASIDE
 from leveret.router.management import memory
 from leveret.router.management.access import monitor
 from leveret.router.management.call import Call, Rule, Rules
@@ -13,6 +12,7 @@ from leveret.router.management.query import columns_of, narrowed
 from leveret.router.management.sampling import CHURN, NODE_USE, of_churn, of_node
 from leveret.router.management.stats import with_rates
 from leveret.router.management.values import Object, answer, nothing
+from leveret.router.values.counters import SET_ASIDE
 from leveret.router.web.steps import Steps
 
 # The plugins of RabbitMQ whose features are built in here.

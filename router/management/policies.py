@@ -21,7 +21,7 @@ from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.policy import Policy
 from leveret.router.rows import ParameterRow
-from leveret.router.terms import plain
+from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost
 from leveret.router.web.steps import Steps
 

@@ -17,7 +17,7 @@ from leveret.protocol.json_text import encode_json
 from leveret.router.management.call import Call
 from leveret.router.management.errors import bad_request
 from leveret.router.management.values import JSON, Object, answer
-from leveret.router.patterns import PatternError, compile_pattern
+from leveret.router.values.patterns import PatternError, compile_pattern
 from leveret.router.web.steps import Steps
 
 PAGE_SIZE = 100

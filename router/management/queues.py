@@ -17,7 +17,7 @@ from leveret.router.management.stats import lengths, message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
-from leveret.router.terms import plain
+from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost
 from leveret.router.web.lengthy import finished
 from leveret.router.web.routes import Answer

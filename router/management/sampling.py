@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from leveret.router.broker import Broker
-from leveret.router.counts import Given, Published
 from leveret.router.exchange.base import Exchange
 from leveret.router.management.clients import Connection, connections
 from leveret.router.management.node import Measured
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.session.session import Session
+from leveret.router.values.counters import Given, Published
 from leveret.router.vhost import VHost
 from leveret.router.web.steps import Steps, gathered
 

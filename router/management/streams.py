@@ -12,7 +12,7 @@ from leveret.router.management.values import Object, answer, nothing
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.stream.lag import Lag, lags
 from leveret.router.stream.stream import Stream
-from leveret.router.terms import plain
+from leveret.router.values.field_values import plain
 
 
 def find_stream(call: Call) -> Stream:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from leveret.protocol.http import Response
 from leveret.router.auth import User
-from leveret.router.limits import USER_LIMITS, VHOST_LIMITS, LimitError
 from leveret.router.management.access import administrator, entered, management, visible_vhosts
 from leveret.router.management.body import demand, text, truth
 from leveret.router.management.call import Call, Rule, Rules
@@ -14,6 +13,7 @@ from leveret.router.management.sampling import LENGTHS, OCTETS, SESSION, Numbers
 from leveret.router.management.stats import message_stats, window_of, with_rates
 from leveret.router.management.users import find_user
 from leveret.router.management.values import Object, answer, nothing
+from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, LimitError
 from leveret.router.vhost import VHost
 from leveret.router.vhost_metadata import VHostMetadata, make_metadata
 from leveret.router.web.lengthy import finished

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 from leveret.protocol.amqp.constants import SHORTSTR_MAX
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router import deduplication
-from leveret.router.terms import is_integer, type_name
+from leveret.router.values.field_values import is_integer, type_name
 
 QueueType = Literal["classic", "quorum", "stream"]
 Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.backlog import Slices
 from leveret.router.queue.entry import Entry
+from leveret.router.turns.backlog import Slices
 
 if TYPE_CHECKING:
     from leveret.router.queue.kind import AnyQueue

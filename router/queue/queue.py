@@ -12,8 +12,6 @@ from typing import Any
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
-from leveret.router.backlog import Slices
-from leveret.router.counts import Given
 from leveret.router.deduplication import HEADER, SIZE, Deduplication
 from leveret.router.queue.arguments import QueueArguments
 from leveret.router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
@@ -28,6 +26,8 @@ from leveret.router.queue.priorities import Priorities
 from leveret.router.queue.probe import Probe
 from leveret.router.queue.run import Run
 from leveret.router.queue.turns import DRAIN, serve_round
+from leveret.router.turns.backlog import Slices
+from leveret.router.values.counters import Given
 
 REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round

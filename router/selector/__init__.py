@@ -7,8 +7,8 @@ closures (``expression``), and from then on only called.
 
 from typing import TYPE_CHECKING
 
-from leveret.router.backlog import Slicing, at_once
 from leveret.router.selector.errors import SelectorError
+from leveret.router.turns.backlog import Slicing, at_once
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.properties import Properties

@@ -10,10 +10,10 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 
-from leveret.router.backlog import Slicing
 from leveret.router.selector import expression
 from leveret.router.selector.errors import SelectorError, shown
 from leveret.router.selector.expression import Expression
+from leveret.router.turns.backlog import Slicing
 
 MAX_LENGTH = 4096  # characters
 TOKENS = 64  # that are parsed in a slice: half a millisecond

@@ -17,7 +17,7 @@ import trio
 from leveret.router.broker import Broker
 from leveret.router.server.outbox import Outboxes
 from leveret.router.server.send_timeouts import SendTimeouts
-from leveret.router.turn_times import SLOW, Turn
+from leveret.router.turns.turn_times import SLOW, Turn
 
 LATE = 1000  # ms after which a deadline has been missed by more than what a busy loop explains,
 GRACE = 0.5  # and seconds that clients are read from then before deadlines are looked at

@@ -17,13 +17,13 @@ import trio
 from leveret.protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
 from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
 from leveret.protocol.websocket import Opening, accept
-from leveret.router.network_errors import explain
 from leveret.router.server.bodies import BodyMemory, HeldBody
 from leveret.router.server.driver import Driver
 from leveret.router.server.peer import Peer
 from leveret.router.server.places import Guest, Places
 from leveret.router.server.serving import BROKEN, GLANCE, LINGER
 from leveret.router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
+from leveret.router.values.network_errors import explain
 from leveret.router.web.guard import check_host, check_origin
 from leveret.router.web.routes import Route, Routes
 from leveret.router.web.steps import Step, Steps, Wait

@@ -14,12 +14,12 @@ import structlog
 import trio
 
 from leveret.protocol.recognition import wrong_port
-from leveret.router.network_errors import explain
 from leveret.router.server.peer import Peer, find_peer, show
 from leveret.router.server.places import Guest, Places
 from leveret.router.server.tls import Security
 from leveret.router.server.wrong_port import peek, plain_answer
 from leveret.router.settings import parse_address
+from leveret.router.values.network_errors import explain
 
 BACKLOG = 1024  # connections that may wait to be accepted
 TOGETHER = 64  # connections accepted before everybody else has a turn

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from leveret.router.counts import Traffic
+from leveret.router.values.counters import Traffic
 
 LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to the same client,
 MUCH = 1 << 16  # but not this much,

@@ -11,12 +11,12 @@ from typing import Protocol
 import structlog
 import trio
 
-from leveret.router.network_errors import explain
 from leveret.router.server.driver import Driver
 from leveret.router.server.outbox import Outbox, Part
 from leveret.router.server.places import Guest
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import ConnectionLog, Ends
+from leveret.router.values.network_errors import explain
 from leveret.router.vhost import VHost
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up

@@ -11,9 +11,9 @@ from typing import Any
 
 import trio
 
-from leveret.router.network_errors import explain
 from leveret.router.server.places import Places
 from leveret.router.settings import Tls
+from leveret.router.values.network_errors import explain
 
 HANDSHAKES = 512  # connections in the handshake at a time, at all listeners: each costs some 100 kB
 FAREWELL = 5  # seconds that a client which reads nothing keeps a closed connection

@@ -13,7 +13,7 @@ from leveret.router.auth import User
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.arguments import EXPIRY_MAX
 from leveret.router.queue.kind import AnyQueue
-from leveret.router.terms import ESCAPES, is_integer, type_name
+from leveret.router.values.field_values import ESCAPES, is_integer, type_name
 
 COPIES_MAX = 1000  # routing keys of one message besides its own
 DELIVERY_MODES = (None, TRANSIENT, PERSISTENT)

@@ -7,9 +7,9 @@ is the business of ``leveret.router.deduplication``.
 from collections.abc import Sequence
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.backlog import Slicing
 from leveret.router.exchange.base import Exchange
 from leveret.router.routing import Target
+from leveret.router.turns.backlog import Slicing
 from leveret.router.vhost import VHost
 
 

@@ -15,7 +15,6 @@ from leveret.protocol.amqp.properties import Properties, splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
-from leveret.router.backlog import Slicing, in_time
 from leveret.router.exchange.base import Exchange
 from leveret.router.routing import Plan, Target, copies, count, routing_keys
 from leveret.router.session.checks import (
@@ -28,6 +27,7 @@ from leveret.router.session.checks import (
 )
 from leveret.router.session.once import Once
 from leveret.router.session.reply_to import REPLY_TO
+from leveret.router.turns.backlog import Slicing, in_time
 from leveret.router.vhost import VHost
 
 

@@ -18,9 +18,7 @@ from leveret.protocol.amqp.message import MANDATORY, Message
 from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import NotAllowed, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
-from leveret.router.backlog import LongWork, Slices, Slicing, TakesLong, at_once
 from leveret.router.broker import Broker
-from leveret.router.counts import Given, Published
 from leveret.router.incoming import owner_of
 from leveret.router.queue.consumers import SLICE, Consumer, Receiver
 from leveret.router.queue.entry import Entry
@@ -38,6 +36,8 @@ from leveret.router.session.tap import Tap
 from leveret.router.session.timeouts import AckTimeouts
 from leveret.router.session.transaction import Transaction
 from leveret.router.session.unacked import Held, Taken, Unacked, Verb, unknown_tag
+from leveret.router.turns.backlog import LongWork, Slices, Slicing, TakesLong, at_once
+from leveret.router.values.counters import Given, Published
 from leveret.router.vhost import VHost
 
 SERVED = attrgetter("served")

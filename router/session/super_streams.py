@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leveret.protocol.errors import AmqpError, PreconditionFailed
-from leveret.router.bounds import LINE_BREAKS, check_name
 from leveret.router.session.topology import Topology
+from leveret.router.values.bounds import LINE_BREAKS, check_name
 
 PARTITIONS_MAX = 1000
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from leveret.protocol.errors import AccessRefused, CommandInvalid, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
-from leveret.router.backlog import LongWork, Slicing, at_once
-from leveret.router.bounds import LINE_BREAKS
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.session.reply_to import REPLY_TO
-from leveret.router.terms import type_name
+from leveret.router.turns.backlog import LongWork, Slicing, at_once
+from leveret.router.values.bounds import LINE_BREAKS
+from leveret.router.values.field_values import type_name
 from leveret.router.vhost import VHost
 
 Arguments = Mapping[str, Any]

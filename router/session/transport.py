@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from leveret.router.counts import Traffic
+from leveret.router.values.counters import Traffic
 
 
 @dataclass(frozen=True, slots=True)

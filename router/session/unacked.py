@@ -7,10 +7,10 @@ from operator import itemgetter
 from typing import Literal
 
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.backlog import Slices
 from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.kind import Source
+from leveret.router.turns.backlog import Slices
 
 Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags

@@ -15,7 +15,6 @@ from leveret.protocol.errors import AmqpError
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2, Frame
 from leveret.protocol.stomp.values import parse_boolean, parse_number
-from leveret.router.backlog import Slices
 from leveret.router.session.unacked import unknown_tag
 from leveret.router.stomp.consumers import consumer_arguments
 from leveret.router.stomp.conversation import (
@@ -35,6 +34,7 @@ from leveret.router.stomp.queues import (
     is_durable,
     subscription_queue,
 )
+from leveret.router.turns.backlog import Slices
 
 ACK_MODES = ("auto", "client", "client-individual")
 PREFETCH_MAX = 65535

@@ -15,7 +15,6 @@ from typing import Protocol
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, InternalError, ResourceError
 from leveret.protocol.stomp.frames import END, V1_2, Frame, encode_frame, encode_headers
-from leveret.router.backlog import Slices
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.session.gate import HELD_MAX, Gate
@@ -23,6 +22,7 @@ from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
 from leveret.router.stomp.properties import header_lines
+from leveret.router.turns.backlog import Slices
 
 START = attrgetter("start")
 LET_GO = 256  # frames whose memory is freed in a slice

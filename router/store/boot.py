@@ -10,7 +10,6 @@ import structlog
 
 from leveret.protocol.amqp.table import encode_table
 from leveret.router.broker import Broker
-from leveret.router.counts import HEADERS, ROWS
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import DiskFiles, Files
@@ -29,6 +28,7 @@ from leveret.router.store.stream_writer import RemoveStream
 from leveret.router.store.streams import stream_files
 from leveret.router.store.writer import Writer
 from leveret.router.stream.stream import Stream
+from leveret.router.values.counters import HEADERS, ROWS
 from leveret.router.vhost import VHost
 
 METADATA = "metadata.sqlite"

@@ -7,7 +7,7 @@ So nothing is synced when nothing was written, and nothing waits longer than an 
 from collections.abc import Callable
 from typing import Protocol
 
-from leveret.router.timers import Timed
+from leveret.router.turns.timers import Timed
 
 
 class Syncs(Protocol):

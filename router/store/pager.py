@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from leveret.protocol.amqp.message import END, FRAME, Message
-from leveret.router.counts import MESSAGES
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.fifo import PAGE_MESSAGES
 from leveret.router.queue.run import Run
@@ -24,6 +23,7 @@ from leveret.router.store.records import RETURNS_MAX, expiry
 from leveret.router.store.segments import Segments
 from leveret.router.store.unreadable import read_message
 from leveret.router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
+from leveret.router.values.counters import MESSAGES
 
 if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue

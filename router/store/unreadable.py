@@ -15,7 +15,6 @@ import structlog
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
-from leveret.router.counts import CHECKPOINTS, MESSAGES, NOTES, RECORDS
 from leveret.router.queue.kind import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import Files
@@ -23,6 +22,7 @@ from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.pages import Page, Stored, segment_path
 from leveret.router.store.salvage import is_message
 from leveret.router.stream.stream import Stream
+from leveret.router.values.counters import CHECKPOINTS, MESSAGES, NOTES, RECORDS
 
 if TYPE_CHECKING:
     from leveret.router.store.recovery import Broken

@@ -16,7 +16,7 @@ from leveret.protocol.errors import PreconditionFailed
 from leveret.router.queue.entry import Entry
 from leveret.router.selector import Selector, SelectorError, compile_selector
 from leveret.router.stream.chunk import Chunk
-from leveret.router.terms import type_name
+from leveret.router.values.field_values import type_name
 
 VALUE = "x-stream-filter-value"  # header of a message
 WANTED = "x-stream-filter"  # arguments of a consumer

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any
 
-from leveret.router.terms import is_integer
+from leveret.router.values.field_values import is_integer
 
 NAME, NUMBER = "x-publisher-name", "x-publishing-id"  # headers of a message
 PREFIX = b"i"  # of the keys of notes

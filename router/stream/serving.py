@@ -11,7 +11,6 @@ from weakref import proxy
 
 import structlog
 
-from leveret.router.counts import Given
 from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.turns import DRAIN
@@ -25,6 +24,7 @@ from leveret.router.stream.reader import Reader
 from leveret.router.stream.readers import Readers
 from leveret.router.stream.segments import Segments
 from leveret.router.stream.tail import Tail
+from leveret.router.values.counters import Given
 
 DECODED = 16  # chunks whose messages are kept, for the next reader
 NOTED = 1000  # messages that a named reader passes over until its position is kept

@@ -9,8 +9,6 @@ import pytest
 from leveret.protocol.amqp import methods as m
 from leveret.router.administration import Administration, NotThere
 from leveret.router.auth import PasswordHash, PasswordHashError, hash_password
-from leveret.router.limits import LimitError
-from leveret.router.patterns import PatternError
 from leveret.router.policy import PolicyError
 from leveret.router.rows import (
     GlobalParameterRow,
@@ -21,6 +19,8 @@ from leveret.router.rows import (
     UserRow,
     VHostRow,
 )
+from leveret.router.values.limits import LimitError
+from leveret.router.values.patterns import PatternError
 from leveret.router.vhost_metadata import VHostMetadata, make_metadata
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World

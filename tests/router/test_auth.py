@@ -4,7 +4,7 @@ import pytest
 
 from leveret.protocol.errors import AccessRefused
 from leveret.router.auth import NO_PASSWORD, VERDICTS, User, Users, hash_password
-from leveret.router.patterns import PatternError
+from leveret.router.values.patterns import PatternError
 
 PASSWORD, OTHER = hash_password("pw", "sha256"), hash_password("new", "sha256")
 

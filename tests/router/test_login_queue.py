@@ -15,7 +15,7 @@ from leveret.router.auth import (
 )
 from leveret.router.auth.login_queue import SLOTS
 from leveret.router.auth.passwords import SCRYPT
-from leveret.router.timers import Timers
+from leveret.router.turns.timers import Timers
 from tests.router.work import Later
 
 SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.router.patterns import PATIENCE, _Large
 from leveret.router.policy import CHECKS, Policies, PolicyError
+from leveret.router.values.patterns import PATIENCE, _Large
 
 
 @pytest.fixture

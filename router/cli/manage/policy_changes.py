@@ -58,7 +58,7 @@ def _effective(policies: Sequence[Object], queue: Object) -> Object | None:
 
 @lru_cache(maxsize=1000)
 def _matcher(pattern: str) -> Callable[[str], bool]:
-    from leveret.router.patterns import PatternError, compile_pattern  # takes long to import
+    from leveret.router.values.patterns import PatternError, compile_pattern  # takes long to import
 
     try:
         return compile_pattern(pattern)

@@ -198,7 +198,7 @@ def _content(policy: Object) -> Object:
 
 def _check_pattern(pattern: str) -> None:
     """Raise WrongUsage if the pattern is no regular expression that a broker takes."""
-    from leveret.router.patterns import PatternError, compile_pattern
+    from leveret.router.values.patterns import PatternError, compile_pattern
 
     try:
         compile_pattern(pattern)

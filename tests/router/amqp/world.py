@@ -5,8 +5,8 @@ from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
 from leveret.router.broker import Broker
-from leveret.router.counts import Traffic
 from leveret.router.settings import Amqp, Auth, Settings
+from leveret.router.values.counters import Traffic
 from tests.router.amqp.client import Client
 
 PASSWORD_HASH = hash_password("guest", "sha256")

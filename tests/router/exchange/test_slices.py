@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from leveret.router.backlog import at_once
 from leveret.router.exchange import EXCHANGE_TYPES, headers, topic_automaton
 from leveret.router.exchange.base import Binding
+from leveret.router.turns.backlog import at_once
 from tests.router.harness import message
 
 

@@ -6,13 +6,13 @@ import trio
 import trio.testing
 
 from leveret.router.broker import Broker
-from leveret.router.budget import Budget
 from leveret.router.keeper import NoKeeper
 from leveret.router.server import driver as driver_module
 from leveret.router.server.driver import Driver
 from leveret.router.settings import Settings
-from leveret.router.timers import Timers
-from leveret.router.turn_times import SLOW, TurnTimes
+from leveret.router.turns.budget import Budget
+from leveret.router.turns.timers import Timers
+from leveret.router.turns.turn_times import SLOW, TurnTimes
 
 
 class FakeBroker:

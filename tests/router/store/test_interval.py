@@ -8,7 +8,7 @@ from leveret.router.store.journal import numbers
 from leveret.router.store.records import pack_publish
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, SaveCheckpoint, Sync
-from leveret.router.timers import Timers
+from leveret.router.turns.timers import Timers
 from tests.router.store.failing import FailingFiles
 from tests.router.store.test_store import FakeDisk, FakeQueue, finish, message
 from tests.router.store.test_writer import JOURNAL, ONE, ROUTE, frames, open_writer, read

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeAlias, TypeVar
 
-from leveret.router.budget import Budget
+from leveret.router.turns.budget import Budget
 
 Slices: TypeAlias = Iterator[None]  # each step of it is a slice
 Over: TypeAlias = Callable[[Exception | None], None]

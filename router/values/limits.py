@@ -9,8 +9,8 @@ Sources: RabbitMQ, "Virtual Hosts" (limits) and "User Limits"; the texts are tho
 from collections.abc import Mapping
 
 from leveret.protocol.errors import NotAllowed, PreconditionFailed
-from leveret.router.bounds import check_json
-from leveret.router.terms import json_term, term
+from leveret.router.values.bounds import check_json
+from leveret.router.values.field_values import json_term, term
 
 Limits = Mapping[str, int]
 

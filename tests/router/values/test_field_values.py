@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from leveret.protocol.amqp.table import Long, Timestamp, Value
-from leveret.router.terms import term, type_name
+from leveret.router.values.field_values import term, type_name
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import trio
 import trustme
 
-from leveret.router.network_errors import NO_TLS, UNTRUSTED, explain, tls_advice
+from leveret.router.values.network_errors import NO_TLS, UNTRUSTED, explain, tls_advice
 
 
 def behind(error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.router.patterns import ALLOWANCE, SLOW, PatternError, compile_pattern, is_quick
+from leveret.router.values.patterns import ALLOWANCE, SLOW, PatternError, compile_pattern, is_quick
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_pattern_that_takes_too_long_is_given_up():
 def test_a_pattern_that_takes_almost_too_long_for_each_name_is_given_up(monkeypatch):
     matches = compile_pattern("^(?=a)a+$")
     clock = count(0, 2 * SLOW)
-    monkeypatch.setattr("leveret.router.patterns.thread_time", lambda: next(clock))
+    monkeypatch.setattr("leveret.router.values.patterns.thread_time", lambda: next(clock))
     with capture_logs() as logs:
         found = [matches("a") for _ in range(1000)]
     allowed = found.count(True)
@@ -126,7 +126,7 @@ def test_a_pattern_that_takes_almost_too_long_for_each_name_is_given_up(monkeypa
 def test_quick_names_never_use_up_the_allowance(monkeypatch):
     matches = compile_pattern("^(?=a)a+$")
     clock = count(0, SLOW / 2)
-    monkeypatch.setattr("leveret.router.patterns.thread_time", lambda: next(clock))
+    monkeypatch.setattr("leveret.router.values.patterns.thread_time", lambda: next(clock))
     assert all(matches("a") for _ in range(1000))
 
 
@@ -171,7 +171,7 @@ def test_literal_prefix(prefix, name):
 
 def test_common_patterns_do_not_load_re2():
     program = (
-        "import sys, leveret.router.patterns as p; "
+        "import sys, leveret.router.values.patterns as p; "
         "p.compile_pattern('.*'); p.compile_pattern('^$'); sys.exit('re2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.timers import SWEEP, Timers
+from leveret.router.turns.timers import SWEEP, Timers
 
 
 class Target:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from leveret.router.budget import Budget
-from leveret.router.turn_times import PAUSE, SLOW, WINDOW, Turn, TurnTimes
+from leveret.router.turns.budget import Budget
+from leveret.router.turns.turn_times import PAUSE, SLOW, WINDOW, Turn, TurnTimes
 
 
 def test_the_longest_turn_is_kept_by_time_and_by_processor_time():
