@@ -29,12 +29,12 @@ from leveret.router.auth import (
 )
 from leveret.router.dead_letter import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
 from leveret.router.drops import DropReason, Drops
+from leveret.router.exchange.routing import routing_keys
 from leveret.router.firehose import TRACE
 from leveret.router.incoming import Incoming
 from leveret.router.keeper import Keeper, NoKeeper
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.recovery import Recovery
-from leveret.router.routing import routing_keys
 from leveret.router.settings import Settings
 from leveret.router.turns.backlog import Backlog
 from leveret.router.turns.budget import Budget

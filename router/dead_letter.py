@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import MAX_ENTRIES, REMOVE, Long, Remove, Timestamp
+from leveret.router.exchange.routing import copies
 from leveret.router.queue.host import Reason
-from leveret.router.routing import copies
 from leveret.router.values.field_values import canonical, is_integer
 
 Death = dict[str, Any]

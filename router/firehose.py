@@ -16,7 +16,7 @@ from typing import Protocol
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import KEPT, MAX_ENTRIES, Table, Value
-from leveret.router.routing import routing_keys
+from leveret.router.exchange.routing import routing_keys
 
 TRACE = "amq.rabbitmq.trace"
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from time import thread_time
 from typing import Any, Literal
 
-from leveret.router.queue.arguments import ARGUMENTS, is_valid
+from leveret.router.arguments.queue import ARGUMENTS, is_valid
 from leveret.router.values.bounds import INTEGER_MAX, check_json, refused_name
 from leveret.router.values.field_values import json_term, term
 from leveret.router.values.patterns import PATIENCE, Matcher, PatternError, compile_pattern, is_quick

@@ -16,7 +16,7 @@ import structlog
 
 from leveret.router.keeper import Keeper
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.stream import Stream
 from leveret.router.turns.timers import Timed

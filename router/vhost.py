@@ -14,21 +14,21 @@ import structlog
 
 from leveret.protocol.amqp.message import Message, unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
-from leveret.router.equivalence import check_exchange_equivalence
+from leveret.router.arguments.queue import QueueArguments, QueueType, merge_policy, parse_arguments
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Binding, Exchange, identity
 from leveret.router.exchange.base import kind as kind_of
 from leveret.router.exchange.default import DefaultExchange
+from leveret.router.exchange.equivalence import check_exchange_equivalence
+from leveret.router.exchange.invalidation import Graph
+from leveret.router.exchange.routing import Plan, Routes, Target
 from leveret.router.firehose import TRACE, Firehose
-from leveret.router.graph import Graph
 from leveret.router.policy import Kind, Policies, merge_definitions
-from leveret.router.queue.arguments import QueueArguments, QueueType, merge_policy, parse_arguments
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.equivalence import check_queue_equivalence, locked
 from leveret.router.queue.host import Reason
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
-from leveret.router.routing import Plan, Routes, Target
 from leveret.router.selector import SelectorError, compile_in_slices
 from leveret.router.stream.stream import Stream
 from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once

@@ -8,7 +8,7 @@ from leveret.router.drops import Drops
 from leveret.router.keeper import Keeper
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.turns.backlog import Backlog
 from leveret.router.turns.budget import Budget

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.deduplication import HEADER, SIZE, Deduplication
+from leveret.router.arguments.queue import check_deduplication
+from leveret.router.deduplication.cache import HEADER, SIZE, Deduplication
 from leveret.router.exchange.base import Exchange
-from leveret.router.queue.arguments import check_deduplication
 
 
 def window_of(exchange: Exchange, what: str) -> Deduplication | None:

@@ -16,7 +16,7 @@ from leveret.protocol.amqp.table import Long
 from leveret.protocol.errors import AmqpError, NotFound
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.session.gate import HELD_MAX, Gate
+from leveret.router.session.reply_gate import HELD_MAX, Gate
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox

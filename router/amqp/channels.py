@@ -15,7 +15,7 @@ from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.reader import too_many_channels
 from leveret.protocol.errors import ChannelError
 from leveret.router.amqp.channel import Channel
-from leveret.router.session.gate import Gate
+from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import SERVED
 
 

@@ -28,7 +28,7 @@ from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
 from leveret.router.broker import Broker
 from leveret.router.incoming import LITTLE, owner_of
 from leveret.router.queue.paging import NotAtHand
-from leveret.router.session.gate import Gate
+from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from leveret.router.turns.backlog import LongWork, Postponed

@@ -17,7 +17,7 @@ from leveret.router.administration import Administration
 from leveret.router.auth import User
 from leveret.router.broker import Broker
 from leveret.router.exchange.base import Destination, Exchange, kind
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost
 

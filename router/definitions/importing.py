@@ -46,7 +46,7 @@ from leveret.router.definitions.document import (
 )
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.bounds import LINE_BREAKS
 from leveret.router.vhost import VHost
 from leveret.router.vhost_metadata import read_metadata, split_tags

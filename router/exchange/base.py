@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.deduplication import Deduplication
+from leveret.router.deduplication.cache import Deduplication
 from leveret.router.exchange.log import ExchangeLog
 from leveret.router.turns.backlog import Slicing
 from leveret.router.values.field_values import canonical

@@ -22,7 +22,7 @@ from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import not_authorised, not_there
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.values import Object, answer, nothing
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost
 from leveret.router.web.steps import Steps

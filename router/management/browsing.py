@@ -16,6 +16,7 @@ from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.http import HttpError, Response
 from leveret.router.dead_letter import last_death
+from leveret.router.exchange.routing import Target, routing_keys
 from leveret.router.management.access import in_vhost
 from leveret.router.management.bindings import exchange_name
 from leveret.router.management.body import integer, text
@@ -26,12 +27,11 @@ from leveret.router.management.messages import refuse_while_alarmed, show_payloa
 from leveret.router.management.queues import find_queue
 from leveret.router.management.values import Object, answer
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
+from leveret.router.queue.paged_run import Run
 from leveret.router.queue.queue import Queue
-from leveret.router.queue.run import Run
-from leveret.router.routing import Target, routing_keys
 from leveret.router.selector import Selector, SelectorError, compile_selector
-from leveret.router.session.checks import check_publish
+from leveret.router.session.validation import check_publish
 from leveret.router.values.bounds import refused_name
 from leveret.router.web.steps import Steps
 

@@ -13,7 +13,7 @@ from leveret.router.auth import User
 from leveret.router.broker import Broker
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology

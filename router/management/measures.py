@@ -15,7 +15,7 @@ from leveret.router.management.sampling import Series
 from leveret.router.management.values import Object
 from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.fifo import Fifo
-from leveret.router.queue.probe import Probe, Recorder
+from leveret.router.queue.latency_probe import Probe, Recorder
 from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
 

@@ -13,7 +13,7 @@ from leveret.router.exchange.base import Exchange
 from leveret.router.management.call import World
 from leveret.router.management.clients import Connection, connections, vhost_of
 from leveret.router.management.queues import consumer_capacity, head_timestamp, memory_of
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
 from leveret.router.vhost import VHost

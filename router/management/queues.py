@@ -15,7 +15,7 @@ from leveret.router.management.query import columns_of, listing, narrowed, with_
 from leveret.router.management.sampling import QUEUE, Series, of_queue
 from leveret.router.management.stats import lengths, message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost import VHost

@@ -16,7 +16,7 @@ from leveret.router.broker import Broker
 from leveret.router.exchange.base import Exchange
 from leveret.router.management.clients import Connection, connections
 from leveret.router.management.node import Measured
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.session import Session
 from leveret.router.values.counters import Given, Published
 from leveret.router.vhost import VHost

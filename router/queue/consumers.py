@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from leveret.router.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from leveret.router.queue.kind import AnyQueue, Source
+    from leveret.router.queue.interface import AnyQueue, Source
 
 SLICE = 256  # messages one consumer is given at a time
 

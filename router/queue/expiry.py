@@ -9,7 +9,7 @@ has ended is emptied bit by bit, however many deadlines fell into it.
 from heapq import heapify, heappop, heappush
 
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.run import Run
+from leveret.router.queue.paged_run import Run
 
 Item = Entry | Run
 BUCKET = 16  # ms; an entry leaves at the end of its bucket, at most so much late

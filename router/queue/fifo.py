@@ -17,7 +17,7 @@ from operator import attrgetter
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.run import Run
+from leveret.router.queue.paged_run import Run
 
 POSITION = attrgetter("position")
 HEAD = 256  # messages at the head that stay in memory,

@@ -8,7 +8,7 @@ from leveret.router.queue.entry import Entry
 from leveret.router.turns.backlog import Slices
 
 if TYPE_CHECKING:
-    from leveret.router.queue.kind import AnyQueue
+    from leveret.router.queue.interface import AnyQueue
     from leveret.router.queue.queue import Queue
 
 Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from leveret.protocol.errors import InternalError
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.run import Pager, Run
+from leveret.router.queue.paged_run import Pager, Run
 
 if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.fifo import Fifo
-from leveret.router.queue.run import Run
+from leveret.router.queue.paged_run import Run
 
 
 class Priorities:

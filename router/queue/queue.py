@@ -12,20 +12,20 @@ from typing import Any
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
-from leveret.router.deduplication import HEADER, SIZE, Deduplication
-from leveret.router.queue.arguments import QueueArguments
+from leveret.router.arguments.queue import QueueArguments
+from leveret.router.deduplication.cache import HEADER, SIZE, Deduplication
 from leveret.router.queue.consumers import SLICE, Consumer, Consumers, DeliverySink
+from leveret.router.queue.dispatch import DRAIN, serve_round
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.expiry import ExpiryIndex
 from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.host import QueueHost, Reason
-from leveret.router.queue.kind import QueueKeeper
+from leveret.router.queue.interface import QueueKeeper
+from leveret.router.queue.latency_probe import Probe
 from leveret.router.queue.log import QueueLog
+from leveret.router.queue.paged_run import Run
 from leveret.router.queue.paging import NotAtHand, Paging
 from leveret.router.queue.priorities import Priorities
-from leveret.router.queue.probe import Probe
-from leveret.router.queue.run import Run
-from leveret.router.queue.turns import DRAIN, serve_round
 from leveret.router.turns.backlog import Slices
 from leveret.router.values.counters import Given
 

@@ -1,14 +1,14 @@
 """A message that its exchange takes once: whether one like it came lately is asked when it is enqueued.
 
 Owns the question, which goes with the message's queues until then, as a transaction may. What is remembered
-is the business of ``leveret.router.deduplication``.
+is the business of ``leveret.router.deduplication.cache``.
 """
 
 from collections.abc import Sequence
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Exchange
-from leveret.router.routing import Target
+from leveret.router.exchange.routing import Target
 from leveret.router.turns.backlog import Slicing
 from leveret.router.vhost import VHost
 

@@ -16,8 +16,10 @@ from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
 from leveret.router.exchange.base import Exchange
-from leveret.router.routing import Plan, Target, copies, count, routing_keys
-from leveret.router.session.checks import (
+from leveret.router.exchange.routing import Plan, Target, copies, count, routing_keys
+from leveret.router.session.once import Once
+from leveret.router.session.reply_to import REPLY_TO
+from leveret.router.session.validation import (
     DELIVERY_MODES,
     check_copies,
     check_delivery_mode,
@@ -25,8 +27,6 @@ from leveret.router.session.checks import (
     check_publish,
     check_user_id,
 )
-from leveret.router.session.once import Once
-from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.turns.backlog import Slicing, in_time
 from leveret.router.vhost import VHost
 

@@ -19,23 +19,23 @@ from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import NotAllowed, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
 from leveret.router.broker import Broker
+from leveret.router.exchange.routing import Target
 from leveret.router.incoming import owner_of
 from leveret.router.queue.consumers import SLICE, Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.kind import AnyQueue, Source
-from leveret.router.queue.probe import Probed
-from leveret.router.routing import Target
-from leveret.router.session.checks import check_consumer_arguments
+from leveret.router.queue.interface import AnyQueue, Source
+from leveret.router.queue.latency_probe import Probed
 from leveret.router.session.confirms import Confirms, Verdict
 from leveret.router.session.once import Once
 from leveret.router.session.publishing import Publishing
 from leveret.router.session.reply_to import REPLY_TO, ReplyTarget
 from leveret.router.session.sink import SessionSink
 from leveret.router.session.starving import Starving
-from leveret.router.session.tap import Tap
 from leveret.router.session.timeouts import AckTimeouts
+from leveret.router.session.trace import Tap
 from leveret.router.session.transaction import Transaction
 from leveret.router.session.unacked import Held, Taken, Unacked, Verb, unknown_tag
+from leveret.router.session.validation import check_consumer_arguments
 from leveret.router.turns.backlog import LongWork, Slices, Slicing, TakesLong, at_once
 from leveret.router.values.counters import Given, Published
 from leveret.router.vhost import VHost

@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 
 from leveret.router.queue.consumers import Consumer
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 
 
 class Starving:

@@ -9,7 +9,7 @@ Source: RabbitMQ, "Consumers" (Delivery Acknowledgement Timeout).
 from collections import deque
 from collections.abc import Callable
 
-from leveret.router.queue.kind import Source
+from leveret.router.queue.interface import Source
 from leveret.router.session.unacked import Unacked
 
 TICK_MIN = 100  # ms

@@ -14,7 +14,7 @@ from leveret.protocol.errors import AccessRefused, CommandInvalid, PreconditionF
 from leveret.router.auth import Kind, Operation, User
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.turns.backlog import LongWork, Slicing, at_once
 from leveret.router.values.bounds import LINE_BREAKS

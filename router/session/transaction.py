@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.routing import Target
+from leveret.router.exchange.routing import Target
 from leveret.router.session.once import Once
 from leveret.router.session.unacked import Held, Taken, Unacked, Verb
 from leveret.router.turns.backlog import Slices, Slicing

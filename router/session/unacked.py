@@ -9,7 +9,7 @@ from typing import Literal
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.kind import Source
+from leveret.router.queue.interface import Source
 from leveret.router.turns.backlog import Slices
 
 Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get

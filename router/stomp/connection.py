@@ -32,7 +32,7 @@ from leveret.protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats,
 from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User, WaitingLogin
 from leveret.router.broker import Broker
 from leveret.router.incoming import LITTLE, owner_of
-from leveret.router.session.gate import Gate
+from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from leveret.router.stomp.commands import handle

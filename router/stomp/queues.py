@@ -14,7 +14,7 @@ from typing import Any
 
 from leveret.protocol.stomp.frames import Frame
 from leveret.protocol.stomp.values import parse_boolean, parse_number
-from leveret.router.queue.arguments import ARGUMENTS
+from leveret.router.arguments.queue import ARGUMENTS
 from leveret.router.session.topology import Topology
 from leveret.router.stomp.consumers import CONSUMER_NAME, SINGLE
 from leveret.router.stomp.destinations import Destination

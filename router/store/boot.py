@@ -10,7 +10,7 @@ import structlog
 
 from leveret.protocol.amqp.table import encode_table
 from leveret.router.broker import Broker
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import DiskFiles, Files
 from leveret.router.store.journal import DamageError

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.paged_run import Run
 from leveret.router.queue.paging import Paging
 from leveret.router.queue.queue import Queue
-from leveret.router.queue.run import Run
 from leveret.router.store.files import Files
 from leveret.router.store.pages import Page, Stored
 from leveret.router.store.reader import read_stored

@@ -16,7 +16,7 @@ import structlog
 from leveret.protocol.amqp.message import END, FRAME, Message
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.fifo import PAGE_MESSAGES
-from leveret.router.queue.run import Run
+from leveret.router.queue.paged_run import Run
 from leveret.router.store.log import StoredQueueLog
 from leveret.router.store.pages import Page, PageError, pack_page, read_entries, segment_path
 from leveret.router.store.records import RETURNS_MAX, expiry
@@ -62,7 +62,7 @@ class Pager:
         self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
         self.unreadable: list[tuple[Queue, Run]] = []  # to be tried again
 
-    # -- leveret.router.queue.run.Pager --------------------------------------------------------------------
+    # -- leveret.router.queue.paged_run.Pager --------------------------------------------------------------------
 
     def weigh(self, queue: "Queue", weight: int) -> None:
         paging = queue.paging

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from leveret.router.auth import PasswordHash
 from leveret.router.broker import Broker
 from leveret.router.exchange.base import Exchange
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
 from leveret.router.store.bad_rows import BadRows, RowId
 from leveret.router.store.metadata import Metadata

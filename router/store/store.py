@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.rows import Row
 from leveret.router.store.aside import PLACE

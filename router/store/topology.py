@@ -8,7 +8,7 @@ and not restored.
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.store.statements import BindingRow, ExchangeRow, QueueRow
 from leveret.router.values.bounds import check_name, check_table
 from leveret.router.vhost import VHost

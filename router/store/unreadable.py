@@ -15,7 +15,7 @@ import structlog
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import Files
 from leveret.router.store.lock import DataDirectoryError

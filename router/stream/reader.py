@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from leveret.protocol.errors import NotImplemented_
-from leveret.router.queue.arguments import QueueArguments
+from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.stream.chunk import Chunk

@@ -8,7 +8,7 @@ Source: RabbitMQ, "Streams" (Retention).
 from bisect import bisect_right
 from operator import attrgetter
 
-from leveret.router.queue.arguments import QueueArguments
+from leveret.router.arguments.queue import QueueArguments
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.log import Segment
 

@@ -12,8 +12,8 @@ from weakref import proxy
 import structlog
 
 from leveret.router.queue.consumers import Consumer
+from leveret.router.queue.dispatch import DRAIN
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.turns import DRAIN
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.gaps import Gap, offsets, without
 from leveret.router.stream.log import StreamLog, Wish

@@ -16,11 +16,12 @@ import structlog
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
-from leveret.router.queue.arguments import QueueArguments
+from leveret.router.arguments.queue import QueueArguments
+from leveret.router.deduplication.publishers import UNUSABLE, USABLE, Publishers, identity
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
-from leveret.router.queue.kind import QueueKeeper
+from leveret.router.queue.interface import QueueKeeper
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.filters import SIZE, wanted
 from leveret.router.stream.gaps import known_gaps, without
@@ -28,7 +29,6 @@ from leveret.router.stream.log import Segment, StreamLog
 from leveret.router.stream.offsets import group_of, start_of
 from leveret.router.stream.packer import Packer
 from leveret.router.stream.positions import Key, Note
-from leveret.router.stream.publishers import UNUSABLE, USABLE, Publishers, identity
 from leveret.router.stream.reader import Reader
 from leveret.router.stream.segments import Segments
 from leveret.router.stream.serving import Serving

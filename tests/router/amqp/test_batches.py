@@ -18,9 +18,9 @@ from leveret.protocol.amqp import methods as m
 from leveret.router.amqp import connection
 from leveret.router.dead_letter import deaths_of
 from leveret.router.queue import queue as queue_module
-from leveret.router.queue.turns import DRAIN
+from leveret.router.queue.dispatch import DRAIN
 from leveret.router.session import session
-from leveret.router.session.gate import HELD_MAX
+from leveret.router.session.reply_gate import HELD_MAX
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
 from tests.router.late_keeper import LateKeeper

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from leveret.protocol.amqp import methods as m
-from leveret.router import routing
+from leveret.router.exchange import routing
 from leveret.router.session.session import CANCELLED, PIECE, WIDE
 from leveret.router.vhost import FEW
 from tests.router.amqp.client import packed, publish

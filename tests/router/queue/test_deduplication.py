@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leveret.router.deduplication import COST
+from leveret.router.deduplication.cache import COST
 from tests.router.harness import Node
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY
@@ -48,7 +48,7 @@ def test_it_is_not_taken_again_though_the_first_was_consumed(node):
 
 
 def test_a_window_takes_up_bounded_memory_however_many_values_it_may_have(node, monkeypatch):
-    monkeypatch.setattr("leveret.router.deduplication.BYTES", 3 * (COST + 1000))
+    monkeypatch.setattr("leveret.router.deduplication.cache.BYTES", 3 * (COST + 1000))
     node.queue(**DEDUPLICATING, cache_size=1_000_000)
     client = node.client()
     for value in "abcab":

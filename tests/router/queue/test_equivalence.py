@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from leveret.protocol.errors import AmqpError, PreconditionFailed, ResourceLocked
-from leveret.router.queue.arguments import QueueArguments, parse_arguments
+from leveret.router.arguments.queue import QueueArguments, parse_arguments
 from leveret.router.queue.equivalence import check_queue_equivalence
 
 QUORUM = {"x-queue-type": "quorum"}

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leveret.protocol.errors import NotFound
+from leveret.router.queue.dispatch import DRAIN
 from leveret.router.queue.expiry import BUCKET
 from leveret.router.queue.queue import EXPIRE
-from leveret.router.queue.turns import DRAIN
 from tests.router.harness import START, Node
 
 

@@ -41,7 +41,7 @@ def clients(node):
 
 @pytest.mark.parametrize("exchange", ["", "amq.direct", "amq.topic", "amq.headers"])
 def test_memory_is_flat_under_rpc_churn(node, clients, exchange, monkeypatch):
-    monkeypatch.setattr("leveret.router.routing.PLANS", 200)
+    monkeypatch.setattr("leveret.router.exchange.routing.PLANS", 200)
     monkeypatch.setattr("leveret.router.auth.users.VERDICTS", 200)
     tracemalloc.start()
     try:

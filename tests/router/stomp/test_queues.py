@@ -4,7 +4,7 @@ import pytest
 
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import Frame
-from leveret.router.queue.arguments import ARGUMENTS, COMPARED
+from leveret.router.arguments.queue import ARGUMENTS, COMPARED
 from leveret.router.stomp.commands import HANDLERS
 from leveret.router.stomp.queues import LEFT_OUT, queue_arguments
 

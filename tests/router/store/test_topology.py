@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 
 from leveret.protocol.amqp.table import encode_table
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.arguments.queue import SEGMENT_MAX
 from leveret.router.auth import hash_password
 from leveret.router.broker import Broker
 from leveret.router.cli import main
-from leveret.router.queue.arguments import SEGMENT_MAX
 from leveret.router.server.run import keep, populate
 from leveret.router.settings import Settings
 from leveret.router.vhost_metadata import make_metadata

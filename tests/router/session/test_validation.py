@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.session.checks import check_consumer_arguments, check_copies, check_expiration
+from leveret.router.session.validation import check_consumer_arguments, check_copies, check_expiration
 from tests.router.harness import Node
 
 

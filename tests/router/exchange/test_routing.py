@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.message import pack_route, unpack_route
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router import routing
+from leveret.router.exchange import routing
 from leveret.router.exchange.base import Exchange
-from leveret.router.routing import PLANS, Routes, routing_keys
+from leveret.router.exchange.routing import PLANS, Routes, routing_keys
 from leveret.router.selector import Selector
 from tests.router.harness import Node, message
 

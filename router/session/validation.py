@@ -9,10 +9,10 @@ from typing import Any
 
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from leveret.protocol.errors import AccessRefused, PreconditionFailed
+from leveret.router.arguments.queue import EXPIRY_MAX
 from leveret.router.auth import User
 from leveret.router.exchange.base import Exchange
-from leveret.router.queue.arguments import EXPIRY_MAX
-from leveret.router.queue.kind import AnyQueue
+from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import ESCAPES, is_integer, type_name
 
 COPIES_MAX = 1000  # routing keys of one message besides its own

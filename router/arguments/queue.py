@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from leveret.protocol.amqp.constants import SHORTSTR_MAX
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router import deduplication
+from leveret.router.deduplication import cache as deduplication
 from leveret.router.values.field_values import is_integer, type_name
 
 QueueType = Literal["classic", "quorum", "stream"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.table import Timestamp
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.queue.arguments import (
+from leveret.router.arguments.queue import (
     EXPIRY_MAX,
     QueueArguments,
     merge_policy,

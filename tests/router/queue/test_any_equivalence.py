@@ -6,8 +6,8 @@ import pytest
 
 from leveret.protocol.amqp.table import Long
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.equivalence import check_exchange_equivalence
 from leveret.router.exchange.direct import DirectExchange
+from leveret.router.exchange.equivalence import check_exchange_equivalence
 
 SAME = {"kind": "direct", "durable": True, "auto_delete": False, "internal": False, "arguments": {}}
 

@@ -10,7 +10,7 @@ measured: there each slice would have to be searched.
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from leveret.router.queue.arguments import QueueArguments
+from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.entry import Entry
 
 if TYPE_CHECKING:

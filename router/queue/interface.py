@@ -8,11 +8,11 @@ from collections.abc import Collection, Container, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.queue.arguments import QueueArguments
+from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.consumers import Consumer, Consumers, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.log import QueueLog
-from leveret.router.queue.run import Pager
+from leveret.router.queue.paged_run import Pager
 from leveret.router.values.counters import Given
 
 if TYPE_CHECKING:

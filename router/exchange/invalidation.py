@@ -9,7 +9,7 @@ from itertools import chain
 
 from leveret.protocol.amqp.message import pack_route
 from leveret.router.exchange.base import Binding, Destination, Exchange
-from leveret.router.routing import Routes
+from leveret.router.exchange.routing import Routes
 
 
 class Graph:

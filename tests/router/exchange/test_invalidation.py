@@ -7,8 +7,8 @@ import pytest
 from leveret.protocol.amqp.message import pack_route
 from leveret.router.exchange.base import Binding
 from leveret.router.exchange.fanout import FanoutExchange
-from leveret.router.graph import Graph
-from leveret.router.routing import Routes
+from leveret.router.exchange.invalidation import Graph
+from leveret.router.exchange.routing import Routes
 
 NAMES = "abcd"
 

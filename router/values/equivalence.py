@@ -1,7 +1,7 @@
-"""Whether a second declaration asks for what is there already, and what RabbitMQ says when it does not.
+"""Comparison of a repeated declaration with what exists, and RabbitMQ's texts for a difference.
 
-Owns the comparison and its texts for any declared thing, and the exchange's list of what is compared. What
-is compared for a queue depends on its type and stands with the queues.
+Responsible for comparing properties and arguments of any declared object. Which of them count is defined
+with the exchanges (``exchange.equivalence``) and the queues (``queue.equivalence``).
 
 Source: RabbitMQ, "Queues" (property equivalence). The texts name AMQP types; decoding does not keep
 the width of every integer, so ``signedint`` may stand where RabbitMQ says ``byte`` or ``short``.
@@ -12,8 +12,6 @@ from typing import Any
 
 from leveret.protocol.amqp.table import Long
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router import deduplication
-from leveret.router.exchange.base import Exchange
 from leveret.router.values.field_values import canonical, term, type_name
 
 
@@ -64,30 +62,3 @@ def _described(value: Any) -> str:
 
 def _inequivalent(name: str, what: str, received: str, current: str) -> PreconditionFailed:
     return PreconditionFailed(f"inequivalent arg '{name}' for {what}: {received} but current is {current}")
-
-
-def check_exchange_equivalence(
-    exchange: Exchange,
-    vhost: str,
-    *,
-    kind: str,
-    durable: bool,
-    auto_delete: bool,
-    internal: bool,
-    arguments: Mapping[str, Any],
-) -> None:
-    """Raise PreconditionFailed unless a declaration with these properties describes ``exchange``.
-
-    As in RabbitMQ, of its arguments ``alternate-exchange`` counts; those of the window, which are leveret's
-    own, count as they do for queues.
-    """
-    what = f"exchange '{exchange.name}' in vhost '{vhost}'"
-    current = {
-        "type": exchange.type,
-        "durable": exchange.durable,
-        "auto_delete": exchange.auto_delete,
-        "internal": exchange.internal,
-    }
-    received = {"type": kind, "durable": durable, "auto_delete": auto_delete, "internal": internal}
-    check_properties(what, current, received)
-    check_arguments(what, exchange.arguments, arguments, ("alternate-exchange", *deduplication.ARGUMENTS))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.queue.probe import EVERY, Probe
+from leveret.router.queue.latency_probe import EVERY, Probe
 
 
 class Recorder:

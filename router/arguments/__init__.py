@@ -1,0 +1,1 @@
+"""Arguments of declarations, and what they amount to together with policies."""

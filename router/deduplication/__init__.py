@@ -1,0 +1,1 @@
+"""Deduplication: recently seen message ids, and the sequence numbers of stream publishers."""

@@ -1,0 +1,35 @@
+"""Comparison of a repeated exchange.declare with the exchange that exists."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from leveret.router.deduplication import cache as deduplication
+from leveret.router.exchange.base import Exchange
+from leveret.router.values.equivalence import check_arguments, check_properties
+
+
+def check_exchange_equivalence(
+    exchange: Exchange,
+    vhost: str,
+    *,
+    kind: str,
+    durable: bool,
+    auto_delete: bool,
+    internal: bool,
+    arguments: Mapping[str, Any],
+) -> None:
+    """Raise PreconditionFailed unless a declaration with these properties describes ``exchange``.
+
+    As in RabbitMQ, of its arguments ``alternate-exchange`` counts; those of the window, which are leveret's
+    own, count as they do for queues.
+    """
+    what = f"exchange '{exchange.name}' in vhost '{vhost}'"
+    current = {
+        "type": exchange.type,
+        "durable": exchange.durable,
+        "auto_delete": exchange.auto_delete,
+        "internal": exchange.internal,
+    }
+    received = {"type": kind, "durable": durable, "auto_delete": auto_delete, "internal": internal}
+    check_properties(what, current, received)
+    check_arguments(what, exchange.arguments, arguments, ("alternate-exchange", *deduplication.ARGUMENTS))
