@@ -26,7 +26,7 @@ import leveret
 import protocol
 import router
 from leveret.protocol.amqp.message import Message
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 
 print(router.ROUTES, protocol.NAME, Broker.__module__, Message.__module__, leveret.__file__)
 """,
@@ -121,5 +121,5 @@ def test_a_broker_serves_beside_modules_called_router_and_protocol(installed, op
 
 def test_an_application_imports_its_own_modules_and_leverets(installed, options):
     run = subprocess.run([installed / "python", "app.py"], check=True, **options)
-    told = "['/orders'] orders leveret.router.broker leveret.protocol.amqp.message"
+    told = "['/orders'] orders leveret.router.broker.broker leveret.protocol.amqp.message"
     assert run.stdout.startswith(f"{told} {installed.parent}/")

@@ -8,12 +8,12 @@ import pytest
 
 from conformance import brokers
 from conformance.access.conftest import ALL, Managed, refusal
-from leveret.router.administration import Administration
 from leveret.router.auth import hash_password
-from leveret.router.broker import Broker
+from leveret.router.broker.administration import Administration
+from leveret.router.broker.broker import Broker
 from leveret.router.definitions import apply_definitions, export_definitions, parse_definitions
 from leveret.router.settings import Settings
-from leveret.router.vhost_metadata import make_metadata
+from leveret.router.vhost.metadata import make_metadata
 
 SECTIONS = (
     "users",

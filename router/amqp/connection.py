@@ -25,14 +25,14 @@ from leveret.router.amqp.channels import LIFE, Channels
 from leveret.router.amqp.closing import close_for
 from leveret.router.amqp.commands import handle
 from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
-from leveret.router.broker import Broker
-from leveret.router.incoming import LITTLE, owner_of
+from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import LITTLE, owner_of
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from leveret.router.turns.backlog import LongWork, Postponed
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # before these nobody need catch up, see ``Broker``

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import msgspec
 import structlog
 
-from leveret.router.administration import Administration
 from leveret.router.auth import User
-from leveret.router.broker import Broker
+from leveret.router.broker.administration import Administration
+from leveret.router.broker.broker import Broker
 from leveret.router.exchange.base import Destination, Exchange, kind
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 STEP = 50  # entries that are exported between two steps: a quarter of a millisecond
 PART = 500  # entries in a part of the document

@@ -22,9 +22,14 @@ import msgspec
 import structlog
 
 from leveret.protocol.errors import AmqpError
-from leveret.router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT, Administration, NotThere
 from leveret.router.auth import User
-from leveret.router.broker import Broker
+from leveret.router.broker.administration import (
+    OPERATOR_POLICY,
+    VHOST_LIMITS_COMPONENT,
+    Administration,
+    NotThere,
+)
+from leveret.router.broker.broker import Broker
 from leveret.router.definitions.document import (
     BindingEntry,
     Definitions,
@@ -48,8 +53,8 @@ from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.bounds import LINE_BREAKS
-from leveret.router.vhost import VHost
-from leveret.router.vhost_metadata import read_metadata, split_tags
+from leveret.router.vhost.metadata import read_metadata, split_tags
+from leveret.router.vhost.vhost import VHost
 
 RESERVED = "names that begin with amq. are reserved for the broker"  # left out by RabbitMQ too
 TEXT_MAX = 500  # characters of the name of an entry, and of a reason, in a report

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from leveret.protocol.http import HttpError
-from leveret.router.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
 from leveret.router.auth import User
+from leveret.router.broker.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
 from leveret.router.management.errors import not_authorised, not_there
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 if TYPE_CHECKING:
     from leveret.router.management.call import Call

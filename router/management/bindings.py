@@ -24,7 +24,7 @@ from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.steps import Steps
 
 DEFAULT = "amq.default"  # how the exchange without a name is called in paths

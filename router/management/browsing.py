@@ -15,7 +15,6 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.http import HttpError, Response
-from leveret.router.dead_letter import last_death
 from leveret.router.exchange.routing import Target, routing_keys
 from leveret.router.management.access import in_vhost
 from leveret.router.management.bindings import exchange_name
@@ -33,6 +32,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.selector import Selector, SelectorError, compile_selector
 from leveret.router.session.validation import check_publish
 from leveret.router.values.bounds import refused_name
+from leveret.router.vhost.dead_letters import last_death
 from leveret.router.web.steps import Steps
 
 SLICE = 500  # messages that are looked at before others have their turn

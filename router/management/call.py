@@ -12,9 +12,9 @@ from functools import cached_property
 import structlog
 
 from leveret.protocol.http import HttpError, Request, Response, basic_credentials
-from leveret.router.administration import Administration
 from leveret.router.auth import Login, LoginRefused, User
-from leveret.router.broker import Broker
+from leveret.router.broker.administration import Administration
+from leveret.router.broker.broker import Broker
 from leveret.router.management.access import READING, Check
 from leveret.router.management.body import parse_object
 from leveret.router.management.errand import Errand
@@ -23,7 +23,7 @@ from leveret.router.management.measures import Measures
 from leveret.router.management.node import Node, Snapshots
 from leveret.router.management.sampling import Sampler
 from leveret.router.management.values import Object
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.lengthy import log_in
 from leveret.router.web.routes import Answer
 from leveret.router.web.steps import Steps

@@ -6,10 +6,10 @@ from typing import Protocol
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.errors import AmqpError
 from leveret.router.auth import User
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.session.session import Session
 from leveret.router.session.transport import ConnectionOutbox, Ends
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 
 class Connection(Protocol):

@@ -11,7 +11,7 @@ from leveret.router.management.values import Object
 from leveret.router.queue.consumers import Consumer
 from leveret.router.session.session import Session
 from leveret.router.values.field_values import plain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.steps import Steps
 
 Owner = tuple[Connection, int]  # a channel: its connection and its number

@@ -10,14 +10,14 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, InternalError
 from leveret.protocol.http import HttpError
 from leveret.router.auth import User
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.steps import Steps, Wait
 
 UNSTORED = "the message could not be stored; the broker's log says why"

@@ -10,7 +10,7 @@ import structlog
 
 from leveret.protocol.errors import AccessRefused, AmqpError, NotFound
 from leveret.protocol.http import HttpError
-from leveret.router.administration import NotThere
+from leveret.router.broker.administration import NotThere
 
 REALM = (("WWW-Authenticate", 'Basic realm="RabbitMQ Management"'),)
 

@@ -15,7 +15,7 @@ from leveret.router.management.stats import message_stats, window_of
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.values.bounds import refused_name
 from leveret.router.values.field_values import plain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.lengthy import finished
 from leveret.router.web.steps import Steps
 

@@ -8,7 +8,7 @@ of a queue or a consumer stands under ``leveret`` in its object.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.management.ages import Ages
 from leveret.router.management.clients import connections
 from leveret.router.management.sampling import Series

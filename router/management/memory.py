@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import islice
 from math import ceil
 
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.management.call import World
 from leveret.router.management.clients import connections
 from leveret.router.management.queues import MESSAGE, memory_of

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from leveret.router.broker import Broker
-from leveret.router.drops import REASONS
+from leveret.router.broker.broker import Broker
 from leveret.router.management.call import World
 from leveret.router.management.clients import connections
 from leveret.router.management.memory import owners
@@ -21,6 +20,7 @@ from leveret.router.management.sampling import SESSION, Numbers, added, given, o
 from leveret.router.stream.lag import lags
 from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import SET_ASIDE
+from leveret.router.vhost.drops import REASONS
 from leveret.router.web.steps import Steps
 
 MOST = 20_000  # objects of a kind that are told one by one

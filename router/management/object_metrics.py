@@ -16,7 +16,7 @@ from leveret.router.management.queues import consumer_capacity, head_timestamp, 
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.steps import Steps, gathered
 
 Values = tuple[float | None, ...]

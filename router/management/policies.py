@@ -19,10 +19,10 @@ from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_there
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.values import Object, answer, nothing
-from leveret.router.policy import Policy
-from leveret.router.rows import ParameterRow
+from leveret.router.persistence.rows import ParameterRow
 from leveret.router.values.field_values import plain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.policies import Policy
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.steps import Steps
 
 

@@ -18,7 +18,7 @@ from leveret.router.management.values import Object, answer, nothing
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.values.field_values import plain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.lengthy import finished
 from leveret.router.web.routes import Answer
 from leveret.router.web.steps import Steps

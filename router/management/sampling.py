@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.exchange.base import Exchange
 from leveret.router.management.clients import Connection, connections
 from leveret.router.management.node import Measured
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.session import Session
 from leveret.router.values.counters import Given, Published
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.steps import Steps, gathered
 
 INTERVAL = 5000  # ms from one look to the next

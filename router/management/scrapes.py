@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from leveret.protocol.http import HttpError, Response, in_parts
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.web.steps import Steps, Wait
 
 SHARED = 1000  # ms for which a result answers further requests for the same key

@@ -16,7 +16,7 @@ from leveret.router.management.errors import bad_request, not_there
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.values.patterns import PatternError
-from leveret.router.vhost_metadata import split_tags
+from leveret.router.vhost.metadata import split_tags
 from leveret.router.web.lengthy import finished, offloaded
 from leveret.router.web.steps import Steps
 

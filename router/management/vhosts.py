@@ -14,8 +14,8 @@ from leveret.router.management.stats import message_stats, window_of, with_rates
 from leveret.router.management.users import find_user
 from leveret.router.management.values import Object, answer, nothing
 from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, LimitError
-from leveret.router.vhost import VHost
-from leveret.router.vhost_metadata import VHostMetadata, make_metadata
+from leveret.router.vhost.metadata import VHostMetadata, make_metadata
+from leveret.router.vhost.vhost import VHost
 from leveret.router.web.lengthy import finished
 from leveret.router.web.steps import Steps
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import structlog
 import trio
 
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.server.outbox import Outboxes
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.turns.turn_times import SLOW, Turn

@@ -7,8 +7,8 @@ from pathlib import Path
 import structlog
 import trio
 
-from leveret.router.alarms import STORE
-from leveret.router.broker import Broker
+from leveret.router.broker.alarms import STORE
+from leveret.router.broker.broker import Broker
 from leveret.router.server.driver import Driver
 from leveret.router.server.machine import memory_limit
 from leveret.router.server.snapshots import Snapshots

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from leveret import __version__
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.management.node import Listener, Measured
 from leveret.router.server import machine
 from leveret.router.server.bodies import BodyMemory

@@ -15,10 +15,10 @@ import trio
 
 from leveret import __version__
 from leveret.protocol.errors import ConnectionForced
-from leveret.router.administration import Administration
 from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
-from leveret.router.broker import Broker
+from leveret.router.broker.administration import Administration
+from leveret.router.broker.broker import Broker
 from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from leveret.router.selector import load_parser
 from leveret.router.server import machine
@@ -34,7 +34,7 @@ from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.journal import DamageError, FormatError
 from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.metadata import MetadataError
-from leveret.router.vhost_metadata import make_metadata
+from leveret.router.vhost.metadata import make_metadata
 
 NEVER = 2**31 - 1
 PUBLIC = Settings().default_pass  # the password that the manual prints

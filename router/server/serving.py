@@ -17,7 +17,7 @@ from leveret.router.server.places import Guest
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import ConnectionLog, Ends
 from leveret.router.values.network_errors import explain
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
 GLANCE = 5  # seconds until it is seen that a client hung up which is not read from

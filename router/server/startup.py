@@ -12,7 +12,7 @@ import trio
 
 from leveret import __version__
 from leveret.router.auth.passwords import fits
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.definitions import Definitions
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.peer import show

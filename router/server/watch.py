@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import structlog
 import trio
 
-from leveret.router.alarms import (
+from leveret.router.broker.alarms import (
     DISK,
     MEMORY,
     MEMORY_CLEARS,

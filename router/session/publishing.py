@@ -17,7 +17,6 @@ from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import Plan, Target, copies, count, routing_keys
-from leveret.router.session.once import Once
 from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.session.validation import (
     DELIVERY_MODES,
@@ -28,7 +27,8 @@ from leveret.router.session.validation import (
     check_user_id,
 )
 from leveret.router.turns.backlog import Slicing, in_time
-from leveret.router.vhost import VHost
+from leveret.router.vhost.deduplicating_target import Once
+from leveret.router.vhost.vhost import VHost
 
 
 class Publishing:

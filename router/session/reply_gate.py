@@ -9,7 +9,7 @@ client reads them behind the reply.
 from collections import deque
 from typing import Protocol
 
-from leveret.router.keeper import Keeper
+from leveret.router.persistence.api import Keeper
 
 HELD_MAX = 1 << 20  # bytes that wait in one connection's gate before it takes no more deliveries
 

@@ -18,15 +18,14 @@ from leveret.protocol.amqp.message import MANDATORY, Message
 from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import NotAllowed, PreconditionFailed
 from leveret.router.auth import Kind, Operation, User
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import owner_of
 from leveret.router.exchange.routing import Target
-from leveret.router.incoming import owner_of
 from leveret.router.queue.consumers import SLICE, Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue, Source
 from leveret.router.queue.latency_probe import Probed
 from leveret.router.session.confirms import Confirms, Verdict
-from leveret.router.session.once import Once
 from leveret.router.session.publishing import Publishing
 from leveret.router.session.reply_to import REPLY_TO, ReplyTarget
 from leveret.router.session.sink import SessionSink
@@ -38,7 +37,8 @@ from leveret.router.session.unacked import Held, Taken, Unacked, Verb, unknown_t
 from leveret.router.session.validation import check_consumer_arguments
 from leveret.router.turns.backlog import LongWork, Slices, Slicing, TakesLong, at_once
 from leveret.router.values.counters import Given, Published
-from leveret.router.vhost import VHost
+from leveret.router.vhost.deduplicating_target import Once
+from leveret.router.vhost.vhost import VHost
 
 SERVED = attrgetter("served")
 WIDE = 64  # copies of messages that are handed to queues at a time, if they are more,

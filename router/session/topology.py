@@ -19,7 +19,7 @@ from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.turns.backlog import LongWork, Slicing, at_once
 from leveret.router.values.bounds import LINE_BREAKS
 from leveret.router.values.field_values import type_name
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 Arguments = Mapping[str, Any]
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.auth import User
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.exchange.routing import Target, routing_keys
-from leveret.router.firehose import TRACE, Where, delivered, published
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.session.transport import Ends
-from leveret.router.vhost import VHost
+from leveret.router.vhost.trace import TRACE, Where, delivered, published
+from leveret.router.vhost.vhost import VHost
 
 NO_CONNECTION = "HTTP API"  # the name of what has none
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange.routing import Target
-from leveret.router.session.once import Once
 from leveret.router.session.unacked import Held, Taken, Unacked, Verb
 from leveret.router.turns.backlog import Slices, Slicing
+from leveret.router.vhost.deduplicating_target import Once
 
 SLICE = 256  # messages to one queue each, or settlements, that a commit does in a slice
 

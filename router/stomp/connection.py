@@ -30,14 +30,14 @@ from leveret.protocol.stomp.frames import (
 )
 from leveret.protocol.stomp.negotiation import Heartbeats, negotiate_heartbeats, negotiate_version
 from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User, WaitingLogin
-from leveret.router.broker import Broker
-from leveret.router.incoming import LITTLE, owner_of
+from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import LITTLE, owner_of
 from leveret.router.session.reply_gate import Gate
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 from leveret.router.stomp.commands import handle
 from leveret.router.stomp.conversation import Conversation
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 
 class State(Enum):

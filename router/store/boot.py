@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from leveret.protocol.amqp.table import encode_table
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import DiskFiles, Files
@@ -29,7 +29,7 @@ from leveret.router.store.streams import stream_files
 from leveret.router.store.writer import Writer
 from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import HEADERS, ROWS
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 METADATA = "metadata.sqlite"
 STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # as it stands among others

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from leveret.protocol.amqp.table import Table, decode_table
-from leveret.router.rows import (
+from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from leveret.protocol.amqp.table import Table
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.settings import Settings
 from leveret.router.store.bad_rows import BadRow, BadRows, RowId, shown_text
 from leveret.router.store.boot import METADATA, must_have_metadata

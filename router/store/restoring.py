@@ -7,17 +7,17 @@ A row that cannot be restored is left out and added to ``Restored.bad``. A start
 from dataclasses import dataclass, field
 
 from leveret.router.auth import PasswordHash
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.exchange.base import Exchange
+from leveret.router.persistence.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.rows import PermissionRow, PolicyRow, TopicPermissionRow, UserRow
 from leveret.router.store.bad_rows import BadRows, RowId
 from leveret.router.store.metadata import Metadata
 from leveret.router.store.topology import restore_binding, restore_exchange, restore_queue
 from leveret.router.values.bounds import check_json, refused_name
 from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, check_limits
-from leveret.router.vhost import VHost
-from leveret.router.vhost_metadata import read_metadata
+from leveret.router.vhost.metadata import read_metadata
+from leveret.router.vhost.vhost import VHost
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from leveret.protocol.amqp.table import Table, Value, encode_table
 from leveret.router.exchange.base import Binding, kind
-from leveret.router.rows import (
+from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,

@@ -13,10 +13,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from leveret.router.exchange.base import Binding, Exchange
+from leveret.router.persistence.rows import Row
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
-from leveret.router.rows import Row
 from leveret.router.store.aside import PLACE
 from leveret.router.store.compaction import Compaction
 from leveret.router.store.failure import is_store_failure

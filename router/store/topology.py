@@ -11,8 +11,8 @@ from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.store.statements import BindingRow, ExchangeRow, QueueRow
 from leveret.router.values.bounds import check_name, check_table
-from leveret.router.vhost import VHost
-from leveret.router.window import window_of
+from leveret.router.vhost.exchange_deduplication import window_of
+from leveret.router.vhost.vhost import VHost
 
 SEGMENT_SIZE = "x-stream-max-segment-size-bytes"
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from leveret.protocol.http import HttpError
 from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.turns.backlog import LongWork
 from leveret.router.web.steps import Steps, Wait
 

@@ -5,8 +5,8 @@ from functools import partial
 from importlib.resources import files
 
 from leveret.protocol.http import Request, Response, json_response
-from leveret.router.alarms import STORE
-from leveret.router.broker import Broker
+from leveret.router.broker.alarms import STORE
+from leveret.router.broker.broker import Broker
 from leveret.router.web.routes import Table
 
 HTML = "text/html; charset=utf-8"

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from leveret.router.cli import main as leveret
-from leveret.router.vhost_metadata import make_metadata
+from leveret.router.vhost.metadata import make_metadata
 from tests.router.store import test_stream_store as stream_sizes
 from tests.router.store.kept import Kept
 from tests.router.store.small import SMALL

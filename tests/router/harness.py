@@ -8,7 +8,7 @@ from typing import Any
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import AccessRefused, AmqpError
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.queue import Queue

@@ -1,6 +1,6 @@
 """A keeper that keeps nothing, and is as late as a disk: what was done is committed when the test says so."""
 
-from leveret.router.keeper import NoKeeper
+from leveret.router.persistence.api import NoKeeper
 
 
 class LateKeeper(NoKeeper):

@@ -8,7 +8,7 @@ from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import ConnectionForced
-from leveret.router.alarms import DISK, MEMORY, STORE
+from leveret.router.broker.alarms import DISK, MEMORY, STORE
 from tests.router.amqp.client import CAPABILITIES, publish
 
 TOLD = {"capabilities": {**CAPABILITIES, "connection.blocked": True}}

@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.keeper import NoKeeper
+from leveret.router.persistence.api import NoKeeper
 from leveret.router.queue import fifo
 from tests.router.amqp.client import publish
 from tests.router.queue.fake_pager import FakePager

@@ -4,7 +4,7 @@ from leveret.protocol.amqp.connection import Offer
 from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.settings import Amqp, Auth, Settings
 from leveret.router.values.counters import Traffic
 from tests.router.amqp.client import Client

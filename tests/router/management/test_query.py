@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.json_text import encode_json
-from leveret.router.administration import Administration
+from leveret.router.broker.administration import Administration
 from leveret.router.management import query
 from leveret.router.management.query import at, columns_of, narrowed
 from tests.router.management.api import HASHES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.keeper import NoKeeper
+from leveret.router.persistence.api import NoKeeper
 from leveret.router.queue import fifo
 from tests.router.harness import Node
 from tests.router.queue.fake_pager import FakePager

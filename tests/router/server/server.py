@@ -9,7 +9,7 @@ import trio.testing
 from msgspec.structs import replace
 
 from leveret.router.amqp.offer import make_offer
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
 from leveret.router.server.places import Guest

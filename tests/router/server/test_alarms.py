@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.alarms import MEMORY
+from leveret.router.broker.alarms import MEMORY
 from leveret.router.server import serving
 from leveret.router.server.peer import HUNG_UP, Peer
 from leveret.router.server.run import say_goodbye

@@ -5,8 +5,8 @@ import pytest
 import trio
 import trio.testing
 
-from leveret.router.broker import Broker
-from leveret.router.keeper import NoKeeper
+from leveret.router.broker.broker import Broker
+from leveret.router.persistence.api import NoKeeper
 from leveret.router.server import driver as driver_module
 from leveret.router.server.driver import Driver
 from leveret.router.settings import Settings

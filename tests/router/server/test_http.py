@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from leveret.protocol.http import HttpError, Request, Response
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.server.http import Site, serve_http
 from leveret.router.settings import Http, Settings
 from leveret.router.web.pages import pages

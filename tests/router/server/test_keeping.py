@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.alarms import STORE
-from leveret.router.broker import Broker
+from leveret.router.broker.alarms import STORE
+from leveret.router.broker.broker import Broker
 from leveret.router.queue.queue import Queue
 from leveret.router.server import keeping as module
 from leveret.router.server.driver import Driver

@@ -7,7 +7,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.server.run import StartupError, StoreFailed, keep, populate, serve
 from leveret.router.settings import Listen, Settings
 from leveret.router.store.files import DiskFiles

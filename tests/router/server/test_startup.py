@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from leveret.router.auth import hash_password
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.server.run import populate, serve
 from leveret.router.server.startup import warn_of_default_login
 from leveret.router.settings import Listen, Settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from leveret.protocol.errors import AmqpError
-from leveret.router.alarms import DISK, LOOKS, MEMORY, next_look
+from leveret.router.broker.alarms import DISK, LOOKS, MEMORY, next_look
 from leveret.router.server.outbox import Outbox
 from leveret.router.server.watch import COLLECT, STALLED, TRIM, Watch
 from leveret.router.settings import MEMORY as NOWHERE

@@ -5,8 +5,8 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import NotFound
-from leveret.router.firehose import TRACE
 from leveret.router.session.transport import Ends
+from leveret.router.vhost.trace import TRACE
 from tests.router.harness import Node
 
 ENDS = Ends(("10.0.0.1", 5), ("10.0.0.2", 5672))

@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.protocol.errors import AmqpError, NotAllowed, NotFound, NotImplemented_, PreconditionFailed
-from leveret.router.alarms import MEMORY
+from leveret.router.broker.alarms import MEMORY
 from leveret.router.session.reply_to import REPLY_TO
 from tests.router.harness import AnyUser, Node, bodies, message
 

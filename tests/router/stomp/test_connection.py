@@ -4,7 +4,7 @@ import pytest
 
 from leveret.protocol.errors import ConnectionForced
 from leveret.protocol.stomp.frames import HEARTBEAT, VERSIONS, Frame
-from leveret.router.alarms import MEMORY
+from leveret.router.broker.alarms import MEMORY
 from leveret.router.settings import Settings, Stomp
 
 

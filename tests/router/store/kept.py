@@ -4,8 +4,8 @@ from collections import deque
 from pathlib import Path
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.administration import Administration
-from leveret.router.alarms import STORE
+from leveret.router.broker.administration import Administration
+from leveret.router.broker.alarms import STORE
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.store.boot import DataDirectory, make_writer, read, restore
 from leveret.router.store.dump import queue_messages

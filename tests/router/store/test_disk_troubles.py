@@ -5,7 +5,7 @@
 
 import pytest
 
-from leveret.router.alarms import STORE
+from leveret.router.broker.alarms import STORE
 from tests.router.store.failing import WRITING, FailingFiles
 from tests.router.store.kept import RETRY, Kept
 

@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from leveret.router.alarms import STORE
 from leveret.router.auth import hash_password
+from leveret.router.broker.alarms import STORE
 from leveret.router.queue.paging import NotAtHand
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles

@@ -22,12 +22,14 @@ from tests.router.store.test_stream_store import SMALL
 
 pytestmark = pytest.mark.usefixtures("small")
 
+OTHERS = ("deduplication.publishers", "vhost.dead_letters", "vhost.deduplicating_target")
 PACKAGES = (leveret.router.queue, leveret.router.session, leveret.router.stream)
 MODULES = [
     importlib.import_module(f"{package.__name__}.{each.name}")
     for package in PACKAGES
     for each in pkgutil.iter_modules(package.__path__)
-] + [importlib.import_module("leveret.router.dead_letter")]
+]
+MODULES += [importlib.import_module(f"leveret.router.{name}") for name in OTHERS]
 NAMES = [module.__name__.removeprefix("leveret.router.") for module in MODULES]
 COMPARED = {"Entry.__lt__", "Run.__lt__"}  # by heapq, which loses an item if they raise
 # What they return is nowhere else: an exception behind them could not tell what was lost.

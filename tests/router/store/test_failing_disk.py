@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.alarms import STORE
+from leveret.router.broker.alarms import STORE
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.store.dump import queue_messages
 from leveret.router.store.recovery import recover

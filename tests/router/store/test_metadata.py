@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leveret.protocol.amqp.table import Timestamp
-from leveret.router.rows import (
+from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from leveret.router import broker as broker_module
+from leveret.router.broker import broker as broker_module
+from leveret.router.broker.recovery import AGAIN, TRIES, queues_in
 from leveret.router.queue.queue import Queue
-from leveret.router.recovery import AGAIN, TRIES, queues_in
 from leveret.router.stream.packer import Packer
 from leveret.router.stream.serving import Serving
 from tests.router.store.kept import Kept

@@ -12,11 +12,11 @@ from leveret.protocol.amqp.table import encode_table
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments.queue import SEGMENT_MAX
 from leveret.router.auth import hash_password
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.cli import main
 from leveret.router.server.run import keep, populate
 from leveret.router.settings import Settings
-from leveret.router.vhost_metadata import make_metadata
+from leveret.router.vhost.metadata import make_metadata
 from tests.router.store.kept import Kept
 
 SIZE = "x-stream-max-segment-size-bytes"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from leveret.protocol.http import HttpError
-from leveret.router.alarms import STORE
+from leveret.router.broker.alarms import STORE
 from leveret.router.cli.store import dump
 from leveret.router.management.errand import Errand
 from leveret.router.management.metrics import records

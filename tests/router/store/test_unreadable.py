@@ -24,7 +24,7 @@ from leveret.router.store.pages import pack_page, unpack_page
 from leveret.router.store.records import Note, pack_note, pack_publish, unpack
 from leveret.router.store.unreadable import PLACE, read_message
 from leveret.router.store.writer import ReadPage
-from leveret.router.vhost_metadata import make_metadata
+from leveret.router.vhost.metadata import make_metadata
 from tests.router.store.kept import Kept
 
 DEEP = b"\x00" * 4

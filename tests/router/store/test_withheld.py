@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.alarms import STORE
+from leveret.router.broker.alarms import STORE
 from leveret.router.store import packing
 from leveret.router.store.log import StoredQueueLog
 from leveret.router.store.store import TRIES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leveret.router.rows import VHostRow
+from leveret.router.persistence.rows import VHostRow
 from leveret.router.store.checkpoint import Checkpoint, PageState, QueueState
 from leveret.router.store.journal import Journal, numbers, path_of, read_header
 from leveret.router.store.pages import Stored, pack_page, segment_path, unpack_page

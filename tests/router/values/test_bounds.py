@@ -19,15 +19,15 @@ from leveret.protocol.amqp.table import (
     encode_table,
 )
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.administration import Administration
-from leveret.router.dead_letter import make_letter
+from leveret.router.broker.administration import Administration
 from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
-from leveret.router.firehose import Where, published
-from leveret.router.keeper import NoKeeper
-from leveret.router.policy import PolicyError
+from leveret.router.persistence.api import NoKeeper
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
 from leveret.router.values.bounds import build_message, check_json, check_name, check_table
+from leveret.router.vhost.dead_letters import make_letter
+from leveret.router.vhost.policies import PolicyError
+from leveret.router.vhost.trace import Where, published
 from tests.router.harness import AnyUser
 from tests.router.management.api import Api
 

@@ -3,7 +3,7 @@ import pytest
 from leveret.protocol.http import HttpError
 from leveret.router.auth import Login, LoginRefused, PasswordHash
 from leveret.router.auth.passwords import SCRYPT
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.settings import Settings
 from leveret.router.web.lengthy import log_in, offloaded
 from tests.router.work import Later

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from leveret.protocol.errors import AccessRefused
 from leveret.router.auth import NO_PASSWORD, SHA256, Login, User, hash_password
 from leveret.router.auth.passwords import SCRYPT
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.definitions import (
     DefinitionsError,
     apply_definitions,
@@ -23,7 +23,7 @@ from leveret.router.definitions import (
     unportable_users,
 )
 from leveret.router.settings import Auth, Settings
-from leveret.router.vhost_metadata import VHostMetadata
+from leveret.router.vhost.metadata import VHostMetadata
 
 EXPORT = Path(__file__).parent / "definitions_3_10.json"  # by RabbitMQ 3.10.8
 

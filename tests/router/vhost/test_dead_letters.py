@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.properties import decode_properties
 from leveret.protocol.amqp.table import Long, Timestamp
-from leveret.router.broker import LETTER_COST, LETTERS
-from leveret.router.dead_letter import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
+from leveret.router.broker.broker import LETTER_COST, LETTERS
+from leveret.router.vhost.dead_letters import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
 
@@ -580,7 +580,7 @@ def test_a_rejection_begins_to_count_copies_anew(node, client, queues):
 
 def test_letters_that_wait_for_the_end_of_an_alarm_take_bounded_memory(node, client, monkeypatch):
     """Beyond the bound those go on that multiply for the first time, and others are dropped."""
-    monkeypatch.setattr("leveret.router.broker.LETTERS_HELD", 2 * LETTER_COST + 5)
+    monkeypatch.setattr("leveret.router.broker.broker.LETTERS_HELD", 2 * LETTER_COST + 5)
     fan(node, "a", "b")
     for number in range(4):
         client.publish(f"m{number}")

@@ -12,7 +12,7 @@ from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_HEADER
 from leveret.protocol.amqp.message import FRAME
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import HEADS_MAX
-from leveret.router.incoming import LITTLE, Incoming, owner_of
+from leveret.router.broker.incoming import LITTLE, Incoming, owner_of
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient

@@ -10,7 +10,7 @@ from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import Target
 from leveret.router.turns.backlog import Slicing
-from leveret.router.vhost import VHost
+from leveret.router.vhost.vhost import VHost
 
 
 class Once(tuple[Target, ...]):

@@ -10,12 +10,12 @@ from typing import Protocol
 from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.exchange.log import ExchangeLog
+from leveret.router.persistence.rows import Row
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.queue import Queue
-from leveret.router.rows import Row
 from leveret.router.stream.log import StreamLog
 from leveret.router.stream.stream import Stream
 

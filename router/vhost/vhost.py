@@ -22,8 +22,6 @@ from leveret.router.exchange.default import DefaultExchange
 from leveret.router.exchange.equivalence import check_exchange_equivalence
 from leveret.router.exchange.invalidation import Graph
 from leveret.router.exchange.routing import Plan, Routes, Target
-from leveret.router.firehose import TRACE, Firehose
-from leveret.router.policy import Kind, Policies, merge_definitions
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.equivalence import check_queue_equivalence, locked
 from leveret.router.queue.host import Reason
@@ -35,9 +33,11 @@ from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once
 from leveret.router.values.bounds import check_name, check_table
 from leveret.router.values.counters import Past
 from leveret.router.values.limits import Limits, check_queues
-from leveret.router.vhost_host import DeadLetter, Holder, VHostHost
-from leveret.router.vhost_metadata import VHostMetadata
-from leveret.router.window import window_of
+from leveret.router.vhost.exchange_deduplication import window_of
+from leveret.router.vhost.host import DeadLetter, Holder, VHostHost
+from leveret.router.vhost.metadata import VHostMetadata
+from leveret.router.vhost.policies import Kind, Policies, merge_definitions
+from leveret.router.vhost.trace import TRACE, Firehose
 
 PREDECLARED = (
     ("amq.direct", "direct", False),

@@ -14,14 +14,14 @@ from typing import Protocol
 
 import structlog
 
-from leveret.router.keeper import Keeper
+from leveret.router.persistence.api import Keeper
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.stream import Stream
 from leveret.router.turns.timers import Timed
-from leveret.router.vhost import VHost
-from leveret.router.vhost_host import DeadLetter
+from leveret.router.vhost.host import DeadLetter
+from leveret.router.vhost.vhost import VHost
 
 TRIES = 20  # deliveries of one queue that may fail in a row
 AGAIN = 1000  # ms until a dead letter is published again whose publishing failed,

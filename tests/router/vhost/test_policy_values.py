@@ -4,7 +4,7 @@ import pytest
 
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments.queue import ARGUMENTS, COMPARED, EXPIRY_MAX, SEGMENT_MAX, parse_arguments
-from leveret.router.policy import CHECKS, Policies, PolicyError
+from leveret.router.vhost.policies import CHECKS, Policies, PolicyError
 
 INTEGERS = (-1, 0, 1, 2, 3, 255, 256, EXPIRY_MAX, EXPIRY_MAX + 1, SEGMENT_MAX, SEGMENT_MAX + 1, 10**13)
 AGES = ("7D", "0000000000000007D", "0D", "1" + "0" * 30 + "Y")

@@ -3,9 +3,9 @@
 import pytest
 from structlog.testing import capture_logs
 
-from leveret.router.dead_letter import COPIES, COPIES_MAX
-from leveret.router.drops import PERIOD, REASONS
 from leveret.router.session.reply_to import REPLY_TO
+from leveret.router.vhost.dead_letters import COPIES, COPIES_MAX
+from leveret.router.vhost.drops import PERIOD, REASONS
 from tests.router.harness import Node
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.protocol.errors import NotAllowed
-from leveret.router.broker import Broker
+from leveret.router.broker.broker import Broker
 from leveret.router.settings import Settings
 from tests.router.harness import START, Node
 

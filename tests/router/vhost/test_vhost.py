@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.message import pack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed, ResourceLocked
-from leveret.router.vhost import PREDECLARED
+from leveret.router.vhost.vhost import PREDECLARED
 from tests.router.exchange.test_routing import perform, step
 from tests.router.harness import Node
 

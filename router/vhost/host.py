@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from leveret.router.drops import Drops
-from leveret.router.keeper import Keeper
+from leveret.router.persistence.api import Keeper
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
 from leveret.router.queue.interface import AnyQueue
@@ -14,9 +13,10 @@ from leveret.router.turns.backlog import Backlog
 from leveret.router.turns.budget import Budget
 from leveret.router.turns.timers import Timed
 from leveret.router.values.counters import Churn
+from leveret.router.vhost.drops import Drops
 
 if TYPE_CHECKING:
-    from leveret.router.vhost import VHost
+    from leveret.router.vhost.vhost import VHost
 
 
 class VHostHost(Protocol):

@@ -18,9 +18,8 @@ from typing import Any
 
 from leveret.protocol.errors import AmqpError, ConnectionForced
 from leveret.router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
-from leveret.router.broker import Broker, Client
-from leveret.router.policy import Definition, Policy, PolicyError, make_policy
-from leveret.router.rows import (
+from leveret.router.broker.broker import Broker, Client
+from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,
@@ -32,8 +31,9 @@ from leveret.router.rows import (
 from leveret.router.turns.backlog import LongWork, Slices
 from leveret.router.values.bounds import check_json, refused_name
 from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, LimitError, check_limits
-from leveret.router.vhost import VHost
-from leveret.router.vhost_metadata import VHostMetadata
+from leveret.router.vhost.metadata import VHostMetadata
+from leveret.router.vhost.policies import Definition, Policy, PolicyError, make_policy
+from leveret.router.vhost.vhost import VHost
 
 VHOST_LIMITS_COMPONENT, VHOST_LIMITS_NAME = "vhost-limits", "limits"
 OPERATOR_POLICY = "operator_policy"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.router.policy import CHECKS, Policies, PolicyError
 from leveret.router.values.patterns import PATIENCE, _Large
+from leveret.router.vhost.policies import CHECKS, Policies, PolicyError
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_large_patterns_have_a_bound_for_a_name_together(policies, monkeypatch):
     search = _Large.__call__
     monkeypatch.setattr(_Large, "__call__", lambda self, name: asked.append(name) or search(self, name))
     clock = count(0, PATIENCE / 2.5)
-    monkeypatch.setattr("leveret.router.policy.thread_time", lambda: next(clock))
+    monkeypatch.setattr("leveret.router.vhost.policies.thread_time", lambda: next(clock))
     assert policies.effective("queues", "a" * 250, "classic") == {"max-length": 3}
     assert len(asked) == 3
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.alarms import (
+from leveret.router.broker.alarms import (
     DISK,
     LOOKS,
     MEMORY,

@@ -7,10 +7,9 @@ from math import inf
 import pytest
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.administration import Administration, NotThere
 from leveret.router.auth import PasswordHash, PasswordHashError, hash_password
-from leveret.router.policy import PolicyError
-from leveret.router.rows import (
+from leveret.router.broker.administration import Administration, NotThere
+from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,
     PermissionRow,
@@ -21,7 +20,8 @@ from leveret.router.rows import (
 )
 from leveret.router.values.limits import LimitError
 from leveret.router.values.patterns import PatternError
-from leveret.router.vhost_metadata import VHostMetadata, make_metadata
+from leveret.router.vhost.metadata import VHostMetadata, make_metadata
+from leveret.router.vhost.policies import PolicyError
 from tests.router.amqp.client import publish
 from tests.router.amqp.world import World
 from tests.router.store.kept import Kept

@@ -15,7 +15,6 @@ import structlog
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, NotAllowed
-from leveret.router.alarms import Alarms
 from leveret.router.auth import (
     Check,
     Login,
@@ -27,14 +26,12 @@ from leveret.router.auth import (
     Users,
     WaitingLogin,
 )
-from leveret.router.dead_letter import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
-from leveret.router.drops import DropReason, Drops
+from leveret.router.broker.alarms import Alarms
+from leveret.router.broker.incoming import Incoming
+from leveret.router.broker.recovery import Recovery
 from leveret.router.exchange.routing import routing_keys
-from leveret.router.firehose import TRACE
-from leveret.router.incoming import Incoming
-from leveret.router.keeper import Keeper, NoKeeper
+from leveret.router.persistence.api import Keeper, NoKeeper
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.recovery import Recovery
 from leveret.router.settings import Settings
 from leveret.router.turns.backlog import Backlog
 from leveret.router.turns.budget import Budget
@@ -44,8 +41,11 @@ from leveret.router.turns.turn_times import TurnTimes
 from leveret.router.values.bounds import refused_name
 from leveret.router.values.counters import Churn
 from leveret.router.values.limits import check_user_channels, check_user_connections, check_vhost_connections
-from leveret.router.vhost import VHost
-from leveret.router.vhost_host import DeadLetter
+from leveret.router.vhost.dead_letters import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
+from leveret.router.vhost.drops import DropReason, Drops
+from leveret.router.vhost.host import DeadLetter
+from leveret.router.vhost.trace import TRACE
+from leveret.router.vhost.vhost import VHost
 
 LETTERS = 512  # dead letters and their copies in queues before others have their turn
 LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared

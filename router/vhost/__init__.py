@@ -1,0 +1,1 @@
+"""Virtual hosts: topology, policies, dead letters, tracing."""
