@@ -14,9 +14,9 @@ from leveret.router.cli.manage.common import managed
 
 if TYPE_CHECKING:
     from leveret.router.cli.api import Api
-    from leveret.router.store.check import Report
     from leveret.router.store.lock import Lock
-    from leveret.router.store.statements import QueueRow
+    from leveret.router.store.metadata.statements import QueueRow
+    from leveret.router.store.offline.check import Report
 
 SNAPSHOT_TIMEOUT = 3600.0  # seconds
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -37,7 +37,7 @@ def check(directory: Path, repair: bool) -> None:
     use and starts without. Nothing is changed without --repair, which moves what is damaged to DIR/set-aside,
     so that the broker starts again, removes such rows, and says what may be lost.
     """
-    from leveret.router.store.check import check as look
+    from leveret.router.store.offline.check import check as look
 
     with _opened(directory) as lock:
         report = look(directory, lock.stopped or 0)
@@ -91,11 +91,11 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     What a broker could not write to its journal and has set aside comes last, with "set_aside".
     """
 
-    from leveret.router.store.aside import read_aside
-    from leveret.router.store.dump import describe, queue_messages, stream_messages
-    from leveret.router.store.offline import ReadOnlyFiles, is_stream, read_metadata
-    from leveret.router.store.recovery import recover
-    from leveret.router.store.streams import stream_files
+    from leveret.router.store.journal.recovery import recover
+    from leveret.router.store.offline.directory import ReadOnlyFiles, is_stream, read_metadata
+    from leveret.router.store.offline.dump import describe, queue_messages, stream_messages
+    from leveret.router.store.streams.files import stream_files
+    from leveret.router.store.unpackable_files import read_aside
 
     files = ReadOnlyFiles()
     with _opened(directory) as lock:
@@ -130,10 +130,10 @@ def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:
 @contextmanager
 def _opened(directory: Path) -> Iterator["Lock"]:
     """The lock of a data directory, and what goes wrong with it in the command's own words."""
-    from leveret.router.store.journal import DamageError, FormatError
+    from leveret.router.store.journal.journal import DamageError, FormatError
     from leveret.router.store.lock import DataDirectoryError
-    from leveret.router.store.metadata import MetadataError
-    from leveret.router.store.offline import lock
+    from leveret.router.store.metadata.database import MetadataError
+    from leveret.router.store.offline.directory import lock
 
     try:
         held = lock(directory)
@@ -154,8 +154,8 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     from datetime import UTC, datetime
 
     from leveret.router.cli.terminal import printable
-    from leveret.router.store.offline import is_stream
-    from leveret.router.store.repair import repair
+    from leveret.router.store.offline.directory import is_stream
+    from leveret.router.store.offline.repair import repair
     from leveret.router.stream.gaps import offsets
 
     found = report.inspection

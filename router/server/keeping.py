@@ -15,13 +15,13 @@ from leveret.router.server.snapshots import Snapshots
 from leveret.router.server.startup import totals
 from leveret.router.server.watch import set_alarm
 from leveret.router.server.worker import Worker
-from leveret.router.store.boot import DataDirectory, make_writer, read, restore
-from leveret.router.store.interval import IntervalSync
-from leveret.router.store.reader import Reader
+from leveret.router.store.journal.sync_interval import IntervalSync
+from leveret.router.store.opening import DataDirectory, make_writer, read, restore
+from leveret.router.store.segments.reader import Reader
 from leveret.router.store.snapshot import remove_partial
 from leveret.router.store.store import Store
-from leveret.router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
-from leveret.router.store.streams import ReadStream
+from leveret.router.store.streams.files import ReadStream
+from leveret.router.store.streams.writer import RemoveStream, StreamWriter, WriteStream
 from leveret.router.store.writer import Commit, Job, ReadPage, Result
 
 ADVICE = "Nothing was confirmed that is not on disk. Start the broker again, and report the error"

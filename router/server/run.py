@@ -31,9 +31,9 @@ from leveret.router.server.threads import Threads
 from leveret.router.server.tls import TlsError
 from leveret.router.server.watch import Watch
 from leveret.router.settings import MEMORY, Settings
-from leveret.router.store.journal import DamageError, FormatError
+from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.lock import DataDirectoryError
-from leveret.router.store.metadata import MetadataError
+from leveret.router.store.metadata.database import MetadataError
 from leveret.router.vhost.metadata import make_metadata
 
 NEVER = 2**31 - 1

@@ -11,7 +11,7 @@ from types import TracebackType
 from leveret.router.store.packing import PackingError
 
 PACKAGE = __name__.rpartition(".")[0]
-ENCODING = f"{PACKAGE}.statements"  # encodes rows before they are gathered
+ENCODING = f"{PACKAGE}.metadata.statements"  # encodes rows before they are gathered
 
 
 def is_store_failure(error: BaseException) -> bool:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
-from leveret.router.store.gathering import Log
-from leveret.router.store.log import StoredQueueLog
-from leveret.router.store.records import Target, pack_publish, pack_publish_to_one
-from leveret.router.store.stream_log import StoredStreamLog
+from leveret.router.store.batch import Log
+from leveret.router.store.journal.records import Target, pack_publish, pack_publish_to_one
+from leveret.router.store.queue_log import StoredQueueLog
+from leveret.router.store.streams.log import StoredStreamLog
 
 Publish = tuple[Log, Entry, Message]
 

@@ -12,8 +12,8 @@ from struct import error
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.message import FRAME, FRAME_BLIND, Message, body_size, unpack_route
 from leveret.protocol.errors import AmqpError
-from leveret.router.store.checkpoint import PageState
-from leveret.router.store.journal import (
+from leveret.router.store.journal.checkpoint import PageState
+from leveret.router.store.journal.journal import (
     FILE_HEADER,
     JUMP,
     Batch,
@@ -26,8 +26,8 @@ from leveret.router.store.journal import (
     pack_header,
     read_header,
 )
-from leveret.router.store.pages import PageError, Stored, unpack_page, unpack_positions
-from leveret.router.store.records import BadRecord, unpack_readable
+from leveret.router.store.journal.records import BadRecord, unpack_readable
+from leveret.router.store.segments.pages import PageError, Stored, unpack_page, unpack_positions
 
 # -- journal files ----------------------------------------------------------------------------------------
 

@@ -20,10 +20,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from leveret.router.store.boot import METADATA
-from leveret.router.store.checkpoint import NAME as CHECKPOINT
 from leveret.router.store.files import DiskFiles
-from leveret.router.store.streams import segment_path, stream_files
+from leveret.router.store.journal.checkpoint import NAME as CHECKPOINT
+from leveret.router.store.opening import METADATA
+from leveret.router.store.streams.files import segment_path, stream_files
 
 SNAPSHOTS = "snapshots"
 PLACES = ("journal", "segments", "streams")

@@ -17,16 +17,11 @@ from leveret.router.persistence.rows import Row
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
-from leveret.router.store.aside import PLACE
-from leveret.router.store.compaction import Compaction
+from leveret.router.store.batch import Gathered, Log
+from leveret.router.store.exchange_log import StoredWindowLog
 from leveret.router.store.failure import is_store_failure
-from leveret.router.store.gathering import Gathered, Log
-from leveret.router.store.log import StoredQueue, StoredQueueLog
-from leveret.router.store.packing import PackingError, Publish, pack_changes, pack_publishes
-from leveret.router.store.pager import Pager
-from leveret.router.store.retirement import Retirement
-from leveret.router.store.segments import Segments
-from leveret.router.store.statements import (
+from leveret.router.store.journal.truncation import Retirement
+from leveret.router.store.metadata.statements import (
     BindingRow,
     ExchangeRow,
     QueueRow,
@@ -42,11 +37,16 @@ from leveret.router.store.statements import (
     remove_exchange,
     remove_queue,
 )
-from leveret.router.store.stream_log import StoredStreamLog
-from leveret.router.store.stream_writer import WriteStream
-from leveret.router.store.streams import ReadStream
+from leveret.router.store.packing import PackingError, Publish, pack_changes, pack_publishes
+from leveret.router.store.queue_log import StoredQueue, StoredQueueLog
+from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.compaction import Compaction
+from leveret.router.store.segments.pager import Pager
+from leveret.router.store.streams.files import ReadStream
+from leveret.router.store.streams.log import StoredStreamLog
+from leveret.router.store.streams.writer import WriteStream
 from leveret.router.store.unpackable import KINDS, find_unpackable
-from leveret.router.store.window_log import StoredWindowLog
+from leveret.router.store.unpackable_files import PLACE
 from leveret.router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
 from leveret.router.stream.stream import Stream
 

@@ -17,12 +17,12 @@ import structlog
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.queue.entry import Entry
-from leveret.router.store.aside import Aside
-from leveret.router.store.gathering import Log
-from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.batch import Log
+from leveret.router.store.journal.records import pack_note, pack_progress, pack_publish, pack_returned, ranges
 from leveret.router.store.packing import Publish, name_of, pack_each
-from leveret.router.store.records import pack_note, pack_progress, pack_publish, pack_returned, ranges
-from leveret.router.store.stream_log import StoredStreamLog
+from leveret.router.store.queue_log import StoredQueueLog
+from leveret.router.store.streams.log import StoredStreamLog
+from leveret.router.store.unpackable_files import Aside
 
 Kind = Literal["message", "settlement", "returns", "note"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

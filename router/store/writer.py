@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from leveret.router.store.aside import Aside, write_aside
-from leveret.router.store.checkpoint import NAME, Checkpoint, pack_checkpoint
 from leveret.router.store.files import Files
-from leveret.router.store.journal import JournalFile, Unsynced, numbers, path_of
-from leveret.router.store.metadata import Metadata
-from leveret.router.store.pages import segment_path
-from leveret.router.store.statements import Statement
-from leveret.router.store.stream_writer import RemoveStream, WriteStream
-from leveret.router.store.streams import Read, ReadStream
+from leveret.router.store.journal.checkpoint import NAME, Checkpoint, pack_checkpoint
+from leveret.router.store.journal.journal import JournalFile, Unsynced, numbers, path_of
+from leveret.router.store.metadata.database import Metadata
+from leveret.router.store.metadata.statements import Statement
+from leveret.router.store.segments.pages import segment_path
+from leveret.router.store.streams.files import Read, ReadStream
+from leveret.router.store.streams.writer import RemoveStream, WriteStream
+from leveret.router.store.unpackable_files import Aside, write_aside
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.cli import main
 from leveret.router.store.lock import Lock
-from leveret.router.store.metadata import FORMAT
+from leveret.router.store.metadata.database import FORMAT
 from tests.router.store.kept import Kept
 
 

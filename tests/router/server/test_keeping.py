@@ -19,7 +19,7 @@ from tests.router.harness import message
 from tests.router.server.server import Server
 from tests.router.store.raising import Injected, Raising
 
-LOG = "leveret.router.store.log.StoredQueueLog."
+LOG = "leveret.router.store.queue_log.StoredQueueLog."
 
 
 class Broken:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from leveret.router.store.checkpoint import Checkpoint, decode_parts, read_payload
 from leveret.router.store.files import Files
+from leveret.router.store.journal.checkpoint import Checkpoint, decode_parts, read_payload
 
 
 def read_checkpoint(files: Files, directory: Path) -> Checkpoint:

@@ -7,15 +7,15 @@ from leveret.protocol.amqp.message import Message
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.alarms import STORE
 from leveret.router.queue.paging import NotAtHand
-from leveret.router.store.boot import DataDirectory, make_writer, read, restore
-from leveret.router.store.dump import queue_messages
 from leveret.router.store.files import Files
-from leveret.router.store.offline import ReadOnlyFiles, read_metadata
-from leveret.router.store.reader import Reader
-from leveret.router.store.recovery import recover
+from leveret.router.store.journal.recovery import recover
+from leveret.router.store.offline.directory import ReadOnlyFiles, read_metadata
+from leveret.router.store.offline.dump import queue_messages
+from leveret.router.store.opening import DataDirectory, make_writer, read, restore
+from leveret.router.store.segments.reader import Reader
 from leveret.router.store.store import Store
-from leveret.router.store.stream_writer import RemoveStream, StreamWriter, WriteStream
-from leveret.router.store.streams import ReadStream
+from leveret.router.store.streams.files import ReadStream
+from leveret.router.store.streams.writer import RemoveStream, StreamWriter, WriteStream
 from leveret.router.store.writer import Commit, ReadPage, Sync
 from tests.router.harness import Node
 

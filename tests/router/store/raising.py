@@ -12,10 +12,10 @@ from unittest.mock import patch
 import leveret.router.store
 
 NOT_AT_WORK = {  # modules that read a directory before a broker serves anybody, or without a broker
-    "bad_rows", "boot", "check", "dump", "findings", "inspect_checkpoint", "inspect_journal", "inspect_pages",
-    "inspect_streams", "loading", "lock", "offline", "recovery", "repair", "restoring", "salvage",
-    "salvage_stream", "topology",
+    "journal.recovery", "lock", "message_restore", "metadata.bad_rows", "metadata.restore",
+    "metadata.topology_restore", "opening", "salvage",
 }  # fmt: skip
+PREFIX = "leveret.router.store."
 JUDGES = {"failure"}  # what decides what becomes of an exception
 
 
@@ -25,9 +25,16 @@ class Injected(Exception):
 
 def modules() -> list[ModuleType]:
     """The modules that are at work between gathering and fdatasync."""
-    names = [each.name for each in pkgutil.iter_modules(leveret.router.store.__path__)]
+    found = pkgutil.walk_packages(leveret.router.store.__path__, PREFIX)
+    names = [each.name.removeprefix(PREFIX) for each in found if not each.ispkg]
     names = [name for name in names if name not in NOT_AT_WORK | JUDGES]
-    return [importlib.import_module(f"leveret.router.store.{name}") for name in names]
+    names = [name for name in names if not name.startswith("offline.")]
+    return [importlib.import_module(f"{PREFIX}{name}") for name in names]
+
+
+def module_of(name: str) -> str:
+    """The module of a function of the store, below the package, as in ``journal.records``."""
+    return next(part for part in MODULES if name.startswith(f"{PREFIX}{part}."))
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, object, str, FunctionType]]:
@@ -39,6 +46,9 @@ def functions(module: ModuleType) -> Iterator[tuple[str, object, str, FunctionTy
             for attribute, method in list(vars(value).items()):
                 if isinstance(method, FunctionType) and method.__code__.co_filename == module.__file__:
                     yield f"{module.__name__}.{name}.{attribute}", value, attribute, method
+
+
+MODULES = [module.__name__.removeprefix(PREFIX) for module in modules()]
 
 
 class Raising:

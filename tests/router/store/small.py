@@ -4,7 +4,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 from leveret.router.queue import fifo
-from leveret.router.store import compaction, pager, retirement, segments
+from leveret.router.store.journal import truncation as retirement
+from leveret.router.store.segments import allocation as segments
+from leveret.router.store.segments import compaction, pager
 
 _SHARED = Path("/dev/shm")
 MEMORY = _SHARED if _SHARED.is_dir() else None  # files are fast there, and forgotten when the power is cut

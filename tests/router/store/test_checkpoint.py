@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leveret.router.store.checkpoint import (
+from leveret.router.store.journal.checkpoint import (
     LAST_MAX,
     MAGIC,
     NAME,
@@ -16,9 +16,9 @@ from leveret.router.store.checkpoint import (
     decode_parts,
     pack_checkpoint,
 )
-from leveret.router.store.journal import DamageError, FormatError
-from leveret.router.store.pages import ENTRY_LEAST
-from leveret.router.store.records import RETURNS_MAX
+from leveret.router.store.journal.journal import DamageError, FormatError
+from leveret.router.store.journal.records import RETURNS_MAX
+from leveret.router.store.segments.pages import ENTRY_LEAST
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.failing import FailingFiles, Killed
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.store import segments
+from leveret.router.store.segments import allocation as segments
 from tests.router.store.kept import Kept
 
 

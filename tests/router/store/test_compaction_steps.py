@@ -2,10 +2,10 @@
 
 import pytest
 
-from leveret.router.store import segments as module
-from leveret.router.store.compaction import Compaction
-from leveret.router.store.pages import Page, Stored, pack_page
-from leveret.router.store.segments import Segments
+from leveret.router.store.segments import allocation as module
+from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.compaction import Compaction
+from leveret.router.store.segments.pages import Page, Stored, pack_page
 from leveret.router.store.writer import ReadPage, WritePages
 from tests.router.harness import message
 

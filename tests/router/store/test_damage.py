@@ -12,15 +12,15 @@ from random import Random
 
 import pytest
 
-from leveret.router.store.check import check
-from leveret.router.store.checkpoint import MAGIC
 from leveret.router.store.files import DiskFiles
-from leveret.router.store.journal import DamageError, FormatError, Journal, path_of
+from leveret.router.store.journal.checkpoint import MAGIC
+from leveret.router.store.journal.journal import DamageError, FormatError, Journal, path_of
+from leveret.router.store.journal.recovery import recover
 from leveret.router.store.lock import Lock
-from leveret.router.store.metadata import MetadataError
-from leveret.router.store.offline import lock
-from leveret.router.store.recovery import recover
-from leveret.router.store.repair import repair
+from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.offline.check import check
+from leveret.router.store.offline.directory import lock
+from leveret.router.store.offline.repair import repair
 from tests.router.store.kept import Kept, contents
 
 EVER = [*(f"message {number} " + "x" * 100 for number in range(24)), "more", "and more"]

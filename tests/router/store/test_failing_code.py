@@ -17,7 +17,7 @@ from leveret.router.queue.paging import NotAtHand
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import RETRY, Kept
-from tests.router.store.raising import Raising, functions, modules
+from tests.router.store.raising import MODULES, Raising, functions, module_of, modules
 from tests.router.store.test_failing_disk import number_of
 from tests.router.store.test_stream_store import SMALL
 
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.usefixtures("small")
 
 ROUNDS = 24
 PASSWORD = hash_password("secret", "sha256")
-MODULES = [module.__name__.rpartition(".")[2] for module in modules()]
 
 
 @dataclass
@@ -310,11 +309,12 @@ def calls(tmp_path_factory):
 
 
 def test_the_load_reaches_every_part_of_the_store(calls):
-    reached = {name.split(".")[3] for name in calls}
+    reached = {module_of(name) for name in calls}
     assert reached >= {
-        "checkpoint", "compaction", "gathering", "journal", "log", "metadata", "packing", "pager", "pages",
-        "reader", "records", "retirement", "segments", "statements", "store", "stream_log", "stream_writer",
-        "streams", "writer",
+        "batch", "journal.checkpoint", "journal.journal", "journal.records", "journal.truncation",
+        "metadata.database", "metadata.statements", "packing", "queue_log", "segments.allocation",
+        "segments.compaction", "segments.pager", "segments.pages", "segments.reader", "store",
+        "streams.files", "streams.log", "streams.writer", "writer",
     }  # fmt: skip
 
 
@@ -327,7 +327,7 @@ def test_whichever_function_raises_nothing_that_was_confirmed_is_lost(
     random = Random(module)
     names = [name for each in modules() for name, *_ in functions(each) if name in calls]
     for name in names:
-        if name.split(".")[3] != module:
+        if module_of(name) != module:
             continue
         at = random.randint(1, max(1, calls[name] // 2))
         path = quick_path / name

@@ -14,8 +14,8 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.router.broker.alarms import STORE
 from leveret.router.queue.paging import NotAtHand
-from leveret.router.store.dump import queue_messages
-from leveret.router.store.recovery import recover
+from leveret.router.store.journal.recovery import recover
+from leveret.router.store.offline.dump import queue_messages
 from tests.router.store.failing import EVERYTHING, WRITING, FailingFiles
 from tests.router.store.kept import RETRY, Kept
 

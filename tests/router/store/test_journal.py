@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leveret.router.store.journal import (
+from leveret.router.store.journal.journal import (
     FILE_HEADER,
     DamageError,
     FormatError,

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from leveret.router.store.boot import DataDirectory, read
 from leveret.router.store.files import DiskFiles
-from leveret.router.store.journal import DamageError, path_of
+from leveret.router.store.journal.journal import DamageError, path_of
 from leveret.router.store.lock import DataDirectoryError, Lock
-from leveret.router.store.metadata import MetadataError
+from leveret.router.store.metadata.database import MetadataError
+from leveret.router.store.opening import DataDirectory, read
 from tests.router.store.test_promises import journal
 
 HOLD = """

@@ -16,9 +16,9 @@ from leveret.router.persistence.rows import (
     UserRow,
     VHostRow,
 )
-from leveret.router.store import metadata
-from leveret.router.store.metadata import Metadata, MetadataError
-from leveret.router.store.statements import (
+from leveret.router.store.metadata import database as metadata
+from leveret.router.store.metadata.database import Metadata, MetadataError
+from leveret.router.store.metadata.statements import (
     BindingRow,
     ExchangeRow,
     QueueRow,

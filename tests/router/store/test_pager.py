@@ -7,7 +7,7 @@ import structlog
 
 from leveret.protocol.errors import InternalError
 from leveret.router.queue.paging import COST, NotAtHand
-from leveret.router.store import pager as module
+from leveret.router.store.segments import pager as module
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, ReadPage, RemoveSegments, WritePages
 from tests.router.harness import Node

@@ -3,8 +3,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from leveret.router.store.pages import Page, PageError, Stored, pack_page, unpack_page, unpack_positions
-from leveret.router.store.records import ranges
+from leveret.router.store.journal.records import ranges
+from leveret.router.store.segments.pages import (
+    Page,
+    PageError,
+    Stored,
+    pack_page,
+    unpack_page,
+    unpack_positions,
+)
 
 number = st.integers(0, 2**64 - 1)
 entries = st.lists(

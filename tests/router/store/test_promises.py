@@ -3,12 +3,12 @@
 import pytest
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.store.boot import DataDirectory, read
 from leveret.router.store.files import DiskFiles
-from leveret.router.store.journal import JournalFile
-from leveret.router.store.records import pack_progress, pack_publish
-from leveret.router.store.recovery import recover
-from leveret.router.store.statements import QueueRow, add_queue
+from leveret.router.store.journal.journal import JournalFile
+from leveret.router.store.journal.records import pack_progress, pack_publish
+from leveret.router.store.journal.recovery import recover
+from leveret.router.store.metadata.statements import QueueRow, add_queue
+from leveret.router.store.opening import DataDirectory, read
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit
 from tests.router.amqp.client import publish

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from leveret.router.store.pages import PageError, Stored, pack_page, segment_path, unpack_page
-from leveret.router.store.reader import Reader
+from leveret.router.store.segments.pages import PageError, Stored, pack_page, segment_path, unpack_page
+from leveret.router.store.segments.reader import Reader
 from leveret.router.store.writer import ReadPage
 from tests.router.store.failing import FailingFiles, Node
 

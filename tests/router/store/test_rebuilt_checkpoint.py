@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from leveret.router.store.check import check
-from leveret.router.store.checkpoint import MAGIC, NAME
-from leveret.router.store.offline import ReadOnlyFiles, lock
-from leveret.router.store.repair import repair
-from leveret.router.store.streams import stream_files
+from leveret.router.store.journal.checkpoint import MAGIC, NAME
+from leveret.router.store.offline.check import check
+from leveret.router.store.offline.directory import ReadOnlyFiles, lock
+from leveret.router.store.offline.repair import repair
+from leveret.router.store.streams.files import stream_files
 from tests.router.harness import message
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.kept import Kept

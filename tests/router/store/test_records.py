@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leveret.router.store.records import (
+from leveret.router.store.journal.records import (
     ID_MAX,
     POSITION_MAX,
     RETURNS_MAX,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from leveret.router.store import segments as module
-from leveret.router.store.pages import Page
-from leveret.router.store.segments import Segments
+from leveret.router.store.segments import allocation as module
+from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.pages import Page
 
 FULL, WORTH = 1000, 400
 

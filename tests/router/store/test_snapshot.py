@@ -7,12 +7,12 @@ from unittest.mock import patch
 
 import pytest
 
-from leveret.router.store import stream_log
-from leveret.router.store.check import check
 from leveret.router.store.files import DiskFiles
-from leveret.router.store.offline import lock
+from leveret.router.store.offline.check import check
+from leveret.router.store.offline.directory import lock
 from leveret.router.store.snapshot import SNAPSHOTS, SnapshotError, finish, prepare, remove_partial, stage
-from leveret.router.store.streams import stream_files
+from leveret.router.store.streams import log as stream_log
+from leveret.router.store.streams.files import stream_files
 from tests.router.store.kept import Kept, contents
 
 

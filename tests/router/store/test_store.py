@@ -5,8 +5,8 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.queue.entry import Entry
-from leveret.router.store.pages import Page
-from leveret.router.store.records import Progress, Publish, unpack
+from leveret.router.store.journal.records import Progress, Publish, unpack
+from leveret.router.store.segments.pages import Page
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, RemoveSegments
 

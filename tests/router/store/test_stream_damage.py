@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from leveret.router.cli import main
-from leveret.router.store.check import check
 from leveret.router.store.files import DiskFiles
+from leveret.router.store.journal.recovery import recover
 from leveret.router.store.lock import Lock
-from leveret.router.store.offline import ReadOnlyFiles, lock
-from leveret.router.store.recovery import recover
-from leveret.router.store.repair import repair
-from leveret.router.store.streams import stream_files
+from leveret.router.store.offline.check import check
+from leveret.router.store.offline.directory import ReadOnlyFiles, lock
+from leveret.router.store.offline.repair import repair
+from leveret.router.store.streams.files import stream_files
 from leveret.router.stream.chunk import HEAD_SIZE, chunks_of
 from leveret.router.stream.log import SEGMENT_HEAD
 from tests.router.store.kept import Kept

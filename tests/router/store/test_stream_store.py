@@ -6,10 +6,11 @@ from unittest.mock import patch
 import pytest
 
 from leveret.protocol.amqp.table import Timestamp
-from leveret.router.store import stream_log, streams
-from leveret.router.store.check import check
-from leveret.router.store.journal import DamageError, FormatError
-from leveret.router.store.streams import stream_files
+from leveret.router.store.journal.journal import DamageError, FormatError
+from leveret.router.store.offline.check import check
+from leveret.router.store.streams import files as streams
+from leveret.router.store.streams import log as stream_log
+from leveret.router.store.streams.files import stream_files
 from leveret.router.stream import chunk, tail
 from leveret.router.stream.log import SEGMENT_HEAD, Wish
 from tests.router.harness import message

@@ -12,12 +12,12 @@ from leveret.router.broker.alarms import STORE
 from leveret.router.cli.store import dump
 from leveret.router.management.errand import Errand
 from leveret.router.management.metrics import records
-from leveret.router.store import log as queue_log
-from leveret.router.store import packing, unpackable, window_log
-from leveret.router.store.aside import PLACE, read_aside
+from leveret.router.store import exchange_log as window_log
+from leveret.router.store import packing, queue_log, unpackable
 from leveret.router.store.packing import PackingError
 from leveret.router.store.store import BLAMED, TRIES
 from leveret.router.store.unpackable import culprits
+from leveret.router.store.unpackable_files import PLACE, read_aside
 from tests.router.harness import AnyUser, Client, message
 from tests.router.management.api import Api
 from tests.router.store.kept import Kept

@@ -4,7 +4,7 @@ import pytest
 
 from leveret.router.broker.alarms import STORE
 from leveret.router.store import packing
-from leveret.router.store.log import StoredQueueLog
+from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.store import TRIES
 from tests.router.store.kept import Kept
 

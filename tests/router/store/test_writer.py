@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from leveret.router.persistence.rows import VHostRow
-from leveret.router.store.checkpoint import Checkpoint, PageState, QueueState
-from leveret.router.store.journal import Journal, numbers, path_of, read_header
-from leveret.router.store.pages import Stored, pack_page, segment_path, unpack_page
-from leveret.router.store.records import Publish, pack_publish, unpack
-from leveret.router.store.statements import keep
+from leveret.router.store.journal.checkpoint import Checkpoint, PageState, QueueState
+from leveret.router.store.journal.journal import Journal, numbers, path_of, read_header
+from leveret.router.store.journal.records import Publish, pack_publish, unpack
+from leveret.router.store.metadata.statements import keep
+from leveret.router.store.segments.pages import Stored, pack_page, segment_path, unpack_page
 from leveret.router.store.writer import Commit, RemoveSegments, SaveCheckpoint, WritePages, Writer
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.failing import FailingFiles, Killed

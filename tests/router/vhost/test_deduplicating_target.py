@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.store.check import check
+from leveret.router.store.offline.check import check
 from tests.router.harness import Node, message
 from tests.router.store.kept import Kept
 from tests.router.store.small import MEMORY

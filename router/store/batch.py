@@ -1,0 +1,33 @@
+"""What a batch of the store has gathered, until it is committed together."""
+
+from leveret.router.store.exchange_log import StoredWindowLog
+from leveret.router.store.metadata.statements import Statement
+from leveret.router.store.queue_log import StoredQueueLog
+from leveret.router.store.streams.log import StoredStreamLog
+from leveret.router.store.unpackable_files import Aside
+from leveret.router.store.writer import Job
+
+Log = StoredQueueLog | StoredStreamLog | StoredWindowLog
+
+
+class Gathered:
+    """What is committed together."""
+
+    __slots__ = ("aside", "fresh", "held", "number", "parts", "statements", "then")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.held = False  # a reply waits for it
+        self.statements: list[Statement] = []
+        self.parts: list[bytes] = []
+        self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
+        self.then: list[Job] = []  # to be done once it is committed
+        self.aside: list[Aside] = []  # what could not be packed, on disk before the rest is
+
+    def __bool__(self) -> bool:
+        return bool(self.parts or self.statements or self.aside)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody may be waiting for it: it says more than what was settled or delivered."""
+        return bool(self.fresh or self.statements or self.held or self.aside)

@@ -1,0 +1,1 @@
+"""The journal: records, batches, checkpoints, truncation, recovery."""

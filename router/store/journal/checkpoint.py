@@ -1,0 +1,213 @@
+"""The checkpoint: what is in the segments, at the moment a journal file is given up.
+
+Owns the form of that one file. A broker comes back from the checkpoint and the journal files from ``journal``
+on; nothing before them is needed. It is written beside the old one and takes its place at once.
+
+    checkpoint  >8sI    magic "LVRTCHK2", CRC-32 of all behind it
+                ...     MessagePack of ``Checkpoint``: arrays in the order of the fields below
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from struct import Struct
+from typing import Annotated, Any
+from zlib import crc32
+
+import msgspec
+
+from leveret.router.store.files import Files, read_whole
+from leveret.router.store.journal.journal import DamageError, FormatError, is_other_format
+from leveret.router.store.journal.records import ID_MAX, JUMP, POSITION_MAX, RETURNS_MAX
+from leveret.router.store.segments.pages import ENTRY_LEAST, unpack_positions
+
+MAGIC = b"LVRTCHK2"
+NAME = "checkpoint"
+_HEAD = Struct(">8sI")
+_THREE = b"\x93"  # how MessagePack begins an array of three
+
+
+SEGMENT_MAX = 10**10  # numbers of files have ten digits
+PLACE_MAX = 1 << 40  # bytes of a file
+LAST_MAX = POSITION_MAX >> 1  # which leaves positions for new messages
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=SEGMENT_MAX)]
+Place = Annotated[int, msgspec.Meta(ge=0, le=PLACE_MAX)]
+Id = Annotated[int, msgspec.Meta(ge=0, le=ID_MAX)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=LAST_MAX)]
+BatchNumber = Annotated[int, msgspec.Meta(ge=1, le=LAST_MAX)]
+Returns = Annotated[int, msgspec.Meta(ge=0, le=RETURNS_MAX)]
+Priority = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Settled = tuple[Position, Position]
+
+
+class PageState(msgspec.Struct, array_like=True, frozen=True):
+    """One page: where it is, what it holds, and what of that is settled. Sizes and offsets in bytes."""
+
+    segment: Number
+    offset: Place
+    length: Place
+    first: Position
+    last: Position
+    positions: bytes  # 8 bytes each, big-endian; empty when every position from first to last is there
+    size: Place  # of all bodies
+    earliest: Annotated[int, msgspec.Meta(ge=0)]  # the first deadline, ms since the epoch; 0: none
+    priority: Priority  # of all its messages, in a queue that has priorities
+    settled: Sequence[Settled]
+    returns: dict[
+        Position, Returns
+    ]  # how often messages were returned, where that is more than the page says
+
+    def every_position(self) -> Sequence[int]:
+        """The positions of all its messages, ascending."""
+        return unpack_positions(self.first, self.last, self.positions)
+
+    def count(self) -> int:
+        """How many messages it was written with."""
+        return len(self.positions) // 8 or self.last - self.first + 1
+
+    def problem(self) -> str:
+        """What cannot be, in words; "" if the page can be what this says."""
+        if len(self.positions) % 8 or not 0 < self.count() <= self.length // ENTRY_LEAST:
+            return f"a page of {self.length} bytes with {len(self.positions)} bytes of positions"
+        positions = self.every_position()
+        if (positions[0], positions[-1]) != (self.first, self.last):
+            return f"a page from position {self.first} to {self.last} with others"
+        if any(one >= other for one, other in pairwise(positions)):
+            return "a page whose positions do not ascend"
+        return ""
+
+
+class QueueState(msgspec.Struct, array_like=True, frozen=True):
+    """What has an id: a queue, a stream, or an exchange with a deduplication window, which has notes alone.
+
+    Positions below ``delivered`` were delivered at least once. ``notes`` are what deduplication remembers,
+    and of a stream the positions of named consumers, publishers' numbers, and gaps that are known.
+    """
+
+    id: Id
+    next_position: Position
+    delivered: Position
+    pages: Sequence[PageState]
+    notes: dict[bytes, bytes] = {}
+
+
+class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """Where reading the journal begins, with which sequence at the least, and the queues at that place."""
+
+    journal: Number = 1
+    sequence: BatchNumber = 1
+    queues: Sequence[QueueState] = ()
+
+
+def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The whole file."""
+    payload = msgspec.msgpack.encode(checkpoint)
+    return _HEAD.pack(MAGIC, crc32(payload)) + payload
+
+
+def read_payload(files: Files, directory: Path) -> bytes | None:
+    """The MessagePack value of a data directory's checkpoint; None where there is no checkpoint yet.
+
+    Raises DamageError, and FormatError when another version wrote it.
+
+    It is on disk then, whatever became of the process that put it there, and what only the one before it
+    needed may go.
+    """
+    path = directory / NAME
+    files.sync_directory(directory)
+    try:
+        descriptor = files.open(path)
+    except FileNotFoundError:
+        return None
+    try:
+        data = read_whole(files, descriptor)
+    finally:
+        files.close(descriptor)
+    if len(data) < _HEAD.size:
+        raise DamageError(path, 0, "the file is too short")
+    magic, crc = _HEAD.unpack_from(data)
+    payload = data[_HEAD.size :]
+    if is_other_format(magic, MAGIC):
+        raise FormatError(path, magic, MAGIC)
+    if magic != MAGIC:
+        raise DamageError(path, 0, "it is no checkpoint of a format that is known")
+    if crc32(payload) != crc:
+        raise DamageError(path, 0, "the checksum is wrong")
+    return payload
+
+
+Wrong = dict[int, str]  # what cannot be, in words, by the id of a queue, or one of these:
+NO_START = -1  # where reading the journal begins
+NO_QUEUE = -2  # a queue whose id is not known
+
+
+def decode_parts(payload: bytes) -> tuple[Checkpoint, Wrong]:
+    """Decode a checkpoint; return what of it can be used, and what is wrong with the rest."""
+    wrong: Wrong = {}
+    if payload[:1] != _THREE:  # fields that are missing would be taken for their defaults
+        return Checkpoint(), {NO_START: "it is no array of three fields"}
+    try:
+        checkpoint = msgspec.msgpack.decode(payload, type=Checkpoint)
+    except msgspec.DecodeError:
+        try:
+            checkpoint = _decode_each(payload, wrong)
+        except (msgspec.DecodeError, ValueError) as error:
+            return Checkpoint(), {NO_START: str(error)}
+    queues: dict[int, QueueState] = {}
+    for each in checkpoint.queues:
+        state = each
+        for page in state.pages:
+            if what := page.problem():
+                wrong[state.id] = what
+        if state.delivered > state.next_position + JUMP:
+            wrong[state.id] = f"position {state.delivered} was delivered, and {state.next_position} is next"
+            state = msgspec.structs.replace(state, delivered=state.next_position)
+        if state.id in queues:
+            wrong[state.id] = "the queue is there twice"
+        if state.id in wrong:
+            pages = [page for page in state.pages if not page.problem()]
+            state = msgspec.structs.replace(state, pages=pages)
+        queues[state.id] = state
+    return msgspec.structs.replace(checkpoint, queues=list(queues.values())), wrong
+
+
+def _decode_each(payload: bytes, wrong: Wrong) -> Checkpoint:
+    """Decode the parts of a checkpoint one by one. Raises msgspec.DecodeError and ValueError."""
+    journal, sequence, parts = msgspec.msgpack.decode(payload, type=tuple[Any, Any, list[Any]])
+    start = Checkpoint()
+    try:
+        start = msgspec.convert([journal, sequence, []], Checkpoint)
+    except msgspec.ValidationError as error:
+        wrong[NO_START] = str(error)
+    queues = [state for part in parts if (state := _decode_queue(part, wrong)) is not None]
+    return msgspec.structs.replace(start, queues=queues)
+
+
+def _decode_queue(part: Any, wrong: Wrong) -> QueueState | None:
+    """Decode what can be decoded of a queue's part; None if its id cannot."""
+    try:
+        return msgspec.convert(part, QueueState)
+    except msgspec.ValidationError as error:
+        what = str(error)
+    values = [part[index] if isinstance(part, list) and index < len(part) else None for index in range(5)]
+    number = _convert(values[0], Id, NO_QUEUE)
+    wrong[number] = what
+    if number == NO_QUEUE:
+        return None
+    found = [_convert(page, PageState, None) for page in _convert(values[3], list[Any], [])]
+    return QueueState(
+        number,
+        _convert(values[1], Position, 0),
+        _convert(values[2], Position, 0),
+        [page for page in found if page is not None],
+        _convert(values[4], dict[bytes, bytes], {}),
+    )
+
+
+def _convert(value: Any, kind: Any, default: Any) -> Any:
+    """Return a value if it is of this type, else the default."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return default

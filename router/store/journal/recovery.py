@@ -1,0 +1,266 @@
+"""How a broker comes back: checkpoint, then the journal in order.
+
+Owns the reading. It changes no file: a torn end stays where it is, and the next journal file says where it
+goes on. The segments are not read, so that the time this takes does not grow with the backlog.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from leveret.router.store.files import Files
+from leveret.router.store.journal.checkpoint import NAME, Checkpoint, PageState
+from leveret.router.store.journal.checkpoint_rebuild import Loaded, load_checkpoint
+from leveret.router.store.journal.journal import DamageError, Journal
+from leveret.router.store.journal.records import (
+    JUMP,
+    BadRecord,
+    Note,
+    Progress,
+    Publish,
+    Record,
+    RecordError,
+    unpack_readable,
+)
+from leveret.router.store.segments.pages import Page, Stored, unpack_positions
+
+FEW = 1024  # positions that are settled one by one
+
+
+@dataclass(slots=True)
+class RecoveredQueue:
+    """One queue: the pages with live messages, and the messages that are in the journal only, by position."""
+
+    next_position: int = 0
+    delivered: int = 0
+    pages: list[Page] = field(default_factory=list)
+    entries: dict[int, Stored] = field(default_factory=dict)
+    firsts: list[int] = field(default_factory=list)  # of the pages, which are in their order
+    lasts: list[int] = field(default_factory=list)  # the last position of each page and all before it
+    notes: dict[bytes, bytes] = field(default_factory=dict)
+
+    def take_pages(self, pages: Iterable[Page]) -> None:
+        """The queue has these pages."""
+        self.pages = sorted(pages, key=lambda page: page.first)
+        self.firsts = [page.first for page in self.pages]
+        self.lasts = list(accumulate((page.last for page in self.pages), max))
+        if self.lasts:  # also what did not outlive the broker had its position
+            self.next_position = max(self.next_position, self.lasts[-1] + 1)
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """A value by its key; an empty one is none."""
+        if value:
+            self.notes[key] = value
+        else:
+            self.notes.pop(key, None)
+
+    def page_of(self, position: int) -> Page | None:
+        """The page that holds a position."""
+        index = bisect_right(self.firsts, position) - 1
+        while index >= 0 and self.lasts[index] >= position:
+            if self.pages[index].holds(position):
+                return self.pages[index]
+            index -= 1
+        return None
+
+
+class Broken(NamedTuple):
+    """A record that cannot be used, although the checksum of its batch is right; ``rest`` are its bytes, and
+    those behind it if it is not certain where the next record begins.
+    """
+
+    path: Path
+    offset: int  # of the batch
+    start: int  # within the payload of the batch
+    what: str
+    rest: bytes
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What there was. ``sequence`` is that of the next batch.
+
+    Nothing before the journal file ``first_journal`` and its batch ``first_sequence`` was needed; 0 when
+    there was no file.
+    """
+
+    queues: dict[int, RecoveredQueue]
+    first_journal: int
+    first_sequence: int
+    sequence: int
+    next_journal: int  # the number of the next journal file
+    newest_queue: int  # the highest queue id that anything was told of; 0 for none
+    cut: list[str]  # what was cut off, in words
+    corrected: list[str] = field(default_factory=list)  # what headers say that cannot be, in words
+    broken: list[Broken] = field(default_factory=list)
+    loaded: Loaded = field(default_factory=lambda: Loaded(Checkpoint()))
+
+
+Tell = Callable[[Path, int], None]  # up to which byte of which file everything was read
+
+
+def silent(path: Path, offset: int) -> None:
+    """Nobody is told."""
+
+
+def recover(
+    files: Files,
+    directory: Path,
+    queue_ids: Iterable[int],
+    *,
+    stopped: int = 0,
+    progress: Tell = silent,
+) -> Recovered:
+    """Read everything, and tell ``progress`` how far that has come. Raises DamageError and FormatError.
+
+    A record that cannot be used although the checksum of its batch is right is left out and added to
+    ``Recovered.broken``. So are those behind it in the batch if it is not certain where they begin.
+
+    Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
+    has to be there.
+    """
+    queues = {number: RecoveredQueue() for number in queue_ids}
+    loaded = load_checkpoint(files, directory, queues)
+    checkpoint = loaded.checkpoint
+    newest = max((state.id for state in checkpoint.queues), default=0)
+    for state in checkpoint.queues:
+        queue = queues.get(state.id)
+        if queue is not None:
+            queue.next_position, queue.delivered = state.next_position, state.delivered
+            queue.take_pages(_page(state.id, page) for page in state.pages)
+            queue.notes = dict(state.notes)
+    journal = Journal(files, directory / "journal", checkpoint.journal, checkpoint.sequence)
+    broken: list[Broken] = []
+    for batch in journal:
+        for start, end, record in unpack_readable(batch.payload):
+            try:
+                newest = max(newest, _apply(record, queues))
+            except RecordError as error:
+                rest = batch.payload[start:end]
+                broken.append(Broken(batch.path, batch.offset, start, str(error), rest))
+        progress(batch.path, batch.end)
+    journal.must_reach(stopped)
+    paged = bool(files.list(directory / "segments"))
+    if paged and not journal.begun and directory / NAME not in files.list(directory):
+        # Pages are written once a batch is in a journal file, and only a checkpoint has that file removed.
+        raise DamageError(directory / NAME, 0, "the file is missing, and so are all journal files")
+    for queue in queues.values():
+        queue.take_pages([page for page in queue.pages if page.live])
+    next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
+    first = checkpoint.journal if journal.numbers else 0
+    return Recovered(
+        queues,
+        first,
+        checkpoint.sequence,
+        journal.sequence,
+        next_journal,
+        newest,
+        cut=journal.cut,
+        corrected=journal.corrected,
+        broken=broken,
+        loaded=loaded,
+    )
+
+
+def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int:
+    """Do what a record says; return the highest queue id in it.
+
+    Raises RecordError, before anything has changed, for a record that cannot be used.
+    """
+    if isinstance(record, BadRecord):
+        raise RecordError(record.why)
+    if isinstance(record, Publish):
+        _must_be_free(record, queues)
+        for queue_id, position, deadline in record.targets:
+            queue = queues.get(queue_id)
+            if queue is not None:
+                if position >= queue.next_position:
+                    queue.next_position = position + 1
+                if queue.page_of(position) is None:
+                    queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
+        return max((queue_id for queue_id, _, _ in record.targets), default=0)
+    queue = queues.get(record.queue_id)
+    if queue is None:
+        return record.queue_id
+    if isinstance(record, Progress):
+        behind = max((first + count for first, count in record.settled), default=0)
+        _must_be_near(queue, max(record.delivered, behind))
+        queue.delivered = max(queue.delivered, record.delivered)
+        # What was settled within its turn was never written, and its position is not given again.
+        queue.next_position = max(queue.next_position, record.delivered)
+        for first, count in record.settled:
+            behind = min(first + count, queue.next_position)  # no message is there from that on
+            queue.next_position = max(queue.next_position, first + count)
+            _settle(queue, first, behind)
+    elif isinstance(record, Note):
+        queue.note(record.key, record.value)
+    else:
+        for position, returns in record.returns:
+            _return(queue, position, returns)
+    return record.queue_id
+
+
+def _must_be_free(record: Publish, queues: dict[int, RecoveredQueue]) -> None:
+    """Raise RecordError if another message has one of the positions, or none can have it."""
+    for queue_id, position, _ in record.targets:
+        queue = queues.get(queue_id)
+        if queue is None:
+            continue
+        _must_be_near(queue, position)
+        there = queue.entries.get(position)  # a batch that was written twice is read twice
+        if there is not None and (there.route, there.frames) != (record.route, record.frames):
+            raise RecordError(f"position {position} of queue {queue_id} belongs to another message")
+
+
+def _must_be_near(queue: RecoveredQueue, position: int) -> None:
+    """Raise RecordError for a position that the queue cannot have reached since its last record."""
+    if position > queue.next_position + JUMP:
+        raise RecordError(f"position {position} in a queue that has come to {queue.next_position}")
+
+
+def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:
+    """Settle the positions from ``first`` to under ``behind``, in time bounded by the messages there are."""
+    if behind - first <= FEW:
+        for position in range(first, behind):
+            if queue.entries.pop(position, None) is None:
+                page = queue.page_of(position)
+                if page is not None:
+                    page.settle(position)
+        return
+    for position in [each for each in queue.entries if first <= each < behind]:
+        del queue.entries[position]
+    for page in queue.pages:
+        page.settle_all(first, behind)
+
+
+def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
+    entry = queue.entries.get(position)
+    if entry is not None:
+        queue.entries[position] = entry._replace(returns=returns)
+        return
+    page = queue.page_of(position)
+    if page is not None:
+        page.give_back(position, returns)
+
+
+def _page(queue_id: int, state: PageState) -> Page:
+    """A page as the checkpoint knows it."""
+    page = Page(
+        queue_id,
+        state.segment,
+        state.offset,
+        state.length,
+        unpack_positions(state.first, state.last, state.positions),
+        size=state.size,
+        earliest=state.earliest,
+        priority=state.priority,
+    )
+    page.written = True
+    for first, count in state.settled:
+        page.settle_all(first, first + count)
+    page.times_returned.update(state.returns)
+    page.state = state
+    return page

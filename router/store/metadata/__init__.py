@@ -1,0 +1,1 @@
+"""Metadata on disk: topology, users and policies in SQLite."""

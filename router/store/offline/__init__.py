@@ -1,0 +1,1 @@
+"""The tools for a data directory that no broker uses: ``leveret store``."""

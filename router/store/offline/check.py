@@ -1,0 +1,188 @@
+"""Looks at everything in a data directory, and says what it holds and what is wrong.
+
+Owns the order of looking, and the report. It changes nothing; ``repair`` does what is proposed here.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from leveret.router.store.files import Files
+from leveret.router.store.journal.checkpoint import NAME
+from leveret.router.store.journal.checkpoint_rebuild import segments
+from leveret.router.store.journal.journal import Journal, numbers, path_of
+from leveret.router.store.journal.records import Publish, unpack_readable
+from leveret.router.store.journal.recovery import Recovered, recover
+from leveret.router.store.metadata.restore import Restored
+from leveret.router.store.metadata.statements import QueueRow
+from leveret.router.store.offline.directory import (
+    Overlay,
+    ReadOnlyFiles,
+    is_stream,
+    must_know,
+    read_metadata,
+    reindexed_metadata,
+    try_restore,
+    without_rows,
+)
+from leveret.router.store.offline.findings import Finding, Inspection, Totals
+from leveret.router.store.offline.inspect_checkpoint import inspect_checkpoint
+from leveret.router.store.offline.inspect_journal import inspect_journal
+from leveret.router.store.offline.inspect_pages import inspect_pages
+from leveret.router.store.offline.inspect_streams import inspect_streams
+from leveret.router.store.opening import METADATA
+from leveret.router.store.segments.pages import stored_size
+from leveret.router.store.set_aside import Recall, bad_notes, read_message, recalls_of
+
+
+class FileReport(NamedTuple):
+    """One file; sizes in bytes. What is not ``live`` goes with the file."""
+
+    path: Path
+    kind: str
+    size: int
+    live: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What a data directory holds, and what is wrong with it."""
+
+    queues: list[tuple[QueueRow, Totals]]
+    files: list[FileReport]
+    inspection: Inspection
+
+
+def check(directory: Path, stopped: int) -> Report:
+    """Look at everything. ``stopped`` is the last batch that has to be there.
+
+    Raises MetadataError, without which nothing can be told, FormatError and OSError.
+    """
+    rows, wrong = read_metadata(directory)
+    found = inspect(ReadOnlyFiles(), directory, rows, stopped)
+    must_know(directory, found.newest_queue)
+    if wrong:
+        found.damage[:0] = [Finding(directory / METADATA, 0, line) for line in wrong]
+        _mend_metadata(found, directory)
+    restored = try_restore(directory)
+    found.refused += [Finding(directory / METADATA, 0, str(bad)) for bad in restored.bad]
+    found.warnings[:0] = [
+        Finding(directory / METADATA, 0, f"{row.what}: {doubt}") for row, doubt in restored.doubts
+    ]
+    _try_notes(found, restored, directory)
+    if restored.bad and not wrong:
+        _change_metadata(found, directory, without_rows(directory, restored.bad))
+    queues = [(row, found.queues.get(row.id, Totals())) for row in rows]
+    return Report(queues, list(_files(found, directory)), found)
+
+
+def _try_notes(found: Inspection, restored: Restored, directory: Path) -> None:
+    """Warn of notes that queues and exchanges cannot decode."""
+    recalls: list[tuple[int, str, Recall]] = []
+    for number, queue in restored.queues:
+        recalls += [(number, queue.name, recall) for recall in recalls_of(queue)]
+    for vhost, exchange in restored.exchanges:
+        if exchange.deduplication is not None:
+            window = restored.windows.get((vhost.name, exchange.name), 0)
+            recalls.append((window, exchange.name, exchange.deduplication.recall))
+    for number, name, recall in recalls:
+        for key in bad_notes(recall, found.notes.get(number, {})):
+            what = f"note {key!r} of '{name}' cannot be read; a broker starts without it"
+            found.warnings.append(Finding(directory / "journal", 0, what))
+
+
+def _mend_metadata(found: Inspection, directory: Path) -> None:
+    """Indexes can be made anew from their tables; what a table says, nobody else knows."""
+    whole = reindexed_metadata(directory)
+    if whole is None:
+        found.remarks.append(f"{METADATA} cannot be mended: restore that file from a backup")
+        return
+    _change_metadata(found, directory, whole)
+
+
+def _change_metadata(found: Inspection, directory: Path, whole: bytes) -> None:
+    """Propose to replace the metadata database."""
+    found.changes[directory / METADATA] = whole
+    for suffix in ("-wal", "-shm"):
+        found.changes[directory / f"{METADATA}{suffix}"] = None
+
+
+def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: int) -> Inspection:
+    """Everything but the metadata. Raises FormatError and OSError."""
+    found = Inspection()
+    known = frozenset(row.id for row in rows)
+    inspect_checkpoint(found, files, directory, known)
+    inspect_journal(found, files, directory, stopped)
+    # What a broker would find is told by its own reader, with everything mended that it would refuse.
+    mended = Overlay(found.changes)
+    recovered = recover(mended, directory, known)
+    found.newest_queue = recovered.newest_queue
+    found.notes = {number: queue.notes for number, queue in recovered.queues.items()}
+    inspect_pages(found, files, directory, recovered)
+    _count_journal(found, mended, directory, recovered)
+    _inspect_leftovers(found, files, directory)
+    inspect_streams(found, files, directory, recovered, {row.id for row in rows if is_stream(row)})
+    return found
+
+
+def _count_journal(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:
+    """Add what is live in the journal only."""
+    for queue_id, queue in recovered.queues.items():
+        totals = found.queues.setdefault(queue_id, Totals())
+        totals.messages += len(queue.entries)
+        for position, entry in queue.entries.items():
+            if read_message(entry.route, entry.frames) is not None:
+                totals.size += stored_size(entry.frames)
+            else:
+                told = f"the message at position {position} of queue {queue_id} cannot be read"
+                found.warnings.append(
+                    Finding(directory / "journal", 0, f"{told}; a broker sets it aside when it starts")
+                )
+    for broken in recovered.broken:
+        what = f"{broken.what}; a broker sets this record aside when it starts"
+        found.warnings.append(Finding(broken.path, broken.offset, what))
+    for batch in Journal(files, directory / "journal", found.checkpoint.journal, found.checkpoint.sequence):
+        for _, _, record in unpack_readable(batch.payload):
+            if isinstance(record, Publish) and any(
+                queue_id in recovered.queues and position in recovered.queues[queue_id].entries
+                for queue_id, position, _ in record.targets
+            ):
+                size = len(record.route) + len(record.frames)
+                found.live[batch.path] = found.live.get(batch.path, 0) + size
+
+
+def _inspect_leftovers(found: Inspection, files: Files, directory: Path) -> None:
+    """Files that nothing names any more: a broker passes them over and removes them in time."""
+    named = {page.segment for queue in found.checkpoint.queues for page in queue.pages}
+    places = (directory, directory / "journal", directory / "segments", directory / "streams")
+    for path in (path for place in places for path in files.list(place)):
+        if path.suffix == ".tmp":
+            found.warnings.append(Finding(path, 0, "a file that was being written when a process ended"))
+    for path in segments(files, directory):
+        if int(path.stem) not in named:
+            found.warnings.append(Finding(path, 0, "nothing in it is needed; the broker will remove it"))
+    streams = files.list(directory / "streams")
+    for path in streams:
+        if path.suffix == ".index" and path.with_suffix(".segment") not in streams:
+            found.warnings.append(Finding(path, 0, "the index of a segment that is not there"))
+    for number in numbers(files, directory / "journal"):
+        if number < found.checkpoint.journal:
+            path = path_of(directory / "journal", number)
+            found.warnings.append(Finding(path, 0, "nothing in it is needed; the broker will remove it"))
+
+
+def _files(found: Inspection, directory: Path) -> Iterable[FileReport]:
+    files = ReadOnlyFiles()
+    kinds = [(directory / METADATA, "metadata"), (directory / f"{METADATA}-wal", "metadata")]
+    kinds.append((directory / NAME, "checkpoint"))
+    kinds += [
+        (path_of(directory / "journal", each), "journal") for each in numbers(files, directory / "journal")
+    ]
+    kinds += [(path, "segment") for path in segments(files, directory)]
+    kinds += [(path, "stream") for path in files.list(directory / "streams") if path.suffix == ".segment"]
+    for path, kind in kinds:
+        if path.exists():
+            size = path.stat().st_size
+            whole = kind in ("metadata", "checkpoint")
+            yield FileReport(path, kind, size, size if whole else found.live.get(path, 0))

@@ -1,0 +1,46 @@
+"""The checkpoint in an inspection: read, or made anew from the pages that the segments hold."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from leveret.router.store.files import Files
+from leveret.router.store.journal.checkpoint import NAME, pack_checkpoint
+from leveret.router.store.journal.checkpoint_rebuild import load_checkpoint, needs_checkpoint, rebuild
+from leveret.router.store.journal.journal import DamageError
+from leveret.router.store.offline.findings import Finding, Inspection
+
+
+def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: Collection[int]) -> None:
+    """Read the checkpoint, or make one anew. Raises FormatError and OSError."""
+    path = directory / NAME
+    try:
+        loaded = load_checkpoint(files, directory, known)
+    except DamageError as problem:
+        found.damage.append(Finding(path, problem.offset, problem.what))
+    else:
+        found.checkpoint = loaded.checkpoint
+        if loaded.wrong:
+            found.damage += [Finding(path, 0, what) for what in loaded.wrong]
+            found.changes[path] = pack_checkpoint(found.checkpoint)
+            found.remarks.append(
+                "parts of the checkpoint are made anew from what the segments hold: messages that were "
+                "settled before it may come back"
+            )
+            return
+        if path in files.list(directory) or not needs_checkpoint(files, directory):
+            return
+        found.damage.append(Finding(path, 0, "the file is missing, and journal files before the first, too"))
+
+    def tell(segment: Path, offset: int, what: str) -> None:
+        found.damage.append(Finding(segment, offset, what))
+        found.given_up.add(segment)
+
+    found.checkpoint = rebuild(files, directory, known, tell)
+    found.changes[path] = pack_checkpoint(found.checkpoint)
+    found.remarks += [
+        "the checkpoint is made anew from what the segments hold: messages that were settled before it may "
+        "come back, and all come as redelivered",
+        "what deduplication remembers, the positions of named consumers of streams and the numbers of their "
+        "publishers are kept where the journal files tell them; those of the checkpoint alone are lost: "
+        "what was taken once may be taken again, and consumers begin where their arguments say",
+    ]

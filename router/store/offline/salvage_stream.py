@@ -1,0 +1,90 @@
+"""One segment of a stream: which of its bytes are whole chunks, also behind damage; whether its index fits.
+
+Owns the looking, piece by piece, however large the segment is. What becomes of it is the business of
+``inspect_streams``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from leveret.router.store.files import Files
+from leveret.router.store.streams.files import PIECE, Index, read_chunks
+from leveret.router.stream.chunk import MARK, Chunk
+from leveret.router.stream.log import SEGMENT_HEAD
+
+
+class Run(NamedTuple):
+    """Whole chunks that stand together: bytes from ``start`` to ``stop``, offsets from ``first`` to under
+    ``end``, which have no gap; the times (ms since the epoch) of the first and of the last chunk.
+    """
+
+    start: int
+    stop: int
+    first: int
+    end: int
+    oldest: int
+    newest: int
+
+
+@dataclass(slots=True)
+class Scanned:
+    """A segment's chunks, in the order of their offsets, and the bytes of all bodies in them."""
+
+    runs: list[Run] = field(default_factory=list)
+    size: int = 0
+    misfit: str | None = None  # what is wrong with the index, in words
+
+
+def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
+    files: Files, descriptor: int, size: int, first: int, behind: int, index: Index
+) -> Scanned:
+    """Look at a segment of ``size`` bytes with offsets from ``first`` to under ``behind``. Raises OSError."""
+    scanned = Scanned()
+    misfit = None if index else "it has no entries"
+    entries = iter(index)
+    entry = next(entries, None)
+    for place, chunk, bodies in _whole_chunks(files, descriptor, size, first, behind):
+        scanned.size += bodies
+        run = Run(place, place + chunk.size, chunk.first, chunk.end, chunk.timestamp, chunk.timestamp)
+        last = scanned.runs[-1] if scanned.runs else None
+        if last is not None and (last.stop, last.end) == (run.start, run.first):
+            scanned.runs[-1] = last._replace(stop=run.stop, end=run.end, newest=run.newest)
+        else:
+            scanned.runs.append(run)
+        if entry is not None and entry[2] == place and entry[:2] == (chunk.first, chunk.timestamp):
+            entry = next(entries, None)
+    if entry is not None:
+        misfit = f"no chunk with offset {entry[0]} of that time stands at {entry[2]}"
+    scanned.misfit = misfit if scanned.runs else None
+    return scanned
+
+
+def _whole_chunks(
+    files: Files, descriptor: int, size: int, expected: int, behind: int
+) -> Iterator[tuple[int, Chunk, int]]:
+    """Chunks with ascending offsets from ``expected`` to under ``behind``: where each stands, and the bytes
+    of its bodies.
+    """
+    place = SEGMENT_HEAD
+    while place < size:
+        stop = place
+        for chunk in read_chunks(files, descriptor, place, size):
+            bodies = chunk.bodies()
+            if bodies is None or chunk.first < expected or chunk.end > behind:
+                break
+            yield place + chunk.start, chunk, bodies
+            expected = chunk.end
+            stop = place + chunk.stop
+        place = stop if stop > place else _next_mark(files, descriptor, place + 1, size)
+
+
+def _next_mark(files: Files, descriptor: int, place: int, size: int) -> int:
+    """Where the next chunk may stand; ``size`` if nowhere."""
+    while place < size:
+        data = files.read(descriptor, PIECE + len(MARK), place)
+        found = data.find(MARK)
+        if found >= 0:
+            return place + found
+        place += PIECE
+    return size

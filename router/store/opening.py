@@ -1,0 +1,243 @@
+"""Opening a data directory: the lock, what was there, and the broker made anew from it.
+
+Owns the order of starting. It leaves a store that knows every durable queue, and the means to write on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from leveret.protocol.amqp.table import encode_table
+from leveret.router.broker.broker import Broker
+from leveret.router.queue.interface import AnyQueue
+from leveret.router.queue.queue import Queue
+from leveret.router.store.files import DiskFiles, Files
+from leveret.router.store.journal.journal import DamageError
+from leveret.router.store.journal.records import ID_MAX
+from leveret.router.store.journal.recovery import Recovered, Tell, recover, silent
+from leveret.router.store.lock import DataDirectoryError, Lock
+from leveret.router.store.message_restore import Loader
+from leveret.router.store.metadata.database import Metadata, MetadataError
+from leveret.router.store.metadata.restore import Restored, restore_metadata
+from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import segment_path as page_path
+from leveret.router.store.segments.reader import read_piece
+from leveret.router.store.store import Store
+from leveret.router.store.streams.files import stream_files
+from leveret.router.store.streams.writer import RemoveStream
+from leveret.router.store.writer import Writer
+from leveret.router.stream.stream import Stream
+from leveret.router.values.counters import HEADERS, ROWS
+from leveret.router.vhost.vhost import VHost
+
+METADATA = "metadata.sqlite"
+STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # as it stands among others
+
+
+class DataDirectory:
+    """A data directory that is this process's alone."""
+
+    def __init__(self, path: Path, files: Files | None = None) -> None:
+        """Make it if it is not there, and lock it. Raises DataDirectoryError."""
+        self.path = path
+        self.files = files or DiskFiles()
+        try:
+            for name in ("journal", "segments", "transient", "streams"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
+        self.lock = Lock(path)
+        self.clean = self.lock.stopped is not None  # the last holder left it in good order
+        try:
+            must_have_metadata(self.files, path)
+            self.metadata = Metadata(path / METADATA)
+        except MetadataError:
+            self.lock.leave()
+            raise
+
+    def close(self, *, clean: bool, sequence: int = 0) -> None:
+        """Let others have it; ``clean`` says that all that was ever done is on disk.
+
+        ``sequence`` is that of the journal's last batch.
+        """
+        if clean:
+            self.lock.stop(sequence)
+        else:
+            self.lock.release()
+
+
+def must_have_metadata(files: Files, path: Path) -> None:
+    """Refuse a directory with messages and without metadata: with new metadata all messages would be dropped.
+
+    Raises MetadataError.
+    """
+    there = any(files.list(path / name) for name in ("journal", "segments", "streams"))
+    file = path / METADATA
+    if there and not (file.exists() and file.stat().st_size):
+        raise MetadataError(
+            f"{file} is missing or empty, so the messages of this directory cannot be assigned to queues. "
+            "Nothing was changed. Restore that file from a backup"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The recovered messages and files of a data directory, before the metadata is restored."""
+
+    recovered: Recovered
+    next_queue_id: int
+    segments: list[int]  # the numbers of the segment files
+    streams: dict[int, list[int]]  # the first offsets of the streams' segments, by id
+
+
+def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
+    """Read the journal and list the segments. Raises DamageError and MetadataError. ``progress`` as in
+    ``recover``.
+    """
+    recovered = recover(
+        directory.files,
+        directory.path,
+        directory.metadata.ids(),
+        stopped=directory.lock.stopped or 0,
+        progress=progress,
+    )
+    directory.metadata.must_know(recovered.newest_queue)
+    if not directory.clean:
+        # It is not known which messages were delivered just before the crash; all are marked as redelivered.
+        for queue in recovered.queues.values():
+            queue.delivered = queue.next_position
+    paths = directory.files.list(directory.path / "segments")
+    segments = sorted(int(path.stem) for path in paths if path.stem.isdigit())
+    _check_segments(directory, recovered)
+    streams = stream_files(directory.files, directory.path)
+    return Opened(recovered, directory.metadata.next_queue_id(), segments, streams)
+
+
+def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
+    """The segments are there, and long enough. DamageError otherwise.
+
+    What is in them is checked when it is read: to do it now would take longer the more there is.
+    """
+    last: dict[int, Page] = {}
+    for queue in recovered.queues.values():
+        for page in queue.pages:
+            if page.segment not in last or page.offset > last[page.segment].offset:
+                last[page.segment] = page
+    for page in last.values():
+        path = page_path(directory.path, page.segment)
+        try:
+            end = read_piece(directory.files, path, 1, page.offset + page.length - 1)
+        except FileNotFoundError:
+            raise DamageError(path, page.offset, "the file is missing") from None
+        if not end:
+            raise DamageError(path, page.offset, "the file ends before the page does")
+
+
+def make_writer(directory: DataDirectory, recovered: Recovered, journal_size: int) -> Writer:
+    """Create the writer that continues after the recovered journal."""
+    return Writer(
+        directory.files,
+        directory.path,
+        directory.metadata,
+        next_journal=recovered.next_journal,
+        synced=recovered.sequence - 1,
+        journal_size=journal_size,
+    )
+
+
+def restore(
+    broker: Broker, store: Store, directory: DataDirectory, opened: Opened, wall_offset: int
+) -> Restored:
+    """Restore the metadata and the messages into ``broker``, and return the restored objects.
+
+    Rows that cannot be restored are logged and left in the database. The messages of such a queue stay in the
+    directory as long as its row does. Afterwards ``store`` is the broker's storage. Raises DamageError and
+    MetadataError; the directory is unchanged then.
+    """
+    loader = Loader(
+        directory.files,
+        directory.path,
+        store,
+        recovered=opened.recovered,
+        streams=opened.streams,
+        wall_offset=wall_offset,
+    )
+    if opened.recovered.loaded.wrong:
+        loader.aside.checkpoint(opened.recovered.loaded.payload, opened.recovered.loaded.wrong)
+    for broken in opened.recovered.broken:
+        loader.aside.records(broken)
+    broker.set_aside = store.set_aside
+    for line in opened.recovered.corrected:
+        store.set_aside[HEADERS] += 1
+        structlog.get_logger().warning("journal header passed over", what=line)
+    restored = restore_metadata(broker, directory.metadata)
+    _log_rows(restored, directory.path)
+    store.set_aside[ROWS] += len(restored.bad)
+    _restore_windows(store, restored, opened, loader)
+    pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
+    store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
+    for number, queue in restored.queues:
+        _load(loader, queue, number)
+    _hold(broker, loader, restored, opened)
+    for stream, firsts in opened.streams.items():
+        if stream not in store.logs:  # it was deleted, and the broker ended before its files were
+            store.submit(RemoveStream(stream, firsts))
+    store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
+    broker.keeper = store
+    for path in directory.files.list(directory.path / "transient"):
+        directory.files.remove(path)
+    directory.lock.begin()
+    return restored
+
+
+def _log_rows(restored: Restored, path: Path) -> None:
+    """Log each row that was not restored, and each that was restored with a change."""
+    log = structlog.get_logger()
+    for row, doubt in restored.doubts:
+        log.warning("restored otherwise than declared", what=row.what, error=doubt)
+    for bad in restored.bad:
+        advice = f"'leveret store check {path}' reports it too, and removes it with --repair"
+        log.error("not restored", what=bad.row.what, error=bad.why, advice=advice)
+
+
+def _load(loader: Loader, queue: AnyQueue, number: int, *, held: bool = False) -> None:
+    if isinstance(queue, Stream):
+        loader.load_stream(queue, number)
+    else:
+        assert isinstance(queue, Queue)
+        loader.load_queue(queue, number, held=held)
+
+
+def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: Loader) -> None:
+    """Restore the deduplication caches of exchanges."""
+    for vhost, exchange in restored.exchanges:
+        if exchange.deduplication is not None:
+            number = restored.windows.get((vhost.name, exchange.name))
+            if number is None:  # declared by a version without stored caches
+                exchange.log = store.keep_window(vhost.name, exchange)
+                continue
+            log = exchange.log = store.add_window(number)
+            log.notes = opened.recovered.queues[number].notes
+            loader.set_aside(exchange.name, number, all_of_it=True)
+            loader.aside.recall(exchange.name, exchange.deduplication.recall, log.notes)
+
+
+def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:
+    """Keep the messages of queues whose rows could not be restored.
+
+    They are loaded into queues of a virtual host that is not part of the broker, so that journal files and
+    segments that hold them are truncated and compacted like all others.
+    """
+    for bad in restored.bad.of("queues"):
+        number = bad.row.columns["id"]
+        assert isinstance(number, int)
+        if not 0 < number <= ID_MAX:
+            continue  # nothing is kept under such an id
+        arguments = bad.row.columns["arguments"]
+        said = isinstance(arguments, bytes) and STREAM_ARGUMENT in arguments
+        is_stream = (said or number in opened.streams) and not opened.recovered.queues[number].pages
+        queue = VHost("", broker).declare_queue(
+            "held", durable=True, arguments={"x-queue-type": "stream" if is_stream else "classic"}
+        )
+        _load(loader, queue, number, held=True)

@@ -1,0 +1,207 @@
+"""What the store knows of one durable queue, and gathers of it in a turn.
+
+Owns the queue's pages and what is to be written of it; when that is written is the store's business.
+"""
+
+from collections.abc import Container, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Protocol
+
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.store.journal.records import Range, pack_note, pack_progress, pack_returned, ranges
+from leveret.router.store.segments.pages import Page
+
+if TYPE_CHECKING:
+    from leveret.router.store.store import Store
+    from leveret.router.store.unpackable import Unpackable
+    from leveret.router.store.writer import Job
+
+
+class StoredQueue(Protocol):
+    """What the store asks of a durable queue."""
+
+    def unpaged(self, first: int, below: int) -> Sequence[tuple[int, Sequence[Entry]]]:
+        """Its live stored entries without a page, held ones too, from the position ``first`` to under
+        ``below``: those of each priority in the order of their positions.
+        """
+
+    def refuse(self, entry: Entry) -> None:
+        """Keep a message no longer: it has no record."""
+
+
+class StoredQueueLog:
+    """The ``QueueLog`` of one durable queue; ``id`` is that of its incarnation."""
+
+    __slots__ = (
+        "_store",
+        "_touched",
+        "committed",
+        "delivered",
+        "discarded",
+        "id",
+        "moved",
+        "next_position",
+        "noted",
+        "notes",
+        "pages",
+        "queue",
+        "recovered",
+        "returned",
+        "settled",
+    )
+
+    def __init__(self, store: "Store", number: int, queue: StoredQueue) -> None:
+        self.id = number
+        self.queue = queue
+        self.next_position = 0
+        self.committed = 0  # every position below it is
+        self.delivered = 0  # every position below it was delivered at least once,
+        self.recovered = 0  # and below this one before the broker came back
+        self.moved = 0  # nothing below this position is in the journal only
+        self.pages: dict[Page, None] = {}  # those with live messages
+        self.settled: list[int] = []  # in this turn, and as ranges:
+        self.discarded: list[Range] = []
+        self.returned: list[tuple[int, int]] = []
+        self.notes: dict[bytes, bytes] = {}  # values by keys,
+        self.noted: dict[bytes, bytes] = {}  # and those of this turn
+        self._store = store
+        self._touched = False
+
+    def enqueue(self, entry: Entry, message: Message) -> None:
+        """Keep a message; it is written at the end of the turn unless it was settled by then."""
+        entry.stored = True
+        self.next_position = entry.position + 1
+        self._store.publishes.append((self, entry, message))
+
+    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+        """The same for messages that arrived one behind the other."""
+        for entry in entries:
+            entry.stored = True
+        self.next_position = entries[-1].position + 1
+        self._store.publishes += zip(repeat(self), entries, messages, strict=False)
+
+    def await_commit(self, message: Message, position: int, key: bytes, value: bytes) -> None:
+        if position >= self.committed:
+            entry = Entry(message, position)  # it is not stored itself, and never settled
+            self._store.publishes.append((self, entry, message))
+            self.note(key, value)
+            self._store.hold()
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Keep a value; it is written at the end of the turn."""
+        if value:
+            self.notes[key] = value
+        else:
+            self.notes.pop(key, None)
+        self.noted[key] = value
+        if not self._touched:
+            self._touch()
+
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Stored messages have left the queue for good."""
+        positions = [entry.position for entry in entries]
+        self.settled += positions
+        self._left(max(positions))
+        for entry in entries:
+            page = entry.page
+            if page is not None and page.live:
+                assert isinstance(page, Page)
+                page.settle(entry.position)
+                if not page.live:
+                    self._page_died(page)
+
+    def _left(self, highest: int) -> None:
+        """Messages have left the queue, none of them behind this position."""
+        if highest >= self.committed:
+            self._store.early = True
+        if not self._touched:
+            self._touch()
+
+    def discard(self, page: Page, held: Container[int]) -> None:
+        """Of a page only those messages are needed that are ``held``."""
+        gone = [position for position in page.unsettled() if position not in held]
+        if gone:
+            self.discarded += ranges(gone)  # a purge may be of millions
+            self._left(gone[-1])
+            for position in gone:
+                page.settle(position)
+        if not page.live:
+            self._page_died(page)
+
+    def take_page(self, page: Page, entries: Sequence[Entry]) -> None:
+        """A page was made of these entries; of other pages they are no part any more."""
+        self.pages[page] = None
+        for entry in entries:
+            if entry.stored:
+                old, entry.page = entry.page, page
+                if old is not None:
+                    assert isinstance(old, Page)
+                    old.settle(entry.position)
+                    if not old.live:
+                        self._page_died(old)
+
+    def _page_died(self, page: Page) -> None:
+        """All messages of a page are settled."""
+        if page in self.pages:
+            del self.pages[page]
+            self._store.segments.remove(page)
+
+    def deliver(self, position: int) -> None:
+        """A message was delivered: should it come back after a restart, it comes as redelivered."""
+        if position >= self.delivered:
+            self.delivered = position + 1
+            if not self._touched:
+                self._touch()
+
+    def give_back(self, entry: Entry) -> None:
+        """A message came back from a consumer, and how often that was is counted."""
+        self.returned.append((entry.position, entry.returns))
+        if entry.page is not None:
+            entry.page.give_back(entry.position, entry.returns)
+        if not self._touched:
+            self._touch()
+
+    def commit(self, below: int) -> None:
+        """Every position below this one is committed."""
+        self.committed = below
+
+    def flush(self, below: int) -> bool:
+        """Its messages go into pages, see ``Retirement``."""
+        return False
+
+    def drop(self) -> "Sequence[Job]":
+        """The queue is deleted: nothing of it is needed any more, nor is there more to be done."""
+        for page in self.pages:
+            page.die()
+            self._store.segments.remove(page)
+        self.pages = {}
+        return ()
+
+    def _touch(self) -> None:
+        self._touched = True
+        self._store.touched.append(self)
+
+    def records(self) -> list[bytes]:
+        """What this turn did beside enqueueing, as records; ``packed`` says that they are part of a batch."""
+        parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
+        if self.returned:
+            parts.append(pack_returned(self.id, self.returned))
+        parts += [pack_note(self.id, key, value) for key, value in self.noted.items()]
+        return parts
+
+    def leave_out(self, unpackable: "Unpackable") -> None:
+        """Write nothing of this in the next batch: it has no record."""
+        key = unpackable.key
+        if unpackable.kind == "note" and isinstance(key, bytes):
+            del self.noted[key]
+            self.notes.pop(key, None)
+        elif unpackable.kind == "settlement":
+            self.settled = [each for each in self.settled if each is not key]
+        elif unpackable.kind == "returns":
+            self.returned = [each for each in self.returned if each is not key]
+
+    def packed(self) -> None:
+        """The records are part of a batch: what they tell is told."""
+        self._touched = False
+        self.settled, self.discarded, self.returned, self.noted = [], [], [], {}

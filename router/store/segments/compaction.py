@@ -1,0 +1,94 @@
+"""How segments that are almost empty go: the few messages that live on in them move to another one.
+
+Owns one segment at a time, and does it page by page, so that it never holds up the broker. The segment itself
+goes with a later checkpoint, as every one does that holds nothing.
+"""
+
+from collections import deque
+
+from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.pages import Page, Stored, pack_page, read_entries
+from leveret.router.store.writer import Disk, ReadPage, Result, WritePages
+
+SPARSE = 0.25  # a segment of whose bytes no more than this share is live
+
+
+class Compaction:
+    """What is being moved out of one segment."""
+
+    def __init__(self, disk: Disk, segments: Segments) -> None:
+        self._disk = disk
+        self._segments = segments
+        self._pages: deque[Page] = deque()  # that are still to be moved; the first is under way
+        self._given_up: set[int] = set()  # segments with a page that cannot be read
+        self._reading: ReadPage | None = None
+        self._writing: WritePages | None = None
+        self._moved: list[Stored] = []  # what the first page will hold
+        self._place = 0, 0, 0  # and where: segment, offset, length
+
+    def begin(self) -> None:
+        """Empty the sparsest segment, if it is sparse and none is being emptied."""
+        if not self._pages:
+            pages, share = self._segments.sparsest(self._given_up)
+            if share <= SPARSE:
+                self._pages.extend(pages)
+                self._next()
+
+    def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
+        """A page was read, or cannot be: that is told when somebody needs it. False for somebody else's."""
+        if job is not self._reading:
+            return False
+        self._reading = None
+        page = self._pages[0]
+        if error is None and isinstance(result, bytes) and page.live:
+            self._write(page, result)
+        else:
+            if error is not None:
+                self._given_up.add(page.segment)
+            self._pages.popleft()
+            self._next()
+        return True
+
+    def written(self, job: WritePages) -> bool:
+        """A page has its new place, unless nothing of it is live any more. False for somebody else's."""
+        if job is not self._writing:
+            return False
+        self._writing = None
+        page = self._pages.popleft()
+        if page.live:
+            self._segments.remove(page)
+            page.move(*self._place, self._moved)
+            self._segments.add(page)
+        self._segments.came(job.segment)
+        self._moved = []
+        self._next()
+        return True
+
+    def _next(self) -> None:
+        """Read the next page."""
+        while self._pages and not self._pages[0].live:
+            self._pages.popleft()
+        if self._pages:
+            page = self._pages[0]
+            self._reading = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
+            self._disk.submit(self._reading)
+
+    def _write(self, page: Page, data: bytes) -> None:
+        """Write those of a page's messages that are live to another place."""
+        self._moved = [
+            each._replace(returns=page.returns(each.position, each.returns))
+            for each in map(Stored._make, read_entries(page, data))
+            if not page.is_settled(each.position)
+        ]
+        if len(self._moved) < page.live:  # what cannot be found in it stays where it is
+            self._given_up.add(page.segment)
+            self._moved = []
+            self._pages.popleft()
+            self._next()
+            return
+        packed = pack_page(page.queue_id, self._moved)
+        segment, offset = self._segments.place(len(packed))
+        self._segments.expect(segment)
+        self._place = segment, offset, len(packed)
+        self._writing = WritePages(segment, [(offset, packed)], sync=True)
+        self._disk.submit(self._writing)

@@ -1,0 +1,297 @@
+"""Moving messages between memory and pages: who gives up memory when it is short, and what is read back.
+
+Owns the pages that are on their way to the disk or from it, and the count of what ready messages take up in
+memory. Which messages of a queue go and when one is needed again is the queue's business, see
+``leveret.router.queue.paging``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from heapq import nlargest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from leveret.protocol.amqp.message import END, FRAME, Message
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.fifo import PAGE_MESSAGES
+from leveret.router.queue.paged_run import Run
+from leveret.router.store.journal.records import RETURNS_MAX, expiry
+from leveret.router.store.queue_log import StoredQueueLog
+from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.pages import Page, PageError, pack_page, read_entries, segment_path
+from leveret.router.store.set_aside import read_message
+from leveret.router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
+from leveret.router.values.counters import MESSAGES
+
+if TYPE_CHECKING:
+    from leveret.router.queue.queue import Queue
+
+IN_FLIGHT = 32  # pages that may wait to be written; what they hold is still in memory
+A_TURN = 4  # queues that give up memory in one turn
+LIGHT = 1 << 16  # a queue that takes up less is not asked to give up memory
+
+
+class Pager:
+    """``weight`` is what all queues' ready messages take up in memory, in bytes; above ``budget`` the
+    heaviest queues give some up.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        kept: Segments,
+        *,
+        budget: int,
+        wall_offset: Callable[[], int],
+        set_aside: Counter[str],
+    ) -> None:
+        """``wall_offset`` and ``set_aside`` as in ``Store``."""
+        self._set_aside = set_aside
+        self.weight = 0
+        self.budget = budget
+        self._disk = disk
+        self._kept = kept
+        self._passing = Segments(kept=False)
+        self._wall_offset = wall_offset
+        self._heavy: dict[Queue, int] = {}
+        self._pieces: list[tuple[Page, bytearray]] = []  # not submitted yet
+        self._leaving: dict[Page, Run] = {}  # runs that wait for their page to be written
+        self._writing: dict[WritePages, list[Page]] = {}
+        self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
+        self.unreadable: list[tuple[Queue, Run]] = []  # to be tried again
+
+    # -- the interface queue.paged_run.Pager --------------------------------------------------------------
+
+    def weigh(self, queue: "Queue", weight: int) -> None:
+        paging = queue.paging
+        assert paging is not None
+        self.weight += weight - paging.weight
+        if weight > LIGHT:
+            self._heavy[queue] = weight
+        else:
+            self._heavy.pop(queue, None)
+
+    def write(self, queue: "Queue", run: Run) -> None:
+        assert run.entries
+        run.page = page = self.make_page(_log(queue), run.entries, run.line.priority)
+        self._leaving[page] = run
+
+    def read(self, queue: "Queue", run: Run) -> None:
+        page = run.page
+        assert isinstance(page, Page)
+        job = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
+        self._reading[job] = queue, run
+        self._disk.submit(job)
+
+    def release(self, queue: "Queue", run: Run) -> None:
+        page = run.page
+        assert page is None or isinstance(page, Page)
+        if page is None:
+            return
+        if not page.kept:
+            self._passing.remove(page)
+            self._remove_dead()
+        elif (log := _log(queue)) is not None:
+            log.discard(page, queue.held)
+
+    def _remove_dead(self) -> None:
+        """Remove the segments of this broker that hold nothing, and that no page is on its way to."""
+        if self._passing.any_dead():
+            self._disk.submit(RemoveSegments(self._passing.take_dead(), kept=False))
+
+    # -- pages ---------------------------------------------------------------------------------------------
+
+    def make_page(self, log: StoredQueueLog | None, entries: Sequence[Entry], priority: int) -> Page:
+        """A page of these entries, which is written with the next ``submit``. It is kept if any of them is
+        stored, and those that are know it from now on.
+        """
+        offset = self._wall_offset()
+        stored = [entry.position for entry in entries if entry.stored]
+        kept = bool(stored) and log is not None
+        queue_id = log.id if log is not None and kept else 0
+        data = pack_page(
+            queue_id,
+            [
+                (
+                    entry.position,
+                    entry.expires + offset if entry.expires else 0,
+                    entry.returns,
+                    entry.message.route,
+                    entry.message.frames,
+                )
+                for entry in entries
+            ],
+        )
+        segments = self._segments(kept=kept)
+        segment, place = segments.place(len(data))
+        passing = [entry.position for entry in entries if not entry.stored] if kept else ()
+        earliest = min((entry.expires for entry in entries if entry.expires), default=0)
+        page = Page(
+            queue_id,
+            segment,
+            place,
+            len(data),
+            [entry.position for entry in entries],
+            size=sum(entry.message.size for entry in entries),
+            earliest=earliest + offset if earliest else 0,
+            priority=priority,
+            kept=kept,
+            passing=passing,
+            wall_offset=offset,
+        )
+        segments.add(page)
+        if kept and log is not None:
+            log.take_page(page, entries)
+        self._pieces.append((page, data))
+        return page
+
+    def submit(self) -> list[WritePages]:
+        """Have all pages written that were made, and return the jobs."""
+        jobs: list[WritePages] = []
+        pieces, self._pieces = self._pieces, []
+        while pieces:
+            first = pieces[0][0]
+            place = first.kept, first.segment
+            together = [each for each in pieces if (each[0].kept, each[0].segment) == place]
+            pieces = [each for each in pieces if (each[0].kept, each[0].segment) != place]
+            job = WritePages(
+                first.segment,
+                [(page.offset, data) for page, data in together],
+                sync=first.kept,
+                kept=first.kept,
+            )
+            self._writing[job] = [page for page, _ in together]
+            self._segments(kept=job.kept).expect(job.segment)
+            self._disk.submit(job)
+            jobs.append(job)
+        return jobs
+
+    def balance(self) -> None:
+        """Have the heaviest queues give up memory while it is short."""
+        if self.weight > self.budget and len(self._leaving) < IN_FLIGHT:
+            heaviest = nlargest(A_TURN, self._heavy, key=self._heavy.__getitem__)
+            for queue in heaviest:
+                if queue.paging is not None and not queue.paging.page_out(PAGE_MESSAGES):
+                    self._heavy.pop(queue, None)  # until it has changed
+                if self.weight <= self.budget:
+                    break
+        if self._pieces:
+            self.submit()
+
+    def pending(self) -> set[WritePages]:
+        """The jobs that write pages a checkpoint may tell of and are not done."""
+        return {job for job in self._writing if job.kept}
+
+    # -- what the disk says --------------------------------------------------------------------------------
+
+    def written(self, job: WritePages) -> None:
+        """Pages are on disk: who waited for that lets go of them."""
+        for page in self._writing.pop(job):
+            page.written = True
+            run = self._leaving.pop(page, None)
+            if run is not None and run.away:
+                run.entries = None
+        self._segments(kept=job.kept).came(job.segment)
+        if not job.kept:
+            self._remove_dead()
+
+    def _segments(self, *, kept: bool) -> Segments:
+        return self._kept if kept else self._passing
+
+    def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
+        """A page was read; or it could not be, and its queue stands still when it comes to it. True when it
+        is worth trying again in a while, see ``read_again``.
+        """
+        queue, run = self._reading.pop(job)
+        paging, page = queue.paging, run.page
+        if not run.reading or paging is None:
+            return False
+        assert isinstance(page, Page)
+        if error is None:
+            assert isinstance(result, bytes)
+            paging.landed(run, self._entries(queue, page, result))
+            return False
+        if (page.segment, page.offset) != (job.segment, job.offset):
+            self.read(queue, run)  # it has moved since, and the file is gone
+            return False
+        path = segment_path(Path(), job.segment, kept=job.kept)
+        what = "the file is missing" if isinstance(error, FileNotFoundError) else error
+        advice = "Stop the broker and run 'leveret store check'"
+        text = (
+            f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {path} cannot be read at offset "
+            f"{job.offset}: {what}. {advice}"
+        )
+        structlog.get_logger().error("page unreadable", what=text)
+        paging.unreadable(run, text)
+        if isinstance(error, PageError | FileNotFoundError):
+            return False
+        self.unreadable.append((queue, run))
+        return True
+
+    def read_again(self) -> None:
+        """Read once more what the disk did not give."""
+        runs, self.unreadable = self.unreadable, []
+        for queue, run in runs:
+            if queue.paging is not None:
+                queue.paging.read_again(run)
+
+    def _skip(self, queue: "Queue", page: Page, position: int) -> None:
+        """Leave out a message that cannot be read though its page's checksum is right; it stays there."""
+        path = segment_path(Path(), page.segment, kept=page.kept)
+        self._set_aside[MESSAGES] += 1
+        structlog.get_logger().error(
+            "message left out",
+            vhost=queue.vhost,
+            queue=queue.name,
+            position=position,
+            page=f"{path}, offset {page.offset}",
+            advice="Stop the broker; 'leveret store dump' prints it, and 'leveret store check' tells of it",
+        )
+
+    def _entries(self, queue: "Queue", page: Page, data: bytes) -> list[Entry]:
+        """The live messages of a page. Most of them begin like the one before, and the header tells all of it
+        that is not in the frames themselves.
+        """
+        offset = page.wall_offset
+        log = _log(queue)
+        delivered = log.recovered if log is not None else 0
+        whole = page.is_whole()
+        header, length = b"", -1
+        message: Message | None = None
+        entries: list[Entry] = []
+        found_entries = read_entries(page, data)
+        for position, deadline, returns, route, frames in found_entries:
+            if not whole and page.is_settled(position):
+                continue
+            if len(frames) == length and frames.startswith(header) and message and frames.endswith(END):
+                message = message.with_body_of(route, frames)
+            else:
+                found = read_message(route, frames)
+                if found is None:
+                    self._skip(queue, page, position)
+                    continue
+                message, length = found, len(frames)
+                header = frames[: len(found.header_frame) + FRAME.size]  # and the head of its body frame
+            entry = Entry(message, position, expiry(deadline, offset))
+            entry.returns = min(returns if whole else page.returns(position, returns), RETURNS_MAX)
+            if position < delivered and not entry.returns:
+                entry.returns = 1
+            if whole or not page.is_passing(position):
+                entry.stored = True
+                entry.page = page
+            entries.append(entry)
+        if len(found_entries) < page.count:
+            there = {position for position, *_ in found_entries}
+            for position in page.unsettled():
+                if position not in there:
+                    self._skip(queue, page, position)
+        return entries
+
+
+def _log(queue: "Queue") -> StoredQueueLog | None:
+    """What the store knows of a queue; nothing when that is not durable, or gone."""
+    log = queue.log
+    assert log is None or isinstance(log, StoredQueueLog)
+    return log

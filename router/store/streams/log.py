@@ -1,0 +1,238 @@
+"""What the store knows of one stream: what of it is still to be written to its segments, and its notes.
+
+Owns the way of chunks into files, one job at a time, so that a stream's files never have a hole; and the
+notes: small values by key, such as positions, that are in the journal and in each checkpoint.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple
+
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
+from leveret.router.store.journal.records import pack_note
+from leveret.router.store.segments.pages import Page
+from leveret.router.store.streams.files import (
+    INDEX_ENTRY,
+    INDEX_EVERY,
+    Read,
+    ReadStream,
+    RecoveredStream,
+    pack_index,
+    pack_segment_head,
+)
+from leveret.router.store.streams.writer import RemoveStream, WriteStream
+from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
+
+if TYPE_CHECKING:
+    from leveret.router.store.store import Store
+    from leveret.router.store.unpackable import Unpackable
+    from leveret.router.stream.stream import Stream
+
+FLUSH = 1 << 22  # bytes of chunks that are worth a write and a sync
+MOST = 1 << 23  # bytes that are written at once
+
+
+class _Waiting(NamedTuple):
+    """A chunk that is to be written, and where."""
+
+    segment: Segment
+    place: int
+    chunk: Chunk
+
+
+class StoredStreamLog:
+    """The ``StreamLog`` of one stream; ``id`` is that of its incarnation.
+
+    ``next_position`` is the offset that the next message to be committed has, ``written`` that up to which
+    everything is in the segments' files.
+    """
+
+    delivered = 0  # what a stream delivered says nothing
+    pages: Mapping[Page, None] = {}  # it has none
+
+    __slots__ = (
+        "_goal",
+        "_index",
+        "_job",
+        "_place",
+        "_segment",
+        "_size",
+        "_store",
+        "_touched",
+        "_waiting",
+        "id",
+        "next_position",
+        "noted",
+        "notes",
+        "stream",
+        "written",
+    )
+
+    def __init__(self, store: "Store", number: int, stream: "Stream") -> None:
+        self.id = number
+        self.stream = stream
+        self.next_position = 0
+        self.written = 0
+        self.notes: dict[bytes, bytes] = {}
+        self._store = store
+        self._waiting: deque[_Waiting] = deque()
+        self._size = 0  # of what waits
+        self._job: WriteStream | None = None  # on its way
+        self._goal = 0  # what is to be written up to here, however little it is
+        self._segment = -1  # that was written to last,
+        self._place = 0  # up to here,
+        self._index = -1, 0, 0  # of a segment: how many entries its index has, and the last one's place
+        self.noted: dict[bytes, bytes] = {}  # in this turn
+        self._touched = False
+
+    def recovered(self, found: RecoveredStream) -> None:
+        """The stream comes back with this in its files."""
+        self.next_position = self.written = found.last.end
+        self._segment, self._place = found.segments[-1].first, found.place
+        self._index = self._segment, found.entries, found.indexed
+
+    # -- what the stream says --------------------------------------------------------------------------------
+
+    def enqueue(self, entry: Entry, message: Message) -> None:
+        """Keep a message; it is written at the end of the turn."""
+        entry.stored = True
+        self._store.publishes.append((self, entry, message))
+
+    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+        """Keep several messages."""
+        for entry in entries:
+            entry.stored = True
+        self._store.publishes.extend(zip(repeat(self), entries, messages, strict=False))
+
+    def append(self, segment: Segment, chunk: Chunk) -> None:
+        """Write a chunk in time."""
+        self._waiting.append(_Waiting(segment, segment.size, chunk))
+        self._size += chunk.size
+        if self._size >= FLUSH and self._job is None:
+            self._write()
+
+    def read(self, wish: Wish) -> None:
+        end = 0
+        if wish.segment != self._segment:
+            later = [segment.first for segment in self.stream.segments if segment.first > wish.segment]
+            end = min(later, default=0)
+        self._store.submit(ReadStream(self.id, wish, end, self._place))
+
+    def remove(self, segments: Sequence[Segment]) -> None:
+        firsts = {segment.first for segment in segments}
+        if self._waiting and self._waiting[0].segment.first in firsts:
+            self._waiting = deque(each for each in self._waiting if each.segment.first not in firsts)
+            self._size = sum(each.chunk.size for each in self._waiting)
+        self._store.submit(RemoveStream(self.id, sorted(firsts)))
+
+    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
+        entry = Entry(message, 0)  # it is not stored itself, and never settled
+        self._store.publishes.append((self, entry, message))
+        self.note(key, value)
+        self._store.hold()
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Keep a value; it is written at the end of the turn."""
+        if value:
+            self.notes[key] = value
+        else:
+            self.notes.pop(key, None)
+        self.noted[key] = value
+        if not self._touched:
+            self._touched = True
+            self._store.touched.append(self)
+
+    # -- what the store says ---------------------------------------------------------------------------------
+
+    def commit(self, below: int) -> None:
+        """What came before this offset is committed."""
+        self.next_position = below
+        self.stream.commit(below)
+
+    def records(self) -> list[bytes]:
+        """The notes of this turn, as records; ``packed`` says that they are part of a batch."""
+        return [pack_note(self.id, key, value) for key, value in self.noted.items()]
+
+    def leave_out(self, unpackable: "Unpackable") -> None:
+        """Write nothing of this in the next batch: it has no record."""
+        key = unpackable.key
+        if unpackable.kind == "note" and isinstance(key, bytes):
+            del self.noted[key]
+            self.notes.pop(key, None)
+
+    def packed(self) -> None:
+        """The records are part of a batch: what they tell is told."""
+        self._touched = False
+        self.noted = {}
+
+    def flush(self, below: int) -> bool:
+        """Have everything before this offset in files, and tell by ``Retirement.flushed``; False when it is
+        there.
+        """
+        self._settle()
+        if self.written >= below:
+            return False
+        self._goal = max(self._goal, below)
+        if self._job is None:
+            self._write()
+        return True
+
+    def _settle(self) -> None:
+        """When nothing waits, everything that was committed is in files, or was lost by damage."""
+        if self._job is None and not self._waiting:
+            self.written = self.next_position
+
+    def wrote(self, job: WriteStream) -> None:
+        """Chunks are on disk."""
+        self._job = None
+        self.written = job.end
+        self._settle()
+        self._segment, self._place = job.segment, job.place + len(job.data)
+        self.stream.written(job.end)
+        if self._waiting and (self._size >= FLUSH or self._goal > self.written):
+            self._write()
+
+    def has_read(self, job: ReadStream, result: object, error: Exception | None) -> bool:
+        """Chunks were read, or could not be; True when that is worth trying again in a while."""
+        if error is None:
+            assert isinstance(result, Read)
+            self.stream.serving.landed(job.wish, result.chunks, result.place)
+            return False
+        return self.stream.serving.unreadable(job.wish, str(error), passing=isinstance(error, OSError))
+
+    def drop(self) -> list[RemoveStream]:
+        """The stream is deleted; what is to be done once that is on disk."""
+        self._waiting.clear()
+        self._size = 0
+        return [RemoveStream(self.id, [segment.first for segment in self.stream.segments])]
+
+    def _write(self) -> None:
+        """Have the next chunks written, as far as they go to one segment."""
+        segment = self._waiting[0].segment
+        number, entries, indexed = self._index
+        if number != segment.first:
+            entries = indexed = 0
+        before = entries
+        place = self._waiting[0].place
+        data = bytearray()
+        if place == SEGMENT_HEAD:
+            data += pack_segment_head(self.id, segment)
+            place = 0
+        index = bytearray()
+        end = 0
+        while self._waiting and self._waiting[0].segment is segment and len(data) < MOST:
+            _, at, chunk = self._waiting.popleft()
+            self._size -= chunk.size
+            data += chunk.raw
+            end = chunk.end
+            if not entries or at - indexed >= INDEX_EVERY:
+                index += pack_index(chunk.first, chunk.timestamp, at)
+                entries, indexed = entries + 1, at
+        self._index = segment.first, entries, indexed
+        self._job = WriteStream(
+            self.id, segment.first, place, bytes(data), bytes(index), before * INDEX_ENTRY, end
+        )
+        self._store.submit(self._job)

@@ -1,0 +1,98 @@
+"""The hand that writes streams, beside the one that writes the journal: carries out jobs in their order.
+
+Owns the open segments. A job that failed may be run again as it is.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leveret.router.store.files import Data, Files
+from leveret.router.store.streams.files import segment_path
+
+OPEN = 64  # segments that stay open
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WriteStream:
+    """Write chunks to a segment and have them on disk; then to its index, at its place.
+
+    A segment is made with what stands at its beginning. ``end`` is the offset behind the last of the chunks.
+    """
+
+    stream: int
+    segment: int
+    place: int
+    data: Data
+    index: bytes
+    index_place: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemoveStream:
+    """Remove segments of a stream."""
+
+    stream: int
+    segments: Sequence[int]
+
+
+class StreamWriter:
+    """Writes the segments of one data directory. Any job may raise OSError."""
+
+    def __init__(self, files: Files, directory: Path) -> None:
+        self._files = files
+        self._directory = directory
+        self._open: OrderedDict[Path, int] = OrderedDict()
+
+    def run(self, job: WriteStream | RemoveStream) -> int:
+        if isinstance(job, WriteStream):
+            self._write(job)
+        else:
+            for first in job.segments:
+                path = segment_path(self._directory, job.stream, first)
+                for each in (path, path.with_suffix(".index")):
+                    self._close(each)
+                    self._files.remove(each)
+        return 0
+
+    def close(self) -> None:
+        """Close what is open: everything is on disk."""
+        for path in list(self._open):
+            self._close(path)
+
+    def _write(self, job: WriteStream) -> None:
+        path = segment_path(self._directory, job.stream, job.segment)
+        segment = self._descriptor(path, made=not job.place)
+        self._files.write(segment, job.data, job.place)
+        self._files.sync(segment)
+        if job.index:
+            index = self._descriptor(path.with_suffix(".index"), made=not job.index_place)
+            self._files.write(index, job.index, job.index_place)
+
+    def _descriptor(self, path: Path, *, made: bool) -> int:
+        """An open file; one that is ``made`` may be there from a try that failed."""
+        descriptor = self._open.get(path)
+        if descriptor is not None:
+            self._open.move_to_end(path)
+            return descriptor
+        try:
+            descriptor = self._files.open(path)
+            if made:
+                try:
+                    self._files.sync_directory(path.parent)
+                except OSError:
+                    self._files.close(descriptor)
+                    raise
+        except FileNotFoundError:
+            descriptor = self._files.create(path, 0)
+        self._open[path] = descriptor
+        while len(self._open) > OPEN:
+            self._close(next(iter(self._open)))
+        return descriptor
+
+    def _close(self, path: Path) -> None:
+        descriptor = self._open.pop(path, None)
+        if descriptor is not None:
+            self._files.close(descriptor)
