@@ -89,7 +89,7 @@ def serve(
     import trio
 
     from leveret.router import logging
-    from leveret.router.server import run
+    from leveret.router.server import main as run
 
     logging.configure(settings.log)
     _raise_file_limit()

@@ -4,9 +4,9 @@ import trio
 
 from leveret.protocol.amqp.connection import Offer
 from leveret.router.amqp.connection import AmqpConnection
+from leveret.router.server.client_tasks import Peer, serve_client
 from leveret.router.server.driver import Driver
 from leveret.router.server.outbox import Outbox
-from leveret.router.server.serving import Peer, serve_client
 from leveret.router.session.transport import ConnectionLog
 
 

@@ -11,17 +11,17 @@ from leveret.protocol.recognition import AMQP, HTTP, STOMP
 from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
 from leveret.router.server.listeners import Endpoint
-from leveret.router.server.peer import Peer
 from leveret.router.server.places import Places
-from leveret.router.server.snapshots import Snapshots
+from leveret.router.server.resource_monitor import Watch
+from leveret.router.server.snapshot_threads import Snapshots
+from leveret.router.server.socket_peer import Peer
 from leveret.router.server.stomp import serve_stomp
 from leveret.router.server.tls import Security
-from leveret.router.server.watch import Watch
 
 if TYPE_CHECKING:
-    from leveret.router.server.sites import Sites
+    from leveret.router.server.http_sites import Sites
 
-SITES = "leveret.router.server.sites"
+SITES = "leveret.router.server.http_sites"
 WEB = "STOMP over WebSocket"
 GRACE = 1  # seconds from the start until what is not needed for it is loaded
 
@@ -58,7 +58,7 @@ class Endpoints:
     @cached_property
     def _sites(self) -> "Sites":
         """What is asked over HTTP: it takes longer to load than all the rest, and the start need not wait."""
-        from leveret.router.server.sites import Sites  # noqa: PLC0415
+        from leveret.router.server.http_sites import Sites  # noqa: PLC0415
 
         return Sites(
             self._driver,

@@ -17,11 +17,11 @@ import trio
 from leveret.protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
 from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
 from leveret.protocol.websocket import Opening, accept
-from leveret.router.server.bodies import BodyMemory, HeldBody
+from leveret.router.server.client_tasks import BROKEN, GLANCE, LINGER
 from leveret.router.server.driver import Driver
-from leveret.router.server.peer import Peer
 from leveret.router.server.places import Guest, Places
-from leveret.router.server.serving import BROKEN, GLANCE, LINGER
+from leveret.router.server.request_bodies import BodyMemory, HeldBody
+from leveret.router.server.socket_peer import Peer
 from leveret.router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from leveret.router.values.network_errors import explain
 from leveret.router.web.guard import check_host, check_origin

@@ -14,8 +14,8 @@ import structlog
 import trio
 
 from leveret.protocol.recognition import wrong_port
-from leveret.router.server.peer import Peer, find_peer, show
 from leveret.router.server.places import Guest, Places
+from leveret.router.server.socket_peer import Peer, find_peer, show
 from leveret.router.server.tls import Security
 from leveret.router.server.wrong_port import peek, plain_answer
 from leveret.router.settings import parse_address

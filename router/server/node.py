@@ -10,11 +10,11 @@ from pathlib import Path
 from leveret import __version__
 from leveret.router.broker.broker import Broker
 from leveret.router.management.node import Listener, Measured
-from leveret.router.server import machine
-from leveret.router.server.bodies import BodyMemory
-from leveret.router.server.certificate import certificate_end
+from leveret.router.server import os_metrics as machine
+from leveret.router.server.certificate_expiry import certificate_end
 from leveret.router.server.listeners import Endpoint
-from leveret.router.server.watch import Watch
+from leveret.router.server.request_bodies import BodyMemory
+from leveret.router.server.resource_monitor import Watch
 
 PROTOCOLS = {  # RabbitMQ's names, by those of the settings
     "amqp": "amqp",

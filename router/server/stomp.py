@@ -2,9 +2,9 @@
 
 import trio
 
+from leveret.router.server.client_tasks import Peer, serve_client
 from leveret.router.server.driver import Driver
 from leveret.router.server.outbox import Outbox
-from leveret.router.server.serving import Peer, serve_client
 from leveret.router.session.transport import ConnectionLog
 from leveret.router.stomp.connection import StompConnection
 

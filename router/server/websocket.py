@@ -11,9 +11,9 @@ import structlog
 import trio
 
 from leveret.protocol.websocket import Opening, Text, WebSocket
-from leveret.router.server.peer import Peer
+from leveret.router.server.client_tasks import LINGER
 from leveret.router.server.places import Places
-from leveret.router.server.serving import LINGER
+from leveret.router.server.socket_peer import Peer
 from leveret.router.settings import Settings
 from leveret.router.settings import Websocket as WebsocketSettings
 

@@ -4,8 +4,8 @@ A snapshot holds what a crash at one moment would have left. ``stage`` makes a h
 begins a read transaction on the metadata, while no thread writes to the directory. ``finish`` then works
 while the broker goes on. It copies the files that still grow, up to their length at that moment, and the
 metadata from the transaction. Files that are never written to again stay shared with the broker's directory:
-full journal files, full segments, the checkpoint. The threads are ``leveret.router.server.snapshots``'s
-responsibility.
+full journal files, full segments, the checkpoint. The threads are started
+by ``leveret.router.server.snapshot_threads``.
 
 A snapshot is in ``snapshots/NAME`` of the data directory, so that both are on one file system. Until it is
 complete and on disk its directory is called ``NAME.partial``.

@@ -23,7 +23,7 @@ class StartupError(Exception):
 
 
 class FakeServer:
-    """Stands in for ``leveret.router.server.run``: remembers the settings, announces, and fails if it is
+    """Stands in for ``leveret.router.server.main``: remembers the settings, announces, and fails if it is
     told to.
     """
 
@@ -41,10 +41,10 @@ class FakeServer:
 @pytest.fixture
 def server(monkeypatch):
     fake = FakeServer()
-    module = ModuleType("leveret.router.server.run")
+    module = ModuleType("leveret.router.server.main")
     module.serve, module.StartupError, module.StoreFailed = fake.serve, StartupError, StoreFailed
-    monkeypatch.setitem(sys.modules, "leveret.router.server.run", module)
-    monkeypatch.setattr("leveret.router.server.run", module, raising=False)
+    monkeypatch.setitem(sys.modules, "leveret.router.server.main", module)
+    monkeypatch.setattr("leveret.router.server.main", module, raising=False)
     return fake
 
 

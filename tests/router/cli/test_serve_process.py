@@ -59,5 +59,5 @@ def test_a_broker_listens_before_it_loads_what_it_may_never_need():
         process.send_signal(signal.SIGTERM)
         _stdout, stderr = process.communicate()
     loaded = set(re.findall(r"^import time:.*\| +(\S+)$", stderr, re.MULTILINE))
-    assert {"trio", "leveret.router.server.run"} <= loaded
+    assert {"trio", "leveret.router.server.main"} <= loaded
     assert not loaded & {"rich.console", "pygments", "lark", "h11", "wsproto", "re2", "leveret.router.client"}

@@ -12,8 +12,8 @@ from leveret.router.amqp.offer import make_offer
 from leveret.router.broker.broker import Broker
 from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
+from leveret.router.server.main import populate
 from leveret.router.server.places import Guest
-from leveret.router.server.run import populate
 from leveret.router.session.transport import UNKNOWN, Ends
 from leveret.router.settings import Auth, Settings
 from tests.router.server.client import Client

@@ -6,9 +6,9 @@ import trio.testing
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.broker.alarms import MEMORY
-from leveret.router.server import serving
-from leveret.router.server.peer import HUNG_UP, Peer
-from leveret.router.server.run import say_goodbye
+from leveret.router.server import client_tasks as serving
+from leveret.router.server.main import say_goodbye
+from leveret.router.server.socket_peer import HUNG_UP, Peer
 from tests.router.server import server as module
 from tests.router.server.client import Client
 

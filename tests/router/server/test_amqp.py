@@ -11,9 +11,9 @@ from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.router.amqp import commands
 from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.queue.queue import DRAIN_BYTES, Queue
-from leveret.router.server import serving
+from leveret.router.server import client_tasks as serving
+from leveret.router.server.main import say_goodbye
 from leveret.router.server.outbox import Outbox
-from leveret.router.server.run import say_goodbye
 from leveret.router.session.session import Session
 from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames, start_ok

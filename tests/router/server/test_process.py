@@ -11,7 +11,7 @@ import trio
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
-from leveret.router.server.peer import is_loopback
+from leveret.router.server.socket_peer import is_loopback
 from tests.router.server.client import Closed, start_ok
 from tests.router.server.process import leveret
 

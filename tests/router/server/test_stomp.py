@@ -5,10 +5,10 @@ import trio
 import trio.testing
 
 from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
-from leveret.router.server import serving
+from leveret.router.server import client_tasks as serving
 from leveret.router.server.listeners import Accepting, Endpoint, accept_all
+from leveret.router.server.main import say_goodbye
 from leveret.router.server.places import Places
-from leveret.router.server.run import say_goodbye
 from leveret.router.server.stomp import serve_stomp
 from tests.router.server.server import Peer
 

@@ -12,9 +12,9 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.router.queue.queue import DRAIN_BYTES
+from leveret.router.server.client_tasks import LINGER
 from leveret.router.server.http import Site, serve_http
-from leveret.router.server.run import say_goodbye
-from leveret.router.server.serving import LINGER
+from leveret.router.server.main import say_goodbye
 from leveret.router.settings import Amqp, Settings, Websocket
 from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames

@@ -11,9 +11,9 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 
 from leveret.protocol.websocket import Text
 from leveret.router.server.amqp import serve_amqp
-from leveret.router.server.bodies import BodyMemory
 from leveret.router.server.http import Site
 from leveret.router.server.places import Places
+from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.stomp import serve_stomp
 from leveret.router.server.websocket import Service
 from leveret.router.web.pages import pages

@@ -14,7 +14,7 @@ from leveret.router.arguments.queue import SEGMENT_MAX
 from leveret.router.auth import hash_password
 from leveret.router.broker.broker import Broker
 from leveret.router.cli import main
-from leveret.router.server.run import keep, populate
+from leveret.router.server.main import keep, populate
 from leveret.router.settings import Settings
 from leveret.router.vhost.metadata import make_metadata
 from tests.router.store.kept import Kept

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 import trustme
 
-from leveret.router.server.certificate import certificate_end
+from leveret.router.server.certificate_expiry import certificate_end
 
 AUTHORITY = trustme.CA()
 

@@ -8,7 +8,7 @@ import trio
 from structlog.testing import capture_logs
 
 from leveret.router.broker.broker import Broker
-from leveret.router.server.run import StartupError, StoreFailed, keep, populate, serve
+from leveret.router.server.main import StartupError, StoreFailed, keep, populate, serve
 from leveret.router.settings import Listen, Settings
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.store import Store

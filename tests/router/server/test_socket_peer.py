@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from leveret.router.server.outbox import PIECE
-from leveret.router.server.peer import Peer
 from leveret.router.server.send_timeouts import SendTimeouts
+from leveret.router.server.socket_peer import Peer
 
 LARGE = 8 << 20  # bytes: more than a socket takes at once
 

@@ -7,7 +7,7 @@ import pytest
 from leveret.protocol.errors import AmqpError
 from leveret.router.broker.alarms import DISK, LOOKS, MEMORY, next_look
 from leveret.router.server.outbox import Outbox
-from leveret.router.server.watch import COLLECT, STALLED, TRIM, Watch
+from leveret.router.server.resource_monitor import COLLECT, STALLED, TRIM, Watch
 from leveret.router.settings import MEMORY as NOWHERE
 from leveret.router.settings import Alarms, Settings
 

@@ -35,7 +35,7 @@ ADVICE = {
 
 
 class Machine(Protocol):
-    """What is measured, in bytes, and how memory is got back; ``leveret.router.server.machine`` is one."""
+    """What is measured, in bytes, and how memory is got back; ``leveret.router.server.os_metrics`` is one."""
 
     def memory_limit(self) -> int: ...
     def resident_memory(self) -> int: ...

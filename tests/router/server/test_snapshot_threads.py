@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.server import snapshots as module
-from leveret.router.server.keeping import Keeping
+from leveret.router.server import snapshot_threads as module
+from leveret.router.server.store_service import Keeping
 from leveret.router.settings import Settings
 from leveret.router.store.snapshot import SNAPSHOTS, Snapshot, SnapshotError
 from tests.router.server.server import Server

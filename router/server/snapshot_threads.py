@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from leveret.router.server.driver import Driver
-from leveret.router.server.worker import Worker
+from leveret.router.server.store_thread import Worker
 from leveret.router.store.snapshot import Snapshot, SnapshotError, Staged, finish, prepare, stage
 from leveret.router.store.writer import Writer
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from leveret.protocol.http import HttpError
-from leveret.router.server.bodies import BodyMemory
+from leveret.router.server.request_bodies import BodyMemory
 
 
 def test_one_address_may_have_half():

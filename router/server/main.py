@@ -21,15 +21,15 @@ from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
 from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
 from leveret.router.selector import load_parser
-from leveret.router.server import machine
+from leveret.router.server import os_metrics as machine
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
-from leveret.router.server.keeping import Keeping
 from leveret.router.server.listeners import Accepting, ListenError, accept_all
-from leveret.router.server.startup import log_import, log_start, warn_of_default_login
-from leveret.router.server.threads import Threads
+from leveret.router.server.offload_threads import Threads
+from leveret.router.server.resource_monitor import Watch
+from leveret.router.server.startup_log import log_import, log_start, warn_of_default_login
+from leveret.router.server.store_service import Keeping
 from leveret.router.server.tls import TlsError
-from leveret.router.server.watch import Watch
 from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.lock import DataDirectoryError

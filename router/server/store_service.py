@@ -10,11 +10,11 @@ import trio
 from leveret.router.broker.alarms import STORE
 from leveret.router.broker.broker import Broker
 from leveret.router.server.driver import Driver
-from leveret.router.server.machine import memory_limit
-from leveret.router.server.snapshots import Snapshots
-from leveret.router.server.startup import totals
-from leveret.router.server.watch import set_alarm
-from leveret.router.server.worker import Worker
+from leveret.router.server.os_metrics import memory_limit
+from leveret.router.server.resource_monitor import set_alarm
+from leveret.router.server.snapshot_threads import Snapshots
+from leveret.router.server.startup_log import totals
+from leveret.router.server.store_thread import Worker
 from leveret.router.store.journal.sync_interval import IntervalSync
 from leveret.router.store.opening import DataDirectory, make_writer, read, restore
 from leveret.router.store.segments.reader import Reader

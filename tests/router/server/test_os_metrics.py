@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from leveret.router.server import machine
+from leveret.router.server import os_metrics as machine
 
 TOTAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 UNLIMITED = "9223372036854771712\n"  # how version 1 writes it

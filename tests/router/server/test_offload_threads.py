@@ -5,7 +5,7 @@ import threading
 import trio
 
 from leveret.router.auth import hash_password
-from leveret.router.server.threads import THREADS, Threads
+from leveret.router.server.offload_threads import THREADS, Threads
 
 
 async def test_a_job_is_done_elsewhere_and_told_here(server, nursery):

@@ -14,15 +14,15 @@ from leveret.router.management.api import metrics_table, table
 from leveret.router.management.call import World
 from leveret.router.management.measures import Measures
 from leveret.router.management.sampling import Sampler
-from leveret.router.server.bodies import BodyMemory
 from leveret.router.server.driver import Driver
 from leveret.router.server.http import Site, serve_http
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.node import ServerNode
-from leveret.router.server.peer import Peer
 from leveret.router.server.places import Places
-from leveret.router.server.snapshots import Snapshots
-from leveret.router.server.watch import Watch
+from leveret.router.server.request_bodies import BodyMemory
+from leveret.router.server.resource_monitor import Watch
+from leveret.router.server.snapshot_threads import Snapshots
+from leveret.router.server.socket_peer import Peer
 from leveret.router.server.websocket import Service
 from leveret.router.web.downloads import downloads
 from leveret.router.web.pages import pages

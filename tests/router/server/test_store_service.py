@@ -9,10 +9,10 @@ from leveret.protocol.amqp import methods as m
 from leveret.router.broker.alarms import STORE
 from leveret.router.broker.broker import Broker
 from leveret.router.queue.queue import Queue
-from leveret.router.server import keeping as module
+from leveret.router.server import store_service as module
 from leveret.router.server.driver import Driver
-from leveret.router.server.keeping import DELAY, Keeping
-from leveret.router.server.watch import set_alarm
+from leveret.router.server.resource_monitor import set_alarm
+from leveret.router.server.store_service import DELAY, Keeping
 from leveret.router.settings import Settings
 from leveret.router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.harness import message

@@ -7,8 +7,8 @@ import pytest
 
 from leveret.router.auth import hash_password
 from leveret.router.broker.broker import Broker
-from leveret.router.server.run import populate, serve
-from leveret.router.server.startup import warn_of_default_login
+from leveret.router.server.main import populate, serve
+from leveret.router.server.startup_log import warn_of_default_login
 from leveret.router.settings import Listen, Settings
 
 

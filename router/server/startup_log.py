@@ -15,7 +15,7 @@ from leveret.router.auth.passwords import fits
 from leveret.router.broker.broker import Broker
 from leveret.router.definitions import Definitions
 from leveret.router.server.listeners import Endpoint
-from leveret.router.server.peer import show
+from leveret.router.server.socket_peer import show
 from leveret.router.settings import Settings
 
 DEFAULTS = Settings()
