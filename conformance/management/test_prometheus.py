@@ -19,8 +19,8 @@ import pytest
 from conformance.brokers import ROOT
 from conformance.management.sides import Side
 from conformance.rabbitmq import free_ports
-from leveret.router.management.detailed_metrics import EMPTY, PER_OBJECT
-from leveret.router.management.metrics import GROUPS
+from leveret.router.management.metrics.broker_metrics import GROUPS
+from leveret.router.management.metrics.detailed_metrics import EMPTY, PER_OBJECT
 from tests.router.management.test_boards import is_listed
 
 WAIT = 60.0  # seconds until Prometheus must have scraped

@@ -6,9 +6,12 @@ from functools import partial
 from importlib import import_module
 
 from leveret.protocol.http import HttpError, Request, Response
-from leveret.router.management import (
+from leveret.router.management.call import Answering, Rules, World, login
+from leveret.router.management.json_values import answer
+from leveret.router.management.metrics.scrapes import Scrapes
+from leveret.router.management.path_index import page, redirect
+from leveret.router.management.resources import (
     bindings,
-    browsing,
     connections,
     consumers,
     definitions,
@@ -24,13 +27,10 @@ from leveret.router.management import (
     users,
     vhosts,
 )
-from leveret.router.management.call import Answering, Rules, World, login
-from leveret.router.management.index import page, redirect
-from leveret.router.management.scrapes import Scrapes
-from leveret.router.management.values import answer
-from leveret.router.web.lengthy import offloaded
+from leveret.router.management.resources import message_browsing as browsing
+from leveret.router.web.offloaded import offloaded
+from leveret.router.web.response_steps import Steps
 from leveret.router.web.routes import Handler, Table
-from leveret.router.web.steps import Steps
 
 PREFIX = "/api"
 MODULES = (
@@ -88,7 +88,7 @@ def openapi(world: World, request: Request) -> Response:
     return answer(describe(rules(), PREFIX, world.node.version))
 
 
-EXPOSITION = f"{__package__}.exposition"  # and Prometheus' library, which takes 50 ms to load
+EXPOSITION = f"{__package__}.metrics.exposition"  # and Prometheus' library, which takes 50 ms to load
 
 
 def metrics_table(world: World) -> Table:
@@ -100,8 +100,8 @@ def metrics_table(world: World) -> Table:
             yield from login(world.broker, request)
         if EXPOSITION not in sys.modules:
             yield from offloaded(world.broker, partial(import_module, EXPOSITION))
-        from leveret.router.management.detailed_metrics import Wanted  # noqa: PLC0415
-        from leveret.router.management.exposition import TEXT, scrape, scrape_detailed  # noqa: PLC0415
+        from leveret.router.management.metrics.detailed_metrics import Wanted  # noqa: PLC0415
+        from leveret.router.management.metrics.exposition import TEXT, scrape, scrape_detailed  # noqa: PLC0415
 
         path = "/".join(request.segments).strip("/")
         if path == "metrics/detailed":

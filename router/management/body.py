@@ -13,7 +13,7 @@ import msgspec
 from leveret.protocol.amqp.table import MAX_DEPTH, TOO_DEEP, TOO_LARGE
 from leveret.protocol.json_text import encode_json
 from leveret.router.management.errors import bad_request
-from leveret.router.management.values import Object
+from leveret.router.management.json_values import Object
 from leveret.router.values.bounds import INTEGER_MAX, INTEGER_MIN
 
 # RabbitMQ's text.

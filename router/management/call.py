@@ -17,16 +17,16 @@ from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
 from leveret.router.management.access import READING, Check
 from leveret.router.management.body import parse_object
-from leveret.router.management.errand import Errand
 from leveret.router.management.errors import not_logged_in, told_as_http
-from leveret.router.management.measures import Measures
+from leveret.router.management.json_values import Object
 from leveret.router.management.node import Node, Snapshots
-from leveret.router.management.sampling import Sampler
-from leveret.router.management.values import Object
+from leveret.router.management.request_client import Errand
+from leveret.router.management.statistics.rates import Sampler
+from leveret.router.management.statistics.samples import Measures
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.lengthy import log_in
+from leveret.router.web.offloaded import log_in
+from leveret.router.web.response_steps import Steps
 from leveret.router.web.routes import Answer
-from leveret.router.web.steps import Steps
 
 JSON_RANGES = frozenset(("application/json", "application/*", "*/*"))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from leveret.router.management import access
 from leveret.router.management.call import Rule, Rules
-from leveret.router.management.values import Object
+from leveret.router.management.json_values import Object
 
 TEXT, WHOLE, YES = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
 OBJECT = {"type": "object"}

@@ -16,9 +16,9 @@ from leveret.protocol.http import HttpError, Response, in_parts
 from leveret.protocol.json_text import encode_json
 from leveret.router.management.call import Call
 from leveret.router.management.errors import bad_request
-from leveret.router.management.values import JSON, Object, answer
+from leveret.router.management.json_values import JSON, Object, answer
 from leveret.router.values.patterns import PatternError, compile_pattern
-from leveret.router.web.steps import Steps
+from leveret.router.web.response_steps import Steps
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500

@@ -24,9 +24,9 @@ from leveret.router.server.request_bodies import BodyMemory, HeldBody
 from leveret.router.server.socket_peer import Peer
 from leveret.router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from leveret.router.values.network_errors import explain
-from leveret.router.web.guard import check_host, check_origin
+from leveret.router.web.origin_guard import check_host, check_origin
+from leveret.router.web.response_steps import Step, Steps, Wait
 from leveret.router.web.routes import Route, Routes
-from leveret.router.web.steps import Step, Steps, Wait
 
 GLIMPSE = 1  # seconds that a client which is one too many has to ask something
 PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout

@@ -12,8 +12,8 @@ from leveret.protocol.recognition import AMQP, STOMP, TLS
 from leveret.protocol.websocket import Text
 from leveret.router.management.api import metrics_table, table
 from leveret.router.management.call import World
-from leveret.router.management.measures import Measures
-from leveret.router.management.sampling import Sampler
+from leveret.router.management.statistics.rates import Sampler
+from leveret.router.management.statistics.samples import Measures
 from leveret.router.server.driver import Driver
 from leveret.router.server.http import Site, serve_http
 from leveret.router.server.listeners import Endpoint
@@ -95,7 +95,7 @@ class Sites:
     async def sample(self) -> None:
         """Look at the counters of everything again and again, for the rates that the API tells."""
         # In a thread, for it takes a third of a second; clients are served meanwhile.
-        latency = await trio.to_thread.run_sync(import_module, "leveret.router.management.latency")
+        latency = await trio.to_thread.run_sync(import_module, "leveret.router.management.statistics.latency")
         self._measures.make = latency.Latency
         while True:
             try:

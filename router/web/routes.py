@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from leveret.protocol.http import HttpError, Request, Response, split_path
-from leveret.router.web.steps import Steps
+from leveret.router.web.response_steps import Steps
 
 Answer = Response | Steps[Response]
 Handler = Callable[..., Answer]  # (request, **segments)

@@ -12,9 +12,9 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.stomp.frames import Frame, Limits, Reader
 from leveret.router.management.api import table
 from leveret.router.management.call import World
-from leveret.router.management.latency import Latency
-from leveret.router.management.measures import Measures
-from leveret.router.management.sampling import Sampler
+from leveret.router.management.statistics.latency import Latency
+from leveret.router.management.statistics.rates import Sampler
+from leveret.router.management.statistics.samples import Measures
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Settings
 from tests.router.management.api import FakeNode

@@ -10,12 +10,12 @@ from leveret.protocol.http import HttpError, Request, Response, split_path
 from leveret.router.auth import SHA256, hash_password
 from leveret.router.management.api import table
 from leveret.router.management.call import World
-from leveret.router.management.latency import Latency
-from leveret.router.management.measures import Measures
 from leveret.router.management.node import Listener, Measured
-from leveret.router.management.sampling import Sampler
+from leveret.router.management.statistics.latency import Latency
+from leveret.router.management.statistics.rates import Sampler
+from leveret.router.management.statistics.samples import Measures
+from leveret.router.web.response_steps import Wait
 from leveret.router.web.routes import Routes
-from leveret.router.web.steps import Wait
 from tests.router.harness import Node
 
 HASHES = {name: hash_password(name, "sha256") for name in ("admin", "mon", "pol", "mgmt", "plain")}

@@ -233,9 +233,9 @@ def test_who_only_sees_a_connection_of_another_user_does_not_close_it(api, monke
     ended = []
     owner = api.broker.users["admin"]
     other = SimpleNamespace(ends=SimpleNamespace(name="there"), user=owner, end=ended.append)
-    monkeypatch.setattr("leveret.router.management.connections.connections", lambda broker: [other])
+    monkeypatch.setattr("leveret.router.management.resources.connections.connections", lambda broker: [other])
     monkeypatch.setattr(
-        "leveret.router.management.connections.user_of", lambda connection: connection.user.name
+        "leveret.router.management.resources.connections.user_of", lambda connection: connection.user.name
     )
     told = api.ask("DELETE", "/connections/there", user=user)
     assert (told.status, len(ended)) == (status, int(status == 204))

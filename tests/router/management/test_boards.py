@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from leveret.router.management.detailed_metrics import EMPTY, PER_OBJECT
-from leveret.router.management.metrics import GROUPS
+from leveret.router.management.metrics.broker_metrics import GROUPS
+from leveret.router.management.metrics.detailed_metrics import EMPTY, PER_OBJECT
 from tests.router.management.test_metrics import asked
 
 MANUAL = Path(__file__).parents[3] / "docs" / "management.md"

@@ -8,15 +8,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from leveret.protocol.http import HttpError, Request, split_path
-from leveret.router.management import exposition
 from leveret.router.management.api import metrics_table
-from leveret.router.management.detailed_metrics import PER_OBJECT
-from leveret.router.management.metrics import GROUPS
-from leveret.router.management.object_metrics import DELIVERIES
+from leveret.router.management.metrics import exposition
+from leveret.router.management.metrics.broker_metrics import GROUPS
+from leveret.router.management.metrics.detailed_metrics import PER_OBJECT
+from leveret.router.management.metrics.object_metrics import DELIVERIES
 from leveret.router.settings import Management
 from leveret.router.vhost.drops import REASONS
+from leveret.router.web.response_steps import Wait
 from leveret.router.web.routes import Routes
-from leveret.router.web.steps import Wait
 from tests.router.management.api import Api
 
 

@@ -2,10 +2,17 @@
 
 import pytest
 
-from leveret.router.management.memory import CATEGORIES, DURABLE, LOADED_LATER, OWNERS, QUEUE, SLICE
-from leveret.router.management.metrics import identity
+from leveret.router.management.metrics.broker_metrics import identity
 from leveret.router.management.node import Measured
-from leveret.router.management.queues import MESSAGE
+from leveret.router.management.resources.queues import MESSAGE
+from leveret.router.management.statistics.memory import (
+    CATEGORIES,
+    DURABLE,
+    LOADED_LATER,
+    OWNERS,
+    QUEUE,
+    SLICE,
+)
 
 NODE = "/nodes/leveret@test"
 

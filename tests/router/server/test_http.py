@@ -9,8 +9,8 @@ from leveret.router.broker.broker import Broker
 from leveret.router.server.http import Site, serve_http
 from leveret.router.settings import Http, Settings
 from leveret.router.web.pages import pages
+from leveret.router.web.response_steps import Wait
 from leveret.router.web.routes import Routes
-from leveret.router.web.steps import Wait
 from tests.router.server.server import Peer
 from tests.router.server.web import OPENING, Browser, make_site
 

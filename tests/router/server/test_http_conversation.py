@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from leveret.protocol.http import SKIP, HttpError, Request, Response
 from leveret.router.management.api import table
 from leveret.router.management.call import World
-from leveret.router.management.measures import Measures
-from leveret.router.management.sampling import Sampler
+from leveret.router.management.statistics.rates import Sampler
+from leveret.router.management.statistics.samples import Measures
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Http, Settings
 from tests.router.management.api import FakeNode

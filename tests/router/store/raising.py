@@ -17,6 +17,7 @@ NOT_AT_WORK = {  # modules that read a directory before a broker serves anybody,
 }  # fmt: skip
 PREFIX = "leveret.router.store."
 PREFIX = "leveret.router.store."
+PREFIX = "leveret.router.store."
 JUDGES = {"failure"}  # what decides what becomes of an exception
 
 
@@ -47,6 +48,9 @@ def functions(module: ModuleType) -> Iterator[tuple[str, object, str, FunctionTy
             for attribute, method in list(vars(value).items()):
                 if isinstance(method, FunctionType) and method.__code__.co_filename == module.__file__:
                     yield f"{module.__name__}.{name}.{attribute}", value, attribute, method
+
+
+MODULES = [module.__name__.removeprefix(PREFIX) for module in modules()]
 
 
 MODULES = [module.__name__.removeprefix(PREFIX) for module in modules()]

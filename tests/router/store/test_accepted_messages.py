@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES
-from leveret.router.management.browsing import DEATHS
+from leveret.router.management.resources.message_browsing import DEATHS
 from leveret.router.queue.paging import NotAtHand
 from tests.router.amqp.client import Content
 from tests.router.store.test_accepted import Ground, _dead_letter_all, names, nested, publish, tables

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("small")
 OTHERS = ("deduplication.publishers", "vhost.dead_letters", "vhost.deduplicating_target")
 OTHERS = ("deduplication.publishers", "vhost.dead_letters", "vhost.deduplicating_target")
 OTHERS = ("deduplication.publishers", "vhost.dead_letters", "vhost.deduplicating_target")
+OTHERS = ("deduplication.publishers", "vhost.dead_letters", "vhost.deduplicating_target")
 PACKAGES = (leveret.router.queue, leveret.router.session, leveret.router.stream)
 MODULES = [
     importlib.import_module(f"{package.__name__}.{each.name}")

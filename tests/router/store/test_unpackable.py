@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from leveret.protocol.http import HttpError
 from leveret.router.broker.alarms import STORE
 from leveret.router.cli.store import dump
-from leveret.router.management.errand import Errand
-from leveret.router.management.metrics import records
+from leveret.router.management.metrics.broker_metrics import records
+from leveret.router.management.request_client import Errand
 from leveret.router.store import exchange_log as window_log
 from leveret.router.store import packing, queue_log, unpackable
 from leveret.router.store.packing import PackingError

@@ -1,0 +1,337 @@
+"""Metrics of the broker as a whole, under RabbitMQ's names where RabbitMQ has them.
+
+Owns their names and values, in the groups that RabbitMQ's ``/metrics/detailed`` calls families. Metrics of
+single objects are ``object_metrics``'s, and how all are written is ``exposition``'s.
+
+Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin. ``docs/management.md`` lists what it has beyond this.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from leveret.router.broker.broker import Broker
+from leveret.router.management.call import World
+from leveret.router.management.clients import connections
+from leveret.router.management.metrics.object_metrics import Family, age_seconds, all_queues
+from leveret.router.management.node import MANAGEMENT_VERSION
+from leveret.router.management.statistics.memory import owners
+from leveret.router.management.statistics.rates import SESSION, Numbers, added, given, of_session, published
+from leveret.router.stream.lag import lags
+from leveret.router.stream.stream import Stream
+from leveret.router.values.counters import SET_ASIDE
+from leveret.router.vhost.drops import REASONS
+from leveret.router.web.response_steps import Steps
+
+MOST = 20_000  # objects of a kind that are told one by one
+SLICE = 200  # objects that are looked at before others have their turn
+OWN = "leveret_"  # how metrics begin that RabbitMQ does not have
+# RabbitMQ counts what STOMP clients do as AMQP 0-9-1 too: its plugin speaks AMQP to the broker.
+PROTOCOL = (("protocol", "amqp091"),)
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Value(NamedTuple):
+    """A metric of the broker, with its value."""
+
+    family: Family
+    value: float
+    labels: Labels = ()
+
+
+def gauge(name: str, text: str, value: float, labels: Labels = ()) -> Value:
+    """The value of a gauge."""
+    return Value(Family(name, text), value, labels)
+
+
+def counter(name: str, text: str, value: float, labels: Labels = ()) -> Value:
+    """The value of a counter, whose name gets ``_total`` when it is written."""
+    return Value(Family(name, text, "counter"), value, labels)
+
+
+def untyped(name: str, text: str, value: float, labels: Labels = ()) -> Value:
+    """A value that RabbitMQ gives no type."""
+    return Value(Family(name, text, "untyped"), value, labels)
+
+
+# -- what is known at once -----------------------------------------------------------------------------------
+
+
+def identity(world: World) -> Iterator[Value]:
+    """Who the broker is: boards join all other metrics with these labels."""
+    broker, node = world.broker, world.node
+    permanent = broker.global_parameters.get("internal_cluster_id", node.name)
+    build = (
+        ("rabbitmq_version", broker.settings.amqp.version),
+        ("prometheus_plugin_version", MANAGEMENT_VERSION),
+        ("product_name", "leveret"),
+        ("product_version", node.version),
+    )
+    yield untyped("build_info", "Versions, as labels", 1, build)
+    labels = (
+        ("rabbitmq_node", node.name),
+        ("rabbitmq_cluster", broker.cluster_name),
+        ("rabbitmq_cluster_permanent_id", str(permanent)),
+    )
+    yield untyped("identity_info", "Names of the node and its cluster, as labels", 1, labels)
+
+
+def alarms(world: World) -> Iterator[Value]:
+    """The alarms."""
+    raised, measured = world.broker.alarms.raised, world.node.measured()
+    yield untyped("alarms_memory_used_watermark", "1 while the memory alarm is raised", "memory" in raised)
+    yield untyped("alarms_free_disk_space_watermark", "1 while the disk alarm is raised", "disk" in raised)
+    text = "1 while the process has as many files open as it may"
+    yield untyped("alarms_file_descriptor_limit", text, 0 < measured.files_max <= measured.files)
+    text = "1 while writing to the data directory fails"
+    yield gauge("leveret_alarms_store_failing", text, "store" in raised)
+    text = "Stored content that could not be read since the start, and was set aside or left out"
+    for kind in SET_ASIDE:
+        yield gauge("leveret_store_set_aside", text, world.broker.set_aside[kind], (("kind", kind),))
+
+
+def records(world: World) -> Iterator[Value]:
+    """What could not be written to the journal."""
+    text = "Messages, settlements, returns and notes that could not be written and were set aside"
+    for kind, count in world.broker.keeper.unpackable.items():
+        yield counter("leveret_store_records_set_aside", text, count, (("kind", kind),))
+
+
+def churn(world: World) -> Iterator[Value]:
+    """What came and went since the start."""
+    counts = world.broker.churn
+    for kind in ("connection", "channel"):
+        yield counter(f"{kind}s_opened", f"{kind.title()}s opened", getattr(counts, f"{kind}_created"))
+        yield counter(f"{kind}s_closed", f"{kind.title()}s closed", getattr(counts, f"{kind}_closed"))
+    for what in ("declared", "created", "deleted"):
+        yield counter(f"queues_{what}", f"Queues {what}", getattr(counts, f"queue_{what}"))
+
+
+def node_use(world: World) -> Iterator[Value]:
+    """What the process takes up."""
+    measured = world.node.measured()
+    yield gauge("process_open_fds", "Files and sockets that the process has open", measured.files)
+    yield gauge("process_open_tcp_sockets", "Connections of AMQP and STOMP clients", measured.sockets)
+    yield gauge("process_resident_memory_bytes", "Bytes of memory that the process takes up", measured.memory)
+    if measured.disk_free is not None:
+        text = "Bytes that may still be written in the data directory"
+        yield gauge("disk_space_available_bytes", text, measured.disk_free)
+
+
+def node_limits(world: World) -> Iterator[Value]:
+    """How much the process may take up, and for how long it has run."""
+    measured = world.node.measured()
+    yield gauge("process_max_fds", "Files and sockets that the process may have open", measured.files_max)
+    text = "The same: sockets have no limit of their own"
+    yield gauge("process_max_tcp_sockets", text, measured.files_max)
+    text = "Bytes of memory at which the memory alarm is raised"
+    yield gauge("resident_memory_limit_bytes", text, measured.memory_limit)
+    if measured.disk_free is not None:
+        text = "Bytes of free space at which the disk alarm is raised"
+        yield gauge("disk_space_available_limit_bytes", text, measured.disk_limit)
+    seconds = world.node.uptime() / 1000
+    yield gauge("erlang_uptime_seconds", "Seconds since the broker's start; RabbitMQ's name for it", seconds)
+
+
+def logins(world: World) -> Iterator[Value]:
+    """Attempts to log in since the start, or since they were reset."""
+    for protocol, count in sorted(world.broker.logins.attempts.items()):
+        labels = (("protocol", protocol),)
+        yield counter("auth_attempts", "Attempts to log in", count.succeeded + count.failed, labels)
+        yield counter("auth_attempts_succeeded", "Logins that succeeded", count.succeeded, labels)
+        yield counter("auth_attempts_failed", "Logins that were refused", count.failed, labels)
+
+
+def dead_letters(world: World) -> Iterator[Value]:
+    """Messages that left queues as dead letters."""
+    found: dict[tuple[str, str], int] = {}
+    for vhost in world.broker.vhosts.values():
+        for key, count in vhost.dead_lettered.items():
+            found[key] = found.get(key, 0) + count
+    for (reason, strategy), count in sorted(found.items()):
+        labels = (("queue_type", "all"), ("dead_letter_strategy", strategy))
+        yield counter(
+            f"global_messages_dead_lettered_{reason}", f"Messages that left a queue: {reason}", count, labels
+        )
+    for cause in REASONS:
+        count = world.broker.drops.counts[cause]
+        yield counter("leveret_messages_dropped", "Messages that nobody gets", count, (("reason", cause),))
+
+
+Group = Callable[[World], Iterable[Value]]
+# RabbitMQ's families of metrics without labels of objects.
+GROUPS: Mapping[str, Group] = {
+    "connection_churn_metrics": churn,
+    "node_coarse_metrics": node_use,
+    "node_metrics": node_limits,
+    "auth_attempt_metrics": logins,
+}
+
+
+# -- what needs a look at all objects ------------------------------------------------------------------------
+
+GLOBAL = (
+    ("publish", "received", "Messages received from publishers"),
+    ("publish_confirm", "received_confirm", "Messages received on channels with publisher confirms"),
+    ("confirm", "confirmed", "Messages confirmed to publishers"),
+    ("routed", "routed", "Copies of messages that were routed to queues"),
+    ("drop_unroutable", "unroutable_dropped", "Messages that reached no queue and were dropped"),
+    ("return_unroutable", "unroutable_returned", "Messages that reached no queue and were returned"),
+    ("deliver_get", "delivered", "Messages delivered, or fetched with basic.get"),
+    ("deliver", "delivered_consume_manual_ack", "Messages delivered to consumers that acknowledge"),
+    (
+        "deliver_no_ack",
+        "delivered_consume_auto_ack",
+        "Messages delivered to consumers with automatic acknowledgement",
+    ),
+    ("get", "delivered_get_manual_ack", "Messages fetched with basic.get, to be acknowledged"),
+    ("get_no_ack", "delivered_get_auto_ack", "Messages fetched with basic.get, acknowledged at once"),
+    ("get_empty", "get_empty", "Calls of basic.get that found the queue empty"),
+    ("redeliver", "redelivered", "Messages delivered again"),
+    ("ack", "acknowledged", "Messages acknowledged"),
+)
+# Counters of channels whose sums are those of the broker: nothing is missing of channels that have closed.
+CHANNEL_SUMS = (
+    ("publish", "messages_published", "Messages published"),
+    ("confirm", "messages_confirmed", "Messages confirmed to publishers"),
+    ("return_unroutable", "messages_unroutable_returned", "Messages returned: no queue takes them"),
+    ("drop_unroutable", "messages_unroutable_dropped", "Messages dropped: no queue takes them"),
+    ("deliver", "messages_delivered_ack", "Messages delivered to consumers that acknowledge"),
+    ("deliver_no_ack", "messages_delivered", "Messages delivered with automatic acknowledgement"),
+    ("redeliver", "messages_redelivered", "Messages delivered again"),
+    ("ack", "messages_acked", "Messages acknowledged"),
+    ("get", "get_ack", "Messages fetched with basic.get, to be acknowledged"),
+    ("get_no_ack", "get", "Messages fetched with basic.get, acknowledged at once"),
+    ("get_empty", "get_empty", "Calls of basic.get that found the queue empty"),
+)
+
+
+class Totals(NamedTuple):
+    """Counters of all that sessions have ever done, by RabbitMQ's names, and what they are now."""
+
+    counters: Mapping[str, int]
+    publishers: int
+    consumers: int
+    blocked: int
+
+
+def count_totals(broker: Broker) -> Steps[Totals]:
+    """Add up the counters of all sessions, those that are over included, a slice at a time.
+
+    No counter ever shrinks from one scrape to the next: what closed sessions have done is read in the same
+    turn in which the list of open ones is made, and one that closes meanwhile keeps its counters.
+    """
+    clients = connections(broker)
+    sessions = [session for client in clients for session in client.sessions().values()]
+    numbers: Numbers = (0,) * len(SESSION)
+    confirmable = routed = publishers = consumers = 0
+    for vhost in broker.vhosts.values():
+        past = vhost.past
+        numbers = added(numbers, (*given(past.given, past.ack), *published(past.published)))
+        confirmable += past.published.publish_confirm
+        vhost.routes.count()
+        routed += past.routed + sum(exchange.routed for exchange in vhost.exchanges.values())
+    for start in range(0, len(sessions), SLICE):
+        yield 0
+        for session in sessions[start : start + SLICE]:
+            numbers = added(numbers, of_session(session))
+            confirmable += session.confirms.published if session.confirms is not None else 0
+            publishers += session.published.publish > 0
+            consumers += len(session.consumers)
+    blocked = 0
+    for start in range(0, len(clients), SLICE):
+        yield 0
+        blocked += sum(client.status == "blocked" for client in clients[start : start + SLICE])
+    counters = dict(zip(SESSION, numbers, strict=True))
+    counters |= {"publish_confirm": confirmable, "routed": routed}
+    return Totals(counters, publishers, consumers, blocked)
+
+
+def oldest_age(world: World) -> Steps[int]:
+    """Seconds that the oldest ready message of any queue has waited, a slice of the queues at a time."""
+    queues = yield from all_queues(world)
+    oldest = 0
+    for start in range(0, len(queues), SLICE):
+        yield 0
+        for queue in queues[start : start + SLICE]:
+            oldest = max(oldest, age_seconds(world, queue) or 0)
+    return oldest
+
+
+def of_broker(world: World) -> Steps[list[Value]]:
+    """All metrics of the broker as a whole."""
+    totals = yield from count_totals(world.broker)
+    counters = totals.counters
+    by_owner = yield from owners(world)
+    values = [*identity(world), *alarms(world), *records(world)]
+    for group in GROUPS.values():
+        values += group(world)
+    values += [
+        counter(f"global_messages_{name}", text, counters[field], PROTOCOL) for field, name, text in GLOBAL
+    ]
+    text = "Bytes of memory by owner; the sum is the resident memory"
+    values += [
+        gauge("leveret_memory_bytes", text, size, (("owner", owner),)) for owner, size in by_owner.items()
+    ]
+    text = "Channels that have published a message"
+    values.append(gauge("global_publishers", text, totals.publishers, PROTOCOL))
+    values.append(gauge("global_consumers", "Consumers", totals.consumers, PROTOCOL))
+    values += dead_letters(world)
+    values += [counter(f"channel_{name}", text, counters[field]) for field, name, text in CHANNEL_SUMS]
+    text = "Copies of messages that were routed to queues"
+    values.append(counter("queue_messages_published", text, counters["routed"]))
+    oldest = yield from oldest_age(world)
+    text = "Seconds that the oldest ready message of any queue has waited"
+    values.append(gauge("leveret_oldest_message_age_seconds", text, oldest))
+    text = "Seconds since the broker's start"
+    values.append(gauge("leveret_uptime_seconds", text, world.node.uptime() / 1000))
+    values += loop_times(world)
+    text = "Connections that are kept from publishing"
+    values.append(gauge("leveret_connections_blocked", text, totals.blocked))
+    values += yield from stream_lags(world)
+    return values
+
+
+def loop_times(world: World) -> Iterator[Value]:
+    """How long the event loop kept clients waiting."""
+    broker = world.broker
+    times, now = broker.turn_times, broker.now
+    text = "Seconds that the longest turn of the event loop took, of the last one to two minutes"
+    yield gauge("leveret_loop_longest_turn_seconds", text, times.longest(now).seconds)
+    text = "Processor seconds of the turn that took most of them, of the last one to two minutes"
+    yield gauge("leveret_loop_longest_turn_cpu_seconds", text, times.longest_cpu(now).cpu_seconds)
+    text = "Turns of the event loop that took 50 ms or longer"
+    yield counter("leveret_loop_slow_turns", text, times.slow)
+
+
+def stream_lags(world: World) -> Steps[list[Value]]:
+    """How far the named consumers of streams are behind, for no more than ``MOST`` of them."""
+    values: list[Value] = []
+    queues = yield from all_queues(world)
+    streams: list[Stream] = []
+    for start in range(0, len(queues), SLICE):
+        yield 0
+        streams += [queue for queue in queues[start : start + SLICE] if isinstance(queue, Stream)]
+    for labels, messages, seconds in islice(_lags(streams), MOST):
+        if values and len(values) % SLICE == 0:
+            yield 0
+        text = "Messages that a named consumer is behind"
+        values.append(gauge("leveret_stream_lag_messages", text, messages, labels))
+        text = "Seconds that a named consumer is behind"
+        values.append(gauge("leveret_stream_lag_seconds", text, seconds, labels))
+    return values
+
+
+def _lags(streams: Iterable[Stream]) -> Iterator[tuple[Labels, int, int]]:
+    """How many messages and seconds the named consumers of streams are behind; of those that share a name the
+    one that is farthest behind.
+    """
+    for stream in streams:
+        behind: dict[str, tuple[int, int]] = {}
+        for lag in lags(stream):
+            if lag.name is not None and (lag.active or lag.tag is None):
+                messages, seconds = behind.get(lag.name, (0, 0))
+                behind[lag.name] = max(messages, lag.messages), max(seconds, lag.seconds)
+        for name, (messages, seconds) in behind.items():
+            yield (("vhost", stream.vhost), ("queue", stream.name), ("consumer", name)), messages, seconds

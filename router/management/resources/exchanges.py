@@ -1,0 +1,120 @@
+"""Exchanges, as the API shows, declares and deletes them, and publishes to them."""
+
+from collections.abc import Iterator
+
+from leveret.protocol.http import Response
+from leveret.router.exchange.base import Exchange
+from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.body import table, text, truth
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.management.resources.bindings import exchange_name
+from leveret.router.management.statistics.rate_values import message_stats, window_of
+from leveret.router.management.statistics.rates import EXCHANGE, of_exchange
+from leveret.router.values.bounds import refused_name
+from leveret.router.values.field_values import plain
+from leveret.router.vhost.vhost import VHost
+from leveret.router.web.offloaded import finished
+from leveret.router.web.response_steps import Steps
+
+
+def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:
+    """An exchange."""
+    policy = vhost.policies.policy("exchanges", exchange.name, exchange.type) if exchange.name else None
+    told: Object = {
+        "arguments": plain(dict(exchange.arguments)),
+        "auto_delete": exchange.auto_delete,
+        "durable": exchange.durable,
+        "internal": exchange.internal,
+        **message_stats(
+            EXCHANGE, of_exchange(exchange), call.world.sampler.of(exchange), window_of(call, "msg_rates")
+        ),
+        "name": exchange.name,
+        "type": exchange.type,
+        "user_who_performed_action": "rmq-internal" if exchange.name.startswith("amq.") else "",
+        "vhost": vhost.name,
+    }
+    if policy is not None:
+        told["policy"] = policy.name
+    return told
+
+
+def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
+    return listing(
+        call, _counted(vhosts), lambda each: show_exchange(call, *each), name_of=lambda each: each[1].name
+    )
+
+
+def _counted(vhosts: list[VHost]) -> Iterator[tuple[VHost, Exchange]]:
+    """The exchanges of virtual hosts, whose messages have been counted."""
+    for vhost in vhosts:
+        vhost.routes.count()
+        yield from ((vhost, exchange) for exchange in list(vhost.exchanges.values()))
+
+
+def list_exchanges(call: Call) -> Steps[Response]:
+    return _listed(call, entered(call))
+
+
+def list_in_vhost(call: Call) -> Steps[Response]:
+    return _listed(call, [call.vhost])
+
+
+def find_exchange(call: Call) -> Exchange:
+    """The exchange of the path. HttpError 404."""
+    found = call.vhost.exchanges.get(exchange_name(call["name"]))
+    if found is None:
+        raise not_there()
+    return found
+
+
+def show_one(call: Call) -> Response:
+    exchange = find_exchange(call)
+    call.vhost.routes.count()
+    told = show_exchange(call, call.vhost, exchange)
+    told["incoming"] = told["outgoing"] = []  # as in RabbitMQ when rates_mode is basic
+    return answer(narrowed(told, columns_of(call.query)))
+
+
+def declare(call: Call) -> Response:
+    """Make an exchange, or find that it is there: 201 or 204."""
+    name = exchange_name(call["name"])
+    body = call.body
+    new = name not in call.vhost.exchanges
+    call.errand().topology.declare_exchange(
+        name,
+        text(body, "type", "direct"),
+        durable=truth(body, "durable"),
+        auto_delete=truth(body, "auto_delete"),
+        internal=truth(body, "internal"),
+        arguments=table(body, "arguments"),
+    )
+    return nothing(201 if new else 204)
+
+
+def checked_name(what: str, name: str) -> str:
+    """A name as it is. HttpError 400 for one that AMQP cannot carry."""
+    if refusal := refused_name(what, name):
+        raise bad_request(refusal)
+    return name
+
+
+def delete(call: Call) -> Steps[Response]:
+    name = find_exchange(call).name or exchange_name(call["name"])
+    topology, if_unused = call.errand().topology, call.query.get("if-unused") == "true"
+    yield from finished(topology.loosen_exchange(name, if_unused=if_unused))
+    topology.delete_exchange(name, if_unused=if_unused)
+    return nothing()
+
+
+RULES: Rules = {
+    "/exchanges": {"GET": Rule(management, list_exchanges)},
+    "/exchanges/{vhost}": {"GET": Rule(in_vhost, list_in_vhost)},
+    "/exchanges/{vhost}/{name}": {
+        "GET": Rule(in_vhost, show_one),
+        "PUT": Rule(in_vhost, declare),
+        "DELETE": Rule(in_vhost, delete),
+    },
+}

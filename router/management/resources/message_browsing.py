@@ -1,0 +1,393 @@
+"""A queue's ready messages, looked at where they stand, and deleted, moved or replayed there: leveret's own.
+
+A message is known by its position, which no other message of its queue ever has. What is looked at is not
+taken: it keeps its place, and is not redelivered. What is on disk only is read for the look, and let go of.
+
+A message that moves is where it goes before it leaves, both in one batch, so that a crash loses none. One
+that nobody else would take stays where it is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.properties import splice_properties
+from leveret.protocol.amqp.table import REMOVE
+from leveret.protocol.http import HttpError, Response
+from leveret.router.exchange.routing import Target, routing_keys
+from leveret.router.management.access import in_vhost
+from leveret.router.management.body import integer, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.json_values import Object, answer
+from leveret.router.management.resources.bindings import exchange_name
+from leveret.router.management.resources.exchanges import checked_name
+from leveret.router.management.resources.messages import refuse_while_alarmed, show_payload, show_properties
+from leveret.router.management.resources.queues import find_queue
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.interface import AnyQueue
+from leveret.router.queue.paged_run import Run
+from leveret.router.queue.queue import Queue
+from leveret.router.selector import Selector, SelectorError, compile_selector
+from leveret.router.session.validation import check_publish
+from leveret.router.values.bounds import refused_name
+from leveret.router.vhost.dead_letters import last_death
+from leveret.router.web.response_steps import Steps
+
+SLICE = 500  # messages that are looked at before others have their turn
+PEEK, PEEK_MOST = 50, 1000  # messages that are shown
+BYTES_MOST = 1 << 24  # of their bodies
+EXAMINED_MOST = 1_000_000  # messages that one request looks through for those it acts on
+LIMIT, LIMIT_MOST = 1000, 100_000  # messages that are acted on by one request
+RATE_MOST = 100_000  # messages a second
+PAUSE = 0.1  # seconds between two helpings at a limited rate
+READ_PAUSE, READ_PATIENCE = 0.005, 5.0  # seconds between two looks for a page, and how long it may take
+DEATHS = (
+    "x-death",
+    "x-first-death-reason",
+    "x-first-death-queue",
+    "x-first-death-exchange",
+    "x-last-death-reason",
+    "x-last-death-queue",
+    "x-last-death-exchange",
+)
+
+Verdict = Literal["done", "unroutable", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which messages are meant: some positions, or all that a selector matches."""
+
+    positions: frozenset[int] | None
+    selector: Selector | None
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether a message is meant."""
+        if self.positions is not None and entry.position not in self.positions:
+            return False
+        return self.selector is None or self.selector.matches(entry.message.properties)
+
+
+def parse_selector(text: str) -> Selector:
+    """A selector, in the language of ``x-selector``. HttpError 400."""
+    try:
+        return compile_selector(text)
+    except SelectorError as error:
+        raise bad_request(f"invalid selector: {error}") from None
+
+
+def check_reader(call: Call, queue: AnyQueue) -> None:
+    """HttpError and AccessRefused unless the user may, still, use the API here and read the queue."""
+    in_vhost(call)
+    call.user.check(queue.vhost, "read", "queue", queue.name)
+
+
+def browsable(call: Call) -> Queue:
+    """The queue of the path, which the user may read. HttpError 404; 400 for a stream."""
+    found = find_queue(call)
+    check_reader(call, found)
+    call.vhost.queue_for(found.name, None)  # which refuses another connection's exclusive queue
+    if not isinstance(found, Queue):
+        raise bad_request(f"messages of a {found.settings.queue_type} queue are read by consumers only")
+    return found
+
+
+# -- walking -------------------------------------------------------------------------------------------------
+
+
+class Walk:
+    """A way through a queue, from the next message that would leave to the last there was at its start."""
+
+    def __init__(self, queue: Queue, start: int = 0) -> None:
+        self.queue = queue
+        self.examined = 0
+        self._end = queue.next_position
+        self._passed: dict[int, int] = {}  # the last position that was looked at, by priority
+        self._start = start
+
+    def next(self) -> Steps[tuple[list[Entry], Run | None] | None]:
+        """The next messages, of one run or of none; None at the end.
+
+        They are there until the step ends. HttpError 503 when a page cannot be read.
+        """
+        waited = 0.0
+        while not self.queue.deleted:
+            found = self._find()
+            if found is None:
+                return None
+            entries, run = found
+            if entries:
+                self.examined += len(entries)
+                return entries, run
+            assert run is not None
+            if run.damage:
+                raise HttpError(503, run.damage)
+            if waited > READ_PATIENCE:
+                raise HttpError(503, "the disk did not answer in time")
+            if self.queue.paging is not None:
+                self.queue.paging.fetch(run)
+            waited += READ_PAUSE
+            yield READ_PAUSE
+        return None
+
+    def _find(self) -> tuple[list[Entry], Run | None] | None:
+        """Messages that were not looked at yet; none of a run that has to be read first; None at the end."""
+        for line in self.queue.ready.lines:
+            entries: list[Entry] = []
+            passed = self._passed.get(line.priority, self._start - 1)
+            for part in line.parts(passed + 1):
+                if isinstance(part, Run):
+                    if entries:
+                        break
+                    if part.entries is None:
+                        if part.position + part.count > passed + 1 and part.position < self._end:
+                            return [], part
+                        continue
+                    inside = [each for each in part.entries if passed < each.position < self._end]
+                    if inside:
+                        self._passed[line.priority] = inside[-1].position
+                        return inside, part
+                elif part.position < self._end:
+                    entries.append(part)
+                    if len(entries) == SLICE:
+                        break
+                else:
+                    break
+            if entries:
+                self._passed[line.priority] = max(entry.position for entry in entries)
+                return entries, None
+        return None
+
+    def let_go(self, run: Run | None) -> None:
+        """The messages of a run were looked at."""
+        if run is not None and self.queue.paging is not None:
+            self.queue.paging.let_go(run)
+
+
+# -- looking -------------------------------------------------------------------------------------------------
+
+
+def show_message(entry: Entry, truncate: int | None) -> Object:
+    """A message where it stands."""
+    message = entry.message
+    return {
+        "position": entry.position,
+        "payload_bytes": message.size,
+        "redelivered": entry.returns > 0,
+        "exchange": message.exchange,
+        "routing_key": message.routing_key,
+        "properties": show_properties(entry),
+        **show_payload(message.body, "auto", truncate),
+    }
+
+
+def peek(call: Call) -> Steps[Response]:
+    """Show messages and leave them: ``count`` of them ``from`` a position on, that a ``selector`` matches."""
+    queue, query = browsable(call), call.query
+    count = min(_number(query, "count", PEEK), PEEK_MOST)
+    truncate = _number(query, "truncate", 0) if "truncate" in query else None
+    choice = Choice(None, parse_selector(query["selector"]) if "selector" in query else None)
+    walk = Walk(queue, _number(query, "from", 0))
+    shown: list[Object] = []
+    size = 0
+    while len(shown) < count and size < BYTES_MOST and walk.examined < LIMIT_MOST:
+        found = yield from walk.next()
+        if found is None:
+            break
+        for entry in found[0]:
+            if len(shown) < count and size < BYTES_MOST and choice.matches(entry):
+                shown.append(show_message(entry, truncate))
+                size += entry.message.size if truncate is None else min(truncate, entry.message.size)
+        walk.let_go(found[1])
+        yield 0
+    return answer(shown)
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    value = query.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise bad_request(f"{name} is a whole number")
+    return int(value)
+
+
+# -- acting --------------------------------------------------------------------------------------------------
+
+Act = Callable[[Entry], bool]  # False for a message that nobody would take
+Check = Callable[[Sequence[Entry]], None]  # raises what keeps the user from acting on these
+
+
+def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> Steps[Response]:
+    """Act on the messages that the body means, as many and as fast as it says; each leaves then.
+
+    That may take hours: who asks is looked at again before each helping, before any of it is touched.
+    """
+
+    def check(entries: Sequence[Entry]) -> None:
+        check_reader(call, queue)
+        if may is not None:
+            may(entries)
+
+    body = call.body
+    choice = _choice(body)
+    limit = min(integer(body, "limit", LIMIT), LIMIT_MOST)
+    rate = integer(body, "rate", 0)
+    if limit < 1 or not 0 <= rate <= RATE_MOST:
+        raise bad_request(f"limit is 1 or more, and rate at most {RATE_MOST} messages a second (0: no limit)")
+    walk = Walk(queue, integer(body, "from", 0))
+    counts: dict[Verdict, int] = {"done": 0, "unroutable": 0, "skipped": 0}
+    helping = max(1, int(rate * PAUSE)) if rate else SLICE
+    more = True
+    while counts["done"] < limit and walk.examined < EXAMINED_MOST:
+        found = yield from walk.next()
+        if found is None:
+            more = False
+            break
+        entries, run = found
+        matching = [entry for entry in entries if choice.matches(entry)]
+        while matching and counts["done"] < limit:
+            some = matching[: min(helping, limit - counts["done"])]
+            check(some)
+            matching = matching[len(some) :]
+            done = [entry for entry in some if act(entry)]
+            counts["done"] += len(done)
+            counts["unroutable"] += len(some) - len(done)
+            queue.take_out(done, run)
+            if rate:
+                yield len(some) / rate
+                still = _still_there(queue, run, matching)
+                counts["skipped"] += sum(entry.position not in still for entry in matching)
+                matching = [entry for entry in matching if entry.position in still]
+        walk.let_go(run)
+        yield 0
+    return answer({**counts, "examined": walk.examined, "more": more})
+
+
+def _still_there(queue: Queue, run: Run | None, matching: Sequence[Entry]) -> set[int]:
+    """The positions of those that are still ready, after others had their turn: of a run, or of none."""
+    if queue.deleted or not matching:
+        return set()
+    if run is not None:
+        return {entry.position for entry in run.entries or ()} if run in run.line.runs else set()
+    first, last = matching[0].position, max(entry.position for entry in matching)
+    found: set[int] = set()
+    for line in queue.ready.lines:
+        for part in line.parts(first):
+            if part.position > last:
+                break
+            if isinstance(part, Entry):
+                found.add(part.position)
+    return found
+
+
+def _choice(body: Object) -> Choice:
+    """Which messages are meant. HttpError 400 where that is not said: nothing is done to all by accident."""
+    positions: Any = body.get("positions")
+    if positions is not None:
+        if not isinstance(positions, list) or not all(type(each) is int for each in positions):
+            raise bad_request("positions are a list of whole numbers, as peeking tells them")
+        positions = frozenset(positions)
+    selector = parse_selector(text(body, "selector")) if "selector" in body else None
+    if positions is None and selector is None and body.get("all") is not True:
+        raise bad_request('which messages is said by "positions", by a "selector", or by "all": true')
+    return Choice(positions, selector)
+
+
+def delete(call: Call) -> Steps[Response]:
+    """Delete messages."""
+    return _carry_out(call, browsable(call), lambda entry: True)
+
+
+def delete_one(call: Call) -> Steps[Response]:
+    """Delete the message at a position. HttpError 404 when it is not ready there."""
+    queue = browsable(call)
+    position = _number({"position": call["position"]}, "position", 0)
+    walk = Walk(queue, position)
+    while (found := (yield from walk.next())) is not None:
+        entries, run = found
+        chosen = [entry for entry in entries if entry.position == position]
+        queue.take_out(chosen, run)
+        walk.let_go(run)
+        if chosen:
+            return Response(204)
+        yield 0
+    raise not_there()
+
+
+def move(call: Call) -> Steps[Response]:
+    """Publish messages to another exchange, or to the same one again, and take them out of this queue."""
+    queue = browsable(call)
+    if "exchange" not in call.body:
+        raise bad_request("[{key_missing,exchange}]")
+    name = checked_name("exchange", exchange_name(text(call.body, "exchange")))
+    own_key = (
+        checked_name("routing_key", text(call.body, "routing_key")) if "routing_key" in call.body else None
+    )
+    call.user.check(call.vhost.name, "write", "exchange", name)  # before it is told whether there is one
+    exchange, vhost = call.vhost.exchange(name), call.vhost
+
+    def may(entries: Sequence[Entry]) -> None:
+        refuse_while_alarmed(call)
+        for key in {entry.message.routing_key if own_key is None else own_key for entry in entries}:
+            check_publish(call.user, vhost.name, exchange, key)
+
+    may(())
+    if own_key is not None or exchange.internal:
+        check_publish(call.user, vhost.name, exchange, own_key or "")
+
+    def act(entry: Entry) -> bool:
+        message = entry.message
+        key = message.routing_key if own_key is None else own_key
+        moved = message.rewritten(name, key, message.raw_properties)
+        targets = vhost.routes.route(exchange, routing_keys(key, moved.headers), moved)
+        return _enqueued(call, moved, [target for target in targets if target is not queue])
+
+    return _carry_out(call, queue, act, may)
+
+
+def replay(call: Call) -> Steps[Response]:
+    """Send dead letters back to the queues where they died, as they were before: by the first of ``x-death``.
+
+    They lose what was told of their deaths, so that whoever counts these begins anew; an expiration that was
+    taken off does not come back.
+    """
+    queue = browsable(call)
+    vhost = call.vhost
+
+    def may(entries: Sequence[Entry]) -> None:
+        refuse_while_alarmed(call)
+        call.user.check(vhost.name, "write", "exchange", "")
+
+    may(())
+
+    def act(entry: Entry) -> bool:
+        message = entry.message
+        death = last_death(message)
+        target = None if death is None else vhost.queues.get(death.queue)
+        if death is None or target is None or target is queue:
+            return False
+        key = death.routing_keys[0] if death.routing_keys else message.routing_key
+        if refused_name("exchange", death.exchange) or refused_name("routing_key", key):
+            return False  # publishers can write x-death as well
+        properties = splice_properties(message.raw_properties, headers=dict.fromkeys(DEATHS, REMOVE))
+        replayed = message.rewritten(death.exchange, key, properties)
+        return _enqueued(call, replayed, [target])
+
+    return _carry_out(call, queue, act, may)
+
+
+def _enqueued(call: Call, message: Message, targets: Sequence[Target]) -> bool:
+    """Hand a message to queues; False when none of them has taken it."""
+    taken = [target.enqueue(message, call.broker.now, again=True) for target in targets]
+    return any(taken)
+
+
+PATH = "/queues/{vhost}/{name}/messages"
+RULES: Rules = {
+    PATH: {"GET": Rule(in_vhost, peek)},
+    f"{PATH}/{{position}}": {"DELETE": Rule(in_vhost, delete_one)},
+    f"{PATH}/delete": {"POST": Rule(in_vhost, delete)},
+    f"{PATH}/move": {"POST": Rule(in_vhost, move)},
+    f"{PATH}/replay": {"POST": Rule(in_vhost, replay)},
+}

@@ -1,0 +1,196 @@
+"""Messages, as the API publishes and takes them.
+
+Source: RabbitMQ's management API (``publish``, ``get``); the answers are those of 3.10.
+"""
+
+import base64
+import binascii
+from typing import Any
+
+from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.errors import AmqpError, NotFound, ResourceLocked
+from leveret.protocol.http import HttpError, Response, in_parts
+from leveret.router.management.access import in_vhost
+from leveret.router.management.body import demand, fields, integer, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request
+from leveret.router.management.json_values import JSON, SLICE, Object, answer, encode_list
+from leveret.router.management.request_client import Errand
+from leveret.router.management.resources.bindings import exchange_name
+from leveret.router.management.resources.exchanges import checked_name
+from leveret.router.queue.entry import Entry
+from leveret.router.values.bounds import build_message
+from leveret.router.values.field_values import plain
+from leveret.router.web.response_steps import Steps
+
+MOST = 10_000  # messages that are taken at a time,
+MOST_BYTES = 1 << 26  # and bytes of their bodies
+ACK_MODES = ("ack_requeue_true", "reject_requeue_true", "ack_requeue_false", "reject_requeue_false")
+NUMBERS = {"delivery_mode": 255, "priority": 255, "timestamp": 2**64 - 1}
+
+
+def refuse_while_alarmed(call: Call) -> None:
+    """HttpError 503 while publishers are kept waiting."""
+    alarms = call.broker.alarms
+    if alarms.raised:
+        raise HttpError(503, f"publishers are blocked: {alarms.reason()}")
+
+
+def publish(call: Call) -> Steps[Response]:
+    """Publish a message, and say whether it came to any queue, when it is safe there."""
+    body = call.body
+    demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
+    refuse_while_alarmed(call)
+    message = build_message(
+        exchange_name(call.segments.get("name", "")),
+        text(body, "routing_key"),
+        properties_of(body["properties"]),
+        payload_of(body),
+        frame_max=call.broker.settings.amqp.frame_max,
+        mandatory=True,
+    )
+    if message.size > call.broker.settings.amqp.max_message_size:
+        raise bad_request(
+            f"message size {message.size} is larger than configured max size "
+            f"{call.broker.settings.amqp.max_message_size}"
+        )
+    errand = call.errand()
+    try:
+        routed = yield from errand.publish(message)
+    except AmqpError as error:
+        raise bad_request(f"{error.code} {error}") from None
+    finally:
+        errand.close()
+    return answer({"routed": routed})
+
+
+def payload_of(body: Object) -> bytes:
+    """The message's body. HttpError 400."""
+    payload, encoding = text(body, "payload"), text(body, "payload_encoding")
+    if encoding == "string":
+        return payload.encode("utf-8", "surrogatepass")
+    if encoding != "base64":
+        raise bad_request(f"there is no encoding '{encoding}'")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_request(f"the payload is not base64: {payload[:200]}") from None
+
+
+def properties_of(given: Any) -> Properties:
+    """A message's properties from JSON; what is no property is left out. HttpError 400."""
+    if given == []:
+        given = {}
+    if not isinstance(given, dict):
+        raise bad_request("'properties' should be an object")
+    properties = Properties()
+    for name, value in given.items():
+        if name == "headers":
+            if not isinstance(value, dict):
+                raise bad_request("'headers' should be an object")
+            for header in value:
+                checked_name("header", header)
+            properties.headers = fields("header", value)
+        elif name in NUMBERS:
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= NUMBERS[name]:
+                raise bad_request(f"'{name}' should be a whole number from 0 to {NUMBERS[name]}")
+            setattr(properties, name, value)
+        elif name in Properties.__slots__:
+            if not isinstance(value, str):
+                raise bad_request(f"'{name}' should be a text")
+            setattr(properties, name, checked_name(name, value))
+    return properties
+
+
+# -- get -----------------------------------------------------------------------------------------------------
+
+
+def get(call: Call) -> Steps[Response]:
+    """Take messages from a queue, and do with them what ``ackmode`` says once all are taken."""
+    body = call.body
+    demand(body, ["ackmode", "count", "encoding"])
+    mode, encoding = text(body, "ackmode"), text(body, "encoding")
+    count = integer(body, "count")
+    truncate = integer(body, "truncate") if "truncate" in body else None
+    if mode not in ACK_MODES:
+        raise bad_request(f"unknown ackmode: {mode}; one of {', '.join(ACK_MODES)}")
+    if encoding not in ("auto", "base64"):
+        raise bad_request("Unsupported encoding. Please use auto or base64.")
+    errand = call.errand()
+    try:
+        shown = yield from _take(
+            errand, call["name"], MOST if count < 0 else min(count, MOST), encoding, truncate
+        )
+        if shown:
+            _settle(errand, mode)
+    except NotFound as error:
+        raise HttpError(404, str(error)) from None
+    except ResourceLocked as error:
+        raise bad_request(f"{error.code} {error}") from None
+    finally:
+        errand.close()
+    return in_parts((yield from encode_list(shown)), JSON)
+
+
+def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int | None) -> Steps[list[Object]]:
+    shown: list[Object] = []
+    size = 0
+    while len(shown) < count and size < MOST_BYTES:
+        if shown and not len(shown) % SLICE:
+            yield 0
+        taken = yield from errand.get(queue)
+        if taken is None:
+            break
+        _, entry, source = taken
+        size += entry.message.size
+        shown.append(
+            {
+                "payload_bytes": entry.message.size,
+                "redelivered": entry.returns > 0,
+                "exchange": entry.message.exchange,
+                "routing_key": entry.message.routing_key,
+                "message_count": len(source.ready),
+                "properties": show_properties(entry, counted=source.counted),
+                **show_payload(entry.message.body, encoding, truncate),
+            }
+        )
+    return shown
+
+
+def _settle(errand: Errand, mode: str) -> None:
+    """Settle all that was taken."""
+    if mode == "ack_requeue_false":
+        errand.session.ack(0, multiple=True)
+    else:
+        errand.session.nack(0, multiple=True, requeue=mode != "reject_requeue_false")
+
+
+def show_properties(entry: Entry, *, counted: bool = False) -> Object | list[Any]:
+    """The properties of a message; as in RabbitMQ an empty list when there are none.
+
+    ``counted``: with the header of quorum queues that says how often the message was delivered before.
+    """
+    properties = entry.message.properties
+    named = {name: getattr(properties, name) for name in Properties.__slots__}
+    if counted:
+        named["headers"] = {**(properties.headers or {}), "x-delivery-count": entry.returns}
+    return {name: plain(value) for name, value in named.items() if value is not None} or []
+
+
+def show_payload(body: bytes, encoding: str = "auto", truncate: int | None = None) -> Object:
+    """A body: as text where it is that, else in base64; no more bytes than ``truncate``."""
+    if truncate is not None:
+        body = body[: max(0, truncate)]
+    if encoding == "auto":
+        try:
+            return {"payload": body.decode(), "payload_encoding": "string"}
+        except UnicodeDecodeError:
+            pass
+    return {"payload": base64.b64encode(body).decode(), "payload_encoding": "base64"}
+
+
+RULES: Rules = {
+    "/exchanges/{vhost}/{name}/publish": {"POST": Rule(in_vhost, publish)},
+    "/exchanges/{vhost}//publish": {"POST": Rule(in_vhost, publish)},  # the default exchange by its own name
+    "/queues/{vhost}/{name}/get": {"POST": Rule(in_vhost, get)},
+}

@@ -1,0 +1,246 @@
+"""API of the broker as a whole and of the user who asks. The node is in ``nodes``."""
+
+from leveret.protocol.http import Response
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.management import access
+from leveret.router.management.access import administrator, entered, management
+from leveret.router.management.body import demand, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.clients import connections, user_of
+from leveret.router.management.errors import bad_request
+from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.node import MANAGEMENT_VERSION
+from leveret.router.management.placeholder_fields import DISK, with_zeros
+from leveret.router.management.query import columns_of, narrowed
+from leveret.router.management.statistics.rate_values import lengths, message_stats, window_of, with_rates
+from leveret.router.management.statistics.rates import (
+    CHURN,
+    INTERVAL,
+    KEEP,
+    KEEP_TOTALS,
+    SESSION,
+    VHOST,
+    Numbers,
+    Series,
+    added,
+    of_churn,
+    totals,
+)
+from leveret.router.web.response_steps import Steps, gathered
+
+DESCRIPTIONS = {
+    "direct": "AMQP direct exchange, as per the AMQP specification",
+    "fanout": "AMQP fanout exchange, as per the AMQP specification",
+    "headers": "AMQP headers exchange, as per the AMQP specification",
+    "topic": "AMQP topic exchange, as per the AMQP specification",
+    "x-consistent-hash": "Consistent Hashing Exchange",
+    "x-modulus-hash": "Modulus Hashing Exchange",
+    "x-random": "Random Exchange",
+    "x-recent-history": "Recent History Exchange",
+}
+
+
+def exchange_types() -> list[Object]:
+    """The exchange types, as the API lists them."""
+    return [
+        {"name": name, "description": DESCRIPTIONS.get(name, name), "enabled": True}
+        for name in sorted(EXCHANGE_TYPES)
+    ]
+
+
+def overview(call: Call) -> Steps[Response]:
+    """Totals: of the whole broker for who sees everything, else of the virtual hosts that may be entered."""
+    broker, node = call.broker, call.world.node
+    by_vhost = yield from totals(broker)
+    counted = yield from object_totals(call)
+    if access.sees_all(call.user):
+        seen = list(by_vhost)
+        series = call.world.sampler.total
+    else:
+        seen = [vhost for vhost in entered(call) if vhost in by_vhost]
+        series = _joined([call.world.sampler.of(vhost) for vhost in seen])
+    numbers = added((0,) * len(VHOST), *(by_vhost[vhost] for vhost in seen))
+    rates, counts = window_of(call, "msg_rates"), window_of(call, "lengths")
+    stats = message_stats(SESSION, numbers[: len(SESSION)], series, rates)
+    told: Object = {
+        "management_version": MANAGEMENT_VERSION,
+        "rates_mode": "basic",
+        "sample_retention_policies": retention(),
+        "exchange_types": exchange_types(),
+        "product_version": broker.settings.amqp.version,
+        "product_name": broker.settings.amqp.product,
+        "rabbitmq_version": broker.settings.amqp.version,
+        "leveret_version": node.version,
+        "cluster_name": call.broker.cluster_name,
+        "erlang_version": "",
+        "erlang_full_version": "",
+        "release_series_support_status": "supported",
+        "disable_stats": False,
+        "enable_queue_totals": False,
+        "message_stats": stats.get("message_stats", {}) | with_zeros(DISK),
+        "churn_rates": with_rates(CHURN, of_churn(broker), call.world.sampler.total, rates),
+        "queue_totals": lengths(VHOST, numbers, series, counts),
+        "object_totals": counted,
+        "statistics_db_event_queue": 0,
+        "node": node.name,
+    }
+    if access.sees_all(call.user):
+        told["listeners"] = [
+            {
+                "node": node.name,
+                "protocol": each.protocol,
+                "ip_address": each.address,
+                "port": each.port,
+                "socket_opts": {},
+            }
+            for each in node.listeners()
+        ]
+        told["contexts"] = [context | {"node": node.name} for context in contexts(call)]
+    return answer(narrowed(told, columns_of(call.query)))
+
+
+def _joined(all_series: list[Series]) -> Series:
+    """The past of several virtual hosts as that of one."""
+    joined = Series(VHOST, KEEP_TOTALS)
+    pasts: list[dict[int, Numbers]] = [dict(series.points) for series in all_series]
+    for when in sorted(set().union(*pasts)):
+        joined.points.append(
+            (when, added((0,) * len(VHOST), *(past[when] for past in pasts if when in past)))
+        )
+    return joined
+
+
+def retention() -> Object:
+    """How long samples are kept, in seconds."""
+    seconds = INTERVAL // 1000
+    totals_kept, each_kept = (KEEP_TOTALS - 1) * seconds, (KEEP - 1) * seconds
+    return {"global": [totals_kept], "basic": [each_kept], "detailed": [each_kept]}
+
+
+def object_totals(call: Call) -> Steps[dict[str, int]]:
+    """How many of everything the user sees."""
+    vhosts = entered(call)
+    clients = access.own(call, connections(call.broker), user_of)
+    channels = yield from gathered(len(client.sessions()) for client in clients)
+    consumers = yield from gathered(
+        len(queue.consumers) for vhost in vhosts for queue in list(vhost.queues.values())
+    )
+    return {
+        "channels": sum(channels),
+        "connections": len(clients),
+        "consumers": sum(consumers),
+        "exchanges": sum(len(vhost.exchanges) for vhost in vhosts),
+        "queues": sum(len(vhost.queues) for vhost in vhosts),
+    }
+
+
+def contexts(call: Call) -> list[Object]:
+    """Where the API is served."""
+    return [
+        {
+            "ssl_opts": [],
+            "description": "RabbitMQ Management",
+            "path": "/",
+            "cowboy_opts": "[]",
+            "ip": each.address,
+            "port": str(each.port),
+        }
+        for each in call.world.node.listeners()
+        if each.protocol in ("http", "https")
+    ]
+
+
+def show_cluster_name(call: Call) -> Response:
+    return answer({"name": call.broker.cluster_name})
+
+
+def set_cluster_name(call: Call) -> Response:
+    demand(call.body, ["name"])
+    try:
+        call.administration.set_global_parameter("cluster_name", text(call.body, "name"))
+    except ValueError as error:
+        raise bad_request(str(error)) from None
+    return nothing()
+
+
+# -- who asks, and what there is -----------------------------------------------------------------------------
+
+
+def whoami(call: Call) -> Response:
+    return answer({"name": call.user.name, "tags": sorted(call.user.tags)})
+
+
+def auth(call: Call) -> Response:
+    return answer({"enable_uaa": False, "uaa_client_id": "", "uaa_location": ""})
+
+
+def extensions(call: Call) -> Response:
+    return answer([])
+
+
+def feature_flags(call: Call) -> Response:
+    """Those of RabbitMQ that clients and tools ask for; what they stand for is always there."""
+    return answer(
+        [
+            {
+                "name": name,
+                "desc": description,
+                "doc_url": "",
+                "state": "enabled",
+                "stability": "stable",
+                "provided_by": "leveret",
+            }
+            for name, description in FEATURES.items()
+        ]
+    )
+
+
+FEATURES = {
+    "drop_unroutable_metric": "Count unroutable publishes to be dropped in stats",
+    "empty_basic_get_metric": "Count AMQP `basic.get` on empty queues in stats",
+    "implicit_default_bindings": "Default bindings are now implicit, instead of being stored in the database",
+    "quorum_queue": "Support queues of type `quorum`",
+    "user_limits": "Configure connection and channel limits for a user",
+    "virtual_host_metadata": "Virtual host metadata (description, tags, etc)",
+}
+
+
+def enable_feature(call: Call) -> Response:
+    if call["name"] not in FEATURES:
+        raise bad_request("unsupported")
+    return nothing()
+
+
+def deprecated_features(call: Call) -> Response:
+    """leveret announces the end of nothing."""
+    return answer([])
+
+
+def rebalance(call: Call) -> Response:
+    """There is one node, and every queue is on it: that is balanced."""
+    return nothing()
+
+
+def reset_stats(call: Call) -> Response:
+    """Forget what was sampled; counters go on."""
+    call.world.sampler.forget()
+    return nothing()
+
+
+RULES: Rules = {
+    "/overview": {"GET": Rule(management, overview)},
+    "/cluster-name": {
+        "GET": Rule(management, show_cluster_name),
+        "PUT": Rule(administrator, set_cluster_name),
+    },
+    "/whoami": {"GET": Rule(management, whoami)},
+    "/auth": {"GET": Rule(management, auth)},
+    "/extensions": {"GET": Rule(management, extensions)},
+    "/feature-flags": {"GET": Rule(administrator, feature_flags)},
+    "/feature-flags/{name}/enable": {"PUT": Rule(administrator, enable_feature)},
+    "/deprecated-features": {"GET": Rule(administrator, deprecated_features)},
+    "/deprecated-features/used": {"GET": Rule(administrator, deprecated_features)},
+    "/rebalance/queues": {"POST": Rule(administrator, rebalance)},
+    "/reset": {"DELETE": Rule(administrator, reset_stats)},
+    "/reset/{name}": {"DELETE": Rule(administrator, reset_stats)},
+}

@@ -1,0 +1,287 @@
+"""Users and what they may do, as the API shows and changes them."""
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
+
+import structlog
+
+from leveret.protocol.http import Response
+from leveret.router.auth import NO_PASSWORD, SHA256, PasswordHash, User, hash_password
+from leveret.router.auth.passwords import PASSWORD_AND_HASH
+from leveret.router.auth.users import Permission, TopicPermission
+from leveret.router.management.access import administrator
+from leveret.router.management.body import demand, text
+from leveret.router.management.call import Call, Rule, Rules
+from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.query import columns_of, listing, narrowed
+from leveret.router.values.patterns import PatternError
+from leveret.router.vhost.metadata import split_tags
+from leveret.router.web.offloaded import finished, offloaded
+from leveret.router.web.response_steps import Steps
+
+WITHOUT_LOGIN = "Leveret-Users-Without-Login"
+NAMED = 20  # users in that header at most
+
+
+def show_user(user: User) -> Object:
+    """A user."""
+    return {
+        "name": user.name,
+        "password_hash": user.password_hash.exchanged,
+        "hashing_algorithm": user.password_hash.algorithm,
+        "tags": sorted(user.tags),
+        "limits": dict(user.limits),
+    }
+
+
+def find_user(call: Call, segment: str = "user") -> User:
+    """The user of the path. HttpError 404."""
+    found = call.broker.users.get(call[segment])
+    if found is None:
+        raise not_there()
+    return found
+
+
+def list_users(call: Call) -> Steps[Response]:
+    return listing(call, list(call.broker.users.values()), show_user, sort=("name",))
+
+
+def without_permissions(call: Call) -> Steps[Response]:
+    found = (None if user.permissions else user for user in list(call.broker.users.values()))
+    return listing(call, found, show_user, sort=("name",))
+
+
+def show_one(call: Call) -> Response:
+    return answer(narrowed(show_user(find_user(call)), columns_of(call.query)))
+
+
+def put_user(call: Call) -> Steps[Response]:
+    """Make a user, or change one: 201 or 204. Without a password nobody can log in as that user with one."""
+    body, name = call.body, call["user"]
+    new = name not in call.broker.users
+    if "tags" not in body:
+        raise bad_request("tags_not_present")
+    try:
+        password = yield from _password(call, body)
+        user = call.administration.put_user(name, password=password, tags=split_tags(body["tags"]))
+    except ValueError as error:  # what the administration refuses
+        raise bad_request(str(error)) from None
+    fault = user.password_hash.fault
+    if fault is None:
+        return nothing(201 if new else 204)
+    structlog.get_logger().warning("user cannot log in with a password", user=name, reason=fault)
+    return Response(201 if new else 204, headers=without_login([name]))
+
+
+def without_login(users: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return the header with the names of users who cannot log in, percent-encoded; "..." ends a cut list."""
+    if not users:
+        return ()
+    names = [quote(name, safe="") for name in users[:NAMED]] + ["..."] * (len(users) > NAMED)
+    return ((WITHOUT_LOGIN, ", ".join(names)),)
+
+
+def _password(call: Call, body: Object) -> Steps[PasswordHash]:
+    """The new hash of a user. HttpError 400 for a password and a hash together, or of other types."""
+    if "password" in body and "password_hash" in body:
+        raise bad_request(PASSWORD_AND_HASH)
+    password, text_of_hash = text(body, "password", ""), text(body, "password_hash", "")
+    if password:
+        scheme = call.broker.settings.auth.password_hash
+        return (yield from offloaded(call.broker, lambda: hash_password(password, scheme)))
+    if text_of_hash:
+        algorithm = text(body, "hashing_algorithm") if body.get("hashing_algorithm") else SHA256
+        return PasswordHash(text_of_hash, algorithm)
+    return NO_PASSWORD
+
+
+def delete_user(call: Call) -> Steps[Response]:
+    yield from finished(call.administration.delete_user(find_user(call).name))
+    return nothing()
+
+
+def delete_users(call: Call) -> Steps[Response]:
+    """Delete several users, all of which have to be there."""
+    demand(call.body, ["users"])
+    names = call.body["users"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise bad_request("users are a list of names")
+    missing = [name for name in names if name not in call.broker.users]
+    if missing:
+        raise bad_request(f"there is no user '{missing[0]}'")
+    yield from finished(call.administration.delete_users(names))
+    return nothing()
+
+
+# -- permissions ---------------------------------------------------------------------------------------------
+
+Entry = tuple[str, str, Permission]
+TopicEntry = tuple[str, str, str, TopicPermission]
+
+
+def permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[Entry | None]:
+    """User, virtual host and permissions of these users, in one virtual host (None: in all), and None for
+    each user.
+    """
+    for user in list(users):
+        yield None
+        for vhost, permission in list(user.permissions.items()):
+            if in_vhost in (None, vhost):
+                yield user.name, vhost, permission
+
+
+def topic_permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[TopicEntry | None]:
+    """User, virtual host, exchange and permissions of these users, in one virtual host (None: in all), and
+    None for each user.
+    """
+    for user in list(users):
+        yield None
+        for (vhost, exchange), permission in list(user.topic_permissions.items()):
+            if in_vhost in (None, vhost):
+                yield user.name, vhost, exchange, permission
+
+
+def _show(entry: Entry) -> Object:
+    user, vhost, permission = entry
+    return {"user": user, "vhost": vhost, **permission._asdict()}
+
+
+def _show_topic(entry: TopicEntry) -> Object:
+    user, vhost, exchange, permission = entry
+    return {"user": user, "vhost": vhost, "exchange": exchange, **permission._asdict()}
+
+
+def _listed(call: Call, entries: Iterable[Entry | None]) -> Steps[Response]:
+    return listing(call, entries, _show, sort=("vhost", "user"), name_of=lambda entry: entry[0])
+
+
+def _topic_listed(call: Call, entries: Iterable[TopicEntry | None]) -> Steps[Response]:
+    return listing(
+        call,
+        entries,
+        _show_topic,
+        sort=("vhost", "user", "exchange"),
+        name_of=lambda entry: entry[0],
+    )
+
+
+def _named(call: Call) -> list[User]:
+    """The user of the path, if there is one."""
+    found = call.broker.users.get(call["user"])
+    return [] if found is None else [found]
+
+
+def list_permissions(call: Call) -> Steps[Response]:
+    return _listed(call, permissions(call.broker.users.values()))
+
+
+def permissions_of_user(call: Call) -> Steps[Response]:
+    return _listed(call, permissions([find_user(call)]))
+
+
+def permissions_in_vhost(call: Call) -> Steps[Response]:
+    if call["vhost"] not in call.broker.vhosts:
+        raise not_there()
+    return _listed(call, permissions(call.broker.users.values(), call["vhost"]))
+
+
+def show_permission(call: Call) -> Response:
+    for entry in filter(None, permissions(_named(call), call["vhost"])):
+        return answer(narrowed(_show(entry), columns_of(call.query)))
+    raise not_there()
+
+
+def put_permission(call: Call) -> Response:
+    """Say what a user may do in a virtual host: 201 for one where it could not be before, else 204."""
+    demand(call.body, ["configure", "write", "read"])
+    user = _known(call)
+    new = call["vhost"] not in user.permissions
+    patterns = {name: text(call.body, name) for name in ("configure", "write", "read")}
+    try:
+        call.administration.set_permission(user.name, call["vhost"], **patterns)
+    except PatternError as error:
+        raise bad_request(str(error)) from None
+    return nothing(201 if new else 204)
+
+
+def _known(call: Call) -> User:
+    user = call.broker.users.get(call["user"])
+    if user is None or call["vhost"] not in call.broker.vhosts:
+        raise bad_request("vhost_or_user_not_found")
+    return user
+
+
+def delete_permission(call: Call) -> Response:
+    call.administration.clear_permission(call["user"], call["vhost"])
+    return nothing()
+
+
+def list_topic_permissions(call: Call) -> Steps[Response]:
+    return _topic_listed(call, topic_permissions(call.broker.users.values()))
+
+
+def topic_permissions_of_user(call: Call) -> Steps[Response]:
+    return _topic_listed(call, topic_permissions([find_user(call)]))
+
+
+def topic_permissions_in_vhost(call: Call) -> Steps[Response]:
+    if call["vhost"] not in call.broker.vhosts:
+        raise not_there()
+    return _topic_listed(call, topic_permissions(call.broker.users.values(), call["vhost"]))
+
+
+def show_topic_permission(call: Call) -> Steps[Response]:
+    found = list(filter(None, topic_permissions(_named(call), call["vhost"])))
+    if not found:
+        raise not_there()
+    return _topic_listed(call, found)
+
+
+def put_topic_permission(call: Call) -> Response:
+    """Say which routing keys a user may write and read at an exchange: 201 or 204."""
+    demand(call.body, ["exchange", "write", "read"])
+    user, exchange = _known(call), text(call.body, "exchange")
+    new = (call["vhost"], exchange) not in user.topic_permissions
+    try:
+        call.administration.set_topic_permission(
+            user.name, call["vhost"], exchange, write=text(call.body, "write"), read=text(call.body, "read")
+        )
+    except PatternError as error:
+        raise bad_request(str(error)) from None
+    return nothing(201 if new else 204)
+
+
+def delete_topic_permission(call: Call) -> Response:
+    exchange = call.segments.get("exchange")
+    call.administration.clear_topic_permission(call["user"], call["vhost"], exchange)
+    return nothing()
+
+
+RULES: Rules = {
+    "/users": {"GET": Rule(administrator, list_users)},
+    "/users/without-permissions": {"GET": Rule(administrator, without_permissions)},
+    "/users/bulk-delete": {"POST": Rule(administrator, delete_users)},
+    "/users/{user}": {
+        "GET": Rule(administrator, show_one),
+        "PUT": Rule(administrator, put_user),
+        "DELETE": Rule(administrator, delete_user),
+    },
+    "/users/{user}/permissions": {"GET": Rule(administrator, permissions_of_user)},
+    "/users/{user}/topic-permissions": {"GET": Rule(administrator, topic_permissions_of_user)},
+    "/vhosts/{vhost}/permissions": {"GET": Rule(administrator, permissions_in_vhost)},
+    "/vhosts/{vhost}/topic-permissions": {"GET": Rule(administrator, topic_permissions_in_vhost)},
+    "/permissions": {"GET": Rule(administrator, list_permissions)},
+    "/permissions/{vhost}/{user}": {
+        "GET": Rule(administrator, show_permission),
+        "PUT": Rule(administrator, put_permission),
+        "DELETE": Rule(administrator, delete_permission),
+    },
+    "/topic-permissions": {"GET": Rule(administrator, list_topic_permissions)},
+    "/topic-permissions/{vhost}/{user}": {
+        "GET": Rule(administrator, show_topic_permission),
+        "PUT": Rule(administrator, put_topic_permission),
+        "DELETE": Rule(administrator, delete_topic_permission),
+    },
+    "/topic-permissions/{vhost}/{user}/{exchange}": {"DELETE": Rule(administrator, delete_topic_permission)},
+}

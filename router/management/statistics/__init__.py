@@ -1,0 +1,1 @@
+"""Sampled statistics: rates, ages, latency, memory."""

@@ -1,0 +1,78 @@
+"""How long messages of a queue waited, and how long consumers took for them, as probes have measured.
+
+Owns the histograms: HdrHistogram's, with two digits, from 1 ms to a day. They are of the last five to ten
+minutes.
+"""
+
+from hdrh.histogram import HdrHistogram
+
+from leveret.router.management.json_values import Object
+from leveret.router.queue.consumers import Consumer
+
+LEAST, MOST, DIGITS = 1, 86_400_000, 2  # ms
+PERIOD = 300_000  # ms
+BYTES = 4  # of each count
+
+
+def _histogram() -> HdrHistogram:
+    return HdrHistogram(LEAST, MOST, DIGITS, word_size=BYTES)
+
+
+class Recent:
+    """A histogram of this period, and that of the one before."""
+
+    def __init__(self) -> None:
+        self._now = _histogram()
+        self._before: HdrHistogram | None = None
+
+    def record(self, time: int) -> None:
+        """Add a measure, in ms."""
+        self._now.record_value(min(max(time, LEAST), MOST))
+
+    def turn(self) -> None:
+        """A period has ended."""
+        self._now, self._before = _histogram(), self._now
+
+    def show(self) -> Object | None:
+        """Percentiles, in ms; None when nothing was measured."""
+        total = _histogram()
+        for each in (self._now, self._before):
+            if each is not None:
+                total.add(each)
+        if not total.get_total_count():
+            return None
+        return {
+            "samples": int(total.get_total_count()),
+            "p50": int(total.get_value_at_percentile(50)),
+            "p99": int(total.get_value_at_percentile(99)),
+            "max": int(total.get_max_value()),
+        }
+
+
+class Latency:
+    """The recorder of one queue's probe."""
+
+    def __init__(self, now: int) -> None:
+        self.waiting = Recent()
+        self.acknowledging = Recent()
+        self.by_consumer: dict[Consumer, Recent] = {}
+        self._turn = now + PERIOD
+
+    def waited(self, time: int) -> None:
+        self.waiting.record(time)
+
+    def settled(self, consumer: Consumer, time: int) -> None:
+        self.acknowledging.record(time)
+        if consumer not in self.by_consumer:
+            self.by_consumer[consumer] = Recent()
+        self.by_consumer[consumer].record(time)
+
+    def look(self, now: int) -> None:
+        """Forget what is old, and consumers that have gone."""
+        self.by_consumer = {
+            each: recent for each, recent in self.by_consumer.items() if each in each.queue.consumers
+        }
+        if now >= self._turn:
+            self._turn = now + PERIOD
+            for recent in (self.waiting, self.acknowledging, *self.by_consumer.values()):
+                recent.turn()

@@ -1,0 +1,288 @@
+"""Rates: looks at the counters of everything some seconds apart, and what lies between two of them.
+
+Owns what was seen and for how long it is remembered: a minute for each object, ten for a virtual host and the
+broker. Nothing is seen of what came and went between two looks, except in the totals of its virtual host. One
+look is a walk over all objects that lets others run in between.
+
+The names and their order are those of RabbitMQ's ``message_stats``.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from leveret.router.broker.broker import Broker
+from leveret.router.exchange.base import Exchange
+from leveret.router.management.clients import Connection, connections
+from leveret.router.management.node import Measured
+from leveret.router.queue.interface import AnyQueue
+from leveret.router.session.session import Session
+from leveret.router.values.counters import Given, Published
+from leveret.router.vhost.vhost import VHost
+from leveret.router.web.response_steps import Steps, gathered
+
+INTERVAL = 5000  # ms from one look to the next
+KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes
+SLICE = 500  # objects that are looked at before others have their turn,
+CLIENTS = 20  # and connections, of some channels each
+
+GIVEN = (
+    "ack",
+    "deliver",
+    "deliver_get",
+    "deliver_no_ack",
+    "get",
+    "get_empty",
+    "get_no_ack",
+    "redeliver",
+)
+PUBLISHED = ("confirm", "drop_unroutable", "publish", "return_unroutable")
+LENGTHS = ("messages", "messages_ready", "messages_unacknowledged")
+CHURN = (
+    "channel_closed",
+    "channel_created",
+    "connection_closed",
+    "connection_created",
+    "queue_created",
+    "queue_declared",
+    "queue_deleted",
+)
+QUEUE = (*GIVEN, "publish", *LENGTHS)
+SESSION = (*GIVEN, *PUBLISHED)
+EXCHANGE = ("publish_in", "publish_out")
+OCTETS = ("recv_oct", "send_oct")
+VHOST = (*SESSION, *LENGTHS, *OCTETS)
+TOTAL = (*VHOST, *CHURN)
+NODE_USE = ("mem_used", "fd_used", "sockets_used", "proc_used", "disk_free", "gc_num", "context_switches")
+
+Numbers = tuple[int, ...]
+T = TypeVar("T")
+
+
+def given(counts: Given, acknowledged: int) -> Numbers:
+    """The numbers of ``GIVEN``."""
+    both = counts.deliver + counts.deliver_no_ack + counts.get + counts.get_no_ack
+    return (
+        acknowledged,
+        counts.deliver,
+        both,
+        counts.deliver_no_ack,
+        counts.get,
+        counts.get_empty,
+        counts.get_no_ack,
+        counts.redeliver,
+    )
+
+
+def published(counts: Published) -> Numbers:
+    """The numbers of ``PUBLISHED``."""
+    return (counts.confirm, counts.drop_unroutable, counts.publish, counts.return_unroutable)
+
+
+def of_queue(queue: AnyQueue) -> Numbers:
+    """The numbers of ``QUEUE``."""
+    ready, unacked = len(queue.ready), queue.unacked
+    return (*given(queue.counts, queue.acknowledged), queue.published, ready + unacked, ready, unacked)
+
+
+def of_session(session: Session) -> Numbers:
+    """The numbers of ``SESSION``."""
+    acknowledged = session.given.acknowledged(len(session.unacked))
+    return (*given(session.given, acknowledged), *published(session.published))
+
+
+def of_exchange(exchange: Exchange) -> Numbers:
+    """The numbers of ``EXCHANGE``, as of when its virtual host's routes were counted."""
+    return (exchange.published, exchange.routed)
+
+
+def of_connection(connection: Connection) -> Numbers:
+    """The numbers of ``OCTETS``."""
+    traffic = connection.outbox.traffic
+    return (traffic.received, traffic.sent)
+
+
+def of_churn(broker: Broker) -> Numbers:
+    """The numbers of ``CHURN``."""
+    return tuple(getattr(broker.churn, name) for name in CHURN)
+
+
+def of_node(measured: Measured) -> Numbers:
+    """The numbers of ``NODE_USE``."""
+    return (
+        measured.memory,
+        measured.files,
+        measured.sockets,
+        measured.threads,
+        measured.disk_free or 0,
+        measured.collections,
+        measured.context_switches,
+    )
+
+
+def added(*all_numbers: Numbers) -> Numbers:
+    """The sums of numbers of one kind."""
+    return tuple(map(sum, zip(*all_numbers, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of the past to be shown: so many points, so many ms apart.
+
+    ``epoch`` is what makes a time of the broker's clock one since the epoch, in ms.
+    """
+
+    count: int
+    step: int
+    epoch: int
+
+
+class Series:
+    """What was seen of one object: points of time, in ms of the broker's clock, with its numbers."""
+
+    __slots__ = ("changed", "names", "points")
+
+    def __init__(self, names: Sequence[str], keep: int) -> None:
+        self.names = names
+        self.points: deque[tuple[int, Numbers]] = deque(maxlen=keep)
+        self.changed = 0  # when the numbers were seen to be others than before
+
+    def add(self, when: int, numbers: Numbers) -> None:
+        """Remember a point. What does not change takes up no memory."""
+        if self.points and self.points[-1][1] == numbers:
+            numbers = self.points[-1][1]
+        else:
+            self.changed = when
+        self.points.append((when, numbers))
+
+    def rate(self, name: str) -> float:
+        """How much was added a second, between the last two points; negative for what can shrink."""
+        if len(self.points) < 2 or name not in self.names:
+            return 0.0
+        place = self.names.index(name)
+        (before, old), (after, new) = self.points[-2], self.points[-1]
+        return (new[place] - old[place]) * 1000 / (after - before) if after > before else 0.0
+
+    def details(self, name: str, window: Window | None = None) -> dict[str, Any]:
+        """The ``_details`` of a number."""
+        told: dict[str, Any] = {"rate": self.rate(name)}
+        if window is not None and name in self.names and self.points:
+            told |= self._history(self.names.index(name), window)
+        return told
+
+    def _history(self, place: int, window: Window) -> dict[str, Any]:
+        """Samples from the newest back; before the first point there was nothing."""
+        newest = self.points[-1][0]
+        points = list(self.points)
+        samples = []
+        for index in range(window.count):
+            when = newest - index * window.step
+            while points and points[-1][0] > when:
+                points.pop()
+            sample = points[-1][1][place] if points else 0
+            samples.append({"sample": sample, "timestamp": when + window.epoch})
+        values = [sample["sample"] for sample in samples]
+        span = (len(values) - 1) * window.step / 1000
+        return {
+            "samples": samples,
+            "avg": sum(values) / len(values),
+            "avg_rate": (values[0] - values[-1]) / span if span else 0.0,
+        }
+
+
+class Sampler:
+    """What was seen of a broker's objects. ``interval`` is in ms."""
+
+    def __init__(self, broker: Broker, interval: int = INTERVAL) -> None:
+        self.interval = interval
+        self._broker = broker
+        self._series: dict[object, Series] = {}
+        self._none = Series((), 1)
+        self.total = Series(TOTAL, KEEP_TOTALS)
+        self.node = Series(NODE_USE, KEEP_TOTALS)
+
+    def __len__(self) -> int:
+        """How many objects it knows something of."""
+        return len(self._series)
+
+    def of(self, what: object) -> Series:
+        """What was seen of an object."""
+        return self._series.get(what, self._none)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._series = {}
+        self.total = Series(TOTAL, KEEP_TOTALS)
+        self.node = Series(NODE_USE, KEEP_TOTALS)
+
+    def look_at_node(self, measured: Measured) -> None:
+        """Take a sample of the resources that the process uses."""
+        self.node.add(self._broker.now, of_node(measured))
+
+    def look(self) -> Iterator[object]:
+        """Look at everything once; between two steps others may run, and things may come and go."""
+        broker, look = self._broker, _Look(self._series, self._broker.now)
+        for vhost in list(broker.vhosts.values()):
+            vhost.routes.count()
+            yield from look.at(vhost.exchanges.values(), EXCHANGE, of_exchange)
+            yield from look.at(vhost.queues.values(), QUEUE, of_queue)
+        clients = connections(broker)
+        yield from look.at(clients, OCTETS, of_connection)
+        sessions = yield from gathered(
+            session for client in clients for session in list(client.sessions().values())
+        )
+        yield from look.at(sessions, SESSION, of_session)
+        by_vhost = yield from totals(broker)
+        for vhost, numbers in by_vhost.items():
+            look.add(vhost, Series(VHOST, KEEP_TOTALS), numbers)
+        overall = added((0,) * len(VHOST), *by_vhost.values())
+        self.total.add(look.when, (*overall, *of_churn(broker)))
+        self._series = look.found
+
+
+class _Look:
+    """One look: what was known before, and what is known with it."""
+
+    def __init__(self, before: Mapping[object, Series], when: int) -> None:
+        self.when = when
+        self.found: dict[object, Series] = {}
+        self._before = before
+
+    def at(
+        self, things: Iterable[T], names: Sequence[str], numbers: Callable[[T], Numbers]
+    ) -> Iterator[None]:
+        """Look at things of one kind, some at a time."""
+        all_things = list(things)
+        for start in range(0, len(all_things), SLICE):
+            for thing in all_things[start : start + SLICE]:
+                self.add(thing, Series(names, KEEP), numbers(thing))
+            yield
+
+    def add(self, thing: object, new: Series, numbers: Numbers) -> None:
+        """Add a point to what is known of a thing, which is ``new`` if nothing is."""
+        series = self._before.get(thing) or new
+        series.add(self.when, numbers)
+        self.found[thing] = series
+
+
+def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> Steps[dict[VHost, Numbers]]:
+    """The numbers of ``VHOST`` for each of these virtual hosts (None: for all), gathered in steps."""
+    found: dict[VHost, Numbers] = {}
+    for vhost in list(broker.vhosts.values() if vhosts is None else vhosts):
+        ready = unacked = 0
+        queues = list(vhost.queues.values())
+        for start in range(0, len(queues), SLICE):
+            for queue in queues[start : start + SLICE]:
+                ready += len(queue.ready)
+                unacked += queue.unacked
+            yield 0
+        past = (*given(vhost.past.given, vhost.past.ack), *published(vhost.past.published))
+        found[vhost] = (*past, ready + unacked, ready, unacked, 0, 0)
+    for number, client in enumerate(connections(broker), 1):
+        if client.vhost in found:
+            own = added((0,) * len(SESSION), *map(of_session, list(client.sessions().values())))
+            found[client.vhost] = added(found[client.vhost], (*own, 0, 0, 0, *of_connection(client)))
+        if not number % CLIENTS:
+            yield 0
+    return found

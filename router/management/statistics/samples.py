@@ -1,0 +1,137 @@
+"""What RabbitMQ does not tell: how old messages are, how long they and their consumers take, and when a queue
+will be empty.
+
+Owns who is measured: no more than ``MOST`` queues have a probe, those that had messages first. What is told
+of a queue or a consumer stands under ``leveret`` in its object.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from leveret.router.broker.broker import Broker
+from leveret.router.management.clients import connections
+from leveret.router.management.json_values import Object
+from leveret.router.management.statistics.ages import Ages
+from leveret.router.management.statistics.rates import Series
+from leveret.router.queue.consumers import Consumer
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.latency_probe import Probe, Recorder
+from leveret.router.queue.queue import Queue
+from leveret.router.session.session import Session
+
+MOST = 1000  # queues with a probe; each costs some 20 kB
+SLICE = 500  # objects that are looked at before others have their turn,
+CLIENTS = 20  # and connections, of some channels each
+SEARCHED = 2000  # held messages that are looked through for a consumer's oldest
+
+
+class Shown(Protocol):
+    """Measures, as they are shown."""
+
+    def show(self) -> Object | None: ...
+
+
+class Measuring(Recorder, Protocol):
+    """What has been measured of a queue."""
+
+    @property
+    def waiting(self) -> Shown: ...
+    @property
+    def acknowledging(self) -> Shown: ...
+    @property
+    def by_consumer(self) -> Mapping[Consumer, Shown]: ...
+    def look(self, now: int) -> None: ...
+
+
+class Measures:
+    """The measures of one broker. ``make`` makes a recorder; without it there are no probes, but ages."""
+
+    def __init__(self, broker: Broker, make: Callable[[int], Measuring] | None = None) -> None:
+        self.make = make
+        self._broker = broker
+        self._ages: dict[Queue | Session, Ages] = {}
+        self._latencies: dict[Queue, Measuring] = {}
+
+    def look(self) -> Iterator[None]:
+        """Look at everything once; between two steps others may run."""
+        ages: dict[Queue | Session, Ages] = {}
+        latencies: dict[Queue, Measuring] = {}
+        for vhost in list(self._broker.vhosts.values()):
+            queues = [queue for queue in vhost.queues.values() if isinstance(queue, Queue)]
+            for start in range(0, len(queues), SLICE):
+                for queue in queues[start : start + SLICE]:
+                    now = self._broker.now
+                    ages[queue] = mine = self._ages.get(queue) or Ages()
+                    mine.look(queue.next_position, queue.ready.oldest(), now)
+                    if (latency := self._latency(queue, len(latencies))) is not None:
+                        latencies[queue] = latency
+                        latency.look(now)
+                yield
+        for number, client in enumerate(connections(self._broker), 1):
+            for session in list(client.sessions().values()):
+                ages[session] = mine = self._ages.get(session) or Ages()
+                oldest = next(iter(session.unacked), None)
+                mine.look(session.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
+            if not number % CLIENTS:
+                yield
+        yield
+        self._ages, self._latencies = ages, latencies
+
+    def _latency(self, queue: Queue, count: int) -> Measuring | None:
+        """The recorder of a queue, which gets a probe as soon as it has had messages."""
+        if queue.probe is not None:
+            queue.probe.look()
+            return self._latencies.get(queue)
+        if self.make is None or queue.deleted or count >= MOST:
+            return None
+        if not queue.published or not isinstance(queue.ready, Fifo):
+            return None
+        made = self.make(self._broker.now)
+        queue.probe = Probe(queue, self._broker, made)
+        return made
+
+    def oldest_age(self, queue: Queue) -> int | None:
+        """ms that the oldest ready message has waited, to within the time of a look; None for none."""
+        oldest, ages = queue.ready.oldest(), self._ages.get(queue)
+        return ages.age(oldest, self._broker.now) if ages is not None and oldest is not None else None
+
+    def of_queue(self, queue: Queue, series: Series) -> Object:
+        """What is told of a queue."""
+        latency = self._latencies.get(queue)
+        return {
+            "oldest_message_age_ms": self.oldest_age(queue),
+            "time_in_queue_ms": latency.waiting.show() if latency is not None else None,
+            "time_to_ack_ms": latency.acknowledging.show() if latency is not None else None,
+            "time_to_drain_ms": time_to_drain(len(queue.ready), series),
+        }
+
+    def of_consumer(self, consumer: Consumer, session: Session | None) -> Object:
+        """What is told of a consumer."""
+        queue = consumer.queue
+        latency = self._latencies.get(queue) if isinstance(queue, Queue) else None
+        recent = latency.by_consumer.get(consumer) if latency is not None else None
+        return {
+            "unacknowledged": consumer.unacked,
+            "oldest_unacknowledged_age_ms": self._held_age(consumer, session),
+            "time_to_ack_ms": recent.show() if recent is not None else None,
+        }
+
+    def _held_age(self, consumer: Consumer, session: Session | None) -> int | None:
+        """ms that a consumer has held its oldest message, to within the time of a look."""
+        ages = self._ages.get(session) if session is not None else None
+        if session is None or ages is None or not consumer.unacked:
+            return None
+        for searched, (tag, (_, holder, _)) in enumerate(session.unacked):
+            if holder is consumer:
+                return ages.age(tag, self._broker.now)
+            if searched == SEARCHED:
+                break
+        return None
+
+
+def time_to_drain(ready: int, series: Series) -> int | None:
+    """ms until a queue is empty if it goes on like this; None when it grows, or nothing leaves it."""
+    if not ready:
+        return 0
+    shrinking = -series.rate("messages_ready")
+    return int(ready * 1000 / shrinking) if shrinking > 0 else None

@@ -1,0 +1,76 @@
+"""Steps for what takes long and is done elsewhere: a login, the hash of a new password."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from leveret.protocol.http import HttpError
+from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
+from leveret.router.broker.broker import Broker
+from leveret.router.turns.backlog import LongWork
+from leveret.router.web.response_steps import Steps, Wait
+
+RETRY_AFTER = "5"  # seconds
+
+T = TypeVar("T")
+
+
+def log_in(broker: Broker, login: Login) -> Steps[User]:
+    """The user that these credentials prove. Raises LoginRefused; HttpError 503 when it takes too long."""
+    outcomes: list[Outcome] = []
+    wait = Wait(login=True)
+
+    def then(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        wait.finish()
+
+    found = broker.log_in(login, then)
+    if isinstance(found, User):
+        return found
+    try:
+        outcome = yield from _only(outcomes, wait)
+    finally:
+        found.cancel()
+    if isinstance(outcome, LoginPostponed):
+        raise _busy()
+    if isinstance(outcome, LoginRefused):
+        raise outcome
+    return outcome
+
+
+def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
+    """What a job returns that touches nothing of the core. HttpError 503 when it takes too long."""
+    results: list[T] = []
+    wait = Wait()
+
+    def done(result: T) -> None:
+        results.append(result)
+        wait.finish()
+
+    broker.work.submit(job, done)
+    return (yield from _only(results, wait))
+
+
+def finished(work: LongWork | None) -> Steps[None]:
+    """Wait until work is over; it goes on if the request has to wait too long, and ends. Raises what it
+    failed with.
+    """
+    if work is None:
+        return
+    wait = Wait()
+    work.over = lambda error: wait.finish()
+    while not wait.done:
+        yield wait
+    if work.error is not None:
+        raise work.error
+
+
+def _only(results: list[T], wait: Wait) -> Steps[T]:
+    if not wait.done:
+        yield wait
+    if not results:
+        raise _busy()
+    return results[0]
+
+
+def _busy() -> HttpError:
+    return HttpError(503, "too many passwords are being checked; try again", (("Retry-After", RETRY_AFTER),))
