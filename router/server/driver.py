@@ -34,6 +34,9 @@ class Driver:
         self.broker = broker
         self.outboxes = Outboxes()
         self.send_timeouts = SendTimeouts(send_timeout)
+        # HTTP requests acquire it before each slice of a long answer, so that all of them together run one
+        # slice in each round of the event loop: 20 lists of thousands of queues would take 100 ms otherwise.
+        self.long_answers = trio.Lock()
         self._taken = 0  # bytes from clients since the last commit
         self._relief = trio.Event()
         self._held: trio.Event | None = None  # set when clients may be read from again

@@ -289,7 +289,10 @@ class _Conversation:
         A client that hangs up while time passes ends it: nobody would read the answer.
         """
         if not isinstance(step, Wait):
-            if not step or self._heard:
+            if not step:
+                async with self._site.driver.long_answers:
+                    return
+            if self._heard:
                 await trio.sleep(step)
                 return
             with trio.move_on_after(step):
