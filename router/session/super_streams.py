@@ -13,6 +13,7 @@ from typing import Any
 
 from leveret.protocol.errors import AmqpError, PreconditionFailed
 from leveret.router.session.topology import Topology
+from leveret.router.turns.backlog import Slicing
 from leveret.router.values.bounds import LINE_BREAKS, check_name
 
 PARTITIONS_MAX = 1000
@@ -25,8 +26,9 @@ def declare_super_stream(
     partitions: int = 0,
     binding_keys: Sequence[str] = (),
     arguments: Mapping[str, Any] | None = None,
-) -> list[str]:
+) -> Slicing[list[str]]:
     """Declare the exchange, the streams (with ``arguments``) and their bindings; return the streams' names.
+    Each slice declares one stream.
 
     Existing ones are checked and kept. Raises PreconditionFailed and the errors of declaring and binding; the
     exchange and streams that this call created are deleted then.
@@ -64,10 +66,13 @@ def declare_super_stream(
             )
             place = {"x-stream-partition-order": order}
             topology.bind_queue(stream, name, key if binding_keys else "1", place)
+            yield
     except AmqpError:
         for stream in made:
-            topology.delete_queue(stream, if_unused=False, if_empty=False)
-        if is_new:
+            if stream in topology.vhost.queues:  # another client may have deleted it meanwhile
+                topology.delete_queue(stream, if_unused=False, if_empty=False)
+                yield
+        if is_new and name in topology.vhost.exchanges:
             topology.delete_exchange(name, if_unused=False)
         raise
     return list(keys)

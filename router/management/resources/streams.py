@@ -12,7 +12,10 @@ from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.stream.lag import Lag, lags
 from leveret.router.stream.stream import Stream
+from leveret.router.turns.backlog import Slices
 from leveret.router.values.field_values import plain
+from leveret.router.web.offloaded import finished
+from leveret.router.web.response_steps import Steps
 
 
 def find_stream(call: Call) -> Stream:
@@ -81,19 +84,25 @@ def forget_position(call: Call) -> Response:
     return nothing()
 
 
-def make_super_stream(call: Call) -> Response:
+def make_super_stream(call: Call) -> Steps[Response]:
     """Declare a super stream, with a number of ``partitions`` or a list of ``binding_keys``."""
     body = call.body
     keys = body.get("binding_keys", [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise bad_request("binding_keys is not a list of strings")
-    streams = declare_super_stream(
+    declaring = declare_super_stream(
         call.errand().topology,
         text({"name": call["name"]}, "name"),
         partitions=integer(body, "partitions", 0),
         binding_keys=keys,
         arguments=table(body, "arguments"),
     )
+    streams: list[str] = []
+
+    def declare() -> Slices:
+        streams.extend((yield from declaring))
+
+    yield from finished(call.broker.backlog.start(f"declaring the super stream '{call['name']}'", declare()))
     return answer({"name": call["name"], "partitions": streams})
 
 

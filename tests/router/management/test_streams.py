@@ -1,7 +1,10 @@
 """Streams through the API: their ends, positions and lag, and super streams."""
 
+from math import inf
+
 import pytest
 
+from leveret.router.turns.backlog import LongWork
 from tests.router.harness import message
 from tests.router.management.test_metrics import asked, samples
 
@@ -108,6 +111,22 @@ def test_a_super_stream_may_have_a_partition_for_each_key(api):
     assert told.json["partitions"] == ["sales-eu", "sales-us"]
     publish(api, 3, key="eu", exchange="sales")
     assert len(api.vhost.queues["sales-eu"].ready) == 3
+
+
+def test_a_large_super_stream_is_declared_in_slices_and_answered_when_it_is_there(api, monkeypatch):
+    api.broker.budget.clock = lambda: inf  # spent after each slice
+    counts = []
+    step = LongWork.step
+
+    def count(work):
+        over = step(work)
+        counts.append(len(api.vhost.queues))
+        return over
+
+    monkeypatch.setattr(LongWork, "step", count)
+    told = api.ask("PUT", "/super-streams/%2F/large", {"partitions": 100})
+    assert len(told.json["partitions"]) == 100
+    assert counts == [*range(2, 101), 100]
 
 
 def test_super_streams_that_are_refused(api):

@@ -20,6 +20,7 @@ from leveret.router.definitions import apply_definitions, export_definitions, pa
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
+from leveret.router.turns.backlog import at_once
 from tests.router.amqp.client import Client, Content
 from tests.router.amqp.world import InMemory
 from tests.router.harness import AnyUser, Node
@@ -216,7 +217,7 @@ def declare_queue(ground, way, name, table):
             return ground.by_import(queues=[entry])
         case "super stream":
             return ground.core(
-                lambda: declare_super_stream(ground.topology, name, partitions=2, arguments=table)
+                lambda: at_once(declare_super_stream(ground.topology, name, partitions=2, arguments=table))
             )
 
 

@@ -24,6 +24,7 @@ from leveret.router.definitions import DefinitionsError, apply_definitions, pars
 from leveret.router.persistence.api import NoKeeper
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
+from leveret.router.turns.backlog import at_once
 from leveret.router.values.bounds import build_message, check_json, check_name, check_table
 from leveret.router.vhost.dead_letters import make_letter
 from leveret.router.vhost.policies import PolicyError
@@ -32,6 +33,10 @@ from tests.router.harness import AnyUser
 from tests.router.management.api import Api
 
 LONG = "n" * 256
+
+
+def super_stream(*arguments, **options) -> list[str]:
+    return at_once(declare_super_stream(*arguments, **options))
 
 
 def nested(depth: int) -> dict:
@@ -236,8 +241,8 @@ class Ways:
                 name, "direct", durable=True, auto_delete=False, internal=False, arguments={}
             ),
             "bind": lambda: self.topology.bind_queue("there", "amq.topic", name, {}),
-            "super stream": lambda: declare_super_stream(self.topology, name[:254], partitions=1),
-            "super stream by key": lambda: declare_super_stream(self.topology, "s", binding_keys=["a", name]),
+            "super stream": lambda: super_stream(self.topology, name[:254], partitions=1),
+            "super stream by key": lambda: super_stream(self.topology, "s", binding_keys=["a", name]),
             "put a queue": lambda: self.put(f"/queues/%2F/{name}", durable),
             "put an exchange": lambda: self.put(f"/exchanges/%2F/{name}", durable),
             "post a binding": lambda: self.put(
@@ -283,7 +288,7 @@ class Ways:
                 "x", "direct", durable=True, auto_delete=False, internal=False, arguments=table
             ),
             "bind": lambda: self.topology.bind_queue("there", "amq.topic", "k", table),
-            "super stream": lambda: declare_super_stream(self.topology, "s", partitions=2, arguments=table),
+            "super stream": lambda: super_stream(self.topology, "s", partitions=2, arguments=table),
             "put a queue": lambda: self.put("/queues/%2F/q", queue),
             "put an exchange": lambda: self.put("/exchanges/%2F/x", exchange),
             "post a binding": lambda: self.put("/bindings/%2F/e/amq.topic/q/there", binding, "POST"),
@@ -355,13 +360,13 @@ def test_a_super_stream_of_which_a_part_is_refused_is_not_made():
     ways.vhost.limits = {"max-queues": 3}
     for arguments, keys in (({"x-max-age": "never"}, ("a",)), ({}, ("a", "b", "c"))):
         assert ways.refused(
-            lambda keys=keys, arguments=arguments: declare_super_stream(
+            lambda keys=keys, arguments=arguments: super_stream(
                 ways.topology, "s", binding_keys=keys, arguments=arguments
             )
         )
-    declare_super_stream(ways.topology, "s", binding_keys=["a"])
+    super_stream(ways.topology, "s", binding_keys=["a"])
     before = ways.state()
-    assert ways.refused(lambda: declare_super_stream(ways.topology, "s", binding_keys=["a", "b", "c"]))
+    assert ways.refused(lambda: super_stream(ways.topology, "s", binding_keys=["a", "b", "c"]))
     assert ways.state() == before
 
 
