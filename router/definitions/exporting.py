@@ -22,6 +22,7 @@ from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
 
 STEP = 50  # entries that are exported between two steps: a quarter of a millisecond
+LARGE = 4096  # bytes of an entry that ends a step
 PART = 500  # entries in a part of the document
 
 Entry: TypeAlias = dict[str, Any]
@@ -120,11 +121,13 @@ def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[
     for number, entry in enumerate(entries, 1):
         if unnamed and name in ("queues", "exchanges", "bindings"):
             del entry["vhost"]
+        size = 0
         try:
             rows.append(msgspec.json.encode(entry))
+            size = len(rows[-1])
         except UnicodeEncodeError:
             left_out += 1
-        if not number % STEP:
+        if size > LARGE or not number % STEP:
             yield None
         if len(rows) == PART:
             yield b"," * (not first) + b",".join(rows)
