@@ -155,7 +155,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": f"{os.cpu_count()} x {_first('/proc/cpuinfo', 'model name')}",
         "memory": f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) / MEGABYTE:.0f} GB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Trio": version("trio"),
         "leveret": f"{version('leveret')} ({_said('git', 'rev-parse', '--short', 'HEAD')})",
