@@ -40,7 +40,8 @@ def markdown(outcomes: Sequence[Outcome], bounds: Bounds) -> str:
     good = sum(not bounds.broken_by(each) for each in outcomes)
     lines = [
         f"`{command}`, {datetime.date.today().isoformat()}: {os.cpu_count()} cores, {platform.machine()},",
-        f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, Python {platform.python_version()};",
+        f"{platform.system()} {'.'.join(platform.release().split('.')[:2])},",
+        f"Python {platform.python_version()};",
         f"load average at the end {load}.",
         f"{good} of {len(outcomes)} scenarios within the bounds.",
         "",
