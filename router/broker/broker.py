@@ -41,7 +41,7 @@ from leveret.router.turns.turn_times import TurnTimes
 from leveret.router.values.bounds import refused_name
 from leveret.router.values.counters import Churn
 from leveret.router.values.limits import check_user_channels, check_user_connections, check_vhost_connections
-from leveret.router.vhost.dead_letters import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
+from leveret.router.vhost.death_headers import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
 from leveret.router.vhost.drops import DropReason, Drops
 from leveret.router.vhost.host import DeadLetter
 from leveret.router.vhost.trace import TRACE

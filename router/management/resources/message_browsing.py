@@ -32,7 +32,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.selector import Selector, SelectorError, compile_selector
 from leveret.router.session.validation import check_publish
 from leveret.router.values.bounds import refused_name
-from leveret.router.vhost.dead_letters import last_death
+from leveret.router.vhost.death_headers import last_death
 from leveret.router.web.response_steps import Steps
 
 SLICE = 500  # messages that are looked at before others have their turn

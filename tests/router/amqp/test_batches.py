@@ -20,7 +20,7 @@ from leveret.router.queue import queue as queue_module
 from leveret.router.queue.dispatch import DRAIN
 from leveret.router.session import session
 from leveret.router.session.reply_gate import HELD_MAX
-from leveret.router.vhost.dead_letters import deaths_of
+from leveret.router.vhost.death_headers import deaths_of
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
 from tests.router.late_keeper import LateKeeper

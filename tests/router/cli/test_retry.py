@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties, decode_properties
 from leveret.router.cli.retry import ATTEMPT, ATTEMPTS, DEATHS, ERROR, ORIGIN, Backoff, DelayQueues, Origin
-from leveret.router.vhost.dead_letters import make_letter
+from leveret.router.vhost.death_headers import make_letter
 from tests.protocol.amqp.strategies import PROPERTIES, typed
 
 QUEUE = "jobs"

@@ -26,7 +26,7 @@ from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
 from leveret.router.turns.backlog import at_once
 from leveret.router.values.bounds import MAX_ARGUMENTS, build_message, check_json, check_name, check_table
-from leveret.router.vhost.dead_letters import make_letter
+from leveret.router.vhost.death_headers import make_letter
 from leveret.router.vhost.policies import PolicyError
 from leveret.router.vhost.trace import Where, published
 from tests.router.harness import AnyUser

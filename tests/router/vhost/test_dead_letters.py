@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from leveret.protocol.amqp.properties import decode_properties
 from leveret.protocol.amqp.table import Long, Timestamp
 from leveret.router.broker.broker import LETTER_COST, LETTERS
-from leveret.router.vhost.dead_letters import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
+from leveret.router.vhost.death_headers import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
 

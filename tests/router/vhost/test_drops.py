@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from leveret.router.session.reply_to import REPLY_TO
-from leveret.router.vhost.dead_letters import COPIES, COPIES_MAX
+from leveret.router.vhost.death_headers import COPIES, COPIES_MAX
 from leveret.router.vhost.drops import PERIOD, REASONS
 from tests.router.harness import Node
 

@@ -1,9 +1,8 @@
-"""Dead-lettering: x-death headers and routes of messages that leave a queue without being consumed.
+"""The headers and the route of dead letters: x-death and its kin, cycles, the number of copies.
 
-Owns the headers (x-death and its kin), the new route, the detection of cycles and the bound on the copies
-that dead-lettering makes of one message. When a message is
-dead-lettered is the queue's business; publishing is the broker's, from a work queue, so that a chain of dead
-letters never recurses.
+Responsible for the message that goes to a dead-letter exchange, the detection of cycles, and the bound on the
+copies that dead-lettering makes of one message. Queues decide when a message is dead-lettered, and
+``dead_letters`` publishes it.
 
 Source: RabbitMQ, "Dead Letter Exchanges".
 """
@@ -29,10 +28,11 @@ FEW_COPIES = 16  # of a message that dies for the first time, up to which the he
 def make_letter(
     message: Message, queue: str, reason: Reason, *, exchange: str, own_key: str | None, wall: int
 ) -> Message:
-    """The message as it goes from ``queue`` to the exchange; ``wall`` in seconds since the epoch.
+    """Return the message that goes from ``queue`` to the dead-letter exchange; ``wall`` in seconds since the
+    epoch.
 
-    The per-message TTL is taken off, so that it cannot expire again where it goes; what it was is kept in
-    x-death. With a dead-letter routing key of the queue's own CC and BCC have done their work and go too.
+    The per-message TTL is removed, so that the message cannot expire again in another queue; x-death keeps
+    its value. If the queue has a dead-letter routing key, CC and BCC are removed too.
     """
     headers = message.headers
     keys = [message.routing_key, *copies(headers, "CC")]
@@ -53,7 +53,7 @@ def make_letter(
 
 
 def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall: int) -> list[Death]:
-    """The x-death list with this death counted, the most recent first."""
+    """Return the x-death list with this death counted, the most recent first."""
     deaths = _grouped(deaths_of(message))
     for index, death in enumerate(deaths):
         if _key(death) == (queue, reason):
@@ -132,8 +132,8 @@ def last_death(message: Message) -> LastDeath | None:
 
 
 def is_cycle(message: Message, queue_name: str) -> bool:
-    """Whether a dead letter comes back to a queue it left before without anybody having rejected it in
-    between.
+    """Return True if a dead letter would return to a queue that it has left before, and no consumer has
+    rejected it since.
     """
     deaths = deaths_of(message)
     for index, death in enumerate(deaths):
