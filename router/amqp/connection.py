@@ -137,13 +137,13 @@ class AmqpConnection:
                 return 0
         if before is State.HEADER and self.wire.state is not before:
             self._answer_header(data)
-        self.broker.acting.append(self)
+        self.broker.scheduler.acting.append(self)
         if self._refused is None or self._refuse(commands):
             self._handle(commands)
         if not (self._put_off or self.unfinished):
             self._handle_fault()
         if self.replies.holding:
-            self.broker.owe(self)
+            self.broker.commit_waiters.add(self)
         if self.broker.alarms.raised:
             self._block_publisher(commands)
         held = self.wire.reader.held
@@ -356,7 +356,7 @@ class AmqpConnection:
         """Answer the client's close; ``tell`` ends the connection when the replies before that are sent."""
         self._send(m.ConnectionCloseOk())
         if self.replies.holding:
-            self.broker.owe(self)
+            self.broker.commit_waiters.add(self)
             self._wake_in(self.broker.settings.server.shutdown_timeout)
         else:
             self._finish()
@@ -364,7 +364,7 @@ class AmqpConnection:
     def owes_confirms(self, channel: Channel, batch: int) -> None:
         """A channel has publishes to be confirmed."""
         self.channels.owe(channel, batch)
-        self.broker.owe(self)
+        self.broker.commit_waiters.add(self)
 
     def tell(self, *, early: bool) -> bool:
         """Send the replies and confirms that need wait no longer. True when others still do."""

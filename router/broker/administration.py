@@ -18,7 +18,8 @@ from typing import Any
 
 from leveret.protocol.errors import AmqpError, ConnectionForced
 from leveret.router.auth import NO_PASSWORD, PasswordHash, User, from_exchanged
-from leveret.router.broker.broker import Broker, Client
+from leveret.router.broker.broker import Broker
+from leveret.router.broker.client import Client
 from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,

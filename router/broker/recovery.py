@@ -6,7 +6,7 @@ having them put right at the end of the turn, and for dead letters whose publish
 deliveries fail again and again stops the broker in order. What concerns the store is in ``store.failure``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -20,7 +20,7 @@ from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.stream import Stream
 from leveret.router.turns.timers import Timed
-from leveret.router.vhost.host import DeadLetter
+from leveret.router.vhost.dead_letters import DeadLetter, DeadLetters
 from leveret.router.vhost.vhost import VHost
 
 TRIES = 20  # deliveries of one queue that may fail in a row
@@ -30,17 +30,15 @@ LOOK = 64  # items of a list in a traceback that may be queues
 
 
 class RecoveryHost(Protocol):
-    """What the recovery asks of the broker."""
+    """Interface of the broker to its recovery."""
 
     now: int
     keeper: Keeper
+    dead_letters: DeadLetters
 
     @property
     def vhosts(self) -> Mapping[str, VHost]: ...
     def schedule(self, when: int, target: Timed) -> None: ...
-    def dead_letter(self, letters: Iterable[DeadLetter]) -> None: ...
-    def letters_under_way(self) -> Iterable[DeadLetter]:
-        """Dead letters that are not published yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +109,7 @@ class Recovery:
         if retry in self._retries:
             del self._retries[retry]
             self._delays[id(retry.letter.entry)] = retry.delay
-            self._host.dead_letter([retry.letter])
+            self._host.dead_letters.add([retry.letter])
 
     def letter_published(self, letter: DeadLetter) -> None:
         """A dead letter was published, perhaps not at the first try."""
@@ -121,7 +119,7 @@ class Recovery:
     def run(self) -> None:
         """Put the suspects right. One that this fails for cannot be served: the broker stops."""
         suspects, self.suspects = self.suspects, {}
-        letters = [*self._host.letters_under_way(), *(retry.letter for retry in self._retries)]
+        letters = [*self._host.dead_letters.unpublished(), *(retry.letter for retry in self._retries)]
         dying = {id(letter.entry) for letter in letters}
         try:
             for vhost in {queue.vhost for queue in suspects}:

@@ -66,7 +66,7 @@ class Errand:
         self.session.select_confirms()
         self._accepted, self._returned, self._batch = None, False, 0
         self.session.publish(message)
-        self._broker.owe(self)
+        self._broker.commit_waiters.add(self)
         yield from self._pause()
         if self._accepted is None:
             raise HttpError(503, LATE)
@@ -93,7 +93,7 @@ class Errand:
         """Wait until what was done in this turn is on disk. HttpError 503 when that takes too long."""
         self._batch = self._broker.keeper.hold()
         if self._batch > self._broker.keeper.committed:
-            self._broker.owe(self)
+            self._broker.commit_waiters.add(self)
             yield from self._pause()
 
     def _pause(self) -> Steps[None]:

@@ -441,7 +441,7 @@ class Session:
             consumer.share = share
             consumer.wake()
         if starving:
-            self.broker.feed(self)
+            self.broker.scheduler.feed(self)
 
     # -- DeliverySink --------------------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ class Session:
         if not consumer.starving and not self.finished:
             self._starving.add(consumer)
             if self.room() > 0:  # it has had its share of it
-                self.broker.feed(self)
+                self.broker.scheduler.feed(self)
 
     def room(self) -> int:
         """How many more messages the session takes now."""
@@ -478,7 +478,7 @@ class Session:
             first, count = self._next_tag, len(entries)
             self._next_tag += count
             receiver.served = first + count
-            self.served = next(self.broker.deliveries)
+            self.served = next(self.broker.scheduler.deliveries)
             if receiver.no_ack or not isinstance(receiver, Consumer):
                 self.given.deliver_no_ack += count
             else:

@@ -172,7 +172,7 @@ class StompConnection:
         reader.feed(data)
         if self.unfinished:
             return 0
-        self.broker.acting.append(self)
+        self.broker.scheduler.acting.append(self)
         published = False
         try:
             if self.state is State.LOGIN and (spoken := self._first_bytes.other(data)):
@@ -202,7 +202,7 @@ class StompConnection:
             self._count_incomplete(None)
             return count
         if self.state is State.LEAVING or self.replies.holding or conversation.waiting():
-            self.broker.owe(self)
+            self.broker.commit_waiters.add(self)
         if self.broker.alarms.raised:
             self._block_publisher(published)
         self._count_incomplete(conversation)
@@ -442,7 +442,7 @@ class StompConnection:
             self._receipt = None
             self._leave()
             self.state = TRANSITIONS[self.state, Event.REFUSED]
-            self.broker.owe(self)
+            self.broker.commit_waiters.add(self)
             self._wake_in(self.broker.settings.server.shutdown_timeout)
         else:
             self._finish()

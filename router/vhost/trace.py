@@ -11,12 +11,15 @@ Source: RabbitMQ, "Firehose Tracer"; the headers are those that 3.10 sends.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import KEPT, MAX_ENTRIES, Table, Value
 from leveret.router.exchange.routing import routing_keys
+
+if TYPE_CHECKING:
+    from leveret.router.vhost.vhost import VHost
 
 TRACE = "amq.rabbitmq.trace"
 
@@ -110,3 +113,16 @@ def _copy(key: str, message: Message, keys: Iterable[str], node: str, more: Tabl
     }
     key = key.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
     return Message.build(TRACE, key, Properties(headers=headers | more), message.body, bounds=KEPT)
+
+
+def publish_copy(vhost: "VHost", copy: Message, now: int) -> None:
+    """Publish a copy to the trace exchange of a virtual host; without that exchange it is dropped."""
+    if TRACE in vhost.exchanges:
+        plan = vhost.plan(copy.route)
+        plan.published += 1
+        targets = plan.queues
+        if targets is None:
+            targets = tuple(vhost.routes.route(plan.exchange, (plan.routing_key,), copy))
+            plan.routed += len(targets)
+        for target in targets:
+            target.enqueue(copy, now)

@@ -33,8 +33,9 @@ from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once
 from leveret.router.values.bounds import check_name, check_table
 from leveret.router.values.counters import Past
 from leveret.router.values.limits import Limits, check_queues
+from leveret.router.vhost.dead_letters import DeadLetter
 from leveret.router.vhost.exchange_deduplication import window_of
-from leveret.router.vhost.host import DeadLetter, Holder, VHostHost
+from leveret.router.vhost.host import Holder, VHostHost
 from leveret.router.vhost.metadata import VHostMetadata
 from leveret.router.vhost.policies import Kind, Policies, merge_definitions
 from leveret.router.vhost.trace import TRACE, Firehose
@@ -542,13 +543,13 @@ class VHost:
         self.host.suspect(queue)
 
     def touch(self, queue: AnyQueue) -> None:
-        self.host.touch(queue)
+        self.host.scheduler.touch(queue)
 
     def catch_up(self) -> None:
-        self.host.catch_up()
+        self.host.scheduler.catch_up()
 
     def deliver_touched(self) -> None:
-        self.host.deliver_touched()
+        self.host.scheduler.deliver_touched()
 
     def carry_on(self, what: str, slices: Slices) -> None:
         self.host.backlog.start(what, slices)
@@ -565,7 +566,7 @@ class VHost:
             queue.drop(entries)
         else:
             letters = (DeadLetter(self, queue, entry, reason, exchange, key) for entry in entries)
-            self.host.dead_letter(letters)
+            self.host.dead_letters.add(letters)
 
     def forget_published(self, message: Message) -> None:
         exchange = self.exchanges.get(message.exchange)

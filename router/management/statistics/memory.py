@@ -79,7 +79,7 @@ def owners(world: World) -> Steps[dict[str, int]]:
         found["code"] = measured.memory_at_start + LOADED_LATER
     found["incomplete"] = broker.incoming.held
     found["request_bodies"] = measured.request_bodies
-    found["dead_letters"] = broker.letters_held
+    found["dead_letters"] = broker.dead_letters.held_bytes
     found["plans"] = sum(vhost.routes.size for vhost in broker.vhosts.values())
     found["samples"] = SERIES * len(world.sampler)
     yield from _count_queues(broker, found)

@@ -197,7 +197,7 @@ def test_a_command_does_not_wait_for_dead_letters_of_others(world, connect, dead
             turns()
         other.take(m.QueueDeclareOk)
         other.take_content(m.BasicGetOk)
-    assert world.broker._letters
+    assert world.broker.dead_letters.pending
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_dead_letters_keep_no_queue_from_delivering_what_it_has_left(world, read
     for _ in range(3 * BUSY):
         turns()
     assert len(world.vhost.queues["r"].ready) < left
-    assert world.broker._letters
+    assert world.broker.dead_letters.pending
 
 
 def test_a_command_waits_for_the_queues_that_its_own_client_has_touched(world, connect, turns):

@@ -104,8 +104,8 @@ class Told:
 def test_a_client_that_cannot_be_told_crashes_alone():
     broker = Broker(Settings())
     bad, good = Told(fails=True), Told()
-    broker.owe(bad)
-    broker.owe(good)
+    broker.commit_waiters.add(bad)
+    broker.commit_waiters.add(good)
     broker.flush()
     assert [str(error) for error in bad.crashed] == ["a bug"]
     assert (good.times, good.crashed) == (1, [])

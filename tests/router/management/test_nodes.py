@@ -52,7 +52,7 @@ def test_memory_of_what_clients_send_has_owners(api):
     client = api.node.client(owner=object())
     client.publish("x" * 1000, "q")
     api.broker.incoming.grow(client, "user a", 5000)
-    api.broker.letters_held = 700
+    api.broker.dead_letters.held_bytes = 700
     owners = api.get(f"{NODE}/memory")["memory"]["leveret"]
     assert (owners["incomplete"], owners["dead_letters"]) == (5000, 700)
     assert owners["plans"] == api.vhost.routes.size > 0

@@ -154,7 +154,7 @@ def test_a_policy_that_refuses_publishes_keeps_what_is_there(node, client):
 def test_a_batch_over_the_limit_asks_for_one_delivery(node, client):
     queue = node.queue(max_length=1)
     publish(client, *range(50))
-    assert list(node.broker._touched) == [queue]
+    assert list(node.broker.scheduler._touched) == [queue]
 
 
 def test_purging_counts_ready_messages_and_tells_no_dead_letters(node, client):

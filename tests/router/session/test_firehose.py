@@ -232,7 +232,7 @@ def test_a_session_that_is_over_is_forgotten(node, client):
 def test_without_anyone_bound_nothing_is_made(node, client):
     node.vhost.unbind(node.vhost.exchange(TRACE), node.vhost.queues["watch"], "#")
     client.publish("x", "watch")
-    assert not node.broker._traces
+    assert not node.broker.scheduler._traces
     node.settle()
     assert len(node.vhost.queues["watch"].ready) == 1
 

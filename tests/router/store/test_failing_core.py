@@ -22,7 +22,12 @@ from tests.router.store.test_stream_store import SMALL
 
 pytestmark = pytest.mark.usefixtures("small")
 
-OTHERS = ("deduplication.publishers", "vhost.death_headers", "vhost.deduplicating_target")
+OTHERS = (
+    "deduplication.publishers",
+    "vhost.death_headers",
+    "vhost.dead_letters",
+    "vhost.deduplicating_target",
+)
 PACKAGES = (leveret.router.queue, leveret.router.session, leveret.router.stream)
 MODULES = [
     importlib.import_module(f"{package.__name__}.{each.name}")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.properties import decode_properties
 from leveret.protocol.amqp.table import Long, Timestamp
-from leveret.router.broker.broker import LETTER_COST, LETTERS
+from leveret.router.vhost.dead_letters import LETTER_COST, LETTERS
 from leveret.router.vhost.death_headers import COPIES, COPIES_MAX, FEW_COPIES, deaths_of, is_cycle, last_death
 from tests.protocol.amqp.strategies import VALUES
 from tests.router.harness import Node, message
@@ -580,7 +580,7 @@ def test_a_rejection_begins_to_count_copies_anew(node, client, queues):
 
 def test_letters_that_wait_for_the_end_of_an_alarm_take_bounded_memory(node, client, monkeypatch):
     """Beyond the bound those go on that multiply for the first time, and others are dropped."""
-    monkeypatch.setattr("leveret.router.broker.broker.LETTERS_HELD", 2 * LETTER_COST + 5)
+    monkeypatch.setattr("leveret.router.vhost.dead_letters.LETTERS_HELD", 2 * LETTER_COST + 5)
     fan(node, "a", "b")
     for number in range(4):
         client.publish(f"m{number}")
@@ -588,12 +588,12 @@ def test_letters_that_wait_for_the_end_of_an_alarm_take_bounded_memory(node, cli
     node.broker.alarms.set("memory", raised=True)
     node.at(6)
     assert node.contents("a") == node.contents("b") == ["m2", "m3"]
-    assert node.broker.letters_held == 2 * (LETTER_COST + 2)
+    assert node.broker.dead_letters.held_bytes == 2 * (LETTER_COST + 2)
     assert node.broker.drops.counts["dead_letter_multiplied"] == 1
     node.broker.alarms.set("memory", raised=False)
     node.at(7)
     assert node.contents("a") == ["m2", "m3", "m0", "m1"]
-    assert node.broker.letters_held == 0
+    assert node.broker.dead_letters.held_bytes == 0
 
 
 def test_dead_letters_that_do_not_multiply_go_on_while_an_alarm_is_raised(node, client):

@@ -1,0 +1,38 @@
+"""Interface of a client connection to the broker."""
+
+from typing import Protocol
+
+from leveret.protocol.errors import AmqpError
+from leveret.router.auth import User
+from leveret.router.vhost.vhost import VHost
+
+
+class Client(Protocol):
+    """A connection, as the broker sees it."""
+
+    user: User | None
+    vhost: VHost | None
+
+    def end(self, error: AmqpError) -> None:
+        """Send the client the error and close the connection."""
+
+    def tell(self, *, early: bool) -> bool:
+        """Send the confirms and replies whose changes are on disk. Return True if others still wait.
+
+        ``early``: some messages may have been settled before the commit that their confirms wait for.
+        """
+
+    def crash(self, error: Exception) -> None:
+        """End the connection: the broker failed while it served this client."""
+
+    def recheck(self) -> None:
+        """Cancel the consumers that the user's changed permissions no longer allow."""
+
+    @property
+    def channel_count(self) -> int:
+        """The number of open channels."""
+
+    def go_on(self) -> None:
+        """Continue with the commands that were put off: a message has been read from disk, or a later turn
+        has begun. Raises nothing.
+        """

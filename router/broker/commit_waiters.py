@@ -1,0 +1,50 @@
+"""The clients that wait for a commit: their confirms, and their replies that tell of a change.
+
+Responsible for notifying each of them once a batch at most. What a client has on disk by then is decided by
+its connection (``Client.tell``).
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from leveret.router.broker.client import Client
+from leveret.router.persistence.api import Keeper
+
+
+class CommitHost(Protocol):
+    """Interface of the broker to ``CommitWaiters``."""
+
+    keeper: Keeper
+
+
+class CommitWaiters:
+    """The clients of one broker that wait for a commit; ``owed`` are to be notified when this batch ends."""
+
+    def __init__(self, host: CommitHost) -> None:
+        self._host = host
+        self.owed: dict[Client, None] = {}
+        self._waiting: dict[Client, None] = {}  # to be notified after a commit
+
+    def add(self, client: Client) -> None:
+        """Notify the client at the end of this batch of its confirms and replies."""
+        self.owed[client] = None
+
+    def end_batch(self) -> None:
+        """Notify the clients of this batch, and those whose messages were settled before their commit."""
+        keeper = self._host.keeper
+        owed, self.owed = self.owed, {}
+        early, keeper.early = keeper.early, False
+        self._notify({**self._waiting, **owed} if early else owed, early=early)
+
+    def committed(self) -> None:
+        """Notify the waiting clients after a commit."""
+        self._notify(list(self._waiting), early=False)
+
+    def _notify(self, clients: Iterable[Client], *, early: bool) -> None:
+        for client in clients:
+            self._waiting.pop(client, None)
+            try:
+                if client.tell(early=early):
+                    self._waiting[client] = None
+            except Exception as error:  # the fault of this client; the others are notified all the same
+                client.crash(error)

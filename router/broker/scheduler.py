@@ -1,0 +1,355 @@
+"""The order of a batch: dead letters, deliveries, copies for the firehose, and clients that were put off.
+
+Responsible for the work that waits for the end of a batch and how much of it one turn does. Clients must not
+notice that this work is put off: before any command that could, ``catch_up`` does what the commands before it
+have left. ``docs/architecture.md``, "A batch" and "A turn", explains the rules.
+"""
+
+from collections import deque
+from itertools import count
+from typing import Protocol
+
+from leveret.protocol.amqp.message import Message
+from leveret.router.broker.client import Client
+from leveret.router.broker.commit_waiters import CommitWaiters
+from leveret.router.broker.incoming import Incoming
+from leveret.router.broker.recovery import Recovery
+from leveret.router.persistence.api import Keeper
+from leveret.router.queue.interface import AnyQueue
+from leveret.router.turns.backlog import Backlog
+from leveret.router.turns.budget import Budget
+from leveret.router.vhost.dead_letters import LETTERS, DeadLetter, DeadLetters
+from leveret.router.vhost.trace import publish_copy
+from leveret.router.vhost.vhost import VHost
+
+DELIVERIES = 0.0015  # seconds that a turn may take at least for deliveries, whatever its commands took
+ROUNDS = 4  # of ``Queue.deliver`` that catching up may add to a batch: enough for the messages of one read
+
+
+class SchedulerHost(Protocol):
+    """Interface of the broker to the scheduler."""
+
+    now: int
+    budget: Budget
+    backlog: Backlog
+    keeper: Keeper
+    incoming: Incoming
+    dead_letters: DeadLetters
+    recovery: Recovery
+    commit_waiters: CommitWaiters
+
+    def failed(self, error: BaseException) -> bool: ...
+    def report(self, what: str, error: Exception) -> None: ...
+
+
+class Feeder(Protocol):
+    """A session with consumers that wait for room."""
+
+    def wake(self) -> None: ...
+
+
+class Marker:
+    """Stands behind the queues that a client's commands have left to deliver, and is called as they are.
+
+    ``late`` has the last marker of each client that has one. ``waiting`` is True if commands of the client
+    wait for it; the client is then added to ``deferred``.
+    """
+
+    __slots__ = ("_client", "_deferred", "_late", "waiting")
+    name = vhost = ""
+
+    def __init__(self, client: Client, late: "dict[Client, Marker]", deferred: deque[Client]) -> None:
+        earlier = late.get(client)
+        self.waiting: bool = earlier is not None and earlier.waiting
+        self._client = client
+        self._late = late
+        self._deferred = deferred
+        late[client] = self
+
+    def deliver(self, now: int) -> bool:
+        if self._late.get(self._client) is self:
+            del self._late[self._client]
+            if self.waiting:
+                self._deferred.append(self._client)
+        return False
+
+
+class Scheduler:
+    """The work of one broker that is put off to the end of a batch, or to a later turn.
+
+    ``acting`` are the clients whose commands this turn handles: they append themselves. ``deliveries``
+    numbers the deliveries to sessions, each of some messages.
+    """
+
+    def __init__(self, host: SchedulerHost) -> None:
+        self.acting: list[Client] = []
+        self.deliveries = count(1)
+        self._host = host
+        self._budget, self._letters = host.budget, host.dead_letters
+        self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched,
+        self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
+        self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more
+        self._hungry: dict[Feeder, None] = {}  # sessions with room, and with consumers that wait for it
+        self._traces: deque[tuple[VHost, Message]] = deque()
+        self._deferred: deque[Client] = deque()  # clients that go on in a later turn
+        self._unfinished: dict[Client, None] = {}  # those with a command that goes on in later turns
+        self._late: dict[Client, Marker] = {}  # those that have left queues to deliver
+        self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
+        self._rounds = ROUNDS  # how many more this batch may add
+        self._earlier = 0  # how many of ``_again`` earlier batches have left
+        self._advancing = False  # deliveries and dead letters are under way
+        self._delivering = ("", "")  # queue and virtual host of this turn's last delivery
+
+    @property
+    def doing(self) -> str:
+        """The last notable work of this turn's end, as text for people; "" if there was none."""
+        queue, vhost = self._delivering
+        delivering = f"delivering of queue '{queue}' in vhost '{vhost}'" if queue else ""
+        return ", ".join(filter(None, (self._host.backlog.doing, delivering)))
+
+    # -- the end of a batch --------------------------------------------------------------------------------
+
+    def end_batch(self, *, left_over: bool) -> bool:
+        """Publish dead letters, have touched queues deliver, hand the batch to the storage, and notify the
+        clients whose changes are on disk. Return True if there is more for another turn.
+
+        Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
+        """
+        host, letters, backlog = self._host, self._letters, self._host.backlog
+        self._delivering = "", ""
+        backlog.doing = ""
+        if host.incoming.over:
+            host.incoming.relieve()
+        if letters.held_bytes:
+            letters.release_held()
+        try:
+            if left_over and (self._deferred or backlog.works):
+                self._resume()
+            if left_over:
+                letters.left = LETTERS
+            if self._budget.clock is not None:
+                self._budget.extend(DELIVERIES)
+            self._advance(bounded=True, earlier=len(self._left) + len(self._again) if left_over else 0)
+            if host.recovery.suspects:
+                host.recovery.run()
+                self._advance(bounded=True)
+            if self._touched:
+                self._put_off_touched()
+            self.acting.clear()
+            self._earlier = len(self._again)
+            while self._awaiting and self._go_on():
+                self._advance()
+                self.acting.clear()
+        finally:
+            host.keeper.end_turn()  # after a failure too: what was done belongs to this batch
+            letters.left = 0 if letters.pending else LETTERS
+            self._rounds, self._earlier = ROUNDS, len(self._again)
+        if host.commit_waiters.owed or host.keeper.early:
+            host.commit_waiters.end_batch()
+        more = self._left or self._again or letters.pending or self._touched or self._hungry or self._traces
+        return bool(more or self._deferred or backlog.works or host.recovery.suspects)
+
+    def _resume(self) -> None:
+        """Let clients that were put off go on, and unfinished work: some of each at least."""
+        for _ in range(len(self._deferred)):
+            self._deferred.popleft().go_on()
+            if self._budget.spent():
+                break
+        backlog = self._host.backlog
+        try:
+            backlog.run()
+        except Exception as error:
+            self._host.report(f"work failed: {backlog.doing}", error)
+
+    def _put_off_touched(self) -> None:
+        """Leave the queues that this turn had no time for to later turns.
+
+        Only the clients that have touched them wait for that with their next commands: otherwise queues that
+        are never empty would block everyone.
+        """
+        self._left += self._touched
+        self._touched.clear()
+        for client in dict.fromkeys((*self.acting, *self._unfinished)):
+            self._left.append(Marker(client, self._late, self._deferred))
+
+    def _take_left(self) -> None:
+        """Have the queues that earlier turns had no time for deliver in this one, first."""
+        self._left += self._touched
+        self._touched, self._left = self._left, self._touched
+        self._left.clear()
+
+    # -- clients that go on later --------------------------------------------------------------------------
+
+    def go_on_for(self, client: Client) -> None:
+        """Note that a command of this client goes on in later turns, until ``over_for``."""
+        self._unfinished[client] = None
+
+    def over_for(self, client: Client) -> None:
+        """Note that the client's unfinished command is over."""
+        self._unfinished.pop(client, None)
+
+    def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
+        """Have a client go on in a later turn; ``behind_deliveries``: once the queues that its commands have
+        touched have delivered, a round at least.
+        """
+        if behind_deliveries and client in self._late:
+            self._late[client].waiting = True
+        else:
+            self._deferred.append(client)
+
+    def await_message(self, client: Client, queue: AnyQueue) -> None:
+        """Have a client go on once the queue's next message has been read, or there is none."""
+        self._awaiting[client] = queue
+
+    def _go_on(self) -> bool:
+        """Let the clients go on whose message has been read; return False if there are none."""
+        found = [client for client, queue in self._awaiting.items() if not queue.awaits_disk()]
+        for client in found:
+            del self._awaiting[client]
+        for client in found:
+            client.go_on()
+        return bool(found)
+
+    def forget(self, client: Client) -> None:
+        """Drop what is noted about a client whose connection has ended."""
+        self._awaiting.pop(client, None)
+        self._late.pop(client, None)
+        self._unfinished.pop(client, None)
+
+    # -- catching up ---------------------------------------------------------------------------------------
+
+    def catch_up_for(self, client: Client) -> bool:
+        """Do the same as ``catch_up`` within the turn's budget, before a command of this client. Return False
+        if the budget is spent before all is done, or if queues that the client's earlier commands have
+        touched are still to deliver. The command has to wait for a later turn then, see ``defer``.
+        """
+        if client in self._late:
+            return False
+        if self._advancing or self._advance(bounded=True):
+            self._add_rounds()
+            return True
+        return False
+
+    def catch_up(self) -> None:
+        """Do now what the batch has put off: dead letters and deliveries of the commands so far.
+
+        To be called before a command that could see or change what they see or change: any that is neither a
+        publish nor an acknowledgement. For those two the queues know when it matters. A client then sees the
+        same as if each of its commands had been a batch of its own.
+        """
+        if not self._advancing:  # or a connection ends because a delivery to it failed
+            self._take_left()
+            self._advance()
+            self._add_rounds()
+
+    def _add_rounds(self) -> None:
+        """Have the queues of this batch that have more than a round of deliveries make some more of them."""
+        while self._rounds and not self._advancing and len(self._again) > self._earlier:
+            self._rounds -= 1
+            self._touched.append(self._again.pop())
+            self._advance()
+
+    def deliver_touched(self) -> None:
+        """Do the same as ``catch_up`` without dead letters, in the middle of a publish."""
+        if not self._advancing:
+            self._advancing = True
+            self._take_left()
+            try:
+                while self._touched or self._hungry:
+                    self._deliver_next()
+            finally:
+                self._advancing = False
+
+    # -- deliveries, dead letters and traces ---------------------------------------------------------------
+
+    def touch(self, queue: AnyQueue) -> None:
+        """Have a queue deliver at the end of this batch."""
+        self._touched.append(queue)
+
+    def feed(self, session: Feeder) -> None:
+        """Have a session wake its consumers once the queues that are touched have delivered."""
+        self._hungry[session] = None
+
+    def trace(self, vhost: VHost, copy: Message) -> None:
+        """Publish a copy for the firehose at the end of this batch."""
+        self._traces.append((vhost, copy))
+
+    def _advance(self, *, bounded: bool = False, earlier: int = 0) -> bool:
+        """Publish dead letters, have touched queues deliver, publish traces, until there is nothing left but
+        what is for other turns. With ``bounded`` return False if the turn's budget was spent before that.
+
+        ``earlier``: so many queues that earlier turns have left deliver as well, by turns with all the rest:
+        neither endless dead letters nor endless deliveries keep the others waiting.
+        """
+        letters = self._letters
+        self._advancing = True
+        try:
+            while True:
+                if earlier:
+                    earlier -= 1
+                    self._deliver((self._left or self._again).popleft())
+                    if bounded and self._budget.spent():
+                        return not (self._touched or self._hungry or self._traces)
+                if letters.pending and letters.left > 0:
+                    letters.left -= 1 + self._send_letter(letters.pending[0])
+                elif self._touched or self._hungry:
+                    self._deliver_next()
+                elif self._traces:
+                    self._send_trace(*self._traces.popleft())
+                elif not earlier:
+                    return True
+                delivering = self._touched or self._hungry or self._traces
+                if bounded and (delivering or letters.pending) and self._budget.spent():
+                    return not delivering
+        finally:
+            self._advancing = False
+
+    def _deliver_next(self) -> None:
+        """Have the queue deliver that was touched first. After the last, wake more consumers of a session
+        that has room left.
+        """
+        if self._touched:
+            self._deliver(self._touched.popleft())
+        else:
+            session = next(iter(self._hungry))
+            del self._hungry[session]
+            session.wake()
+
+    def _deliver(self, queue: AnyQueue | Marker) -> None:
+        """Have a queue deliver; more than a round is left to another turn. An exception is not the fault of a
+        client, and keeps no other queue from delivering.
+        """
+        self._delivering = queue.name, queue.vhost
+        recovery = self._host.recovery
+        try:
+            if queue.deliver(self._host.now):
+                self._again.append(queue)
+        except Exception as error:
+            self._host.report(f"delivering failed: queue '{queue.name}' in vhost '{queue.vhost}'", error)
+            if not isinstance(queue, Marker):
+                recovery.delivery_failed(queue, error)
+        else:
+            if recovery.failures and not isinstance(queue, Marker):
+                recovery.failures.pop(queue, None)
+
+    def _send_letter(self, dead: DeadLetter) -> int:
+        """Publish a dead letter; return the number of queues. If that fails, it is published again later;
+        queues that have enqueued it already get it twice.
+        """
+        try:
+            copies = self._letters.publish(dead)
+        except Exception as error:
+            if not self._host.failed(error):
+                self._host.recovery.letter_failed(dead, error)
+            copies = 1
+        else:
+            self._host.recovery.letter_published(dead)
+        self._letters.pending.popleft()  # not before: ``Recovery.run`` counts on finding it there
+        return copies
+
+    def _send_trace(self, vhost: VHost, copy: Message) -> None:
+        """Publish a copy for the firehose; one that fails is dropped."""
+        try:
+            publish_copy(vhost, copy, self._host.now)
+        except Exception as error:
+            self._host.report(f"a copy for the firehose of vhost '{vhost.name}' was dropped", error)

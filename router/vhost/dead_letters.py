@@ -1,0 +1,133 @@
+"""Publishing of dead letters, from a queue of their own, so that a chain of dead letters never recurses.
+
+Responsible for the dead letters on their way: their order, the bound on what one batch publishes, and those
+that wait for the end of an alarm because they would multiply. ``death_headers`` makes the message, and
+queues decide when a message is dead-lettered.
+
+Source: RabbitMQ, "Dead Letter Exchanges".
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
+
+from leveret.router.exchange.routing import routing_keys
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.host import Reason
+from leveret.router.queue.queue import Queue
+from leveret.router.vhost.death_headers import FEW_COPIES, copies_so_far, count_copies, is_cycle, make_letter
+from leveret.router.vhost.drops import DropReason, Drops
+
+if TYPE_CHECKING:
+    from leveret.router.vhost.vhost import VHost
+
+LETTERS = 512  # dead letters and their copies in queues that are published before other work has its turn
+LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared
+LETTER_COST = 600  # bytes of memory for a held dead letter besides the body of its message
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message on its way to a dead-letter exchange, with the settings that its queue had at its death."""
+
+    vhost: "VHost"
+    queue: Queue
+    entry: Entry
+    reason: Reason
+    exchange: str
+    routing_key: str | None  # None: the message's own
+
+
+class DeadLetterHost(Protocol):
+    """Interface of the broker to the publisher of dead letters."""
+
+    now: int
+    wall: int
+    drops: Drops
+
+
+class DeadLetters:
+    """The dead letters of one broker. ``raised`` is the set of raised alarms.
+
+    ``pending`` are to be published, the first one first. ``held_bytes`` is the size of those that wait for
+    the end of an alarm, and ``left`` how many more copies this batch may publish.
+    """
+
+    def __init__(self, host: DeadLetterHost, raised: Set[str]) -> None:
+        self.pending: deque[DeadLetter] = deque()
+        self.held_bytes = 0
+        self.left = LETTERS
+        self._host = host
+        self._raised = raised
+        self._held: list[DeadLetter] = []
+
+    def add(self, letters: Iterable[DeadLetter]) -> None:
+        """Have dead letters published at the end of this batch."""
+        self.pending.extend(letters)
+
+    def unpublished(self) -> Iterator[DeadLetter]:
+        """Yield the dead letters that are not published yet."""
+        return chain(self.pending, self._held)
+
+    def release_held(self) -> None:
+        """Have the held dead letters published if no alarm is raised."""
+        if self._held and not self._raised:
+            self.pending.extend(self._held)
+            self._held.clear()
+            self.held_bytes = 0
+
+    def publish(self, dead: DeadLetter) -> int:
+        """Publish a dead letter, and return the number of queues that it was enqueued in.
+
+        It is dropped without its exchange, at a queue that it would only return to, and when it has
+        multiplied too often. One that would become several waits while an alarm is raised: queues that
+        dead-letter into each other make many of one, and alarms do not block queues.
+        """
+        copies = 0
+        queue = dead.queue
+        dropped: DropReason = "dead_letter_exchange_missing"
+        exchange = dead.vhost.exchanges.get(dead.exchange)
+        if exchange is not None:
+            message = dead.entry.message
+            letter = make_letter(
+                message,
+                queue.name,
+                dead.reason,
+                exchange=dead.exchange,
+                own_key=dead.routing_key,
+                wall=self._host.wall,
+            )
+            keys = [*routing_keys(letter.routing_key, letter.headers), *letter.blind_keys]
+            dropped = "dead_letter_unroutable"
+            found = dead.vhost.routes.route(exchange, keys, letter)
+            targets = [target for target in found if not is_cycle(letter, target.name)]
+            if len(targets) < len(found):
+                dropped = "dead_letter_cycle"
+            counted = count_copies(letter, message, dead.reason, len(targets))
+            if counted is None:
+                dropped, targets = "dead_letter_multiplied", []
+            elif self._raised and len(targets) > 1:
+                if self._hold(dead):
+                    return 1
+                if len(targets) > FEW_COPIES or copies_so_far(message, dead.reason) > 1:
+                    dropped, targets = "dead_letter_multiplied", []
+            for target in targets:
+                target.enqueue(counted or letter, self._host.now, again=True)
+                copies += 1
+        if not copies:
+            self._host.drops.add(dead.vhost.name, queue.name, dropped, 1, self._host.now)
+        queue.release([dead.entry])
+        return copies
+
+    def _hold(self, dead: DeadLetter) -> bool:
+        """Have a dead letter wait until no alarm is raised. Return False if too many wait already: they are
+        in no queue, so they cannot be moved to disk and keep the alarm raised.
+        """
+        size = LETTER_COST + dead.entry.message.size
+        if self.held_bytes + size > LETTERS_HELD:
+            return False
+        self.held_bytes += size
+        self._held.append(dead)
+        return True
