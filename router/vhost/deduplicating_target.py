@@ -39,7 +39,7 @@ class Once(tuple[Target, ...]):
         assert window is not None
         while key in window.arriving:
             yield
-        wall = self._vhost.wall * 1000
+        wall = self._vhost.host.wall * 1000
         if window.known(key, wall) is not None:
             if log is not None:
                 log.await_commit(message, key, window.again(key))
@@ -50,7 +50,7 @@ class Once(tuple[Target, ...]):
             for start in range(0, len(self), at_a_time):
                 if start:
                     yield
-                now = self._vhost.now
+                now = self._vhost.host.now
                 for queue in self[start : start + at_a_time]:
                     if not queue.deleted and not queue.enqueue(message, now):
                         accepted = False

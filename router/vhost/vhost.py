@@ -1,20 +1,18 @@
-"""A virtual host: its exchanges, queues and bindings, and how they come and go.
+"""A virtual host: its exchanges, queues and bindings.
 
-Owns the topology and its rules (names, equivalence, if-unused, auto-delete, what a deletion takes with it);
-which exchange leads where, and whose routes are stale, is the graph's.
-It does not ask who may do what: that is the session's. Queues call back into it through ``QueueHost``.
+Responsible for the topology and its rules: names, equivalence, if-unused, auto-delete, exclusive owners.
+``deletion`` deletes what takes long, ``policy_effects`` applies policies, ``queue_services`` serves the
+queues, and ``exchange.invalidation`` keeps cached routes correct. Permissions are checked by
+``session.topology``.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from secrets import token_urlsafe
 from typing import Any
 
-import structlog
-
-from leveret.protocol.amqp.message import Message, unpack_route
+from leveret.protocol.amqp.message import unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
-from leveret.router.arguments.queue import QueueArguments, QueueType, merge_policy, parse_arguments
+from leveret.router.arguments.queue import QueueType, merge_policy, parse_arguments
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Binding, Exchange, identity
 from leveret.router.exchange.base import kind as kind_of
@@ -22,9 +20,7 @@ from leveret.router.exchange.default import DefaultExchange
 from leveret.router.exchange.equivalence import check_exchange_equivalence
 from leveret.router.exchange.invalidation import Graph
 from leveret.router.exchange.routing import Plan, Routes, Target
-from leveret.router.queue.entry import Entry
 from leveret.router.queue.equivalence import check_queue_equivalence, locked
-from leveret.router.queue.host import Reason
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.selector import SelectorError, compile_in_slices
@@ -33,11 +29,13 @@ from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once
 from leveret.router.values.bounds import check_name, check_table
 from leveret.router.values.counters import Past
 from leveret.router.values.limits import Limits, check_queues
-from leveret.router.vhost.dead_letters import DeadLetter
+from leveret.router.vhost.deletion import Deletion
 from leveret.router.vhost.exchange_deduplication import window_of
 from leveret.router.vhost.host import Holder, VHostHost
 from leveret.router.vhost.metadata import VHostMetadata
-from leveret.router.vhost.policies import Kind, Policies, merge_definitions
+from leveret.router.vhost.policies import Policies
+from leveret.router.vhost.policy_effects import PolicyEffects
+from leveret.router.vhost.queue_services import QueueServices
 from leveret.router.vhost.trace import TRACE, Firehose
 
 PREDECLARED = (
@@ -50,7 +48,6 @@ PREDECLARED = (
 )
 
 
-FEW = 200  # bindings that are taken away at a time: half a millisecond
 QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue, "stream": Stream}
 
 
@@ -65,8 +62,7 @@ class VHost:
         # Queues on disk that could not be restored: reasons by name. These names cannot be declared.
         self.unavailable: dict[str, str] = {}
         self.policies = Policies(name)
-        self._applying = False  # policies are being applied to what is there
-        self._policies_changed = False  # since that began
+        self.policy_effects = PolicyEffects(self)
         self.metadata = VHostMetadata()
         self.limits: Limits = {}
         self.connections = 0  # of clients that are in it
@@ -75,25 +71,16 @@ class VHost:
         self.past = Past()
         self.firehose = Firehose()
         self.sessions: dict[Holder, None] = {}  # that may hold messages of its queues
-        # Messages that queues gave up, by why, and by whether they went anywhere (in RabbitMQ's words).
-        self.dead_lettered: dict[tuple[Reason, str], int] = {}
+        self.queue_services = QueueServices(self)
+        self.deletion = Deletion(self)
         self._reply_targets: dict[str, Target] = {}
-        self._unused: deque[Exchange] = deque()  # auto-delete exchanges without bindings, to be deleted
         self._owned: dict[object, dict[AnyQueue, None]] = {}  # exclusive queues by their connection
-        self._log = structlog.get_logger()
         for exchange_name, kind, internal in PREDECLARED:
             self.add_exchange(EXCHANGE_TYPES[kind](exchange_name, durable=True, internal=internal))
 
     def clear(self) -> Slices:
-        """The virtual host is being deleted: delete its queues and exchanges, except the default exchange."""
-        yield from self._delete_queues(list(self.queues.values()))
-        for name in list(self.exchanges):
-            exchange = self.exchanges.get(name)
-            if name and exchange is not None:
-                yield from self._loosen(exchange)
-                if self.exchanges.get(name) is exchange:
-                    self.delete_exchange(exchange)
-                yield
+        """Delete the queues and exchanges of a virtual host that is being deleted, in slices."""
+        return self.deletion.delete_everything()
 
     def close(self) -> None:
         """The virtual host is deleted, and nobody is in it: delete what has come since it was cleared."""
@@ -177,7 +164,7 @@ class VHost:
         """An exchange that was made is there from now on. It is for others to keep it."""
         self.exchanges[exchange.name] = exchange
         self.graph.add(exchange)
-        self._apply_exchange_policy(exchange)
+        self.policy_effects.apply_to_exchange(exchange)
 
     def delete_exchange(self, exchange: Exchange, *, if_unused: bool = False) -> None:
         """Delete an exchange and every binding from it and to it."""
@@ -188,30 +175,7 @@ class VHost:
         if exchange.durable:
             self.host.keeper.forget_exchange(self.name, exchange)
         for source in self.graph.remove(exchange):
-            self._end_unused(source)
-
-    def _end_unused(self, source: Exchange) -> None:
-        """Delete an auto-delete exchange, and end tracing that waits for it, if no binding is left."""
-        if source.name == TRACE and not source.bindings:
-            self.firehose.unbound()
-        if source.auto_delete and not source.bindings and source.name in self.exchanges:
-            self._unused.append(source)
-            if len(self._unused) == 1:  # else it is one of a chain, whose first is being deleted
-                self.carry_on("deleting auto-delete exchanges", self._delete_unused())
-
-    def _delete_unused(self) -> Slices:
-        """Delete the exchanges that have lost their last binding, and those that lose theirs by that."""
-        try:
-            while self._unused:
-                exchange = self._unused[0]
-                if not exchange.bindings:
-                    yield from self._loosen(exchange)
-                if not exchange.bindings and self.exchanges.get(exchange.name) is exchange:
-                    self.delete_exchange(exchange)
-                self._unused.popleft()
-                yield
-        finally:
-            self._unused.clear()
+            self.deletion.delete_if_unused(source)
 
     # -- bindings ------------------------------------------------------------------------------------------
 
@@ -296,7 +260,7 @@ class VHost:
         self.graph.unlink(binding)
         if _kept(binding):
             self.host.keeper.forget_binding(self.name, binding)
-        self._end_unused(source)
+        self.deletion.delete_if_unused(source)
         return True
 
     def is_bound(
@@ -388,7 +352,7 @@ class VHost:
         queue = QUEUE_TYPES[queue_type](
             name,
             self.name,
-            self,
+            self.queue_services,
             durable=durable,
             auto_delete=auto_delete,
             owner=owner if exclusive else None,
@@ -423,186 +387,29 @@ class VHost:
                 del self._owned[queue.owner]
         self.graph.target_changed(queue.name)
         for source in self.graph.cut(queue):
-            self._end_unused(source)
+            self.deletion.delete_if_unused(source)
         for consumer in consumers:
             consumer.sink.cancelled(consumer)
         return count
 
     def delete_owned(self, owner: object) -> LongWork | None:
-        """Delete the exclusive queues of a connection. Return what is unfinished."""
+        """Delete the exclusive queues of a connection. Return the work that is unfinished."""
         owned = list(self._owned.get(owner, ()))
         what = f"deleting exclusive queues in vhost '{self.name}'"
-        return self.host.backlog.start(what, self._delete_queues(owned))
-
-    def _delete_queues(self, queues: list[AnyQueue]) -> Slices:
-        """Delete those of these queues that are still there, which leave the list."""
-        queues.reverse()
-        while queues:
-            yield from self._delete_in_turns(queues.pop())
-            yield
-
-    def _delete_in_turns(self, queue: AnyQueue) -> Slices:
-        """Delete a queue unless that has been done; if it has many bindings they go first."""
-        yield from self._loosen(queue)
-        if not queue.deleted:
-            self.delete_queue(queue)
-
-    def _discard(self, queue: AnyQueue) -> None:
-        """Delete a queue, for which nobody waits."""
-        what = f"deleting queue '{queue.name}' in vhost '{self.name}'"
-        self.carry_on(what, self._delete_in_turns(queue))
+        return self.host.backlog.start(what, self.deletion.delete_queues(owned))
 
     def loosen(self, end: AnyQueue | Exchange) -> LongWork | None:
-        """Take away the bindings of a queue or exchange that is going to be deleted, if they are too many to
-        go with it. Return what is unfinished.
-
-        A restart before the deletion brings them back: they are forgotten on disk with the queue or exchange.
+        """Delete the bindings of a queue or exchange that is about to be deleted, if they are too many to be
+        deleted along with it. Return the work that is unfinished.
         """
         what = f"removing the bindings of {kind_of(end)} '{end.name}' in vhost '{self.name}'"
-        return self.host.backlog.start(what, self._loosen(end))
-
-    def _loosen(self, end: AnyQueue | Exchange) -> Slices:
-        bindings = list(end.bindings.values()) if isinstance(end, Exchange) else []
-        for source in list(self.graph.sources.get(end, ())):
-            bindings += source.bound_to(end)
-        if len(bindings) <= FEW:
-            return
-        while bindings:
-            for binding in bindings[-FEW:]:
-                source = binding.source
-                if source.find(binding.identity) is binding:
-                    self.graph.unlink(binding)
-                    if source is not end:
-                        self._end_unused(source)
-            del bindings[-FEW:]
-            yield
+        return self.host.backlog.start(what, self.deletion.delete_bindings(end))
 
     # -- policies ------------------------------------------------------------------------------------------
 
     def apply_policies(self) -> None:
-        """The policies changed: queues and exchanges that are there take on what holds for them now.
-
-        However often they change, one walk over the queues and exchanges is unfinished at a time, and one
-        more follows it: it sees the policies as they are then.
-        """
-        self._policies_changed = True
-        if not self._applying:
-            self.carry_on(f"applying the policies of vhost '{self.name}'", self._apply_latest_policies())
-
-    def _apply_latest_policies(self) -> Slices:
-        self._applying = True
-        try:
-            while self._policies_changed:
-                self._policies_changed = False
-                yield from self._apply_policies()
-        finally:
-            self._applying = False
-
-    def _apply_policies(self) -> Slices:
-        """Those that hold when a queue's turn comes; new queues have them already."""
-        merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
-        known = []  # the policies whose ids are in the keys, so that no others get these
-        for queue in list(self.queues.values()):
-            yield  # for each: its time depends on the number of policies, and on their patterns
-            if queue.deleted:
-                continue
-            declared = queue.declared
-            where: tuple[Kind, str, str] = ("queues", queue.name, declared.queue_type)
-            policy, operator = self.policies.policy(*where), self.policies.operator_policy(*where)
-            key = declared, id(policy), id(operator)
-            settings = merged.get(key)
-            if settings is None:
-                known.append((policy, operator))
-                settings = merged[key] = merge_policy(declared, merge_definitions(policy, operator))
-            if settings != queue.settings:
-                queue.configure(settings, self.host.now)
-        for exchange in list(self.exchanges.values()):
-            yield
-            # Policies say nothing to the default exchange.
-            if exchange.name and self.exchanges.get(exchange.name) is exchange:
-                self._apply_exchange_policy(exchange)
-
-    def _apply_exchange_policy(self, exchange: Exchange) -> None:
-        own = exchange.arguments.get("alternate-exchange")
-        policy = self.policies.effective("exchanges", exchange.name, exchange.type)
-        alternate = own if isinstance(own, str) else policy.get("alternate-exchange")
-        if alternate != exchange.alternate:
-            self.graph.set_alternate(exchange, alternate)
-
-    # -- QueueHost -----------------------------------------------------------------------------------------
-
-    @property
-    def now(self) -> int:
-        return self.host.now
-
-    @property
-    def wall(self) -> int:
-        return self.host.wall
-
-    def suspect(self, queue: AnyQueue) -> None:
-        self.host.suspect(queue)
-
-    def touch(self, queue: AnyQueue) -> None:
-        self.host.scheduler.touch(queue)
-
-    def catch_up(self) -> None:
-        self.host.scheduler.catch_up()
-
-    def deliver_touched(self) -> None:
-        self.host.scheduler.deliver_touched()
-
-    def carry_on(self, what: str, slices: Slices) -> None:
-        self.host.backlog.start(what, slices)
-
-    def schedule(self, when: int, queue: AnyQueue) -> None:
-        self.host.schedule(when, queue)
-
-    def dead_letter(self, queue: Queue, entries: Sequence[Entry], reason: Reason) -> None:
-        exchange, key = queue.settings.dead_letter_exchange, queue.settings.dead_letter_routing_key
-        count = reason, "disabled" if exchange is None else "at_most_once"
-        self.dead_lettered[count] = self.dead_lettered.get(count, 0) + len(entries)
-        if exchange is None:
-            self.host.drops.add(self.name, queue.name, reason, len(entries), self.host.now)
-            queue.drop(entries)
-        else:
-            letters = (DeadLetter(self, queue, entry, reason, exchange, key) for entry in entries)
-            self.host.dead_letters.add(letters)
-
-    def forget_published(self, message: Message) -> None:
-        exchange = self.exchanges.get(message.exchange)
-        if exchange is not None and exchange.deduplication is not None:
-            note = None if exchange.log is None else exchange.log.note
-            exchange.deduplication.forget(message.properties.headers, note)
-
-    def refused(self, queue: Queue) -> None:
-        self.host.drops.add(self.name, queue.name, "refused", 1, self.host.now)
-
-    def drop_queue(self, queue: AnyQueue) -> None:
-        if not queue.deleted:
-            self._discard(queue)
-
-    def expire_queue(self, queue: Queue) -> None:
-        if not queue.deleted:
-            self._log.info(
-                "queue expired",
-                vhost=self.name,
-                queue=queue.name,
-                messages=len(queue.ready) + queue.unacked,
-                unused_ms=queue.settings.expires,
-                set_by=self._source_of_expiry(queue),
-            )
-            self._discard(queue)
-
-    def _source_of_expiry(self, queue: Queue) -> str:
-        """Return what set the queue's expiry, for the log: ``x-expires``, or a policy by its name."""
-        expires, declared = queue.settings.expires, queue.declared
-        if declared.expires == expires:
-            return "x-expires"
-        policy = self.policies.policy("queues", queue.name, declared.queue_type)
-        if policy is not None and policy.definition.get("expires") == expires:
-            return f"policy '{policy.name}'"
-        operator = self.policies.operator_policy("queues", queue.name, declared.queue_type)
-        return "x-expires" if operator is None else f"operator policy '{operator.name}'"
+        """Give the existing queues and exchanges the settings of changed policies, in slices."""
+        self.policy_effects.apply()
 
 
 def _kept(binding: Binding) -> bool:

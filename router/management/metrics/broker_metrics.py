@@ -147,7 +147,7 @@ def dead_letters(world: World) -> Iterator[Value]:
     """Messages that left queues as dead letters."""
     found: dict[tuple[str, str], int] = {}
     for vhost in world.broker.vhosts.values():
-        for key, count in vhost.dead_lettered.items():
+        for key, count in vhost.queue_services.dead_lettered.items():
             found[key] = found.get(key, 0) + count
     for (reason, strategy), count in sorted(found.items()):
         labels = (("queue_type", "all"), ("dead_letter_strategy", strategy))

@@ -7,7 +7,7 @@ import pytest
 from leveret.protocol.amqp import methods as m
 from leveret.router.exchange import routing
 from leveret.router.session.session import CANCELLED, PIECE, WIDE
-from leveret.router.vhost.vhost import FEW
+from leveret.router.vhost.deletion import FEW
 from tests.router.amqp.client import packed, publish
 
 QUEUES = 3 * WIDE

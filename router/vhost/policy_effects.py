@@ -1,0 +1,96 @@
+"""Effects of policies on the queues and exchanges of a virtual host.
+
+Responsible for giving existing queues and exchanges the settings of changed policies, in slices. ``policies``
+decides which policies match, ``arguments.queue`` merges them with a queue's arguments, and new queues and
+exchanges have their settings from the start.
+"""
+
+from typing import TYPE_CHECKING
+
+from leveret.router.arguments.queue import QueueArguments, merge_policy
+from leveret.router.exchange.base import Exchange
+from leveret.router.queue.queue import Queue
+from leveret.router.turns.backlog import Slices
+from leveret.router.vhost.policies import Kind, merge_definitions
+
+if TYPE_CHECKING:
+    from leveret.router.vhost.vhost import VHost
+
+ALTERNATE_EXCHANGE = "alternate-exchange"  # the argument of an exchange, and the key of a policy
+
+
+class PolicyEffects:
+    """The effects of the policies of one virtual host."""
+
+    def __init__(self, vhost: "VHost") -> None:
+        self._vhost = vhost
+        self._applying = False
+        self._changed = False  # policies changed since the walk that is under way began
+
+    def apply(self) -> None:
+        """Give the existing queues and exchanges the settings of changed policies.
+
+        However often policies change, one walk over the queues and exchanges is unfinished at a time, and one
+        more follows it, which sees the policies as they are then.
+        """
+        self._changed = True
+        if not self._applying:
+            what = f"applying the policies of vhost '{self._vhost.name}'"
+            self._vhost.host.backlog.start(what, self._apply_latest())
+
+    def _apply_latest(self) -> Slices:
+        self._applying = True
+        try:
+            while self._changed:
+                self._changed = False
+                yield from self._apply_to_queues()
+                yield from self._apply_to_exchanges()
+        finally:
+            self._applying = False
+
+    def _apply_to_queues(self) -> Slices:
+        """Apply the policies that match when a queue's turn comes."""
+        policies = self._vhost.policies
+        merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
+        known = []  # the policies whose ids are in the keys, so that no others get these
+        for queue in list(self._vhost.queues.values()):
+            yield  # for each: its time depends on the number of policies, and on their patterns
+            if queue.deleted:
+                continue
+            declared = queue.declared
+            where: tuple[Kind, str, str] = ("queues", queue.name, declared.queue_type)
+            policy, operator = policies.policy(*where), policies.operator_policy(*where)
+            key = declared, id(policy), id(operator)
+            settings = merged.get(key)
+            if settings is None:
+                known.append((policy, operator))
+                settings = merged[key] = merge_policy(declared, merge_definitions(policy, operator))
+            if settings != queue.settings:
+                queue.configure(settings, self._vhost.host.now)
+
+    def _apply_to_exchanges(self) -> Slices:
+        exchanges = self._vhost.exchanges
+        for exchange in list(exchanges.values()):
+            yield
+            # Policies do not apply to the default exchange.
+            if exchange.name and exchanges.get(exchange.name) is exchange:
+                self.apply_to_exchange(exchange)
+
+    def apply_to_exchange(self, exchange: Exchange) -> None:
+        """Set the alternate exchange: the argument of the exchange, or otherwise that of its policy."""
+        own = exchange.arguments.get(ALTERNATE_EXCHANGE)
+        policy = self._vhost.policies.effective("exchanges", exchange.name, exchange.type)
+        alternate = own if isinstance(own, str) else policy.get(ALTERNATE_EXCHANGE)
+        if alternate != exchange.alternate:
+            self._vhost.graph.set_alternate(exchange, alternate)
+
+    def source_of_expiry(self, queue: Queue) -> str:
+        """Return what set the expiry of a queue, for the log: ``x-expires``, or a policy by its name."""
+        expires, declared = queue.settings.expires, queue.declared
+        if declared.expires == expires:
+            return "x-expires"
+        policy = self._vhost.policies.policy("queues", queue.name, declared.queue_type)
+        if policy is not None and policy.definition.get("expires") == expires:
+            return f"policy '{policy.name}'"
+        operator = self._vhost.policies.operator_policy("queues", queue.name, declared.queue_type)
+        return "x-expires" if operator is None else f"operator policy '{operator.name}'"
