@@ -1,4 +1,4 @@
-"""Users: who may log in, and who may do what."""
+"""Users, logins and permissions."""
 
 from leveret.router.auth.addresses import client_network, client_site
 from leveret.router.auth.login_queue import LoginPostponed, LoginQueue, Outcome, WaitingLogin

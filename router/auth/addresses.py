@@ -1,18 +1,22 @@
-"""Client addresses as the unit that limits and fair queues count by."""
+"""Grouping of client addresses into networks and sites, the units of limits and fair queues.
+
+Responsible for the names of these groups. Not for what is counted by them (see ``login_queue``, ``throttle``
+and ``router/server/places.py``).
+"""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
-PREFIX = 64  # bits of an IPv6 address that name a client's network: the rest is the client's to choose
-SITE_PREFIX = 48  # bits that name its site: whoever gets more than one network gets them in there
+PREFIX = 64  # bits of an IPv6 address that name a client's network; clients choose the other bits themselves
+SITE_PREFIX = 48  # bits that name its site; several networks of one owner are usually in the same site
 
 
 @lru_cache(4096)
 def client_network(host: str) -> str:
-    """The network that ``host`` is counted under: an IPv4 address, or the /64 of an IPv6 address.
+    """Return the network that an address counts under: an IPv4 address, or the /64 of an IPv6 address.
 
-    An IPv4 address mapped into IPv6 counts as the IPv4 address, and so does that in a 6to4 address, whose
-    owner has 65,536 networks. Text that is no address stands for itself.
+    An IPv4 address mapped into IPv6 counts as the IPv4 address, and so does the one in a 6to4 address, whose
+    owner has 65,536 networks. Text that is no address is returned as it is.
     """
     try:
         address = ip_address(host.partition("%")[0])
@@ -26,7 +30,9 @@ def client_network(host: str) -> str:
 
 @lru_cache(4096)
 def client_site(network: str) -> str:
-    """The site of a network that ``client_network`` names: the /48 of an IPv6 network, else itself."""
+    """Return the site of a network from ``client_network``: the /48 of an IPv6 network, or the network
+    itself.
+    """
     host, _, length = network.partition("/")
     return _prefix(IPv6Address(host), SITE_PREFIX) if length == str(PREFIX) else network
 

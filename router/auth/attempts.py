@@ -1,23 +1,23 @@
-"""Counters of login attempts, by the protocol that the client speaks.
+"""Counters of login attempts by protocol.
 
-Source: ``/api/auth/attempts`` of RabbitMQ's management API, whose names of protocols these are.
+Source: ``/api/auth/attempts`` of RabbitMQ's management API; the names of protocols are RabbitMQ's.
 """
 
 from dataclasses import dataclass
 
-PROTOCOLS = {"STOMP": "stomp", "Basic": "http"}  # by mechanism; the others are AMQP's
+PROTOCOLS = {"STOMP": "stomp", "Basic": "http"}  # by mechanism; all other mechanisms are those of AMQP
 
 
 @dataclass(slots=True)
 class Count:
-    """Attempts over one protocol."""
+    """Login attempts over one protocol."""
 
     succeeded: int = 0
     failed: int = 0
 
 
 class Attempts(dict[str, Count]):
-    """The counters by protocol; a protocol is there once somebody has tried."""
+    """Counters of login attempts by protocol; a protocol has an entry after its first attempt."""
 
     def count(self, mechanism: str, *, succeeded: bool) -> None:
         """Count an attempt by a SASL mechanism, by HTTP's ``Basic`` or by ``STOMP``."""

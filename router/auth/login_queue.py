@@ -1,11 +1,12 @@
-"""The queue of logins whose passwords wait to be checked: fair to client addresses, bounded, paced.
+"""Queue of logins whose passwords wait to be checked: fair to client addresses, bounded, paced.
 
-Owns the order of the checks, how many run at a time, and who is turned away when too many wait. Addresses
-take turns, and so do the names within an address: a flood of logins delays only logins for the same name from
-the same address, and next to that other names from there. After failures the ``Throttle`` paces the checks.
-Nobody is refused here: who cannot wait gets ``LoginPostponed``, which says nothing about the password.
+Responsible for the order of the checks, the number that run at a time, and the choice of logins to turn away
+when too many wait. Addresses take turns, and so do the names within an address: a flood of logins delays
+logins for the same name from the same address most, and then other names from that address. After failures
+the ``Throttle`` paces the checks. The queue refuses no password: a login that cannot wait gets
+``LoginPostponed``, which says nothing about the password.
 
-What a login and a check are is the business of ``logins``.
+Not for credentials and checks themselves (see ``logins``).
 """
 
 from collections import OrderedDict
@@ -21,24 +22,24 @@ from leveret.router.turns.offload import Work
 from leveret.router.turns.timers import Timed
 
 SLOTS = 2  # checks that run at a time, as many as the server has threads
-MOST_WAITING = 4096  # logins that wait in all: a name and a password each
-MOST_OF_ADDRESS = 512  # and of one address
+MOST_WAITING = 4096  # logins that wait in all, each with a name and a password
+MOST_OF_ADDRESS = 512  # logins of one address that wait
 
 
 class LoginPostponed(ConnectionForced):
-    """Too many logins wait: the client is turned away without a verdict and may try again."""
+    """Too many logins wait: the client is turned away with its password unchecked, and may try again."""
 
     def __init__(self, user: str) -> None:
         super().__init__("too many logins are waiting to be checked; try again later")
         self.user = user
-        self.reason = "too many logins from there are waiting to be checked"
+        self.reason = "too many logins from this address are waiting to be checked"
 
 
 Outcome: TypeAlias = User | LoginRefused | LoginPostponed
 
 
 class LoginHost(Protocol):
-    """What the queue needs of the broker."""
+    """Services of the broker that the login queue needs: clock, timers and threads."""
 
     now: int
     work: Work
@@ -61,12 +62,12 @@ class WaitingLogin:
         self._queue = queue
 
     def cancel(self) -> None:
-        """The client is gone or no longer interested."""
+        """Remove the login from the queue; its client has gone or no longer needs the outcome."""
         self.then = None
         self._queue.remove(self)
 
     def tell(self, outcome: Outcome) -> None:
-        """Pass on the outcome, unless that was done or the login was cancelled."""
+        """Pass the outcome to ``then``, unless that was done before or the login was cancelled."""
         then, self.then = self.then, None
         if then is not None:
             then(outcome)
@@ -76,7 +77,7 @@ _Group: TypeAlias = dict[WaitingLogin, None]  # an ordered set, oldest first
 
 
 class LoginQueue:
-    """The logins of one broker that wait, by address and name, in the order of their turns."""
+    """The waiting logins of one broker by address and name, in the order of their turns."""
 
     finished = False
 
@@ -85,23 +86,23 @@ class LoginQueue:
         self._logins = logins
         self._throttle = throttle
         self._waiting: OrderedDict[str, OrderedDict[str, _Group]] = OrderedDict()
-        self._counts: dict[str, int] = {}  # of waiting logins, by address
-        self._same: dict[bytes, _Group] = {}  # waiting and checked logins by their credentials' code
+        self._counts: dict[str, int] = {}  # waiting logins by address
+        self._same: dict[bytes, _Group] = {}  # waiting and running logins by the code of their credentials
         self._running: dict[bytes, Check] = {}
         self._count = 0
-        self._wake: int | None = None  # when ``on_timer`` was asked for
+        self._wake: int | None = None  # when ``on_timer`` is scheduled
 
     def __len__(self) -> int:
-        """How many logins wait, those that are being checked not counted."""
+        """Return the number of waiting logins, without those that are being checked."""
         return self._count
 
     def add(self, login: Login, check: Check, then: Callable[[Outcome], None]) -> WaitingLogin:
-        """Have a check done and ``then`` told its outcome, perhaps before this returns."""
+        """Queue a check; ``then`` gets its outcome, perhaps before this returns."""
         waiting = WaitingLogin(login, check, then, self)
         self._same.setdefault(check.code, {})[waiting] = None
         running = self._running.get(check.code)
         if running is not None and running.password_hash == check.password_hash:
-            return waiting  # the same credentials are being checked: its outcome is theirs
+            return waiting  # the same credentials are being checked, and the outcome is for this login too
         names = self._waiting.setdefault(waiting.address, OrderedDict())
         names.setdefault(login.user, {})[waiting] = None
         self._counts[waiting.address] = self._counts.get(waiting.address, 0) + 1
@@ -111,12 +112,12 @@ class LoginQueue:
         return waiting
 
     def remove(self, waiting: WaitingLogin) -> None:
-        """Take a login out of the queue, if it is still there."""
+        """Remove a login from the queue, if it is in it."""
         self._forget_code(waiting)
         self._unlist(waiting)
 
     def on_timer(self, now: int) -> None:
-        """A delayed check may be done now."""
+        """Start checks whose delay is over."""
         self._wake = None
         self._start_checks()
 
@@ -131,7 +132,7 @@ class LoginQueue:
             self._host.work.submit(check.run, done)
 
     def _take_next(self) -> WaitingLogin | None:
-        """The login whose turn it is; None if nobody waits or all have to wait longer."""
+        """Remove and return the next login; None if the queue is empty or every login has to wait longer."""
         now, soonest = self._host.now, 0
         for address, name, delay in self._turns(now):
             if delay:
@@ -149,7 +150,7 @@ class LoginQueue:
         return None
 
     def _turns(self, now: int) -> Iterator[tuple[str, str, int]]:
-        """Addresses and names in the order of their turns, with the ms that they have to wait."""
+        """Yield addresses and names in the order of their turns, with the ms that they have to wait."""
         for address, names in self._waiting.items():
             delay = self._throttle.delay_of_address(address, now)
             if delay:
@@ -157,11 +158,11 @@ class LoginQueue:
                 continue
             for name, group in names.items():
                 if next(iter(group)).check.code in self._running:
-                    continue  # with another hash: the user has changed meanwhile
+                    continue  # being checked against another hash: the user has changed meanwhile
                 yield address, name, self._throttle.delay(name, address, now)
 
     def _finish(self, check: Check, fitted: bool) -> None:
-        """Tell the outcome of a check to all who wait with the same credentials, and start the next one."""
+        """Pass the outcome of a check to all logins with the same credentials, and start the next check."""
         del self._running[check.code]
         for waiting in list(self._same.get(check.code, ())):
             if waiting.check.password_hash != check.password_hash:
@@ -175,8 +176,8 @@ class LoginQueue:
         self._start_checks()
 
     def _drop_surplus(self, address: str) -> None:
-        """Turn away one login if too many wait: the latest for the name with the most, of the address that
-        has too many, or else of the one with the most.
+        """Turn away one login if too many wait: the newest one for the name with the most logins. The address
+        is the one that has too many, or else the one with the most logins.
         """
         if self._counts[address] <= MOST_OF_ADDRESS:
             if self._count <= MOST_WAITING:

@@ -1,13 +1,12 @@
-"""Logins: who a client is, proven by a password or by something else.
+"""Logins: from credentials to a user.
 
-Owns the way from credentials to a user, and that nobody learns from a refusal, or from how long it took,
-whether it was the name or the password: the text is the same, and so is the work. Work that takes long, or
-has to wait because too many logins have failed, is handed out as a ``Check``. ``login_queue`` orders the
-checks; their results come back to ``finish``.
+Responsible for verifying credentials without disclosing, by the text of a refusal or by its duration, whether
+the name or the password was wrong. Work that takes long, or has to wait after failed logins, is returned as a
+``Check``; ``finish`` takes its result. Not for the order of checks (see ``login_queue``).
 
-Credentials that were proven are remembered as a code that only this process can make (HMAC under a key of its
-own), one for each user, until the user changes. They pass before anything else is looked at: whatever others
-try from the same address, clients that come back wait for nobody, and a thousand of them cost one slow hash.
+Verified credentials are remembered as a code that only this process can compute (HMAC under a key of its
+own), one for each user, until the user changes. They are accepted before any other test, so that reconnecting
+clients never wait for failed logins from the same address, and a thousand of them cost one slow hash.
 """
 
 import hmac
@@ -24,7 +23,9 @@ from leveret.router.auth.users import User, Users
 
 
 class LoginRefused(AccessRefused):
-    """A login is refused. The client is told nothing more; ``user`` and ``reason`` are for the log."""
+    """A refused login. ``user`` and ``reason`` are for the log; the client gets RabbitMQ's text, which has no
+    reason.
+    """
 
     def __init__(self, mechanism: str, user: str, reason: str) -> None:
         super().__init__(
@@ -37,7 +38,9 @@ class LoginRefused(AccessRefused):
 
 
 class Login(NamedTuple):
-    """What a client shows. ``host`` is where it is, ``loopback`` whether that is this machine."""
+    """The credentials of a client. ``host`` is its address; ``loopback`` is True for a client on this
+    machine.
+    """
 
     user: str
     password: str
@@ -47,9 +50,9 @@ class Login(NamedTuple):
 
 
 class Check:
-    """A password to be compared with a hash, which takes long. ``run`` may be called by any thread.
+    """A slow comparison of a password with a hash. Any thread may call ``run``.
 
-    ``code`` stands for the credentials. ``decoy`` is a slow hash that no password fits: comparing with it
+    ``code`` stands for the credentials. ``decoy`` is a slow hash that no password matches: comparing with it
     makes a refusal by a quick hash take as long as one by a slow hash.
     """
 
@@ -64,7 +67,7 @@ class Check:
         self._decoy = decoy
 
     def run(self) -> bool:
-        """Whether it is the password."""
+        """Return True if the password matches the hash."""
         if fits(self.password_hash, self._password):
             return True
         if self._decoy is not None:
@@ -73,7 +76,7 @@ class Check:
 
 
 class Logins:
-    """The logins of one broker. ``loopback_only`` are names that may log in from this machine only."""
+    """The logins of one broker. Users in ``loopback_only`` may log in from this machine only."""
 
     def __init__(
         self,
@@ -83,19 +86,19 @@ class Logins:
         scheme: Scheme = "scrypt",
         throttle: Throttle | None = None,
     ) -> None:
-        """``scheme`` is how new passwords are hashed: where that is quick, and so are all there are, refusals
-        are quick.
+        """Take ``scheme`` as the hash of new passwords. If it and all hashes of existing users are quick,
+        refusals are quick too.
         """
         self._users = users
         self._loopback_only = frozenset(loopback_only)
         self._scheme = scheme
-        self._throttle = throttle or Throttle(0, 0)  # by address, see ``client_network``
+        self._throttle = throttle or Throttle(0, 0)  # by network, see ``client_network``
         self._key = os.urandom(32)
         self.attempts = Attempts()
-        self._nobodys: PasswordHash | None = None  # a slow hash to compare with where there is none
+        self._nobodys: PasswordHash | None = None  # a slow hash to compare with for unknown users
 
     def begin(self, login: Login, now: int) -> User | Check:
-        """The user that these credentials prove, or a check whose result ``finish`` needs to know that.
+        """Return the user of these credentials, or a check whose result has to be passed to ``finish``.
 
         Raises LoginRefused.
         """
@@ -127,12 +130,12 @@ class Logins:
         return Check(code, password_hash, login.password, decoy)
 
     def finish(self, login: Login, check: Check, fitted: bool, now: int) -> User:
-        """The user that these credentials have proven, now that it is known whether the password fitted.
+        """Return the user of these credentials after a check, ``fitted`` if the password matched.
 
         Raises LoginRefused.
         """
         user = self._users.get(login.user)
-        # What was compared is not this user's hash where there was nobody, or another password since.
+        # For an unknown user a decoy was compared, and a password may have changed since: both do not count.
         if user is None or not fitted or user.password_hash != check.password_hash or self._misplaced(login):
             self.attempts.count(login.mechanism, succeeded=False)
             self._refuse(login, now)
@@ -141,7 +144,7 @@ class Logins:
         return user
 
     def proven(self, name: str, *, loopback: bool, mechanism: str) -> User:
-        """The user of this name, whom something else than a password has proven. Raises LoginRefused."""
+        """Return the user of a name that was verified by other means than a password. Raises LoginRefused."""
         user = self._users.get(name)
         login = Login(name, "", "", loopback, mechanism)
         known = user is not None and not self._misplaced(login)
@@ -169,11 +172,11 @@ class Logins:
         return hmac.digest(self._key, b"%d:%b%b" % (len(name), name, password), "sha256")
 
     def _slow(self) -> bool:
-        """Whether anybody's login may take long: then every refusal has to."""
+        """Return True if any login may need a slow check: then every refusal needs one too."""
         return self._scheme == "scrypt" or any(not each.password_hash.quick for each in self._users.values())
 
     def _nobody(self) -> PasswordHash:
-        """A slow hash that is nobody's."""
+        """Return a slow hash that belongs to no user."""
         if self._nobodys is None:
             self._nobodys = impossible_hash()
         return self._nobodys

@@ -1,12 +1,12 @@
-"""Passwords as they are kept: RabbitMQ's salted digests, and a hash that is slow to guess.
+"""Password hashes: RabbitMQ's salted digests, and scrypt, which is slow to guess.
 
-Owns the forms, making one and comparing a password with one. Both take long for the slow form, and are then
-no business of the event loop; neither touches anything but its arguments.
+Responsible for the formats, for hashing passwords and for comparing passwords with hashes. Hashing and
+comparing take long for scrypt, too long for the event loop; they touch only their arguments.
 
-RabbitMQ's form is base64 of four bytes of salt and the digest of salt and password. The slow one is scrypt
-(RFC 7914) in the notation of PHC strings: ``$scrypt$ln=15,r=8,p=1$SALT$HASH``, base64 without padding. In the
-API and in definitions a scrypt hash is base64 of that string (``exchanged``, ``from_exchanged``): RabbitMQ
-refuses a hash that is not base64, and keeps and exports one whose algorithm it does not know.
+RabbitMQ's format is base64 of four bytes of salt and the digest of salt and password. scrypt hashes (RFC
+7914) are PHC strings: ``$scrypt$ln=15,r=8,p=1$SALT$HASH``, base64 without padding. In the API and in
+definitions a scrypt hash is base64 of that string (``exchanged``, ``from_exchanged``): RabbitMQ refuses a
+hash that is not base64, and keeps and exports one whose algorithm it does not know.
 
 A hash may be unusable: of an unknown algorithm, or of another length than its algorithm makes. As in RabbitMQ
 its user exists and cannot log in with a password.
@@ -29,22 +29,22 @@ SHA256 = "rabbit_password_hashing_sha256"
 SHA512 = "rabbit_password_hashing_sha512"
 SCRYPT = "leveret_password_hashing_scrypt"
 ALGORITHMS = {"scrypt": SCRYPT, "sha256": SHA256, "sha512": SHA512}  # by scheme
-PASSWORD_AND_HASH = "both_password_and_password_hash_are_provided"  # the reason of a refusal, by RabbitMQ
+PASSWORD_AND_HASH = "both_password_and_password_hash_are_provided"  # RabbitMQ's reason of a refusal
 _WHITE_SPACE = str.maketrans("", "", " \t\r\n")
 _DIGESTS = {MD5: hashlib.md5, SHA256: hashlib.sha256, SHA512: hashlib.sha512}
-_SALT = 4  # bytes, of RabbitMQ's form
-_TEXT_MAX = 1024  # characters of a hash, or of an algorithm's name, that another program gives
+_SALT = 4  # bytes, in RabbitMQ's format
+_TEXT_MAX = 1024  # characters of a hash, or of an algorithm's name, from another program
 
 _SCRYPT_SALT, _SCRYPT_LENGTH = 16, 32  # bytes
-_SCRYPT_MEMORY = 1 << 28  # bytes that a hash from outside may ask for,
-_SCRYPT_TIMES = 16  # how many times
+_SCRYPT_MEMORY = 1 << 28  # bytes that a hash from outside may need
+_SCRYPT_TIMES = 16  # iterations that a hash from outside may need
 _SCRYPT_FORM = re.compile(
     r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)"
 )
 
 
 class _Cost(NamedTuple):
-    """scrypt's: 2 ** ``ln`` blocks of 128 * ``r`` bytes, ``p`` times over."""
+    """Cost of scrypt: 2 ** ``ln`` blocks of 128 * ``r`` bytes, ``p`` times."""
 
     ln: int = 15
     r: int = 8
@@ -55,28 +55,28 @@ _COST = _Cost()  # 32 MiB for each new hash
 
 
 class PasswordHashError(ValueError):
-    """A password hash cannot be used; the text says why."""
+    """An unusable password hash; the text has the reason."""
 
 
 class PasswordHash(NamedTuple):
-    """A hash as it is kept; an empty one stands for no password at all, which nothing fits."""
+    """A stored password hash; an empty one is no password at all and matches none."""
 
     text: str
     algorithm: str = SHA256
 
     @property
     def portable(self) -> bool:
-        """Whether the hash serves in RabbitMQ as it does here."""
+        """Return True if RabbitMQ can use the hash as leveret does."""
         return self.algorithm != SCRYPT
 
     @property
     def quick(self) -> bool:
-        """Whether comparing takes so little that the event loop may do it."""
+        """Return True if a comparison is quick enough for the event loop."""
         return self.algorithm != SCRYPT or self.fault is not None
 
     @property
     def fault(self) -> str | None:
-        """Why no password can be compared with the hash; None for a usable hash, and for no hash at all."""
+        """Return the reason why the hash is unusable; None for a usable hash, and for no hash at all."""
         try:
             _parse(self)
         except PasswordHashError as error:
@@ -85,7 +85,7 @@ class PasswordHash(NamedTuple):
 
     @property
     def exchanged(self) -> str:
-        """The text for other programs: base64, as RabbitMQ wants it."""
+        """Return the hash as text for other programs: base64, as RabbitMQ expects."""
         return base64.b64encode(self.text.encode()).decode() if self.text.startswith("$") else self.text
 
 
@@ -93,7 +93,7 @@ NO_PASSWORD = PasswordHash("")
 
 
 def hash_password(password: str, scheme: Scheme) -> PasswordHash:
-    """A new hash of a password. ``scrypt`` takes some 0.1 s and 32 MiB: not for the event loop."""
+    """Hash a password. ``scrypt`` takes some 0.1 s and 32 MiB: do not call it in the event loop."""
     algorithm = ALGORITHMS[scheme]
     if algorithm == SCRYPT:
         salt = os.urandom(_SCRYPT_SALT)
@@ -103,15 +103,15 @@ def hash_password(password: str, scheme: Scheme) -> PasswordHash:
 
 
 def impossible_hash() -> PasswordHash:
-    """A hash that takes as long to compare with as a new one, and that no password fits."""
+    """Return a hash that takes as long to compare with as a new one, and that no password matches."""
     return _scrypt_hash(os.urandom(_SCRYPT_SALT), os.urandom(_SCRYPT_LENGTH))
 
 
 def from_exchanged(text: str, algorithm: str | None = SHA256) -> PasswordHash:
-    """The hash that another program gives; a scrypt hash may also be the PHC string itself. White space,
-    such as the line break that ``base64`` prints, is left out, as in RabbitMQ.
+    """Parse a hash from another program; a scrypt hash may also be the PHC string itself. White space, such
+    as the line break that ``base64`` prints, is ignored, as in RabbitMQ.
 
-    Raises PasswordHashError for what RabbitMQ refuses too: text that is not base64.
+    Raises PasswordHashError for text that is not base64, which RabbitMQ refuses too.
     """
     algorithm, text = algorithm or SHA256, text.translate(_WHITE_SPACE)
     if len(text) > _TEXT_MAX or len(algorithm) > _TEXT_MAX:
@@ -125,8 +125,8 @@ def from_exchanged(text: str, algorithm: str | None = SHA256) -> PasswordHash:
 
 
 def fits(password_hash: PasswordHash, password: str) -> bool:
-    """Whether this is the password; it never is when it is empty, or the hash is empty or unusable. In
-    constant time for usable hashes.
+    """Return True if the password matches the hash; an empty password, and an empty or unusable hash, never
+    match. Takes constant time for usable hashes.
     """
     try:
         parsed = _parse(password_hash)
@@ -138,8 +138,8 @@ def fits(password_hash: PasswordHash, password: str) -> bool:
 class _Parsed(NamedTuple):
     algorithm: str
     salt: bytes
-    digest: bytes  # empty: there is no password that fits
-    cost: _Cost = _COST  # of scrypt
+    digest: bytes  # empty: no password matches
+    cost: _Cost = _COST  # for scrypt
 
     def digest_of(self, password: str) -> bytes:
         if self.algorithm == SCRYPT:
@@ -157,7 +157,7 @@ def _parse(password_hash: PasswordHash) -> _Parsed:
         raise PasswordHashError(f"password hashing algorithm '{algorithm}' is not supported")
     raw = _decode(text)
     if len(raw) != _SALT + _DIGESTS[algorithm]().digest_size:
-        raise PasswordHashError(f"password hash has {len(raw)} bytes, too few or many for '{algorithm}'")
+        raise PasswordHashError(f"password hash has {len(raw)} bytes, wrong for '{algorithm}'")
     return _Parsed(algorithm, raw[:_SALT], raw[_SALT:])
 
 

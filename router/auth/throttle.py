@@ -1,31 +1,33 @@
-"""The pace of password checks after failed logins: buckets that fill with every failure and leak with time.
+"""Pace of password checks after failed logins: buckets that fill with every failure and leak with time.
 
-Owns the counting. One bucket is for a user's name from one address, so that guessing a password is slow;
-another is for the address, whatever the names. There is none for a name alone: whoever knows a name could
-slow down its owner. A full bucket delays the next check and refuses nothing: a right password passes.
+Responsible for the counting. One bucket counts failures of a user name from one address, so that guessing a
+password is slow; another counts those of the address, whatever the names. A name alone has no bucket, because
+anyone who knows a name could slow down the logins of its owner. A full bucket delays the next check and
+refuses nothing: a right password passes. Not for the order of waiting logins (see ``login_queue``).
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable
 
-ADDRESS_TIMES = 10  # failures an address may have for one that a user from there may have
-MOST = 20_000  # buckets that are remembered
+ADDRESS_TIMES = 10  # failures allowed to an address for one allowed to a user name from that address
+MOST = 20_000  # buckets that are kept
 
 
 class Throttle:
-    """``burst`` failures without delay (0: any number), and from then on ``per_minute``."""
+    """Delays after ``burst`` failed logins (0: never), which let ``per_minute`` failures pass."""
 
     def __init__(self, burst: int, per_minute: int) -> None:
         self._burst = burst
         self._leak = per_minute / 60_000  # failures a ms
-        self._buckets: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()  # level, and when it was so
+        # level, and the time of that level
+        self._buckets: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def delay_of_address(self, address: str, now: int) -> int:
-        """ms until the next password from an address may be checked, whatever the name; 0 is at once."""
+        """Return the ms until the next password from an address may be checked, whatever the name; 0: now."""
         return self._delay(address, self._burst * ADDRESS_TIMES, self._leak * ADDRESS_TIMES, now)
 
     def delay(self, user: str, address: str, now: int) -> int:
-        """ms until the next password for this name from an address may be checked; 0 is at once."""
+        """Return the ms until the next password for this name from an address may be checked; 0: now."""
         own = self._delay((address, user), self._burst, self._leak, now)
         return max(own, self.delay_of_address(address, now))
 

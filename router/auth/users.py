@@ -1,7 +1,7 @@
-"""Users: who there is, and who may do what.
+"""Users with their tags, permissions and topic permissions.
 
-Owns names, tags, permissions and topic permissions, all in RabbitMQ's terms and texts. It
-does not own when a right is asked for (the session's) nor logins (``logins``).
+Responsible for permission checks, with RabbitMQ's terms and texts. Not for the moment of a check (see
+``router/session/``) nor for logins (see ``logins``).
 
 Sources: RabbitMQ, "Authentication, Authorisation, Access Control" and "Credentials and Passwords".
 """
@@ -23,7 +23,7 @@ VERDICTS = 4096  # remembered for each user
 
 
 class Permission(NamedTuple):
-    """What a user may do in a virtual host, as the patterns that were given."""
+    """Permissions of a user in a virtual host, as the patterns that were set."""
 
     configure: str
     write: str
@@ -31,14 +31,14 @@ class Permission(NamedTuple):
 
 
 class TopicPermission(NamedTuple):
-    """Which routing keys a user may write and read at a topic exchange, as the patterns that were given."""
+    """Permissions for the routing keys of a topic exchange, as the patterns that were set."""
 
     write: str
     read: str
 
 
 class User:
-    """A user and what it may do. ``generation`` grows with every change of its rights or tags."""
+    """A user with its permissions. ``generation`` grows with every change of its permissions or tags."""
 
     __slots__ = (
         "_matchers",
@@ -59,9 +59,10 @@ class User:
         self.name = name
         self.tags: frozenset[str] = frozenset()
         self.password_hash = NO_PASSWORD
-        self.proof: bytes | None = None  # a code for the password, once that was proven; see ``logins``
+        # code of the password after the first successful check; see ``logins``
+        self.proof: bytes | None = None
         self.limits: Limits = {}
-        self.connections = 0  # that have opened a virtual host
+        self.connections = 0  # connections that have opened a virtual host
         self.generation = 0
         self.permissions: dict[str, Permission] = {}  # by virtual host
         self.topic_permissions: dict[tuple[str, str], TopicPermission] = {}  # by virtual host and exchange
@@ -72,11 +73,15 @@ class User:
     # -- questions ----------------------------------------------------------------------------------------
 
     def may_enter(self, vhost: str) -> bool:
-        """Whether the user has any permission entry for the virtual host, be it for nothing."""
+        """Return True if the user has a permission entry for the virtual host, even one that permits
+        nothing.
+        """
         return vhost in self.permissions
 
     def may(self, vhost: str, operation: Operation, name: str) -> bool:
-        """Whether the user may do this to the exchange or queue ``name``; "" is the default exchange."""
+        """Return True if the user may do this to the exchange or queue ``name``; "" is the default
+        exchange.
+        """
         key = (vhost, operation, name)
         verdict = self._verdicts.get(key)
         if verdict is None:
@@ -88,12 +93,14 @@ class User:
         return verdict
 
     def may_route(self, vhost: str, exchange: str, operation: RouteOperation, routing_key: str) -> bool:
-        """Whether the user may publish with or bind by this key at a topic exchange; with no entry: yes."""
+        """Return True if the user may publish or bind with this key at a topic exchange; without an entry
+        every key is permitted.
+        """
         matches = self._routes.get((vhost, exchange, operation))
         return matches is None or matches(routing_key)
 
     def check(self, vhost: str, operation: Operation, kind: Kind, name: str) -> None:
-        """Raise AccessRefused, with RabbitMQ's text, unless ``may``."""
+        """Raise AccessRefused, with RabbitMQ's text, unless ``may`` returns True."""
         if not self.may(vhost, operation, name):
             what = f"{kind} '{name or 'amq.default'}'"
             raise AccessRefused(
@@ -102,7 +109,7 @@ class User:
             )
 
     def check_route(self, vhost: str, exchange: str, operation: RouteOperation, routing_key: str) -> None:
-        """Raise AccessRefused, with RabbitMQ's text, unless ``may_route``."""
+        """Raise AccessRefused, with RabbitMQ's text, unless ``may_route`` returns True."""
         if not self.may_route(vhost, exchange, operation, routing_key):
             raise AccessRefused(
                 f"access to topic '{routing_key}' in exchange '{exchange}' in vhost '{vhost}' "
@@ -113,7 +120,9 @@ class User:
     # -- changes ------------------------------------------------------------------------------------------
 
     def permit(self, vhost: str, *, configure: str, write: str, read: str) -> None:
-        """Set the patterns of names it may configure, write and read; "" is for none. Raises PatternError."""
+        """Set the patterns of names that the user may configure, write and read; "" matches none. Raises
+        PatternError.
+        """
         permission = Permission(configure, write, read)
         matchers = {
             (vhost, operation): _compile(pattern) for operation, pattern in permission._asdict().items()
@@ -123,16 +132,17 @@ class User:
         self._changed()
 
     def forbid(self, vhost: str) -> None:
-        """Take back the permissions in a virtual host; entries for topics stay, as in RabbitMQ."""
+        """Remove the permissions in a virtual host; topic permissions stay, as in RabbitMQ."""
         if self.permissions.pop(vhost, None) is not None:
             self._matchers = {key: matches for key, matches in self._matchers.items() if key[0] != vhost}
             self._changed()
 
     def permit_topic(self, vhost: str, exchange: str, *, write: str, read: str) -> None:
-        """Set the patterns of routing keys the user may write and read at a topic exchange; "" is for none.
+        """Set the patterns of routing keys that the user may write and read at a topic exchange; "" matches
+        none.
 
-        ``{username}`` and ``{vhost}`` stand for these names, taken literally. Raises PatternError, also for
-        what RE2 cannot match: there is a routing key for each message.
+        ``{username}`` and ``{vhost}`` are replaced by these names, taken literally. Raises PatternError, also
+        for patterns that RE2 cannot match: every message has a routing key to be matched.
         """
         permission = TopicPermission(write, read)
         routes = {
@@ -144,21 +154,21 @@ class User:
         self._changed()
 
     def forbid_topic(self, vhost: str, exchange: str) -> None:
-        """Take back the entry for a topic exchange: all its routing keys are free again."""
+        """Remove the entry for a topic exchange: all its routing keys are permitted again."""
         if self.topic_permissions.pop((vhost, exchange), None) is not None:
             del self._routes[vhost, exchange, "write"]
             del self._routes[vhost, exchange, "read"]
             self._changed()
 
     def identify(self, password_hash: PasswordHash, tags: frozenset[str]) -> None:
-        """Take on another password and other tags."""
+        """Replace the password hash and the tags."""
         self.password_hash = password_hash
         self.proof = None
         self.tags = tags
         self._changed()
 
     def forget_vhost(self, vhost: str) -> None:
-        """The virtual host is gone, and with it all rights there."""
+        """Remove all permissions in a deleted virtual host."""
         self.forbid(vhost)
         for name, exchange in list(self.topic_permissions):
             if name == vhost:
@@ -173,7 +183,7 @@ class User:
 
 
 def _compile(pattern: str, *, linear: bool = False) -> Matcher:
-    """An empty pattern stands for no name at all, not for any."""
+    """Compile a pattern; an empty one matches no name at all."""
     return compile_pattern(pattern or "^$", linear=linear)
 
 
@@ -193,7 +203,7 @@ class Users(Mapping[str, User]):
         return len(self._users)
 
     def add(self, name: str, password_hash: PasswordHash, tags: Iterable[str] = ()) -> User:
-        """Add a user, or give one that is there this password and these tags; what it may do stays.
+        """Add a user, or replace password hash and tags of an existing one, which keeps its permissions.
 
         With an empty or unusable hash a user cannot log in with a password.
         """
@@ -203,15 +213,15 @@ class Users(Mapping[str, User]):
         return user
 
     def remove(self, name: str) -> None:
-        """Remove a user; who is logged in as that may do nothing from now on. KeyError when there is none."""
+        """Remove a user; its sessions may do nothing from now on. Raises KeyError for an unknown name."""
         user = self._users.pop(name)
         for vhost in list(user.permissions):
             user.forbid(vhost)
         user.identify(NO_PASSWORD, frozenset())
 
     def forget_vhost(self, vhost: str) -> Iterator[None]:
-        """A virtual host is going: nobody has rights there, should one of that name come again. Each step is
-        a user.
+        """Remove all permissions in a virtual host that is being deleted, so that a new one of the same name
+        starts without any. Each step handles one user.
         """
         for user in list(self._users.values()):
             user.forget_vhost(vhost)

@@ -363,7 +363,7 @@ def test_scrypt_is_that_of_the_rfc():
     [
         ("AAAA", "odd", "algorithm 'odd' is not supported"),
         ("!", SHA512, "password hash is not base64"),
-        ("AAAA", SHA512, "has 3 bytes, too few or many for 'rabbit_password_hashing_sha512'"),
+        ("AAAA", SHA512, "has 3 bytes, wrong for 'rabbit_password_hashing_sha512'"),
         ("AAAA", SCRYPT, "is not like"),
         ("$scrypt$ln=99,r=8,p=1$AAAA$AAAA", SCRYPT, "asks for more work than is allowed"),
         ("$scrypt$ln=15,r=8,p=17$AAAA$AAAA", SCRYPT, "asks for more work than is allowed"),

@@ -564,7 +564,7 @@ def test_what_is_no_definitions_document_is_refused_as_a_whole(document, text):
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [
-        ({"password_hash": base64.b64encode(bytes(32)).decode()}, "password hash has 32 bytes, too few or many for 'rabbit_password_hashing_sha256'"),
+        ({"password_hash": base64.b64encode(bytes(32)).decode()}, "password hash has 32 bytes, wrong for 'rabbit_password_hashing_sha256'"),
         ({"password_hash": "AAAA", "hashing_algorithm": "odd"}, "password hashing algorithm 'odd' is not supported"),
         ({"password_hash": "AAAA", "hashing_algorithm": SCRYPT}, "password hash is not like $scrypt$ln=..,r=..,p=..$SALT$HASH"),
     ],
