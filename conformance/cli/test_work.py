@@ -283,7 +283,7 @@ def test_a_timeout_is_a_failure_of_the_command_alone(sh, channel, queue, unique,
     ((_, properties, body),) = take(dead)
     channel.queue_delete(dead)
     assert (done.returncode, body) == (3, b"60")
-    assert properties.headers["x-leveret-error"] == "it took longer than 500ms"
+    assert properties.headers["x-leveret-error"] == "the command took longer than 500ms"
 
 
 def test_a_lost_delay_queue_is_made_again(leveret, channel, queue):

@@ -1,5 +1,5 @@
-"""Load for any AMQP 0-9-1 broker, and how well it was borne: what ``leveret bench`` and the comparison run.
+"""Load generator and measurements for any AMQP 0-9-1 broker, for ``leveret bench`` and the comparison.
 
-Owns the load generator: publishes encoded beforehand, deliveries counted by the read, in processes of their
-own. It is built on ``protocol`` and knows nothing of the rest of the broker, which may be anyone's.
+Responsible for publishes that are encoded beforehand, and deliveries that are counted by the read, in
+processes of their own. It uses ``protocol`` only, and no other part of the broker.
 """

@@ -1,7 +1,7 @@
-"""Connections that come and go: opened, one channel each, closed, and how many of them a second.
+"""Benchmark of connection churn: connections with one channel each, opened and closed, in connections a
+second.
 
-Owns a script of what such a connection sends and what must come back, and keeps a number of them going at a
-time.
+Responsible for the script of requests and replies of such a connection, and for running several at a time.
 """
 
 import selectors
@@ -18,8 +18,8 @@ from leveret.router.bench.wire import READ, TIMEOUT, refusal
 
 
 def bench_connections(target: Target, load: Load, seconds: float, warm_up: float) -> Result:
-    """``load.publishers`` connections at a time; ``received`` of the result are those closed a second. Raises
-    BenchError when the broker refuses one or answers something else.
+    """Open and close ``load.publishers`` connections at a time; ``received`` of the result is the number of
+    closed connections a second. Raises BenchError if the broker refuses one or answers something else.
     """
     run, now = Run(target, load, Counters(1)), time.monotonic()
     run.measure(now + warm_up, now + warm_up + seconds)
@@ -48,7 +48,7 @@ def bench_connections(target: Target, load: Load, seconds: float, warm_up: float
 
 
 def _script(target: Target) -> list[tuple[bytes, type[m.Method]]]:
-    """What to send, and what must come before the next."""
+    """Return the requests, each with the reply that must come before the next request."""
     login = f"\0{target.user}\0{target.password}".encode()
     return [
         (PROTOCOL_HEADER, m.ConnectionStart),
@@ -64,7 +64,7 @@ def _script(target: Target) -> list[tuple[bytes, type[m.Method]]]:
 
 
 class _Visit:
-    """One connection on its way through the script."""
+    """One connection that runs through the script."""
 
     def __init__(self, target: Target, script: list[tuple[bytes, type[m.Method]]]) -> None:
         try:
@@ -77,7 +77,7 @@ class _Visit:
         self.socket.sendall(script[0][0])
 
     def go_on(self) -> bool:
-        """Take what came and send the next; True when that was all."""
+        """Handle what was received and send the next request; return True at the end of the script."""
         try:
             data = self.socket.recv(READ)
         except OSError as error:

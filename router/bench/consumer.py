@@ -1,8 +1,8 @@
-"""The consuming side: deliveries, all equally long, are counted and checked by the read and not one by one.
+"""Consuming side of a benchmark: equally long deliveries, counted and checked by the read, not one by one.
 
-Owns what must be true of what comes: it is whole, its delivery tags follow one another, and so do the numbers
-in the bodies where a queue has one publisher and one consumer; where it has several, the numbers' sum tells
-what was lost. Acknowledges in groups.
+Responsible for checking deliveries: they are complete, their delivery tags are consecutive, and so are the
+numbers in the bodies if a queue has one publisher and one consumer; if it has several, the sum of the numbers
+shows losses. Acknowledges in groups.
 """
 
 import selectors
@@ -28,13 +28,13 @@ from leveret.router.bench.wire import (
     refusal,
 )
 
-GLANCE = 0.05  # seconds until it is seen that the run is over
+GLANCE = 0.05  # seconds between two looks for the end of the run
 LOW_BYTES = bytes(range(BLOCK))
 _stamp = Struct(">Q").unpack_from
 
 
 class Layout:
-    """Where things stand in the deliveries of one channel, each ``size`` bytes long."""
+    """Offsets in the deliveries of one channel, each ``size`` bytes long."""
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
         key, properties = load.routes()[0]
@@ -43,9 +43,9 @@ class Layout:
         self.sample = delivery(channel, (load.exchange_name, key), properties, body, frame_max)
         self.size = len(self.sample)
         self.stamp = body_offset(self.sample)
-        self.tag = TAG_OFFSET + 7  # its lowest byte
+        self.tag = TAG_OFFSET + 7  # lowest byte of the delivery tag
         self.number = self.size - 2
-        # Whether every byte of the first delivery is known, but for the stamp.
+        # True if every byte of the first delivery is known, except the timestamp.
         self.known = load.ordered and load.exchange in {"default", "fanout"}
         self.stamped = bool(load.stamped)
 
@@ -61,18 +61,20 @@ class Layout:
 
 
 class Lane:
-    """The consuming end of one channel: what was counted, and what is to be acknowledged."""
+    """Consuming end of one channel: counters, and deliveries to be acknowledged."""
 
     def __init__(self, load: Load, channel: int, queue: str) -> None:
         self.queue = queue
         self.count = 0
-        self.sum = 0  # of the low bytes of the numbers, where they are in no order
+        self.sum = 0  # of the low bytes of the numbers, if they come in no order
         self.channel = channel
         self._acked = 0
         self._every = load.ack
 
     def acks(self, *, end: bool = False) -> list[bytes]:
-        """Acknowledgements that are due, in groups; of all that is left at the end."""
+        """Return the acknowledgements that are due, in groups; with ``end``, of all deliveries that are
+        left.
+        """
         every = self._every
         if not every or (self.count - self._acked < every and not end):
             return []
@@ -85,7 +87,7 @@ class Lane:
 
 
 class Link:
-    """One connection that consumes, on a channel for each of its queues."""
+    """A consuming connection with a channel for each of its queues."""
 
     def __init__(self, run: Run, queues: list[str], side: "Side") -> None:
         load = run.load
@@ -100,19 +102,20 @@ class Link:
         self._side = side
         self._view = memoryview(bytearray(READ))
         self._rest = b""
-        self._position = 0  # bytes checked of a connection with one lane
-        self._begun: deque[tuple[int, int]] = deque()  # stamped ones whose end is to come: number and stamp
+        self._position = 0  # bytes that were checked, for a connection with one lane
+        # number and timestamp of messages whose end has not been read
+        self._begun: deque[tuple[int, int]] = deque()
         self._every = load.stamped
         self._load = load
         self.socket = self.connection.socket
 
     def subscribe(self) -> None:
-        """Start the consumers. Deliveries may come from then on, before the last has started."""
+        """Start the consumers. Deliveries may arrive before the last one has started."""
         load = self._load
         if load.ack:
             qos = [(number, m.BasicQos(0, load.prefetch)) for number in self.lanes]
             self.connection.call_all(qos, m.BasicQosOk)
-        # Without a reply, which would mix with deliveries.
+        # With no-wait: replies would mix with deliveries.
         self.connection.send(
             b"".join(
                 [
@@ -125,7 +128,7 @@ class Link:
         )
 
     def take(self) -> int:
-        """Read, check and count deliveries, and acknowledge what is due; return how many came."""
+        """Read, check and count deliveries, and acknowledge those that are due; return their number."""
         got = self.socket.recv_into(self._view)
         if not got:
             raise BenchError("the broker closed the consumer's connection")
@@ -139,7 +142,7 @@ class Link:
         """Check the next bytes of one channel's deliveries by single columns of them."""
         (lane,), (layout,) = self.lanes.values(), self._layouts.values()
         size, position = layout.size, self._position
-        if position < size:  # all of the first one, byte by byte
+        if position < size:  # check the first delivery completely, byte by byte
             self._rest += data[: size - position]
             if len(self._rest) >= size:
                 layout.check_first(self._rest)
@@ -161,7 +164,9 @@ class Link:
         return lane.count - before
 
     def _column(self, data: memoryview, column: int, expected: bytes) -> None:
-        """Compare a column of what was read with what it must hold over 256 messages. Raises BenchError."""
+        """Compare a column of the bytes read with its expected values over 256 messages. Raises
+        BenchError.
+        """
         size, position = self._size, self._position
         first = (column - position) % size
         found = bytes(data[first::size])
@@ -171,16 +176,16 @@ class Link:
             raise BenchError(told or f"deliveries after {position // size} are not what was sent")
 
     def _note_stamps(self, data: memoryview, layout: Layout) -> None:
-        """Remember the stamps in what was read; one that a read cuts in two is left out."""
+        """Collect the timestamps in the bytes read; one that is split between two reads is skipped."""
         size, position, every = layout.size, self._position, self._every
-        number = -(-(position - layout.stamp) // size)  # the first whose stamp begins here
+        number = -(-(position - layout.stamp) // size)  # first delivery whose timestamp begins here
         number += -number % every
         last = (position + len(data) - layout.stamp - STAMP) // size
         for each in range(number, last + 1, every):
             self._begun.append((each, _stamp(data, each * size + layout.stamp - position)[0]))
 
     def _record(self, count: int) -> None:
-        """Record how long those took that are here by now."""
+        """Record the latencies of the messages that are complete by now."""
         now, begun = time.monotonic_ns(), self._begun
         while begun and begun[0][0] < count:
             self._side.record(now - begun.popleft()[1])
@@ -221,9 +226,9 @@ class Link:
         return count
 
     def finish(self) -> None:
-        """Acknowledge what is left and close: the broker has handled all of it then."""
+        """Acknowledge the remaining deliveries and close; the broker has handled all of it then."""
         if len(self._rest) or self._position % self._size:
-            raise BenchError("what came last is not a whole delivery")
+            raise BenchError("the last delivery is incomplete")
         self._send([ack for lane in self.lanes.values() for ack in lane.acks(end=True)])
         self.connection.close()
 
@@ -232,14 +237,14 @@ class Link:
             self.connection.send(b"".join(acks))
 
     def checksum(self) -> int:
-        """The sum of the low bytes of the numbers of all that came."""
+        """Return the sum of the low bytes of the numbers of all deliveries."""
         if self._ordered:
             return sum(low_bytes(lane.count) for lane in self.lanes.values())
         return sum(lane.sum for lane in self.lanes.values())
 
 
 class Side:
-    """One process's consumers. ``number`` says which of the processes it is."""
+    """The consumers of one process. ``number`` is the number of the process."""
 
     def __init__(self, run: Run, number: int) -> None:
         load = run.load
@@ -248,13 +253,13 @@ class Side:
         self.links = [Link(run, queues, self) for queues in load.consumes_from()[number :: load.processes]]
 
     def record(self, took: int) -> None:
-        """Record a latency in ns, if this is what is measured."""
+        """Record a latency in ns, if latencies are measured."""
         if self._run.begin <= time.monotonic() <= self._run.end:
             self.latencies.record_value(max(1, took // 1000))
 
 
 def consume_all(run: Run, number: int, pipe: Pipe) -> None:
-    """Receive until ``pipe`` says that all is there; report what was received."""
+    """Receive until ``pipe`` reports the end of publishing; report the results."""
     side, meter, received = Side(run, number), Meter(run), 0
     with selectors.DefaultSelector() as selector:
         for link in side.links:

@@ -1,7 +1,7 @@
-"""What is asked of a broker: sizes, topology, confirms, acknowledgements; plain values and no I/O.
+"""Description of a benchmark's load: sizes, topology, confirms, acknowledgements; plain values without I/O.
 
-Owns the names of the queues and the exchange, who publishes to which of them and who consumes from which, and
-which messages a binding takes.
+Responsible for the names of queues and exchange, the distribution of queues over publishers and consumers,
+and the messages that each binding matches.
 """
 
 import math
@@ -12,22 +12,24 @@ from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from leveret.protocol.amqp.table import Table
 
 EXCHANGES = ("default", "direct", "fanout", "topic", "headers")
-STAMP = 8  # bytes at the start of a body: when it was published, in ns of the monotonic clock
+STAMP = 8  # bytes at the start of a body: time of publishing, in ns of the monotonic clock
 SMALLEST_STAMPED = STAMP + 1  # the last byte of a body is the low byte of its number
 BLOCK = 256  # publishes after which the low bytes of the numbers repeat
-SPREAD = 4 * BLOCK  # routing keys at most that are published in turn
-CHANNELS = 255  # of a connection: the low byte of their number tells them apart
-SAMPLED = 64  # of so many messages one is stamped when there are too many to stamp each
-MARK = b"@" * 8  # where the number of a key that occurs once goes
+SPREAD = 4 * BLOCK  # maximum number of routing keys that are published in turn
+CHANNELS = 255  # per connection, so that the low byte of their numbers identifies them
+SAMPLED = 64  # one message of this many has a timestamp if there are too many for all to have one
+MARK = b"@" * 8  # placeholder of the number in a routing key that occurs once
 
 
 class BenchError(Exception):
-    """The broker refused, stalled, lost or changed something, or the load makes no sense."""
+    """Failure of a benchmark: the broker refused, stalled, lost or changed something, or the load is
+    invalid.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the broker is and how to log in."""
+    """Address of a broker, with user and password."""
 
     host: str
     port: int = 5672
@@ -37,11 +39,11 @@ class Target:
 
     @classmethod
     def parse(cls, url: str) -> "Target":
-        """``amqp://user:password@host:port/vhost``, with RabbitMQ's defaults. Raises BenchError."""
+        """Parse ``amqp://user:password@host:port/vhost``, with RabbitMQ's defaults. Raises BenchError."""
         try:
             parts = urlsplit(url)
             port = parts.port or 5672
-        except ValueError:  # whose text may hold the password, as the URL does
+        except ValueError:  # the exception's text may hold the password, as the URL does
             raise BenchError("the host or the port in the URL is malformed") from None
         if parts.scheme != "amqp" or not parts.hostname:
             raise BenchError("the URL of the broker is amqp://USER:PASSWORD@HOST:PORT/VHOST")
@@ -80,13 +82,13 @@ class Load:
     prefix: str = "bench"
 
     def check(self) -> None:
-        """Raises BenchError for what makes no sense."""
+        """Raise BenchError for an invalid load."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and value < 0:
-                raise BenchError(f"{field.name} {value}: no number here is below 0")
+                raise BenchError(f"{field.name} {value}: the value must not be below 0")
         if self.exchange not in EXCHANGES:
-            raise BenchError(f"exchange {self.exchange}: one of {', '.join(EXCHANGES)} is wanted")
+            raise BenchError(f"exchange {self.exchange}: must be one of {', '.join(EXCHANGES)}")
         if self.size < 1:
             raise BenchError("size 0: a body needs a byte for its number")
         if not self.queues or not self.processes:
@@ -98,31 +100,31 @@ class Load:
                 f"a consumer has {CHANNELS} queues at most: {self.queues} queues need more consumers"
             )
         if self.new_keys and self.exchange != "topic":
-            raise BenchError("keys that are all new need a topic exchange")
+            raise BenchError("--new-keys needs --exchange topic")
         if self.ack > self.prefetch > 0:
             raise BenchError(
-                f"acknowledging every {self.ack} with a prefetch of {self.prefetch} never begins"
+                f"acknowledging every {self.ack} with a prefetch of {self.prefetch} never acknowledges"
             )
 
     # -- topology ------------------------------------------------------------------------------------------
 
     @property
     def exchange_name(self) -> str:
-        """The exchange that is published to."""
+        """Return the name of the exchange; "" for the default exchange."""
         return "" if self.exchange == "default" else self.prefix
 
     def queue_names(self) -> list[str]:
-        """The queues; their names are equally long."""
+        """Return the names of the queues, which are equally long."""
         width = len(str(self.queues - 1))
         return [f"{self.prefix}-{number:0{width}}" for number in range(self.queues)]
 
     @property
     def copies(self) -> int:
-        """How many queues a message goes to."""
+        """Return the number of queues that get each message."""
         return self.queues if self.exchange == "fanout" else 1
 
     def bound(self) -> list[tuple[int, str, Table]]:
-        """The bindings: the number of the queue, binding key and arguments."""
+        """Return the bindings: number of the queue, binding key and arguments."""
         if self.exchange == "default":
             return []
         if self.exchange == "fanout":
@@ -145,8 +147,8 @@ class Load:
         return self.bindings or self.queues
 
     def routes(self) -> list[tuple[str, Properties]]:
-        """What is published in turn to an exchange, each for one binding: routing key and properties. A key
-        that occurs once has the eight bytes of ``MARK`` where its number goes.
+        """Return the routing keys and properties that are published in turn to an exchange, each matching one
+        binding. A key that occurs once has the eight bytes of ``MARK`` in place of its number.
         """
         mode = PERSISTENT if self.persistent else TRANSIENT
         if self.exchange in {"default", "fanout"}:
@@ -170,21 +172,21 @@ class Load:
     # -- who does what -------------------------------------------------------------------------------------
 
     def publishes_to(self) -> list[list[str]]:
-        """The queues that each publisher publishes to, by channel from 1 on; one of no name for an
-        exchange.
+        """Return the queues of each publisher, by channel from 1 on; for an exchange one with an empty
+        name.
         """
         if self.exchange != "default":
             return [[""] for _ in range(self.publishers)]
         return _spread(self.queue_names(), self.publishers)
 
     def consumes_from(self) -> list[list[str]]:
-        """The queues that each consumer consumes from, by channel from 1 on."""
+        """Return the queues of each consumer, by channel from 1 on."""
         return _spread(self.queue_names(), self.consumers)
 
     @property
     def ordered(self) -> bool:
-        """Whether each queue has one publisher, one consumer and all of that publisher's messages: then they
-        come in the order of their numbers.
+        """Return True if each queue has one publisher, one consumer and all messages of that publisher: then
+        they arrive in the order of their numbers.
         """
         alone = self.consumers <= self.queues
         if self.exchange == "default":
@@ -193,7 +195,7 @@ class Load:
 
     @property
     def stamped(self) -> int:
-        """One of so many messages says when it was published; 0 where none does."""
+        """Return the interval of messages with a timestamp (1: every message); 0 if none has one."""
         if self.size < SMALLEST_STAMPED:
             return 0
         if self.rate or 0 < self.window <= SAMPLED:
@@ -201,12 +203,12 @@ class Load:
         return SAMPLED if self.ordered else 0
 
     def expected(self, sent: int) -> int:
-        """How many deliveries so many publishes make."""
+        """Return the number of deliveries that result from ``sent`` publishes."""
         return sent * self.copies
 
 
 def _spread(names: list[str], connections: int) -> list[list[str]]:
-    """The queues by connection; with more connections than queues several have the same one."""
+    """Distribute queues over connections; with more connections than queues several share a queue."""
     if connections > len(names):
         return [[names[number % len(names)]] for number in range(connections)]
     return [names[number::connections] for number in range(connections)]

@@ -1,7 +1,8 @@
-"""The publishing side: blocks of publishes encoded once, sent as slices, and confirms counted by the read.
+"""Publishing side of a benchmark: blocks of publishes encoded once, sent as slices; confirms counted by the
+read.
 
-Owns how much may be sent when: the window of unconfirmed ones, the rate, the bound of the backlog. Sending
-never blocks, so one process serves any number of connections.
+Responsible for the pace of publishing: the window of unconfirmed messages, the rate, the limit of the
+backlog. Sending never blocks, so one process serves any number of connections.
 """
 
 import math
@@ -24,18 +25,17 @@ from leveret.router.bench.wire import (
     refusal,
 )
 
-LARGEST_BLOCK = (
-    4 << 20
-)  # bytes: of larger messages fewer are encoded, and their numbers are put in one by one
-MANY = 2048  # publishes of a block where they are small
+# Bytes: a block of larger messages has fewer of them, and their numbers are written one by one.
+LARGEST_BLOCK = 4 << 20
+MANY = 2048  # publishes in a block of small messages
 PIECE = 1 << 18  # bytes for one send
-NAP = 0.0005  # seconds until it is seen whether the backlog has shrunk
+NAP = 0.0005  # seconds between two looks at the backlog
 CONFIRM = Struct(">BHIHHQBB")
 _stamp = Struct(">Q").pack_into
 
 
 class Block:
-    """Publishes with the numbers from 0 on, encoded one behind the other, each ``step`` bytes long."""
+    """Publishes with the numbers from 0 on, encoded one after another, each ``step`` bytes long."""
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
         routes, name = load.routes(), queue if load.exchange == "default" else ""
@@ -58,8 +58,8 @@ class Block:
         self._new_keys = load.new_keys
 
     def part(self, number: int, count: int, now: int) -> memoryview:
-        """Publishes from this number on, up to ``count`` and the end of the block; good until the next call.
-        ``now`` (ns) is what those say that are stamped.
+        """Return publishes from this number on, up to ``count`` and the end of the block; valid until the
+        next call. ``now`` (ns) is written into those that have a timestamp.
         """
         start = number % self.count
         count = min(count, self.count - start)
@@ -76,8 +76,8 @@ class Block:
 
 
 class Lane:
-    """One channel that publishes to one queue or exchange. Confirms may come in any order, each for one or
-    for all up to it.
+    """One channel that publishes to one queue or exchange. Confirms may arrive in any order, each for one
+    message or for all up to it.
     """
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
@@ -85,15 +85,15 @@ class Lane:
         self.sent = 0
         self.block = Block(load, channel, queue, frame_max)
         self._window = load.window or math.inf
-        self._through = 0  # all up to it are confirmed
-        self._ahead: set[int] = set()  # confirmed beyond it
+        self._through = 0  # all numbers up to this one are confirmed
+        self._ahead: set[int] = set()  # confirmed numbers beyond ``_through``
 
     @property
     def confirmed(self) -> int:
         return self._through + len(self._ahead)
 
     def confirm(self, number: int, *, multiple: int) -> None:
-        """Count a confirm. Raises BenchError when it is for nothing that was sent, or comes twice."""
+        """Count a confirm. Raises BenchError if it is for an unsent or already confirmed message."""
         if not self._through < number <= self.sent or number in self._ahead:
             where = self.queue or "the exchange"
             raise BenchError(f"{number} of {self.sent} to {where} was confirmed again or before it was sent")
@@ -107,12 +107,12 @@ class Lane:
             self._ahead.remove(self._through)
 
     def take(self, limit: float, now: int) -> list[bytes | memoryview]:
-        """The publishes there is room for, ``limit`` at most; good until the next call."""
+        """Return the publishes that may be sent now, ``limit`` at most; valid until the next call."""
         room = min(self._window - (self.sent - self.confirmed) if self._window < math.inf else limit, limit)
         parts: list[bytes | memoryview] = []
         while room >= 1:
             if parts:
-                parts[-1] = bytes(parts[-1])  # the block is about to be written over
+                parts[-1] = bytes(parts[-1])  # the block is about to be overwritten
             part = self.block.part(self.sent, int(min(room, self.block.count)), now)
             count = len(part) // self.block.step
             self.sent += count
@@ -124,7 +124,7 @@ class Lane:
 
 
 class Link:
-    """One connection that publishes, on a channel for each of its lanes."""
+    """A publishing connection with a channel for each of its lanes."""
 
     def __init__(self, run: Run, queues: list[str]) -> None:
         load = run.load
@@ -145,7 +145,7 @@ class Link:
         return sum([lane.sent for lane in self.lanes])
 
     def refill(self, limit: float) -> None:
-        """Have something to send, if there may be anything: ``limit`` messages at most."""
+        """Prepare up to ``limit`` messages for sending, as far as the limits allow."""
         now = time.monotonic_ns()
         parts: list[bytes | memoryview] = []
         for lane in self.lanes:
@@ -158,7 +158,7 @@ class Link:
             self.unsent = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def flush(self) -> None:
-        """Send what the socket takes."""
+        """Send as much as the socket accepts."""
         try:
             while self.unsent:
                 self.unsent = self.unsent[self.socket.send(self.unsent[:PIECE]) :]
@@ -183,7 +183,7 @@ class Link:
 
 
 class Side:
-    """One process's publishers. ``number`` says which of the processes it is."""
+    """The publishers of one process. ``number`` is the number of the process."""
 
     def __init__(self, run: Run, number: int) -> None:
         load = run.load
@@ -200,12 +200,12 @@ class Side:
         self._started = self._moved = 0.0
 
     def begin(self) -> None:
-        """From now on is published."""
+        """Start publishing."""
         self._started = self._moved = time.monotonic()
 
     def turn(self, now: float) -> bool:
-        """Send what may be sent and take what has come, waiting for either. False when all is sent and
-        confirmed.
+        """Send and receive as much as is possible now, and wait for more. Return False after all messages are
+        sent and confirmed.
         """
         room = self._room(now)
         if room >= 1:
@@ -220,7 +220,7 @@ class Side:
         return True
 
     def _room(self, now: float) -> float:
-        """How many more may be sent now."""
+        """Return the number of messages that may be sent now."""
         load, counters = self.run.load, self.run.counters
         room = self._most - self.sent
         if now >= self.run.end:
@@ -233,7 +233,7 @@ class Side:
         return room
 
     def _pause(self, now: float, room: float) -> float:
-        """How long to wait for anything to come, in seconds, before more may be sent."""
+        """Return the seconds to wait for incoming data before more may be sent."""
         if self._rate:
             return max(0.0, self._started + (self.sent + 1) / self._rate - now)
         if self.run.load.window:
@@ -241,7 +241,7 @@ class Side:
         return 0 if room >= 1 else NAP
 
     def _fill(self, room: float) -> None:
-        """Have each publisher that has nothing left to send send more."""
+        """Refill each publisher that has nothing left to send."""
         for link in self.links:
             if not link.unsent:
                 before = link.sent
@@ -252,12 +252,12 @@ class Side:
                     self._selector.modify(link.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, link)
 
     def _wait(self, now: float, timeout: float) -> None:
-        """Wait for sockets, take confirms and send on. Raises BenchError when nothing moves for too long."""
+        """Wait for sockets, take confirms and send on. Raises BenchError if nothing moves for too long."""
         found = self._selector.select(timeout)
         if found or not (self.run.load.window or timeout == TIMEOUT):
             self._moved = now
         elif now - self._moved > 2 * TIMEOUT:
-            raise BenchError(f"nothing was taken or confirmed for {2 * TIMEOUT:.0f} s")
+            raise BenchError(f"the broker accepted and confirmed nothing for {2 * TIMEOUT:.0f} s")
         for key, events in found:
             link = key.data
             if events & selectors.EVENT_READ:
@@ -275,7 +275,7 @@ class Side:
 
 
 def publish_all(run: Run, number: int, pipe: Pipe) -> None:
-    """Publish until the run ends and all is confirmed; report what was."""
+    """Publish until the run ends and all messages are confirmed; report the results."""
     side, meter, counters, confirms = Side(run, number), Meter(run), run.counters, run.load.window
     pipe.send("ready")
     pipe.recv()
@@ -289,6 +289,6 @@ def publish_all(run: Run, number: int, pipe: Pipe) -> None:
     counts: dict[str, int] = {}
     for lane in side.lanes:
         counts[lane.queue] = counts.get(lane.queue, 0) + lane.sent
-    # Before the broker has answered to the close: it may have much to do until then.
+    # Report before the broker has answered to the close, which may take it long.
     pipe.send(meter.told(counts, sum(low_bytes(lane.sent) for lane in side.lanes)))
     side.close()

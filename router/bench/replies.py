@@ -1,6 +1,7 @@
-"""Requests and replies over direct reply-to: how many round trips a second callers make, each one at a time.
+"""Benchmark of requests and replies over direct reply-to, in round trips a second.
 
-Owns both ends: callers, and one process that answers each request where it says.
+Responsible for both ends: callers with one request at a time, and a process that answers each request at its
+reply-to address.
 """
 
 import contextlib
@@ -20,8 +21,8 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 
 
 def bench_replies(target: Target, load: Load, seconds: float, warm_up: float) -> Result:
-    """``load.publishers`` callers and one that answers; ``received`` of the result are round trips a second.
-    Raises BenchError, also when a reply is not that to its request.
+    """Run ``load.publishers`` callers and one process that answers; ``received`` of the result is the number
+    of round trips a second. Raises BenchError, also if a reply belongs to another request.
     """
     run = Run(target, load, Counters(load.publishers))
     histogram, told = latencies(), Told({}, 0, 0.0, 0.0)
@@ -47,7 +48,7 @@ def bench_replies(target: Target, load: Load, seconds: float, warm_up: float) ->
 
 
 def call(run: Run, number: int, pipe: Pipe) -> None:
-    """Send one request after the other, each when the last was answered."""
+    """Send requests, each after the reply to the one before."""
     load, (queue, *_) = run.load, run.load.queue_names()
     connection, meter, histogram = Connection(run.target), Meter(run), latencies()
     connection.call(1, m.BasicConsume(REPLY_TO, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
@@ -72,7 +73,7 @@ def call(run: Run, number: int, pipe: Pipe) -> None:
 
 
 def answer(run: Run, number: int, pipe: Pipe) -> None:
-    """Send each request's body back to where it says."""
+    """Send the body of each request to its reply-to address."""
     (queue, *_) = run.load.queue_names()
     connection, meter, count = Connection(run.target), Meter(run), 0
     connection.call(1, m.QueueDeclare(queue, exclusive=True), m.QueueDeclareOk)

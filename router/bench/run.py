@@ -1,6 +1,6 @@
-"""One run: the topology is declared, the processes start, what was sent is compared with what was received.
+"""One run of a benchmark: declare the topology, start the processes, compare sent with received messages.
 
-Owns the order of a run and its result. Whoever wants to show how it goes is told by ``watch``.
+Responsible for the order of a run and for its result. ``watch`` is called with the counters during the run.
 """
 
 import contextlib
@@ -19,15 +19,16 @@ from leveret.router.bench.publisher import publish_all
 from leveret.router.bench.sides import Counters, Run, Told, latencies, receive, start
 from leveret.router.bench.wire import PATIENCE, TIMEOUT, Connection
 
-POLL = 0.02  # seconds between looks at the counters
-SLOWEST = 500  # messages a second: a count that takes longer is given up
+POLL = 0.02  # seconds between two looks at the counters
+SLOWEST = 500  # messages a second: a run that needs longer to receive the rest is given up
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
 
-Watch = Callable[[float, int, int, int], None]  # seconds since the begin, sent, confirmed and received
+# seconds since the start; messages sent, confirmed and received
+Watch = Callable[[float, int, int, int], None]
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """How long messages were on their way, from the publisher's send to the consumer's read, in us."""
+    """Latencies from the publisher's send to the consumer's read, in us."""
 
     count: int
     mean: float
@@ -35,7 +36,7 @@ class Latency(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, histogram: HdrHistogram) -> "Latency | None":
-        """What a histogram says; None when it is empty."""
+        """Return the percentiles of a histogram; None if it is empty."""
         if not histogram.total_count:
             return None
         found = {each: int(histogram.get_value_at_percentile(each)) for each in PERCENTILES}
@@ -43,8 +44,8 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Messages a second while it was measured; what was sent and received in all; shares of a core that the
-    generator's two sides used.
+    """Rates in messages a second while measuring; total counts; CPU use of the generator's two sides in
+    cores.
     """
 
     published: float
@@ -58,8 +59,8 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def bench(target: Target, load: Load, seconds: float, warm_up: float, watch: Watch | None = None) -> Result:
-    """Declare what a load needs, run it, and leave nothing behind. Raises BenchError when the broker refuses,
-    stalls, or anything was lost, repeated or changed.
+    """Declare the topology of a load, run the load, and delete the topology. Raises BenchError if the broker
+    refuses or stalls, or if a message was lost, duplicated or changed.
     """
     with topology(target, load):
         return drive(target, load, seconds, warm_up, watch=watch)
@@ -67,15 +68,15 @@ def bench(target: Target, load: Load, seconds: float, warm_up: float, watch: Wat
 
 @contextlib.contextmanager
 def topology(target: Target, load: Load) -> Iterator[None]:
-    """The queues, exchange and bindings of a load; at the end of a block that ended well they must be
-    empty.
+    """Declare the queues, exchange and bindings of a load for the block, and delete them. Raises BenchError
+    if messages are left after a block that succeeded.
     """
     load.check()
     try:
         _declare(target, load)
         yield
     except BaseException:
-        with contextlib.suppress(BenchError):  # what went wrong first is what is told
+        with contextlib.suppress(BenchError):  # keep the first error
             _remove(target, load)
         raise
     if left := _remove(target, load):
@@ -83,7 +84,7 @@ def topology(target: Target, load: Load) -> Iterator[None]:
 
 
 def _declare(target: Target, load: Load) -> None:
-    """Make the topology of a load."""
+    """Declare the topology of a load."""
     connection = Connection(target, timeout=PATIENCE)
     names, exchange = load.queue_names(), load.exchange_name
     if exchange:
@@ -119,9 +120,9 @@ def drive(
     watch: Watch | None = None,
     there: int = 0,
 ) -> Result:
-    """Run a load in a topology that is there, with ``there`` messages in its queues. Raises as ``bench``."""
+    """Run a load in a declared topology with ``there`` messages in its queues. Raises as ``bench``."""
     run = Run(target, load, Counters(load.processes))
-    if not load.publishers:  # what is there is measured from the first to the last
+    if not load.publishers:  # consumers only: measured from the first message to the last
         run.measure(0.0, math.inf)
     bound = (
         (seconds if load.count == math.inf else load.count * load.queues / SLOWEST) + warm_up + 2 * TIMEOUT
@@ -169,14 +170,14 @@ def drive(
 
 
 class _Look:
-    """What the counters say, told to whoever watches."""
+    """Reads the counters and passes them to ``watch``."""
 
     def __init__(self, run: Run, watch: Watch | None) -> None:
         self._run = run
         self._watch = watch
 
     def __call__(self) -> int:
-        """Look; return how many have been received."""
+        """Read the counters; return the number of received messages."""
         counters = self._run.counters
         received = sum(counters.received)
         if self._watch is not None:
@@ -185,14 +186,14 @@ class _Look:
         return received
 
     def at_failures(self, pipes: list[Pipe]) -> None:
-        """Raises BenchError when a consumer has failed."""
+        """Raise BenchError if a consumer has failed."""
         for pipe in pipes:
             if pipe.poll():
                 receive(pipe, 0.0)
 
 
 def _await(look: _Look, expected: int, consumers: list[Pipe]) -> None:
-    """Wait until so many have been received. Raises BenchError when no more come."""
+    """Wait until ``expected`` messages have been received. Raises BenchError if no more arrive."""
     last, received = time.monotonic(), -1
     while (now_received := look()) < expected:
         look.at_failures(consumers)
@@ -205,7 +206,7 @@ def _await(look: _Look, expected: int, consumers: list[Pipe]) -> None:
 
 
 def _compare(load: Load, published: Told, received: Told) -> None:
-    """Raises BenchError unless what was received is what was sent."""
+    """Raise BenchError unless the received messages are those that were sent."""
     sent, came = sum(published.counts.values()), sum(received.counts.values())
     if load.exchange == "default":
         wanted = published.counts

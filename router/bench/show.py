@@ -1,4 +1,4 @@
-"""How a run goes and how it went, for people: a line while it lasts, then a table."""
+"""Terminal output of a benchmark: a progress line during the run, then a table."""
 
 import time
 from contextlib import AbstractContextManager
@@ -17,10 +17,10 @@ REFRESH = 0.5  # seconds
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """One line that says what is sent, confirmed and received a second."""
+    """A line with the messages sent, confirmed and received a second."""
 
     def __init__(self, console: Console, seconds: float) -> None:
-        # No thread of its own: processes are forked while it is shown.
+        # Without auto-refresh, which needs a thread: processes are forked while the line is shown.
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._seconds = seconds
         self._last = (time.monotonic(), 0, 0, 0)
@@ -35,7 +35,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._live.stop()
 
     def watch(self, elapsed: float, sent: int, confirmed: int, received: int) -> None:
-        """As ``run.Watch``."""
+        """Update the line; see ``run.Watch``."""
         now = time.monotonic()
         past = now - self._last[0]
         if past < REFRESH:
@@ -55,7 +55,7 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 def table(load: Load, result: Result, ceiling: Ceiling | None) -> Table:
-    """The result of a run."""
+    """Return the table of results of a run."""
     made = Table(show_header=False)
     made.add_row("published", f"{result.published:,.0f} msg/s")
     if load.window:
@@ -66,7 +66,7 @@ def table(load: Load, result: Result, ceiling: Ceiling | None) -> Table:
         shown = result.latency.percentiles
         made.add_row("latency, of", f"{result.latency.count:,} messages")
         for percentile in (50.0, 90.0, 99.0, 99.9, 100.0):
-            name = "most" if percentile == 100 else f"p{percentile:g}"
+            name = "max" if percentile == 100 else f"p{percentile:g}"
             made.add_row(f"  {name}", f"{shown[percentile] / 1000:,.3f} ms")
     made.add_row("generator", f"{result.publishers_cpu:.0%} + {result.consumers_cpu:.0%} of a core")
     if ceiling is not None:

@@ -1,6 +1,6 @@
-"""The processes of a run: how they are started, what they count for all to see, and what they report.
+"""Processes of a benchmark: starting them, their shared counters, and their reports.
 
-Owns no bit of what is published or consumed.
+Not for publishing and consuming (see ``publisher`` and ``consumer``).
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from hdrh.histogram import HdrHistogram
 from leveret.router.bench.load import BenchError, Load, Target
 
 CONTEXT = multiprocessing.get_context("fork")
-LOWEST, HIGHEST, DIGITS = 1, 600_000_000, 3  # of a latency, in us
+LOWEST, HIGHEST, DIGITS = 1, 600_000_000, 3  # range and precision of latencies, in us
 T = TypeVar("T")
 
 
 def clocks() -> tuple[float, float]:
-    """The monotonic clock, which all processes share, and this process's CPU time, both in seconds."""
+    """Return the monotonic clock, which all processes share, and this process's CPU time, both in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return time.monotonic(), usage.ru_utime + usage.ru_stime
 
 
 class Counters:
-    """What all processes of a run have sent, confirmed and received by now, each in a place of its own; and
-    from when to when is measured.
+    """Messages sent, confirmed and received by all processes of a run, each with a slot of its own; and the
+    start and end of measuring.
     """
 
     def __init__(self, processes: int) -> None:
@@ -43,7 +43,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Run:
-    """What both sides share."""
+    """Settings and counters that both sides of a run share."""
 
     target: Target
     load: Load
@@ -51,24 +51,24 @@ class Run:
 
     @property
     def begin(self) -> float:
-        """When measuring begins, by the monotonic clock; infinite until all are there."""
+        """Return the start of measuring by the monotonic clock; infinite until all processes are ready."""
         return self.counters.times[0]
 
     @property
     def end(self) -> float:
-        """When measuring ends, and publishing."""
+        """Return the end of measuring and publishing by the monotonic clock."""
         return self.counters.times[1]
 
     def measure(self, begin: float, end: float) -> None:
-        """Say when."""
+        """Set the start and the end of measuring."""
         self.counters.times[1] = end
         self.counters.times[0] = begin
 
 
 @dataclass
 class Told:
-    """What a process did: messages by queue, the sum of the low bytes of their numbers, how many a second,
-    and its share of a core; latencies in us, as an encoded histogram.
+    """Results of a process: messages by queue, the sum of the low bytes of their numbers, messages a second,
+    CPU use in cores, and latencies in us as an encoded histogram.
     """
 
     counts: dict[str, int]
@@ -78,7 +78,7 @@ class Told:
     latencies: bytes = b""
 
     def add(self, other: "Told") -> None:
-        """Add what another process of the same side did."""
+        """Add the results of another process of the same side."""
         for queue, count in other.counts.items():
             self.counts[queue] = self.counts.get(queue, 0) + count
         self.checksum += other.checksum
@@ -88,13 +88,13 @@ class Told:
 
 @dataclass
 class Meter:
-    """The rate and the share of a core between the begin of a run and its end."""
+    """Rate and CPU use between the start of measuring and its end."""
 
     run: Run
     _marks: list[tuple[int, float, float]] = field(default_factory=list)
 
     def note(self, count: int, *, end: bool = False) -> None:
-        """Say how many there have been by now; ``end`` when no more will come."""
+        """Set the number of messages so far; ``end``: no more will follow."""
         now = time.monotonic()
         if not self._marks and now >= self.run.begin:
             self._marks.append((count, *clocks()))
@@ -103,36 +103,36 @@ class Meter:
 
     def told(self, counts: dict[str, int], checksum: int, latencies: bytes = b"") -> Told:
         if len(self._marks) < 2:
-            raise BenchError("it was over before anything could be measured: let it take longer")
+            raise BenchError("the run ended before its measurement began: use a larger --count")
         count, seconds, cpu = (last - first for first, last in zip(*self._marks, strict=True))
         return Told(counts, checksum, count / seconds, cpu / seconds, latencies)
 
 
 def latencies() -> HdrHistogram:
-    """An empty histogram of latencies in us."""
+    """Return an empty histogram of latencies in us."""
     return HdrHistogram(LOWEST, HIGHEST, DIGITS)
 
 
 def low_bytes(count: int) -> int:
-    """The sum of the low bytes of the numbers below ``count``."""
+    """Return the sum of the low bytes of the numbers below ``count``."""
     whole, rest = divmod(count, 256)
     return whole * (255 * 128) + rest * (rest - 1) // 2
 
 
 def start(stack: contextlib.ExitStack, work: Callable[[Run, int, Pipe], None], run: Run, number: int) -> Pipe:
-    """Run ``work`` as process ``number`` of its side, which ends with the stack; return the pipe it reports
-    through.
+    """Run ``work`` as process ``number`` of its side until the stack ends; return the pipe for its
+    reports.
     """
     here, there = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_child, args=(work, run, number, there), daemon=True)
     process.start()
     stack.callback(process.join)
-    stack.callback(process.kill)  # before the join; nothing when it ended by itself
+    stack.callback(process.kill)  # before the join; no effect if the process has ended
     return here
 
 
 def _child(work: Callable[[Run, int, Pipe], None], run: Run, number: int, pipe: Pipe) -> None:
-    """Run one side in its process and send its failure instead of a result."""
+    """Run one side in its process; send its exception in place of a result."""
     try:
         work(run, number, pipe)
     except (BenchError, OSError) as error:
@@ -140,13 +140,13 @@ def _child(work: Callable[[Run, int, Pipe], None], run: Run, number: int, pipe: 
 
 
 def receive(pipe: Pipe, seconds: float) -> Any:
-    """What the process at the other end reports. Raises BenchError when it failed or says nothing in time."""
+    """Return the next report of a process. Raises BenchError if it failed or reports nothing in time."""
     if not pipe.poll(seconds):
-        raise BenchError(f"a client reported nothing in {seconds:.0f} s")
+        raise BenchError(f"a process of the generator reported nothing in {seconds:.0f} s")
     try:
         result = pipe.recv()
     except EOFError:
-        raise BenchError("a client ended without a word") from None
+        raise BenchError("a process of the generator ended without a report") from None
     if isinstance(result, BenchError):
         raise result
     return result

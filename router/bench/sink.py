@@ -1,8 +1,7 @@
-"""What the generator can do by itself: its two sides against a sink that is no broker.
+"""Measurement of the load generator itself, against a sink in place of a broker.
 
-The sink answers the handshake, throws away what is published (and confirms it by the read), and sends
-deliveries that were encoded beforehand. So its cost is that of a socket, and the figures are the generator's
-ceiling.
+The sink answers the handshake, discards publishes (and confirms them by the read), and sends deliveries that
+were encoded beforehand. Its own cost is that of a socket, so the figures are the ceiling of the generator.
 """
 
 import contextlib
@@ -22,10 +21,10 @@ from leveret.router.bench.run import drive
 from leveret.router.bench.sides import CONTEXT, receive
 from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
 
-DELIVERIES = 2_000_000  # that the consumer takes, or as many as make
-BYTES = 1 << 30
-LARGEST = 1 << 17  # bytes of a body
-CLOSE = method_frame(0, m.ConnectionClose(200, "done"))  # as ``wire`` says it
+DELIVERIES = 2_000_000  # most deliveries for the consumer,
+BYTES = 1 << 30  # and their most bytes
+LARGEST = 1 << 17  # maximum bytes of a body
+CLOSE = method_frame(0, m.ConnectionClose(200, "done"))  # the same bytes as ``wire`` sends
 PUBLISH = b"\x00\x3c\x00\x28"
 ANSWERS: dict[type, m.Method] = {
     m.ConnectionStartOk: m.ConnectionTune(2047, FRAME_MAX, 0),
@@ -37,7 +36,9 @@ ANSWERS: dict[type, m.Method] = {
 
 
 class Ceiling(msgspec.Struct, frozen=True):
-    """What one publisher and one consumer do against a sink: messages a second, shares of a core."""
+    """Rates of one publisher and one consumer against a sink, in messages a second, and their CPU use in
+    cores.
+    """
 
     published: float
     received: float
@@ -60,7 +61,7 @@ def ceiling(load: Load, seconds: float) -> Ceiling:
 
 
 def _against_sink(load: Load, seconds: float, count: int) -> tuple[float, float, float, float]:
-    """Published and received a second, and shares of a core."""
+    """Return the rates of publishing and receiving, and the CPU use of both sides."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         here, there = CONTEXT.Pipe()
@@ -72,12 +73,12 @@ def _against_sink(load: Load, seconds: float, count: int) -> tuple[float, float,
         result = drive(target, load, seconds, 0.2, there=count)
         taken = receive(here, TIMEOUT)
         if not count and taken != result.sent_in_all:
-            raise BenchError(f"{result.sent_in_all} messages were sent to the sink, {taken} came")
+            raise BenchError(f"{result.sent_in_all} messages were sent to the sink, {taken} arrived")
     return result.published, result.received, result.publishers_cpu, result.consumers_cpu
 
 
 def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
-    """Serve one connection; report how many publishes came."""
+    """Serve one connection; report the number of publishes."""
     stream, _ = listener.accept()
     with stream:
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -98,7 +99,7 @@ def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
 
 
 def _swallow(stream: socket.socket, load: Load, data: bytes) -> int:
-    """Read publishes until the connection is closed; return how many there were."""
+    """Read publishes until the connection is closed; return their number."""
     (name,) = load.queue_names()
     step = len(publish(1, ("", name), load.routes()[0][1], bytes(load.size), FRAME_MAX))
     total, view = len(data), memoryview(bytearray(READ))
@@ -112,14 +113,14 @@ def _swallow(stream: socket.socket, load: Load, data: bytes) -> int:
             break
         total += size
         end = (end + view[max(0, size - len(CLOSE)) : size])[-len(CLOSE) :]
-    if end.endswith(CLOSE):  # unless it was ended before it could say so
+    if end.endswith(CLOSE):  # absent if the connection was lost before the close
         total -= len(CLOSE)
         stream.sendall(method_frame(0, m.ConnectionCloseOk()))
     return total // step
 
 
 def _feed(stream: socket.socket, load: Load, count: int) -> None:
-    """Send so many deliveries, and throw away the acknowledgements."""
+    """Send ``count`` deliveries, and discard the acknowledgements."""
     (name,), (_, properties) = load.queue_names(), load.routes()[0]
     block = memoryview(
         b"".join(

@@ -1,6 +1,6 @@
-"""A blocking AMQP connection for setting up, and the bytes that are then sent and received by the thousand.
+"""Blocking AMQP connection for setup, and the encoded publishes and deliveries of a load.
 
-Owns the client's handshake and calls, and what publishes and deliveries of a load look like on the wire.
+Responsible for the client's handshake and calls, and for the bytes of publishes and deliveries.
 """
 
 import select
@@ -20,24 +20,25 @@ from leveret.protocol.amqp.table import Table
 from leveret.protocol.recognition import recognize
 from leveret.router.bench.load import BenchError, Target
 
-TIMEOUT = 30.0  # seconds: a broker that moves nothing for so long has failed
-PATIENCE = 600.0  # seconds, where a broker may have much to do, as in deleting many bindings
+TIMEOUT = 30.0  # seconds without any progress after which a broker counts as failed
+PATIENCE = 600.0  # seconds for requests that take a broker long, such as deleting many bindings
 READ = 1 << 18  # bytes
-FRAME_MAX = 131072  # bytes, as most clients ask for
+FRAME_MAX = 131072  # bytes, the value that most clients ask for
 BODY_MAX = 1 << 40  # no limit
 CONSUMER_TAG = "c"
-TAG_OFFSET = 7 + 4 + 1 + len(CONSUMER_TAG)  # where the delivery tag stands in a delivery
+TAG_OFFSET = 7 + 4 + 1 + len(CONSUMER_TAG)  # offset of the delivery tag in a delivery
 FRAME_END = 0xCE
-CLOSES = (b"\x00\x14\x00\x28", b"\x00\x0a\x00\x32")  # how channel.close and connection.close begin
+CLOSES = (b"\x00\x14\x00\x28", b"\x00\x0a\x00\x32")  # first bytes of channel.close and connection.close
 
 M = TypeVar("M", bound=m.Method)
 
 
 class Connection:
-    """A connection with the channels 1 to ``channels`` open. No heartbeat may mix with deliveries.
+    """A blocking connection with the channels 1 to ``channels`` open, and without heartbeats, which would mix
+    with deliveries.
 
-    Everything here blocks, ``timeout`` seconds at most, and raises BenchError when the broker refuses or ends
-    it.
+    All calls block, ``timeout`` seconds at most, and raise BenchError if the broker refuses or closes the
+    connection.
     """
 
     def __init__(self, target: Target, channels: int = 1, timeout: float = TIMEOUT) -> None:
@@ -70,7 +71,7 @@ class Connection:
         try:
             self.socket.sendall(data)
         except OSError as error:
-            raise BenchError(f"the broker took nothing more: {error.strerror or error}") from None
+            raise BenchError(f"the broker accepted no more data: {error.strerror or error}") from None
 
     def call(self, channel: int, method: m.Method, reply: type[M]) -> M:
         """Send a request and return its reply."""
@@ -87,19 +88,21 @@ class Connection:
         return replies
 
     def expect(self, reply: type[M]) -> M:
-        """The next command, which must be this method."""
+        """Return the next command, which must be this method."""
         _, command = self.next()
         if not isinstance(command, reply):
             raise BenchError(f"{command} came instead of {reply.NAME}")
         return command
 
     def next(self) -> tuple[int, Command]:
-        """The next command with its channel. Raises BenchError when it ends the channel or the connection."""
+        """Return the next command with its channel. Raises BenchError if it closes the channel or the
+        connection.
+        """
         while not self._commands:
             try:
                 data = self.socket.recv(READ)
             except OSError as error:
-                raise BenchError(f"the broker says nothing: {error.strerror or error}") from None
+                raise BenchError(f"the broker does not answer: {error.strerror or error}") from None
             if not data:
                 raise BenchError("the broker closed the connection")
             self._commands.extend(self._reader.receive(data))
@@ -113,17 +116,17 @@ class Connection:
         return channel, command
 
     def waits(self, seconds: float) -> bool:
-        """Whether something has come, or does within so many seconds."""
+        """Return True if data arrives within ``seconds``."""
         return bool(self._commands or select.select([self.socket], [], [], seconds)[0])
 
     def close(self) -> None:
-        """Close in good order: the reply says that everything sent before was handled."""
+        """Close the connection; the broker has handled everything sent before when this returns."""
         self.call(0, m.ConnectionClose(200, "done"), m.ConnectionCloseOk)
         self.socket.close()
 
 
 def refusal(data: bytes) -> str:
-    """What the broker says in these bytes of why there are no more of them; empty when it does not."""
+    """Return the reason of a channel.close or connection.close in these bytes; "" if there is none."""
     for position in [data.find(close) - 7 for close in CLOSES if close in data[7:]]:
         for _, command in Reader(0, BODY_MAX).receive(data[max(position, 0) :]):
             if isinstance(command, m.ChannelClose | m.ConnectionClose):
@@ -132,7 +135,7 @@ def refusal(data: bytes) -> str:
 
 
 def body_offset(data: bytes) -> int:
-    """Where the body begins in a method that carries content: behind two frames and a frame's head."""
+    """Return the offset of the body in a method with content: after two frames and the head of a third."""
     offset = 0
     for _ in range(2):
         offset += FRAME.unpack_from(data, offset)[2] + 8
@@ -142,7 +145,7 @@ def body_offset(data: bytes) -> int:
 def publish(
     channel: int, route: tuple[str, str], properties: Properties, body: bytes, frame_max: int
 ) -> bytes:
-    """A basic.publish to an exchange with a routing key, with its content."""
+    """Encode a basic.publish with its content."""
     content = pack_frames(channel, encode_properties(properties), body, frame_max)
     return method_frame(channel, m.BasicPublish(*route)) + content
 
@@ -150,6 +153,6 @@ def publish(
 def delivery(
     channel: int, route: tuple[str, str], properties: Properties, body: bytes, frame_max: int, *, tag: int = 1
 ) -> bytes:
-    """The bytes of the delivery with this tag, as the broker must send it."""
+    """Encode the delivery with this tag, as the broker must send it."""
     content = pack_frames(channel, encode_properties(properties), body, frame_max)
     return method_frame(channel, m.BasicDeliver(CONSUMER_TAG, tag, False, *route)) + content

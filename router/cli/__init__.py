@@ -1,7 +1,7 @@
-"""The ``leveret`` command: one module for each subcommand, put together here.
+"""Entry point of the ``leveret`` command; each subcommand is a module of its own.
 
-Owns flags, exit statuses and what is printed. A subcommand imports what it needs when it runs, so that all of
-them start quickly. Exit status 0 is success, 1 a failure, 2 wrong usage or settings.
+Responsible for flags, exit statuses and output. A subcommand imports its dependencies when it runs, so that
+all of them start quickly. Exit status 0 is success, 1 a failure, 2 wrong usage or settings.
 """
 
 import click
@@ -45,7 +45,7 @@ from leveret.router.cli.lazy import LazyGroup
 def main() -> None:
     """leveret, a message broker that speaks AMQP 0-9-1 as RabbitMQ does.
 
-    serve runs the broker, and store looks into its data directory. publish, consume, work and bench talk to
-    any AMQP 0-9-1 broker. The others ask a management API, leveret's or RabbitMQ's. LEVERET_URL or a context
-    says where the broker is.
+    serve runs the broker, and store reads its data directory. publish, consume, work and bench talk to any
+    AMQP 0-9-1 broker. The others use a management API, leveret's or RabbitMQ's. LEVERET_URL or a context
+    selects the broker.
     """

@@ -1,6 +1,6 @@
-"""How commands that speak AMQP find their broker, run, are interrupted, and say what to try if it refuses.
+"""Connection of the commands that speak AMQP: finding the broker, signals, and advice after refusals.
 
-Not here: what they say to it.
+Not for what a command does on its connection (see the module of the command).
 """
 
 import signal
@@ -27,7 +27,7 @@ def broker_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def find_broker(url: str | None, vhost: str | None) -> "Address":
-    """The broker that ``--url`` and ``--vhost`` name. Raises WrongUsage."""
+    """Return the broker that ``--url`` and ``--vhost`` name. Raises WrongUsage."""
     from dataclasses import replace
 
     from leveret.router.client.address import DEFAULT_URL, parse_url
@@ -43,9 +43,9 @@ def find_broker(url: str | None, vhost: str | None) -> "Address":
 def run_connected(
     url: str | None, vhost: str | None, name: str, work: "Callable[[Connection], Awaitable[None]]"
 ) -> None:
-    """Connect, do the work, and leave in good order; SIGINT and SIGTERM end it early, which is no failure.
+    """Connect, run ``work``, and close in good order; SIGINT and SIGTERM end it early, which is no failure.
 
-    Raises Failure, with what to try, for whatever the broker refuses.
+    Raises Failure, with advice, for refusals of the broker.
     """
     import trio
 
@@ -67,12 +67,12 @@ def run_connected(
 
 
 def notice(text: str) -> None:
-    """A line on standard error, beside what is printed."""
+    """Print a line on standard error."""
     print(f"leveret: {text}", file=sys.stderr)
 
 
 async def interruptible(work: Callable[..., Awaitable[None]], *args: object) -> None:
-    """Await the work, or stop it at SIGINT or SIGTERM."""
+    """Await ``work``, or cancel it at SIGINT or SIGTERM."""
     import trio
 
     failure: Exception | None = None
@@ -86,7 +86,7 @@ async def interruptible(work: Callable[..., Awaitable[None]], *args: object) -> 
             nursery.start_soon(watch)
             try:
                 await work(*args)
-            except Exception as error:  # raised again below, out of the nursery, which would wrap it
+            except Exception as error:  # raised again below, outside the nursery, which would wrap it
                 failure = error
             nursery.cancel_scope.cancel()
     if failure is not None:
@@ -94,20 +94,20 @@ async def interruptible(work: Callable[..., Awaitable[None]], *args: object) -> 
 
 
 def refusal(error: "ClientError") -> Failure:
-    """What the broker refused, and what to try."""
+    """Return the failure for a refusal of the broker, with advice."""
     hint, reason = advice(error), plain_reason(str(error))
     return Failure(f"{reason}\n{hint}" if hint else reason)
 
 
 def advice(error: "ClientError") -> str:
-    """What to try after this; nothing where nothing comes to mind."""
+    """Return advice for an error; "" if there is none."""
     from leveret.router.client.errors import CannotConnect, Ended
 
     text = str(error)
     if isinstance(error, CannotConnect):
         return (
             error.advice
-            or "is a broker running there? `leveret serve` starts one; --url or LEVERET_URL says where it is"
+            or "is a broker running there? `leveret serve` starts one; --url or LEVERET_URL sets its address"
         )
     code = error.code if isinstance(error, Ended) else 0
     for wanted, words, hint in ADVICE:
@@ -117,17 +117,17 @@ def advice(error: "ClientError") -> str:
 
 
 PERMISSION = "an administrator gives permissions with `leveret permission set`"
-ADVICE = (  # reply code, words in the reply text, what to try; the first that fits
+ADVICE = (  # reply code, words in the reply text, advice; the first match counts
     (403, "Login was refused", "look at user and password in --url or LEVERET_URL; "
      "guest may log in from the broker's own machine only"),
-    (403, "exclusive use", "it has an exclusive consumer; `leveret consumer list` shows whose"),
+    (403, "exclusive use", "it has an exclusive consumer, which `leveret consumer list` shows"),
     (403, "", PERMISSION),
     (404, "no queue", "`leveret queue list` shows the queues; `leveret queue declare NAME` makes one"),
     (404, "no exchange", "`leveret exchange list` shows them; `leveret exchange declare NAME` makes one"),
-    (406, "timed out", "it was held for longer than the broker's consumer timeout allows; `leveret work "
+    (406, "timed out", "it was unacknowledged for longer than the broker's consumer timeout; `leveret work "
      "--timeout` ends a command before that"),
-    (406, "inequivalent", "it is there with other properties; `leveret queue show NAME` shows them"),
-    (405, "", "it belongs to another connection alone, as long as that is open"),
+    (406, "inequivalent", "it exists with other properties; `leveret queue show NAME` shows them"),
+    (405, "", "it is exclusive to another connection"),
     (530, "not found", "`leveret vhost list` shows the virtual hosts; --vhost chooses one"),
     (530, "refused for user", PERMISSION),
 )  # fmt: skip

@@ -1,6 +1,7 @@
-"""A broker's management API, as the commands ask it: RabbitMQ's, which leveret has too.
+"""HTTP client of the commands for a broker's management API: RabbitMQ's, which leveret implements too.
 
-Owns the address and the login, and what to say when the API refuses. What is asked is the commands' business.
+Responsible for the address, the login, and the errors for refused requests. Not for the paths (see the
+modules of the commands).
 """
 
 import base64
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 LISTENING = (
     "is the management API listening there? `leveret serve` has it; RabbitMQ has it with its "
-    "plugin rabbitmq_management; --api or LEVERET_API says where it is, without them it is 10,000 ports "
+    "plugin rabbitmq_management; --api or LEVERET_API sets its address, without them it is 10,000 ports "
     "above --url"
 )
-USUAL_PORTS = "the management API is usually at port 15672; --api or LEVERET_API says where it is"
+USUAL_PORTS = "the management API is usually at port 15672; --api or LEVERET_API sets its address"
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 120.0  # seconds
 
@@ -32,11 +33,11 @@ def api_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class NotThere(Failure):
-    """What was asked for is not there: status 404."""
+    """The requested object does not exist: status 404."""
 
 
 class NoSuchPath(Failure):
-    """The API does not know the path. RabbitMQ 3.10 answers 400 or 405 without a reason then."""
+    """The API does not know the path. RabbitMQ 3.10 then answers 400 or 405 without a reason."""
 
 
 class NotReachable(Failure):
@@ -44,7 +45,9 @@ class NotReachable(Failure):
 
 
 class Api:
-    """The API at a URL. All methods raise Failure if they are refused: one of those above, or Failure."""
+    """The management API at a URL. All methods raise Failure, or one of its subclasses above, for a refused
+    request.
+    """
 
     def __init__(self, url: str | None) -> None:
         parts = split_url(url or DEFAULT_API)
@@ -63,7 +66,7 @@ class Api:
         where = host if port is None else f"{host}:{port}"
         self.shown = f"{parts.scheme}://{where}{parts.path.rstrip('/')}"  # for messages: without the login
         token = base64.b64encode(f"{self.user}:{password}".encode("utf-8", "surrogateescape")).decode()
-        self.timeout = READ_TIMEOUT  # seconds that an answer may take
+        self.timeout = READ_TIMEOUT  # seconds that a response may take
         self._pool = urllib3.PoolManager(
             retries=False,
             ssl_context=context,
@@ -71,45 +74,45 @@ class Api:
         )
 
     def get(self, *path: str, **query: str | int) -> Any:
-        """What is at a path below ``/api``, whose segments are given as they are."""
+        """Return the object at a path below ``/api``; its segments are given unencoded."""
         return self._ask("GET", path, query)
 
     def put(self, *path: str, body: Any = None) -> Any:
-        """Make or change what is there."""
+        """Create or change the object at a path."""
         return self._ask("PUT", path, {}, {} if body is None else body)
 
     def create(self, *path: str, body: Any = None) -> bool:
-        """Make or change what is there; return True if it was made, False if it was there before."""
+        """Create or change the object at a path; return True if it was created, False if it existed."""
         return self._exchange("PUT", path, {}, {} if body is None else body)[0] == 201
 
     def post(self, *path: str, body: Any) -> Any:
-        """Do something; what is told of it."""
+        """Send an object to a path; return the JSON of the response."""
         return self._ask("POST", path, {}, body)
 
     def send(self, *path: str, body: Any) -> Mapping[str, str]:
-        """Do something; return the headers of the response."""
+        """Send an object to a path; return the headers of the response."""
         _status, headers, _value = self._exchange("POST", path, {}, body)
         return headers
 
     def delete(self, *path: str, **query: str) -> None:
-        """Delete what is there."""
+        """Delete the object at a path."""
         self._ask("DELETE", path, query)
 
     def _ask(self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any = None) -> Any:
-        """Send a request and return the JSON of the answer."""
+        """Send a request and return the JSON of the response."""
         return self._exchange(method, path, query, body)[2]
 
     def _exchange(
         self, method: str, path: tuple[str, ...], query: dict[str, Any], body: Any = None
     ) -> tuple[int, Mapping[str, str], Any]:
-        """Send a request and return status, headers and JSON of the answer. Header names ignore case.
+        """Send a request; return status, headers and JSON of the response. Header names ignore case.
 
         Raises Failure if the request is refused.
         """
         import urllib3
 
         if "" in path:
-            raise WrongUsage("a name is empty, and nothing has that name")
+            raise WrongUsage("an object's name must not be empty")
         segments = "/".join(map(_segment, path))
         url = f"{self.shown}/api/{segments}" + (f"?{urlencode(query)}" if query else "")
         given = None if body is None else json.dumps(body).encode()
@@ -122,7 +125,7 @@ class Api:
         return response.status, response.headers, self._answer(response.status, response.data)
 
     def _answer(self, status: int, data: bytes) -> Any:
-        """The JSON of an answer, or why there is none."""
+        """Return the JSON of a response. Raises Failure for an error."""
         try:
             told = json.loads(data) if data else None
         except ValueError:
@@ -134,7 +137,7 @@ class Api:
         reason = plain_reason(str(told.get("reason") or told.get("error"))) if isinstance(told, dict) else ""
         if status in (400, 405) and not data:
             raise NoSuchPath(
-                f"the API at {self.shown} cannot do that (it answered {status}): only leveret can"
+                f"the API at {self.shown} cannot do that (it answered {status}): this needs leveret"
             )
         if status == 404:
             raise NotThere(reason or "not found")
@@ -143,7 +146,7 @@ class Api:
         raise Failure(f"refused ({status}): {reason}" if reason else f"{self.shown} answered {status}")
 
     def _refused(self, reason: str) -> str:
-        """What to say of a 401, which stands for both a failed login and a missing right."""
+        """Return the text for a 401, which stands for both a failed login and a missing permission."""
         if reason and "login" not in reason.lower():
             hint = "an administrator gives tags and permissions"
             return f"user {self.user!r} may not do that: {reason}\n{hint}"
@@ -152,7 +155,7 @@ class Api:
 
 
 def _segment(name: str) -> str:
-    """A name as a segment of a path. ``.`` and ``..`` mean other paths unless they are encoded."""
+    """Encode a name as a segment of a path. ``.`` and ``..`` mean other paths unless they are encoded."""
     if name in (".", ".."):
         return name.replace(".", "%2E")
     return quote(name.encode("utf-8", "surrogateescape"), safe="")
@@ -173,7 +176,7 @@ def _context(query: str) -> "ssl.SSLContext":
         context = tls_context(given)
     except BadUrl as error:
         raise WrongUsage(f"--api: {error}") from None
-    if not context.check_hostname:  # as was asked for: no need to be warned at every request
+    if not context.check_hostname:  # at the user's request: no warning at every request
         import urllib3
 
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -181,16 +184,16 @@ def _context(query: str) -> "ssl.SSLContext":
 
 
 def _reason(error: BaseException) -> str:
-    """Why there was no answer, and what to try."""
+    """Return the reason why there was no response, and advice."""
     from leveret.protocol.recognition import HTTP, TLS, recognize
     from leveret.router.values.network_errors import NO_TLS, explain, tls_advice
 
     if (opening := _answered(error)) and (spoken := recognize(opening)):
-        hint = "the scheme https:// is for ports with TLS" if spoken == TLS else USUAL_PORTS
+        hint = "the port has TLS; use the scheme https://" if spoken == TLS else USUAL_PORTS
         return f"the port speaks {spoken}, not {HTTP}\n{hint}"
     why = explain(error)
     if why == NO_TLS:
-        return f"{why}\nthe scheme http:// in --api or LEVERET_API is for ports without TLS"
+        return f"{why}\nthe port has no TLS; use the scheme http:// in --api or LEVERET_API"
     return f"{why}\n{tls_advice(error, 'the URL of the API') or LISTENING}"
 
 

@@ -1,4 +1,4 @@
-"""``leveret bench``: how much a broker bears, this one or another that speaks AMQP 0-9-1."""
+"""``leveret bench``: measure the throughput and latency of this or any other AMQP 0-9-1 broker."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from leveret.protocol.json_text import encode_json
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.formats import format_option
 
-# What a workload other than messages takes notice of.
+# Options that have an effect on a workload other than messages.
 TAKES = {
     "replies": {"url", "workload", "size", "publishers", "seconds", "warm_up", "form", "as_json"},
     "connections": {"url", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
@@ -69,7 +69,7 @@ TAKES = {
     type=click.Choice(["default", "direct", "fanout", "topic", "headers"]),
     default="default",
     show_default=True,
-    help="What is published to.",
+    help="The exchange that is published to.",
 )
 @click.option(
     "--bindings", default=0, show_default=True, metavar="N", help="Bindings in all; 0: one for each queue."
@@ -90,7 +90,7 @@ TAKES = {
     default=1,
     show_default=True,
     metavar="N",
-    help="Processes of the generator on either side.",
+    help="Processes of the generator on each side.",
 )
 @click.option(
     "--backlog",
@@ -120,9 +120,9 @@ TAKES = {
     default=1.0,
     show_default=True,
     metavar="N",
-    help="Seconds before that.",
+    help="Seconds before measuring.",
 )
-@click.option("--ceiling", is_flag=True, help="Also measure the generator against a sink that is no broker.")
+@click.option("--ceiling", is_flag=True, help="Also measure the generator itself, against a sink.")
 @format_option(("table", "json"), "A table for people, or JSON.")
 @click.pass_context
 def bench(
@@ -150,11 +150,10 @@ def bench(
     ceiling: bool,
     form: str,
 ) -> None:
-    """Measure any AMQP 0-9-1 broker: throughput, and how long messages are on their way.
+    """Measure any AMQP 0-9-1 broker: throughput, and latency of messages.
 
-    What was sent is compared with what was received: a run in which anything was lost, came twice or came
-    changed fails. Queues and exchanges are made for the run, and deleted. After 30 seconds without any
-    message the run is given up.
+    The run fails if a message was lost, duplicated or changed. Queues and exchanges are made for the run, and
+    deleted. The run is given up after 30 seconds without any message.
     """
     _check_options(context, workload)
     import msgspec
@@ -210,8 +209,8 @@ def bench(
 
 
 def _check_options(context: click.Context, workload: str) -> None:
-    """WrongUsage for an option that the workload would take no notice of."""
+    """Raise WrongUsage for an option that has no effect on the workload."""
     takes = TAKES.get(workload, context.params)
     for name in context.params:
         if name not in takes and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise WrongUsage(f"--{name.replace('_', '-')} says nothing to the workload {workload}")
+            raise WrongUsage(f"--{name.replace('_', '-')} has no effect on the workload {workload}")

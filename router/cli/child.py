@@ -1,6 +1,6 @@
-"""Running a command for one message: its input, its environment, its time, and how it ended.
+"""Subprocess that handles one message: its input, environment, time limit and result.
 
-Owns the process and its group. What the outcome means for the message is the pool's business.
+Responsible for the process and its group. Not for what the result means for the message (see ``pool``).
 """
 
 import os
@@ -26,24 +26,26 @@ OUTPUT_MAX = 16 << 20  # bytes of a reply
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended: ``failure`` is None for exit status 0, ``output`` what it printed, if kept."""
+    """Result of a command: ``failure`` is None for exit status 0, ``output`` its captured standard output."""
 
     failure: str | None
     output: bytes = b""
 
 
 class Output(Protocol):
-    """Takes what commands print."""
+    """Receiver of the output of commands."""
 
     def open(self) -> int:
-        """A file descriptor for the output of one command; the caller closes it once the command has it."""
+        """Return a file descriptor for the output of one command; the caller closes it after the command has
+        started.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. ``timeout`` (None: no limit) and ``grace``, between SIGTERM and SIGKILL, are in ms.
+    """A command to run. ``timeout`` (None: no limit) and ``grace``, between SIGTERM and SIGKILL, are in ms.
 
-    ``stdout`` and ``stderr`` take what it prints; None: those of this process.
+    ``stdout`` and ``stderr`` receive its output; None: those of this process.
     """
 
     words: Sequence[str]
@@ -54,11 +56,11 @@ class Command:
     stderr: Output | None = None
 
     async def run(self, body: bytes, variables: Mapping[str, str]) -> Outcome:
-        """Run it with the body on standard input. If cancelled, its process group is killed."""
+        """Run the command with the body on standard input. If cancelled, its process group is killed."""
         try:
             process = await self._start(variables)
         except OSError as error:
-            return Outcome(f"it could not be started: {error.strerror}")
+            return Outcome(f"the command could not be started: {error.strerror}")
         output = bytearray()
         finished = False
         try:
@@ -70,13 +72,13 @@ class Command:
             if process.stdout is not None:
                 await trio.aclose_forcefully(process.stdout)
         if len(output) > OUTPUT_MAX:
-            return Outcome(f"it printed more than {OUTPUT_MAX >> 20} MiB")
+            return Outcome(f"the command printed more than {OUTPUT_MAX >> 20} MiB")
         if not finished:
-            return Outcome(f"it took longer than {shown_duration(self.timeout or 0)}")
+            return Outcome(f"the command took longer than {shown_duration(self.timeout or 0)}")
         return Outcome(_failure(process.returncode or 0), bytes(output))
 
     async def _start(self, variables: Mapping[str, str]) -> trio.Process:
-        """Start it. Raises OSError."""
+        """Start the process. Raises OSError."""
         stdout = subprocess.PIPE if self.keep_output else None
         stderr = None
         with ExitStack() as opened:
@@ -96,18 +98,19 @@ class Command:
             )
 
     async def _attend(self, process: trio.Process, body: bytes, output: bytearray) -> bool:
-        """Give it the body and take what it prints, until it ends; False when that was too much."""
+        """Write the body and read the output until the process ends; return False for too much output."""
         assert process.stdin is not None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_feed, process.stdin, body)
             if process.stdout is not None:
-                async for data in process.stdout:  # to its end, which its children may put off
+                # to the end of the pipe, which child processes may keep open
+                async for data in process.stdout:
                     output += data
                     if len(output) > OUTPUT_MAX:
                         nursery.cancel_scope.cancel()
                         return False
             await process.wait()
-            nursery.cancel_scope.cancel()  # whoever still holds its standard input will not be fed
+            nursery.cancel_scope.cancel()  # background processes that still read standard input get no more
         return True
 
 
@@ -119,7 +122,7 @@ async def _feed(pipe: trio.abc.SendStream, body: bytes) -> None:
 
 
 async def _end_group(process: trio.Process, grace: float) -> None:
-    """End the command and all it has started: SIGTERM, and SIGKILL for what is left."""
+    """End the process group: SIGTERM, and SIGKILL after the grace period."""
     with trio.CancelScope(shield=True):
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
@@ -130,7 +133,7 @@ async def _end_group(process: trio.Process, grace: float) -> None:
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # all of it has ended
+    with suppress(ProcessLookupError):  # all of its processes have ended
         os.killpg(leader, number)
 
 
@@ -149,9 +152,9 @@ def _failure(status: int) -> str | None:
 
 
 def message_variables(properties: Properties, **others: str | int | bool) -> dict[str, str]:
-    """The variables that tell of a message: its properties, each header, and ``others``; without the prefix.
+    """Return the variables for a message: its properties, each header, and ``others``; without the prefix.
 
-    What a variable cannot hold (a NUL, or more than VARIABLE_MAX bytes) has none.
+    A value that a variable cannot hold (with a NUL, or of more than VARIABLE_MAX bytes) is left out.
     """
     found = {name.upper(): _text(value) for name, value in others.items()}
     plain = plain_properties(properties)
@@ -175,6 +178,8 @@ def _bytes(text: str) -> bytes:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment and the message's variables; those of a message around it do not show."""
+    """Return this process's environment with the message's variables in place of those of an outer
+    message.
+    """
     found = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     return found | {PREFIX + name: os.fsdecode(_bytes(text)) for name, text in variables.items()}

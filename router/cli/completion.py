@@ -1,16 +1,16 @@
-"""``leveret completion``: have a shell complete the command's words."""
+"""``leveret completion``: shell completion of subcommands and options."""
 
 import click
 from click.shell_completion import get_completion_class
 
-VARIABLE = "_LEVERET_COMPLETE"  # how click is asked for completions of a command of this name
+VARIABLE = "_LEVERET_COMPLETE"  # click's variable for requesting completions of a command of this name
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete subcommands and options.
+    """Print the script that makes SHELL complete subcommands and options.
 
     \b
     bash:  eval "$(leveret completion bash)"                            in ~/.bashrc

@@ -1,4 +1,4 @@
-"""``leveret consume``: print the messages of a queue as they come."""
+"""``leveret consume``: print the messages of a queue as they arrive."""
 
 import re
 import sys
@@ -28,14 +28,16 @@ form_option = format_option(FORMATS, "For people, a JSON object a line, or the b
 
 @click.command()
 @click.argument("queue")
-@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
-@click.option("--idle", type=Duration(), metavar="DURATION", help="End when none came for so long, as 5s.")
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
+@click.option(
+    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, as 5s."
+)
 @click.option(
     "--settle",
     type=click.Choice(SETTLE),
     default="ack",
     show_default=True,
-    help="Take the messages, put them back in the end, or refuse them (to the dead-letter exchange).",
+    help="ack: remove the messages; requeue: put them back at the end; reject: dead-letter them.",
 )
 @click.option("--prefetch", type=click.IntRange(1, 65535), default=BATCH, show_default=True, metavar="N")
 @click.option("--exclusive", is_flag=True, help="Be the queue's only consumer.")
@@ -43,13 +45,15 @@ form_option = format_option(FORMATS, "For people, a JSON object a line, or the b
 @click.option(
     "--offset",
     metavar="OFFSET",
-    help="Where to begin in a stream: first, last, next, a number, or an age such as 1h.",
+    help="Where to start in a stream: first, last, next, a number, or an age such as 1h.",
 )
 @click.option(
-    "--consumer-name", metavar="NAME", help="Keep the position in a stream under this name, and go on there."
+    "--consumer-name",
+    metavar="NAME",
+    help="Store the position in a stream under this name, and continue there.",
 )
 @click.option(
-    "--offset-if-new", metavar="OFFSET", help="With --consumer-name: where to begin if the name is new."
+    "--offset-if-new", metavar="OFFSET", help="With --consumer-name: where to start if the name is new."
 )
 @form_option
 @broker_options
@@ -69,10 +73,10 @@ def consume(
     url: str | None,
     vhost: str | None,
 ) -> None:  # fmt: skip
-    """Print the messages of QUEUE as they come, until Ctrl-C.
+    """Print the messages of QUEUE as they arrive, until Ctrl-C.
 
-    A message is acknowledged once it is printed. With --settle requeue all of them are held, and go back to
-    the queue in the end, marked as redelivered.
+    A message is acknowledged once it is printed. With --settle requeue all messages are held, and return to
+    the queue at the end, marked as redelivered.
     """
     wanted = partial(
         _consume,
@@ -113,11 +117,13 @@ class Printer:
         self._settle = settle
 
     async def show(self, channel: "Channel", deliveries: "list[Delivery]") -> None:
-        """Print, and then settle, all of these. Whoever reads slowly keeps a thread waiting."""
+        """Print and then settle these deliveries. Printing runs in a thread, where a slow reader may block
+        it.
+        """
         import trio
 
         await trio.to_thread.run_sync(write, b"".join(shown(each, self._form) for each in deliveries))
-        last = deliveries[-1].method.delivery_tag  # type: ignore[union-attr]  # it is no basic.return
+        last = deliveries[-1].method.delivery_tag  # never a basic.return
         if self._settle == "ack":
             channel.ack(last, multiple=True)
         elif self._settle == "reject":
@@ -127,7 +133,7 @@ class Printer:
 
 
 def write(text: bytes) -> None:
-    """Print, at once."""
+    """Print and flush."""
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
 

@@ -1,4 +1,4 @@
-"""How a subcommand says that it failed."""
+"""Errors of subcommands, with their exit statuses."""
 
 import sys
 from typing import IO, Any
@@ -16,6 +16,6 @@ class Failure(click.ClickException):
 
 
 class WrongUsage(Failure):
-    """What was asked for makes no sense: status 2, like click's own complaints about flags."""
+    """Invalid arguments or options: status 2, like click's own errors about flags."""
 
     exit_code = 2

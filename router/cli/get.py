@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     metavar="N",
-    help=f"How many; at most {MOST} without --take.",
+    help=f"Number of messages; at most {MOST} without --take.",
 )
 @click.option("--take", is_flag=True, help="Remove the messages from the queue, over AMQP.")
 @click.option(
@@ -77,7 +77,7 @@ def show_peeked(api: Api, vhost: str, queue: str, count: int, form: str, **query
     if not found:
         chosen = any(query.get(name) is not None for name in ("selector", "from"))
         raise Failure(
-            f"no ready message of queue {queue!r} is selected" if chosen else f"queue {queue!r} is empty"
+            f"no ready message of queue {queue!r} matches" if chosen else f"queue {queue!r} is empty"
         )
     write(b"".join(render(each, form) for each in found))
     if len(found) < count and sum(each["body_bytes"] for each in found) >= MOST_BYTES:

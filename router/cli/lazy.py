@@ -1,4 +1,4 @@
-"""A group of subcommands whose modules are imported when they are asked for."""
+"""Click group whose subcommands are imported on demand."""
 
 import difflib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """``lazy`` says where each subcommand is, as ``module:name``, in the order of the help.
+    """A group of subcommands; ``lazy`` maps them to ``module:name``, in the order of the help.
 
     ``aliases`` maps other names of subcommands to their names; help and completion leave aliases out.
     """

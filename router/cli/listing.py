@@ -41,7 +41,10 @@ class Listing:
             lines, hidden = self._lines(fetch(), terminal_width())
             self._write(lines)
             if hidden:
-                print(f"(no room for {', '.join(hidden)}: --columns chooses)", file=sys.stderr)
+                print(
+                    f"(not shown for lack of room: {', '.join(hidden)}; select with --columns)",
+                    file=sys.stderr,
+                )
             return
         screen = sys.stdout.isatty() and self.form == "table"
         try:
@@ -95,7 +98,7 @@ class Listing:
     def _redraw(self, rows: Sequence[Object]) -> None:
         """Overwrite the screen without erasing it first, which avoids flicker."""
         size = get_terminal_size()
-        heading = f"{time.strftime('%H:%M:%S')}, every {self.interval / 1000:g} s; Ctrl-C ends"
+        heading = f"{time.strftime('%H:%M:%S')}, every {self.interval / 1000:g} s; Ctrl-C to stop"
         lines = [fitted(heading, size.columns).rstrip(), *self._lines(rows, size.columns)[0]]
         if len(lines) > size.lines:
             lines = [*lines[: size.lines - 1], f"… {len(lines) - size.lines + 1} more"]

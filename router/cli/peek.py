@@ -9,7 +9,7 @@ from typing import Any
 from leveret.router.cli.api import Api, NoSuchPath, NotThere
 from leveret.router.cli.failure import Failure
 
-MOST = 1000  # messages that the API shows in one answer
+MOST = 1000  # messages that the API shows in one response
 MOST_BYTES = 1 << 24  # bytes of their bodies
 
 
@@ -43,7 +43,7 @@ def _why_not(api: Api, vhost: str, queue: str) -> Failure:
             f"there is no queue {queue!r} in virtual host {vhost!r}; `leveret queue list` shows them"
         )
     return Failure(
-        f"the broker at {api.shown} cannot show messages without delivering them; only leveret can\n"
+        f"the broker at {api.shown} cannot show messages without delivering them; this needs leveret\n"
         "`leveret get --settle requeue` gets them over AMQP and puts them back, which counts as a delivery: "
         "a quorum queue drops a message that was delivered too often"
     )

@@ -1,4 +1,4 @@
-"""``leveret ping``: does a broker answer there? For health checks; needs no credentials."""
+"""``leveret ping``: test if a broker answers, for health checks; needs no credentials."""
 
 import socket
 
@@ -9,16 +9,16 @@ from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.settings import parse_address
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1 4.2.2
-START = b"\x01\x00\x00"  # how the frame of connection.start begins: a method, channel 0
+START = b"\x01\x00\x00"  # first bytes of the frame of connection.start: a method, channel 0
 
 
 @click.command()
 @click.argument("address", metavar="[HOST:PORT]", default="127.0.0.1:5672")
-@click.option("--timeout", default=5000, show_default=True, metavar="MS", help="How long to wait, in ms.")
+@click.option("--timeout", default=5000, show_default=True, metavar="MS", help="Time to wait, in ms.")
 def ping(address: str, timeout: int) -> None:
     """Begin an AMQP handshake with HOST:PORT.
 
-    Succeeds if a broker answers as AMQP 0-9-1 wants it to.
+    Succeeds if a broker answers as AMQP 0-9-1 demands.
     """
     try:
         host, port = parse_address(address)
@@ -39,7 +39,7 @@ def ping(address: str, timeout: int) -> None:
 
 
 def _first_bytes(connection: socket.socket) -> bytes:
-    """As much of the answer as tells what is spoken there."""
+    """Return enough of the answer to recognize the protocol."""
     answer = b""
     while len(answer) < OPENING and not answer.startswith(START) and (some := connection.recv(OPENING)):
         answer += some

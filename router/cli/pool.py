@@ -1,8 +1,8 @@
-"""A pool of workers, each of which runs a command for one message of a queue at a time.
+"""Pool of workers, each of which runs a command for one message of a queue at a time.
 
-Owns what becomes of a message: acknowledged, sent to wait for another attempt, dead-lettered. It is
-acknowledged only once the broker has confirmed what takes its place. How a command runs is ``child``'s
-business, how a message waits ``retry``'s.
+Responsible for settling messages: acknowledged, sent to a delay queue for another attempt, or dead-lettered.
+A message is acknowledged only after the broker has confirmed its replacement. Not for running a command (see
+``child``) nor for delay queues (see ``retry``).
 """
 
 import time
@@ -23,8 +23,9 @@ from leveret.router.client.channel import Channel, Fate
 from leveret.router.client.connection import Connection
 from leveret.router.client.errors import ChannelEnded, ClientError
 
-AGAIN = (1, 2, 5, 10, 30)  # seconds until a message that the broker did not take is sent again; then the last
-HEADER_ROOM = 64  # bytes of a content header frame that are not properties
+# seconds between attempts to publish a message that the broker did not accept; the last one repeats
+AGAIN = (1, 2, 5, 10, 30)
+HEADER_ROOM = 64  # bytes of a content header frame besides the properties
 
 PRECONDITION_FAILED = 406
 
@@ -32,12 +33,12 @@ Notice = Callable[[str], None]
 
 
 class NoWork(ClientError):
-    """The queue is one that nothing can be taken from."""
+    """The queue is one that workers cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do with the messages of ``queue``; ``idle`` (None: never) is in ms.
+    """Settings of a pool for the messages of ``queue``; ``idle`` (None: never) is in ms.
 
     A message that failed for good goes to ``dead_exchange`` with ``dead_key`` (None: its own); without an
     exchange it is rejected.
@@ -57,7 +58,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the messages so far; ``running`` are those in hand."""
+    """Numbers of messages by outcome; ``running`` are being handled."""
 
     running: int = 0
     started: int = 0
@@ -67,14 +68,14 @@ class Tally:
     begin: float = field(default_factory=time.monotonic)
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return all numbers in one line."""
         rate = (self.done + self.dead) / max(time.monotonic() - self.begin, 0.001)
         parts = [f"{self.done} done", f"{self.retried} put off", f"{self.dead} failed"]
         return ", ".join([*parts, f"{self.running} running", f"{rate:.1f}/s"])
 
 
 class Pool:
-    """Works on one connection until it is told to stop; ``tally`` goes on where it stood."""
+    """Workers on one connection, until they are stopped; ``tally`` continues over several connections."""
 
     def __init__(self, plan: Plan, tally: Tally, notice: Notice) -> None:
         self.plan = plan
@@ -110,7 +111,7 @@ class Pool:
             raise self._failure
 
     async def _declare_dead(self, connection: Connection, queue: str) -> None:
-        """Make the queue for dead letters, unless there is one, of whatever kind."""
+        """Declare the queue for dead letters, unless a queue of that name exists, of any type."""
         probe = await connection.channel()
         try:
             await probe.call(m.QueueDeclare(queue, passive=True), m.QueueDeclareOk)
@@ -121,7 +122,7 @@ class Pool:
             await again.call(m.QueueDeclare(queue, durable=True), m.QueueDeclareOk)
 
     def stop(self) -> None:
-        """Take no more messages; what runs may end."""
+        """Take no more messages; running commands may end."""
         self._stopping = True
         source = self._source
         if source is not None and source.error is None and self._tag:
@@ -131,7 +132,7 @@ class Pool:
     # -- one worker ------------------------------------------------------------------------------------------
 
     async def _work(self, source: Channel, sender: Channel, everyone: trio.CancelScope) -> None:
-        """Handle one message after the other; a failing connection ends all workers."""
+        """Handle one message after another; a failing connection ends all workers."""
         try:
             while (delivery := await self._next(source)) is not None:
                 await self._handle(delivery, source, sender)
@@ -140,7 +141,7 @@ class Pool:
             everyone.cancel()
 
     async def _next(self, source: Channel) -> Delivery | None:
-        """The next message; None when there shall be no more."""
+        """Return the next message; None if there will be no more."""
         idle = float("inf") if self.plan.idle is None else self.plan.idle / 1000
         while not self._stopping:
             with trio.move_on_after(idle):
@@ -160,7 +161,7 @@ class Pool:
         return await source.delivery()
 
     async def _handle(self, delivery: Delivery, source: Channel, sender: Channel) -> None:
-        """Run the command for a message, and do with the message what follows from that."""
+        """Run the command for a message, and settle the message by its outcome."""
         origin = Origin.of(delivery.message, self._delays)
         self.tally.running += 1
         try:
@@ -201,7 +202,7 @@ class Pool:
     async def _put_off(
         self, delivery: Delivery, origin: Origin, failure: str, source: Channel, sender: Channel
     ) -> None:
-        """Have the message come again after a while."""
+        """Send the message to a delay queue, from which it returns for another attempt."""
         delay = self.plan.backoff.delay(origin.attempts + 1)
         properties = origin.waiting(failure)
         if self._too_large(properties):
@@ -219,7 +220,7 @@ class Pool:
     async def _bury(
         self, delivery: Delivery, origin: Origin, failure: str, source: Channel, sender: Channel
     ) -> None:
-        """The message has failed for good."""
+        """Dead-letter or reject a message that has failed for good."""
         exchange, key = self.plan.dead_exchange, self.plan.dead_key
         properties = origin.dead(self.plan.queue, failure, int(time.time()))
         if exchange is None or self._too_large(properties):
@@ -234,7 +235,9 @@ class Pool:
         self.tally.dead += 1
 
     async def _reply(self, delivery: Delivery, origin: Origin, output: bytes, sender: Channel) -> None:
-        """Send what the command printed to who asked for it. Nobody else would miss it."""
+        """Send the output of the command to the message's reply-to; a reply that cannot be routed is
+        dropped.
+        """
         asked = delivery.message.properties
         properties = encode_properties(Properties(correlation_id=asked.correlation_id))
         fate = await sender.publish_alone("", asked.reply_to or "", properties, output, mandatory=False)
@@ -254,7 +257,7 @@ class Pool:
     ) -> None:
         """Publish the message ``name`` until the broker has confirmed it.
 
-        ``prepare`` has the queue live long enough for it.
+        ``prepare`` declares the queue again, so that it lives long enough for the message.
         """
         for pause in chain(AGAIN, repeat(AGAIN[-1])):
             begin = trio.current_time()
@@ -262,7 +265,7 @@ class Pool:
                 await prepare()
             fate = await sender.publish_alone(exchange, key, properties, body)
             if prepare is not None and trio.current_time() - begin > LEASE / 2000:
-                why = "that took too long"
+                why = "the broker did not answer in time"
             elif fate is Fate.CONFIRMED:
                 return
             else:
@@ -272,16 +275,16 @@ class Pool:
             await trio.sleep(pause)
 
     def _too_large(self, properties: bytes) -> bool:
-        """Whether the broker would not take properties that have grown so large."""
+        """Return True if the broker would refuse properties that have grown so large."""
         return len(properties) + HEADER_ROOM > self._frame_max
 
     def _tell(self, delivery: Delivery, origin: Origin, what: str) -> None:
-        """Report the outcome of an attempt that failed, with the message that it was for."""
+        """Report a failed attempt, with its message."""
         attempt = f"attempt {origin.attempts + 1} of {self.plan.retries + 1}"
         self._notice(f"{self._describe(delivery, origin)}, {attempt}: {what}")
 
     def _describe(self, delivery: Delivery, origin: Origin) -> str:
-        """Name a message by its queue, its delivery tag, and its own ids where it has any."""
+        """Describe a message by its queue, its delivery tag, and its own ids if it has any."""
         properties = origin.message.properties
         parts = [f"queue {printable(self.plan.queue)}", f"delivery {_tag(delivery)}"]
         if properties.message_id:
@@ -292,11 +295,11 @@ class Pool:
 
 
 async def _check_queue(probe: Channel, queue: str) -> None:
-    """See that the queue is there and no stream, before anything is made for it; closes ``probe``.
+    """Check that the queue exists and is not a stream, before anything is declared for it; closes ``probe``.
 
-    AMQP does not tell of what type a queue is. A consumer with an offset and no prefetch count is refused by
-    every type before it gets anything, by a stream for want of the count and by others for the offset. A
-    broker so old that it lets it consume has no streams. Raises ChannelEnded, or NoWork for a stream.
+    AMQP does not show the type of a queue. A consumer with an offset and no prefetch count is refused by
+    every type before it gets a message, by a stream for the missing count and by others for the offset. A
+    broker so old that it accepts the consumer has no streams. Raises ChannelEnded, or NoWork for a stream.
     """
     try:
         await probe.consume(queue, arguments={"x-stream-offset": "next"})
@@ -305,8 +308,8 @@ async def _check_queue(probe: Channel, queue: str) -> None:
             raise
         if "PRECONDITION_FAILED - consumer prefetch" in str(error):
             raise NoWork(
-                f"{printable(queue)} is a stream: what is read stays in it, so that nothing can be "
-                "put off, rejected or done with\n"
+                f"{printable(queue)} is a stream: messages stay in it, so that they cannot be "
+                "acknowledged, retried or rejected\n"
                 "`leveret consume --argument x-stream-offset=first` reads it; bind a queue beside it to work"
             ) from None
         return
@@ -314,6 +317,6 @@ async def _check_queue(probe: Channel, queue: str) -> None:
 
 
 def _tag(delivery: Delivery) -> int:
-    """The delivery tag of what a consumer received."""
+    """Return the delivery tag of a delivery."""
     assert isinstance(delivery.method, m.BasicDeliver)
     return delivery.method.delivery_tag

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, where messages pass by in numbers."""
+"""Progress bar on standard error for commands that handle many messages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
 class Bar:
-    """Counts messages, and the bytes that they were of the input."""
+    """Counts messages, and their bytes of the input."""
 
     def __init__(self, progress: Progress, verb: str, total: int | None) -> None:
         self._progress = progress
@@ -16,7 +16,7 @@ class Bar:
         self._messages = 0
 
     def advance(self, messages: int, size: int) -> None:
-        """So many messages more, which made up ``size`` bytes of the input."""
+        """Count ``messages`` more, which made up ``size`` bytes of the input."""
         self._messages += messages
         elapsed = self._progress.tasks[0].elapsed or 0
         rate = round(self._messages / elapsed) if elapsed else 0
@@ -25,7 +25,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(verb: str, total: int | None) -> Iterator[Bar]:
-    """A bar for the ``with`` block; ``total`` is the size of the input in bytes, None if nobody knows."""
+    """Show a bar for the ``with`` block; ``total`` is the size of the input in bytes, None if unknown."""
     columns = (
         TextColumn("{task.fields[messages]} {task.fields[verb]}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Options for a message's headers and properties, and the properties that they make."""
+"""Options for a message's headers and properties, and building the properties from them."""
 
 import json
 import time
@@ -19,15 +19,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 TEXTS = ("content_type", "content_encoding", "correlation_id", "reply_to", "message_id", "type", "user_id",
          "app_id", "cluster_id")  # fmt: skip
 HELP = {
-    "content_type": "What the body is, as text/plain.",
-    "correlation_id": "Which request a reply belongs to.",
+    "content_type": "MIME type of the body, as text/plain.",
+    "correlation_id": "Identifies the request of a reply.",
     "reply_to": "Queue for replies.",
-    "user_id": "Who publishes; the broker refuses any name but the user's own.",
+    "user_id": "The publishing user; the broker refuses any other name.",
 }
 
 
 def property_options(command: F) -> F:
-    """An option for each property, and ``--header``."""
+    """Add an option for each property, and ``--header``."""
     options = [
         click.option(
             "-H", "--header", "headers", metavar="NAME=TEXT", multiple=True,
@@ -35,11 +35,11 @@ def property_options(command: F) -> F:
         ),
         click.option(
             "--persistent/--transient", default=True, show_default=True,
-            help="Whether a durable queue keeps it over a restart.",
+            help="Keep the message over a restart, in a durable queue.",
         ),
         click.option("--priority", type=click.IntRange(0, 255), metavar="0-255"),
-        click.option("--expiration", metavar="DURATION", help="How long it may wait, as 30s; plain: in ms."),
-        click.option("--timestamp", metavar="SECONDS", help='Since 1970, or "now".'),
+        click.option("--expiration", metavar="DURATION", help="Time to live, as 30s; without a unit in ms."),
+        click.option("--timestamp", metavar="SECONDS", help='Seconds since 1970, or "now".'),
         *(
             click.option("--" + name.replace("_", "-"), metavar="TEXT", help=HELP.get(name))
             for name in TEXTS
@@ -59,7 +59,7 @@ def make_properties(
     timestamp: str | None,
     **texts: str | None,
 ) -> "Properties":
-    """The properties that the options ask for. Raises WrongUsage."""
+    """Return the properties for the given options. Raises WrongUsage."""
     from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 
     if timestamp is not None and timestamp != "now" and not (timestamp.isascii() and timestamp.isdigit()):
@@ -75,7 +75,7 @@ def make_properties(
 
 
 def parse_headers(given: tuple[str, ...], option: str = "--header") -> "Table":
-    """``NAME=TEXT`` and ``NAME:=JSON`` as a table. Raises WrongUsage."""
+    """Parse ``NAME=TEXT`` and ``NAME:=JSON`` to a table. Raises WrongUsage."""
     from leveret.protocol.amqp.plain import value_of
     from leveret.protocol.amqp.table import encode_table
 
@@ -99,7 +99,7 @@ def parse_headers(given: tuple[str, ...], option: str = "--header") -> "Table":
 
 
 def _expiration(text: str) -> str:
-    """Milliseconds as AMQP wants them: text."""
+    """Convert a duration to a text of milliseconds, the form of AMQP."""
     if text.isascii() and text.isdigit():
         return text
     try:

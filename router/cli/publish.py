@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from leveret.router.client.channel import Channel
     from leveret.router.client.connection import Connection
 
-IN_FLIGHT = 2000  # messages that wait for their confirms before no more is sent
+IN_FLIGHT = 2000  # unconfirmed messages at which publishing waits
 READ = 1 << 16  # bytes
-NOTED = 5  # unroutable messages that are named one by one
+NOTED = 5  # unroutable messages that are reported one by one
 
 
 @click.command()
@@ -32,11 +32,11 @@ NOTED = 5  # unroutable messages that are named one by one
 @click.argument("key")
 @click.argument("body", required=False)
 @click.option("-f", "--file", "files", type=click.File("rb"), multiple=True, help="A body; may be repeated.")
-@click.option("--lines", is_flag=True, help="A message for each line of standard input, or of the files.")
-@click.option("--json-lines", is_flag=True, help="The same, for what `consume --format json` prints.")
+@click.option("--lines", is_flag=True, help="Publish each line of standard input, or of the files.")
+@click.option("--json-lines", is_flag=True, help="Publish messages as `consume --format json` prints them.")
 @click.option("--mandatory", is_flag=True, help="Fail if a message reaches no queue.")
-@click.option("--confirm/--no-confirm", default=True, help="Wait until the broker has taken responsibility.")
-@click.option("--progress/--no-progress", default=None, help="A progress bar; by itself on a terminal.")
+@click.option("--confirm/--no-confirm", default=True, help="Wait for publisher confirms.")
+@click.option("--progress/--no-progress", default=None, help="A progress bar; on by default on a terminal.")
 @property_options
 @broker_options
 def publish(
@@ -56,13 +56,14 @@ def publish(
 ) -> None:
     """Publish to EXCHANGE with the routing key KEY.
 
-    The body is BODY, or that of each --file, or standard input. The exchange "" is the default one, where the
-    key is the name of a queue. That messages reached no queue is said, and a failure only with --mandatory.
+    The body is BODY, or that of each --file, or standard input. The exchange "" is the default one, whose key
+    is the name of a queue. Messages that reach no queue are reported, and are a failure only with
+    --mandatory.
     """
     if lines and json_lines:
-        raise WrongUsage("--lines or --json-lines, not both")
+        raise WrongUsage("give --lines or --json-lines, not both")
     if body is not None and (files or lines or json_lines):
-        raise WrongUsage("BODY goes with neither --file nor --lines nor --json-lines")
+        raise WrongUsage("BODY cannot be combined with --file, --lines or --json-lines")
     source = Source(body, files, by_line=lines or json_lines)
     run = Publish(exchange, key, make_properties(**properties), confirm=confirm, as_json=json_lines)
     by_itself = sys.stderr.isatty() and source.many
@@ -82,7 +83,7 @@ def _bar(source: "Source") -> Any:
 
 
 class Source:
-    """Where bodies come from. Reading blocks a thread, and no heartbeats."""
+    """Source of bodies. Reading blocks a thread, but no heartbeats."""
 
     def __init__(self, body: str | None, files: tuple[BinaryIO, ...], *, by_line: bool) -> None:
         self._body = body
@@ -92,13 +93,13 @@ class Source:
 
     @property
     def size(self) -> int | None:
-        """The bytes of all files; None when somebody may still be writing them."""
+        """Return the bytes of all files; None for a pipe or a terminal."""
         states = [os.fstat(file.fileno()) for file in self._files]
         regular = all(stat.S_ISREG(state.st_mode) for state in states)
         return sum(state.st_size for state in states) if regular else None
 
     async def bodies(self) -> AsyncIterator[tuple[list[bytes], int]]:
-        """Bodies, as many at a time as have come, and of how many bytes of the input they are."""
+        """Yield the bodies that have been read, and how many bytes of the input they were."""
         import trio
 
         if self._body is not None:
@@ -119,7 +120,7 @@ class Source:
 
 
 class Publish:
-    """One run: what is published, and what became of it."""
+    """One run: the published messages and their outcomes."""
 
     def __init__(
         self, exchange: str, key: str, properties: "Properties", *, confirm: bool, as_json: bool
@@ -131,12 +132,12 @@ class Publish:
         self._confirm = confirm
         self._as_json = as_json
         self._published = self._returned = self._refused = self._unconfirmed = 0
-        self._complete = False  # all of the input was published, and the broker answered for it
+        self._complete = False  # all of the input was published and answered by the broker
 
     async def work(self, source: Source, connection: "Connection") -> None:
-        """Publish all that the source has, and wait for the confirms.
+        """Publish all bodies of the source, and wait for the confirms.
 
-        Messages before a bad line of the input are published, and their confirms waited for.
+        Messages before an invalid line of the input are published, and their confirms waited for.
         """
         from leveret.protocol.amqp import methods as m
 
@@ -150,7 +151,7 @@ class Publish:
             except Failure as error:
                 wrong = error
             await channel.until(lambda: not channel.unconfirmed)
-            if not self._confirm:  # returns come before this is answered, and a refusal instead of it
+            if not self._confirm:  # returns come before this reply, and a refusal in place of it
                 await channel.call(m.BasicQos(), m.BasicQosOk)
             self._complete = wrong is None
         finally:
@@ -177,7 +178,7 @@ class Publish:
             self._count(channel)
 
     def _from_json(self, line: bytes) -> tuple[bytes, bytes]:
-        """The properties and the body of a message that `consume --format json` printed."""
+        """Return properties and body of a message that `consume --format json` printed."""
         from dataclasses import fields, replace
 
         from leveret.protocol.amqp.plain import body_of, properties_of
@@ -196,7 +197,7 @@ class Publish:
             raise Failure(f"line {self._published + 1}: {error}") from None
 
     def _count(self, channel: "Channel") -> None:
-        """Take stock of what came back."""
+        """Count returned and refused messages."""
         self._refused = channel.refused
         while channel.returns:
             returned = channel.returns.popleft()
@@ -206,7 +207,9 @@ class Publish:
                 notice(f"reached no queue: {body}")
 
     def report(self, mandatory: bool) -> None:
-        """Say what became of the messages. Raises Failure when that is not what was wanted."""
+        """Print the outcomes. Raises Failure if messages were refused, lost, or (with ``mandatory``) not
+        routed.
+        """
         sure = " and confirmed" if self._confirm else ""
         taken = self._published - self._refused - self._unconfirmed
         click.echo(f"{counted(taken, 'message')} published{sure}")
@@ -214,11 +217,11 @@ class Publish:
         if not self._complete:
             failures.append("interrupted before the end" + self._uncertain())
         if self._refused:
-            failures.append(f"{counted(self._refused, 'message')} refused by the broker: a full queue?")
+            failures.append(f"{counted(self._refused, 'message')} refused by the broker; is a queue full?")
         if self._returned:
             why = f"there is no queue {self._key!r}"
             if self._exchange:
-                why = f"no queue is bound to {self._exchange!r} so that it gets the key {self._key!r}"
+                why = f"no binding of {self._exchange!r} matches the key {self._key!r}"
             failures.append(f"{counted(self._returned, 'message')} reached no queue: {why}")
             if not mandatory and len(failures) == 1:
                 notice(failures.pop())
@@ -226,7 +229,7 @@ class Publish:
             raise Failure("\n".join(failures))
 
     def report_failure(self, error: Failure) -> NoReturn:
-        """Raise the failure that ended publishing early, with what became of the messages before it."""
+        """Raise the failure that ended publishing early, with the outcomes of the messages before it."""
         if self._published <= 1 and self._unconfirmed == self._published:
             raise error
         told = counted(self._published, "message") + " sent before that"
@@ -237,7 +240,7 @@ class Publish:
         raise Failure(f"{error.message}\n{told}")
 
     def _uncertain(self) -> str:
-        """What is to be said of messages whose confirms did not come."""
+        """Return the text about messages without a confirm; "" if there are none."""
         if not self._unconfirmed:
             return ""
         return f"; {counted(self._unconfirmed, 'message')} not confirmed may or may not have arrived"

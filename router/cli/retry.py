@@ -1,12 +1,12 @@
-"""What a message is told to remember while it waits for another attempt, and where it waits.
+"""Delay queues for retries of ``leveret work``, and the headers of messages in them.
 
-Owns the names and arguments of delay queues, the headers of a message that is on its way through one, and
-those of one that has failed for good. A message waits in the broker: in a queue whose messages expire after
-the delay, and whose dead letters go back to where the message came from. There is a queue for each delay, so
-that none waits behind one that has longer to wait.
+Responsible for the names and arguments of delay queues, the headers of a message in one, and those of a
+message that has failed for good. A message waits in the broker: in a queue whose messages expire after the
+delay, and whose dead letters return to the original queue. There is a queue for each delay, so that no
+message waits behind one with a longer delay.
 
-What a message carries meanwhile: ``x-leveret-attempt`` counts the attempts that failed, ``x-leveret-error``
-says how the last one did, and ``x-leveret-origin`` is a table of what would be lost, or would take effect a
+Headers of a message in a delay queue: ``x-leveret-attempt`` counts the failed attempts, ``x-leveret-error``
+has the last failure, and ``x-leveret-origin`` is a table of values that would be lost, or would take effect a
 second time, on the way.
 
 Source: RabbitMQ, "Dead Letter Exchanges" and "Time-To-Live and Expiration".
@@ -26,12 +26,12 @@ from leveret.protocol.amqp.table import REMOVE, Long, Remove, Table, Timestamp, 
 ATTEMPT = "x-leveret-attempt"
 ERROR = "x-leveret-error"
 ORIGIN = "x-leveret-origin"
-ATTEMPTS = "x-leveret-attempts"  # of a message that failed for good: how many there were
+ATTEMPTS = "x-leveret-attempts"  # number of attempts, in a message that failed for good
 
-LEASE = 86_400_000  # ms that a delay queue outlives its last use, beyond the delay itself
+LEASE = 86_400_000  # ms that a delay queue outlives its last use, in addition to the delay
 
-# Headers that the broker writes when a message dies, and those that send copies elsewhere. With the history
-# of other deaths still there, a broker may take the way back for a cycle and drop the message.
+# Headers that the broker writes when a message dies, and headers that send copies to other queues. A history
+# of earlier deaths may make a broker see a cycle in the way back, and drop the message.
 DEATHS = (
     "x-death",
     "x-first-death-exchange",
@@ -46,17 +46,17 @@ COPIES = ("CC", "BCC")
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits after attempts, in ms: ``first``, then twice as long each time, up to ``longest``."""
+    """Delays after attempts, in ms: ``first``, then twice as long each time, up to ``longest``."""
 
     first: int
     longest: int
 
     def delay(self, attempt: int) -> int:
-        """What to wait after the attempt of this number, from 1."""
+        """Return the delay after the attempt of this number, from 1."""
         return min(self.first << min(attempt - 1, 64), self.longest)
 
     def delays(self, retries: int) -> list[int]:
-        """All that may be waited, each once."""
+        """Return all delays that may occur, each once."""
         return list(dict.fromkeys(self.delay(attempt) for attempt in range(1, retries + 1)))
 
 
@@ -71,11 +71,11 @@ class DelayQueues:
         self._prefix = f"leveret.delay.{shown}."
 
     def name(self, delay: int) -> str:
-        """The queue in which messages wait so many ms."""
+        """Return the name of the queue for a delay in ms."""
         return f"{self._prefix}{delay}"
 
     def declare(self, delay: int) -> m.QueueDeclare:
-        """What makes it, or lets it live longer if it is there."""
+        """Return the declaration that creates the queue, or prolongs its life."""
         arguments: Table = {
             "x-message-ttl": delay,
             "x-expires": Long(delay + LEASE),
@@ -85,7 +85,9 @@ class DelayQueues:
         return m.QueueDeclare(self.name(delay), durable=True, arguments=arguments)
 
     def was_last_in(self, headers: Mapping[str, Value]) -> bool:
-        """Whether a message has come out of one of these queues, and been nowhere else since."""
+        """Return True if a message comes from one of these queues and was not dead-lettered elsewhere
+        since.
+        """
         deaths = headers.get("x-death")
         latest = deaths[0] if isinstance(deaths, list) and deaths else None
         return isinstance(latest, dict) and str(latest.get("queue")).startswith(self._prefix)
@@ -94,7 +96,7 @@ class DelayQueues:
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A message as it first came to the worker: without the headers that the worker wrote, and with the
-    ``user_id`` and ``expiration`` that it cannot keep. ``attempts`` have failed since.
+    ``user_id`` and ``expiration`` that had to be removed. ``attempts`` have failed since.
     """
 
     message: Message
@@ -107,7 +109,9 @@ class Origin:
 
     @classmethod
     def of(cls, message: Message, delays: DelayQueues) -> "Origin":
-        """What a delivered message was at first; one that somebody else has sent again starts afresh."""
+        """Restore the original state of a delivered message; a message that was published again starts with
+        no attempts.
+        """
         properties = message.properties
         headers = dict(properties.headers or {})
         attempts, kept = headers.pop(ATTEMPT, None), headers.pop(ORIGIN, None)
@@ -133,7 +137,7 @@ class Origin:
         )
 
     def waiting(self, failure: str) -> bytes:
-        """The raw properties to send it to a delay queue with: persistent, and with no life of its own."""
+        """Return the raw properties for a delay queue: persistent, and without an expiration."""
         held = {name: self.headers[name] for name in (*DEATHS, *COPIES) if name in self.headers}
         origin: Table = {"exchange": self.exchange, "routing_key": self.routing_key}
         if held:
@@ -146,7 +150,7 @@ class Origin:
         return _spliced(self.message, changes)
 
     def dead(self, queue: str, failure: str, wall: int) -> bytes:
-        """The raw properties of its dead letter, as a broker writes them for a message that was rejected.
+        """Return the raw properties of the dead letter, as a broker writes them for a rejected message.
 
         ``wall``: seconds since 1970.
         """
@@ -191,7 +195,7 @@ def _text(value: Value) -> str | None:
 
 
 def _lasting(value: Any) -> Any:
-    """Deaths with the types that brokers look for: a count is 64 bits wide."""
+    """Convert the types in x-death to those that brokers expect: a count is 64 bits wide."""
     match value:
         case dict():
             return {

@@ -1,4 +1,4 @@
-"""``leveret serve``: gather the settings, set up logging and run the broker until it is told to stop."""
+"""``leveret serve``: load the settings, set up logging and run the broker until it is stopped."""
 
 import contextlib
 import gc
@@ -13,14 +13,14 @@ from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.configuration import Given, SettingsError, load_settings
 
 LISTENERS = {
-    "amqp": "Where to listen; may be repeated.",
-    "stomp": "Where to listen for STOMP; likewise.",
-    "http": "Where HTTP and WebSocket listen; likewise.",
-    "web_stomp": "Where STOMP over WebSocket alone listens; likewise.",
-    "amqps": "The same as --amqp, over TLS.",
-    "stomps": "The same as --stomp, over TLS.",
-    "https": "The same as --http, over TLS.",
-    "web_stomps": "The same as --web-stomp, over TLS.",
+    "amqp": "Address for AMQP; may be repeated.",
+    "stomp": "Address for STOMP; may be repeated.",
+    "http": "Address for HTTP and WebSocket; may be repeated.",
+    "web_stomp": "Address for STOMP over WebSocket only; may be repeated.",
+    "amqps": "Address for AMQP over TLS; may be repeated.",
+    "stomps": "Address for STOMP over TLS; may be repeated.",
+    "https": "Address for HTTP and WebSocket over TLS; may be repeated.",
+    "web_stomps": "Address for STOMP over WebSocket and TLS; may be repeated.",
 }
 
 
@@ -29,7 +29,7 @@ def _flag(listener: str) -> str:
 
 
 def _listens(command: Callable[..., None]) -> Callable[..., None]:
-    """Give the command a flag for each listener."""
+    """Add a flag for each listener to the command."""
     for name, text in reversed(LISTENERS.items()):
         option = click.option(_flag(name), name, metavar="HOST:PORT", multiple=True, help=text)
         command = option(command)
@@ -37,10 +37,12 @@ def _listens(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.option("--config", metavar="FILE", help="Settings in TOML.")
-@click.option("--data", metavar="DIR", help='Where everything is kept; ":memory:" keeps nothing.')
+@click.option("--config", metavar="FILE", help="File of settings in TOML.")
+@click.option("--data", metavar="DIR", help='Data directory; ":memory:" stores nothing.')
 @_listens
-@click.option("--definitions", metavar="FILE", help="Users, exchanges, queues, ... to import at the start.")
+@click.option(
+    "--definitions", metavar="FILE", help="Definitions (users, queues, ...) to import at the start."
+)
 @click.option("--log-format", metavar="FORMAT", help="console or json.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option(
@@ -59,8 +61,8 @@ def serve(
     """Run the broker until SIGINT or SIGTERM.
 
     Every setting can also be given in the file or as an environment variable: [amqp] heartbeat is
-    LEVERET_AMQP__HEARTBEAT. A flag wins over the environment, and that over the file. Each address
-    that is listened on is announced on standard output; the log goes to standard error.
+    LEVERET_AMQP__HEARTBEAT. A flag wins over the environment, which wins over the file. The addresses of all
+    listeners are printed on standard output; the log goes to standard error.
     """
     flags = [_assignment(text) for text in assignments]
     flags += [
@@ -83,8 +85,8 @@ def serve(
     except SettingsError as error:
         raise WrongUsage(str(error)) from None
 
-    # Not before it is known that there is a broker to run: help and refusals come at once. What is imported
-    # stays, so looking for garbage meanwhile is in vain.
+    # Imported here, so that help and refused settings are quick. Imported modules stay, so a search for
+    # garbage among them would be in vain.
     gc.disable()
     import trio
 
@@ -100,15 +102,15 @@ def serve(
 
 
 def _assignment(text: str) -> Given:
-    """``KEY=VALUE`` as a flag; WrongUsage when there is no "="."""
+    """Parse ``KEY=VALUE`` as a flag. Raises WrongUsage if there is no "="."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise WrongUsage(f"--set wants KEY=VALUE, not {text!r}")
+        raise WrongUsage(f"--set needs KEY=VALUE, not {text!r}")
     return Given(key.strip(), value, "--set")
 
 
 def _raise_file_limit() -> None:
-    """Let the process open as many files as it may: every connection is one."""
+    """Raise the limit of open files to its maximum: every connection is a file."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError):  # macOS calls its hard limit infinite, and then refuses that
+    with contextlib.suppress(ValueError):  # macOS calls its hard limit infinite, and then refuses that value
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

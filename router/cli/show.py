@@ -1,4 +1,4 @@
-"""A message that a client received, for people or as a line of JSON."""
+"""Formatting of received messages, for people or as lines of JSON."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ FORMATS = ("pretty", "json", "body")
 
 
 def describe(delivery: "Delivery") -> dict[str, Any]:
-    """The message as JSON can hold it, in the form of ``leveret store dump``."""
+    """Return the message as an object for JSON, in the form of ``leveret store dump``."""
     message = delivery.message
     body, encoding = plain_body(message.body)
     return {
@@ -27,19 +27,19 @@ def describe(delivery: "Delivery") -> dict[str, Any]:
 
 
 def as_json(described: dict[str, Any]) -> bytes:
-    """One line of JSON."""
+    """Format a message as a line of JSON."""
     return dump_json(described).encode() + b"\n"
 
 
 def shown(delivery: "Delivery", form: str) -> bytes:
-    """The message in one of ``FORMATS``."""
+    """Format a delivery in one of ``FORMATS``."""
     if form == "body":
         return delivery.message.body + b"\n"
     return render(describe(delivery), form)
 
 
 def render(described: dict[str, Any], form: str) -> bytes:
-    """Print a described message in one of ``FORMATS``."""
+    """Format a described message in one of ``FORMATS``."""
     match form:
         case "body":
             return body_of(described["body"], described["body_encoding"]) + b"\n"
@@ -49,7 +49,7 @@ def render(described: dict[str, Any], form: str) -> bytes:
 
 
 def pretty(described: dict[str, Any]) -> str:
-    """A heading, a line for each property and header, and the body."""
+    """Format a message as a heading, a line for each property and header, and the body."""
     notes = f"  position {described['position']}" if "position" in described else ""
     notes += "  redelivered" if described["redelivered"] else ""
     heading = f"── {shown_name(described['exchange'])} → {shown_name(described['routing_key'])}{notes}"
@@ -57,7 +57,7 @@ def pretty(described: dict[str, Any]) -> str:
 
 
 def content_lines(described: dict[str, Any]) -> list[str]:
-    """The lines of properties, headers and body."""
+    """Return the lines of properties, headers and body."""
     properties = dict(described["properties"])
     headers = properties.pop("headers", {})
     lines = [f"   {name}: {_value(value)}" for name, value in properties.items()]
@@ -70,7 +70,7 @@ def content_lines(described: dict[str, Any]) -> list[str]:
 
 
 def shown_name(name: str) -> str:
-    """A name or a key, of which the empty one can be seen."""
+    """Return a name or a key in printable form; an empty one is made visible."""
     return printable(name) if name else '""'
 
 

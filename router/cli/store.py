@@ -1,4 +1,6 @@
-"""``leveret store``: check, mend and read a data directory whose broker is stopped; back up one in use."""
+"""``leveret store``: check, repair and dump the data directory of a stopped broker; snapshots of a running
+one.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -24,18 +26,18 @@ DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group()
 def store() -> None:
-    """Look into a data directory while no broker uses it; take a snapshot of one in use."""
+    """Check, repair or dump a data directory that no broker uses; take a snapshot of one in use."""
 
 
 @store.command()
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
-@click.option("--repair", is_flag=True, help="Set what is damaged aside and keep the rest.")
+@click.option("--repair", is_flag=True, help="Set damaged parts aside and keep the rest.")
 def check(directory: Path, repair: bool) -> None:
-    """Read everything in the data directory DIR and say what is damaged.
+    """Read everything in the data directory DIR and report damage.
 
-    Status 0 means that all is sound, 1 that there is damage, or a row of the metadata that a broker cannot
-    use and starts without. Nothing is changed without --repair, which moves what is damaged to DIR/set-aside,
-    so that the broker starts again, removes such rows, and says what may be lost.
+    Status 0 means no damage; 1 means damage, or a row of the metadata that a broker ignores at the start.
+    Nothing is changed without --repair, which moves damaged parts to DIR/set-aside, so that the broker can
+    start, removes such rows, and prints what may be lost.
     """
     from leveret.router.store.offline.check import check as look
 
@@ -53,7 +55,7 @@ def check(directory: Path, repair: bool) -> None:
         raise Failure(f"{directory} is damaged; --repair sets the damaged part aside and keeps the rest")
     if report.inspection.refused:
         raise Failure(
-            f"{directory} has rows that a broker starts without; --repair removes them, and the messages of "
+            f"{directory} has rows that a broker ignores; --repair removes them, and the messages of "
             "such queues with them, which 'leveret store dump' prints"
         )
 
@@ -86,9 +88,9 @@ def snapshot(api: "Api", name: str | None) -> None:
 def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
     """Print the messages in the data directory DIR, one JSON object a line.
 
-    Queues and streams come in the order they were declared, and the messages of each in the order they came,
-    those of a stream with their offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding".
-    What a broker could not write to its journal and has set aside comes last, with "set_aside".
+    Queues and streams come in the order of their declaration, the messages of each in their order, those of a
+    stream with offsets. A body is text, or base64 if it is not UTF-8: see "body_encoding". Messages that a
+    broker could not write to its journal and has set aside come last, with "set_aside".
     """
 
     from leveret.router.store.journal.recovery import recover
@@ -109,7 +111,7 @@ def dump(directory: Path, vhost: str | None, queue: str | None) -> None:
         streams = stream_files(files, directory)
         for row in wanted:
             state = found.queues[row.id]
-            # After a crash nobody knows what was delivered, and everything comes as redelivered.
+            # After a crash it is unknown what was delivered, and everything comes as redelivered.
             delivered = state.next_position if lock.stopped is None else state.delivered
             if is_stream(row):
                 messages = stream_messages(files, directory, row.id, streams.get(row.id, []), state)
@@ -129,7 +131,7 @@ def _is_wanted(row: "QueueRow", vhost: str | None, queue: str | None) -> bool:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator["Lock"]:
-    """The lock of a data directory, and what goes wrong with it in the command's own words."""
+    """Lock a data directory for the block, and turn its errors into Failure."""
     from leveret.router.store.journal.journal import DamageError, FormatError
     from leveret.router.store.lock import DataDirectoryError
     from leveret.router.store.metadata.database import MetadataError
@@ -142,7 +144,7 @@ def _opened(directory: Path) -> Iterator["Lock"]:
     try:
         yield held
     except BrokenPipeError:
-        raise  # whoever read it has seen enough; click ends quietly
+        raise  # the reader of the output has closed it; click ends without an error
     except (DamageError, FormatError, MetadataError, OSError) as error:
         raise Failure(str(error)) from None
     finally:
@@ -150,7 +152,7 @@ def _opened(directory: Path) -> Iterator["Lock"]:
 
 
 def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
-    """Carry out what was proposed, and say what it costs."""
+    """Carry out the proposed repair, and print the losses."""
     from datetime import UTC, datetime
 
     from leveret.router.cli.terminal import printable
@@ -165,9 +167,9 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
     for refused in found.refused:
         click.echo(printable(f"removed: {refused.what}"))
     for damage in found.damage:
-        click.echo(printable(f"mended: {damage.path}, offset {damage.offset}: {damage.what}"))
+        click.echo(printable(f"repaired: {damage.path}, offset {damage.offset}: {damage.what}"))
     for path in sorted(found.indexes):
-        click.echo(f"mended: {path.with_suffix('.index')}, made anew")
+        click.echo(f"repaired: {path.with_suffix('.index')}, written anew")
     names = {row.id: f"queue {row.name!r} of virtual host {row.vhost!r}" for row, _ in report.queues}
     streams = {row.id for row, _ in report.queues if is_stream(row)}
     for queue_id, positions in found.losses:
@@ -187,7 +189,7 @@ def _repair(directory: Path, report: "Report", lock: "Lock") -> None:
 
 
 def _print(directory: Path, report: "Report") -> None:
-    """Tables of queues and files, then warnings and damage."""
+    """Print tables of queues and files, then warnings and damage."""
     from leveret.router.cli.table import Column, lay_out, terminal_width
     from leveret.router.cli.terminal import printable
 
@@ -229,4 +231,4 @@ def _print(directory: Path, report: "Report") -> None:
         for finding in findings:
             click.echo(printable(f"{label}: {finding.path}, offset {finding.offset}: {finding.what}"))
     if not found.damage and not found.refused:
-        click.echo(f"{directory} is sound")
+        click.echo(f"{directory} is undamaged")

@@ -1,6 +1,6 @@
 """``leveret stream``: streams, super streams, and the positions of named consumers.
 
-``list`` and ``create`` use paths of the management API that RabbitMQ has, too; the others use leveret's own.
+``list`` and ``create`` use paths of the management API that RabbitMQ has too; the others use leveret's own.
 """
 
 import re
@@ -55,7 +55,7 @@ LAG = (
 
 @click.group()
 def stream() -> None:
-    """Streams, super streams, and the positions of named consumers."""
+    """Show and change streams, super streams, and the positions of named consumers."""
 
 
 @stream.command("list")
@@ -77,7 +77,7 @@ def list_streams(api: Api, vhost: str | None, listing: Listing) -> None:
 @show_format_option
 @managed
 def show(api: Api, name: str, vhost: str, form: str) -> None:
-    """Show a stream: its offsets, size, segments, publishers, and who reads it."""
+    """Show a stream: its offsets, size, segments, publishers and consumers."""
     found = _ask(api, vhost, name)
     if form == "json":
         show_object(found, form)
@@ -88,13 +88,13 @@ def show(api: Api, name: str, vhost: str, form: str) -> None:
 
 
 def retention_options(command: Any) -> Any:
-    """Add the options that say how much a stream keeps; the command gets them as ``retention``."""
+    """Add the options for retention; the command gets them as ``retention``."""
     for option in (
         click.option(
-            "--max-segment-size-bytes", type=click.IntRange(0), metavar="BYTES", help="The size of its files."
+            "--max-segment-size-bytes", type=click.IntRange(0), metavar="BYTES", help="Segment size."
         ),
-        click.option("--max-length-bytes", type=click.IntRange(0), metavar="BYTES", help="Keep no more."),
-        click.option("--max-age", metavar="AGE", help="Keep messages for so long, such as 7D."),
+        click.option("--max-length-bytes", type=click.IntRange(0), metavar="BYTES", help="Maximum size."),
+        click.option("--max-age", metavar="AGE", help="Maximum age, such as 7D."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -103,7 +103,7 @@ def retention_options(command: Any) -> Any:
 def _arguments(
     max_age: str | None, max_length_bytes: int | None, max_segment_size_bytes: int | None
 ) -> dict[str, Any]:
-    """The arguments of a stream that the retention options ask for."""
+    """Return the arguments of a stream for the retention options."""
     arguments = {
         "x-max-age": max_age,
         "x-max-length-bytes": max_length_bytes,
@@ -123,12 +123,12 @@ def create(api: Api, *, name: str, vhost: str, **retention: Any) -> None:
     body = {"durable": True, "auto_delete": False, "arguments": arguments}
     created = one("vhost", vhost, None, lambda: api.create("queues", vhost, name, body=body))
     warn_of_queue(name, arguments, "stream")
-    report(f"stream {name!r} in {vhost!r}: {'created' if created else 'was there already'}")
+    report(f"stream {name!r} in {vhost!r}: {'created' if created else 'existed already'}")
 
 
 @stream.command("create-super")
 @click.argument("name")
-@click.option("--partitions", type=click.IntRange(1, 1000), metavar="N", help="How many streams.")
+@click.option("--partitions", type=click.IntRange(1, 1000), metavar="N", help="Number of streams.")
 @click.option("--binding-keys", metavar="KEY,KEY,...", help="A stream for each of these routing keys.")
 @retention_options
 @vhost_option
@@ -136,7 +136,7 @@ def create(api: Api, *, name: str, vhost: str, **retention: Any) -> None:
 def create_super(
     api: Api, *, name: str, partitions: int | None, binding_keys: str | None, vhost: str, **retention: Any
 ) -> None:
-    """Create an exchange NAME that spreads messages over streams by their routing keys."""
+    """Create an exchange NAME that distributes messages over streams by their routing keys."""
     if (partitions is None) == (binding_keys is None):
         raise click.UsageError("give either --partitions or --binding-keys")
     body: dict[str, Any] = {"arguments": _arguments(**retention)}
@@ -155,7 +155,7 @@ def create_super(
 @vhost_option
 @managed
 def positions(api: Api, name: str, vhost: str, listing: Listing) -> None:
-    """Show where the named consumers of the stream NAME are, also those that are away."""
+    """Show the positions of the named consumers of the stream NAME, also of those that are not connected."""
     listing.show(lambda: _ask(api, vhost, name, "positions"))
 
 
@@ -176,7 +176,7 @@ def lag(api: Api, name: str, vhost: str, listing: Listing) -> None:
 @vhost_option
 @changing
 def reset(api: Api, *, name: str, consumer: str, to: str | None, vhost: str) -> None:
-    """Set where the consumer of that name goes on in the stream NAME; it must not be reading."""
+    """Set the next offset of a named consumer of the stream NAME, which must not be connected."""
     path = ("streams", vhost, name, "positions", consumer)
     if to is not None and to not in ("first", "next") and not _OFFSET.fullmatch(to):
         raise WrongUsage(f"--to is first, next or the number of an offset, not {to!r}")
@@ -187,7 +187,7 @@ def reset(api: Api, *, name: str, consumer: str, to: str | None, vhost: str) -> 
             api.put(*path, body={"offset": int(to) if to.isdecimal() else to})
     except NotThere:
         raise Failure(
-            f"{name!r} in virtual host {vhost!r} is no stream, or {consumer!r} is not known there"
+            f"{name!r} in virtual host {vhost!r} is not a stream, or has no position of {consumer!r}"
         ) from None
     report(f"consumer {consumer!r} of stream {name!r}: {'forgotten' if to is None else f'goes on at {to}'}")
 

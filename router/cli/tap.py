@@ -1,8 +1,8 @@
-"""``leveret tap``: watch what is published and delivered, without taking part in it.
+"""``leveret tap``: watch published and delivered messages through the firehose.
 
-The broker copies every message to ``amq.rabbitmq.trace`` (RabbitMQ's firehose), so nothing is bound to the
-exchange that is watched, where a binding would change what hash and random exchanges, alternate exchanges and
-mandatory messages do.
+The broker publishes a copy of every message to ``amq.rabbitmq.trace`` (RabbitMQ's firehose). No queue is
+bound to the watched exchange itself, where a binding would change the behaviour of hash and random exchanges,
+of alternate exchanges and of mandatory messages.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from leveret.router.client.connection import Connection
 
 RESOURCE_LOCKED = 405
-BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader; older ones are dropped
+BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader; the oldest ones are dropped
 
 
 @click.command()
 @click.argument("exchange", required=False)
 @click.argument("pattern", default="#")
+@click.option("--queue", metavar="NAME", help="Watch deliveries of this queue, not publishes.")
+@click.option("--deliveries", is_flag=True, help="Watch deliveries too.")
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option(
-    "--queue", metavar="NAME", help="Watch what this queue delivers, in place of what is published."
+    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, as 5s."
 )
-@click.option("--deliveries", is_flag=True, help="Watch deliveries, too.")
-@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
-@click.option("--idle", type=Duration(), metavar="DURATION", help="End when none came for so long, as 5s.")
 @click.option(
     "--format",
     "form",
@@ -45,7 +45,7 @@ BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader;
     "--switch/--no-switch",
     default=True,
     show_default=True,
-    help="Have tracing switched on, and off in the end, through the API.",
+    help="Switch tracing on, and off at the end, through the API.",
 )
 @api_option
 @broker_options
@@ -63,10 +63,10 @@ def tap(
     url: str | None,
     vhost: str | None,
 ) -> None:
-    """Watch the messages that are published to EXCHANGE, until Ctrl-C; without it, those to any exchange.
+    """Watch the messages published to EXCHANGE, until Ctrl-C; without it, those to any exchange.
 
-    Only those are shown whose routing key is like PATTERN, where * stands for a word and # for any number of
-    them. Nothing is bound to the exchange, so that routing stays as it is.
+    Only messages whose routing key matches PATTERN are shown, where * is one word and # any number of words.
+    Nothing is bound to the exchange, so that routing does not change.
     """
     from functools import partial
 
@@ -79,7 +79,7 @@ def tap(
 
 
 class Wanted:
-    """Which copies to show."""
+    """Filter of the copies to show."""
 
     def __init__(self, exchange: str | None, pattern: str, queue: str | None, deliveries: bool) -> None:
         from leveret.router.exchange import EXCHANGE_TYPES
@@ -87,7 +87,7 @@ class Wanted:
 
         self.exchange = exchange
         self.queue = queue
-        self.keys = []  # to bind with
+        self.keys = []  # binding keys
         if queue is None:
             self.keys.append("publish.#" if exchange is None else f"publish.{exchange}")
         if queue is not None:
@@ -98,7 +98,7 @@ class Wanted:
         self._topic.add(Binding(self._topic, self._topic, pattern, {}, None))
 
     def __call__(self, event: dict[str, Any]) -> bool:
-        """Whether this is one: names may hold words that mean more in a binding key."""
+        """Return True if a copy is wanted; needed since names may hold wildcards of binding keys."""
         if self.exchange is not None and event["exchange"] != self.exchange:
             return False
         if self.queue is not None and event.get("queue") != self.queue:
@@ -148,7 +148,7 @@ async def _watch(
 async def _show_copies(
     channel: "Channel", wanted: Wanted, count: int | None, idle: int | None, form: str
 ) -> None:
-    """Print the copies that are wanted, as they come."""
+    """Print the wanted copies as they arrive."""
     import trio
 
     shown = 0
@@ -164,23 +164,23 @@ async def _show_copies(
 
 
 async def _check_names(connection: "Connection", wanted: Wanted) -> None:
-    """Raise ChannelEnded if there is no exchange or queue of the name to watch."""
+    """Raise ChannelEnded if the exchange or queue to watch does not exist."""
     from leveret.protocol.amqp import methods as m
     from leveret.router.client.errors import ChannelEnded
 
     probe = await connection.channel()
-    if wanted.exchange:  # the default exchange is always there, and must not be declared
+    if wanted.exchange:  # the default exchange always exists, and cannot be declared
         await probe.call(m.ExchangeDeclare(wanted.exchange, passive=True), m.ExchangeDeclareOk)
     if wanted.queue is not None:
         try:
             await probe.call(m.QueueDeclare(wanted.queue, passive=True), m.QueueDeclareOk)
         except ChannelEnded as error:
-            if error.code != RESOURCE_LOCKED:  # it is there, and exclusive to another connection
+            if error.code != RESOURCE_LOCKED:  # the queue exists, exclusive to another connection
                 raise
 
 
 def describe(copy: "Message") -> dict[str, Any]:
-    """What a copy from the firehose tells of a message."""
+    """Return a copy from the firehose as an object for JSON."""
     from leveret.protocol.amqp.plain import plain_body, plain_value
 
     told: dict[str, Any] = plain_value(copy.headers)

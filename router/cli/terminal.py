@@ -1,4 +1,4 @@
-"""What commands that talk to a broker share: durations, text that a terminal can take, plural forms."""
+"""Parsing and formatting for the terminal: durations, text without control sequences, plural forms."""
 
 import re
 
@@ -9,13 +9,13 @@ DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
 LONGEST = 365 * UNITS["d"]
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # click before 8.3 has no type there
+class Duration(click.ParamType):  # click before 8.3 has no type there
     """A duration such as ``500ms``, ``30s`` or ``5m``, in ms."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Milliseconds; click calls this."""
+        """Return milliseconds; click calls this."""
         if isinstance(value, int):
             return value
         try:
@@ -25,26 +25,26 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # click before 8.3 h
 
 
 def parse_duration(text: str) -> int:
-    """A duration in ms. Raises ValueError."""
+    """Parse a duration to ms. Raises ValueError."""
     found = DURATION.fullmatch(text.strip())
     length = round(float(found[1]) * UNITS[found[2]]) if found is not None else LONGEST + 1
     if length > LONGEST:
-        raise ValueError(f"{text!r} is no duration: wanted a number with ms, s, m, h or d, as 500ms or 5m")
+        raise ValueError(f"{text!r} is not a duration, a number with ms, s, m, h or d, as 500ms or 5m")
     return length
 
 
 def shown_duration(ms: int) -> str:
-    """A duration in the largest unit that gives a whole number."""
+    """Format a duration in the largest unit that gives a whole number."""
     unit = max((name for name, size in UNITS.items() if ms % size == 0), key=UNITS.__getitem__)
     return f"{ms // UNITS[unit]}{unit}"
 
 
 def printable(text: str) -> str:
-    """Text from a broker for a terminal: no control sequences, and what is no UTF-8 spelled out."""
+    """Make a broker's text safe for a terminal: escape control sequences and bytes that are not UTF-8."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def counted(number: int, what: str) -> str:
-    """``1 message``, ``2 messages``."""
+    """Format a number with a noun: ``1 message``, ``2 messages``."""
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""``leveret work``: run a command for each message of a queue, with retries that the broker keeps."""
+"""``leveret work``: run a command for each message of a queue, with retries stored in the broker."""
 
 import signal
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from leveret.router.cli.retry import Backoff
     from leveret.router.client.address import Address
 
-RECONNECT = (1, 2, 5, 10, 30)  # seconds between attempts to reach a broker that was lost; then the last
+RECONNECT = (1, 2, 5, 10, 30)  # seconds between attempts to reconnect; the last one repeats
 
 
 class SomeFailed(Failure):
@@ -28,19 +28,19 @@ class SomeFailed(Failure):
 
 
 class CutShort(Failure):
-    """A second signal cut short what was in hand."""
+    """A second signal ended running commands."""
 
     exit_code = 4
 
 
 class NotExecutable(Failure):
-    """As a shell has it."""
+    """The command cannot be executed; the exit status is that of a shell."""
 
     exit_code = 126
 
 
 class NoCommand(Failure):
-    """As a shell has it."""
+    """The command does not exist; the exit status is that of a shell."""
 
     exit_code = 127
 
@@ -55,7 +55,7 @@ class NoCommand(Failure):
     default=1,
     show_default=True,
     metavar="N",
-    help="How many commands run at the same time.",
+    help="Number of commands that run at the same time.",
 )
 @click.option(
     "--retries",
@@ -63,18 +63,18 @@ class NoCommand(Failure):
     default=5,
     show_default=True,
     metavar="N",
-    help="How often to try again when a command fails.",
+    help="Number of retries after a command fails.",
 )
 @click.option(
     "--backoff",
     default="1s..5m",
     show_default=True,
     metavar="FIRST..LONGEST",
-    help="How long to wait before that; twice as long each time.",
+    help="Delay before a retry; twice as long each time.",
 )
-@click.option("--dead-letter", metavar="QUEUE", help="Where messages go that failed for good.")
-@click.option("--dead-letter-exchange", metavar="NAME", help="The same, through an exchange.")
-@click.option("--dead-letter-key", metavar="KEY", help="Routing key there, in place of the message's own.")
+@click.option("--dead-letter", metavar="QUEUE", help="Queue for messages that failed for good.")
+@click.option("--dead-letter-exchange", metavar="NAME", help="Exchange for messages that failed for good.")
+@click.option("--dead-letter-key", metavar="KEY", help="Their routing key there, in place of their own.")
 @click.option("--timeout", type=Duration(), metavar="DURATION", help="Kill a command that takes longer.")
 @click.option(
     "--grace",
@@ -84,11 +84,16 @@ class NoCommand(Failure):
     metavar="DURATION",
     help="Time between SIGTERM and SIGKILL.",
 )
-@click.option("--reply", is_flag=True, help="Send what the command prints to the message's reply-to.")
-@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="End after N messages.")
-@click.option("--idle", type=Duration(), metavar="DURATION", help="End when none came for so long, as 5s.")
+@click.option("--reply", is_flag=True, help="Send the command's output to the message's reply-to.")
+@click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Stop after N messages.")
 @click.option(
-    "--reconnect/--no-reconnect", default=True, show_default=True, help="Go on when a lost broker is back."
+    "--idle", type=Duration(), metavar="DURATION", help="Stop after this time without a message, as 5s."
+)
+@click.option(
+    "--reconnect/--no-reconnect",
+    default=True,
+    show_default=True,
+    help="Reconnect when the connection is lost.",
 )
 @click.option(
     "--progress/--no-progress",
@@ -131,11 +136,9 @@ def work(
              126, 127  the command cannot be executed, or is not there
     """
     if dead_letter is not None and (dead_letter_exchange is not None or dead_letter_key is not None):
-        raise WrongUsage(
-            "--dead-letter names a queue; it goes with no --dead-letter-exchange or --dead-letter-key"
-        )
+        raise WrongUsage("--dead-letter cannot be combined with --dead-letter-exchange or --dead-letter-key")
     if dead_letter_key is not None and dead_letter_exchange is None:
-        raise WrongUsage("--dead-letter-key goes with --dead-letter-exchange")
+        raise WrongUsage("--dead-letter-key needs --dead-letter-exchange")
     waits = parse_backoff(backoff)
     address = find_broker(url, vhost)
     _check_command(command[0])
@@ -159,7 +162,7 @@ def work(
 
 
 def parse_backoff(text: str) -> "Backoff":
-    """``FIRST..LONGEST``, or one duration for all. Raises WrongUsage."""
+    """Parse ``FIRST..LONGEST``, or one duration for all. Raises WrongUsage."""
     from leveret.router.cli.retry import Backoff
 
     first, dots, longest = text.partition("..")
@@ -168,12 +171,12 @@ def parse_backoff(text: str) -> "Backoff":
     except ValueError as error:
         raise WrongUsage(f"--backoff: {error}") from None
     if not 1 <= waits.first <= waits.longest:
-        raise WrongUsage(f"--backoff {text}: wanted at least 1ms, and the longest not shorter than the first")
+        raise WrongUsage(f"--backoff {text}: the first must be at least 1ms, and the longest not shorter")
     return waits
 
 
 def _check_command(name: str) -> None:
-    """Refuse a command that cannot be run before any message is taken for it."""
+    """Refuse a command that cannot be executed before any message is taken for it."""
     import os
     import shutil
 
@@ -184,7 +187,7 @@ def _check_command(name: str) -> None:
 
 
 class Run:
-    """One run of the command, over all its connections."""
+    """One run of the command over all its connections."""
 
     def __init__(self, plan: "Plan", address: "Address", *, reconnect: bool) -> None:
         from leveret.router.cli.pool import Tally
@@ -211,7 +214,7 @@ class Run:
         tally = self._tally
         click.echo(f"{tally.done} done, {tally.retried} put off, {tally.dead} failed", err=True)
         if self._cut_short:
-            raise CutShort("cut short; what was in hand is back in the queue")
+            raise CutShort("cut short; unfinished messages are back in the queue")
         if tally.dead:
             raise SomeFailed(f"{counted(tally.dead, 'message')} failed for good")
 
@@ -229,7 +232,7 @@ class Run:
             self._plan = replace(self._plan, command=command)
             try:
                 await self._main()
-            except ClientError as error:  # raised again below, out of the nursery, which would wrap it
+            except ClientError as error:  # raised again below, outside the nursery, which would wrap it
                 failure = error
         if failure is not None:
             raise failure
@@ -253,14 +256,14 @@ class Run:
                 nursery.start_soon(self._watch, signals, nursery.cancel_scope)
                 try:
                     await self._attend()
-                except ClientError as error:  # raised again below, out of the nursery, which would wrap it
+                except ClientError as error:  # raised again below, outside the nursery, which would wrap it
                     failure = error
                 nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
     async def _watch(self, signals: AsyncIterator[int], everything: "trio.CancelScope") -> None:
-        """The first signal lets commands end, the second does not wait for them."""
+        """Let commands end at the first signal, and kill them at the second."""
         async for number in signals:
             if self._stopping or self._pool is None:
                 self._cut_short = self._tally.running > 0
@@ -272,7 +275,7 @@ class Run:
             self._pool.stop()
 
     async def _attend(self) -> None:
-        """Connect and work; again, and again, when the broker was lost."""
+        """Connect and work; reconnect after the connection was lost."""
         import trio
 
         from leveret.router.cli.pool import Pool

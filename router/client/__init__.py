@@ -1,5 +1,5 @@
-"""A small AMQP 0-9-1 client on Trio, for the command line.
+"""AMQP 0-9-1 client on Trio for the command line.
 
-Owns a connection to any broker and the channels on it. It keeps to what the commands need, and does not
-connect again by itself.
+Responsible for a connection to any broker and the channels on it. It has only what the commands need, and
+does not reconnect by itself.
 """

@@ -1,7 +1,7 @@
-"""Where a broker is and how to log in: ``amqp://user:password@host:port/vhost?heartbeat=30``.
+"""AMQP URLs: ``amqp://user:password@host:port/vhost?heartbeat=30``.
 
-Source: RabbitMQ, "URI Specification" and "URI Query Parameters". As most clients do, and other than it is
-specified there, an empty path stands for the virtual host "/".
+Source: RabbitMQ, "URI Specification" and "URI Query Parameters". As in most clients, and other than specified
+there, an empty path stands for the virtual host "/".
 """
 
 import ssl
@@ -20,7 +20,9 @@ PARAMETERS = ("heartbeat", "connection_timeout", *TLS_PARAMETERS)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A broker, a user and a virtual host. ``heartbeat`` and ``timeout`` (of connecting) are in seconds."""
+    """Address of a broker with user, password and virtual host. ``heartbeat`` and ``timeout`` (of connecting)
+    are in seconds.
+    """
 
     host: str = "127.0.0.1"
     port: int = 5672
@@ -32,17 +34,17 @@ class Address:
     tls: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
-        """The URL, without the password: for messages."""
+        """Return the URL without the password, for messages."""
         scheme = "amqp" if self.tls is None else "amqps"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{quote(self.user, '')}@{host}:{self.port}/{quote(self.vhost, '')}"
 
 
 def parse_url(url: str) -> Address:
-    """The address that an AMQP URL stands for. Raises BadUrl, whose text never holds the password."""
+    """Parse an AMQP URL. Raises BadUrl, whose text never holds the password."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # whose text may hold the password
+    except ValueError:  # the exception's text may hold the password
         raise BadUrl("the host in the AMQP URL is malformed; an IPv6 address is in brackets") from None
     if parts.scheme not in PORTS or not parts.netloc:
         raise BadUrl("an AMQP URL is amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS")

@@ -1,7 +1,7 @@
-"""A channel, from the client's side: calls, publishes with their confirms, and deliveries.
+"""Client side of a channel: calls, publishes with their confirms, and deliveries.
 
-Owns what the broker said on one channel number until somebody asks for it. Any number of tasks may wait on a
-channel; each looks for its own condition whenever something has arrived.
+Responsible for keeping what the broker sent on one channel until a task takes it. Any number of tasks may
+wait on a channel; each checks its own condition whenever something has arrived.
 """
 
 from collections import deque
@@ -23,30 +23,30 @@ M = TypeVar("M", bound=m.Method)
 
 
 class Fate(Enum):
-    """What became of a publish."""
+    """Outcome of a publish."""
 
     CONFIRMED = auto()
-    RETURNED = auto()  # it was mandatory and reached no queue
+    RETURNED = auto()  # a mandatory message that no queue got
     REFUSED = auto()  # basic.nack: a queue was full, or the broker failed
 
 
 class Line(Protocol):
-    """What a channel asks of its connection."""
+    """Operations of the connection that a channel needs."""
 
     frame_max: int
 
     def write(self, data: bytes) -> None:
-        """Send when the socket takes it."""
+        """Queue bytes for sending."""
 
     def kept(self, message_size: int) -> None:
-        """A delivery waits for somebody to take it."""
+        """Count a delivery that waits on the channel."""
 
     def taken(self, message_size: int) -> None:
-        """Somebody has taken a delivery."""
+        """Count a delivery that a task has taken."""
 
 
 class Channel:
-    """One open channel. Whatever is asked of it once it is closed raises why it was."""
+    """An open channel. After it is closed, all calls raise the reason."""
 
     def __init__(self, number: int, line: Line) -> None:
         self.number = number
@@ -55,31 +55,31 @@ class Channel:
         self.returns: deque[Delivery] = deque()
         self._line = line
         self._calls = trio.Lock()
-        self._orphans = 0  # replies to come that nobody waits for any more
+        self._orphans = 0  # expected replies whose callers were cancelled
         self._replies: deque[Command] = deque()
         self._deliveries: deque[Delivery] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
         self._cancelled: dict[str, None] = {}
         self._confirming = False
-        self._published = 0  # since confirms were selected: the number of the last one
+        self._published = 0  # number of the last publish since confirms were selected
         self._unconfirmed: dict[int, None] = {}
 
     # -- calls -----------------------------------------------------------------------------------------------
 
     def send(self, method: m.Method) -> None:
-        """Send a method that has no answer. ValueError for a value that its wire type cannot hold."""
+        """Send a method that has no reply. Raises ValueError for a value that its wire type cannot hold."""
         if self.error is not None:
             raise self.error
         self._line.write(method_frame(self.number, method))
 
     async def call(self, method: m.Method, answer: type[M]) -> M:
-        """Send a method and return its answer. Raises ChannelEnded or ConnectionEnded if it is refused."""
+        """Send a method and return its reply. Raises ChannelEnded or ConnectionEnded if it is refused."""
         reply = await self._call(method)
         assert isinstance(reply, answer), reply
         return reply
 
     async def get(self, queue: str, *, no_ack: bool = False) -> Delivery | None:
-        """Take one message, with a BasicGetOk; None when the queue is empty."""
+        """Get one message, with a BasicGetOk; None if the queue is empty."""
         reply = await self._call(m.BasicGet(queue, no_ack=no_ack))
         return reply if isinstance(reply, Delivery) else None
 
@@ -94,7 +94,7 @@ class Channel:
             return self._replies.popleft()
 
     async def until(self, done: Callable[[], bool]) -> None:
-        """Wait until the condition holds, looking whenever something has arrived on the channel."""
+        """Wait until the condition holds; it is checked whenever something has arrived on the channel."""
         while not done():
             if self.error is not None:
                 raise self.error
@@ -103,7 +103,7 @@ class Channel:
     # -- publish ---------------------------------------------------------------------------------------------
 
     async def select_confirms(self) -> None:
-        """Have each publish confirmed from now on."""
+        """Switch on publisher confirms."""
         await self.call(m.ConfirmSelect(), m.ConfirmSelectOk)
         self._confirming = True
 
@@ -119,13 +119,13 @@ class Channel:
 
     @property
     def unconfirmed(self) -> int:
-        """How many confirms are still to come."""
+        """Return the number of publishes without a confirm."""
         return len(self._unconfirmed)
 
     async def publish_alone(
         self, exchange: str, routing_key: str, properties: bytes, body: bytes, *, mandatory: bool = True
     ) -> Fate:
-        """Publish and wait for what became of it; nothing else may be published on the channel meanwhile."""
+        """Publish and wait for the outcome; nothing else may be published on the channel meanwhile."""
         self.returns.clear()
         before = self.refused
         self.publish(exchange, routing_key, properties, body, mandatory=mandatory)
@@ -135,7 +135,7 @@ class Channel:
         return Fate.RETURNED if self.returns else Fate.CONFIRMED
 
     def _confirmed(self, number: int, multiple: bool) -> int:
-        """Strike off what is confirmed; return how many that were."""
+        """Remove confirmed publishes; return their number."""
         before = len(self._unconfirmed)
         if multiple:
             for each in [known for known in self._unconfirmed if known <= number or not number]:
@@ -156,7 +156,7 @@ class Channel:
         exclusive: bool = False,
         arguments: Mapping[str, Value] | None = None,
     ) -> str:
-        """Start a consumer, which gets at most ``prefetch`` messages ahead; return its tag."""
+        """Start a consumer with a prefetch count of ``prefetch``; return its tag."""
         if prefetch:
             await self.call(m.BasicQos(prefetch_count=prefetch), m.BasicQosOk)
         method = m.BasicConsume(
@@ -165,7 +165,9 @@ class Channel:
         return (await self.call(method, m.BasicConsumeOk)).consumer_tag
 
     async def delivery(self) -> Delivery:
-        """The next message of any consumer. Raises ConsumerEnded once the broker has cancelled one."""
+        """Return the next message of any consumer. Raises ConsumerEnded after the broker has cancelled
+        one.
+        """
         await self.until(lambda: self.has_delivery)
         found = self.delivery_nowait()
         if found is None:
@@ -174,11 +176,11 @@ class Channel:
 
     @property
     def has_delivery(self) -> bool:
-        """Whether ``delivery`` would not wait: there is a message, or there will be none."""
+        """Return True if ``delivery`` would return or raise without waiting."""
         return bool(self._deliveries or self._cancelled)
 
     def delivery_nowait(self) -> Delivery | None:
-        """The next message if it is here."""
+        """Return the next message if it has arrived, else None."""
         if not self._deliveries:
             return None
         found = self._deliveries.popleft()
@@ -194,7 +196,7 @@ class Channel:
     # -- what the connection hands on ------------------------------------------------------------------------
 
     def receive(self, command: Command) -> None:
-        """Take what the broker sent on this channel; ``wake`` follows once all is taken that came with it."""
+        """Handle a command from the broker on this channel; ``wake`` follows after the last one of a read."""
         match command:
             case Delivery(method=m.BasicDeliver()):
                 self._deliveries.append(command)
@@ -218,5 +220,5 @@ class Channel:
                 self._replies.append(command)
 
     def wake(self) -> None:
-        """Let every task look again that waits on this channel."""
+        """Wake every task that waits on this channel, so that it checks its condition."""
         self._arrived.unpark_all()

@@ -1,7 +1,7 @@
-"""A connection to a broker: sockets, the handshake, heartbeats and the end.
+"""Connection to a broker: socket, handshake, heartbeats and close.
 
-Owns the tasks that read and write. What arrives on a channel is the channel's; while much lies there that
-nobody has taken, nothing more is read.
+Responsible for the tasks that read and write. Commands are handled by their channels; reading stops while
+many deliveries wait there to be taken.
 
 Sources: AMQP 0-9-1 2.2.4 and 4.2; RabbitMQ for ``connection.blocked`` and refused logins.
 """
@@ -25,10 +25,10 @@ from leveret.router.client.errors import CannotConnect, ConnectionEnded
 from leveret.router.values.network_errors import NO_TLS, explain, tls_advice
 
 READ = 1 << 18  # bytes of one read
-OUT_HIGH = 1 << 20  # unsent bytes at which a publisher had better wait
-TAKEN_LATE = 64 << 20  # bytes of deliveries that nobody has taken, at which reading stops ...
+OUT_HIGH = 1 << 20  # unsent bytes from which publishers should wait
+TAKEN_LATE = 64 << 20  # bytes of waiting deliveries at which reading stops ...
 TAKEN_LATE_COUNT = 10_000  # ... and their number
-CLOSE_TIMEOUT = 5.0  # seconds for the answer to connection.close
+CLOSE_TIMEOUT = 5.0  # seconds for the reply to connection.close
 FRAME_MAX = 131_072
 CAPABILITIES = (
     "authentication_failure_close",
@@ -38,15 +38,15 @@ CAPABILITIES = (
     "publisher_confirms",
 )
 
-USUAL_PORTS = "AMQP is usually at port 5672, with TLS at 5671; --url or LEVERET_URL says where it is"
-USE_TLS = "the scheme amqps:// in --url or LEVERET_URL is for ports with TLS"
-NO_TLS_ADVICE = "the scheme amqp:// in --url or LEVERET_URL is for ports without TLS"
+USUAL_PORTS = "AMQP is usually at port 5672, with TLS at 5671; --url or LEVERET_URL sets its address"
+USE_TLS = "the port has TLS; use the scheme amqps:// in --url or LEVERET_URL"
+NO_TLS_ADVICE = "the port has no TLS; use the scheme amqp:// in --url or LEVERET_URL"
 
 Notice = Callable[[str], None]
 
 
 class Connection:
-    """An open connection. ``blocked`` is why the broker takes no publishes, None while it does."""
+    """An open connection. ``blocked`` is the reason while the broker accepts no publishes, else None."""
 
     def __init__(self, stream: trio.abc.Stream, address: Address, notice: Notice) -> None:
         self.address = address
@@ -74,7 +74,7 @@ class Connection:
     # -- the handshake ---------------------------------------------------------------------------------------
 
     async def shake_hands(self, name: str) -> None:
-        """Log in and enter the virtual host. Raises CannotConnect and ConnectionEnded."""
+        """Log in and open the virtual host. Raises CannotConnect and ConnectionEnded."""
         await self._stream.send_all(PROTOCOL_HEADER)
         start = await self._control(m.ConnectionStart)
         self.server_properties = start.server_properties
@@ -102,7 +102,7 @@ class Connection:
         await self._stream.send_all(method_frame(0, method))
 
     async def _control(self, wanted: type[m.M]) -> m.M:
-        """The next command of the handshake."""
+        """Return the next command of the handshake."""
         data = b""
         while True:
             self._check_protocol(data)
@@ -116,10 +116,10 @@ class Connection:
                 raise CannotConnect(f"{self.address} does not answer as AMQP 0-9-1 does")
             data = bytes(await self._stream.receive_some(READ))
             if not data:
-                raise CannotConnect(f"{self.address}: the broker hung up during the handshake")
+                raise CannotConnect(f"{self.address}: the broker closed the connection during the handshake")
 
     def _check_protocol(self, data: bytes) -> None:
-        """Raise CannotConnect when the first bytes from the other side are of another protocol."""
+        """Raise CannotConnect if the first bytes from the other side are of another protocol."""
         if spoken := self._first_bytes.other(data):
             what = f"{AMQP} over TLS" if self.address.tls is not None else AMQP
             text = f"{self.address}: the port speaks {spoken}, not {what}"
@@ -139,30 +139,30 @@ class Connection:
         return channel
 
     def write(self, data: bytes) -> None:
-        """Send when the socket takes it."""
+        """Queue bytes for sending."""
         self._out.append(data)
         self._out_size += len(data)
         self._to_write.set()
 
     @property
     def backed_up(self) -> bool:
-        """Whether so much is unsent that whoever publishes should wait for ``drained``."""
+        """Return True if so much is unsent that publishers should wait for ``drained``."""
         return self._out_size > OUT_HIGH
 
     async def drained(self) -> None:
-        """Wait until the socket has taken most of what was written."""
+        """Wait until most of the queued bytes are sent."""
         while self.backed_up:
             if self.error is not None:
                 raise self.error
             await self._written.park()
 
     def kept(self, message_size: int) -> None:
-        """A delivery waits for somebody to take it."""
+        """Count a delivery that waits on a channel."""
         self._late += message_size
         self._late_count += 1
 
     def taken(self, message_size: int) -> None:
-        """Somebody has taken a delivery."""
+        """Count a delivery that a task has taken."""
         self._late -= message_size
         self._late_count -= 1
         self._caught_up.set()
@@ -170,7 +170,7 @@ class Connection:
     # -- tasks -----------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
-        """Read until the connection ends, which every channel is told of."""
+        """Read until the connection ends, then end every channel."""
         try:
             while self.error is None:
                 while self._late > TAKEN_LATE or self._late_count > TAKEN_LATE_COUNT:
@@ -208,13 +208,13 @@ class Connection:
                 self._closed.set()
             case m.ConnectionBlocked():
                 self.blocked = command.reason
-                self._notice(f"the broker takes no messages at the moment: {command.reason}")
+                self._notice(f"the broker accepts no messages at the moment: {command.reason}")
             case m.ConnectionUnblocked():
                 self.blocked = None
-                self._notice("the broker takes messages again")
+                self._notice("the broker accepts messages again")
 
     async def send(self) -> None:
-        """Write what gathers, for ever."""
+        """Send queued bytes until cancelled."""
         try:
             while True:
                 await self._to_write.wait()
@@ -229,7 +229,7 @@ class Connection:
             self._lost(error)
 
     async def beat(self) -> None:
-        """Send heartbeats, and end the connection when the broker has missed its own."""
+        """Send heartbeats, and end the connection if the broker has missed its own."""
         if not self._heartbeat:
             return
         while True:
@@ -246,7 +246,7 @@ class Connection:
         self._end(ConnectionEnded(f"{self.address}: the connection was lost: {explain(error)}"))
 
     def _end(self, error: ConnectionEnded) -> None:
-        """Nothing more will come: everyone who waits is told why."""
+        """Mark the connection as ended and wake all waiting tasks, which raise the reason."""
         if self.error is None:
             self.error = error
             for channel in self._channels.values():
@@ -256,7 +256,7 @@ class Connection:
             self._closed.set()
 
     async def close(self) -> None:
-        """Say goodbye and wait for the answer, or answer the broker's own goodbye; not for long."""
+        """Send connection.close and wait for the reply, or reply to the broker's; CLOSE_TIMEOUT at most."""
         with trio.move_on_after(CLOSE_TIMEOUT):
             if self.error is None:
                 self.write(method_frame(0, m.ConnectionClose(200, "Goodbye")))
@@ -267,11 +267,11 @@ class Connection:
 
 
 def _silent(_text: str) -> None:
-    """Tell nobody."""
+    """Ignore a notice."""
 
 
 async def _open(address: Address) -> trio.abc.Stream:
-    """A socket to the broker, with TLS on it if that is wanted. Raises CannotConnect."""
+    """Open a socket to the broker, with TLS if the address asks for it. Raises CannotConnect."""
     try:
         with trio.fail_after(address.timeout):
             stream = await trio.open_tcp_stream(address.host, address.port)
@@ -285,13 +285,13 @@ async def _open(address: Address) -> trio.abc.Stream:
                 raise
             return secured
     except trio.TooSlowError:
-        raise CannotConnect(f"{address}: no answer within {address.timeout:g} s") from None
+        raise CannotConnect(f"{address}: no connection within {address.timeout:g} s") from None
     except (OSError, trio.BrokenResourceError) as error:
         raise _cannot(address, error) from None
 
 
 def _cannot(address: Address, error: BaseException) -> CannotConnect:
-    """Why no connection could be made, and what to try if TLS is the reason."""
+    """Return the error for a failed connection attempt, with advice if TLS is the reason."""
     why = explain(error)
     advice = NO_TLS_ADVICE if why == NO_TLS else tls_advice(error, "the URL")
     return CannotConnect(f"{address}: {why}", advice)
@@ -299,7 +299,7 @@ def _cannot(address: Address, error: BaseException) -> CannotConnect:
 
 @asynccontextmanager
 async def connect(address: Address, *, name: str, notice: Notice = _silent) -> AsyncIterator[Connection]:
-    """A connection for the ``async with`` block; ``notice`` hears of alarms at the broker.
+    """Open a connection for the ``async with`` block; ``notice`` gets texts about alarms at the broker.
 
     Raises CannotConnect, ConnectionEnded for a refused login or virtual host, and what the block raises.
     """
@@ -312,7 +312,7 @@ async def connect(address: Address, *, name: str, notice: Notice = _silent) -> A
 async def on_stream(
     stream: trio.abc.Stream, address: Address, *, name: str, notice: Notice = _silent
 ) -> AsyncIterator[Connection]:
-    """The same on a stream to the broker that is there already, and is closed in the end."""
+    """Open a connection on an existing stream to the broker, and close the stream at the end."""
     failure: Exception | None = None
     connection = Connection(stream, address, notice)
     try:
@@ -329,7 +329,7 @@ async def on_stream(
                 nursery.start_soon(task)
             try:
                 yield connection
-            except Exception as error:  # raised again below, out of the nursery, which would wrap it
+            except Exception as error:  # raised again below, outside the nursery, which would wrap it
                 failure = error
             await connection.close()
             nursery.cancel_scope.cancel()

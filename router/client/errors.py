@@ -1,16 +1,16 @@
-"""What can go wrong between this client and a broker; each text is for the person at the terminal."""
+"""Errors of the AMQP client, with texts for the person at the terminal."""
 
 
 class ClientError(Exception):
-    """What the client could not do, and why."""
+    """An operation of the client failed; the text has the reason."""
 
 
 class BadUrl(ClientError):
-    """The address makes no sense."""
+    """The URL is invalid."""
 
 
 class CannotConnect(ClientError):
-    """No broker answers at that address. ``advice`` is what to try, if the reason suggests something."""
+    """The client could not connect. ``advice`` says what to try, if the reason suggests something."""
 
     def __init__(self, text: str, advice: str = "") -> None:
         super().__init__(text)
@@ -18,7 +18,7 @@ class CannotConnect(ClientError):
 
 
 class Ended(ClientError):
-    """The broker ended something; ``code`` is its reply code, 0 where it gave none."""
+    """The broker closed something; ``code`` is its reply code, 0 if it gave none."""
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -30,8 +30,8 @@ class ConnectionEnded(Ended):
 
 
 class ChannelEnded(Ended):
-    """The broker closed the channel: it refused what was asked of it there."""
+    """The broker closed the channel because it refused a request."""
 
 
 class ConsumerEnded(Ended):
-    """The broker cancelled a consumer: its queue is gone."""
+    """The broker cancelled a consumer because its queue was deleted."""

@@ -1,1 +1,1 @@
-"""Commands over the management API: one module for each kind of object that they show and change."""
+"""Commands that use the management API: one module for each kind of object."""

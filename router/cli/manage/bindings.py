@@ -1,4 +1,4 @@
-"""``leveret binding``."""
+"""``leveret binding``: list, create and delete bindings."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ COLUMNS = (
 
 to_option = click.option(
     "--to", "kind", type=click.Choice(("queue", "exchange")), default="queue", show_default=True,
-    help="What the destination is.",
+    help="The kind of the destination.",
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def declare(
         api.post(*path, body=body)
     except NotThere:
         raise _not_there(source, destination, kind, vhost) from None
-    how = "was bound already" if bound else "bound"
+    how = "already bound" if bound else "bound"
     report(f"{kind} {destination!r} in {vhost!r}: {how} to exchange {source!r} with key {key!r}")
 
 

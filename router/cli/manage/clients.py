@@ -1,4 +1,4 @@
-"""``leveret connection``, ``channel`` and ``consumer``."""
+"""``leveret connection``, ``channel`` and ``consumer``: list them, and close connections."""
 
 from functools import partial
 
@@ -96,7 +96,7 @@ def show_connection(api: Api, name: str, form: str) -> None:
 def close(api: Api, name: str | None, user: str | None, reason: str) -> None:
     """Close the connection NAME, or those of a user."""
     if (name is None) == (user is None):
-        raise click.UsageError("either the NAME of a connection or --user")
+        raise click.UsageError("give either the NAME of a connection or --user")
     names = [name] if name is not None else [
         row["name"] for row in listed(api, "connections") if row.get("user") == user
     ]  # fmt: skip

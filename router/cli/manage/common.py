@@ -19,7 +19,7 @@ from leveret.router.cli.terminal import printable
 Command = Callable[..., None]
 _QUIET = "leveret.quiet"
 
-# Of no use to a person: they are in --format json.
+# Fields of little use to people; --format json shows them.
 HIDDEN = ("_details", "garbage_collection", "backing_queue_status", "message_stats", "samples", "_ranges")
 
 table = RichTable
@@ -41,7 +41,7 @@ def changing(command: Command) -> Command:
     """As ``managed``, for a command that changes something: adds ``--quiet``, which ``report`` respects."""
     return click.option(
         "-q", "--quiet", is_flag=True, expose_value=False, callback=_note_quiet,
-        help="Do not say what was done.",
+        help="Do not print what was changed.",
     )(managed(command))  # fmt: skip
 
 
@@ -91,11 +91,11 @@ def yes_option(command: Command) -> Command:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask on a terminal. Raises click.Abort for no, WrongUsage if nobody can be asked."""
+    """Ask on a terminal. Raises click.Abort for no, WrongUsage without a terminal."""
     if yes:
         return
     if not _can_ask():
-        raise WrongUsage("--yes is needed where nobody can be asked")
+        raise WrongUsage("--yes is needed without a terminal to ask at")
     click.confirm(printable(question), abort=True, err=True)
 
 
@@ -104,7 +104,7 @@ def _can_ask() -> bool:
 
 
 def parse_arguments(given: Sequence[str], option: str = "--argument") -> dict[str, Any]:
-    """``NAME=TEXT`` and ``NAME:=JSON`` as an object. Raises WrongUsage."""
+    """Parse ``NAME=TEXT`` and ``NAME:=JSON`` to an object. Raises WrongUsage."""
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -131,18 +131,18 @@ def show_object(found: Object, form: str) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print JSON, readable and in one piece."""
+    """Print JSON with indentation, written in one piece."""
     sys.stdout.buffer.write(dump_json(value, indent=2).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def vhost_path(kind: str, vhost: str | None) -> tuple[str, ...]:
-    """The path of a listing, of one virtual host or of all."""
+    """Return the path of a listing, of one virtual host or of all."""
     return (kind,) if vhost is None else (kind, vhost)
 
 
 def listed(api: Api, *path: str, **query: str | int) -> list[Object]:
-    """A list that the API has. Raises Failure if its virtual host is not there."""
+    """Return a list from the API. Raises Failure if its virtual host does not exist."""
     try:
         found: list[Object] = api.get(*path, **query)
     except NotThere:
@@ -151,7 +151,7 @@ def listed(api: Api, *path: str, **query: str | int) -> list[Object]:
 
 
 def one(kind: str, name: str, vhost: str | None, ask: Callable[[], Any]) -> Any:
-    """Ask for one object. Raises Failure, which names it, if it is not there."""
+    """Request one object. Raises Failure, which names it, if it does not exist."""
     try:
         return ask()
     except NotThere:
@@ -160,5 +160,5 @@ def one(kind: str, name: str, vhost: str | None, ask: Callable[[], Any]) -> Any:
 
 
 def rate(path: str) -> str:
-    """The path of a rate among the message statistics."""
+    """Return the path of a rate among the message statistics."""
     return f"message_stats.{path}_details.rate"

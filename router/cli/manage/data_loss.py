@@ -22,7 +22,7 @@ def describe_loss(settings: Object, queue_type: str = "classic") -> Iterator[str
     expires, ttl = settings.get("expires"), settings.get("message-ttl")
     if is_number(expires):
         yield (
-            f"expires={expires} deletes a queue with its messages when for {shown_duration(expires)} it had "
+            f"expires={expires} deletes a queue with its messages after {shown_duration(expires)} with "
             "no consumer, no get and no declaration"
         )
     if is_number(ttl):

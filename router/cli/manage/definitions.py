@@ -1,4 +1,4 @@
-"""``leveret definitions``: everything but messages, as one document in RabbitMQ's format."""
+"""``leveret definitions``: export and import everything but messages, in RabbitMQ's format."""
 
 import json
 import os
@@ -64,22 +64,22 @@ def import_definitions(api: Api, file: BinaryIO, vhost: str | None, yes: bool) -
     try:
         given = json.load(file)
     except ValueError as error:
-        raise WrongUsage(f"{file.name} is no JSON: {error}") from None
+        raise WrongUsage(f"{file.name} is not JSON: {error}") from None
     if not isinstance(given, dict):
-        raise WrongUsage(f"{file.name} holds no definitions: wanted an object with {', '.join(KINDS)}")
+        raise WrongUsage(f"{file.name} is not a definitions document, an object with {', '.join(KINDS)}")
     confirm_import(api, vhost, given, yes)
     path = () if vhost is None else (vhost,)
     headers = one("vhost", vhost or "", None, lambda: api.send("definitions", *path, body=given))
     names = [printable(unquote(name)) for name in headers.get(WITHOUT_LOGIN, "").split(", ") if name]
     if names:
-        notice(f"these users cannot log in, for their password hashes are unusable: {', '.join(names)}")
+        notice(f"these users cannot log in, because their password hashes are unusable: {', '.join(names)}")
     click.echo(f"imported {_summary(given)}")
 
 
 def write_private(path: str, data: bytes) -> bool:
-    """Write a file that only its owner can read, in place of the one that may be there. Raises OSError.
+    """Write a file that only its owner can read, and replace an existing one. Raises OSError.
 
-    Returns False for what is no regular file, such as a pipe: that is written to as it is.
+    Writes directly to an existing file that is not regular, such as a pipe, and returns False then.
     """
     target = os.path.realpath(path)
     if os.path.lexists(target) and not stat.S_ISREG(os.stat(target).st_mode):
@@ -101,16 +101,16 @@ def write_private(path: str, data: bytes) -> bool:
 
 
 def _warn(found: dict[str, Any]) -> None:
-    """Say on standard error which users will not be able to log in to another broker than leveret."""
+    """Warn on standard error of users who cannot log in to another broker than leveret."""
     users = found.get("users") or ()
     names = [printable(each["name"]) for each in users if each.get("hashing_algorithm") == SCRYPT]
     if names:
         notice(f"these users cannot log in to RabbitMQ if you import this there: {', '.join(names)}")
-        notice('RabbitMQ has no scrypt; auth.password_hash = "sha256" hashes new passwords so that it can')
+        notice('RabbitMQ has no scrypt; with auth.password_hash = "sha256" it can use new passwords')
 
 
 def _summary(found: dict[str, object]) -> str:
-    """How many there are of each kind."""
+    """Return the number of objects of each kind."""
     parts = []
     for kind in KINDS:
         rows = found.get(kind)

@@ -1,4 +1,4 @@
-"""``leveret exchange``."""
+"""``leveret exchange``: list, declare and delete exchanges."""
 
 import click
 
@@ -70,9 +70,11 @@ def show(api: Api, name: str, vhost: str, form: str) -> None:
     metavar="TYPE",
     help="direct, fanout, topic, headers, ...",
 )
-@click.option("--durable/--transient", default=True, show_default=True, help="Keep it over a restart.")
-@click.option("--auto-delete", is_flag=True, help="Delete it with its last binding.")
-@click.option("--internal", is_flag=True, help="Clients cannot publish to it, only other exchanges.")
+@click.option(
+    "--durable/--transient", default=True, show_default=True, help="Keep the exchange over a restart."
+)
+@click.option("--auto-delete", is_flag=True, help="Delete the exchange with its last binding.")
+@click.option("--internal", is_flag=True, help="Only other exchanges can publish to it, not clients.")
 @argument_option
 @vhost_option
 @changing
@@ -96,7 +98,7 @@ def declare(
         "arguments": parse_arguments(arguments),
     }
     created = one("vhost", vhost, None, lambda: api.create("exchanges", vhost, name, body=body))
-    report(f"exchange {name!r} in {vhost!r}: {'declared' if created else 'was there already'}")
+    report(f"exchange {name!r} in {vhost!r}: {'declared' if created else 'existed already'}")
 
 
 @exchange.command()
@@ -113,5 +115,5 @@ def delete(api: Api, name: str, if_unused: bool, vhost: str) -> None:
 
 
 def _bindings(api: Api, vhost: str, name: str) -> int:
-    """How many bindings go with an exchange: from it and to it."""
+    """Return the number of bindings that are deleted with an exchange: from it and to it."""
     return sum(len(api.get("exchanges", vhost, name, "bindings", side)) for side in ("source", "destination"))

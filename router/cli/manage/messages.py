@@ -32,10 +32,10 @@ SECONDS = 10  # with --rate: how long one request may take, since the API respon
     metavar="N",
     help="How many messages.",
 )
-@click.option("--from", "start", type=click.IntRange(0), metavar="POSITION", help="Begin at this position.")
+@click.option("--from", "start", type=click.IntRange(0), metavar="POSITION", help="Start at this position.")
 @click.option("--selector", metavar="EXPRESSION", help='Only messages that match, such as "tries > 3".')
 @click.option(
-    "--truncate", type=click.IntRange(0), metavar="BYTES", help="Show no more than this much of each body."
+    "--truncate", type=click.IntRange(0), metavar="BYTES", help="Show at most this much of each body."
 )
 @form_option
 @vhost_option
@@ -99,7 +99,7 @@ def move(
         if routing_key is not None:
             raise click.UsageError("--routing-key goes with --exchange, not with --to")
         if target == name:
-            raise WrongUsage("--to names the queue that the messages are in already")
+            raise WrongUsage("--to must name another queue than the one of the messages")
         one("queue", target, vhost, lambda: api.get("queues", vhost, target, columns="name"))
         body: dict[str, Any] = {"exchange": "", "routing_key": target}
         where = f"queue {target!r}"

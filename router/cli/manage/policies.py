@@ -1,4 +1,4 @@
-"""``leveret policy``."""
+"""``leveret policy``: list, set and delete policies."""
 
 import click
 
@@ -82,7 +82,7 @@ def show(api: Api, name: str, operator: bool, vhost: str, form: str) -> None:
     default=0,
     show_default=True,
     metavar="N",
-    help="Of several policies that match, the highest counts.",
+    help="Of several matching policies, the highest applies.",
 )
 @yes_option
 @operator_option
@@ -108,7 +108,7 @@ def declare(
     """
     for text in definition:
         if "=" not in text:
-            raise WrongUsage(f"{text!r} is neither NAME=TEXT nor NAME:=JSON, as max-length:=1000")
+            raise WrongUsage(f"{text!r} is neither NAME=TEXT nor NAME:=JSON, such as max-length:=1000")
     body = {
         "pattern": pattern,
         "definition": parse_arguments(definition, "the definition"),

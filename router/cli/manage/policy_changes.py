@@ -1,7 +1,7 @@
 """Work out which existing queues get another policy when policies are set, changed or deleted.
 
-Responsible for choosing the policy of a queue as the broker does: the highest priority counts, then the first
-name. What the settings of a policy delete is in ``data_loss``.
+Responsible for choosing the policy of a queue as the broker does: the highest priority, then the first name.
+Not for what the settings of a policy delete (see ``data_loss``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ def policy_applies(policy: Object, queue: Object) -> bool:
 
 
 def type_of(queue: Object) -> str:
-    """Return the type of a queue; an API that does not tell one has classic queues only."""
+    """Return the type of a queue; an API without this field has classic queues only."""
     kind: str = queue.get("type", "classic")
     return kind
 

@@ -1,8 +1,8 @@
-"""Ask before policies are set, deleted or imported that delete queues or messages.
+"""Confirmation before policies are set, deleted or imported that delete queues or messages.
 
 Responsible for the question that an operator has to answer (``--yes`` in a script): ``expires`` of a policy
-deletes whole queues, and limits may delete messages that are there now. The words for each setting are in
-``data_loss``; which queues get another policy is in ``policy_changes``.
+deletes whole queues, and limits may delete existing messages. Not for the words for each setting (see
+``data_loss``), nor for which queues get another policy (see ``policy_changes``).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,10 +27,10 @@ POLICIES = {"policies": "policy", "operator-policies": "operator policy"}  # kin
 
 
 def confirm_policy(api: Api, vhost: str, kind: str, policy: Object, yes: bool) -> None:
-    """Warn of a policy that deletes something, and ask where that is due.
+    """Warn of a policy that deletes something, and ask if it deletes existing queues or messages.
 
-    A policy that is there already, with the same content, is neither warned of nor asked about. Raises
-    click.Abort for no, and WrongUsage if nobody can be asked or the pattern is invalid.
+    An existing policy with the same content causes neither. Raises click.Abort for no, and WrongUsage without
+    a terminal or for an invalid pattern.
     """
     before = [_content(each) for each in listed(api, kind, vhost)]
     if policy in before:
@@ -52,11 +52,11 @@ def confirm_policy(api: Api, vhost: str, kind: str, policy: Object, yes: bool) -
 
 
 def confirm_policy_deletion(api: Api, vhost: str, kind: str, name: str, yes: bool) -> None:
-    """Ask before a policy is deleted if what applies in its place deletes queues or messages."""
+    """Ask before a policy is deleted if the policy that then applies deletes queues or messages."""
     before = listed(api, kind, vhost)
     after = [each for each in before if each["name"] != name]
     if len(after) == len(before):
-        return  # the API says that there is no such policy
+        return  # the API reports that there is no such policy
     loss = PolicyLoss(kind, policy_changes(before, after, listed(api, "queues", vhost)))
     for sentence in loss.describe():
         notice(sentence)
@@ -65,7 +65,7 @@ def confirm_policy_deletion(api: Api, vhost: str, kind: str, name: str, yes: boo
 
 
 def confirm_import(api: Api, vhost: str | None, definitions: Object, yes: bool) -> None:
-    """Ask before definitions are imported whose policies delete queues or messages that are there now."""
+    """Ask before definitions are imported whose policies delete existing queues or messages."""
     due = False
     for kind, imported in _imported_policies(definitions, vhost).items():
         if not imported:
@@ -81,7 +81,7 @@ def confirm_import(api: Api, vhost: str | None, definitions: Object, yes: bool) 
 
 
 class PolicyLoss:
-    """What queues lose now by changes of their policies. ``kind`` is that of the policies, as in the API."""
+    """Losses of queues by changes of their policies. ``kind`` is that of the policies, as in the API."""
 
     def __init__(self, kind: str, changes: Iterable[Change]) -> None:
         self._kind = kind
@@ -89,17 +89,17 @@ class PolicyLoss:
         self._expiring = False
         self._applied: dict[
             tuple[str, str], tuple[Object, list[Object]]
-        ] = {}  # policies, and their new queues
+        ] = {}  # policies, and the queues they will apply to
         for change in changes:
             self._add(change)
 
     @property
     def is_due(self) -> bool:
-        """Return True if queues or messages that exist now may be deleted."""
+        """Return True if existing queues or messages may be deleted."""
         return bool(self._expiring or self._messages or self._bytes or self._stream_messages)
 
     def describe(self, except_for: str | None = None) -> Iterator[str]:
-        """Yield sentences about what is deleted. The settings of the policy ``except_for`` are left out."""
+        """Yield sentences about the losses, without the settings of the policy ``except_for``."""
         for policy, queues in self._applied.values():
             name, vhost = policy["name"], policy["vhost"]
             warnings = [] if name == except_for else list(_describe(policy))
@@ -125,7 +125,7 @@ class PolicyLoss:
             yield f"{number} of them are in streams: segments beyond the limit are deleted at once"
 
     def _add(self, change: Change) -> None:
-        """Count what one queue loses."""
+        """Count the losses of one queue."""
         queue, settings, earlier = change.queue, settings_of(change.after), settings_of(change.before)
         if change.after is not None:
             key = (change.after["vhost"], change.after["name"])
@@ -152,7 +152,7 @@ class PolicyLoss:
 
 
 def _describe(policy: Object) -> Iterator[str]:
-    """Yield what the settings of a policy delete."""
+    """Yield the losses that the settings of a policy cause."""
     if policy["apply-to"] == "exchanges":
         return iter(())
     kinds = {"quorum_queues": "quorum", "streams": "stream"}
@@ -162,7 +162,7 @@ def _describe(policy: Object) -> Iterator[str]:
 def _imported_policies(definitions: Object, vhost: str | None) -> dict[str, list[Object]]:
     """Return the policies of a definitions document by kind, without entries that the broker will refuse.
 
-    ``vhost`` is where all of them go; None means that each names its own virtual host.
+    All of them go to ``vhost``; None means that each names its own virtual host.
     """
     operator: list[Object] = [
         {"name": each.get("name"), "vhost": each.get("vhost"), **each["value"]}
@@ -197,7 +197,7 @@ def _content(policy: Object) -> Object:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raise WrongUsage if the pattern is no regular expression that a broker takes."""
+    """Raise WrongUsage if no broker accepts the pattern as a regular expression."""
     from leveret.router.values.patterns import PatternError, compile_pattern
 
     try:
@@ -219,8 +219,8 @@ def _beyond(queue: Object, settings: Object, name: str, field: str) -> int:
 
 
 def _shortens_stream(queue: Object, settings: Object, earlier: Object) -> bool:
-    """Return True if a stream may lose segments to new limits. No API tells how old they are, and RabbitMQ's
-    does not tell their size.
+    """Return True if a stream may lose segments to new limits. No API has the age of segments, and RabbitMQ's
+    does not have their size.
     """
     age, limit = settings.get("max-age"), settings.get("max-length-bytes")
     if age is not None and age != earlier.get("max-age"):

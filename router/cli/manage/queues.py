@@ -1,4 +1,4 @@
-"""``leveret queue``."""
+"""``leveret queue``: list, declare, purge and delete queues."""
 
 import click
 
@@ -26,7 +26,7 @@ from leveret.router.cli.terminal import counted
 
 
 def features(row: Object) -> str:
-    """The features of a queue or an exchange, in the management UI's abbreviations."""
+    """Return the features of a queue or an exchange, in the management UI's abbreviations."""
     marks = [("durable", "D"), ("auto_delete", "AD"), ("exclusive", "Excl"), ("internal", "I")]
     return " ".join(mark for name, mark in marks if row.get(name))
 
@@ -76,8 +76,8 @@ def show(api: Api, name: str, vhost: str, form: str) -> None:
 
 @queue.command()
 @click.argument("name")
-@click.option("--durable/--transient", default=True, show_default=True, help="Keep it over a restart.")
-@click.option("--auto-delete", is_flag=True, help="Delete it with its last consumer.")
+@click.option("--durable/--transient", default=True, show_default=True, help="Keep the queue over a restart.")
+@click.option("--auto-delete", is_flag=True, help="Delete the queue with its last consumer.")
 @click.option("--type", "kind", metavar="TYPE", help="classic, quorum or stream.")
 @argument_option
 @vhost_option
@@ -94,7 +94,7 @@ def declare(
 ) -> None:
     """Declare a queue, or check that it exists with the same properties.
 
-    Warns on standard error if an argument lets the queue delete messages, or itself.
+    Warns on standard error if an argument makes the queue delete messages, or itself.
     """
     table = parse_arguments(arguments)
     if kind is not None:
@@ -102,7 +102,7 @@ def declare(
     body = {"durable": durable, "auto_delete": auto_delete, "arguments": table}
     created = one("vhost", vhost, None, lambda: api.create("queues", vhost, name, body=body))
     warn_of_queue(name, table)
-    report(f"queue {name!r} in {vhost!r}: {'declared' if created else 'was there already'}")
+    report(f"queue {name!r} in {vhost!r}: {'declared' if created else 'existed already'}")
 
 
 @queue.command()
@@ -125,11 +125,11 @@ def delete(api: Api, name: str, if_empty: bool, if_unused: bool, vhost: str) -> 
 @vhost_option
 @changing
 def purge(api: Api, name: str, vhost: str) -> None:
-    """Delete the messages of a queue that are ready. Those that consumers hold stay."""
+    """Delete the ready messages of a queue. Unacknowledged messages stay."""
     found = one("queue", name, vhost, lambda: api.get("queues", vhost, name))
     one("queue", name, vhost, lambda: api.delete("queues", vhost, name, "contents"))
     held = found.get("messages_unacknowledged", 0)
     report(
         f"queue {name!r} in {vhost!r}: purged of {counted(found.get('messages_ready', 0), 'message')}"
-        + (f"; consumers hold {held} more" if held else "")
+        + (f"; {held} more are unacknowledged" if held else "")
     )

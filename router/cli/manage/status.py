@@ -40,7 +40,7 @@ def lines(found: Object) -> list[str]:
 
 
 def product(overview: Object) -> str:
-    """Return name and version of the broker. leveret introduces itself to clients as RabbitMQ."""
+    """Return name and version of the broker. leveret presents itself to clients as RabbitMQ."""
     name = overview.get("product_name") or "RabbitMQ"
     version = overview.get("product_version") or overview.get("rabbitmq_version")
     own = overview.get("leveret_version")
@@ -49,7 +49,7 @@ def product(overview: Object) -> str:
 
 MESSAGES = (("ready", "messages_ready"), ("unacked", "messages_unacknowledged"), ("in all", "messages"))
 RATES = (("published", "publish"), ("confirmed", "confirm"), ("delivered", "deliver_get"), ("acked", "ack"))
-WAY_OUT = "the broker's log names each, and so does 'leveret store check'"
+WAY_OUT = "see the broker's log or 'leveret store check'"
 ALARMS = (("memory", "mem_alarm"), ("disk space", "disk_free_alarm"))
 OBJECTS = ("connections", "channels", "consumers", "queues", "exchanges")
 

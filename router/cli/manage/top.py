@@ -47,16 +47,19 @@ COLUMNS = (
 @click.command()
 @click.option("--sort", type=click.Choice(tuple(SORT)), default="ready", show_default=True)
 @click.option(
-    "--rows", type=click.IntRange(1, 500), metavar="N", help="Queues to show; as many as fit if not given."
+    "--rows",
+    type=click.IntRange(1, 500),
+    metavar="N",
+    help="Number of queues to show; by default as many as fit.",
 )
 @click.option("--interval", type=Duration(), default="2s", show_default=True, metavar="DURATION")
-@click.option("--once", is_flag=True, help="Print one page and end.")
+@click.option("--once", is_flag=True, help="Print one page and exit.")
 @any_vhost_option
 @managed
 def top(api: Api, *, sort: str, rows: int | None, interval: int, once: bool, vhost: str | None) -> None:
     """Watch queues and rates, the busiest first, until q or Ctrl-C.
 
-    When the broker stops, or does not answer, the view waits for it to come back.
+    When the broker stops or does not answer, the view waits until it is back.
     """
     from rich.console import Console
 
@@ -77,7 +80,7 @@ def top(api: Api, *, sort: str, rows: int | None, interval: int, once: bool, vho
 def watch(page: Callable[[], Any], console: "Console", finished: Callable[[], bool]) -> None:
     """Show a new page whenever ``finished`` returns False; the first page must succeed.
 
-    After a failure the last page stays, with the failure above it, until there is a new one.
+    After a failure the last page stays, with the failure above it, until the next success.
     """
     from rich.console import Group
     from rich.live import Live
@@ -96,9 +99,9 @@ def watch(page: Callable[[], Any], console: "Console", finished: Callable[[], bo
 
 @contextmanager
 def keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits so many seconds for a key and returns it, "" for none.
+    """Provide a function that waits up to some seconds for a key and returns it, "" for none.
 
-    Where standard input is no terminal there are no keys.
+    If standard input is not a terminal there are no keys.
     """
     if not sys.stdin.isatty():
         yield _sleep
@@ -126,7 +129,7 @@ def _read_key(descriptor: int, seconds: float) -> str:
 
 
 def busiest(api: Api, vhost: str | None, sort: str, rows: int) -> list[Object]:
-    """The first queues in this order, largest first except for names."""
+    """Return the first ``rows`` queues by ``sort``, largest first except for names."""
     found: list[Object] = api.get(
         *vhost_path("queues", vhost),
         page=1,
@@ -138,7 +141,7 @@ def busiest(api: Api, vhost: str | None, sort: str, rows: int) -> list[Object]:
 
 
 def render(overview: Object, nodes: list[Object], queues: list[Object]) -> Any:
-    """One page for rich."""
+    """Return one page for rich."""
     from rich.console import Group
     from rich.text import Text
 

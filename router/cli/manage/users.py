@@ -1,4 +1,4 @@
-"""``leveret user`` and ``leveret permission``."""
+"""``leveret user`` and ``leveret permission``: list and change users and their permissions."""
 
 import sys
 from dataclasses import replace
@@ -24,7 +24,7 @@ from leveret.router.cli.table import Column, Object
 
 
 def _tags(row: Any) -> str:
-    """RabbitMQ before 3.9 has a text with commas here."""
+    """Format tags; RabbitMQ before 3.9 has a text with commas here."""
     tags = row.get("tags")
     return tags if isinstance(tags, str) else ", ".join(tags or ())
 
@@ -76,10 +76,10 @@ def show_user(api: Api, name: str, form: str) -> None:
 
 @user.command("declare")
 @click.argument("name")
-@click.option("--tags", metavar="TAG,TAG", help="As administrator, monitoring, policymaker, management.")
+@click.option("--tags", metavar="TAG,TAG", help="Such as administrator, monitoring, policymaker, management.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@click.option("--password-hash", metavar="HASH", help="As RabbitMQ's definitions have it.")
-@click.option("--no-password", is_flag=True, help="Nobody can log in with a password.")
+@click.option("--password-hash", metavar="HASH", help="A hash in the format of RabbitMQ's definitions.")
+@click.option("--no-password", is_flag=True, help="Disable logins with a password.")
 @changing
 def declare_user(
     api: Api,
@@ -92,10 +92,10 @@ def declare_user(
 ) -> None:
     """Create a user, or change one.
 
-    The password is asked for. Given only --tags, a user that is there keeps its password.
+    The command asks for the password. Given only --tags, an existing user keeps its password.
     """
     if password_stdin + (password_hash is not None) + no_password > 1:
-        raise WrongUsage("one of --password-stdin, --password-hash and --no-password")
+        raise WrongUsage("give only one of --password-stdin, --password-hash and --no-password")
     body: dict[str, Any] = {}
     try:
         found = api.get("users", name)
@@ -113,7 +113,7 @@ def declare_user(
     else:
         raise WrongUsage(f"a password for {name!r} is needed: --password-stdin reads it from standard input")
     if body.get("password") == "":
-        raise Failure("the password is empty; --no-password makes a user that cannot log in with one")
+        raise Failure("the password is empty; --no-password creates a user without a password login")
     body["tags"] = tags if tags is not None else _tags(found or {}).replace(" ", "")
     created = api.create("users", name, body=body)
     report(f"user {name!r}: {'created' if created else 'changed'}")
@@ -130,15 +130,15 @@ def delete_user(api: Api, name: str) -> None:
 
 @click.group()
 def permission() -> None:
-    """Show and change what users may do.
+    """Show and change the permissions of users.
 
     Permissions are regular expressions for the names of queues and exchanges; "" allows nothing.
     """
 
 
 @permission.command("list")
-@click.option("--user", "name", metavar="NAME", help="Only those of this user.")
-@click.option("--topic", is_flag=True, help="Those for routing keys of topic exchanges.")
+@click.option("--user", "name", metavar="NAME", help="Only permissions of this user.")
+@click.option("--topic", is_flag=True, help="Permissions for routing keys of topic exchanges.")
 @any_vhost_option
 @list_options(TOPIC_PERMISSIONS[:3] + PERMISSIONS[2:])
 @managed
@@ -154,20 +154,22 @@ def list_permissions(api: Api, name: str | None, topic: bool, vhost: str | None,
 
 @permission.command("set")
 @click.argument("name", metavar="USER")
-@click.option("--configure", default="", metavar="PATTERN", help="What the user may declare and delete.")
-@click.option("--write", default="", metavar="PATTERN", help="What it may publish to, and bind.")
-@click.option("--read", default="", metavar="PATTERN", help="What it may consume from, and bind to.")
+@click.option("--configure", default="", metavar="PATTERN", help="Names the user may declare and delete.")
+@click.option(
+    "--write", default="", metavar="PATTERN", help="Exchanges to publish to, queues and exchanges to bind."
+)
+@click.option("--read", default="", metavar="PATTERN", help="Queues to consume from, exchanges to bind to.")
 @click.option("--topic", "exchange", metavar="EXCHANGE", help="For routing keys of this topic exchange.")
 @vhost_option
 @changing
 def set_permission(
     api: Api, *, name: str, configure: str, write: str, read: str, exchange: str | None, vhost: str
 ) -> None:
-    """Let USER enter a virtual host, and set its permissions there: one that is not given allows nothing."""
+    """Let USER open a virtual host, and set its permissions there; an omitted pattern allows nothing."""
     body = {"write": write, "read": read}
     if exchange is not None:
         if configure:
-            raise WrongUsage("--configure does not go with --topic")
+            raise WrongUsage("--configure cannot be combined with --topic")
         path, body = "topic-permissions", {**body, "exchange": exchange}
     else:
         path, body = "permissions", {**body, "configure": configure}
@@ -182,11 +184,11 @@ def set_permission(
 
 @permission.command("delete")
 @click.argument("name", metavar="USER")
-@click.option("--topic", is_flag=True, help="Those for routing keys.")
+@click.option("--topic", is_flag=True, help="Permissions for routing keys.")
 @vhost_option
 @changing
 def delete_permission(api: Api, name: str, topic: bool, vhost: str) -> None:
-    """Delete the permissions of USER in a virtual host: it cannot enter it any more."""
+    """Delete the permissions of USER in a virtual host, which it cannot open any more."""
     path = "topic-permissions" if topic else "permissions"
     one("permission", name, vhost, lambda: api.delete(path, vhost, name))
     report(f"permissions of user {name!r} in {vhost!r}: deleted")

@@ -1,4 +1,4 @@
-"""``leveret vhost``."""
+"""``leveret vhost``: list, create and delete virtual hosts."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def show_vhost(api: Api, name: str, form: str) -> None:
 @click.option("--default-queue-type", "kind", metavar="TYPE", help="classic, quorum or stream.")
 @click.option("--max-connections", type=int, metavar="N", help="Connections at a time; -1: no limit.")
 @click.option("--max-queues", type=int, metavar="N", help="Queues at a time; -1: no limit.")
-@click.option("--tracing/--no-tracing", default=None, help="Copy what passes, for leveret tap.")
+@click.option("--tracing/--no-tracing", default=None, help="Publish copies of all messages for leveret tap.")
 @changing
 def declare_vhost(
     api: Api,
@@ -74,7 +74,7 @@ def declare_vhost(
     tracing: bool | None,
     **limits: int | None,
 ) -> None:
-    """Create a virtual host, or change one: what is not given stays as it is."""
+    """Create a virtual host, or change one; omitted options keep their values."""
     try:
         found = api.get("vhosts", name)
     except NotThere:

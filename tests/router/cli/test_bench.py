@@ -14,11 +14,11 @@ from tests.router.cli.test_serve import modules_after
         (["--backlog", "0"], "leveret: backlog 0: no message may wait, so none can be sent\n"),
         (
             ["--workload", "replies", "--rate", "100"],
-            "leveret: --rate says nothing to the workload replies\n",
+            "leveret: --rate has no effect on the workload replies\n",
         ),
         (
             ["--workload", "connections", "--size", "9"],
-            "leveret: --size says nothing to the workload connections\n",
+            "leveret: --size has no effect on the workload connections\n",
         ),
     ],
 )

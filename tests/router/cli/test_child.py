@@ -56,26 +56,26 @@ async def test_how_it_failed_is_said(script, failure):
 
 async def test_a_command_that_cannot_be_started_is_a_failure():
     outcome = await run(Command(("/nowhere/command",), None, 0, False))
-    assert outcome == Outcome("it could not be started: No such file or directory")
+    assert outcome == Outcome("the command could not be started: No such file or directory")
 
 
 async def test_a_timeout_ends_the_whole_group(tmp_path):
     script = f"sleep 60 & echo $! > {tmp_path}/pid; wait"
     outcome = await run(shell(script, timeout=500))
-    assert outcome.failure == "it took longer than 500ms"
+    assert outcome.failure == "the command took longer than 500ms"
     await gone((tmp_path / "pid").read_text())
 
 
 async def test_who_ignores_sigterm_is_killed(tmp_path):
     script = f"trap '' TERM; (trap '' TERM; sleep 60) & echo $! > {tmp_path}/pid; wait; sleep 60"
     outcome = await run(shell(script, timeout=500, grace=100))
-    assert outcome.failure == "it took longer than 500ms"
+    assert outcome.failure == "the command took longer than 500ms"
     await gone((tmp_path / "pid").read_text())
 
 
 async def test_who_heeds_sigterm_may_tidy_up(tmp_path):
     script = f"trap 'echo tidy > {tmp_path}/file; exit 0' TERM; sleep 60 & wait"
-    assert (await run(shell(script, timeout=500))).failure == "it took longer than 500ms"
+    assert (await run(shell(script, timeout=500))).failure == "the command took longer than 500ms"
     assert (tmp_path / "file").read_text() == "tidy\n"
 
 
@@ -92,7 +92,7 @@ async def test_cancelling_ends_the_group(tmp_path):
 
 async def test_output_without_end_is_a_failure(monkeypatch):
     monkeypatch.setattr(child, "OUTPUT_MAX", 1 << 20)
-    assert (await run(shell("yes", grace=100))).failure == "it printed more than 1 MiB"
+    assert (await run(shell("yes", grace=100))).failure == "the command printed more than 1 MiB"
 
 
 async def test_variables_reach_the_command_byte_for_byte(monkeypatch):

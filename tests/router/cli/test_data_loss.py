@@ -27,7 +27,7 @@ def changes(server):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"expires": 86_400_000}, "expires=86400000 deletes a queue with its messages when for 1d it had no"),
+        ({"expires": 86_400_000}, "expires=86400000 deletes a queue with its messages after 1d with no"),
         ({"message-ttl": 60_000}, "messages that have waited for 1m"),
         ({"message-ttl": 0}, "messages that no consumer takes at once"),
         (

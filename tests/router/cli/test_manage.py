@@ -46,7 +46,7 @@ def test_names_of_dots_are_names(server):
 def test_an_empty_name_is_wrong_usage(server, command):
     result = leveret(server, *command.split(), "")
     assert (result.exit_code, server.asked) == (2, [])
-    assert "a name is empty" in result.stderr
+    assert "must not be empty" in result.stderr
 
 
 def test_the_default_exchange_is_called_so(server):
@@ -80,7 +80,10 @@ def test_refusals_are_told(server, status, told, said):
             "the port speaks AMQP 0-9-1, not HTTP\nthe management API is usually at port 15672",
         ),
         (b"ERROR\nmessage:Wrong protocol\n\n\0", "the port speaks STOMP, not HTTP"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "the port speaks TLS, not HTTP\nthe scheme https://"),
+        (
+            b"\x15\x03\x01\x00\x02\x02\x46",
+            "the port speaks TLS, not HTTP\nthe port has TLS; use the scheme https://",
+        ),
         (b"", "is the management API listening there?"),
     ],
 )

@@ -26,7 +26,7 @@ def test_durations(text, ms):
 
 @pytest.mark.parametrize("text", ["", "5", "s", "-1s", "5 m", "1e3s", "400d", "9" * 400 + "s"])
 def test_what_is_no_duration(text):
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
@@ -68,7 +68,7 @@ def test_a_body_comes_from_one_place():
     result = leveret("publish", "", "q", "body", "--lines")
     assert (result.exit_code, result.stderr) == (
         2,
-        "leveret: BODY goes with neither --file nor --lines nor --json-lines\n",
+        "leveret: BODY cannot be combined with --file, --lines or --json-lines\n",
     )
 
 
@@ -84,7 +84,7 @@ def test_a_broker_that_is_not_there_is_said_with_what_to_try():
     assert result.stderr.splitlines() == [
         "leveret: amqp://u@127.0.0.1:1/%2F: Connection refused",
         "leveret: is a broker running there? `leveret serve` starts one; "
-        "--url or LEVERET_URL says where it is",
+        "--url or LEVERET_URL sets its address",
     ]
 
 

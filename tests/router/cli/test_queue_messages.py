@@ -42,7 +42,7 @@ def test_peek_shows_positions(queue):
 
 def test_peek_of_nothing_is_a_failure(queue):
     result = queue.run("queue", "peek", "q", "--selector", "n = 9")
-    assert (result.exit_code, "no ready message of queue 'q' is selected" in result.stderr) == (1, True)
+    assert (result.exit_code, "no ready message of queue 'q' matches" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def test_a_broker_that_cannot_do_it_is_named(server):
     server.answers["/messages/delete"] = (405, b"")
     server.told = (200, b'{"messages_ready": 1}')
     result = leveret(server, "queue", "delete-messages", "q", "--all")
-    assert (result.exit_code, "only leveret can" in result.stderr) == (1, True)
+    assert (result.exit_code, "this needs leveret" in result.stderr) == (1, True)

@@ -28,12 +28,12 @@ def prepared(broker):
     ("command", "said"),
     [
         ("queue declare new", "queue 'new' in '/': declared"),
-        ("queue declare q", "queue 'q' in '/': was there already"),
+        ("queue declare q", "queue 'q' in '/': existed already"),
         ("queue purge q", "queue 'q' in '/': purged of 2 messages"),
         ("queue delete q", "queue 'q' in '/': deleted, with 2 messages"),
-        ("exchange declare e --type topic", "exchange 'e' in '/': was there already"),
+        ("exchange declare e --type topic", "exchange 'e' in '/': existed already"),
         ("exchange delete e", "exchange 'e' in '/': deleted, with 1 binding"),
-        ("binding declare e q k", "queue 'q' in '/': was bound already to exchange 'e' with key 'k'"),
+        ("binding declare e q k", "queue 'q' in '/': already bound to exchange 'e' with key 'k'"),
         ("binding declare e q l", "queue 'q' in '/': bound to exchange 'e' with key 'l'"),
         ("binding delete e q k", "queue 'q' in '/': unbound from exchange 'e', key 'k'"),
         ("policy declare p ^x max-length:=5 overflow=reject-publish", "policy 'p' in '/': set"),
@@ -71,7 +71,7 @@ def test_deletions_are_reported(broker):
 def test_purge_reports_unacknowledged_messages(server):
     server.told = (200, b'{"messages_ready": 1, "messages_unacknowledged": 4}')
     purged = leveret(server, "queue", "purge", "q")
-    assert purged.stdout == "queue 'q' in '/': purged of 1 message; consumers hold 4 more\n"
+    assert purged.stdout == "queue 'q' in '/': purged of 1 message; 4 more are unacknowledged\n"
 
 
 def test_streams_are_listed_and_shown(broker):

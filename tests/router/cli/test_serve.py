@@ -107,7 +107,7 @@ def test_startup_error_is_one_line_and_status_1(server):
     ("args", "environ", "message"),
     [
         (["--set", "amqp.heart=1"], {}, "amqp.heart (--set): there is no such setting"),
-        (["--set", "amqp.heartbeat"], {}, "--set wants KEY=VALUE, not 'amqp.heartbeat'"),
+        (["--set", "amqp.heartbeat"], {}, "--set needs KEY=VALUE, not 'amqp.heartbeat'"),
         (["--amqp", "localhost"], {}, "listen.amqp (--amqp): wanted a list of HOST:PORT"),
         (["--log-level", "loud"], {}, "log.level (--log-level): wanted one of debug"),
         (["--config", "/nonexistent.toml"], {}, "cannot read the settings file /nonexistent.toml"),

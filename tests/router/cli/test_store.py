@@ -107,7 +107,7 @@ def test_a_repair_says_what_it_did_and_leaves_a_sound_directory(data):
     file.write_bytes(damaged)
     result = leveret("check", data, "--repair")
     assert result.exit_code == 0, result.output
-    assert f"mended: {file}, offset 0: the checksum is wrong\n" in result.stdout
+    assert f"repaired: {file}, offset 0: the checksum is wrong\n" in result.stdout
     assert "note: the checkpoint is made anew" in result.stdout
     assert result.stdout.endswith(f"{data} is sound\n")
     aside = next((data / "set-aside").iterdir())
@@ -122,7 +122,7 @@ def test_messages_that_may_be_lost_are_named(data):
     segment.unlink()
     result = leveret("check", data, "--repair")
     assert result.exit_code == 0, result.output
-    assert f"mended: {segment}, offset 0: page of queue 1: the file is missing\n" in result.stdout
+    assert f"repaired: {segment}, offset 0: page of queue 1: the file is missing\n" in result.stdout
     assert "may be lost: queue 'q' of virtual host '/', messages at positions 3 to " in result.stdout
 
 

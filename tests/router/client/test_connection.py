@@ -245,8 +245,8 @@ async def test_alarms_are_told(nursery):
         await trio.testing.wait_all_tasks_blocked()
         assert connection.blocked is None
     assert told == [
-        "the broker takes no messages at the moment: low on memory",
-        "the broker takes messages again",
+        "the broker accepts no messages at the moment: low on memory",
+        "the broker accepts messages again",
     ]
 
 

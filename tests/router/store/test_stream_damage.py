@@ -225,7 +225,7 @@ def test_a_damaged_chunk_costs_its_messages_and_no_others(copy, part, number):
     before = segment.read_bytes()
     result = leveret("check", path, "--repair")
     assert result.exit_code == 0, result.output
-    assert f"mended: {segment}, offset {place}: {damage.what}\n" in result.stdout
+    assert f"repaired: {segment}, offset {place}: {damage.what}\n" in result.stdout
     assert f"lost: stream 's' of virtual host '/', {named(victim)}\n" in result.stdout
     assert "queue 's'" not in result.stdout
     (aside,) = (path / "set-aside").iterdir()
@@ -398,7 +398,7 @@ def test_an_index_that_does_not_fit_is_a_warning_and_made_anew(copy, harm):
     assert index in [each.path for each in found.warnings]
     result = leveret("check", path, "--repair")
     assert result.exit_code == 0, result.output
-    assert f"mended: {index}, made anew\n" in result.stdout
+    assert f"repaired: {index}, written anew\n" in result.stdout
     assert index.read_bytes().startswith(good)
     assert look(path).warnings == []
     must_hold(path, whole(0, COUNT))
