@@ -1,1 +1,1 @@
-"""RabbitMQ's management API over a broker, as plain functions from a call to a response."""
+"""RabbitMQ's management API, as plain functions from a request to a response."""

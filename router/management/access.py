@@ -1,9 +1,10 @@
-"""Who asks, and whether they may: HTTP Basic, user tags, and virtual hosts.
+"""Access checks of the management API: HTTP Basic, user tags, and virtual hosts.
 
-Owns the checks and RabbitMQ's texts for their failure, not which check a path has. What may be done to a
-queue or an exchange is a matter of permissions, and asked where it is done.
+Responsible for the checks and RabbitMQ's texts for their failure. Not for which check a path has (see the
+modules of the resources), nor for permissions on queues and exchanges, which are checked by the operations
+themselves.
 
-Source: RabbitMQ, "Management Plugin" (permissions), and what 3.10 answers.
+Source: RabbitMQ, "Management Plugin" (permissions), and the responses of 3.10.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,46 +34,46 @@ T = TypeVar("T")
 
 
 def sees_all(user: User) -> bool:
-    """Whether the user sees everybody's connections, and all virtual hosts."""
+    """Return True if the user sees the connections of all users, and all virtual hosts."""
     return not user.tags.isdisjoint((ADMINISTRATOR, MONITORING))
 
 
 def management(call: "Call") -> None:
-    """The user has one of the tags that let into the API."""
+    """Require one of the tags that give access to the API."""
     if call.user.tags.isdisjoint(ANY):
         raise not_authorised("Not management user")
 
 
 def monitor(call: "Call") -> None:
-    """The user may see nodes."""
+    """Require access to the node's data."""
     management(call)
     if not sees_all(call.user):
         raise not_authorised("Not monitor user")
 
 
 def administrator(call: "Call") -> None:
-    """The user may do everything."""
+    """Require an administrator."""
     management(call)
     if ADMINISTRATOR not in call.user.tags:
         raise not_authorised("Not administrator user")
 
 
 def policymaker(call: "Call") -> None:
-    """The user may set policies and parameters."""
+    """Require a user who may set policies and parameters."""
     management(call)
     if call.user.tags.isdisjoint((ADMINISTRATOR, POLICYMAKER)):
         raise not_authorised("User not authorised to access object")
 
 
 def _demand_vhost(call: "Call") -> None:
-    """The user may use the API, and there is such a virtual host."""
+    """Require a user of the API and an existing virtual host."""
     management(call)
     if call["vhost"] not in call.broker.vhosts:
         raise not_there() if call.request.method in READING else HttpError(404, "vhost_not_found")
 
 
 def in_vhost(call: "Call") -> None:
-    """The user may enter the virtual host; an administrator may look at one without that."""
+    """Require permission to open the virtual host; administrators may look at any."""
     _demand_vhost(call)
     if call.user.may_enter(call["vhost"]):
         return
@@ -83,14 +84,14 @@ def in_vhost(call: "Call") -> None:
 
 
 def entering_vhost(call: "Call") -> None:
-    """The user may enter the virtual host, for a request that does so whatever its method says."""
+    """Require permission to open the virtual host, also from administrators, whatever the method."""
     in_vhost(call)
     if not call.user.may_enter(call["vhost"]):
         raise not_authorised("Access refused.")
 
 
 def policymaker_in_vhost(call: "Call") -> None:
-    """The user is an administrator, or may enter the virtual host and set policies and parameters there."""
+    """Require an administrator, or a policymaker who may open the virtual host."""
     _demand_vhost(call)
     if ADMINISTRATOR in call.user.tags:
         return
@@ -99,30 +100,32 @@ def policymaker_in_vhost(call: "Call") -> None:
 
 
 def administrator_in_vhost(call: "Call") -> None:
-    """The user is an administrator; there is such a virtual host."""
+    """Require an administrator and an existing virtual host."""
     _demand_vhost(call)
     administrator(call)
 
 
 def parameter_setter(call: "Call") -> None:
-    """The user may set the parameter: what only an administrator sets by its own path is no other's here."""
+    """Require permission to set the parameter: components that have an administrators' path of their own are
+    for administrators only here too.
+    """
     policymaker_in_vhost(call)
     if call["component"] in (OPERATOR_POLICY, VHOST_LIMITS_COMPONENT):
         administrator(call)
 
 
 def entered(call: "Call") -> list[VHost]:
-    """The virtual hosts that the user may enter: whose objects a list over all of them shows."""
+    """Return the virtual hosts that the user may open; a list over all of them shows their objects."""
     return [vhost for vhost in call.broker.vhosts.values() if call.user.may_enter(vhost.name)]
 
 
 def visible_vhosts(call: "Call") -> list[VHost]:
-    """The virtual hosts that the user knows of."""
+    """Return the virtual hosts that the user sees."""
     return list(call.broker.vhosts.values()) if sees_all(call.user) else entered(call)
 
 
 def own(call: "Call", items: Iterable[T], user_of: Callable[[T], str]) -> list[T]:
-    """Of what belongs to users, what this one sees: all, or its own."""
+    """Return the items that this user sees: all, or only its own."""
     if sees_all(call.user):
         return list(items)
     return [item for item in items if user_of(item) == call.user.name]

@@ -1,4 +1,4 @@
-"""All paths of the API, as a table for the routes."""
+"""Table of all paths of the management API."""
 
 import sys
 from collections.abc import Hashable, Mapping
@@ -54,16 +54,16 @@ MODULES = (
 
 
 def rules() -> Rules:
-    """Every path, with who may ask and what answers."""
+    """Return the rules of all paths: access checks and handlers."""
     found: dict[str, Mapping[str, object]] = {}
     for module in MODULES:
         for pattern, methods in module.RULES.items():
             found[pattern] = {**found.get(pattern, {}), **methods}
-    return found  # type: ignore[return-value]  # of what it is made of
+    return found  # the unions of its parts
 
 
 def table(world: World) -> Table:
-    """The table of the API."""
+    """Return the routes of the API."""
     paths: dict[str, Mapping[str, Handler]] = {}
     for pattern, methods in rules().items():
         handlers: dict[str, Handler] = {method: Answering(world, rule) for method, rule in methods.items()}
@@ -82,17 +82,17 @@ def index(request: Request) -> Response:
 
 
 def openapi(world: World, request: Request) -> Response:
-    """The description of the API, for everybody: it tells nothing of this broker."""
+    """Return the description of the API, which is public: it holds no data of this broker."""
     from leveret.router.management.openapi import describe  # noqa: PLC0415
 
     return answer(describe(rules(), PREFIX, world.node.version))
 
 
-EXPOSITION = f"{__package__}.metrics.exposition"  # and Prometheus' library, which takes 50 ms to load
+EXPOSITION = f"{__package__}.metrics.exposition"  # imports Prometheus' library, which takes 50 ms to load
 
 
 def metrics_table(world: World) -> Table:
-    """Return the table of the metrics. Their exposition is imported in a thread at the first scrape."""
+    """Return the routes of the metrics. The exposition is imported in a thread at the first scrape."""
     scrapes = Scrapes(world.broker)
 
     def answer(request: Request) -> Steps[Response]:
@@ -120,7 +120,7 @@ def metrics_table(world: World) -> Table:
 
 
 def options(methods: Mapping[str, object], request: Request, **segments: str) -> Response:
-    """What may be asked at a path."""
+    """Respond with the methods of a path."""
     reading = ("HEAD", "GET") if "GET" in methods else ()
     others = [method for method in ("PUT", "POST", "DELETE") if method in methods]
     return Response(200, headers=(("Allow", ", ".join((*reading, *others, "OPTIONS"))),))

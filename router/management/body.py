@@ -1,7 +1,7 @@
 """Validation of JSON request bodies, with RabbitMQ's texts for errors.
 
-As in RabbitMQ, truth values and most numbers may be text, for that is what ``rabbitmqadmin`` sends; an empty
-body and ``null`` are an empty object.
+As in RabbitMQ, booleans and most numbers may be strings, which ``rabbitmqadmin`` sends; an empty body and
+``null`` are an empty object.
 """
 
 import re
@@ -18,14 +18,14 @@ from leveret.router.values.bounds import INTEGER_MAX, INTEGER_MIN
 
 # RabbitMQ's text.
 TWICE = "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"
-LARGE = 1 << 17  # bytes: a field table in one frame of AMQP's default size has no more
+LARGE = 1 << 17  # bytes; a field table in one frame of AMQP's default size is no larger
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TRUTH = {True: True, False: False, "true": True, "false": False}
 _INTEGER = re.compile("[+-]?[0-9]{1,18}")
 
 
 def parse_object(body: bytes) -> Object:
-    """The object that a body is. HttpError 400 when it is none."""
+    """Parse a body that is a JSON object. Raises HttpError 400."""
     if not body.strip():
         return {}
     try:
@@ -44,8 +44,8 @@ def parse_object(body: bytes) -> Object:
 
 
 def _check_members(body: bytes) -> None:
-    """HttpError 400 for an object or a list in a body that would keep all clients waiting while it is read:
-    it may be no larger than the tables that AMQP has. Texts may be: a message's payload is one.
+    """Raise HttpError 400 for a body in which an object or a list is larger than a field table of AMQP:
+    decoding it would block all clients. Strings may be larger: a message's payload is one.
     """
     for name, value in _members.decode(body).items():
         text = memoryview(value)
@@ -54,14 +54,14 @@ def _check_members(body: bytes) -> None:
 
 
 def demand(body: Object, names: Iterable[str]) -> None:
-    """HttpError 400 unless the body has all of these."""
+    """Raise HttpError 400 unless the body has all of these members."""
     missing = [f"{{key_missing,{name}}}" for name in names if name not in body]
     if missing:
         raise bad_request(f"[{','.join(missing)}]")
 
 
 def truth(body: Object, name: str, default: bool = False) -> bool:
-    """A truth value."""
+    """Return a boolean member. Raises HttpError 400."""
     value = body.get(name, default)
     if isinstance(value, bool | str) and value in _TRUTH:
         return _TRUTH[value]
@@ -69,7 +69,7 @@ def truth(body: Object, name: str, default: bool = False) -> bool:
 
 
 def integer(body: Object, name: str, default: int | None = None) -> int:
-    """A whole number."""
+    """Return an integer member. Raises HttpError 400."""
     value = body.get(name, default)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -79,7 +79,9 @@ def integer(body: Object, name: str, default: int | None = None) -> int:
 
 
 def number(body: Object, name: str, default: int) -> int:
-    """A whole number that may not be a text, as in policies, where RabbitMQ checks it itself."""
+    """Return an integer member that may not be a string, as in policies, which RabbitMQ checks
+    differently.
+    """
     value = body.get(name, default)
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -89,7 +91,7 @@ def number(body: Object, name: str, default: int) -> int:
 
 
 def text(body: Object, name: str, default: str | None = None) -> str:
-    """A string."""
+    """Return a string member. Raises HttpError 400."""
     value = body.get(name, default)
     if isinstance(value, str):
         return value
@@ -97,7 +99,7 @@ def text(body: Object, name: str, default: str | None = None) -> str:
 
 
 def table(body: Object, name: str) -> Object:
-    """An object, as the arguments of what is declared; a list without anything in it is an empty one."""
+    """Return an object member, such as arguments; an empty list is an empty object."""
     value = body.get(name, {})
     if value == []:
         return {}

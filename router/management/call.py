@@ -1,7 +1,7 @@
-"""One request to the API: who asks, what for, and what it is answered with.
+"""Processing of one request to the management API.
 
-Owns the way from a request to a handler: login, the path's check, the handler, and that what was changed is
-on disk before that is told. Which paths there are is ``api``'s.
+Responsible for the way from a request to a handler: login, access check of the path, handler, and the wait
+until its changes are on disk. Not for the paths (see ``api``).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,10 +35,10 @@ Handle = Callable[["Call"], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A handler, and the check of the permissions of the user who calls it.
+    """A handler, and the access check of its user.
 
     With ``by_link`` the query parameter ``auth`` may hold the credentials, as base64 of ``name:password``: a
-    link to a download cannot send headers. As in RabbitMQ the parameter has priority over a header.
+    download link cannot send headers. As in RabbitMQ the parameter has priority over a header.
     """
 
     check: Check
@@ -51,18 +51,18 @@ Rules = Mapping[str, Mapping[str, Rule]]  # pattern -> method -> rule
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all calls share."""
+    """Objects that all calls share."""
 
     broker: Broker
     node: Node
     sampler: Sampler
     measures: Measures
-    snapshots: Snapshots | None = None  # of the data directory, if there is one
+    snapshots: Snapshots | None = None  # None without a data directory
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request by a user. ``call["name"]`` is what stands in the path for ``{name}``."""
+    """A request by a user. ``call["name"]`` is the value of ``{name}`` in the path."""
 
     world: World
     request: Request
@@ -78,36 +78,38 @@ class Call:
 
     @property
     def administration(self) -> Administration:
-        """What changes users, virtual hosts, policies and parameters."""
+        """Return the operations on users, virtual hosts, policies and parameters."""
         return Administration(self.broker)
 
     @property
     def epoch(self) -> int:
-        """What makes a time of the broker's clock one since the epoch, in ms, to the second."""
+        """Return the ms to add to a time of the broker's clock to get the time since the epoch, to the
+        second.
+        """
         return self.broker.wall * 1000 - self.broker.now
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The parameters of the request. HttpError 400 when there are too many."""
+        """Return the parameters of the request. Raises HttpError 400 if there are too many."""
         return query_of(self.request)
 
     @property
     def vhost(self) -> VHost:
-        """The virtual host of the path, which was checked."""
+        """Return the virtual host of the path, which the access check has found."""
         return self.broker.vhosts[self["vhost"]]
 
     @cached_property
     def body(self) -> Object:
-        """The JSON object that was sent. HttpError 400."""
+        """Parse the JSON object of the body. Raises HttpError 400."""
         return parse_object(self.request.body)
 
     def errand(self, vhost: VHost | None = None) -> Errand:
-        """A client of the broker that does something for this call."""
+        """Return a client of the broker for the duration of this call."""
         return Errand(self.broker, vhost or self.vhost, self.user)
 
 
 def query_of(request: Request) -> Mapping[str, str]:
-    """The parameters of a request's query. HttpError 400 when there are too many."""
+    """Return the parameters of a request's query. Raises HttpError 400 if there are too many."""
     try:
         return request.query
     except ValueError:
@@ -124,7 +126,7 @@ def login(broker: Broker, request: Request, *, by_link: bool = False) -> Steps[U
     """Return the user of a request. Raises HttpError 401."""
     check_head(request, by_link=by_link)
     if by_link and "auth" in query_of(request):
-        # In a query "+" stands for a space, but base64 has no spaces.
+        # In a query "+" stands for a space, which base64 does not use.
         credentials = basic_credentials(query_of(request)["auth"].replace(" ", "+"))
         fault = "the parameter 'auth' is not base64 of NAME:PASSWORD"
     else:
@@ -143,18 +145,19 @@ def login(broker: Broker, request: Request, *, by_link: bool = False) -> Steps[U
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A handler by a rule. Whoever shows no credentials is refused before a body is
-    read, and who is not let in before all of it is."""
+    """A handler with a rule. Requests without credentials are refused before a body is read, requests without
+    permission before a large body is read completely.
+    """
 
     world: World
     rule: Rule
 
     def screen(self, request: Request) -> None:
-        """HttpError 401."""
+        """Raise HttpError 401 for a request without credentials."""
         check_head(request, by_link=self.rule.by_link)
 
     def prove(self, request: Request, **segments: str) -> Steps[None]:
-        """HttpError for whoever is not known, or may not."""
+        """Raise HttpError for a user who is unknown or may not call the handler."""
         yield from _authorize(self.world, self.rule, request, segments)
 
     def __call__(self, request: Request, **segments: str) -> Steps[Response]:
@@ -162,7 +165,7 @@ class Answering:
 
 
 def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str, str]) -> Steps[Call]:
-    """Return the call of a request after its checks. Raises HttpError 401, 404 or 406."""
+    """Check a request; return its call. Raises HttpError 401, 404 or 406."""
     user = yield from login(world.broker, request, by_link=rule.by_link)
     call = Call(world, request, user, segments)
     check_accept(request)
@@ -173,7 +176,7 @@ def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str
 
 @contextmanager
 def _refusals_logged(call: Call) -> Iterator[None]:
-    """Log refused permissions, as RabbitMQ does: the response to the client does not name them."""
+    """Log refused permissions, as RabbitMQ does; the response to the client does not name them."""
     try:
         yield
     except HttpError as error:
@@ -192,7 +195,7 @@ def check_accept(request: Request) -> None:
 
 
 def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:
-    """Answer a request by a rule; what was changed for it is on disk then."""
+    """Respond to a request by a rule, after its changes are on disk."""
     call = yield from _authorize(world, rule, request, segments)
     with _refusals_logged(call), told_as_http():
         answer = rule.handle(call)

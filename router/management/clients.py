@@ -1,4 +1,4 @@
-"""What the API sees of a client's connection, whatever it speaks."""
+"""Interface of the management API to clients' connections of any protocol."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -13,7 +13,7 @@ from leveret.router.vhost.vhost import VHost
 
 
 class Connection(Protocol):
-    """A connection that has entered a virtual host. ``since`` is in seconds since the epoch."""
+    """A connection that has opened a virtual host. ``since`` is in seconds since the epoch."""
 
     user: User | None
     vhost: VHost | None
@@ -35,25 +35,25 @@ class Connection(Protocol):
     @property
     def channel_max(self) -> int: ...
     def sessions(self) -> Mapping[int, Session]:
-        """Its channels' sessions, by number."""
+        """Return the sessions of its channels, by number."""
 
     def end(self, error: AmqpError) -> None: ...
 
 
 def connections(broker: Broker) -> list[Connection]:
-    """All connections that have entered a virtual host."""
+    """Return all connections that have opened a virtual host."""
     return [
-        client  # type: ignore[misc]  # every connection that is served has these, see test_clients
+        client  # every served connection implements the protocol, see test_clients
         for client in broker.clients
         if client.user is not None and client.vhost is not None
     ]
 
 
 def user_of(connection: Connection) -> str:
-    """The name of its user."""
+    """Return the name of the connection's user."""
     return connection.user.name if connection.user is not None else ""
 
 
 def vhost_of(connection: Connection) -> str:
-    """The name of its virtual host."""
+    """Return the name of the connection's virtual host."""
     return connection.vhost.name if connection.vhost is not None else ""

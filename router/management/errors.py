@@ -1,6 +1,6 @@
-"""How refusals are told: RabbitMQ's status codes and bodies.
+"""Errors of the management API: RabbitMQ's status codes and bodies.
 
-Source: what RabbitMQ 3.10 answers, see ``conformance/management``.
+Source: responses of RabbitMQ 3.10, see ``conformance/management``.
 """
 
 from collections.abc import Iterator
@@ -16,33 +16,33 @@ REALM = (("WWW-Authenticate", 'Basic realm="RabbitMQ Management"'),)
 
 
 def not_there() -> HttpError:
-    """404: no such object."""
+    """Return a 404 for a missing object."""
     return HttpError(404, "Not Found", error="Object Not Found")
 
 
 def bad_request(reason: str) -> HttpError:
-    """400."""
+    """Return a 400."""
     return HttpError(400, reason)
 
 
 def not_authorised(reason: str) -> HttpError:
-    """401: who asks is known, and may not."""
+    """Return a 401 for a known user without permission."""
     return HttpError(401, reason, error="not_authorised")
 
 
 def not_logged_in(reason: str = "Login failed") -> HttpError:
-    """401: who asks is not known; browsers then ask for a password."""
+    """Return a 401 for an unknown user; browsers then ask for a password."""
     return HttpError(401, reason, REALM, error="not_authorized")
 
 
 def text_of(error: AmqpError) -> str:
-    """What an error says, without its name."""
+    """Return the text of an error without its name."""
     return str(error).removeprefix(f"{error.name} - ")
 
 
 @contextmanager
 def told_as_http() -> Iterator[None]:
-    """Tell what the broker refuses in the block as HTTP does."""
+    """Convert errors of the broker in the block to HTTP errors."""
     try:
         yield
     except AccessRefused as error:

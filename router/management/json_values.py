@@ -1,7 +1,7 @@
-"""Answers in JSON: field tables, large lists.
+"""JSON encoding of responses: field tables and large lists.
 
-Owns nothing of what is told. Field values lose what JSON cannot show: the width of a number, a timestamp's
-type, and bytes, which become text.
+Field values lose what JSON has no form for: the width of a number, the type of a timestamp, and bytes, which
+become text.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from leveret.protocol.http import Response
 from leveret.protocol.json_text import encode_json
 from leveret.router.web.response_steps import Steps
 
-SLICE = 200  # items that are made into JSON before others have their turn
+SLICE = 200  # items that are encoded before other tasks run
 JSON = "application/json"
 
 Object = dict[str, Any]
 
 
 def answer(value: Any, status: int = 200) -> Response:
-    """A value as a response."""
+    """Return a response with a value as JSON."""
     return Response(status, encode_json(value), JSON)
 
 
 def nothing(status: int = 204) -> Response:
-    """A response without a body."""
+    """Return a response without a body."""
     return Response(status)
 
 
 def encode_list(items: Sequence[Any]) -> Steps[list[bytes]]:
-    """JSON of a list in parts, a slice at a time."""
+    """Encode a list as JSON in parts, a slice at a time."""
     parts = [b"["]
     for start in range(0, len(items), SLICE):
         if start:

@@ -1,6 +1,6 @@
 """Interface between the management API and the server: the node's name, listeners, measurements, snapshots.
 
-The server implements it.
+The server implements it (see ``router/server/node.py``).
 """
 
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-MANAGEMENT_VERSION = "3.13.7"  # of RabbitMQ's API, whose shapes these are
+MANAGEMENT_VERSION = "3.13.7"  # version of RabbitMQ's API whose objects these are
 
 
 class Listener(NamedTuple):
-    """An address that is listened on, for a protocol in RabbitMQ's words.
+    """An address with a listener, and the protocol in RabbitMQ's words.
 
-    ``expires`` is when the certificate shown there ends, in seconds since the epoch.
+    ``expires`` is the end of the listener's certificate, in seconds since the epoch.
     """
 
     protocol: str
@@ -44,11 +44,11 @@ class Measured:
     context_switches: int = 0
     memory_at_start: int = 0
     request_bodies: int = 0  # bytes of HTTP requests that are in memory
-    memory_freed: int = 0  # that the C library keeps for the next who asks
+    memory_freed: int = 0  # freed memory that the C library keeps
 
 
 class Node(Protocol):
-    """The node."""
+    """The broker's node, as the API shows it."""
 
     name: str
     version: str
@@ -58,7 +58,7 @@ class Node(Protocol):
     def measured(self) -> Measured: ...
     def listeners(self) -> list[Listener]: ...
     def uptime(self) -> int:
-        """In ms."""
+        """Return the uptime in ms."""
 
 
 class Taken(Protocol):
@@ -72,7 +72,7 @@ class Taken(Protocol):
     def copied(self) -> int: ...
     @property
     def size(self) -> int:
-        """Bytes of the copied files."""
+        """Return the bytes of the copied files."""
 
 
 class Snapshots(Protocol):

@@ -1,6 +1,6 @@
-"""The API's description in OpenAPI 3.1, made of the rules themselves: whatever is answered is described.
+"""OpenAPI 3.1 description of the management API, generated from its rules.
 
-Owns what bodies and queries hold; summaries are the handlers' own words.
+Responsible for the schemas of bodies and queries; summaries are the first lines of the handlers' docstrings.
 """
 
 import re
@@ -40,10 +40,10 @@ CHECKS: Mapping[access.Check, str] = {
     access.monitor: "monitoring or administrator",
     access.administrator: "administrator",
     access.policymaker: "policymaker or administrator",
-    access.in_vhost: "any management tag, and entry to the virtual host; administrators look without that",
-    access.entering_vhost: "any management tag, and entry to the virtual host",
-    access.policymaker_in_vhost: "administrator, or policymaker with entry to the virtual host",
-    access.parameter_setter: "administrator, or for most policymaker with entry to the virtual host",
+    access.in_vhost: "any management tag, and permissions in the virtual host, except for administrators",
+    access.entering_vhost: "any management tag, and permissions in the virtual host",
+    access.policymaker_in_vhost: "administrator, or policymaker with permissions in the virtual host",
+    access.parameter_setter: "administrator, or for most policymaker with permissions in the virtual host",
     access.administrator_in_vhost: "administrator",
 }
 
@@ -122,13 +122,13 @@ UPLOADS = ("/definitions", "/definitions/{vhost}", "/all-configuration")
 
 
 def describe(rules: Rules, prefix: str, version: str) -> Object:
-    """The description of all these paths."""
+    """Return the description of all these paths."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "leveret's management API",
             "version": version,
-            "description": "RabbitMQ's management API, and what leveret adds to it.",
+            "description": "RabbitMQ's management API with leveret's additions.",
         },
         "security": [{"basic": []}],
         "components": {
@@ -181,15 +181,15 @@ def _operation(method: str, pattern: str, rule: Rule) -> Object:
 
 def _responses(method: str) -> Object:
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
-    done = {"200": {"description": "What was asked for."}}
+    done = {"200": {"description": "The requested object or list."}}
     if method in ("PUT", "POST"):
-        done |= {"201": {"description": "It was made."}, "204": {"description": "It was done."}}
+        done |= {"201": {"description": "Created."}, "204": {"description": "Done."}}
     elif method == "DELETE":
-        done = {"204": {"description": "It was done."}}
+        done = {"204": {"description": "Done."}}
     refused = {
-        "400": "What was sent makes no sense.",
-        "401": "Who asks is not known, or may not.",
-        "404": "There is no such thing.",
-        "503": "The broker is not well, or the disk did not answer in time.",
+        "400": "The request is invalid.",
+        "401": "The user is unknown or lacks permission.",
+        "404": "The object does not exist.",
+        "503": "The broker cannot serve the request now, or the disk did not answer in time.",
     }
     return {**done, **{code: {"description": text, "content": refusal} for code, text in refused.items()}}

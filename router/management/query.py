@@ -1,7 +1,8 @@
-"""What a request for a list asks for: pages, order, columns, names.
+"""Query parameters of lists: pages, order, columns, names.
 
-As in RabbitMQ: ``page`` and ``page_size`` (500 at the most), ``name`` with ``use_regex``, ``sort`` with
-``sort_reverse``, ``columns``; a dot leads into an object. Without pages, ``name`` has no effect.
+As in RabbitMQ: ``page`` and ``page_size`` (500 at most), ``name`` with ``use_regex``, ``sort`` with
+``sort_reverse``, ``columns``; a dot separates the names of nested objects. Without pages, ``name`` has no
+effect.
 """
 
 import re
@@ -23,19 +24,19 @@ from leveret.router.web.response_steps import Steps
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 RUN = 512  # rows that are sorted at once: half a millisecond
-PART = 100  # rows of a part of an answer
-CHECKED = 32  # rows that are merged before the clock is looked at
+PART = 100  # rows in a part of a response
+CHECKED = 32  # rows that are merged between two looks at the clock
 
 T = TypeVar("T")
 _Sortable: TypeAlias = tuple[int, Any]
 _Row: TypeAlias = tuple[tuple[_Sortable, ...], int, bytes]  # key, number, JSON
 
-Columns: TypeAlias = dict[str, "Columns | None"]  # a tree of the parts of their paths; None: all there is
+Columns: TypeAlias = dict[str, "Columns | None"]  # a tree of path segments; None: the whole value
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is wanted; ``matches`` says of a name whether it belongs to the list at all."""
+    """Requested part of a list; ``matches`` is the predicate for names that belong to the list."""
 
     number: int
     size: int
@@ -43,7 +44,7 @@ class Page:
 
 
 def page_of(query: Mapping[str, str]) -> Page | None:
-    """The page that is asked for, None when that is everything. HttpError 400."""
+    """Return the requested page, None for the whole list. Raises HttpError 400."""
     if "page" not in query:
         return None
     number, size = _integer(query["page"]), _integer(query.get("page_size", str(PAGE_SIZE)))
@@ -66,7 +67,7 @@ def _integer(text: str) -> int:
 
 
 def at(item: Any, path: str) -> Any:
-    """What stands at a dotted path in an object; None when there is nothing."""
+    """Return the value at a dotted path in an object; None if there is none."""
     dot = "."
     while dot and isinstance(item, dict):
         part, dot, path = path.partition(".")
@@ -75,7 +76,7 @@ def at(item: Any, path: str) -> Any:
 
 
 def columns_of(query: Mapping[str, str]) -> Columns:
-    """The columns that are asked for; none stands for all."""
+    """Return the requested columns; an empty tree stands for all."""
     tree: Columns = {}
     for path in query.get("columns", "").split(","):
         if not path:
@@ -84,7 +85,7 @@ def columns_of(query: Mapping[str, str]) -> Columns:
         node = tree
         for part in outer:
             below = node.setdefault(part, {})
-            if below is None:  # all of it is asked for already
+            if below is None:  # the whole value is requested already
                 break
             node = below
         else:
@@ -93,9 +94,9 @@ def columns_of(query: Mapping[str, str]) -> Columns:
 
 
 def narrowed(item: Object, columns: Columns) -> Object:
-    """An object with these columns only, as far as it has them.
+    """Return an object with these columns only, as far as it has them.
 
-    That takes no longer than the object is large, however many columns are asked for.
+    The time is bounded by the size of the object, however many columns are requested.
     """
     if not columns:
         return item
@@ -123,12 +124,12 @@ def listing(
     sort: Sequence[str] = ("vhost", "name"),
     name_of: Callable[[T], str] | None = None,
 ) -> Steps[Response]:
-    """The answer to a request for a list: each of ``sources`` as ``show`` has it.
+    """Respond with a list: each of ``sources`` in the form that ``show`` returns.
 
-    ``name_of`` tells what a page's ``name`` looks at; without it, that is a shown object's ``name``. Sources
-    are taken a slice at a time: an iterator must bear that things come and go between two of them, and yields
-    None for what it passes over.
-    HttpError 400 for a page that does not exist.
+    ``name_of`` returns the name that a page's ``name`` is compared with; without it, that is a shown object's
+    ``name``. Sources are taken a slice at a time: an iterator must tolerate objects that appear or vanish
+    between two slices, and yields None for objects that it skips. Raises HttpError 400 for a page that does
+    not exist.
     """
     query, spent = call.query, call.broker.budget.spent
     page, columns = page_of(query), columns_of(query)
@@ -167,7 +168,7 @@ def listing(
 def with_list(
     call: Call, told: Object, name: str, items: Sequence[T], show: Callable[[T], Object]
 ) -> Steps[Response]:
-    """The answer that is an object with a member that is a list, of which each of ``items`` is one."""
+    """Respond with an object one member of which is a list of ``items``."""
     spent, columns = call.broker.budget.spent, columns_of(call.query)
     told = narrowed(told, columns)
     if columns and name not in columns:
@@ -184,11 +185,11 @@ def with_list(
 
 
 class SortedRows:
-    """Rows of JSON that are sorted by columns of their objects, in steps that each take a millisecond or so.
+    """Rows of JSON that are sorted by columns of their objects, in steps of about a millisecond each.
 
-    Sorting all rows at once would take 40 ms for 20,000 of them, in a thread too, for that holds Python's
-    global lock: runs of ``RUN`` rows are sorted as they come, and merged when they are read. The objects are
-    not kept: to free 20,000 of them at once takes as long.
+    Sorting all rows at once would take 40 ms for 20,000 of them, in a thread too, since sorting holds
+    Python's global lock: runs of ``RUN`` rows are sorted as they arrive, and merged when they are read. The
+    objects are not kept: freeing 20,000 of them at once takes as long.
     """
 
     def __init__(self, columns: Sequence[str], reverse: bool) -> None:
@@ -202,7 +203,7 @@ class SortedRows:
         return self._count
 
     def add(self, item: Object, row: bytes) -> None:
-        """Add the row of an object. Rows whose columns are alike stay in the order in which they came."""
+        """Add the row of an object. Rows with equal columns stay in the order in which they were added."""
         self._count += 1
         key = tuple(_sortable(at(item, column)) for column in self._columns)
         self._run.append((key, -self._count if self._reverse else self._count, row))
@@ -217,8 +218,8 @@ class SortedRows:
     def joined(
         self, spent: Callable[[], bool], first: int, last: int, head: bytes, tail: bytes
     ) -> Steps[list[bytes]]:
-        """Return the rows from ``first`` up to ``last`` in their order, with commas between them, in parts of
-        ``PART`` rows; ``head`` and ``tail`` stand before and behind them. The rows are gone then.
+        """Return the rows from ``first`` up to ``last`` in their order, separated by commas, in parts of
+        ``PART`` rows, between ``head`` and ``tail``. The rows are removed.
         """
         self._end_run()
         parts = [head]
@@ -241,13 +242,13 @@ class SortedRows:
 
 
 def _drained(rows: deque[_Row]) -> Iterator[_Row]:
-    """The rows in order, each of which is gone from ``rows`` then."""
+    """Yield the rows in order, and remove them from ``rows``."""
     while rows:
         yield rows.popleft()
 
 
 def _sortable(value: Any) -> _Sortable:
-    """A key that puts values of different types into some order: nothing, numbers, text, the rest."""
+    """Return a key that orders values of different types: nothing, numbers, text, all others."""
     match value:
         case None:
             return (0, 0)

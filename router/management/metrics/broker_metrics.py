@@ -1,9 +1,9 @@
-"""Metrics of the broker as a whole, under RabbitMQ's names where RabbitMQ has them.
+"""Metrics of the whole broker, under RabbitMQ's names if RabbitMQ has them.
 
-Owns their names and values, in the groups that RabbitMQ's ``/metrics/detailed`` calls families. Metrics of
-single objects are ``object_metrics``'s, and how all are written is ``exposition``'s.
+Responsible for their names and values, in groups that RabbitMQ's ``/metrics/detailed`` calls families. Not
+for metrics of single objects (see ``object_metrics``) nor for the output (see ``exposition``).
 
-Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin. ``docs/management.md`` lists what it has beyond this.
+Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin. ``docs/management.md`` lists the additions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,9 +23,9 @@ from leveret.router.values.counters import SET_ASIDE
 from leveret.router.vhost.drops import REASONS
 from leveret.router.web.response_steps import Steps
 
-MOST = 20_000  # objects of a kind that are told one by one
-SLICE = 200  # objects that are looked at before others have their turn
-OWN = "leveret_"  # how metrics begin that RabbitMQ does not have
+MOST = 20_000  # objects of a kind with metrics of their own
+SLICE = 200  # objects that are visited before other tasks run
+OWN = "leveret_"  # prefix of metrics that RabbitMQ does not have
 # RabbitMQ counts what STOMP clients do as AMQP 0-9-1 too: its plugin speaks AMQP to the broker.
 PROTOCOL = (("protocol", "amqp091"),)
 
@@ -41,25 +41,26 @@ class Value(NamedTuple):
 
 
 def gauge(name: str, text: str, value: float, labels: Labels = ()) -> Value:
-    """The value of a gauge."""
+    """Return a gauge with its value."""
     return Value(Family(name, text), value, labels)
 
 
 def counter(name: str, text: str, value: float, labels: Labels = ()) -> Value:
-    """The value of a counter, whose name gets ``_total`` when it is written."""
+    """Return a counter with its value; the output adds ``_total`` to its name."""
     return Value(Family(name, text, "counter"), value, labels)
 
 
 def untyped(name: str, text: str, value: float, labels: Labels = ()) -> Value:
-    """A value that RabbitMQ gives no type."""
+    """Return a metric that has no type in RabbitMQ."""
     return Value(Family(name, text, "untyped"), value, labels)
 
 
-# -- what is known at once -----------------------------------------------------------------------------------
+# -- values that are known at once
+# ----------------------------------------------------------------------------
 
 
 def identity(world: World) -> Iterator[Value]:
-    """Who the broker is: boards join all other metrics with these labels."""
+    """Yield the names and versions of the broker; dashboards join all other metrics with these labels."""
     broker, node = world.broker, world.node
     permanent = broker.global_parameters.get("internal_cluster_id", node.name)
     build = (
@@ -78,7 +79,7 @@ def identity(world: World) -> Iterator[Value]:
 
 
 def alarms(world: World) -> Iterator[Value]:
-    """The alarms."""
+    """Yield the alarms."""
     raised, measured = world.broker.alarms.raised, world.node.measured()
     yield untyped("alarms_memory_used_watermark", "1 while the memory alarm is raised", "memory" in raised)
     yield untyped("alarms_free_disk_space_watermark", "1 while the disk alarm is raised", "disk" in raised)
@@ -92,14 +93,14 @@ def alarms(world: World) -> Iterator[Value]:
 
 
 def records(world: World) -> Iterator[Value]:
-    """What could not be written to the journal."""
+    """Yield the number of records that could not be written to the journal."""
     text = "Messages, settlements, returns and notes that could not be written and were set aside"
     for kind, count in world.broker.keeper.unpackable.items():
         yield counter("leveret_store_records_set_aside", text, count, (("kind", kind),))
 
 
 def churn(world: World) -> Iterator[Value]:
-    """What came and went since the start."""
+    """Yield the numbers of objects created and removed since the start."""
     counts = world.broker.churn
     for kind in ("connection", "channel"):
         yield counter(f"{kind}s_opened", f"{kind.title()}s opened", getattr(counts, f"{kind}_created"))
@@ -109,21 +110,21 @@ def churn(world: World) -> Iterator[Value]:
 
 
 def node_use(world: World) -> Iterator[Value]:
-    """What the process takes up."""
+    """Yield the resources that the process uses."""
     measured = world.node.measured()
     yield gauge("process_open_fds", "Files and sockets that the process has open", measured.files)
     yield gauge("process_open_tcp_sockets", "Connections of AMQP and STOMP clients", measured.sockets)
-    yield gauge("process_resident_memory_bytes", "Bytes of memory that the process takes up", measured.memory)
+    yield gauge("process_resident_memory_bytes", "Resident memory of the process in bytes", measured.memory)
     if measured.disk_free is not None:
-        text = "Bytes that may still be written in the data directory"
+        text = "Free bytes in the data directory's file system"
         yield gauge("disk_space_available_bytes", text, measured.disk_free)
 
 
 def node_limits(world: World) -> Iterator[Value]:
-    """How much the process may take up, and for how long it has run."""
+    """Yield the limits of resources, and the uptime."""
     measured = world.node.measured()
     yield gauge("process_max_fds", "Files and sockets that the process may have open", measured.files_max)
-    text = "The same: sockets have no limit of their own"
+    text = "Limit of open files; sockets have no limit of their own"
     yield gauge("process_max_tcp_sockets", text, measured.files_max)
     text = "Bytes of memory at which the memory alarm is raised"
     yield gauge("resident_memory_limit_bytes", text, measured.memory_limit)
@@ -135,7 +136,7 @@ def node_limits(world: World) -> Iterator[Value]:
 
 
 def logins(world: World) -> Iterator[Value]:
-    """Attempts to log in since the start, or since they were reset."""
+    """Yield the login attempts since the start, or since their last reset."""
     for protocol, count in sorted(world.broker.logins.attempts.items()):
         labels = (("protocol", protocol),)
         yield counter("auth_attempts", "Attempts to log in", count.succeeded + count.failed, labels)
@@ -144,7 +145,7 @@ def logins(world: World) -> Iterator[Value]:
 
 
 def dead_letters(world: World) -> Iterator[Value]:
-    """Messages that left queues as dead letters."""
+    """Yield the messages that left queues as dead letters."""
     found: dict[tuple[str, str], int] = {}
     for vhost in world.broker.vhosts.values():
         for key, count in vhost.queue_services.dead_lettered.items():
@@ -156,7 +157,7 @@ def dead_letters(world: World) -> Iterator[Value]:
         )
     for cause in REASONS:
         count = world.broker.drops.counts[cause]
-        yield counter("leveret_messages_dropped", "Messages that nobody gets", count, (("reason", cause),))
+        yield counter("leveret_messages_dropped", "Messages dropped", count, (("reason", cause),))
 
 
 Group = Callable[[World], Iterable[Value]]
@@ -169,7 +170,8 @@ GROUPS: Mapping[str, Group] = {
 }
 
 
-# -- what needs a look at all objects ------------------------------------------------------------------------
+# -- values that need a visit of all objects
+# ------------------------------------------------------------------
 
 GLOBAL = (
     ("publish", "received", "Messages received from publishers"),
@@ -191,7 +193,7 @@ GLOBAL = (
     ("redeliver", "redelivered", "Messages delivered again"),
     ("ack", "acknowledged", "Messages acknowledged"),
 )
-# Counters of channels whose sums are those of the broker: nothing is missing of channels that have closed.
+# Counters of channels whose sums are those of the broker: counts of closed channels are included.
 CHANNEL_SUMS = (
     ("publish", "messages_published", "Messages published"),
     ("confirm", "messages_confirmed", "Messages confirmed to publishers"),
@@ -208,7 +210,7 @@ CHANNEL_SUMS = (
 
 
 class Totals(NamedTuple):
-    """Counters of all that sessions have ever done, by RabbitMQ's names, and what they are now."""
+    """Counters of all sessions since the start, by RabbitMQ's names, and current numbers."""
 
     counters: Mapping[str, int]
     publishers: int
@@ -217,10 +219,10 @@ class Totals(NamedTuple):
 
 
 def count_totals(broker: Broker) -> Steps[Totals]:
-    """Add up the counters of all sessions, those that are over included, a slice at a time.
+    """Add up the counters of all sessions, also of closed ones, a slice at a time.
 
-    No counter ever shrinks from one scrape to the next: what closed sessions have done is read in the same
-    turn in which the list of open ones is made, and one that closes meanwhile keeps its counters.
+    No counter shrinks from one scrape to the next: the sums of closed sessions are read in the same turn in
+    which the list of open ones is made, and a session that closes meanwhile keeps its counters.
     """
     clients = connections(broker)
     sessions = [session for client in clients for session in client.sessions().values()]
@@ -249,7 +251,7 @@ def count_totals(broker: Broker) -> Steps[Totals]:
 
 
 def oldest_age(world: World) -> Steps[int]:
-    """Seconds that the oldest ready message of any queue has waited, a slice of the queues at a time."""
+    """Return the seconds that the oldest ready message of any queue has waited, in steps."""
     queues = yield from all_queues(world)
     oldest = 0
     for start in range(0, len(queues), SLICE):
@@ -260,7 +262,7 @@ def oldest_age(world: World) -> Steps[int]:
 
 
 def of_broker(world: World) -> Steps[list[Value]]:
-    """All metrics of the broker as a whole."""
+    """Return all metrics of the whole broker."""
     totals = yield from count_totals(world.broker)
     counters = totals.counters
     by_owner = yield from owners(world)
@@ -287,26 +289,26 @@ def of_broker(world: World) -> Steps[list[Value]]:
     text = "Seconds since the broker's start"
     values.append(gauge("leveret_uptime_seconds", text, world.node.uptime() / 1000))
     values += loop_times(world)
-    text = "Connections that are kept from publishing"
+    text = "Connections blocked from publishing"
     values.append(gauge("leveret_connections_blocked", text, totals.blocked))
     values += yield from stream_lags(world)
     return values
 
 
 def loop_times(world: World) -> Iterator[Value]:
-    """How long the event loop kept clients waiting."""
+    """Yield the times for which the event loop kept clients waiting."""
     broker = world.broker
     times, now = broker.turn_times, broker.now
     text = "Seconds that the longest turn of the event loop took, of the last one to two minutes"
     yield gauge("leveret_loop_longest_turn_seconds", text, times.longest(now).seconds)
-    text = "Processor seconds of the turn that took most of them, of the last one to two minutes"
+    text = "Processor seconds of the turn that took the most, of the last one to two minutes"
     yield gauge("leveret_loop_longest_turn_cpu_seconds", text, times.longest_cpu(now).cpu_seconds)
     text = "Turns of the event loop that took 50 ms or longer"
     yield counter("leveret_loop_slow_turns", text, times.slow)
 
 
 def stream_lags(world: World) -> Steps[list[Value]]:
-    """How far the named consumers of streams are behind, for no more than ``MOST`` of them."""
+    """Return the lag of named consumers of streams, of at most ``MOST`` of them."""
     values: list[Value] = []
     queues = yield from all_queues(world)
     streams: list[Stream] = []
@@ -324,8 +326,8 @@ def stream_lags(world: World) -> Steps[list[Value]]:
 
 
 def _lags(streams: Iterable[Stream]) -> Iterator[tuple[Labels, int, int]]:
-    """How many messages and seconds the named consumers of streams are behind; of those that share a name the
-    one that is farthest behind.
+    """Yield the lag of named consumers of streams in messages and seconds; of consumers with the same name,
+    the largest.
     """
     for stream in streams:
         behind: dict[str, tuple[int, int]] = {}

@@ -114,7 +114,7 @@ PER_OBJECT: Mapping[str, Part] = {
     "exchange_names": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_name",)),
     "exchange_bindings": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_bindings",)),
 }
-# Families of RabbitMQ that have no metrics here. A scrape may name them and gets nothing for them, as
+# Families of RabbitMQ without metrics in leveret. A scrape may name them and gets nothing for them, as
 # RabbitMQ answers for a disabled plugin. docs/management.md gives the reasons.
 EMPTY = frozenset(
     (

@@ -25,7 +25,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PIECE = 100  # objects that are formatted between two yields: 2 ms for queues with all metrics
 PREFIX, DETAILED = "rabbitmq_", "rabbitmq_detailed_"
 CLUSTER = "cluster_"  # names with this beginning are the same in a detailed scrape
-# After EVERY pieces a pause of LISTEN seconds lets the connection notice that its client has hung up.
+# After EVERY pieces a pause of LISTEN seconds lets the connection notice that its client has disconnected.
 LISTEN, EVERY = 0.0005, 20
 
 LEFT_OUT = Family("leveret_metrics_objects_left_out", "Objects whose metrics are left out of this scrape")
@@ -44,7 +44,7 @@ def scrape_detailed(world: World, wanted: Wanted) -> Steps[list[bytes]]:
 
 
 def _paced(steps: Steps[list[bytes]]) -> Steps[list[bytes]]:
-    """Run the steps with a pause now and then, in which a client that has hung up is noticed."""
+    """Run the steps with pauses in which a disconnected client is noticed."""
     count = 0
     while True:
         try:

@@ -1,8 +1,9 @@
 """Metrics of single queues, connections, channels, virtual hosts and exchanges: names, labels and values.
 
-Metrics are summed, selected and written in ``exposition``; those of the broker as a whole are in ``metrics``.
+Not for selecting, summing and writing metrics (see ``exposition``) nor for metrics of the whole broker (see
+``broker_metrics``).
 
-Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin, whose names and labels these are.
+Source: RabbitMQ 3.10's ``rabbitmq_prometheus`` plugin; names and labels are RabbitMQ's.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ QUEUES = (
     Family("queue_messages_unacked_ram", "Unacknowledged messages in memory"),
     Family("queue_messages_paged_out", "Messages that are on disk only"),
     Family("queue_messages_paged_out_bytes", "Bytes of the bodies of messages that are on disk only"),
-    Family("queue_process_memory_bytes", "Estimated bytes of memory that the queue's messages take up"),
+    Family("queue_process_memory_bytes", "Estimated memory of the queue's messages in bytes"),
     Family("queue_consumer_capacity", "1 if a consumer could take a message at once, else 0"),
     Family("queue_consumer_utilisation", "The same as rabbitmq_queue_consumer_capacity"),
 )
@@ -112,7 +113,7 @@ def age_seconds(world: World, queue: AnyQueue) -> int | None:
 
 
 def of_queue(world: World, queue: AnyQueue) -> Values:
-    """The values of ``QUEUES``, then of ``QUEUE_COUNTERS``."""
+    """Return the values of ``QUEUES``, then of ``QUEUE_COUNTERS``."""
     ready, unacked, size = len(queue.ready), queue.unacked, queue.bytes
     away = away_size = 0
     if isinstance(queue, Queue):
@@ -141,7 +142,7 @@ def of_queue(world: World, queue: AnyQueue) -> Values:
 
 
 def of_deliveries(queue: AnyQueue) -> Values:
-    """The values of ``DELIVERIES``."""
+    """Return the values of ``DELIVERIES``."""
     counts = queue.counts
     return (
         counts.get,
@@ -172,7 +173,7 @@ CONNECTION_COUNTERS = _counters(
 
 
 def of_connection(connection: Connection) -> Values:
-    """The values of ``CONNECTIONS``, then of ``CONNECTION_COUNTERS``."""
+    """Return the values of ``CONNECTIONS``, then of ``CONNECTION_COUNTERS``."""
     traffic = connection.outbox.traffic
     return (
         len(connection.sessions()),
@@ -212,7 +213,7 @@ CHANNEL_COUNTERS = _counters(
 
 
 def of_channel(session: Session) -> Values:
-    """The values of ``CHANNELS``, then of ``CHANNEL_COUNTERS``."""
+    """Return the values of ``CHANNELS``, then of ``CHANNEL_COUNTERS``."""
     transaction, confirms, given = session.transaction, session.confirms, session.given
     published, unacked = session.published, len(session.unacked)
     return (
@@ -248,12 +249,12 @@ EXCHANGE_COUNTERS = _counters("exchange_", [("messages_published", "Messages pub
 
 
 def of_vhost(vhost: VHost) -> Values:
-    """The values of ``VHOSTS``."""
+    """Return the values of ``VHOSTS``."""
     return (1,)
 
 
 def of_exchange(exchange: Exchange) -> Values:
-    """The values of ``EXCHANGES``, then of ``EXCHANGE_COUNTERS``."""
+    """Return the values of ``EXCHANGES``, then of ``EXCHANGE_COUNTERS``."""
     return 1, len(exchange.bindings), exchange.published
 
 
@@ -261,13 +262,13 @@ def of_exchange(exchange: Exchange) -> Values:
 
 
 def queue_kind(world: World, vhosts: frozenset[str] | None = None) -> Steps[Kind]:
-    """The queues of these virtual hosts, or of all."""
+    """Return the queues of these virtual hosts, or of all."""
     objects = yield from queues_of(world, vhosts)
     return Kind("queues", ("vhost", "queue"), QUEUES, QUEUE_COUNTERS, objects, partial(of_queue, world))
 
 
 def connection_kind(world: World) -> Steps[Kind]:
-    """The connections. RabbitMQ calls the label ``channel``; ``connection`` says the same."""
+    """Return the connections. RabbitMQ calls the label ``channel``; ``connection`` has the same value."""
     objects = yield from gathered(
         ((client.ends.name, client.ends.name, vhost_of(client)), client)
         for client in connections(world.broker)
@@ -277,7 +278,9 @@ def connection_kind(world: World) -> Steps[Kind]:
 
 
 def channel_kind(world: World) -> Steps[Kind]:
-    """The channels. RabbitMQ's label ``channel`` is an Erlang process; here it is the channel's name."""
+    """Return the channels. RabbitMQ's label ``channel`` is an Erlang process; here it is the channel's
+    name.
+    """
     objects = yield from gathered(
         ((f"{client.ends.name} ({number})", vhost_of(client)), session)
         for client in connections(world.broker)
@@ -287,13 +290,13 @@ def channel_kind(world: World) -> Steps[Kind]:
 
 
 def delivery_kind(world: World, vhosts: frozenset[str] | None) -> Steps[Kind]:
-    """The queues with the metrics of deliveries that RabbitMQ has since 3.13."""
+    """Return the queues with the metrics of deliveries that RabbitMQ has since 3.13."""
     objects = yield from queues_of(world, vhosts)
     return Kind("queues", ("vhost", "queue"), (), DELIVERIES, objects, of_deliveries)
 
 
 def publish_kind(world: World, vhosts: frozenset[str] | None, name: str) -> Steps[Kind]:
-    """The queues with the number of messages that entered them, as a metric called ``name``.
+    """Return the queues with the number of messages that entered them, as a metric called ``name``.
 
     RabbitMQ counts these messages by channel and exchange too. leveret does not, so those labels are left
     out; sums over them are the same. Dashboards use both ``vhost`` and ``queue_vhost`` for the virtual host.
@@ -306,13 +309,13 @@ def publish_kind(world: World, vhosts: frozenset[str] | None, name: str) -> Step
 
 
 def vhost_kind(world: World) -> Steps[Kind]:
-    """The virtual hosts."""
+    """Return the virtual hosts."""
     objects = yield from gathered(((vhost.name,), vhost) for vhost in list(world.broker.vhosts.values()))
     return Kind("vhosts", ("vhost",), VHOSTS, (), objects, of_vhost)
 
 
 def exchange_kind(world: World) -> Steps[Kind]:
-    """The exchanges, without the default exchange, as in RabbitMQ."""
+    """Return the exchanges, without the default exchange, as in RabbitMQ."""
     objects: list[tuple[tuple[str, ...], Exchange]] = []
     for vhost in list(world.broker.vhosts.values()):
         vhost.routes.count()

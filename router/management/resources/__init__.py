@@ -1,1 +1,1 @@
-"""The API's resources, a module each."""
+"""Resources of the management API, one module for each kind."""

@@ -1,8 +1,8 @@
-"""Bindings, as the API shows, makes and removes them.
+"""API of bindings.
 
-A binding has no name of its own: among those between the same two ends, its ``properties_key`` tells it from
-the others. That is the binding key, percent-encoded, and "~" with a hash of the arguments if there are any.
-In a path the binding key may stand as it is or percent-encoded once more (``means``), as in RabbitMQ.
+A binding has no name: among the bindings between the same two objects its ``properties_key`` identifies it.
+That is the binding key, percent-encoded, and "~" with a hash of the arguments if there are any. In a path the
+binding key may stand as it is or percent-encoded once more (``means``), as in RabbitMQ.
 """
 
 import base64
@@ -27,21 +27,21 @@ from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.response_steps import Steps
 
-DEFAULT = "amq.default"  # how the exchange without a name is called in paths
+DEFAULT = "amq.default"  # name of the default exchange in paths
 
 
 def exchange_name(segment: str) -> str:
-    """The exchange that a segment of a path means."""
+    """Return the name of the exchange for a segment of a path."""
     return "" if segment == DEFAULT else segment
 
 
 def quoted(text: str) -> str:
-    """Text as it stands in a properties key."""
+    """Return text in the form that it has in a properties key."""
     return quote_plus(text.encode("utf-8", "surrogateescape")).replace("~", "%7E")
 
 
 def properties_key(routing_key: str, arguments: Object) -> str:
-    """What tells a binding from others between the same ends."""
+    """Return the key that identifies a binding among those between the same objects."""
     if not arguments:
         return quoted(routing_key) or "~"
     return f"{quoted(routing_key)}~{digest_of(arguments)}"
@@ -54,7 +54,7 @@ def digest_of(arguments: Object) -> str:
     ordered = dict(sorted(arguments.items()))
     try:
         text = msgspec.json.encode(ordered)
-    except UnicodeEncodeError:  # bytes that are not UTF-8: escapes keep them apart
+    except UnicodeEncodeError:  # bytes that are not UTF-8: escapes keep them distinct
         text = json.dumps(ordered).encode()
     digest = zlib.crc32(text).to_bytes(4, "big")
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -71,7 +71,7 @@ def means(segment: str, routing_key: str, arguments: Object) -> bool:
 
 
 def show_binding(vhost: VHost, binding: Binding) -> Object:
-    """A binding."""
+    """Return a binding as an object."""
     arguments = plain(dict(binding.arguments))
     return {
         "source": binding.source.name,
@@ -85,7 +85,7 @@ def show_binding(vhost: VHost, binding: Binding) -> Object:
 
 
 def implicit(vhost: VHost, queue: AnyQueue) -> Object:
-    """The binding of a queue to the default exchange."""
+    """Return the binding of a queue to the default exchange."""
     return {
         "source": "",
         "vhost": vhost.name,
@@ -130,7 +130,7 @@ def list_in_vhost(call: Call) -> Steps[Response]:
 
 
 def _exchange(call: Call, segment: str) -> Exchange:
-    """The exchange that a segment names. HttpError 404."""
+    """Return the exchange of a path segment. Raises HttpError 404."""
     found = call.vhost.exchanges.get(exchange_name(call[segment]))
     if found is None:
         raise not_there()
@@ -156,16 +156,17 @@ def to_queue(call: Call) -> Steps[Response]:
 
 
 def _to(vhost: VHost, destination: AnyQueue | Exchange) -> Iterator[Shown]:
-    """The bindings that lead somewhere."""
+    """Yield the bindings to a destination."""
     for source in list(vhost.graph.sources.get(destination, ())):
         yield from ((vhost, binding) for binding in source.bound_to(destination))
 
 
-# -- between two ends ----------------------------------------------------------------------------------------
+# -- bindings between a source and a destination
+# --------------------------------------------------------------
 
 
 def _between(call: Call) -> list[Shown]:
-    """The bindings between the two ends of the path."""
+    """Return the bindings between the source and the destination of the path."""
     source = _exchange(call, "source")
     if call["kind"] not in ("q", "e"):
         raise not_there()
@@ -201,7 +202,7 @@ def show_one(call: Call) -> Steps[Response]:
 
 
 def bind(call: Call) -> Response:
-    """Bind; where the binding is then, ``Location`` says, relative to the path."""
+    """Create a binding; the header ``Location`` has its path, relative to the request's."""
     if call["kind"] not in ("q", "e"):
         raise not_there()
     routing_key, arguments = text(call.body, "routing_key", ""), table(call.body, "arguments")
@@ -214,7 +215,7 @@ def bind(call: Call) -> Response:
 
 
 def unbind(call: Call) -> Steps[Response]:
-    """Remove a binding."""
+    """Delete a binding."""
     topology = call.errand().topology
     what, _told = yield from _found(call)
     if not isinstance(what, Binding):

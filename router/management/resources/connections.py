@@ -1,4 +1,4 @@
-"""Connections and channels, as the API shows and closes them."""
+"""API of connections and channels: list, show, close."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ REASON_HEADER = "x-reason"
 
 
 def show_connection(call: Call, connection: Connection) -> Object:
-    """A connection."""
+    """Return a connection as an object."""
     (peer_host, peer_port), (host, port) = connection.ends.peer, connection.ends.here
     ends, traffic = connection.ends, connection.outbox.traffic
     version, cipher = ends.tls or (None, None)
@@ -75,12 +75,12 @@ def show_connection(call: Call, connection: Connection) -> Object:
 
 
 def visible(call: Call) -> list[Connection]:
-    """The connections that the user sees."""
+    """Return the connections that the user sees."""
     return own(call, connections(call.broker), user_of)
 
 
 def find_connection(call: Call) -> Connection:
-    """The connection of the path. HttpError 404 for none, 401 for another user's."""
+    """Return the connection of the path. Raises HttpError 404 for none, 401 for another user's."""
     for connection in connections(call.broker):
         if connection.ends.name == call["name"]:
             if not sees_all(call.user) and user_of(connection) != call.user.name:
@@ -124,16 +124,16 @@ def _briefly(call: Call, connection: Connection) -> Object:
 
 
 def show_one(call: Call) -> Response:
-    """One connection; as in RabbitMQ what a list calls null is empty text here."""
+    """Show a connection; as in RabbitMQ, fields that are null in a list are empty text here."""
     told = show_connection(call, find_connection(call))
     told = {name: "" if value is None else value for name, value in told.items()}
     return answer(narrowed(told, columns_of(call.query)))
 
 
 def close(call: Call) -> Response:
-    """Close a connection; the client is told the reason that ``X-Reason`` gives.
+    """Close a connection; the client gets the reason of the header ``X-Reason``.
 
-    Its user may, and administrators: who only monitors sees all connections and closes none.
+    Its own user and administrators may; the tag monitoring sees all connections and closes none.
     """
     connection = find_connection(call)
     if user_of(connection) != call.user.name and ADMINISTRATOR not in call.user.tags:
@@ -157,7 +157,7 @@ def _end(call: Call, connection: Connection) -> None:
 
 
 def show_channel(call: Call, session: Session, owner: Owner) -> Object:
-    """A channel, in short."""
+    """Return a channel as an object."""
     connection, number = owner
     host, port = connection.ends.peer
     transaction, confirms = session.transaction, session.confirms
@@ -189,7 +189,7 @@ def show_channel(call: Call, session: Session, owner: Owner) -> Object:
 
 
 def _channels(call: Call, found: list[Connection]) -> Steps[Response]:
-    """A list of the channels of these connections."""
+    """Respond with a list of the channels of these connections."""
     channels = (
         (session, (connection, number))
         for connection in found
@@ -219,13 +219,13 @@ def channels_of_connection(call: Call) -> Steps[Response]:
 def show_one_channel(call: Call) -> Steps[Response]:
     session, owner = _find_channel(call)
     told = show_channel(call, session, owner)
-    told["deliveries"] = told["publishes"] = []  # as in RabbitMQ when rates_mode is basic
+    told["deliveries"] = told["publishes"] = []  # as in RabbitMQ with rates_mode basic
     consumers = [each for each in session.consumers.values() if isinstance(each, Consumer)]
     return with_list(call, told, "consumer_details", consumers, partial(show_consumer, call))
 
 
 def _find_channel(call: Call) -> tuple[Session, Owner]:
-    """The channel of the path. HttpError 404 for none, 401 for another user's."""
+    """Return the channel of the path. Raises HttpError 404 for none, 401 for another user's."""
     name, _, rest = call["name"].rpartition(" (")
     for connection in connections(call.broker):
         if connection.ends.name == name:

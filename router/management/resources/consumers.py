@@ -1,4 +1,4 @@
-"""Consumers, as the API shows them."""
+"""API of consumers."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ Owner = tuple[Connection, int]  # a channel: its connection and its number
 
 
 def channel_details(call: Call, connection: Connection, number: int) -> Object:
-    """A channel, in a few words."""
+    """Return the fields that identify a channel."""
     host, port = connection.ends.peer
     return {
         "connection_name": connection.ends.name,
@@ -32,7 +32,7 @@ def channel_details(call: Call, connection: Connection, number: int) -> Object:
 
 
 def show_consumer(call: Call, consumer: Consumer) -> Object:
-    """A consumer."""
+    """Return a consumer as an object."""
     owner = owner_of(call, consumer)
     return {
         "arguments": plain(dict(consumer.arguments)),
@@ -49,11 +49,11 @@ def show_consumer(call: Call, consumer: Consumer) -> Object:
 
 
 def owner_of(call: Call, consumer: Consumer) -> Owner | None:
-    """The channel of a consumer; None if it has gone."""
+    """Return the channel of a consumer; None if it has closed."""
     session = _session(consumer)
     if session is None or session.finished or session.owner not in call.broker.clients:
         return None
-    connection: Connection = session.owner  # type: ignore[assignment]  # as in ``connections``
+    connection: Connection = session.owner  # as in ``clients.connections``
     return connection, session.number
 
 
@@ -62,7 +62,7 @@ def _session(consumer: Consumer) -> Session | None:
 
 
 def _consumers(vhosts: list[VHost]) -> Iterator[Consumer | None]:
-    """The consumers of all queues, and None for each queue."""
+    """Yield the consumers of all queues, and None for each queue."""
     for vhost in vhosts:
         for queue in list(vhost.queues.values()):
             yield None

@@ -1,4 +1,4 @@
-"""Definitions of the whole broker, or of one virtual host, exported and imported through the API.
+"""API for export and import of definitions, of the whole broker or of one virtual host.
 
 A document may also be uploaded as the field ``file`` of a form, as RabbitMQ's pages and ``curl -F`` do. The
 header ``Leveret-Users-Without-Login`` names users whose passwords an export or an import cannot carry over.
@@ -40,7 +40,7 @@ def export_all(call: Call) -> Steps[Response]:
 
 
 def export_vhost(call: Call) -> Steps[Response]:
-    """Export what one virtual host holds."""
+    """Export the definitions of one virtual host."""
     return _offered(call, (yield from _exported(call, _vhost(call))))
 
 
@@ -49,7 +49,7 @@ def _exported(call: Call, vhost: str | None) -> Steps[Response]:
 
 
 def _in_turns(call: Call, items: Iterator[T | None]) -> Steps[list[T]]:
-    """Return the items, with others served where there is None."""
+    """Collect the items; a None lets other tasks run."""
     found: list[T] = []
     for item in items:
         if item is not None:
@@ -66,7 +66,7 @@ def _vhost(call: Call) -> str:
 
 
 def _offered(call: Call, told: Response, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """The response, as a file for a browser where ``download`` gives that a name."""
+    """Return the response, as a download if the parameter ``download`` has a file name."""
     name = call.query.get("download")
     if name is not None:
         safe = "".join(char for char in name if char.isalnum() or char in "-_.@") or "definitions.json"
@@ -76,17 +76,19 @@ def _offered(call: Call, told: Response, headers: tuple[tuple[str, str], ...] = 
 
 
 def import_all(call: Call) -> Steps[Response]:
-    """Import a document."""
+    """Import definitions."""
     return (yield from _import(call, ""))
 
 
 def import_vhost(call: Call) -> Steps[Response]:
-    """Import what a document has for virtual hosts to one of them."""
+    """Import the definitions of virtual hosts into one virtual host."""
     return (yield from _import(call, _vhost(call)))
 
 
 def _import(call: Call, vhost: str) -> Steps[Response]:
-    """Import the body, or the file of a form. HttpError 400 for a body that is no definitions document."""
+    """Import the body, or the file of a form. Raises HttpError 400 for a body that is no definitions
+    document.
+    """
     document, redirect = _uploaded(call) if is_form(call.request) else (call.request.body, None)
     broker = call.broker
     known = {user.name: user.password_hash for user in broker.users.values()}

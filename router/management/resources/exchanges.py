@@ -1,4 +1,4 @@
-"""Exchanges, as the API shows, declares and deletes them, and publishes to them."""
+"""API of exchanges: list, show, declare, delete."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ from leveret.router.web.response_steps import Steps
 
 
 def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:
-    """An exchange."""
+    """Return an exchange as an object."""
     policy = vhost.policies.policy("exchanges", exchange.name, exchange.type) if exchange.name else None
     told: Object = {
         "arguments": plain(dict(exchange.arguments)),
@@ -48,7 +48,7 @@ def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
 
 
 def _counted(vhosts: list[VHost]) -> Iterator[tuple[VHost, Exchange]]:
-    """The exchanges of virtual hosts, whose messages have been counted."""
+    """Yield the exchanges of virtual hosts, after their messages have been counted."""
     for vhost in vhosts:
         vhost.routes.count()
         yield from ((vhost, exchange) for exchange in list(vhost.exchanges.values()))
@@ -63,7 +63,7 @@ def list_in_vhost(call: Call) -> Steps[Response]:
 
 
 def find_exchange(call: Call) -> Exchange:
-    """The exchange of the path. HttpError 404."""
+    """Return the exchange of the path. Raises HttpError 404."""
     found = call.vhost.exchanges.get(exchange_name(call["name"]))
     if found is None:
         raise not_there()
@@ -74,12 +74,12 @@ def show_one(call: Call) -> Response:
     exchange = find_exchange(call)
     call.vhost.routes.count()
     told = show_exchange(call, call.vhost, exchange)
-    told["incoming"] = told["outgoing"] = []  # as in RabbitMQ when rates_mode is basic
+    told["incoming"] = told["outgoing"] = []  # as in RabbitMQ with rates_mode basic
     return answer(narrowed(told, columns_of(call.query)))
 
 
 def declare(call: Call) -> Response:
-    """Make an exchange, or find that it is there: 201 or 204."""
+    """Declare an exchange: 201 if it is new, 204 if it exists."""
     name = exchange_name(call["name"])
     body = call.body
     new = name not in call.vhost.exchanges
@@ -95,7 +95,7 @@ def declare(call: Call) -> Response:
 
 
 def checked_name(what: str, name: str) -> str:
-    """A name as it is. HttpError 400 for one that AMQP cannot carry."""
+    """Return a name unchanged. Raises HttpError 400 if AMQP cannot carry it."""
     if refusal := refused_name(what, name):
         raise bad_request(refusal)
     return name

@@ -1,4 +1,4 @@
-"""Health checks: 200 when all is well with what is asked for, else 503 and what is not."""
+"""Health checks: 200 if the check succeeds, else 503 with the reason."""
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
@@ -15,17 +15,17 @@ SAME = {"amqp091": "amqp", "amqp0.9.1": "amqp", "amqps": "amqp/ssl", "stomps": "
 
 
 def ok(**more: object) -> Response:
-    """All is well."""
+    """Return the response of a successful check."""
     return answer({"status": "ok", **more})
 
 
 def failed(reason: str, **more: object) -> Response:
-    """Something is not."""
+    """Return the response of a failed check."""
     return answer({"status": "failed", "reason": reason, **more}, 503)
 
 
 def alarms(call: Call) -> Response:
-    """Whether publishers are blocked."""
+    """Check that publishers are not blocked by alarms."""
     raised = sorted(call.broker.alarms.raised)
     if not raised:
         return ok()
@@ -37,12 +37,12 @@ def alarms(call: Call) -> Response:
 
 
 def always(call: Call) -> Response:
-    """What cannot fail here: virtual hosts run as long as the broker does."""
+    """Succeed: virtual hosts run as long as the broker does."""
     return ok()
 
 
 def single_node(call: Call) -> Response:
-    """What only a cluster could fail at."""
+    """Succeed: only a cluster could fail this check."""
     return ok(reason="single node cluster")
 
 
@@ -65,7 +65,7 @@ def protocol_listener(call: Call) -> Response:
 
 
 def certificate_expiration(call: Call) -> Response:
-    """Whether any certificate that is shown to clients ends within some time."""
+    """Check that no certificate of a listener expires within the time of the path."""
     if call["unit"] not in SECONDS:
         raise bad_request("Time unit not recognised. Supported units: days, weeks, months, years.")
     within = call["within"]
@@ -87,7 +87,7 @@ def certificate_expiration(call: Call) -> Response:
 
 
 def aliveness(call: Call) -> Steps[Response]:
-    """Declare a queue, publish a message to it, and take that."""
+    """Declare a queue, publish a message to it, and get it."""
     errand = call.errand()
     try:
         errand.topology.declare_queue(PROBE, durable=False, exclusive=False, auto_delete=False, arguments={})

@@ -1,10 +1,11 @@
-"""A queue's ready messages, looked at where they stand, and deleted, moved or replayed there: leveret's own.
+"""API for the ready messages of a queue: peek, delete, move, replay. RabbitMQ has no such paths.
 
-A message is known by its position, which no other message of its queue ever has. What is looked at is not
-taken: it keeps its place, and is not redelivered. What is on disk only is read for the look, and let go of.
+A message is identified by its position, which is unique in its queue. Peeking does not deliver: a message
+keeps its place, and is not marked as redelivered. Messages that are only on disk are read for the request and
+released.
 
-A message that moves is where it goes before it leaves, both in one batch, so that a crash loses none. One
-that nobody else would take stays where it is.
+A moved message enters its target before it leaves its queue, both in one batch, so that a crash loses none. A
+message that no other queue accepts stays where it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,14 +36,14 @@ from leveret.router.values.bounds import refused_name
 from leveret.router.vhost.death_headers import last_death
 from leveret.router.web.response_steps import Steps
 
-SLICE = 500  # messages that are looked at before others have their turn
-PEEK, PEEK_MOST = 50, 1000  # messages that are shown
-BYTES_MOST = 1 << 24  # of their bodies
-EXAMINED_MOST = 1_000_000  # messages that one request looks through for those it acts on
-LIMIT, LIMIT_MOST = 1000, 100_000  # messages that are acted on by one request
+SLICE = 500  # messages that are visited before other tasks run
+PEEK, PEEK_MOST = 50, 1000  # messages that are shown: default and maximum
+BYTES_MOST = 1 << 24  # maximum bytes of their bodies
+EXAMINED_MOST = 1_000_000  # messages that one request examines to find those it acts on
+LIMIT, LIMIT_MOST = 1000, 100_000  # messages that one request acts on: default and maximum
 RATE_MOST = 100_000  # messages a second
-PAUSE = 0.1  # seconds between two helpings at a limited rate
-READ_PAUSE, READ_PATIENCE = 0.005, 5.0  # seconds between two looks for a page, and how long it may take
+PAUSE = 0.1  # seconds between two groups at a limited rate
+READ_PAUSE, READ_PATIENCE = 0.005, 5.0  # seconds between two looks for a page, and the maximum wait for it
 DEATHS = (
     "x-death",
     "x-first-death-reason",
@@ -58,20 +59,20 @@ Verdict = Literal["done", "unroutable", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which messages are meant: some positions, or all that a selector matches."""
+    """Selection of messages: some positions, or all that a selector matches."""
 
     positions: frozenset[int] | None
     selector: Selector | None
 
     def matches(self, entry: Entry) -> bool:
-        """Whether a message is meant."""
+        """Return True if a message is selected."""
         if self.positions is not None and entry.position not in self.positions:
             return False
         return self.selector is None or self.selector.matches(entry.message.properties)
 
 
 def parse_selector(text: str) -> Selector:
-    """A selector, in the language of ``x-selector``. HttpError 400."""
+    """Parse a selector in the language of ``x-selector``. Raises HttpError 400."""
     try:
         return compile_selector(text)
     except SelectorError as error:
@@ -79,38 +80,41 @@ def parse_selector(text: str) -> Selector:
 
 
 def check_reader(call: Call, queue: AnyQueue) -> None:
-    """HttpError and AccessRefused unless the user may, still, use the API here and read the queue."""
+    """Raise HttpError or AccessRefused if the user may not, or no longer, use the API here and read the
+    queue.
+    """
     in_vhost(call)
     call.user.check(queue.vhost, "read", "queue", queue.name)
 
 
 def browsable(call: Call) -> Queue:
-    """The queue of the path, which the user may read. HttpError 404; 400 for a stream."""
+    """Return the queue of the path, which the user may read. Raises HttpError 404; 400 for a stream."""
     found = find_queue(call)
     check_reader(call, found)
-    call.vhost.queue_for(found.name, None)  # which refuses another connection's exclusive queue
+    call.vhost.queue_for(found.name, None)  # refuses another connection's exclusive queue
     if not isinstance(found, Queue):
         raise bad_request(f"messages of a {found.settings.queue_type} queue are read by consumers only")
     return found
 
 
-# -- walking -------------------------------------------------------------------------------------------------
+# -- iteration over a queue
+# -----------------------------------------------------------------------------------
 
 
 class Walk:
-    """A way through a queue, from the next message that would leave to the last there was at its start."""
+    """Iteration over a queue, from its first ready message to the last one at the start."""
 
     def __init__(self, queue: Queue, start: int = 0) -> None:
         self.queue = queue
         self.examined = 0
         self._end = queue.next_position
-        self._passed: dict[int, int] = {}  # the last position that was looked at, by priority
+        self._passed: dict[int, int] = {}  # last visited position, by priority
         self._start = start
 
     def next(self) -> Steps[tuple[list[Entry], Run | None] | None]:
-        """The next messages, of one run or of none; None at the end.
+        """Return the next messages, of one paged run or of none; None at the end.
 
-        They are there until the step ends. HttpError 503 when a page cannot be read.
+        They stay in memory until the step ends. Raises HttpError 503 if a page cannot be read.
         """
         waited = 0.0
         while not self.queue.deleted:
@@ -133,7 +137,7 @@ class Walk:
         return None
 
     def _find(self) -> tuple[list[Entry], Run | None] | None:
-        """Messages that were not looked at yet; none of a run that has to be read first; None at the end."""
+        """Return unvisited messages; an empty list if their run has to be read first; None at the end."""
         for line in self.queue.ready.lines:
             entries: list[Entry] = []
             passed = self._passed.get(line.priority, self._start - 1)
@@ -161,16 +165,17 @@ class Walk:
         return None
 
     def let_go(self, run: Run | None) -> None:
-        """The messages of a run were looked at."""
+        """Release the messages of a run after the visit."""
         if run is not None and self.queue.paging is not None:
             self.queue.paging.let_go(run)
 
 
-# -- looking -------------------------------------------------------------------------------------------------
+# -- peek
+# -----------------------------------------------------------------------------------------------------
 
 
 def show_message(entry: Entry, truncate: int | None) -> Object:
-    """A message where it stands."""
+    """Return a ready message as an object."""
     message = entry.message
     return {
         "position": entry.position,
@@ -184,7 +189,9 @@ def show_message(entry: Entry, truncate: int | None) -> Object:
 
 
 def peek(call: Call) -> Steps[Response]:
-    """Show messages and leave them: ``count`` of them ``from`` a position on, that a ``selector`` matches."""
+    """Show messages without removing them: ``count`` of them ``from`` a position on that match a
+    ``selector``.
+    """
     queue, query = browsable(call), call.query
     count = min(_number(query, "count", PEEK), PEEK_MOST)
     truncate = _number(query, "truncate", 0) if "truncate" in query else None
@@ -212,16 +219,17 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-# -- acting --------------------------------------------------------------------------------------------------
+# -- delete, move, replay
+# -------------------------------------------------------------------------------------
 
-Act = Callable[[Entry], bool]  # False for a message that nobody would take
-Check = Callable[[Sequence[Entry]], None]  # raises what keeps the user from acting on these
+Act = Callable[[Entry], bool]  # False for a message that no queue accepts
+Check = Callable[[Sequence[Entry]], None]  # raises if the user may not act on these messages
 
 
 def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> Steps[Response]:
-    """Act on the messages that the body means, as many and as fast as it says; each leaves then.
+    """Act on the messages that the body selects, within its limits; each leaves the queue then.
 
-    That may take hours: who asks is looked at again before each helping, before any of it is touched.
+    That may take hours: permissions are checked again before each group of messages.
     """
 
     def check(entries: Sequence[Entry]) -> None:
@@ -265,7 +273,9 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
 
 
 def _still_there(queue: Queue, run: Run | None, matching: Sequence[Entry]) -> set[int]:
-    """The positions of those that are still ready, after others had their turn: of a run, or of none."""
+    """Return the positions of messages that are still ready after other tasks ran: of a paged run, or of
+    none.
+    """
     if queue.deleted or not matching:
         return set()
     if run is not None:
@@ -282,15 +292,17 @@ def _still_there(queue: Queue, run: Run | None, matching: Sequence[Entry]) -> se
 
 
 def _choice(body: Object) -> Choice:
-    """Which messages are meant. HttpError 400 where that is not said: nothing is done to all by accident."""
+    """Return the selection. Raises HttpError 400 without one, so that no request acts on all messages by
+    mistake.
+    """
     positions: Any = body.get("positions")
     if positions is not None:
         if not isinstance(positions, list) or not all(type(each) is int for each in positions):
-            raise bad_request("positions are a list of whole numbers, as peeking tells them")
+            raise bad_request("'positions' must be a list of whole numbers, as GET shows them")
         positions = frozenset(positions)
     selector = parse_selector(text(body, "selector")) if "selector" in body else None
     if positions is None and selector is None and body.get("all") is not True:
-        raise bad_request('which messages is said by "positions", by a "selector", or by "all": true')
+        raise bad_request('messages must be selected by one of "positions", "selector" and "all": true')
     return Choice(positions, selector)
 
 
@@ -300,7 +312,7 @@ def delete(call: Call) -> Steps[Response]:
 
 
 def delete_one(call: Call) -> Steps[Response]:
-    """Delete the message at a position. HttpError 404 when it is not ready there."""
+    """Delete the message at a position. Raises HttpError 404 if no ready message is there."""
     queue = browsable(call)
     position = _number({"position": call["position"]}, "position", 0)
     walk = Walk(queue, position)
@@ -316,7 +328,7 @@ def delete_one(call: Call) -> Steps[Response]:
 
 
 def move(call: Call) -> Steps[Response]:
-    """Publish messages to another exchange, or to the same one again, and take them out of this queue."""
+    """Publish messages to an exchange, possibly the same one again, and remove them from this queue."""
     queue = browsable(call)
     if "exchange" not in call.body:
         raise bad_request("[{key_missing,exchange}]")
@@ -324,7 +336,8 @@ def move(call: Call) -> Steps[Response]:
     own_key = (
         checked_name("routing_key", text(call.body, "routing_key")) if "routing_key" in call.body else None
     )
-    call.user.check(call.vhost.name, "write", "exchange", name)  # before it is told whether there is one
+    # before the response shows if the exchange exists
+    call.user.check(call.vhost.name, "write", "exchange", name)
     exchange, vhost = call.vhost.exchange(name), call.vhost
 
     def may(entries: Sequence[Entry]) -> None:
@@ -347,10 +360,11 @@ def move(call: Call) -> Steps[Response]:
 
 
 def replay(call: Call) -> Steps[Response]:
-    """Send dead letters back to the queues where they died, as they were before: by the first of ``x-death``.
+    """Return dead letters to the queues where they died, in their original form, by the first entry of
+    ``x-death``.
 
-    They lose what was told of their deaths, so that whoever counts these begins anew; an expiration that was
-    taken off does not come back.
+    Their headers about deaths are removed, so that counters of deaths start anew; an expiration that was
+    removed does not come back.
     """
     queue = browsable(call)
     vhost = call.vhost
@@ -369,7 +383,7 @@ def replay(call: Call) -> Steps[Response]:
             return False
         key = death.routing_keys[0] if death.routing_keys else message.routing_key
         if refused_name("exchange", death.exchange) or refused_name("routing_key", key):
-            return False  # publishers can write x-death as well
+            return False  # publishers can write x-death too
         properties = splice_properties(message.raw_properties, headers=dict.fromkeys(DEATHS, REMOVE))
         replayed = message.rewritten(death.exchange, key, properties)
         return _enqueued(call, replayed, [target])
@@ -378,7 +392,7 @@ def replay(call: Call) -> Steps[Response]:
 
 
 def _enqueued(call: Call, message: Message, targets: Sequence[Target]) -> bool:
-    """Hand a message to queues; False when none of them has taken it."""
+    """Enqueue a message; return False if no queue has accepted it."""
     taken = [target.enqueue(message, call.broker.now, again=True) for target in targets]
     return any(taken)
 

@@ -1,6 +1,6 @@
-"""Messages, as the API publishes and takes them.
+"""API for publishing and getting messages.
 
-Source: RabbitMQ's management API (``publish``, ``get``); the answers are those of 3.10.
+Source: RabbitMQ's management API (``publish``, ``get``); the responses are those of 3.10.
 """
 
 import base64
@@ -23,21 +23,21 @@ from leveret.router.values.bounds import build_message
 from leveret.router.values.field_values import plain
 from leveret.router.web.response_steps import Steps
 
-MOST = 10_000  # messages that are taken at a time,
+MOST = 10_000  # messages per request,
 MOST_BYTES = 1 << 26  # and bytes of their bodies
 ACK_MODES = ("ack_requeue_true", "reject_requeue_true", "ack_requeue_false", "reject_requeue_false")
 NUMBERS = {"delivery_mode": 255, "priority": 255, "timestamp": 2**64 - 1}
 
 
 def refuse_while_alarmed(call: Call) -> None:
-    """HttpError 503 while publishers are kept waiting."""
+    """Raise HttpError 503 while alarms block publishers."""
     alarms = call.broker.alarms
     if alarms.raised:
         raise HttpError(503, f"publishers are blocked: {alarms.reason()}")
 
 
 def publish(call: Call) -> Steps[Response]:
-    """Publish a message, and say whether it came to any queue, when it is safe there."""
+    """Publish a message; respond, when it is stored, if any queue got it."""
     body = call.body
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
     refuse_while_alarmed(call)
@@ -65,7 +65,7 @@ def publish(call: Call) -> Steps[Response]:
 
 
 def payload_of(body: Object) -> bytes:
-    """The message's body. HttpError 400."""
+    """Return the message's body. Raises HttpError 400."""
     payload, encoding = text(body, "payload"), text(body, "payload_encoding")
     if encoding == "string":
         return payload.encode("utf-8", "surrogatepass")
@@ -78,7 +78,7 @@ def payload_of(body: Object) -> bytes:
 
 
 def properties_of(given: Any) -> Properties:
-    """A message's properties from JSON; what is no property is left out. HttpError 400."""
+    """Return a message's properties from JSON, without unknown ones. Raises HttpError 400."""
     if given == []:
         given = {}
     if not isinstance(given, dict):
@@ -106,7 +106,7 @@ def properties_of(given: Any) -> Properties:
 
 
 def get(call: Call) -> Steps[Response]:
-    """Take messages from a queue, and do with them what ``ackmode`` says once all are taken."""
+    """Get messages from a queue, then settle them by ``ackmode``."""
     body = call.body
     demand(body, ["ackmode", "count", "encoding"])
     mode, encoding = text(body, "ackmode"), text(body, "encoding")
@@ -158,7 +158,7 @@ def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int |
 
 
 def _settle(errand: Errand, mode: str) -> None:
-    """Settle all that was taken."""
+    """Settle all messages of the request."""
     if mode == "ack_requeue_false":
         errand.session.ack(0, multiple=True)
     else:
@@ -166,9 +166,9 @@ def _settle(errand: Errand, mode: str) -> None:
 
 
 def show_properties(entry: Entry, *, counted: bool = False) -> Object | list[Any]:
-    """The properties of a message; as in RabbitMQ an empty list when there are none.
+    """Return the properties of a message; as in RabbitMQ an empty list if there are none.
 
-    ``counted``: with the header of quorum queues that says how often the message was delivered before.
+    ``counted``: with the header of quorum queues that counts earlier deliveries.
     """
     properties = entry.message.properties
     named = {name: getattr(properties, name) for name in Properties.__slots__}
@@ -178,7 +178,7 @@ def show_properties(entry: Entry, *, counted: bool = False) -> Object | list[Any
 
 
 def show_payload(body: bytes, encoding: str = "auto", truncate: int | None = None) -> Object:
-    """A body: as text where it is that, else in base64; no more bytes than ``truncate``."""
+    """Return a body as text if it is UTF-8, else as base64; at most ``truncate`` bytes of it."""
     if truncate is not None:
         body = body[: max(0, truncate)]
     if encoding == "auto":
@@ -191,6 +191,7 @@ def show_payload(body: bytes, encoding: str = "auto", truncate: int | None = Non
 
 RULES: Rules = {
     "/exchanges/{vhost}/{name}/publish": {"POST": Rule(in_vhost, publish)},
-    "/exchanges/{vhost}//publish": {"POST": Rule(in_vhost, publish)},  # the default exchange by its own name
+    # the default exchange has an empty name
+    "/exchanges/{vhost}//publish": {"POST": Rule(in_vhost, publish)},
     "/queues/{vhost}/{name}/get": {"POST": Rule(in_vhost, get)},
 }

@@ -15,7 +15,7 @@ from leveret.router.management.statistics.rates import CHURN, NODE_USE, of_churn
 from leveret.router.values.counters import SET_ASIDE
 from leveret.router.web.response_steps import Steps
 
-# The plugins of RabbitMQ whose features are built in here.
+# Plugins of RabbitMQ whose features are built in here.
 PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")
 
 
@@ -107,7 +107,8 @@ def show_relative_memory(call: Call) -> Steps[Response]:
     return answer({"memory": {"total": 100, **memory.percentages(parts, total)}})
 
 
-# -- attempts to log in --------------------------------------------------------------------------------------
+# -- login attempts
+# -------------------------------------------------------------------------------------------
 
 
 def show_attempts(call: Call) -> Response:

@@ -1,4 +1,4 @@
-"""API of the broker as a whole and of the user who asks. The node is in ``nodes``."""
+"""API of the whole broker and of the requesting user. Not for the node (see ``nodes``)."""
 
 from leveret.protocol.http import Response
 from leveret.router.exchange import EXCHANGE_TYPES
@@ -41,7 +41,7 @@ DESCRIPTIONS = {
 
 
 def exchange_types() -> list[Object]:
-    """The exchange types, as the API lists them."""
+    """Return the exchange types for the API."""
     return [
         {"name": name, "description": DESCRIPTIONS.get(name, name), "enabled": True}
         for name in sorted(EXCHANGE_TYPES)
@@ -49,7 +49,9 @@ def exchange_types() -> list[Object]:
 
 
 def overview(call: Call) -> Steps[Response]:
-    """Totals: of the whole broker for who sees everything, else of the virtual hosts that may be entered."""
+    """Return totals: of the whole broker for users who see everything, else of the virtual hosts they may
+    open.
+    """
     broker, node = call.broker, call.world.node
     by_vhost = yield from totals(broker)
     counted = yield from object_totals(call)
@@ -100,7 +102,7 @@ def overview(call: Call) -> Steps[Response]:
 
 
 def _joined(all_series: list[Series]) -> Series:
-    """The past of several virtual hosts as that of one."""
+    """Return the sum of the samples of several virtual hosts."""
     joined = Series(VHOST, KEEP_TOTALS)
     pasts: list[dict[int, Numbers]] = [dict(series.points) for series in all_series]
     for when in sorted(set().union(*pasts)):
@@ -111,14 +113,14 @@ def _joined(all_series: list[Series]) -> Series:
 
 
 def retention() -> Object:
-    """How long samples are kept, in seconds."""
+    """Return the seconds for which samples are kept."""
     seconds = INTERVAL // 1000
     totals_kept, each_kept = (KEEP_TOTALS - 1) * seconds, (KEEP - 1) * seconds
     return {"global": [totals_kept], "basic": [each_kept], "detailed": [each_kept]}
 
 
 def object_totals(call: Call) -> Steps[dict[str, int]]:
-    """How many of everything the user sees."""
+    """Return the numbers of objects that the user sees."""
     vhosts = entered(call)
     clients = access.own(call, connections(call.broker), user_of)
     channels = yield from gathered(len(client.sessions()) for client in clients)
@@ -135,7 +137,7 @@ def object_totals(call: Call) -> Steps[dict[str, int]]:
 
 
 def contexts(call: Call) -> list[Object]:
-    """Where the API is served."""
+    """Return the addresses of the API."""
     return [
         {
             "ssl_opts": [],
@@ -163,7 +165,8 @@ def set_cluster_name(call: Call) -> Response:
     return nothing()
 
 
-# -- who asks, and what there is -----------------------------------------------------------------------------
+# -- the requesting user, and features
+# ------------------------------------------------------------------------
 
 
 def whoami(call: Call) -> Response:
@@ -179,7 +182,7 @@ def extensions(call: Call) -> Response:
 
 
 def feature_flags(call: Call) -> Response:
-    """Those of RabbitMQ that clients and tools ask for; what they stand for is always there."""
+    """List RabbitMQ's feature flags that clients and tools need; all of them are enabled."""
     return answer(
         [
             {
@@ -212,17 +215,17 @@ def enable_feature(call: Call) -> Response:
 
 
 def deprecated_features(call: Call) -> Response:
-    """leveret announces the end of nothing."""
+    """List deprecated features: none."""
     return answer([])
 
 
 def rebalance(call: Call) -> Response:
-    """There is one node, and every queue is on it: that is balanced."""
+    """Rebalance queues: without effect, as all queues are on the only node."""
     return nothing()
 
 
 def reset_stats(call: Call) -> Response:
-    """Forget what was sampled; counters go on."""
+    """Delete samples; counters continue."""
     call.world.sampler.forget()
     return nothing()
 

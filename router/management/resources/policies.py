@@ -1,4 +1,4 @@
-"""Policies, operator policies and parameters, as the API shows and changes them."""
+"""API of policies, operator policies and parameters."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from leveret.router.web.response_steps import Steps
 
 
 def show_policy(vhost: VHost, policy: Policy) -> Object:
-    """A policy, or an operator policy."""
+    """Return a policy, or an operator policy, as an object."""
     return {
         "vhost": vhost.name,
         "name": policy.name,
@@ -95,12 +95,12 @@ def delete_policy(call: Call, *, operator: bool) -> Response:
 
 
 def show_parameter(row: ParameterRow) -> Object:
-    """A runtime parameter."""
+    """Return a runtime parameter as an object."""
     return {"value": plain(row.value), "vhost": row.vhost, "component": row.component, "name": row.name}
 
 
 def _parameters(call: Call, component: str | None = None, vhost: str | None = None) -> list[ParameterRow]:
-    """The parameters that the user sees. A path with a virtual host was checked for it."""
+    """Return the parameters that the user sees. Access to the virtual host of the path was checked."""
     seen = {vhost} if vhost is not None else {each.name for each in entered(call)}
     return [
         row

@@ -1,4 +1,4 @@
-"""Queues, as the API shows, declares, purges and deletes them."""
+"""API of queues: list, show, declare, purge, delete."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -23,12 +23,12 @@ from leveret.router.web.offloaded import finished
 from leveret.router.web.response_steps import Steps
 from leveret.router.web.routes import Answer
 
-# What is not counted for each queue, and is there for clients that decode into fixed types.
+# Not counted for single queues; present for clients that decode into fixed types.
 NOT_COUNTED = {"message_bytes_persistent": 0, "message_bytes_unacknowledged": 0, "messages_persistent": 0}
 
 
 def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
-    """What was declared, and nothing that has to be counted."""
+    """Return the declared fields, without any that have to be counted."""
     return {
         "arguments": plain(queue.arguments),
         "auto_delete": queue.auto_delete,
@@ -43,7 +43,7 @@ def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
 
 
 def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
-    """A queue."""
+    """Return a queue as an object."""
     series, numbers = call.world.sampler.of(queue), of_queue(queue)
     kind = queue.settings.queue_type
     policy = vhost.policies.policy("queues", queue.name, kind)
@@ -87,11 +87,11 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     return told
 
 
-MESSAGE = 310  # bytes of memory that a message takes up besides its body; measured with bodies of 10 to 1,000
+MESSAGE = 310  # bytes of memory of a message besides its body, measured with bodies of 10 to 1,000
 
 
 def memory_of(queue: AnyQueue) -> int:
-    """About how many bytes of memory the messages of a queue take up."""
+    """Estimate the memory of a queue's messages in bytes."""
     ready, size = len(queue.ready), queue.bytes
     if isinstance(queue, Queue):
         ready, size = ready - queue.ready.away, size - queue.ready.away_size
@@ -99,14 +99,14 @@ def memory_of(queue: AnyQueue) -> int:
 
 
 def consumer_capacity(queue: AnyQueue) -> float:
-    """1 when a consumer stands ready for more, else 0."""
+    """Return 1 if a consumer could take a message at once, else 0."""
     if not len(queue.consumers):
         return 0
     return 1.0 if queue.consumers.line() is not None else 0.0
 
 
 def _sizes(queue: AnyQueue) -> Object:
-    """Bytes of bodies, and what of it is on disk only."""
+    """Return the bytes of bodies, in memory and only on disk."""
     away = away_size = 0
     if isinstance(queue, Queue):
         away, away_size = queue.ready.away, queue.ready.away_size
@@ -130,13 +130,13 @@ def _sizes(queue: AnyQueue) -> Object:
 
 
 def head_timestamp(queue: AnyQueue) -> int | None:
-    """What the publisher of the next message said when it was."""
+    """Return the timestamp property of the first ready message."""
     head = queue.ready.head() if isinstance(queue, Queue) else None
     return head.message.properties.timestamp if head is not None else None
 
 
 def _idleness(call: Call, series: Series) -> Object:
-    """Since when nothing was seen to happen, once that is so for two looks."""
+    """Return ``idle_since``, if nothing changed in the last two samples."""
     if len(series.points) < 2 or series.changed == series.points[-1][0]:
         return {}
     since = datetime.fromtimestamp((series.changed + call.epoch) / 1000, UTC)
@@ -166,7 +166,7 @@ def list_in_vhost(call: Call) -> Steps[Response]:
 
 
 def find_queue(call: Call) -> AnyQueue:
-    """The queue of the path. HttpError 404."""
+    """Return the queue of the path. Raises HttpError 404."""
     found = call.vhost.queues.get(call["name"])
     if found is None:
         raise not_there()
@@ -181,14 +181,14 @@ def show_one(call: Call) -> Answer:
         told = show_queue(call, vhost, queue)
         if queue.owner is not None:
             told["owner_pid_details"] = _owner(call, queue)
-        told["deliveries"] = told["incoming"] = []  # as in RabbitMQ when rates_mode is basic
+        told["deliveries"] = told["incoming"] = []  # as in RabbitMQ with rates_mode basic
         consumers = list(queue.consumers)
         return with_list(call, told, "consumer_details", consumers, partial(show_consumer, call))
     return answer(narrowed(told, columns_of(call.query)))
 
 
 def _owner(call: Call, queue: AnyQueue) -> Object:
-    """The connection that an exclusive queue belongs to."""
+    """Return the connection that owns an exclusive queue."""
     for connection in connections(call.broker):
         if connection is queue.owner:
             host, port = connection.ends.peer
@@ -197,7 +197,7 @@ def _owner(call: Call, queue: AnyQueue) -> Object:
 
 
 def declare(call: Call) -> Response:
-    """Make a queue, or find that it is there: 201 or 204."""
+    """Declare a queue: 201 if it is new, 204 if it exists."""
     body = call.body
     if "node" in body and body["node"] not in (call.world.node.name, None, ""):
         raise bad_request(f"Node {text(body, 'node')} could not be contacted")
@@ -226,7 +226,7 @@ def purge(call: Call) -> Response:
 
 
 def act(call: Call) -> Response:
-    """What RabbitMQ does to mirrored queues: there is nothing to synchronise here."""
+    """Accept RabbitMQ's actions on mirrored queues, which have no effect here."""
     find_queue(call)
     demand(call.body, ["action"])
     action = text(call.body, "action")

@@ -10,7 +10,7 @@ from leveret.router.web.response_steps import Steps, Wait
 
 
 def take_snapshot(call: Call) -> Steps[Response]:
-    """Take a snapshot of the data directory; the answer comes when it is complete and on disk."""
+    """Take a snapshot of the data directory; the response comes when it is complete and on disk."""
     snapshots = call.world.snapshots
     if snapshots is None:
         raise bad_request("the broker runs without a data directory: there is nothing to back up")

@@ -1,6 +1,6 @@
-"""Streams, as the API shows them: their ends, who reads them and how far behind; and what is set of that.
+"""API of streams: offsets, readers and their lag, positions of named consumers, super streams.
 
-The paths are leveret's own. What RabbitMQ tells of streams as queues is among the queues.
+The paths are leveret's own. RabbitMQ's fields of streams are in ``queues``.
 """
 
 from leveret.protocol.http import Response
@@ -19,7 +19,7 @@ from leveret.router.web.response_steps import Steps
 
 
 def find_stream(call: Call) -> Stream:
-    """The stream of the path. HttpError 404."""
+    """Return the stream of the path. Raises HttpError 404."""
     found = call.vhost.queues.get(call["name"])
     if not isinstance(found, Stream):
         raise not_there()
@@ -57,12 +57,12 @@ def show_stream(call: Call) -> Response:
 
 
 def list_positions(call: Call) -> Response:
-    """The named consumers, whether they read or are away."""
+    """List the named consumers, connected or not."""
     return answer([show_lag(lag) for lag in lags(find_stream(call)) if lag.name is not None])
 
 
 def set_position(call: Call) -> Response:
-    """Have a named consumer go on elsewhere: at an offset, or ``first`` or ``next``."""
+    """Set the position of a named consumer: an offset, ``first`` or ``next``."""
     stream = find_stream(call)
     call.user.check(stream.vhost, "read", "queue", stream.name)
     wanted = call.body.get("offset")
@@ -71,7 +71,7 @@ def set_position(call: Call) -> Response:
     else:
         offset = integer(call.body, "offset")
     if offset < 0:
-        raise bad_request("offset is a number from 0 on")
+        raise bad_request("'offset' must be a whole number of 0 or more")
     stream.set_position(call["consumer"], offset)
     return nothing()
 
@@ -89,7 +89,7 @@ def make_super_stream(call: Call) -> Steps[Response]:
     body = call.body
     keys = body.get("binding_keys", [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise bad_request("binding_keys is not a list of strings")
+        raise bad_request("'binding_keys' must be a list of strings")
     declaring = declare_super_stream(
         call.errand().topology,
         text({"name": call["name"]}, "name"),

@@ -1,4 +1,4 @@
-"""Users and what they may do, as the API shows and changes them."""
+"""API of users and permissions."""
 
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
@@ -21,11 +21,11 @@ from leveret.router.web.offloaded import finished, offloaded
 from leveret.router.web.response_steps import Steps
 
 WITHOUT_LOGIN = "Leveret-Users-Without-Login"
-NAMED = 20  # users in that header at most
+NAMED = 20  # most users in the header
 
 
 def show_user(user: User) -> Object:
-    """A user."""
+    """Return a user as an object."""
     return {
         "name": user.name,
         "password_hash": user.password_hash.exchanged,
@@ -36,7 +36,7 @@ def show_user(user: User) -> Object:
 
 
 def find_user(call: Call, segment: str = "user") -> User:
-    """The user of the path. HttpError 404."""
+    """Return the user of the path. Raises HttpError 404."""
     found = call.broker.users.get(call[segment])
     if found is None:
         raise not_there()
@@ -57,7 +57,7 @@ def show_one(call: Call) -> Response:
 
 
 def put_user(call: Call) -> Steps[Response]:
-    """Make a user, or change one: 201 or 204. Without a password nobody can log in as that user with one."""
+    """Create a user, or change one: 201 or 204. Without a password the user cannot log in with one."""
     body, name = call.body, call["user"]
     new = name not in call.broker.users
     if "tags" not in body:
@@ -65,7 +65,7 @@ def put_user(call: Call) -> Steps[Response]:
     try:
         password = yield from _password(call, body)
         user = call.administration.put_user(name, password=password, tags=split_tags(body["tags"]))
-    except ValueError as error:  # what the administration refuses
+    except ValueError as error:  # refused by the administration
         raise bad_request(str(error)) from None
     fault = user.password_hash.fault
     if fault is None:
@@ -83,7 +83,9 @@ def without_login(users: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _password(call: Call, body: Object) -> Steps[PasswordHash]:
-    """The new hash of a user. HttpError 400 for a password and a hash together, or of other types."""
+    """Return the hash of the new password. Raises HttpError 400 for a password and a hash together, or for
+    values of other types.
+    """
     if "password" in body and "password_hash" in body:
         raise bad_request(PASSWORD_AND_HASH)
     password, text_of_hash = text(body, "password", ""), text(body, "password_hash", "")
@@ -102,11 +104,11 @@ def delete_user(call: Call) -> Steps[Response]:
 
 
 def delete_users(call: Call) -> Steps[Response]:
-    """Delete several users, all of which have to be there."""
+    """Delete several users, all of which must exist."""
     demand(call.body, ["users"])
     names = call.body["users"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise bad_request("users are a list of names")
+        raise bad_request("'users' must be a list of names")
     missing = [name for name in names if name not in call.broker.users]
     if missing:
         raise bad_request(f"there is no user '{missing[0]}'")
@@ -121,8 +123,8 @@ TopicEntry = tuple[str, str, str, TopicPermission]
 
 
 def permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[Entry | None]:
-    """User, virtual host and permissions of these users, in one virtual host (None: in all), and None for
-    each user.
+    """Yield user, virtual host and permissions of these users, in one virtual host (None: in all), and None
+    for each user.
     """
     for user in list(users):
         yield None
@@ -132,8 +134,8 @@ def permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[
 
 
 def topic_permissions(users: Iterable[User], in_vhost: str | None = None) -> Iterator[TopicEntry | None]:
-    """User, virtual host, exchange and permissions of these users, in one virtual host (None: in all), and
-    None for each user.
+    """Yield user, virtual host, exchange and permissions of these users, in one virtual host (None: in all),
+    and None for each user.
     """
     for user in list(users):
         yield None
@@ -167,7 +169,7 @@ def _topic_listed(call: Call, entries: Iterable[TopicEntry | None]) -> Steps[Res
 
 
 def _named(call: Call) -> list[User]:
-    """The user of the path, if there is one."""
+    """Return the user of the path, if there is one, in a list."""
     found = call.broker.users.get(call["user"])
     return [] if found is None else [found]
 
@@ -193,7 +195,7 @@ def show_permission(call: Call) -> Response:
 
 
 def put_permission(call: Call) -> Response:
-    """Say what a user may do in a virtual host: 201 for one where it could not be before, else 204."""
+    """Set the permissions of a user in a virtual host: 201 for the first ones there, else 204."""
     demand(call.body, ["configure", "write", "read"])
     user = _known(call)
     new = call["vhost"] not in user.permissions
@@ -239,7 +241,7 @@ def show_topic_permission(call: Call) -> Steps[Response]:
 
 
 def put_topic_permission(call: Call) -> Response:
-    """Say which routing keys a user may write and read at an exchange: 201 or 204."""
+    """Set the routing keys that a user may write and read at an exchange: 201 or 204."""
     demand(call.body, ["exchange", "write", "read"])
     user, exchange = _known(call), text(call.body, "exchange")
     new = (call["vhost"], exchange) not in user.topic_permissions

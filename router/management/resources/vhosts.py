@@ -1,4 +1,4 @@
-"""Virtual hosts and their limits, as the API shows and changes them."""
+"""API of virtual hosts and their limits."""
 
 from collections.abc import Iterable
 
@@ -21,7 +21,7 @@ from leveret.router.web.response_steps import Steps
 
 
 def show_vhost(call: Call, vhost: VHost, numbers: Numbers) -> Object:
-    """A virtual host with its ``totals``."""
+    """Return a virtual host as an object with its ``totals``."""
     series = call.world.sampler.of(vhost)
     sizes = numbers[len(SESSION) :]
     metadata = vhost.metadata
@@ -52,7 +52,7 @@ def list_vhosts(call: Call) -> Steps[Response]:
 
 
 def find_vhost(call: Call) -> VHost:
-    """The virtual host of the path. HttpError 404."""
+    """Return the virtual host of the path. Raises HttpError 404."""
     found = call.broker.vhosts.get(call["vhost"])
     if found is None:
         raise not_there()
@@ -66,9 +66,9 @@ def show_one(call: Call) -> Steps[Response]:
 
 
 def put_vhost(call: Call) -> Response:
-    """Make a virtual host, open to who made it, or change what is said of one: 201 or 204."""
+    """Create a virtual host, with permissions for the user, or change its metadata: 201 or 204."""
     name, new = call["vhost"], call["vhost"] not in call.broker.vhosts
-    # Read before anything is made: a refused request leaves no virtual host behind.
+    # Read before anything is created: a refused request leaves no virtual host behind.
     tracing, until_unbound = truth(call.body, "tracing"), truth(call.body, "tracing_until_unbound")
     try:
         vhost = call.administration.put_vhost(name, _metadata(call), maker=call.user)
@@ -91,13 +91,15 @@ def _metadata(call: Call) -> VHostMetadata | None:
 
 
 def delete_vhost(call: Call) -> Steps[Response]:
-    """Delete a virtual host; answered when all of it has gone, and done also if nobody waits for that."""
+    """Delete a virtual host; the response comes after all of it is deleted, which goes on if the client
+    disconnects.
+    """
     yield from finished(call.administration.delete_vhost(find_vhost(call).name))
     return nothing()
 
 
 def start_vhost(call: Call) -> Response:
-    """Every virtual host runs, on the one node."""
+    """Start a virtual host: without effect, as every virtual host runs on the only node."""
     find_vhost(call)
     if call["node"] != call.world.node.name:
         raise bad_request(f"Request to node {call['node']} failed with nodedown")
@@ -132,7 +134,7 @@ def put_limit(call: Call) -> Response:
 
 
 def delete_limit(call: Call) -> Response:
-    """Take back a limit; it need not be there."""
+    """Delete a limit, if it exists."""
     vhost = find_vhost(call)
     if call["limit"] in VHOST_LIMITS:
         call.administration.clear_vhost_limit(vhost.name, call["limit"])
@@ -161,7 +163,7 @@ def put_user_limit(call: Call) -> Response:
 
 
 def delete_user_limit(call: Call) -> Response:
-    """Take back a limit; it need not be there."""
+    """Delete a limit, if it exists."""
     user = find_user(call)
     if call["limit"] in USER_LIMITS:
         call.administration.clear_user_limit(user.name, call["limit"])

@@ -1,18 +1,19 @@
-"""How long things have been somewhere, told by looks some time apart and not by each of them.
+"""Ages of messages and deliveries, derived from samples instead of a timestamp for each of them.
 
-Things are numbered as they come: messages by their positions, deliveries by their tags. A look notes which
-number is the next; whatever has a smaller one came before that. So an age is known to within the time between
-two looks, costs nothing when a thing comes, and is the least it can be for what was there at the first look.
+Objects are numbered in the order of their arrival: messages by their positions, deliveries by their tags. A
+sample notes the next number; all smaller numbers arrived before it. So an age is exact to the time between
+two samples, costs nothing when an object arrives, and is a lower bound for objects that existed at the first
+sample.
 """
 
 from typing import NamedTuple
 
-MOST = 1024  # marks; then those go that others are near to, measured by their age
+MOST = 1024  # marks; beyond that, those close to a neighbour in relation to their age are removed
 NEAR = 64  # the part of its age that a mark may be apart from the one before
 
 
 class Mark(NamedTuple):
-    """The next number, and when it was that at first and at last, in ms."""
+    """The next number, and the first and last time, in ms, at which it was seen."""
 
     number: int
     first: int
@@ -20,7 +21,7 @@ class Mark(NamedTuple):
 
 
 class Ages:
-    """The marks of one series of numbers."""
+    """Marks of one series of numbers."""
 
     __slots__ = ("_marks",)
 
@@ -28,7 +29,7 @@ class Ages:
         self._marks: list[Mark] = []
 
     def look(self, next_number: int, oldest: int | None, now: int) -> None:
-        """Note the next number; what is older than the oldest one that is still there is not needed."""
+        """Note the next number; marks older than ``oldest``, the oldest existing number, are removed."""
         marks = self._marks
         if marks and marks[-1].number == next_number:
             marks[-1] = marks[-1]._replace(last=now)
@@ -50,7 +51,7 @@ class Ages:
         self._marks = kept
 
     def age(self, number: int, now: int) -> int | None:
-        """ms since the last look before this number came; None before the first look."""
+        """Return the ms since the last sample before this number; None before the first sample."""
         if not self._marks:
             return None
         since = self._marks[0].first

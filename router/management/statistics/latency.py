@@ -1,6 +1,7 @@
-"""How long messages of a queue waited, and how long consumers took for them, as probes have measured.
+"""Histograms of the waiting times of messages and the processing times of consumers, from the probes of
+queues.
 
-Owns the histograms: HdrHistogram's, with two digits, from 1 ms to a day. They are of the last five to ten
+The histograms are HdrHistogram's, with two digits, from 1 ms to a day. They cover the last five to ten
 minutes.
 """
 
@@ -11,7 +12,7 @@ from leveret.router.queue.consumers import Consumer
 
 LEAST, MOST, DIGITS = 1, 86_400_000, 2  # ms
 PERIOD = 300_000  # ms
-BYTES = 4  # of each count
+BYTES = 4  # bytes of each count
 
 
 def _histogram() -> HdrHistogram:
@@ -19,22 +20,22 @@ def _histogram() -> HdrHistogram:
 
 
 class Recent:
-    """A histogram of this period, and that of the one before."""
+    """Histograms of the current period and of the one before."""
 
     def __init__(self) -> None:
         self._now = _histogram()
         self._before: HdrHistogram | None = None
 
     def record(self, time: int) -> None:
-        """Add a measure, in ms."""
+        """Record a time in ms."""
         self._now.record_value(min(max(time, LEAST), MOST))
 
     def turn(self) -> None:
-        """A period has ended."""
+        """Start a new period."""
         self._now, self._before = _histogram(), self._now
 
     def show(self) -> Object | None:
-        """Percentiles, in ms; None when nothing was measured."""
+        """Return percentiles in ms; None if nothing was recorded."""
         total = _histogram()
         for each in (self._now, self._before):
             if each is not None:
@@ -50,7 +51,7 @@ class Recent:
 
 
 class Latency:
-    """The recorder of one queue's probe."""
+    """Recorder of one queue's probe."""
 
     def __init__(self, now: int) -> None:
         self.waiting = Recent()
@@ -68,7 +69,7 @@ class Latency:
         self.by_consumer[consumer].record(time)
 
     def look(self, now: int) -> None:
-        """Forget what is old, and consumers that have gone."""
+        """Drop old values, and consumers that have gone."""
         self.by_consumer = {
             each: recent for each, recent in self.by_consumer.items() if each in each.queue.consumers
         }

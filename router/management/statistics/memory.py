@@ -1,9 +1,9 @@
 """Memory use of the process by owner, and by RabbitMQ's categories.
 
 Counts what is known without traversing all objects of the process; sizes of objects are measured averages.
-What was freed and not given back to the system has an owner, too. All that has none is ``unexplained``, so
-that the owners add up to the resident memory: ``tests/router/server/test_memory.py`` bounds it.
-Categories of the Erlang VM are zero.
+Memory that was freed but not returned to the system has an owner too. All other memory is ``unexplained``, so
+that the owners add up to the resident memory: ``tests/router/server/test_memory.py`` bounds it. Categories of
+the Erlang VM are zero.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from leveret.router.management.resources.queues import MESSAGE, memory_of
 from leveret.router.session.session import Session
 from leveret.router.web.response_steps import Steps, gathered
 
-SLICE = 500  # objects that are counted between two yields to other tasks
+SLICE = 500  # objects that are counted before other tasks run
 CATEGORIES = (  # RabbitMQ's
     "connection_readers",
     "connection_writers",
@@ -46,29 +46,29 @@ CATEGORIES = (  # RabbitMQ's
     "reserved_unallocated",
 )
 OWNERS = {  # RabbitMQ's category of each owner
-    "code": "code",  # the interpreter, modules and what they make when they are loaded
-    "classic_queues": "queue_procs",  # queues with the messages that are in memory
+    "code": "code",  # the interpreter, modules and their objects
+    "classic_queues": "queue_procs",  # queues with their messages in memory
     "quorum_queues": "quorum_queue_procs",
     "streams": "stream_queue_procs",
     "unacknowledged": "connection_channels",  # messages that clients hold
     "connections": "connection_other",
     "channels": "connection_channels",
     "unsent": "connection_writers",  # bytes that clients have not read yet
-    "incomplete": "connection_readers",  # messages and transactions that clients have begun to send
+    "incomplete": "connection_readers",  # incomplete messages and transactions of clients
     "request_bodies": "binary",  # of HTTP
-    "dead_letters": "other_proc",  # that wait for the end of an alarm
+    "dead_letters": "other_proc",  # waiting for the end of an alarm
     "plans": "other_ets",  # cached routes
-    "metadata": "mnesia",  # what the store knows of durable queues
-    "samples": "mgmt_db",  # the past of counters, for rates
+    "metadata": "mnesia",  # the store's records of durable queues
+    "samples": "mgmt_db",  # samples of counters, for rates
     "allocator": "allocated_unused",  # freed, and kept by the C library
     "unexplained": "other_system",
 }
 BY_QUEUE_TYPE = {"classic": "classic_queues", "quorum": "quorum_queues", "stream": "streams"}
 
-# Bytes that each takes up without messages, measured with 1,000 connections and 10,000 queues.
+# Bytes of an object without messages, measured with 1,000 connections and 10,000 queues.
 CONNECTION, CHANNEL, QUEUE, DURABLE, SERIES = 16_000, 4_100, 4_200, 750, 1_700
 LOADED_LATER = 4_000_000  # bytes of modules that are loaded in the first seconds after the start
-LOOKED_AT = 200  # held messages of a session whose size is taken for that of all
+LOOKED_AT = 200  # held messages of a session whose size stands for all
 
 
 def owners(world: World) -> Steps[dict[str, int]]:
@@ -85,7 +85,7 @@ def owners(world: World) -> Steps[dict[str, int]]:
     yield from _count_queues(broker, found)
     yield from _count_connections(broker, found)
     known = sum(found.values())
-    # The C library counts pages as free, too, that it has given back.
+    # The C library also counts pages as free that it has returned.
     found["allocator"] = min(measured.memory_freed, max(measured.memory - known, 0))
     found["unexplained"] = measured.memory - known - found["allocator"]
     return found
@@ -117,7 +117,7 @@ def _count_connections(broker: Broker, found: dict[str, int]) -> Steps[None]:
 
 
 def _held_by(session: Session) -> int:
-    """Estimate the memory of the messages that a session holds, which may be many, by the first of them."""
+    """Estimate the memory of the messages that a session holds from the first of them."""
     count = len(session.unacked)
     if not count:
         return 0

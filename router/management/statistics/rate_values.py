@@ -1,4 +1,4 @@
-"""Numbers as the API shows them: each with its rate, and with its past where that is asked for."""
+"""Numbers in the form of the API: each with its rate, and with samples on request."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,14 @@ SAMPLES_MAX = 1000
 
 
 def window_of(call: "Call", kind: str) -> Window | None:
-    """The past that is asked for with ``KIND_age`` and ``KIND_incr``, in seconds. HttpError 400."""
+    """Return the requested ``KIND_age`` and ``KIND_incr``, in seconds. Raises HttpError 400."""
     query = call.query
     if f"{kind}_age" not in query or f"{kind}_incr" not in query:
         return None
     try:
         age, step = int(query[f"{kind}_age"]), int(query[f"{kind}_incr"])
     except ValueError:
-        raise bad_request(f"{kind}_age and {kind}_incr are numbers of seconds") from None
+        raise bad_request(f"{kind}_age and {kind}_incr must be numbers of seconds") from None
     if not (0 < step <= age and age // step < SAMPLES_MAX and age < 2**31):
         raise bad_request(
             f"{kind}_age and {kind}_incr ask for less than 1 or more than {SAMPLES_MAX} samples"
@@ -32,7 +32,7 @@ def window_of(call: "Call", kind: str) -> Window | None:
 def with_rates(
     names: Sequence[str], numbers: Numbers, series: Series, window: Window | None = None
 ) -> Object:
-    """Numbers, each with its ``_details``."""
+    """Return numbers, each with its ``_details``."""
     told: dict[str, Any] = {}
     for name, number in zip(names, numbers, strict=True):
         told[name] = number
@@ -43,7 +43,7 @@ def with_rates(
 def message_stats(
     names: Sequence[str], numbers: Numbers, series: Series, window: Window | None = None
 ) -> Object:
-    """The ``message_stats`` of an object: of what it has ever done. Nothing for one that did nothing."""
+    """Return the ``message_stats`` of an object: its counters; empty if all are zero."""
     by_name = dict(zip(names, numbers, strict=True))
     groups: list[tuple[str, ...]] = [GIVEN, PUBLISHED] if "confirm" in by_name else [GIVEN, ("publish",)]
     if "publish_in" in by_name:
@@ -55,6 +55,6 @@ def message_stats(
 
 
 def lengths(names: Sequence[str], numbers: Numbers, series: Series, window: Window | None = None) -> Object:
-    """The messages of a queue or of many, with rates."""
+    """Return the numbers of messages of a queue or of several, with rates."""
     by_name = dict(zip(names, numbers, strict=True))
     return with_rates(LENGTHS, tuple(by_name[name] for name in LENGTHS), series, window)

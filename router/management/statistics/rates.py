@@ -1,10 +1,10 @@
-"""Rates: looks at the counters of everything some seconds apart, and what lies between two of them.
+"""Rates: samples of the counters of all objects some seconds apart.
 
-Owns what was seen and for how long it is remembered: a minute for each object, ten for a virtual host and the
-broker. Nothing is seen of what came and went between two looks, except in the totals of its virtual host. One
-look is a walk over all objects that lets others run in between.
+Responsible for taking samples, and for how long they are kept: a minute for each object, ten for a virtual
+host and the broker. Objects that appear and vanish between two samples are counted only in the totals of
+their virtual host. Taking a sample is a walk over all objects in which other tasks run.
 
-The names and their order are those of RabbitMQ's ``message_stats``.
+Names and their order are those of RabbitMQ's ``message_stats``.
 """
 
 from collections import deque
@@ -22,9 +22,9 @@ from leveret.router.values.counters import Given, Published
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.response_steps import Steps, gathered
 
-INTERVAL = 5000  # ms from one look to the next
+INTERVAL = 5000  # ms between two samples
 KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes
-SLICE = 500  # objects that are looked at before others have their turn,
+SLICE = 500  # objects that are visited before other tasks run,
 CLIENTS = 20  # and connections, of some channels each
 
 GIVEN = (
@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 def given(counts: Given, acknowledged: int) -> Numbers:
-    """The numbers of ``GIVEN``."""
+    """Return the numbers of ``GIVEN``."""
     both = counts.deliver + counts.deliver_no_ack + counts.get + counts.get_no_ack
     return (
         acknowledged,
@@ -76,40 +76,40 @@ def given(counts: Given, acknowledged: int) -> Numbers:
 
 
 def published(counts: Published) -> Numbers:
-    """The numbers of ``PUBLISHED``."""
+    """Return the numbers of ``PUBLISHED``."""
     return (counts.confirm, counts.drop_unroutable, counts.publish, counts.return_unroutable)
 
 
 def of_queue(queue: AnyQueue) -> Numbers:
-    """The numbers of ``QUEUE``."""
+    """Return the numbers of ``QUEUE``."""
     ready, unacked = len(queue.ready), queue.unacked
     return (*given(queue.counts, queue.acknowledged), queue.published, ready + unacked, ready, unacked)
 
 
 def of_session(session: Session) -> Numbers:
-    """The numbers of ``SESSION``."""
+    """Return the numbers of ``SESSION``."""
     acknowledged = session.given.acknowledged(len(session.unacked))
     return (*given(session.given, acknowledged), *published(session.published))
 
 
 def of_exchange(exchange: Exchange) -> Numbers:
-    """The numbers of ``EXCHANGE``, as of when its virtual host's routes were counted."""
+    """Return the numbers of ``EXCHANGE``, as of the last count of its virtual host's routes."""
     return (exchange.published, exchange.routed)
 
 
 def of_connection(connection: Connection) -> Numbers:
-    """The numbers of ``OCTETS``."""
+    """Return the numbers of ``OCTETS``."""
     traffic = connection.outbox.traffic
     return (traffic.received, traffic.sent)
 
 
 def of_churn(broker: Broker) -> Numbers:
-    """The numbers of ``CHURN``."""
+    """Return the numbers of ``CHURN``."""
     return tuple(getattr(broker.churn, name) for name in CHURN)
 
 
 def of_node(measured: Measured) -> Numbers:
-    """The numbers of ``NODE_USE``."""
+    """Return the numbers of ``NODE_USE``."""
     return (
         measured.memory,
         measured.files,
@@ -122,15 +122,15 @@ def of_node(measured: Measured) -> Numbers:
 
 
 def added(*all_numbers: Numbers) -> Numbers:
-    """The sums of numbers of one kind."""
+    """Return the sums of numbers of one kind."""
     return tuple(map(sum, zip(*all_numbers, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of the past to be shown: so many points, so many ms apart.
+    """A requested period: a number of points, a number of ms apart.
 
-    ``epoch`` is what makes a time of the broker's clock one since the epoch, in ms.
+    ``epoch`` is the ms to add to a time of the broker's clock to get the time since the epoch.
     """
 
     count: int
@@ -139,17 +139,17 @@ class Window:
 
 
 class Series:
-    """What was seen of one object: points of time, in ms of the broker's clock, with its numbers."""
+    """Samples of one object: times, in ms of the broker's clock, with its numbers."""
 
     __slots__ = ("changed", "names", "points")
 
     def __init__(self, names: Sequence[str], keep: int) -> None:
         self.names = names
         self.points: deque[tuple[int, Numbers]] = deque(maxlen=keep)
-        self.changed = 0  # when the numbers were seen to be others than before
+        self.changed = 0  # time of the last change that was seen
 
     def add(self, when: int, numbers: Numbers) -> None:
-        """Remember a point. What does not change takes up no memory."""
+        """Add a sample. Unchanged numbers take up no memory."""
         if self.points and self.points[-1][1] == numbers:
             numbers = self.points[-1][1]
         else:
@@ -157,7 +157,7 @@ class Series:
         self.points.append((when, numbers))
 
     def rate(self, name: str) -> float:
-        """How much was added a second, between the last two points; negative for what can shrink."""
+        """Return the increase a second between the last two samples; negative for numbers that can shrink."""
         if len(self.points) < 2 or name not in self.names:
             return 0.0
         place = self.names.index(name)
@@ -165,14 +165,14 @@ class Series:
         return (new[place] - old[place]) * 1000 / (after - before) if after > before else 0.0
 
     def details(self, name: str, window: Window | None = None) -> dict[str, Any]:
-        """The ``_details`` of a number."""
+        """Return the ``_details`` of a number."""
         told: dict[str, Any] = {"rate": self.rate(name)}
         if window is not None and name in self.names and self.points:
             told |= self._history(self.names.index(name), window)
         return told
 
     def _history(self, place: int, window: Window) -> dict[str, Any]:
-        """Samples from the newest back; before the first point there was nothing."""
+        """Return samples from the newest back; before the first sample the number is 0."""
         newest = self.points[-1][0]
         points = list(self.points)
         samples = []
@@ -192,7 +192,7 @@ class Series:
 
 
 class Sampler:
-    """What was seen of a broker's objects. ``interval`` is in ms."""
+    """Samples of a broker's objects. ``interval`` is in ms."""
 
     def __init__(self, broker: Broker, interval: int = INTERVAL) -> None:
         self.interval = interval
@@ -203,15 +203,15 @@ class Sampler:
         self.node = Series(NODE_USE, KEEP_TOTALS)
 
     def __len__(self) -> int:
-        """How many objects it knows something of."""
+        """Return the number of objects with samples."""
         return len(self._series)
 
     def of(self, what: object) -> Series:
-        """What was seen of an object."""
+        """Return the samples of an object."""
         return self._series.get(what, self._none)
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Delete all samples."""
         self._series = {}
         self.total = Series(TOTAL, KEEP_TOTALS)
         self.node = Series(NODE_USE, KEEP_TOTALS)
@@ -221,7 +221,9 @@ class Sampler:
         self.node.add(self._broker.now, of_node(measured))
 
     def look(self) -> Iterator[object]:
-        """Look at everything once; between two steps others may run, and things may come and go."""
+        """Take a sample of everything in steps, between which other tasks run and objects may appear and
+        vanish.
+        """
         broker, look = self._broker, _Look(self._series, self._broker.now)
         for vhost in list(broker.vhosts.values()):
             vhost.routes.count()
@@ -242,7 +244,7 @@ class Sampler:
 
 
 class _Look:
-    """One look: what was known before, and what is known with it."""
+    """One sample in progress: earlier series, and the series that continue them."""
 
     def __init__(self, before: Mapping[object, Series], when: int) -> None:
         self.when = when
@@ -252,7 +254,7 @@ class _Look:
     def at(
         self, things: Iterable[T], names: Sequence[str], numbers: Callable[[T], Numbers]
     ) -> Iterator[None]:
-        """Look at things of one kind, some at a time."""
+        """Sample objects of one kind, some at a time."""
         all_things = list(things)
         for start in range(0, len(all_things), SLICE):
             for thing in all_things[start : start + SLICE]:
@@ -260,14 +262,14 @@ class _Look:
             yield
 
     def add(self, thing: object, new: Series, numbers: Numbers) -> None:
-        """Add a point to what is known of a thing, which is ``new`` if nothing is."""
+        """Add a sample to the series of an object, which is ``new`` if it has none."""
         series = self._before.get(thing) or new
         series.add(self.when, numbers)
         self.found[thing] = series
 
 
 def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> Steps[dict[VHost, Numbers]]:
-    """The numbers of ``VHOST`` for each of these virtual hosts (None: for all), gathered in steps."""
+    """Return the numbers of ``VHOST`` for each of these virtual hosts (None: for all), in steps."""
     found: dict[VHost, Numbers] = {}
     for vhost in list(broker.vhosts.values() if vhosts is None else vhosts):
         ready = unacked = 0

@@ -1,8 +1,7 @@
-"""What RabbitMQ does not tell: how old messages are, how long they and their consumers take, and when a queue
-will be empty.
+"""Statistics that RabbitMQ does not have: ages of messages, latencies, and the time until a queue is empty.
 
-Owns who is measured: no more than ``MOST`` queues have a probe, those that had messages first. What is told
-of a queue or a consumer stands under ``leveret`` in its object.
+Responsible for the choice of measured queues: at most ``MOST`` queues have a probe, the first ones with
+messages. The statistics are in the member ``leveret`` of queues and consumers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,19 +19,19 @@ from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
 
 MOST = 1000  # queues with a probe; each costs some 20 kB
-SLICE = 500  # objects that are looked at before others have their turn,
+SLICE = 500  # objects that are visited before other tasks run,
 CLIENTS = 20  # and connections, of some channels each
-SEARCHED = 2000  # held messages that are looked through for a consumer's oldest
+SEARCHED = 2000  # held messages that are searched for a consumer's oldest
 
 
 class Shown(Protocol):
-    """Measures, as they are shown."""
+    """A statistic that the API can show."""
 
     def show(self) -> Object | None: ...
 
 
 class Measuring(Recorder, Protocol):
-    """What has been measured of a queue."""
+    """Measurements of a queue."""
 
     @property
     def waiting(self) -> Shown: ...
@@ -44,7 +43,7 @@ class Measuring(Recorder, Protocol):
 
 
 class Measures:
-    """The measures of one broker. ``make`` makes a recorder; without it there are no probes, but ages."""
+    """Statistics of one broker. ``make`` makes a recorder; without it there are ages, but no probes."""
 
     def __init__(self, broker: Broker, make: Callable[[int], Measuring] | None = None) -> None:
         self.make = make
@@ -53,7 +52,7 @@ class Measures:
         self._latencies: dict[Queue, Measuring] = {}
 
     def look(self) -> Iterator[None]:
-        """Look at everything once; between two steps others may run."""
+        """Sample everything in steps, between which other tasks run."""
         ages: dict[Queue | Session, Ages] = {}
         latencies: dict[Queue, Measuring] = {}
         for vhost in list(self._broker.vhosts.values()):
@@ -78,7 +77,7 @@ class Measures:
         self._ages, self._latencies = ages, latencies
 
     def _latency(self, queue: Queue, count: int) -> Measuring | None:
-        """The recorder of a queue, which gets a probe as soon as it has had messages."""
+        """Return the recorder of a queue, which gets a probe as soon as it has had messages."""
         if queue.probe is not None:
             queue.probe.look()
             return self._latencies.get(queue)
@@ -91,12 +90,14 @@ class Measures:
         return made
 
     def oldest_age(self, queue: Queue) -> int | None:
-        """ms that the oldest ready message has waited, to within the time of a look; None for none."""
+        """Return the ms that the oldest ready message has waited, exact to the sampling interval; None
+        without one.
+        """
         oldest, ages = queue.ready.oldest(), self._ages.get(queue)
         return ages.age(oldest, self._broker.now) if ages is not None and oldest is not None else None
 
     def of_queue(self, queue: Queue, series: Series) -> Object:
-        """What is told of a queue."""
+        """Return the statistics of a queue."""
         latency = self._latencies.get(queue)
         return {
             "oldest_message_age_ms": self.oldest_age(queue),
@@ -106,7 +107,7 @@ class Measures:
         }
 
     def of_consumer(self, consumer: Consumer, session: Session | None) -> Object:
-        """What is told of a consumer."""
+        """Return the statistics of a consumer."""
         queue = consumer.queue
         latency = self._latencies.get(queue) if isinstance(queue, Queue) else None
         recent = latency.by_consumer.get(consumer) if latency is not None else None
@@ -117,7 +118,7 @@ class Measures:
         }
 
     def _held_age(self, consumer: Consumer, session: Session | None) -> int | None:
-        """ms that a consumer has held its oldest message, to within the time of a look."""
+        """Return the ms that a consumer has held its oldest message, exact to the sampling interval."""
         ages = self._ages.get(session) if session is not None else None
         if session is None or ages is None or not consumer.unacked:
             return None
@@ -130,7 +131,7 @@ class Measures:
 
 
 def time_to_drain(ready: int, series: Series) -> int | None:
-    """ms until a queue is empty if it goes on like this; None when it grows, or nothing leaves it."""
+    """Return the ms until a queue is empty at its current rate; None if it does not shrink."""
     if not ready:
         return 0
     shrinking = -series.rate("messages_ready")
