@@ -1,8 +1,8 @@
-"""Reading the settings: from flags, the environment and a file, and what to say of those that are refused.
+"""Loading of settings from flags, environment and file, and the errors for refused settings.
 
-A command-line flag wins over an environment variable, that over a TOML file, that over the defaults in
-``settings``. Anything unknown, of a wrong type or out of range is refused with the setting's name, where it
-came from and what was wanted.
+A command-line flag wins over an environment variable, which wins over a TOML file, which wins over the
+defaults in ``settings``. A setting that is unknown, of a wrong type or out of range is refused; the error has
+its name, its source and the expected values.
 """
 
 import difflib
@@ -16,9 +16,9 @@ from msgspec import Meta
 
 from leveret.router.settings import Section, Settings
 
-# Kubernetes and container links set these for every neighbour of a service that is called "leveret".
+# Kubernetes and container links set these for the containers beside a service that is called "leveret".
 _SERVICE_LINKS = re.compile(r"LEVERET_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-# The other subcommands read these, or give them to the commands they run.
+# The other subcommands read these, or set them for the commands that they run.
 _OTHERS = re.compile(r"LEVERET_(URL|API|MSG_\w+)")
 
 
@@ -27,7 +27,7 @@ class SettingsError(Exception):
 
 
 class Setting(NamedTuple):
-    """One setting as declared above; ``key`` is ``name`` or ``section.name``."""
+    """A setting as declared in ``settings``; ``key`` is ``name`` or ``section.name``."""
 
     key: str
     type: Any
@@ -36,12 +36,12 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """Return the name of the environment variable that sets it."""
         return "LEVERET_" + self.key.replace(".", "__").upper()
 
     @property
     def wanted(self) -> str:
-        """What values it takes, in words."""
+        """Describe the accepted values."""
         if self.extra("wanted") is not None:
             return str(self.extra("wanted"))
         if get_origin(self.type) is Literal:
@@ -56,13 +56,13 @@ class Setting(NamedTuple):
         return "a whole number, " + (above if self.meta.le is None else f"{self.meta.ge} to {self.meta.le}")
 
     def extra(self, name: str) -> Any:
-        """An entry of the declaration's ``extra``, None when it has none."""
+        """Return an entry of the declaration's ``extra``, None if there is none."""
         return (self.meta.extra or {}).get(name)
 
     def convert(self, value: object, *, text: bool) -> Any:
-        """The value in the declared type; from ``text``, numbers are parsed and lists split at commas.
+        """Convert a value to the declared type; from ``text``, numbers are parsed and lists split at commas.
 
-        Raises ValueError, whose text tells nothing of a secret.
+        Raises ValueError, whose text never holds a secret.
         """
         if text and get_origin(self.type) is tuple:
             value = [item.strip() for item in str(value).split(",") if item.strip()]
@@ -75,7 +75,9 @@ class Setting(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A value from outside; ``origin`` names the flag, variable or file, ``text`` says it is unparsed."""
+    """A value from outside; ``origin`` is the flag, variable or file, ``text`` is True for an unparsed
+    value.
+    """
 
     key: str
     value: object
@@ -84,7 +86,7 @@ class Given(NamedTuple):
 
 
 def every_setting() -> dict[str, Setting]:
-    """All settings by key, in the order of their declaration."""
+    """Return all settings by key, in the order of their declaration."""
     found = {}
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.default, Section):
@@ -100,9 +102,9 @@ def every_setting() -> dict[str, Setting]:
 def load_settings(
     file: str | None = None, environ: Mapping[str, str] | None = None, flags: Sequence[Given] = ()
 ) -> Settings:
-    """The settings that flags (a later one before an earlier), environment and file give, over the defaults.
+    """Return the settings: flags (a later one wins), then environment, then file, then the defaults.
 
-    Raises SettingsError with a line for everything that is wrong.
+    Raises SettingsError with a line for each error.
     """
     known = every_setting()
     given = [*(_from_file(file, known) if file else ()), *_from_environment(environ or {}), *flags]
@@ -129,7 +131,7 @@ def load_settings(
 
 
 def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[Given]:
-    """What a TOML file gives; SettingsError when it cannot be read or parsed."""
+    """Yield the values of a TOML file. Raises SettingsError if it cannot be read or parsed."""
     try:
         with open(file, "rb") as stream:
             document = tomllib.load(stream)
@@ -147,7 +149,7 @@ def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[Given]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
-    """What the variables that start with LEVERET_ give."""
+    """Yield the values of the variables that start with LEVERET_."""
     for variable, value in sorted(environ.items()):
         if _SERVICE_LINKS.fullmatch(variable) or _OTHERS.fullmatch(variable):
             continue
@@ -157,7 +159,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 
 def _unknown(key: str, origin: str, known: Mapping[str, Setting]) -> str:
-    """What to say of a setting that does not exist: its origin and the nearest one that does."""
+    """Return the error for an unknown setting, with its source and the nearest known setting."""
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
     spelled = known[nearest].variable if origin.startswith("LEVERET_") else nearest
     return f"{key} ({origin}): there is no such setting; the nearest is {spelled}"

@@ -1,8 +1,8 @@
-"""Where log lines go and what they look like: structlog, set up in this one place.
+"""Setup of structured logging with structlog.
 
-Everybody else asks for ``structlog.get_logger()`` and logs an event with fields. Lines go to standard error,
-for people or as one JSON object each; what libraries log through the standard library comes out the same way.
-Nothing is logged per message, and never a credential: fields named like one are blanked.
+Other modules call ``structlog.get_logger()`` and log an event with fields. Lines go to standard error, as
+text for people or as one JSON object each; records of libraries that use the standard library's logging go
+the same way. Messages are never logged, nor are credentials: fields with such names are blanked.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import TextIO
 from leveret.protocol.json_text import representable
 from leveret.router.settings import Log
 
-# structlog imports rich where it is installed, for tracebacks not used here: much of the time that it takes.
+# structlog imports rich if it is installed, for tracebacks that are not used here: most of its import time.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 import structlog  # noqa: E402
 from structlog.typing import EventDict, Processor  # noqa: E402
@@ -29,9 +29,9 @@ CREDENTIALS = frozenset(
 
 
 def configure(settings: Log, stream: TextIO | None = None) -> None:
-    """Log as ``settings`` say, from now on, to ``stream`` (standard error unless given).
+    """Log as ``settings`` say, from now on, to ``stream`` (default: standard error).
 
-    Colours are used on a terminal only, and not there either if NO_COLOR is set (https://no-color.org).
+    Colours are used on a terminal only, and not if NO_COLOR is set (https://no-color.org).
     """
     stream = sys.stderr if stream is None else stream
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -61,7 +61,7 @@ def configure(settings: Log, stream: TextIO | None = None) -> None:
 
 
 def _to_json(event: EventDict, *, default: Callable[[object], object]) -> str:
-    """A line of JSON; ``default`` shows values that JSON has no form for."""
+    """Format a line as JSON; ``default`` converts values that JSON has no form for."""
     return json.dumps(representable(event), default=lambda value: representable(default(value)))
 
 
@@ -72,7 +72,7 @@ def _blank_credentials(_logger: object, _method: str, event: EventDict) -> Event
 
 
 class _FromStandardLibrary(logging.Handler):
-    """Passes on what libraries log."""
+    """Passes records of the standard library's logging to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)

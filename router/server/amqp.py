@@ -1,4 +1,4 @@
-"""Serving AMQP clients."""
+"""Connection tasks of AMQP clients."""
 
 import trio
 
@@ -11,7 +11,7 @@ from leveret.router.session.transport import ConnectionLog
 
 
 async def serve_amqp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, offer: Offer) -> None:
-    """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
+    """Serve one client until either side ends the connection. Its failures never reach other connections."""
 
     def connect(outbox: Outbox, log: ConnectionLog) -> AmqpConnection:
         return AmqpConnection(

@@ -1,6 +1,7 @@
-"""When a certificate ends, read from its file: Python's ssl tells that of certificates of others only.
+"""Expiry date of a certificate, read from its PEM file; Python's ssl module has no function for that.
 
-Owns the few fields of X.509 that stand before it (RFC 5280, 4.1), in DER; nothing is verified here.
+Responsible for the few fields of X.509 (RFC 5280, 4.1) that precede the date, in DER; nothing is verified
+here.
 """
 
 import re
@@ -13,10 +14,12 @@ _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
 
 
 def certificate_end(pem: str) -> int:
-    """When the first certificate of a PEM file ends, in seconds since the epoch. ValueError for none."""
+    """Return when the first certificate of a PEM file expires, in seconds since the epoch. Raises ValueError
+    if there is none.
+    """
     found = _FIRST.search(pem)
     if found is None:
-        raise ValueError("there is no certificate")
+        raise ValueError("the file has no certificate")
     try:
         (_, certificate), *_ = _fields(ssl.PEM_cert_to_DER_cert(found[0]))
         (_, signed), *_ = _fields(certificate)
@@ -24,12 +27,12 @@ def certificate_end(pem: str) -> int:
         _serial, _algorithm, _issuer, (_, validity), *_ = fields
         _, (tag, end), *_ = _fields(validity)
     except IndexError:
-        raise ValueError("the certificate is cut off") from None
+        raise ValueError("the certificate is incomplete") from None
     return _time(tag, end.decode("ascii"))
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a sequence: tag and content. IndexError when one is cut off."""
+    """Yield the fields of a sequence: tag and content. Raises IndexError for an incomplete field."""
     offset = 0
     while offset < len(data):
         tag, size = data[offset], data[offset + 1]
@@ -39,15 +42,15 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
             size = int.from_bytes(data[offset : offset + count], "big")
             offset += count
         if offset + size > len(data):
-            raise IndexError("a field is longer than what is there")
+            raise IndexError("a field is longer than the data")
         yield tag, data[offset : offset + size]
         offset += size
 
 
 def _time(tag: int, text: str) -> int:
-    """A time of either form; a year of two digits is one from 1950 to 2049."""
+    """Parse a time of either form; a year of two digits is one from 1950 to 2049."""
     if tag == _UTC_TIME:
         text = ("19" if text[:2] >= "50" else "20") + text
     elif tag != _GENERALIZED_TIME:
-        raise ValueError("the certificate has no end")
+        raise ValueError("the certificate has no expiry date")
     return int(datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp())

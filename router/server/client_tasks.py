@@ -1,7 +1,7 @@
-"""One client's tasks: a reader that feeds the core, a writer that empties the outbox.
+"""Tasks of one client's connection: a reader that feeds the core, a writer that empties the outbox.
 
-The only awaits on a message's way are here, one a batch on either side. The one exception boundary of a
-connection is here too. What the client speaks is the connection's business, see ``amqp`` and ``stomp``.
+The only awaits on a message's way are here, one for each batch of reads and of writes, and so is the
+exception boundary of a connection. Not for the protocol of the client (see ``amqp`` and ``stomp``).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,16 +19,16 @@ from leveret.router.session.transport import ConnectionLog, Ends
 from leveret.router.values.network_errors import explain
 from leveret.router.vhost.vhost import VHost
 
-LINGER = 5  # seconds a client may take to read what a finished connection still has for it, and to hang up
-GLANCE = 5  # seconds until it is seen that a client hung up which is not read from
-SMALL = 512  # bytes a message in a read, frames and all, below which it brings many messages
-LARGE = 1 << 13  # and from which it brings few,
-AT_ONCE = 4  # so that many times as many bytes are read at a time
+LINGER = 5  # seconds that a client has to read the rest of a finished connection, and to disconnect
+GLANCE = 5  # seconds between two checks if a client that is not read from has disconnected
+SMALL = 512  # bytes of a message in a read, with frames; below this a read has many messages
+LARGE = 1 << 13  # from this size a read has few messages,
+AT_ONCE = 4  # and this many times as many bytes are read at a time
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Peer(Protocol):
-    """Who is at the other end."""
+    """The client at the other end of a connection."""
 
     @property
     def name(self) -> str: ...
@@ -38,17 +38,17 @@ class Peer(Protocol):
     def ends(self) -> Ends: ...
     @property
     def guest(self) -> Guest | None:
-        """Its connection, as the holder of places."""
+        """Return its connection as a holder of places."""
 
     @property
     def user(self) -> str | None:
-        """Whom its certificate proves it to be."""
+        """Return the user that its certificate proves; None without one."""
 
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
-        """Up to ``size`` bytes from its stream, none at the end of that."""
+        """Return up to ``size`` bytes of its stream; none at the end."""
 
     def send(self, parts: list[Part]) -> int:
-        """Have it sent what can be sent at once; return how many bytes that are."""
+        """Send as much as the socket takes at once; return the number of bytes."""
 
     async def send_all(
         self,
@@ -57,36 +57,36 @@ class Peer(Protocol):
         sent: Callable[[int], None],
         timeouts: SendTimeouts,
     ) -> None:
-        """Send these through its stream, and tell ``sent`` of the bytes as they go. TooSlowError for a client
-        that takes nothing for too long.
+        """Send all parts through its stream; call ``sent`` with the bytes as they are sent. Raises
+        TooSlowError for a client that reads nothing for too long.
         """
 
     def hung_up(self) -> bool:
-        """Whether it has ended its side, whatever of that was read."""
+        """Return True if the client has ended its side, even if unread bytes remain."""
 
 
 class Connection(Protocol):
-    """The core's end of one client's connection, whatever that speaks. ``unfinished``: it is not read from
-    before more of what it has sent is done.
+    """Core side of a client's connection, of any protocol. While ``unfinished``, the client is not read from:
+    commands that it has sent are still being executed.
     """
 
     unfinished: bool
 
     @property
     def vhost(self) -> VHost | None:
-        """The virtual host that the client has entered."""
+        """Return the virtual host that the client has opened."""
 
     def receive(self, data: bytes) -> int:
-        """Handle everything that these bytes complete; return how many commands that are."""
+        """Handle all commands that these bytes complete; return their number."""
 
     def drained(self) -> None:
-        """The outbox has room again."""
+        """Continue after the outbox has room again."""
 
     def lost(self) -> None:
-        """The client is gone."""
+        """End the session of a client that has disconnected."""
 
     def crash(self, error: Exception) -> None:
-        """The broker failed while it served this client."""
+        """End the connection after an exception in the broker."""
 
 
 Connect = Callable[[Outbox, ConnectionLog], Connection]
@@ -95,9 +95,9 @@ Connect = Callable[[Outbox, ConnectionLog], Connection]
 async def serve_client(
     stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, connect: Connect
 ) -> None:
-    """Serve one client until either side is done; ``connect`` makes its connection to the core.
+    """Serve one client until either side ends the connection; ``connect`` makes its core side.
 
-    Nothing that goes wrong here reaches another connection.
+    Its failures never reach other connections.
     """
     settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
@@ -117,7 +117,7 @@ async def serve_client(
             nursery.cancel_scope.deadline = trio.current_time() + LINGER
             await _ignore(stream)
     except* trio.TooSlowError:
-        log.warning("connection closed", error="the client reads nothing of what is sent to it")
+        log.warning("connection closed", error="the client does not read its data")
     except* BROKEN as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
@@ -127,7 +127,7 @@ async def serve_client(
 
 @contextmanager
 def _batch(driver: Driver, connection: Connection, what: str) -> Iterator[None]:
-    """Have the core do something for a client, which has to go if that fails."""
+    """Run a batch for a client, whose connection ends if the batch raises an exception."""
     driver.begin(what)
     try:
         yield
@@ -144,8 +144,8 @@ async def _read(
     connection: Connection,
     driver: Driver,
 ) -> None:
-    """Feed the core until the client has no more to say, pausing while it does not read its answers or may
-    not publish.
+    """Feed the core until the client ends its side; pause while it does not read replies or may not
+    publish.
     """
     size = most = driver.broker.settings.server.read_size
     what = f"commands of {peer.name}"
@@ -154,14 +154,14 @@ async def _read(
         outbox.traffic.read(len(data))
         count = 0
         driver.begin(what)
-        try:  # as ``_batch`` does, without the price of a context manager for each read
+        try:  # as ``_batch`` does, without the cost of a context manager for each read
             count = connection.receive(bytes(data))
         except Exception as error:
             connection.crash(error)
         finally:
             driver.end()
-        # A batch takes its time by messages more than by bytes, and others wait for its end. Of large ones
-        # more is read while they go out as they come in: else they would only gather here.
+        # The duration of a batch depends on messages more than on bytes, and other tasks wait for its end.
+        # Large messages are sent as fast as they are read, so larger reads do not accumulate.
         each = len(data) // (count or 1)
         size = most // 2 if each < SMALL else most
         if each >= LARGE and not driver.outboxes.full:
@@ -184,7 +184,7 @@ async def _write(
     connection: Connection,
     driver: Driver,
 ) -> None:
-    """Send what the core has written, as much as has gathered; then say that nothing follows."""
+    """Send the contents of the outbox, in large pieces; at the end half-close the stream."""
 
     def sent(size: int) -> None:
         if outbox.sent(size, driver.begin()):
@@ -197,6 +197,8 @@ async def _write(
 
 
 async def _ignore(stream: trio.abc.ReceiveStream) -> None:
-    """Read on until the client hangs up: closing a socket with unread bytes destroys what was sent last."""
+    """Read on until the client disconnects: closing a socket with unread bytes destroys what was sent
+    last.
+    """
     while await stream.receive_some():
         pass

@@ -1,9 +1,9 @@
-"""The clock of the core: says what time it is, ends batches, and calls when something is due.
+"""Clock of the core: sets the time, ends batches, and runs timers.
 
-Owns the two tasks that act without a client having said anything: one for deadlines, one for work left over
-from a batch that had to make way for others. What fails there, or where the core delivers, is no client's
-fault: it is logged, and the rest goes on, unless it was the store that failed: then the broker stops. It
-gives each turn its budget of time, and measures what it took.
+Responsible for the two tasks that act without input of a client: one for timers, one for work left over from
+earlier turns. An exception there, or in the delivery of queues, belongs to no client: it is logged, and the
+broker goes on, unless the store has failed: then the broker stops. Gives each turn its time budget, and
+measures its duration.
 """
 
 import math
@@ -19,16 +19,16 @@ from leveret.router.server.outbox import Outboxes
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.turns.turn_times import SLOW, Turn
 
-LATE = 1000  # ms after which a deadline has been missed by more than what a busy loop explains,
-GRACE = 0.5  # and seconds that clients are read from then before deadlines are looked at
-PATIENCE = 1  # seconds that a client is kept waiting for a disk that is behind
+LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
+GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
+PATIENCE = 1  # seconds that a client waits at most for the disk
 COMMANDS = (
-    0.0025  # seconds of a turn for what a client has sent, or is due; see ``Broker.flush`` for the rest
+    0.0025  # seconds of a turn for commands of a client or due timers; see ``Broker.flush`` for the rest
 )
 
 
 class Driver:
-    """Runs ``broker``'s clock. Whoever handles a batch calls ``begin`` before it and ``end`` after it."""
+    """Runs the clock of ``broker``. Every batch is enclosed in calls of ``begin`` and ``end``."""
 
     def __init__(self, broker: Broker, *, send_timeout: float = math.inf) -> None:
         self.broker = broker
@@ -40,7 +40,7 @@ class Driver:
         self._taken = 0  # bytes from clients since the last commit
         self._relief = trio.Event()
         self._held: trio.Event | None = None  # set when clients may be read from again
-        self._armed: int | None = None  # when the timer task wakes by itself
+        self._armed: int | None = None  # when the timer task wakes without being woken
         self._earlier = trio.Event()
         self._more = trio.Event()
         self._log = structlog.get_logger()
@@ -50,7 +50,9 @@ class Driver:
         self.begin()
 
     def begin(self, what: str = "") -> int:
-        """Read the clocks for this batch; return the monotonic ms. ``what`` names it if it takes long."""
+        """Read the clocks for this batch; return the monotonic ms. ``what`` names the batch in the log if it
+        takes long.
+        """
         self.broker.now = now = clock()
         wall = time.time_ns() // 1_000_000
         self.broker.wall = wall // 1000
@@ -62,13 +64,13 @@ class Driver:
         return now
 
     def failed(self, what: str, error: BaseException) -> None:
-        """Log what no client is to blame for, and let the store judge whether it may go on."""
+        """Log an exception that belongs to no client, and let the store decide if the broker may go on."""
         self._log.error(what, exc_info=error)
         self.broker.failed(error)
 
     def end(self, *, left_over: bool = False) -> None:
-        """Let the batch take effect, with what earlier ones left over if asked to; wake whoever is needed for
-        what it has started.
+        """Complete the batch: deliver, and with ``left_over`` continue work of earlier turns; wake the tasks
+        that have something to do.
         """
         broker = self.broker
         handled = time.perf_counter()
@@ -76,9 +78,9 @@ class Driver:
             if broker.flush(left_over=left_over):
                 self._more.set()
         except Exception as error:
-            self.failed("delivering failed", error)
+            self.failed("queue delivery raised an exception", error)
             self._more.set()
-        # What was written last answers whoever sent this batch, and who waits for an answer comes first.
+        # The client of this batch is served first: the outbox that was written to last has its reply.
         due = self.outboxes.due
         for outbox in reversed(due):
             outbox.end_batch(broker.now)
@@ -92,7 +94,7 @@ class Driver:
             self._record(seconds, cpu, handled - self._began)
 
     def _record(self, seconds: float, cpu: float, handling: float) -> None:
-        """Take note of a long turn, and log one that was slow."""
+        """Record the duration of a turn, and log a slow one."""
         broker = self.broker
         what = self._what or "a turn"
         if handling < seconds / 2 and broker.doing:
@@ -100,10 +102,10 @@ class Driver:
         if broker.turn_times.record(Turn(seconds, cpu, what), broker.now):
             ms = {"ms": seconds, "cpu_ms": cpu, "handling_ms": handling}
             rounded = {name: round(1000 * value, 1) for name, value in ms.items()}
-            self._log.warning("a turn of the event loop took long", what=what, **rounded)
+            self._log.warning("slow turn of the event loop", what=what, **rounded)
 
     async def take(self, size: int) -> None:
-        """Count what a client has sent, and wait while the disk is behind; not for ever, whatever happens."""
+        """Count bytes from a client, and wait while the disk is behind, for a limited time."""
         self._taken += size
         if self._held is not None:
             with trio.move_on_after(PATIENCE):
@@ -115,7 +117,7 @@ class Driver:
 
     @contextmanager
     def holding(self) -> Iterator[None]:
-        """Read nothing more from clients in the block; it must be short."""
+        """Read nothing from clients during the block, which must be short."""
         self._held = held = trio.Event()
         try:
             yield
@@ -124,45 +126,45 @@ class Driver:
             held.set()
 
     def relieve(self, *, committed: bool) -> None:
-        """The disk has done something: a commit, or anything else."""
+        """Let waiting clients continue: the store has committed, or has another reason to go on."""
         if committed:
             self._taken = 0
         self._relief.set()
         self._relief = trio.Event()
 
     async def keep_time(self) -> None:
-        """Call the broker whenever a deadline has come."""
+        """Run the timers of the broker when they are due."""
         while True:
             self._earlier = trio.Event()
             self._armed = deadline = self.broker.timers.next_deadline()
             if deadline is None:
                 await self._earlier.wait()
                 continue
-            # 1 ms at least, so that a target that always asks for the past keeps nobody from running.
+            # 1 ms at least, so that a timer that is always due does not block all other tasks.
             wake = max(deadline, clock() + 1)
-            with trio.move_on_at(wake / 1000):  # which may have passed by now: others run on this machine too
+            with trio.move_on_at(wake / 1000):  # possibly in the past: other processes need the machine too
                 await self._earlier.wait()
             if clock() - wake >= LATE:
-                # The process was suspended, or something kept it very busy. What clients have sent meanwhile
-                # is unread: read it before anybody is judged for having been silent.
-                self._log.warning("deadlines are late", ms=clock() - wake)
+                # The process was suspended, or was very busy. Data that clients have sent meanwhile is
+                # unread: read it before clients are disconnected for missing heartbeats.
+                self._log.warning("timers are late", ms=clock() - wake)
                 await trio.sleep(GRACE)
             self.begin("deadlines")
             try:
                 self.broker.on_timers()
             except Exception as error:
-                self.failed("a deadline could not be kept", error)
+                self.failed("timer callback raised an exception", error)
             self.end()
 
     async def finish(self) -> None:
-        """Do all that earlier turns have left over: the broker stops, and what it has begun is to be kept."""
+        """Complete all work of earlier turns before the broker stops."""
         while self.broker.backlog.works:
             self.begin("work left over")
             self.end(left_over=True)
             await trio.lowlevel.checkpoint()
 
     async def carry_on(self) -> None:
-        """Go on with what a batch left over, letting everyone else in between."""
+        """Continue work of earlier turns, with all other tasks in between."""
         while True:
             await self._more.wait()
             self._more = trio.Event()
@@ -171,5 +173,5 @@ class Driver:
 
 
 def clock() -> int:
-    """ms of the clock that Trio's deadlines are measured by."""
+    """Return ms of the clock that Trio's deadlines use."""
     return int(trio.current_time() * 1000)

@@ -1,4 +1,4 @@
-"""What is spoken at which addresses: every protocol with its listeners, and who counts their clients."""
+"""Endpoints of a broker: each protocol with its addresses, and the limits on their connections."""
 
 from functools import cached_property, partial
 from importlib import import_module
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SITES = "leveret.router.server.http_sites"
 WEB = "STOMP over WebSocket"
-GRACE = 1  # seconds from the start until what is not needed for it is loaded
+GRACE = 1  # seconds from the start until modules are loaded that a start does not need
 
 
 class Endpoints:
@@ -32,14 +32,14 @@ class Endpoints:
     def __init__(
         self, driver: Driver, offer: Offer, watch: Watch, snapshots: Snapshots | None = None
     ) -> None:
-        """Raises TlsError."""
+        """Create the endpoints. Raises TlsError."""
         self._snapshots = snapshots
         self._driver = driver
         self._watch = watch
         self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
         self._stomp = stomp = partial(serve_stomp, driver=driver)
         self._clients = clients = Places(driver.broker.settings.amqp.max_connections)
-        requests = Places(0)  # a site counts its own
+        requests = Places(0)  # HTTP sites have limits of their own
         listen = driver.broker.settings.listen
         secured = listen.amqps or listen.stomps or listen.https or listen.web_stomps
         tls = Security(driver.broker.settings.tls) if secured else None
@@ -57,7 +57,9 @@ class Endpoints:
 
     @cached_property
     def _sites(self) -> "Sites":
-        """What is asked over HTTP: it takes longer to load than all the rest, and the start need not wait."""
+        """Create the HTTP sites. Their modules take longer to load than all others, and the start does not
+        need them.
+        """
         from leveret.router.server.http_sites import Sites  # noqa: PLC0415
 
         return Sites(
@@ -71,7 +73,7 @@ class Endpoints:
         )
 
     async def _load_sites(self) -> None:
-        """Load ``_sites`` in a thread: that takes 70 ms, in which others are served."""
+        """Load ``_sites`` in a thread: it takes 70 ms, in which clients are served."""
         if "_sites" not in self.__dict__:
             await trio.to_thread.run_sync(import_module, SITES)
 
@@ -84,15 +86,15 @@ class Endpoints:
         await self._sites.serve_web_stomp(stream, peer)
 
     async def sample(self) -> None:
-        """Keep the numbers that the API tells, and have it loaded before it is asked."""
+        """Sample statistics for the API, and load its modules before the first request."""
         await trio.sleep(GRACE)
         await self._load_sites()
         await self._sites.sample()
 
     def stop(self) -> None:
-        """Close idle HTTP connections, and have WebSockets closed with the code that says why.
+        """Close idle HTTP connections, and WebSockets with the code for a shutdown.
 
-        Clients of AMQP and STOMP are told by those.
+        AMQP and STOMP connections are closed by their protocols.
         """
-        if "_sites" in self.__dict__:  # else nobody has come, and it is not loaded to be stopped
+        if "_sites" in self.__dict__:  # else no client has connected, and it need not be loaded
             self._sites.stop()

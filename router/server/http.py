@@ -1,7 +1,7 @@
-"""One HTTP client: reads requests, has the routes answer them, sends the answers, one after another.
+"""HTTP connection of one client: reads requests, passes them to the routes, sends the responses in order.
 
-Owns how long each of that may take, and the one exception boundary of such a connection. A request that asks
-for a WebSocket leaves the connection to whoever speaks there.
+Responsible for the time limits, and for the exception boundary of such a connection. After a request for a
+WebSocket the connection belongs to the WebSocket's service.
 """
 
 import math
@@ -28,10 +28,10 @@ from leveret.router.web.origin_guard import check_host, check_origin
 from leveret.router.web.response_steps import Step, Steps, Wait
 from leveret.router.web.routes import Route, Routes
 
-GLIMPSE = 1  # seconds that a client which is one too many has to ask something
-PIECE = 1 << 16  # bytes of an answer that a client must take in one request_timeout
-BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body means nothing
-VITAL = frozenset({"/health", "/ready"})  # paths that are answered when all places are taken
+GLIMPSE = 1  # seconds that a client beyond the limit of connections has to send a request
+PIECE = 1 << 16  # bytes of a response that a client must read in one request_timeout
+BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body is ignored
+VITAL = frozenset({"/health", "/ready"})  # paths that are answered even if no place is free
 T = TypeVar("T")
 ALWAYS = (
     ("Server", "leveret"),
@@ -44,10 +44,9 @@ ALWAYS = (
 
 @dataclass
 class Site:
-    """All that is served over HTTP, whatever the listener. ``services`` has what is spoken over WebSocket, by
-    path. ``bodies`` bounds the memory of requests, ``places`` are for connections; one that becomes a
-    WebSocket takes one of its service's instead.
-    ``elsewhere`` says where another protocol is spoken.
+    """Everything that is served over HTTP at some listeners. ``services`` are the WebSocket services by path.
+    ``bodies`` limits the memory of requests, ``places`` the number of connections; a WebSocket takes a place
+    of its service instead. ``elsewhere`` returns the addresses of another protocol.
     """
 
     driver: Driver
@@ -61,8 +60,8 @@ class Site:
     sockets: set[WebSocketStream] = field(default_factory=set)
 
     def stop(self) -> None:
-        """The broker stops: who asks nothing is let go at once, others when they are answered. WebSockets are
-        ended by what is spoken there.
+        """Stop the site: idle connections are closed at once, others after their response. WebSockets are
+        closed by their services.
         """
         self.stopping = True
         for scope in self.idle:
@@ -72,7 +71,7 @@ class Site:
 
 
 async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
-    """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
+    """Serve one client until either side ends the connection. Its failures never reach other connections."""
     log = structlog.get_logger().bind(peer=peer.name)
     try:
         async with stream:
@@ -92,8 +91,8 @@ async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Sit
 
 
 class _Conversation:
-    """One connection's requests and answers. What is known of a request is known to the methods that handle
-    it and to nobody else: nothing of it is left when it has been answered.
+    """Requests and responses of one connection. All state of a request is in local variables of the methods
+    that handle it, so nothing of it remains after its response.
     """
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, guest: Guest, site: Site) -> None:
@@ -108,12 +107,12 @@ class _Conversation:
         limits = Limits(broker.settings.http.max_header_size)
         self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
         self._first_bytes = FirstBytes(HTTP)
-        self._heard = False  # whether more was read while a request was being answered
+        self._heard = False  # True if more was read while a request was being answered
         self._log = structlog.get_logger().bind(peer=peer.name)
 
     async def refuse(self) -> None:
-        """Answer one request: that there are too many, unless it asks for the broker's health. An answer that
-        comes before the request has been sent may be lost.
+        """Answer one request with 503 for too many connections, except for health checks. A response that is
+        sent before the request has arrived may be lost.
         """
         reason = f"{self._site.places.most} HTTP connections are open"
         error = HttpError(503, reason, (("Retry-After", "1"),))
@@ -131,8 +130,8 @@ class _Conversation:
             await self._send(pending, answer, close=True)
 
     async def run(self) -> Upgrade | None:
-        """Answer requests until the connection is to be closed, then close it so that no answer is lost; or
-        until one is for a WebSocket. Each request gets one answer here, whatever becomes of it.
+        """Answer requests until the connection has to be closed, then close it so that no response is lost;
+        or until a request for a WebSocket, which is returned. Each request gets one response.
         """
         while (found := await self._next_request()) is not None:
             pending, due = found
@@ -148,8 +147,8 @@ class _Conversation:
         return None
 
     async def _next_request(self) -> tuple[PendingRequest, float] | None:
-        """The next request, and when all of it must have arrived; None when there is none, or it took too
-        long to begin. One that took too long in its midst is refused already.
+        """Return the next request, and the time by which all of it must arrive; None if there is none, or if
+        it did not start in time. An incomplete request that timed out has been refused.
         """
         wire, due = self._wire, math.inf
         self._guest.wait()
@@ -174,13 +173,13 @@ class _Conversation:
         return None if wire.idle else (wire.interrupt(HttpError(408)), due)
 
     def _refuse_protocol(self, spoken: str) -> PendingRequest:
-        """What is to be answered to a client that speaks something else than HTTP from its first bytes on."""
+        """Return the request to answer for a client that speaks another protocol than HTTP."""
         reason = wrong_port(spoken, HTTP)
         self._log.warning("connection refused", reason=reason)
         return self._wire.interrupt(HttpError(400, "; ".join((reason, *self._site.elsewhere(spoken)))))
 
     async def _answer(self, pending: PendingRequest, due: float) -> Response | Upgrade:
-        """What a request is answered with. What fails is logged, and told as a 500."""
+        """Return the response to a request. Exceptions are logged, and result in a 500."""
         self._heard = False
         self._guest.engage()
         try:
@@ -195,10 +194,10 @@ class _Conversation:
             method, path = ("", "") if request is None else (request.method, request.path)
             self._broker.failed(error)
             self._log.error("request failed", method=method, path=path, exc_info=error)
-            return HttpError(500, "the broker failed; its log says why").response
+            return HttpError(500, "internal error, see the broker's log").response
 
     async def _handle(self, pending: PendingRequest, due: float) -> Response | Upgrade:
-        """Refuse what nobody answers, and who may not ask, before the body is read; then have it answered.
+        """Refuse unknown paths and users without access before the body is read; then run the handler.
 
         Raises HttpError.
         """
@@ -217,7 +216,7 @@ class _Conversation:
         route = self._site.routes.find(request)
         route.screen(request)
         most = settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
-        # Where there is no body, the handler's own look at who asks is early enough.
+        # Requests without a body are authorized by the handler itself.
         owners = [f"address {self._guest.network}"]
         if pending.announced != 0 and (proof := route.prove(request)) is not None:
             await self._finish(proof, request)
@@ -231,8 +230,8 @@ class _Conversation:
 
     @contextmanager
     def _told_of(self, event: str, request: Request) -> Iterator[None]:
-        """Log a refusal that is a matter of settings: a browser does not show it to the page that asked, and
-        an operator has to find out why nothing works.
+        """Log refusals that depend on settings: a browser does not show them to the page, and an operator
+        needs the reason.
         """
         try:
             yield
@@ -244,7 +243,7 @@ class _Conversation:
     def _upgrade(
         self, service: Service, opening: Opening, pending: PendingRequest, request: Request
     ) -> Upgrade:
-        """Agree to a WebSocket. Raises HttpError when there are too many."""
+        """Accept a WebSocket. Raises HttpError if there are too many."""
         if not service.places.has_room(self._guest):
             raise HttpError(503, f"{service.places.most} connections are open", (("Retry-After", "1"),))
         return Upgrade(service, opening, request.loopback, *pending.switch(opening.headers))
@@ -252,13 +251,13 @@ class _Conversation:
     async def _read_body(
         self, pending: PendingRequest, most: int, due: float, held: HeldBody | None = None
     ) -> bytes:
-        """The body of a request, which may have ``most`` bytes and counts as ``held``. Raises HttpError."""
+        """Return the body of a request, of at most ``most`` bytes, counted in ``held``. Raises HttpError."""
         with trio.move_on_at(due), self._waiting():
             while (body := pending.body(most)) is None:
                 if held is not None:
                     held.grow_to(pending.received)
                 if self._wire.finished:
-                    raise trio.BrokenResourceError("the client hung up in the midst of a request")
+                    raise trio.BrokenResourceError("the client disconnected in the middle of a request")
                 if (answer := pending.take_continue()) is not None:
                     await self._stream.send_all(answer)
                 self._wire.receive(bytes(await self._stream.receive_some(self._read_size)))
@@ -266,13 +265,13 @@ class _Conversation:
         raise HttpError(408)
 
     async def _respond(self, route: Route, request: Request) -> Response:
-        """What the route answers, each step a batch of its own."""
+        """Return the response of a route; each of its steps is a batch of its own."""
         with self._batch(request):
             answer = route(request)
         return answer if isinstance(answer, Response) else await self._finish(answer, request)
 
     async def _finish(self, steps: Steps[T], request: Request) -> T:
-        """Take the steps of an answer, waiting in between for what they say."""
+        """Run the steps of a response, and wait between them as they demand."""
         with closing(steps):
             while True:
                 try:
@@ -284,9 +283,9 @@ class _Conversation:
                 await self._wait(step)
 
     async def _wait(self, step: Step) -> None:
-        """Wait for what a step says; no longer than the patience lasts, if it is for something to happen.
+        """Wait as a step demands; for an event at most until the request times out.
 
-        A client that hangs up while time passes ends it: nobody would read the answer.
+        Raises BrokenResourceError if the client disconnects during a pause: the response would be lost.
         """
         if not isinstance(step, Wait):
             if not step:
@@ -305,20 +304,22 @@ class _Conversation:
                     with trio.move_on_after(GLANCE):
                         await event.wait()
                     if self._peer.hung_up():
-                        raise trio.BrokenResourceError("the client hung up before it was answered")
+                        raise trio.BrokenResourceError("the client disconnected before the response")
 
     async def _listen(self) -> None:
-        """Notice that the client hangs up; of a request that comes already no more is read than once."""
+        """Raise BrokenResourceError if the client disconnects; at most one read of a further request is
+        buffered.
+        """
         data = bytes(await self._stream.receive_some(self._read_size))
         if not data:
-            raise trio.BrokenResourceError("the client hung up before it was answered")
+            raise trio.BrokenResourceError("the client disconnected before the response")
         self._wire.receive(data)
         self._heard = True
         await trio.sleep_forever()
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Let the connection wait for its client in the block: others may take its place."""
+        """Mark the connection as waiting for its client during the block: others may take its place."""
         self._guest.wait()
         try:
             yield
@@ -327,7 +328,7 @@ class _Conversation:
 
     @contextmanager
     def _batch(self, request: Request) -> Iterator[None]:
-        """Let what is done in the block for this request be a batch."""
+        """Run the block as a batch for this request."""
         self._site.driver.begin(f"{request.method} {request.path}")
         try:
             yield
@@ -335,7 +336,9 @@ class _Conversation:
             self._site.driver.end()
 
     async def _send(self, pending: PendingRequest, response: Response, *, close: bool = False) -> None:
-        """Send the answer to a request; a client that takes none of it for too long is let go."""
+        """Send the response to a request; close the connection of a client that reads none of it for too
+        long.
+        """
         self._guest.wait()
         date = ("Date", formatdate(self._broker.wall, usegmt=True))
         response = replace(response, headers=(date, *ALWAYS, *response.headers))

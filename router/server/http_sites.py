@@ -1,4 +1,4 @@
-"""What is asked over HTTP: the tables that answer, and what is spoken over WebSocket at which paths."""
+"""HTTP sites of a broker: route tables, and WebSocket services by path."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
@@ -36,9 +36,10 @@ Serve = Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
 
 
 class Sites:
-    """The site at ``listen.http``, and that at ``listen.web_stomp`` with no more than RabbitMQ has there.
+    """The site at ``listen.http``, and the one at ``listen.web_stomp``, which has only what RabbitMQ has
+    there.
 
-    ``amqp`` and ``stomp`` serve clients, who take ``places``, over WebSocket as over anything else.
+    ``amqp`` and ``stomp`` serve WebSocket clients, who take ``places``, as clients of sockets.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Sites:
         return Site(self._driver, Routes(*tables), requests, self._bodies, services, self._elsewhere)
 
     def _closed(self) -> list[str]:
-        """The endpoints that should be open and are not."""
+        """Return the listeners that should be open and are not."""
         return [each.name for each in self._endpoints if each.closed]
 
     def _elsewhere(self, spoken: str) -> list[str]:
-        """Where a client that came to HTTP with another protocol should have gone."""
+        """Return the addresses for a client that speaks another protocol than HTTP."""
         names = ELSEWHERE.get(spoken, ())
         return [
             f"{spoken} is at {url}" for each in self._endpoints if each.name in names for url in each.urls
@@ -93,19 +94,19 @@ class Sites:
         await serve_http(stream, peer, self._web_stomp)
 
     async def sample(self) -> None:
-        """Look at the counters of everything again and again, for the rates that the API tells."""
-        # In a thread, for it takes a third of a second; clients are served meanwhile.
+        """Take samples of all counters at intervals, for the rates in the API."""
+        # In a thread, since it takes a third of a second; clients are served meanwhile.
         latency = await trio.to_thread.run_sync(import_module, "leveret.router.management.statistics.latency")
         self._measures.make = latency.Latency
         while True:
             try:
                 await self._look()
             except Exception as error:
-                structlog.get_logger().error("counters could not be looked at", exc_info=error)
+                structlog.get_logger().error("statistics sampling failed", exc_info=error)
             await trio.sleep(self._sampler.interval / 1000)
 
     async def _look(self) -> None:
-        """One look, with clients served in between."""
+        """Take one sample, with other tasks between its steps."""
         looks = chain(self._sampler.look(), self._measures.look())
         self._driver.begin()
         self._sampler.look_at_node(self._node.measured())
@@ -118,11 +119,11 @@ class Sites:
             await trio.lowlevel.checkpoint()
 
     def stop(self) -> None:
-        """Let go of the clients that no protocol tells that the broker stops."""
+        """Close idle HTTP connections and WebSockets on shutdown."""
         for site in (self._main, self._web_stomp):
             site.stop()
 
 
 def sent_as(messages: Literal["text", "binary"]) -> Text:
-    """What is to become of text where messages of this kind are sent."""
+    """Return the handling of text for a service with messages of this kind."""
     return Text.SPOKEN if messages == "text" else Text.TAKEN

@@ -1,6 +1,7 @@
-"""Listening: the sockets of every endpoint, who may come in, and the end of accepting.
+"""Listeners: sockets of all endpoints, accepting clients, and the end of accepting.
 
-An endpoint is what is spoken at some addresses. Neither that, nor the life of the broker, is this module's.
+An endpoint is a protocol at some addresses. Not for the protocols (see ``amqp``, ``stomp``, ``http``) nor for
+start and stop of the broker (see ``main``).
 """
 
 import errno
@@ -22,19 +23,21 @@ from leveret.router.settings import parse_address
 from leveret.router.values.network_errors import explain
 
 BACKLOG = 1024  # connections that may wait to be accepted
-TOGETHER = 64  # connections accepted before everybody else has a turn
-REST = 0.1  # seconds, when the system has no means to accept one more
-_GONE_AGAIN = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})  # accept(2): one client's fault
+TOGETHER = 64  # connections that are accepted before other tasks run
+REST = 0.1  # seconds to wait when the system has no resources to accept a connection
+# accept(2): errors of single clients
+_GONE_AGAIN = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 
 
 class ListenError(Exception):
-    """An address cannot be listened on; the text says why and what to do."""
+    """An address cannot be listened on; the text has the reason and advice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """``name`` is that of the setting below ``listen`` and of the flag which have the addresses; ``url`` is
-    what clients are to be told, with ``{}`` for the address; ``speaks`` is the protocol's name.
+    """A protocol at some addresses. ``name`` is the setting below ``listen``, and the flag, for the
+    addresses; ``url`` is the template of the URL for clients, with ``{}`` for the address; ``speaks`` is the
+    protocol's name.
     """
 
     name: str
@@ -47,7 +50,7 @@ class Endpoint:
     listeners: list[trio.SocketListener] = field(default_factory=list)
 
     async def open(self) -> None:
-        """Listen. A name may stand for several addresses. Raises ListenError."""
+        """Open the listeners. A host name may have several addresses. Raises ListenError."""
         for text in self.addresses:
             host, port = parse_address(text)
             try:
@@ -62,17 +65,17 @@ class Endpoint:
 
     @property
     def closed(self) -> bool:
-        """Whether it should listen and does not, or not everywhere: not yet, or no more."""
+        """Return True if not all addresses are listened on: not yet, or no longer."""
         sockets = [each.socket.fileno() for each in self.listeners]
         return bool(tuple(self.addresses)) and (not sockets or -1 in sockets)
 
     @property
     def urls(self) -> list[str]:
-        """Where clients find it."""
+        """Return the URLs for clients."""
         return [self.url.format(show(each.socket.getsockname())) for each in self.listeners]
 
     async def welcome(self, stream: trio.SocketStream, peer: Peer, guest: Guest) -> None:
-        """Serve a client, or turn it away when there are too many. Who accepted its socket closes that."""
+        """Serve a client, or refuse it if there are too many. The caller closes the socket."""
         with self.places.take(guest) as taken:
             if not taken:
                 self.places.refuse(peer.name)
@@ -83,7 +86,7 @@ class Endpoint:
                 await self._serve_tls(self.tls, stream, peer, guest)
 
     async def _serve_tls(self, tls: Security, stream: trio.SocketStream, peer: Peer, guest: Guest) -> None:
-        """Serve a client with which TLS can be agreed on."""
+        """Serve a client after a successful TLS handshake."""
         log = structlog.get_logger().bind(peer=peer.name)
         secured = tls.secure(stream)
         try:
@@ -98,7 +101,7 @@ class Endpoint:
                     return
                 await secured.do_handshake()
         except trio.TooSlowError:
-            log.warning("TLS handshake failed", reason="it took too long")
+            log.warning("TLS handshake failed", reason="it timed out")
         except (trio.BrokenResourceError, OSError) as error:
             log.warning("TLS handshake failed", reason=explain(error))
         else:
@@ -107,7 +110,7 @@ class Endpoint:
 
 
 async def _say_last(stream: trio.SocketStream, data: bytes) -> None:
-    """Send this and read on until the client hangs up: closing at once might destroy what was sent."""
+    """Send these bytes and read on until the client disconnects: closing at once might destroy them."""
     await stream.send_all(data)
     await stream.send_eof()
     while await stream.receive_some():
@@ -115,21 +118,23 @@ async def _say_last(stream: trio.SocketStream, data: bytes) -> None:
 
 
 class Accepting:
-    """How accepting is ended, and what is known of that."""
+    """State of accepting, and its end."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
-        self.shut = trio.Event()  # nobody listens any more
-        self.gone = trio.Event()  # nor is anybody left of those who were let in
+        self.shut = trio.Event()  # set when all listeners are closed
+        self.gone = trio.Event()  # set when all accepted clients have left too
 
     async def stop(self) -> None:
-        """Let nobody in from now on."""
+        """Accept no more clients."""
         self.scope.cancel()
         await self.shut.wait()
 
 
 async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: int = 0) -> None:
-    """Accept clients, ``most`` at a time (0: any number), until it is stopped and all of them have left."""
+    """Accept clients, ``most`` at a time (0: any number), until accepting is stopped and all clients have
+    left.
+    """
     places = Places(most)
 
     async def welcome(endpoint: Endpoint, stream: trio.SocketStream) -> None:
@@ -142,12 +147,13 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: 
                 with places.take(guest) as taken:
                     if not taken:
                         places.refuse(peer.name)
-                    elif not accepting.scope.cancel_called:  # else nobody would tell it that the broker stops
+                    # else no protocol would close its connection for the shutdown
+                    elif not accepting.scope.cancel_called:
                         await endpoint.welcome(stream, replace(peer, guest=guest), guest)
         except Exception as error:
             structlog.get_logger().error("connection failed", exc_info=error)
         finally:
-            stream.socket.close()  # at once, and for the second time if its client was served
+            stream.socket.close()  # immediately; already closed if its client was served
 
     async with trio.open_nursery() as clients:
         with accepting.scope:
@@ -165,10 +171,10 @@ async def _accept(
     clients: trio.Nursery,
     welcome: Callable[[trio.SocketStream], Awaitable[None]],
 ) -> None:
-    """Accept the clients of one listener, who are ``welcome`` in tasks of their own.
+    """Accept the clients of one listener, and run ``welcome`` for each in a task of its own.
 
-    Trio accepts one between two turns of all other tasks, and each may be long: hundreds that come
-    back after a restart would wait for hundreds of turns.
+    Trio accepts one client between two turns of all other tasks, each of which may be long: hundreds of
+    clients that reconnect after a restart would wait for hundreds of turns.
     """
     async with listener:
         with socket.socket(fileno=os.dup(listener.socket.fileno())) as door:

@@ -1,6 +1,6 @@
-"""A broker's life: set up the core, listen, announce, wait for a signal, say good-bye.
+"""Life of a broker: set up the core, listen, announce, wait for a signal, shut down.
 
-Owns the nursery that every task belongs to, and the order of starting and stopping.
+Responsible for the nursery of all tasks, and the order of starting and stopping.
 """
 
 import gc
@@ -37,19 +37,19 @@ from leveret.router.store.metadata.database import MetadataError
 from leveret.router.vhost.metadata import make_metadata
 
 NEVER = 2**31 - 1
-PUBLIC = Settings().default_pass  # the password that the manual prints
+PUBLIC = Settings().default_pass  # the password in the documentation
 
 
 class StoreFailed(Exception):
-    """The store met with an error of its own; the log says which."""
+    """The store has failed with an error of its own, which is in the log."""
 
 
 class StartupError(Exception):
-    """The broker cannot start; the text says why and what to do."""
+    """The broker cannot start; the text has the reason and advice."""
 
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
-    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything was announced, or
+    """Run a broker until SIGINT or SIGTERM. Raises StartupError, before anything is announced, or
     StoreFailed.
     """
     log = structlog.get_logger()
@@ -111,7 +111,9 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 def keep(broker: Broker) -> Keeping | None:
-    """Bring back what the data directory holds, and keep the broker there; None when it keeps nothing."""
+    """Restore the contents of the data directory, and store changes there; return None without a data
+    directory.
+    """
     if broker.settings.data == MEMORY:
         return None
     try:
@@ -126,11 +128,11 @@ def keep(broker: Broker) -> Keeping | None:
 
 
 def populate(broker: Broker, *, users_lost: bool = False) -> None:
-    """Import the definitions file, and make the default virtual host if there is no other.
+    """Import the definitions file, and create the default virtual host if there is none.
 
-    The default user, whose password anybody knows, is made only for a broker to which nothing was restored,
-    as in RabbitMQ: not after the last user was deleted, nor after 'leveret store check --repair' has removed
-    it. ``users_lost`` says that there were users that could not be restored.
+    The default user, whose password is public, is created only for a broker without restored data, as in
+    RabbitMQ: not after the last user was deleted, nor after 'leveret store check --repair' has removed it.
+    ``users_lost`` is True if there were users that could not be restored.
     """
     settings = broker.settings
     is_new = not (broker.vhosts or broker.users or users_lost)
@@ -141,7 +143,7 @@ def populate(broker: Broker, *, users_lost: bool = False) -> None:
         administration.put_vhost(settings.default_vhost, make_metadata(description="Default virtual host"))
     if not broker.users and is_new:
         name = settings.default_user
-        # What everybody knows need not be slow to guess; it would make every first start slow.
+        # A public password needs no slow hash, which would delay every first start.
         scheme = "sha256" if settings.default_pass == PUBLIC else settings.auth.password_hash
         password = hash_password(settings.default_pass, scheme)
         administration.put_user(name, password=password, tags=("administrator",))
@@ -149,7 +151,7 @@ def populate(broker: Broker, *, users_lost: bool = False) -> None:
             administration.set_permission(name, vhost, configure=".*", write=".*", read=".*")
     if not broker.users:
         structlog.get_logger().warning(
-            "nobody can log in",
+            "no user can log in",
             reason="there are no users, and only a new data directory gets the default user",
             to_add_one="start with --definitions FILE that has a user",
         )
@@ -166,17 +168,17 @@ def _import(broker: Broker, path: str) -> None:
         raise StartupError(f"definitions {path}: {error}") from None
     if report.refused:
         log = structlog.get_logger()
-        log.error("definitions imported in part", file=path, refused=len(report.refused))
+        log.error("definitions imported partly", file=path, refused=len(report.refused))
     else:
         log_import(path, definitions)
 
 
 def _calm_the_collector() -> None:
-    """Look for cycles among young objects only, in short looks.
+    """Collect cycles among young objects only, in short runs.
 
-    Messages that wait are no garbage: looking through all of them again and again takes a quarter of a second
-    for each million. What lives long and ends, like a connection, leaves no cycles behind. A look at the
-    12,000 objects that 4,000 and 2 stand for takes 1 ms; at 40,000 it took 5 ms, more than a turn may.
+    Waiting messages are no garbage: visiting all of them again and again takes a quarter of a second for each
+    million. Objects that live long and end, such as connections, leave no cycles behind. A collection of the
+    12,000 objects that 4,000 and 2 stand for takes 1 ms; with 40,000 it took 5 ms, more than a turn may.
     """
     gc.freeze()
     gc.set_threshold(4_000, 2, NEVER)
@@ -184,7 +186,9 @@ def _calm_the_collector() -> None:
 
 
 def say_goodbye(driver: Driver) -> None:
-    """Tell every client that the broker stops; who did not log in yet is turned away without a word."""
+    """Close the connections of all clients for the shutdown; those that have not logged in are just
+    disconnected.
+    """
     driver.begin("the broker's stop")
     for client in list(driver.broker.clients):
         client.end(ConnectionForced("broker forced connection closure with reason 'shutdown'"))

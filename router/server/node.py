@@ -1,4 +1,4 @@
-"""The node as the management API sees it: names, addresses and measures."""
+"""Node of the broker for the management API: names, listeners and measurements."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ from leveret.router.server.listeners import Endpoint
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.resource_monitor import Watch
 
-PROTOCOLS = {  # RabbitMQ's names, by those of the settings
+PROTOCOLS = {  # RabbitMQ's names of protocols, by the names of settings
     "amqp": "amqp",
     "amqps": "amqp/ssl",
     "stomp": "stomp",
@@ -29,7 +29,7 @@ PROTOCOLS = {  # RabbitMQ's names, by those of the settings
 
 
 class ServerNode:
-    """The node that a broker is."""
+    """Implements ``Node`` of the management API for a broker."""
 
     def __init__(
         self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch, bodies: BodyMemory
@@ -43,7 +43,7 @@ class ServerNode:
         self._watch = watch
         self._bodies = bodies
         self._threads_max = machine.most_threads()
-        self._measured: tuple[int, Measured] | None = None  # when that was, and what
+        self._measured: tuple[int, Measured] | None = None  # time of the measurement, and its result
 
     def measured(self) -> Measured:
         """Return the latest measurements of memory and disk, and all others as measured once a batch.
@@ -74,7 +74,7 @@ class ServerNode:
         )
 
     def listeners(self) -> list[Listener]:
-        """What is listened on."""
+        """Return the addresses with listeners."""
         end = self._certificate_end
         return [
             Listener(
@@ -90,10 +90,12 @@ class ServerNode:
 
     @cached_property
     def _certificate_end(self) -> int | None:
-        """When the certificate ends that clients are shown, in seconds since the epoch; None without one."""
+        """Return when the certificate of the TLS listeners expires, in seconds since the epoch; None without
+        one.
+        """
         path = self._broker.settings.tls.certificate
         return certificate_end(Path(path).read_text()) if path else None
 
     def uptime(self) -> int:
-        """In ms."""
+        """Return the uptime in ms."""
         return self._broker.now - self._broker.started

@@ -1,6 +1,6 @@
-"""Threads for what takes too long for the event loop, and the turn in which the core is told of it.
+"""Threads for jobs that would block the event loop; their results are passed to the core in a turn.
 
-Owns how many there are. What is done there is hashing, which runs without Python's global lock.
+Responsible for the number of threads. The jobs compute password hashes, which releases Python's global lock.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ import trio
 
 from leveret.router.server.driver import Driver
 
-THREADS = 2  # more would take the loop's processor from it, and 32 MiB each
+THREADS = 2  # more would take processor time from the loop, and each needs 32 MiB
 
 T = TypeVar("T")
 
 
 class Threads:
-    """Does the core's jobs; whatever is not done when the nursery ends never will be."""
+    """Runs jobs of the core in threads; jobs that are unfinished when the nursery ends are dropped."""
 
     def __init__(self, driver: Driver, nursery: trio.Nursery) -> None:
         self._driver = driver
@@ -30,10 +30,10 @@ class Threads:
     async def _do(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
         try:
             result = await trio.to_thread.run_sync(job, limiter=self._limit, abandon_on_cancel=True)
-            self._driver.begin("what follows from a job")
+            self._driver.begin("result of an offloaded job")
             try:
                 done(result)
             finally:
                 self._driver.end()
         except Exception as error:
-            self._driver.failed("a job failed", error)
+            self._driver.failed("offloaded job raised an exception", error)

@@ -1,6 +1,6 @@
-"""What the machine says of memory and disk: how much there is, and how much the process takes up.
+"""Measurements of the operating system: memory, disk, files and threads, limits and use by the process.
 
-Owns the ways to ask, and to give memory back. Everything here may block for a moment: call it in a thread.
+Also returns freed memory to the system. All functions may block for a moment: call them in a thread.
 """
 
 import ctypes
@@ -13,18 +13,20 @@ from pathlib import Path
 
 STATM = Path("/proc/self/statm")
 KIB = 1024
-RESERVE = 128  # files that the broker may need for itself at a time: its store's, above all
+RESERVE = 128  # files that the broker itself may need at a time, mainly for its store
 
 
 def memory_limit(root: Path = Path("/")) -> int:
-    """Bytes that the process may take up: the machine's memory, or less if a control group says so."""
+    """Return the bytes of memory that the process may use: the machine's, or less by a limit of a control
+    group.
+    """
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_group_limits(root)])
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """The limits of the process's own control group and of all above it, in version 1 or 2 or both.
+    """Yield the limits of the process's control group and of all groups above it, in version 1 or 2 or both.
 
-    A container may see its own group at the top of the tree, though it is told another path.
+    A container may see its own group at the top of the tree, though its path is another one.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
@@ -49,10 +51,10 @@ def _read(path: Path) -> str:
 
 
 def resident_memory() -> int:
-    """Bytes of memory that the process takes up now; 0 where nobody can say."""
+    """Return the bytes of memory that the process uses; 0 if unknown."""
     if fields := _read(STATM).split():
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-    # getrusage knows the most there ever was, which would never clear an alarm.
+    # getrusage has only the maximum so far, which would never clear an alarm.
     command = ["ps", "-o", "rss=", "-p", str(os.getpid())]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -62,7 +64,7 @@ def resident_memory() -> int:
 
 
 def give_memory_back() -> None:
-    """Give back to the system what the C library keeps of freed memory.
+    """Return freed memory that the C library keeps to the system.
 
     glibc keeps it below whatever is still in use, for ever: after a backlog of 400 MB in bodies of 20 kB was
     drained, 398 MB of it stayed, and an alarm would never have been cleared. Trimming takes 30 ms then, and
@@ -83,7 +85,7 @@ class _MallInfo(ctypes.Structure):
 
 
 def freed_memory() -> int:
-    """Bytes that were freed and that the C library keeps; 0 where it does not say."""
+    """Return the bytes of freed memory that the C library keeps; 0 if unknown."""
     info = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if info is None:
         return 0
@@ -92,7 +94,7 @@ def freed_memory() -> int:
 
 
 def collect_garbage() -> None:
-    """Free cycles, however old: the broker's collector looks at young objects only.
+    """Collect cycles of all generations: the broker's collector looks at young objects only.
 
     Takes a quarter of a second for a million messages, in which nothing else runs.
     """
@@ -100,7 +102,7 @@ def collect_garbage() -> None:
 
 
 def open_files() -> int:
-    """How many files and sockets the process has open; 0 where nobody can say."""
+    """Return the number of open files and sockets of the process; 0 if unknown."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
@@ -108,7 +110,7 @@ def open_files() -> int:
 
 
 def most_files() -> int:
-    """How many it may have open."""
+    """Return the limit on open files."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
@@ -128,13 +130,13 @@ def context_switches() -> int:
 
 
 def most_connections() -> int:
-    """How many of them may be connections, so that the broker can still open files; 0 is any number."""
+    """Return the limit on connections that leaves enough files for the broker itself; 0 is any number."""
     files = most_files()
     return 0 if files == resource.RLIM_INFINITY else max(files - RESERVE, files // 2)
 
 
 def free_space(path: str) -> int:
-    """Bytes that may still be written in a directory; 0 when its file system does not answer."""
+    """Return the free bytes in the file system of a directory; 0 if it does not answer."""
     try:
         found = os.statvfs(path)
     except OSError:

@@ -1,9 +1,9 @@
-"""Bytes waiting to be sent to one connection, and when there are too many of them.
+"""Bytes that wait to be sent to one connection, with flow control.
 
-The core writes here, synchronously; one task of the connection empties it in large pieces, another reads
-from the client for as long as this is open. The little that most batches say, a confirm or a message, is sent
-when the batch ends, since waking a task takes longer than that; and so are large bodies, which need no
-company.
+The core writes to it synchronously; one task of the connection sends its bytes in large pieces, another reads
+from the client while the outbox is open. The few bytes of most batches, a confirm or a message, are sent when
+the batch ends, since waking a task takes longer than sending; so are large bodies, which need not be joined
+with others.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ import trio
 
 from leveret.router.values.counters import Traffic
 
-LITTLE = 1 << 12  # bytes: more than that waits for what others have to say to the same client,
+LITTLE = 1 << 12  # bytes; more than that waits for further bytes to the same client,
 MUCH = 1 << 16  # but not this much,
-LARGE = 1 << 10  # if the chunks have so many bytes on average: to send them needs no copy
+LARGE = 1 << 10  # if the chunks have this many bytes on average: sending them needs no copy
 TOGETHER = 1024  # chunks that a system takes in one call
 OVERFULL = 16  # times ``high``
-PIECE = 1 << 18  # bytes joined for one send: a copy of more keeps others waiting, and counts as sent too late
+PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, and counts as sent too late
 
 
 Part = bytes | memoryview
@@ -26,8 +26,8 @@ Part = bytes | memoryview
 
 @dataclass(slots=True)
 class Outboxes:
-    """What those of one broker have in common: those that were written to in this batch, perhaps more than
-    once, and those that are full.
+    """State shared by the outboxes of one broker: those written to in this batch, perhaps more than once, and
+    those that are full.
     """
 
     due: "list[Outbox]" = field(default_factory=list)
@@ -35,10 +35,11 @@ class Outboxes:
 
 
 class Outbox:
-    """Above ``high`` unsent bytes a connection is neither given deliveries nor read from, until at ``low``.
+    """Above ``high`` unsent bytes a connection gets no deliveries and is not read from, until ``low`` is
+    reached.
 
-    ``size`` is how many are unsent; ``paused`` says that the client is not read from for another reason.
-    ``open`` is the scope to read from the client in: ``close`` cancels it.
+    ``size`` is the number of unsent bytes; ``paused`` is True if the client is not read from for another
+    reason. ``open`` is the cancel scope of reading: ``close`` cancels it.
     """
 
     __slots__ = (
@@ -67,8 +68,8 @@ class Outbox:
         send: Callable[[list[Part]], int] = lambda parts: 0,
         shared: Outboxes | None = None,
     ) -> None:
-        """``send`` has the socket take bytes and says how many it took, now or never. It is used by
-        ``end_batch``, which is to be called, when a batch ends, for each outbox that is due.
+        """Create an outbox. ``send`` sends as many bytes as the socket takes at once, and returns their
+        number. ``end_batch`` uses it and has to be called, when a batch ends, for each outbox that is due.
         """
         self.open = trio.CancelScope()
         self.closed = False
@@ -76,13 +77,13 @@ class Outbox:
         self._shared = shared
         self._chunks: list[Part] = []
         self.traffic = Traffic()
-        self.size = 0  # of the chunks, and of what was taken and not yet sent
+        self.size = 0  # of the chunks, and of bytes that were taken and are unsent
         self._high = high
         self._low = low
         self._full = False
         self._sent = now
         self._send = send
-        self._wake: trio.Event | None = None  # while nothing is being sent
+        self._wake: trio.Event | None = None  # set while nothing is being sent
         self._readable: trio.Event | None = None
 
     def write(self, data: bytes) -> None:
@@ -107,9 +108,7 @@ class Outbox:
             due.append(self)
 
     def end_batch(self, now: int) -> None:
-        """Send what was written if that is little, or large, and leave to the task what the socket does not
-        take.
-        """
+        """Send what was written if it is little, or large; the task sends the rest."""
         if self._wake is None:
             return
         size, chunks = self.size, self._chunks
@@ -126,19 +125,19 @@ class Outbox:
             self._wake = None
 
     def writable(self) -> bool:
-        """Whether deliveries may be written."""
+        """Return True if deliveries may be written."""
         return not self._full
 
     def overfull(self) -> bool:
-        """Whether there is so much more than ``high`` that even what waits nowhere else is dropped."""
+        """Return True if so much is unsent that even data without another bound has to be dropped."""
         return self.size > OVERFULL * self._high
 
     def readable(self) -> bool:
-        """Whether the client is to be read from."""
+        """Return True if the client may be read from."""
         return not (self._full or self.paused)
 
     def pause(self) -> None:
-        """Nothing more is to be read, until ``resume``; writing goes on."""
+        """Stop reading from the client until ``resume``; writing goes on."""
         self.paused = True
 
     def resume(self) -> None:
@@ -151,11 +150,11 @@ class Outbox:
             self._readable = None
 
     def last_sent(self) -> int:
-        """When bytes were last sent, in ms."""
+        """Return when bytes were last sent, in ms."""
         return self._sent
 
     def close(self) -> None:
-        """Nothing more will be written, and nothing is to be read; ``take`` ends once all is taken."""
+        """Close the outbox: nothing more is written or read, and ``take`` ends once it is empty."""
         self.closed = True
         if self._shared is not None:
             self._shared.full.discard(self)
@@ -163,9 +162,9 @@ class Outbox:
         self._ring()
 
     async def take(self) -> list[Part]:
-        """What waits, as soon as there is something: large chunks as they are, others joined to a piece.
+        """Wait for bytes and return them: large chunks as they are, others joined to a piece.
 
-        Empty once this is closed and all was taken.
+        Returns an empty list once the outbox is closed and empty.
         """
         while not self._chunks:
             if self.closed:
@@ -180,7 +179,7 @@ class Outbox:
         return chunks if large or len(chunks) == 1 else [b"".join(chunks)]
 
     def _fitting(self) -> int:
-        """How many of the first chunks make a piece: one at least."""
+        """Return the number of chunks that make a piece: one at least."""
         size = 0
         for count, chunk in enumerate(self._chunks):
             size += len(chunk)
@@ -189,7 +188,7 @@ class Outbox:
         return len(self._chunks)
 
     def sent(self, size: int, now: int) -> bool:
-        """Count bytes as sent. True when there is room again after there was none."""
+        """Count bytes as sent. Returns True if there is room again after there was none."""
         self._sent = now
         self.traffic.wrote(size)
         self.size -= size
@@ -202,7 +201,7 @@ class Outbox:
         return False
 
     async def wait_readable(self) -> None:
-        """Wait until the client is to be read from again."""
+        """Wait until the client may be read from again."""
         while not self.readable():
             if self._readable is None:
                 self._readable = trio.Event()
@@ -210,7 +209,9 @@ class Outbox:
 
 
 def pieces(chunks: list[Part]) -> Iterator[Part]:
-    """Chunks for what takes one at a time: joined up to a piece, and those that are larger as they are."""
+    """Yield chunks for a call that takes one at a time: small ones joined up to a piece, larger ones as they
+    are.
+    """
     start = size = 0
     for index, chunk in enumerate(chunks):
         if size and size + len(chunk) > PIECE:
@@ -222,7 +223,7 @@ def pieces(chunks: list[Part]) -> Iterator[Part]:
 
 
 def behind(chunks: list[Part], count: int) -> list[Part]:
-    """What is behind the first ``count`` bytes of these chunks."""
+    """Return the bytes after the first ``count`` of these chunks."""
     for index, chunk in enumerate(chunks):
         if count < len(chunk):
             return [memoryview(chunk)[count:], *chunks[index + 1 :]]

@@ -1,12 +1,12 @@
-"""Places for connections: how many may be open at a time, and which of them makes way for another.
+"""Limits on connections, and the choice of a connection that makes way for a new one.
 
-A connection *waits* for its client while that has not asked a whole request, or has not logged in: such
-connections cost nothing but their number, and anybody can open them. When all places are taken, the one goes
-that has waited longest, of the address with the most places; of IPv6 networks, of the site with the most (its
-/48) that with the most. So a flood of idle connections takes places from itself only. Connections that are
-*engaged*, in a virtual host or being answered, are never closed for others.
+A connection is *waiting* until it has sent a complete request, or has logged in: such connections cost
+little, and anyone can open them. When all places are taken, the connection that has waited longest is closed,
+of the address with the most places; among IPv6 networks, of the site (/48) with the most places, and there of
+the network with the most. So a flood of idle connections takes places only from itself. *Engaged*
+connections, in a virtual host or with a request in progress, are never closed for others.
 
-How long a client may take for a request or a login is the business of whoever reads from it.
+Not for the time limits of requests and logins (see ``client_tasks`` and ``http``).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from leveret.router.auth import client_network, client_site
 
 
 class Guest:
-    """One connection, as the holder of places: it waits at first. ``leave`` ends it."""
+    """One connection as a holder of places; it starts as waiting. ``leave`` closes it."""
 
     __slots__ = ("_leave", "name", "network", "places", "waiting")
 
@@ -30,41 +30,41 @@ class Guest:
         self._leave = leave
 
     def wait(self) -> None:
-        """The connection waits for its client, from now on."""
+        """Mark the connection as waiting for its client."""
         self.waiting = True
         for places in self.places:
             places.let_wait(self)
 
     def engage(self) -> None:
-        """The connection is not to be closed for another."""
+        """Mark the connection as engaged, so that it is not closed for another."""
         self.waiting = False
         for places in self.places:
             places.let_stay(self)
 
     def evict(self) -> None:
-        """Make way: give up all places at once, and end."""
+        """Give up all places at once, and close the connection."""
         for places in list(self.places):
             places.free(self)
         self._leave()
 
 
 class Places:
-    """``most`` places at all the endpoints that share this; 0 is any number."""
+    """Places of all endpoints that share this object, ``most`` in all; 0 is any number."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.taken = 0
-        self._counts: dict[str, int] = {}  # of places taken, by network
+        self._counts: dict[str, int] = {}  # taken places by network
         self._site_counts: dict[str, int] = {}  # and by site
         self._waiting: dict[str, dict[Guest, None]] = {}  # by network, the longest first
 
     def has_room(self, guest: Guest) -> bool:
-        """Whether ``take`` would have a place."""
+        """Return True if ``take`` would find a place."""
         return not self.most or self.taken < self.most or self._victim(guest) is not None
 
     @contextmanager
     def take(self, guest: Guest) -> Iterator[bool]:
-        """Take a place for the block, if there is one left or somebody makes way."""
+        """Take a place for the block, if one is free or another connection makes way."""
         found = self.has_room(guest)
         if found:
             if self.most and self.taken >= self.most and (victim := self._victim(guest)) is not None:
@@ -78,17 +78,17 @@ class Places:
             self.free(guest)
 
     def refuse(self, peer: str) -> None:
-        """Log that somebody found none left."""
+        """Log a connection that was refused for lack of places."""
         structlog.get_logger().warning("connection refused", peer=peer, reason=f"{self.most} are open")
 
     def let_wait(self, guest: Guest) -> None:
-        """A guest that has a place here waits, from now on."""
+        """Mark the holder of a place as waiting."""
         waiting = self._waiting.setdefault(guest.network, {})
         waiting.pop(guest, None)
         waiting[guest] = None
 
     def let_stay(self, guest: Guest) -> None:
-        """A guest that has a place here does not wait."""
+        """Mark the holder of a place as engaged."""
         waiting = self._waiting.get(guest.network)
         if waiting is not None:
             waiting.pop(guest, None)
@@ -96,7 +96,7 @@ class Places:
                 del self._waiting[guest.network]
 
     def free(self, guest: Guest) -> None:
-        """Give up a guest's place, if it has one."""
+        """Give up the place of a connection, if it has one."""
         if self not in guest.places:
             return
         guest.places.remove(self)
@@ -119,12 +119,12 @@ class Places:
             self.let_wait(guest)
 
     def _size(self, network: str) -> tuple[int, int]:
-        """How many places the site of a network has, and the network there."""
+        """Return the number of places of a network's site, and of the network."""
         return self._site_counts[client_site(network)], self._counts[network]
 
     def _victim(self, guest: Guest) -> Guest | None:
-        """Who makes way for a guest; None if the others have fewer places than its site would have, or its
-        network there.
+        """Return the connection that makes way for a new one; None if no site has more places than the new
+        one's would have, and no network there.
         """
         if not self._waiting:
             return None

@@ -1,5 +1,4 @@
-"""The memory that bodies of HTTP requests may take up, over all connections, and the shares of it that one
-address and one user may have.
+"""Memory limit for bodies of HTTP requests over all connections, and the shares of one address and one user.
 
 A body counts as it arrives, and until its request has been answered or its client is gone.
 """
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 
 from leveret.protocol.http import HttpError
 
-SHARE = 2  # one address, or one user, may have half of all: the other half is for others
+SHARE = 2  # one address, or one user, may use half of the memory, so that the other half is for others
 
 
 class BodyMemory:
@@ -22,7 +21,7 @@ class BodyMemory:
 
     @contextmanager
     def hold(self, *owners: str) -> "Iterator[HeldBody]":
-        """Count one body for as long as the block lasts, for its client's network and its user."""
+        """Count one body during the block, for its client's network and its user."""
         body = HeldBody(self, owners)
         try:
             yield body
@@ -30,7 +29,7 @@ class BodyMemory:
             self._add(owners, -body.size)
 
     def grow(self, owners: Sequence[str], size: int) -> None:
-        """Count more bytes. Raises HttpError 503 when there is no room for them."""
+        """Count more bytes. Raises HttpError 503 if there is no room for them."""
         own = max(self._of.get(owner, 0) for owner in owners) + size
         if self.most and (self.held + size > self.most or own > self.most // SHARE):
             raise HttpError(503, "too many large requests are being sent; try again", (("Retry-After", "5"),))
@@ -45,7 +44,7 @@ class BodyMemory:
 
 
 class HeldBody:
-    """What of one body is in memory."""
+    """Counted memory of one body."""
 
     def __init__(self, memory: BodyMemory, owners: Sequence[str]) -> None:
         self.size = 0
@@ -53,6 +52,6 @@ class HeldBody:
         self._owners = owners
 
     def grow_to(self, size: int) -> None:
-        """Say how many bytes it has by now. Raises HttpError 503 when there is no room for them."""
+        """Set the size of the body. Raises HttpError 503 if there is no room."""
         self._memory.grow(self._owners, size - self.size)
         self.size = size

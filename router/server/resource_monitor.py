@@ -1,7 +1,7 @@
-"""Watches memory and disk: measures them every now and then, and raises and clears their alarms.
+"""Monitor of memory and disk space: measures them at intervals, and raises and clears alarms.
 
-Owns the task and what the log says of alarms. How things are measured is the business of ``machine``, what
-raises an alarm and what follows from it that of ``alarms``.
+Responsible for the task and the log lines of alarms. Not for measuring (see ``os_metrics``) nor for the
+effects of alarms (see ``router/broker/alarms.py``).
 """
 
 from contextlib import nullcontext
@@ -23,19 +23,20 @@ from leveret.router.broker.alarms import (
 from leveret.router.server.driver import Driver, clock
 from leveret.router.settings import MEMORY as NOWHERE
 
-RETRY = 1000  # ms until it is tried again to measure
-TRIM = 1000  # ms between giving memory back while the alarm is raised
-STALLED = 10_000  # ms without a byte taken, after which a full outbox is given up while memory is short
-COLLECT = 60_000  # ms between full collections of garbage: nothing else runs meanwhile
+RETRY = 1000  # ms until a failed measurement is repeated
+TRIM = 1000  # ms between returns of memory to the system while the alarm is raised
+# ms without progress after which the client of a full outbox is disconnected while memory is short
+STALLED = 10_000
+COLLECT = 60_000  # ms between full garbage collections, in which nothing else runs
 ADVICE = {
     DISK: "free space in the data directory's file system, or lower alarms.disk_free_limit",
     MEMORY: "consume or purge what is queued, or raise alarms.memory_high_watermark",
-    STORE: "the errors logged before say what to mend; writing is tried again every second",
+    STORE: "see the errors logged before; writing is tried again every second",
 }
 
 
 class Machine(Protocol):
-    """What is measured, in bytes, and how memory is got back; ``leveret.router.server.os_metrics`` is one."""
+    """Source of measurements in bytes, and of returns of memory; implemented by the module ``os_metrics``."""
 
     def memory_limit(self) -> int: ...
     def resident_memory(self) -> int: ...
@@ -45,17 +46,19 @@ class Machine(Protocol):
 
 
 class Measures(NamedTuple):
-    """Bytes that the process takes up, and that are free on disk (None: nothing is kept there)."""
+    """Bytes used by the process, and bytes free on disk (None: without a data directory)."""
 
     used: int
     free: int | None
 
 
 class Watch:
-    """Watches a machine for a broker."""
+    """Monitor of the machine for a broker."""
 
     def __init__(self, driver: Driver, machine: Machine, at_start: int = 0) -> None:
-        """``at_start`` is what the process took up before anything was loaded, in bytes."""
+        """Create a monitor. ``at_start`` is the memory of the process before modules were loaded, in
+        bytes.
+        """
         settings = driver.broker.settings
         self._driver = driver
         self._alarms = driver.broker.alarms
@@ -64,30 +67,31 @@ class Watch:
         self._high = high_watermark(settings.alarms.memory_high_watermark, machine.memory_limit())
         self._disk_limit = settings.alarms.disk_free_limit
         self._trim_at = self._collect_at = 0  # ms
-        self._free_at = 0  # ms, when incomplete messages are given up if memory is still short
+        self._free_at = 0  # ms at which incomplete messages are dropped if memory is still short
         self.at_start = at_start
-        self.last = Measures(0, None)  # how things stood when they were looked at last
+        self.last = Measures(0, None)  # the latest measurements
 
     @property
     def limits(self) -> Measures:
-        """More used, or less free, than that raises the alarms."""
+        """Return the memory and the free space at which the alarms are raised."""
         return Measures(self._high, self._disk_limit)
 
     async def run(self) -> None:
-        """Look again and again, more often when a limit is near."""
+        """Measure at intervals, more often when a limit is near."""
         until = RETRY
         while True:
             try:
                 until = await self.look()
             except OSError as error:
-                structlog.get_logger().error("memory and disk cannot be measured", error=str(error))
+                structlog.get_logger().error("measuring memory and disk failed", error=str(error))
             await trio.sleep(until / 1000)
 
     async def look(self) -> int:
-        """Measure, and raise and clear alarms; ms until that is to be done again."""
-        # In a thread, which a file system that does not answer may keep for as long as it likes.
+        """Measure, and raise and clear alarms; return the ms until the next measurement."""
+        # In a thread, since a file system that does not answer may block it for long.
         used = await trio.to_thread.run_sync(self._machine.resident_memory, abandon_on_cancel=True)
-        # Giving memory back takes up to 0.1 s; a flood that is read meanwhile goes far beyond the mark.
+        # Returning memory takes up to 0.1 s; data that a flood brings meanwhile would exceed the limit by
+        # far.
         with (
             self._driver.holding()
             if self._short(used) and MEMORY not in self._alarms.raised
@@ -96,7 +100,7 @@ class Watch:
             return self.judge(await trio.to_thread.run_sync(self.measure, clock(), abandon_on_cancel=True))
 
     def measure(self, now: int) -> Measures:
-        """How things stand; before memory is said to be short, what is free of it is given back."""
+        """Measure; before memory counts as short, freed memory is returned to the system."""
         used = self._machine.resident_memory()
         raised = MEMORY in self._alarms.raised
         if self._short(used) and (not raised or now >= self._trim_at):
@@ -111,7 +115,7 @@ class Watch:
         return Measures(used, None if self._path is None else self._machine.free_space(self._path))
 
     def judge(self, measures: Measures) -> int:
-        """Raise and clear alarms; ms until the next look."""
+        """Raise and clear alarms; return the ms until the next measurement."""
         used, free = self.last = measures
         self._driver.begin("alarms")
         set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
@@ -128,17 +132,17 @@ class Watch:
         return next_look(distance)
 
     def _cut_off(self) -> None:
-        """Memory is short: let go of clients that have taken nothing of what waits for them for a while."""
+        """Disconnect clients that have not read their waiting data for a while: memory is short."""
         now = self._driver.broker.now
         for outbox in list(self._driver.outboxes.full):
             if not outbox.closed and now - outbox.last_sent() > STALLED:
                 log = structlog.get_logger()
-                log.warning("memory is short: a client that does not read is cut off", unsent=outbox.size)
+                log.warning("memory is short: disconnecting a client that does not read", unsent=outbox.size)
                 outbox.close()
 
     def _free_incoming(self, used: int) -> None:
-        """Give up messages that are not complete if they alone keep memory short: their senders are blocked,
-        so the alarm would never be cleared.
+        """Drop incomplete messages if they alone keep memory short: their senders are blocked, so the alarm
+        would never be cleared.
         """
         broker = self._driver.broker
         clears = int(self._high * MEMORY_CLEARS)
@@ -151,7 +155,7 @@ class Watch:
 
 
 def set_alarm(alarms: Alarms, alarm: str, raised: bool, **numbers: object) -> None:
-    """Raise or clear an alarm, and log it with its numbers if that is new."""
+    """Raise or clear an alarm, and log a change with its numbers."""
     if not alarms.set(alarm, raised=raised):
         return
     log = structlog.get_logger()

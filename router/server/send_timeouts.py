@@ -1,8 +1,8 @@
-"""How long a write to a client may make no progress.
+"""Timeouts of writes to clients without progress.
 
-Responsible for cancelling writes that wait for longer than that. One task looks at all that wait. With a
-deadline for each write Trio keeps an object for as long as the deadline would have lasted; scattered over
-memory, those kept what a flood had needed from being given back to the system.
+Responsible for cancelling writes that wait for too long. One task checks all of them. With a deadline for
+each write Trio keeps an object as long as the deadline would have lasted; scattered over memory, those kept
+the memory of a flood from being returned to the system.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 import trio
 
-LOOKS = 4  # in the time that a write may take
+LOOKS = 4  # checks during the timeout of a write
 
 
 class SendTimeouts:
-    """The writes of all clients that wait; each may do so for ``seconds``, and up to a quarter more."""
+    """Waiting writes of all clients; each may wait for ``seconds``, and up to a quarter more."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -35,7 +35,7 @@ class SendTimeouts:
             raise trio.TooSlowError
 
     async def watch(self) -> None:
-        """Cancel what waits for too long, until cancelled."""
+        """Cancel writes that wait for too long, until cancelled."""
         while True:
             if not self._since:
                 self._first = trio.Event()

@@ -1,4 +1,4 @@
-"""Who is at the other end of a socket, and at which of this machine's addresses."""
+"""Peer of a socket: the client, its addresses, and direct access to the socket for sending and receiving."""
 
 import math
 import os
@@ -15,19 +15,19 @@ from leveret.router.server.places import Guest
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import UNKNOWN, Ends
 
-HUNG_UP = getattr(select, "POLLRDHUP", 0)  # Linux only; elsewhere it shows when something is sent
+# Linux only; elsewhere a disconnected client shows at the next send
+HUNG_UP = getattr(select, "POLLRDHUP", 0)
 
-SHARE = 1 << 16  # bytes that a client over TLS must take in the time that it has
+SHARE = 1 << 16  # bytes that a client over TLS must read within the timeout
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """``loopback`` says whether the client is on this machine, ``local`` whether it came
-    to a loopback address.
+    """A client. ``loopback`` is True if it is on this machine, ``local`` if it came to a loopback address.
 
-    ``user`` is whom its certificate proves it to be, None when it proves nothing. ``direct`` says that its
-    bytes go to the socket as they are, in no other protocol; ``watched`` that its stream itself sees to it
-    that the client reads. ``guest`` is its connection, as the holder of places.
+    ``user`` is the user that its certificate proves, or None. ``direct`` is True if its bytes go to the
+    socket unchanged, without TLS or WebSocket; ``watched`` if its stream itself watches that the client
+    reads. ``guest`` is its connection as a holder of places.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Peer:
     watched: bool = False
 
     def send(self, parts: list[Part]) -> int:
-        """Have it sent what the socket takes at once, if what is sent is what the socket carries; what is
-        wrong shows when the rest is sent.
+        """Send as much as the socket takes at once, if the connection is ``direct``; return the number of
+        bytes. Errors show when the rest is sent.
         """
         if not self.direct:
             return 0
@@ -58,9 +58,9 @@ class Peer:
         sent: Callable[[int], None],
         timeouts: SendTimeouts,
     ) -> None:
-        """Send these through the stream that goes over this socket, and tell ``sent`` of the bytes as they
-        go. Raises BrokenResourceError, as the stream does, and TooSlowError when the client takes nothing for
-        the time that ``timeouts`` allow, or over TLS not so many bytes as ``SHARE``.
+        """Send all parts through the stream on this socket; call ``sent`` with the bytes as they are sent.
+        Raises BrokenResourceError, as the stream does, and TooSlowError if the client reads nothing for the
+        time of ``timeouts``, or over TLS fewer bytes than ``SHARE``.
         """
         if not self.direct:
             for piece in pieces(parts):
@@ -70,7 +70,7 @@ class Peer:
                     await stream.send_all(piece)
                 sent(len(piece))
             return
-        await trio.lowlevel.checkpoint()  # a client that takes all at once keeps nobody from having a turn
+        await trio.lowlevel.checkpoint()  # a client that reads everything at once does not block other tasks
         while parts:
             try:
                 count = os.writev(self.socket.fileno(), parts)
@@ -86,9 +86,9 @@ class Peer:
                     await trio.lowlevel.wait_writable(self.socket)
 
     async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
-        """Up to ``size`` bytes from the stream that goes over this socket; none when it has ended.
+        """Return up to ``size`` bytes of the stream on this socket; none at its end.
 
-        A socket is asked when it has some: asking it in vain before that takes as long again. Raises
+        The socket is read when it has data; trying before that would take as long again. Raises
         BrokenResourceError, as the stream does.
         """
         if not self.direct:
@@ -103,14 +103,14 @@ class Peer:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     def hung_up(self) -> bool:
-        """Whether it has ended its side, also behind bytes that were not read."""
+        """Return True if the client has ended its side, even if unread bytes remain."""
         poll = select.poll()
         poll.register(self.socket, HUNG_UP)
         return bool(poll.poll(0))
 
 
 def find_peer(socket: trio.socket.SocketType) -> Peer | None:
-    """Who is there; None when it has gone already."""
+    """Return the peer of a socket; None if it has disconnected."""
     try:
         here, there = socket.getsockname(), socket.getpeername()
     except OSError:
@@ -120,14 +120,14 @@ def find_peer(socket: trio.socket.SocketType) -> Peer | None:
 
 
 def show(address: tuple[str, int]) -> str:
-    """An address as HOST:PORT, with brackets where they belong."""
+    """Format an address as HOST:PORT, with brackets for IPv6."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @lru_cache(1024)
 def is_loopback(host: str) -> bool:
-    """Whether an address is one of this machine's own loopback addresses, also IPv4 within IPv6."""
+    """Return True if an address is a loopback address of this machine, also IPv4 within IPv6."""
     address = ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback

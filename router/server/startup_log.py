@@ -1,6 +1,6 @@
 """Log lines of a start: version, data directory, imported definitions, listeners, ineffective settings.
 
-Writes the lines only; the broker is set up in ``run``.
+Writes the lines only; the broker is set up in ``main``.
 """
 
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ async def warn_of_default_login(broker: Broker) -> None:
     user = broker.users.get(name)
     if user is None:
         if not broker.users:
-            return  # ``populate`` has said so
+            return  # ``populate`` has logged that
         log.warning(
             "default_user has no effect",
             user=name,

@@ -1,4 +1,4 @@
-"""Serving STOMP clients."""
+"""Connection tasks of STOMP clients."""
 
 import trio
 
@@ -10,7 +10,7 @@ from leveret.router.stomp.connection import StompConnection
 
 
 async def serve_stomp(stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver) -> None:
-    """Serve one client until either side is done. Nothing that goes wrong here reaches another connection."""
+    """Serve one client until either side ends the connection. Its failures never reach other connections."""
 
     def connect(outbox: Outbox, log: ConnectionLog) -> StompConnection:
         return StompConnection(

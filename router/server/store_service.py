@@ -1,4 +1,4 @@
-"""A store at work: the data directory, its threads, and the core told of what is on disk."""
+"""Store of a running broker: the data directory, its threads, and passing their results to the core."""
 
 import time
 from dataclasses import dataclass, field
@@ -25,16 +25,16 @@ from leveret.router.store.streams.writer import RemoveStream, StreamWriter, Writ
 from leveret.router.store.writer import Commit, Job, ReadPage, Result
 
 ADVICE = "Nothing was confirmed that is not on disk. Start the broker again, and report the error"
-RETRY = 1000  # ms until a failed write is tried again
-DELAY = 100  # ms until that is written which nobody waits for
+RETRY = 1000  # ms until a failed write is repeated
+DELAY = 100  # ms until data is written that no client waits for
 FINISH = 1.5  # seconds that a stopping broker waits for the disk
-SHARE = 10  # of the memory there is, a tenth may be ready messages,
-MOST = 1 << 27  # but no more bytes than that: what is read ahead comes in time
+SHARE = 10  # a tenth of the memory limit may be ready messages,
+MOST = 1 << 27  # but no more bytes than that: read-ahead is fast enough
 
 
 @dataclass(slots=True)
 class _Disk:
-    """Sends jobs to the threads; until they run, as a broker is restored before that, jobs wait here."""
+    """Passes jobs to the threads; jobs wait here until the threads run, which a broker is restored before."""
 
     writer: Worker | None = None
     reader: Worker | None = None
@@ -54,7 +54,7 @@ class _Disk:
 
 @dataclass(slots=True)
 class _Flush:
-    """A target of the timers: the moment to write what was put off."""
+    """Timer target that writes deferred data."""
 
     store: Store
     finished = False
@@ -64,7 +64,7 @@ class _Flush:
 
 
 class _Progress:
-    """Logs every second how far the journal was read."""
+    """Logs every second how much of the journal was read."""
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
         self._log = log
@@ -77,7 +77,7 @@ class _Progress:
 
 
 class Keeping:
-    """Keeps a broker in a data directory, from ``start`` to ``finish``."""
+    """Stores a broker in a data directory, from ``start`` to ``finish``."""
 
     def __init__(self, broker: Broker, path: Path) -> None:
         """Lock and read the directory and restore the broker from it.
@@ -92,16 +92,16 @@ class Keeping:
         try:
             remove_partial(path)
         except OSError as error:
-            self._log.warning("cannot remove what is left of a snapshot", error=str(error))
-        self.snapshots: Snapshots | None = None  # from ``start`` on
+            self._log.warning("cannot remove an incomplete snapshot", error=str(error))
+        self.snapshots: Snapshots | None = None  # set by ``start``
         began = time.monotonic()
         opened = read(self._directory, _Progress(self._log))
         for line in opened.recovered.cut:
-            self._log.warning("journal cut", what=line)
+            self._log.warning("journal truncated", what=line)
         self._writer = make_writer(self._directory, opened.recovered, settings.journal_size)
         self._disk = _Disk()
         self._idle = trio.Event()
-        self.broken = trio.Event()  # set when the store is broken: the broker has to stop
+        self.broken = trio.Event()  # set if the store has failed: the broker has to stop
         broker.wall_offset = wall_offset = time.time_ns() // 1_000_000 - broker.now
         self.store = Store(
             self._disk,
@@ -124,7 +124,7 @@ class Keeping:
             self._log.info("restored", data=str(path), **totals(broker), seconds=took)
 
     def start(self, driver: Driver) -> None:
-        """Begin to write; called inside of Trio."""
+        """Start writing; called inside of Trio."""
         self._driver = driver
         reader = Reader(self._directory.files, self._directory.path)
         self._disk.writer = Worker("writer", self._writer.run, self._done, self._writer.close)
@@ -138,16 +138,16 @@ class Keeping:
         )
 
     def _done(self, job: Job, result: Result, error: Exception | None) -> None:
-        """A thread has done a job, or failed: whatever follows from that is a turn of its own."""
+        """Handle the result of a job of a thread, in a turn of its own."""
         assert self._driver is not None
-        now = self._driver.begin(f"what follows from {type(job).__name__}")
+        now = self._driver.begin(f"result of {type(job).__name__}")
         try:
             if self.store.done(job, result, error):
                 what = "reading failed" if isinstance(job, ReadPage | ReadStream) else "writing failed"
                 self._log.error(what, error=str(error), again_in_ms=RETRY)
                 self._broker.schedule(now + RETRY, self.store)
         except Exception as failure:
-            # Nobody knows what it would go on to confirm: better to come back with what is on disk.
+            # Later commits might be wrong: it is better to restart with what is on disk.
             self.store.break_off(failure)
         if self._interval is not None:
             self._interval.wrote(now)
@@ -157,7 +157,9 @@ class Keeping:
             self._idle.set()
 
     def _changed(self) -> None:
-        """More is on disk, or writing failed; commits may succeed while something else does not."""
+        """Update the alarm and let clients go on: a commit or a failed write; commits may succeed while other
+        jobs fail.
+        """
         failure, broken = self.store.failure, self.store.broken
         if broken is not None and not self.broken.is_set():
             self._log.error("the store failed", exc_info=broken, advice=ADVICE)
@@ -167,11 +169,11 @@ class Keeping:
         self._broker.committed()
 
     def _put_off(self) -> None:
-        """Something has gathered that nobody waits for."""
+        """Schedule the write of data that no client waits for."""
         self._broker.schedule(self._broker.now + DELAY, self._flush)
 
     async def finish(self) -> None:
-        """Have everything on disk and let go of the directory; do not wait for a disk that fails."""
+        """Write everything and release the directory; do not wait for a disk that fails."""
         self.store.end_turn()
         self.store.flush()
         self._idle = trio.Event()
@@ -187,5 +189,5 @@ class Keeping:
         clean = error is None and not waiting.cancelled_caught and self.store.broken is None
         if not clean:
             failure = self.store.failure or (error and str(error))
-            self._log.error("stopped without having written everything", error=failure)
+            self._log.error("stopped with unwritten data", error=failure)
         self._directory.close(clean=clean, sequence=self._writer.synced)

@@ -1,6 +1,7 @@
-"""A thread that does the store's jobs in order, and tells the core of each from Trio's own thread.
+"""Thread that runs the store's jobs in order, and reports each result in Trio's thread.
 
-Owns the thread and nothing of what it does. A dedicated thread answers sooner than one borrowed for each job.
+Not for the jobs themselves (see ``router/store/``). A dedicated thread answers sooner than one borrowed for
+each job.
 """
 
 from collections.abc import Callable
@@ -15,14 +16,14 @@ import trio
 
 from leveret.router.store.writer import Job, Result
 
-Run = Callable[[Any], Result]  # Any: of the jobs, it takes those that it is given
+Run = Callable[[Any], Result]  # Any: the kinds of jobs that this thread gets
 T = TypeVar("T")
 Done = Callable[[Job, Result, Exception | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Interjection:
-    """A call to be run between two jobs, and the future of its result."""
+    """A call to run between two jobs, and the future of its result."""
 
     work: Callable[[], Any]
     future: "Future[Any]"
@@ -35,34 +36,36 @@ class _Interjection:
 
 
 class Worker:
-    """``done`` is called in Trio's thread, in the order of the jobs, with what ``run`` returned or raised."""
+    """A thread with a queue of jobs. ``done`` is called in Trio's thread, in the order of the jobs, with the
+    value or the exception of ``run``.
+    """
 
     def __init__(self, name: str, run: Run, done: Done, close: Callable[[], None] = lambda: None) -> None:
-        """``close`` is called by the thread when there is nothing more to do."""
+        """Start the thread, which calls ``close`` after the last job."""
         self._work = run
         self._done = done
         self._close = close
         self._jobs: SimpleQueue[Job | _Interjection | None] = SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._finished = trio.Event()
-        self._error: Exception | None = None  # what closing failed with
+        self._error: Exception | None = None  # exception of ``close``
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Have a job done after all before it."""
+        """Queue a job."""
         self._jobs.put(job)
 
     def interject(self, work: Callable[[], T]) -> "Future[T]":
-        """Run a call in this thread between two jobs; ``done`` is not called for it. Returns its future."""
+        """Run a call in this thread between two jobs, without a call of ``done``. Return its future."""
         future: Future[T] = Future()
         self._jobs.put(_Interjection(work, future))
         return future
 
     async def finish(self) -> Exception | None:
-        """Wait until all jobs are done and the files are closed; return what that failed with, if it did.
+        """Wait until all jobs are done and the files are closed; return the exception of closing, if any.
 
-        Nothing may be submitted after this.
+        No job may be submitted after this.
         """
         self._jobs.put(None)
         await self._finished.wait()
@@ -70,7 +73,7 @@ class Worker:
 
     def _run(self) -> None:
         get, tell = self._jobs.get, self._token.run_sync_soon
-        with suppress(trio.RunFinishedError):  # nobody waited for a disk that hung
+        with suppress(trio.RunFinishedError):  # Trio has not waited for a disk that hung
             while (job := get()) is not None:
                 if isinstance(job, _Interjection):
                     job.run()

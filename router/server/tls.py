@@ -1,4 +1,4 @@
-"""TLS: the context that all listeners share, a stream that can be half closed, and whose certificate it is.
+"""TLS: context of the listeners, streams that can be half closed, and users proven by certificates.
 
 Sources: RFC 8446 6.1 for the end of a stream, RFC 4514 for distinguished names, and RabbitMQ's
 rabbitmq_auth_mechanism_ssl for the user name in a certificate.
@@ -15,8 +15,8 @@ from leveret.router.server.places import Places
 from leveret.router.settings import Tls
 from leveret.router.values.network_errors import explain
 
-HANDSHAKES = 512  # connections in the handshake at a time, at all listeners: each costs some 100 kB
-FAREWELL = 5  # seconds that a client which reads nothing keeps a closed connection
+HANDSHAKES = 512  # connections in the handshake at a time, at all listeners: each takes some 100 kB
+FAREWELL = 5  # seconds that a client without reads keeps a closed connection
 # RFC 4514 3; other types are spelled as OpenSSL names them.
 _SHORT = {
     "commonName": "CN",
@@ -33,17 +33,17 @@ _SHORT = {
 
 
 class TlsError(Exception):
-    """The settings make no context; the text says why."""
+    """The TLS settings are invalid; the text has the reason."""
 
 
 def make_context(settings: Tls) -> ssl.SSLContext:
-    """What clients are shown and asked for. Raises TlsError."""
+    """Create the context of the listeners. Raises TlsError."""
     if not settings.certificate:
-        raise TlsError("TLS needs a certificate: set tls.certificate, and tls.key if that is another file")
+        raise TlsError("TLS needs a certificate: set tls.certificate, and tls.key for a key in another file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # An encrypted key would be asked for on the terminal, where nobody is.
+        # OpenSSL would ask for the password of an encrypted key on the terminal.
         context.load_cert_chain(settings.certificate, settings.key or None, password=lambda: "")
     except (OSError, ValueError) as error:
         raise TlsError(
@@ -57,14 +57,14 @@ def make_context(settings: Tls) -> ssl.SSLContext:
         required = settings.require_client_certificate
         context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     elif settings.require_client_certificate:
-        raise TlsError("tls.require_client_certificate needs tls.client_ca, which has signed them")
+        raise TlsError("tls.require_client_certificate needs tls.client_ca, the CA of the certificates")
     elif settings.login_from != "none":
-        raise TlsError("tls.login_from needs tls.client_ca, which has signed the clients' certificates")
+        raise TlsError("tls.login_from needs tls.client_ca, the CA of the clients' certificates")
     return context
 
 
 class _Sending(trio.abc.Stream):
-    """A transport whose closing says no more than that nothing will be sent."""
+    """A transport whose ``aclose`` only ends the sending side."""
 
     def __init__(self, transport: trio.abc.HalfCloseableStream) -> None:
         self._transport = transport
@@ -83,10 +83,10 @@ class _Sending(trio.abc.Stream):
 
 
 class TlsStream(trio.abc.HalfCloseableStream):
-    """TLS over a transport, from the server's end.
+    """TLS stream over a transport, on the server's side.
 
-    trio.SSLStream can be closed as a whole only. Its closing sends close_notify and then closes what is
-    below; that is a half-close when what is below does no more than that.
+    trio.SSLStream can only be closed as a whole: it sends close_notify and then closes the stream below. That
+    is a half-close here, since the stream below only ends its sending side.
     """
 
     def __init__(self, transport: trio.abc.HalfCloseableStream, context: ssl.SSLContext) -> None:
@@ -96,16 +96,18 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._half_closed = False
 
     async def do_handshake(self) -> None:
-        """Raises BrokenResourceError when the client does not agree, or has no certificate that it needs."""
+        """Run the handshake. Raises BrokenResourceError if the client refuses, or lacks a required
+        certificate.
+        """
         await self._tls.do_handshake()
 
     @property
     def certificate(self) -> dict[str, Any] | None:
-        """The verified certificate of the client, None when it has shown none."""
+        """Return the verified certificate of the client, None without one."""
         return self._tls.getpeercert() or None
 
     def facts(self) -> dict[str, Any]:
-        """What ``Ends`` tells of TLS, once the handshake is done."""
+        """Return the fields of ``Ends`` about TLS, after the handshake."""
         certificate = self.certificate or {}
         cipher: tuple[str, str, int] = self._tls.cipher() or ("", "", 0)
         period = (certificate.get("notBefore", ""), certificate.get("notAfter", ""))
@@ -117,10 +119,10 @@ class TlsStream(trio.abc.HalfCloseableStream):
         }
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Like any stream's. After the half-close nothing is decrypted: it only waits for the end.
+        """Return data as any stream does. After the half-close it only waits for the end, without decrypting.
 
-        A client that ends the connection without close_notify has ended it: what is spoken over this has
-        lengths of its own, and nothing that was cut off can be taken for a whole.
+        A client may disconnect without close_notify: the protocols above have lengths of their own, so that
+        incomplete data is never taken for complete.
         """
         if not self._half_closed:
             with trio.CancelScope() as self._reading:
@@ -141,7 +143,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         await self._tls.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """Send close_notify, and that nothing follows."""
+        """Send close_notify, and end the sending side."""
         self._half_closed = True
         self._reading.cancel()
         await self._tls.aclose()
@@ -156,29 +158,29 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
 
 class Security:
-    """What all listeners with TLS share.
+    """Shared state of all listeners with TLS.
 
-    ``patience`` is how many seconds a handshake may take, ``places`` are for connections that are in one.
+    ``patience`` is the timeout of handshakes in seconds, ``places`` limits connections in a handshake.
     """
 
     def __init__(self, settings: Tls) -> None:
-        """Raises TlsError."""
+        """Load the certificates. Raises TlsError."""
         self._context = make_context(settings)
         self._login_from = settings.login_from
         self.places = Places(HANDSHAKES)
         self.patience = settings.handshake_timeout / 1000
 
     def secure(self, transport: trio.abc.HalfCloseableStream) -> TlsStream:
-        """TLS over a transport, before the handshake."""
+        """Return a TLS stream over a transport, before the handshake."""
         return TlsStream(transport, self._context)
 
     def user_of(self, stream: TlsStream) -> str | None:
-        """Whom the client's certificate proves it to be."""
+        """Return the user that the client's certificate proves; None without one."""
         return certified_user(stream.certificate, self._login_from)
 
 
 def certified_user(certificate: dict[str, Any] | None, login_from: str) -> str | None:
-    """The user name that a verified certificate proves; None when it proves none."""
+    """Return the user name that a verified certificate proves; None if it proves none."""
     subject: Sequence[Sequence[tuple[str, str]]] = (certificate or {}).get("subject", ())
     if login_from == "common_name":
         names = [value for part in subject for kind, value in part if kind == "commonName"]
@@ -189,12 +191,12 @@ def certified_user(certificate: dict[str, Any] | None, login_from: str) -> str |
 
 
 def _distinguished(name: Sequence[Sequence[tuple[str, str]]]) -> str:
-    """A distinguished name as text, in the form of RFC 4514."""
+    """Format a distinguished name as text, as in RFC 4514."""
     return ",".join("+".join(map(_attribute, part)) for part in reversed(name))
 
 
 def _attribute(attribute: tuple[str, str]) -> str:
-    """One attribute of a distinguished name, in the form of RFC 4514."""
+    """Format an attribute of a distinguished name, as in RFC 4514."""
     kind, value = attribute
     escaped = re.sub(r'([,+"\\<>;]|^[ #]| $)', r"\\\1", value)
     return f"{_SHORT.get(kind, kind)}={escaped}"

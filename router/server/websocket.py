@@ -1,6 +1,7 @@
-"""A WebSocket as a stream of bytes, so that whatever is spoken over sockets is spoken over it unchanged.
+"""WebSocket as a byte stream, so that protocols for sockets run over it unchanged.
 
-Owns who may send when, and time: pings, and clients that are silent, idle, or do not read what they get.
+Responsible for the order of writes and for timeouts: pings, and clients that are silent, idle, or do not
+read.
 """
 
 import math
@@ -17,7 +18,7 @@ from leveret.router.server.socket_peer import Peer
 from leveret.router.settings import Settings
 from leveret.router.settings import Websocket as WebsocketSettings
 
-MESSAGE = 1 << 16  # bytes of payload in one message: what a slow client must take in one send_timeout
+MESSAGE = 1 << 16  # bytes of payload in one message, which a slow client must read within one send_timeout
 READ = 1 << 16
 
 GOING_AWAY, POLICY, INTERNAL = 1001, 1008, 1011
@@ -25,7 +26,7 @@ GOING_AWAY, POLICY, INTERNAL = 1001, 1008, 1011
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is spoken over WebSocket at some path, in which subprotocols, and whether in text."""
+    """A protocol that is served over WebSocket at a path, its subprotocols, and the use of text messages."""
 
     protocols: tuple[str, ...]
     serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
@@ -35,7 +36,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """A client asked for a WebSocket: for what, how, with which bytes it is agreed, and what came behind."""
+    """A request for a WebSocket: its service, the accepted subprotocol, the bytes of the response, and bytes
+    received after the request.
+    """
 
     service: Service
     opening: Opening
@@ -45,31 +48,32 @@ class Upgrade:
 
 
 class WebSocketStream(trio.abc.HalfCloseableStream):
-    """The payload of a WebSocket over ``stream``. The end of the stream is the close of the WebSocket.
+    """Payload of a WebSocket over ``stream``. The end of the stream is the close of the WebSocket.
 
-    ``close_code`` is what the client is told at a regular end.
+    ``close_code`` is sent to the client at a regular end.
     """
 
     def __init__(self, stream: trio.abc.Stream, wire: WebSocket, received: bytes = b"") -> None:
         self.close_code = 1000
-        self.used = self.heard = trio.current_time()  # when there was payload, or anything from the client
-        self.sending: float | None = None  # since when the client has not taken what is being sent to it
-        self.listening: float | None = None  # since when somebody waits for the client
+        # times of the last payload, and of the last data from the client
+        self.used = self.heard = trio.current_time()
+        self.sending: float | None = None  # since when the client has not read the data that is being sent
+        self.listening: float | None = None  # since when a task waits for data of the client
         self._stream = stream
         self._wire = wire
         self._ready = bytearray()
         wire.feed(received)
         self._reading = trio.CancelScope()
         self._lock = trio.Lock()
-        self._told = False  # whether the reader knows of the end
+        self._told = False  # True once the reader has got the end of the stream
 
     # -- receiving -----------------------------------------------------------------------------------------
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Some payload; nothing at the end, whoever has brought that about.
+        """Return payload; nothing at the end, whichever side has closed.
 
-        Once the client was at fault, what it still sends is read past until it hangs up: a socket that is
-        closed before that may destroy the close that says so.
+        After an error of the client, further data is discarded until it disconnects: closing the socket
+        before might destroy the close frame with the reason.
         """
         await trio.lowlevel.checkpoint()
         while not self._ready:
@@ -79,7 +83,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
             if self._wire.pending:
                 await (
                     trio.lowlevel.checkpoint()
-                )  # many small frames are read in pieces, and others come in between
+                )  # many small frames are handled in pieces, with other tasks in between
             else:
                 data = await self._receive()
                 if not data:
@@ -96,7 +100,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         return payload
 
     async def _receive(self) -> bytes:
-        """What the client sends; nothing at the end of the stream, or when it is failed meanwhile."""
+        """Return data of the client; nothing at the end of the stream, or if it is failed meanwhile."""
         self.listening = trio.current_time()
         data = b""
         with trio.CancelScope() as self._reading:
@@ -107,7 +111,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     # -- sending -------------------------------------------------------------------------------------------
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send payload, as messages that a slow client can take one after another."""
+        """Send payload, in messages that a slow client can read one after another."""
         async with self._lock:
             with memoryview(data) as view:
                 for start in range(0, len(view), MESSAGE):
@@ -116,7 +120,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
             await self._send(self._wire.take_control())
 
     async def _answer(self) -> None:
-        """Answer pings; whoever is sending does it otherwise."""
+        """Send replies to pings, unless a send in progress does it."""
         if not self._lock.locked() and (control := self._wire.take_control()):
             async with self._lock:
                 await self._send(control)
@@ -128,7 +132,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
             self.sending = None
 
     async def ping(self) -> None:
-        """Ask the client whether it is there; while something is being sent to it that is asked already."""
+        """Ping the client, unless a send in progress already shows if it is alive."""
         if not self._lock.locked():
             async with self._lock:
                 await self._send(self._wire.ping())
@@ -140,7 +144,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     # -- the end -------------------------------------------------------------------------------------------
 
     def fail(self, code: int, reason: str) -> None:
-        """End it for the reader. The reason reaches the client only if it still reads."""
+        """End the stream for the reader. The reason reaches the client only if it still reads."""
         self._wire.fail(code, reason)
         self._reading.cancel()
 
@@ -160,10 +164,10 @@ async def serve_websocket(
     settings: Settings,
     open_now: set[WebSocketStream],
 ) -> None:
-    """Open a WebSocket and have its service speak until either side is done, or it had to be given up.
+    """Open a WebSocket and run its service until either side closes it, or a timeout ends it.
 
-    It is among ``open_now`` meanwhile. The peer's guest takes one of the service's places, and waits until a
-    virtual host is opened. Who calls closes ``stream`` and has seen that there is a place.
+    It is in ``open_now`` meanwhile. The peer's connection takes one of the service's places, and waits until
+    a virtual host is opened. The caller closes ``stream`` and has checked that there is a place.
     """
     service, guest = upgrade.service, peer.guest
     assert guest is not None
@@ -196,21 +200,21 @@ async def serve_websocket(
 
 
 async def keep_watch(stream: WebSocketStream, settings: WebsocketSettings, nursery: trio.Nursery) -> None:
-    """Ping the client, in tasks of their own; return LINGER seconds after it was failed for not answering."""
+    """Ping the client, in tasks of their own; return LINGER seconds after the stream failed for a timeout."""
     interval, patience = settings.ping_interval / 1000, settings.ping_timeout / 1000
     stuck, idle = settings.send_timeout / 1000, settings.idle_timeout / 1000
     tick = min(value for value in (interval, patience, stuck, idle, math.inf) if value) / 2
-    asked: float | None = None  # when it was pinged, as long as nothing has come since
+    asked: float | None = None  # time of a ping without any data from the client since
     while True:
         await trio.sleep(tick)
         now = trio.current_time()
-        # While nobody listens, or something is stuck on its way to the client, it is not silent.
+        # The client is not silent if no task reads from it, or if data is on its way to it.
         waiting = stream.listening is not None and stream.sending is None
         since = now if stream.listening is None else max(stream.heard, stream.listening)
         if not waiting or (asked is not None and since >= asked):
             asked = None
         if stuck and stream.sending is not None and now - stream.sending >= stuck:
-            stream.fail(POLICY, "what was sent was not read")
+            stream.fail(POLICY, "data was not read")
         elif asked is not None and now - asked >= patience:
             stream.fail(INTERNAL, "pings were not answered")
         elif idle and now - stream.used >= idle:

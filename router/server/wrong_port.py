@@ -1,6 +1,6 @@
 """Answers to clients without TLS at a TLS port, in the protocol that they speak.
 
-At other ports the connection of the listener's protocol answers; both use ``leveret.protocol.recognition``.
+At other ports the connections of the protocols answer; both use ``leveret.protocol.recognition``.
 """
 
 import socket
@@ -23,7 +23,8 @@ def plain_answer(spoken: str, reason: str) -> bytes:
     Clients of other protocols get a TLS alert: AMQP, for example, has no error before its handshake.
     """
     if spoken == HTTP:
-        from leveret.protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415  # not needed for a start
+        # Not needed for a start.
+        from leveret.protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415
 
         error = HttpError(400, reason)
         return b"".join(HttpConnection(Limits(0)).interrupt(error).respond(error.response))

@@ -1,1 +1,3 @@
-"""What is answered over HTTP, as plain functions from a request to a response; no sockets and no Trio."""
+"""Routes and pages of the HTTP server, as plain functions from a request to a response; no sockets, no
+Trio.
+"""

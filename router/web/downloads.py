@@ -1,6 +1,6 @@
 """Download of ``rabbitmqadmin``, and the page at ``/cli/`` that describes it.
 
-Source: RabbitMQ's management plugin, which has both at these paths, without a login.
+Source: RabbitMQ's management plugin, which serves both at these paths, without a login.
 """
 
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""Steps for what takes long and is done elsewhere: a login, the hash of a new password."""
+"""Response steps for work that is done in threads or later turns: a login, the hash of a new password."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def log_in(broker: Broker, login: Login) -> Steps[User]:
-    """The user that these credentials prove. Raises LoginRefused; HttpError 503 when it takes too long."""
+    """Return the user of these credentials. Raises LoginRefused; HttpError 503 if it takes too long."""
     outcomes: list[Outcome] = []
     wait = Wait(login=True)
 
@@ -38,7 +38,9 @@ def log_in(broker: Broker, login: Login) -> Steps[User]:
 
 
 def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
-    """What a job returns that touches nothing of the core. HttpError 503 when it takes too long."""
+    """Run a job that touches nothing of the core in a thread; return its result. HttpError 503 if it takes
+    too long.
+    """
     results: list[T] = []
     wait = Wait()
 
@@ -51,8 +53,8 @@ def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
 
 
 def finished(work: LongWork | None) -> Steps[None]:
-    """Wait until work is over; it goes on if the request has to wait too long, and ends. Raises what it
-    failed with.
+    """Wait until long work is finished; it goes on and ends even if the request times out. Raises the
+    exception of the work.
     """
     if work is None:
         return

@@ -1,8 +1,8 @@
-"""Which requests are refused because of where they come from: a page that nobody trusts, or a name that an
-attacker has pointed at this machine.
+"""Protection against foreign web pages: checks of the Host and Origin headers of a request.
 
-A browser sends with a request the host it believes to talk to (``Host``) and the page that asks (``Origin``).
-Neither protects from programs, which can send what they like; those are held to user names and passwords.
+A browser sends the host that it believes to talk to (``Host``) and the page that sends the request
+(``Origin``). These checks do not protect from programs, which can send any header; those need user names and
+passwords.
 
 Sources: RFC 6454, RFC 6455 10.2, and "DNS rebinding" in the OWASP literature.
 """
@@ -21,7 +21,8 @@ def check_host(request: Request, hosts: Sequence[str]) -> None:
     """Refuse a name for a loopback address that is neither this machine's nor one of ``hosts``.
 
     An attacker's page may be loaded from a name that then points at 127.0.0.1: to the browser the broker and
-    that page are of one origin. Who sends no host, as HTTP/1.0 allows, is no browser. Raises HttpError 421.
+    that page are of one origin. A client without a Host header, as HTTP/1.0 allows, is no browser. Raises
+    HttpError 421.
     """
     if "host" not in request.headers:
         return
@@ -32,10 +33,10 @@ def check_host(request: Request, hosts: Sequence[str]) -> None:
 
 
 def check_origin(request: Request, origins: Sequence[str]) -> None:
-    """Refuse a page that is neither the broker's own, nor one of ``origins``, nor, for a browser on this
-    machine, of this machine.
+    """Refuse a page that is neither the broker's own, nor of one of ``origins``, nor, for a browser on this
+    machine, a page of this machine.
 
-    A request without an origin is no page's. Raises HttpError 403.
+    Requests without an Origin header are not sent by pages. Raises HttpError 403.
     """
     if "origin" not in request.headers:
         return
@@ -60,7 +61,7 @@ def check_origin(request: Request, origins: Sequence[str]) -> None:
 
 
 def is_local(name: str) -> bool:
-    """Whether a host name or address stands for this machine, whatever a name server says."""
+    """Return True if a host name or address always stands for this machine, whatever a name server says."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -70,7 +71,7 @@ def is_local(name: str) -> bool:
 
 
 def _authority(text: str) -> tuple[str, int | None]:
-    """Host, without brackets and in lower case, and port; an empty host when it is malformed."""
+    """Split into host, without brackets and in lower case, and port; the host is empty for malformed text."""
     try:
         parts = urlsplit(f"//{text}")
         if parts.username is None and not (parts.path or parts.query or parts.fragment):

@@ -55,7 +55,7 @@ or over STOMP at <code>/ws/stomp</code>.</li>
 
 
 def pages(broker: Broker, closed: Callable[[], Sequence[str]] = tuple) -> Table:
-    """The table of the pages. ``closed`` names the listeners that should be open and are not."""
+    """Return the routes of the pages. ``closed`` returns the listeners that should be open and are not."""
     demo = {path: {"GET": partial(static, *file)} for path, file in DEMO.items()}
     checks = {"/health": {"GET": partial(health, broker)}, "/ready": {"GET": partial(ready, broker, closed)}}
     return {"/": {"GET": front}, **checks, **demo}
@@ -67,12 +67,12 @@ def page(title: str, content: str) -> Response:
 
 
 def front(request: Request) -> Response:
-    """The page at ``/``."""
+    """Return the page at ``/``."""
     return page("leveret", FRONT)
 
 
 def static(name: str, kind: str, request: Request) -> Response:
-    """A file of the demo."""
+    """Return a file of the demo."""
     content = files("leveret.router.web").joinpath("demo", name).read_bytes()
     return Response(200, content, kind, (DEMO_POLICY,))
 

@@ -1,21 +1,23 @@
-"""What an answer may wait for, told by functions that do no waiting.
+"""Response steps: waiting points of HTTP handlers, as values that a handler yields.
 
-A handler that cannot answer at once is a generator. What it yields says when it is to go on: a ``Wait``, or
-after so many seconds (0: after everyone else has had a turn). What it returns is the answer.
+A handler that cannot respond at once is a generator. It yields a ``Wait``, or the seconds until it goes on
+(0: after all other tasks have had a turn). Its return value is the response. Not for the waiting itself (see
+``router/server/http.py``).
 """
 
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias, TypeVar
 
-GATHERED = 1000  # items that are gathered before others have their turn: half a millisecond
+GATHERED = 1000  # items that are collected before other tasks run: half a millisecond
 
 T = TypeVar("T")
 
 
 class Wait:
-    """Something that has to happen first: who knows that it has says ``finish``, who waits sets ``notify``.
+    """An event that a handler waits for: its producer calls ``finish``, the connection sets ``notify``.
 
-    It may never happen: who goes on looks at ``done``. ``login`` says that it is known only then who asks.
+    The event may never happen: a handler that is resumed checks ``done``. ``login`` is True while the user of
+    the request is still unknown.
     """
 
     __slots__ = ("done", "login", "notify")
@@ -26,7 +28,7 @@ class Wait:
         self.notify: Callable[[], None] | None = None
 
     def finish(self) -> None:
-        """It has happened."""
+        """Mark the event as happened and notify the waiting connection."""
         self.done = True
         if self.notify is not None:
             self.notify()
@@ -37,7 +39,9 @@ Steps: TypeAlias = Generator[Step, None, T]
 
 
 def gathered(items: Iterable[T]) -> Steps[list[T]]:
-    """Return the items as a list, gathered in steps. ``items`` must bear that things come and go."""
+    """Collect the items in a list, in steps. ``items`` must tolerate objects that appear or vanish between
+    steps.
+    """
     found: list[T] = []
     for item in items:
         found.append(item)
@@ -47,7 +51,7 @@ def gathered(items: Iterable[T]) -> Steps[list[T]]:
 
 
 def released(items: list[T]) -> Steps[None]:
-    """Empty a list in steps: to free many objects at once takes as long as to make them."""
+    """Empty a list in steps: freeing many objects at once takes as long as making them."""
     while items:
         del items[-GATHERED:]
         yield 0

@@ -1,8 +1,8 @@
-"""Which function answers which path: a table of patterns, and the refusals 404 and 405.
+"""Routing of HTTP requests to handlers: a table of path patterns, and the refusals 404 and 405.
 
 A pattern is a path like ``/api/queues/{vhost}/{name}``: each ``{word}`` stands for one segment, which the
-function gets, decoded, as an argument of that name. A function that has to wait for something is a generator,
-see ``steps``.
+handler gets, decoded, as an argument of that name. A handler that has to wait is a generator, see
+``response_steps``.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,21 +19,21 @@ Table = Mapping[str, Mapping[str, Handler]]  # pattern -> method -> handler
 
 @runtime_checkable
 class Screening(Protocol):
-    """A handler that wants to see a request's head first."""
+    """A handler that checks the head of a request before its body is read."""
 
     def screen(self, request: Request) -> None: ...
 
 
 @runtime_checkable
 class Proving(Protocol):
-    """A handler that wants to know who asks before a large body is read."""
+    """A handler that authorizes a request before a large body is read."""
 
     def prove(self, request: Request, **segments: str) -> Steps[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler, with the segments that it is called with."""
+    """A handler, with the path segments that it is called with."""
 
     handler: Handler
     segments: Mapping[str, str]
@@ -42,19 +42,21 @@ class Route:
         return self.handler(request, **self.segments)
 
     def screen(self, request: Request) -> None:
-        """Refuse a request before its body is read, if the handler has a ``screen`` that does. HttpError."""
+        """Run the handler's ``screen``, if it has one, before the body is read. Raises HttpError."""
         if isinstance(self.handler, Screening):
             self.handler.screen(request)
 
     def prove(self, request: Request) -> Steps[None] | None:
-        """What has to be done before more of a body is read than came with its head; None for nothing."""
+        """Return the authorization steps that must end before more of a body is read than came with the head;
+        None if there are none.
+        """
         if isinstance(self.handler, Proving):
             return self.handler.prove(request, **self.segments)
         return None
 
 
 class _Node:
-    """What may come after some segments."""
+    """A node of the tree of path segments."""
 
     __slots__ = ("any", "methods", "names", "next")
 
@@ -65,7 +67,9 @@ class _Node:
         self.names: tuple[str, ...] = ()
 
     def find(self, segments: tuple[str, ...]) -> "tuple[_Node, tuple[str, ...]] | None":
-        """The node at the end of these segments and what stands for words; a literal wins over a word."""
+        """Return the node at the end of these segments and the values of the words; a literal wins over a
+        word.
+        """
         if not segments:
             return (self, ()) if self.methods else None
         first, rest = segments[0], segments[1:]
@@ -79,7 +83,7 @@ class _Node:
 
 
 class Routes:
-    """The tables of everyone who answers requests, as one."""
+    """Several route tables, searched as one."""
 
     def __init__(self, *tables: Table) -> None:
         self._root = _Node()
@@ -98,9 +102,9 @@ class Routes:
         node.methods, node.names = {**node.methods, **methods}, tuple(names)
 
     def find(self, request: Request) -> Route:
-        """What answers a request; HEAD is answered as GET. Raises HttpError with 404 or 405.
+        """Return the route of a request; HEAD is routed as GET. Raises HttpError with 404 or 405.
 
-        One ``/`` too many at the end, as some of RabbitMQ's clients send, makes no difference.
+        A superfluous ``/`` at the end, which some of RabbitMQ's clients send, is ignored.
         """
         segments = request.segments
         found = self._root.find(segments)

@@ -229,7 +229,7 @@ async def test_a_slow_turn_is_counted_and_logged_with_what_it_did(driver, broker
     what = "commands of somebody: delivering of queue 'q' in vhost '/'"
     assert broker.turn_times.slow == 1
     assert broker.turn_times.longest(broker.now).what == what
-    [line] = [entry for entry in logged if entry["event"] == "a turn of the event loop took long"]
+    [line] = [entry for entry in logged if entry["event"] == "slow turn of the event loop"]
     assert (line["log_level"], line["what"], line["ms"]) == ("warning", what, 50.0)
     assert line["handling_ms"] == 12.5
 

@@ -64,7 +64,7 @@ def test_refused_definition_is_logged_and_the_others_are_imported(tmp_path):
         "queue 'q' in vhost ''"
     ]
     assert logs[-1] == {
-        "event": "definitions imported in part",
+        "event": "definitions imported partly",
         "log_level": "error",
         "file": str(path),
         "refused": 1,

@@ -251,7 +251,7 @@ async def test_page_that_reads_again_is_told_why_it_is_let_go(autojump_clock, pa
     slow, _ = await fill(server, page)
     await trio.sleep(STUCK + 1)
     code, _ = await ended(slow.stream)
-    assert (code, slow.stream.reason) == (1008, "what was sent was not read")
+    assert (code, slow.stream.reason) == (1008, "data was not read")
 
 
 # -- who may come in -----------------------------------------------------------------------------------------
@@ -424,4 +424,4 @@ async def test_stomp_page_that_does_not_read_is_paused_and_then_let_go(autojump_
     assert max(client.outbox.size for client in server.broker.clients) < HIGH + DRAIN_BYTES + 60_000
     await trio.sleep(STUCK + 1)
     code, _ = await ended(slow)
-    assert (code, slow.reason) == (1008, "what was sent was not read")
+    assert (code, slow.reason) == (1008, "data was not read")

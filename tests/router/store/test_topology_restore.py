@@ -339,5 +339,5 @@ def test_the_default_user_is_not_made_where_the_last_user_is_gone(full, repaired
             keeping = keep(broker)
             populate(broker)
         assert list(broker.users) == []
-        assert [each["reason"] for each in logs if each["event"] == "nobody can log in"]
+        assert [each["reason"] for each in logs if each["event"] == "no user can log in"]
         keeping._directory.close(clean=False)
