@@ -36,4 +36,4 @@ class Threads:
             finally:
                 self._driver.end()
         except Exception as error:
-            self._driver.failed("offloaded job raised an exception", error)
+            self._driver.failed("offloaded job failed", error)

@@ -59,9 +59,7 @@ async def test_a_job_that_fails_is_logged_and_the_next_is_done(server, logged):
         threads.submit(lambda: 1 / 0, lambda result: None)
         threads.submit(lambda: 1, told.append)
     assert told == [1]
-    assert [line["event"] for line in logged if line["log_level"] == "error"] == [
-        "offloaded job raised an exception"
-    ]
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["offloaded job failed"]
 
 
 async def test_a_slow_login_keeps_nobody_waiting(server, nursery):
