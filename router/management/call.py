@@ -11,6 +11,7 @@ from functools import cached_property
 
 import structlog
 
+from leveret.protocol.errors import AccessRefused
 from leveret.protocol.http import HttpError, Request, Response, basic_credentials
 from leveret.router.auth import Login, LoginRefused, User
 from leveret.router.broker.administration import Administration
@@ -176,14 +177,19 @@ def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str
 
 @contextmanager
 def _refusals_logged(call: Call) -> Iterator[None]:
-    """Log refused permissions, as RabbitMQ does; the response to the client does not name them."""
+    """Log a refused permission in one line, as RabbitMQ does; the response to the client does not name it."""
     try:
         yield
     except HttpError as error:
         if error.status == 401:
-            request, log = call.request, structlog.get_logger()
-            asked = {"method": request.method, "path": request.path, "peer": request.host}
-            log.warning("access refused", user=call.user.name, reason=error.text, **asked)
+            request, cause = call.request, error.__cause__
+            fields = {"user": call.user.name, "reason": error.text}
+            if isinstance(cause, AccessRefused):
+                fields = {"user": call.user.name, "reason": str(cause), **cause.log_fields}
+            log = structlog.get_logger()
+            log.warning(
+                "access refused", **fields, method=request.method, path=request.path, peer=request.host
+            )
         raise
 
 

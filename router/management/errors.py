@@ -6,8 +6,6 @@ Source: responses of RabbitMQ 3.10, see ``conformance/management``.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from leveret.protocol.errors import AccessRefused, AmqpError, NotFound
 from leveret.protocol.http import HttpError
 from leveret.router.broker.administration import NotThere
@@ -46,8 +44,7 @@ def told_as_http() -> Iterator[None]:
     try:
         yield
     except AccessRefused as error:
-        structlog.get_logger().warning("request refused", error=str(error), **error.log_fields)
-        raise not_authorised("Access refused.") from None
+        raise not_authorised("Access refused.") from error  # the cause is logged by ``call``
     except NotThere:
         raise not_there() from None
     except NotFound as error:

@@ -142,7 +142,12 @@ def test_publishing_needs_the_right_to_write(api):
         ("plain", "GET", "/overview", "Not management user"),
         ("mgmt", "GET", "/nodes", "Not monitor user"),
         ("mgmt", "GET", "/queues/%2F", "User not authorised to access virtual host"),
-        ("mon", "PUT", "/queues/%2F/q", "Access refused."),
+        (
+            "mon",
+            "PUT",
+            "/queues/%2F/q",
+            "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'mon'",
+        ),
     ],
 )
 def test_what_a_user_may_not_do_is_logged(api, user, method, path, reason):
@@ -150,9 +155,10 @@ def test_what_a_user_may_not_do_is_logged(api, user, method, path, reason):
         api.broker.users["mon"].permit("/", configure="", write="", read="")
     with capture_logs() as logs:
         assert api.ask(method, path, {} if method == "PUT" else None, user=user).status == 401
-    (line,) = [each for each in logs if each["event"] == "access refused"]
+    (line,) = [each for each in logs if each["log_level"] == "warning"]
     assert {"event": "access refused", "user": user, "reason": reason}.items() <= line.items()
     assert (line["method"], line["path"]) == (method, f"/api{path}")
+    assert line.get("missing_permission") == ("configure on queue 'q'" if user == "mon" else None)
 
 
 def test_unknown_virtual_host_is_404(api):
