@@ -13,7 +13,7 @@ import argparse
 import struct
 import time
 from multiprocessing import get_context
-from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import BlockingConnection as Pipe
 
 from conformance.bench import sides
 from leveret.protocol.amqp import methods as m
@@ -22,8 +22,8 @@ from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.message import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import Reader
-from leveret.router.bench.load import Target
-from leveret.router.bench.wire import READ, Connection
+from leveret.router.bench.load import BenchTarget
+from leveret.router.bench.wire import READ, BlockingConnection
 
 STREAM = "speed"
 SIZE = 100  # bytes of a body; the first eight tell its number
@@ -34,9 +34,9 @@ READERS = 10
 SPAWN = get_context("spawn")
 
 
-def publish(target: Target, count: int) -> float:
+def publish(target: BenchTarget, count: int) -> float:
     """Append so many messages; return the seconds until the last was confirmed."""
-    connection = Connection(target)
+    connection = BlockingConnection(target)
     connection.call(
         1, m.QueueDeclare(STREAM, durable=True, arguments={"x-queue-type": "stream"}), m.QueueDeclareOk
     )
@@ -66,9 +66,9 @@ def publish(target: Target, count: int) -> float:
     return seconds
 
 
-def replay(target: Target, count: int, pipe: Pipe) -> None:
+def replay(target: BenchTarget, count: int, pipe: Pipe) -> None:
     """Read so many messages from offset 0; send the moments of the start and of the end."""
-    connection = Connection(target)
+    connection = BlockingConnection(target)
     connection.call(1, m.BasicQos(prefetch_count=PREFETCH), m.BasicQosOk)
     pipe.send("ready")
     pipe.recv()
@@ -82,7 +82,7 @@ def replay(target: Target, count: int, pipe: Pipe) -> None:
     connection.socket.close()
 
 
-def _drain(connection: Connection, count: int) -> bytes:
+def _drain(connection: BlockingConnection, count: int) -> bytes:
     """Receive so many deliveries behind the answer to the consume, acknowledging them; return the last."""
     buffer = bytearray(READ)
     view = memoryview(buffer)
@@ -126,7 +126,7 @@ def _check(data: bytes, number: int) -> None:
     assert struct.unpack_from(">Q", delivery.message.body)[0] == number
 
 
-def replay_all(target: Target, count: int, readers: int) -> float:
+def replay_all(target: BenchTarget, count: int, readers: int) -> float:
     """Have so many readers replay at once; return the seconds from the first's start to the last's end."""
     pipes, processes = [], []
     for _ in range(readers):

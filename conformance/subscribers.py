@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import BlockingConnection as Pipe
 from pathlib import Path
 
 from conformance import brokers
@@ -31,9 +31,9 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.bench.load import BenchError, Target
+from leveret.router.bench.load import BenchError, BenchTarget
 from leveret.router.bench.sides import receive, start
-from leveret.router.bench.wire import READ, TIMEOUT, Connection, publish
+from leveret.router.bench.wire import READ, TIMEOUT, BlockingConnection, publish
 
 NUMBER = re.compile(rb"@(\d{8})@")
 CUT = 9  # bytes of such a mark that may be at the end of a read
@@ -199,7 +199,7 @@ def subscribe(run: Run, _number: int, pipe: Pipe) -> None:
 # -- the measurement -----------------------------------------------------------------------------------------
 
 
-def publish_all(connection: Connection, run: Run) -> None:
+def publish_all(connection: BlockingConnection, run: Run) -> None:
     """Publish the messages."""
     for number in range(run.messages):
         body = f"@{number:08}@".encode().ljust(run.size, b".")
@@ -217,8 +217,8 @@ def measure(run: Run) -> Figures:
     pid = run.broker.pid
     with contextlib.ExitStack() as stack:
         broker = run.broker
-        target = Target(broker.host, broker.port, broker.user, broker.password, broker.vhost)
-        client = Connection(target)
+        target = BenchTarget(broker.host, broker.port, broker.user, broker.password, broker.vhost)
+        client = BlockingConnection(target)
         stack.callback(client.close)
         empty = memory(pid, "VmRSS")
         pipe = start(stack, subscribe, run, 0)

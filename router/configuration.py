@@ -74,7 +74,7 @@ class Setting(NamedTuple):
         return converted if parse is None else parse(converted)
 
 
-class Given(NamedTuple):
+class GivenSetting(NamedTuple):
     """A value from outside; ``origin`` is the flag, variable or file, ``text`` is True for an unparsed
     value.
     """
@@ -100,7 +100,7 @@ def every_setting() -> dict[str, Setting]:
 
 
 def load_settings(
-    file: str | None = None, environ: Mapping[str, str] | None = None, flags: Sequence[Given] = ()
+    file: str | None = None, environ: Mapping[str, str] | None = None, flags: Sequence[GivenSetting] = ()
 ) -> Settings:
     """Return the settings: flags (a later one wins), then environment, then file, then the defaults.
 
@@ -130,7 +130,7 @@ def load_settings(
     return msgspec.convert(nested, Settings)
 
 
-def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[Given]:
+def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[GivenSetting]:
     """Yield the values of a TOML file. Raises SettingsError if it cannot be read or parsed."""
     try:
         with open(file, "rb") as stream:
@@ -143,19 +143,19 @@ def _from_file(file: str, known: Mapping[str, Setting]) -> Iterator[Given]:
     for name, value in document.items():
         if isinstance(value, dict) and name not in known and (value or name in sections):
             for key, member in value.items():
-                yield Given(f"{name}.{key}", member, file, text=False)
+                yield GivenSetting(f"{name}.{key}", member, file, text=False)
         else:
-            yield Given(name, value, file, text=False)
+            yield GivenSetting(name, value, file, text=False)
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[GivenSetting]:
     """Yield the values of the variables that start with LEVERET_."""
     for variable, value in sorted(environ.items()):
         if _SERVICE_LINKS.fullmatch(variable) or _OTHERS.fullmatch(variable):
             continue
         if variable.startswith("LEVERET_"):
             key = variable.removeprefix("LEVERET_").replace("__", ".").lower()
-            yield Given(key, value, variable)
+            yield GivenSetting(key, value, variable)
 
 
 def _unknown(key: str, origin: str, known: Mapping[str, Setting]) -> str:

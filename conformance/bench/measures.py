@@ -19,8 +19,8 @@ from leveret.protocol.amqp import methods as m
 from leveret.router.bench.churn import bench_connections
 from leveret.router.bench.load import BenchError, Load
 from leveret.router.bench.replies import bench_replies
-from leveret.router.bench.run import Result, drive, topology
-from leveret.router.bench.wire import Connection
+from leveret.router.bench.run import BenchResult, drive, topology
+from leveret.router.bench.wire import BlockingConnection
 
 SETTLE = 1.0  # seconds until an idle broker's memory is looked at
 SAMPLE = 0.2  # seconds between looks at the memory
@@ -50,7 +50,7 @@ class Measure(Protocol):
         """One round. Raises BenchError when anything was lost."""
 
 
-def percentiles(result: Result) -> Figures:
+def percentiles(result: BenchResult) -> Figures:
     """p50, p99 and so on, in ms."""
     if result.latency is None:
         return {}
@@ -228,7 +228,7 @@ class Fresh:
             return {}
         began = time.monotonic()
         with start(side.name) as fresh:
-            Connection(fresh.target).close()
+            BlockingConnection(fresh.target).close()
             figures = {"start": (time.monotonic() - began) * 1000}
             assert fresh.resident is not None
             time.sleep(SETTLE)
@@ -238,7 +238,7 @@ class Fresh:
                 figures["connections"] = fresh.resident()
         with start(side.name) as fresh:
             assert fresh.resident is not None
-            connection = Connection(fresh.target)
+            connection = BlockingConnection(fresh.target)
             declared = [
                 (1, m.QueueDeclare(f"idle-{number}", durable=True)) for number in range(scale.of(self.queues))
             ]
@@ -252,7 +252,7 @@ class Fresh:
 @contextlib.contextmanager
 def _connections(side: Side, count: int) -> Iterator[None]:
     """Have so many connections with a channel each that do nothing."""
-    made = [Connection(side.target) for _ in range(count)]
+    made = [BlockingConnection(side.target) for _ in range(count)]
     yield
     for connection in made:
         connection.socket.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from conformance import brokers
 from conformance.brokers import Broker
 from conformance.rabbitmq import RabbitMQ
-from leveret.router.bench.load import Target
+from leveret.router.bench.load import BenchTarget
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Side:
     """A running broker. ``resident`` says how many bytes of memory it has; None where nobody knows."""
 
     name: str
-    target: Target
+    target: BenchTarget
     url: str
     resident: Callable[[], int] | None
 
@@ -58,8 +58,8 @@ def _compile() -> None:
         compileall.compile_dir(brokers.ROOT / package, quiet=1)
 
 
-def _target(broker: Broker) -> Target:
-    return Target(broker.host, broker.port, broker.user, broker.password, broker.vhost)
+def _target(broker: Broker) -> BenchTarget:
+    return BenchTarget(broker.host, broker.port, broker.user, broker.password, broker.vhost)
 
 
 def memory_of(pid: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pika
 import pytest
 
-from leveret.router.cli.api import NotThere
+from leveret.router.cli.api import ObjectNotFound
 
 pytestmark = pytest.mark.usefixtures("api")
 
@@ -199,7 +199,7 @@ def test_policies_are_set_listed_shown_and_deleted(leveret, listed, refused, vho
 def test_definitions_go_out_and_come_back(leveret, listed, vhost, tmp_path, api):
     try:
         api.get("definitions")
-    except NotThere:
+    except ObjectNotFound:
         pytest.skip("this broker's API has no definitions yet")
     at = ("--vhost", vhost)
     leveret("queue", "declare", "q", *at)

@@ -11,7 +11,7 @@ from conformance.management import tags
 from conformance.management.sides import leveret_side
 from leveret.protocol.http import Request, split_path
 from leveret.router.management.api import rules
-from leveret.router.web.routes import Routes
+from leveret.router.web.routes import HttpRoutes
 
 CRASH = "RabbitMQ answers 500"
 STRICTER = "what only an administrator sets by its own path is no policymaker's here"
@@ -67,13 +67,13 @@ def test_nobody_may_do_what_rabbitmq_refuses(ours: tags.Verdicts) -> None:
 
 
 def test_every_path_of_the_api_is_asked() -> None:
-    routes = Routes({f"/api{pattern}": dict.fromkeys(("GET",), pattern) for pattern in rules()})  # type: ignore[dict-item]
+    routes = HttpRoutes({f"/api{pattern}": dict.fromkeys(("GET",), pattern) for pattern in rules()})  # type: ignore[dict-item]
     asked = {_pattern(routes, path) for path in tags.PATHS}
     missing = [pattern for pattern in rules() if pattern not in asked and not pattern.startswith(OWN)]
     assert missing == []
 
 
-def _pattern(routes: Routes, path: str) -> str:
+def _pattern(routes: HttpRoutes, path: str) -> str:
     """The pattern that a path of the API matches."""
     path = f"/api{path.replace('{', '').replace('}', '')}"
     return str(routes.find(Request("GET", path, split_path(path), "", {})).handler)

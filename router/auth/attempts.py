@@ -9,19 +9,19 @@ PROTOCOLS = {"STOMP": "stomp", "Basic": "http"}  # by mechanism; all other mecha
 
 
 @dataclass(slots=True)
-class Count:
+class AttemptCount:
     """Login attempts over one protocol."""
 
     succeeded: int = 0
     failed: int = 0
 
 
-class Attempts(dict[str, Count]):
+class Attempts(dict[str, AttemptCount]):
     """Counters of login attempts by protocol; a protocol has an entry after its first attempt."""
 
     def count(self, mechanism: str, *, succeeded: bool) -> None:
         """Count an attempt by a SASL mechanism, by HTTP's ``Basic`` or by ``STOMP``."""
-        count = self.setdefault(PROTOCOLS.get(mechanism, "amqp091"), Count())
+        count = self.setdefault(PROTOCOLS.get(mechanism, "amqp091"), AttemptCount())
         if succeeded:
             count.succeeded += 1
         else:

@@ -11,17 +11,17 @@ import time
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
-from leveret.router.bench.load import BenchError, Load, Target
-from leveret.router.bench.run import Result
-from leveret.router.bench.sides import Counters, Meter, Run
+from leveret.router.bench.load import BenchError, BenchTarget, Load
+from leveret.router.bench.run import BenchResult
+from leveret.router.bench.sides import BenchRun, Counters, Meter
 from leveret.router.bench.wire import READ, TIMEOUT, refusal
 
 
-def bench_connections(target: Target, load: Load, seconds: float, warm_up: float) -> Result:
+def bench_connections(target: BenchTarget, load: Load, seconds: float, warm_up: float) -> BenchResult:
     """Open and close ``load.publishers`` connections at a time; ``received`` of the result is the number of
     closed connections a second. Raises BenchError if the broker refuses one or answers something else.
     """
-    run, now = Run(target, load, Counters(1)), time.monotonic()
+    run, now = BenchRun(target, load, Counters(1)), time.monotonic()
     run.measure(now + warm_up, now + warm_up + seconds)
     meter, script = Meter(run), _script(target)
     opened = closed = 0
@@ -43,11 +43,11 @@ def bench_connections(target: Target, load: Load, seconds: float, warm_up: float
                     closed += 1
             meter.note(closed)
     meter.note(closed, end=True)
-    told = meter.told({"": closed}, 0)
-    return Result(told.rate, 0.0, told.rate, opened, closed, told.cpu, 0.0)
+    report = meter.report({"": closed}, 0)
+    return BenchResult(report.rate, 0.0, report.rate, opened, closed, report.cpu, 0.0)
 
 
-def _script(target: Target) -> list[tuple[bytes, type[m.Method]]]:
+def _script(target: BenchTarget) -> list[tuple[bytes, type[m.Method]]]:
     """Return the requests, each with the reply that must come before the next request."""
     login = f"\0{target.user}\0{target.password}".encode()
     return [
@@ -66,7 +66,7 @@ def _script(target: Target) -> list[tuple[bytes, type[m.Method]]]:
 class _Visit:
     """One connection that runs through the script."""
 
-    def __init__(self, target: Target, script: list[tuple[bytes, type[m.Method]]]) -> None:
+    def __init__(self, target: BenchTarget, script: list[tuple[bytes, type[m.Method]]]) -> None:
         try:
             self.socket = socket.create_connection((target.host, target.port), TIMEOUT)
         except OSError as error:

@@ -15,14 +15,14 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.encode import ack_frame
 from leveret.router.bench.load import BLOCK, STAMP, BenchError, Load
-from leveret.router.bench.sides import Meter, Run, latencies, low_bytes
+from leveret.router.bench.sides import BenchRun, Meter, latencies, low_bytes
 from leveret.router.bench.wire import (
     CONSUMER_TAG,
     FRAME_END,
     READ,
     TAG_OFFSET,
     TIMEOUT,
-    Connection,
+    BlockingConnection,
     body_offset,
     delivery,
     refusal,
@@ -33,7 +33,7 @@ LOW_BYTES = bytes(range(BLOCK))
 _stamp = Struct(">Q").unpack_from
 
 
-class Layout:
+class DeliveryLayout:
     """Offsets in the deliveries of one channel, each ``size`` bytes long."""
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
@@ -56,11 +56,11 @@ class Layout:
             for each in (found, wanted):
                 each[self.stamp : self.stamp + STAMP] = bytes(STAMP)
         if self.known and found != wanted:
-            told = refusal(data)
-            raise BenchError(told or f"the first delivery is {data[:300]!r}, and not {self.sample[:300]!r}")
+            reason = refusal(data)
+            raise BenchError(reason or f"the first delivery is {data[:300]!r}, and not {self.sample[:300]!r}")
 
 
-class Lane:
+class ConsumeLane:
     """Consuming end of one channel: counters, and deliveries to be acknowledged."""
 
     def __init__(self, load: Load, channel: int, queue: str) -> None:
@@ -86,16 +86,16 @@ class Lane:
         return [ack_frame(self.channel, tag, every > 1) for tag in tags]
 
 
-class Link:
+class ConsumeConnection:
     """A consuming connection with a channel for each of its queues."""
 
-    def __init__(self, run: Run, queues: list[str], side: "Side") -> None:
+    def __init__(self, run: BenchRun, queues: list[str], side: "ConsumerProcess") -> None:
         load = run.load
-        self.connection = Connection(run.target, len(queues))
+        self.connection = BlockingConnection(run.target, len(queues))
         frame_max = self.connection.frame_max
-        self.lanes = {number: Lane(load, number, name) for number, name in enumerate(queues, 1)}
+        self.lanes = {number: ConsumeLane(load, number, name) for number, name in enumerate(queues, 1)}
         self._layouts = {
-            number: Layout(load, number, lane.queue, frame_max) for number, lane in self.lanes.items()
+            number: DeliveryLayout(load, number, lane.queue, frame_max) for number, lane in self.lanes.items()
         }
         self._size = self._layouts[1].size
         self._ordered = load.ordered
@@ -172,10 +172,10 @@ class Link:
         found = bytes(data[first::size])
         start = (position + first) // size % BLOCK
         if found != (expected * ((start + len(found)) // BLOCK + 1))[start : start + len(found)]:
-            told = refusal(self._rest + data)
-            raise BenchError(told or f"deliveries after {position // size} are not what was sent")
+            reason = refusal(self._rest + data)
+            raise BenchError(reason or f"deliveries after {position // size} are not what was sent")
 
-    def _note_stamps(self, data: memoryview, layout: Layout) -> None:
+    def _note_stamps(self, data: memoryview, layout: DeliveryLayout) -> None:
         """Collect the timestamps in the bytes read; one that is split between two reads is skipped."""
         size, position, every = layout.size, self._position, self._every
         number = -(-(position - layout.stamp) // size)  # first delivery whose timestamp begins here
@@ -213,8 +213,8 @@ class Link:
                 raise BenchError(refusal(data) or f"a delivery came on channel {channel}")
             position = lane.count & 255
             if low != (position + 1) & 255 or last != FRAME_END or (ordered and low_number != position):
-                told = refusal(data)
-                raise BenchError(told or f"what follows delivery {lane.count} of {lane.queue} was not sent")
+                reason = refusal(data)
+                raise BenchError(reason or f"what follows delivery {lane.count} of {lane.queue} was not sent")
             if not lane.count:
                 self._layouts[channel].check_first(data[place * size : (place + 1) * size])
             if every and not position % every:
@@ -243,14 +243,16 @@ class Link:
         return sum(lane.sum for lane in self.lanes.values())
 
 
-class Side:
+class ConsumerProcess:
     """The consumers of one process. ``number`` is the number of the process."""
 
-    def __init__(self, run: Run, number: int) -> None:
+    def __init__(self, run: BenchRun, number: int) -> None:
         load = run.load
         self._run = run
         self.latencies = latencies()
-        self.links = [Link(run, queues, self) for queues in load.consumes_from()[number :: load.processes]]
+        self.links = [
+            ConsumeConnection(run, queues, self) for queues in load.consumes_from()[number :: load.processes]
+        ]
 
     def record(self, took: int) -> None:
         """Record a latency in ns, if latencies are measured."""
@@ -258,9 +260,9 @@ class Side:
             self.latencies.record_value(max(1, took // 1000))
 
 
-def consume_all(run: Run, number: int, pipe: Pipe) -> None:
+def consume_all(run: BenchRun, number: int, pipe: Pipe) -> None:
     """Receive until ``pipe`` reports the end of publishing; report the results."""
-    side, meter, received = Side(run, number), Meter(run), 0
+    side, meter, received = ConsumerProcess(run, number), Meter(run), 0
     with selectors.DefaultSelector() as selector:
         for link in side.links:
             selector.register(link.socket, selectors.EVENT_READ, link)
@@ -286,4 +288,4 @@ def consume_all(run: Run, number: int, pipe: Pipe) -> None:
         for lane in link.lanes.values():
             counts[lane.queue] = counts.get(lane.queue, 0) + lane.count
     encoded = side.latencies.encode()
-    pipe.send(meter.told(counts, sum(link.checksum() for link in side.links), encoded))
+    pipe.send(meter.report(counts, sum(link.checksum() for link in side.links), encoded))

@@ -28,7 +28,7 @@ class BenchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BenchTarget:
     """Address of a broker, with user and password."""
 
     host: str
@@ -38,7 +38,7 @@ class Target:
     vhost: str = "/"
 
     @classmethod
-    def parse(cls, url: str) -> "Target":
+    def parse(cls, url: str) -> "BenchTarget":
         """Parse ``amqp://user:password@host:port/vhost``, with RabbitMQ's defaults. Raises BenchError."""
         try:
             parts = urlsplit(url)

@@ -13,13 +13,13 @@ from struct import Struct
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.bench.load import BLOCK, MARK, BenchError, Load
-from leveret.router.bench.sides import Meter, Run, low_bytes
+from leveret.router.bench.sides import BenchRun, Meter, low_bytes
 from leveret.router.bench.wire import (
     FRAME_END,
     PATIENCE,
     READ,
     TIMEOUT,
-    Connection,
+    BlockingConnection,
     body_offset,
     publish,
     refusal,
@@ -34,7 +34,7 @@ CONFIRM = Struct(">BHIHHQBB")
 _stamp = Struct(">Q").pack_into
 
 
-class Block:
+class PublishBlock:
     """Publishes with the numbers from 0 on, encoded one after another, each ``step`` bytes long."""
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
@@ -75,7 +75,7 @@ class Block:
         return self._data[start * self.step : (start + count) * self.step]
 
 
-class Lane:
+class PublishLane:
     """One channel that publishes to one queue or exchange. Confirms may arrive in any order, each for one
     message or for all up to it.
     """
@@ -83,7 +83,7 @@ class Lane:
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
         self.queue = queue
         self.sent = 0
-        self.block = Block(load, channel, queue, frame_max)
+        self.block = PublishBlock(load, channel, queue, frame_max)
         self._window = load.window or math.inf
         self._through = 0  # all numbers up to this one are confirmed
         self._ahead: set[int] = set()  # confirmed numbers beyond ``_through``
@@ -123,14 +123,14 @@ class Lane:
         return parts
 
 
-class Link:
+class PublishConnection:
     """A publishing connection with a channel for each of its lanes."""
 
-    def __init__(self, run: Run, queues: list[str]) -> None:
+    def __init__(self, run: BenchRun, queues: list[str]) -> None:
         load = run.load
-        self.connection = Connection(run.target, len(queues))
+        self.connection = BlockingConnection(run.target, len(queues))
         frame_max = self.connection.frame_max
-        self.lanes = [Lane(load, number, name, frame_max) for number, name in enumerate(queues, 1)]
+        self.lanes = [PublishLane(load, number, name, frame_max) for number, name in enumerate(queues, 1)]
         if load.window:
             requests = [(number, m.ConfirmSelect()) for number in range(1, len(queues) + 1)]
             self.connection.call_all(requests, m.ConfirmSelectOk)
@@ -182,13 +182,15 @@ class Link:
         raise BenchError(refusal(bytes(received)) or "the broker closed the connection or refused a publish")
 
 
-class Side:
+class PublisherProcess:
     """The publishers of one process. ``number`` is the number of the process."""
 
-    def __init__(self, run: Run, number: int) -> None:
+    def __init__(self, run: BenchRun, number: int) -> None:
         load = run.load
         self.run = run
-        self.links = [Link(run, queues) for queues in load.publishes_to()[number :: load.processes]]
+        self.links = [
+            PublishConnection(run, queues) for queues in load.publishes_to()[number :: load.processes]
+        ]
         self.lanes = [lane for link in self.links for lane in link.lanes]
         self.sent = self.confirmed = 0
         self._most = load.count * len(self.lanes)
@@ -274,9 +276,9 @@ class Side:
             link.connection.close()
 
 
-def publish_all(run: Run, number: int, pipe: Pipe) -> None:
+def publish_all(run: BenchRun, number: int, pipe: Pipe) -> None:
     """Publish until the run ends and all messages are confirmed; report the results."""
-    side, meter, counters, confirms = Side(run, number), Meter(run), run.counters, run.load.window
+    side, meter, counters, confirms = PublisherProcess(run, number), Meter(run), run.counters, run.load.window
     pipe.send("ready")
     pipe.recv()
     side.begin()
@@ -290,5 +292,5 @@ def publish_all(run: Run, number: int, pipe: Pipe) -> None:
     for lane in side.lanes:
         counts[lane.queue] = counts.get(lane.queue, 0) + lane.sent
     # Report before the broker has answered to the close, which may take it long.
-    pipe.send(meter.told(counts, sum(low_bytes(lane.sent) for lane in side.lanes)))
+    pipe.send(meter.report(counts, sum(low_bytes(lane.sent) for lane in side.lanes)))
     side.close()

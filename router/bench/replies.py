@@ -12,20 +12,20 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.bench.load import BenchError, Load, Target
-from leveret.router.bench.run import POLL, Latency, Result
-from leveret.router.bench.sides import Counters, Meter, Run, Told, latencies, receive, start
-from leveret.router.bench.wire import CONSUMER_TAG, TIMEOUT, Connection, publish
+from leveret.router.bench.load import BenchError, BenchTarget, Load
+from leveret.router.bench.run import POLL, BenchResult, LatencySummary
+from leveret.router.bench.sides import BenchRun, Counters, Meter, ProcessReport, latencies, receive, start
+from leveret.router.bench.wire import CONSUMER_TAG, TIMEOUT, BlockingConnection, publish
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 
 
-def bench_replies(target: Target, load: Load, seconds: float, warm_up: float) -> Result:
+def bench_replies(target: BenchTarget, load: Load, seconds: float, warm_up: float) -> BenchResult:
     """Run ``load.publishers`` callers and one process that answers; ``received`` of the result is the number
     of round trips a second. Raises BenchError, also if a reply belongs to another request.
     """
-    run = Run(target, load, Counters(load.publishers))
-    histogram, told = latencies(), Told({}, 0, 0.0, 0.0)
+    run = BenchRun(target, load, Counters(load.publishers))
+    histogram, report = latencies(), ProcessReport({}, 0, 0.0, 0.0)
     with contextlib.ExitStack() as stack:
         answering = start(stack, answer, run, 0)
         receive(answering, TIMEOUT)
@@ -36,21 +36,23 @@ def bench_replies(target: Target, load: Load, seconds: float, warm_up: float) ->
         for pipe in callers:
             pipe.send("go")
         for pipe in callers:
-            more: Told = receive(pipe, seconds + warm_up + 2 * TIMEOUT)
-            told.add(more)
+            more: ProcessReport = receive(pipe, seconds + warm_up + 2 * TIMEOUT)
+            report.add(more)
             histogram.decode_and_add(more.latencies)
         answering.send("finish")
-        answered: Told = receive(answering, TIMEOUT)
-    if answered.counts != told.counts:
-        raise BenchError(f"{told.counts} requests were answered, but {answered.counts} came")
-    count = sum(told.counts.values())
-    return Result(told.rate, 0.0, told.rate, count, count, told.cpu, answered.cpu, Latency.of(histogram))
+        answered: ProcessReport = receive(answering, TIMEOUT)
+    if answered.counts != report.counts:
+        raise BenchError(f"{report.counts} requests were answered, but {answered.counts} came")
+    count = sum(report.counts.values())
+    return BenchResult(
+        report.rate, 0.0, report.rate, count, count, report.cpu, answered.cpu, LatencySummary.of(histogram)
+    )
 
 
-def call(run: Run, number: int, pipe: Pipe) -> None:
+def call(run: BenchRun, number: int, pipe: Pipe) -> None:
     """Send requests, each after the reply to the one before."""
     load, (queue, *_) = run.load, run.load.queue_names()
-    connection, meter, histogram = Connection(run.target), Meter(run), latencies()
+    connection, meter, histogram = BlockingConnection(run.target), Meter(run), latencies()
     connection.call(1, m.BasicConsume(REPLY_TO, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
     filling = b"x" * max(0, load.size - 8)
     pipe.send("ready")
@@ -69,13 +71,13 @@ def call(run: Run, number: int, pipe: Pipe) -> None:
         count += 1
     meter.note(count, end=True)
     connection.close()
-    pipe.send(meter.told({queue: count}, 0, histogram.encode()))
+    pipe.send(meter.report({queue: count}, 0, histogram.encode()))
 
 
-def answer(run: Run, number: int, pipe: Pipe) -> None:
+def answer(run: BenchRun, number: int, pipe: Pipe) -> None:
     """Send the body of each request to its reply-to address."""
     (queue, *_) = run.load.queue_names()
-    connection, meter, count = Connection(run.target), Meter(run), 0
+    connection, meter, count = BlockingConnection(run.target), Meter(run), 0
     connection.call(1, m.QueueDeclare(queue, exclusive=True), m.QueueDeclareOk)
     connection.call(1, m.BasicConsume(queue, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
     pipe.send("ready")
@@ -96,4 +98,4 @@ def answer(run: Run, number: int, pipe: Pipe) -> None:
     connection.send(method_frame(1, m.QueueDelete(queue)))
     connection.expect(m.QueueDeleteOk)
     connection.close()
-    pipe.send(meter.told({queue: count}, 0))
+    pipe.send(meter.report({queue: count}, 0))

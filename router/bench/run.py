@@ -14,20 +14,20 @@ from hdrh.histogram import HdrHistogram
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.bench.consumer import consume_all
-from leveret.router.bench.load import BenchError, Load, Target
+from leveret.router.bench.load import BenchError, BenchTarget, Load
 from leveret.router.bench.publisher import publish_all
-from leveret.router.bench.sides import Counters, Run, Told, latencies, receive, start
-from leveret.router.bench.wire import PATIENCE, TIMEOUT, Connection
+from leveret.router.bench.sides import BenchRun, Counters, ProcessReport, latencies, receive, start
+from leveret.router.bench.wire import PATIENCE, TIMEOUT, BlockingConnection
 
 POLL = 0.02  # seconds between two looks at the counters
 SLOWEST = 500  # messages a second: a run that needs longer to receive the rest is given up
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
 
 # seconds since the start; messages sent, confirmed and received
-Watch = Callable[[float, int, int, int], None]
+ProgressCallback = Callable[[float, int, int, int], None]
 
 
-class Latency(msgspec.Struct, frozen=True):
+class LatencySummary(msgspec.Struct, frozen=True):
     """Latencies from the publisher's send to the consumer's read, in us."""
 
     count: int
@@ -35,7 +35,7 @@ class Latency(msgspec.Struct, frozen=True):
     percentiles: dict[float, int]
 
     @classmethod
-    def of(cls, histogram: HdrHistogram) -> "Latency | None":
+    def of(cls, histogram: HdrHistogram) -> "LatencySummary | None":
         """Return the percentiles of a histogram; None if it is empty."""
         if not histogram.total_count:
             return None
@@ -43,7 +43,7 @@ class Latency(msgspec.Struct, frozen=True):
         return cls(int(histogram.total_count), round(histogram.get_mean_value(), 1), found)
 
 
-class Result(msgspec.Struct, frozen=True):
+class BenchResult(msgspec.Struct, frozen=True):
     """Rates in messages a second while measuring; total counts; CPU use of the generator's two sides in
     cores.
     """
@@ -55,10 +55,12 @@ class Result(msgspec.Struct, frozen=True):
     received_in_all: int
     publishers_cpu: float
     consumers_cpu: float
-    latency: Latency | None = None
+    latency: LatencySummary | None = None
 
 
-def bench(target: Target, load: Load, seconds: float, warm_up: float, watch: Watch | None = None) -> Result:
+def bench(
+    target: BenchTarget, load: Load, seconds: float, warm_up: float, watch: ProgressCallback | None = None
+) -> BenchResult:
     """Declare the topology of a load, run the load, and delete the topology. Raises BenchError if the broker
     refuses or stalls, or if a message was lost, duplicated or changed.
     """
@@ -67,7 +69,7 @@ def bench(target: Target, load: Load, seconds: float, warm_up: float, watch: Wat
 
 
 @contextlib.contextmanager
-def topology(target: Target, load: Load) -> Iterator[None]:
+def topology(target: BenchTarget, load: Load) -> Iterator[None]:
     """Declare the queues, exchange and bindings of a load for the block, and delete them. Raises BenchError
     if messages are left after a block that succeeded.
     """
@@ -83,9 +85,9 @@ def topology(target: Target, load: Load) -> Iterator[None]:
         raise BenchError(f"{left} messages are left in the queues")
 
 
-def _declare(target: Target, load: Load) -> None:
+def _declare(target: BenchTarget, load: Load) -> None:
     """Declare the topology of a load."""
-    connection = Connection(target, timeout=PATIENCE)
+    connection = BlockingConnection(target, timeout=PATIENCE)
     names, exchange = load.queue_names(), load.exchange_name
     if exchange:
         declare = m.ExchangeDeclare(exchange, load.exchange, durable=load.persistent)
@@ -100,9 +102,9 @@ def _declare(target: Target, load: Load) -> None:
     connection.close()
 
 
-def _remove(target: Target, load: Load) -> int:
+def _remove(target: BenchTarget, load: Load) -> int:
     """Delete the topology of a load; return how many messages were in it."""
-    connection = Connection(target, timeout=PATIENCE)
+    connection = BlockingConnection(target, timeout=PATIENCE)
     if load.exchange_name:
         connection.call(1, m.ExchangeDelete(load.exchange_name), m.ExchangeDeleteOk)
     requests = [(1, m.QueueDelete(name)) for name in load.queue_names()]
@@ -112,16 +114,16 @@ def _remove(target: Target, load: Load) -> int:
 
 
 def drive(
-    target: Target,
+    target: BenchTarget,
     load: Load,
     seconds: float,
     warm_up: float,
     *,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
     there: int = 0,
-) -> Result:
+) -> BenchResult:
     """Run a load in a declared topology with ``there`` messages in its queues. Raises as ``bench``."""
-    run = Run(target, load, Counters(load.processes))
+    run = BenchRun(target, load, Counters(load.processes))
     if not load.publishers:  # consumers only: measured from the first message to the last
         run.measure(0.0, math.inf)
     bound = (
@@ -145,8 +147,8 @@ def drive(
             run.measure(now + warm_up, now + warm_up + seconds)
         for pipe in publishers:
             pipe.send("go")
-        look = _Look(run, watch)
-        published = Told({}, 0, 0.0, 0.0)
+        look = _CounterReader(run, watch)
+        published = ProcessReport({}, 0, 0.0, 0.0)
         for pipe in publishers:
             deadline = time.monotonic() + bound
             while not pipe.poll(POLL) and time.monotonic() < deadline:
@@ -157,22 +159,22 @@ def drive(
         if not load.consumers:
             return _result(load, published, None, sent, latencies())
         _await(look, load.expected(sent) if load.publishers else there, consumers)
-        received, histogram = Told({}, 0, 0.0, 0.0), latencies()
+        received, histogram = ProcessReport({}, 0, 0.0, 0.0), latencies()
         for pipe in consumers:
             pipe.send("finish")
         for pipe in consumers:
-            told = receive(pipe, 2 * TIMEOUT)
-            received.add(told)
-            histogram.decode_and_add(told.latencies)
+            report = receive(pipe, 2 * TIMEOUT)
+            received.add(report)
+            histogram.decode_and_add(report.latencies)
     if load.publishers:
         _compare(load, published, received)
     return _result(load, published, received, sent, histogram)
 
 
-class _Look:
+class _CounterReader:
     """Reads the counters and passes them to ``watch``."""
 
-    def __init__(self, run: Run, watch: Watch | None) -> None:
+    def __init__(self, run: BenchRun, watch: ProgressCallback | None) -> None:
         self._run = run
         self._watch = watch
 
@@ -192,7 +194,7 @@ class _Look:
                 receive(pipe, 0.0)
 
 
-def _await(look: _Look, expected: int, consumers: list[Pipe]) -> None:
+def _await(look: _CounterReader, expected: int, consumers: list[Pipe]) -> None:
     """Wait until ``expected`` messages have been received. Raises BenchError if no more arrive."""
     last, received = time.monotonic(), -1
     while (now_received := look()) < expected:
@@ -205,7 +207,7 @@ def _await(look: _Look, expected: int, consumers: list[Pipe]) -> None:
         time.sleep(POLL)
 
 
-def _compare(load: Load, published: Told, received: Told) -> None:
+def _compare(load: Load, published: ProcessReport, received: ProcessReport) -> None:
     """Raise BenchError unless the received messages are those that were sent."""
     sent, came = sum(published.counts.values()), sum(received.counts.values())
     if load.exchange == "default":
@@ -220,8 +222,10 @@ def _compare(load: Load, published: Told, received: Told) -> None:
         raise BenchError("as many came as were sent, but some came twice and others not at all")
 
 
-def _result(load: Load, published: Told, received: Told | None, sent: int, histogram: HdrHistogram) -> Result:
-    return Result(
+def _result(
+    load: Load, published: ProcessReport, received: ProcessReport | None, sent: int, histogram: HdrHistogram
+) -> BenchResult:
+    return BenchResult(
         published=published.rate,
         confirmed=published.rate if load.window else 0.0,
         received=received.rate if received else 0.0,
@@ -229,5 +233,5 @@ def _result(load: Load, published: Told, received: Told | None, sent: int, histo
         received_in_all=sum(received.counts.values()) if received else 0,
         publishers_cpu=published.cpu,
         consumers_cpu=received.cpu if received else 0.0,
-        latency=Latency.of(histogram),
+        latency=LatencySummary.of(histogram),
     )

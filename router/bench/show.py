@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from leveret.router.bench.load import Load
-from leveret.router.bench.run import Result
+from leveret.router.bench.run import BenchResult
 from leveret.router.bench.sink import Ceiling
 
 REFRESH = 0.5  # seconds
 
 
-class Progress(AbstractContextManager["Progress"]):
+class ProgressLine(AbstractContextManager["ProgressLine"]):
     """A line with the messages sent, confirmed and received a second."""
 
     def __init__(self, console: Console, seconds: float) -> None:
@@ -25,7 +25,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._seconds = seconds
         self._last = (time.monotonic(), 0, 0, 0)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLine":
         self._live.start()
         return self
 
@@ -35,7 +35,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._live.stop()
 
     def watch(self, elapsed: float, sent: int, confirmed: int, received: int) -> None:
-        """Update the line; see ``run.Watch``."""
+        """Update the line; see ``run.ProgressCallback``."""
         now = time.monotonic()
         past = now - self._last[0]
         if past < REFRESH:
@@ -54,7 +54,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._live.update(Text(f"{line}   received {rates[2]:,.0f}/s"), refresh=True)
 
 
-def table(load: Load, result: Result, ceiling: Ceiling | None) -> Table:
+def table(load: Load, result: BenchResult, ceiling: Ceiling | None) -> Table:
     """Return the table of results of a run."""
     made = Table(show_header=False)
     made.add_row("published", f"{result.published:,.0f} msg/s")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hdrh.histogram import HdrHistogram
 
-from leveret.router.bench.load import BenchError, Load, Target
+from leveret.router.bench.load import BenchError, BenchTarget, Load
 
 CONTEXT = multiprocessing.get_context("fork")
 LOWEST, HIGHEST, DIGITS = 1, 600_000_000, 3  # range and precision of latencies, in us
@@ -42,10 +42,10 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchRun:
     """Settings and counters that both sides of a run share."""
 
-    target: Target
+    target: BenchTarget
     load: Load
     counters: Counters
 
@@ -66,7 +66,7 @@ class Run:
 
 
 @dataclass
-class Told:
+class ProcessReport:
     """Results of a process: messages by queue, the sum of the low bytes of their numbers, messages a second,
     CPU use in cores, and latencies in us as an encoded histogram.
     """
@@ -77,7 +77,7 @@ class Told:
     cpu: float
     latencies: bytes = b""
 
-    def add(self, other: "Told") -> None:
+    def add(self, other: "ProcessReport") -> None:
         """Add the results of another process of the same side."""
         for queue, count in other.counts.items():
             self.counts[queue] = self.counts.get(queue, 0) + count
@@ -90,7 +90,7 @@ class Told:
 class Meter:
     """Rate and CPU use between the start of measuring and its end."""
 
-    run: Run
+    run: BenchRun
     _marks: list[tuple[int, float, float]] = field(default_factory=list)
 
     def note(self, count: int, *, end: bool = False) -> None:
@@ -101,11 +101,11 @@ class Meter:
         if len(self._marks) == 1 and (end or now >= self.run.end):
             self._marks.append((count, *clocks()))
 
-    def told(self, counts: dict[str, int], checksum: int, latencies: bytes = b"") -> Told:
+    def report(self, counts: dict[str, int], checksum: int, latencies: bytes = b"") -> ProcessReport:
         if len(self._marks) < 2:
             raise BenchError("the run ended before its measurement began: use a larger --count")
         count, seconds, cpu = (last - first for first, last in zip(*self._marks, strict=True))
-        return Told(counts, checksum, count / seconds, cpu / seconds, latencies)
+        return ProcessReport(counts, checksum, count / seconds, cpu / seconds, latencies)
 
 
 def latencies() -> HdrHistogram:
@@ -119,7 +119,9 @@ def low_bytes(count: int) -> int:
     return whole * (255 * 128) + rest * (rest - 1) // 2
 
 
-def start(stack: contextlib.ExitStack, work: Callable[[Run, int, Pipe], None], run: Run, number: int) -> Pipe:
+def start(
+    stack: contextlib.ExitStack, work: Callable[[BenchRun, int, Pipe], None], run: BenchRun, number: int
+) -> Pipe:
     """Run ``work`` as process ``number`` of its side until the stack ends; return the pipe for its
     reports.
     """
@@ -131,7 +133,7 @@ def start(stack: contextlib.ExitStack, work: Callable[[Run, int, Pipe], None], r
     return here
 
 
-def _child(work: Callable[[Run, int, Pipe], None], run: Run, number: int, pipe: Pipe) -> None:
+def _child(work: Callable[[BenchRun, int, Pipe], None], run: BenchRun, number: int, pipe: Pipe) -> None:
     """Run one side in its process; send its exception in place of a result."""
     try:
         work(run, number, pipe)

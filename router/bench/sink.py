@@ -16,7 +16,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import ack_frame
 from leveret.protocol.amqp.reader import Reader
-from leveret.router.bench.load import BLOCK, BenchError, Load, Target
+from leveret.router.bench.load import BLOCK, BenchError, BenchTarget, Load
 from leveret.router.bench.run import drive
 from leveret.router.bench.sides import CONTEXT, receive
 from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
@@ -69,7 +69,7 @@ def _against_sink(load: Load, seconds: float, count: int) -> tuple[float, float,
         process.start()
         stack.callback(process.join)
         stack.callback(process.kill)
-        target = Target("127.0.0.1", listener.getsockname()[1])
+        target = BenchTarget("127.0.0.1", listener.getsockname()[1])
         result = drive(target, load, seconds, 0.2, there=count)
         taken = receive(here, TIMEOUT)
         if not count and taken != result.sent_in_all:

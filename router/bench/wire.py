@@ -18,7 +18,7 @@ from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import Reader
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.recognition import recognize
-from leveret.router.bench.load import BenchError, Target
+from leveret.router.bench.load import BenchError, BenchTarget
 
 TIMEOUT = 30.0  # seconds without any progress after which a broker counts as failed
 PATIENCE = 600.0  # seconds for requests that take a broker long, such as deleting many bindings
@@ -33,7 +33,7 @@ CLOSES = (b"\x00\x14\x00\x28", b"\x00\x0a\x00\x32")  # first bytes of channel.cl
 M = TypeVar("M", bound=m.Method)
 
 
-class Connection:
+class BlockingConnection:
     """A blocking connection with the channels 1 to ``channels`` open, and without heartbeats, which would mix
     with deliveries.
 
@@ -41,7 +41,7 @@ class Connection:
     connection.
     """
 
-    def __init__(self, target: Target, channels: int = 1, timeout: float = TIMEOUT) -> None:
+    def __init__(self, target: BenchTarget, channels: int = 1, timeout: float = TIMEOUT) -> None:
         try:
             self.socket = socket.create_connection((target.host, target.port), timeout)
         except OSError as error:

@@ -16,7 +16,7 @@ from leveret.router.cli.reasons import plain_reason
 
 if TYPE_CHECKING:
     from leveret.router.client.address import Address
-    from leveret.router.client.connection import Connection
+    from leveret.router.client.connection import BrokerConnection
     from leveret.router.client.errors import ClientError
 
 
@@ -41,7 +41,7 @@ def find_broker(url: str | None, vhost: str | None) -> "Address":
 
 
 def run_connected(
-    url: str | None, vhost: str | None, name: str, work: "Callable[[Connection], Awaitable[None]]"
+    url: str | None, vhost: str | None, name: str, work: "Callable[[BrokerConnection], Awaitable[None]]"
 ) -> None:
     """Connect, run ``work``, and close in good order; SIGINT and SIGTERM end it early, which is no failure.
 

@@ -32,7 +32,7 @@ def api_option(command: Callable[..., None]) -> Callable[..., None]:
     return with_endpoint(command, api_url="api")
 
 
-class NotThere(Failure):
+class ObjectNotFound(Failure):
     """The requested object does not exist: status 404."""
 
 
@@ -127,20 +127,24 @@ class Api:
     def _answer(self, status: int, data: bytes) -> Any:
         """Return the JSON of a response. Raises Failure for an error."""
         try:
-            told = json.loads(data) if data else None
+            document = json.loads(data) if data else None
         except ValueError:
-            told = None
+            document = None
             if status < 400:
                 raise Failure(f"{self.shown} does not answer as a management API does") from None
         if status < 400:
-            return told
-        reason = plain_reason(str(told.get("reason") or told.get("error"))) if isinstance(told, dict) else ""
+            return document
+        reason = (
+            plain_reason(str(document.get("reason") or document.get("error")))
+            if isinstance(document, dict)
+            else ""
+        )
         if status in (400, 405) and not data:
             raise NoSuchPath(
                 f"the API at {self.shown} cannot do that (it answered {status}): this needs leveret"
             )
         if status == 404:
-            raise NotThere(reason or "not found")
+            raise ObjectNotFound(reason or "not found")
         if status == 401:
             raise Failure(self._refused(reason))
         raise Failure(f"refused ({status}): {reason}" if reason else f"{self.shown} answered {status}")

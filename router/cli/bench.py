@@ -160,7 +160,7 @@ def bench(
     from rich.console import Console
 
     from leveret.router.bench import churn, replies, run, show, sink
-    from leveret.router.bench.load import BenchError, Load, Target
+    from leveret.router.bench.load import BenchError, BenchTarget, Load
 
     load = Load(
         size=size,
@@ -181,7 +181,7 @@ def bench(
         prefix=f"bench-{os.getpid()}",
     )
     try:
-        target = Target.parse(url)
+        target = BenchTarget.parse(url)
         load.check()
         if not (publishers and consumers):
             raise BenchError("at least one publisher and one consumer are needed")
@@ -194,7 +194,7 @@ def bench(
         elif workload == "connections":
             result = churn.bench_connections(target, load, seconds, warm_up)
         else:
-            with show.Progress(errors, seconds) as progress:
+            with show.ProgressLine(errors, seconds) as progress:
                 result = run.bench(target, load, seconds, warm_up, progress.watch)
         top = sink.ceiling(load, min(seconds, 2.0)) if ceiling else None
     except BenchError as error:

@@ -25,7 +25,7 @@ OUTPUT_MAX = 16 << 20  # bytes of a reply
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
     """Result of a command: ``failure`` is None for exit status 0, ``output`` its captured standard output."""
 
     failure: str | None
@@ -42,7 +42,7 @@ class Output(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class MessageCommand:
     """A command to run. ``timeout`` (None: no limit) and ``grace``, between SIGTERM and SIGKILL, are in ms.
 
     ``stdout`` and ``stderr`` receive its output; None: those of this process.
@@ -55,12 +55,12 @@ class Command:
     stdout: Output | None = None
     stderr: Output | None = None
 
-    async def run(self, body: bytes, variables: Mapping[str, str]) -> Outcome:
+    async def run(self, body: bytes, variables: Mapping[str, str]) -> CommandOutcome:
         """Run the command with the body on standard input. If cancelled, its process group is killed."""
         try:
             process = await self._start(variables)
         except OSError as error:
-            return Outcome(f"the command could not be started: {error.strerror}")
+            return CommandOutcome(f"the command could not be started: {error.strerror}")
         output = bytearray()
         finished = False
         try:
@@ -72,10 +72,10 @@ class Command:
             if process.stdout is not None:
                 await trio.aclose_forcefully(process.stdout)
         if len(output) > OUTPUT_MAX:
-            return Outcome(f"the command printed more than {OUTPUT_MAX >> 20} MiB")
+            return CommandOutcome(f"the command printed more than {OUTPUT_MAX >> 20} MiB")
         if not finished:
-            return Outcome(f"the command took longer than {shown_duration(self.timeout or 0)}")
-        return Outcome(_failure(process.returncode or 0), bytes(output))
+            return CommandOutcome(f"the command took longer than {shown_duration(self.timeout or 0)}")
+        return CommandOutcome(_failure(process.returncode or 0), bytes(output))
 
     async def _start(self, variables: Mapping[str, str]) -> trio.Process:
         """Start the process. Raises OSError."""

@@ -17,8 +17,8 @@ from leveret.router.cli.terminal import Duration
 if TYPE_CHECKING:
     from leveret.protocol.amqp.command import Delivery
     from leveret.protocol.amqp.table import Value
-    from leveret.router.client.channel import Channel
-    from leveret.router.client.connection import Connection
+    from leveret.router.client.channel import BrokerChannel
+    from leveret.router.client.connection import BrokerConnection
 
 SETTLE = ("ack", "requeue", "reject")
 BATCH = 200  # messages that are printed and settled together
@@ -116,14 +116,14 @@ class Printer:
         self._form = form
         self._settle = settle
 
-    async def show(self, channel: "Channel", deliveries: "list[Delivery]") -> None:
+    async def show(self, channel: "BrokerChannel", deliveries: "list[Delivery]") -> None:
         """Print and then settle these deliveries. Printing runs in a thread, where a slow reader may block
         it.
         """
         import trio
 
         await trio.to_thread.run_sync(write, b"".join(shown(each, self._form) for each in deliveries))
-        last = deliveries[-1].method.delivery_tag  # never a basic.return
+        last = deliveries[-1].method.delivery_tag  # type: ignore[union-attr]  # never a basic.return
         if self._settle == "ack":
             channel.ack(last, multiple=True)
         elif self._settle == "reject":
@@ -139,7 +139,7 @@ def write(text: bytes) -> None:
 
 
 async def _consume(
-    connection: "Connection",
+    connection: "BrokerConnection",
     *,
     printer: Printer,
     count: int | None,

@@ -27,7 +27,7 @@ SCHEMES = {"amqp": "http", "amqps": "https"}
 _GIVEN = "leveret.endpoints"  # key in click's ``Context.meta``: values of the options and variables
 
 
-class Endpoints(NamedTuple):
+class BrokerUrls(NamedTuple):
     """The URLs of one broker, with user and password, and the virtual host that the AMQP URL names."""
 
     url: str
@@ -75,7 +75,7 @@ def with_endpoint(command: Callable[..., None], **wanted: str) -> Callable[..., 
     return add_endpoint_options(run)
 
 
-def find_endpoints(ctx: click.Context) -> Endpoints:
+def find_endpoints(ctx: click.Context) -> BrokerUrls:
     """Return the broker that the options of the running command name. Raises WrongUsage and Failure."""
     given: dict[str, tuple[str, bool]] = ctx.meta.get(_GIVEN, {})
     flags = {name: value for name, (value, is_flag) in given.items() if is_flag}
@@ -93,7 +93,7 @@ def find_endpoints(ctx: click.Context) -> Endpoints:
     return derive(found.url, found.api)
 
 
-def derive(url: str | None, api: str | None) -> Endpoints:
+def derive(url: str | None, api: str | None) -> BrokerUrls:
     """Complete a pair of URLs of which either or both may be missing. Raises WrongUsage."""
     if url is None and api is None:
         url, api = DEFAULT_URL, DEFAULT_API
@@ -101,7 +101,7 @@ def derive(url: str | None, api: str | None) -> Endpoints:
         api = _derived_api(url or "")
     elif url is None:
         url = _derived_url(api)
-    return Endpoints(url or "", api, unquote(split_url(url or "").path[1:]) or "/")
+    return BrokerUrls(url or "", api, unquote(split_url(url or "").path[1:]) or "/")
 
 
 def split_url(url: str) -> SplitResult:

@@ -16,7 +16,7 @@ from leveret.router.cli.peek import MOST, MOST_BYTES, peek
 from leveret.router.cli.show import render
 
 if TYPE_CHECKING:
-    from leveret.router.client.connection import Connection
+    from leveret.router.client.connection import BrokerConnection
 
 
 @click.command()
@@ -89,7 +89,7 @@ def show_peeked(api: Api, vhost: str, queue: str, count: int, form: str, **query
         )
 
 
-async def _take(printer: Printer, count: int, connection: "Connection") -> None:
+async def _take(printer: Printer, count: int, connection: "BrokerConnection") -> None:
     channel = await connection.channel()
     for number in range(count):
         found = await channel.get(printer.queue)

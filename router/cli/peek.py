@@ -6,7 +6,7 @@ Uses ``GET /api/queues/VHOST/NAME/messages``, which leveret has and RabbitMQ doe
 import shlex
 from typing import Any
 
-from leveret.router.cli.api import Api, NoSuchPath, NotThere
+from leveret.router.cli.api import Api, NoSuchPath, ObjectNotFound
 from leveret.router.cli.failure import Failure
 
 MOST = 1000  # messages that the API shows in one response
@@ -22,7 +22,7 @@ def peek(api: Api, vhost: str, queue: str, count: int, **query: str | int | None
     given = {name: value for name, value in query.items() if value is not None}
     try:
         found = api.get("queues", vhost, queue, "messages", count=count, **given)
-    except (NotThere, NoSuchPath):
+    except (ObjectNotFound, NoSuchPath):
         raise _why_not(api, vhost, queue) from None
     except Failure as error:
         if "consumers only" in error.message:
@@ -38,7 +38,7 @@ def _why_not(api: Api, vhost: str, queue: str) -> Failure:
     """Return the failure for a missing queue, or for an API that cannot show messages."""
     try:
         api.get("queues", vhost, queue, columns="name")
-    except NotThere:
+    except ObjectNotFound:
         return Failure(
             f"there is no queue {queue!r} in virtual host {vhost!r}; `leveret queue list` shows them"
         )

@@ -16,11 +16,11 @@ import trio
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.router.cli.child import Command, Outcome, message_variables
+from leveret.router.cli.child import CommandOutcome, MessageCommand, message_variables
 from leveret.router.cli.retry import LEASE, Backoff, DelayQueues, Origin
 from leveret.router.cli.terminal import printable, shown_duration
-from leveret.router.client.channel import Channel, Fate
-from leveret.router.client.connection import Connection
+from leveret.router.client.channel import BrokerChannel, PublishOutcome
+from leveret.router.client.connection import BrokerConnection
 from leveret.router.client.errors import ChannelEnded, ClientError
 
 # seconds between attempts to publish a message that the broker did not accept; the last one repeats
@@ -37,7 +37,7 @@ class NoWork(ClientError):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkPlan:
     """Settings of a pool for the messages of ``queue``; ``idle`` (None: never) is in ms.
 
     A message that failed for good goes to ``dead_exchange`` with ``dead_key`` (None: its own); without an
@@ -45,7 +45,7 @@ class Plan:
     """
 
     queue: str
-    command: Command
+    command: MessageCommand
     concurrency: int
     retries: int
     backoff: Backoff
@@ -77,18 +77,18 @@ class Tally:
 class Pool:
     """Workers on one connection, until they are stopped; ``tally`` continues over several connections."""
 
-    def __init__(self, plan: Plan, tally: Tally, notice: Notice) -> None:
+    def __init__(self, plan: WorkPlan, tally: Tally, notice: Notice) -> None:
         self.plan = plan
         self.tally = tally
         self._notice = notice
         self._delays = DelayQueues(plan.queue)
         self._stopping = False
         self._tag = ""
-        self._source: Channel | None = None
+        self._source: BrokerChannel | None = None
         self._frame_max = 0
         self._failure: ClientError | None = None
 
-    async def run(self, connection: Connection) -> None:
+    async def run(self, connection: BrokerConnection) -> None:
         """Work until the pool is stopped and every command has ended. Raises ClientError."""
         self._frame_max = connection.frame_max
         await _check_queue(await connection.channel(), self.plan.queue)
@@ -110,7 +110,7 @@ class Pool:
         if self._failure is not None:
             raise self._failure
 
-    async def _declare_dead(self, connection: Connection, queue: str) -> None:
+    async def _declare_dead(self, connection: BrokerConnection, queue: str) -> None:
         """Declare the queue for dead letters, unless a queue of that name exists, of any type."""
         probe = await connection.channel()
         try:
@@ -131,7 +131,7 @@ class Pool:
 
     # -- one worker ------------------------------------------------------------------------------------------
 
-    async def _work(self, source: Channel, sender: Channel, everyone: trio.CancelScope) -> None:
+    async def _work(self, source: BrokerChannel, sender: BrokerChannel, everyone: trio.CancelScope) -> None:
         """Handle one message after another; a failing connection ends all workers."""
         try:
             while (delivery := await self._next(source)) is not None:
@@ -140,7 +140,7 @@ class Pool:
             self._failure = self._failure or error
             everyone.cancel()
 
-    async def _next(self, source: Channel) -> Delivery | None:
+    async def _next(self, source: BrokerChannel) -> Delivery | None:
         """Return the next message; None if there will be no more."""
         idle = float("inf") if self.plan.idle is None else self.plan.idle / 1000
         while not self._stopping:
@@ -160,7 +160,7 @@ class Pool:
             return taken
         return await source.delivery()
 
-    async def _handle(self, delivery: Delivery, source: Channel, sender: Channel) -> None:
+    async def _handle(self, delivery: Delivery, source: BrokerChannel, sender: BrokerChannel) -> None:
         """Run the command for a message, and settle the message by its outcome."""
         origin = Origin.of(delivery.message, self._delays)
         self.tally.running += 1
@@ -178,7 +178,7 @@ class Pool:
         finally:
             self.tally.running -= 1
 
-    async def _attempt(self, delivery: Delivery, origin: Origin) -> Outcome:
+    async def _attempt(self, delivery: Delivery, origin: Origin) -> CommandOutcome:
         """Run the command."""
         message = delivery.message
         properties = replace(
@@ -200,7 +200,7 @@ class Pool:
         return await self.plan.command.run(message.body, variables)
 
     async def _put_off(
-        self, delivery: Delivery, origin: Origin, failure: str, source: Channel, sender: Channel
+        self, delivery: Delivery, origin: Origin, failure: str, source: BrokerChannel, sender: BrokerChannel
     ) -> None:
         """Send the message to a delay queue, from which it returns for another attempt."""
         delay = self.plan.backoff.delay(origin.attempts + 1)
@@ -218,7 +218,7 @@ class Pool:
         self.tally.retried += 1
 
     async def _bury(
-        self, delivery: Delivery, origin: Origin, failure: str, source: Channel, sender: Channel
+        self, delivery: Delivery, origin: Origin, failure: str, source: BrokerChannel, sender: BrokerChannel
     ) -> None:
         """Dead-letter or reject a message that has failed for good."""
         exchange, key = self.plan.dead_exchange, self.plan.dead_key
@@ -234,19 +234,19 @@ class Pool:
             self._tell(delivery, origin, f"{failure}; sent to {printable(exchange or target)}")
         self.tally.dead += 1
 
-    async def _reply(self, delivery: Delivery, origin: Origin, output: bytes, sender: Channel) -> None:
+    async def _reply(self, delivery: Delivery, origin: Origin, output: bytes, sender: BrokerChannel) -> None:
         """Send the output of the command to the message's reply-to; a reply that cannot be routed is
         dropped.
         """
         asked = delivery.message.properties
         properties = encode_properties(Properties(correlation_id=asked.correlation_id))
         fate = await sender.publish_alone("", asked.reply_to or "", properties, output, mandatory=False)
-        if fate is Fate.REFUSED:
+        if fate is PublishOutcome.REFUSED:
             self._notice(f"{self._describe(delivery, origin)}: the broker refused the reply")
 
     async def _send(
         self,
-        sender: Channel,
+        sender: BrokerChannel,
         exchange: str,
         key: str,
         properties: bytes,
@@ -266,10 +266,10 @@ class Pool:
             fate = await sender.publish_alone(exchange, key, properties, body)
             if prepare is not None and trio.current_time() - begin > LEASE / 2000:
                 why = "the broker did not answer in time"
-            elif fate is Fate.CONFIRMED:
+            elif fate is PublishOutcome.CONFIRMED:
                 return
             else:
-                why = "it reached no queue" if fate is Fate.RETURNED else "the broker refused it"
+                why = "it reached no queue" if fate is PublishOutcome.RETURNED else "the broker refused it"
             where = printable(f"{exchange} {key}".strip())
             self._notice(f"{name}: could not be sent to {where}: {why}; again in {pause}s")
             await trio.sleep(pause)
@@ -294,7 +294,7 @@ class Pool:
         return ", ".join(parts)
 
 
-async def _check_queue(probe: Channel, queue: str) -> None:
+async def _check_queue(probe: BrokerChannel, queue: str) -> None:
     """Check that the queue exists and is not a stream, before anything is declared for it; closes ``probe``.
 
     AMQP does not show the type of a queue. A consumer with an offset and no prefetch count is refused by

@@ -19,8 +19,8 @@ from leveret.router.cli.terminal import counted, printable
 if TYPE_CHECKING:
     from leveret.protocol.amqp.properties import Properties
     from leveret.router.cli.progress import Bar
-    from leveret.router.client.channel import Channel
-    from leveret.router.client.connection import Connection
+    from leveret.router.client.channel import BrokerChannel
+    from leveret.router.client.connection import BrokerConnection
 
 IN_FLIGHT = 2000  # unconfirmed messages at which publishing waits
 READ = 1 << 16  # bytes
@@ -64,8 +64,8 @@ def publish(
         raise WrongUsage("give --lines or --json-lines, not both")
     if body is not None and (files or lines or json_lines):
         raise WrongUsage("BODY cannot be combined with --file, --lines or --json-lines")
-    source = Source(body, files, by_line=lines or json_lines)
-    run = Publish(exchange, key, make_properties(**properties), confirm=confirm, as_json=json_lines)
+    source = BodySource(body, files, by_line=lines or json_lines)
+    run = PublishRun(exchange, key, make_properties(**properties), confirm=confirm, as_json=json_lines)
     by_itself = sys.stderr.isatty() and source.many
     with _bar(source) if (by_itself and progress is None) or progress else nullcontext() as bar:
         run.bar = bar
@@ -76,13 +76,13 @@ def publish(
     run.report(mandatory)
 
 
-def _bar(source: "Source") -> Any:
+def _bar(source: "BodySource") -> Any:
     from leveret.router.cli.progress import progress_bar
 
     return progress_bar("published", source.size)
 
 
-class Source:
+class BodySource:
     """Source of bodies. Reading blocks a thread, but no heartbeats."""
 
     def __init__(self, body: str | None, files: tuple[BinaryIO, ...], *, by_line: bool) -> None:
@@ -119,7 +119,7 @@ class Source:
                 yield [rest], 0
 
 
-class Publish:
+class PublishRun:
     """One run: the published messages and their outcomes."""
 
     def __init__(
@@ -134,7 +134,7 @@ class Publish:
         self._published = self._returned = self._refused = self._unconfirmed = 0
         self._complete = False  # all of the input was published and answered by the broker
 
-    async def work(self, source: Source, connection: "Connection") -> None:
+    async def work(self, source: BodySource, connection: "BrokerConnection") -> None:
         """Publish all bodies of the source, and wait for the confirms.
 
         Messages before an invalid line of the input are published, and their confirms waited for.
@@ -160,7 +160,9 @@ class Publish:
         if wrong is not None:
             raise wrong
 
-    async def _publish_all(self, source: Source, connection: "Connection", channel: "Channel") -> None:
+    async def _publish_all(
+        self, source: BodySource, connection: "BrokerConnection", channel: "BrokerChannel"
+    ) -> None:
         from leveret.protocol.amqp.properties import encode_properties
 
         raw = _encoded(self._properties, encode_properties)
@@ -196,7 +198,7 @@ class Publish:
         except (ValueError, TypeError) as error:
             raise Failure(f"line {self._published + 1}: {error}") from None
 
-    def _count(self, channel: "Channel") -> None:
+    def _count(self, channel: "BrokerChannel") -> None:
         """Count returned and refused messages."""
         self._refused = channel.refused
         while channel.returns:
@@ -232,12 +234,12 @@ class Publish:
         """Raise the failure that ended publishing early, with the outcomes of the messages before it."""
         if self._published <= 1 and self._unconfirmed == self._published:
             raise error
-        told = counted(self._published, "message") + " sent before that"
+        summary = counted(self._published, "message") + " sent before that"
         if self._confirm:
-            told += f", {self._published - self._refused - self._unconfirmed} confirmed{self._uncertain()}"
+            summary += f", {self._published - self._refused - self._unconfirmed} confirmed{self._uncertain()}"
         else:
-            told += "; without confirms it is unknown how many of them arrived"
-        raise Failure(f"{error.message}\n{told}")
+            summary += "; without confirms it is unknown how many of them arrived"
+        raise Failure(f"{error.message}\n{summary}")
 
     def _uncertain(self) -> str:
         """Return the text about messages without a confirm; "" if there are none."""

@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from leveret.router.cli.failure import Failure, WrongUsage
-from leveret.router.configuration import Given, SettingsError, load_settings
+from leveret.router.configuration import GivenSetting, SettingsError, load_settings
 
 LISTENERS = {
     "amqp": "Address for AMQP; may be repeated.",
@@ -66,7 +66,7 @@ def serve(
     """
     flags = [_assignment(text) for text in assignments]
     flags += [
-        Given(key, value, "--" + key.replace(".", "-"))
+        GivenSetting(key, value, "--" + key.replace(".", "-"))
         for key, value in (
             ("data", data),
             ("definitions", definitions),
@@ -76,7 +76,7 @@ def serve(
         if value is not None
     ]
     flags += [
-        Given(f"listen.{name}", ",".join(addresses), _flag(name))
+        GivenSetting(f"listen.{name}", ",".join(addresses), _flag(name))
         for name, addresses in listen.items()
         if addresses
     ]
@@ -101,12 +101,12 @@ def serve(
         raise Failure(str(error)) from None
 
 
-def _assignment(text: str) -> Given:
+def _assignment(text: str) -> GivenSetting:
     """Parse ``KEY=VALUE`` as a flag. Raises WrongUsage if there is no "="."""
     key, equals, value = text.partition("=")
     if not equals:
         raise WrongUsage(f"--set needs KEY=VALUE, not {text!r}")
-    return Given(key.strip(), value, "--set")
+    return GivenSetting(key.strip(), value, "--set")
 
 
 def _raise_file_limit() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
@@ -185,7 +185,7 @@ def reset(api: Api, *, name: str, consumer: str, to: str | None, vhost: str) -> 
             api.delete(*path)
         else:
             api.put(*path, body={"offset": int(to) if to.isdecimal() else to})
-    except NotThere:
+    except ObjectNotFound:
         raise Failure(
             f"{name!r} in virtual host {vhost!r} is not a stream, or has no position of {consumer!r}"
         ) from None
@@ -195,5 +195,5 @@ def reset(api: Api, *, name: str, consumer: str, to: str | None, vhost: str) -> 
 def _ask(api: Api, vhost: str, name: str, *path: str) -> Any:
     try:
         return api.get("streams", vhost, name, *path)
-    except NotThere:
+    except ObjectNotFound:
         raise Failure(f"there is no stream {name!r} in virtual host {vhost!r}") from None

@@ -17,8 +17,8 @@ from leveret.router.cli.terminal import Duration
 if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message
     from leveret.router.cli.tracing import Tracing
-    from leveret.router.client.channel import Channel
-    from leveret.router.client.connection import Connection
+    from leveret.router.client.channel import BrokerChannel
+    from leveret.router.client.connection import BrokerConnection
 
 RESOURCE_LOCKED = 405
 BACKLOG, BACKLOG_BYTES = 10_000, 64 << 20  # copies that wait for a slow reader; the oldest ones are dropped
@@ -72,13 +72,13 @@ def tap(
 
     from leveret.router.cli.tracing import Tracing
 
-    wanted = Wanted(exchange, pattern, queue, deliveries)
+    wanted = CopyFilter(exchange, pattern, queue, deliveries)
     tracing = Tracing(Api(api_url), find_broker(url, vhost).vhost) if switch else None
     work = partial(_watch, wanted=wanted, tracing=tracing, count=count, idle=idle, form=form)
     run_connected(url, vhost, "tap", work)
 
 
-class Wanted:
+class CopyFilter:
     """Filter of the copies to show."""
 
     def __init__(self, exchange: str | None, pattern: str, queue: str | None, deliveries: bool) -> None:
@@ -107,9 +107,9 @@ class Wanted:
 
 
 async def _watch(
-    connection: "Connection",
+    connection: "BrokerConnection",
     *,
-    wanted: Wanted,
+    wanted: CopyFilter,
     tracing: "Tracing | None",
     count: int | None,
     idle: int | None,
@@ -146,7 +146,7 @@ async def _watch(
 
 
 async def _show_copies(
-    channel: "Channel", wanted: Wanted, count: int | None, idle: int | None, form: str
+    channel: "BrokerChannel", wanted: CopyFilter, count: int | None, idle: int | None, form: str
 ) -> None:
     """Print the wanted copies as they arrive."""
     import trio
@@ -163,7 +163,7 @@ async def _show_copies(
             await trio.to_thread.run_sync(write, _shown(event, form))
 
 
-async def _check_names(connection: "Connection", wanted: Wanted) -> None:
+async def _check_names(connection: "BrokerConnection", wanted: CopyFilter) -> None:
     """Raise ChannelEnded if the exchange or queue to watch does not exist."""
     from leveret.protocol.amqp import methods as m
     from leveret.router.client.errors import ChannelEnded
@@ -183,21 +183,21 @@ def describe(copy: "Message") -> dict[str, Any]:
     """Return a copy from the firehose as an object for JSON."""
     from leveret.protocol.amqp.plain import plain_body, plain_value
 
-    told: dict[str, Any] = plain_value(copy.headers)
+    headers: dict[str, Any] = plain_value(copy.headers)
     what, _, name = copy.routing_key.partition(".")
     body, encoding = plain_body(copy.body)
     event: dict[str, Any] = {
         "event": what,
-        "exchange": told.get("exchange_name", ""),
-        "routing_keys": told.get("routing_keys", []),
+        "exchange": headers.get("exchange_name", ""),
+        "routing_keys": headers.get("routing_keys", []),
     }
     if what == "publish":
-        event["queues"] = told.get("routed_queues", [])
+        event["queues"] = headers.get("routed_queues", [])
     else:
         event["queue"] = name
-        event["redelivered"] = bool(told.get("redelivered"))
-    event |= {key: told.get(key) for key in ("vhost", "connection", "channel", "user")}
-    return event | {"properties": told.get("properties", {}), "body_encoding": encoding, "body": body}
+        event["redelivered"] = bool(headers.get("redelivered"))
+    event |= {key: headers.get(key) for key in ("vhost", "connection", "channel", "user")}
+    return event | {"properties": headers.get("properties", {}), "body_encoding": encoding, "body": body}
 
 
 def _shown(event: dict[str, Any], form: str) -> bytes:

@@ -9,7 +9,7 @@ DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
 LONGEST = 365 * UNITS["d"]
 
 
-class Duration(click.ParamType):  # click before 8.3 has no type there
+class Duration(click.ParamType):  # type: ignore[type-arg]  # click before 8.3 has no type there
     """A duration such as ``500ms``, ``30s`` or ``5m``, in ms."""
 
     name = "duration"

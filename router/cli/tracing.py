@@ -10,7 +10,7 @@ import shlex
 from typing import Any
 
 from leveret.router.cli.amqp import notice
-from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.failure import Failure
 
 TRACE = "amq.rabbitmq.trace"
@@ -29,7 +29,7 @@ class Tracing:
         """Set ``shared``: True if tracing is off, or on for other taps only. Raises Failure."""
         try:
             on = self._is_on()
-        except NotThere:
+        except ObjectNotFound:
             raise Failure(f"there is no virtual host {self._vhost!r}\n--vhost chooses another one") from None
         except Failure as error:
             raise Failure(

@@ -14,7 +14,7 @@ from leveret.router.cli.terminal import Duration, counted, parse_duration
 if TYPE_CHECKING:
     import trio
 
-    from leveret.router.cli.pool import Plan, Pool
+    from leveret.router.cli.pool import Pool, WorkPlan
     from leveret.router.cli.retry import Backoff
     from leveret.router.client.address import Address
 
@@ -128,7 +128,7 @@ def work(
     and SIGINT let running commands end; a second one kills them.
 
     \b
-    Exit status: 0  ended as it was told to
+    Exit status: 0  ended as requested
                  1  the broker refused something, or was lost
                  2  wrong usage
                  3  as 0, and some messages failed for good
@@ -143,12 +143,12 @@ def work(
     address = find_broker(url, vhost)
     _check_command(command[0])
 
-    from leveret.router.cli.child import Command
-    from leveret.router.cli.pool import Plan
+    from leveret.router.cli.child import MessageCommand
+    from leveret.router.cli.pool import WorkPlan
 
-    plan = Plan(
+    plan = WorkPlan(
         queue=queue,
-        command=Command(command, timeout, grace, keep_output=reply),
+        command=MessageCommand(command, timeout, grace, keep_output=reply),
         concurrency=concurrency,
         retries=retries,
         backoff=waits,
@@ -158,7 +158,7 @@ def work(
         count=count,
         idle=idle,
     )
-    Run(plan, address, reconnect=reconnect).run(sys.stderr.isatty() if progress is None else progress)
+    WorkRun(plan, address, reconnect=reconnect).run(sys.stderr.isatty() if progress is None else progress)
 
 
 def parse_backoff(text: str) -> "Backoff":
@@ -186,10 +186,10 @@ def _check_command(name: str) -> None:
         raise NoCommand(f"there is no command {name!r}")
 
 
-class Run:
+class WorkRun:
     """One run of the command over all its connections."""
 
-    def __init__(self, plan: "Plan", address: "Address", *, reconnect: bool) -> None:
+    def __init__(self, plan: "WorkPlan", address: "Address", *, reconnect: bool) -> None:
         from leveret.router.cli.pool import Tally
 
         self._plan = plan

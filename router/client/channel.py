@@ -22,7 +22,7 @@ from leveret.router.client.errors import ChannelEnded, ConsumerEnded, Ended
 M = TypeVar("M", bound=m.Method)
 
 
-class Fate(Enum):
+class PublishOutcome(Enum):
     """Outcome of a publish."""
 
     CONFIRMED = auto()
@@ -30,7 +30,7 @@ class Fate(Enum):
     REFUSED = auto()  # basic.nack: a queue was full, or the broker failed
 
 
-class Line(Protocol):
+class ChannelTransport(Protocol):
     """Operations of the connection that a channel needs."""
 
     frame_max: int
@@ -45,10 +45,10 @@ class Line(Protocol):
         """Count a delivery that a task has taken."""
 
 
-class Channel:
+class BrokerChannel:
     """An open channel. After it is closed, all calls raise the reason."""
 
-    def __init__(self, number: int, line: Line) -> None:
+    def __init__(self, number: int, line: ChannelTransport) -> None:
         self.number = number
         self.error: Ended | None = None
         self.refused = 0  # publishes that were answered with basic.nack
@@ -124,15 +124,15 @@ class Channel:
 
     async def publish_alone(
         self, exchange: str, routing_key: str, properties: bytes, body: bytes, *, mandatory: bool = True
-    ) -> Fate:
+    ) -> PublishOutcome:
         """Publish and wait for the outcome; nothing else may be published on the channel meanwhile."""
         self.returns.clear()
         before = self.refused
         self.publish(exchange, routing_key, properties, body, mandatory=mandatory)
         await self.until(lambda: not self._unconfirmed)
         if self.refused > before:
-            return Fate.REFUSED
-        return Fate.RETURNED if self.returns else Fate.CONFIRMED
+            return PublishOutcome.REFUSED
+        return PublishOutcome.RETURNED if self.returns else PublishOutcome.CONFIRMED
 
     def _confirmed(self, number: int, multiple: bool) -> int:
         """Remove confirmed publishes; return their number."""

@@ -20,7 +20,7 @@ from leveret.protocol.amqp.reader import Reader, Scope
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.recognition import AMQP, TLS, FirstBytes
 from leveret.router.client.address import Address
-from leveret.router.client.channel import Channel
+from leveret.router.client.channel import BrokerChannel
 from leveret.router.client.errors import CannotConnect, ConnectionEnded
 from leveret.router.values.network_errors import NO_TLS, explain, tls_advice
 
@@ -45,7 +45,7 @@ NO_TLS_ADVICE = "the port has no TLS; use the scheme amqp:// in --url or LEVERET
 Notice = Callable[[str], None]
 
 
-class Connection:
+class BrokerConnection:
     """An open connection. ``blocked`` is the reason while the broker accepts no publishes, else None."""
 
     def __init__(self, stream: trio.abc.Stream, address: Address, notice: Notice) -> None:
@@ -58,7 +58,7 @@ class Connection:
         self._stream = stream
         self._notice = notice
         self._reader = Reader(FRAME_MAX, 1 << 40, scope=Scope.CONTROL)
-        self._channels: dict[int, Channel] = {}
+        self._channels: dict[int, BrokerChannel] = {}
         self._channel_max = 0
         self._heartbeat = 0
         self._out: list[bytes] = []
@@ -127,14 +127,14 @@ class Connection:
 
     # -- channels --------------------------------------------------------------------------------------------
 
-    async def channel(self) -> Channel:
+    async def channel(self) -> BrokerChannel:
         """Open a channel. It stays open as long as the connection."""
         if self.error is not None:
             raise self.error
         number = len(self._channels) + 1
         if number > self._channel_max:
             raise ConnectionEnded(f"the broker allows {self._channel_max} channels on a connection")
-        channel = self._channels[number] = Channel(number, self)
+        channel = self._channels[number] = BrokerChannel(number, self)
         await channel.call(m.ChannelOpen(), m.ChannelOpenOk)
         return channel
 
@@ -188,15 +188,15 @@ class Connection:
             self._lost(error)
 
     def _receive(self, commands: list[tuple[int, Command]]) -> None:
-        told: dict[Channel, None] = {}
+        touched: dict[BrokerChannel, None] = {}
         for number, command in commands:
             channel = self._channels.get(number)
             if channel is not None:
                 channel.receive(command)
-                told[channel] = None
+                touched[channel] = None
             elif not number:
                 self._connection_command(command)
-        for channel in told:
+        for channel in touched:
             channel.wake()
 
     def _connection_command(self, command: Command) -> None:
@@ -298,7 +298,9 @@ def _cannot(address: Address, error: BaseException) -> CannotConnect:
 
 
 @asynccontextmanager
-async def connect(address: Address, *, name: str, notice: Notice = _silent) -> AsyncIterator[Connection]:
+async def connect(
+    address: Address, *, name: str, notice: Notice = _silent
+) -> AsyncIterator[BrokerConnection]:
     """Open a connection for the ``async with`` block; ``notice`` gets texts about alarms at the broker.
 
     Raises CannotConnect, ConnectionEnded for a refused login or virtual host, and what the block raises.
@@ -311,10 +313,10 @@ async def connect(address: Address, *, name: str, notice: Notice = _silent) -> A
 @asynccontextmanager
 async def on_stream(
     stream: trio.abc.Stream, address: Address, *, name: str, notice: Notice = _silent
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[BrokerConnection]:
     """Open a connection on an existing stream to the broker, and close the stream at the end."""
     failure: Exception | None = None
-    connection = Connection(stream, address, notice)
+    connection = BrokerConnection(stream, address, notice)
     try:
         try:
             with trio.fail_after(address.timeout):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from leveret.protocol.http import HttpError
 from leveret.router.auth import User
 from leveret.router.broker.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
-from leveret.router.management.errors import not_authorised, not_there
+from leveret.router.management.errors import not_authorised, not_found
 from leveret.router.vhost.vhost import VHost
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _demand_vhost(call: "Call") -> None:
     """Require a user of the API and an existing virtual host."""
     management(call)
     if call["vhost"] not in call.broker.vhosts:
-        raise not_there() if call.request.method in READING else HttpError(404, "vhost_not_found")
+        raise not_found() if call.request.method in READING else HttpError(404, "vhost_not_found")
 
 
 def in_vhost(call: "Call") -> None:
@@ -114,14 +114,14 @@ def parameter_setter(call: "Call") -> None:
         administrator(call)
 
 
-def entered(call: "Call") -> list[VHost]:
+def accessible_vhosts(call: "Call") -> list[VHost]:
     """Return the virtual hosts that the user may open; a list over all of them shows their objects."""
     return [vhost for vhost in call.broker.vhosts.values() if call.user.may_enter(vhost.name)]
 
 
 def visible_vhosts(call: "Call") -> list[VHost]:
     """Return the virtual hosts that the user sees."""
-    return list(call.broker.vhosts.values()) if sees_all(call.user) else entered(call)
+    return list(call.broker.vhosts.values()) if sees_all(call.user) else accessible_vhosts(call)
 
 
 def own(call: "Call", items: Iterable[T], user_of: Callable[[T], str]) -> list[T]:

@@ -18,15 +18,15 @@ from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
 from leveret.router.management.access import READING, Check
 from leveret.router.management.body import parse_object
-from leveret.router.management.errors import not_logged_in, told_as_http
+from leveret.router.management.errors import as_http_errors, not_logged_in
 from leveret.router.management.json_values import Object
-from leveret.router.management.node import Node, Snapshots
-from leveret.router.management.request_client import Errand
+from leveret.router.management.node import ApiNode, SnapshotService
+from leveret.router.management.request_client import RequestClient
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import Measures
+from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.offloaded import log_in
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 from leveret.router.web.routes import Answer
 
 JSON_RANGES = frozenset(("application/json", "application/*", "*/*"))
@@ -51,21 +51,21 @@ Rules = Mapping[str, Mapping[str, Rule]]  # pattern -> method -> rule
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ApiContext:
     """Objects that all calls share."""
 
     broker: Broker
-    node: Node
+    node: ApiNode
     sampler: Sampler
-    measures: Measures
-    snapshots: Snapshots | None = None  # None without a data directory
+    measures: BrokerStatistics
+    snapshots: SnapshotService | None = None  # None without a data directory
 
 
 @dataclass(frozen=True)
 class Call:
     """A request by a user. ``call["name"]`` is the value of ``{name}`` in the path."""
 
-    world: World
+    context: ApiContext
     request: Request
     user: User
     segments: Mapping[str, str]
@@ -75,7 +75,7 @@ class Call:
 
     @property
     def broker(self) -> Broker:
-        return self.world.broker
+        return self.context.broker
 
     @property
     def administration(self) -> Administration:
@@ -104,9 +104,9 @@ class Call:
         """Parse the JSON object of the body. Raises HttpError 400."""
         return parse_object(self.request.body)
 
-    def errand(self, vhost: VHost | None = None) -> Errand:
+    def client(self, vhost: VHost | None = None) -> RequestClient:
         """Return a client of the broker for the duration of this call."""
-        return Errand(self.broker, vhost or self.vhost, self.user)
+        return RequestClient(self.broker, vhost or self.vhost, self.user)
 
 
 def query_of(request: Request) -> Mapping[str, str]:
@@ -123,7 +123,7 @@ def check_head(request: Request, *, by_link: bool = False) -> None:
         raise not_logged_in()
 
 
-def login(broker: Broker, request: Request, *, by_link: bool = False) -> Steps[User]:
+def login(broker: Broker, request: Request, *, by_link: bool = False) -> ResponseSteps[User]:
     """Return the user of a request. Raises HttpError 401."""
     check_head(request, by_link=by_link)
     if by_link and "auth" in query_of(request):
@@ -145,30 +145,32 @@ def login(broker: Broker, request: Request, *, by_link: bool = False) -> Steps[U
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
+class RuleHandler:
     """A handler with a rule. Requests without credentials are refused before a body is read, requests without
     permission before a large body is read completely.
     """
 
-    world: World
+    context: ApiContext
     rule: Rule
 
-    def screen(self, request: Request) -> None:
+    def check_head(self, request: Request) -> None:
         """Raise HttpError 401 for a request without credentials."""
         check_head(request, by_link=self.rule.by_link)
 
-    def prove(self, request: Request, **segments: str) -> Steps[None]:
+    def authorize(self, request: Request, **segments: str) -> ResponseSteps[None]:
         """Raise HttpError for a user who is unknown or may not call the handler."""
-        yield from _authorize(self.world, self.rule, request, segments)
+        yield from _authorize(self.context, self.rule, request, segments)
 
-    def __call__(self, request: Request, **segments: str) -> Steps[Response]:
-        return respond(self.world, self.rule, request, **segments)
+    def __call__(self, request: Request, **segments: str) -> ResponseSteps[Response]:
+        return respond(self.context, self.rule, request, **segments)
 
 
-def _authorize(world: World, rule: Rule, request: Request, segments: Mapping[str, str]) -> Steps[Call]:
+def _authorize(
+    context: ApiContext, rule: Rule, request: Request, segments: Mapping[str, str]
+) -> ResponseSteps[Call]:
     """Check a request; return its call. Raises HttpError 401, 404 or 406."""
-    user = yield from login(world.broker, request, by_link=rule.by_link)
-    call = Call(world, request, user, segments)
+    user = yield from login(context.broker, request, by_link=rule.by_link)
+    call = Call(context, request, user, segments)
     check_accept(request)
     with _refusals_logged(call):
         rule.check(call)
@@ -200,12 +202,12 @@ def check_accept(request: Request) -> None:
         raise HttpError(406, "the API answers in application/json, which the Accept header excludes")
 
 
-def respond(world: World, rule: Rule, request: Request, **segments: str) -> Steps[Response]:
+def respond(context: ApiContext, rule: Rule, request: Request, **segments: str) -> ResponseSteps[Response]:
     """Respond to a request by a rule, after its changes are on disk."""
-    call = yield from _authorize(world, rule, request, segments)
-    with _refusals_logged(call), told_as_http():
+    call = yield from _authorize(context, rule, request, segments)
+    with _refusals_logged(call), as_http_errors():
         answer = rule.handle(call)
         response = answer if isinstance(answer, Response) else (yield from answer)
     if request.method not in READING:
-        yield from Errand(call.broker, None, call.user).committed()
+        yield from RequestClient(call.broker, None, call.user).committed()
     return response

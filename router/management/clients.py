@@ -12,7 +12,7 @@ from leveret.router.session.transport import ConnectionOutbox, Ends
 from leveret.router.vhost.vhost import VHost
 
 
-class Connection(Protocol):
+class ListedConnection(Protocol):
     """A connection that has opened a virtual host. ``since`` is in seconds since the epoch."""
 
     user: User | None
@@ -40,20 +40,20 @@ class Connection(Protocol):
     def end(self, error: AmqpError) -> None: ...
 
 
-def connections(broker: Broker) -> list[Connection]:
+def connections(broker: Broker) -> list[ListedConnection]:
     """Return all connections that have opened a virtual host."""
     return [
-        client  # every served connection implements the protocol, see test_clients
+        client  # type: ignore[misc]  # every served connection implements the protocol, see test_clients
         for client in broker.clients
         if client.user is not None and client.vhost is not None
     ]
 
 
-def user_of(connection: Connection) -> str:
+def user_of(connection: ListedConnection) -> str:
     """Return the name of the connection's user."""
     return connection.user.name if connection.user is not None else ""
 
 
-def vhost_of(connection: Connection) -> str:
+def vhost_of(connection: ListedConnection) -> str:
     """Return the name of the connection's virtual host."""
     return connection.vhost.name if connection.vhost is not None else ""

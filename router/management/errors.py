@@ -13,7 +13,7 @@ from leveret.router.broker.administration import NotThere
 REALM = (("WWW-Authenticate", 'Basic realm="RabbitMQ Management"'),)
 
 
-def not_there() -> HttpError:
+def not_found() -> HttpError:
     """Return a 404 for a missing object."""
     return HttpError(404, "Not Found", error="Object Not Found")
 
@@ -39,14 +39,14 @@ def text_of(error: AmqpError) -> str:
 
 
 @contextmanager
-def told_as_http() -> Iterator[None]:
+def as_http_errors() -> Iterator[None]:
     """Convert errors of the broker in the block to HTTP errors."""
     try:
         yield
     except AccessRefused as error:
         raise not_authorised("Access refused.") from error  # the cause is logged by ``call``
     except NotThere:
-        raise not_there() from None
+        raise not_found() from None
     except NotFound as error:
         raise HttpError(404, text_of(error)) from None
     except AmqpError as error:

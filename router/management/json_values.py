@@ -9,7 +9,7 @@ from typing import Any
 
 from leveret.protocol.http import Response
 from leveret.protocol.json_text import encode_json
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 SLICE = 200  # items that are encoded before other tasks run
 JSON = "application/json"
@@ -27,7 +27,7 @@ def nothing(status: int = 204) -> Response:
     return Response(status)
 
 
-def encode_list(items: Sequence[Any]) -> Steps[list[bytes]]:
+def encode_list(items: Sequence[Any]) -> ResponseSteps[list[bytes]]:
     """Encode a list as JSON in parts, a slice at a time."""
     parts = [b"["]
     for start in range(0, len(items), SLICE):

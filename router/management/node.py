@@ -25,7 +25,7 @@ class Listener(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurements:
     """Bytes, files, sockets and threads that the process uses, and their limits; None if unknown.
 
     ``collections`` (of garbage) and ``context_switches`` are counted since the start.
@@ -47,7 +47,7 @@ class Measured:
     memory_freed: int = 0  # freed memory that the C library keeps
 
 
-class Node(Protocol):
+class ApiNode(Protocol):
     """The broker's node, as the API shows it."""
 
     name: str
@@ -55,13 +55,13 @@ class Node(Protocol):
     pid: int
     processors: int
 
-    def measured(self) -> Measured: ...
+    def measured(self) -> Measurements: ...
     def listeners(self) -> list[Listener]: ...
     def uptime(self) -> int:
         """Return the uptime in ms."""
 
 
-class Taken(Protocol):
+class SnapshotResult(Protocol):
     """A complete snapshot: ``linked`` files are shared with the data directory, ``copied`` ones are not."""
 
     @property
@@ -75,8 +75,8 @@ class Taken(Protocol):
         """Return the bytes of the copied files."""
 
 
-class Snapshots(Protocol):
+class SnapshotService(Protocol):
     """Takes snapshots of the data directory."""
 
-    def take(self, name: str, then: Callable[[Taken | Exception], None]) -> None:
+    def take(self, name: str, then: Callable[[SnapshotResult | Exception], None]) -> None:
         """Take a snapshot; call ``then`` with it, or with the error if it failed."""

@@ -146,14 +146,14 @@ def _path(pattern: str, methods: Mapping[str, Rule]) -> Object:
         {"name": name, "in": "path", "required": True, "schema": PATHS.get(name, TEXT)}
         for name in re.findall(r"{(\w+)}", pattern)
     ]
-    told: Object = {method.lower(): _operation(method, pattern, rule) for method, rule in methods.items()}
-    return {**({"parameters": parameters} if parameters else {}), **told}
+    document: Object = {method.lower(): _operation(method, pattern, rule) for method, rule in methods.items()}
+    return {**({"parameters": parameters} if parameters else {}), **document}
 
 
 def _operation(method: str, pattern: str, rule: Rule) -> Object:
     handle = rule.handle.func if isinstance(rule.handle, partial) else rule.handle
     words = (handle.__doc__ or handle.__name__.replace("_", " ").capitalize()).strip().splitlines()[0]
-    told: Object = {
+    document: Object = {
         "operationId": f"{method.lower()}{re.sub('[^a-z]+', '_', pattern)}".rstrip("_"),
         "tags": [pattern.split("/")[1]],
         "summary": words,
@@ -165,18 +165,18 @@ def _operation(method: str, pattern: str, rule: Rule) -> Object:
         queries += LISTS
         if pattern.split("/")[1] in RATED:
             queries += PAST
-        told["parameters"] = [
+        document["parameters"] = [
             {"name": name, "in": "query", "schema": TEXT} for name in dict.fromkeys(queries)
         ]
     elif queries:
-        told["parameters"] = [{"name": name, "in": "query", "schema": TEXT} for name in queries]
+        document["parameters"] = [{"name": name, "in": "query", "schema": TEXT} for name in queries]
     body = BODIES.get((method, pattern))
     if body is not None:
         content = {"application/json": {"schema": body}}
         if method == "POST" and pattern in UPLOADS:
             content["multipart/form-data"] = {"schema": _UPLOAD}
-        told["requestBody"] = {"content": content}
-    return told
+        document["requestBody"] = {"content": content}
+    return document
 
 
 def _responses(method: str) -> Object:

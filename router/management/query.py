@@ -19,7 +19,7 @@ from leveret.router.management.call import Call
 from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import JSON, Object, answer
 from leveret.router.values.patterns import PatternError, compile_pattern
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
@@ -35,7 +35,7 @@ Columns: TypeAlias = dict[str, "Columns | None"]  # a tree of path segments; Non
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPage:
     """Requested part of a list; ``matches`` is the predicate for names that belong to the list."""
 
     number: int
@@ -43,7 +43,7 @@ class Page:
     matches: Callable[[str], bool]
 
 
-def page_of(query: Mapping[str, str]) -> Page | None:
+def page_of(query: Mapping[str, str]) -> ListPage | None:
     """Return the requested page, None for the whole list. Raises HttpError 400."""
     if "page" not in query:
         return None
@@ -54,10 +54,10 @@ def page_of(query: Mapping[str, str]) -> Page | None:
     name = query.get("name", "")
     if query.get("use_regex") == "true":
         try:
-            return Page(number, size, compile_pattern(name))
+            return ListPage(number, size, compile_pattern(name))
         except PatternError as error:
             raise bad_request(f"invalid regular expression: {error}") from None
-    return Page(number, size, lambda text: name.lower() in text.lower())
+    return ListPage(number, size, lambda text: name.lower() in text.lower())
 
 
 def _integer(text: str) -> int:
@@ -123,7 +123,7 @@ def listing(
     *,
     sort: Sequence[str] = ("vhost", "name"),
     name_of: Callable[[T], str] | None = None,
-) -> Steps[Response]:
+) -> ResponseSteps[Response]:
     """Respond with a list: each of ``sources`` in the form that ``show`` returns.
 
     ``name_of`` returns the name that a page's ``name`` is compared with; without it, that is a shown object's
@@ -153,7 +153,7 @@ def listing(
         raise HttpError(400, text, error="page_out_of_range")
     first = (page.number - 1) * page.size
     last = min(first + page.size, len(rows))
-    told = {
+    document = {
         "total_count": total,
         "item_count": last - first,
         "filtered_count": len(rows),
@@ -161,19 +161,19 @@ def listing(
         "page_size": page.size,
         "page_count": pages,
     }
-    head = encode_json(told).removesuffix(b"}") + b',"items":['
+    head = encode_json(document).removesuffix(b"}") + b',"items":['
     return in_parts((yield from rows.joined(spent, first, last, head, b"]}")), JSON)
 
 
 def with_list(
-    call: Call, told: Object, name: str, items: Sequence[T], show: Callable[[T], Object]
-) -> Steps[Response]:
+    call: Call, document: Object, name: str, items: Sequence[T], show: Callable[[T], Object]
+) -> ResponseSteps[Response]:
     """Respond with an object one member of which is a list of ``items``."""
     spent, columns = call.broker.budget.spent, columns_of(call.query)
-    told = narrowed(told, columns)
+    document = narrowed(document, columns)
     if columns and name not in columns:
-        return answer(told)
-    parts = [encode_json(told).removesuffix(b"}") + b"," * bool(told) + encode_json(name) + b":["]
+        return answer(document)
+    parts = [encode_json(document).removesuffix(b"}") + b"," * bool(document) + encode_json(name) + b":["]
     for start in range(0, len(items), PART):
         some: list[bytes] = []
         for item in items[start : start + PART]:
@@ -217,7 +217,7 @@ class SortedRows:
 
     def joined(
         self, spent: Callable[[], bool], first: int, last: int, head: bytes, tail: bytes
-    ) -> Steps[list[bytes]]:
+    ) -> ResponseSteps[list[bytes]]:
         """Return the rows from ``first`` up to ``last`` in their order, separated by commas, in parts of
         ``PART`` rows, between ``head`` and ``tail``. The rows are removed.
         """

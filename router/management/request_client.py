@@ -18,13 +18,13 @@ from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import Steps, Wait
+from leveret.router.web.response_steps import ResponseSteps, Wait
 
 UNSTORED = "the message could not be stored; the broker's log says why"
 LATE = "the disk did not answer in time; what was asked for may have been done"
 
 
-class Errand:
+class RequestClient:
     """``vhost`` is None for one that only waits."""
 
     def __init__(self, broker: Broker, vhost: VHost | None, user: User) -> None:
@@ -61,7 +61,7 @@ class Errand:
 
     # -- what takes time -------------------------------------------------------------------------------------
 
-    def publish(self, message: Message) -> Steps[bool]:
+    def publish(self, message: Message) -> ResponseSteps[bool]:
         """Publish a message, and say whether a queue has it, safely. Raises what ``Session.publish`` does."""
         self.session.select_confirms()
         self._accepted, self._returned, self._batch = None, False, 0
@@ -75,7 +75,7 @@ class Errand:
             raise HttpError(500, UNSTORED)
         return self._accepted and not self._returned
 
-    def get(self, name: str) -> Steps[tuple[int, Entry, AnyQueue] | None]:
+    def get(self, name: str) -> ResponseSteps[tuple[int, Entry, AnyQueue] | None]:
         """Take a message from a queue: its delivery tag, the entry and the queue; None for no message.
 
         Raises what ``Session.get`` does.
@@ -89,14 +89,14 @@ class Errand:
                 continue
             return taken
 
-    def committed(self) -> Steps[None]:
+    def committed(self) -> ResponseSteps[None]:
         """Wait until what was done in this turn is on disk. HttpError 503 when that takes too long."""
         self._batch = self._broker.keeper.hold()
         if self._batch > self._broker.keeper.committed:
             self._broker.commit_waiters.add(self)
             yield from self._pause()
 
-    def _pause(self) -> Steps[None]:
+    def _pause(self) -> ResponseSteps[None]:
         wait = self._wait = Wait()
         yield wait
         self._wait = None

@@ -12,8 +12,8 @@ import structlog
 import trio
 
 from leveret.router.server.driver import Driver
-from leveret.router.server.outbox import Outbox, Part
-from leveret.router.server.places import Guest
+from leveret.router.server.outbox import BufferedOutbox, Part
+from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import ConnectionLog, Ends
 from leveret.router.values.network_errors import explain
@@ -27,7 +27,7 @@ AT_ONCE = 4  # and this many times as many bytes are read at a time
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
-class Peer(Protocol):
+class ClientPeer(Protocol):
     """The client at the other end of a connection."""
 
     @property
@@ -37,7 +37,7 @@ class Peer(Protocol):
     @property
     def ends(self) -> Ends: ...
     @property
-    def guest(self) -> Guest | None:
+    def occupant(self) -> Occupant | None:
         """Return its connection as a holder of places."""
 
     @property
@@ -65,7 +65,7 @@ class Peer(Protocol):
         """Return True if the client has ended its side, even if unread bytes remain."""
 
 
-class Connection(Protocol):
+class CoreConnection(Protocol):
     """Core side of a client's connection, of any protocol. While ``unfinished``, the client is not read from:
     commands that it has sent are still being executed.
     """
@@ -89,11 +89,11 @@ class Connection(Protocol):
         """End the connection after an exception in the broker."""
 
 
-Connect = Callable[[Outbox, ConnectionLog], Connection]
+Connect = Callable[[BufferedOutbox, ConnectionLog], CoreConnection]
 
 
 async def serve_client(
-    stream: trio.abc.HalfCloseableStream, peer: Peer, driver: Driver, connect: Connect
+    stream: trio.abc.HalfCloseableStream, peer: ClientPeer, driver: Driver, connect: Connect
 ) -> None:
     """Serve one client until either side ends the connection; ``connect`` makes its core side.
 
@@ -102,7 +102,7 @@ async def serve_client(
     settings = driver.broker.settings.server
     log = structlog.get_logger().bind(peer=peer.name)
     now, high, low = driver.begin(), settings.outbox_high, settings.outbox_low
-    outbox = Outbox(high, low, now, send=peer.send, shared=driver.outboxes)
+    outbox = BufferedOutbox(high, low, now, send=peer.send, shared=driver.outboxes)
     connection = connect(outbox, log)
     driver.end()
     try:
@@ -126,7 +126,7 @@ async def serve_client(
 
 
 @contextmanager
-def _batch(driver: Driver, connection: Connection, what: str) -> Iterator[None]:
+def _batch(driver: Driver, connection: CoreConnection, what: str) -> Iterator[None]:
     """Run a batch for a client, whose connection ends if the batch raises an exception."""
     driver.begin(what)
     try:
@@ -139,9 +139,9 @@ def _batch(driver: Driver, connection: Connection, what: str) -> Iterator[None]:
 
 async def _read(
     stream: trio.abc.ReceiveStream,
-    peer: Peer,
-    outbox: Outbox,
-    connection: Connection,
+    peer: ClientPeer,
+    outbox: BufferedOutbox,
+    connection: CoreConnection,
     driver: Driver,
 ) -> None:
     """Feed the core until the client ends its side; pause while it does not read replies or may not
@@ -149,7 +149,7 @@ async def _read(
     """
     size = most = driver.broker.settings.server.read_size
     what = f"commands of {peer.name}"
-    guest = peer.guest
+    occupant = peer.occupant
     while data := await peer.receive(stream, size):
         outbox.traffic.read(len(data))
         count = 0
@@ -166,9 +166,9 @@ async def _read(
         size = most // 2 if each < SMALL else most
         if each >= LARGE and not driver.outboxes.full:
             size = AT_ONCE * most
-        if guest is not None and connection.vhost is not None:
-            guest.engage()
-            guest = None
+        if occupant is not None and connection.vhost is not None:
+            occupant.engage()
+            occupant = None
         await driver.take(len(data))
         while not outbox.readable():
             with trio.move_on_after(GLANCE):
@@ -179,9 +179,9 @@ async def _read(
 
 async def _write(
     stream: trio.abc.HalfCloseableStream,
-    peer: Peer,
-    outbox: Outbox,
-    connection: Connection,
+    peer: ClientPeer,
+    outbox: BufferedOutbox,
+    connection: CoreConnection,
     driver: Driver,
 ) -> None:
     """Send the contents of the outbox, in large pieces; at the end half-close the stream."""

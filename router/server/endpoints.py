@@ -12,14 +12,14 @@ from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.places import Places
-from leveret.router.server.resource_monitor import Watch
-from leveret.router.server.snapshot_threads import Snapshots
-from leveret.router.server.socket_peer import Peer
+from leveret.router.server.resource_monitor import ResourceMonitor
+from leveret.router.server.snapshot_threads import SnapshotThreads
+from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.server.stomp import serve_stomp
-from leveret.router.server.tls import Security
+from leveret.router.server.tls import ListenerTls
 
 if TYPE_CHECKING:
-    from leveret.router.server.http_sites import Sites
+    from leveret.router.server.http_sites import HttpSites
 
 SITES = "leveret.router.server.http_sites"
 WEB = "STOMP over WebSocket"
@@ -30,7 +30,7 @@ class Endpoints:
     """The endpoints of one broker."""
 
     def __init__(
-        self, driver: Driver, offer: Offer, watch: Watch, snapshots: Snapshots | None = None
+        self, driver: Driver, offer: Offer, watch: ResourceMonitor, snapshots: SnapshotThreads | None = None
     ) -> None:
         """Create the endpoints. Raises TlsError."""
         self._snapshots = snapshots
@@ -42,7 +42,7 @@ class Endpoints:
         requests = Places(0)  # HTTP sites have limits of their own
         listen = driver.broker.settings.listen
         secured = listen.amqps or listen.stomps or listen.https or listen.web_stomps
-        tls = Security(driver.broker.settings.tls) if secured else None
+        tls = ListenerTls(driver.broker.settings.tls) if secured else None
         http, web_stomp = self._serve_http, self._serve_web_stomp
         self.all = [
             Endpoint("amqp", "amqp://{}", listen.amqp, amqp, clients),
@@ -56,13 +56,13 @@ class Endpoints:
         ]
 
     @cached_property
-    def _sites(self) -> "Sites":
+    def _sites(self) -> "HttpSites":
         """Create the HTTP sites. Their modules take longer to load than all others, and the start does not
         need them.
         """
-        from leveret.router.server.http_sites import Sites  # noqa: PLC0415
+        from leveret.router.server.http_sites import HttpSites  # noqa: PLC0415
 
-        return Sites(
+        return HttpSites(
             self._driver,
             self.all,
             self._watch,
@@ -77,11 +77,11 @@ class Endpoints:
         if "_sites" not in self.__dict__:
             await trio.to_thread.run_sync(import_module, SITES)
 
-    async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+    async def _serve_http(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> None:
         await self._load_sites()
         await self._sites.serve_main(stream, peer)
 
-    async def _serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+    async def _serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> None:
         await self._load_sites()
         await self._sites.serve_web_stomp(stream, peer)
 

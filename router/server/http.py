@@ -19,14 +19,14 @@ from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
 from leveret.protocol.websocket import Opening, accept
 from leveret.router.server.client_tasks import BROKEN, GLANCE, LINGER
 from leveret.router.server.driver import Driver
-from leveret.router.server.places import Guest, Places
+from leveret.router.server.places import Occupant, Places
 from leveret.router.server.request_bodies import BodyMemory, HeldBody
-from leveret.router.server.socket_peer import Peer
+from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.server.websocket import GOING_AWAY, Service, Upgrade, WebSocketStream, serve_websocket
 from leveret.router.values.network_errors import explain
 from leveret.router.web.origin_guard import check_host, check_origin
-from leveret.router.web.response_steps import Step, Steps, Wait
-from leveret.router.web.routes import Route, Routes
+from leveret.router.web.response_steps import ResponseSteps, Step, Wait
+from leveret.router.web.routes import HttpRoutes, Route
 
 GLIMPSE = 1  # seconds that a client beyond the limit of connections has to send a request
 PIECE = 1 << 16  # bytes of a response that a client must read in one request_timeout
@@ -43,14 +43,14 @@ ALWAYS = (
 
 
 @dataclass
-class Site:
+class HttpSite:
     """Everything that is served over HTTP at some listeners. ``services`` are the WebSocket services by path.
     ``bodies`` limits the memory of requests, ``places`` the number of connections; a WebSocket takes a place
     of its service instead. ``elsewhere`` returns the addresses of another protocol.
     """
 
     driver: Driver
-    routes: Routes
+    routes: HttpRoutes
     places: Places
     bodies: BodyMemory
     services: Mapping[str, Service] = field(default_factory=dict)
@@ -70,19 +70,21 @@ class Site:
             socket.close_code = GOING_AWAY
 
 
-async def serve_http(stream: trio.abc.HalfCloseableStream, peer: Peer, site: Site) -> None:
+async def serve_http(stream: trio.abc.HalfCloseableStream, peer: SocketPeer, site: HttpSite) -> None:
     """Serve one client until either side ends the connection. Its failures never reach other connections."""
     log = structlog.get_logger().bind(peer=peer.name)
     try:
         async with stream:
             with trio.CancelScope() as scope:
-                guest = peer.guest or Guest(peer.name, peer.ends.peer[0], scope.cancel)
-                with site.places.take(guest) as taken:
-                    conversation = _Conversation(stream, peer, guest, site)
+                occupant = peer.occupant or Occupant(peer.name, peer.ends.peer[0], scope.cancel)
+                with site.places.take(occupant) as taken:
+                    conversation = _Conversation(stream, peer, occupant, site)
                     upgrade = await (conversation.run() if taken else conversation.refuse())
                 if upgrade is not None:
                     settings = site.driver.broker.settings
-                    await serve_websocket(stream, replace(peer, guest=guest), upgrade, settings, site.sockets)
+                    await serve_websocket(
+                        stream, replace(peer, occupant=occupant), upgrade, settings, site.sockets
+                    )
     except* (*BROKEN, trio.TooSlowError) as group:
         log.debug("connection broken", error=explain(group.exceptions[0]))
     except* Exception as group:
@@ -95,11 +97,13 @@ class _Conversation:
     that handle it, so nothing of it remains after its response.
     """
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, peer: Peer, guest: Guest, site: Site) -> None:
+    def __init__(
+        self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer, occupant: Occupant, site: HttpSite
+    ) -> None:
         self._broker = broker = site.driver.broker
         self._stream = stream
         self._peer = peer
-        self._guest = guest
+        self._guest = occupant
         self._site = site
         self._read_size = broker.settings.server.read_size
         self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
@@ -203,22 +207,22 @@ class _Conversation:
         """
         request = pending.head()
         settings = self._broker.settings
-        with self._told_of("request refused", request):
+        with self._logged_refusal("request refused", request):
             if self._peer.local:
                 check_host(request, settings.http.hosts)
             check_origin(request, settings.http.origins)
         service = self._site.services.get(request.path)
         if service is not None:
-            with self._told_of("WebSocket refused", request):
+            with self._logged_refusal("WebSocket refused", request):
                 opening = accept(request, service.protocols, compression=settings.websocket.compression)
                 await self._read_body(pending, 0, due)
                 return self._upgrade(service, opening, pending, request)
         route = self._site.routes.find(request)
-        route.screen(request)
+        route.check_head(request)
         most = settings.http.max_header_size if request.method in BODILESS else settings.http.max_body_size
         # Requests without a body are authorized by the handler itself.
         owners = [f"address {self._guest.network}"]
-        if pending.announced != 0 and (proof := route.prove(request)) is not None:
+        if pending.announced != 0 and (proof := route.authorize(request)) is not None:
             await self._finish(proof, request)
             if request.credentials is not None:
                 owners.append(f"user {request.credentials[0]}")
@@ -229,7 +233,7 @@ class _Conversation:
         return response
 
     @contextmanager
-    def _told_of(self, event: str, request: Request) -> Iterator[None]:
+    def _logged_refusal(self, event: str, request: Request) -> Iterator[None]:
         """Log refusals that depend on settings: a browser does not show them to the page, and an operator
         needs the reason.
         """
@@ -270,7 +274,7 @@ class _Conversation:
             answer = route(request)
         return answer if isinstance(answer, Response) else await self._finish(answer, request)
 
-    async def _finish(self, steps: Steps[T], request: Request) -> T:
+    async def _finish(self, steps: ResponseSteps[T], request: Request) -> T:
         """Run the steps of a response, and wait between them as they demand."""
         with closing(steps):
             while True:

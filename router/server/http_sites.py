@@ -11,31 +11,31 @@ import trio
 from leveret.protocol.recognition import AMQP, STOMP, TLS
 from leveret.protocol.websocket import Text
 from leveret.router.management.api import metrics_table, table
-from leveret.router.management.call import World
+from leveret.router.management.call import ApiContext
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import Measures
+from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.server.driver import Driver
-from leveret.router.server.http import Site, serve_http
+from leveret.router.server.http import HttpSite, serve_http
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.node import ServerNode
 from leveret.router.server.places import Places
 from leveret.router.server.request_bodies import BodyMemory
-from leveret.router.server.resource_monitor import Watch
-from leveret.router.server.snapshot_threads import Snapshots
-from leveret.router.server.socket_peer import Peer
+from leveret.router.server.resource_monitor import ResourceMonitor
+from leveret.router.server.snapshot_threads import SnapshotThreads
+from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.server.websocket import Service
 from leveret.router.web.downloads import downloads
 from leveret.router.web.pages import pages
-from leveret.router.web.routes import Routes, Table
+from leveret.router.web.routes import HttpRoutes, Table
 
 STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
 DONE = object()
 ELSEWHERE = {AMQP: ("amqp", "amqps"), STOMP: ("stomp", "stomps"), TLS: ("https",)}  # protocol -> endpoints
 
-Serve = Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
+Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 
 
-class Sites:
+class HttpSites:
     """The site at ``listen.http``, and the one at ``listen.web_stomp``, which has only what RabbitMQ has
     there.
 
@@ -46,33 +46,33 @@ class Sites:
         self,
         driver: Driver,
         endpoints: Sequence[Endpoint],
-        watch: Watch,
+        watch: ResourceMonitor,
         *,
         amqp: Serve,
         stomp: Serve,
         places: Places,
-        snapshots: Snapshots | None,
+        snapshots: SnapshotThreads | None,
     ) -> None:
         self._driver = driver
         self._endpoints = endpoints
         broker, settings = driver.broker, driver.broker.settings
         self._bodies = BodyMemory(settings.http.max_bodies_size)
         self._sampler = Sampler(broker, settings.management.sample_interval)
-        self._measures = Measures(broker)
+        self._measures = BrokerStatistics(broker)
         self._node = ServerNode(broker, endpoints, watch, self._bodies)
-        world = World(broker, self._node, self._sampler, self._measures, snapshots)
-        tables = [pages(broker, self._closed), downloads(), table(world)]
+        context = ApiContext(broker, self._node, self._sampler, self._measures, snapshots)
+        tables = [pages(broker, self._closed), downloads(), table(context)]
         if settings.management.metrics != "off":
-            tables.append(metrics_table(world))
+            tables.append(metrics_table(context))
         text = Service(STOMP_VERSIONS, stomp, places, Text.SPOKEN)
         services = {"/ws/amqp": Service(("amqp",), amqp, places), "/ws/stomp": text, "/ws": text}
         self._main = self._site(services, *tables)
         chosen = Service(STOMP_VERSIONS, stomp, places, sent_as(settings.stomp.web_messages))
         self._web_stomp = self._site({"/ws": chosen, "/ws/stomp": chosen})
 
-    def _site(self, services: dict[str, Service], *tables: Table) -> Site:
+    def _site(self, services: dict[str, Service], *tables: Table) -> HttpSite:
         requests = Places(self._driver.broker.settings.http.max_connections)
-        return Site(self._driver, Routes(*tables), requests, self._bodies, services, self._elsewhere)
+        return HttpSite(self._driver, HttpRoutes(*tables), requests, self._bodies, services, self._elsewhere)
 
     def _closed(self) -> list[str]:
         """Return the listeners that should be open and are not."""
@@ -85,11 +85,11 @@ class Sites:
             f"{spoken} is at {url}" for each in self._endpoints if each.name in names for url in each.urls
         ]
 
-    async def serve_main(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+    async def serve_main(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> None:
         """Serve one client at ``listen.http``."""
         await serve_http(stream, peer, self._main)
 
-    async def serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+    async def serve_web_stomp(self, stream: trio.abc.HalfCloseableStream, peer: SocketPeer) -> None:
         """Serve one client at ``listen.web_stomp``."""
         await serve_http(stream, peer, self._web_stomp)
 
@@ -97,7 +97,7 @@ class Sites:
         """Take samples of all counters at intervals, for the rates in the API."""
         # In a thread, since it takes a third of a second; clients are served meanwhile.
         latency = await trio.to_thread.run_sync(import_module, "leveret.router.management.statistics.latency")
-        self._measures.make = latency.Latency
+        self._measures.make = latency.LatencyRecorder
         while True:
             try:
                 await self._look()

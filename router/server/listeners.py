@@ -15,9 +15,9 @@ import structlog
 import trio
 
 from leveret.protocol.recognition import wrong_port
-from leveret.router.server.places import Guest, Places
-from leveret.router.server.socket_peer import Peer, find_peer, show
-from leveret.router.server.tls import Security
+from leveret.router.server.places import Occupant, Places
+from leveret.router.server.socket_peer import SocketPeer, find_peer, show
+from leveret.router.server.tls import ListenerTls
 from leveret.router.server.wrong_port import peek, plain_answer
 from leveret.router.settings import parse_address
 from leveret.router.values.network_errors import explain
@@ -43,9 +43,9 @@ class Endpoint:
     name: str
     url: str
     addresses: Iterable[str]
-    serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
+    serve: Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
     places: Places
-    tls: Security | None = None
+    tls: ListenerTls | None = None
     speaks: str = ""
     listeners: list[trio.SocketListener] = field(default_factory=list)
 
@@ -74,23 +74,25 @@ class Endpoint:
         """Return the URLs for clients."""
         return [self.url.format(show(each.socket.getsockname())) for each in self.listeners]
 
-    async def welcome(self, stream: trio.SocketStream, peer: Peer, guest: Guest) -> None:
+    async def welcome(self, stream: trio.SocketStream, peer: SocketPeer, occupant: Occupant) -> None:
         """Serve a client, or refuse it if there are too many. The caller closes the socket."""
-        with self.places.take(guest) as taken:
+        with self.places.take(occupant) as taken:
             if not taken:
                 self.places.refuse(peer.name)
                 return
             if self.tls is None:
                 await self.serve(stream, replace(peer, direct=True))
             else:
-                await self._serve_tls(self.tls, stream, peer, guest)
+                await self._serve_tls(self.tls, stream, peer, occupant)
 
-    async def _serve_tls(self, tls: Security, stream: trio.SocketStream, peer: Peer, guest: Guest) -> None:
+    async def _serve_tls(
+        self, tls: ListenerTls, stream: trio.SocketStream, peer: SocketPeer, occupant: Occupant
+    ) -> None:
         """Serve a client after a successful TLS handshake."""
         log = structlog.get_logger().bind(peer=peer.name)
         secured = tls.secure(stream)
         try:
-            with tls.places.take(guest) as taken, trio.fail_after(tls.patience):
+            with tls.places.take(occupant) as taken, trio.fail_after(tls.patience):
                 if not taken:
                     tls.places.refuse(peer.name)
                     return
@@ -117,7 +119,7 @@ async def _say_last(stream: trio.SocketStream, data: bytes) -> None:
         pass
 
 
-class Accepting:
+class AcceptState:
     """State of accepting, and its end."""
 
     def __init__(self) -> None:
@@ -131,7 +133,7 @@ class Accepting:
         await self.shut.wait()
 
 
-async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: int = 0) -> None:
+async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most: int = 0) -> None:
     """Accept clients, ``most`` at a time (0: any number), until accepting is stopped and all clients have
     left.
     """
@@ -143,13 +145,13 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: Accepting, most: 
             if peer is None:
                 return
             with trio.CancelScope() as scope:
-                guest = Guest(peer.name, peer.ends.peer[0], scope.cancel)
-                with places.take(guest) as taken:
+                occupant = Occupant(peer.name, peer.ends.peer[0], scope.cancel)
+                with places.take(occupant) as taken:
                     if not taken:
                         places.refuse(peer.name)
                     # else no protocol would close its connection for the shutdown
                     elif not accepting.scope.cancel_called:
-                        await endpoint.welcome(stream, replace(peer, guest=guest), guest)
+                        await endpoint.welcome(stream, replace(peer, occupant=occupant), occupant)
         except Exception as error:
             structlog.get_logger().error("connection failed", exc_info=error)
         finally:

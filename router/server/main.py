@@ -24,11 +24,11 @@ from leveret.router.selector import load_parser
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.driver import Driver, clock
 from leveret.router.server.endpoints import Endpoints
-from leveret.router.server.listeners import Accepting, ListenError, accept_all
-from leveret.router.server.offload_threads import Threads
-from leveret.router.server.resource_monitor import Watch
+from leveret.router.server.listeners import AcceptState, ListenError, accept_all
+from leveret.router.server.offload_threads import OffloadThreads
+from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.startup_log import log_import, log_start, warn_of_default_login
-from leveret.router.server.store_service import Keeping
+from leveret.router.server.store_service import StoreService
 from leveret.router.server.tls import TlsError
 from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.journal.journal import DamageError, FormatError
@@ -63,7 +63,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         driver = Driver(broker, send_timeout=settings.server.send_timeout / 1000 or math.inf)
         if keeping is not None:
             keeping.start(driver)
-        watch = Watch(driver, machine, at_start)
+        watch = ResourceMonitor(driver, machine, at_start)
         await watch.look()
         try:
             snapshots = keeping.snapshots if keeping is not None else None
@@ -73,13 +73,13 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         except (ListenError, TlsError) as error:
             raise StartupError(str(error)) from None
         async with trio.open_nursery() as nursery:
-            broker.work = Threads(driver, nursery)
+            broker.work = OffloadThreads(driver, nursery)
             nursery.start_soon(driver.keep_time)
             nursery.start_soon(driver.carry_on)
             nursery.start_soon(driver.send_timeouts.watch)
             nursery.start_soon(watch.run)
             nursery.start_soon(endpoints.sample)
-            accepting = Accepting()
+            accepting = AcceptState()
             nursery.start_soon(accept_all, endpoints.all, accepting, machine.most_connections())
             urls = ", ".join(url for endpoint in endpoints.all for url in endpoint.urls)
             announce(f"leveret is listening: {urls or 'nowhere'}")
@@ -110,14 +110,14 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def keep(broker: Broker) -> Keeping | None:
+def keep(broker: Broker) -> StoreService | None:
     """Restore the contents of the data directory, and store changes there; return None without a data
     directory.
     """
     if broker.settings.data == MEMORY:
         return None
     try:
-        return Keeping(broker, Path(broker.settings.data))
+        return StoreService(broker, Path(broker.settings.data))
     except (DataDirectoryError, MetadataError, DamageError, FormatError) as error:
         raise StartupError(str(error)) from None
     except OSError as error:

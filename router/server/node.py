@@ -9,12 +9,12 @@ from pathlib import Path
 
 from leveret import __version__
 from leveret.router.broker.broker import Broker
-from leveret.router.management.node import Listener, Measured
+from leveret.router.management.node import Listener, Measurements
 from leveret.router.server import os_metrics as machine
 from leveret.router.server.certificate_expiry import certificate_end
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.request_bodies import BodyMemory
-from leveret.router.server.resource_monitor import Watch
+from leveret.router.server.resource_monitor import ResourceMonitor
 
 PROTOCOLS = {  # RabbitMQ's names of protocols, by the names of settings
     "amqp": "amqp",
@@ -32,7 +32,7 @@ class ServerNode:
     """Implements ``Node`` of the management API for a broker."""
 
     def __init__(
-        self, broker: Broker, endpoints: Iterable[Endpoint], watch: Watch, bodies: BodyMemory
+        self, broker: Broker, endpoints: Iterable[Endpoint], watch: ResourceMonitor, bodies: BodyMemory
     ) -> None:
         self.name = broker.node_name
         self.version = __version__
@@ -43,9 +43,9 @@ class ServerNode:
         self._watch = watch
         self._bodies = bodies
         self._threads_max = machine.most_threads()
-        self._measured: tuple[int, Measured] | None = None  # time of the measurement, and its result
+        self._measured: tuple[int, Measurements] | None = None  # time of the measurement, and its result
 
-    def measured(self) -> Measured:
+    def measured(self) -> Measurements:
         """Return the latest measurements of memory and disk, and all others as measured once a batch.
 
         Counting open files takes a millisecond for every thousand of them.
@@ -54,9 +54,9 @@ class ServerNode:
             self._measured = self._broker.now, self._measure()
         return self._measured[1]
 
-    def _measure(self) -> Measured:
+    def _measure(self) -> Measurements:
         last, limits = self._watch.last, self._watch.limits
-        return Measured(
+        return Measurements(
             memory=last.used,
             memory_limit=limits.used,
             disk_free=last.free,

@@ -16,7 +16,7 @@ THREADS = 2  # more would take processor time from the loop, and each needs 32 M
 T = TypeVar("T")
 
 
-class Threads:
+class OffloadThreads:
     """Runs jobs of the core in threads; jobs that are unfinished when the nursery ends are dropped."""
 
     def __init__(self, driver: Driver, nursery: trio.Nursery) -> None:

@@ -30,11 +30,11 @@ class Outboxes:
     those that are full.
     """
 
-    due: "list[Outbox]" = field(default_factory=list)
-    full: "set[Outbox]" = field(default_factory=set)
+    due: "list[BufferedOutbox]" = field(default_factory=list)
+    full: "set[BufferedOutbox]" = field(default_factory=set)
 
 
-class Outbox:
+class BufferedOutbox:
     """Above ``high`` unsent bytes a connection gets no deliveries and is not read from, until ``low`` is
     reached.
 

@@ -17,7 +17,7 @@ import structlog
 from leveret.router.auth import client_network, client_site
 
 
-class Guest:
+class Occupant:
     """One connection as a holder of places; it starts as waiting. ``leave`` closes it."""
 
     __slots__ = ("_leave", "name", "network", "places", "waiting")
@@ -33,13 +33,13 @@ class Guest:
         """Mark the connection as waiting for its client."""
         self.waiting = True
         for places in self.places:
-            places.let_wait(self)
+            places.mark_waiting(self)
 
     def engage(self) -> None:
         """Mark the connection as engaged, so that it is not closed for another."""
         self.waiting = False
         for places in self.places:
-            places.let_stay(self)
+            places.mark_engaged(self)
 
     def evict(self) -> None:
         """Give up all places at once, and close the connection."""
@@ -56,83 +56,83 @@ class Places:
         self.taken = 0
         self._counts: dict[str, int] = {}  # taken places by network
         self._site_counts: dict[str, int] = {}  # and by site
-        self._waiting: dict[str, dict[Guest, None]] = {}  # by network, the longest first
+        self._waiting: dict[str, dict[Occupant, None]] = {}  # by network, the longest first
 
-    def has_room(self, guest: Guest) -> bool:
+    def has_room(self, occupant: Occupant) -> bool:
         """Return True if ``take`` would find a place."""
-        return not self.most or self.taken < self.most or self._victim(guest) is not None
+        return not self.most or self.taken < self.most or self._victim(occupant) is not None
 
     @contextmanager
-    def take(self, guest: Guest) -> Iterator[bool]:
+    def take(self, occupant: Occupant) -> Iterator[bool]:
         """Take a place for the block, if one is free or another connection makes way."""
-        found = self.has_room(guest)
+        found = self.has_room(occupant)
         if found:
-            if self.most and self.taken >= self.most and (victim := self._victim(guest)) is not None:
+            if self.most and self.taken >= self.most and (victim := self._victim(occupant)) is not None:
                 reason = f"{self.most} are open, and this one has waited for its client longest"
                 structlog.get_logger().warning("connection closed", peer=victim.name, reason=reason)
                 victim.evict()
-            self._occupy(guest)
+            self._occupy(occupant)
         try:
             yield found
         finally:
-            self.free(guest)
+            self.free(occupant)
 
     def refuse(self, peer: str) -> None:
         """Log a connection that was refused for lack of places."""
         structlog.get_logger().warning("connection refused", peer=peer, reason=f"{self.most} are open")
 
-    def let_wait(self, guest: Guest) -> None:
+    def mark_waiting(self, occupant: Occupant) -> None:
         """Mark the holder of a place as waiting."""
-        waiting = self._waiting.setdefault(guest.network, {})
-        waiting.pop(guest, None)
-        waiting[guest] = None
+        waiting = self._waiting.setdefault(occupant.network, {})
+        waiting.pop(occupant, None)
+        waiting[occupant] = None
 
-    def let_stay(self, guest: Guest) -> None:
+    def mark_engaged(self, occupant: Occupant) -> None:
         """Mark the holder of a place as engaged."""
-        waiting = self._waiting.get(guest.network)
+        waiting = self._waiting.get(occupant.network)
         if waiting is not None:
-            waiting.pop(guest, None)
+            waiting.pop(occupant, None)
             if not waiting:
-                del self._waiting[guest.network]
+                del self._waiting[occupant.network]
 
-    def free(self, guest: Guest) -> None:
+    def free(self, occupant: Occupant) -> None:
         """Give up the place of a connection, if it has one."""
-        if self not in guest.places:
+        if self not in occupant.places:
             return
-        guest.places.remove(self)
-        self.let_stay(guest)
+        occupant.places.remove(self)
+        self.mark_engaged(occupant)
         self.taken -= 1
-        for counts, name in self._counts_of(guest):
+        for counts, name in self._counts_of(occupant):
             counts[name] -= 1
             if not counts[name]:
                 del counts[name]
 
-    def _counts_of(self, guest: Guest) -> tuple[tuple[dict[str, int], str], ...]:
-        return (self._counts, guest.network), (self._site_counts, client_site(guest.network))
+    def _counts_of(self, occupant: Occupant) -> tuple[tuple[dict[str, int], str], ...]:
+        return (self._counts, occupant.network), (self._site_counts, client_site(occupant.network))
 
-    def _occupy(self, guest: Guest) -> None:
-        guest.places.append(self)
+    def _occupy(self, occupant: Occupant) -> None:
+        occupant.places.append(self)
         self.taken += 1
-        for counts, name in self._counts_of(guest):
+        for counts, name in self._counts_of(occupant):
             counts[name] = counts.get(name, 0) + 1
-        if guest.waiting:
-            self.let_wait(guest)
+        if occupant.waiting:
+            self.mark_waiting(occupant)
 
     def _size(self, network: str) -> tuple[int, int]:
         """Return the number of places of a network's site, and of the network."""
         return self._site_counts[client_site(network)], self._counts[network]
 
-    def _victim(self, guest: Guest) -> Guest | None:
+    def _victim(self, occupant: Occupant) -> Occupant | None:
         """Return the connection that makes way for a new one; None if no site has more places than the new
         one's would have, and no network there.
         """
         if not self._waiting:
             return None
         network = max(self._waiting, key=self._size)
-        site, own = client_site(network), client_site(guest.network)
+        site, own = client_site(network), client_site(occupant.network)
         if site != own:
             if self._site_counts[site] <= self._site_counts.get(own, 0):
                 return None
-        elif network != guest.network and self._counts[network] <= self._counts.get(guest.network, 0):
+        elif network != occupant.network and self._counts[network] <= self._counts.get(occupant.network, 0):
             return None
         return next(iter(self._waiting[network]))

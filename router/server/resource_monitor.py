@@ -35,7 +35,7 @@ ADVICE = {
 }
 
 
-class Machine(Protocol):
+class ResourceSource(Protocol):
     """Source of measurements in bytes, and of returns of memory; implemented by the module ``os_metrics``."""
 
     def memory_limit(self) -> int: ...
@@ -45,17 +45,17 @@ class Machine(Protocol):
     def collect_garbage(self) -> None: ...
 
 
-class Measures(NamedTuple):
+class ResourceUse(NamedTuple):
     """Bytes used by the process, and bytes free on disk (None: without a data directory)."""
 
     used: int
     free: int | None
 
 
-class Watch:
+class ResourceMonitor:
     """Monitor of the machine for a broker."""
 
-    def __init__(self, driver: Driver, machine: Machine, at_start: int = 0) -> None:
+    def __init__(self, driver: Driver, machine: ResourceSource, at_start: int = 0) -> None:
         """Create a monitor. ``at_start`` is the memory of the process before modules were loaded, in
         bytes.
         """
@@ -69,12 +69,12 @@ class Watch:
         self._trim_at = self._collect_at = 0  # ms
         self._free_at = 0  # ms at which incomplete messages are dropped if memory is still short
         self.at_start = at_start
-        self.last = Measures(0, None)  # the latest measurements
+        self.last = ResourceUse(0, None)  # the latest measurements
 
     @property
-    def limits(self) -> Measures:
+    def limits(self) -> ResourceUse:
         """Return the memory and the free space at which the alarms are raised."""
-        return Measures(self._high, self._disk_limit)
+        return ResourceUse(self._high, self._disk_limit)
 
     async def run(self) -> None:
         """Measure at intervals, more often when a limit is near."""
@@ -99,7 +99,7 @@ class Watch:
         ):
             return self.judge(await trio.to_thread.run_sync(self.measure, clock(), abandon_on_cancel=True))
 
-    def measure(self, now: int) -> Measures:
+    def measure(self, now: int) -> ResourceUse:
         """Measure; before memory counts as short, freed memory is returned to the system."""
         used = self._machine.resident_memory()
         raised = MEMORY in self._alarms.raised
@@ -112,9 +112,9 @@ class Watch:
                 self._machine.collect_garbage()
                 self._machine.give_memory_back()
                 used = self._machine.resident_memory()
-        return Measures(used, None if self._path is None else self._machine.free_space(self._path))
+        return ResourceUse(used, None if self._path is None else self._machine.free_space(self._path))
 
-    def judge(self, measures: Measures) -> int:
+    def judge(self, measures: ResourceUse) -> int:
         """Raise and clear alarms; return the ms until the next measurement."""
         used, free = self.last = measures
         self._driver.begin("alarms")

@@ -25,7 +25,7 @@ from leveret.router.store.writer import Writer
 Then = Callable[[Snapshot | SnapshotError], None]
 
 
-class Snapshots:
+class SnapshotThreads:
     """Takes one snapshot at a time."""
 
     def __init__(self, data: Path, driver: Driver, writer: Writer, writing: Worker, streams: Worker) -> None:

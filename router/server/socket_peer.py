@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import trio
 
 from leveret.router.server.outbox import Part, behind, pieces
-from leveret.router.server.places import Guest
+from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
 from leveret.router.session.transport import UNKNOWN, Ends
 
@@ -22,12 +22,12 @@ SHARE = 1 << 16  # bytes that a client over TLS must read within the timeout
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class SocketPeer:
     """A client. ``loopback`` is True if it is on this machine, ``local`` if it came to a loopback address.
 
     ``user`` is the user that its certificate proves, or None. ``direct`` is True if its bytes go to the
     socket unchanged, without TLS or WebSocket; ``watched`` if its stream itself watches that the client
-    reads. ``guest`` is its connection as a holder of places.
+    reads. ``occupant`` is its connection as a holder of places.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Peer:
     user: str | None = None
     direct: bool = False
     ends: Ends = UNKNOWN
-    guest: Guest | None = None
+    occupant: Occupant | None = None
     watched: bool = False
 
     def send(self, parts: list[Part]) -> int:
@@ -109,14 +109,14 @@ class Peer:
         return bool(poll.poll(0))
 
 
-def find_peer(socket: trio.socket.SocketType) -> Peer | None:
+def find_peer(socket: trio.socket.SocketType) -> SocketPeer | None:
     """Return the peer of a socket; None if it has disconnected."""
     try:
         here, there = socket.getsockname(), socket.getpeername()
     except OSError:
         return None
     ends = Ends((there[0], there[1]), (here[0], here[1]))
-    return Peer(show(there), is_loopback(there[0]), socket, is_loopback(here[0]), ends=ends)
+    return SocketPeer(show(there), is_loopback(there[0]), socket, is_loopback(here[0]), ends=ends)
 
 
 def show(address: tuple[str, int]) -> str:

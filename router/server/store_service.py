@@ -12,7 +12,7 @@ from leveret.router.broker.broker import Broker
 from leveret.router.server.driver import Driver
 from leveret.router.server.os_metrics import memory_limit
 from leveret.router.server.resource_monitor import set_alarm
-from leveret.router.server.snapshot_threads import Snapshots
+from leveret.router.server.snapshot_threads import SnapshotThreads
 from leveret.router.server.startup_log import totals
 from leveret.router.server.store_thread import Worker
 from leveret.router.store.journal.sync_interval import IntervalSync
@@ -76,7 +76,7 @@ class _Progress:
             self._log.info("restoring", journal=path.name, offset=offset)
 
 
-class Keeping:
+class StoreService:
     """Stores a broker in a data directory, from ``start`` to ``finish``."""
 
     def __init__(self, broker: Broker, path: Path) -> None:
@@ -93,7 +93,7 @@ class Keeping:
             remove_partial(path)
         except OSError as error:
             self._log.warning("cannot remove an incomplete snapshot", error=str(error))
-        self.snapshots: Snapshots | None = None  # set by ``start``
+        self.snapshots: SnapshotThreads | None = None  # set by ``start``
         began = time.monotonic()
         opened = read(self._directory, _Progress(self._log))
         for line in opened.recovered.cut:
@@ -133,7 +133,7 @@ class Keeping:
         self._disk.streams = Worker("streams", streams.run, self._done, streams.close)
         for job in self._disk.early:
             self._disk.submit(job)
-        self.snapshots = Snapshots(
+        self.snapshots = SnapshotThreads(
             self._directory.path, driver, self._writer, self._disk.writer, self._disk.streams
         )
 

@@ -157,7 +157,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
             await trio.aclose_forcefully(self._transport)
 
 
-class Security:
+class ListenerTls:
     """Shared state of all listeners with TLS.
 
     ``patience`` is the timeout of handshakes in seconds, ``places`` limits connections in a handshake.

@@ -14,7 +14,7 @@ import trio
 from leveret.protocol.websocket import Opening, Text, WebSocket
 from leveret.router.server.client_tasks import LINGER
 from leveret.router.server.places import Places
-from leveret.router.server.socket_peer import Peer
+from leveret.router.server.socket_peer import SocketPeer
 from leveret.router.settings import Settings
 from leveret.router.settings import Websocket as WebsocketSettings
 
@@ -29,7 +29,7 @@ class Service:
     """A protocol that is served over WebSocket at a path, its subprotocols, and the use of text messages."""
 
     protocols: tuple[str, ...]
-    serve: Callable[[trio.abc.HalfCloseableStream, Peer], Awaitable[None]]
+    serve: Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
     places: Places
     text: Text = Text.REFUSED
 
@@ -65,7 +65,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         wire.feed(received)
         self._reading = trio.CancelScope()
         self._lock = trio.Lock()
-        self._told = False  # True once the reader has got the end of the stream
+        self._end_reported = False  # True once the reader has got the end of the stream
 
     # -- receiving -----------------------------------------------------------------------------------------
 
@@ -77,8 +77,8 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         """
         await trio.lowlevel.checkpoint()
         while not self._ready:
-            if self._wire.ended and not (self._wire.failed and self._told):
-                self._told = True
+            if self._wire.ended and not (self._wire.failed and self._end_reported):
+                self._end_reported = True
                 return b""
             if self._wire.pending:
                 await (
@@ -88,7 +88,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
                 data = await self._receive()
                 if not data:
                     self._wire.lost()
-                    self._told = True
+                    self._end_reported = True
                     return b""
                 self._wire.feed(data)
             self._ready += self._wire.read()
@@ -159,7 +159,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
 
 async def serve_websocket(
     stream: trio.abc.HalfCloseableStream,
-    peer: Peer,
+    peer: SocketPeer,
     upgrade: Upgrade,
     settings: Settings,
     open_now: set[WebSocketStream],
@@ -169,10 +169,10 @@ async def serve_websocket(
     It is in ``open_now`` meanwhile. The peer's connection takes one of the service's places, and waits until
     a virtual host is opened. The caller closes ``stream`` and has checked that there is a place.
     """
-    service, guest = upgrade.service, peer.guest
-    assert guest is not None
-    guest.wait()
-    with service.places.take(guest):
+    service, occupant = upgrade.service, peer.occupant
+    assert occupant is not None
+    occupant.wait()
+    with service.places.take(occupant):
         with trio.fail_after(settings.http.request_timeout / 1000):
             await stream.send_all(upgrade.answer)
         wire = WebSocket(

@@ -17,7 +17,7 @@ PARTS_MAX = 20
 HEAD_MAX = 8192  # bytes of the headers of a part
 
 
-class Part(NamedTuple):
+class FormField(NamedTuple):
     """A field of a form: the name of the field, and its content."""
 
     name: str
@@ -29,7 +29,7 @@ def is_form(request: Request) -> bool:
     return _header(request.headers.get("content-type", "")).get_content_type() == FORM
 
 
-def read_form(request: Request) -> list[Part]:
+def read_form(request: Request) -> list[FormField]:
     """Return the parts of a form in order. Raises HttpError 400, with the reason, for a malformed body."""
     boundary = _header(request.headers["content-type"]).get_param("boundary")
     if not isinstance(boundary, str) or not 0 < len(boundary) <= BOUNDARY_MAX or not boundary.isascii():
@@ -37,7 +37,7 @@ def read_form(request: Request) -> list[Part]:
     # re is quick to find a literal prefix, which all delimiters have with a line break before the first one.
     delimiter = re.compile(rb"\r\n--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?:\r\n|\Z)")
     body = b"\r\n" + request.body
-    parts: list[Part] = []
+    parts: list[FormField] = []
     start: int | None = None  # of the part that is being read; None before the first
     position = 0
     while (found := delimiter.search(body, position)) is not None:
@@ -54,7 +54,7 @@ def read_form(request: Request) -> list[Part]:
     raise _malformed(f"the line '--{boundary}--' that ends it is missing")
 
 
-def field_of(parts: list[Part], name: str) -> bytes | None:
+def field_of(parts: list[FormField], name: str) -> bytes | None:
     """Return the content of a field, None if it is missing. Raises HttpError 400 if there are several."""
     found = [part.content for part in parts if part.name == name]
     if len(found) > 1:
@@ -62,7 +62,7 @@ def field_of(parts: list[Part], name: str) -> bytes | None:
     return found[0] if found else None
 
 
-def _part(body: bytes, start: int, end: int, number: int) -> Part:
+def _part(body: bytes, start: int, end: int, number: int) -> FormField:
     """Parse a part, headers and content; ``start`` is that of the line break before its headers."""
     blank = body.find(b"\r\n\r\n", start, min(end, start + HEAD_MAX))
     if blank < 0:
@@ -73,7 +73,7 @@ def _part(body: bytes, start: int, end: int, number: int) -> Part:
         if name.strip().lower() == "content-disposition":
             field = _header(value.strip()).get_param("name")
             if isinstance(field, str):
-                return Part(field, body[blank + 4 : end])
+                return FormField(field, body[blank + 4 : end])
     raise _malformed(f"part {number} has no header 'Content-Disposition: form-data; name=...'")
 
 

@@ -7,14 +7,14 @@ from leveret.protocol.http import HttpError
 from leveret.router.auth import Login, LoginPostponed, LoginRefused, Outcome, User
 from leveret.router.broker.broker import Broker
 from leveret.router.turns.backlog import LongWork
-from leveret.router.web.response_steps import Steps, Wait
+from leveret.router.web.response_steps import ResponseSteps, Wait
 
 RETRY_AFTER = "5"  # seconds
 
 T = TypeVar("T")
 
 
-def log_in(broker: Broker, login: Login) -> Steps[User]:
+def log_in(broker: Broker, login: Login) -> ResponseSteps[User]:
     """Return the user of these credentials. Raises LoginRefused; HttpError 503 if it takes too long."""
     outcomes: list[Outcome] = []
     wait = Wait(login=True)
@@ -37,7 +37,7 @@ def log_in(broker: Broker, login: Login) -> Steps[User]:
     return outcome
 
 
-def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
+def offloaded(broker: Broker, job: Callable[[], T]) -> ResponseSteps[T]:
     """Run a job that touches nothing of the core in a thread; return its result. HttpError 503 if it takes
     too long.
     """
@@ -52,7 +52,7 @@ def offloaded(broker: Broker, job: Callable[[], T]) -> Steps[T]:
     return (yield from _only(results, wait))
 
 
-def finished(work: LongWork | None) -> Steps[None]:
+def finished(work: LongWork | None) -> ResponseSteps[None]:
     """Wait until long work is finished; it goes on and ends even if the request times out. Raises the
     exception of the work.
     """
@@ -66,7 +66,7 @@ def finished(work: LongWork | None) -> Steps[None]:
         raise work.error
 
 
-def _only(results: list[T], wait: Wait) -> Steps[T]:
+def _only(results: list[T], wait: Wait) -> ResponseSteps[T]:
     if not wait.done:
         yield wait
     if not results:

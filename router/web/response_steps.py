@@ -35,10 +35,10 @@ class Wait:
 
 
 Step: TypeAlias = float | Wait
-Steps: TypeAlias = Generator[Step, None, T]
+ResponseSteps: TypeAlias = Generator[Step, None, T]
 
 
-def gathered(items: Iterable[T]) -> Steps[list[T]]:
+def gathered(items: Iterable[T]) -> ResponseSteps[list[T]]:
     """Collect the items in a list, in steps. ``items`` must tolerate objects that appear or vanish between
     steps.
     """
@@ -50,7 +50,7 @@ def gathered(items: Iterable[T]) -> Steps[list[T]]:
     return found
 
 
-def released(items: list[T]) -> Steps[None]:
+def released(items: list[T]) -> ResponseSteps[None]:
     """Empty a list in steps: freeing many objects at once takes as long as making them."""
     while items:
         del items[-GATHERED:]

@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from leveret.protocol.http import HttpError, Request, Response, split_path
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
-Answer = Response | Steps[Response]
+Answer = Response | ResponseSteps[Response]
 Handler = Callable[..., Answer]  # (request, **segments)
 Table = Mapping[str, Mapping[str, Handler]]  # pattern -> method -> handler
 
 
 @runtime_checkable
-class Screening(Protocol):
+class HeadChecker(Protocol):
     """A handler that checks the head of a request before its body is read."""
 
-    def screen(self, request: Request) -> None: ...
+    def check_head(self, request: Request) -> None: ...
 
 
 @runtime_checkable
-class Proving(Protocol):
+class Authorizer(Protocol):
     """A handler that authorizes a request before a large body is read."""
 
-    def prove(self, request: Request, **segments: str) -> Steps[None]: ...
+    def authorize(self, request: Request, **segments: str) -> ResponseSteps[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,17 @@ class Route:
     def __call__(self, request: Request) -> Answer:
         return self.handler(request, **self.segments)
 
-    def screen(self, request: Request) -> None:
-        """Run the handler's ``screen``, if it has one, before the body is read. Raises HttpError."""
-        if isinstance(self.handler, Screening):
-            self.handler.screen(request)
+    def check_head(self, request: Request) -> None:
+        """Run the handler's ``check_head``, if it has one, before the body is read. Raises HttpError."""
+        if isinstance(self.handler, HeadChecker):
+            self.handler.check_head(request)
 
-    def prove(self, request: Request) -> Steps[None] | None:
+    def authorize(self, request: Request) -> ResponseSteps[None] | None:
         """Return the authorization steps that must end before more of a body is read than came with the head;
         None if there are none.
         """
-        if isinstance(self.handler, Proving):
-            return self.handler.prove(request, **self.segments)
+        if isinstance(self.handler, Authorizer):
+            return self.handler.authorize(request, **self.segments)
         return None
 
 
@@ -82,7 +82,7 @@ class _Node:
         return found
 
 
-class Routes:
+class HttpRoutes:
     """Several route tables, searched as one."""
 
     def __init__(self, *tables: Table) -> None:

@@ -11,10 +11,10 @@ import trio.testing
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.stomp.frames import Frame, Limits, Reader
 from leveret.router.management.api import table
-from leveret.router.management.call import World
-from leveret.router.management.statistics.latency import Latency
+from leveret.router.management.call import ApiContext
+from leveret.router.management.statistics.latency import LatencyRecorder
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import Measures
+from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Settings
 from tests.router.management.api import FakeNode
@@ -44,8 +44,8 @@ async def _run(sent: bytes, begin: Begin, settings: Settings, *, cut: bool) -> N
     async with trio.open_nursery() as nursery:
         server = Server(settings, nursery)
         broker = server.broker
-        world = World(broker, FakeNode(), Sampler(broker), Measures(broker, Latency))
-        site = make_site(server, table(world))
+        context = ApiContext(broker, FakeNode(), Sampler(broker), BrokerStatistics(broker, LatencyRecorder))
+        site = make_site(server, table(context))
 
         def connect() -> tuple[trio.StapledStream, trio.Event]:
             mine, its = trio.testing.memory_stream_pair()

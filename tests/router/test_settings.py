@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from leveret.router.configuration import Given, SettingsError, every_setting, load_settings
+from leveret.router.configuration import GivenSetting, SettingsError, every_setting, load_settings
 from leveret.router.settings import Listen, Settings, parse_address
 
 
@@ -33,13 +33,13 @@ def test_defaults_need_neither_file_nor_environment():
 def test_flag_wins_over_environment_over_file_over_default(settings_file):
     file = settings_file("[amqp]\nheartbeat = 1\nframe_max = 5001\nchannel_max = 11\n")
     environ = {"LEVERET_AMQP__HEARTBEAT": "2", "LEVERET_AMQP__FRAME_MAX": "5002"}
-    amqp = load_settings(file, environ, [Given("amqp.heartbeat", "3", "--set")]).amqp
+    amqp = load_settings(file, environ, [GivenSetting("amqp.heartbeat", "3", "--set")]).amqp
     assert (amqp.heartbeat, amqp.frame_max, amqp.channel_max) == (3, 5002, 11)
     assert amqp.handshake_timeout == Settings().amqp.handshake_timeout
 
 
 def test_of_two_flags_the_later_one_wins():
-    flags = [Given("log.level", "debug", "--set"), Given("log.level", "error", "--log-level")]
+    flags = [GivenSetting("log.level", "debug", "--set"), GivenSetting("log.level", "error", "--log-level")]
     assert load_settings(flags=flags).log.level == "error"
 
 
@@ -136,7 +136,7 @@ def test_refusal_of_a_variable_names_it_and_suggests_a_variable(variable, parts)
 
 
 def test_refusal_lists_everything_that_is_wrong(settings_file):
-    text = refusal(settings_file("a = 1\nb = 2\n"), {"LEVERET_C": "3"}, [Given("d", "4", "--set")])
+    text = refusal(settings_file("a = 1\nb = 2\n"), {"LEVERET_C": "3"}, [GivenSetting("d", "4", "--set")])
     assert [line.split()[0] for line in text.splitlines()] == ["a", "b", "c", "d"]
 
 
@@ -200,13 +200,13 @@ def shown(default: object) -> str:
 
 @pytest.mark.parametrize("value", ["1.5", "40", "1048575", "inf", "nan", "-1"])
 def test_watermark_that_is_neither_a_share_nor_a_size_is_refused(value):
-    text = refusal(flags=[Given("alarms.memory_high_watermark", value, "--set")])
+    text = refusal(flags=[GivenSetting("alarms.memory_high_watermark", value, "--set")])
     assert "wanted a share from 0 to 1, or bytes, a MiB at least" in text
 
 
 @pytest.mark.parametrize("value", ["0", "0.4", "1", "1048576", "5e9"])
 def test_watermark_is_a_share_or_a_size(value):
-    settings = load_settings(flags=[Given("alarms.memory_high_watermark", value, "--set")])
+    settings = load_settings(flags=[GivenSetting("alarms.memory_high_watermark", value, "--set")])
     assert settings.alarms.memory_high_watermark == float(value)
 
 
@@ -220,13 +220,13 @@ def test_watermark_is_a_share_or_a_size(value):
     ],
 )
 def test_names_of_pages_that_would_never_match_are_refused(key, value, wanted):
-    assert f"wanted {wanted}" in refusal(flags=[Given(key, value, "--set")])
+    assert f"wanted {wanted}" in refusal(flags=[GivenSetting(key, value, "--set")])
 
 
 def test_names_of_pages_are_compared_without_regard_to_case():
     given = [
-        Given("http.hosts", "Broker.example,::1,*", "--set"),
-        Given("http.origins", "https://App.example:8443,null", "--set"),
+        GivenSetting("http.hosts", "Broker.example,::1,*", "--set"),
+        GivenSetting("http.origins", "https://App.example:8443,null", "--set"),
     ]
     http = load_settings(flags=given).http
     assert http.hosts == ("broker.example", "::1", "*")

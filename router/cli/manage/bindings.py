@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.failure import Failure
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
@@ -80,7 +80,7 @@ def declare(
             (row["routing_key"], row["arguments"]) == (key, body["arguments"]) for row in api.get(*path)
         )
         api.post(*path, body=body)
-    except NotThere:
+    except ObjectNotFound:
         raise _not_there(source, destination, kind, vhost) from None
     how = "already bound" if bound else "bound"
     report(f"{kind} {destination!r} in {vhost!r}: {how} to exchange {source!r} with key {key!r}")
@@ -106,7 +106,7 @@ def delete(
                 api.delete(*path, row["properties_key"])
                 report(f"{kind} {destination!r} in {vhost!r}: unbound from exchange {source!r}, key {key!r}")
                 return
-    except NotThere:
+    except ObjectNotFound:
         raise _not_there(source, destination, kind, vhost) from None
     raise Failure(
         f"{destination!r} is not bound to {source!r} with the key {key!r}"

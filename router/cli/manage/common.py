@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from leveret.protocol.json_text import dump_json
-from leveret.router.cli.api import Api, NotThere, api_option
+from leveret.router.cli.api import Api, ObjectNotFound, api_option
 from leveret.router.cli.endpoints import find_endpoints
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.formats import format_option
@@ -145,7 +145,7 @@ def listed(api: Api, *path: str, **query: str | int) -> list[Object]:
     """Return a list from the API. Raises Failure if its virtual host does not exist."""
     try:
         found: list[Object] = api.get(*path, **query)
-    except NotThere:
+    except ObjectNotFound:
         raise Failure(f"there is no virtual host {path[-1]!r}; `leveret vhost list` shows them") from None
     return found
 
@@ -154,7 +154,7 @@ def one(kind: str, name: str, vhost: str | None, ask: Callable[[], Any]) -> Any:
     """Request one object. Raises Failure, which names it, if it does not exist."""
     try:
         return ask()
-    except NotThere:
+    except ObjectNotFound:
         where = "" if vhost is None else f" in virtual host {vhost!r}"
         raise Failure(f"there is no {kind} {name!r}{where}; `leveret {kind} list` shows them") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.consume import form_option
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.get import show_peeked
@@ -183,7 +183,7 @@ def act(
 def _request(api: Api, vhost: str, name: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
         result: dict[str, Any] = api.post("queues", vhost, name, "messages", verb, body=body)
-    except NotThere as error:
+    except ObjectNotFound as error:
         raise Failure(f"{error.message}; `leveret exchange list` shows the exchanges") from None
     return result
 

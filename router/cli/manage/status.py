@@ -71,8 +71,8 @@ def node_lines(node: Object) -> list[str]:
         lines.append(f"ALARM: {' and '.join(alarms)} running short: publishers are blocked")
     counts = {kind: count for kind, count in (node.get("leveret_set_aside") or {}).items() if count}
     if counts:
-        told = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
-        lines.append(f"SET ASIDE: {told} in the data directory could not be read; {WAY_OUT}")
+        summary = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
+        lines.append(f"SET ASIDE: {summary} in the data directory could not be read; {WAY_OUT}")
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
@@ -99,7 +99,7 @@ def declare_user(
     body: dict[str, Any] = {}
     try:
         found = api.get("users", name)
-    except NotThere:
+    except ObjectNotFound:
         found = None
     if password_stdin:
         body["password"] = sys.stdin.read().removesuffix("\n")
@@ -175,8 +175,8 @@ def set_permission(
         path, body = "permissions", {**body, "configure": configure}
     try:
         api.put(path, vhost, name, body=body)
-    except (NotThere, Failure) as error:
-        if isinstance(error, NotThere) or "not_found" in error.message or "Not found" in error.message:
+    except (ObjectNotFound, Failure) as error:
+        if isinstance(error, ObjectNotFound) or "not_found" in error.message or "Not found" in error.message:
             raise Failure(f"there is no user {name!r}, or no virtual host {vhost!r}") from None
         raise
     report(f"permissions of user {name!r} in {vhost!r}: set")

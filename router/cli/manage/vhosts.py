@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from leveret.router.cli.api import Api, NotThere
+from leveret.router.cli.api import Api, ObjectNotFound
 from leveret.router.cli.listing import Listing, list_options
 from leveret.router.cli.manage.common import (
     changing,
@@ -77,7 +77,7 @@ def declare_vhost(
     """Create a virtual host, or change one; omitted options keep their values."""
     try:
         found = api.get("vhosts", name)
-    except NotThere:
+    except ObjectNotFound:
         found = {}
     kept = found.get("default_queue_type")
     body: dict[str, Any] = {

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from leveret.router.broker.broker import Broker
-from leveret.router.management.call import World
+from leveret.router.management.call import ApiContext
 from leveret.router.management.clients import connections
 from leveret.router.management.metrics.object_metrics import Family, age_seconds, all_queues
 from leveret.router.management.node import MANAGEMENT_VERSION
@@ -21,7 +21,7 @@ from leveret.router.stream.lag import lags
 from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import SET_ASIDE
 from leveret.router.vhost.drops import REASONS
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 MOST = 20_000  # objects of a kind with metrics of their own
 SLICE = 200  # objects that are visited before other tasks run
@@ -59,9 +59,9 @@ def untyped(name: str, text: str, value: float, labels: Labels = ()) -> Value:
 # ----------------------------------------------------------------------------
 
 
-def identity(world: World) -> Iterator[Value]:
+def identity(context: ApiContext) -> Iterator[Value]:
     """Yield the names and versions of the broker; dashboards join all other metrics with these labels."""
-    broker, node = world.broker, world.node
+    broker, node = context.broker, context.node
     permanent = broker.global_parameters.get("internal_cluster_id", node.name)
     build = (
         ("rabbitmq_version", broker.settings.amqp.version),
@@ -78,9 +78,9 @@ def identity(world: World) -> Iterator[Value]:
     yield untyped("identity_info", "Names of the node and its cluster, as labels", 1, labels)
 
 
-def alarms(world: World) -> Iterator[Value]:
+def alarms(context: ApiContext) -> Iterator[Value]:
     """Yield the alarms."""
-    raised, measured = world.broker.alarms.raised, world.node.measured()
+    raised, measured = context.broker.alarms.raised, context.node.measured()
     yield untyped("alarms_memory_used_watermark", "1 while the memory alarm is raised", "memory" in raised)
     yield untyped("alarms_free_disk_space_watermark", "1 while the disk alarm is raised", "disk" in raised)
     text = "1 while the process has as many files open as it may"
@@ -89,19 +89,19 @@ def alarms(world: World) -> Iterator[Value]:
     yield gauge("leveret_alarms_store_failing", text, "store" in raised)
     text = "Stored content that could not be read since the start, and was set aside or left out"
     for kind in SET_ASIDE:
-        yield gauge("leveret_store_set_aside", text, world.broker.set_aside[kind], (("kind", kind),))
+        yield gauge("leveret_store_set_aside", text, context.broker.set_aside[kind], (("kind", kind),))
 
 
-def records(world: World) -> Iterator[Value]:
+def records(context: ApiContext) -> Iterator[Value]:
     """Yield the number of records that could not be written to the journal."""
     text = "Messages, settlements, returns and notes that could not be written and were set aside"
-    for kind, count in world.broker.keeper.unpackable.items():
+    for kind, count in context.broker.keeper.unpackable.items():
         yield counter("leveret_store_records_set_aside", text, count, (("kind", kind),))
 
 
-def churn(world: World) -> Iterator[Value]:
+def churn(context: ApiContext) -> Iterator[Value]:
     """Yield the numbers of objects created and removed since the start."""
-    counts = world.broker.churn
+    counts = context.broker.churn
     for kind in ("connection", "channel"):
         yield counter(f"{kind}s_opened", f"{kind.title()}s opened", getattr(counts, f"{kind}_created"))
         yield counter(f"{kind}s_closed", f"{kind.title()}s closed", getattr(counts, f"{kind}_closed"))
@@ -109,9 +109,9 @@ def churn(world: World) -> Iterator[Value]:
         yield counter(f"queues_{what}", f"Queues {what}", getattr(counts, f"queue_{what}"))
 
 
-def node_use(world: World) -> Iterator[Value]:
+def node_use(context: ApiContext) -> Iterator[Value]:
     """Yield the resources that the process uses."""
-    measured = world.node.measured()
+    measured = context.node.measured()
     yield gauge("process_open_fds", "Files and sockets that the process has open", measured.files)
     yield gauge("process_open_tcp_sockets", "Connections of AMQP and STOMP clients", measured.sockets)
     yield gauge("process_resident_memory_bytes", "Resident memory of the process in bytes", measured.memory)
@@ -120,9 +120,9 @@ def node_use(world: World) -> Iterator[Value]:
         yield gauge("disk_space_available_bytes", text, measured.disk_free)
 
 
-def node_limits(world: World) -> Iterator[Value]:
+def node_limits(context: ApiContext) -> Iterator[Value]:
     """Yield the limits of resources, and the uptime."""
-    measured = world.node.measured()
+    measured = context.node.measured()
     yield gauge("process_max_fds", "Files and sockets that the process may have open", measured.files_max)
     text = "Limit of open files; sockets have no limit of their own"
     yield gauge("process_max_tcp_sockets", text, measured.files_max)
@@ -131,23 +131,23 @@ def node_limits(world: World) -> Iterator[Value]:
     if measured.disk_free is not None:
         text = "Bytes of free space at which the disk alarm is raised"
         yield gauge("disk_space_available_limit_bytes", text, measured.disk_limit)
-    seconds = world.node.uptime() / 1000
+    seconds = context.node.uptime() / 1000
     yield gauge("erlang_uptime_seconds", "Seconds since the broker's start; RabbitMQ's name for it", seconds)
 
 
-def logins(world: World) -> Iterator[Value]:
+def logins(context: ApiContext) -> Iterator[Value]:
     """Yield the login attempts since the start, or since their last reset."""
-    for protocol, count in sorted(world.broker.logins.attempts.items()):
+    for protocol, count in sorted(context.broker.logins.attempts.items()):
         labels = (("protocol", protocol),)
         yield counter("auth_attempts", "Attempts to log in", count.succeeded + count.failed, labels)
         yield counter("auth_attempts_succeeded", "Logins that succeeded", count.succeeded, labels)
         yield counter("auth_attempts_failed", "Logins that were refused", count.failed, labels)
 
 
-def dead_letters(world: World) -> Iterator[Value]:
+def dead_letters(context: ApiContext) -> Iterator[Value]:
     """Yield the messages that left queues as dead letters."""
     found: dict[tuple[str, str], int] = {}
-    for vhost in world.broker.vhosts.values():
+    for vhost in context.broker.vhosts.values():
         for key, count in vhost.queue_services.dead_lettered.items():
             found[key] = found.get(key, 0) + count
     for (reason, strategy), count in sorted(found.items()):
@@ -156,11 +156,11 @@ def dead_letters(world: World) -> Iterator[Value]:
             f"global_messages_dead_lettered_{reason}", f"Messages that left a queue: {reason}", count, labels
         )
     for cause in REASONS:
-        count = world.broker.drops.counts[cause]
+        count = context.broker.drops.counts[cause]
         yield counter("leveret_messages_dropped", "Messages dropped", count, (("reason", cause),))
 
 
-Group = Callable[[World], Iterable[Value]]
+Group = Callable[[ApiContext], Iterable[Value]]
 # RabbitMQ's families of metrics without labels of objects.
 GROUPS: Mapping[str, Group] = {
     "connection_churn_metrics": churn,
@@ -209,7 +209,7 @@ CHANNEL_SUMS = (
 )
 
 
-class Totals(NamedTuple):
+class SessionTotals(NamedTuple):
     """Counters of all sessions since the start, by RabbitMQ's names, and current numbers."""
 
     counters: Mapping[str, int]
@@ -218,7 +218,7 @@ class Totals(NamedTuple):
     blocked: int
 
 
-def count_totals(broker: Broker) -> Steps[Totals]:
+def count_totals(broker: Broker) -> ResponseSteps[SessionTotals]:
     """Add up the counters of all sessions, also of closed ones, a slice at a time.
 
     No counter shrinks from one scrape to the next: the sums of closed sessions are read in the same turn in
@@ -247,28 +247,28 @@ def count_totals(broker: Broker) -> Steps[Totals]:
         blocked += sum(client.status == "blocked" for client in clients[start : start + SLICE])
     counters = dict(zip(SESSION, numbers, strict=True))
     counters |= {"publish_confirm": confirmable, "routed": routed}
-    return Totals(counters, publishers, consumers, blocked)
+    return SessionTotals(counters, publishers, consumers, blocked)
 
 
-def oldest_age(world: World) -> Steps[int]:
+def oldest_age(context: ApiContext) -> ResponseSteps[int]:
     """Return the seconds that the oldest ready message of any queue has waited, in steps."""
-    queues = yield from all_queues(world)
+    queues = yield from all_queues(context)
     oldest = 0
     for start in range(0, len(queues), SLICE):
         yield 0
         for queue in queues[start : start + SLICE]:
-            oldest = max(oldest, age_seconds(world, queue) or 0)
+            oldest = max(oldest, age_seconds(context, queue) or 0)
     return oldest
 
 
-def of_broker(world: World) -> Steps[list[Value]]:
+def of_broker(context: ApiContext) -> ResponseSteps[list[Value]]:
     """Return all metrics of the whole broker."""
-    totals = yield from count_totals(world.broker)
+    totals = yield from count_totals(context.broker)
     counters = totals.counters
-    by_owner = yield from owners(world)
-    values = [*identity(world), *alarms(world), *records(world)]
+    by_owner = yield from owners(context)
+    values = [*identity(context), *alarms(context), *records(context)]
     for group in GROUPS.values():
-        values += group(world)
+        values += group(context)
     values += [
         counter(f"global_messages_{name}", text, counters[field], PROTOCOL) for field, name, text in GLOBAL
     ]
@@ -279,25 +279,25 @@ def of_broker(world: World) -> Steps[list[Value]]:
     text = "Channels that have published a message"
     values.append(gauge("global_publishers", text, totals.publishers, PROTOCOL))
     values.append(gauge("global_consumers", "Consumers", totals.consumers, PROTOCOL))
-    values += dead_letters(world)
+    values += dead_letters(context)
     values += [counter(f"channel_{name}", text, counters[field]) for field, name, text in CHANNEL_SUMS]
     text = "Copies of messages that were routed to queues"
     values.append(counter("queue_messages_published", text, counters["routed"]))
-    oldest = yield from oldest_age(world)
+    oldest = yield from oldest_age(context)
     text = "Seconds that the oldest ready message of any queue has waited"
     values.append(gauge("leveret_oldest_message_age_seconds", text, oldest))
     text = "Seconds since the broker's start"
-    values.append(gauge("leveret_uptime_seconds", text, world.node.uptime() / 1000))
-    values += loop_times(world)
+    values.append(gauge("leveret_uptime_seconds", text, context.node.uptime() / 1000))
+    values += loop_times(context)
     text = "Connections blocked from publishing"
     values.append(gauge("leveret_connections_blocked", text, totals.blocked))
-    values += yield from stream_lags(world)
+    values += yield from stream_lags(context)
     return values
 
 
-def loop_times(world: World) -> Iterator[Value]:
+def loop_times(context: ApiContext) -> Iterator[Value]:
     """Yield the times for which the event loop kept clients waiting."""
-    broker = world.broker
+    broker = context.broker
     times, now = broker.turn_times, broker.now
     text = "Seconds that the longest turn of the event loop took, of the last one to two minutes"
     yield gauge("leveret_loop_longest_turn_seconds", text, times.longest(now).seconds)
@@ -307,10 +307,10 @@ def loop_times(world: World) -> Iterator[Value]:
     yield counter("leveret_loop_slow_turns", text, times.slow)
 
 
-def stream_lags(world: World) -> Steps[list[Value]]:
+def stream_lags(context: ApiContext) -> ResponseSteps[list[Value]]:
     """Return the lag of named consumers of streams, of at most ``MOST`` of them."""
     values: list[Value] = []
-    queues = yield from all_queues(world)
+    queues = yield from all_queues(context)
     streams: list[Stream] = []
     for start in range(0, len(queues), SLICE):
         yield 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from leveret.router.management.call import World
+from leveret.router.management.call import ApiContext
 from leveret.router.management.metrics.broker_metrics import GROUPS
 from leveret.router.management.metrics.object_metrics import (
     Kind,
@@ -24,26 +24,26 @@ from leveret.router.management.metrics.object_metrics import (
     queue_kind,
     vhost_kind,
 )
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 Vhosts = frozenset[str] | None
 
 
-class Part(NamedTuple):
+class FamilyPart(NamedTuple):
     """The metrics of a family: those in ``names`` of the objects that ``make`` finds, or all if it is
     empty.
     """
 
-    make: Callable[[World, Vhosts], Steps[Kind]]
+    make: Callable[[ApiContext, Vhosts], ResponseSteps[Kind]]
     names: tuple[str, ...] = ()
 
 
-PER_OBJECT: Mapping[str, Part] = {
-    "queue_coarse_metrics": Part(
+PER_OBJECT: Mapping[str, FamilyPart] = {
+    "queue_coarse_metrics": FamilyPart(
         queue_kind, ("queue_messages_ready", "queue_messages_unacked", "queue_messages")
     ),
-    "queue_consumer_count": Part(queue_kind, ("queue_consumers",)),
-    "queue_metrics": Part(
+    "queue_consumer_count": FamilyPart(queue_kind, ("queue_consumers",)),
+    "queue_metrics": FamilyPart(
         queue_kind,
         (
             "queue_consumers",
@@ -61,23 +61,23 @@ PER_OBJECT: Mapping[str, Part] = {
             "queue_head_message_timestamp",
         ),
     ),
-    "queue_delivery_metrics": Part(delivery_kind),
-    "queue_exchange_metrics": Part(
-        lambda world, vhosts: publish_kind(world, vhosts, "queue_exchange_messages_published")
+    "queue_delivery_metrics": FamilyPart(delivery_kind),
+    "queue_exchange_metrics": FamilyPart(
+        lambda context, vhosts: publish_kind(context, vhosts, "queue_exchange_messages_published")
     ),
-    "channel_queue_exchange_metrics": Part(
-        lambda world, vhosts: publish_kind(world, vhosts, "queue_messages_published")
+    "channel_queue_exchange_metrics": FamilyPart(
+        lambda context, vhosts: publish_kind(context, vhosts, "queue_messages_published")
     ),
-    "connection_coarse_metrics": Part(
-        lambda world, vhosts: connection_kind(world),
+    "connection_coarse_metrics": FamilyPart(
+        lambda context, vhosts: connection_kind(context),
         ("connection_incoming_bytes", "connection_outgoing_bytes"),
     ),
-    "connection_metrics": Part(
-        lambda world, vhosts: connection_kind(world),
+    "connection_metrics": FamilyPart(
+        lambda context, vhosts: connection_kind(context),
         ("connection_channels", "connection_incoming_packets", "connection_outgoing_packets"),
     ),
-    "channel_metrics": Part(
-        lambda world, vhosts: channel_kind(world),
+    "channel_metrics": FamilyPart(
+        lambda context, vhosts: channel_kind(context),
         (
             "channel_consumers",
             "channel_messages_unacked",
@@ -88,8 +88,8 @@ PER_OBJECT: Mapping[str, Part] = {
             "channel_prefetch",
         ),
     ),
-    "channel_exchange_metrics": Part(
-        lambda world, vhosts: channel_kind(world),
+    "channel_exchange_metrics": FamilyPart(
+        lambda context, vhosts: channel_kind(context),
         (
             "channel_messages_published",
             "channel_messages_confirmed",
@@ -97,8 +97,8 @@ PER_OBJECT: Mapping[str, Part] = {
             "channel_messages_unroutable_dropped",
         ),
     ),
-    "channel_queue_metrics": Part(
-        lambda world, vhosts: channel_kind(world),
+    "channel_queue_metrics": FamilyPart(
+        lambda context, vhosts: channel_kind(context),
         (
             "channel_get_ack",
             "channel_get",
@@ -109,10 +109,14 @@ PER_OBJECT: Mapping[str, Part] = {
             "channel_get_empty",
         ),
     ),
-    "exchange_metrics": Part(lambda world, vhosts: exchange_kind(world), ("exchange_messages_published",)),
-    "vhost_status": Part(lambda world, vhosts: vhost_kind(world)),
-    "exchange_names": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_name",)),
-    "exchange_bindings": Part(lambda world, vhosts: exchange_kind(world), ("cluster_exchange_bindings",)),
+    "exchange_metrics": FamilyPart(
+        lambda context, vhosts: exchange_kind(context), ("exchange_messages_published",)
+    ),
+    "vhost_status": FamilyPart(lambda context, vhosts: vhost_kind(context)),
+    "exchange_names": FamilyPart(lambda context, vhosts: exchange_kind(context), ("cluster_exchange_name",)),
+    "exchange_bindings": FamilyPart(
+        lambda context, vhosts: exchange_kind(context), ("cluster_exchange_bindings",)
+    ),
 }
 # Families of RabbitMQ without metrics in leveret. A scrape may name them and gets nothing for them, as
 # RabbitMQ answers for a disabled plugin. docs/management.md gives the reasons.
@@ -127,7 +131,7 @@ EMPTY = frozenset(
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ScrapeSelection:
     """The families and virtual hosts that a scrape of ``/metrics/detailed`` selects; None: all virtual
     hosts.
     """
@@ -136,7 +140,7 @@ class Wanted:
     vhosts: Vhosts
 
     @classmethod
-    def of_query(cls, text: str) -> "Wanted":
+    def of_query(cls, text: str) -> "ScrapeSelection":
         """Parse the parameters ``family`` and ``vhost`` of a query, which may be repeated.
 
         Unknown families are ignored, as in RabbitMQ. Raises ValueError for more than 100 parameters.

@@ -15,11 +15,11 @@ from prometheus_client.metrics_core import (
     UntypedMetricFamily,
 )
 
-from leveret.router.management.call import World
+from leveret.router.management.call import ApiContext
 from leveret.router.management.metrics.broker_metrics import GROUPS, MOST, OWN, Value, identity, of_broker
-from leveret.router.management.metrics.detailed_metrics import PER_OBJECT, Wanted, select
+from leveret.router.management.metrics.detailed_metrics import PER_OBJECT, ScrapeSelection, select
 from leveret.router.management.metrics.object_metrics import Family, Kind, kinds
-from leveret.router.web.response_steps import Steps, gathered, released
+from leveret.router.web.response_steps import ResponseSteps, gathered, released
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PIECE = 100  # objects that are formatted between two yields: 2 ms for queues with all metrics
@@ -33,17 +33,17 @@ MetricFamily = CounterMetricFamily | GaugeMetricFamily | UntypedMetricFamily
 FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily, "untyped": UntypedMetricFamily}
 
 
-def scrape(world: World, *, per_object: bool) -> Steps[list[bytes]]:
+def scrape(context: ApiContext, *, per_object: bool) -> ResponseSteps[list[bytes]]:
     """Return all metrics as text: summed up, or for each object."""
-    return (yield from _paced(_scrape(world, per_object=per_object)))
+    return (yield from _paced(_scrape(context, per_object=per_object)))
 
 
-def scrape_detailed(world: World, wanted: Wanted) -> Steps[list[bytes]]:
+def scrape_detailed(context: ApiContext, wanted: ScrapeSelection) -> ResponseSteps[list[bytes]]:
     """Return the metrics of the selected families, for each object."""
-    return (yield from _paced(_scrape_detailed(world, wanted)))
+    return (yield from _paced(_scrape_detailed(context, wanted)))
 
 
-def _paced(steps: Steps[list[bytes]]) -> Steps[list[bytes]]:
+def _paced(steps: ResponseSteps[list[bytes]]) -> ResponseSteps[list[bytes]]:
     """Run the steps with pauses in which a disconnected client is noticed."""
     count = 0
     while True:
@@ -56,10 +56,10 @@ def _paced(steps: Steps[list[bytes]]) -> Steps[list[bytes]]:
         yield LISTEN if step == 0 and count % EVERY == 0 else step
 
 
-def _scrape(world: World, *, per_object: bool) -> Steps[list[bytes]]:
-    values = yield from of_broker(world)
+def _scrape(context: ApiContext, *, per_object: bool) -> ResponseSteps[list[bytes]]:
+    values = yield from of_broker(context)
     yield 0
-    found = yield from kinds(world)
+    found = yield from kinds(context)
     if per_object:  # each metric appears once: as a sum, or for each object
         each = {family.name for kind in found for family in (*kind.gauges, *kind.counters)}
         values = [value for value in values if value.family.name not in each]
@@ -83,22 +83,22 @@ def _scrape(world: World, *, per_object: bool) -> Steps[list[bytes]]:
     return text
 
 
-def _scrape_detailed(world: World, wanted: Wanted) -> Steps[list[bytes]]:
-    text = [_text([_metric(value.family, [value]) for value in identity(world)])]
+def _scrape_detailed(context: ApiContext, wanted: ScrapeSelection) -> ResponseSteps[list[bytes]]:
+    text = [_text([_metric(value.family, [value]) for value in identity(context)])]
     for name in sorted(wanted.families & GROUPS.keys()):
-        for family, values in _by_family(GROUPS[name](world)).items():
+        for family, values in _by_family(GROUPS[name](context)).items():
             text.append(_text([_metric(family, values, DETAILED)]))
     seen: set[str] = set()
     for name in sorted(wanted.families & PER_OBJECT.keys()):
         part = PER_OBJECT[name]
         yield 0
-        kind = yield from part.make(world, wanted.vhosts)
+        kind = yield from part.make(context, wanted.vhosts)
         yield from _write_each(text, kind, DETAILED, select(kind, part.names, seen))
         yield from released(kind.objects)
     return text
 
 
-def _write_values(text: list[bytes], values: Sequence[Value]) -> Steps[None]:
+def _write_values(text: list[bytes], values: Sequence[Value]) -> ResponseSteps[None]:
     """Write the metrics of the broker in pieces, since consumers of streams may be many."""
     for family, some in _by_family(values).items():
         for start in range(0, len(some), PIECE):
@@ -124,7 +124,7 @@ def _total(kind: Kind) -> Metric:
     )
 
 
-def _consumers(queues: Kind) -> Steps[Metric]:
+def _consumers(queues: Kind) -> ResponseSteps[Metric]:
     counts = yield from gathered(len(queue.consumers) for _, queue in queues.objects)
     family = Family("consumers", "Consumers that exist now")
     return _metric(family, [Value(family, sum(counts))])
@@ -154,7 +154,7 @@ def _family(family: Family, labels: Sequence[str], prefix: str) -> MetricFamily:
     return make(_name(family, prefix), family.help, labels=labels)
 
 
-def _write_sum(text: list[bytes], kind: Kind) -> Steps[None]:
+def _write_sum(text: list[bytes], kind: Kind) -> ResponseSteps[None]:
     """Write the sums of a kind's gauges over all its objects."""
     sums: list[float] = [0.0] * len(kind.gauges)
     for start in range(0, len(kind.objects), PIECE):
@@ -167,7 +167,7 @@ def _write_sum(text: list[bytes], kind: Kind) -> Steps[None]:
     text.append(_text([_metric(family, [Value(family, value)]) for family, value in values]))
 
 
-def _write_each(text: list[bytes], kind: Kind, prefix: str, places: Sequence[int]) -> Steps[None]:
+def _write_each(text: list[bytes], kind: Kind, prefix: str, places: Sequence[int]) -> ResponseSteps[None]:
     """Write the metrics at these indexes for each object.
 
     Labels are formatted once for an object, since they take most of the time of a sample.

@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from leveret.router.exchange.base import Exchange
-from leveret.router.management.call import World
-from leveret.router.management.clients import Connection, connections, vhost_of
+from leveret.router.management.call import ApiContext
+from leveret.router.management.clients import ListedConnection, connections, vhost_of
 from leveret.router.management.resources.queues import consumer_capacity, head_timestamp, memory_of
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.session.session import Session
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import Steps, gathered
+from leveret.router.web.response_steps import ResponseSteps, gathered
 
 Values = tuple[float | None, ...]
 
@@ -88,31 +88,31 @@ DELIVERIES = _counters(
 )
 
 
-def all_queues(world: World) -> Steps[list[AnyQueue]]:
+def all_queues(context: ApiContext) -> ResponseSteps[list[AnyQueue]]:
     """Return the queues of all virtual hosts."""
-    vhosts = list(world.broker.vhosts.values())
+    vhosts = list(context.broker.vhosts.values())
     return gathered(queue for vhost in vhosts for queue in list(vhost.queues.values()))
 
 
 def queues_of(
-    world: World, vhosts: frozenset[str] | None = None
-) -> Steps[list[tuple[tuple[str, str], AnyQueue]]]:
+    context: ApiContext, vhosts: frozenset[str] | None = None
+) -> ResponseSteps[list[tuple[tuple[str, str], AnyQueue]]]:
     """Return the queues of these virtual hosts (None: of all) with their label values."""
     return gathered(
         ((vhost.name, queue.name), queue)
-        for vhost in list(world.broker.vhosts.values())
+        for vhost in list(context.broker.vhosts.values())
         if vhosts is None or vhost.name in vhosts
         for queue in list(vhost.queues.values())
     )
 
 
-def age_seconds(world: World, queue: AnyQueue) -> int | None:
+def age_seconds(context: ApiContext, queue: AnyQueue) -> int | None:
     """Return how long the oldest ready message has waited, in seconds; None without a ready message."""
-    age = world.measures.oldest_age(queue) if isinstance(queue, Queue) else None
+    age = context.measures.oldest_age(queue) if isinstance(queue, Queue) else None
     return None if age is None else age // 1000
 
 
-def of_queue(world: World, queue: AnyQueue) -> Values:
+def of_queue(context: ApiContext, queue: AnyQueue) -> Values:
     """Return the values of ``QUEUES``, then of ``QUEUE_COUNTERS``."""
     ready, unacked, size = len(queue.ready), queue.unacked, queue.bytes
     away = away_size = 0
@@ -136,7 +136,7 @@ def of_queue(world: World, queue: AnyQueue) -> Values:
         capacity,
         capacity,
         queue.published,
-        age_seconds(world, queue) or 0,
+        age_seconds(context, queue) or 0,
         head_timestamp(queue),
     )
 
@@ -172,7 +172,7 @@ CONNECTION_COUNTERS = _counters(
 )
 
 
-def of_connection(connection: Connection) -> Values:
+def of_connection(connection: ListedConnection) -> Values:
     """Return the values of ``CONNECTIONS``, then of ``CONNECTION_COUNTERS``."""
     traffic = connection.outbox.traffic
     return (
@@ -261,63 +261,63 @@ def of_exchange(exchange: Exchange) -> Values:
 # -- the objects of each kind --------------------------------------------------------------------------------
 
 
-def queue_kind(world: World, vhosts: frozenset[str] | None = None) -> Steps[Kind]:
+def queue_kind(context: ApiContext, vhosts: frozenset[str] | None = None) -> ResponseSteps[Kind]:
     """Return the queues of these virtual hosts, or of all."""
-    objects = yield from queues_of(world, vhosts)
-    return Kind("queues", ("vhost", "queue"), QUEUES, QUEUE_COUNTERS, objects, partial(of_queue, world))
+    objects = yield from queues_of(context, vhosts)
+    return Kind("queues", ("vhost", "queue"), QUEUES, QUEUE_COUNTERS, objects, partial(of_queue, context))
 
 
-def connection_kind(world: World) -> Steps[Kind]:
+def connection_kind(context: ApiContext) -> ResponseSteps[Kind]:
     """Return the connections. RabbitMQ calls the label ``channel``; ``connection`` has the same value."""
     objects = yield from gathered(
         ((client.ends.name, client.ends.name, vhost_of(client)), client)
-        for client in connections(world.broker)
+        for client in connections(context.broker)
     )
     labels = ("connection", "channel", "vhost")
     return Kind("connections", labels, CONNECTIONS, CONNECTION_COUNTERS, objects, of_connection)
 
 
-def channel_kind(world: World) -> Steps[Kind]:
+def channel_kind(context: ApiContext) -> ResponseSteps[Kind]:
     """Return the channels. RabbitMQ's label ``channel`` is an Erlang process; here it is the channel's
     name.
     """
     objects = yield from gathered(
         ((f"{client.ends.name} ({number})", vhost_of(client)), session)
-        for client in connections(world.broker)
+        for client in connections(context.broker)
         for number, session in list(client.sessions().items())
     )
     return Kind("channels", ("channel", "vhost"), CHANNELS, CHANNEL_COUNTERS, objects, of_channel)
 
 
-def delivery_kind(world: World, vhosts: frozenset[str] | None) -> Steps[Kind]:
+def delivery_kind(context: ApiContext, vhosts: frozenset[str] | None) -> ResponseSteps[Kind]:
     """Return the queues with the metrics of deliveries that RabbitMQ has since 3.13."""
-    objects = yield from queues_of(world, vhosts)
+    objects = yield from queues_of(context, vhosts)
     return Kind("queues", ("vhost", "queue"), (), DELIVERIES, objects, of_deliveries)
 
 
-def publish_kind(world: World, vhosts: frozenset[str] | None, name: str) -> Steps[Kind]:
+def publish_kind(context: ApiContext, vhosts: frozenset[str] | None, name: str) -> ResponseSteps[Kind]:
     """Return the queues with the number of messages that entered them, as a metric called ``name``.
 
     RabbitMQ counts these messages by channel and exchange too. leveret does not, so those labels are left
     out; sums over them are the same. Dashboards use both ``vhost`` and ``queue_vhost`` for the virtual host.
     """
     family = Family(name, "Messages that entered the queue, dead letters included", "counter")
-    queues = yield from queues_of(world, vhosts)
+    queues = yield from queues_of(context, vhosts)
     objects = yield from gathered(((vhost, vhost, name), queue) for (vhost, name), queue in queues)
     labels = ("vhost", "queue_vhost", "queue")
     return Kind("queues", labels, (), (family,), objects, lambda queue: (queue.published,))
 
 
-def vhost_kind(world: World) -> Steps[Kind]:
+def vhost_kind(context: ApiContext) -> ResponseSteps[Kind]:
     """Return the virtual hosts."""
-    objects = yield from gathered(((vhost.name,), vhost) for vhost in list(world.broker.vhosts.values()))
+    objects = yield from gathered(((vhost.name,), vhost) for vhost in list(context.broker.vhosts.values()))
     return Kind("vhosts", ("vhost",), VHOSTS, (), objects, of_vhost)
 
 
-def exchange_kind(world: World) -> Steps[Kind]:
+def exchange_kind(context: ApiContext) -> ResponseSteps[Kind]:
     """Return the exchanges, without the default exchange, as in RabbitMQ."""
     objects: list[tuple[tuple[str, ...], Exchange]] = []
-    for vhost in list(world.broker.vhosts.values()):
+    for vhost in list(context.broker.vhosts.values()):
         vhost.routes.count()
         objects += yield from gathered(
             ((vhost.name, exchange.name, exchange.type), exchange)
@@ -328,8 +328,8 @@ def exchange_kind(world: World) -> Steps[Kind]:
     return Kind("exchanges", labels, EXCHANGES, EXCHANGE_COUNTERS, objects, of_exchange)
 
 
-def kinds(world: World) -> Steps[list[Kind]]:
+def kinds(context: ApiContext) -> ResponseSteps[list[Kind]]:
     """Return the kinds of objects that ``/metrics`` sums up and ``/metrics/per-object`` shows one by one."""
-    queues = yield from queue_kind(world)
-    clients = yield from connection_kind(world)
-    return [queues, clients, (yield from channel_kind(world))]
+    queues = yield from queue_kind(context)
+    clients = yield from connection_kind(context)
+    return [queues, clients, (yield from channel_kind(context))]

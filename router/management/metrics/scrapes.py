@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from leveret.protocol.http import HttpError, Response, in_parts
 from leveret.router.broker.broker import Broker
-from leveret.router.web.response_steps import Steps, Wait
+from leveret.router.web.response_steps import ResponseSteps, Wait
 
 SHARED = 1000  # ms for which a result answers further requests for the same key
 MOST_WAITING = 20  # scrapes that wait for their turn
 
 
-class Result(NamedTuple):
+class ScrapeResult(NamedTuple):
     """The response to a scrape, its key, and the time when it began, in ms."""
 
     key: Hashable
@@ -31,11 +31,11 @@ class Scrapes:
         self._broker = broker
         self._running = False
         self._waiting: deque[Wait] = deque()
-        self._last: Result | None = None
+        self._last: ScrapeResult | None = None
 
     def get(
-        self, key: Hashable, make: Callable[[], Steps[list[bytes]]], content_type: str
-    ) -> Steps[Response]:
+        self, key: Hashable, make: Callable[[], ResponseSteps[list[bytes]]], content_type: str
+    ) -> ResponseSteps[Response]:
         """Return a response with the text that ``make`` has for ``key``, from now or from less than a
         second ago.
 
@@ -52,14 +52,14 @@ class Scrapes:
         try:
             began = self._broker.now
             response = in_parts((yield from make()), content_type)
-            self._last = Result(key, began, response)
+            self._last = ScrapeResult(key, began, response)
             return response
         finally:
             self._running = False
             while self._waiting:
                 self._waiting.popleft().finish()
 
-    def _wait(self) -> Steps[None]:
+    def _wait(self) -> ResponseSteps[None]:
         """Wait until the scrape that runs has ended."""
         if len(self._waiting) >= MOST_WAITING:
             raise HttpError(503, "too many scrapes are waiting", (("Retry-After", "1"),))

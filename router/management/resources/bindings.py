@@ -16,16 +16,16 @@ import msgspec
 
 from leveret.protocol.http import Response
 from leveret.router.exchange.base import Binding, Exchange, kind
-from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.access import accessible_vhosts, in_vhost, management
 from leveret.router.management.body import table, text
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import not_authorised, not_there
+from leveret.router.management.errors import not_authorised, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 DEFAULT = "amq.default"  # name of the default exchange in paths
 
@@ -97,21 +97,21 @@ def implicit(vhost: VHost, queue: AnyQueue) -> Object:
     }
 
 
-Shown = tuple[VHost, Binding | AnyQueue]  # a queue stands for its binding to the default exchange
+ListedBinding = tuple[VHost, Binding | AnyQueue]  # a queue stands for its binding to the default exchange
 
 
-def _show(shown: Shown) -> Object:
+def _show(shown: ListedBinding) -> Object:
     vhost, what = shown
     return show_binding(vhost, what) if isinstance(what, Binding) else implicit(vhost, what)
 
 
-def _of_vhost(vhost: VHost) -> Iterable[Shown]:
+def _of_vhost(vhost: VHost) -> Iterable[ListedBinding]:
     yield from ((vhost, queue) for queue in list(vhost.queues.values()))
     for exchange in list(vhost.exchanges.values()):
         yield from ((vhost, binding) for binding in list(exchange.bindings.values()))
 
 
-def _listed(call: Call, found: Iterable[Shown]) -> Steps[Response]:
+def _listed(call: Call, found: Iterable[ListedBinding]) -> ResponseSteps[Response]:
     return listing(
         call,
         found,
@@ -121,11 +121,11 @@ def _listed(call: Call, found: Iterable[Shown]) -> Steps[Response]:
     )
 
 
-def list_bindings(call: Call) -> Steps[Response]:
-    return _listed(call, (shown for vhost in entered(call) for shown in _of_vhost(vhost)))
+def list_bindings(call: Call) -> ResponseSteps[Response]:
+    return _listed(call, (shown for vhost in accessible_vhosts(call) for shown in _of_vhost(vhost)))
 
 
-def list_in_vhost(call: Call) -> Steps[Response]:
+def list_in_vhost(call: Call) -> ResponseSteps[Response]:
     return _listed(call, _of_vhost(call.vhost))
 
 
@@ -133,29 +133,29 @@ def _exchange(call: Call, segment: str) -> Exchange:
     """Return the exchange of a path segment. Raises HttpError 404."""
     found = call.vhost.exchanges.get(exchange_name(call[segment]))
     if found is None:
-        raise not_there()
+        raise not_found()
     return found
 
 
-def from_exchange(call: Call) -> Steps[Response]:
+def from_exchange(call: Call) -> ResponseSteps[Response]:
     vhost, exchange = call.vhost, _exchange(call, "name")
     if not exchange.name:
         return _listed(call, ((vhost, queue) for queue in list(vhost.queues.values())))
     return _listed(call, ((vhost, binding) for binding in list(exchange.bindings.values())))
 
 
-def to_exchange(call: Call) -> Steps[Response]:
+def to_exchange(call: Call) -> ResponseSteps[Response]:
     return _listed(call, _to(call.vhost, _exchange(call, "name")))
 
 
-def to_queue(call: Call) -> Steps[Response]:
+def to_queue(call: Call) -> ResponseSteps[Response]:
     queue = call.vhost.queues.get(call["name"])
     if queue is None:
-        raise not_there()
+        raise not_found()
     return _listed(call, chain([(call.vhost, queue)], _to(call.vhost, queue)))
 
 
-def _to(vhost: VHost, destination: AnyQueue | Exchange) -> Iterator[Shown]:
+def _to(vhost: VHost, destination: AnyQueue | Exchange) -> Iterator[ListedBinding]:
     """Yield the bindings to a destination."""
     for source in list(vhost.graph.sources.get(destination, ())):
         yield from ((vhost, binding) for binding in source.bound_to(destination))
@@ -165,11 +165,11 @@ def _to(vhost: VHost, destination: AnyQueue | Exchange) -> Iterator[Shown]:
 # --------------------------------------------------------------
 
 
-def _between(call: Call) -> list[Shown]:
+def _between(call: Call) -> list[ListedBinding]:
     """Return the bindings between the source and the destination of the path."""
     source = _exchange(call, "source")
     if call["kind"] not in ("q", "e"):
-        raise not_there()
+        raise not_found()
     if call["kind"] == "e":
         destination: AnyQueue | Exchange | None = call.vhost.exchanges.get(exchange_name(call["destination"]))
     else:
@@ -181,43 +181,43 @@ def _between(call: Call) -> list[Shown]:
     return [(call.vhost, binding) for binding in source.bound_to(destination)]
 
 
-def list_between(call: Call) -> Steps[Response]:
+def list_between(call: Call) -> ResponseSteps[Response]:
     return _listed(call, _between(call))
 
 
-def _found(call: Call) -> Steps[tuple[Binding | AnyQueue, Object]]:
+def _found(call: Call) -> ResponseSteps[tuple[Binding | AnyQueue, Object]]:
     """Return the binding that the path names, and its JSON object. Raises HttpError 404."""
     for shown in _between(call):
-        told = _show(shown)
-        if means(call["key"], told["routing_key"], told["arguments"]):
-            return shown[1], told
+        document = _show(shown)
+        if means(call["key"], document["routing_key"], document["arguments"]):
+            return shown[1], document
         if call.broker.budget.spent():
             yield 0
-    raise not_there()
+    raise not_found()
 
 
-def show_one(call: Call) -> Steps[Response]:
-    _what, told = yield from _found(call)
-    return answer(narrowed(told, columns_of(call.query)))
+def show_one(call: Call) -> ResponseSteps[Response]:
+    _what, document = yield from _found(call)
+    return answer(narrowed(document, columns_of(call.query)))
 
 
 def bind(call: Call) -> Response:
     """Create a binding; the header ``Location`` has its path, relative to the request's."""
     if call["kind"] not in ("q", "e"):
-        raise not_there()
+        raise not_found()
     routing_key, arguments = text(call.body, "routing_key", ""), table(call.body, "arguments")
     source, destination = exchange_name(call["source"]), call["destination"]
-    topology = call.errand().topology
+    topology = call.client().topology
     make = topology.bind_queue if call["kind"] == "q" else topology.bind_exchange
     make(destination, source, routing_key, arguments)
     key = properties_key(routing_key, arguments)
     return Response(201, headers=(("Location", f"{quote_plus(destination)}/{quote_plus(key, safe='~')}"),))
 
 
-def unbind(call: Call) -> Steps[Response]:
+def unbind(call: Call) -> ResponseSteps[Response]:
     """Delete a binding."""
-    topology = call.errand().topology
-    what, _told = yield from _found(call)
+    topology = call.client().topology
+    what, _document = yield from _found(call)
     if not isinstance(what, Binding):
         raise not_authorised("Access refused.")  # bindings of the default exchange cannot be deleted
     end = topology.unbind_queue if call["kind"] == "q" else topology.unbind_exchange

@@ -7,32 +7,32 @@ from leveret.protocol.errors import ConnectionForced
 from leveret.protocol.http import Response
 from leveret.router.management.access import ADMINISTRATOR, administrator, in_vhost, management, own, sees_all
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.clients import Connection, connections, user_of, vhost_of
-from leveret.router.management.errors import not_authorised, not_there
+from leveret.router.management.clients import ListedConnection, connections, user_of, vhost_of
+from leveret.router.management.errors import not_authorised, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.placeholder_fields import process
 from leveret.router.management.query import columns_of, listing, narrowed, with_list
-from leveret.router.management.resources.consumers import Owner, show_consumer
+from leveret.router.management.resources.consumers import ConnectionChannel, show_consumer
 from leveret.router.management.statistics.rate_values import message_stats, window_of
 from leveret.router.management.statistics.rates import SESSION, of_session
 from leveret.router.queue.consumers import Consumer
 from leveret.router.session.session import Session
 from leveret.router.values.field_values import plain
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 REASON = "Closed via management plugin"
 REASON_HEADER = "x-reason"
 
 
-def show_connection(call: Call, connection: Connection) -> Object:
+def show_connection(call: Call, connection: ListedConnection) -> Object:
     """Return a connection as an object."""
     (peer_host, peer_port), (host, port) = connection.ends.peer, connection.ends.here
     ends, traffic = connection.ends, connection.outbox.traffic
     version, cipher = ends.tls or (None, None)
-    series = call.world.sampler.of(connection)
+    series = call.context.sampler.of(connection)
     properties = plain(connection.client_properties)
     user = user_of(connection)
-    told: Object = {
+    document: Object = {
         "auth_mechanism": connection.mechanism,
         "channel_max": connection.channel_max,
         "channels": len(connection.sessions()),
@@ -41,7 +41,7 @@ def show_connection(call: Call, connection: Connection) -> Object:
         "frame_max": connection.frame_max,
         "host": host,
         "name": ends.name,
-        "node": call.world.node.name,
+        "node": call.context.node.name,
         "peer_cert_issuer": ends.issuer or None,
         "peer_cert_subject": ends.subject or None,
         "peer_cert_validity": ends.validity or None,
@@ -70,28 +70,28 @@ def show_connection(call: Call, connection: Connection) -> Object:
         **process(),
     }
     if isinstance(properties.get("connection_name"), str):
-        told["user_provided_name"] = properties["connection_name"]
-    return told
+        document["user_provided_name"] = properties["connection_name"]
+    return document
 
 
-def visible(call: Call) -> list[Connection]:
+def visible(call: Call) -> list[ListedConnection]:
     """Return the connections that the user sees."""
     return own(call, connections(call.broker), user_of)
 
 
-def find_connection(call: Call) -> Connection:
+def find_connection(call: Call) -> ListedConnection:
     """Return the connection of the path. Raises HttpError 404 for none, 401 for another user's."""
     for connection in connections(call.broker):
         if connection.ends.name == call["name"]:
             if not sees_all(call.user) and user_of(connection) != call.user.name:
                 raise not_authorised("User not authorised to access object")
             return connection
-    raise not_there()
+    raise not_found()
 
 
 def _listed(
-    call: Call, found: list[Connection], show: Callable[[Call, Connection], Object]
-) -> Steps[Response]:
+    call: Call, found: list[ListedConnection], show: Callable[[Call, ListedConnection], Object]
+) -> ResponseSteps[Response]:
     return listing(
         call,
         found,
@@ -100,34 +100,34 @@ def _listed(
     )
 
 
-def list_connections(call: Call) -> Steps[Response]:
+def list_connections(call: Call) -> ResponseSteps[Response]:
     return _listed(call, visible(call), show_connection)
 
 
-def list_in_vhost(call: Call) -> Steps[Response]:
+def list_in_vhost(call: Call) -> ResponseSteps[Response]:
     found = [each for each in visible(call) if vhost_of(each) == call["vhost"]]
     return _listed(call, found, show_connection)
 
 
-def list_of_user(call: Call) -> Steps[Response]:
+def list_of_user(call: Call) -> ResponseSteps[Response]:
     found = [each for each in visible(call) if user_of(each) == call["user"]]
     return _listed(call, found, _briefly)
 
 
-def _briefly(call: Call, connection: Connection) -> Object:
+def _briefly(call: Call, connection: ListedConnection) -> Object:
     return {
         "name": connection.ends.name,
         "vhost": vhost_of(connection),
         "user": user_of(connection),
-        "node": call.world.node.name,
+        "node": call.context.node.name,
     }
 
 
 def show_one(call: Call) -> Response:
     """Show a connection; as in RabbitMQ, fields that are null in a list are empty text here."""
-    told = show_connection(call, find_connection(call))
-    told = {name: "" if value is None else value for name, value in told.items()}
-    return answer(narrowed(told, columns_of(call.query)))
+    document = show_connection(call, find_connection(call))
+    document = {name: "" if value is None else value for name, value in document.items()}
+    return answer(narrowed(document, columns_of(call.query)))
 
 
 def close(call: Call) -> Response:
@@ -149,14 +149,14 @@ def close_of_user(call: Call) -> Response:
     return nothing()
 
 
-def _end(call: Call, connection: Connection) -> None:
+def _end(call: Call, connection: ListedConnection) -> None:
     connection.end(ConnectionForced(call.request.headers.get(REASON_HEADER) or REASON))
 
 
 # -- channels ------------------------------------------------------------------------------------------------
 
 
-def show_channel(call: Call, session: Session, owner: Owner) -> Object:
+def show_channel(call: Call, session: Session, owner: ConnectionChannel) -> Object:
     """Return a channel as an object."""
     connection, number = owner
     host, port = connection.ends.peer
@@ -170,12 +170,12 @@ def show_channel(call: Call, session: Session, owner: Owner) -> Object:
         "connection_details": {"name": connection.ends.name, "peer_host": host, "peer_port": port},
         "consumer_count": len(session.consumers),
         "global_prefetch_count": session.prefetch,
-        **message_stats(SESSION, numbers, call.world.sampler.of(session), window),
+        **message_stats(SESSION, numbers, call.context.sampler.of(session), window),
         "messages_unacknowledged": len(session.unacked),
         "messages_uncommitted": transaction.publishes if transaction is not None else 0,
         "messages_unconfirmed": confirms.published - confirms.told if confirms is not None else 0,
         "name": f"{connection.ends.name} ({number})",
-        "node": call.world.node.name,
+        "node": call.context.node.name,
         "number": number,
         "pending_raft_commands": 0,
         "prefetch_count": session.consumer_prefetch,
@@ -188,7 +188,7 @@ def show_channel(call: Call, session: Session, owner: Owner) -> Object:
     }
 
 
-def _channels(call: Call, found: list[Connection]) -> Steps[Response]:
+def _channels(call: Call, found: list[ListedConnection]) -> ResponseSteps[Response]:
     """Respond with a list of the channels of these connections."""
     channels = (
         (session, (connection, number))
@@ -204,27 +204,27 @@ def _channels(call: Call, found: list[Connection]) -> Steps[Response]:
     )
 
 
-def list_channels(call: Call) -> Steps[Response]:
+def list_channels(call: Call) -> ResponseSteps[Response]:
     return _channels(call, visible(call))
 
 
-def channels_in_vhost(call: Call) -> Steps[Response]:
+def channels_in_vhost(call: Call) -> ResponseSteps[Response]:
     return _channels(call, [each for each in visible(call) if vhost_of(each) == call["vhost"]])
 
 
-def channels_of_connection(call: Call) -> Steps[Response]:
+def channels_of_connection(call: Call) -> ResponseSteps[Response]:
     return _channels(call, [find_connection(call)])
 
 
-def show_one_channel(call: Call) -> Steps[Response]:
+def show_one_channel(call: Call) -> ResponseSteps[Response]:
     session, owner = _find_channel(call)
-    told = show_channel(call, session, owner)
-    told["deliveries"] = told["publishes"] = []  # as in RabbitMQ with rates_mode basic
+    document = show_channel(call, session, owner)
+    document["deliveries"] = document["publishes"] = []  # as in RabbitMQ with rates_mode basic
     consumers = [each for each in session.consumers.values() if isinstance(each, Consumer)]
-    return with_list(call, told, "consumer_details", consumers, partial(show_consumer, call))
+    return with_list(call, document, "consumer_details", consumers, partial(show_consumer, call))
 
 
-def _find_channel(call: Call) -> tuple[Session, Owner]:
+def _find_channel(call: Call) -> tuple[Session, ConnectionChannel]:
     """Return the channel of the path. Raises HttpError 404 for none, 401 for another user's."""
     name, _, rest = call["name"].rpartition(" (")
     for connection in connections(call.broker):
@@ -234,7 +234,7 @@ def _find_channel(call: Call) -> tuple[Session, Owner]:
                     if not sees_all(call.user) and user_of(connection) != call.user.name:
                         raise not_authorised("User not authorised to access object")
                     return session, (connection, number)
-    raise not_there()
+    raise not_found()
 
 
 RULES: Rules = {

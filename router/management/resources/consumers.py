@@ -3,27 +3,27 @@
 from collections.abc import Iterator
 
 from leveret.protocol.http import Response
-from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.access import accessible_vhosts, in_vhost, management
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.clients import Connection, user_of
+from leveret.router.management.clients import ListedConnection, user_of
 from leveret.router.management.json_values import Object
 from leveret.router.management.query import listing
 from leveret.router.queue.consumers import Consumer
 from leveret.router.session.session import Session
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
-Owner = tuple[Connection, int]  # a channel: its connection and its number
+ConnectionChannel = tuple[ListedConnection, int]  # a channel: its connection and its number
 
 
-def channel_details(call: Call, connection: Connection, number: int) -> Object:
+def channel_details(call: Call, connection: ListedConnection, number: int) -> Object:
     """Return the fields that identify a channel."""
     host, port = connection.ends.peer
     return {
         "connection_name": connection.ends.name,
         "name": f"{connection.ends.name} ({number})",
-        "node": call.world.node.name,
+        "node": call.context.node.name,
         "number": number,
         "peer_host": host,
         "peer_port": port,
@@ -44,16 +44,16 @@ def show_consumer(call: Call, consumer: Consumer) -> Object:
         "exclusive": consumer.exclusive,
         "prefetch_count": 0 if consumer.no_ack else consumer.prefetch,
         "queue": {"name": consumer.queue.name, "vhost": consumer.queue.vhost},
-        "leveret": call.world.measures.of_consumer(consumer, _session(consumer)),
+        "leveret": call.context.measures.of_consumer(consumer, _session(consumer)),
     }
 
 
-def owner_of(call: Call, consumer: Consumer) -> Owner | None:
+def owner_of(call: Call, consumer: Consumer) -> ConnectionChannel | None:
     """Return the channel of a consumer; None if it has closed."""
     session = _session(consumer)
     if session is None or session.finished or session.owner not in call.broker.clients:
         return None
-    connection: Connection = session.owner  # as in ``clients.connections``
+    connection: ListedConnection = session.owner  # type: ignore[assignment]  # as in ``clients.connections``
     return connection, session.number
 
 
@@ -69,7 +69,7 @@ def _consumers(vhosts: list[VHost]) -> Iterator[Consumer | None]:
             yield from list(queue.consumers)
 
 
-def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
+def _listed(call: Call, vhosts: list[VHost]) -> ResponseSteps[Response]:
     return listing(
         call,
         _consumers(vhosts),
@@ -79,11 +79,11 @@ def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
     )
 
 
-def list_consumers(call: Call) -> Steps[Response]:
-    return _listed(call, entered(call))
+def list_consumers(call: Call) -> ResponseSteps[Response]:
+    return _listed(call, accessible_vhosts(call))
 
 
-def list_in_vhost(call: Call) -> Steps[Response]:
+def list_in_vhost(call: Call) -> ResponseSteps[Response]:
     return _listed(call, [call.vhost])
 
 

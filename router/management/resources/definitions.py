@@ -27,28 +27,28 @@ from leveret.router.management.json_values import JSON, answer
 from leveret.router.management.resources.users import without_login
 from leveret.router.web.forms import field_of, is_form, read_form
 from leveret.router.web.offloaded import offloaded
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 T = TypeVar("T")
 _PATH = re.compile(r"(?!//|[^/?#]*:)[!-\[\]-~]+")  # with neither a scheme nor a host, relative or not
 
 
-def export_all(call: Call) -> Steps[Response]:
+def export_all(call: Call) -> ResponseSteps[Response]:
     """Export the definitions of the whole broker."""
     unportable = yield from _in_turns(call, unportable_users(call.broker))
     return _offered(call, (yield from _exported(call, None)), without_login(unportable))
 
 
-def export_vhost(call: Call) -> Steps[Response]:
+def export_vhost(call: Call) -> ResponseSteps[Response]:
     """Export the definitions of one virtual host."""
     return _offered(call, (yield from _exported(call, _vhost(call))))
 
 
-def _exported(call: Call, vhost: str | None) -> Steps[Response]:
+def _exported(call: Call, vhost: str | None) -> ResponseSteps[Response]:
     return in_parts((yield from _in_turns(call, export_in_parts(call.broker, vhost))), JSON)
 
 
-def _in_turns(call: Call, items: Iterator[T | None]) -> Steps[list[T]]:
+def _in_turns(call: Call, items: Iterator[T | None]) -> ResponseSteps[list[T]]:
     """Collect the items; a None lets other tasks run."""
     found: list[T] = []
     for item in items:
@@ -65,27 +65,27 @@ def _vhost(call: Call) -> str:
     return call["vhost"]
 
 
-def _offered(call: Call, told: Response, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+def _offered(call: Call, response: Response, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """Return the response, as a download if the parameter ``download`` has a file name."""
     name = call.query.get("download")
     if name is not None:
         safe = "".join(char for char in name if char.isalnum() or char in "-_.@") or "definitions.json"
         disposition = f'attachment; filename="{safe.encode("ascii", "ignore").decode()}"'
         headers = (*headers, ("Content-Disposition", disposition))
-    return replace(told, headers=headers)
+    return replace(response, headers=headers)
 
 
-def import_all(call: Call) -> Steps[Response]:
+def import_all(call: Call) -> ResponseSteps[Response]:
     """Import definitions."""
     return (yield from _import(call, ""))
 
 
-def import_vhost(call: Call) -> Steps[Response]:
+def import_vhost(call: Call) -> ResponseSteps[Response]:
     """Import the definitions of virtual hosts into one virtual host."""
     return (yield from _import(call, _vhost(call)))
 
 
-def _import(call: Call, vhost: str) -> Steps[Response]:
+def _import(call: Call, vhost: str) -> ResponseSteps[Response]:
     """Import the body, or the file of a form. Raises HttpError 400 for a body that is no definitions
     document.
     """
@@ -134,7 +134,7 @@ def _reported(report: ImportReport, redirect: str | None) -> Response:
     headers = without_login(report.without_login)
     if report.refused:
         count = len(report.refused)
-        told = {
+        document = {
             "error": "bad_request",
             "reason": "\n".join(
                 (
@@ -144,7 +144,7 @@ def _reported(report: ImportReport, redirect: str | None) -> Response:
             ),
             "refused": [refusal._asdict() for refusal in report.refused],
         }
-        refusal = answer(told, 400)
+        refusal = answer(document, 400)
         return Response(refusal.status, refusal.body, refusal.content_type, headers)
     if redirect is not None:
         return Response(303, headers=(("Location", redirect), *headers))

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from leveret.protocol.http import Response
 from leveret.router.exchange.base import Exchange
-from leveret.router.management.access import entered, in_vhost, management
+from leveret.router.management.access import accessible_vhosts, in_vhost, management
 from leveret.router.management.body import table, text, truth
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.resources.bindings import exchange_name
@@ -17,19 +17,19 @@ from leveret.router.values.bounds import refused_name
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.offloaded import finished
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 
 def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:
     """Return an exchange as an object."""
     policy = vhost.policies.policy("exchanges", exchange.name, exchange.type) if exchange.name else None
-    told: Object = {
+    document: Object = {
         "arguments": plain(dict(exchange.arguments)),
         "auto_delete": exchange.auto_delete,
         "durable": exchange.durable,
         "internal": exchange.internal,
         **message_stats(
-            EXCHANGE, of_exchange(exchange), call.world.sampler.of(exchange), window_of(call, "msg_rates")
+            EXCHANGE, of_exchange(exchange), call.context.sampler.of(exchange), window_of(call, "msg_rates")
         ),
         "name": exchange.name,
         "type": exchange.type,
@@ -37,11 +37,11 @@ def show_exchange(call: Call, vhost: VHost, exchange: Exchange) -> Object:
         "vhost": vhost.name,
     }
     if policy is not None:
-        told["policy"] = policy.name
-    return told
+        document["policy"] = policy.name
+    return document
 
 
-def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
+def _listed(call: Call, vhosts: list[VHost]) -> ResponseSteps[Response]:
     return listing(
         call, _counted(vhosts), lambda each: show_exchange(call, *each), name_of=lambda each: each[1].name
     )
@@ -54,11 +54,11 @@ def _counted(vhosts: list[VHost]) -> Iterator[tuple[VHost, Exchange]]:
         yield from ((vhost, exchange) for exchange in list(vhost.exchanges.values()))
 
 
-def list_exchanges(call: Call) -> Steps[Response]:
-    return _listed(call, entered(call))
+def list_exchanges(call: Call) -> ResponseSteps[Response]:
+    return _listed(call, accessible_vhosts(call))
 
 
-def list_in_vhost(call: Call) -> Steps[Response]:
+def list_in_vhost(call: Call) -> ResponseSteps[Response]:
     return _listed(call, [call.vhost])
 
 
@@ -66,16 +66,16 @@ def find_exchange(call: Call) -> Exchange:
     """Return the exchange of the path. Raises HttpError 404."""
     found = call.vhost.exchanges.get(exchange_name(call["name"]))
     if found is None:
-        raise not_there()
+        raise not_found()
     return found
 
 
 def show_one(call: Call) -> Response:
     exchange = find_exchange(call)
     call.vhost.routes.count()
-    told = show_exchange(call, call.vhost, exchange)
-    told["incoming"] = told["outgoing"] = []  # as in RabbitMQ with rates_mode basic
-    return answer(narrowed(told, columns_of(call.query)))
+    document = show_exchange(call, call.vhost, exchange)
+    document["incoming"] = document["outgoing"] = []  # as in RabbitMQ with rates_mode basic
+    return answer(narrowed(document, columns_of(call.query)))
 
 
 def declare(call: Call) -> Response:
@@ -83,7 +83,7 @@ def declare(call: Call) -> Response:
     name = exchange_name(call["name"])
     body = call.body
     new = name not in call.vhost.exchanges
-    call.errand().topology.declare_exchange(
+    call.client().topology.declare_exchange(
         name,
         text(body, "type", "direct"),
         durable=truth(body, "durable"),
@@ -101,9 +101,9 @@ def checked_name(what: str, name: str) -> str:
     return name
 
 
-def delete(call: Call) -> Steps[Response]:
+def delete(call: Call) -> ResponseSteps[Response]:
     name = find_exchange(call).name or exchange_name(call["name"])
-    topology, if_unused = call.errand().topology, call.query.get("if-unused") == "true"
+    topology, if_unused = call.client().topology, call.query.get("if-unused") == "true"
     yield from finished(topology.loosen_exchange(name, if_unused=if_unused))
     topology.delete_exchange(name, if_unused=if_unused)
     return nothing()

@@ -7,7 +7,7 @@ from leveret.router.management.access import entering_vhost, management
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import answer
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 SECONDS = {"days": 86_400, "weeks": 7 * 86_400, "months": 30 * 86_400, "years": 365 * 86_400}
 PROBE = "aliveness-test"
@@ -29,7 +29,7 @@ def alarms(call: Call) -> Response:
     raised = sorted(call.broker.alarms.raised)
     if not raised:
         return ok()
-    node = call.world.node.name
+    node = call.context.node.name
     return failed(
         "There are alarms in effect in the cluster",
         alarms=[{"node": node, "resource": alarm} for alarm in raised],
@@ -50,7 +50,7 @@ def port_listener(call: Call) -> Response:
     port = call["port"]
     if not (port.isascii() and port.isdigit() and len(port) < 6):
         raise bad_request("Invalid port")
-    ports = [listener.port for listener in call.world.node.listeners()]
+    ports = [listener.port for listener in call.context.node.listeners()]
     if int(port) in ports:
         return ok(port=int(port))
     return failed("No active listener", missing=int(port), ports=ports)
@@ -58,7 +58,7 @@ def port_listener(call: Call) -> Response:
 
 def protocol_listener(call: Call) -> Response:
     protocol = call["protocol"]
-    protocols = sorted({listener.protocol for listener in call.world.node.listeners()})
+    protocols = sorted({listener.protocol for listener in call.context.node.listeners()})
     if SAME.get(protocol, protocol) in protocols:
         return ok(protocol=protocol)
     return failed("No active listener", missing=protocol, protocols=protocols)
@@ -73,7 +73,7 @@ def certificate_expiration(call: Call) -> Response:
         raise bad_request("Invalid expiration value.")
     limit = call.broker.wall + int(within) * SECONDS[call["unit"]]
     ending = [
-        each for each in call.world.node.listeners() if each.expires is not None and each.expires < limit
+        each for each in call.context.node.listeners() if each.expires is not None and each.expires < limit
     ]
     if not ending:
         return ok()
@@ -86,18 +86,18 @@ def certificate_expiration(call: Call) -> Response:
     )
 
 
-def aliveness(call: Call) -> Steps[Response]:
+def aliveness(call: Call) -> ResponseSteps[Response]:
     """Declare a queue, publish a message to it, and get it."""
-    errand = call.errand()
+    client = call.client()
     try:
-        errand.topology.declare_queue(PROBE, durable=False, exclusive=False, auto_delete=False, arguments={})
-        yield from errand.publish(Message.build("", PROBE, Properties(), b"test_message", mandatory=True))
-        taken = yield from errand.get(PROBE)
+        client.topology.declare_queue(PROBE, durable=False, exclusive=False, auto_delete=False, arguments={})
+        yield from client.publish(Message.build("", PROBE, Properties(), b"test_message", mandatory=True))
+        taken = yield from client.get(PROBE)
         if taken is None:
             return failed("no message came back")
-        errand.session.ack(taken[0], multiple=False)
+        client.session.ack(taken[0], multiple=False)
     finally:
-        errand.close()
+        client.close()
     return ok()
 
 

@@ -20,7 +20,7 @@ from leveret.router.exchange.routing import Target, routing_keys
 from leveret.router.management.access import in_vhost
 from leveret.router.management.body import integer, text
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer
 from leveret.router.management.resources.bindings import exchange_name
 from leveret.router.management.resources.exchanges import checked_name
@@ -34,7 +34,7 @@ from leveret.router.selector import Selector, SelectorError, compile_selector
 from leveret.router.session.validation import check_publish
 from leveret.router.values.bounds import refused_name
 from leveret.router.vhost.death_headers import last_death
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 SLICE = 500  # messages that are visited before other tasks run
 PEEK, PEEK_MOST = 50, 1000  # messages that are shown: default and maximum
@@ -111,7 +111,7 @@ class Walk:
         self._passed: dict[int, int] = {}  # last visited position, by priority
         self._start = start
 
-    def next(self) -> Steps[tuple[list[Entry], Run | None] | None]:
+    def next(self) -> ResponseSteps[tuple[list[Entry], Run | None] | None]:
         """Return the next messages, of one paged run or of none; None at the end.
 
         They stay in memory until the step ends. Raises HttpError 503 if a page cannot be read.
@@ -188,7 +188,7 @@ def show_message(entry: Entry, truncate: int | None) -> Object:
     }
 
 
-def peek(call: Call) -> Steps[Response]:
+def peek(call: Call) -> ResponseSteps[Response]:
     """Show messages without removing them: ``count`` of them ``from`` a position on that match a
     ``selector``.
     """
@@ -226,7 +226,7 @@ Act = Callable[[Entry], bool]  # False for a message that no queue accepts
 Check = Callable[[Sequence[Entry]], None]  # raises if the user may not act on these messages
 
 
-def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> Steps[Response]:
+def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> ResponseSteps[Response]:
     """Act on the messages that the body selects, within its limits; each leaves the queue then.
 
     That may take hours: permissions are checked again before each group of messages.
@@ -306,12 +306,12 @@ def _choice(body: Object) -> Choice:
     return Choice(positions, selector)
 
 
-def delete(call: Call) -> Steps[Response]:
+def delete(call: Call) -> ResponseSteps[Response]:
     """Delete messages."""
     return _carry_out(call, browsable(call), lambda entry: True)
 
 
-def delete_one(call: Call) -> Steps[Response]:
+def delete_one(call: Call) -> ResponseSteps[Response]:
     """Delete the message at a position. Raises HttpError 404 if no ready message is there."""
     queue = browsable(call)
     position = _number({"position": call["position"]}, "position", 0)
@@ -324,10 +324,10 @@ def delete_one(call: Call) -> Steps[Response]:
         if chosen:
             return Response(204)
         yield 0
-    raise not_there()
+    raise not_found()
 
 
-def move(call: Call) -> Steps[Response]:
+def move(call: Call) -> ResponseSteps[Response]:
     """Publish messages to an exchange, possibly the same one again, and remove them from this queue."""
     queue = browsable(call)
     if "exchange" not in call.body:
@@ -359,7 +359,7 @@ def move(call: Call) -> Steps[Response]:
     return _carry_out(call, queue, act, may)
 
 
-def replay(call: Call) -> Steps[Response]:
+def replay(call: Call) -> ResponseSteps[Response]:
     """Return dead letters to the queues where they died, in their original form, by the first entry of
     ``x-death``.
 

@@ -15,13 +15,13 @@ from leveret.router.management.body import demand, fields, integer, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import JSON, SLICE, Object, answer, encode_list
-from leveret.router.management.request_client import Errand
+from leveret.router.management.request_client import RequestClient
 from leveret.router.management.resources.bindings import exchange_name
 from leveret.router.management.resources.exchanges import checked_name
 from leveret.router.queue.entry import Entry
 from leveret.router.values.bounds import build_message
 from leveret.router.values.field_values import plain
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 MOST = 10_000  # messages per request,
 MOST_BYTES = 1 << 26  # and bytes of their bodies
@@ -36,7 +36,7 @@ def refuse_while_alarmed(call: Call) -> None:
         raise HttpError(503, f"publishers are blocked: {alarms.reason()}")
 
 
-def publish(call: Call) -> Steps[Response]:
+def publish(call: Call) -> ResponseSteps[Response]:
     """Publish a message; respond, when it is stored, if any queue got it."""
     body = call.body
     demand(body, ["properties", "routing_key", "payload", "payload_encoding"])
@@ -54,13 +54,13 @@ def publish(call: Call) -> Steps[Response]:
             f"message size {message.size} is larger than configured max size "
             f"{call.broker.settings.amqp.max_message_size}"
         )
-    errand = call.errand()
+    client = call.client()
     try:
-        routed = yield from errand.publish(message)
+        routed = yield from client.publish(message)
     except AmqpError as error:
         raise bad_request(f"{error.code} {error}") from None
     finally:
-        errand.close()
+        client.close()
     return answer({"routed": routed})
 
 
@@ -105,7 +105,7 @@ def properties_of(given: Any) -> Properties:
 # -- get -----------------------------------------------------------------------------------------------------
 
 
-def get(call: Call) -> Steps[Response]:
+def get(call: Call) -> ResponseSteps[Response]:
     """Get messages from a queue, then settle them by ``ackmode``."""
     body = call.body
     demand(body, ["ackmode", "count", "encoding"])
@@ -116,29 +116,31 @@ def get(call: Call) -> Steps[Response]:
         raise bad_request(f"unknown ackmode: {mode}; one of {', '.join(ACK_MODES)}")
     if encoding not in ("auto", "base64"):
         raise bad_request("Unsupported encoding. Please use auto or base64.")
-    errand = call.errand()
+    client = call.client()
     try:
         shown = yield from _take(
-            errand, call["name"], MOST if count < 0 else min(count, MOST), encoding, truncate
+            client, call["name"], MOST if count < 0 else min(count, MOST), encoding, truncate
         )
         if shown:
-            _settle(errand, mode)
+            _settle(client, mode)
     except NotFound as error:
         raise HttpError(404, str(error)) from None
     except ResourceLocked as error:
         raise bad_request(f"{error.code} {error}") from None
     finally:
-        errand.close()
+        client.close()
     return in_parts((yield from encode_list(shown)), JSON)
 
 
-def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int | None) -> Steps[list[Object]]:
+def _take(
+    client: RequestClient, queue: str, count: int, encoding: str, truncate: int | None
+) -> ResponseSteps[list[Object]]:
     shown: list[Object] = []
     size = 0
     while len(shown) < count and size < MOST_BYTES:
         if shown and not len(shown) % SLICE:
             yield 0
-        taken = yield from errand.get(queue)
+        taken = yield from client.get(queue)
         if taken is None:
             break
         _, entry, source = taken
@@ -157,12 +159,12 @@ def _take(errand: Errand, queue: str, count: int, encoding: str, truncate: int |
     return shown
 
 
-def _settle(errand: Errand, mode: str) -> None:
+def _settle(client: RequestClient, mode: str) -> None:
     """Settle all messages of the request."""
     if mode == "ack_requeue_false":
-        errand.session.ack(0, multiple=True)
+        client.session.ack(0, multiple=True)
     else:
-        errand.session.nack(0, multiple=True, requeue=mode != "reject_requeue_false")
+        client.session.nack(0, multiple=True, requeue=mode != "reject_requeue_false")
 
 
 def show_properties(entry: Entry, *, counted: bool = False) -> Object | list[Any]:

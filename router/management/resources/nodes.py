@@ -3,9 +3,9 @@
 from leveret.protocol.http import Response
 from leveret.router.management.access import monitor
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import not_there
+from leveret.router.management.errors import not_found
 from leveret.router.management.json_values import Object, answer, nothing
-from leveret.router.management.node import Measured
+from leveret.router.management.node import Measurements
 from leveret.router.management.placeholder_fields import METRICS_GC, NODE, with_zeros
 from leveret.router.management.query import columns_of, narrowed
 from leveret.router.management.resources.overview import contexts, exchange_types
@@ -13,7 +13,7 @@ from leveret.router.management.statistics import memory
 from leveret.router.management.statistics.rate_values import with_rates
 from leveret.router.management.statistics.rates import CHURN, NODE_USE, of_churn, of_node
 from leveret.router.values.counters import SET_ASIDE
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 # Plugins of RabbitMQ whose features are built in here.
 PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabbitmq_web_stomp")
@@ -21,9 +21,9 @@ PLUGINS = ("rabbitmq_management", "rabbitmq_prometheus", "rabbitmq_stomp", "rabb
 
 def node(call: Call) -> Object:
     """Return the node as an object; fields of the Erlang VM are zero."""
-    known, measured = call.world.node, call.world.node.measured()
+    known, measured = call.context.node, call.context.node.measured()
     raised = call.broker.alarms.raised
-    series = call.world.sampler
+    series = call.context.sampler
     return {
         "partitions": [],
         "os_pid": str(known.pid),
@@ -71,14 +71,14 @@ def list_nodes(call: Call) -> Response:
     return answer([narrowed(node(call), columns_of(call.query))])
 
 
-def _this_node(call: Call) -> Measured:
+def _this_node(call: Call) -> Measurements:
     """Return the measurements of the node that the path names. HttpError 404 if it is not this node."""
-    if call["name"] != call.world.node.name:
-        raise not_there()
-    return call.world.node.measured()
+    if call["name"] != call.context.node.name:
+        raise not_found()
+    return call.context.node.measured()
 
 
-def show_node(call: Call) -> Steps[Response]:
+def show_node(call: Call) -> ResponseSteps[Response]:
     """Show a node, with its memory by category for ``memory=true``."""
     measured = _this_node(call)
     shown = node(call)
@@ -87,23 +87,23 @@ def show_node(call: Call) -> Steps[Response]:
     return answer(narrowed(shown, columns_of(call.query)))
 
 
-def show_memory(call: Call) -> Steps[Response]:
+def show_memory(call: Call) -> ResponseSteps[Response]:
     """Show the memory of the process by category."""
     return answer({"memory": (yield from _memory(call, _this_node(call)))})
 
 
-def _memory(call: Call, measured: Measured) -> Steps[Object]:
+def _memory(call: Call, measured: Measurements) -> ResponseSteps[Object]:
     total = measured.memory
-    owners = yield from memory.owners(call.world)
+    owners = yield from memory.owners(call.context)
     sums = {"rss": total, "allocated": total, "erlang": total}
     return {**memory.parts(owners), "strategy": "rss", "total": sums, "leveret": owners}
 
 
-def show_relative_memory(call: Call) -> Steps[Response]:
+def show_relative_memory(call: Call) -> ResponseSteps[Response]:
     """Show the memory by category in percent, rounded up as in RabbitMQ."""
     measured = _this_node(call)
     total = measured.memory
-    parts = memory.parts((yield from memory.owners(call.world)))
+    parts = memory.parts((yield from memory.owners(call.context)))
     return answer({"memory": {"total": 100, **memory.percentages(parts, total)}})
 
 

@@ -3,7 +3,7 @@
 from leveret.protocol.http import Response
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.management import access
-from leveret.router.management.access import administrator, entered, management
+from leveret.router.management.access import accessible_vhosts, administrator, management
 from leveret.router.management.body import demand, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import connections, user_of
@@ -26,7 +26,7 @@ from leveret.router.management.statistics.rates import (
     of_churn,
     totals,
 )
-from leveret.router.web.response_steps import Steps, gathered
+from leveret.router.web.response_steps import ResponseSteps, gathered
 
 DESCRIPTIONS = {
     "direct": "AMQP direct exchange, as per the AMQP specification",
@@ -48,23 +48,23 @@ def exchange_types() -> list[Object]:
     ]
 
 
-def overview(call: Call) -> Steps[Response]:
+def overview(call: Call) -> ResponseSteps[Response]:
     """Return totals: of the whole broker for users who see everything, else of the virtual hosts they may
     open.
     """
-    broker, node = call.broker, call.world.node
+    broker, node = call.broker, call.context.node
     by_vhost = yield from totals(broker)
     counted = yield from object_totals(call)
     if access.sees_all(call.user):
         seen = list(by_vhost)
-        series = call.world.sampler.total
+        series = call.context.sampler.total
     else:
-        seen = [vhost for vhost in entered(call) if vhost in by_vhost]
-        series = _joined([call.world.sampler.of(vhost) for vhost in seen])
+        seen = [vhost for vhost in accessible_vhosts(call) if vhost in by_vhost]
+        series = _joined([call.context.sampler.of(vhost) for vhost in seen])
     numbers = added((0,) * len(VHOST), *(by_vhost[vhost] for vhost in seen))
     rates, counts = window_of(call, "msg_rates"), window_of(call, "lengths")
     stats = message_stats(SESSION, numbers[: len(SESSION)], series, rates)
-    told: Object = {
+    document: Object = {
         "management_version": MANAGEMENT_VERSION,
         "rates_mode": "basic",
         "sample_retention_policies": retention(),
@@ -80,14 +80,14 @@ def overview(call: Call) -> Steps[Response]:
         "disable_stats": False,
         "enable_queue_totals": False,
         "message_stats": stats.get("message_stats", {}) | with_zeros(DISK),
-        "churn_rates": with_rates(CHURN, of_churn(broker), call.world.sampler.total, rates),
+        "churn_rates": with_rates(CHURN, of_churn(broker), call.context.sampler.total, rates),
         "queue_totals": lengths(VHOST, numbers, series, counts),
         "object_totals": counted,
         "statistics_db_event_queue": 0,
         "node": node.name,
     }
     if access.sees_all(call.user):
-        told["listeners"] = [
+        document["listeners"] = [
             {
                 "node": node.name,
                 "protocol": each.protocol,
@@ -97,8 +97,8 @@ def overview(call: Call) -> Steps[Response]:
             }
             for each in node.listeners()
         ]
-        told["contexts"] = [context | {"node": node.name} for context in contexts(call)]
-    return answer(narrowed(told, columns_of(call.query)))
+        document["contexts"] = [context | {"node": node.name} for context in contexts(call)]
+    return answer(narrowed(document, columns_of(call.query)))
 
 
 def _joined(all_series: list[Series]) -> Series:
@@ -119,9 +119,9 @@ def retention() -> Object:
     return {"global": [totals_kept], "basic": [each_kept], "detailed": [each_kept]}
 
 
-def object_totals(call: Call) -> Steps[dict[str, int]]:
+def object_totals(call: Call) -> ResponseSteps[dict[str, int]]:
     """Return the numbers of objects that the user sees."""
-    vhosts = entered(call)
+    vhosts = accessible_vhosts(call)
     clients = access.own(call, connections(call.broker), user_of)
     channels = yield from gathered(len(client.sessions()) for client in clients)
     consumers = yield from gathered(
@@ -147,7 +147,7 @@ def contexts(call: Call) -> list[Object]:
             "ip": each.address,
             "port": str(each.port),
         }
-        for each in call.world.node.listeners()
+        for each in call.context.node.listeners()
         if each.protocol in ("http", "https")
     ]
 
@@ -226,7 +226,7 @@ def rebalance(call: Call) -> Response:
 
 def reset_stats(call: Call) -> Response:
     """Delete samples; counters continue."""
-    call.world.sampler.forget()
+    call.context.sampler.forget()
     return nothing()
 
 

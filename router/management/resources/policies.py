@@ -5,9 +5,9 @@ from typing import Any
 
 from leveret.protocol.http import Response
 from leveret.router.management.access import (
+    accessible_vhosts,
     administrator,
     administrator_in_vhost,
-    entered,
     in_vhost,
     management,
     parameter_setter,
@@ -16,14 +16,14 @@ from leveret.router.management.access import (
 )
 from leveret.router.management.body import demand, number, table, text
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.persistence.rows import ParameterRow
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.policies import Policy
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 
 def show_policy(vhost: VHost, policy: Policy) -> Object:
@@ -42,23 +42,23 @@ def _all(vhost: VHost, operator: bool) -> dict[str, Policy]:
     return vhost.policies.operator_policies if operator else vhost.policies.policies
 
 
-def _listed(call: Call, vhosts: list[VHost], operator: bool) -> Steps[Response]:
+def _listed(call: Call, vhosts: list[VHost], operator: bool) -> ResponseSteps[Response]:
     found = ((vhost, policy) for vhost in vhosts for policy in list(_all(vhost, operator).values()))
     return listing(call, found, lambda each: show_policy(*each), name_of=lambda each: each[1].name)
 
 
-def list_policies(call: Call, *, operator: bool) -> Steps[Response]:
-    return _listed(call, entered(call), operator)
+def list_policies(call: Call, *, operator: bool) -> ResponseSteps[Response]:
+    return _listed(call, accessible_vhosts(call), operator)
 
 
-def list_in_vhost(call: Call, *, operator: bool) -> Steps[Response]:
+def list_in_vhost(call: Call, *, operator: bool) -> ResponseSteps[Response]:
     return _listed(call, [call.vhost], operator)
 
 
 def show_one(call: Call, *, operator: bool) -> Response:
     found = _all(call.vhost, operator).get(call["name"])
     if found is None:
-        raise not_there()
+        raise not_found()
     return answer(narrowed(show_policy(call.vhost, found), columns_of(call.query)))
 
 
@@ -101,7 +101,7 @@ def show_parameter(row: ParameterRow) -> Object:
 
 def _parameters(call: Call, component: str | None = None, vhost: str | None = None) -> list[ParameterRow]:
     """Return the parameters that the user sees. Access to the virtual host of the path was checked."""
-    seen = {vhost} if vhost is not None else {each.name for each in entered(call)}
+    seen = {vhost} if vhost is not None else {each.name for each in accessible_vhosts(call)}
     return [
         row
         for row in call.administration.parameters()
@@ -109,7 +109,7 @@ def _parameters(call: Call, component: str | None = None, vhost: str | None = No
     ]
 
 
-def list_parameters(call: Call) -> Steps[Response]:
+def list_parameters(call: Call) -> ResponseSteps[Response]:
     found = _parameters(call, call.segments.get("component"), call.segments.get("vhost"))
     return listing(
         call,
@@ -124,7 +124,7 @@ def show_one_parameter(call: Call) -> Response:
     for row in _parameters(call, call["component"], call["vhost"]):
         if row.name == call["name"]:
             return answer(narrowed(show_parameter(row), columns_of(call.query)))
-    raise not_there()
+    raise not_found()
 
 
 def put_parameter(call: Call) -> Response:
@@ -151,7 +151,7 @@ def list_global_parameters(call: Call) -> Response:
 def show_global_parameter(call: Call) -> Response:
     known = call.broker.global_parameters
     if call["name"] not in known:
-        raise not_there()
+        raise not_found()
     return answer({"name": call["name"], "value": known[call["name"]]})
 
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from leveret.protocol.http import Response
-from leveret.router.management.access import administrator_in_vhost, entered, in_vhost, management
+from leveret.router.management.access import accessible_vhosts, administrator_in_vhost, in_vhost, management
 from leveret.router.management.body import demand, table, text, truth
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import connections
-from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.placeholder_fields import backing_queue_status, process
 from leveret.router.management.query import columns_of, listing, narrowed, with_list
@@ -20,7 +20,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.offloaded import finished
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 from leveret.router.web.routes import Answer
 
 # Not counted for single queues; present for clients that decode into fixed types.
@@ -35,7 +35,7 @@ def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
         "durable": queue.durable,
         "exclusive": queue.owner is not None,
         "name": queue.name,
-        "node": call.world.node.name,
+        "node": call.context.node.name,
         "state": "running",
         "type": queue.settings.queue_type,
         "vhost": vhost.name,
@@ -44,7 +44,7 @@ def declared(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
 
 def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     """Return a queue as an object."""
-    series, numbers = call.world.sampler.of(queue), of_queue(queue)
+    series, numbers = call.context.sampler.of(queue), of_queue(queue)
     kind = queue.settings.queue_type
     policy = vhost.policies.policy("queues", queue.name, kind)
     operator_policy = vhost.policies.operator_policy("queues", queue.name, kind)
@@ -52,7 +52,7 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     capacity = consumer_capacity(queue)
     exclusive = next((consumer.tag for consumer in consumers if consumer.exclusive), None)
     active = queue.consumers.active if queue.settings.single_active_consumer else None
-    told = {
+    document = {
         **declared(call, vhost, queue),
         "consumer_capacity": capacity,
         "consumer_utilisation": capacity,
@@ -66,25 +66,25 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
         **_idleness(call, series),
         **process(),
     }
-    node = call.world.node.name
+    node = call.context.node.name
     if isinstance(queue, Queue):
-        told["leveret"] = call.world.measures.of_queue(queue, series)
-        told |= NOT_COUNTED
+        document["leveret"] = call.context.measures.of_queue(queue, series)
+        document |= NOT_COUNTED
         if kind == "classic":
-            told["backing_queue_status"] = backing_queue_status(len(queue.ready), queue.next_position)
+            document["backing_queue_status"] = backing_queue_status(len(queue.ready), queue.next_position)
     if kind == "classic":
-        told["exclusive_consumer_tag"] = exclusive
-        told["recoverable_slaves"] = None
-        told["single_active_consumer_tag"] = active.tag if active is not None else None
+        document["exclusive_consumer_tag"] = exclusive
+        document["recoverable_slaves"] = None
+        document["single_active_consumer_tag"] = active.tag if active is not None else None
     else:
-        told["single_active_consumer_ctag"] = active.tag if active is not None else None
-        told["leader"] = node
-        told["members"] = told["online"] = [node]
+        document["single_active_consumer_ctag"] = active.tag if active is not None else None
+        document["leader"] = node
+        document["members"] = document["online"] = [node]
     if kind == "quorum":
-        told |= {"message_bytes_dlx": 0, "messages_dlx": 0, "open_files": {node: 0}}
+        document |= {"message_bytes_dlx": 0, "messages_dlx": 0, "open_files": {node: 0}}
     if kind == "stream":
-        told["readers"] = {node: len(consumers)}
-    return told
+        document["readers"] = {node: len(consumers)}
+    return document
 
 
 MESSAGE = 310  # bytes of memory of a message besides its body, measured with bodies of 10 to 1,000
@@ -111,7 +111,7 @@ def _sizes(queue: AnyQueue) -> Object:
     if isinstance(queue, Queue):
         away, away_size = queue.ready.away, queue.ready.away_size
     ready = len(queue.ready)
-    told: Object = {
+    document: Object = {
         "memory": memory_of(queue),
         "message_bytes": queue.bytes,
         "message_bytes_ready": queue.bytes,
@@ -119,14 +119,14 @@ def _sizes(queue: AnyQueue) -> Object:
         "messages_ram": ready - away + queue.unacked,
     }
     if queue.settings.queue_type == "classic":
-        told |= {
+        document |= {
             "message_bytes_paged_out": away_size,
             "messages_paged_out": away,
             "messages_ready_ram": ready - away,
             "messages_unacknowledged_ram": queue.unacked,
             "head_message_timestamp": head_timestamp(queue),
         }
-    return told
+    return document
 
 
 def head_timestamp(queue: AnyQueue) -> int | None:
@@ -143,7 +143,7 @@ def _idleness(call: Call, series: Series) -> Object:
     return {"idle_since": since.isoformat(timespec="milliseconds")}
 
 
-def _listed(call: Call, vhosts: list[VHost]) -> Steps[Response]:
+def _listed(call: Call, vhosts: list[VHost]) -> ResponseSteps[Response]:
     found = ((vhost, queue) for vhost in vhosts for queue in list(vhost.queues.values()))
     show = show_queue
     if call.query.get("disable_stats") == "true":
@@ -157,11 +157,11 @@ def _with_totals(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     return declared(call, vhost, queue) | totals
 
 
-def list_queues(call: Call) -> Steps[Response]:
-    return _listed(call, entered(call))
+def list_queues(call: Call) -> ResponseSteps[Response]:
+    return _listed(call, accessible_vhosts(call))
 
 
-def list_in_vhost(call: Call) -> Steps[Response]:
+def list_in_vhost(call: Call) -> ResponseSteps[Response]:
     return _listed(call, [call.vhost])
 
 
@@ -169,22 +169,22 @@ def find_queue(call: Call) -> AnyQueue:
     """Return the queue of the path. Raises HttpError 404."""
     found = call.vhost.queues.get(call["name"])
     if found is None:
-        raise not_there()
+        raise not_found()
     return found
 
 
 def show_one(call: Call) -> Answer:
     queue, vhost = find_queue(call), call.vhost
     if call.query.get("disable_stats") == "true":
-        told = declared(call, vhost, queue)
+        document = declared(call, vhost, queue)
     else:
-        told = show_queue(call, vhost, queue)
+        document = show_queue(call, vhost, queue)
         if queue.owner is not None:
-            told["owner_pid_details"] = _owner(call, queue)
-        told["deliveries"] = told["incoming"] = []  # as in RabbitMQ with rates_mode basic
+            document["owner_pid_details"] = _owner(call, queue)
+        document["deliveries"] = document["incoming"] = []  # as in RabbitMQ with rates_mode basic
         consumers = list(queue.consumers)
-        return with_list(call, told, "consumer_details", consumers, partial(show_consumer, call))
-    return answer(narrowed(told, columns_of(call.query)))
+        return with_list(call, document, "consumer_details", consumers, partial(show_consumer, call))
+    return answer(narrowed(document, columns_of(call.query)))
 
 
 def _owner(call: Call, queue: AnyQueue) -> Object:
@@ -199,10 +199,10 @@ def _owner(call: Call, queue: AnyQueue) -> Object:
 def declare(call: Call) -> Response:
     """Declare a queue: 201 if it is new, 204 if it exists."""
     body = call.body
-    if "node" in body and body["node"] not in (call.world.node.name, None, ""):
+    if "node" in body and body["node"] not in (call.context.node.name, None, ""):
         raise bad_request(f"Node {text(body, 'node')} could not be contacted")
     new = call["name"] not in call.vhost.queues
-    call.errand().topology.declare_queue(
+    call.client().topology.declare_queue(
         call["name"],
         durable=truth(body, "durable"),
         exclusive=False,
@@ -212,8 +212,8 @@ def declare(call: Call) -> Response:
     return nothing(201 if new else 204)
 
 
-def delete(call: Call) -> Steps[Response]:
-    name, topology = find_queue(call).name, call.errand().topology
+def delete(call: Call) -> ResponseSteps[Response]:
+    name, topology = find_queue(call).name, call.client().topology
     if_unused, if_empty = (call.query.get(flag) == "true" for flag in ("if-unused", "if-empty"))
     yield from finished(topology.loosen_queue(name, if_unused=if_unused, if_empty=if_empty))
     topology.delete_queue(name, if_unused=if_unused, if_empty=if_empty)
@@ -221,7 +221,7 @@ def delete(call: Call) -> Steps[Response]:
 
 
 def purge(call: Call) -> Response:
-    call.errand().topology.purge_queue(find_queue(call).name)
+    call.client().topology.purge_queue(find_queue(call).name)
     return nothing()
 
 

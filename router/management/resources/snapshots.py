@@ -5,19 +5,19 @@ from leveret.router.management.access import administrator
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import answer
-from leveret.router.management.node import Taken
-from leveret.router.web.response_steps import Steps, Wait
+from leveret.router.management.node import SnapshotResult
+from leveret.router.web.response_steps import ResponseSteps, Wait
 
 
-def take_snapshot(call: Call) -> Steps[Response]:
+def take_snapshot(call: Call) -> ResponseSteps[Response]:
     """Take a snapshot of the data directory; the response comes when it is complete and on disk."""
-    snapshots = call.world.snapshots
+    snapshots = call.context.snapshots
     if snapshots is None:
         raise bad_request("the broker runs without a data directory: there is nothing to back up")
-    outcomes: list[Taken | Exception] = []
+    outcomes: list[SnapshotResult | Exception] = []
     wait = Wait()
 
-    def then(outcome: Taken | Exception) -> None:
+    def then(outcome: SnapshotResult | Exception) -> None:
         outcomes.append(outcome)
         wait.finish()
 

@@ -7,7 +7,7 @@ from leveret.protocol.http import Response
 from leveret.router.management.access import in_vhost
 from leveret.router.management.body import integer, table, text
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.stream.lag import Lag, lags
@@ -15,14 +15,14 @@ from leveret.router.stream.stream import Stream
 from leveret.router.turns.backlog import Slices
 from leveret.router.values.field_values import plain
 from leveret.router.web.offloaded import finished
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 
 def find_stream(call: Call) -> Stream:
     """Return the stream of the path. Raises HttpError 404."""
     found = call.vhost.queues.get(call["name"])
     if not isinstance(found, Stream):
-        raise not_there()
+        raise not_found()
     return found
 
 
@@ -80,18 +80,18 @@ def forget_position(call: Call) -> Response:
     stream = find_stream(call)
     call.user.check(stream.vhost, "read", "queue", stream.name)
     if not stream.forget_position(call["consumer"]):
-        raise not_there()
+        raise not_found()
     return nothing()
 
 
-def make_super_stream(call: Call) -> Steps[Response]:
+def make_super_stream(call: Call) -> ResponseSteps[Response]:
     """Declare a super stream, with a number of ``partitions`` or a list of ``binding_keys``."""
     body = call.body
     keys = body.get("binding_keys", [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise bad_request("'binding_keys' must be a list of strings")
     declaring = declare_super_stream(
-        call.errand().topology,
+        call.client().topology,
         text({"name": call["name"]}, "name"),
         partitions=integer(body, "partitions", 0),
         binding_keys=keys,

@@ -12,13 +12,13 @@ from leveret.router.auth.users import Permission, TopicPermission
 from leveret.router.management.access import administrator
 from leveret.router.management.body import demand, text
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import bad_request, not_there
+from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.values.patterns import PatternError
 from leveret.router.vhost.metadata import split_tags
 from leveret.router.web.offloaded import finished, offloaded
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 WITHOUT_LOGIN = "Leveret-Users-Without-Login"
 NAMED = 20  # most users in the header
@@ -39,15 +39,15 @@ def find_user(call: Call, segment: str = "user") -> User:
     """Return the user of the path. Raises HttpError 404."""
     found = call.broker.users.get(call[segment])
     if found is None:
-        raise not_there()
+        raise not_found()
     return found
 
 
-def list_users(call: Call) -> Steps[Response]:
+def list_users(call: Call) -> ResponseSteps[Response]:
     return listing(call, list(call.broker.users.values()), show_user, sort=("name",))
 
 
-def without_permissions(call: Call) -> Steps[Response]:
+def without_permissions(call: Call) -> ResponseSteps[Response]:
     found = (None if user.permissions else user for user in list(call.broker.users.values()))
     return listing(call, found, show_user, sort=("name",))
 
@@ -56,7 +56,7 @@ def show_one(call: Call) -> Response:
     return answer(narrowed(show_user(find_user(call)), columns_of(call.query)))
 
 
-def put_user(call: Call) -> Steps[Response]:
+def put_user(call: Call) -> ResponseSteps[Response]:
     """Create a user, or change one: 201 or 204. Without a password the user cannot log in with one."""
     body, name = call.body, call["user"]
     new = name not in call.broker.users
@@ -82,7 +82,7 @@ def without_login(users: list[str]) -> tuple[tuple[str, str], ...]:
     return ((WITHOUT_LOGIN, ", ".join(names)),)
 
 
-def _password(call: Call, body: Object) -> Steps[PasswordHash]:
+def _password(call: Call, body: Object) -> ResponseSteps[PasswordHash]:
     """Return the hash of the new password. Raises HttpError 400 for a password and a hash together, or for
     values of other types.
     """
@@ -98,12 +98,12 @@ def _password(call: Call, body: Object) -> Steps[PasswordHash]:
     return NO_PASSWORD
 
 
-def delete_user(call: Call) -> Steps[Response]:
+def delete_user(call: Call) -> ResponseSteps[Response]:
     yield from finished(call.administration.delete_user(find_user(call).name))
     return nothing()
 
 
-def delete_users(call: Call) -> Steps[Response]:
+def delete_users(call: Call) -> ResponseSteps[Response]:
     """Delete several users, all of which must exist."""
     demand(call.body, ["users"])
     names = call.body["users"]
@@ -154,11 +154,11 @@ def _show_topic(entry: TopicEntry) -> Object:
     return {"user": user, "vhost": vhost, "exchange": exchange, **permission._asdict()}
 
 
-def _listed(call: Call, entries: Iterable[Entry | None]) -> Steps[Response]:
+def _listed(call: Call, entries: Iterable[Entry | None]) -> ResponseSteps[Response]:
     return listing(call, entries, _show, sort=("vhost", "user"), name_of=lambda entry: entry[0])
 
 
-def _topic_listed(call: Call, entries: Iterable[TopicEntry | None]) -> Steps[Response]:
+def _topic_listed(call: Call, entries: Iterable[TopicEntry | None]) -> ResponseSteps[Response]:
     return listing(
         call,
         entries,
@@ -174,24 +174,24 @@ def _named(call: Call) -> list[User]:
     return [] if found is None else [found]
 
 
-def list_permissions(call: Call) -> Steps[Response]:
+def list_permissions(call: Call) -> ResponseSteps[Response]:
     return _listed(call, permissions(call.broker.users.values()))
 
 
-def permissions_of_user(call: Call) -> Steps[Response]:
+def permissions_of_user(call: Call) -> ResponseSteps[Response]:
     return _listed(call, permissions([find_user(call)]))
 
 
-def permissions_in_vhost(call: Call) -> Steps[Response]:
+def permissions_in_vhost(call: Call) -> ResponseSteps[Response]:
     if call["vhost"] not in call.broker.vhosts:
-        raise not_there()
+        raise not_found()
     return _listed(call, permissions(call.broker.users.values(), call["vhost"]))
 
 
 def show_permission(call: Call) -> Response:
     for entry in filter(None, permissions(_named(call), call["vhost"])):
         return answer(narrowed(_show(entry), columns_of(call.query)))
-    raise not_there()
+    raise not_found()
 
 
 def put_permission(call: Call) -> Response:
@@ -219,24 +219,24 @@ def delete_permission(call: Call) -> Response:
     return nothing()
 
 
-def list_topic_permissions(call: Call) -> Steps[Response]:
+def list_topic_permissions(call: Call) -> ResponseSteps[Response]:
     return _topic_listed(call, topic_permissions(call.broker.users.values()))
 
 
-def topic_permissions_of_user(call: Call) -> Steps[Response]:
+def topic_permissions_of_user(call: Call) -> ResponseSteps[Response]:
     return _topic_listed(call, topic_permissions([find_user(call)]))
 
 
-def topic_permissions_in_vhost(call: Call) -> Steps[Response]:
+def topic_permissions_in_vhost(call: Call) -> ResponseSteps[Response]:
     if call["vhost"] not in call.broker.vhosts:
-        raise not_there()
+        raise not_found()
     return _topic_listed(call, topic_permissions(call.broker.users.values(), call["vhost"]))
 
 
-def show_topic_permission(call: Call) -> Steps[Response]:
+def show_topic_permission(call: Call) -> ResponseSteps[Response]:
     found = list(filter(None, topic_permissions(_named(call), call["vhost"])))
     if not found:
-        raise not_there()
+        raise not_found()
     return _topic_listed(call, found)
 
 

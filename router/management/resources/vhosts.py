@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from leveret.protocol.http import Response
 from leveret.router.auth import User
-from leveret.router.management.access import administrator, entered, management, visible_vhosts
+from leveret.router.management.access import accessible_vhosts, administrator, management, visible_vhosts
 from leveret.router.management.body import demand, text, truth
 from leveret.router.management.call import Call, Rule, Rules
-from leveret.router.management.errors import bad_request, not_authorised, not_there
+from leveret.router.management.errors import bad_request, not_authorised, not_found
 from leveret.router.management.json_values import Object, answer, nothing
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.resources.users import find_user
@@ -17,12 +17,12 @@ from leveret.router.values.limits import USER_LIMITS, VHOST_LIMITS, LimitError
 from leveret.router.vhost.metadata import VHostMetadata, make_metadata
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.offloaded import finished
-from leveret.router.web.response_steps import Steps
+from leveret.router.web.response_steps import ResponseSteps
 
 
 def show_vhost(call: Call, vhost: VHost, numbers: Numbers) -> Object:
     """Return a virtual host as an object with its ``totals``."""
-    series = call.world.sampler.of(vhost)
+    series = call.context.sampler.of(vhost)
     sizes = numbers[len(SESSION) :]
     metadata = vhost.metadata
     return {
@@ -32,13 +32,13 @@ def show_vhost(call: Call, vhost: VHost, numbers: Numbers) -> Object:
         "default_queue_type": metadata.default_queue_type or "undefined",
         "metadata": {"description": metadata.description, "tags": list(metadata.tags)},
         "tracing": vhost.firehose.on,
-        "cluster_state": {call.world.node.name: "running"},
+        "cluster_state": {call.context.node.name: "running"},
         **message_stats(SESSION, numbers[: len(SESSION)], series, window_of(call, "msg_rates")),
         **with_rates((*LENGTHS, *OCTETS), sizes, series, window_of(call, "lengths")),
     }
 
 
-def list_vhosts(call: Call) -> Steps[Response]:
+def list_vhosts(call: Call) -> ResponseSteps[Response]:
     by_vhost = yield from totals(call.broker)
     return (
         yield from listing(
@@ -55,11 +55,11 @@ def find_vhost(call: Call) -> VHost:
     """Return the virtual host of the path. Raises HttpError 404."""
     found = call.broker.vhosts.get(call["vhost"])
     if found is None:
-        raise not_there()
+        raise not_found()
     return found
 
 
-def show_one(call: Call) -> Steps[Response]:
+def show_one(call: Call) -> ResponseSteps[Response]:
     vhost = find_vhost(call)
     by_vhost = yield from totals(call.broker, [vhost])
     return answer(narrowed(show_vhost(call, vhost, by_vhost[vhost]), columns_of(call.query)))
@@ -90,7 +90,7 @@ def _metadata(call: Call) -> VHostMetadata | None:
     )
 
 
-def delete_vhost(call: Call) -> Steps[Response]:
+def delete_vhost(call: Call) -> ResponseSteps[Response]:
     """Delete a virtual host; the response comes after all of it is deleted, which goes on if the client
     disconnects.
     """
@@ -101,7 +101,7 @@ def delete_vhost(call: Call) -> Steps[Response]:
 def start_vhost(call: Call) -> Response:
     """Start a virtual host: without effect, as every virtual host runs on the only node."""
     find_vhost(call)
-    if call["node"] != call.world.node.name:
+    if call["node"] != call.context.node.name:
         raise bad_request(f"Request to node {call['node']} failed with nodedown")
     return nothing()
 
@@ -114,7 +114,7 @@ def _limits(vhosts: Iterable[VHost]) -> list[Object]:
 
 
 def list_limits(call: Call) -> Response:
-    return answer(_limits(entered(call)))
+    return answer(_limits(accessible_vhosts(call)))
 
 
 def limits_of_vhost(call: Call) -> Response:

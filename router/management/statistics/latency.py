@@ -50,7 +50,7 @@ class Recent:
         }
 
 
-class Latency:
+class LatencyRecorder:
     """Recorder of one queue's probe."""
 
     def __init__(self, now: int) -> None:

@@ -11,11 +11,11 @@ from itertools import islice
 from math import ceil
 
 from leveret.router.broker.broker import Broker
-from leveret.router.management.call import World
+from leveret.router.management.call import ApiContext
 from leveret.router.management.clients import connections
 from leveret.router.management.resources.queues import MESSAGE, memory_of
 from leveret.router.session.session import Session
-from leveret.router.web.response_steps import Steps, gathered
+from leveret.router.web.response_steps import ResponseSteps, gathered
 
 SLICE = 500  # objects that are counted before other tasks run
 CATEGORIES = (  # RabbitMQ's
@@ -71,9 +71,9 @@ LOADED_LATER = 4_000_000  # bytes of modules that are loaded in the first second
 LOOKED_AT = 200  # held messages of a session whose size stands for all
 
 
-def owners(world: World) -> Steps[dict[str, int]]:
+def owners(context: ApiContext) -> ResponseSteps[dict[str, int]]:
     """Return bytes by owner, which add up to the measured memory of the process."""
-    broker, measured = world.broker, world.node.measured()
+    broker, measured = context.broker, context.node.measured()
     found = dict.fromkeys(OWNERS, 0)
     if measured.memory_at_start:
         found["code"] = measured.memory_at_start + LOADED_LATER
@@ -81,7 +81,7 @@ def owners(world: World) -> Steps[dict[str, int]]:
     found["request_bodies"] = measured.request_bodies
     found["dead_letters"] = broker.dead_letters.held_bytes
     found["plans"] = sum(vhost.routes.size for vhost in broker.vhosts.values())
-    found["samples"] = SERIES * len(world.sampler)
+    found["samples"] = SERIES * len(context.sampler)
     yield from _count_queues(broker, found)
     yield from _count_connections(broker, found)
     known = sum(found.values())
@@ -91,7 +91,7 @@ def owners(world: World) -> Steps[dict[str, int]]:
     return found
 
 
-def _count_queues(broker: Broker, found: dict[str, int]) -> Steps[None]:
+def _count_queues(broker: Broker, found: dict[str, int]) -> ResponseSteps[None]:
     queues = yield from gathered(
         queue for vhost in list(broker.vhosts.values()) for queue in list(vhost.queues.values())
     )
@@ -104,7 +104,7 @@ def _count_queues(broker: Broker, found: dict[str, int]) -> Steps[None]:
                 found["metadata"] += DURABLE
 
 
-def _count_connections(broker: Broker, found: dict[str, int]) -> Steps[None]:
+def _count_connections(broker: Broker, found: dict[str, int]) -> ResponseSteps[None]:
     clients = connections(broker)
     for start in range(0, len(clients), SLICE):
         yield 0

@@ -33,11 +33,11 @@ def with_rates(
     names: Sequence[str], numbers: Numbers, series: Series, window: Window | None = None
 ) -> Object:
     """Return numbers, each with its ``_details``."""
-    told: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     for name, number in zip(names, numbers, strict=True):
-        told[name] = number
-        told[f"{name}_details"] = series.details(name, window)
-    return told
+        document[name] = number
+        document[f"{name}_details"] = series.details(name, window)
+    return document
 
 
 def message_stats(

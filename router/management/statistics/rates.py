@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 from leveret.router.broker.broker import Broker
 from leveret.router.exchange.base import Exchange
-from leveret.router.management.clients import Connection, connections
-from leveret.router.management.node import Measured
+from leveret.router.management.clients import ListedConnection, connections
+from leveret.router.management.node import Measurements
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.session import Session
 from leveret.router.values.counters import Given, Published
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import Steps, gathered
+from leveret.router.web.response_steps import ResponseSteps, gathered
 
 INTERVAL = 5000  # ms between two samples
 KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes
@@ -97,7 +97,7 @@ def of_exchange(exchange: Exchange) -> Numbers:
     return (exchange.published, exchange.routed)
 
 
-def of_connection(connection: Connection) -> Numbers:
+def of_connection(connection: ListedConnection) -> Numbers:
     """Return the numbers of ``OCTETS``."""
     traffic = connection.outbox.traffic
     return (traffic.received, traffic.sent)
@@ -108,7 +108,7 @@ def of_churn(broker: Broker) -> Numbers:
     return tuple(getattr(broker.churn, name) for name in CHURN)
 
 
-def of_node(measured: Measured) -> Numbers:
+def of_node(measured: Measurements) -> Numbers:
     """Return the numbers of ``NODE_USE``."""
     return (
         measured.memory,
@@ -166,10 +166,10 @@ class Series:
 
     def details(self, name: str, window: Window | None = None) -> dict[str, Any]:
         """Return the ``_details`` of a number."""
-        told: dict[str, Any] = {"rate": self.rate(name)}
+        document: dict[str, Any] = {"rate": self.rate(name)}
         if window is not None and name in self.names and self.points:
-            told |= self._history(self.names.index(name), window)
-        return told
+            document |= self._history(self.names.index(name), window)
+        return document
 
     def _history(self, place: int, window: Window) -> dict[str, Any]:
         """Return samples from the newest back; before the first sample the number is 0."""
@@ -216,7 +216,7 @@ class Sampler:
         self.total = Series(TOTAL, KEEP_TOTALS)
         self.node = Series(NODE_USE, KEEP_TOTALS)
 
-    def look_at_node(self, measured: Measured) -> None:
+    def look_at_node(self, measured: Measurements) -> None:
         """Take a sample of the resources that the process uses."""
         self.node.add(self._broker.now, of_node(measured))
 
@@ -224,7 +224,7 @@ class Sampler:
         """Take a sample of everything in steps, between which other tasks run and objects may appear and
         vanish.
         """
-        broker, look = self._broker, _Look(self._series, self._broker.now)
+        broker, look = self._broker, _Sampling(self._series, self._broker.now)
         for vhost in list(broker.vhosts.values()):
             vhost.routes.count()
             yield from look.at(vhost.exchanges.values(), EXCHANGE, of_exchange)
@@ -243,7 +243,7 @@ class Sampler:
         self._series = look.found
 
 
-class _Look:
+class _Sampling:
     """One sample in progress: earlier series, and the series that continue them."""
 
     def __init__(self, before: Mapping[object, Series], when: int) -> None:
@@ -268,7 +268,7 @@ class _Look:
         self.found[thing] = series
 
 
-def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> Steps[dict[VHost, Numbers]]:
+def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> ResponseSteps[dict[VHost, Numbers]]:
     """Return the numbers of ``VHOST`` for each of these virtual hosts (None: for all), in steps."""
     found: dict[VHost, Numbers] = {}
     for vhost in list(broker.vhosts.values() if vhosts is None else vhosts):

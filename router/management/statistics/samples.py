@@ -24,37 +24,37 @@ CLIENTS = 20  # and connections, of some channels each
 SEARCHED = 2000  # held messages that are searched for a consumer's oldest
 
 
-class Shown(Protocol):
+class Showable(Protocol):
     """A statistic that the API can show."""
 
     def show(self) -> Object | None: ...
 
 
-class Measuring(Recorder, Protocol):
+class StatisticsRecorder(Recorder, Protocol):
     """Measurements of a queue."""
 
     @property
-    def waiting(self) -> Shown: ...
+    def waiting(self) -> Showable: ...
     @property
-    def acknowledging(self) -> Shown: ...
+    def acknowledging(self) -> Showable: ...
     @property
-    def by_consumer(self) -> Mapping[Consumer, Shown]: ...
+    def by_consumer(self) -> Mapping[Consumer, Showable]: ...
     def look(self, now: int) -> None: ...
 
 
-class Measures:
+class BrokerStatistics:
     """Statistics of one broker. ``make`` makes a recorder; without it there are ages, but no probes."""
 
-    def __init__(self, broker: Broker, make: Callable[[int], Measuring] | None = None) -> None:
+    def __init__(self, broker: Broker, make: Callable[[int], StatisticsRecorder] | None = None) -> None:
         self.make = make
         self._broker = broker
         self._ages: dict[Queue | Session, Ages] = {}
-        self._latencies: dict[Queue, Measuring] = {}
+        self._latencies: dict[Queue, StatisticsRecorder] = {}
 
     def look(self) -> Iterator[None]:
         """Sample everything in steps, between which other tasks run."""
         ages: dict[Queue | Session, Ages] = {}
-        latencies: dict[Queue, Measuring] = {}
+        latencies: dict[Queue, StatisticsRecorder] = {}
         for vhost in list(self._broker.vhosts.values()):
             queues = [queue for queue in vhost.queues.values() if isinstance(queue, Queue)]
             for start in range(0, len(queues), SLICE):
@@ -76,7 +76,7 @@ class Measures:
         yield
         self._ages, self._latencies = ages, latencies
 
-    def _latency(self, queue: Queue, count: int) -> Measuring | None:
+    def _latency(self, queue: Queue, count: int) -> StatisticsRecorder | None:
         """Return the recorder of a queue, which gets a probe as soon as it has had messages."""
         if queue.probe is not None:
             queue.probe.look()

@@ -7,9 +7,9 @@ import pytest
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.bench.consumer import Link, Side
-from leveret.router.bench.load import BenchError, Load, Target
-from leveret.router.bench.sides import Counters, Run
+from leveret.router.bench.consumer import ConsumeConnection, ConsumerProcess
+from leveret.router.bench.load import BenchError, BenchTarget, Load
+from leveret.router.bench.sides import BenchRun, Counters
 from leveret.router.bench.wire import delivery, refusal
 
 SIZE = 20
@@ -43,13 +43,13 @@ class Stream:
 def consume(monkeypatch):
     """Have a link with these queues read a stream to its end; return the link."""
 
-    def run(data: bytes, step: int, load: Load) -> Link:
+    def run(data: bytes, step: int, load: Load) -> ConsumeConnection:
         stream = Stream(data, step)
         monkeypatch.setattr("leveret.router.bench.consumer.Connection", lambda target, channels: stream)
         now = time.monotonic()
-        running = Run(Target("none"), load, Counters(1))
+        running = BenchRun(BenchTarget("none"), load, Counters(1))
         running.measure(now - 10, now + 1000)
-        side = Side(running, 0)
+        side = ConsumerProcess(running, 0)
         (link,) = side.links
         for _ in range(0, len(data), step):
             link.take()

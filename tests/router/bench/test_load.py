@@ -1,20 +1,20 @@
 import pytest
 
 from leveret.protocol.amqp.properties import PERSISTENT
-from leveret.router.bench.load import MARK, BenchError, Load, Target
+from leveret.router.bench.load import MARK, BenchError, BenchTarget, Load
 
 
 def test_a_url_says_where_and_as_whom():
-    assert Target.parse("amqp://me:p%40ss@example.org:5673/%2Fvh") == Target(
+    assert BenchTarget.parse("amqp://me:p%40ss@example.org:5673/%2Fvh") == BenchTarget(
         "example.org", 5673, "me", "p@ss", "/vh"
     )
-    assert Target.parse("amqp://localhost") == Target("localhost")
+    assert BenchTarget.parse("amqp://localhost") == BenchTarget("localhost")
 
 
 @pytest.mark.parametrize("url", ["localhost:5672", "http://localhost", "amqp://", "amqp://h:port/"])
 def test_what_is_no_amqp_url_is_refused(url):
     with pytest.raises(BenchError):
-        Target.parse(url)
+        BenchTarget.parse(url)
 
 
 @pytest.mark.parametrize(

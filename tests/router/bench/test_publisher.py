@@ -3,7 +3,7 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.reader import Reader
 from leveret.router.bench.load import BenchError, Load
-from leveret.router.bench.publisher import Block, Lane
+from leveret.router.bench.publisher import PublishBlock, PublishLane
 from leveret.router.bench.sides import low_bytes
 
 FRAME_MAX = 4096
@@ -17,7 +17,7 @@ def messages(data) -> list[Message]:
 
 
 def test_a_block_is_publishes_with_their_numbers():
-    block = Block(Load(size=20, persistent=True), 3, "queue", FRAME_MAX)
+    block = PublishBlock(Load(size=20, persistent=True), 3, "queue", FRAME_MAX)
     found = messages(block.part(0, 300, now=0))
     assert [message.body[-1] for message in found] == [number % 256 for number in range(300)]
     assert {(message.channel, message.routing_key, message.size) for message in found} == {(3, "queue", 20)}
@@ -25,14 +25,14 @@ def test_a_block_is_publishes_with_their_numbers():
 
 
 def test_parts_end_with_the_block_and_go_on_with_the_next_number():
-    block = Block(Load(size=9), 1, "queue", FRAME_MAX)
+    block = PublishBlock(Load(size=9), 1, "queue", FRAME_MAX)
     assert len(block.part(block.count - 2, 10, now=0)) == 2 * block.step
     (first, *_) = messages(block.part(block.count, 10, now=0))
     assert first.body[-1] == 0
 
 
 def test_large_bodies_are_numbered_one_by_one():
-    block = Block(Load(size=5 << 20), 1, "queue", FRAME_MAX)
+    block = PublishBlock(Load(size=5 << 20), 1, "queue", FRAME_MAX)
     assert block.count == 1
     for number in (0, 7, 300):
         (message,) = messages(block.part(number, 1, now=0))
@@ -40,20 +40,20 @@ def test_large_bodies_are_numbered_one_by_one():
 
 
 def test_one_of_so_many_says_when_it_was_published():
-    block = Block(Load(size=20), 1, "queue", FRAME_MAX)
+    block = PublishBlock(Load(size=20), 1, "queue", FRAME_MAX)
     found = messages(block.part(60, 10, now=77))
     stamped = [int.from_bytes(message.body[:8]) == 77 for message in found]
     assert stamped == [number % 64 == 0 for number in range(60, 70)]
 
 
 def test_all_do_at_a_rate():
-    block = Block(Load(size=20, rate=10.0), 1, "queue", FRAME_MAX)
+    block = PublishBlock(Load(size=20, rate=10.0), 1, "queue", FRAME_MAX)
     assert {message.body[:8] for message in messages(block.part(0, 5, now=9))} == {(9).to_bytes(8)}
 
 
 def test_new_keys_never_come_again():
     load = Load(exchange="topic", bindings=10, new_keys=True)
-    block = Block(load, 1, "", FRAME_MAX)
+    block = PublishBlock(load, 1, "", FRAME_MAX)
     keys = [
         message.routing_key
         for start in (0, block.count)
@@ -63,7 +63,7 @@ def test_new_keys_never_come_again():
 
 
 def test_confirms_in_any_order_make_room_in_the_window():
-    lane = Lane(Load(size=20, window=100), 1, "queue", FRAME_MAX)
+    lane = PublishLane(Load(size=20, window=100), 1, "queue", FRAME_MAX)
     lane.take(1000, now=0)
     assert lane.sent == 100
     lane.confirm(3, multiple=0)
@@ -76,7 +76,7 @@ def test_confirms_in_any_order_make_room_in_the_window():
 
 
 def test_a_window_beyond_the_end_of_the_block_is_filled():
-    lane = Lane(Load(size=2000, window=1000), 1, "queue", FRAME_MAX)
+    lane = PublishLane(Load(size=2000, window=1000), 1, "queue", FRAME_MAX)
     assert lane.block.count < 1000
     found = messages(b"".join(lane.take(1000, now=0)))
     assert [message.body[-1] for message in found] == [number % 256 for number in range(1000)]
@@ -84,7 +84,7 @@ def test_a_window_beyond_the_end_of_the_block_is_filled():
 
 @pytest.mark.parametrize("number", [0, 10, 12, 101])
 def test_a_confirm_of_nothing_that_waits_is_noticed(number):
-    lane = Lane(Load(size=20, window=100), 1, "queue", FRAME_MAX)
+    lane = PublishLane(Load(size=20, window=100), 1, "queue", FRAME_MAX)
     lane.take(1000, now=0)
     lane.confirm(10, multiple=1)
     lane.confirm(12, multiple=0)

@@ -9,13 +9,13 @@ import trio
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import Timestamp
 from leveret.router.cli import child
-from leveret.router.cli.child import Command, Outcome, message_variables
+from leveret.router.cli.child import CommandOutcome, MessageCommand, message_variables
 
 LIMIT = 30  # seconds, for a busy machine
 
 
 def shell(script, *, timeout=None, grace=5000, keep_output=True):
-    return Command(("sh", "-c", script), timeout, grace, keep_output)
+    return MessageCommand(("sh", "-c", script), timeout, grace, keep_output)
 
 
 async def run(command, body=b"", **variables):
@@ -33,11 +33,11 @@ async def gone(pid):
 
 async def test_the_body_is_its_input_and_what_it_prints_is_kept():
     body = os.urandom(1 << 20)
-    assert await run(shell("cat"), body) == Outcome(None, body)
+    assert await run(shell("cat"), body) == CommandOutcome(None, body)
 
 
 async def test_a_command_need_not_read_its_input():
-    assert await run(shell("exit 0"), b"x" * (1 << 20)) == Outcome(None)
+    assert await run(shell("exit 0"), b"x" * (1 << 20)) == CommandOutcome(None)
 
 
 async def test_input_that_a_child_keeps_open_does_not_hold_anything_up(tmp_path):
@@ -55,8 +55,8 @@ async def test_how_it_failed_is_said(script, failure):
 
 
 async def test_a_command_that_cannot_be_started_is_a_failure():
-    outcome = await run(Command(("/nowhere/command",), None, 0, False))
-    assert outcome == Outcome("the command could not be started: No such file or directory")
+    outcome = await run(MessageCommand(("/nowhere/command",), None, 0, False))
+    assert outcome == CommandOutcome("the command could not be started: No such file or directory")
 
 
 async def test_a_timeout_ends_the_whole_group(tmp_path):

@@ -13,8 +13,8 @@ from leveret.protocol.amqp.command import Heartbeat
 from leveret.protocol.amqp.message import Message, pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import Reader
-from leveret.router.cli.child import Outcome
-from leveret.router.cli.pool import NoWork, Plan, Pool, Tally
+from leveret.router.cli.child import CommandOutcome
+from leveret.router.cli.pool import NoWork, Pool, Tally, WorkPlan
 from leveret.router.cli.retry import ATTEMPT, Backoff
 from leveret.router.client.address import Address
 from leveret.router.client.connection import on_stream
@@ -111,7 +111,7 @@ class Runs:
         self._tell, self._outcomes = trio.open_memory_channel(100)
 
     def end(self, failure=None, output=b""):
-        self._tell.send_nowait(Outcome(failure, output))
+        self._tell.send_nowait(CommandOutcome(failure, output))
 
     async def run(self, body, variables):
         self.started.append((variables, body))
@@ -138,7 +138,7 @@ async def working(nursery, runs, notices=None, **changes):
     broker = Broker(its)
     nursery.start_soon(broker.run)
     said = [] if notices is None else notices
-    pool = Pool(Plan(**plan | changes), Tally(), said.append)
+    pool = Pool(WorkPlan(**plan | changes), Tally(), said.append)
     over = trio.Event()
     pool.ended = None
 
@@ -172,7 +172,7 @@ async def test_nothing_is_made_for_a_stream_or_a_queue_that_is_not_there(nursery
     broker = Broker(its)
     broker.probed = answer
     nursery.start_soon(broker.run)
-    plan = Plan("jobs", runs, 2, 2, Backoff(1000, 4000), "", "dead", False, None, None)
+    plan = WorkPlan("jobs", runs, 2, 2, Backoff(1000, 4000), "", "dead", False, None, None)
     async with on_stream(mine, Address(), name="test") as connection:
         with pytest.raises(error, match=said):
             await Pool(plan, Tally(), print).run(connection)

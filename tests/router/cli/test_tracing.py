@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.cli.api import NotThere
+from leveret.router.cli.api import ObjectNotFound
 from leveret.router.cli.failure import Failure
 from leveret.router.cli.tracing import MARK, Tracing
 
@@ -18,7 +18,7 @@ class FakeApi:
 
     def get(self, *path):
         if path == ("vhosts", "none"):
-            raise NotThere("not found")
+            raise ObjectNotFound("not found")
         return dict(self.vhost) if path[0] == "vhosts" else list(self.bindings)
 
     def put(self, *path, body):

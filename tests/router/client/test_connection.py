@@ -13,7 +13,7 @@ from leveret.protocol.amqp.message import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.router.client import connection as module
 from leveret.router.client.address import Address
-from leveret.router.client.channel import Fate
+from leveret.router.client.channel import PublishOutcome
 from leveret.router.client.connection import on_stream
 from leveret.router.client.errors import CannotConnect, ChannelEnded, ConnectionEnded, ConsumerEnded
 from leveret.router.settings import Settings
@@ -77,9 +77,9 @@ async def test_a_publish_is_confirmed_returned_or_refused(server):
         queue = await declare(
             channel, exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
         )
-        assert await channel.publish_alone("", queue, PLAIN, b"1") is Fate.CONFIRMED
-        assert await channel.publish_alone("", "nowhere", PLAIN, b"2") is Fate.RETURNED
-        assert await channel.publish_alone("", queue, PLAIN, b"3") is Fate.REFUSED
+        assert await channel.publish_alone("", queue, PLAIN, b"1") is PublishOutcome.CONFIRMED
+        assert await channel.publish_alone("", "nowhere", PLAIN, b"2") is PublishOutcome.RETURNED
+        assert await channel.publish_alone("", queue, PLAIN, b"3") is PublishOutcome.REFUSED
         assert (channel.unconfirmed, channel.refused) == (0, 1)
 
 

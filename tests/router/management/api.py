@@ -9,13 +9,13 @@ from urllib.parse import quote
 from leveret.protocol.http import HttpError, Request, Response, split_path
 from leveret.router.auth import SHA256, hash_password
 from leveret.router.management.api import table
-from leveret.router.management.call import World
-from leveret.router.management.node import Listener, Measured
-from leveret.router.management.statistics.latency import Latency
+from leveret.router.management.call import ApiContext
+from leveret.router.management.node import Listener, Measurements
+from leveret.router.management.statistics.latency import LatencyRecorder
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import Measures
+from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.web.response_steps import Wait
-from leveret.router.web.routes import Routes
+from leveret.router.web.routes import HttpRoutes
 from tests.router.harness import Node
 
 HASHES = {name: hash_password(name, "sha256") for name in ("admin", "mon", "pol", "mgmt", "plain")}
@@ -33,7 +33,7 @@ class FakeNode:
     name, version, pid, processors = "leveret@test", "0", 1, 2
 
     def measured(self):
-        return Measured(1000, 10_000, 5000, 100, 7, 1024, 3)
+        return Measurements(1000, 10_000, 5000, 100, 7, 1024, 3)
 
     def listeners(self):
         return [Listener("amqp", "127.0.0.1", 5672), Listener("http", "127.0.0.1", 15672)]
@@ -61,9 +61,9 @@ class Api:
         self.broker.wall = 1_700_000_000
         self.vhost = self.node.vhost
         self.sampler = Sampler(self.broker)
-        self.measures = Measures(self.broker, Latency)
-        self.world = World(self.broker, FakeNode(), self.sampler, self.measures)
-        self.routes = Routes(table(self.world))
+        self.measures = BrokerStatistics(self.broker, LatencyRecorder)
+        self.context = ApiContext(self.broker, FakeNode(), self.sampler, self.measures)
+        self.routes = HttpRoutes(table(self.context))
         for name, tags in TAGS.items():
             self.broker.users.add(name, HASHES[name], tags)
         self.broker.users["admin"].permit("/", configure=".*", write=".*", read=".*")

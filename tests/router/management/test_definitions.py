@@ -173,9 +173,9 @@ def test_request_with_credentials_in_its_link_passes_the_check_of_its_head(api):
         route = api.routes.find(request)
         if refused:
             with pytest.raises(HttpError):
-                route.screen(request)
+                route.check_head(request)
         else:
-            route.screen(request)
+            route.check_head(request)
 
 
 def test_import_lets_others_run(api):

@@ -16,7 +16,7 @@ from leveret.router.management.metrics.object_metrics import DELIVERIES
 from leveret.router.settings import Management
 from leveret.router.vhost.drops import REASONS
 from leveret.router.web.response_steps import Wait
-from leveret.router.web.routes import Routes
+from leveret.router.web.routes import HttpRoutes
 from tests.router.management.api import Api
 
 
@@ -33,7 +33,7 @@ def text_of(response):
 
 def asked(api, path="/metrics", headers=None):
     """The pieces of work that a scrape takes, and the text."""
-    steps, took = steps_of(Routes(metrics_table(api.world)), path, headers), []
+    steps, took = steps_of(HttpRoutes(metrics_table(api.context)), path, headers), []
     while True:
         start = time.thread_time()
         try:
@@ -265,7 +265,7 @@ def finish(steps):
 
 
 def test_a_second_scrape_waits_for_the_first_and_shares_its_result(busy):
-    routes = Routes(metrics_table(busy.world))
+    routes = HttpRoutes(metrics_table(busy.context))
     first, second = steps_of(routes, "/metrics/per-object"), steps_of(routes, "/metrics/per-object")
     next(first)
     wait = next(second)
@@ -279,7 +279,7 @@ def test_a_second_scrape_waits_for_the_first_and_shares_its_result(busy):
 
 
 def test_a_scrape_whose_client_hung_up_lets_the_next_one_run(busy):
-    routes = Routes(metrics_table(busy.world))
+    routes = HttpRoutes(metrics_table(busy.context))
     first, second = steps_of(routes, "/metrics/per-object"), steps_of(routes, "/metrics")
     next(first)
     wait = next(second)
@@ -289,7 +289,7 @@ def test_a_scrape_whose_client_hung_up_lets_the_next_one_run(busy):
 
 
 def test_a_scrape_that_waits_for_too_long_is_refused(busy):
-    routes = Routes(metrics_table(busy.world))
+    routes = HttpRoutes(metrics_table(busy.context))
     first, second = steps_of(routes, "/metrics/per-object"), steps_of(routes, "/metrics")
     next(first)
     assert not next(second).done
@@ -302,6 +302,6 @@ def test_a_scrape_that_waits_for_too_long_is_refused(busy):
 def test_a_long_scrape_lets_the_connection_listen_for_its_client(busy):
     for number in range(5000):
         busy.node.queue(f"q{number}")
-    pauses = list(steps_of(Routes(metrics_table(busy.world)), "/metrics/per-object"))
+    pauses = list(steps_of(HttpRoutes(metrics_table(busy.context)), "/metrics/per-object"))
     assert sum(pause > 0 for pause in pauses) >= len(pauses) // 20 - 1
     assert sum(pauses) < 0.05  # seconds that it costs

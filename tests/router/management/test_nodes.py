@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.router.management.metrics.broker_metrics import identity
-from leveret.router.management.node import Measured
+from leveret.router.management.node import Measurements
 from leveret.router.management.resources.queues import MESSAGE
 from leveret.router.management.statistics.memory import (
     CATEGORIES,
@@ -28,7 +28,7 @@ def busy(api):
 
 def test_memory_by_category_adds_up_to_what_the_process_takes_up(busy, monkeypatch):
     monkeypatch.setattr(
-        busy.world.node, "measured", lambda: Measured(1_000_000, 0, None, 0, 0, 0, 0), raising=False
+        busy.context.node, "measured", lambda: Measurements(1_000_000, 0, None, 0, 0, 0, 0), raising=False
     )
     told = busy.get(f"{NODE}/memory")["memory"]
     assert told.pop("strategy") == "rss"
@@ -59,16 +59,16 @@ def test_memory_of_what_clients_send_has_owners(api):
 
 
 def test_what_the_c_library_counts_as_free_is_never_more_than_is_left(api, monkeypatch):
-    measured = Measured(1_000_000, 0, None, 0, 0, 0, 0, memory_freed=5_000_000)
-    monkeypatch.setattr(api.world.node, "measured", lambda: measured, raising=False)
+    measured = Measurements(1_000_000, 0, None, 0, 0, 0, 0, memory_freed=5_000_000)
+    monkeypatch.setattr(api.context.node, "measured", lambda: measured, raising=False)
     owners = api.get(f"{NODE}/memory")["memory"]["leveret"]
     assert owners["unexplained"] == 0
     assert sum(owners.values()) == 1_000_000
 
 
 def test_memory_at_the_start_and_freed_memory_have_categories_of_their_own(busy, monkeypatch):
-    measured = Measured(9_000_000, 0, None, 0, 0, 0, 0, memory_at_start=600_000, memory_freed=50_000)
-    monkeypatch.setattr(busy.world.node, "measured", lambda: measured, raising=False)
+    measured = Measurements(9_000_000, 0, None, 0, 0, 0, 0, memory_at_start=600_000, memory_freed=50_000)
+    monkeypatch.setattr(busy.context.node, "measured", lambda: measured, raising=False)
     told = busy.get(f"{NODE}/memory")["memory"]
     assert (told["code"], told["allocated_unused"]) == (600_000 + LOADED_LATER, 50_000)
     known = 650_000 + LOADED_LATER + 3 * (QUEUE + MESSAGE + 10 + DURABLE)
@@ -97,9 +97,9 @@ def test_memory_of_many_queues_lets_others_run(api):
 
 
 def test_rates_of_the_node_are_those_between_two_samples(api):
-    api.sampler.look_at_node(Measured(1000, 0, 500, 0, 7, 0, 3, collections=10))
+    api.sampler.look_at_node(Measurements(1000, 0, 500, 0, 7, 0, 3, collections=10))
     api.broker.now += 2000
-    api.sampler.look_at_node(Measured(3000, 0, 500, 0, 7, 0, 3, collections=14))
+    api.sampler.look_at_node(Measurements(3000, 0, 500, 0, 7, 0, 3, collections=14))
     told = api.get(NODE)
     assert told["mem_used_details"] == {"rate": 1000.0}
     assert told["gc_num_details"] == {"rate": 2.0}
@@ -156,7 +156,7 @@ def test_a_node_is_shown_with_its_memory_on_request(busy):
 def test_the_cluster_name_is_the_same_everywhere(api):
     def names():
         labels = next(
-            each for each in identity(api.world) if each.family.name.endswith("identity_info")
+            each for each in identity(api.context) if each.family.name.endswith("identity_info")
         ).labels
         metrics = dict(labels)["rabbitmq_cluster"]
         return {api.get("/overview")["cluster_name"], api.get("/cluster-name")["name"], metrics}

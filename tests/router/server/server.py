@@ -13,7 +13,7 @@ from leveret.router.broker.broker import Broker
 from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
 from leveret.router.server.main import populate
-from leveret.router.server.places import Guest
+from leveret.router.server.places import Occupant
 from leveret.router.session.transport import UNKNOWN, Ends
 from leveret.router.settings import Auth, Settings
 from tests.router.server.client import Client
@@ -27,7 +27,7 @@ class Peer:
     user: str | None = None
     direct: bool = False
     ends: Ends = UNKNOWN
-    guest: Guest | None = None
+    occupant: Occupant | None = None
     watched: bool = False
 
     def send(self, parts) -> int:

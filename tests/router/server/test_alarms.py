@@ -8,7 +8,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.router.broker.alarms import MEMORY
 from leveret.router.server import client_tasks as serving
 from leveret.router.server.main import say_goodbye
-from leveret.router.server.socket_peer import HUNG_UP, Peer
+from leveret.router.server.socket_peer import HUNG_UP, SocketPeer
 from tests.router.server import server as module
 from tests.router.server.client import Client
 
@@ -47,7 +47,7 @@ async def test_a_blocked_client_that_hangs_up_is_noticed(autojump_clock, server,
     client, over = await blocked(server)
     await client.publish("q")
     await client.stream.send_eof()
-    monkeypatch.setattr(module.Peer, "hung_up", lambda self: True)
+    monkeypatch.setattr(module.SocketPeer, "hung_up", lambda self: True)
     with trio.fail_after(serving.GLANCE + serving.LINGER + 1):
         await over.wait()
     assert not server.broker.clients
@@ -79,7 +79,7 @@ async def test_a_socket_tells_that_its_peer_has_hung_up_behind_unread_bytes():
     async with listener:
         client = await trio.testing.open_stream_to_socket_listener(listener)
         async with await listener.accept() as stream:
-            peer = Peer("test", True, stream.socket)
+            peer = SocketPeer("test", True, stream.socket)
             await client.send_all(b"unread")
             assert not peer.hung_up()
             await client.aclose()

@@ -13,7 +13,7 @@ from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.queue.queue import DRAIN_BYTES, Queue
 from leveret.router.server import client_tasks as serving
 from leveret.router.server.main import say_goodbye
-from leveret.router.server.outbox import Outbox
+from leveret.router.server.outbox import BufferedOutbox
 from leveret.router.session.session import Session
 from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames, start_ok
@@ -409,7 +409,7 @@ async def test_nothing_is_left_of_connections_once_their_deadlines_are_past(
     autojump_clock, server, young_only
 ):
     """Not even cycles, for the broker never looks for old ones."""
-    before = living(AmqpConnection, Session, Queue, Outbox)
+    before = living(AmqpConnection, Session, Queue, BufferedOutbox)
     for index in range(20):
         client, over = server.connect()
         await client.login(heartbeat=60)
@@ -424,4 +424,4 @@ async def test_nothing_is_left_of_connections_once_their_deadlines_are_past(
     await trio.sleep(3600)
     assert server.broker.timers.next_deadline() is None
     del client, over
-    assert living(AmqpConnection, Session, Queue, Outbox) == before
+    assert living(AmqpConnection, Session, Queue, BufferedOutbox) == before

@@ -6,11 +6,11 @@ import trio.testing
 
 from leveret.protocol.http import HttpError, Request, Response
 from leveret.router.broker.broker import Broker
-from leveret.router.server.http import Site, serve_http
+from leveret.router.server.http import HttpSite, serve_http
 from leveret.router.settings import Http, Settings
 from leveret.router.web.pages import pages
 from leveret.router.web.response_steps import Wait
-from leveret.router.web.routes import Routes
+from leveret.router.web.routes import HttpRoutes
 from tests.router.server.server import Peer
 from tests.router.server.web import OPENING, Browser, make_site
 
@@ -57,7 +57,7 @@ WAITS = {}
 
 
 @pytest.fixture
-def site(server) -> Site:
+def site(server) -> HttpSite:
     table = {
         "/echo": {"POST": echo},
         "/fail": {"GET": fail},
@@ -127,7 +127,7 @@ async def test_broker_is_ready_while_its_store_writes(autojump_clock, connect, s
 
 
 def test_broker_is_not_ready_while_a_listener_is_closed():
-    routes = Routes(pages(Broker(Settings()), lambda: ["amqp"]))
+    routes = HttpRoutes(pages(Broker(Settings()), lambda: ["amqp"]))
     request = Request("GET", "/ready", ("ready",), "", {})
     response = routes.find(request)(request)
     assert response.status == 503
@@ -175,7 +175,7 @@ async def test_failure_in_a_later_step_is_told(autojump_clock, connect, logged, 
 
 
 class Screened:
-    def screen(self, request: Request) -> None:
+    def check_head(self, request: Request) -> None:
         if "authorization" not in request.headers:
             raise HttpError(401)
 
@@ -194,7 +194,7 @@ async def test_what_a_handler_refuses_at_its_head_is_not_read(autojump_clock, se
 
 
 class Proved:
-    def prove(self, request: Request):
+    def authorize(self, request: Request):
         yield 1.0
         if "x-known" not in request.headers:
             raise HttpError(401)

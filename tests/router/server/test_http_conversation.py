@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from leveret.protocol.http import SKIP, HttpError, Request, Response
 from leveret.router.management.api import table
-from leveret.router.management.call import World
+from leveret.router.management.call import ApiContext
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import Measures
+from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Http, Settings
 from tests.router.management.api import FakeNode
@@ -33,17 +33,17 @@ SETTINGS = Settings(http=Http(max_body_size=BODY_MAX))
 class Guarded:
     """Refuses at the head, or before the body, or at the end, as the path says."""
 
-    def screen(self, request: Request) -> None:
+    def check_head(self, request: Request) -> None:
         if request.segments[1] == "screen":
             raise HttpError(401, request.segments[2])
 
-    def prove(self, request: Request, *, when: str, number: str):
+    def authorize(self, request: Request, *, when: str, number: str):
         yield 0
         if when == "prove":
             raise HttpError(404, number)
 
     def __call__(self, request: Request, *, when: str, number: str):
-        yield from self.prove(request, when=when, number=number)
+        yield from self.authorize(request, when=when, number=number)
         if when == "late":
             raise HttpError(400, number)
         if when == "fail":
@@ -274,7 +274,7 @@ def test_each_call_of_the_api_gets_one_answer(every, cuts, pipelined):
     async def run(server: Server, nursery: trio.Nursery) -> None:
         broker = server.broker
         broker.users.add("plain", broker.users["guest"].password_hash)
-        world = World(broker, FakeNode(), Sampler(broker), Measures(broker))
+        world = ApiContext(broker, FakeNode(), Sampler(broker), BrokerStatistics(broker))
         mine, its = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_http, its, Peer(), make_site(server, table(world)))
         created = False

@@ -5,7 +5,7 @@ import socket
 
 import trio
 
-from leveret.router.server.listeners import TOGETHER, Accepting, Endpoint, accept_all
+from leveret.router.server.listeners import TOGETHER, AcceptState, Endpoint, accept_all
 from leveret.router.server.places import Places
 from tests.router.server.client import Client
 from tests.router.server.process import Leveret, leveret
@@ -17,11 +17,11 @@ class Doorman:
     def __init__(self, places: Places | None = None) -> None:
         self.served = 0
         self.endpoint = Endpoint("amqp", "amqp://{}", ("127.0.0.1:0",), self.serve, places or Places(0))
-        self.accepting = Accepting()
+        self.accepting = AcceptState()
 
     async def serve(self, stream, peer) -> None:
         self.served += 1
-        peer.guest.engage()
+        peer.occupant.engage()
         while await stream.receive_some():
             pass
 

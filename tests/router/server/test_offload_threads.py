@@ -5,11 +5,11 @@ import threading
 import trio
 
 from leveret.router.auth import hash_password
-from leveret.router.server.offload_threads import THREADS, Threads
+from leveret.router.server.offload_threads import THREADS, OffloadThreads
 
 
 async def test_a_job_is_done_elsewhere_and_told_here(server, nursery):
-    threads, told = Threads(server.driver, nursery), trio.Event()
+    threads, told = OffloadThreads(server.driver, nursery), trio.Event()
     seen = []
 
     def job():
@@ -27,7 +27,7 @@ async def test_a_job_is_done_elsewhere_and_told_here(server, nursery):
 
 
 async def test_no_more_jobs_run_at_a_time_than_there_are_threads(server, nursery):
-    threads = Threads(server.driver, nursery)
+    threads = OffloadThreads(server.driver, nursery)
     running, most, lock, go, told = [], [], threading.Lock(), threading.Event(), []
     over = trio.Event()
 
@@ -55,7 +55,7 @@ async def test_no_more_jobs_run_at_a_time_than_there_are_threads(server, nursery
 async def test_a_job_that_fails_is_logged_and_the_next_is_done(server, logged):
     told = []
     async with trio.open_nursery() as jobs:
-        threads = Threads(server.driver, jobs)
+        threads = OffloadThreads(server.driver, jobs)
         threads.submit(lambda: 1 / 0, lambda result: None)
         threads.submit(lambda: 1, told.append)
     assert told == [1]
@@ -63,7 +63,7 @@ async def test_a_job_that_fails_is_logged_and_the_next_is_done(server, logged):
 
 
 async def test_a_slow_login_keeps_nobody_waiting(server, nursery):
-    server.broker.work = Threads(server.driver, nursery)
+    server.broker.work = OffloadThreads(server.driver, nursery)
     slow = server.broker.users.add("slow", hash_password("pw", "scrypt"))
     slow.permit("/", configure=".*", write=".*", read=".*")
     client, _ = server.connect()

@@ -2,14 +2,24 @@ import pytest
 import trio
 import trio.testing
 
-from leveret.router.server.outbox import LARGE, LITTLE, MUCH, PIECE, Outbox, Outboxes, Part, behind, pieces
+from leveret.router.server.outbox import (
+    LARGE,
+    LITTLE,
+    MUCH,
+    PIECE,
+    BufferedOutbox,
+    Outboxes,
+    Part,
+    behind,
+    pieces,
+)
 
 
-def outbox(high: int = 100, low: int = 50) -> Outbox:
-    return Outbox(high, low, 0)
+def outbox(high: int = 100, low: int = 50) -> BufferedOutbox:
+    return BufferedOutbox(high, low, 0)
 
 
-async def taken(box: Outbox) -> list[bytes]:
+async def taken(box: BufferedOutbox) -> list[bytes]:
     """All that is left in a closed outbox, each piece sent before the next is taken."""
     pieces = []
     while parts := await box.take():
@@ -128,7 +138,7 @@ async def test_room_comes_once_enough_is_sent(nursery, autojump_clock):
 
 
 def test_when_bytes_were_last_sent_is_known():
-    box = Outbox(100, 50, 7)
+    box = BufferedOutbox(100, 50, 7)
     assert box.last_sent() == 7
     box.write(b"x")
     assert box.last_sent() == 7
@@ -137,7 +147,7 @@ def test_when_bytes_were_last_sent_is_known():
 
 
 async def test_a_paused_client_may_be_written_to_and_is_not_read_from():
-    box = Outbox(100, 10, 0)
+    box = BufferedOutbox(100, 10, 0)
     box.pause()
     assert (box.writable(), box.readable()) == (True, False)
     box.write(b"x")
@@ -145,7 +155,7 @@ async def test_a_paused_client_may_be_written_to_and_is_not_read_from():
 
 
 async def test_reading_goes_on_when_it_is_neither_paused_nor_full(autojump_clock):
-    box = Outbox(10, 1, 0)
+    box = BufferedOutbox(10, 1, 0)
     box.pause()
     box.write(bytes(20))
     with trio.move_on_after(1) as waiting:
@@ -176,7 +186,7 @@ class Socket:
 @pytest.mark.parametrize("room", [0, 2, 5])
 async def test_little_is_sent_when_the_batch_ends_and_the_rest_taken(nursery, room):
     socket, shared, taken = Socket(room), Outboxes(), []
-    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
+    box = BufferedOutbox(1 << 20, 1, 0, send=socket.send, shared=shared)
 
     async def write() -> None:
         taken.append(b"".join(await box.take()))
@@ -195,7 +205,7 @@ async def test_little_is_sent_when_the_batch_ends_and_the_rest_taken(nursery, ro
 
 async def test_much_is_left_to_be_taken_when_the_batch_ends(nursery):
     socket, shared, taken = Socket(1 << 20), Outboxes(), []
-    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
+    box = BufferedOutbox(1 << 20, 1, 0, send=socket.send, shared=shared)
 
     async def write() -> None:
         taken.append(b"".join(await box.take()))
@@ -211,7 +221,7 @@ async def test_much_is_left_to_be_taken_when_the_batch_ends(nursery):
 
 async def test_nothing_overtakes_what_is_being_sent():
     socket, shared = Socket(100), Outboxes()
-    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
+    box = BufferedOutbox(1 << 20, 1, 0, send=socket.send, shared=shared)
     box.write(b"first")
     assert await box.take() == [b"first"]
     box.write(b"second")
@@ -224,7 +234,7 @@ async def test_nothing_overtakes_what_is_being_sent():
 @pytest.mark.parametrize("room", [0, 70_000, 1 << 20])
 async def test_large_chunks_are_sent_when_the_batch_ends_and_the_rest_taken_as_it_is(nursery, room):
     socket, shared, taken = Socket(room), Outboxes(), []
-    box = Outbox(1 << 20, 1, 0, send=socket.send, shared=shared)
+    box = BufferedOutbox(1 << 20, 1, 0, send=socket.send, shared=shared)
 
     async def write() -> None:
         taken.extend(await box.take())
@@ -249,7 +259,7 @@ async def test_as_many_bytes_in_small_chunks_are_taken_joined(nursery):
 
 def test_which_outboxes_are_full_is_known_of_all():
     shared = Outboxes()
-    box, other = (Outbox(10, 5, 0, shared=shared) for _ in range(2))
+    box, other = (BufferedOutbox(10, 5, 0, shared=shared) for _ in range(2))
     box.write(b"x" * 11)
     other.write(b"x" * 11)
     assert shared.full == {box, other}

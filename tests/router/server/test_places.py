@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from leveret.router.server.places import Guest, Places
+from leveret.router.server.places import Occupant, Places
 
 
 class Hotel:
@@ -16,17 +16,17 @@ class Hotel:
     def __init__(self, most: int) -> None:
         self.places = Places(most)
         self.gone: list[str] = []
-        self.guests: dict[str, Guest] = {}
+        self.guests: dict[str, Occupant] = {}
         self._stacks: dict[str, ExitStack] = {}
 
     def come(self, name: str, host: str, *, engaged: bool = False) -> bool:
-        guest = self.guests[name] = Guest(name, host, lambda: self.evicted(name))
+        occupant = self.guests[name] = Occupant(name, host, lambda: self.evicted(name))
         stack = self._stacks[name] = ExitStack()
-        found = stack.enter_context(self.places.take(guest))
+        found = stack.enter_context(self.places.take(occupant))
         if not found:
             self.leave(name)
         elif engaged:
-            guest.engage()
+            occupant.engage()
         return found
 
     def evicted(self, name: str) -> None:
@@ -126,10 +126,10 @@ def test_one_machine_over_ipv4_and_mapped_or_6to4_addresses_has_one_share():
 def test_who_makes_way_gives_up_all_its_places_and_that_is_logged():
     first, second = Hotel(1), Places(1)
     first.come("a", "10.0.0.1")
-    guest = first.guests["a"]
-    with second.take(guest), capture_logs() as logs:
+    occupant = first.guests["a"]
+    with second.take(occupant), capture_logs() as logs:
         assert first.come("b", "10.0.0.1")
-        assert (second.taken, guest.places) == (0, [])
+        assert (second.taken, occupant.places) == (0, [])
     assert [(line["event"], line["peer"]) for line in logs] == [("connection closed", "a")]
 
 
@@ -150,15 +150,15 @@ def test_counts_are_right_whatever_happens(steps):
             elif hotel.guests:
                 name = list(hotel.guests)[index % len(hotel.guests)]
                 hotel.leave(name) if step == "leave" else getattr(hotel.guests[name], step)()
-            networks = [guest.network for guest in hotel.guests.values()]
+            networks = [occupant.network for occupant in hotel.guests.values()]
             assert hotel.places.taken == len(networks) <= 5
             assert hotel.places._counts == {network: networks.count(network) for network in networks}
-            waiting = {guest for each in hotel.places._waiting.values() for guest in each}
-            assert waiting == {guest for guest in hotel.guests.values() if guest.waiting}
+            waiting = {occupant for each in hotel.places._waiting.values() for occupant in each}
+            assert waiting == {occupant for occupant in hotel.guests.values() if occupant.waiting}
 
 
 @pytest.mark.parametrize("engaged", [True, False])
 def test_room_is_known_before_a_place_is_taken(engaged):
     hotel = Hotel(1)
     hotel.come("a", "10.0.0.1", engaged=engaged)
-    assert hotel.places.has_room(Guest("b", "10.0.0.1", lambda: None)) is not engaged
+    assert hotel.places.has_room(Occupant("b", "10.0.0.1", lambda: None)) is not engaged

@@ -6,8 +6,8 @@ import pytest
 
 from leveret.protocol.errors import AmqpError
 from leveret.router.broker.alarms import DISK, LOOKS, MEMORY, next_look
-from leveret.router.server.outbox import Outbox
-from leveret.router.server.resource_monitor import COLLECT, STALLED, TRIM, Watch
+from leveret.router.server.outbox import BufferedOutbox
+from leveret.router.server.resource_monitor import COLLECT, STALLED, TRIM, ResourceMonitor
 from leveret.router.settings import MEMORY as NOWHERE
 from leveret.router.settings import Alarms, Settings
 
@@ -55,8 +55,8 @@ def machine() -> FakeMachine:
 
 
 @pytest.fixture
-async def watch(server, machine) -> Watch:
-    return Watch(server.driver, machine)
+async def watch(server, machine) -> ResourceMonitor:
+    return ResourceMonitor(server.driver, machine)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ async def test_a_look_measures_in_a_thread_and_judges(watch, machine, server, lo
 
 async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machine, logged):
     server.broker.settings = Settings(data=NOWHERE, alarms=Alarms(disk_free_limit=2**62))
-    watch = Watch(server.driver, machine)
+    watch = ResourceMonitor(server.driver, machine)
     assert watch.measure(0).free is None
     watch.judge(watch.measure(0))
     assert server.broker.alarms.raised == set()
@@ -177,9 +177,9 @@ async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machi
 async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(server, look, machine, logged):
     driver = server.driver
     now = driver.begin()
-    stuck = Outbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
-    slow = Outbox(10, 5, now, shared=driver.outboxes)
-    idle = Outbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
+    stuck = BufferedOutbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
+    slow = BufferedOutbox(10, 5, now, shared=driver.outboxes)
+    idle = BufferedOutbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
     for outbox, size in ((stuck, 100), (slow, 100), (idle, 5)):
         outbox.write(bytes(size))
     look()

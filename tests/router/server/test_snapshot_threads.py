@@ -8,7 +8,7 @@ import trio
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.server import snapshot_threads as module
-from leveret.router.server.store_service import Keeping
+from leveret.router.server.store_service import StoreService
 from leveret.router.settings import Settings
 from leveret.router.store.snapshot import SNAPSHOTS, Snapshot, SnapshotError
 from tests.router.server.server import Server
@@ -23,7 +23,7 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 async def keeping(server: Server, settings: Settings):
-    keeping = Keeping(server.broker, Path(settings.data))
+    keeping = StoreService(server.broker, Path(settings.data))
     keeping.start(server.driver)
     yield keeping
     await keeping.finish()
@@ -32,7 +32,7 @@ async def keeping(server: Server, settings: Settings):
 class Asked:
     """A snapshot that was asked for; ``outcome`` once it is there."""
 
-    def __init__(self, keeping: Keeping, name: str) -> None:
+    def __init__(self, keeping: StoreService, name: str) -> None:
         self.outcome: Snapshot | SnapshotError | None = None
         self._event = trio.Event()
         keeping.snapshots.take(name, self._then)
@@ -92,7 +92,7 @@ async def test_clients_are_served_while_files_are_copied(server, keeping, monkey
 async def test_an_interrupted_snapshot_is_removed_at_the_next_start(server, settings):
     left = Path(settings.data) / SNAPSHOTS / "s.partial"
     left.mkdir(parents=True)
-    keeping = Keeping(server.broker, Path(settings.data))
+    keeping = StoreService(server.broker, Path(settings.data))
     keeping.start(server.driver)
     assert not left.exists()
     await keeping.finish()

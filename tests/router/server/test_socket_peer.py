@@ -8,7 +8,7 @@ import trio
 
 from leveret.router.server.outbox import PIECE
 from leveret.router.server.send_timeouts import SendTimeouts
-from leveret.router.server.socket_peer import Peer
+from leveret.router.server.socket_peer import SocketPeer
 
 LARGE = 8 << 20  # bytes: more than a socket takes at once
 
@@ -18,7 +18,7 @@ async def sockets():
     """A connected pair: a peer at this end, a stream at the other."""
     here, there = trio.socket.socketpair()
     with here, there:
-        yield Peer("test", True, here, direct=True), trio.SocketStream(here), there
+        yield SocketPeer("test", True, here, direct=True), trio.SocketStream(here), there
 
 
 async def read(socket, size):

@@ -6,7 +6,7 @@ import trio.testing
 
 from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
 from leveret.router.server import client_tasks as serving
-from leveret.router.server.listeners import Accepting, Endpoint, accept_all
+from leveret.router.server.listeners import AcceptState, Endpoint, accept_all
 from leveret.router.server.main import say_goodbye
 from leveret.router.server.places import Places
 from leveret.router.server.stomp import serve_stomp
@@ -128,7 +128,7 @@ async def test_services_are_accepted_side_by_side(server, nursery):
     endpoints = [Endpoint("stomp", "stomp://{}", ("127.0.0.1:0",), serve, Places(0)) for _ in range(2)]
     for endpoint in endpoints:
         await endpoint.open()
-    accepting = Accepting()
+    accepting = AcceptState()
     nursery.start_soon(accept_all, endpoints, accepting)
     for endpoint in endpoints:
         (address,) = endpoint.urls

@@ -12,7 +12,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.server import store_service as module
 from leveret.router.server.driver import Driver
 from leveret.router.server.resource_monitor import set_alarm
-from leveret.router.server.store_service import DELAY, Keeping
+from leveret.router.server.store_service import DELAY, StoreService
 from leveret.router.settings import Settings
 from leveret.router.store.writer import Commit, RemoveSegments, Writer
 from tests.router.harness import message
@@ -51,7 +51,7 @@ def settings(tmp_path) -> Settings:
 @pytest.fixture
 async def keeping(server: Server, settings: Settings, broken: Broken):
     """The broker's keeper, in a new directory."""
-    keeping = Keeping(server.broker, Path(settings.data))
+    keeping = StoreService(server.broker, Path(settings.data))
     keeping.start(server.driver)
     yield keeping
     await keeping.finish()
@@ -99,10 +99,10 @@ async def test_a_commit_that_fails_blocks_publishers_until_it_has_succeeded(
     assert alarms[0]["error"] == "no space"
 
 
-def keep(directory: Path) -> tuple[Driver, Keeping]:
+def keep(directory: Path) -> tuple[Driver, StoreService]:
     """A broker that writes to a directory."""
     broker = Broker(Settings(data=str(directory)))
-    keeping = Keeping(broker, directory)
+    keeping = StoreService(broker, directory)
     broker.add_vhost("/")
     driver = Driver(broker)
     keeping.start(driver)

@@ -13,7 +13,7 @@ from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.router.queue.queue import DRAIN_BYTES
 from leveret.router.server.client_tasks import LINGER
-from leveret.router.server.http import Site, serve_http
+from leveret.router.server.http import HttpSite, serve_http
 from leveret.router.server.main import say_goodbye
 from leveret.router.settings import Amqp, Settings, Websocket
 from leveret.router.settings import Server as ServerSettings
@@ -40,7 +40,7 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def site(server) -> Site:
+def site(server) -> HttpSite:
     return make_site(server)
 
 

@@ -11,13 +11,13 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 
 from leveret.protocol.websocket import Text
 from leveret.router.server.amqp import serve_amqp
-from leveret.router.server.http import Site
+from leveret.router.server.http import HttpSite
 from leveret.router.server.places import Places
 from leveret.router.server.request_bodies import BodyMemory
 from leveret.router.server.stomp import serve_stomp
 from leveret.router.server.websocket import Service
 from leveret.router.web.pages import pages
-from leveret.router.web.routes import Routes, Table
+from leveret.router.web.routes import HttpRoutes, Table
 from tests.router.server.server import Server
 
 
@@ -155,7 +155,7 @@ async def open_page(stream: trio.abc.Stream, path: str = "/ws/amqp", **headers: 
     return Page(stream, browser.wire.trailing_data[0])
 
 
-def make_site(server: Server, *tables: Table) -> Site:
+def make_site(server: Server, *tables: Table) -> HttpSite:
     """The pages of a broker, AMQP over WebSocket, and other tables."""
     settings = server.broker.settings
     serve = partial(serve_amqp, driver=server.driver, offer=server.offer)
@@ -164,4 +164,4 @@ def make_site(server: Server, *tables: Table) -> Site:
     bodies = BodyMemory(settings.http.max_bodies_size)
     stomp = Service(STOMP_VERSIONS, partial(serve_stomp, driver=server.driver), Places(0), Text.SPOKEN)
     services = {"/ws/amqp": amqp, "/ws/stomp": stomp}
-    return Site(server.driver, Routes(pages(server.broker), *tables), places, bodies, services)
+    return HttpSite(server.driver, HttpRoutes(pages(server.broker), *tables), places, bodies, services)

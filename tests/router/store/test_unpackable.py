@@ -11,7 +11,7 @@ from leveret.protocol.http import HttpError
 from leveret.router.broker.alarms import STORE
 from leveret.router.cli.store import dump
 from leveret.router.management.metrics.broker_metrics import records
-from leveret.router.management.request_client import Errand
+from leveret.router.management.request_client import RequestClient
 from leveret.router.store import exchange_log as window_log
 from leveret.router.store import packing, queue_log, unpackable
 from leveret.router.store.packing import PackingError
@@ -311,8 +311,8 @@ def test_culprits_are_found_by_halves():
 
 def test_a_request_to_publish_is_answered_with_500(kept, refuse):
     refuse(b"bad")
-    errand = Errand(kept.node.broker, kept.node.vhost, AnyUser())
-    steps = errand.publish(message("bad", "q", delivery_mode=2))
+    client = RequestClient(kept.node.broker, kept.node.vhost, AnyUser())
+    steps = client.publish(message("bad", "q", delivery_mode=2))
     next(steps)
     kept.node.settle()
     write(kept)

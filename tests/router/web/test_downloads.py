@@ -9,13 +9,13 @@ import pytest
 import leveret.router.web
 from leveret.protocol.http import Request, split_path
 from leveret.router.web.downloads import downloads
-from leveret.router.web.routes import Routes
+from leveret.router.web.routes import HttpRoutes
 
 PROGRAM = Path(leveret.router.web.__file__).parent / "cli" / "rabbitmqadmin"
 
 
 def asked(path):
-    routes = Routes(downloads())
+    routes = HttpRoutes(downloads())
     return routes.find(request := Request("GET", path, split_path(path), "", {}))(request)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.http import HttpError, Request
-from leveret.router.web.forms import HEAD_MAX, PARTS_MAX, Part, field_of, is_form, read_form
+from leveret.router.web.forms import HEAD_MAX, PARTS_MAX, FormField, field_of, is_form, read_form
 
 FORM = "multipart/form-data; boundary=B"
 DISPOSITION = b'Content-Disposition: form-data; name="file"'
@@ -60,7 +60,7 @@ def test_form_is_recognized_by_its_content_type(content_type, expected):
     ],
 )
 def test_form_is_parsed_into_its_parts(body, content_type, parts):
-    assert read_form(request(body, content_type)) == [Part(*each) for each in parts]
+    assert read_form(request(body, content_type)) == [FormField(*each) for each in parts]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_malformed_form_is_refused_with_what_is_wrong(body, content_type, text):
 
 
 def test_repeated_field_is_refused():
-    parts = [Part("a", b"1"), Part("b", b"2"), Part("b", b"3")]
+    parts = [FormField("a", b"1"), FormField("b", b"2"), FormField("b", b"3")]
     assert (field_of(parts, "a"), field_of(parts, "c")) == (b"1", None)
     with pytest.raises(HttpError, match="it has 2 fields named 'b'"):
         field_of(parts, "b")
@@ -103,12 +103,12 @@ def test_content_may_be_any_bytes(contents):
 @given(st.lists(st.sampled_from([b"--B", b"--", b"\r\n", b"\n", b" ", DISPOSITION, b"x"])).map(b"".join))
 def test_any_body_is_read_or_refused(body):
     with suppress(HttpError):
-        assert all(isinstance(part, Part) for part in read_form(request(body)))
+        assert all(isinstance(part, FormField) for part in read_form(request(body)))
 
 
 def test_headers_of_a_part_have_a_bound():
     padding = b"X: " + b"y" * (HEAD_MAX - len(DISPOSITION) - 100)
-    assert read_form(request(form(part(b"c", padding, DISPOSITION)))) == [Part("file", b"c")]
+    assert read_form(request(form(part(b"c", padding, DISPOSITION)))) == [FormField("file", b"c")]
     with pytest.raises(
         HttpError, match=f"part 1 has no empty line, ended by CR and LF, within {HEAD_MAX} bytes"
     ):

@@ -1,7 +1,7 @@
 import pytest
 
 from leveret.protocol.http import HttpError, Request, Response, split_path
-from leveret.router.web.routes import Routes
+from leveret.router.web.routes import HttpRoutes
 
 
 def request(path: str, method: str = "GET") -> Request:
@@ -12,7 +12,7 @@ def named(name: str):
     return lambda request, **segments: Response(200, repr((name, segments)).encode())
 
 
-ROUTES = Routes(
+ROUTES = HttpRoutes(
     {"/": {"GET": named("front")}, "/api/queues/{vhost}": {"GET": named("list")}},
     {
         "/api/queues/{vhost}/{name}": {"GET": named("show"), "PUT": named("put"), "DELETE": named("delete")},
