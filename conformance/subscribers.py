@@ -32,7 +32,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.bench.load import BenchError, BenchTarget
-from leveret.router.bench.sides import receive, start
+from leveret.router.bench.processes import receive, start
 from leveret.router.bench.wire import READ, TIMEOUT, BlockingConnection, publish
 
 NUMBER = re.compile(rb"@(\d{8})@")

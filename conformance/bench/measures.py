@@ -16,10 +16,10 @@ import msgspec
 
 from conformance.bench.sides import Side, start
 from leveret.protocol.amqp import methods as m
+from leveret.router.bench.benchmark_run import BenchResult, drive, topology
 from leveret.router.bench.churn import bench_connections
 from leveret.router.bench.load import BenchError, Load
 from leveret.router.bench.replies import bench_replies
-from leveret.router.bench.run import BenchResult, drive, topology
 from leveret.router.bench.wire import BlockingConnection
 
 SETTLE = 1.0  # seconds until an idle broker's memory is looked at

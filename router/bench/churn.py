@@ -11,9 +11,9 @@ import time
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
+from leveret.router.bench.benchmark_run import BenchResult
 from leveret.router.bench.load import BenchError, BenchTarget, Load
-from leveret.router.bench.run import BenchResult
-from leveret.router.bench.sides import BenchRun, Counters, Meter
+from leveret.router.bench.processes import BenchRun, Counters, Meter
 from leveret.router.bench.wire import READ, TIMEOUT, refusal
 
 

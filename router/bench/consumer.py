@@ -15,7 +15,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.encode import ack_frame
 from leveret.router.bench.load import BLOCK, STAMP, BenchError, Load
-from leveret.router.bench.sides import BenchRun, Meter, latencies, low_bytes
+from leveret.router.bench.processes import BenchRun, Meter, latencies, low_bytes
 from leveret.router.bench.wire import (
     CONSUMER_TAG,
     FRAME_END,

@@ -13,7 +13,7 @@ from struct import Struct
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.bench.load import BLOCK, MARK, BenchError, Load
-from leveret.router.bench.sides import BenchRun, Meter, low_bytes
+from leveret.router.bench.processes import BenchRun, Meter, low_bytes
 from leveret.router.bench.wire import (
     FRAME_END,
     PATIENCE,

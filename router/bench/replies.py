@@ -12,9 +12,9 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.properties import Properties
+from leveret.router.bench.benchmark_run import POLL, BenchResult, LatencySummary
 from leveret.router.bench.load import BenchError, BenchTarget, Load
-from leveret.router.bench.run import POLL, BenchResult, LatencySummary
-from leveret.router.bench.sides import BenchRun, Counters, Meter, ProcessReport, latencies, receive, start
+from leveret.router.bench.processes import BenchRun, Counters, Meter, ProcessReport, latencies, receive, start
 from leveret.router.bench.wire import CONSUMER_TAG, TIMEOUT, BlockingConnection, publish
 
 REPLY_TO = "amq.rabbitmq.reply-to"

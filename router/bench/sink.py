@@ -16,9 +16,9 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import ack_frame
 from leveret.protocol.amqp.reader import Reader
+from leveret.router.bench.benchmark_run import drive
 from leveret.router.bench.load import BLOCK, BenchError, BenchTarget, Load
-from leveret.router.bench.run import drive
-from leveret.router.bench.sides import CONTEXT, receive
+from leveret.router.bench.processes import CONTEXT, receive
 from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
 
 DELIVERIES = 2_000_000  # most deliveries for the consumer,

@@ -6,7 +6,7 @@ all of them start quickly. Exit status 0 is success, 1 a failure, 2 wrong usage 
 
 import click
 
-from leveret.router.cli.lazy import LazyGroup
+from leveret.router.cli.lazy_group import LazyGroup
 
 
 @click.group(

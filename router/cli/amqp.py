@@ -12,7 +12,7 @@ import click
 
 from leveret.router.cli.endpoints import with_endpoint
 from leveret.router.cli.failure import Failure, WrongUsage
-from leveret.router.cli.reasons import plain_reason
+from leveret.router.cli.refusal_texts import plain_reason
 
 if TYPE_CHECKING:
     from leveret.router.client.address import Address

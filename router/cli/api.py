@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from leveret.router.cli.endpoints import DEFAULT_API, split_url, with_endpoint
 from leveret.router.cli.failure import Failure, WrongUsage
-from leveret.router.cli.reasons import plain_reason
+from leveret.router.cli.refusal_texts import plain_reason
 
 if TYPE_CHECKING:
     import ssl

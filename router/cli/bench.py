@@ -159,7 +159,7 @@ def bench(
     import msgspec
     from rich.console import Console
 
-    from leveret.router.bench import churn, replies, run, show, sink
+    from leveret.router.bench import benchmark_run, churn, replies, report, sink
     from leveret.router.bench.load import BenchError, BenchTarget, Load
 
     load = Load(
@@ -194,8 +194,8 @@ def bench(
         elif workload == "connections":
             result = churn.bench_connections(target, load, seconds, warm_up)
         else:
-            with show.ProgressLine(errors, seconds) as progress:
-                result = run.bench(target, load, seconds, warm_up, progress.watch)
+            with report.ProgressLine(errors, seconds) as progress:
+                result = benchmark_run.bench(target, load, seconds, warm_up, progress.watch)
         top = sink.ceiling(load, min(seconds, 2.0)) if ceiling else None
     except BenchError as error:
         raise Failure(str(error)) from None
@@ -205,7 +205,7 @@ def bench(
         document |= {"seconds": seconds, "result": result, "ceiling": top}
         click.echo(msgspec.json.format(encode_json(document), indent=2).decode())
     else:
-        Console().print(show.table(load, result, top))
+        Console().print(report.table(load, result, top))
 
 
 def _check_options(context: click.Context, workload: str) -> None:

@@ -10,8 +10,8 @@ import click
 from leveret.router.cli.amqp import broker_options, run_connected
 from leveret.router.cli.failure import WrongUsage
 from leveret.router.cli.formats import format_option
+from leveret.router.cli.message_output import FORMATS, shown
 from leveret.router.cli.properties import parse_headers
-from leveret.router.cli.show import FORMATS, shown
 from leveret.router.cli.terminal import Duration
 
 if TYPE_CHECKING:

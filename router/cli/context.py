@@ -6,7 +6,7 @@ from urllib.parse import quote
 import click
 
 from leveret.router.cli.api import Api
-from leveret.router.cli.contexts import Context, contexts_file, load_contexts, save_contexts
+from leveret.router.cli.context_store import Context, contexts_file, load_contexts, save_contexts
 from leveret.router.cli.endpoints import derive, split_url, without_password
 from leveret.router.cli.failure import WrongUsage
 from leveret.router.cli.listing import Listing, list_options

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 import click
 from click.core import ParameterSource
 
-from leveret.router.cli.contexts import load_contexts
+from leveret.router.cli.context_store import load_contexts
 from leveret.router.cli.failure import WrongUsage
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,8 +12,8 @@ from leveret.router.cli.api import Api, NotReachable
 from leveret.router.cli.consume import SETTLE, Printer, form_option, write
 from leveret.router.cli.endpoints import find_endpoints
 from leveret.router.cli.failure import Failure, WrongUsage
+from leveret.router.cli.message_output import render
 from leveret.router.cli.peek import MOST, MOST_BYTES, peek
-from leveret.router.cli.show import render
 
 if TYPE_CHECKING:
     from leveret.router.client.connection import BrokerConnection

@@ -14,7 +14,7 @@ MOST_BYTES = 1 << 24  # bytes of their bodies
 
 
 def peek(api: Api, vhost: str, queue: str, count: int, **query: str | int | None) -> list[dict[str, Any]]:
-    """Return up to ``count`` messages, in the form of ``show.describe`` and with their positions.
+    """Return up to ``count`` messages, in the form of ``message_output.describe`` and with their positions.
 
     ``query`` are parameters of the API: ``selector``, ``from`` (a position), ``truncate`` (bytes of each
     body). Raises Failure.

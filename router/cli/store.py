@@ -26,7 +26,10 @@ DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group()
 def store() -> None:
-    """Check, repair or dump a data directory that no broker uses; take a snapshot of one in use."""
+    """Check, repair, dump or back up a data directory.
+
+    A snapshot is taken while the broker runs; the other commands need a directory that no broker uses.
+    """
 
 
 @store.command()

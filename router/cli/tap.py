@@ -201,7 +201,7 @@ def describe(copy: "Message") -> dict[str, Any]:
 
 
 def _shown(event: dict[str, Any], form: str) -> bytes:
-    from leveret.router.cli.show import as_json, content_lines, shown_name
+    from leveret.router.cli.message_output import as_json, content_lines, shown_name
     from leveret.router.cli.terminal import printable
 
     if form == "json":

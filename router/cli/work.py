@@ -14,8 +14,8 @@ from leveret.router.cli.terminal import Duration, counted, parse_duration
 if TYPE_CHECKING:
     import trio
 
-    from leveret.router.cli.pool import Pool, WorkPlan
     from leveret.router.cli.retry import Backoff
+    from leveret.router.cli.worker_pool import Pool, WorkPlan
     from leveret.router.client.address import Address
 
 RECONNECT = (1, 2, 5, 10, 30)  # seconds between attempts to reconnect; the last one repeats
@@ -143,8 +143,8 @@ def work(
     address = find_broker(url, vhost)
     _check_command(command[0])
 
-    from leveret.router.cli.child import MessageCommand
-    from leveret.router.cli.pool import WorkPlan
+    from leveret.router.cli.child_process import MessageCommand
+    from leveret.router.cli.worker_pool import WorkPlan
 
     plan = WorkPlan(
         queue=queue,
@@ -190,7 +190,7 @@ class WorkRun:
     """One run of the command over all its connections."""
 
     def __init__(self, plan: "WorkPlan", address: "Address", *, reconnect: bool) -> None:
-        from leveret.router.cli.pool import Tally
+        from leveret.router.cli.worker_pool import Tally
 
         self._plan = plan
         self._address = address
@@ -278,7 +278,7 @@ class WorkRun:
         """Connect and work; reconnect after the connection was lost."""
         import trio
 
-        from leveret.router.cli.pool import Pool
+        from leveret.router.cli.worker_pool import Pool
         from leveret.router.client.connection import connect
         from leveret.router.client.errors import CannotConnect, ConnectionEnded
 

@@ -22,8 +22,8 @@ from leveret.router.management.errors import as_http_errors, not_logged_in
 from leveret.router.management.json_values import Object
 from leveret.router.management.node import ApiNode, SnapshotService
 from leveret.router.management.request_client import RequestClient
+from leveret.router.management.statistics.extra_statistics import BrokerStatistics
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.offloaded import log_in
 from leveret.router.web.response_steps import ResponseSteps

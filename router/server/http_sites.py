@@ -12,8 +12,8 @@ from leveret.protocol.recognition import AMQP, STOMP, TLS
 from leveret.protocol.websocket import Text
 from leveret.router.management.api import metrics_table, table
 from leveret.router.management.call import ApiContext
+from leveret.router.management.statistics.extra_statistics import BrokerStatistics
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.server.driver import Driver
 from leveret.router.server.http import HttpSite, serve_http
 from leveret.router.server.listeners import Endpoint

@@ -12,9 +12,9 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.stomp.frames import Frame, Limits, Reader
 from leveret.router.management.api import table
 from leveret.router.management.call import ApiContext
+from leveret.router.management.statistics.extra_statistics import BrokerStatistics
 from leveret.router.management.statistics.latency import LatencyRecorder
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Settings
 from tests.router.management.api import FakeNode

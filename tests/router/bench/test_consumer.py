@@ -9,7 +9,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.bench.consumer import ConsumeConnection, ConsumerProcess
 from leveret.router.bench.load import BenchError, BenchTarget, Load
-from leveret.router.bench.sides import BenchRun, Counters
+from leveret.router.bench.processes import BenchRun, Counters
 from leveret.router.bench.wire import delivery, refusal
 
 SIZE = 20

@@ -3,8 +3,8 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.reader import Reader
 from leveret.router.bench.load import BenchError, Load
+from leveret.router.bench.processes import low_bytes
 from leveret.router.bench.publisher import PublishBlock, PublishLane
-from leveret.router.bench.sides import low_bytes
 
 FRAME_MAX = 4096
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from leveret.router.cli import main
-from leveret.router.cli.contexts import contexts_file
+from leveret.router.cli.context_store import contexts_file
 from leveret.router.cli.endpoints import derive, without_password
 from leveret.router.cli.failure import WrongUsage
 

@@ -11,9 +11,9 @@ from leveret.router.auth import SHA256, hash_password
 from leveret.router.management.api import table
 from leveret.router.management.call import ApiContext
 from leveret.router.management.node import Listener, Measurements
+from leveret.router.management.statistics.extra_statistics import BrokerStatistics
 from leveret.router.management.statistics.latency import LatencyRecorder
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.web.response_steps import Wait
 from leveret.router.web.routes import HttpRoutes
 from tests.router.harness import Node

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from leveret.protocol.http import SKIP, HttpError, Request, Response
 from leveret.router.management.api import table
 from leveret.router.management.call import ApiContext
+from leveret.router.management.statistics.extra_statistics import BrokerStatistics
 from leveret.router.management.statistics.rates import Sampler
-from leveret.router.management.statistics.samples import BrokerStatistics
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Http, Settings
 from tests.router.management.api import FakeNode

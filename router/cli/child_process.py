@@ -1,6 +1,7 @@
 """Subprocess that handles one message: its input, environment, time limit and result.
 
-Responsible for the process and its group. Not for what the result means for the message (see ``pool``).
+Responsible for the process and its group. Not for what the result means for the message (see
+``worker_pool``).
 """
 
 import os

@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from leveret.router.bench.benchmark_run import BenchResult
 from leveret.router.bench.load import Load
-from leveret.router.bench.run import BenchResult
 from leveret.router.bench.sink import Ceiling
 
 REFRESH = 0.5  # seconds
@@ -35,7 +35,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self._live.stop()
 
     def watch(self, elapsed: float, sent: int, confirmed: int, received: int) -> None:
-        """Update the line; see ``run.ProgressCallback``."""
+        """Update the line; see ``benchmark_run.ProgressCallback``."""
         now = time.monotonic()
         past = now - self._last[0]
         if past < REFRESH:

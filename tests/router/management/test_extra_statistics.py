@@ -1,4 +1,4 @@
-"""Ages, waits, times to acknowledge and to drain, as they are told."""
+"""Ages, waiting times, times to acknowledge and to drain, in the objects of the API."""
 
 import pytest
 

@@ -15,8 +15,8 @@ from hdrh.histogram import HdrHistogram
 from leveret.protocol.amqp import methods as m
 from leveret.router.bench.consumer import consume_all
 from leveret.router.bench.load import BenchError, BenchTarget, Load
+from leveret.router.bench.processes import BenchRun, Counters, ProcessReport, latencies, receive, start
 from leveret.router.bench.publisher import publish_all
-from leveret.router.bench.sides import BenchRun, Counters, ProcessReport, latencies, receive, start
 from leveret.router.bench.wire import PATIENCE, TIMEOUT, BlockingConnection
 
 POLL = 0.02  # seconds between two looks at the counters

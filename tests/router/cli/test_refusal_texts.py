@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.router.cli.reasons import plain_reason
+from leveret.router.cli.refusal_texts import plain_reason
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import trio
 
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import Timestamp
-from leveret.router.cli import child
-from leveret.router.cli.child import CommandOutcome, MessageCommand, message_variables
+from leveret.router.cli import child_process
+from leveret.router.cli.child_process import CommandOutcome, MessageCommand, message_variables
 
 LIMIT = 30  # seconds, for a busy machine
 
@@ -91,7 +91,7 @@ async def test_cancelling_ends_the_group(tmp_path):
 
 
 async def test_output_without_end_is_a_failure(monkeypatch):
-    monkeypatch.setattr(child, "OUTPUT_MAX", 1 << 20)
+    monkeypatch.setattr(child_process, "OUTPUT_MAX", 1 << 20)
     assert (await run(shell("yes", grace=100))).failure == "the command printed more than 1 MiB"
 
 

@@ -2,7 +2,7 @@
 
 Responsible for settling messages: acknowledged, sent to a delay queue for another attempt, or dead-lettered.
 A message is acknowledged only after the broker has confirmed its replacement. Not for running a command (see
-``child``) nor for delay queues (see ``retry``).
+``child_process``) nor for delay queues (see ``retry``).
 """
 
 import time
@@ -16,7 +16,7 @@ import trio
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.router.cli.child import CommandOutcome, MessageCommand, message_variables
+from leveret.router.cli.child_process import CommandOutcome, MessageCommand, message_variables
 from leveret.router.cli.retry import LEASE, Backoff, DelayQueues, Origin
 from leveret.router.cli.terminal import printable, shown_duration
 from leveret.router.client.channel import BrokerChannel, PublishOutcome

@@ -13,9 +13,9 @@ from leveret.protocol.amqp.command import Heartbeat
 from leveret.protocol.amqp.message import Message, pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.reader import Reader
-from leveret.router.cli.child import CommandOutcome
-from leveret.router.cli.pool import NoWork, Pool, Tally, WorkPlan
+from leveret.router.cli.child_process import CommandOutcome
 from leveret.router.cli.retry import ATTEMPT, Backoff
+from leveret.router.cli.worker_pool import NoWork, Pool, Tally, WorkPlan
 from leveret.router.client.address import Address
 from leveret.router.client.connection import on_stream
 from leveret.router.client.errors import ChannelEnded, ConnectionEnded, ConsumerEnded
