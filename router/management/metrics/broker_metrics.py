@@ -55,8 +55,7 @@ def untyped(name: str, text: str, value: float, labels: Labels = ()) -> Value:
     return Value(Family(name, text, "untyped"), value, labels)
 
 
-# -- values that are known at once
-# ----------------------------------------------------------------------------
+# -- values that are known at once ---------------------------------------------------------------------------
 
 
 def identity(context: ApiContext) -> Iterator[Value]:
@@ -170,8 +169,7 @@ GROUPS: Mapping[str, Group] = {
 }
 
 
-# -- values that need a visit of all objects
-# ------------------------------------------------------------------
+# -- values that need a visit of all objects -----------------------------------------------------------------
 
 GLOBAL = (
     ("publish", "received", "Messages received from publishers"),

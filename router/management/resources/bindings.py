@@ -161,8 +161,7 @@ def _to(vhost: VHost, destination: AnyQueue | Exchange) -> Iterator[ListedBindin
         yield from ((vhost, binding) for binding in source.bound_to(destination))
 
 
-# -- bindings between a source and a destination
-# --------------------------------------------------------------
+# -- bindings between a source and a destination -------------------------------------------------------------
 
 
 def _between(call: Call) -> list[ListedBinding]:

@@ -97,8 +97,7 @@ def browsable(call: Call) -> Queue:
     return found
 
 
-# -- iteration over a queue
-# -----------------------------------------------------------------------------------
+# -- iteration over a queue ----------------------------------------------------------------------------------
 
 
 class Walk:
@@ -170,8 +169,7 @@ class Walk:
             self.queue.paging.let_go(run)
 
 
-# -- peek
-# -----------------------------------------------------------------------------------------------------
+# -- peek ----------------------------------------------------------------------------------------------------
 
 
 def show_message(entry: Entry, truncate: int | None) -> Object:
@@ -219,8 +217,7 @@ def _number(query: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-# -- delete, move, replay
-# -------------------------------------------------------------------------------------
+# -- delete, move, replay ------------------------------------------------------------------------------------
 
 Act = Callable[[Entry], bool]  # False for a message that no queue accepts
 Check = Callable[[Sequence[Entry]], None]  # raises if the user may not act on these messages

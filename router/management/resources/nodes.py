@@ -107,8 +107,7 @@ def show_relative_memory(call: Call) -> ResponseSteps[Response]:
     return answer({"memory": {"total": 100, **memory.percentages(parts, total)}})
 
 
-# -- login attempts
-# -------------------------------------------------------------------------------------------
+# -- login attempts ------------------------------------------------------------------------------------------
 
 
 def show_attempts(call: Call) -> Response:

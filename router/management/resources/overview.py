@@ -165,8 +165,7 @@ def set_cluster_name(call: Call) -> Response:
     return nothing()
 
 
-# -- the requesting user, and features
-# ------------------------------------------------------------------------
+# -- the requesting user, and features -----------------------------------------------------------------------
 
 
 def whoami(call: Call) -> Response:
