@@ -1,5 +1,7 @@
 """API for the ready messages of a queue: peek, delete, move, replay. RabbitMQ has no such paths.
 
+Not for the iteration over a queue (see ``queue_walk``).
+
 A message is identified by its position, which is unique in its queue. Peeking does not deliver: a message
 keeps its place, and is not marked as redelivered. Messages that are only on disk are read for the request and
 released.
@@ -15,16 +17,18 @@ from typing import Any, Literal
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import REMOVE
-from leveret.protocol.http import HttpError, Response
+from leveret.protocol.http import Response
 from leveret.router.exchange.routing import Target, routing_keys
 from leveret.router.management.access import in_vhost
 from leveret.router.management.body import integer, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer
+from leveret.router.management.resources import queue_walk
 from leveret.router.management.resources.bindings import exchange_name
 from leveret.router.management.resources.exchanges import checked_name
 from leveret.router.management.resources.messages import refuse_while_alarmed, show_payload, show_properties
+from leveret.router.management.resources.queue_walk import QueueWalk
 from leveret.router.management.resources.queues import find_queue
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
@@ -36,14 +40,12 @@ from leveret.router.values.bounds import refused_name
 from leveret.router.vhost.death_headers import last_death
 from leveret.router.web.response_steps import ResponseSteps
 
-SLICE = 500  # messages that are visited before other tasks run
 PEEK, PEEK_MOST = 50, 1000  # messages that are shown: default and maximum
 BYTES_MOST = 1 << 24  # maximum bytes of their bodies
 EXAMINED_MOST = 1_000_000  # messages that one request examines to find those it acts on
 LIMIT, LIMIT_MOST = 1000, 100_000  # messages that one request acts on: default and maximum
 RATE_MOST = 100_000  # messages a second
 PAUSE = 0.1  # seconds between two groups at a limited rate
-READ_PAUSE, READ_PATIENCE = 0.005, 5.0  # seconds between two looks for a page, and the maximum wait for it
 DEATHS = (
     "x-death",
     "x-first-death-reason",
@@ -97,78 +99,6 @@ def browsable(call: Call) -> Queue:
     return found
 
 
-# -- iteration over a queue ----------------------------------------------------------------------------------
-
-
-class Walk:
-    """Iteration over a queue, from its first ready message to the last one at the start."""
-
-    def __init__(self, queue: Queue, start: int = 0) -> None:
-        self.queue = queue
-        self.examined = 0
-        self._end = queue.next_position
-        self._passed: dict[int, int] = {}  # last visited position, by priority
-        self._start = start
-
-    def next(self) -> ResponseSteps[tuple[list[Entry], Run | None] | None]:
-        """Return the next messages, of one paged run or of none; None at the end.
-
-        They stay in memory until the step ends. Raises HttpError 503 if a page cannot be read.
-        """
-        waited = 0.0
-        while not self.queue.deleted:
-            found = self._find()
-            if found is None:
-                return None
-            entries, run = found
-            if entries:
-                self.examined += len(entries)
-                return entries, run
-            assert run is not None
-            if run.damage:
-                raise HttpError(503, run.damage)
-            if waited > READ_PATIENCE:
-                raise HttpError(503, "the disk did not answer in time")
-            if self.queue.paging is not None:
-                self.queue.paging.fetch(run)
-            waited += READ_PAUSE
-            yield READ_PAUSE
-        return None
-
-    def _find(self) -> tuple[list[Entry], Run | None] | None:
-        """Return unvisited messages; an empty list if their run has to be read first; None at the end."""
-        for line in self.queue.ready.lines:
-            entries: list[Entry] = []
-            passed = self._passed.get(line.priority, self._start - 1)
-            for part in line.parts(passed + 1):
-                if isinstance(part, Run):
-                    if entries:
-                        break
-                    if part.entries is None:
-                        if part.position + part.count > passed + 1 and part.position < self._end:
-                            return [], part
-                        continue
-                    inside = [each for each in part.entries if passed < each.position < self._end]
-                    if inside:
-                        self._passed[line.priority] = inside[-1].position
-                        return inside, part
-                elif part.position < self._end:
-                    entries.append(part)
-                    if len(entries) == SLICE:
-                        break
-                else:
-                    break
-            if entries:
-                self._passed[line.priority] = max(entry.position for entry in entries)
-                return entries, None
-        return None
-
-    def let_go(self, run: Run | None) -> None:
-        """Release the messages of a run after the visit."""
-        if run is not None and self.queue.paging is not None:
-            self.queue.paging.let_go(run)
-
-
 # -- peek ----------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +124,7 @@ def peek(call: Call) -> ResponseSteps[Response]:
     count = min(_number(query, "count", PEEK), PEEK_MOST)
     truncate = _number(query, "truncate", 0) if "truncate" in query else None
     choice = Choice(None, parse_selector(query["selector"]) if "selector" in query else None)
-    walk = Walk(queue, _number(query, "from", 0))
+    walk = QueueWalk(queue, _number(query, "from", 0))
     shown: list[Object] = []
     size = 0
     while len(shown) < count and size < BYTES_MOST and walk.examined < LIMIT_MOST:
@@ -240,9 +170,9 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
     rate = integer(body, "rate", 0)
     if limit < 1 or not 0 <= rate <= RATE_MOST:
         raise bad_request(f"limit is 1 or more, and rate at most {RATE_MOST} messages a second (0: no limit)")
-    walk = Walk(queue, integer(body, "from", 0))
+    walk = QueueWalk(queue, integer(body, "from", 0))
     counts: dict[Verdict, int] = {"done": 0, "unroutable": 0, "skipped": 0}
-    helping = max(1, int(rate * PAUSE)) if rate else SLICE
+    helping = max(1, int(rate * PAUSE)) if rate else queue_walk.SLICE
     more = True
     while counts["done"] < limit and walk.examined < EXAMINED_MOST:
         found = yield from walk.next()
@@ -312,7 +242,7 @@ def delete_one(call: Call) -> ResponseSteps[Response]:
     """Delete the message at a position. Raises HttpError 404 if no ready message is there."""
     queue = browsable(call)
     position = _number({"position": call["position"]}, "position", 0)
-    walk = Walk(queue, position)
+    walk = QueueWalk(queue, position)
     while (found := (yield from walk.next())) is not None:
         entries, run = found
         chosen = [entry for entry in entries if entry.position == position]

@@ -210,7 +210,7 @@ def test_an_alarm_stops_a_move_on_its_way(api, queue):
 
 
 def test_a_walk_costs_a_step_no_more_at_the_end_than_at_the_start(api, monkeypatch):
-    monkeypatch.setattr("leveret.router.management.resources.message_browsing.SLICE", 10)
+    monkeypatch.setattr("leveret.router.management.resources.queue_walk.SLICE", 10)
     queue = api.node.queue("q")
     client = api.node.client()
     for number in range(200):
@@ -232,7 +232,7 @@ def test_a_walk_costs_a_step_no_more_at_the_end_than_at_the_start(api, monkeypat
 
 
 def test_one_request_looks_through_so_many_and_goes_on_from_a_position(api, queue, monkeypatch):
-    monkeypatch.setattr("leveret.router.management.resources.message_browsing.SLICE", 2)
+    monkeypatch.setattr("leveret.router.management.resources.queue_walk.SLICE", 2)
     monkeypatch.setattr("leveret.router.management.resources.message_browsing.EXAMINED_MOST", 4)
     told = api.ask("POST", f"{PATH}/delete", {"selector": "n = 5"}).json
     assert (told["done"], told["examined"], told["more"]) == (0, 4, True)
