@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn
 from leveret.protocol.errors import AccessRefused
 from leveret.router.auth.addresses import client_network
 from leveret.router.auth.attempts import Attempts
-from leveret.router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, fits, impossible_hash
+from leveret.router.auth.passwords import NO_PASSWORD, PasswordHash, Scheme, impossible_hash, matches_password
 from leveret.router.auth.throttle import Throttle
 from leveret.router.auth.users import User, Users
 
@@ -68,10 +68,10 @@ class Check:
 
     def run(self) -> bool:
         """Return True if the password matches the hash."""
-        if fits(self.password_hash, self._password):
+        if matches_password(self.password_hash, self._password):
             return True
         if self._decoy is not None:
-            fits(self._decoy, self._password)
+            matches_password(self._decoy, self._password)
         return False
 
 
@@ -121,7 +121,7 @@ class Logins:
         password_hash = NO_PASSWORD if user is None else user.password_hash
         slow = self._slow()
         if password_hash.quick and not self._throttle.delay(login.user, client_network(login.host), now):
-            if fits(password_hash, login.password) and user is not None:
+            if matches_password(password_hash, login.password) and user is not None:
                 user.proof = code
                 return user
             if not slow:

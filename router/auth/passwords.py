@@ -124,7 +124,7 @@ def from_exchanged(text: str, algorithm: str | None = SHA256) -> PasswordHash:
     return PasswordHash(text, algorithm)
 
 
-def fits(password_hash: PasswordHash, password: str) -> bool:
+def matches_password(password_hash: PasswordHash, password: str) -> bool:
     """Return True if the password matches the hash; an empty password, and an empty or unusable hash, never
     match. Takes constant time for usable hashes.
     """

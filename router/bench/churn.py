@@ -37,7 +37,7 @@ def bench_connections(target: BenchTarget, load: Load, seconds: float, warm_up: 
             if not found:
                 raise BenchError(f"the broker answered nothing for {TIMEOUT:.0f} s")
             for key, _ in found:
-                if key.data.go_on():
+                if key.data.advance():
                     selector.unregister(key.data.socket)
                     key.data.socket.close()
                     closed += 1
@@ -76,7 +76,7 @@ class _Visit:
         self._received = b""
         self.socket.sendall(script[0][0])
 
-    def go_on(self) -> bool:
+    def advance(self) -> bool:
         """Handle what was received and send the next request; return True at the end of the script."""
         try:
             data = self.socket.recv(READ)

@@ -28,7 +28,7 @@ from leveret.router.bench.wire import (
     refusal,
 )
 
-GLANCE = 0.05  # seconds between two looks for the end of the run
+END_CHECK = 0.05  # seconds between two looks for the end of the run
 LOW_BYTES = bytes(range(BLOCK))
 _stamp = Struct(">Q").unpack_from
 
@@ -273,7 +273,7 @@ def consume_all(run: BenchRun, number: int, pipe: Pipe) -> None:
         pipe.send("ready")
         finished = False
         while not finished:
-            for key, _ in selector.select(GLANCE):
+            for key, _ in selector.select(END_CHECK):
                 if key.data is None:
                     finished = pipe.recv() == "finish"
                 else:

@@ -29,7 +29,7 @@ from leveret.router.bench.wire import (
 LARGEST_BLOCK = 4 << 20
 MANY = 2048  # publishes in a block of small messages
 PIECE = 1 << 18  # bytes for one send
-NAP = 0.0005  # seconds between two looks at the backlog
+BACKLOG_CHECK = 0.0005  # seconds between two looks at the backlog
 CONFIRM = Struct(">BHIHHQBB")
 _stamp = Struct(">Q").pack_into
 
@@ -240,7 +240,7 @@ class PublisherProcess:
             return max(0.0, self._started + (self.sent + 1) / self._rate - now)
         if self.run.load.window:
             return TIMEOUT
-        return 0 if room >= 1 else NAP
+        return 0 if room >= 1 else BACKLOG_CHECK
 
     def _fill(self, room: float) -> None:
         """Refill each publisher that has nothing left to send."""

@@ -66,7 +66,7 @@ class MessageCommand:
         finished = False
         try:
             with trio.move_on_after(float("inf") if self.timeout is None else self.timeout / 1000):
-                finished = await self._attend(process, body, output)
+                finished = await self._communicate(process, body, output)
         finally:
             if not finished:
                 await _end_group(process, self.grace / 1000)
@@ -98,7 +98,7 @@ class MessageCommand:
                 start_new_session=True,
             )
 
-    async def _attend(self, process: trio.Process, body: bytes, output: bytearray) -> bool:
+    async def _communicate(self, process: trio.Process, body: bytes, output: bytearray) -> bool:
         """Write the body and read the output until the process ends; return False for too much output."""
         assert process.stdin is not None
         async with trio.open_nursery() as nursery:

@@ -93,7 +93,7 @@ class Relay:
         self._pipes: dict[_Pipe, None] = {}
 
     def open(self) -> int:
-        """A file descriptor for the output of one command; the caller closes it once the command has it."""
+        """Return a file descriptor for the output of one command; the caller closes it after its start."""
         output, given = os.pipe()
         pipe = _Pipe(output, self._pass_on)
         self._pipes[pipe] = None

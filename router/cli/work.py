@@ -255,7 +255,7 @@ class WorkRun:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, signals, nursery.cancel_scope)
                 try:
-                    await self._attend()
+                    await self._run_connected()
                 except ClientError as error:  # raised again below, outside the nursery, which would wrap it
                     failure = error
                 nursery.cancel_scope.cancel()
@@ -274,7 +274,7 @@ class WorkRun:
             self._say(f"{name}: waiting for {counted(self._tally.running, 'command')}; again to kill them")
             self._pool.stop()
 
-    async def _attend(self) -> None:
+    async def _run_connected(self) -> None:
         """Connect and work; reconnect after the connection was lost."""
         import trio
 

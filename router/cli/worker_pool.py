@@ -172,9 +172,9 @@ class Pool:
                 source.ack(_tag(delivery))
                 self.tally.done += 1
             elif origin.attempts < self.plan.retries:
-                await self._put_off(delivery, origin, outcome.failure, source, sender)
+                await self._retry_later(delivery, origin, outcome.failure, source, sender)
             else:
-                await self._bury(delivery, origin, outcome.failure, source, sender)
+                await self._dead_letter(delivery, origin, outcome.failure, source, sender)
         finally:
             self.tally.running -= 1
 
@@ -199,14 +199,14 @@ class Pool:
         )
         return await self.plan.command.run(message.body, variables)
 
-    async def _put_off(
+    async def _retry_later(
         self, delivery: Delivery, origin: Origin, failure: str, source: BrokerChannel, sender: BrokerChannel
     ) -> None:
         """Send the message to a delay queue, from which it returns for another attempt."""
         delay = self.plan.backoff.delay(origin.attempts + 1)
         properties = origin.waiting(failure)
         if self._too_large(properties):
-            await self._bury(delivery, origin, failure, source, sender)
+            await self._dead_letter(delivery, origin, failure, source, sender)
             return
         queue = self._delays.name(delay)
         declare = partial(sender.call, self._delays.declare(delay), m.QueueDeclareOk)
@@ -214,24 +214,24 @@ class Pool:
         body = delivery.message.body
         await self._send(sender, "", queue, properties, body, name=name, prepare=declare)
         source.ack(_tag(delivery))
-        self._tell(delivery, origin, f"{failure}; again in {shown_duration(delay)}")
+        self._report_failure(delivery, origin, f"{failure}; again in {shown_duration(delay)}")
         self.tally.retried += 1
 
-    async def _bury(
+    async def _dead_letter(
         self, delivery: Delivery, origin: Origin, failure: str, source: BrokerChannel, sender: BrokerChannel
     ) -> None:
         """Dead-letter or reject a message that has failed for good."""
         exchange, key = self.plan.dead_exchange, self.plan.dead_key
         properties = origin.dead(self.plan.queue, failure, int(time.time()))
         if exchange is None or self._too_large(properties):
-            self._tell(delivery, origin, f"{failure}; rejected")
+            self._report_failure(delivery, origin, f"{failure}; rejected")
             source.send(m.BasicReject(_tag(delivery), requeue=False))
         else:
             target = origin.routing_key if key is None else key
             name = self._describe(delivery, origin)
             await self._send(sender, exchange, target, properties, delivery.message.body, name=name)
             source.ack(_tag(delivery))
-            self._tell(delivery, origin, f"{failure}; sent to {printable(exchange or target)}")
+            self._report_failure(delivery, origin, f"{failure}; sent to {printable(exchange or target)}")
         self.tally.dead += 1
 
     async def _reply(self, delivery: Delivery, origin: Origin, output: bytes, sender: BrokerChannel) -> None:
@@ -278,7 +278,7 @@ class Pool:
         """Return True if the broker would refuse properties that have grown so large."""
         return len(properties) + HEADER_ROOM > self._frame_max
 
-    def _tell(self, delivery: Delivery, origin: Origin, what: str) -> None:
+    def _report_failure(self, delivery: Delivery, origin: Origin, what: str) -> None:
         """Report a failed attempt, with its message."""
         attempt = f"attempt {origin.attempts + 1} of {self.plan.retries + 1}"
         self._notice(f"{self._describe(delivery, origin)}, {attempt}: {what}")

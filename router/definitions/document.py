@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from leveret.router.auth import SHA256, PasswordHash, hash_password
-from leveret.router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, fits
+from leveret.router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, matches_password
 
 E = TypeVar("E", bound=Struct)
 # Every escape of JSON; the group is the number of half a surrogate pair that stands alone.
@@ -245,7 +245,7 @@ def hash_passwords(definitions: Definitions, scheme: Scheme, known: Mapping[str,
     for user in definitions.users:
         if user.password and user.password_hash is UNSET:
             there = known.get(user.name)
-            fitting = there is not None and fits(there, user.password)
+            fitting = there is not None and matches_password(there, user.password)
             made = there if there is not None and fitting else hash_password(user.password, scheme)
             user.password_hash, user.hashing_algorithm = made
             user.leveret_password_hash, user.password = "", UNSET

@@ -33,7 +33,7 @@ READING = frozenset(("GET", "HEAD"))
 T = TypeVar("T")
 
 
-def sees_all(user: User) -> bool:
+def can_see_all(user: User) -> bool:
     """Return True if the user sees the connections of all users, and all virtual hosts."""
     return not user.tags.isdisjoint((ADMINISTRATOR, MONITORING))
 
@@ -47,7 +47,7 @@ def management(call: "Call") -> None:
 def monitor(call: "Call") -> None:
     """Require access to the node's data."""
     management(call)
-    if not sees_all(call.user):
+    if not can_see_all(call.user):
         raise not_authorised("Not monitor user")
 
 
@@ -121,11 +121,11 @@ def accessible_vhosts(call: "Call") -> list[VHost]:
 
 def visible_vhosts(call: "Call") -> list[VHost]:
     """Return the virtual hosts that the user sees."""
-    return list(call.broker.vhosts.values()) if sees_all(call.user) else accessible_vhosts(call)
+    return list(call.broker.vhosts.values()) if can_see_all(call.user) else accessible_vhosts(call)
 
 
-def own(call: "Call", items: Iterable[T], user_of: Callable[[T], str]) -> list[T]:
+def visible_items(call: "Call", items: Iterable[T], user_of: Callable[[T], str]) -> list[T]:
     """Return the items that this user sees: all, or only its own."""
-    if sees_all(call.user):
+    if can_see_all(call.user):
         return list(items)
     return [item for item in items if user_of(item) == call.user.name]

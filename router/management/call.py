@@ -57,7 +57,7 @@ class ApiContext:
     broker: Broker
     node: ApiNode
     sampler: Sampler
-    measures: BrokerStatistics
+    statistics: BrokerStatistics
     snapshots: SnapshotService | None = None  # None without a data directory
 
 

@@ -22,7 +22,7 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(status, encode_json(value), JSON)
 
 
-def nothing(status: int = 204) -> Response:
+def empty_response(status: int = 204) -> Response:
     """Return a response without a body."""
     return Response(status)
 

@@ -20,7 +20,7 @@ from leveret.router.values.network_errors import explain
 from leveret.router.vhost.vhost import VHost
 
 LINGER = 5  # seconds that a client has to read the rest of a finished connection, and to disconnect
-GLANCE = 5  # seconds between two checks if a client that is not read from has disconnected
+DISCONNECT_CHECK = 5  # seconds between two checks if a client that is not read from has disconnected
 SMALL = 512  # bytes of a message in a read, with frames; below this a read has many messages
 LARGE = 1 << 13  # from this size a read has few messages,
 AT_ONCE = 4  # and this many times as many bytes are read at a time
@@ -61,7 +61,7 @@ class ClientPeer(Protocol):
         TooSlowError for a client that reads nothing for too long.
         """
 
-    def hung_up(self) -> bool:
+    def has_disconnected(self) -> bool:
         """Return True if the client has ended its side, even if unread bytes remain."""
 
 
@@ -171,9 +171,9 @@ async def _read(
             occupant = None
         await driver.take(len(data))
         while not outbox.readable():
-            with trio.move_on_after(GLANCE):
+            with trio.move_on_after(DISCONNECT_CHECK):
                 await outbox.wait_readable()
-            if outbox.paused and not connection.unfinished and peer.hung_up():
+            if outbox.paused and not connection.unfinished and peer.has_disconnected():
                 return
 
 

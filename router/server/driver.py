@@ -125,14 +125,14 @@ class Driver:
             self._held = None
             held.set()
 
-    def relieve(self, *, committed: bool) -> None:
+    def release_waiting(self, *, committed: bool) -> None:
         """Let waiting clients continue: the store has committed, or has another reason to go on."""
         if committed:
             self._taken = 0
         self._relief.set()
         self._relief = trio.Event()
 
-    async def keep_time(self) -> None:
+    async def run_timers(self) -> None:
         """Run the timers of the broker when they are due."""
         while True:
             self._earlier = trio.Event()
@@ -163,7 +163,7 @@ class Driver:
             self.end(left_over=True)
             await trio.lowlevel.checkpoint()
 
-    async def carry_on(self) -> None:
+    async def run_left_over_work(self) -> None:
         """Continue work of earlier turns, with all other tasks in between."""
         while True:
             await self._more.wait()

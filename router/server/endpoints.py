@@ -30,12 +30,12 @@ class Endpoints:
     """The endpoints of one broker."""
 
     def __init__(
-        self, driver: Driver, offer: Offer, watch: ResourceMonitor, snapshots: SnapshotThreads | None = None
+        self, driver: Driver, offer: Offer, monitor: ResourceMonitor, snapshots: SnapshotThreads | None = None
     ) -> None:
         """Create the endpoints. Raises TlsError."""
         self._snapshots = snapshots
         self._driver = driver
-        self._watch = watch
+        self._monitor = monitor
         self._amqp = amqp = partial(serve_amqp, driver=driver, offer=offer)
         self._stomp = stomp = partial(serve_stomp, driver=driver)
         self._clients = clients = Places(driver.broker.settings.amqp.max_connections)
@@ -65,7 +65,7 @@ class Endpoints:
         return HttpSites(
             self._driver,
             self.all,
-            self._watch,
+            self._monitor,
             amqp=self._amqp,
             stomp=self._stomp,
             places=self._clients,

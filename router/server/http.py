@@ -17,7 +17,7 @@ import trio
 from leveret.protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
 from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
 from leveret.protocol.websocket import Opening, accept
-from leveret.router.server.client_tasks import BROKEN, GLANCE, LINGER
+from leveret.router.server.client_tasks import BROKEN, DISCONNECT_CHECK, LINGER
 from leveret.router.server.driver import Driver
 from leveret.router.server.places import Occupant, Places
 from leveret.router.server.request_bodies import BodyMemory, HeldBody
@@ -28,10 +28,10 @@ from leveret.router.web.origin_guard import check_host, check_origin
 from leveret.router.web.response_steps import ResponseSteps, Step, Wait
 from leveret.router.web.routes import HttpRoutes, Route
 
-GLIMPSE = 1  # seconds that a client beyond the limit of connections has to send a request
+REFUSAL_TIMEOUT = 1  # seconds that a client beyond the limit of connections has to send a request
 PIECE = 1 << 16  # bytes of a response that a client must read in one request_timeout
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})  # methods whose body is ignored
-VITAL = frozenset({"/health", "/ready"})  # paths that are answered even if no place is free
+HEALTH_PATHS = frozenset({"/health", "/ready"})  # paths that are answered even if no place is free
 T = TypeVar("T")
 ALWAYS = (
     ("Server", "leveret"),
@@ -106,12 +106,12 @@ class _Conversation:
         self._guest = occupant
         self._site = site
         self._read_size = broker.settings.server.read_size
-        self._leisure = broker.settings.http.idle_timeout / 1000  # seconds
+        self._idle_timeout = broker.settings.http.idle_timeout / 1000  # seconds
         self._patience = broker.settings.http.request_timeout / 1000
         limits = Limits(broker.settings.http.max_header_size)
         self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
         self._first_bytes = FirstBytes(HTTP)
-        self._heard = False  # True if more was read while a request was being answered
+        self._received_more = False  # True if more was read while a request was being answered
         self._log = structlog.get_logger().bind(peer=peer.name)
 
     async def refuse(self) -> None:
@@ -121,12 +121,12 @@ class _Conversation:
         reason = f"{self._site.places.most} HTTP connections are open"
         error = HttpError(503, reason, (("Retry-After", "1"),))
         found = None
-        with trio.move_on_after(GLIMPSE):
+        with trio.move_on_after(REFUSAL_TIMEOUT):
             found = await self._next_request()
         pending, due = found or (self._wire.interrupt(error), 0.0)
         request = pending.request
         answer: Response | Upgrade = error.response
-        if request is not None and request.path in VITAL:
+        if request is not None and request.path in HEALTH_PATHS:
             answer = await self._answer(pending, due)
         else:
             self._log.warning("connection refused", reason=reason)
@@ -156,7 +156,7 @@ class _Conversation:
         """
         wire, due = self._wire, math.inf
         self._guest.wait()
-        with trio.move_on_after(self._leisure) as scope:
+        with trio.move_on_after(self._idle_timeout) as scope:
             self._site.idle.add(scope)
             if self._site.stopping:
                 scope.cancel()
@@ -184,7 +184,7 @@ class _Conversation:
 
     async def _answer(self, pending: PendingRequest, due: float) -> Response | Upgrade:
         """Return the response to a request. Exceptions are logged, and result in a 500."""
-        self._heard = False
+        self._received_more = False
         self._guest.engage()
         try:
             return await self._handle(pending, due)
@@ -295,7 +295,7 @@ class _Conversation:
             if not step:
                 async with self._site.driver.long_answers:
                     return
-            if self._heard:
+            if self._received_more:
                 await trio.sleep(step)
                 return
             with trio.move_on_after(step):
@@ -305,9 +305,9 @@ class _Conversation:
             step.notify = event.set
             with trio.move_on_after(self._patience), self._waiting() if step.login else nullcontext():
                 while not event.is_set():
-                    with trio.move_on_after(GLANCE):
+                    with trio.move_on_after(DISCONNECT_CHECK):
                         await event.wait()
-                    if self._peer.hung_up():
+                    if self._peer.has_disconnected():
                         raise trio.BrokenResourceError("the client disconnected before the response")
 
     async def _listen(self) -> None:
@@ -318,7 +318,7 @@ class _Conversation:
         if not data:
             raise trio.BrokenResourceError("the client disconnected before the response")
         self._wire.receive(data)
-        self._heard = True
+        self._received_more = True
         await trio.sleep_forever()
 
     @contextmanager

@@ -30,7 +30,11 @@ from leveret.router.web.routes import HttpRoutes, Table
 
 STOMP_VERSIONS = ("v12.stomp", "v11.stomp", "v10.stomp")
 DONE = object()
-ELSEWHERE = {AMQP: ("amqp", "amqps"), STOMP: ("stomp", "stomps"), TLS: ("https",)}  # protocol -> endpoints
+OTHER_PROTOCOLS = {
+    AMQP: ("amqp", "amqps"),
+    STOMP: ("stomp", "stomps"),
+    TLS: ("https",),
+}  # protocol -> endpoints
 
 Serve = Callable[[trio.abc.HalfCloseableStream, SocketPeer], Awaitable[None]]
 
@@ -46,7 +50,7 @@ class HttpSites:
         self,
         driver: Driver,
         endpoints: Sequence[Endpoint],
-        watch: ResourceMonitor,
+        monitor: ResourceMonitor,
         *,
         amqp: Serve,
         stomp: Serve,
@@ -59,7 +63,7 @@ class HttpSites:
         self._bodies = BodyMemory(settings.http.max_bodies_size)
         self._sampler = Sampler(broker, settings.management.sample_interval)
         self._measures = BrokerStatistics(broker)
-        self._node = ServerNode(broker, endpoints, watch, self._bodies)
+        self._node = ServerNode(broker, endpoints, monitor, self._bodies)
         context = ApiContext(broker, self._node, self._sampler, self._measures, snapshots)
         tables = [pages(broker, self._closed), downloads(), table(context)]
         if settings.management.metrics != "off":
@@ -80,7 +84,7 @@ class HttpSites:
 
     def _elsewhere(self, spoken: str) -> list[str]:
         """Return the addresses for a client that speaks another protocol than HTTP."""
-        names = ELSEWHERE.get(spoken, ())
+        names = OTHER_PROTOCOLS.get(spoken, ())
         return [
             f"{spoken} is at {url}" for each in self._endpoints if each.name in names for url in each.urls
         ]
@@ -100,16 +104,16 @@ class HttpSites:
         self._measures.make = latency.LatencyRecorder
         while True:
             try:
-                await self._look()
+                await self._sample()
             except Exception as error:
                 structlog.get_logger().error("statistics sampling failed", exc_info=error)
             await trio.sleep(self._sampler.interval / 1000)
 
-    async def _look(self) -> None:
+    async def _sample(self) -> None:
         """Take one sample, with other tasks between its steps."""
-        looks = chain(self._sampler.look(), self._measures.look())
+        looks = chain(self._sampler.sample(), self._measures.sample())
         self._driver.begin()
-        self._sampler.look_at_node(self._node.measured())
+        self._sampler.sample_node(self._node.measured())
         while True:
             self._driver.begin("sampling of counters")
             done = next(looks, DONE) is DONE

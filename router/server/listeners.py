@@ -23,10 +23,10 @@ from leveret.router.settings import parse_address
 from leveret.router.values.network_errors import explain
 
 BACKLOG = 1024  # connections that may wait to be accepted
-TOGETHER = 64  # connections that are accepted before other tasks run
-REST = 0.1  # seconds to wait when the system has no resources to accept a connection
+ACCEPT_BATCH = 64  # connections that are accepted before other tasks run
+RETRY_DELAY = 0.1  # seconds to wait when the system has no resources to accept a connection
 # accept(2): errors of single clients
-_GONE_AGAIN = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+_CLIENT_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 
 
 class ListenError(Exception):
@@ -124,13 +124,13 @@ class AcceptState:
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
-        self.shut = trio.Event()  # set when all listeners are closed
-        self.gone = trio.Event()  # set when all accepted clients have left too
+        self.closed = trio.Event()  # set when all listeners are closed
+        self.all_left = trio.Event()  # set when all accepted clients have left too
 
     async def stop(self) -> None:
         """Accept no more clients."""
         self.scope.cancel()
-        await self.shut.wait()
+        await self.closed.wait()
 
 
 async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most: int = 0) -> None:
@@ -164,8 +164,8 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most
                     for listener in endpoint.listeners:
                         doors.start_soon(_accept, listener, clients, partial(welcome, endpoint))
                 await trio.sleep_forever()
-        accepting.shut.set()
-    accepting.gone.set()
+        accepting.closed.set()
+    accepting.all_left.set()
 
 
 async def _accept(
@@ -184,13 +184,13 @@ async def _accept(
             while True:
                 await trio.lowlevel.wait_readable(door)
                 try:
-                    for _ in range(TOGETHER):
+                    for _ in range(ACCEPT_BATCH):
                         accepted, _address = door.accept()
                         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
                         clients.start_soon(welcome, stream)
                 except BlockingIOError:
                     pass
                 except OSError as error:
-                    if error.errno not in _GONE_AGAIN:
+                    if error.errno not in _CLIENT_ERRORS:
                         structlog.get_logger().error("cannot accept connections", error=error.strerror)
-                        await trio.sleep(REST)
+                        await trio.sleep(RETRY_DELAY)

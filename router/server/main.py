@@ -53,31 +53,31 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     StoreFailed.
     """
     log = structlog.get_logger()
-    _calm_the_collector()
+    _tune_garbage_collection()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         broker = Broker(settings, clock())
         broker.node_name = f"leveret@{socket.gethostname().partition('.')[0] or 'localhost'}"
         at_start = machine.resident_memory()
-        keeping = keep(broker)
-        populate(broker, users_lost=keeping is not None and bool(keeping.restored.bad.of("users")))
+        store = open_store(broker)
+        populate(broker, users_lost=store is not None and bool(store.restored.bad.of("users")))
         driver = Driver(broker, send_timeout=settings.server.send_timeout / 1000 or math.inf)
-        if keeping is not None:
-            keeping.start(driver)
-        watch = ResourceMonitor(driver, machine, at_start)
-        await watch.look()
+        if store is not None:
+            store.start(driver)
+        monitor = ResourceMonitor(driver, machine, at_start)
+        await monitor.check()
         try:
-            snapshots = keeping.snapshots if keeping is not None else None
-            endpoints = Endpoints(driver, make_offer(settings, __version__), watch, snapshots)
+            snapshots = store.snapshots if store is not None else None
+            endpoints = Endpoints(driver, make_offer(settings, __version__), monitor, snapshots)
             for endpoint in endpoints.all:
                 await endpoint.open()
         except (ListenError, TlsError) as error:
             raise StartupError(str(error)) from None
         async with trio.open_nursery() as nursery:
             broker.work = OffloadThreads(driver, nursery)
-            nursery.start_soon(driver.keep_time)
-            nursery.start_soon(driver.carry_on)
+            nursery.start_soon(driver.run_timers)
+            nursery.start_soon(driver.run_left_over_work)
             nursery.start_soon(driver.send_timeouts.watch)
-            nursery.start_soon(watch.run)
+            nursery.start_soon(monitor.run)
             nursery.start_soon(endpoints.sample)
             accepting = AcceptState()
             nursery.start_soon(accept_all, endpoints.all, accepting, machine.most_connections())
@@ -87,21 +87,21 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.start_soon(warn_of_default_login, broker)
             nursery.start_soon(trio.to_thread.run_sync, load_parser)
             with trio.CancelScope() as running:
-                if keeping is not None:
-                    nursery.start_soon(_cancel_after, keeping.broken, running)
+                if store is not None:
+                    nursery.start_soon(_cancel_after, store.broken, running)
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     break
             with trio.move_on_after(settings.server.shutdown_timeout / 1000):
                 await accepting.stop()
-                say_goodbye(driver)
+                close_clients(driver)
                 endpoints.stop()
-                await accepting.gone.wait()
+                await accepting.all_left.wait()
             await driver.finish()
-            if keeping is not None:
-                await keeping.finish()
+            if store is not None:
+                await store.finish()
             nursery.cancel_scope.cancel()
-        if keeping is not None and keeping.broken.is_set():
+        if store is not None and store.broken.is_set():
             raise StoreFailed("the store failed, see the log; what was confirmed is on disk")
 
 
@@ -110,7 +110,7 @@ async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def keep(broker: Broker) -> StoreService | None:
+def open_store(broker: Broker) -> StoreService | None:
     """Restore the contents of the data directory, and store changes there; return None without a data
     directory.
     """
@@ -173,7 +173,7 @@ def _import(broker: Broker, path: str) -> None:
         log_import(path, definitions)
 
 
-def _calm_the_collector() -> None:
+def _tune_garbage_collection() -> None:
     """Collect cycles among young objects only, in short runs.
 
     Waiting messages are no garbage: visiting all of them again and again takes a quarter of a second for each
@@ -185,7 +185,7 @@ def _calm_the_collector() -> None:
     gc.enable()
 
 
-def say_goodbye(driver: Driver) -> None:
+def close_clients(driver: Driver) -> None:
     """Close the connections of all clients for the shutdown; those that have not logged in are just
     disconnected.
     """

@@ -32,7 +32,7 @@ class ServerNode:
     """Implements ``Node`` of the management API for a broker."""
 
     def __init__(
-        self, broker: Broker, endpoints: Iterable[Endpoint], watch: ResourceMonitor, bodies: BodyMemory
+        self, broker: Broker, endpoints: Iterable[Endpoint], monitor: ResourceMonitor, bodies: BodyMemory
     ) -> None:
         self.name = broker.node_name
         self.version = __version__
@@ -40,7 +40,7 @@ class ServerNode:
         self.processors = os.cpu_count() or 1
         self._broker = broker
         self._endpoints = endpoints
-        self._watch = watch
+        self._monitor = monitor
         self._bodies = bodies
         self._threads_max = machine.most_threads()
         self._measured: tuple[int, Measurements] | None = None  # time of the measurement, and its result
@@ -55,7 +55,7 @@ class ServerNode:
         return self._measured[1]
 
     def _measure(self) -> Measurements:
-        last, limits = self._watch.last, self._watch.limits
+        last, limits = self._monitor.last, self._monitor.limits
         return Measurements(
             memory=last.used,
             memory_limit=limits.used,
@@ -69,7 +69,7 @@ class ServerNode:
             collections=sum(generation["collections"] for generation in gc.get_stats()),
             context_switches=machine.context_switches(),
             request_bodies=self._bodies.held,
-            memory_at_start=self._watch.at_start,
+            memory_at_start=self._monitor.at_start,
             memory_freed=machine.freed_memory(),
         )
 

@@ -98,7 +98,7 @@ class BufferedOutbox:
         self.size += size
         if self._shared is None:
             self._full = self.size > self._high or self._full
-            self._ring()
+            self._wake_writer()
             return
         if self.size > self._high and not self._full:
             self._full = True
@@ -117,9 +117,9 @@ class BufferedOutbox:
             self.sent(count, now)
             self._chunks = chunks = behind(chunks, count) if count < size else []
         if chunks:
-            self._ring()
+            self._wake_writer()
 
-    def _ring(self) -> None:
+    def _wake_writer(self) -> None:
         if self._wake is not None:
             self._wake.set()
             self._wake = None
@@ -159,7 +159,7 @@ class BufferedOutbox:
         if self._shared is not None:
             self._shared.full.discard(self)
         self.open.cancel()
-        self._ring()
+        self._wake_writer()
 
     async def take(self) -> list[Part]:
         """Wait for bytes and return them: large chunks as they are, others joined to a piece.

@@ -81,12 +81,12 @@ class ResourceMonitor:
         until = RETRY
         while True:
             try:
-                until = await self.look()
+                until = await self.check()
             except OSError as error:
                 structlog.get_logger().error("measuring memory and disk failed", error=str(error))
             await trio.sleep(until / 1000)
 
-    async def look(self) -> int:
+    async def check(self) -> int:
         """Measure, and raise and clear alarms; return the ms until the next measurement."""
         # In a thread, since a file system that does not answer may block it for long.
         used = await trio.to_thread.run_sync(self._machine.resident_memory, abandon_on_cancel=True)

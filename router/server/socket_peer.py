@@ -102,7 +102,7 @@ class SocketPeer:
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
-    def hung_up(self) -> bool:
+    def has_disconnected(self) -> bool:
         """Return True if the client has ended its side, even if unread bytes remain."""
         poll = select.poll()
         poll.register(self.socket, HUNG_UP)

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from leveret import __version__
-from leveret.router.auth.passwords import fits
+from leveret.router.auth.passwords import matches_password
 from leveret.router.broker.broker import Broker
 from leveret.router.definitions import Definitions
 from leveret.router.server.listeners import Endpoint
@@ -73,7 +73,7 @@ async def warn_of_default_login(broker: Broker) -> None:
         )
         return
     # With scrypt this takes 0.1 s. A change of the password meanwhile makes the warning outdated, no more.
-    compare = partial(fits, user.password_hash, password)
+    compare = partial(matches_password, user.password_hash, password)
     if not await trio.to_thread.run_sync(compare, abandon_on_cancel=True):
         log.warning(
             "default_pass has no effect",

@@ -152,7 +152,7 @@ class StoreService:
         if self._interval is not None:
             self._interval.wrote(now)
         self._driver.end()
-        self._driver.relieve(committed=isinstance(job, Commit))
+        self._driver.release_waiting(committed=isinstance(job, Commit))
         if not self.store.busy():
             self._idle.set()
 

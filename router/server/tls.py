@@ -16,7 +16,7 @@ from leveret.router.settings import Tls
 from leveret.router.values.network_errors import explain
 
 HANDSHAKES = 512  # connections in the handshake at a time, at all listeners: each takes some 100 kB
-FAREWELL = 5  # seconds that a client without reads keeps a closed connection
+CLOSE_TIMEOUT = 5  # seconds that a client without reads keeps a closed connection
 # RFC 4514 3; other types are spelled as OpenSSL names them.
 _SHORT = {
     "commonName": "CN",
@@ -151,7 +151,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         try:
             if not self._half_closed:
-                with trio.move_on_after(FAREWELL):
+                with trio.move_on_after(CLOSE_TIMEOUT):
                     await self.send_eof()
         finally:
             await trio.aclose_forcefully(self._transport)

@@ -108,7 +108,7 @@ def queues_of(
 
 def age_seconds(context: ApiContext, queue: AnyQueue) -> int | None:
     """Return how long the oldest ready message has waited, in seconds; None without a ready message."""
-    age = context.measures.oldest_age(queue) if isinstance(queue, Queue) else None
+    age = context.statistics.oldest_age(queue) if isinstance(queue, Queue) else None
     return None if age is None else age // 1000
 
 

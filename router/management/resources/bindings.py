@@ -2,7 +2,7 @@
 
 A binding has no name: among the bindings between the same two objects its ``properties_key`` identifies it.
 That is the binding key, percent-encoded, and "~" with a hash of the arguments if there are any. In a path the
-binding key may stand as it is or percent-encoded once more (``means``), as in RabbitMQ.
+binding key may stand as it is or percent-encoded once more (``is_properties_key``), as in RabbitMQ.
 """
 
 import base64
@@ -20,7 +20,7 @@ from leveret.router.management.access import accessible_vhosts, in_vhost, manage
 from leveret.router.management.body import table, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import not_authorised, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
@@ -60,7 +60,7 @@ def digest_of(arguments: Object) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def means(segment: str, routing_key: str, arguments: Object) -> bool:
+def is_properties_key(segment: str, routing_key: str, arguments: Object) -> bool:
     """Return True if a segment of a path is the properties key of such a binding.
 
     RabbitMQ decodes the binding key in it a second time, so that ``a%2Fb`` and ``a%252Fb`` in a path both
@@ -188,7 +188,7 @@ def _found(call: Call) -> ResponseSteps[tuple[Binding | AnyQueue, Object]]:
     """Return the binding that the path names, and its JSON object. Raises HttpError 404."""
     for shown in _between(call):
         document = _show(shown)
-        if means(call["key"], document["routing_key"], document["arguments"]):
+        if is_properties_key(call["key"], document["routing_key"], document["arguments"]):
             return shown[1], document
         if call.broker.budget.spent():
             yield 0
@@ -221,7 +221,7 @@ def unbind(call: Call) -> ResponseSteps[Response]:
         raise not_authorised("Access refused.")  # bindings of the default exchange cannot be deleted
     end = topology.unbind_queue if call["kind"] == "q" else topology.unbind_exchange
     end(what.destination.name, what.source.name, what.routing_key, what.arguments)
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

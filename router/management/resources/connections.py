@@ -5,11 +5,18 @@ from functools import partial
 
 from leveret.protocol.errors import ConnectionForced
 from leveret.protocol.http import Response
-from leveret.router.management.access import ADMINISTRATOR, administrator, in_vhost, management, own, sees_all
+from leveret.router.management.access import (
+    ADMINISTRATOR,
+    administrator,
+    can_see_all,
+    in_vhost,
+    management,
+    visible_items,
+)
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import ListedConnection, connections, user_of, vhost_of
 from leveret.router.management.errors import not_authorised, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.placeholder_fields import process
 from leveret.router.management.query import columns_of, listing, narrowed, with_list
 from leveret.router.management.resources.consumers import ConnectionChannel, show_consumer
@@ -76,14 +83,14 @@ def show_connection(call: Call, connection: ListedConnection) -> Object:
 
 def visible(call: Call) -> list[ListedConnection]:
     """Return the connections that the user sees."""
-    return own(call, connections(call.broker), user_of)
+    return visible_items(call, connections(call.broker), user_of)
 
 
 def find_connection(call: Call) -> ListedConnection:
     """Return the connection of the path. Raises HttpError 404 for none, 401 for another user's."""
     for connection in connections(call.broker):
         if connection.ends.name == call["name"]:
-            if not sees_all(call.user) and user_of(connection) != call.user.name:
+            if not can_see_all(call.user) and user_of(connection) != call.user.name:
                 raise not_authorised("User not authorised to access object")
             return connection
     raise not_found()
@@ -139,14 +146,14 @@ def close(call: Call) -> Response:
     if user_of(connection) != call.user.name and ADMINISTRATOR not in call.user.tags:
         raise not_authorised("User not authorised to access object")
     _end(call, connection)
-    return nothing()
+    return empty_response()
 
 
 def close_of_user(call: Call) -> Response:
     for connection in connections(call.broker):
         if user_of(connection) == call["user"]:
             _end(call, connection)
-    return nothing()
+    return empty_response()
 
 
 def _end(call: Call, connection: ListedConnection) -> None:
@@ -231,7 +238,7 @@ def _find_channel(call: Call) -> tuple[Session, ConnectionChannel]:
         if connection.ends.name == name:
             for number, session in connection.sessions().items():
                 if f"{number})" == rest:
-                    if not sees_all(call.user) and user_of(connection) != call.user.name:
+                    if not can_see_all(call.user) and user_of(connection) != call.user.name:
                         raise not_authorised("User not authorised to access object")
                     return session, (connection, number)
     raise not_found()

@@ -44,7 +44,7 @@ def show_consumer(call: Call, consumer: Consumer) -> Object:
         "exclusive": consumer.exclusive,
         "prefetch_count": 0 if consumer.no_ack else consumer.prefetch,
         "queue": {"name": consumer.queue.name, "vhost": consumer.queue.vhost},
-        "leveret": call.context.measures.of_consumer(consumer, _session(consumer)),
+        "leveret": call.context.statistics.of_consumer(consumer, _session(consumer)),
     }
 
 

@@ -8,7 +8,7 @@ from leveret.router.management.access import accessible_vhosts, in_vhost, manage
 from leveret.router.management.body import table, text, truth
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.resources.bindings import exchange_name
 from leveret.router.management.statistics.rate_values import message_stats, window_of
@@ -91,7 +91,7 @@ def declare(call: Call) -> Response:
         internal=truth(body, "internal"),
         arguments=table(body, "arguments"),
     )
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def checked_name(what: str, name: str) -> str:
@@ -106,7 +106,7 @@ def delete(call: Call) -> ResponseSteps[Response]:
     topology, if_unused = call.client().topology, call.query.get("if-unused") == "true"
     yield from finished(topology.loosen_exchange(name, if_unused=if_unused))
     topology.delete_exchange(name, if_unused=if_unused)
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

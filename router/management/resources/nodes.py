@@ -4,7 +4,7 @@ from leveret.protocol.http import Response
 from leveret.router.management.access import monitor
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.node import Measurements
 from leveret.router.management.placeholder_fields import METRICS_GC, NODE, with_zeros
 from leveret.router.management.query import columns_of, narrowed
@@ -136,12 +136,12 @@ def reset_attempts(call: Call) -> Response:
     """Reset the counters of login attempts."""
     _this_node(call)
     call.broker.logins.attempts.clear()
-    return nothing()
+    return empty_response()
 
 
 def reset_attempts_by_source(call: Call) -> Response:
     _this_node(call)
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

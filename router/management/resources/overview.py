@@ -8,7 +8,7 @@ from leveret.router.management.body import demand, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import connections, user_of
 from leveret.router.management.errors import bad_request
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.node import MANAGEMENT_VERSION
 from leveret.router.management.placeholder_fields import DISK, with_zeros
 from leveret.router.management.query import columns_of, narrowed
@@ -55,7 +55,7 @@ def overview(call: Call) -> ResponseSteps[Response]:
     broker, node = call.broker, call.context.node
     by_vhost = yield from totals(broker)
     counted = yield from object_totals(call)
-    if access.sees_all(call.user):
+    if access.can_see_all(call.user):
         seen = list(by_vhost)
         series = call.context.sampler.total
     else:
@@ -86,7 +86,7 @@ def overview(call: Call) -> ResponseSteps[Response]:
         "statistics_db_event_queue": 0,
         "node": node.name,
     }
-    if access.sees_all(call.user):
+    if access.can_see_all(call.user):
         document["listeners"] = [
             {
                 "node": node.name,
@@ -122,7 +122,7 @@ def retention() -> Object:
 def object_totals(call: Call) -> ResponseSteps[dict[str, int]]:
     """Return the numbers of objects that the user sees."""
     vhosts = accessible_vhosts(call)
-    clients = access.own(call, connections(call.broker), user_of)
+    clients = access.visible_items(call, connections(call.broker), user_of)
     channels = yield from gathered(len(client.sessions()) for client in clients)
     consumers = yield from gathered(
         len(queue.consumers) for vhost in vhosts for queue in list(vhost.queues.values())
@@ -162,7 +162,7 @@ def set_cluster_name(call: Call) -> Response:
         call.administration.set_global_parameter("cluster_name", text(call.body, "name"))
     except ValueError as error:
         raise bad_request(str(error)) from None
-    return nothing()
+    return empty_response()
 
 
 # -- the requesting user, and features -----------------------------------------------------------------------
@@ -210,7 +210,7 @@ FEATURES = {
 def enable_feature(call: Call) -> Response:
     if call["name"] not in FEATURES:
         raise bad_request("unsupported")
-    return nothing()
+    return empty_response()
 
 
 def deprecated_features(call: Call) -> Response:
@@ -220,13 +220,13 @@ def deprecated_features(call: Call) -> Response:
 
 def rebalance(call: Call) -> Response:
     """Rebalance queues: without effect, as all queues are on the only node."""
-    return nothing()
+    return empty_response()
 
 
 def reset_stats(call: Call) -> Response:
     """Delete samples; counters continue."""
     call.context.sampler.forget()
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

@@ -17,7 +17,7 @@ from leveret.router.management.access import (
 from leveret.router.management.body import demand, number, table, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.persistence.rows import ParameterRow
 from leveret.router.values.field_values import plain
@@ -79,7 +79,7 @@ def put_policy(call: Call, *, operator: bool) -> Response:
         )
     except ValueError as error:
         raise _invalid(error) from None
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def _invalid(error: ValueError) -> Exception:
@@ -88,7 +88,7 @@ def _invalid(error: ValueError) -> Exception:
 
 def delete_policy(call: Call, *, operator: bool) -> Response:
     call.administration.clear_policy(call.vhost.name, call["name"], operator=operator)
-    return nothing()
+    return empty_response()
 
 
 # -- parameters ----------------------------------------------------------------------------------------------
@@ -135,12 +135,12 @@ def put_parameter(call: Call) -> Response:
         call.administration.set_parameter(component, call.vhost.name, name, call.body["value"])
     except ValueError as error:
         raise _invalid(error) from None
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def delete_parameter(call: Call) -> Response:
     call.administration.clear_parameter(call["component"], call.vhost.name, call["name"])
-    return nothing()
+    return empty_response()
 
 
 def list_global_parameters(call: Call) -> Response:
@@ -162,12 +162,12 @@ def put_global_parameter(call: Call) -> Response:
         call.administration.set_global_parameter(call["name"], call.body["value"])
     except ValueError as error:
         raise _invalid(error) from None
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def delete_global_parameter(call: Call) -> Response:
     call.administration.clear_global_parameter(call["name"])
-    return nothing()
+    return empty_response()
 
 
 def _rules(path: str, *, operator: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from leveret.router.management.body import demand, table, text, truth
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import connections
 from leveret.router.management.errors import bad_request, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.placeholder_fields import backing_queue_status, process
 from leveret.router.management.query import columns_of, listing, narrowed, with_list
 from leveret.router.management.resources.consumers import show_consumer
@@ -68,7 +68,7 @@ def show_queue(call: Call, vhost: VHost, queue: AnyQueue) -> Object:
     }
     node = call.context.node.name
     if isinstance(queue, Queue):
-        document["leveret"] = call.context.measures.of_queue(queue, series)
+        document["leveret"] = call.context.statistics.of_queue(queue, series)
         document |= NOT_COUNTED
         if kind == "classic":
             document["backing_queue_status"] = backing_queue_status(len(queue.ready), queue.next_position)
@@ -209,7 +209,7 @@ def declare(call: Call) -> Response:
         auto_delete=truth(body, "auto_delete"),
         arguments=table(body, "arguments"),
     )
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def delete(call: Call) -> ResponseSteps[Response]:
@@ -217,12 +217,12 @@ def delete(call: Call) -> ResponseSteps[Response]:
     if_unused, if_empty = (call.query.get(flag) == "true" for flag in ("if-unused", "if-empty"))
     yield from finished(topology.loosen_queue(name, if_unused=if_unused, if_empty=if_empty))
     topology.delete_queue(name, if_unused=if_unused, if_empty=if_empty)
-    return nothing()
+    return empty_response()
 
 
 def purge(call: Call) -> Response:
     call.client().topology.purge_queue(find_queue(call).name)
-    return nothing()
+    return empty_response()
 
 
 def act(call: Call) -> Response:
@@ -232,7 +232,7 @@ def act(call: Call) -> Response:
     action = text(call.body, "action")
     if action not in ("sync", "cancel_sync"):
         raise bad_request(f"unknown: {action}")
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

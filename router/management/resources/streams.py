@@ -8,7 +8,7 @@ from leveret.router.management.access import in_vhost
 from leveret.router.management.body import integer, table, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.stream.lag import Lag, lags
 from leveret.router.stream.stream import Stream
@@ -73,7 +73,7 @@ def set_position(call: Call) -> Response:
     if offset < 0:
         raise bad_request("'offset' must be a whole number of 0 or more")
     stream.set_position(call["consumer"], offset)
-    return nothing()
+    return empty_response()
 
 
 def forget_position(call: Call) -> Response:
@@ -81,7 +81,7 @@ def forget_position(call: Call) -> Response:
     call.user.check(stream.vhost, "read", "queue", stream.name)
     if not stream.forget_position(call["consumer"]):
         raise not_found()
-    return nothing()
+    return empty_response()
 
 
 def make_super_stream(call: Call) -> ResponseSteps[Response]:

@@ -13,7 +13,7 @@ from leveret.router.management.access import administrator
 from leveret.router.management.body import demand, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.values.patterns import PatternError
 from leveret.router.vhost.metadata import split_tags
@@ -69,7 +69,7 @@ def put_user(call: Call) -> ResponseSteps[Response]:
         raise bad_request(str(error)) from None
     fault = user.password_hash.fault
     if fault is None:
-        return nothing(201 if new else 204)
+        return empty_response(201 if new else 204)
     structlog.get_logger().warning("user cannot log in with a password", user=name, reason=fault)
     return Response(201 if new else 204, headers=without_login([name]))
 
@@ -100,7 +100,7 @@ def _password(call: Call, body: Object) -> ResponseSteps[PasswordHash]:
 
 def delete_user(call: Call) -> ResponseSteps[Response]:
     yield from finished(call.administration.delete_user(find_user(call).name))
-    return nothing()
+    return empty_response()
 
 
 def delete_users(call: Call) -> ResponseSteps[Response]:
@@ -113,7 +113,7 @@ def delete_users(call: Call) -> ResponseSteps[Response]:
     if missing:
         raise bad_request(f"there is no user '{missing[0]}'")
     yield from finished(call.administration.delete_users(names))
-    return nothing()
+    return empty_response()
 
 
 # -- permissions ---------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def put_permission(call: Call) -> Response:
         call.administration.set_permission(user.name, call["vhost"], **patterns)
     except PatternError as error:
         raise bad_request(str(error)) from None
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def _known(call: Call) -> User:
@@ -216,7 +216,7 @@ def _known(call: Call) -> User:
 
 def delete_permission(call: Call) -> Response:
     call.administration.clear_permission(call["user"], call["vhost"])
-    return nothing()
+    return empty_response()
 
 
 def list_topic_permissions(call: Call) -> ResponseSteps[Response]:
@@ -251,13 +251,13 @@ def put_topic_permission(call: Call) -> Response:
         )
     except PatternError as error:
         raise bad_request(str(error)) from None
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def delete_topic_permission(call: Call) -> Response:
     exchange = call.segments.get("exchange")
     call.administration.clear_topic_permission(call["user"], call["vhost"], exchange)
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

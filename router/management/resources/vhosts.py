@@ -8,7 +8,7 @@ from leveret.router.management.access import accessible_vhosts, administrator, m
 from leveret.router.management.body import demand, text, truth
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_authorised, not_found
-from leveret.router.management.json_values import Object, answer, nothing
+from leveret.router.management.json_values import Object, answer, empty_response
 from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.management.resources.users import find_user
 from leveret.router.management.statistics.rate_values import message_stats, window_of, with_rates
@@ -76,7 +76,7 @@ def put_vhost(call: Call) -> Response:
         raise bad_request(str(error)) from None
     if "tracing" in call.body:
         vhost.firehose.switch(on=tracing, until_unbound=until_unbound)
-    return nothing(201 if new else 204)
+    return empty_response(201 if new else 204)
 
 
 def _metadata(call: Call) -> VHostMetadata | None:
@@ -95,7 +95,7 @@ def delete_vhost(call: Call) -> ResponseSteps[Response]:
     disconnects.
     """
     yield from finished(call.administration.delete_vhost(find_vhost(call).name))
-    return nothing()
+    return empty_response()
 
 
 def start_vhost(call: Call) -> Response:
@@ -103,7 +103,7 @@ def start_vhost(call: Call) -> Response:
     find_vhost(call)
     if call["node"] != call.context.node.name:
         raise bad_request(f"Request to node {call['node']} failed with nodedown")
-    return nothing()
+    return empty_response()
 
 
 # -- limits --------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def put_limit(call: Call) -> Response:
         call.administration.set_vhost_limit(find_vhost(call).name, call["limit"], call.body["value"])
     except LimitError as error:
         raise bad_request(f"Validation failed\n\n{error}\n") from None
-    return nothing()
+    return empty_response()
 
 
 def delete_limit(call: Call) -> Response:
@@ -138,7 +138,7 @@ def delete_limit(call: Call) -> Response:
     vhost = find_vhost(call)
     if call["limit"] in VHOST_LIMITS:
         call.administration.clear_vhost_limit(vhost.name, call["limit"])
-    return nothing()
+    return empty_response()
 
 
 def _user_limits(users: Iterable[User]) -> list[Object]:
@@ -159,7 +159,7 @@ def put_user_limit(call: Call) -> Response:
         call.administration.set_user_limit(find_user(call).name, call["limit"], call.body["value"])
     except LimitError as error:
         raise bad_request(str(error)) from None
-    return nothing()
+    return empty_response()
 
 
 def delete_user_limit(call: Call) -> Response:
@@ -167,7 +167,7 @@ def delete_user_limit(call: Call) -> Response:
     user = find_user(call)
     if call["limit"] in USER_LIMITS:
         call.administration.clear_user_limit(user.name, call["limit"])
-    return nothing()
+    return empty_response()
 
 
 RULES: Rules = {

@@ -28,7 +28,7 @@ class Ages:
     def __init__(self) -> None:
         self._marks: list[Mark] = []
 
-    def look(self, next_number: int, oldest: int | None, now: int) -> None:
+    def sample(self, next_number: int, oldest: int | None, now: int) -> None:
         """Note the next number; marks older than ``oldest``, the oldest existing number, are removed."""
         marks = self._marks
         if marks and marks[-1].number == next_number:

@@ -39,7 +39,7 @@ class StatisticsRecorder(Recorder, Protocol):
     def acknowledging(self) -> Showable: ...
     @property
     def by_consumer(self) -> Mapping[Consumer, Showable]: ...
-    def look(self, now: int) -> None: ...
+    def sample(self, now: int) -> None: ...
 
 
 class BrokerStatistics:
@@ -51,7 +51,7 @@ class BrokerStatistics:
         self._ages: dict[Queue | Session, Ages] = {}
         self._latencies: dict[Queue, StatisticsRecorder] = {}
 
-    def look(self) -> Iterator[None]:
+    def sample(self) -> Iterator[None]:
         """Sample everything in steps, between which other tasks run."""
         ages: dict[Queue | Session, Ages] = {}
         latencies: dict[Queue, StatisticsRecorder] = {}
@@ -61,16 +61,16 @@ class BrokerStatistics:
                 for queue in queues[start : start + SLICE]:
                     now = self._broker.now
                     ages[queue] = mine = self._ages.get(queue) or Ages()
-                    mine.look(queue.next_position, queue.ready.oldest(), now)
+                    mine.sample(queue.next_position, queue.ready.oldest(), now)
                     if (latency := self._latency(queue, len(latencies))) is not None:
                         latencies[queue] = latency
-                        latency.look(now)
+                        latency.sample(now)
                 yield
         for number, client in enumerate(connections(self._broker), 1):
             for session in list(client.sessions().values()):
                 ages[session] = mine = self._ages.get(session) or Ages()
                 oldest = next(iter(session.unacked), None)
-                mine.look(session.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
+                mine.sample(session.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
             if not number % CLIENTS:
                 yield
         yield

@@ -68,7 +68,7 @@ class LatencyRecorder:
             self.by_consumer[consumer] = Recent()
         self.by_consumer[consumer].record(time)
 
-    def look(self, now: int) -> None:
+    def sample(self, now: int) -> None:
         """Drop old values, and consumers that have gone."""
         self.by_consumer = {
             each: recent for each, recent in self.by_consumer.items() if each in each.queue.consumers

@@ -216,31 +216,31 @@ class Sampler:
         self.total = Series(TOTAL, KEEP_TOTALS)
         self.node = Series(NODE_USE, KEEP_TOTALS)
 
-    def look_at_node(self, measured: Measurements) -> None:
+    def sample_node(self, measured: Measurements) -> None:
         """Take a sample of the resources that the process uses."""
         self.node.add(self._broker.now, of_node(measured))
 
-    def look(self) -> Iterator[object]:
+    def sample(self) -> Iterator[object]:
         """Take a sample of everything in steps, between which other tasks run and objects may appear and
         vanish.
         """
-        broker, look = self._broker, _Sampling(self._series, self._broker.now)
+        broker, sample = self._broker, _Sampling(self._series, self._broker.now)
         for vhost in list(broker.vhosts.values()):
             vhost.routes.count()
-            yield from look.at(vhost.exchanges.values(), EXCHANGE, of_exchange)
-            yield from look.at(vhost.queues.values(), QUEUE, of_queue)
+            yield from sample.at(vhost.exchanges.values(), EXCHANGE, of_exchange)
+            yield from sample.at(vhost.queues.values(), QUEUE, of_queue)
         clients = connections(broker)
-        yield from look.at(clients, OCTETS, of_connection)
+        yield from sample.at(clients, OCTETS, of_connection)
         sessions = yield from gathered(
             session for client in clients for session in list(client.sessions().values())
         )
-        yield from look.at(sessions, SESSION, of_session)
+        yield from sample.at(sessions, SESSION, of_session)
         by_vhost = yield from totals(broker)
         for vhost, numbers in by_vhost.items():
-            look.add(vhost, Series(VHOST, KEEP_TOTALS), numbers)
+            sample.add(vhost, Series(VHOST, KEEP_TOTALS), numbers)
         overall = added((0,) * len(VHOST), *by_vhost.values())
-        self.total.add(look.when, (*overall, *of_churn(broker)))
-        self._series = look.found
+        self.total.add(sample.when, (*overall, *of_churn(broker)))
+        self._series = sample.found
 
 
 class _Sampling:

@@ -26,7 +26,7 @@ from leveret.router.auth import (
     from_exchanged,
     hash_password,
 )
-from leveret.router.auth.passwords import SCRYPT, fits, impossible_hash
+from leveret.router.auth.passwords import SCRYPT, impossible_hash, matches_password
 
 # Made by RabbitMQ 3.10 for the password "secret".
 REAL_SHA256 = "pLKDh88GRYj+74TuSURWXJim9cx/ZQccccYeNPBymMXbrrMj"
@@ -326,8 +326,8 @@ def test_rabbitmqs_hash_is_salted(scheme, length):
     one, other = (hash_password("pw", scheme) for _ in range(2))
     assert one != other
     assert len(base64.b64decode(one.text)) == length
-    assert fits(one, "pw")
-    assert not fits(one, "pww")
+    assert matches_password(one, "pw")
+    assert not matches_password(one, "pww")
     assert one.portable
 
 
@@ -335,8 +335,8 @@ def test_slow_hash_is_salted_and_says_what_it_costs():
     one, other = (hash_password("pw", "scrypt") for _ in range(2))
     assert one != other
     assert one.text.startswith("$scrypt$ln=15,r=8,p=1$")
-    assert fits(one, "pw")
-    assert not fits(one, "pww")
+    assert matches_password(one, "pw")
+    assert not matches_password(one, "pww")
     assert not one.portable
 
 
@@ -344,7 +344,7 @@ def test_no_password_fits_the_impossible_hash_and_it_costs_as_much_as_any():
     one = impossible_hash()
     assert one.text.startswith("$scrypt$ln=15,r=8,p=1$")
     assert one != impossible_hash()
-    assert not fits(one, "")
+    assert not matches_password(one, "")
 
 
 def test_scrypt_is_that_of_the_rfc():
@@ -355,7 +355,7 @@ def test_scrypt_is_that_of_the_rfc():
         "c727afb94a83ee6d8360cbdfa2cc0640"
     )
     text = f"$scrypt$ln=10,r=8,p=16${salt}${base64.b64encode(digest).decode().rstrip('=')}"
-    assert fits(PasswordHash(text, SCRYPT), "password")
+    assert matches_password(PasswordHash(text, SCRYPT), "password")
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_nobody_logs_in_with_an_unusable_password_hash(users, password_hash, alg
     users.add("x", unusable)
     logins = Logins(users, scheme="sha256")
     for password in ("", "x"):
-        assert not fits(unusable, password)
+        assert not matches_password(unusable, password)
         with pytest.raises(LoginRefused):
             logins.begin(Login("x", password, "h", loopback=False), 0)
 

@@ -61,8 +61,8 @@ class Api:
         self.broker.wall = 1_700_000_000
         self.vhost = self.node.vhost
         self.sampler = Sampler(self.broker)
-        self.measures = BrokerStatistics(self.broker, LatencyRecorder)
-        self.context = ApiContext(self.broker, FakeNode(), self.sampler, self.measures)
+        self.statistics = BrokerStatistics(self.broker, LatencyRecorder)
+        self.context = ApiContext(self.broker, FakeNode(), self.sampler, self.statistics)
         self.routes = HttpRoutes(table(self.context))
         for name, tags in TAGS.items():
             self.broker.users.add(name, HASHES[name], tags)
@@ -112,9 +112,9 @@ class Api:
         assert told.status == 200, told
         return told.json
 
-    def look(self):
+    def sample(self):
         """Have the sampler look once."""
-        for _ in chain(self.sampler.look(), self.measures.look()):
+        for _ in chain(self.sampler.sample(), self.statistics.sample()):
             pass
 
 

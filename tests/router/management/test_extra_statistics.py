@@ -23,12 +23,12 @@ def every_second(api, seconds, publish=None):
         if publish is not None:
             publish(second)
         api.node.settle()
-        api.look()
+        api.sample()
 
 
 def test_age_is_that_of_the_oldest_message_to_within_a_look(api, queue):
     client = api.node.client()
-    api.look()
+    api.sample()
     every_second(api, 3)
     client.publish("a")
     every_second(api, 10, lambda second: client.publish("b"))
@@ -38,13 +38,13 @@ def test_age_is_that_of_the_oldest_message_to_within_a_look(api, queue):
 
 
 def test_empty_queue_has_no_age(api, queue):
-    api.look()
+    api.sample()
     assert told(api)["oldest_message_age_ms"] is None
 
 
 def test_messages_from_before_the_first_look_are_at_least_that_old(api, queue):
     api.node.client().publish("a")
-    api.look()
+    api.sample()
     every_second(api, 5)
     assert told(api)["oldest_message_age_ms"] == 5000
 
@@ -52,7 +52,7 @@ def test_messages_from_before_the_first_look_are_at_least_that_old(api, queue):
 def test_waits_and_times_to_acknowledge_have_percentiles(api, queue):
     client = api.node.client()
     client.publish("first")
-    api.look()  # which puts a probe to the queue
+    api.sample()  # which puts a probe to the queue
     client.consume(prefetch=1)
     api.node.settle()
     for number in range(2, 22):
@@ -73,14 +73,14 @@ def test_time_to_drain_follows_from_the_rate(api, queue):
     client = api.node.client()
     for number in range(100):
         client.publish(str(number))
-    api.look()
+    api.sample()
     api.node.at(5000)
     for _ in range(20):
         client.get()
-    api.look()
+    api.sample()
     assert told(api)["time_to_drain_ms"] == 20_000
     api.node.at(10_000)
-    api.look()
+    api.sample()
     assert told(api)["time_to_drain_ms"] is None
     client.topology.purge_queue("q")
     assert told(api)["time_to_drain_ms"] == 0
@@ -100,9 +100,9 @@ def test_old_measures_are_forgotten():
 
 def test_ages_of_old_numbers_stay_known_when_marks_get_many():
     ages = Ages()
-    for look in range(10_000):
-        ages.look(look * 10, 0, look * 1000)
+    for sample in range(10_000):
+        ages.sample(sample * 10, 0, sample * 1000)
     age = ages.age(50_000, 9_999_000)
     assert age == pytest.approx(4_999_000, rel=0.05)
-    ages.look(100_000, 100_000, 10_000_000)
+    ages.sample(100_000, 100_000, 10_000_000)
     assert ages.age(100_000, 10_500_000) == 500_000

@@ -27,7 +27,7 @@ def odd(api):
     api.broker.users["admin"].permit(ODD, configure=ODD, write="", read="")
     api.broker.global_parameters[ODD] = ODD
     api.node.settle()
-    api.look()
+    api.sample()
     return api
 
 

@@ -220,13 +220,13 @@ def test_aliveness_takes_a_message_through_the_broker(api):
 def test_rates_are_what_was_added_between_two_looks(api, queue):
     client = api.node.client()
     client.consume(prefetch=2)
-    api.look()
+    api.sample()
     for number in range(10):
         client.publish(str(number))
     api.node.at(5000)
     client.session.ack(1, multiple=False)
     api.node.settle()
-    api.look()
+    api.sample()
     told = api.get("/queues/%2F/q")
     stats = told["message_stats"]
     assert (stats["publish"], stats["publish_details"]["rate"]) == (10, 2.0)
@@ -242,7 +242,7 @@ def test_past_is_shown_where_it_is_asked_for(api, queue):
     for step in range(4):
         client.publish("x")
         api.node.at(5000 * step)
-        api.look()
+        api.sample()
     told = api.get("/queues/%2F/q?msg_rates_age=10&msg_rates_incr=5&lengths_age=10&lengths_incr=5")
     details = told["message_stats"]["publish_details"]
     assert [sample["sample"] for sample in details["samples"]] == [4, 3, 2]
@@ -259,18 +259,18 @@ def test_past_that_makes_no_sense_is_refused(api, queue, query):
 
 
 def test_queue_that_did_nothing_has_no_stats_and_is_idle(api, queue):
-    api.look()
+    api.sample()
     api.node.at(5000)
-    api.look()
+    api.sample()
     told = api.get("/queues/%2F/q")
     assert "message_stats" not in told
     assert told["idle_since"].endswith("+00:00")
 
 
 def test_series_of_what_has_gone_are_forgotten(api, queue):
-    api.look()
+    api.sample()
     api.vhost.delete_queue(queue)
-    api.look()
+    api.sample()
     assert not api.sampler.of(queue).points
 
 

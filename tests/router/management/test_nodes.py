@@ -97,9 +97,9 @@ def test_memory_of_many_queues_lets_others_run(api):
 
 
 def test_rates_of_the_node_are_those_between_two_samples(api):
-    api.sampler.look_at_node(Measurements(1000, 0, 500, 0, 7, 0, 3, collections=10))
+    api.sampler.sample_node(Measurements(1000, 0, 500, 0, 7, 0, 3, collections=10))
     api.broker.now += 2000
-    api.sampler.look_at_node(Measurements(3000, 0, 500, 0, 7, 0, 3, collections=14))
+    api.sampler.sample_node(Measurements(3000, 0, 500, 0, 7, 0, 3, collections=14))
     told = api.get(NODE)
     assert told["mem_used_details"] == {"rate": 1000.0}
     assert told["gc_num_details"] == {"rate": 2.0}

@@ -42,7 +42,7 @@ class Peer:
     async def receive(self, stream, size: int):
         return await stream.receive_some(size)
 
-    def hung_up(self) -> bool:
+    def has_disconnected(self) -> bool:
         return False
 
 
@@ -57,8 +57,8 @@ class Server:
         self.serving = 0
         self._left = trio.Event()
         self._nursery = nursery
-        nursery.start_soon(self.driver.keep_time)
-        nursery.start_soon(self.driver.carry_on)
+        nursery.start_soon(self.driver.run_timers)
+        nursery.start_soon(self.driver.run_left_over_work)
         nursery.start_soon(self.driver.send_timeouts.watch)
 
     def serve(self, stream: trio.abc.HalfCloseableStream) -> trio.Event:

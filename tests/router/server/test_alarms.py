@@ -7,7 +7,7 @@ import trio.testing
 from leveret.protocol.amqp import methods as m
 from leveret.router.broker.alarms import MEMORY
 from leveret.router.server import client_tasks as serving
-from leveret.router.server.main import say_goodbye
+from leveret.router.server.main import close_clients
 from leveret.router.server.socket_peer import HUNG_UP, SocketPeer
 from tests.router.server import server as module
 from tests.router.server.client import Client
@@ -48,7 +48,7 @@ async def test_a_blocked_client_that_hangs_up_is_noticed(autojump_clock, server,
     await client.publish("q")
     await client.stream.send_eof()
     monkeypatch.setattr(module.SocketPeer, "hung_up", lambda self: True)
-    with trio.fail_after(serving.GLANCE + serving.LINGER + 1):
+    with trio.fail_after(serving.DISCONNECT_CHECK + serving.LINGER + 1):
         await over.wait()
     assert not server.broker.clients
     assert len(server.broker.vhosts["/"].queues["q"].ready) == 1
@@ -57,7 +57,7 @@ async def test_a_blocked_client_that_hangs_up_is_noticed(autojump_clock, server,
 async def test_a_stopping_broker_is_answered_by_a_blocked_client(autojump_clock, server):
     client, over = await blocked(server)
     await client.publish("q")
-    say_goodbye(server.driver)
+    close_clients(server.driver)
     await client.expect(m.ConnectionClose)
     await client.send(m.ConnectionCloseOk(), channel=0)
     assert await client.ended()
@@ -68,7 +68,7 @@ async def test_a_stopping_broker_is_answered_by_a_blocked_client(autojump_clock,
 
 async def test_a_stopping_broker_does_not_wait_for_a_blocked_client(autojump_clock, server):
     _, over = await blocked(server)
-    say_goodbye(server.driver)
+    close_clients(server.driver)
     with trio.fail_after(server.broker.settings.server.shutdown_timeout / 1000 + serving.LINGER + 1):
         await over.wait()
 
@@ -81,6 +81,6 @@ async def test_a_socket_tells_that_its_peer_has_hung_up_behind_unread_bytes():
         async with await listener.accept() as stream:
             peer = SocketPeer("test", True, stream.socket)
             await client.send_all(b"unread")
-            assert not peer.hung_up()
+            assert not peer.has_disconnected()
             await client.aclose()
-            assert peer.hung_up()
+            assert peer.has_disconnected()

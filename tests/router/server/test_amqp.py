@@ -12,7 +12,7 @@ from leveret.router.amqp import commands
 from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.queue.queue import DRAIN_BYTES, Queue
 from leveret.router.server import client_tasks as serving
-from leveret.router.server.main import say_goodbye
+from leveret.router.server.main import close_clients
 from leveret.router.server.outbox import BufferedOutbox
 from leveret.router.session.session import Session
 from leveret.router.settings import Server as ServerSettings
@@ -396,7 +396,7 @@ async def test_stopping_tells_those_who_are_in_and_turns_away_those_who_are_not(
     await inside.login()
     await half.stream.send_all(PROTOCOL_HEADER)
     await half.expect(m.ConnectionStart)
-    say_goodbye(server.driver)
+    close_clients(server.driver)
     assert await half.ended()
     close = await inside.expect(m.ConnectionClose)
     assert (close.reply_code, close.reply_text) == (

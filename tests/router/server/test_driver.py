@@ -67,8 +67,8 @@ async def broker():
 @pytest.fixture
 async def driver(broker, nursery):
     driver = Driver(broker)
-    nursery.start_soon(driver.keep_time)
-    nursery.start_soon(driver.carry_on)
+    nursery.start_soon(driver.run_timers)
+    nursery.start_soon(driver.run_left_over_work)
     await trio.testing.wait_all_tasks_blocked()
     return driver
 
@@ -197,10 +197,10 @@ async def test_a_client_waits_while_the_disk_is_behind(autojump_clock):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(take)
         await trio.testing.wait_all_tasks_blocked()
-        driver.relieve(committed=False)
+        driver.release_waiting(committed=False)
         await trio.testing.wait_all_tasks_blocked()
         assert not taken.is_set()
-        driver.relieve(committed=True)
+        driver.release_waiting(committed=True)
         await taken.wait()
     assert trio.current_time() < driver_module.PATIENCE
 

@@ -8,7 +8,7 @@ import trio
 from structlog.testing import capture_logs
 
 from leveret.router.broker.broker import Broker
-from leveret.router.server.main import StartupError, StoreFailed, keep, populate, serve
+from leveret.router.server.main import StartupError, StoreFailed, open_store, populate, serve
 from leveret.router.settings import Listen, Settings
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.store import Store
@@ -41,7 +41,7 @@ def test_a_directory_in_place_of_a_file_and_a_file_in_place_of_a_directory_are_n
     else:
         path.mkdir()
     with pytest.raises(StartupError, match=str(tmp_path)):
-        keep(Broker(Settings(data=str(tmp_path))))
+        open_store(Broker(Settings(data=str(tmp_path))))
 
 
 def test_an_error_of_the_disk_ends_the_start_in_words(tmp_path, monkeypatch):
@@ -50,7 +50,7 @@ def test_an_error_of_the_disk_ends_the_start_in_words(tmp_path, monkeypatch):
 
     monkeypatch.setattr(DiskFiles, "list", fail)
     with pytest.raises(StartupError, match=f"cannot use the data directory {tmp_path}: Input/output error"):
-        keep(Broker(Settings(data=str(tmp_path))))
+        open_store(Broker(Settings(data=str(tmp_path))))
 
 
 def test_refused_definition_is_logged_and_the_others_are_imported(tmp_path):

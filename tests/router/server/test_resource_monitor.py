@@ -60,18 +60,18 @@ async def watch(server, machine) -> ResourceMonitor:
 
 
 @pytest.fixture
-def look(server, watch):
+def check(server, watch):
     """Look at the measures at a time (ms); return the alarms that are raised then."""
 
-    def look(now: int = 0) -> set[str]:
+    def check(now: int = 0) -> set[str]:
         watch.judge(watch.measure(now))
         return server.broker.alarms.raised
 
-    return look
+    return check
 
 
-async def test_memory_above_the_watermark_raises_an_alarm_until_it_is_well_below(look, machine):
-    assert look() == set()
+async def test_memory_above_the_watermark_raises_an_alarm_until_it_is_well_below(check, machine):
+    assert check() == set()
     for used, expected in (
         (HIGH, set()),
         (HIGH + 1, {MEMORY}),
@@ -80,23 +80,23 @@ async def test_memory_above_the_watermark_raises_an_alarm_until_it_is_well_below
         (HIGH, set()),
     ):
         machine.used = used
-        assert look() == expected
+        assert check() == expected
 
 
-async def test_too_little_free_space_raises_an_alarm(look, machine):
+async def test_too_little_free_space_raises_an_alarm(check, machine):
     for free, expected in ((50 * MB, set()), (50 * MB - 1, {DISK}), (0, {DISK}), (50 * MB, set())):
         machine.free = free
-        assert look() == expected
+        assert check() == expected
 
 
-async def test_alarms_are_logged_with_their_numbers_and_what_to_do(look, machine, logged):
+async def test_alarms_are_logged_with_their_numbers_and_what_to_do(check, machine, logged):
     machine.used, machine.free = 700 * MB, 1
-    look()
-    look()
+    check()
+    check()
     machine.used = 100 * MB
-    look()
+    check()
     machine.free = 50 * MB
-    look()
+    check()
     lines = [(each["log_level"], each["event"]) for each in logged]
     assert lines == [
         ("warning", "memory alarm: publishers are blocked"),
@@ -114,38 +114,38 @@ async def test_alarms_are_logged_with_their_numbers_and_what_to_do(look, machine
 # -- memory that is free and only kept -----------------------------------------------------------------------
 
 
-async def test_what_is_only_kept_raises_no_alarm(look, machine):
+async def test_what_is_only_kept_raises_no_alarm(check, machine):
     machine.kept = 600 * MB
-    assert look() == set()
+    assert check() == set()
     assert machine.asked == ["trim"]
 
 
-async def test_garbage_raises_no_alarm(look, machine):
+async def test_garbage_raises_no_alarm(check, machine):
     machine.garbage = 600 * MB
-    assert look() == set()
+    assert check() == set()
     assert machine.asked == ["trim", "collect", "trim"]
 
 
-async def test_an_alarm_does_not_stick_on_memory_that_was_drained_and_is_kept(look, machine):
+async def test_an_alarm_does_not_stick_on_memory_that_was_drained_and_is_kept(check, machine):
     machine.used = 700 * MB
-    assert look(0) == {MEMORY}
+    assert check(0) == {MEMORY}
     machine.used, machine.kept = 100 * MB, 600 * MB
-    assert look(TRIM) == set()
+    assert check(TRIM) == set()
 
 
-async def test_memory_is_got_back_once_in_a_while_only(look, machine):
+async def test_memory_is_got_back_once_in_a_while_only(check, machine):
     machine.used = 700 * MB
     for now in range(0, COLLECT, 100):
-        look(now)
+        check(now)
     assert machine.asked.count("collect") == 1
     assert machine.asked.count("trim") == COLLECT // TRIM + 1
-    look(COLLECT)
+    check(COLLECT)
     assert machine.asked.count("collect") == 2
 
 
-async def test_a_broker_with_enough_memory_is_left_alone(look, machine):
+async def test_a_broker_with_enough_memory_is_left_alone(check, machine):
     machine.used = HIGH
-    look()
+    check()
     assert machine.asked == []
 
 
@@ -162,7 +162,7 @@ async def test_measures_are_looked_at_more_often_near_a_limit(watch, machine):
 
 async def test_a_look_measures_in_a_thread_and_judges(watch, machine, server, logged):
     machine.used = 700 * MB
-    await watch.look()
+    await watch.check()
     assert server.broker.alarms.raised == {MEMORY}
 
 
@@ -174,7 +174,7 @@ async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machi
     assert server.broker.alarms.raised == set()
 
 
-async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(server, look, machine, logged):
+async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(server, check, machine, logged):
     driver = server.driver
     now = driver.begin()
     stuck = BufferedOutbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
@@ -182,10 +182,10 @@ async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(serve
     idle = BufferedOutbox(10, 5, now - STALLED - 1, shared=driver.outboxes)
     for outbox, size in ((stuck, 100), (slow, 100), (idle, 5)):
         outbox.write(bytes(size))
-    look()
+    check()
     assert not stuck.closed
     machine.used = 700 * MB
-    look()
+    check()
     assert (stuck.closed, slow.closed, idle.closed) == (True, False, False)
     assert [each["unsent"] for each in logged if "cut off" in each["event"]] == [100]
 

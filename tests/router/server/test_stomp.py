@@ -7,7 +7,7 @@ import trio.testing
 from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
 from leveret.router.server import client_tasks as serving
 from leveret.router.server.listeners import AcceptState, Endpoint, accept_all
-from leveret.router.server.main import say_goodbye
+from leveret.router.server.main import close_clients
 from leveret.router.server.places import Places
 from leveret.router.server.stomp import serve_stomp
 from tests.router.server.server import Peer
@@ -105,7 +105,7 @@ async def test_heartbeats_come_by_themselves(autojump_clock, server, nursery):
 async def test_a_stopping_broker_says_so(autojump_clock, server, nursery):
     client, over = connect(server, nursery)
     await client.login()
-    say_goodbye(server.driver)
+    close_clients(server.driver)
     assert (await client.expect("ERROR")).headers["message"] == "connection_forced"
     await client.stream.aclose()
     await over.wait()

@@ -14,7 +14,7 @@ from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.router.queue.queue import DRAIN_BYTES
 from leveret.router.server.client_tasks import LINGER
 from leveret.router.server.http import HttpSite, serve_http
-from leveret.router.server.main import say_goodbye
+from leveret.router.server.main import close_clients
 from leveret.router.settings import Amqp, Settings, Websocket
 from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames
@@ -162,7 +162,7 @@ async def test_fault_of_the_page_is_told_to_it(autojump_clock, page, server, eve
 
 async def test_stopping_tells_pages_that_the_broker_goes_away(autojump_clock, page, server, site):
     client = await Client(await page()).login()
-    say_goodbye(server.driver)
+    close_clients(server.driver)
     site.stop()
     await client.expect(m.ConnectionClose)
     await client.send(m.ConnectionCloseOk(), channel=0)

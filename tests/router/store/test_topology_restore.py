@@ -14,7 +14,7 @@ from leveret.router.arguments.queue import SEGMENT_MAX
 from leveret.router.auth import hash_password
 from leveret.router.broker.broker import Broker
 from leveret.router.cli import main
-from leveret.router.server.main import keep, populate
+from leveret.router.server.main import open_store, populate
 from leveret.router.settings import Settings
 from leveret.router.vhost.metadata import make_metadata
 from tests.router.store.kept import Kept
@@ -320,7 +320,7 @@ def test_the_default_user_is_not_made_where_users_could_not_be_restored(full):
     change(full, "UPDATE users SET limits = ?", b"[")
     broker = Broker(Settings(data=str(full)))
     with capture_logs():
-        keeping = keep(broker)
+        keeping = open_store(broker)
         populate(broker, users_lost=bool(keeping.restored.bad.of("users")))
     assert list(broker.users) == []
     keeping._directory.close(clean=False)
@@ -336,7 +336,7 @@ def test_the_default_user_is_not_made_where_the_last_user_is_gone(full, repaired
     for _ in range(2):
         broker = Broker(Settings(data=str(full)))
         with capture_logs() as logs:
-            keeping = keep(broker)
+            keeping = open_store(broker)
             populate(broker)
         assert list(broker.users) == []
         assert [each["reason"] for each in logs if each["event"] == "no user can log in"]
