@@ -256,7 +256,10 @@ class Scheduler:
             self._take_left()
             try:
                 while self._touched or self._hungry:
-                    self._deliver_next()
+                    if self._touched:
+                        self._deliver(self._touched.popleft())
+                    else:
+                        self._wake_hungry()
             finally:
                 self._advancing = False
 
@@ -292,8 +295,10 @@ class Scheduler:
                         return not (self._touched or self._hungry or self._traces)
                 if letters.pending and letters.left > 0:
                     letters.left -= 1 + self._send_letter(letters.pending[0])
-                elif self._touched or self._hungry:
-                    self._deliver_next()
+                elif self._touched:
+                    self._deliver(self._touched.popleft())
+                elif self._hungry:  # only after the last delivery is it known how much room is left
+                    self._wake_hungry()
                 elif self._traces:
                     self._send_trace(*self._traces.popleft())
                 elif not earlier:
@@ -304,16 +309,11 @@ class Scheduler:
         finally:
             self._advancing = False
 
-    def _deliver_next(self) -> None:
-        """Have the queue deliver that was touched first. After the last, wake more consumers of a session
-        that has room left.
-        """
-        if self._touched:
-            self._deliver(self._touched.popleft())
-        else:
-            session = next(iter(self._hungry))
-            del self._hungry[session]
-            session.wake()
+    def _wake_hungry(self) -> None:
+        """Wake more consumers of the next session that has room left."""
+        session = next(iter(self._hungry))
+        del self._hungry[session]
+        session.wake()
 
     def _deliver(self, queue: AnyQueue | Marker) -> None:
         """Have a queue deliver; more than a round is left to another turn. An exception is not the fault of a
