@@ -15,8 +15,8 @@ from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.reader import too_many_channels
 from leveret.protocol.errors import ChannelError
 from leveret.router.amqp.channel import Channel
+from leveret.router.session.deliveries import SERVED
 from leveret.router.session.reply_gate import Gate
-from leveret.router.session.session import SERVED
 
 
 class State(Enum):
@@ -103,8 +103,8 @@ class Channels:
 
     def wake(self) -> None:
         """There is room again: consumers may be given more, first those of the channel served longest ago."""
-        for session in sorted((channel.session for channel in self.open.values()), key=SERVED):
-            session.wake()
+        for deliveries in sorted((channel.session.deliveries for channel in self.open.values()), key=SERVED):
+            deliveries.wake()
 
     def recheck(self) -> None:
         """The user's rights have changed."""

@@ -61,7 +61,7 @@ def handle(channel: Channel, command: Command) -> Callable[[], None] | None:
     keeper = session.broker.keeper
     changes = keeper.changes
     reply = handler(channel, command)
-    if session.unfinished is not None:
+    if session.work.unfinished is not None:
         return partial(_answer, channel, command, reply, changes)
     if reply is not None or keeper.changes != changes:
         _answer(channel, command, reply, changes)

@@ -199,8 +199,8 @@ class AmqpConnection:
             except (Postponed, NotAtHand) as wait:
                 self._await(wait, (number, command), *commands)
                 break
-            if session is not None and session.unfinished is not None and not self.finished:
-                session.unfinished.over = self._over(channel, command, answer)
+            if session is not None and session.work.unfinished is not None and not self.finished:
+                session.work.unfinished.over = self._over(channel, command, answer)
                 self.broker.go_on_for(self)
                 self._pause(*commands)
                 break

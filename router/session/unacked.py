@@ -1,6 +1,6 @@
 """The messages a session has been given and has not settled yet."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
@@ -16,12 +16,34 @@ Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags
 Verb = Literal["ack", "reject", "requeue"]  # what a client says of it
 TAG = itemgetter(0)
-PIECE = 512  # messages that are held again in a slice
+PIECE = 512  # messages that are settled, or held again, in a slice
 
 
 def unknown_tag(tag: int) -> PreconditionFailed:
     """Nothing is held under this tag."""
     return PreconditionFailed(f"unknown delivery tag {tag}")
+
+
+def by_source(taken: Taken) -> tuple[dict[Source, list[Entry]], Mapping[Consumer, int]]:
+    """Group messages by their sources, and count how many of them each consumer held."""
+    sources: dict[Source, list[Entry]] = {}
+    consumers: dict[Consumer, int] = {}
+    for _, (source, consumer, entry) in taken:
+        if source in sources:
+            sources[source].append(entry)
+        else:
+            sources[source] = [entry]
+        if consumer is not None:
+            consumers[consumer] = consumers.get(consumer, 0) + 1
+    return sources, consumers
+
+
+def reclaim(taken: Taken) -> None:
+    """Let the sources put back those of these messages that no session holds: an exception was raised while
+    they were being settled.
+    """
+    for _, (source, _, entry) in taken:
+        source.reclaim([entry])
 
 
 class Unacked:

@@ -60,7 +60,7 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
         receipts = None
     else:
         receipts = handler(conversation, frame)
-    if conversation.session.unfinished is not None:
+    if conversation.session.work.unfinished is not None:
         return partial(_answer, conversation, frame, changes, receipts)
     _answer(conversation, frame, changes, receipts)
     return None

@@ -270,7 +270,7 @@ class StompConnection:
         read's ``count`` th, for a later turn.
         """
         session = None if self._conversation is None else self._conversation.session
-        if session is not None and session.unfinished is not None:
+        if session is not None and session.work.unfinished is not None:
 
             def over(error: Exception | None) -> None:
                 self.broker.over_for(self)
@@ -283,7 +283,7 @@ class StompConnection:
                     answer()
                 self.go_on()
 
-            session.unfinished.over = over
+            session.work.unfinished.over = over
             self.broker.go_on_for(self)
             return True
         budget = self.broker.budget
@@ -313,7 +313,7 @@ class StompConnection:
         if conversation is None:
             return False
         if self.replies.open():
-            conversation.session.wake()
+            conversation.session.deliveries.wake()
         waiting = conversation.tell_verdicts() or self.replies.holding
         if self.state is State.LEAVING and not waiting:
             if self._receipt is not None:
@@ -515,7 +515,7 @@ class StompConnection:
     def drained(self) -> None:
         """The outbox has room again: subscriptions may be given more."""
         if self._conversation is not None:
-            self._conversation.session.wake()
+            self._conversation.session.deliveries.wake()
 
     def _wake_in(self, delay: int) -> None:
         """Have ``on_timer`` called in ``delay`` ms, and what was asked for before ignored."""

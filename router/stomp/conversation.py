@@ -156,12 +156,12 @@ class Conversation:
     def publish(self, message: Message, receipt: str | None) -> None:
         """Publish a message, and send a receipt as soon as it is confirmed; in a transaction, with that."""
         session = self.session
-        if receipt is None or session.transaction is not None:
+        if receipt is None or session.mode.transaction is not None:
             session.publish(message)
             return
         session.select_confirms()
-        assert session.confirms is not None
-        number = session.confirms.published + 1
+        assert session.mode.confirms is not None
+        number = session.mode.confirms.published + 1
         session.publish(message)
         self._receipts.append((number, receipt))
 
@@ -181,7 +181,7 @@ class Conversation:
                 if accepted:
                     self.send_receipt(receipt)
                 else:
-                    confirms = self.session.confirms
+                    confirms = self.session.mode.confirms
                     if confirms is not None and confirms.unstored:
                         error: AmqpError = InternalError(f"the message of '{receipt}' could not be stored")
                     else:

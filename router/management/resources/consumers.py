@@ -9,7 +9,7 @@ from leveret.router.management.clients import ListedConnection, user_of
 from leveret.router.management.json_values import Object
 from leveret.router.management.query import listing
 from leveret.router.queue.consumers import Consumer
-from leveret.router.session.session import Session
+from leveret.router.session.deliveries import Deliveries
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.response_steps import ResponseSteps
@@ -44,21 +44,21 @@ def show_consumer(call: Call, consumer: Consumer) -> Object:
         "exclusive": consumer.exclusive,
         "prefetch_count": 0 if consumer.no_ack else consumer.prefetch,
         "queue": {"name": consumer.queue.name, "vhost": consumer.queue.vhost},
-        "leveret": call.context.statistics.of_consumer(consumer, _session(consumer)),
+        "leveret": call.context.statistics.of_consumer(consumer, _deliveries(consumer)),
     }
 
 
 def owner_of(call: Call, consumer: Consumer) -> ConnectionChannel | None:
     """Return the channel of a consumer; None if it has closed."""
-    session = _session(consumer)
-    if session is None or session.finished or session.owner not in call.broker.clients:
+    deliveries = _deliveries(consumer)
+    if deliveries is None or deliveries.finished or deliveries.owner not in call.broker.clients:
         return None
-    connection: ListedConnection = session.owner  # type: ignore[assignment]  # as in ``clients.connections``
-    return connection, session.number
+    connection: ListedConnection = deliveries.owner  # type: ignore[assignment]  # as in ``clients.connections``
+    return connection, deliveries.number
 
 
-def _session(consumer: Consumer) -> Session | None:
-    return consumer.sink if isinstance(consumer.sink, Session) else None
+def _deliveries(consumer: Consumer) -> Deliveries | None:
+    return consumer.sink if isinstance(consumer.sink, Deliveries) else None
 
 
 def _consumers(vhosts: list[VHost]) -> Iterator[Consumer | None]:

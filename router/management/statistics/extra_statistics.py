@@ -16,7 +16,7 @@ from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.latency_probe import Probe, Recorder
 from leveret.router.queue.queue import Queue
-from leveret.router.session.session import Session
+from leveret.router.session.deliveries import Deliveries
 
 MOST = 1000  # queues with a probe; each costs some 20 kB
 SLICE = 500  # objects that are visited before other tasks run,
@@ -48,12 +48,12 @@ class BrokerStatistics:
     def __init__(self, broker: Broker, make: Callable[[int], StatisticsRecorder] | None = None) -> None:
         self.make = make
         self._broker = broker
-        self._ages: dict[Queue | Session, Ages] = {}
+        self._ages: dict[Queue | Deliveries, Ages] = {}
         self._latencies: dict[Queue, StatisticsRecorder] = {}
 
     def sample(self) -> Iterator[None]:
         """Sample everything in steps, between which other tasks run."""
-        ages: dict[Queue | Session, Ages] = {}
+        ages: dict[Queue | Deliveries, Ages] = {}
         latencies: dict[Queue, StatisticsRecorder] = {}
         for vhost in list(self._broker.vhosts.values()):
             queues = [queue for queue in vhost.queues.values() if isinstance(queue, Queue)]
@@ -68,9 +68,10 @@ class BrokerStatistics:
                 yield
         for number, client in enumerate(connections(self._broker), 1):
             for session in list(client.sessions().values()):
-                ages[session] = mine = self._ages.get(session) or Ages()
-                oldest = next(iter(session.unacked), None)
-                mine.sample(session.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
+                deliveries = session.deliveries
+                ages[deliveries] = mine = self._ages.get(deliveries) or Ages()
+                oldest = next(iter(deliveries.unacked), None)
+                mine.sample(deliveries.next_tag, oldest[0] if oldest is not None else None, self._broker.now)
             if not number % CLIENTS:
                 yield
         yield
@@ -106,23 +107,23 @@ class BrokerStatistics:
             "time_to_drain_ms": time_to_drain(len(queue.ready), series),
         }
 
-    def of_consumer(self, consumer: Consumer, session: Session | None) -> Object:
+    def of_consumer(self, consumer: Consumer, deliveries: Deliveries | None) -> Object:
         """Return the statistics of a consumer."""
         queue = consumer.queue
         latency = self._latencies.get(queue) if isinstance(queue, Queue) else None
         recent = latency.by_consumer.get(consumer) if latency is not None else None
         return {
             "unacknowledged": consumer.unacked,
-            "oldest_unacknowledged_age_ms": self._held_age(consumer, session),
+            "oldest_unacknowledged_age_ms": self._held_age(consumer, deliveries),
             "time_to_ack_ms": recent.show() if recent is not None else None,
         }
 
-    def _held_age(self, consumer: Consumer, session: Session | None) -> int | None:
+    def _held_age(self, consumer: Consumer, deliveries: Deliveries | None) -> int | None:
         """Return the ms that a consumer has held its oldest message, exact to the sampling interval."""
-        ages = self._ages.get(session) if session is not None else None
-        if session is None or ages is None or not consumer.unacked:
+        ages = self._ages.get(deliveries) if deliveries is not None else None
+        if deliveries is None or ages is None or not consumer.unacked:
             return None
-        for searched, (tag, (_, holder, _)) in enumerate(session.unacked):
+        for searched, (tag, (_, holder, _)) in enumerate(deliveries.unacked):
             if holder is consumer:
                 return ages.age(tag, self._broker.now)
             if searched == SEARCHED:

@@ -6,7 +6,9 @@ import pytest
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.exchange import routing
-from leveret.router.session.session import CANCELLED, PIECE, WIDE
+from leveret.router.session.incoming import WIDE
+from leveret.router.session.subscriptions import CANCELLED
+from leveret.router.session.unacked import PIECE
 from leveret.router.vhost.deletion import FEW
 from tests.router.amqp.client import packed, publish
 

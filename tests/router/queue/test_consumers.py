@@ -460,7 +460,7 @@ def test_a_consumer_whose_client_does_not_read_is_passed_over_and_comes_back(nod
     fill(node, *range(4))
     assert (slow.take(), quick.take()) == ([], ["0", "1", "2", "3"])
     slow.room = True
-    slow.session.wake()
+    slow.session.deliveries.wake()
     fill(node, *range(4, 8))
     assert (slow.take(), quick.take()) == (["5", "7"], ["4", "6"])
 
@@ -473,7 +473,7 @@ def test_messages_wait_while_no_client_reads(node):
     fill(node, *range(2 * SLICE))
     assert client.take() == []
     client.room = True
-    client.session.wake()
+    client.session.deliveries.wake()
     assert len(client.take()) == 2 * SLICE
 
 

@@ -193,7 +193,7 @@ def test_off_it_is_not_asked_and_on_it_is_at_once(node, client):
     client.publish("1", "q")
     node.settle()
     assert seen(node) == []
-    assert client.session._resolve == client.session._publishing.resolve
+    assert client.session.incoming._resolve == client.session.incoming._publishing.resolve
     node.vhost.firehose.switch(on=True)
     client.publish("2", "q")
     later = node.client(owner=Connection())
@@ -226,7 +226,7 @@ def test_a_session_that_is_over_is_forgotten(node, client):
     client.session.close()
     node.vhost.firehose.switch(on=False)
     node.vhost.firehose.switch(on=True)
-    assert client.session._tap is None
+    assert client.session.deliveries.tap is None
 
 
 def test_without_anyone_bound_nothing_is_made(node, client):

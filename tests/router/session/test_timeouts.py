@@ -114,7 +114,7 @@ def test_looks_do_not_pile_up(node):
         hold(node, client, f"q{number}", "get", consumer_timeout=10**9 - number * 10**6)
     node.at(100 * TIMEOUT)
     assert len(node.broker.timers._heap) <= 50
-    assert len(client.session._timeouts._marks) <= 256
+    assert len(client.session.deliveries._timeouts._marks) <= 256
 
 
 def test_deleted_queues_are_forgotten(node):
@@ -124,7 +124,7 @@ def test_deleted_queues_are_forgotten(node):
         client.session.ack(number + 1, multiple=False)
         node.vhost.delete_queue(node.vhost.queue(f"q{number}"))
     node.at(2 * TICK)
-    watched: dict[Queue, None] = client.session._timeouts._queues
+    watched: dict[Queue, None] = client.session.deliveries._timeouts._queues
     assert not watched
 
 

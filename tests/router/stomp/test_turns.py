@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from leveret.protocol.stomp.frames import Frame
-from leveret.router.session.session import PIECE
+from leveret.router.session.unacked import PIECE
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
 

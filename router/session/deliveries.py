@@ -1,0 +1,260 @@
+"""Messages that a session was given: numbering, holding and writing them, and room for more.
+
+Responsible for delivery tags, the session's prefetch count, the consumers that wait for room, and how long
+messages are held. How consumers begin and end is in ``subscriptions``, how messages are acknowledged in
+``settling``.
+
+Sources: RabbitMQ, "Consumer Prefetch", "Consumers" (Delivery Acknowledgement Timeout).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import attrgetter
+
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.broker.broker import Broker
+from leveret.router.queue.consumers import SLICE, Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.interface import AnyQueue, Source
+from leveret.router.session.paused_sources import PausedSources
+from leveret.router.session.sink import SessionSink
+from leveret.router.session.starving import Starving
+from leveret.router.session.timeouts import AckTimeouts
+from leveret.router.session.trace import Tap
+from leveret.router.session.unacked import PIECE, Held, Taken, Unacked, by_source, reclaim
+from leveret.router.turns.backlog import Slices
+from leveret.router.values.counters import Given
+
+SERVED = attrgetter("served")
+WOKEN = 64  # consumers that are woken before those deliver
+
+
+class Deliveries:
+    """The deliveries of one session; it is the ``DeliverySink`` of the session's consumers.
+
+    ``owner`` is the session's connection and ``number`` its channel there. ``prefetch`` limits how many
+    messages all consumers hold together (0: no limit). ``served`` grows with each delivery of the broker: the
+    session with the lowest number was served longest ago. ``tap`` copies deliveries to the firehose.
+    """
+
+    __slots__ = (
+        "_broker",
+        "_starving",
+        "_timeouts",
+        "consumers",
+        "finished",
+        "given",
+        "next_tag",
+        "number",
+        "outstanding",
+        "owner",
+        "paused",
+        "prefetch",
+        "served",
+        "sink",
+        "tap",
+        "unacked",
+    )
+
+    def __init__(self, broker: Broker, owner: object, number: int, sink: SessionSink) -> None:
+        self.owner = owner
+        self.number = number
+        self.prefetch = 0
+        self.served = 0
+        self.finished = False
+        self.consumers: dict[str, Receiver] = {}
+        self.given = Given()
+        self.unacked = Unacked()
+        self.outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
+        self.next_tag = 1  # the delivery tag that comes next
+        self.paused = PausedSources()
+        self.tap: Tap | None = None
+        self._broker = broker
+        self.sink = sink
+        self._starving = Starving()
+        settings = broker.settings.queue
+        self._timeouts = AckTimeouts(settings.consumer_timeout, settings.channel_tick)
+
+    # -- room ------------------------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Return how many more messages the session takes now."""
+        if self.finished or not self.sink.writable():
+            return 0
+        return self.prefetch - self.outstanding if self.prefetch else SLICE
+
+    def starve(self, consumer: Consumer) -> None:
+        if not consumer.starving and not self.finished:
+            self._starving.add(consumer)
+            if self.room() > 0:  # it has had its share of it
+                self._broker.scheduler.feed(self)
+
+    def wake(self) -> None:
+        """Wake consumers that wait for room, if there is some. The one that was served longest ago comes
+        first, so that all get some of what they share: the prefetch count, the outbox of the connection.
+
+        As many are woken as there is room, others if these take less; each gets an equal share first.
+        """
+        room, starving = self.room(), self._starving
+        if room <= 0 or not starving:
+            return
+        share = max(1, room // len(starving)) if self.prefetch else SLICE
+        for _ in range(min(room, WOKEN, len(starving))):
+            consumer = starving.pop(self.next_tag)
+            consumer.share = share
+            consumer.wake()
+        if starving:
+            self._broker.scheduler.feed(self)
+
+    def make_room(self, consumers: Mapping[Consumer, int]) -> None:
+        """Note that consumers hold so many messages less, and wake those that may be given more."""
+        for consumer, count in consumers.items():
+            consumer.unacked -= count
+            self.outstanding -= count
+        if self.prefetch:
+            self.wake_in_turn(consumers)
+        else:
+            for consumer in consumers:
+                consumer.wake()
+
+    def wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
+        """Wake consumers after the prefetch count has room for any of them: these, whose own prefetch counts
+        may have room again, and those that waited before.
+        """
+        for consumer in consumers:
+            if consumer.active and not (consumer.ready or consumer.starving):
+                self._starving.add(consumer)
+        self.wake()
+
+    # -- deliveries ------------------------------------------------------------------------------------------
+
+    def deliver(self, receiver: Receiver, entries: Sequence[Entry]) -> None:
+        """Number the messages, hold those that must be settled, and write them.
+
+        An exception ends this client's connection only, and the session's messages return to their queues.
+        """
+        try:
+            first, count = self.next_tag, len(entries)
+            self.next_tag += count
+            receiver.served = first + count
+            self.served = next(self._broker.scheduler.deliveries)
+            if receiver.no_ack or not isinstance(receiver, Consumer):
+                self.given.deliver_no_ack += count
+            else:
+                self.given.deliver += count
+                receiver.unacked += count
+                receiver.share -= count
+                self.outstanding += count
+                held = zip(repeat(receiver.source), repeat(receiver), entries, strict=False)
+                self.unacked.hold(zip(range(first, first + count), held, strict=True))
+                if receiver.probed is not None:
+                    place, probe = receiver.probed
+                    receiver.probed = None
+                    self.unacked.hold(((first + place, (probe, receiver, entries[place])),))
+            if self.finished:  # its connection crashed on an earlier delivery of the same round
+                for _ in self.give_back():
+                    pass  # it was given no more than a slice
+                return
+            if self.tap is not None:
+                self.tap.delivered(receiver, entries)
+            self.sink.deliver(receiver, first, entries)
+        except Exception as error:
+            if isinstance(receiver, Consumer) and not receiver.no_ack:
+                receiver.source.reclaim(entries)
+            self.sink.crash(error)
+
+    def hold_one(self, queue: AnyQueue, entry: Entry, *, no_ack: bool) -> int:
+        """Number a message of basic.get, hold it unless it needs no ack, and return its delivery tag."""
+        self.given.got(no_ack=no_ack, redelivered=entry.returns > 0)
+        tag = self.next_tag
+        self.next_tag += 1
+        if not no_ack:
+            self.unacked.hold([(tag, (queue, None, entry))])
+            self.watch_timeout(queue)
+        if self.tap is not None:
+            self.tap.taken(queue.name, entry)
+        return tag
+
+    def crash(self, error: Exception) -> None:
+        self.sink.crash(error)
+
+    def cancelled(self, consumer: Consumer) -> None:
+        self.forget(consumer)
+        self.consumers.pop(consumer.tag, None)
+        self.sink.cancelled(consumer)
+
+    def forget(self, consumer: Consumer) -> None:
+        """Count what an ended consumer was given, and let it wait for room no more."""
+        self._starving.discard(consumer)
+        self.given.redeliver += consumer.redelivered
+
+    # -- what is held ----------------------------------------------------------------------------------------
+
+    def give_back(self) -> Slices:
+        """Return all held messages to their queues, in slices: the session is over.
+
+        The queues deliver nothing until all of their messages are back.
+        """
+        unacked = self.unacked
+        failure: Exception | None = None
+        try:
+            while unacked.holds_through(0):
+                taken = unacked.take_through(0, PIECE)
+                try:
+                    sources = self._give_back_some(taken)
+                except Exception as error:
+                    failure = error
+                    sources = {}
+                    reclaim(taken)
+                if unacked.holds_through(0):
+                    self.paused.pause(sources)
+                    yield
+        finally:
+            self.paused.resume()
+        if failure is not None:
+            raise failure
+
+    def _give_back_some(self, taken: Taken) -> Iterable[Source]:
+        """Return messages to their queues, and return these."""
+        sources, consumers = by_source(taken)
+        self.make_room(consumers)
+        for source, entries in sources.items():
+            if source.deleted:
+                source.settle(entries)
+            else:
+                self.given.back += len(entries)
+                source.give_back(entries, self._broker.now)
+        return sources
+
+    def recount(self, held: Iterable[Held]) -> None:
+        """Count again what the session and its consumers hold, after an exception."""
+        self.outstanding = 0
+        for receiver in self.consumers.values():
+            if isinstance(receiver, Consumer):
+                receiver.unacked = 0
+        for _, consumer, _ in held:
+            if consumer is not None:
+                consumer.unacked += 1
+                self.outstanding += 1
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def watch_timeout(self, queue: AnyQueue) -> None:
+        """Look in time whether messages of this queue are held for too long."""
+        self._timeouts.watch(queue, self._broker.now, self._schedule)
+
+    def _schedule(self, when: int) -> None:
+        self._broker.schedule(when, self)
+
+    def on_timer(self, now: int) -> None:
+        """End the session if a message is held for longer than the consumer timeout of its queue."""
+        if self.finished or now < self._timeouts.next_look:
+            return
+        timeout = self._timeouts.look(now, self.next_tag, self.unacked, self._schedule)
+        if timeout:
+            self.sink.fail(
+                PreconditionFailed(
+                    f"delivery acknowledgement on channel timed out. Timeout value used: {timeout} ms. "
+                    "This timeout value can be configured, see consumers doc guide to learn more"
+                )
+            )

@@ -1,0 +1,312 @@
+"""Messages that a session publishes: handing them to their queues and confirming them.
+
+Responsible for the order in which a message reaches its queues, in slices if there are many queues, and for
+the publisher confirms that follow. Permissions and routing are in ``publishing``; what a transaction does
+with its publishes is in ``transactions``.
+"""
+
+from collections.abc import Callable, Sequence
+
+from leveret.protocol.amqp.message import MANDATORY, Message
+from leveret.protocol.amqp.properties import PERSISTENT
+from leveret.router.auth import User
+from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import owner_of
+from leveret.router.exchange.routing import Target
+from leveret.router.queue.entry import Entry
+from leveret.router.session.command_work import CommandWork
+from leveret.router.session.confirms import Confirms, Verdict
+from leveret.router.session.mode import SessionMode
+from leveret.router.session.publishing import Publishing
+from leveret.router.session.sink import SessionSink
+from leveret.router.session.trace import Tap
+from leveret.router.session.transaction import Transaction
+from leveret.router.turns.backlog import Slices, Slicing, TakesLong
+from leveret.router.values.counters import Published
+from leveret.router.vhost.deduplicating_target import Once
+
+WIDE = 64  # copies of messages that are handed to queues in one slice
+PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
+
+
+class IncomingMessages:
+    """The publishes of one session. ``finished``: the session is over, and its client gets no answers."""
+
+    __slots__ = (
+        "_broker",
+        "_keeper",
+        "_mode",
+        "_owner",
+        "_publishing",
+        "_resolve",
+        "_sink",
+        "_tap",
+        "_user",
+        "_work",
+        "finished",
+        "published",
+    )
+
+    def __init__(
+        self,
+        broker: Broker,
+        user: User,
+        owner: object,
+        sink: SessionSink,
+        *,
+        publishing: Publishing,
+        mode: SessionMode,
+        work: CommandWork,
+    ) -> None:
+        self.published = Published()
+        self.finished = False
+        self._broker = broker
+        self._user = user
+        self._owner = owner
+        self._sink = sink
+        self._mode = mode
+        self._work = work
+        self._keeper = broker.keeper
+        self._publishing = publishing
+        self._resolve: Callable[[Message], tuple[Message, Sequence[Target]]] = publishing.resolve
+        self._tap: Tap | None = None
+
+    def publish(self, message: Message) -> None:
+        """Route a message and hand it to its queues; if there are many, the work may be ``unfinished``.
+
+        Raises the errors of ``Publishing.resolve``.
+        """
+        try:
+            message, queues = self._resolve(message)
+        except TakesLong as long:
+            self._work.begin("routing", self._publish_later(message, long.slices))
+            return
+        self.published.publish += 1
+        mode = self._mode
+        if mode.transaction is not None:
+            self._gather(mode.transaction, message, queues)
+        elif len(queues) > WIDE or queues.__class__ is Once:
+            self._work.begin("publishing", self._publish_widely(message, queues))
+        elif mode.confirms is None:
+            self.enqueue(message, queues)
+        else:
+            self._enqueue_to_confirm(message, queues, mode.confirms)
+
+    def publish_all(self, messages: Sequence[Message]) -> None:
+        """Publish messages that differ in their bodies only. Errors and unfinished work as in ``publish``."""
+        confirms = self._mode.confirms
+        one_by_one = self._mode.transaction is not None or self._tap is not None
+        queues = None if one_by_one else self._publishing.resolve_all(messages)
+        if queues is None:
+            self._work.begin("publishing", self._publish_each(messages))
+            return
+        self.published.publish += len(messages)
+        stored = self._keeper.publishes
+        before = len(stored)
+        if len(queues) == 1 and queues[0].enqueue_all(messages, self._broker.now):
+            if confirms is not None:
+                batch = self._keeper.batch if len(stored) > before else 0
+                entries = [entry for _, entry, _ in stored[before:]]
+                if confirms.publish_all(len(messages), batch, entries):
+                    self._sink.owes_confirms(batch)
+        elif len(messages) * len(queues) > WIDE:
+            self._work.begin("publishing", self._publish_all_widely(messages, queues))
+        elif confirms is not None:
+            for message in messages:
+                self._enqueue_to_confirm(message, queues, confirms)
+        elif len(queues) > 1 and messages[0].properties.delivery_mode != PERSISTENT:
+            self._enqueue_by_queue(messages, queues)
+        else:  # message by message, so that the body of one is stored once for all queues
+            for message in messages:
+                self.enqueue(message, queues)
+
+    def _publish_each(self, messages: Sequence[Message]) -> Slices:
+        """Publish messages one by one."""
+        left = WIDE
+        budget = self._broker.budget
+        for message in messages:
+            try:
+                message, queues = self._resolve(message)  # noqa: PLW2901
+            except TakesLong as long:
+                yield from self._publish_later(message, long.slices)
+                continue
+            self.published.publish += 1
+            if self._mode.transaction is not None:
+                self._gather(self._mode.transaction, message, queues)
+            else:
+                yield from self._publish_widely(message, queues)
+            left -= 1 + len(queues)
+            if left <= 0 or budget.over:
+                left = WIDE
+                yield
+
+    def _publish_later(self, given: Message, routing: Slicing[tuple[Message, Sequence[Target]]]) -> Slices:
+        """Publish a message when its routing is finished; skip targets that are deleted meanwhile."""
+        message, queues = yield from routing
+        if self._tap is not None:
+            self._tap.published(given, message, queues)
+        self.published.publish += 1
+        if self._mode.transaction is not None:
+            self._gather(self._mode.transaction, message, queues)
+        else:
+            yield from self._publish_widely(message, queues)
+
+    def _publish_all_widely(self, messages: Sequence[Message], queues: Sequence[Target]) -> Slices:
+        """Hand messages that differ in their bodies only to many queues, in slices."""
+        if self._mode.confirms is None and messages[0].properties.delivery_mode != PERSISTENT:
+            for queue in queues:
+                if queue.deleted or queue.enqueue_all(messages, self._broker.now):
+                    yield
+                    continue
+                for start in range(0, len(messages), WIDE):
+                    for message in messages[start : start + WIDE]:
+                        if not queue.deleted:
+                            queue.enqueue(message, self._broker.now)
+                    yield
+            if not queues:
+                for message in messages:
+                    self._unroutable(message)
+            return
+        left = WIDE
+        for message in messages:  # message by message, so that the body of one is stored once for all queues
+            yield from self._publish_widely(message, queues)
+            left -= len(queues)
+            if left <= 0:
+                left = WIDE
+                yield
+
+    def _publish_widely(self, message: Message, queues: Sequence[Target]) -> Slices:
+        """Hand a message to its queues in slices, and confirm it when all queues have it. Queues that are
+        deleted meanwhile are skipped.
+        """
+        confirms = self._mode.confirms
+        if confirms is None:
+            yield from self.enqueue_widely(message, queues)
+            return
+        entries: list[Entry] = []
+        batch = 0
+        accepted: bool | None = None
+        slices = self.enqueue_widely(message, queues)
+        while True:
+            stored = self._keeper.publishes
+            before = len(stored)
+            try:
+                next(slices)
+            except StopIteration as end:
+                accepted = end.value
+            if len(stored) > before:
+                batch = self._keeper.batch
+                entries += [entry for _, entry, _ in stored[before:]]
+            if accepted is not None:
+                break
+            yield
+        if confirms.publish(accepted, batch, entries) and not self.finished:
+            self._sink.owes_confirms(batch)
+
+    def enqueue_widely(self, message: Message, queues: Sequence[Target]) -> Slicing[bool]:
+        """Hand a routed message to its queues in slices; return False if one of them refused it. Queues that
+        were deleted since the message was routed are skipped.
+        """
+        if isinstance(queues, Once):
+            return (yield from queues.enqueue(message, WIDE))
+        if not queues:
+            self._unroutable(message)
+        accepted = True
+        for start in range(0, len(queues), WIDE):
+            if start:
+                yield
+            now = self._broker.now
+            for queue in queues[start : start + WIDE]:
+                if not queue.deleted and not queue.enqueue(message, now):
+                    accepted = False
+        return accepted
+
+    def _enqueue_by_queue(self, messages: Sequence[Message], queues: Sequence[Target]) -> None:
+        """Hand all messages to one queue after the other."""
+        now = self._broker.now
+        for queue in queues:
+            if not queue.enqueue_all(messages, now):
+                for message in messages:
+                    queue.enqueue(message, now)
+
+    def _enqueue_to_confirm(self, message: Message, queues: Sequence[Target], confirms: Confirms) -> None:
+        """Hand a routed message to its queues and register it for a confirm."""
+        stored = self._keeper.publishes
+        before = len(stored)
+        accepted = self.enqueue(message, queues)
+        count = len(stored) - before
+        batch = self._keeper.batch if count else 0
+        if count == 1:  # as most are
+            first = confirms.publish(accepted, batch, (stored[before][1],))
+        else:
+            first = confirms.publish(accepted, batch, [entry for _, entry, _ in stored[before:]])
+        if first:
+            self._sink.owes_confirms(batch)
+
+    def enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
+        """Hand a routed message to its queues; return False if one of them refused it."""
+        accepted = True
+        now = self._broker.now
+        for queue in queues:
+            if not queue.enqueue(message, now):
+                accepted = False
+        if not queues:
+            self._unroutable(message)
+        return accepted
+
+    def enqueue_to_remaining(self, message: Message, queues: Sequence[Target]) -> bool:
+        """Hand a message to those queues that were not deleted since it was routed."""
+        left = [queue for queue in queues if not queue.deleted]
+        return self.enqueue(message, left) if left or not queues else True
+
+    def _unroutable(self, message: Message) -> None:
+        """Return a message that reached no queue, unless its publisher has gone."""
+        if message.bits & MANDATORY and not self.finished:
+            self.published.return_unroutable += 1
+            self._sink.returned(message, 312, "NO_ROUTE")
+        else:
+            self.published.drop_unroutable += 1
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the confirms to send to the publisher now."""
+        confirms = self._mode.confirms
+        if confirms is None:
+            return []
+        verdicts = confirms.verdicts(self._keeper.committed, refusals=self._keeper.refused > 0)
+        self.published.confirm = confirms.told
+        return verdicts
+
+    def close(self) -> None:
+        """Answer the client no more."""
+        self.finished = True
+        if self._mode.confirms is not None:
+            self.published.publish_confirm = self._mode.confirms.published
+
+    # -- transactions ----------------------------------------------------------------------------------------
+
+    def _gather(self, transaction: Transaction, message: Message, queues: Sequence[Target]) -> None:
+        """Add a publish to a transaction and count its memory, unless its client has gone."""
+        if self.finished:
+            return
+        transaction.publish(message, queues)
+        size = PUBLISH_COST + message.size + 8 * len(queues)
+        transaction.size += size
+        self.grow(size)
+
+    def grow(self, change: int) -> None:
+        """Count ``change`` more bytes of memory for publishes that wait for a commit."""
+        owner = owner_of(self._user, "")
+        self._broker.incoming.grow(self._owner, owner, change)  # type: ignore[arg-type]  # a connection
+
+    # -- the firehose ----------------------------------------------------------------------------------------
+
+    def watch(self, tap: Tap | None) -> None:
+        """Copy each published message to the firehose, or (None) no more: then publishing does not look."""
+        self._tap = tap
+        self._resolve = self._publishing.resolve if tap is None else self._resolve_and_copy
+
+    def _resolve_and_copy(self, given: Message) -> tuple[Message, Sequence[Target]]:
+        message, queues = self._publishing.resolve(given)
+        if self._tap is not None:
+            self._tap.published(given, message, queues)
+        return message, queues

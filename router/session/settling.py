@@ -1,0 +1,179 @@
+"""Acknowledging, rejecting and requeueing the messages that a session holds.
+
+Responsible for which messages a delivery tag means, and for doing many in slices. In a transaction a
+settlement waits for the commit, see ``transactions``.
+
+Source: RabbitMQ, "Consumer Acknowledgements and Publisher Confirms".
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+
+from leveret.router.broker.broker import Broker
+from leveret.router.queue.interface import Source
+from leveret.router.session.command_work import CommandWork
+from leveret.router.session.deliveries import Deliveries
+from leveret.router.session.mode import SessionMode
+from leveret.router.session.unacked import PIECE, Taken, Verb, by_source, reclaim, unknown_tag
+from leveret.router.turns.backlog import Slices
+
+
+class Settling:
+    """How the held messages of one session are settled."""
+
+    __slots__ = ("_broker", "_deliveries", "_mode", "_unacked", "_work")
+
+    def __init__(self, broker: Broker, deliveries: Deliveries, mode: SessionMode, work: CommandWork) -> None:
+        self._broker = broker
+        self._deliveries = deliveries
+        self._unacked = deliveries.unacked
+        self._mode = mode
+        self._work = work
+
+    def ack(self, tag: int, *, multiple: bool) -> None:
+        """Settle one message, or all up to it. Raises PreconditionFailed for a tag that is not held."""
+        if multiple or self._mode.transaction is not None:
+            self._take("ack", tag, multiple)
+            return
+        deliveries = self._deliveries
+        if deliveries.prefetch:
+            self._broker.catch_up()  # what was published before is not owed the room that this makes
+        queue, consumer, entry = self._unacked.take(tag)
+        try:
+            queue.settle((entry,))
+        except Exception:
+            queue.reclaim((entry,))
+            raise
+        if consumer is not None:
+            consumer.unacked -= 1
+            deliveries.outstanding -= 1
+            if deliveries.prefetch:
+                deliveries.wake_in_turn((consumer,))
+            elif not consumer.ready:
+                consumer.wake()
+
+    def ack_each(self, tags: Iterable[int]) -> None:
+        """Settle some messages; if there are many this may be ``unfinished``. Raises PreconditionFailed for a
+        tag that is not held, when those before it are settled.
+        """
+        self._take_each("ack", tags)
+
+    def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+        """Requeue or reject one message, or all up to it."""
+        self._take("requeue" if requeue else "reject", tag, multiple)
+
+    def nack_each(self, tags: Iterable[int], *, requeue: bool) -> None:
+        """Requeue or reject some messages. Raises as ``ack_each``."""
+        self._take_each("requeue" if requeue else "reject", tags)
+
+    def recover(self) -> None:
+        """Requeue all held messages, also in a transaction. It may be ``unfinished``."""
+        self._work.begin("requeueing", self._settle_through("requeue", 0, self.settle))
+
+    def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
+        """Take out the messages that a tag means, and settle them at once or with the transaction."""
+        if tag == 0:
+            self._broker.catch_up()  # all that was delivered is meant
+        last = tag or self._unacked.highest
+        taken = self._unacked.take_through(tag, PIECE) if multiple else [(tag, self._unacked.take(tag))]
+        try:
+            if multiple and self._unacked.lowest <= last and self._unacked.holds_through(last):
+                self._work.begin("settling", self._settle_through(verb, last, self._settle_or_gather, taken))
+            elif self._mode.transaction is not None:
+                self._mode.transaction.settle(verb, taken)
+            else:
+                self.settle(verb, taken)
+        except Exception:
+            reclaim(taken)
+            raise
+
+    def _settle_through(
+        self,
+        verb: Verb,
+        tag: int,
+        settle: Callable[[Verb, Taken], Iterable[Source]],
+        taken: Taken | None = None,
+    ) -> Slices:
+        """Settle ``taken`` and all that is held up to a tag (0: all), in slices, by ``settle``."""
+        return self._settle_pieces(verb, self._pieces_through(tag, taken), settle)
+
+    def _pieces_through(self, tag: int, taken: Taken | None) -> Iterator[Taken]:
+        """Take out all that is held up to a tag (0: all), after what was ``taken`` already."""
+        tag = tag or self._unacked.highest
+        if taken is not None:
+            yield taken
+        while self._unacked.holds_through(tag):
+            yield self._unacked.take_through(tag, PIECE)
+
+    def _settle_pieces(
+        self, verb: Verb, pieces: Iterator[Taken], settle: Callable[[Verb, Taken], Iterable[Source]]
+    ) -> Slices:
+        """Settle a piece in each slice, by ``settle``. Queues deliver nothing until all of their messages are
+        requeued.
+        """
+        paused = self._deliveries.paused
+        try:
+            for taken in pieces:
+                try:
+                    sources = settle(verb, taken)
+                except Exception:
+                    reclaim(taken)
+                    raise
+                if verb == "requeue":
+                    paused.pause(sources)
+                yield
+        finally:
+            paused.resume()
+
+    def _take_each(self, verb: Verb, tags: Iterable[int]) -> None:
+        tags = iter(tags)
+        some = list(islice(tags, PIECE))
+        taken = self._unacked.take_each(some)
+        if len(some) == PIECE == len(taken):
+            pieces = chain((taken,), self._pieces_of(tags))
+            self._work.begin("settling", self._settle_pieces(verb, pieces, self._settle_or_gather))
+            return
+        try:
+            self._settle_or_gather(verb, taken)
+        except Exception:
+            reclaim(taken)
+            raise
+        if len(taken) < len(some):
+            raise unknown_tag(some[len(taken)])
+
+    def _pieces_of(self, tags: Iterator[int]) -> Iterator[Taken]:
+        """Take out the messages with these tags. Raises as ``ack_each``."""
+        while some := list(islice(tags, PIECE)):
+            taken = self._unacked.take_each(some)
+            yield taken
+            if len(taken) < len(some):
+                raise unknown_tag(some[len(taken)])
+
+    def _settle_or_gather(self, verb: Verb, taken: Taken) -> Iterable[Source]:
+        """Settle messages, or add them to the open transaction; return the sources that settled some."""
+        if self._mode.transaction is None:
+            return self.settle(verb, taken)
+        self._mode.transaction.settle(verb, taken)
+        return ()
+
+    def settle(self, verb: Verb, taken: Taken) -> Iterable[Source]:
+        """Settle messages, those of each source together; return the sources."""
+        deliveries = self._deliveries
+        if deliveries.prefetch:
+            self._broker.catch_up()
+        sources, consumers = by_source(taken)
+        room_first = verb == "requeue" and deliveries.prefetch > 0
+        if room_first:  # queues that wait for this room deliver before the queue that gets its messages back
+            deliveries.make_room(consumers)
+        for source, entries in sources.items():
+            if verb == "ack" or source.deleted:
+                source.settle(entries)
+            elif verb == "requeue":
+                deliveries.given.back += len(entries)
+                source.requeue(entries, self._broker.now)
+            else:
+                deliveries.given.back += len(entries)
+                source.reject(entries)
+        if not room_first:
+            deliveries.make_room(consumers)
+        return sources

@@ -1,0 +1,179 @@
+"""Consumers of a session, and basic.get: what begins and ends deliveries.
+
+Responsible for permission to read, consumer tags and direct replies. What is delivered is in ``deliveries``.
+
+Sources: RabbitMQ, "Consumers", "Access Control", "Direct Reply-to".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from leveret.protocol.errors import NotAllowed, PreconditionFailed
+from leveret.router.auth import User
+from leveret.router.broker.broker import Broker
+from leveret.router.queue.consumers import Consumer, Receiver
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.interface import AnyQueue
+from leveret.router.session.deliveries import Deliveries
+from leveret.router.session.publishing import Publishing
+from leveret.router.session.reply_to import REPLY_TO, ReplyTarget
+from leveret.router.session.sink import SessionSink
+from leveret.router.session.validation import check_consumer_arguments
+from leveret.router.turns.backlog import Slices
+from leveret.router.vhost.vhost import VHost
+
+CANCELLED = 16  # consumers of a closed session that end in one slice
+
+
+class Subscriptions:
+    """The consumers of one session. ``consumer_prefetch`` is the prefetch count of the next consumer."""
+
+    __slots__ = (
+        "_broker",
+        "_deliveries",
+        "_publishing",
+        "_reply_target",
+        "_sink",
+        "_user",
+        "_vhost",
+        "consumer_prefetch",
+    )
+
+    def __init__(
+        self,
+        broker: Broker,
+        vhost: VHost,
+        user: User,
+        sink: SessionSink,
+        *,
+        publishing: Publishing,
+        deliveries: Deliveries,
+    ) -> None:
+        self.consumer_prefetch = 0
+        self._broker = broker
+        self._vhost = vhost
+        self._user = user
+        self._sink = sink
+        self._publishing = publishing
+        self._deliveries = deliveries
+        self._reply_target: ReplyTarget | None = None
+
+    def consume(
+        self,
+        queue_name: str,
+        tag: str,
+        *,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start a consumer. Its deliveries begin with the next flush, so that the client is answered first.
+
+        Raises NotAllowed for a tag in use, AccessRefused, NotFound, and the errors of the queue.
+        """
+        arguments = arguments or {}
+        deliveries = self._deliveries
+        if tag in deliveries.consumers:
+            raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
+        if queue_name == REPLY_TO:
+            self._consume_replies(tag, no_ack=no_ack)
+            return
+        queue = self._readable(queue_name)
+        check_consumer_arguments(arguments, queue)
+        consumer = queue.consumer(
+            deliveries,
+            tag,
+            no_ack=no_ack,
+            exclusive=exclusive,
+            prefetch=self.consumer_prefetch,
+            arguments=arguments,
+        )
+        deliveries.consumers[tag] = consumer
+        consumer.served = deliveries.next_tag  # as in RabbitMQ, who has waited longer comes first
+        queue.add_consumer(consumer, self._broker.now)
+        if not no_ack:
+            deliveries.watch_timeout(queue)
+
+    def _readable(self, queue_name: str) -> AnyQueue:
+        """Return a queue that the user may read."""
+        self._user.check(self._vhost.name, "read", "queue", queue_name)
+        return self._vhost.queue_for(queue_name, self._deliveries.owner)
+
+    def cancel(self, tag: str) -> None:
+        """End a consumer; its unacknowledged messages stay held. An unknown tag is no error."""
+        consumer = self._deliveries.consumers.pop(tag, None)
+        if isinstance(consumer, Consumer):
+            self._deliveries.forget(consumer)
+            consumer.queue.remove_consumer(consumer, self._broker.now)
+        elif consumer is not None and self._reply_target is not None:
+            self._vhost.remove_reply_target(self._reply_target)
+            self._reply_target.close()
+            self._reply_target = self._publishing.reply_to = None
+
+    def cancel_all(self) -> Slices:
+        """End all consumers, in slices: the session is over. An exception of one ends only that one."""
+        for number, tag in enumerate(list(self._deliveries.consumers), 1):
+            try:
+                self.cancel(tag)
+            except Exception as error:
+                self._broker.report("the end of a consumer failed", error)
+            if not number % CANCELLED:
+                yield
+
+    def get(self, queue_name: str, *, no_ack: bool) -> tuple[int, Entry, AnyQueue] | None:
+        """Take one message: return its delivery tag, the entry and the queue; None if the queue is empty."""
+        queue = self._readable(queue_name)
+        entry = queue.get(self._broker.now, no_ack=no_ack)
+        if entry is None:
+            self._deliveries.given.get_empty += 1
+            return None
+        try:
+            tag = self._deliveries.hold_one(queue, entry, no_ack=no_ack)
+        except Exception:
+            queue.reclaim([entry])
+            raise
+        return tag, entry, queue
+
+    def set_prefetch(self, count: int, *, shared: bool) -> None:
+        """Limit how many messages all consumers hold together, or (not ``shared``) each later consumer."""
+        if not shared:
+            self.consumer_prefetch = count
+            return
+        self._deliveries.prefetch = count
+        for consumer in self._deliveries.consumers.values():
+            if isinstance(consumer, Consumer):
+                consumer.queue.consumers.sharing = True
+        self._deliveries.wake()
+
+    def recheck(self) -> None:
+        """End the consumers of queues that the user may not read any more: its permissions have changed."""
+        for consumer in list(self._deliveries.consumers.values()):
+            if isinstance(consumer, Consumer):
+                queue = consumer.queue
+                if not self._user.may(self._vhost.name, "read", queue.name):
+                    queue.remove_consumer(consumer, self._broker.now)
+                    self._deliveries.cancelled(consumer)
+
+    # -- direct replies --------------------------------------------------------------------------------------
+
+    def _consume_replies(self, tag: str, *, no_ack: bool) -> None:
+        if not no_ack:
+            raise PreconditionFailed("reply consumer cannot acknowledge")
+        if self._reply_target is not None:
+            raise PreconditionFailed("reply consumer already set")
+        receiver = Receiver(self._deliveries, tag, no_ack=True)
+        self._reply_target = ReplyTarget(receiver, accepts=self._takes_replies, dropped=self._dropped_replies)
+        self._vhost.add_reply_target(self._reply_target)
+        self._publishing.reply_to = self._reply_target.name
+        self._deliveries.consumers[tag] = receiver
+
+    def _takes_replies(self) -> bool:
+        """Return True if direct replies are delivered. They cannot wait for room as other deliveries do, so a
+        client that does not read loses them: beyond a bound, and at once while an alarm is raised.
+        """
+        if self._sink.writable():
+            return True
+        return not (self._broker.alarms.raised or self._sink.overfull())
+
+    def _dropped_replies(self, count: int, now: int) -> None:
+        self._broker.drops.add(self._vhost.name, REPLY_TO, "reply_unread", count, now)

@@ -1,0 +1,133 @@
+"""Committing and rolling back the transactions of a session.
+
+Responsible for all-or-nothing: on disk a commit is one whole, however many turns it takes, and what fails is
+undone. What a transaction holds until then is in ``transaction``.
+
+Sources: AMQP 0-9-1 1.9; STOMP 1.2, "BEGIN", for ``do_atomically``.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from leveret.router.persistence.api import Keeper
+from leveret.router.session.command_work import CommandWork
+from leveret.router.session.incoming import IncomingMessages
+from leveret.router.session.mode import SessionMode
+from leveret.router.session.settling import Settling
+from leveret.router.session.transaction import Transaction
+from leveret.router.session.unacked import Held, Taken, Unacked, Verb, reclaim
+from leveret.router.turns.backlog import Slices, Slicing, at_once
+
+
+class Transactions:
+    """The transactions of one session: one is open at a time, and one may be ending."""
+
+    __slots__ = ("_ending", "_incoming", "_keeper", "_mode", "_settling", "_unacked", "_work")
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        incoming: IncomingMessages,
+        settling: Settling,
+        unacked: Unacked,
+        *,
+        mode: SessionMode,
+        work: CommandWork,
+    ) -> None:
+        self._keeper = keeper
+        self._incoming = incoming
+        self._settling = settling
+        self._unacked = unacked
+        self._mode = mode
+        self._work = work
+        self._ending: Transaction | None = None
+
+    def commit(self) -> None:
+        """Do all that was published and settled since the last commit. It may be ``unfinished``.
+
+        Raises PreconditionFailed, when all is done, if a queue was full and refused a message.
+        """
+        self._work.begin("a transaction", self._commit(self._mode.next_transaction()))
+
+    def rollback(self) -> None:
+        """Drop all publishes since the last commit, and hold again what was settled. It may be
+        ``unfinished``.
+        """
+        self._work.begin("a rollback", self._undo(self._mode.next_transaction()))
+
+    def undo_open(self) -> Slices:
+        """Roll back the open transaction, if there is one: the session is over."""
+        if self._mode.transaction is not None:
+            yield from self._undo(self._mode.next_transaction())
+
+    def held(self) -> Iterator[Held]:
+        """The held messages that wait to be settled by a commit."""
+        for transaction in (self._mode.transaction, self._ending):
+            if transaction is not None:
+                yield from transaction.held()
+
+    def do_atomically(self, steps: Slices) -> None:
+        """Do all that is published and settled in these steps when the last is done, and nothing of it if one
+        of them fails, or if the session ends before. It may be ``unfinished``.
+
+        Nothing of it is confirmed by itself. Raises, when all is done, the errors of ``commit``.
+        """
+        self._work.begin("a transaction", self._do_atomically(steps))
+
+    def _do_atomically(self, steps: Slices) -> Slices:
+        transaction = self._mode.transaction = Transaction()
+        parts = self._work.parts = deque()
+        failure: Exception | None = None
+        try:
+            for _ in steps:
+                while parts:
+                    yield from parts.popleft()
+                yield
+                if self._incoming.finished:
+                    break
+        except Exception as error:
+            failure = error
+        self._mode.transaction = self._work.parts = None
+        if failure is not None or self._incoming.finished:
+            yield from self._undo(transaction)
+        else:
+            yield from self._commit(transaction)
+        if failure is not None:
+            raise failure
+
+    def _commit(self, transaction: Transaction) -> Slices:
+        """Do all that a transaction has gathered."""
+        self._keeper.begin_whole()
+        self._ending = transaction
+        try:
+            yield from transaction.commit(
+                self._incoming.enqueue_to_remaining, self._incoming.enqueue_widely, self._settle
+            )
+        finally:
+            self._keeper.end_whole()
+            self._ending = None
+            if transaction.settles:  # which an exception has left
+                at_once(self._undo(transaction))
+            else:
+                self._incoming.grow(-transaction.size)
+
+    def _settle(self, verb: Verb, taken: Taken) -> None:
+        """Settle messages. A crash may undo that until it is on disk, so the publishers of these messages get
+        no early confirm.
+        """
+        try:
+            self._settling.settle(verb, taken)
+        except Exception:
+            reclaim(taken)
+            raise
+        for _, (_, _, entry) in taken:
+            entry.settled = False
+
+    def _undo(self, transaction: Transaction) -> Slicing[None]:
+        """Drop what a transaction has gathered, and hold again what was settled."""
+        self._ending = transaction
+        try:
+            yield from transaction.rollback(self._unacked)
+        finally:
+            self._ending = None
+            self._incoming.grow(-transaction.size)
