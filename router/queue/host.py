@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
 from leveret.router.turns.backlog import Slices
+from leveret.router.turns.timers import Timed
 
 if TYPE_CHECKING:
+    from leveret.router.queue.contents import QueueContents
     from leveret.router.queue.interface import AnyQueue
     from leveret.router.queue.queue import Queue
 
@@ -40,10 +42,10 @@ class QueueHost(Protocol):
     def carry_on(self, what: str, slices: Slices) -> None:
         """Do work, what takes long of it in later turns. It fails nobody."""
 
-    def schedule(self, when: int, queue: "AnyQueue") -> None:
+    def schedule(self, when: int, queue: Timed) -> None:
         """Call ``on_timer`` at ``when`` ms."""
 
-    def dead_letter(self, queue: "Queue", messages: Sequence[Entry], reason: Reason) -> None:
+    def dead_letter(self, queue: "QueueContents", messages: Sequence[Entry], reason: Reason) -> None:
         """Publish these to the queue's dead-letter exchange at the end of this batch."""
 
     def forget_published(self, message: Message) -> None:

@@ -10,7 +10,7 @@ Source: RabbitMQ, "Streams". The refusals are those of 3.10.
 """
 
 from collections.abc import Collection, Container, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import structlog
 
@@ -22,6 +22,7 @@ from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueKeeper
+from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.filters import SIZE, wanted
 from leveret.router.stream.gaps import known_gaps, without
@@ -35,7 +36,7 @@ from leveret.router.stream.serving import Serving
 from leveret.router.stream.tail import Tail
 
 
-class Stream:
+class Stream(DeclaredQueue):
     """One stream. ``first`` is the offset of its oldest message, ``committed`` that of the next one that
     readers will see, ``next`` that of the next message that comes.
     """
@@ -46,58 +47,21 @@ class Stream:
         "_begun",
         "_log",
         "_packer",
-        "_touched",
         "_warned",
-        "arguments",
-        "auto_delete",
         "committed",
-        "consumers",
-        "counts",
-        "declared",
-        "deleted",
-        "durable",
         "first",
-        "host",
-        "last_used",
         "log",
-        "name",
         "newest",
         "next",
-        "owner",
         "positions",
         "publishers",
         "segments",
         "serving",
-        "settings",
         "tail",
-        "vhost",
     )
 
-    def __init__(
-        self,
-        name: str,
-        vhost: str,
-        host: QueueHost,
-        *,
-        durable: bool,
-        auto_delete: bool,
-        owner: object | None,
-        arguments: dict[str, Any],
-        declared: QueueArguments,
-        settings: QueueArguments,
-        now: int,
-    ) -> None:
-        self.name = name
-        self.vhost = vhost
-        self.host = host
-        self.durable = durable
-        self.auto_delete = auto_delete
-        self.owner = owner
-        self.arguments = arguments
-        self.declared = declared
-        self.settings = settings
-        self.last_used = now
-        self.deleted = False
+    def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
+        super().__init__(name, vhost, host, **declaration)
         self.log: StreamLog | None = None
         self.first = self.committed = self.next = 0
         self.newest = 0  # the time of the last chunk, ms since the epoch
@@ -110,7 +74,6 @@ class Stream:
         self.consumers = self.serving.readers
         self.counts = self.serving.counts
         self.positions = self.serving.positions
-        self._touched = False
         self._warned = False
         self._ages = 0  # when ``on_timer`` is to be called
         self._log = structlog.get_logger()
@@ -122,15 +85,6 @@ class Stream:
         return False
 
     @property
-    def finished(self) -> bool:
-        return self.deleted
-
-    @property
-    def what(self) -> str:
-        """What it is called in replies."""
-        return f"queue '{self.name}' in vhost '{self.vhost}'"
-
-    @property
     def ready(self) -> range:
         """The offsets that may be read."""
         return range(self.first, self.committed)
@@ -139,11 +93,6 @@ class Stream:
     def published(self) -> int:
         """How many messages it has taken in since the broker's start."""
         return self.next - self._begun
-
-    @property
-    def acknowledged(self) -> int:
-        """How many deliveries were acknowledged since then."""
-        return self.counts.acknowledged(self.unacked)
 
     @property
     def unacked(self) -> int:
@@ -167,11 +116,6 @@ class Stream:
         self.settings = settings
         self.retain(now)
 
-    def touch(self) -> None:
-        if not self._touched:
-            self._touched = True
-            self.host.touch(self)
-
     def awaits_disk(self) -> bool:
         return False
 
@@ -183,13 +127,6 @@ class Stream:
 
     def purge(self) -> int:
         raise NotImplemented_(f"queue.purge not supported by stream queues {self.what}")
-
-    def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
-        """Unlike RabbitMQ, which deletes a stream whatever was asked."""
-        if if_unused and len(self.consumers):
-            raise PreconditionFailed(f"{self.what} in use")
-        if if_empty and self.committed > self.first:
-            raise PreconditionFailed(f"{self.what} not empty")
 
     def settle(self, entries: Collection[Entry]) -> None:
         """Nothing is ever held of the stream itself, see ``Reader``."""

@@ -16,9 +16,9 @@ import pytest
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.amqp import connection
-from leveret.router.queue import queue as queue_module
+from leveret.router.queue import limits
 from leveret.router.queue.dispatch import DRAIN
-from leveret.router.session import session
+from leveret.router.session import deliveries, incoming, settling
 from leveret.router.session.reply_gate import HELD_MAX
 from leveret.router.vhost.death_headers import deaths_of
 from tests.router.amqp.client import Content, packed, publish
@@ -268,9 +268,10 @@ def test_commands_of_which_any_goes_on_in_later_turns_do_the_same(seed, monkeypa
     """But for a large transaction, whose messages are seen one by one."""
     for where, name in (
         (connection, "FEW"),
-        (session, "PIECE"),
-        (session, "WIDE"),
-        (queue_module, "SLICE"),
+        (deliveries, "PIECE"),
+        (settling, "PIECE"),
+        (incoming, "WIDE"),
+        (limits, "SLICE"),
     ):
         monkeypatch.setattr(where, name, 1)
     check(seed, spent=Random(seed))

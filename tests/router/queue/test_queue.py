@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from leveret.protocol.errors import NotFound
 from leveret.router.queue.dispatch import DRAIN
 from leveret.router.queue.expiry import BUCKET
-from leveret.router.queue.queue import EXPIRE
+from leveret.router.queue.limits import EXPIRE
 from tests.router.harness import START, Node
 
 

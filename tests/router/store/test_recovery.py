@@ -4,6 +4,7 @@ import pytest
 
 from leveret.router.broker import broker as broker_module
 from leveret.router.broker.recovery import AGAIN, TRIES, queues_in
+from leveret.router.queue.admission import AdmissionLimits
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.packer import Packer
 from leveret.router.stream.serving import Serving
@@ -143,7 +144,7 @@ def test_a_deadline_that_raises_keeps_no_other_waiting_and_comes_again(kept, mon
 def test_a_publish_that_failed_is_no_duplicate_when_it_comes_again(kept, monkeypatch, where):
     queue = kept.node.queue("once", durable=True, message_deduplication=True)
     kept.settle()
-    target, name = (type(queue.ready), "push") if where == "ready" else (Queue, "_expires")
+    target, name = (type(queue.ready), "push") if where == "ready" else (AdmissionLimits, "deadline")
     monkeypatch.setattr(target, name, failing(getattr(target, name), 1))
     headers = {"x-deduplication-header": "k"}
     with pytest.raises(Bug):

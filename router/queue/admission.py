@@ -1,0 +1,52 @@
+"""What the settings of a queue say about the messages that it takes: length limits, overflow, TTL.
+
+Responsible for the arithmetic. Dropping and dead-lettering what is over a limit is in ``contents``.
+
+Sources: RabbitMQ, "Queue Length Limit", "Time-To-Live and Expiration".
+"""
+
+from leveret.protocol.amqp.message import Message
+from leveret.router.arguments.queue import QueueArguments
+
+REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
+
+
+class AdmissionLimits:
+    """The limits of one queue.
+
+    ``unlimited``: there is neither a length limit nor a TTL. ``refusing``: messages over the length limits
+    are refused instead of dropped from the head; ``dead_lettering``: those refused are dead letters.
+    """
+
+    __slots__ = ("_length", "_length_bytes", "_ttl", "dead_lettering", "refusing", "unlimited")
+
+    def __init__(self, settings: QueueArguments) -> None:
+        self._length = settings.max_length
+        self._length_bytes = settings.max_length_bytes
+        self._ttl = settings.message_ttl
+        self.refusing = settings.overflow in REFUSING
+        self.dead_lettering = settings.overflow == "reject-publish-dlx"
+        self.unlimited = self._ttl is None and self._length is None and self._length_bytes is None
+
+    def exceeded(self, count: int, size: int) -> bool:
+        """Return True if ``count`` messages with bodies of ``size`` bytes exceed a length limit."""
+        return (self._length is not None and count > self._length) or (
+            self._length_bytes is not None and size > self._length_bytes
+        )
+
+    def excess(self, count: int, size: int) -> tuple[int, int]:
+        """Return how many of ``count`` messages, and which size of ``size`` bytes of bodies, are to be taken
+        from the head: one of the two is the limit, the other is all.
+        """
+        if self._length is not None and count > self._length:
+            return count - self._length, size + 1
+        return count, size - (self._length_bytes or 0)
+
+    def deadline(self, message: Message, now: int) -> int:
+        """Return when a message expires (ms; 0: never), by the shorter of the queue's TTL and its own."""
+        ttl = self._ttl
+        expiration = message.properties.expiration
+        if expiration is not None:
+            own = int(expiration)
+            ttl = own if ttl is None else min(ttl, own)
+        return 0 if ttl is None else now + ttl

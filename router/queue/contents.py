@@ -1,0 +1,232 @@
+"""The messages of a queue: their order, what they amount to, and which of them are stored.
+
+Responsible for the ready messages in memory and on disk, and for stored messages until they are released.
+Which messages leave because of a limit is in ``limits``; consumers are in ``queue``.
+"""
+
+from collections.abc import Collection, Container, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Unpack
+
+from leveret.router.deduplication.cache import Deduplication
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.expiry import ExpiryIndex
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.host import QueueHost
+from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
+from leveret.router.queue.log import QueueLog
+from leveret.router.queue.paged_run import Run
+from leveret.router.queue.paging import Paging
+from leveret.router.queue.priorities import Priorities
+from leveret.router.values.counters import Given
+
+POSITION = attrgetter("position")
+
+
+class QueueContents(DeclaredQueue):
+    """The messages of one queue.
+
+    ``bytes`` is the size of the bodies of ready messages, ``held`` has the stored entries that are not ready:
+    those delivered, and those on their way as dead letters. ``log`` stores a durable queue's messages, and
+    ``paging`` moves messages out of memory; both may be None.
+    """
+
+    __slots__ = (
+        "_expiring",
+        "_first",
+        "_keeps_all",
+        "_position",
+        "_reclaimed",
+        "_returned",
+        "bytes",
+        "deduplication",
+        "expiry",
+        "held",
+        "log",
+        "paging",
+        "ready",
+        "unacked",
+    )
+
+    ready: Fifo | Priorities
+    unacked: int
+
+    def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
+        super().__init__(name, vhost, host, **declaration)
+        highest = self.settings.max_priority
+        self.ready = Fifo() if highest is None else Priorities(highest)
+        self.unacked = 0
+        self.bytes = 0
+        self.counts = Given()
+        self._position = self._first = 0
+        self._returned = False  # whether any ready message may have been delivered before
+        self._reclaimed: list[Entry] = []  # to be put back unless a session holds them
+        self.expiry = ExpiryIndex()
+        self._expiring = False  # whether any message may expire
+        self.log: QueueLog | None = None
+        self.held: dict[int, Entry] = {}
+        self.paging: Paging | None = None
+        self._keeps_all = False  # whether transient messages are stored too
+        self.deduplication: Deduplication | None = None
+
+    @property
+    def quorum(self) -> bool:
+        return self.settings.queue_type == "quorum"
+
+    @property
+    def published(self) -> int:
+        """How many messages it has taken in since the broker's start."""
+        return self._position - self._first
+
+    @property
+    def next_position(self) -> int:
+        """The position that the next message gets."""
+        return self._position
+
+    # -- restoring -------------------------------------------------------------------------------------------
+
+    def restore(self, line: Fifo, parts: Sequence[Run | list[Entry]]) -> None:
+        """Take in messages of one priority that were kept while there was no broker, in their order."""
+        for index, part in enumerate(parts):
+            if isinstance(part, Run) or (line.runs and index < len(parts) - 1):
+                run = part if isinstance(part, Run) else Run.of(line, part)
+                line.push_run(run)
+                self.bytes += run.size
+                self.index(run)
+            else:
+                for entry in part:
+                    line.push(entry)
+                    self.bytes += entry.message.size
+                    self.index(entry)
+
+    def index(self, item: Entry | Run) -> None:
+        """Know when something that is ready expires, wherever it stands."""
+        if item.expires:
+            self._expiring = True
+            self.expiry.add(item)
+
+    # -- putting right -----------------------------------------------------------------------------
+
+    def reclaim(self, entries: Iterable[Entry]) -> None:
+        """Put those of these messages back that nobody holds by the end of the batch: an exception was raised
+        while they were in nobody's hands.
+        """
+        self._reclaimed += entries
+        self.host.suspect(self)  # type: ignore[arg-type]  # as in ``touch``
+
+    def _recount(self, delivered: Sequence[Entry], dying: Container[int]) -> None:
+        """Put reclaimed messages back, and compute again what the queue counts and indexes.
+
+        ``delivered`` are the messages that sessions hold, ``dying`` the ids of entries that become dead
+        letters.
+        """
+        reclaimed, self._reclaimed = self._reclaimed, []
+        if reclaimed:
+            known = {id(entry) for entry in chain(delivered, self.ready)}
+            for entry in {id(entry): entry for entry in reclaimed}.values():
+                if id(entry) not in known and id(entry) not in dying:
+                    self._take_back(entry)
+            self._returned = True
+        self.unacked = len(delivered)
+        self.held |= {entry.position: entry for entry in delivered if entry.stored}
+        self.bytes = sum(entry.message.size for entry in self.ready)
+        self.bytes += sum(run.size for run in self.ready.runs if run.entries is None)
+        self.expiry = ExpiryIndex()
+        for line in self.ready.lines:
+            for each in line.parts():
+                each.indexed = False
+                self.index(each)
+        self._expiring = True  # which is found out again
+
+    def _take_back(self, entry: Entry) -> None:
+        """A message is in nobody's hands: put it back, unless it was settled."""
+        self.held.pop(entry.position, None)
+        if entry.settled:
+            self.release([entry])
+            return
+        if entry.gone:  # it still stands among the ready ones, where it is skipped
+            entry = entry.copy()
+        entry.indexed = False
+        self.index(entry)
+        self.ready.put_back(entry)
+
+    # -- messages that leave ---------------------------------------------------------------------------------
+
+    def hand_out(self, entries: list[Entry], *, no_ack: bool) -> None:
+        """Stored messages are being delivered, which settles them if nobody acknowledges."""
+        if no_ack:
+            self.drop(entries)
+            return
+        stored = {entry.position: entry for entry in entries if entry.stored}
+        if stored and self.log is not None:
+            self.held |= stored
+            self.log.deliver(max(stored))  # by priority, the last of them may be an early one
+
+    def drop(self, entries: Collection[Entry]) -> None:
+        """Messages have left the queue for good: settled by their delivery, or dropped."""
+        for entry in entries:
+            entry.settled = True
+        self.release(entries)
+
+    def release(self, entries: Iterable[Entry]) -> None:
+        """Messages are not kept here any more: they are settled, or kept elsewhere as dead letters."""
+        if self.log is None:
+            return
+        stored = [entry for entry in entries if entry.stored]
+        for entry in stored:
+            entry.stored = False
+            self.held.pop(entry.position, None)
+        if stored:
+            self.log.settle(stored)
+
+    def take_out(self, entries: Collection[Entry], run: Run | None = None) -> None:
+        """Take ready messages, which are in memory, out of the middle: those of a run, or others. They are
+        dropped: whoever wants them has them elsewhere by now.
+        """
+        for entry in entries:
+            self.bytes -= entry.message.size
+            if run is None:
+                self.ready.remove(entry)
+                if entry.indexed:
+                    self.expiry.discard(entry)
+        if run is not None and self.paging is not None:
+            self.paging.take_out(run, entries)
+        self.drop(entries)
+        self.touch()
+
+    def refuse(self, entry: Entry) -> None:
+        """Give up a message that the log has no record of; its publisher is told that it is not kept.
+
+        One that was delivered, or is on its way as a dead letter, is only not kept on disk any more.
+        """
+        line = self.ready.level(entry)
+        ready = any(each is entry for each in line.unpaged(entry.position))
+        entry.stored = False
+        if self.held.pop(entry.position, None) is None and ready:
+            run = next((run for run in line.runs if entry in (run.entries or ())), None)
+            self.take_out([entry], run)
+        entry.settled, entry.refused = False, True
+        if self.deduplication is not None:
+            note = None if self.log is None else self.log.note
+            self.deduplication.forget(entry.message.properties.headers, note)
+        self.host.forget_published(entry.message)
+
+    def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
+        """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:
+        in the order of their positions, for each priority.
+        """
+        found = {line.priority: line.unpaged(first) for line in self.ready.lines}
+        for entry in self.held.values():
+            if entry.page is None:
+                found.setdefault(self.ready.level(entry).priority, []).append(entry)
+        for priority, entries in found.items():
+            found[priority] = [
+                entry for entry in entries if first <= entry.position < below and not entry.gone
+            ]
+            found[priority].sort(key=POSITION)
+        return list(found.items())
+
+    def _bring(self) -> bool:
+        """Have the next messages in memory; False when there are none, or when they have to be read first."""
+        return self.paging is not None and self.paging.bring()

@@ -1,0 +1,198 @@
+"""The limits of a queue: length, TTL and delivery limit, and the messages that leave because of them.
+
+Responsible for dropping and dead-lettering, in slices if there is much to do. The arithmetic is in
+``admission``, the messages are in ``contents``.
+
+Sources: RabbitMQ, "Queue Length Limit", "Time-To-Live and Expiration", "Quorum Queues" (poison messages).
+"""
+
+from collections.abc import Iterable
+from typing import Unpack
+
+from leveret.router.queue.admission import AdmissionLimits
+from leveret.router.queue.consumers import SLICE
+from leveret.router.queue.contents import QueueContents
+from leveret.router.queue.entry import Entry
+from leveret.router.queue.expiry import ExpiryIndex
+from leveret.router.queue.fifo import Fifo
+from leveret.router.queue.host import QueueHost, Reason
+from leveret.router.queue.lifecycle import Declaration
+from leveret.router.queue.priorities import Priorities
+from leveret.router.turns.backlog import Slices
+
+SOME = 4  # messages over the limits that are dropped when one comes, while most are in later turns
+INFINITE = 1 << 62  # bytes
+EXPIRE = 4 * SLICE  # messages that expire before other queues have their turn
+
+
+class LimitedContents(QueueContents):
+    """The messages of one queue within its ``limits``."""
+
+    __slots__ = ("_shortening", "_wakes", "limits")
+
+    def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
+        super().__init__(name, vhost, host, **declaration)
+        self.limits = AdmissionLimits(self.settings)
+        self._shortening = False  # whether dropping what is over the limits goes on in later turns
+        self._wakes: list[int] = []  # when on_timer was asked for, the next time last
+
+    # -- messages that come back -----------------------------------------------------------------------------
+
+    def resume(self, next_position: int) -> None:
+        """Everything was restored; the next message gets this position."""
+        self._position = self._first = next_position
+        self._returned = True
+        self.shorten()
+        self.touch()
+
+    def requeue(self, consumed: Iterable[Entry], now: int) -> None:
+        """Put delivered messages back where they were; beyond the delivery limit they are dead letters."""
+        limit = self.settings.delivery_limit if self.quorum else None
+        beyond: list[Entry] = []
+        self._returned = True
+        for entry in consumed:
+            self.unacked -= 1
+            self.counts.back += 1
+            entry.returns += 1
+            if entry.stored and self._keeps_all and self.log is not None:
+                self.log.give_back(entry)
+            if limit is not None and entry.returns > limit:
+                beyond.append(entry)
+                continue
+            self.bytes += entry.message.size
+            self.index(entry)
+            self.ready.put_back(entry)
+            self.held.pop(entry.position, None)
+        if beyond:
+            self.host.dead_letter(self, beyond, "delivery_limit")
+        self.shorten()
+        self.touch()
+
+    def give_back(self, consumed: Iterable[Entry], now: int) -> None:
+        """The session that held delivered messages is over."""
+        self.requeue(consumed, now)
+
+    # -- length ----------------------------------------------------------------------------------------------
+
+    def shorten(self) -> None:
+        """Drop from the head what is over the limits; if that is much, some of it in later turns."""
+        if self.limits.refusing or not self.limits.exceeded(len(self.ready), self.bytes):
+            return
+        if self._shortening:
+            self._drop_head(SOME)  # it does not grow meanwhile
+        elif self._drop_head(SLICE) and self.limits.exceeded(len(self.ready), self.bytes):
+            self._shortening = True
+            self.host.carry_on(f"shortening {self.what}", self._shorten_on())
+
+    def _shorten_on(self) -> Slices:
+        try:
+            while (
+                not self.deleted
+                and self.limits.exceeded(len(self.ready), self.bytes)
+                and self._drop_head(SLICE)
+            ):
+                yield
+        finally:
+            self._shortening = False
+
+    def _drop_head(self, most: int) -> bool:
+        """Drop up to ``most`` messages that are over the limits. Return False if the next one has to be read
+        first: it is dropped when it has been.
+        """
+        count, size = self.limits.excess(len(self.ready), self.bytes)
+        entries = self.ready.take(min(most, count), size)
+        if entries:
+            self._dead_letter(entries, "maxlen")
+            return True
+        return self._bring()
+
+    def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
+        """What was taken out of ``ready`` goes to the dead letters."""
+        try:
+            for entry in entries:
+                self.bytes -= entry.message.size
+                if entry.indexed:
+                    self.expiry.discard(entry)
+                if entry.stored:
+                    self.held[entry.position] = entry  # until its dead letter is published, it is kept here
+            self.host.dead_letter(self, entries, reason)
+        except Exception:
+            self.reclaim(entries)
+            raise
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def _expire(self, now: int) -> None:
+        """Take out messages whose deadline is before ``now``, as many as others can wait for."""
+        expired = self.ready.overdue(now, EXPIRE)
+        try:
+            for due in self.expiry.due(now, EXPIRE):
+                if isinstance(due, Entry):
+                    self.ready.remove(due)
+                    expired.append(due)
+                elif self.paging is not None:
+                    expired += self.paging.expire(due, now)
+        except Exception:
+            self.reclaim(expired)
+            raise
+        if expired:
+            self._dead_letter(sorted(expired), "expired")
+
+    def _in_time(self, entries: list[Entry], now: int) -> list[Entry]:
+        """Those that may still be delivered; the others, though not expired yet, go no further."""
+        late = [entry for entry in entries if 0 < entry.expires < now]
+        if not late:
+            return entries
+        try:
+            self._dead_letter(late, "expired")
+        except Exception:
+            self.reclaim(entries)
+            raise
+        return [entry for entry in entries if not 0 < entry.expires < now]
+
+    def _schedule_expiry(self) -> None:
+        deadlines = [when for when in (self.ready.next_deadline(), self.expiry.next_deadline()) if when]
+        if deadlines:
+            self._wake_at(min(deadlines))
+        else:
+            self._expiring = False
+
+    def _wake_at(self, when: int) -> None:
+        if not self._wakes or when < self._wakes[-1]:
+            self._wakes.append(when)
+            self.host.schedule(when, self)
+
+    def on_timer(self, now: int) -> None:
+        """Expire the messages that are due."""
+        if self._expiring:
+            self._expire(now + 1)
+            self._schedule_expiry()
+
+    # -- purging ---------------------------------------------------------------------------------------------
+
+    def purge(self) -> int:
+        """Drop all ready messages; return how many."""
+        count = len(self.ready)
+        if self.paging is not None:
+            if self.log is not None:
+                self.drop([entry for run in self.ready.runs for entry in run.entries or ()])
+            self.paging.drop()
+        self._clear()
+        self.touch()
+        return count
+
+    def _clear(self) -> None:
+        """Have no ready messages. Those that were there are let go, many of them in later turns."""
+        before, highest = self.ready, self.settings.max_priority
+        self.ready = Fifo() if highest is None else Priorities(highest)
+        self.expiry = ExpiryIndex()
+        self._expiring = False
+        self.bytes = 0
+        if len(before):
+            self.host.carry_on(f"dropping the messages of {self.what}", self._let_go(before))
+
+    def _let_go(self, ready: Fifo | Priorities) -> Slices:
+        """Drop messages that stand in no queue any more."""
+        while entries := ready.take(SLICE, INFINITE):
+            self.drop(entries)
+            yield
