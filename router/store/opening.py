@@ -29,6 +29,7 @@ from leveret.router.store.streams.writer import RemoveStream
 from leveret.router.store.writer import Writer
 from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import HEADERS, ROWS
+from leveret.router.vhost.declare import make_queue
 from leveret.router.vhost.vhost import VHost
 
 METADATA = "metadata.sqlite"
@@ -237,7 +238,7 @@ def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) ->
         arguments = bad.row.columns["arguments"]
         said = isinstance(arguments, bytes) and STREAM_ARGUMENT in arguments
         is_stream = (said or number in opened.streams) and not opened.recovered.queues[number].pages
-        queue = VHost("", broker).declare_queue(
-            "held", durable=True, arguments={"x-queue-type": "stream" if is_stream else "classic"}
-        )
+        vhost, queue_type = VHost("", broker), "stream" if is_stream else "classic"
+        queue = make_queue(vhost, "held", durable=True, arguments={"x-queue-type": queue_type})
+        vhost.add_queue(queue)
         _load(loader, queue, number, held=True)

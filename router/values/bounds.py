@@ -53,21 +53,29 @@ def check_name(what: str, name: str) -> None:
         raise PreconditionFailed(refusal)
 
 
-def check_table(what: str, table: Mapping[str, Any], *, restored: bool = False) -> None:
-    """Raise PreconditionFailed for arguments that cannot be encoded, and so neither stored nor compared, that
-    could be exported to definitions and not imported again, or that have more than ``MAX_ARGUMENTS`` values.
-    Earlier versions accepted the last two: arguments that are ``restored`` may have them.
+def check_table(what: str, table: Mapping[str, Any]) -> None:
+    """Raise PreconditionFailed for the arguments of a new object that cannot be encoded, that have more than
+    ``MAX_ARGUMENTS`` values, or that could be exported to definitions and not imported again.
+    """
+    check_stored_table(what, table)
+    try:
+        count = sum(1 for _ in _flat(table.values()))
+        if count > MAX_ARGUMENTS:
+            raise ValueError(f"{count} values; at most {MAX_ARGUMENTS} are allowed, nested ones included")
+        _check_timestamps(table.values())
+    except ValueError as error:
+        raise PreconditionFailed(f"invalid arguments for {what}: {error}") from None
 
-    A binding's arguments are stored sorted by name, all others in the client's order. The size is the same in
+
+def check_stored_table(what: str, table: Mapping[str, Any]) -> None:
+    """Raise PreconditionFailed for arguments that cannot be encoded, and so neither stored nor compared.
+
+    Earlier versions accepted everything else that ``check_table`` refuses, so stored objects may have it. A
+    binding's arguments are stored sorted by name, all others in the client's order. The size is the same in
     either order, so this check covers both.
     """
     try:
         encode_table(table)
-        if not restored:
-            count = sum(1 for _ in _flat(table.values()))
-            if count > MAX_ARGUMENTS:
-                raise ValueError(f"{count} values; at most {MAX_ARGUMENTS} are allowed, nested ones included")
-            _check_timestamps(table.values())
     except (ValueError, TypeError) as error:
         where = _where("argument", table)
         raise PreconditionFailed(f"invalid arguments for {what}: {where}{_reason(error)}") from None

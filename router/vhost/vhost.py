@@ -6,13 +6,12 @@ queues, and ``exchange.invalidation`` keeps cached routes correct. Permissions a
 ``session.topology``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from secrets import token_urlsafe
 from typing import Any
 
 from leveret.protocol.amqp.message import unpack_route
 from leveret.protocol.errors import NotFound, PreconditionFailed
-from leveret.router.arguments.queue import QueueType, merge_policy, parse_arguments
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Binding, Exchange, identity
 from leveret.router.exchange.base import kind as kind_of
@@ -22,15 +21,12 @@ from leveret.router.exchange.invalidation import Graph
 from leveret.router.exchange.routing import Plan, Routes, Target
 from leveret.router.queue.equivalence import check_queue_equivalence, locked
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.queue.queue import Queue
-from leveret.router.selector import SelectorError, compile_in_slices
-from leveret.router.stream.stream import Stream
 from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once
 from leveret.router.values.bounds import check_name, check_table
 from leveret.router.values.counters import Past
 from leveret.router.values.limits import Limits, check_queues
+from leveret.router.vhost.declare import make_binding, make_exchange, make_queue
 from leveret.router.vhost.deletion import Deletion
-from leveret.router.vhost.exchange_deduplication import window_of
 from leveret.router.vhost.host import Holder, VHostHost
 from leveret.router.vhost.metadata import VHostMetadata
 from leveret.router.vhost.policies import Policies
@@ -46,9 +42,6 @@ PREDECLARED = (
     ("amq.topic", "topic", False),
     (TRACE, "topic", True),
 )
-
-
-QUEUE_TYPES: dict[QueueType, Callable[..., AnyQueue]] = {"classic": Queue, "quorum": Queue, "stream": Stream}
 
 
 class VHost:
@@ -131,8 +124,8 @@ class VHost:
         internal: bool = False,
         arguments: Mapping[str, Any] | None = None,
     ) -> Exchange:
-        """Make an exchange, or find that it is there with the same properties. Raises PreconditionFailed
-        otherwise.
+        """Return the exchange of this name, after making it if it does not exist. Raises PreconditionFailed
+        if it has other properties.
 
         All checks come before the exchange is added or stored, so that a refused one leaves nothing.
         """
@@ -151,17 +144,22 @@ class VHost:
                 arguments=arguments,
             )
             return existing
-        made = EXCHANGE_TYPES[kind](
-            name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+        made = make_exchange(
+            self.name,
+            name,
+            kind,
+            durable=durable,
+            auto_delete=auto_delete,
+            internal=internal,
+            arguments=arguments,
         )
-        made.deduplication = window_of(made, f"exchange '{name}' in vhost '{self.name}'")
         if durable:
             made.log = self.host.keeper.keep_exchange(self.name, made)
         self.add_exchange(made)
         return made
 
     def add_exchange(self, exchange: Exchange) -> None:
-        """An exchange that was made is there from now on. It is for others to keep it."""
+        """Add a new exchange, whose storage is the caller's responsibility."""
         self.exchanges[exchange.name] = exchange
         self.graph.add(exchange)
         self.policy_effects.apply_to_exchange(exchange)
@@ -185,13 +183,12 @@ class VHost:
         destination: AnyQueue | Exchange,
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
-        *,
-        restored: bool = False,
     ) -> Binding:
-        """Bind, or find that it is bound so already. Raises PreconditionFailed for what the exchange or the
-        selector refuses; what is ``restored`` was bound before, whatever limit there is now.
+        """Return the binding with these properties, after making it if it does not exist.
+
+        Raises PreconditionFailed for what the exchange or the selector refuses.
         """
-        return at_once(self.bind_in_slices(source, destination, routing_key, arguments, restored=restored))
+        return at_once(self.bind_in_slices(source, destination, routing_key, arguments))
 
     def bind_in_slices(
         self,
@@ -199,44 +196,35 @@ class VHost:
         destination: AnyQueue | Exchange,
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
-        *,
-        restored: bool = False,
     ) -> Slicing[Binding]:
-        """Do the same in slices, for a selector may take long. Raises also NotFound, if either end has gone
-        meanwhile.
+        """Do the same in slices, since a selector may take long. Also raises NotFound, if either end has been
+        deleted meanwhile.
         """
         arguments = arguments or {}
         check_name("routing_key", routing_key)
-        what = f"a binding of exchange '{source.name}' in vhost '{self.name}'"
-        check_table(what, arguments, restored=restored)
+        check_table(f"a binding of exchange '{source.name}' in vhost '{self.name}'", arguments)
         existing = source.find(identity(destination, routing_key, arguments))
         if existing is not None:
             return existing
-        source.check_binding(routing_key, arguments)
-        selector = None
-        if "x-selector" in arguments:
-            text = arguments["x-selector"]
-            if not isinstance(text, str):
-                raise PreconditionFailed("invalid arg 'x-selector': a string is needed")
-            try:
-                selector = yield from compile_in_slices(text)
-            except SelectorError as error:
-                raise PreconditionFailed(f"invalid arg 'x-selector': {error}") from None
-            if not restored:
-                source.check_selector(selector)
+        binding = yield from make_binding(source, destination, routing_key, arguments)
+        if binding.selector is not None:
+            source.check_selector(binding.selector)
             self._check_ends(source, destination)
-            existing = source.find(identity(destination, routing_key, arguments))
+            existing = source.find(binding.identity)
             if existing is not None:
                 return existing
             self.host.budget.spent()
-        binding = Binding(source, destination, routing_key, arguments, selector)
-        if _kept(binding):
+        if _is_durable(binding):
             self.host.keeper.keep_binding(self.name, binding)
-        self.graph.link(binding)
+        self.add_binding(binding)
         if not isinstance(destination, Exchange):
             for message in source.history():
                 destination.enqueue(message, self.host.now)
         return binding
+
+    def add_binding(self, binding: Binding) -> None:
+        """Add a new binding, whose storage is the caller's responsibility."""
+        self.graph.link(binding)
 
     def _check_ends(self, source: Exchange, destination: AnyQueue | Exchange) -> None:
         """Raise NotFound if either end of a binding was deleted."""
@@ -258,7 +246,7 @@ class VHost:
         if binding is None:
             return False
         self.graph.unlink(binding)
-        if _kept(binding):
+        if _is_durable(binding):
             self.host.keeper.forget_binding(self.name, binding)
         self.deletion.delete_if_unused(source)
         return True
@@ -309,18 +297,17 @@ class VHost:
         auto_delete: bool = False,
         arguments: Mapping[str, Any] | None = None,
         owner: object | None = None,
-        restored: bool = False,
     ) -> AnyQueue:
-        """Make a queue, or find that it is there with the same properties.
+        """Return the queue of this name, after making it if it does not exist; "" makes up a name.
 
-        ``owner`` is the connection that asks, and that an exclusive queue belongs to. An empty name gets one
-        made up. ``restored`` says that it was declared before, and comes back: no limit holds for it.
+        ``owner`` is the client's connection, which an exclusive queue belongs to. Raises PreconditionFailed
+        if the queue has other properties, and ResourceLocked if another connection owns it.
 
         All checks come before the queue is added or stored, so that a refused one leaves nothing.
         """
         arguments = dict(arguments or {})
         check_name("queue", name)
-        check_table(f"queue '{name}' in vhost '{self.name}'", arguments, restored=restored)
+        check_table(f"queue '{name}' in vhost '{self.name}'", arguments)
         self.host.churn.queue_declared += 1
         if name in self.queues:
             queue = self.queue_for(name, owner)
@@ -334,40 +321,27 @@ class VHost:
                 f"queue '{name}' in vhost '{self.name}' is kept and cannot be restored: "
                 f"{self.unavailable[name]}; see 'leveret store check'"
             )
-        if not restored:
-            check_queues(self.limits, len(self.queues), vhost=self.name, queue=name)
-        name = name or self.new_queue_name()
-        settings = parse_arguments(
-            arguments,
-            vhost=self.name,
-            queue=name,
+        check_queues(self.limits, len(self.queues), vhost=self.name, queue=name)
+        queue = make_queue(
+            self,
+            name or self.new_queue_name(),
             durable=durable,
             exclusive=exclusive,
             auto_delete=auto_delete,
-            default_delivery_limit=self.host.default_delivery_limit,
-            restored=restored,
-        )
-        queue_type = settings.queue_type
-        policy = self.policies.effective("queues", name, queue_type)
-        queue = QUEUE_TYPES[queue_type](
-            name,
-            self.name,
-            self.queue_services,
-            durable=durable,
-            auto_delete=auto_delete,
-            owner=owner if exclusive else None,
             arguments=arguments,
-            declared=settings,
-            settings=merge_policy(settings, policy),
-            now=self.host.now,
+            owner=owner,
         )
         queue.keep(self.host.keeper)
-        self.queues[name] = queue
+        self.add_queue(queue)
+        return queue
+
+    def add_queue(self, queue: AnyQueue) -> None:
+        """Add a new queue, whose storage is the caller's responsibility."""
+        self.queues[queue.name] = queue
         self.host.churn.queue_created += 1
         if queue.owner is not None:
             self._owned.setdefault(queue.owner, {})[queue] = None
-        self.graph.target_changed(name)
-        return queue
+        self.graph.target_changed(queue.name)
 
     def delete_queue(self, queue: AnyQueue, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue, its bindings and its messages; tell its consumers. Return how many messages were
@@ -412,8 +386,8 @@ class VHost:
         self.policy_effects.apply()
 
 
-def _kept(binding: Binding) -> bool:
-    """Whether a binding outlives the broker: both ends do."""
+def _is_durable(binding: Binding) -> bool:
+    """Return True if a binding is stored: both its ends are."""
     destination = binding.destination
     if isinstance(destination, Exchange):
         lasting = destination.durable

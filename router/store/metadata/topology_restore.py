@@ -5,13 +5,16 @@ exists, the object is restored with it, and the change is returned as text. Othe
 and not restored.
 """
 
+from functools import partial
+
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.exchange import EXCHANGE_TYPES
-from leveret.router.exchange.base import Exchange
+from leveret.router.exchange.base import Exchange, identity
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.store.metadata.statements import BindingRow, ExchangeRow, QueueRow
-from leveret.router.values.bounds import check_name, check_table
-from leveret.router.vhost.exchange_deduplication import window_of
+from leveret.router.turns.backlog import at_once
+from leveret.router.values.bounds import check_name, check_stored_table
+from leveret.router.vhost.declare import make_binding, make_exchange, make_queue
 from leveret.router.vhost.vhost import VHost
 
 SEGMENT_SIZE = "x-stream-max-segment-size-bytes"
@@ -22,23 +25,26 @@ def restore_exchange(vhost: VHost, row: ExchangeRow) -> tuple[Exchange, str]:
 
     Raises PreconditionFailed.
     """
-    what, doubt = f"exchange '{row.name}' in vhost '{row.vhost}'", ""
     check_name("exchange", row.name)
-    check_table(what, row.arguments, restored=True)
+    check_stored_table(f"exchange '{row.name}' in vhost '{row.vhost}'", row.arguments)
     if row.type not in EXCHANGE_TYPES:
         raise PreconditionFailed(f"unknown exchange type '{row.type}'")
     if row.name in vhost.exchanges:
         raise PreconditionFailed("every virtual host has an exchange of this name")
-    exchange = EXCHANGE_TYPES[row.type](
+    make = partial(
+        make_exchange,
+        vhost.name,
         row.name,
+        row.type,
         durable=True,
         auto_delete=row.auto_delete,
         internal=row.internal,
         arguments=row.arguments,
     )
     try:
-        exchange.deduplication = window_of(exchange, what)
+        exchange, doubt = make(), ""
     except PreconditionFailed as error:
+        exchange = make(deduplicates=False)
         doubt = f"it does not deduplicate messages: {_reason(error)}"
     vhost.add_exchange(exchange)
     return exchange, doubt
@@ -52,9 +58,13 @@ def restore_queue(vhost: VHost, row: QueueRow) -> tuple[AnyQueue, str]:
     """
     if not row.name or row.name in vhost.queues:
         raise PreconditionFailed("there is a queue of this name" if row.name else "it has no name")
-    queue = vhost.declare_queue(
-        row.name, durable=True, auto_delete=row.auto_delete, arguments=row.arguments, restored=True
+    arguments = dict(row.arguments)
+    check_name("queue", row.name)
+    check_stored_table(f"queue '{row.name}' in vhost '{vhost.name}'", arguments)
+    queue = make_queue(
+        vhost, row.name, durable=True, auto_delete=row.auto_delete, arguments=arguments, restored=True
     )
+    vhost.add_queue(queue)
     size, declared = queue.declared.stream_segment_size, row.arguments.get(SEGMENT_SIZE)
     if size == declared:
         return queue, ""
@@ -69,7 +79,10 @@ def restore_binding(vhost: VHost, row: BindingRow) -> bool:
     destination = (vhost.queues if row.kind == "queue" else vhost.exchanges).get(row.destination)
     if source is None or destination is None:
         return False
-    vhost.bind(source, destination, row.routing_key, row.arguments, restored=True)
+    check_name("routing_key", row.routing_key)
+    check_stored_table(f"a binding of exchange '{row.source}' in vhost '{vhost.name}'", row.arguments)
+    if source.find(identity(destination, row.routing_key, row.arguments)) is None:
+        vhost.add_binding(at_once(make_binding(source, destination, row.routing_key, row.arguments)))
     return True
 
 

@@ -25,7 +25,14 @@ from leveret.router.persistence.api import NoKeeper
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
 from leveret.router.turns.backlog import at_once
-from leveret.router.values.bounds import MAX_ARGUMENTS, build_message, check_json, check_name, check_table
+from leveret.router.values.bounds import (
+    MAX_ARGUMENTS,
+    build_message,
+    check_json,
+    check_name,
+    check_stored_table,
+    check_table,
+)
 from leveret.router.vhost.death_headers import make_letter
 from leveret.router.vhost.policies import PolicyError
 from leveret.router.vhost.trace import Where, published
@@ -149,7 +156,7 @@ def test_arguments_that_could_not_be_imported_again_are_refused(what, arguments)
 
 @pytest.mark.parametrize("arguments", TIMESTAMPS)
 def test_arguments_that_earlier_versions_took_are_restored(arguments):
-    check_table("queue 'q'", arguments, restored=True)
+    check_stored_table("queue 'q'", arguments)
 
 
 def values(count):
@@ -167,7 +174,7 @@ def test_arguments_of_one_object_have_a_bound_together(what):
     before = ways.state()
     ways.of_table(values(MAX_ARGUMENTS - 1))[what]()  # a super stream adds one
     assert ways.state() != before
-    check_table("queue 'q'", values(MAX_ARGUMENTS + 1), restored=True)
+    check_stored_table("queue 'q'", values(MAX_ARGUMENTS + 1))
 
 
 def test_the_largest_timestamp_is_exported_and_imported():
