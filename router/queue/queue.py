@@ -21,6 +21,8 @@ from leveret.router.queue.interface import QueueKeeper
 from leveret.router.queue.latency_probe import Probe
 from leveret.router.queue.lifecycle import Declaration
 from leveret.router.queue.limits import LimitedContents
+from leveret.router.queue.log import QueueLog
+from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.paging import NotAtHand, Paging
 
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
@@ -47,11 +49,15 @@ class Queue(LimitedContents):
             self._wake_at(now + settings.expires)
 
     def keep(self, keeper: QueueKeeper) -> None:
-        """Have it kept, as far as it outlives the broker, and its messages moved out of memory."""
-        if keeper.pager is not None:
-            self.paging = Paging(self, keeper.pager)
-        if self.durable and self.owner is None:
-            self.log = keeper.keep_queue(self)
+        """Have a new queue stored if it outlives the broker, and its messages moved out of memory."""
+        stored = self.durable and self.owner is None
+        self.attach(keeper.keep_queue(self) if stored else None, keeper.pager)
+
+    def attach(self, log: QueueLog | None, pager: Pager | None) -> None:
+        """Give a new or restored queue its log, and what moves its messages out of memory."""
+        self.log = log
+        if pager is not None:
+            self.paging = Paging(self, pager)
 
     @property
     def counted(self) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.fifo import Fifo
 from leveret.router.queue.paged_run import Run
-from leveret.router.queue.paging import Paging
 from leveret.router.queue.queue import Queue
 from leveret.router.store.files import Files
 from leveret.router.store.journal.records import RETURNS_MAX, expiry
@@ -61,8 +60,7 @@ class Loader:
         if queue.deduplication is not None:
             self.aside.recall(queue.name, queue.deduplication.recall, found.notes)
         log.deliver(found.delivered - 1)
-        queue.log = log
-        queue.paging = Paging(queue, self._store.pager)
+        queue.attach(log, self._store.pager)
         wall_offset = None if held else self._wall_offset
         entries = []
         for stored in found.entries.values():
@@ -92,7 +90,7 @@ class Loader:
             log.recovered(found)
             if found.torn is not None:
                 self._recovered.cut.append(found.torn)
-        stream.log = log
+        stream.attach(log)
         for position in sorted(queue.entries):
             if position >= stream.next:
                 stored = queue.entries[position]

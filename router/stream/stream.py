@@ -109,7 +109,12 @@ class Stream(DeclaredQueue):
         return None if self.log is None else self.log.note
 
     def keep(self, keeper: QueueKeeper) -> None:
-        self.log = keeper.keep_stream(self)
+        """Have a new stream stored."""
+        self.attach(keeper.keep_stream(self))
+
+    def attach(self, log: StreamLog | None) -> None:
+        """Give a new or restored stream its log."""
+        self.log = log
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Take on changed settings; what is kept no longer goes now."""
