@@ -82,8 +82,8 @@ class CopyFilter:
     """Filter of the copies to show."""
 
     def __init__(self, exchange: str | None, pattern: str, queue: str | None, deliveries: bool) -> None:
-        from leveret.router.exchange import EXCHANGE_TYPES
         from leveret.router.exchange.base import Binding
+        from leveret.router.exchange.topic import TopicExchange
 
         self.exchange = exchange
         self.queue = queue
@@ -94,7 +94,7 @@ class CopyFilter:
             self.keys.append(f"deliver.{queue}")
         elif deliveries:
             self.keys.append("deliver.#")
-        self._topic = EXCHANGE_TYPES["topic"]("pattern")
+        self._topic = TopicExchange("pattern")
         self._topic.add(Binding(self._topic, self._topic, pattern, {}, None))
 
     def __call__(self, event: dict[str, Any]) -> bool:

@@ -72,17 +72,22 @@ def kind(destination: Destination) -> str:
 class Exchange:
     """An exchange: a type's rule for which of its bindings a message matches.
 
-    A subclass names its ``type`` and overrides ``match``; with an index of its own also ``_prepare``,
-    ``_insert`` and ``_discard``. ``by_key`` says that matches depend on the routing key alone: routing asks
-    such an exchange for every key of a message (CC and BCC too) and may keep the answer until a binding
-    changes; ``any_key`` says that the answer is the same for all keys. Any other exchange is asked anew, once
-    for each message and with the message's own routing key: RabbitMQ's hash, random, headers and
-    recent-history exchanges choose once, however many keys a message carries.
+    A subclass sets its ``type`` and ``description``, which are RabbitMQ's texts, and overrides ``match``;
+    with an index of its own also ``_prepare``, ``_insert`` and ``_discard``.
 
-    Making one raises PreconditionFailed, with RabbitMQ's text, for arguments that the type does not take.
+    ``by_key`` says that matches depend on the routing key alone: routing asks such an exchange for every key
+    of a message (CC and BCC too) and may keep the answer until a binding changes. ``any_key`` says that the
+    answer is the same for all keys. Any other exchange is asked anew, once for each message and with the
+    message's own routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once,
+    however many keys a message carries. ``has_topic_permissions`` says that users' topic permissions apply to
+    routing keys and binding keys.
+
+    The constructor raises PreconditionFailed, with RabbitMQ's text, for arguments that the type refuses.
     """
 
     type: ClassVar[str]
+    description: ClassVar[str]
+    has_topic_permissions: ClassVar[bool] = False
     by_key: ClassVar[bool] = True
     any_key: ClassVar[bool] = False
 

@@ -40,6 +40,7 @@ class ConsistentHashExchange(Exchange):
     """
 
     type = "x-consistent-hash"
+    description = "Consistent Hashing Exchange"
     by_key = False
 
     def _prepare(self) -> None:

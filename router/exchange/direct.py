@@ -12,6 +12,7 @@ class DirectExchange(Exchange):
     """Bindings by their key. The default exchange is not one of these: it has no bindings to keep."""
 
     type = "direct"
+    description = "AMQP direct exchange, as per the AMQP specification"
 
     def _prepare(self) -> None:
         self._keyed: dict[str, dict[Binding, None]] = {}

@@ -7,4 +7,5 @@ class FanoutExchange(Exchange):
     """All bindings, always: the base's own rule."""
 
     type = "fanout"
+    description = "AMQP fanout exchange, as per the AMQP specification"
     any_key = True

@@ -75,6 +75,7 @@ class HeadersExchange(Exchange):
     """
 
     type = "headers"
+    description = "AMQP headers exchange, as per the AMQP specification"
     by_key = False
 
     def _prepare(self) -> None:

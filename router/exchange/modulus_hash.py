@@ -22,6 +22,7 @@ class ModulusHashExchange(Exchange):
     """
 
     type = "x-modulus-hash"
+    description = "Modulus Hashing Exchange"
     by_key = False
 
     def _prepare(self) -> None:

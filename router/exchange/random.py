@@ -17,6 +17,7 @@ class RandomExchange(Exchange):
     """One binding by chance. ``random`` is the source of chance, which a test may replace."""
 
     type = "x-random"
+    description = "Random Exchange"
     by_key = False
 
     def _prepare(self) -> None:

@@ -28,6 +28,7 @@ class RecentHistoryExchange(Exchange):
     """Every binding matches, and the messages asked about are remembered."""
 
     type = "x-recent-history"
+    description = "Recent History Exchange"
     by_key = False
 
     def _prepare(self) -> None:

@@ -38,6 +38,8 @@ class TopicExchange(Exchange):
     """
 
     type = "topic"
+    description = "AMQP topic exchange, as per the AMQP specification"
+    has_topic_permissions = True
 
     def _prepare(self) -> None:
         self._trie = Trie()

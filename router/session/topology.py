@@ -235,7 +235,7 @@ class Topology:
         refuse_default_exchange(source)
         self._check("read", "exchange", source)
         exchange = self._vhost.exchanges.get(source)
-        if exchange is not None and exchange.type == "topic":
+        if exchange is not None and exchange.has_topic_permissions:
             self._user.check_route(self._vhost.name, source, "read", routing_key)
 
 

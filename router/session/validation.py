@@ -25,7 +25,7 @@ def check_publish(user: User, vhost: str, exchange: Exchange, routing_key: str) 
     user.check(vhost, "write", "exchange", exchange.name)
     if exchange.internal:
         raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost}'")
-    if exchange.type == "topic":
+    if exchange.has_topic_permissions:
         user.check_route(vhost, exchange.name, "write", routing_key)
 
 

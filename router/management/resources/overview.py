@@ -28,22 +28,11 @@ from leveret.router.management.statistics.rates import (
 )
 from leveret.router.web.response_steps import ResponseSteps, gathered
 
-DESCRIPTIONS = {
-    "direct": "AMQP direct exchange, as per the AMQP specification",
-    "fanout": "AMQP fanout exchange, as per the AMQP specification",
-    "headers": "AMQP headers exchange, as per the AMQP specification",
-    "topic": "AMQP topic exchange, as per the AMQP specification",
-    "x-consistent-hash": "Consistent Hashing Exchange",
-    "x-modulus-hash": "Modulus Hashing Exchange",
-    "x-random": "Random Exchange",
-    "x-recent-history": "Recent History Exchange",
-}
-
 
 def exchange_types() -> list[Object]:
     """Return the exchange types for the API."""
     return [
-        {"name": name, "description": DESCRIPTIONS.get(name, name), "enabled": True}
+        {"name": name, "description": EXCHANGE_TYPES[name].description, "enabled": True}
         for name in sorted(EXCHANGE_TYPES)
     ]
 

@@ -112,3 +112,12 @@ def test_removing_a_destination_does_not_scan_the_others() -> None:
 
 def test_exchange_has_no_history_unless_its_type_keeps_one() -> None:
     assert list(FanoutExchange("x").history()) == []
+
+
+@pytest.mark.parametrize("kind", EXCHANGE_TYPES.values(), ids=EXCHANGE_TYPES)
+def test_each_type_has_a_description(kind: type[Exchange]) -> None:
+    assert kind.description
+
+
+def test_topic_permissions_apply_to_topic_exchanges_alone() -> None:
+    assert [name for name, kind in EXCHANGE_TYPES.items() if kind.has_topic_permissions] == ["topic"]
