@@ -19,6 +19,7 @@ from leveret.router.broker.broker import Broker
 from leveret.router.exchange.base import Destination, Exchange, kind
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
+from leveret.router.vhost.declare import is_reserved
 from leveret.router.vhost.vhost import VHost
 
 STEP = 50  # entries that are exported between two steps: a quarter of a millisecond
@@ -194,7 +195,7 @@ def _queues(vhost: VHost, queues: Iterable[AnyQueue]) -> Iterator[Entry]:
 
 def _own(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
     """Yield the exchanges that are not predeclared."""
-    return (exchange for exchange in exchanges if exchange.name and not exchange.name.startswith("amq."))
+    return (exchange for exchange in exchanges if exchange.name and not is_reserved(exchange.name))
 
 
 def _exchanges(vhost: VHost, exchanges: Iterable[Exchange]) -> Iterator[Entry]:

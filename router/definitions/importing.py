@@ -52,7 +52,7 @@ from leveret.router.definitions.document import (
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.values.bounds import LINE_BREAKS
+from leveret.router.vhost.declare import clean_name, is_reserved
 from leveret.router.vhost.metadata import read_metadata, split_tags
 from leveret.router.vhost.vhost import VHost
 
@@ -245,13 +245,13 @@ class _Import:
             )
 
     def _declare_exchange(self, entry: ExchangeEntry) -> None:
-        name = entry.name.translate(LINE_BREAKS)
+        name = clean_name(entry.name)
         what = f"exchange '{name}' {self._in(entry.vhost)}"
         with self._entry(what):
             vhost = self._place(entry.vhost)
             if name in vhost.exchanges:
                 return
-            if name.startswith("amq."):
+            if is_reserved(name):
                 self._left_out(what, RESERVED)
                 return
             if entry.type not in EXCHANGE_TYPES:
@@ -266,7 +266,7 @@ class _Import:
             )
 
     def _declare_queue(self, entry: QueueEntry) -> None:
-        name = entry.name.translate(LINE_BREAKS)
+        name = clean_name(entry.name)
         what = f"queue '{name}' {self._in(entry.vhost)}"
         with self._entry(what):
             vhost = self._place(entry.vhost)
@@ -274,7 +274,7 @@ class _Import:
                 raise DefinitionsError("a queue needs a name")
             if name in vhost.queues:
                 return
-            if name.startswith("amq."):
+            if is_reserved(name):
                 self._left_out(what, RESERVED)
                 return
             arguments = _object(entry.arguments)
@@ -296,8 +296,8 @@ class _Import:
             ends: Mapping[str, AnyQueue | Exchange] = (
                 vhost.queues if entry.destination_type == "queue" else vhost.exchanges
             )
-            source = vhost.exchanges.get(entry.source.translate(LINE_BREAKS))
-            destination = ends.get(entry.destination.translate(LINE_BREAKS))
+            source = vhost.exchanges.get(clean_name(entry.source))
+            destination = ends.get(clean_name(entry.destination))
             if source is None or destination is None:
                 self._log.warning(
                     "definition left out", what=what, reason="source or destination does not exist"

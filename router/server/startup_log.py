@@ -17,6 +17,7 @@ from leveret.router.definitions import Definitions
 from leveret.router.server.listeners import Endpoint
 from leveret.router.server.socket_peer import show
 from leveret.router.settings import Settings
+from leveret.router.vhost.declare import is_reserved
 
 DEFAULTS = Settings()
 
@@ -37,7 +38,7 @@ def totals(broker: Broker) -> dict[str, int]:
         "users": len(broker.users),
         "vhosts": len(broker.vhosts),
         "exchanges": sum(
-            bool(name) and not name.startswith("amq.") for vhost in vhosts for name in vhost.exchanges
+            bool(name) and not is_reserved(name) for vhost in vhosts for name in vhost.exchanges
         ),
         "queues": sum(len(vhost.queues) for vhost in vhosts),
         "messages": sum(len(queue.ready) for vhost in vhosts for queue in vhost.queues.values()),

@@ -14,7 +14,8 @@ from typing import Any
 from leveret.protocol.errors import AmqpError, PreconditionFailed
 from leveret.router.session.topology import Topology
 from leveret.router.turns.backlog import Slicing
-from leveret.router.values.bounds import LINE_BREAKS, check_name
+from leveret.router.values.bounds import check_name
+from leveret.router.vhost.declare import clean_name
 
 PARTITIONS_MAX = 1000
 
@@ -37,14 +38,15 @@ def declare_super_stream(
         raise PreconditionFailed("a super stream has either a number of partitions or binding keys")
     if not 0 <= partitions <= PARTITIONS_MAX or len(binding_keys) > PARTITIONS_MAX:
         raise PreconditionFailed(f"a super stream has 1 to {PARTITIONS_MAX} partitions")
-    twice = [key for key, count in Counter(binding_keys).items() if count > 1]
-    if twice:
-        raise PreconditionFailed(f"binding key '{twice[0]}' is given {binding_keys.count(twice[0])} times")
-    keys = {f"{name}-{key}": key for key in binding_keys or map(str, range(partitions))}
+    for key, count in Counter(map(clean_name, binding_keys)).items():
+        if count > 1:
+            raise PreconditionFailed(f"binding key '{key}' is given {count} times")
+    name = clean_name(name)
+    keys = {clean_name(f"{name}-{key}"): key for key in binding_keys or map(str, range(partitions))}
     for stream in keys:
         check_name("the name of a partition", stream)
     made: list[str] = []
-    is_new = name.translate(LINE_BREAKS) not in topology.vhost.exchanges
+    is_new = name not in topology.vhost.exchanges
     topology.declare_exchange(
         name,
         "direct" if binding_keys else "x-consistent-hash",
@@ -55,7 +57,7 @@ def declare_super_stream(
     )
     try:
         for order, (stream, key) in enumerate(keys.items()):
-            if stream.translate(LINE_BREAKS) not in topology.vhost.queues:
+            if stream not in topology.vhost.queues:
                 made.append(stream)
             topology.declare_queue(
                 stream,

@@ -17,8 +17,8 @@ from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.turns.backlog import LongWork, Slicing, at_once
-from leveret.router.values.bounds import LINE_BREAKS
 from leveret.router.values.field_values import type_name
+from leveret.router.vhost.declare import clean_name, is_reserved
 from leveret.router.vhost.vhost import VHost
 
 Arguments = Mapping[str, Any]
@@ -48,7 +48,7 @@ class Topology:
         """Declare an exchange. Raises CommandInvalid for a type that does not exist."""
         if kind not in EXCHANGE_TYPES:
             raise CommandInvalid(f"unknown exchange type '{kind}'" if kind else "invalid exchange type ''")
-        name = name.translate(LINE_BREAKS)
+        name = clean_name(name)
         refuse_default_exchange(name)
         self._check("configure", "exchange", name)
         if name not in self._vhost.exchanges:
@@ -60,9 +60,9 @@ class Topology:
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
         """Delete an exchange; one that is not there is deleted already."""
-        name = name.translate(LINE_BREAKS)
+        name = clean_name(name)
         refuse_default_exchange(name)
-        if name.startswith("amq."):
+        if is_reserved(name):
             raise AccessRefused(
                 f"deletion of system exchange '{name}' in vhost '{self._vhost.name}' not allowed"
             )
@@ -75,9 +75,9 @@ class Topology:
         """Prepare the deletion of an exchange with very many bindings. Return what has to be over before
         ``delete_exchange``, which refuses what is wrong.
         """
-        name = name.translate(LINE_BREAKS)
+        name = clean_name(name)
         exchange = self._vhost.exchanges.get(name)
-        if exchange is None or name.startswith("amq.") or not name or (if_unused and exchange.bindings):
+        if exchange is None or is_reserved(name) or not name or (if_unused and exchange.bindings):
             return None
         self._check("configure", "exchange", name)
         return self._vhost.loosen(exchange)
@@ -90,7 +90,7 @@ class Topology:
         self, destination: str, source: str, routing_key: str, arguments: Arguments
     ) -> Slicing[None]:
         """Do the same in slices, as ``VHost.bind_in_slices``."""
-        destination, source = destination.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        destination, source = clean_name(destination), clean_name(source)
         self._check_binding("exchange", destination, source, routing_key)
         exchange = self._vhost.exchange(source)
         target = self._vhost.exchange(destination)
@@ -98,7 +98,7 @@ class Topology:
 
     def unbind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
         """Undo ``bind_exchange``; a binding that does not exist is undone already."""
-        destination, source = destination.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        destination, source = clean_name(destination), clean_name(source)
         self._check_binding("exchange", destination, source, routing_key)
         exchange, target = self._vhost.exchanges.get(source), self._vhost.exchanges.get(destination)
         if exchange is not None and target is not None:
@@ -108,11 +108,11 @@ class Topology:
 
     def find_queue(self, name: str) -> AnyQueue:
         """A passive declare; it counts as use of the queue."""
-        return self._vhost.find_queue(name.translate(LINE_BREAKS), self._owner)
+        return self._vhost.find_queue(clean_name(name), self._owner)
 
     def has_queue(self, name: str) -> bool:
         """Return True if there is a queue of this name."""
-        return name.translate(LINE_BREAKS) in self._vhost.queues
+        return clean_name(name) in self._vhost.queues
 
     def undo_declaration(self, name: str) -> None:
         """Delete a queue that was declared for an operation that was then refused, if it still exists.
@@ -135,7 +135,7 @@ class Topology:
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Arguments
     ) -> AnyQueue:
         """Declare a queue; an empty name gets one made up. An exclusive queue is never durable."""
-        name = name.translate(LINE_BREAKS)
+        name = clean_name(name)
         arguments = self._typed(arguments, lasting=durable and not (exclusive or auto_delete))
         if name:
             refuse_reserved("queue", name)
@@ -157,7 +157,7 @@ class Topology:
 
     def delete_queue(self, name: str, *, if_unused: bool, if_empty: bool) -> int:
         """Delete a queue, return how many messages went with it; one that is not there is deleted already."""
-        name = name.translate(LINE_BREAKS)
+        name = clean_name(name)
         self._check("configure", "queue", name)
         if name not in self._vhost.queues:
             return 0
@@ -168,7 +168,7 @@ class Topology:
         """Prepare the deletion of a queue with very many bindings. Return what has to be over before
         ``delete_queue``; raises what that does.
         """
-        name = name.translate(LINE_BREAKS)
+        name = clean_name(name)
         self._check("configure", "queue", name)
         if name not in self._vhost.queues:
             return None
@@ -189,7 +189,7 @@ class Topology:
         self, name: str, source: str, routing_key: str, arguments: Arguments
     ) -> Slicing[None]:
         """Do the same in slices, as ``VHost.bind_in_slices``."""
-        name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        name, source = clean_name(name), clean_name(source)
         self._check_binding("queue", name, source, routing_key)
         exchange = self._vhost.exchange(source)
         queue = self._vhost.queue_for(name, self._owner)
@@ -199,7 +199,7 @@ class Topology:
         """Undo ``bind_queue``. Without such a binding this does nothing, even for another connection's
         queue.
         """
-        name, source = name.translate(LINE_BREAKS), source.translate(LINE_BREAKS)
+        name, source = clean_name(name), clean_name(source)
         self._check_binding("queue", name, source, routing_key)
         exchange = self._vhost.exchanges.get(source)
         if exchange is not None and self._vhost.is_bound(exchange, name, routing_key, arguments):
@@ -247,5 +247,5 @@ def refuse_default_exchange(name: str) -> None:
 
 def refuse_reserved(kind: Kind, name: str) -> None:
     """Names that begin with amq. are the broker's own."""
-    if name.startswith("amq."):
+    if is_reserved(name):
         raise AccessRefused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
