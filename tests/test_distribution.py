@@ -37,7 +37,7 @@ print(router.ROUTES, protocol.NAME, Broker.__module__, Message.__module__, lever
 def wheel(tmp_path_factory):
     """The wheel, built from a copy, since setuptools leaves directories where it builds."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in BUILT_FROM:
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
