@@ -95,6 +95,14 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel):
     assert names == files
 
 
+def test_the_wheel_names_and_contains_the_licence(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        (text,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
+        assert b"\nLicense-Expression: Apache-2.0\n" in archive.read(metadata)
+        assert archive.read(text) == (ROOT / "LICENSE").read_bytes()
+
+
 def test_the_links_lead_to_the_directories_at_the_top():
     for name in ("router", "protocol"):
         assert (ROOT / ".import" / "leveret" / name).readlink() == Path("..", "..", name)
