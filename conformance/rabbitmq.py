@@ -25,7 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # the wrappers in /usr/sbin switch user and share one cookie
+from tests.tools import RABBITMQ
+
 POLL = 0.02  # seconds between looks whether it answers
 PORTS = range(15_700, 32_000)  # below those that Linux gives to connections and for port 0
 START_TIMEOUT = 120.0  # seconds; a busy machine with many plugins is slow to boot
@@ -44,11 +45,6 @@ LISTENER_KEYS = {
 
 class RabbitMQError(Exception):
     """The node did not start, or a ``rabbitmqctl`` command failed; the text holds what it printed."""
-
-
-def installed() -> bool:
-    """Whether this machine has a RabbitMQ to start."""
-    return (SCRIPTS / "rabbitmq-server").exists()
 
 
 def free_ports(count: int) -> list[int]:
@@ -116,7 +112,7 @@ class RabbitMQ:
     def ctl(self, *args: str) -> str:
         """Run ``rabbitmqctl`` against the node and return what it printed; RabbitMQError when it fails."""
         done = subprocess.run(
-            [SCRIPTS / "rabbitmqctl", "--quiet", "--node", self.node, *args],
+            [RABBITMQ / "rabbitmqctl", "--quiet", "--node", self.node, *args],
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -147,7 +143,7 @@ class RabbitMQ:
             # An epmd of the node's own: one that the node started itself would outlive it as a daemon.
             self._spawn("epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port))
             self._await(self._epmd_port, b"", b"")
-            self._spawn(str(SCRIPTS / "rabbitmq-server"))
+            self._spawn(str(RABBITMQ / "rabbitmq-server"))
             self._await(self.port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00")
         except BaseException:
             self.stop()

@@ -11,7 +11,7 @@ from conformance.differential import golden, report, stages
 from conformance.differential.__main__ import judge, show
 from conformance.differential.compare import FAILURES, Known, Result
 from conformance.differential.run import Company, Transcripts
-from conformance.rabbitmq import installed
+from tests.tools import need
 
 EVERY = scenarios.every()
 AREAS = list(dict.fromkeys(each.area for each in EVERY))
@@ -31,12 +31,11 @@ def results() -> list[Result]:
 @pytest.fixture(scope="module")
 def referee() -> Transcripts:
     """What the RabbitMQ that is installed answers, asked again where that is not what was recorded."""
-    if not installed():
-        pytest.skip("there is no RabbitMQ here")
+    need("rabbitmq")
     recorded = golden.read(REFERENCE)
     with stages.rabbitmq(EVERY) as (stage, prepare):
         if stage.name != REFERENCE:
-            pytest.skip(f"{stage.name} is not {REFERENCE}")
+            need("rabbitmq", lack=f"{stage.name} is installed and not {REFERENCE}")
         company = Company(stage, prepare, EVERY)
         answers = company.play([each.name for each in ASKED])
         for slowly in (False, True):

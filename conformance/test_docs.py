@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from conformance.cli.conftest import Leveret
 from conformance.clients.node_packages import install
 from conformance.rabbitmq import free_ports
 from conformance.samples import ROOT, RUN, Reader, Sample, commands, pages, samples
+from tests.tools import TOOLS, need
 
 PAGES = [page for page in pages() if any(each.language in RUN for each in samples(page))]
 
@@ -40,7 +40,7 @@ FILES = {
     "access.log": "GET /\nGET /favicon.ico\n",
     "make-thumbnail": "#!/bin/sh\ncat > thumbnail\n",
 }
-NEEDED = {"jq": "jq ", "node": "node "}  # commands that a machine may lack, and how samples call them
+NEEDED = {"curl": "curl ", "jq": "jq ", "node": "node "}  # tools of tests/tools.py, and how samples call them
 
 
 class Given(NamedTuple):
@@ -75,7 +75,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
             "PATH": f"{first}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
-        if shutil.which("npm") is not None:
+        if not TOOLS["node"].missing():
             environ["NODE_PATH"] = str(install())
         ports = {5672: broker.port, 15672: broker.http_port, 61613: stomp}
         addresses = {
@@ -96,15 +96,15 @@ def is_run(sample: Sample) -> bool:
 
 
 def why_not(sample: Sample) -> str | None:
-    """Why a sample cannot be run here; None if it can."""
-    reasons = (reason for first, reason in NOT_RUN.items() if sample.first.startswith(first))
-    missing = (
-        f"{command} is not installed"
-        for command, call in NEEDED.items()
-        if shutil.which(command) is None
-        and (call in sample.text or (command, sample.language) == ("node", "js"))
-    )
-    return next((*reasons, *missing).__iter__(), None)
+    """The reason why a sample is never run; None if it is run."""
+    return next((reason for first, reason in NOT_RUN.items() if sample.first.startswith(first)), None)
+
+
+def tools(sample: Sample) -> Iterator[str]:
+    """Yield the tools of ``tests/tools.py`` that a sample calls."""
+    yield from (tool for tool, call in NEEDED.items() if call in sample.text)
+    if sample.language == "js":
+        yield "node"
 
 
 def authority_files(directory: Path) -> None:
@@ -138,6 +138,8 @@ def test_the_samples_of_a_page_work_in_their_order(page, given, tmp_path):
     try:
         for sample in samples(page):
             if is_run(sample) and why_not(sample) is None:
+                for tool in tools(sample):
+                    need(tool)  # later samples may depend on this one
                 reader.follow(sample)
         reader.check_background()
     finally:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from conformance import brokers, playbooks
-from conformance.rabbitmq import RabbitMQ, installed
+from conformance.rabbitmq import RabbitMQ
+from tests.tools import need
 
 MODULES = [module.__name__.rpartition(".")[2] for module in playbooks.modules()]
 QUICK = ["test_channels", "test_confirms", "test_consumers"]
@@ -21,8 +22,7 @@ def leveret() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def rabbitmq() -> Iterator[int]:
     """The port of a RabbitMQ."""
-    if not installed():
-        pytest.skip("there is no RabbitMQ here")
+    need("rabbitmq")
     with RabbitMQ() as node:
         yield node.port
 

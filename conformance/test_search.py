@@ -3,10 +3,9 @@
 import pytest
 
 from conformance.differential.search import pair, search
-from conformance.rabbitmq import installed
 
 
-@pytest.mark.skipif(not installed(), reason="there is no RabbitMQ here")
+@pytest.mark.needs("rabbitmq")
 @pytest.mark.timeout(600)
 def test_both_brokers_answer_made_up_scripts_alike() -> None:
     with pair() as both:

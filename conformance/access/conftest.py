@@ -15,7 +15,8 @@ import pika
 import pytest
 
 from conformance import brokers
-from conformance.rabbitmq import RabbitMQ, free_ports, installed
+from conformance.rabbitmq import RabbitMQ, free_ports
+from tests.tools import need
 
 WAIT = 10.0  # seconds until what must come counts as missing
 ALL = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -88,8 +89,7 @@ def managed(request: pytest.FixtureRequest) -> Iterator[Managed]:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[Managed]:
     """A real RabbitMQ, whatever is under test."""
-    if not installed():
-        pytest.skip("there is no RabbitMQ here")
+    need("rabbitmq")
     with RabbitMQ(["rabbitmq_management"]) as node:
         yield Managed("rabbitmq", node.port, node.plugin_ports["rabbitmq_management"])
 

@@ -16,13 +16,9 @@ import pytest
 
 from conformance import brokers
 from conformance.clients.test_node import HERE, packages  # noqa: F401  (a fixture)
+from tests.tools import CHROMIUM
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.skipif(shutil.which("npm") is None, reason="node and its npm are not installed"),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = pytest.mark.needs("chromium")
 
 
 def publish(broker: brokers.Broker, key: str, *bodies: str) -> None:
@@ -37,7 +33,7 @@ def chromium(modules: Path, script: str, *arguments: str) -> Iterator[Iterator[s
     """Run a script in node/ for a ``with`` block: the lines that it prints, to the end."""
     with subprocess.Popen(
         ["node", str(HERE / script), *arguments],
-        env=os.environ | {"NODE_PATH": str(modules), "CHROMIUM": str(CHROMIUM)},
+        env=os.environ | {"NODE_PATH": str(modules), "CHROMIUM": str(shutil.which(CHROMIUM))},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

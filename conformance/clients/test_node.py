@@ -4,7 +4,6 @@ Their packages are installed once into a cache of the user.
 """
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,14 +11,14 @@ import pytest
 
 from conformance.brokers import Broker
 from conformance.clients.node_packages import install
+from tests.tools import need
 
 HERE = Path(__file__).parent / "node"
-
-pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="node and its npm are not installed")
 
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
+    need("node")
     return install()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conformance import brokers
-from conformance.clients.test_node import packages, pytestmark, run  # noqa: F401  (a fixture, and the need for npm)
+from conformance.clients.test_node import packages, run  # noqa: F401  (a fixture)
 from conformance.rabbitmq import RabbitMQ, free_ports
 
 

@@ -17,7 +17,7 @@ from conformance.differential.compare import FAILURES, Known, Result, Verdict, c
 from conformance.differential.play import Scenario
 from conformance.differential.report import document, table
 from conformance.differential.run import JOBS, Company, Transcripts
-from conformance.rabbitmq import installed
+from tests.tools import TOOLS
 
 OURS = "leveret"
 
@@ -35,7 +35,7 @@ def main() -> int:
     chosen = [each for each in every if wanted(each, options.only)]
     if not chosen:
         parser.error(f"no scenario is called {' or '.join(options.only)}; a whole area is AREA/*")
-    live = not options.golden and installed()
+    live = not options.golden and not TOOLS["rabbitmq"].missing()
     documented = golden.read(golden.DOCUMENTED)
     with stages.leveret(chosen) as (stage, prepare):
         ours = Company(stage, prepare, chosen, options.jobs)

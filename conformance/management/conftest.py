@@ -6,7 +6,7 @@ import pytest
 
 from conformance.management.scene import Scene
 from conformance.management.sides import Side, leveret_side, rabbitmq_side
-from conformance.rabbitmq import installed
+from tests.tools import need
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +17,7 @@ def leveret() -> Iterator[Side]:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[Side]:
-    if not installed():
-        pytest.skip("there is no RabbitMQ here to compare with")
+    need("rabbitmq")
     with rabbitmq_side() as side:
         yield side
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -36,9 +35,7 @@ scrape_configs:
     static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
 """
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="there is no Prometheus here to scrape the metrics"
-)
+pytestmark = pytest.mark.needs("prometheus")
 
 
 @contextlib.contextmanager
@@ -93,8 +90,6 @@ def test_prometheus_scrapes_sums_and_queues(leveret: Side, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/per-object"])
 def test_metrics_are_written_as_prometheus_wants_them(leveret: Side, path: str) -> None:
-    if shutil.which("promtool") is None:
-        pytest.skip("there is no promtool here to check the metrics")
     with urllib.request.urlopen(f"http://127.0.0.1:{leveret.metrics}{path}", timeout=30) as answer:
         text = answer.read()
     checked = subprocess.run(
@@ -104,8 +99,6 @@ def test_metrics_are_written_as_prometheus_wants_them(leveret: Side, path: str) 
 
 
 def test_alerts_of_the_manual_are_rules_over_metrics_that_there_are(leveret: Side, tmp_path: Path) -> None:
-    if shutil.which("promtool") is None:
-        pytest.skip("there is no promtool here to check the rules")
     page = (ROOT / "docs" / "management.md").read_text()
     (rules,) = (block for block in re.findall("```yaml\n(.*?)```", page, re.DOTALL) if "alert:" in block)
     leveret.ask("PUT", "/queues/%2F/alerted", {})

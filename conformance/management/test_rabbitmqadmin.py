@@ -18,9 +18,10 @@ import pytest
 from conformance.brokers import ROOT
 from conformance.management.sides import Side
 from leveret.router.auth import hash_password
+from tests.tools import need
 
 OURS = str(ROOT / "router" / "web" / "cli" / "rabbitmqadmin")
-DEBIANS = shutil.which("rabbitmqadmin")
+DEBIANS = shutil.which("rabbitmqadmin") or "rabbitmqadmin"
 WAIT = 20.0  # seconds until the tool must have ended, or a broker must know of something
 LOOKED_AT = {"messages", "policy", "operator_policy"}
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
@@ -31,8 +32,7 @@ def tool(request: pytest.FixtureRequest) -> str:
     """A program of this name."""
     if request.param == "leveret's":
         return OURS
-    if DEBIANS is None:
-        pytest.skip("there is no rabbitmqadmin of Debian here")
+    need("rabbitmqadmin")
     return DEBIANS
 
 
@@ -250,7 +250,7 @@ PRINTED = [
 ]
 
 
-@pytest.mark.skipif(DEBIANS is None, reason="there is no rabbitmqadmin of Debian here")
+@pytest.mark.needs("rabbitmqadmin")
 def test_both_programs_print_the_same(leveret: Side) -> None:
     setup = [
         'declare queue name=printed arguments={"x-max-length":9}',
@@ -260,7 +260,7 @@ def test_both_programs_print_the_same(leveret: Side) -> None:
     for command in setup:
         assert run(OURS, leveret, command).endswith("exit 0")
     for command in REFUSED + PRINTED:
-        assert run(OURS, leveret, command) == run(str(DEBIANS), leveret, command), command
+        assert run(OURS, leveret, command) == run(DEBIANS, leveret, command), command
     run(OURS, leveret, "delete queue name=printed")
 
 

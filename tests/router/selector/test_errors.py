@@ -164,6 +164,7 @@ def test_nothing_within_the_length_exhausts_the_stack(piece):
     refused((piece * MAX_LENGTH)[: MAX_LENGTH - 1] + "(")
 
 
+@pytest.mark.process
 def test_lark_waits_for_the_first_selector():
     script = (
         "import sys, leveret.router.selector as s; assert 'lark' not in sys.modules;"

@@ -1,7 +1,6 @@
 """What the machine says, from files as Linux has them and from itself."""
 
 import os
-import shutil
 
 import pytest
 
@@ -79,7 +78,7 @@ def test_resident_memory_is_unknown_without_proc_and_ps(monkeypatch, tmp_path):
     assert machine.resident_memory() == 0
 
 
-@pytest.mark.skipif(shutil.which("ps") is None, reason="there is no ps, which is in Debian's procps")
+@pytest.mark.needs("ps")
 def test_resident_memory_is_asked_of_ps_where_there_is_no_proc(monkeypatch, tmp_path):
     from_proc = machine.resident_memory()
     monkeypatch.setattr(machine, "STATM", tmp_path / "nothing")

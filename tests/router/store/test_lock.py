@@ -26,6 +26,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 def test_a_second_process_is_refused_and_told_who_has_it(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

@@ -169,6 +169,7 @@ def test_literal_prefix(prefix, name):
     assert compile_pattern("^" + re.escape(prefix))(name) == name.startswith(prefix)
 
 
+@pytest.mark.process
 def test_common_patterns_do_not_load_re2():
     program = (
         "import sys, leveret.router.values.patterns as p; "

@@ -1,0 +1,50 @@
+"""Run the checks of a change: ``python -m tests.check [fast|all]``.
+
+All checks run, also after one that failed; the exit status is 1 if any failed.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+TEST = ("pytest", "-n", "2")
+CHECKS = {
+    "fast": (*LINT, (*TEST, "-m", "not process and not referee and not slow")),
+    # Each process gets whole files of tests, so that the broker of a module starts once.
+    # The tests are last: their summary ends the output.
+    "all": (*LINT, (*TEST, "--dist", "loadfile", "--all-tools")),
+}
+
+
+def run(commands: Sequence[Sequence[str]]) -> bool:
+    """Run each command as a module of this interpreter and print its time; return True if all succeeded."""
+    succeeded = True
+    for program, *arguments in commands:
+        print(f"== {' '.join((program, *arguments))}", flush=True)
+        started = time.monotonic()
+        ended = subprocess.run([sys.executable, "-m", program, *arguments], cwd=ROOT, check=False)
+        verdict = f"status {ended.returncode}" if ended.returncode else "ok"
+        print(f"-- {program}: {verdict}, {time.monotonic() - started:.1f} s", flush=True)
+        succeeded = succeeded and ended.returncode == 0
+    return succeeded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.check", description=__doc__)
+    parser.add_argument(
+        "which",
+        nargs="?",
+        choices=list(CHECKS),
+        default="fast",
+        help="fast: linters, types, and the tests that start no process; all: every test, with every tool",
+    )
+    sys.exit(0 if run(CHECKS[parser.parse_args().which]) else 1)
+
+
+if __name__ == "__main__":
+    main()
