@@ -1,5 +1,7 @@
 """The bookkeeping that all exchange types share."""
 
+from pathlib import Path
+
 import pytest
 
 from leveret.router.exchange import EXCHANGE_TYPES, Binding, Exchange, identity
@@ -121,3 +123,9 @@ def test_each_type_has_a_description(kind: type[Exchange]) -> None:
 
 def test_topic_permissions_apply_to_topic_exchanges_alone() -> None:
     assert [name for name, kind in EXCHANGE_TYPES.items() if kind.has_topic_permissions] == ["topic"]
+
+
+def test_readme_lists_every_exchange_type():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (row,) = (line for line in readme.splitlines() if line.startswith("| Exchanges: "))
+    assert set(row.split("|")[1].removeprefix(" Exchanges: ").strip().split(", ")) == EXCHANGE_TYPES.keys()

@@ -2,6 +2,8 @@
 
 import pytest
 
+from leveret.router.exchange import EXCHANGE_TYPES
+from leveret.router.management.resources.overview import DESCRIPTIONS
 from tests.router.management.api import name
 
 
@@ -389,3 +391,7 @@ def test_binding_to_the_default_exchange_cannot_be_deleted(api):
     assert api.ask("GET", "/bindings/%2F/e/amq.default/q/q/q").status == 200
     assert api.ask("DELETE", "/bindings/%2F/e/amq.default/q/q/q").status == 401
     assert api.ask("DELETE", "/bindings/%2F/e/amq.default/q/q/other").status == 404
+
+
+def test_every_exchange_type_has_a_description():
+    assert DESCRIPTIONS.keys() == EXCHANGE_TYPES.keys()
