@@ -47,7 +47,7 @@ TOOLS: Mapping[str, Tool] = {
     "curl": Tool(("curl",), ("curl",)),
     "jq": Tool(("jq",), ("jq",)),
     "ps": Tool(("ps",), ("procps",)),
-    "debootstrap": Tool(("debootstrap",), ("debootstrap",)),
+    "debootstrap": Tool(("debootstrap",), ("debootstrap", "debian-archive-keyring")),
 }
 
 
@@ -79,4 +79,5 @@ def packages(names: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*packages(missing_tools()), sep="\n")
+    for package in packages(missing_tools()):
+        print(package)
