@@ -126,7 +126,7 @@ class Reader:
             if text.startswith("#!"):
                 path.chmod(path.stat().st_mode | stat.S_IXUSR)
         elif kind == "output":
-            _compare(sample, text, self._printed)
+            compare(sample, text, self._printed)
         elif kind == "background":
             self._start(text)
         elif kind:
@@ -169,7 +169,7 @@ class Reader:
                 more, _, expected = expected.partition("\n")
                 command += f"\n{more}"
             self._printed = self._bash(sample, command, any_status=True)
-            _compare(sample, expected, self._printed)
+            compare(sample, expected, self._printed)
 
     def _bash(self, sample: Sample, script: str, *, any_status: bool = False) -> str:
         done = subprocess.run(
@@ -211,7 +211,8 @@ def _watched(line: str) -> str:
     return f"timeout --signal=INT {WATCHED} bash -c {quoted} || test $? = 124"
 
 
-def _compare(sample: Sample, expected: str, printed: str) -> None:
+def compare(sample: Sample, expected: str, printed: str) -> None:
+    """Raise SampleError unless ``printed`` is what the page shows."""
     pattern = re.escape(_plain(expected)).replace(r"\.\.\.", ".*")
     if not re.fullmatch(pattern, _plain(printed), re.DOTALL):
         raise SampleError(f"{sample.place}: the page shows\n{expected}\nand it prints\n{printed}")

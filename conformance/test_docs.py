@@ -23,8 +23,8 @@ PAGES = [page for page in pages() if any(each.language in RUN for each in sample
 
 # Samples that cannot be run here, by their first lines, and why.
 NOT_RUN = {
-    "pip install . && leveret serve": "it installs the distribution",
-    "pip install -e '.[test]' && pytest": "it runs all tests, this one among them",
+    "python3 -m venv .venv": "test_bare_system.py runs it",
+    "python -m conformance.rabbitmq": "it needs a RabbitMQ, and prints a random address",
     "LEVERET_DEFAULT_PASS=choose-one docker compose up": "it needs docker",
     "rabbitmqadmin export definitions.json": "it needs a RabbitMQ beside the broker",
     "python -m conformance.bench --rounds 3 --seconds 3": "it takes an hour",
