@@ -52,6 +52,7 @@ def test_leveret_answers_as_rabbitmq_did(results: list[Result], area: str) -> No
     assert not failed, ", ".join(each.name for each in failed)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_leveret_with_a_disk_answers_as_rabbitmq_did(tmp_path: Path) -> None:
     """Replies to changes wait for the disk then, and nothing else may be seen of that."""

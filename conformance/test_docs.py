@@ -124,6 +124,7 @@ def names(channel: Any) -> dict[str, Any]:
     return {"pika": pika, "channel": channel, "on_message": on_message, "number": 1, "body": b"body"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_samples_of_a_page_work_in_their_order(page, given, tmp_path):

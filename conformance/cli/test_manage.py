@@ -243,6 +243,7 @@ def test_consumers_and_channels_are_listed(leveret, listed, channel, queue, even
     assert f"name: {name}\n" in leveret("channel", "show", name)
 
 
+@pytest.mark.slow
 def test_a_connection_is_closed_by_its_name_or_its_user(leveret, listed, unique, broker, eventually):
     leveret("user", "declare", unique, "--password-stdin", given="p")
     leveret("permission", "set", unique, "--read", ".*")

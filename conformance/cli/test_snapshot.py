@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pika
+import pytest
 
 from conformance import brokers
 from conformance.cli.conftest import Leveret
@@ -66,6 +67,7 @@ def stream_numbers(channel) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_broker_starts_from_a_snapshot_of_a_busy_broker(tmp_path):
     data = tmp_path / "data"
     with brokers.leveret(data=str(data), arguments=SMALL) as broker:

@@ -380,6 +380,7 @@ def test_wrong_options_are_status_2(leveret, queue, options):
 # -- a broker that crashes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_messages_that_wait_survive_a_crash_of_the_broker_and_the_worker_comes_back(tmp_path):
     data, received = str(tmp_path / "data"), tmp_path / "received"
     with brokers.leveret(data=data) as broker:

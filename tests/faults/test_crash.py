@@ -2,8 +2,11 @@
 
 import time
 
+import pytest
+
 from tests.faults.crash import crash
 
 
+@pytest.mark.slow
 async def test_what_was_promised_is_there_after_a_crash():
     assert await crash(cycles=30, seed=int(time.time()), seconds=80) == []

@@ -11,6 +11,7 @@ from tests.hostile.families import FAMILIES
 from tests.hostile.harness import IDLE, Bounds, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 async def test_one_client_does_not_harm_others(family, tmp_path):
     idle, *outcomes = await run([IDLE, *family.scenarios], tmp_path, scale=0, kill=False)

@@ -34,6 +34,7 @@ def test_text_has_the_form_of_rabbitmq(text, shown):
     assert representable({text: [text]}) == {shown: [shown]}
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_json_is_strict(value):
     for text in (encode_json(value), dump_json(value).encode(), dump_json(value, indent=2).encode()):
@@ -43,6 +44,7 @@ def test_json_is_strict(value):
 BYTES = st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))
 
 
+@pytest.mark.slow
 @given(st.recursive(BYTES | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(BYTES, inner)))
 def test_bytes_can_be_restored(value):
     assert restored(json.loads(dump_json(value))) == value

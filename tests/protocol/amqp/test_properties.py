@@ -138,6 +138,7 @@ def test_what_no_wire_type_can_hold_is_a_value_error(properties):
 # -- splice_properties -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(PROPERTIES, TABLES)
 @example(FULL, {"k": REMOVE, "added": "x"})
 def test_splice_equals_a_change(properties, headers):

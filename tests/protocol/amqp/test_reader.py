@@ -48,6 +48,7 @@ FRAMES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(FRAMES, max_size=6), st.data())
 def test_chunks_of_any_size_give_the_same_commands(frames, data):
     stream = b"".join(frames)
@@ -69,6 +70,7 @@ LARGE_PUBLISHES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(LARGE_PUBLISHES, min_size=1, max_size=5), st.data())
 def test_chunks_of_any_size_give_the_same_large_bodies(publishes, data):
     stream = b"".join(publishes)
@@ -256,6 +258,7 @@ def test_content_methods_on_channel_0_await_no_content():
     assert str(made.error).startswith("UNEXPECTED_FRAME - type 2, all octets = ")
 
 
+@pytest.mark.slow
 @given(st.lists(PROPERTIES, min_size=1, max_size=5))
 def test_properties_seen_before_are_the_same_object(several):
     made = reader(0)

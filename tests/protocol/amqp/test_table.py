@@ -116,6 +116,7 @@ def test_what_has_no_type_is_a_type_error():
         encode_table({"key": 1j})
 
 
+@pytest.mark.slow
 @given(TABLES)
 def test_what_was_encoded_is_decoded(table):
     assert typed(decode(encode_table(table))) == typed(table)
@@ -140,6 +141,7 @@ PAMQP_VALUES = st.recursive(
 PAMQP_TABLES = st.dictionaries(st.text(max_size=20), PAMQP_VALUES, max_size=5)
 
 
+@pytest.mark.slow
 @given(PAMQP_TABLES)
 def test_decodes_what_pamqp_encodes(table):
     assert decode(pamqp_encode.field_table(table)) == table
@@ -174,6 +176,7 @@ def test_malformed_table_is_a_syntax_error(content, behind):
         decode_table(block(content) + behind, 0)
 
 
+@pytest.mark.slow
 @given(TABLES)
 def test_truncated_table_is_a_syntax_error(table):
     raw = encode_table(table)
@@ -250,6 +253,7 @@ def test_splice_equals_an_update(table, replace):
     assert typed(spliced) == typed(expected)
 
 
+@pytest.mark.slow
 @given(TABLES)
 def test_splice_of_a_truncated_table_is_a_syntax_error(table):
     raw = encode_table(table)

@@ -203,6 +203,7 @@ def exchanges(draw):
     )
 
 
+@pytest.mark.slow
 @given(exchanges())
 def test_what_was_encoded_is_read_again_in_whatever_pieces_it_comes(exchange):
     version, sent, sizes = exchange

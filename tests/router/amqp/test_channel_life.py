@@ -8,6 +8,7 @@ it may take ``channel.open`` behind ``channel.close`` for a second one. ``check`
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,6 +178,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(STEPS, st.sampled_from(FATAL))
 def test_every_command_has_its_own_answers_whatever_was_refused_before(steps, fatal):

@@ -1,5 +1,6 @@
 """Whatever a client sends, the core answers or refuses: nothing but an AMQP error ever comes of it."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ def opened():
     return world, client
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(FRAMES, st.integers(0, 2)), min_size=1, max_size=12))
 def test_any_methods_in_any_order(frames):
@@ -76,6 +78,7 @@ def test_any_methods_in_any_order(frames):
     assert not any(level == "error" for level, _, _ in client.transport.log.lines)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(damaged(FRAMES), min_size=1, max_size=4))
 def test_any_damage(frames):

@@ -103,6 +103,7 @@ def test_a_get_waits_until_all_messages_that_are_requeued_are_back(world, connec
     assert [entry.message.body for entry in world.vhost.queues["q"].ready][-1] == b"behind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["nack", "channel", "connection"])
 def test_a_connection_that_ends_while_its_messages_go_back_loses_none(world, holder, steps, end):
     holder.send(m.BasicNack(3 * PIECE, True, True) if end == "nack" else m.ChannelClose(200))
@@ -172,6 +173,7 @@ def dead_letters(world, connect):
     return lambda: client.send(m.BasicNack(0, True, False))
 
 
+@pytest.mark.slow
 def test_a_command_does_not_wait_for_queues_that_others_keep_busy(world, connect, backlogs, turns):
     other = connect()
     backlogs.send(*[m.BasicConsume(f"q{number}", f"c{number}", no_ack=True) for number in range(BUSY)])

@@ -143,6 +143,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps, st.sampled_from([8, 24, BLOCK_BITS]), st.sampled_from([0, 2, STARS]))
 def test_matches_are_those_of_the_definition_whatever_was_added_and_removed(
@@ -173,6 +174,7 @@ def test_matches_are_those_of_the_definition_whatever_was_added_and_removed(
 letters = st.sampled_from(["a", "b", "*", "#"])
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.lists(st.lists(letters, max_size=12), min_size=1, max_size=12),

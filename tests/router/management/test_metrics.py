@@ -151,6 +151,7 @@ def test_a_kind_has_no_more_than_so_many_objects(api, monkeypatch):
 EVERYTHING = "/metrics/detailed?" + "&".join(f"family={name}" for name in (*PER_OBJECT, *GROUPS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/per-object", EVERYTHING])
 def test_ten_thousand_queues_keep_nobody_waiting(api, path, no_collector):
     for number in range(10_000):

@@ -147,6 +147,7 @@ def crowded(api):
     return api
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LISTS)
 def test_list_is_the_same_whenever_its_turns_end(crowded, path):
     at_once = crowded.ask("GET", path)
@@ -156,6 +157,7 @@ def test_list_is_the_same_whenever_its_turns_end(crowded, path):
     assert in_steps.status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LISTS)
 def test_list_bears_that_everything_goes_while_it_is_gathered(crowded, path):
     crowded.broker.budget.clock = lambda: inf
@@ -171,6 +173,7 @@ def test_list_bears_that_everything_goes_while_it_is_gathered(crowded, path):
     assert crowded.ask("GET", path, between=go).status in (200, 400)
 
 
+@pytest.mark.slow
 def test_long_list_is_made_in_turns(crowded):
     crowded.broker.budget.clock = lambda: inf
     told = crowded.ask("GET", "/queues")

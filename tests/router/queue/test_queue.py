@@ -294,6 +294,7 @@ def test_delivered_messages_leave_the_time_index(node, client):
     assert not queue._expiring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [False, True])
 def test_many_messages_that_expire_at_once_do_so_in_turns(node, client, mixed):
     node.queue(**letters(node))
@@ -336,6 +337,7 @@ def test_timers_do_not_pile_up_while_short_messages_pass_a_long_one(node, client
     assert len(node.broker.timers._heap) <= 5
 
 
+@pytest.mark.slow
 def test_deleted_queues_are_not_kept_until_their_deadlines(node):
     for number in range(5000):
         node.vhost.delete_queue(node.queue(f"q{number}", expires=86_400_000))

@@ -95,6 +95,7 @@ def like(pattern: str, text: str) -> bool:
     return rest(0, 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.text("ab%_", max_size=10), st.lists(st.text("ab", max_size=14), min_size=1, max_size=10))
 def test_like_agrees_with_its_definition(pattern, texts):
@@ -103,6 +104,7 @@ def test_like_agrees_with_its_definition(pattern, texts):
         assert matches(text) is like(pattern, text)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.lists(st.sampled_from(["a", "ü", "€", "😀", "\udc80", "_", "%"]), max_size=10).map("".join),

@@ -6,6 +6,7 @@ Here a condition is a tree of tuples; truth is 2, UNKNOWN 1, falsehood 0, so tha
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -206,6 +207,7 @@ def meaning(tree: Any, headers: dict[str, Any]) -> int:  # noqa: PLR0911  # like
             return truth(found) if isinstance(found, bool) else 1
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(conditions, st.lists(messages, min_size=1, max_size=4))
 def test_a_selector_means_what_its_parts_mean(tree, several):
@@ -268,6 +270,7 @@ PIECES = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=25).map(" ".join), messages)
 def test_any_text_is_a_selector_or_a_selector_error(text, headers):

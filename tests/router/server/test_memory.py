@@ -117,6 +117,7 @@ async def request_bodies(broker: Leveret, client: Client, kept: list[object]) ->
     return "request_bodies", 30 * MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [idle, queues, connections, backlog, replies, amqp_bodies, request_bodies])
 async def test_memory_is_explained_by_its_owners(tmp_path: Path, load):
     async with leveret(tmp_path, *FLAGS) as broker:

@@ -39,6 +39,7 @@ def clients(node):
     return [node.client(user) for _ in range(SESSIONS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", ["", "amq.direct", "amq.topic", "amq.headers"])
 def test_memory_is_flat_under_rpc_churn(node, clients, exchange, monkeypatch):
     monkeypatch.setattr("leveret.router.exchange.routing.PLANS", 200)

@@ -1,5 +1,6 @@
 """Whatever a client sends, it gets answers or one error; the broker never fails."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +49,7 @@ def frames(draw):
     return Frame(draw(st.sampled_from(COMMANDS)), headers, b"x")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), frames() | st.just("ack"), st.booleans()), max_size=25))
 def test_frames_in_any_order_never_crash_the_broker(steps):

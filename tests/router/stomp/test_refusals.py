@@ -4,6 +4,7 @@ the first ERROR is the last frame, and what follows it is not looked at.
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +103,7 @@ OFTEN = ("send", "subscribe", "unsubscribe", "begin", "send in t", "commit", "ab
 KINDS = st.sampled_from([*OFTEN * 3, *FRAMES, *RAW])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(st.lists(KINDS, max_size=25), st.lists(st.integers(0, 3000), max_size=6))
 def test_every_frame_is_answered_once_and_nothing_behind_an_error(kinds, cuts):

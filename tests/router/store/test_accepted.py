@@ -6,6 +6,7 @@ And what it refuses leaves nothing behind. Names, tables and numbers come from a
 import json
 import shutil
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -345,6 +346,7 @@ steps = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(steps, min_size=1, max_size=6))
 @example([(administer, "operator policy", "a", {"max-length": 1}, True)])
 @example([(administer, "virtual host's fields", "a", {}, "b")])

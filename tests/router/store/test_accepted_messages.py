@@ -127,6 +127,7 @@ AT_THE_BOUNDS = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(messages, min_size=1, max_size=8), st.lists(st.sampled_from(THROUGH), max_size=4))
 @example(AT_THE_BOUNDS, [dead_letter, restart, replay, move, crash])
 @example(AT_THE_BOUNDS, [move, restart, move_back, dead_letter, crash])

@@ -60,6 +60,7 @@ def stored(data):
     return files
 
 
+@pytest.mark.slow
 @given(checkpoint)
 @settings(deadline=None)
 def test_a_checkpoint_survives(written):

@@ -145,6 +145,7 @@ def test_there_is_something_in_pages_and_in_the_journal(written):
 # -- torn ends --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zeros", [False, True], ids=["truncated", "zeroed"])
 def test_a_journal_cut_off_in_its_last_batch_loses_that_one_and_says_so(copy, zeros):
     path = copy("crashed")
@@ -200,6 +201,7 @@ def bits(path, count):
     return sorted(Random(str(path.name)).sample(range(size), min(count, size)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paged", "journal", "files"])
 def test_a_flipped_bit_is_harmless_or_told_and_mended(copy, name):
     expected = everything(copy(name))

@@ -318,6 +318,7 @@ def test_the_load_reaches_every_part_of_the_store(calls):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
 @pytest.mark.parametrize("module", MODULES)

@@ -150,6 +150,7 @@ def calls(tmp_path_factory):
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("module", NAMES)
 def test_whichever_function_raises_no_confirmed_message_is_lost_or_stuck(quick_path, calls, module, after):

@@ -251,6 +251,7 @@ def test_without_failures_everything_happens(quick_path):
     done.come_back(done.files.restart_process(), clean=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [True, False], ids=["half done", "not done"])
 def test_whichever_operation_fails_no_confirm_is_early_and_nothing_is_lost(quick_path, operations, left):
     for operation in range(1, operations + 1):

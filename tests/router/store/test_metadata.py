@@ -177,6 +177,7 @@ def test_policies_and_operator_policies_may_have_the_same_name(store, path):
 text = st.text(st.characters(), max_size=12)  # surrogates too, which is what a name that is not UTF-8 has
 
 
+@pytest.mark.slow
 @given(text, text)
 @settings(max_examples=60, deadline=None)
 def test_any_name_survives(tmp_path_factory, one, two):

@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -233,5 +234,5 @@ class QueueModel(RuleBasedStateMachine):
         assert not any(log.pages for log in self.kept.store.logs.values())
 
 
-TestQueueModel = QueueModel.TestCase
+TestQueueModel = pytest.mark.slow(QueueModel.TestCase)
 TestQueueModel.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)

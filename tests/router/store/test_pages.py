@@ -122,5 +122,5 @@ class Settling(RuleBasedStateMachine):
         assert kept.settled() == ranges(self.expected)
 
 
-TestSettling = Settling.TestCase
+TestSettling = pytest.mark.slow(Settling.TestCase)
 TestSettling.settings = settings(deadline=None)

@@ -96,6 +96,7 @@ def test_notes_of_the_journal_are_kept_and_that_others_are_lost_is_said(tmp_path
     kept.stop()
 
 
+@pytest.mark.slow
 def test_without_damage_nothing_is_said_and_nothing_lost(tmp_path):
     written(tmp_path)
     assert not check(tmp_path, 0).inspection.remarks

@@ -44,6 +44,7 @@ def pass_time(kept, ms):
     kept.settle()
 
 
+@pytest.mark.slow
 def test_a_queue_whose_deliveries_always_fail_stops_the_broker_when_others_have_delivered(kept, monkeypatch):
     consumer, bystander = kept.node.client(), kept.node.client()
     consumer.consume("q")
@@ -62,6 +63,7 @@ def test_a_queue_whose_deliveries_always_fail_stops_the_broker_when_others_have_
     assert not bystander.session.finished
 
 
+@pytest.mark.slow
 def test_a_queue_whose_deliveries_fail_now_and_then_goes_on(kept, monkeypatch):
     consumer = kept.node.client()
     consumer.consume("q")

@@ -288,6 +288,7 @@ def mutate(data: bytes, changes) -> bytes:
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1 << 30), mutations)
 @FUZZ
 def test_a_broker_starts_whatever_a_row_holds(full, quick_path, which, changes):
@@ -319,6 +320,7 @@ def test_a_broker_starts_whatever_a_row_holds(full, quick_path, which, changes):
     boots(path)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1 << 30), mutations)
 @FUZZ
 def test_a_broker_starts_whatever_a_record_holds(full, quick_path, which, changes):

@@ -84,6 +84,7 @@ def found_in(path):
         return contents(path)["q"], stream.first, stream.committed, kept.cut
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_a_snapshot_between_any_two_jobs_is_what_a_crash_would_have_left(quick_path):
     data, crashed = quick_path / "data", quick_path / "crashed"

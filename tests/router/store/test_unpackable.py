@@ -276,6 +276,7 @@ def test_a_note_that_cannot_be_packed_is_set_aside(kept, monkeypatch):
     assert after_restart(kept, "once") == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_when_nothing_can_be_packed_no_message_is_to_blame(kept, monkeypatch):
     def fail(*_):
         raise StructError("always")

@@ -188,6 +188,7 @@ def test_everything_that_was_committed_is_found():
     assert not core.files.open_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [True, False], ids=["reached", "dropped"])
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_whatever_fails_what_was_committed_is_found(times, left):
@@ -199,6 +200,7 @@ def test_whatever_fails_what_was_committed_is_found(times, left):
         assert not core.files.open_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [True, False], ids=["reached", "dropped"])
 @pytest.mark.parametrize("power", [True, False], ids=["power cut", "process killed"])
 def test_whenever_the_process_ends_what_was_committed_is_found_and_it_goes_on(power, left):

@@ -108,6 +108,7 @@ def test_a_message_at_the_bounds_can_be_dead_lettered_watched_and_kept():
         assert Message.from_frames(letter.route, letter.frames).headers == letter.headers
 
 
+@pytest.mark.slow
 def test_deaths_of_a_publisher_leave_room_for_those_of_the_broker():
     deaths = [{"count": 1, "reason": "expired", "queue": f"q{number}"} for number in range(MAX_ENTRIES)]
     message = Message.build("", "q", Properties(headers={"x-death": deaths}), b"")
@@ -343,6 +344,7 @@ def test_a_long_name_is_refused_by_every_way_in():
     assert [what for what, way in ways.of_name(LONG).items() if not ways.refused(way)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_that_does_not_fit_is_refused_by_every_way_in(name):
     ways = Ways()

@@ -526,6 +526,7 @@ def test_the_copies_of_one_message_are_bounded(node, client):
     assert not any(node.contents(name) for name in names)
 
 
+@pytest.mark.slow
 def test_as_many_copies_as_in_rabbitmq_are_made_in_eight_queues(node, client):
     names = mesh(node, 8)
     client.publish("m", key="mesh0")
