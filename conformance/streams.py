@@ -13,7 +13,7 @@ import argparse
 import struct
 import time
 from multiprocessing import get_context
-from multiprocessing.connection import BlockingConnection as Pipe
+from multiprocessing.connection import Connection as Pipe
 
 from conformance.bench import sides
 from leveret.protocol.amqp import methods as m

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import BlockingConnection as Pipe
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 from conformance import brokers
