@@ -18,7 +18,6 @@ HEADER = "x-deduplication-header"  # of messages, unless the argument of this na
 SIZE = 128  # values that are remembered, unless the queue says otherwise
 BYTES = 64 << 20  # of memory that a window takes up at the most, however many values it may have
 COST = 350  # bytes that a value takes up besides its own
-ARGUMENTS = ("x-message-deduplication", "x-deduplication-header", "x-cache-size", "x-cache-ttl")
 PREFIX = b"d"  # of the keys of notes
 POSITION_MAX = 1 << 62
 

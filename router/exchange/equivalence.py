@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from leveret.router.deduplication import cache as deduplication
+from leveret.router.arguments.table import COMPARED_OF_EXCHANGES
 from leveret.router.exchange.base import Exchange
 from leveret.router.values.equivalence import check_arguments, check_properties
 
@@ -32,4 +32,4 @@ def check_exchange_equivalence(
     }
     received = {"type": kind, "durable": durable, "auto_delete": auto_delete, "internal": internal}
     check_properties(what, current, received)
-    check_arguments(what, exchange.arguments, arguments, ("alternate-exchange", *deduplication.ARGUMENTS))
+    check_arguments(what, exchange.arguments, arguments, COMPARED_OF_EXCHANGES)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from leveret.protocol.errors import ResourceLocked
-from leveret.router.arguments.queue import COMPARED, QueueArguments
+from leveret.router.arguments.queue import QueueArguments
+from leveret.router.arguments.table import COMPARED
 from leveret.router.values.equivalence import check_arguments, check_properties
 
 

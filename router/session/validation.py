@@ -9,7 +9,7 @@ from typing import Any
 
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from leveret.protocol.errors import AccessRefused, PreconditionFailed
-from leveret.router.arguments.queue import EXPIRY_MAX
+from leveret.router.arguments.checks import EXPIRY_MAX
 from leveret.router.auth import User
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue

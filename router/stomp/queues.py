@@ -14,19 +14,12 @@ from typing import Any
 
 from leveret.protocol.stomp.frames import Frame
 from leveret.protocol.stomp.values import parse_boolean, parse_number
-from leveret.router.arguments.queue import ARGUMENTS
+from leveret.router.arguments.table import QUEUE_ARGUMENTS
 from leveret.router.session.topology import Topology
 from leveret.router.stomp.consumers import CONSUMER_NAME, SINGLE
 from leveret.router.stomp.destinations import Destination
 
 DURABLE = ("durable", "persistent")  # the second is RabbitMQ's older name of the first
-# Arguments of queues that cannot be given as headers of a frame, and the reason.
-LEFT_OUT: dict[str, dict[str, str]] = {
-    "SUBSCRIBE": {},
-    "SEND": {
-        "x-deduplication-header": "in a SEND the header holds the value that identifies the message",
-    },
-}
 
 
 def declare_queue(topology: Topology, name: str, frame: Frame) -> None:
@@ -106,11 +99,11 @@ def queue_arguments(frame: Frame) -> dict[str, Any]:
 
     Raises StompError for an invalid number or boolean.
     """
-    headers, left_out = frame.headers, LEFT_OUT[frame.command]
+    headers, is_send = frame.headers, frame.command == "SEND"
     arguments: dict[str, Any] = {}
-    for name, (kind, _) in ARGUMENTS.items():
-        if name in headers and name not in left_out:
-            arguments[name] = _PARSERS[kind](name, headers[name])
+    for name, row in QUEUE_ARGUMENTS.items():
+        if name in headers and not (is_send and row.not_in_send):
+            arguments[name] = _PARSERS[row.kind](name, headers[name])
     if CONSUMER_NAME in headers:  # with a name, the header is about the consumer
         arguments.pop(SINGLE, None)
     return arguments

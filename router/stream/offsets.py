@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.table import Timestamp
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.arguments.queue import parse_age
+from leveret.router.arguments.checks import parse_age
 from leveret.router.values.field_values import is_integer, term, type_name
 
 ARGUMENT, IF_NEW = "x-stream-offset", "x-stream-offset-if-new"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.arguments.queue import QueueType, merge_policy, parse_arguments
+from leveret.router.arguments.argument import QueueType
+from leveret.router.arguments.queue import merge_policy, parse_arguments
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.queue.interface import AnyQueue

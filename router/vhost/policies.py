@@ -14,13 +14,13 @@ Sources: RabbitMQ, "Policies" and "Operator Policies". The texts are those of 3.
 versions.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from time import thread_time
 from typing import Any, Literal
 
-from leveret.router.arguments.queue import ARGUMENTS, is_valid
+from leveret.router.arguments.argument import Argument
+from leveret.router.arguments.table import ALL, POLICY_SETTINGS
 from leveret.router.values.bounds import INTEGER_MAX, check_json, refused_name
 from leveret.router.values.field_values import json_term, term
 from leveret.router.values.patterns import PATIENCE, Matcher, PatternError, compile_pattern, is_quick
@@ -62,7 +62,7 @@ class Policy:
             return self.apply_to in ("all", "exchanges") and self.matches(name)
         return (
             self.apply_to in ("all", "queues", _QUEUES[queue_type])
-            and _USELESS[queue_type].isdisjoint(self.definition)
+            and UNSUPPORTED[queue_type].isdisjoint(self.definition)
             and self.matches(name)
         )
 
@@ -181,7 +181,9 @@ def make_policy(
     operator: bool = False,
 ) -> Policy:
     """Check a policy or an operator policy, and make it. Raises PolicyError."""
-    _validate(name, definition, _OPERATOR_CHECKS if operator else CHECKS)
+    if refusal := refused_name("policy name", name):
+        raise PolicyError(refusal)
+    _check_definition(definition, OPERATOR_SETTINGS if operator else SETTINGS)
     if type(priority) is not int:  # JSON's true would be an int, and no row with it can be restored
         raise PolicyError(f"priority should be a number, actually was {json_term(priority)}")
     if abs(priority) > INTEGER_MAX:
@@ -197,85 +199,9 @@ def make_policy(
 
 
 # -- definitions --------------------------------------------------------------------------------------------
-# A check returns why a value is refused, "" when it is not.
 
-Checks = Mapping[str, Callable[[Any], str]]
-
-
-def _validate(name: str, definition: Definition, checks: Checks) -> None:
-    if refusal := refused_name("policy name", name):
-        raise PolicyError(refusal)
-    if not definition:
-        raise PolicyError("no policy provided")
-    try:
-        check_json("definition", definition)
-    except ValueError as error:
-        raise PolicyError(str(error)) from None
-    for key, value in definition.items():
-        if key in checks and (refusal := checks[key](value)):
-            raise PolicyError(refusal)
-        if key in checks and f"x-{key}" in ARGUMENTS and not is_valid(f"x-{key}", value):
-            raise PolicyError(f"{json_term(value)} is not a valid {key}, nor a valid x-{key}")
-    unknown = [
-        f"{{{term(key)},{json_term(value)}}}" for key, value in definition.items() if key not in checks
-    ]
-    if unknown:
-        raise PolicyError(f"[{','.join(unknown)}] are not recognised policy settings")
-
-
-def _integer(what: str, least: int | None = None) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        is_integer = isinstance(value, int) and not isinstance(value, bool)
-        good = is_integer and (least is None or value >= least)
-        return "" if good else f"{json_term(value)} is not a valid {what}"
-
-    return check
-
-
-def _text(what: str) -> Callable[[Any], str]:
-    return lambda value: "" if isinstance(value, str) else f"{json_term(value)} is not a valid {what}"
-
-
-def _routing_key(what: str) -> Callable[[Any], str]:
-    """A text that a delivery can carry."""
-
-    def check(value: Any) -> str:
-        good = isinstance(value, str) and not refused_name(what, value)
-        return "" if good else f"{json_term(value)} is not a valid {what}"
-
-    return check
-
-
-def _one_of(*values: object, refusal: str) -> Callable[[Any], str]:
-    return lambda value: (
-        "" if value in values and type(value) is type(values[0]) else refusal % json_term(value)
-    )
-
-
-def _max_age(value: Any) -> str:
-    good = isinstance(value, str) and re.fullmatch("[0-9]*[1-9][0-9]*[YMDhms]", value)
-    return "" if good else f"{json_term(value)} is not a valid max age"
-
-
-def _anything(value: Any) -> str:
-    return ""
-
-
-_LIMITS = {
-    "max-length": _integer("maximum length", 0),
-    "max-length-bytes": _integer("maximum length in bytes", 0),
-    "max-in-memory-length": _integer("maximum memory in bytes", 0),
-    "max-in-memory-bytes": _integer("maximum memory in bytes", 0),
-    "message-ttl": _integer("message TTL", 0),
-    "expires": _integer("queue expiry", 1),
-    "delivery-limit": _integer("delivery limit"),
-}
-_STREAM: Checks = {
-    "max-age": _max_age,
-    "stream-max-segment-size-bytes": _integer("segment size", 0),
-    "initial-cluster-size": _integer("cluster size", 0),
-}
-_MIRRORED: Checks = dict.fromkeys(
+# Settings of mirrored queues, which no argument has.
+_MIRRORED = frozenset(
     (
         "ha-mode",
         "ha-params",
@@ -283,44 +209,42 @@ _MIRRORED: Checks = dict.fromkeys(
         "ha-sync-batch-size",
         "ha-promote-on-shutdown",
         "ha-promote-on-failure",
-    ),
-    _anything,
+    )
 )
-CHECKS: Checks = {
-    **_LIMITS,
-    **_STREAM,
-    **_MIRRORED,
-    "consumer-timeout": _integer("consumer timeout", 0),
-    "overflow": _one_of(
-        "drop-head", "reject-publish", "reject-publish-dlx", refusal="%s is not a valid overflow value"
-    ),
-    "dead-letter-exchange": _text("dead letter exchange name"),
-    "dead-letter-routing-key": _routing_key("dead letter routing key"),
-    "dead-letter-strategy": _one_of(
-        "at-most-once", "at-least-once", refusal="%s is not a valid dead letter strategy"
-    ),
-    "queue-mode": _one_of("default", "lazy", refusal="%s is not a valid queue-mode value"),
-    "queue-version": _one_of(1, 2, refusal="%s is not a valid queue-version value"),
-    "queue-leader-locator": _one_of(
-        "client-local",
-        "balanced",
-        "random",
-        "least-leaders",
-        refusal="%s is not a valid queue leader locator value",
-    ),
-    "queue-master-locator": _one_of(
-        "min-masters", "client-local", "random", refusal="%s invalid queue-master-locator value"
-    ),
-    "target-group-size": _integer("target group size", 1),
-    "alternate-exchange": _text("alternate exchange name"),
+SETTINGS = _MIRRORED | POLICY_SETTINGS.keys()
+OPERATOR_SETTINGS = frozenset(
+    key for key, row in POLICY_SETTINGS.items() if row.policy and row.policy.operator
+)
+# A policy with one of these does not apply to queues of the type.
+UNSUPPORTED: Mapping[str, frozenset[str]] = {
+    queue_type: frozenset(
+        key for key, row in POLICY_SETTINGS.items() if queue_type not in row.policy_queue_types
+    )
+    | (frozenset() if queue_type == "classic" else _MIRRORED)
+    for queue_type in ALL
 }
-_OPERATOR_CHECKS: Checks = _LIMITS
 
-# What a type of queue has no use for.
-_USELESS = {
-    "classic": frozenset(
-        {*_STREAM, "dead-letter-strategy", "delivery-limit", "queue-leader-locator", "target-group-size"}
-    ),
-    "quorum": frozenset({*_STREAM, *_MIRRORED, "queue-mode", "queue-master-locator"}),
-    "stream": frozenset(CHECKS) - {*_STREAM, "max-length-bytes", "queue-leader-locator"},
-}
+
+def _check_definition(definition: Definition, settings: Set[str]) -> None:
+    if not definition:
+        raise PolicyError("no policy provided")
+    try:
+        check_json("definition", definition)
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
+    for key, value in definition.items():
+        if key in settings and key in POLICY_SETTINGS:
+            _check_value(POLICY_SETTINGS[key], value)
+    unknown = [
+        f"{{{term(key)},{json_term(value)}}}" for key, value in definition.items() if key not in settings
+    ]
+    if unknown:
+        raise PolicyError(f"[{','.join(unknown)}] are not recognised policy settings")
+
+
+def _check_value(row: Argument, value: Any) -> None:
+    """Raise PolicyError for a value that the argument of the same meaning could not have."""
+    if row.policy is None or row.is_valid(value):
+        return
+    hint = f"; the maximum is {row.maximum}" if row.is_too_large(value) else ""
+    raise PolicyError(row.policy.refusal.format(json_term(value)) + hint)

@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.table import Timestamp
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.arguments.queue import (
-    EXPIRY_MAX,
-    QueueArguments,
-    merge_policy,
-    parse_age,
-    parse_arguments,
-)
+from leveret.router.arguments.checks import EXPIRY_MAX, parse_age
+from leveret.router.arguments.queue import QueueArguments, merge_policy, parse_arguments
 
 QUORUM = {"x-queue-type": "quorum"}
 STREAM = {"x-queue-type": "stream"}

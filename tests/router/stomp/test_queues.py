@@ -4,9 +4,8 @@ import pytest
 
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import Frame
-from leveret.router.arguments.queue import ARGUMENTS, COMPARED
-from leveret.router.stomp.commands import HANDLERS
-from leveret.router.stomp.queues import LEFT_OUT, queue_arguments
+from leveret.router.arguments.table import QUEUE_ARGUMENTS
+from leveret.router.stomp.queues import queue_arguments
 
 TEXTS = {int: "7", bool: "True", str: " text "}
 VALUES = {int: 7, bool: True, str: "text"}
@@ -14,30 +13,19 @@ DECLARING = ("SUBSCRIBE", "SEND")
 
 
 @pytest.mark.parametrize("command", DECLARING)
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", QUEUE_ARGUMENTS)
 def test_every_queue_argument_is_a_header_or_left_out_with_a_reason(command, name):
-    kind = ARGUMENTS[name].kind
+    kind = QUEUE_ARGUMENTS[name].kind
     found = queue_arguments(Frame(command, {name: TEXTS[kind]}))
-    reason = LEFT_OUT[command].get(name)
-    assert found == ({name: VALUES[kind]} if reason is None else {})
-    assert reason != ""
+    is_left_out = command == "SEND" and QUEUE_ARGUMENTS[name].not_in_send != ""
+    assert found == ({} if is_left_out else {name: VALUES[kind]})
 
 
-@pytest.mark.parametrize("name", [name for name, argument in ARGUMENTS.items() if argument.kind is not str])
+@pytest.mark.parametrize("name", [name for name, row in QUEUE_ARGUMENTS.items() if row.kind is not str])
 def test_an_invalid_argument_is_refused_with_the_header_name(name):
     with pytest.raises(StompError) as refused:
         queue_arguments(Frame("SUBSCRIBE", {name: "wrong"}))
     assert f"'{name}' must be" in refused.value.detail
-
-
-def test_every_left_out_argument_exists():
-    assert set(LEFT_OUT) == set(DECLARING) <= set(HANDLERS)
-    for names in LEFT_OUT.values():
-        assert set(names) <= set(ARGUMENTS)
-
-
-def test_every_argument_of_a_type_has_a_check():
-    assert set().union(*COMPARED.values()) <= set(ARGUMENTS)
 
 
 def test_a_named_consumer_takes_single_active_consumer_for_itself():

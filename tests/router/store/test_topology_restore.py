@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from leveret.protocol.amqp.table import encode_table
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.arguments.queue import SEGMENT_MAX
+from leveret.router.arguments.table import SEGMENT_MAX
 from leveret.router.auth import hash_password
 from leveret.router.broker.broker import Broker
 from leveret.router.cli import main
@@ -255,7 +255,7 @@ SPOILED = [
     ("UPDATE permissions SET user = ?", (b"nobody",), "there is no user 'nobody'"),
     ("UPDATE topic_permissions SET write = ?", (b"\xff",), "can't decode byte 0xff"),
     ("UPDATE policies SET definition = ?", (b'{"message-ttl": 1%b}' % (b"0" * 30),), "64 bits"),
-    ("UPDATE policies SET definition = ?", (b'{"expires": 315360000001}',), "not a valid expires"),
+    ("UPDATE policies SET definition = ?", (b'{"expires": 315360000001}',), "not a valid queue expiry"),
     ("UPDATE policies SET definition = ?", (DEEP,), "nested more than 128 deep"),
     ("UPDATE policies SET definition = ?", (DEEP * 0 + b"[" * 100_000,), "RecursionError"),
     ("UPDATE policies SET priority = ?", (b"1" * 5000,), "4300"),

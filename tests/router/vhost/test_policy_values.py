@@ -1,61 +1,81 @@
-"""A policy takes a value if and only if the queue argument of the same name does."""
+"""A policy accepts a value if and only if the argument of the same meaning does, whichever way it comes."""
+
+import json
 
 import pytest
 
-from leveret.protocol.errors import PreconditionFailed
-from leveret.router.arguments.queue import ARGUMENTS, COMPARED, EXPIRY_MAX, SEGMENT_MAX, parse_arguments
-from leveret.router.vhost.policies import CHECKS, Policies, PolicyError
+from leveret.router.arguments.table import POLICY_SETTINGS, QUEUE_ARGUMENTS
+from leveret.router.broker.broker import Broker
+from leveret.router.definitions import apply_definitions, parse_definitions
+from leveret.router.settings import Settings
+from leveret.router.vhost.policies import OPERATOR_SETTINGS, SETTINGS, Policies, PolicyError
+from tests.router.arguments.values import VALUES, accepts
 
-INTEGERS = (-1, 0, 1, 2, 3, 255, 256, EXPIRY_MAX, EXPIRY_MAX + 1, SEGMENT_MAX, SEGMENT_MAX + 1, 10**13)
-AGES = ("7D", "0000000000000007D", "0D", "1" + "0" * 30 + "Y")
-OVERFLOWS = ("drop-head", "reject-publish", "reject-publish-dlx")
-LOCATORS = ("client-local", "balanced", "random", "least-leaders", "min-masters")
-OTHERS = ("", "x", "k" * 255, "k" * 256, "default", "lazy", "at-most-once", "at-least-once")
-TEXTS = (*AGES, *OVERFLOWS, *LOCATORS, *OTHERS)
-VALUES = (*INTEGERS, *TEXTS, 1.5, True, None, [], {})
-SHARED = [key for key in CHECKS if f"x-{key}" in ARGUMENTS]
-NO_ARGUMENTS = {  # settings that no queue has an argument for, and why
-    "alternate-exchange": "of exchanges",
-    "target-group-size": "called x-quorum-target-group-size",
-    **{key: "of mirrored queues, which have no arguments" for key in CHECKS if key.startswith("ha-")},
-}
+OF_QUEUES = [key for key, row in POLICY_SETTINGS.items() if row.name in QUEUE_ARGUMENTS]
+NO_ARGUMENTS = {key: "of mirrored queues" for key in SETTINGS if key.startswith("ha-")}
 
 
-def argument_takes(key, value):
-    name = f"x-{key}"
-    kind = next((kind for kind in COMPARED if name in COMPARED[kind]), "classic")
-    arguments = {"x-queue-type": kind, name: value}
-    if key == "dead-letter-routing-key":
-        arguments["x-dead-letter-exchange"] = ""
+def argument_accepts(key, value):
+    row = POLICY_SETTINGS[key]
+    return accepts(row.name, value) if row.queue_types else row.is_valid(value)
+
+
+def policy_accepts(key, value, *, operator=False):
     try:
-        parse_arguments(
-            arguments,
-            vhost="/",
-            queue="q",
-            durable=True,
-            exclusive=False,
-            auto_delete=False,
-            default_delivery_limit=20,
-        )
-    except PreconditionFailed:
-        return False
-    return True
-
-
-def policy_takes(key, value):
-    try:
-        Policies("/").set("p", "", {key: value})
+        Policies("/").put("p", "", {key: value}, operator=operator)
     except PolicyError:
         return False
     return True
 
 
-@pytest.mark.parametrize("key", SHARED)
-def test_policies_take_the_values_that_arguments_take(key):
-    differing = [value for value in VALUES if policy_takes(key, value) != argument_takes(key, value)]
+def imported(settings, *, operator=False):
+    """Import a policy for each of these settings; return the numbers of those that were accepted."""
+    policies = [
+        {"vhost": "/", "name": str(number), "pattern": "", "definition": {key: value}, "priority": 0}
+        for number, (key, value) in enumerate(settings)
+    ]
+    parameters = [
+        {"vhost": "/", "name": each["name"], "component": "operator_policy", "value": each}
+        for each in policies
+    ]
+    sections = {"parameters": parameters} if operator else {"policies": policies}
+    broker = Broker(Settings())
+    broker.add_vhost("/")
+    apply_definitions(broker, parse_definitions(json.dumps(sections).encode()))
+    vhost = broker.vhosts["/"].policies
+    return set(map(int, vhost.operator_policies if operator else vhost.policies))
+
+
+@pytest.mark.parametrize("key", POLICY_SETTINGS)
+def test_policies_accept_the_values_that_arguments_accept(key):
+    differing = [value for value in VALUES if policy_accepts(key, value) != argument_accepts(key, value)]
     assert differing == []
-    assert any(policy_takes(key, value) for value in VALUES)
+    assert any(policy_accepts(key, value) for value in VALUES)
+
+
+@pytest.mark.parametrize("key", sorted(OPERATOR_SETTINGS))
+def test_operator_policies_accept_the_values_that_arguments_accept(key):
+    differing = [
+        value for value in VALUES if policy_accepts(key, value, operator=True) != argument_accepts(key, value)
+    ]
+    assert differing == []
+
+
+@pytest.mark.parametrize("operator", [False, True])
+def test_imports_accept_the_values_that_arguments_accept(operator):
+    keys = sorted(OPERATOR_SETTINGS) if operator else POLICY_SETTINGS
+    settings = [(key, value) for key in keys for value in VALUES]
+    expected = {number for number, setting in enumerate(settings) if argument_accepts(*setting)}
+    assert imported(settings, operator=operator) == expected
 
 
 def test_every_setting_is_an_argument_or_is_none_for_a_reason():
-    assert set(CHECKS) == set(SHARED) | set(NO_ARGUMENTS)
+    assert set(POLICY_SETTINGS) | set(NO_ARGUMENTS) == SETTINGS
+    assert set(OF_QUEUES) == set(POLICY_SETTINGS) - {"alternate-exchange"}
+
+
+def test_a_refusal_for_a_large_value_has_the_maximum():
+    for key, row in POLICY_SETTINGS.items():
+        if row.maximum is not None:
+            with pytest.raises(PolicyError, match=f"; the maximum is {row.maximum}$"):
+                Policies("/").set("p", "", {key: row.maximum + 1})
