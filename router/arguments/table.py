@@ -42,9 +42,7 @@ _ROWS = (  # in the order of RabbitMQ's checks
         checks.text,
         "exchange for messages that this one routes to no queue",
         exchanges="all",
-        policy=PolicySetting(
-            "{} is not a valid alternate exchange name", Merge.ARGUMENT, queue_types=NOT_STREAM
-        ),
+        policy=PolicySetting("{} is not a valid alternate exchange name", Merge.ARGUMENT, queue_types=ALL),
     ),
     Argument(
         "hash-header",
@@ -194,7 +192,7 @@ _ROWS = (  # in the order of RabbitMQ's checks
         checks.version,
         "1 or 2: checked, and without effect",
         CLASSIC,
-        policy=PolicySetting("{} is not a valid queue-version value", queue_types=NOT_STREAM),
+        policy=PolicySetting("{} is not a valid queue-version value", queue_types=ALL),
     ),
     Argument(
         "x-single-active-consumer",

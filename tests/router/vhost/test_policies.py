@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from leveret.router.values.patterns import PATIENCE, _Large
-from leveret.router.vhost.policies import SETTINGS, UNSUPPORTED, Policies, PolicyError
+from leveret.router.vhost.policies import SETTINGS, Policies, PolicyError
 
 
 @pytest.fixture
@@ -71,8 +71,9 @@ def test_backtracking_patterns_have_a_bound_for_a_name_together(policies):
         ({"max-length": 5}, {"classic", "quorum"}),
         ({"overflow": "drop-head"}, {"classic", "quorum"}),
         ({"dead-letter-exchange": "x"}, {"classic", "quorum"}),
-        ({"alternate-exchange": "x"}, {"classic", "quorum"}),
-        ({"queue-version": 2}, {"classic", "quorum"}),
+        ({"alternate-exchange": "x"}, {"classic", "quorum", "stream"}),
+        ({"alternate-exchange": "x", "max-age": "1D"}, {"stream"}),
+        ({"queue-version": 2}, {"classic", "quorum", "stream"}),
         ({"max-length": 5, "queue-mode": "lazy"}, {"classic"}),
         ({"ha-mode": "all"}, {"classic"}),
         ({"queue-master-locator": "random"}, {"classic"}),
@@ -90,29 +91,6 @@ def test_policy_does_not_match_a_queue_type_that_has_no_use_for_it(policies, def
     names = {kind: policies.policy("queues", "q", kind).name for kind in ("classic", "quorum", "stream")}
     assert {kind for kind, name in names.items() if name == "p"} == held
     assert policies.policy("exchanges", "x", "topic").name == "p"
-
-
-# ``unsupported_policies`` in ``capabilities()`` of the queue types of RabbitMQ 3.10.8, of settings that 3.10 has.
-RABBITMQ_UNSUPPORTED = {
-    "classic": "max-age stream-max-segment-size-bytes queue-leader-locator initial-cluster-size delivery-limit"
-    " dead-letter-strategy",
-    "quorum": "queue-mode ha-mode ha-params ha-sync-mode ha-promote-on-shutdown ha-promote-on-failure"
-    " queue-master-locator max-age stream-max-segment-size-bytes initial-cluster-size",
-    "stream": "expires message-ttl dead-letter-exchange dead-letter-routing-key max-length max-in-memory-length"
-    " max-in-memory-bytes overflow queue-mode delivery-limit ha-mode ha-params ha-sync-mode"
-    " ha-promote-on-shutdown ha-promote-on-failure queue-master-locator dead-letter-strategy",
-}
-LATER = {"target-group-size", "consumer-timeout"}  # settings that 3.10 lacks
-OF_ITS_KIND = {"ha-sync-batch-size"}  # RabbitMQ leaves it out, unlike the other five of mirrored queues
-NO_STREAMS = {"alternate-exchange", "queue-version"}
-
-
-@pytest.mark.parametrize("queue_type", RABBITMQ_UNSUPPORTED)
-def test_unsupported_settings_are_those_of_rabbitmq(queue_type):
-    others = UNSUPPORTED[queue_type] - LATER - OF_ITS_KIND
-    if queue_type == "stream":
-        others -= NO_STREAMS
-    assert others == set(RABBITMQ_UNSUPPORTED[queue_type].split())
 
 
 def test_highest_priority_holds_and_then_the_first_name(policies):
