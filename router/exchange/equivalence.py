@@ -20,8 +20,8 @@ def check_exchange_equivalence(
 ) -> None:
     """Raise PreconditionFailed unless a declaration with these properties describes ``exchange``.
 
-    As in RabbitMQ, of its arguments ``alternate-exchange`` counts; those of the window, which are leveret's
-    own, count as they do for queues.
+    RabbitMQ compares ``alternate-exchange`` alone. The arguments of deduplication are compared here too, as
+    they are for queues.
     """
     what = f"exchange '{exchange.name}' in vhost '{vhost}'"
     current = {

@@ -1,7 +1,7 @@
-"""Whether a second declaration of a queue describes the one that is there.
+"""Comparison of a repeated queue.declare with the queue that exists.
 
-Owns which properties and arguments count, and the refusals; how they are compared and told is the same for
-everything that is declared.
+Responsible for the properties and arguments that count, and for exclusive queues. The module
+``values.equivalence`` compares properties and arguments of queues and exchanges alike.
 
 Source: RabbitMQ, "Queues" (property equivalence; exclusive queues).
 """
@@ -16,7 +16,7 @@ from leveret.router.values.equivalence import check_arguments, check_properties
 
 
 class Declared(Protocol):
-    """What a second declaration is compared with."""
+    """The queue that a repeated declaration is compared with."""
 
     @property
     def name(self) -> str: ...
@@ -37,9 +37,9 @@ class Declared(Protocol):
 def check_queue_equivalence(
     queue: Declared, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Mapping[str, Any]
 ) -> None:
-    """Raise PreconditionFailed, or ResourceLocked for ``exclusive``, unless this describes ``queue``.
+    """Raise PreconditionFailed, or ResourceLocked for ``exclusive``, if a declaration differs from ``queue``.
 
-    Only the arguments that the queue's type knows count, even with values that a new queue could not have.
+    Only arguments of the queue's type are compared, even with values that a new queue could not have.
     """
     what = f"queue '{queue.name}' in vhost '{queue.vhost}'"
     if exclusive != (queue.owner is not None):
@@ -48,12 +48,12 @@ def check_queue_equivalence(
     check_properties(what, current, {"durable": durable, "auto_delete": auto_delete})
     names: Sequence[str] = COMPARED[queue.settings.queue_type]
     if queue.settings.queue_type == arguments.get("x-queue-type", "classic"):
-        names = [name for name in names if name != "x-queue-type"]  # "classic" says no more than nothing
+        names = [name for name in names if name != "x-queue-type"]  # "classic" equals no argument
     check_arguments(what, queue.arguments, arguments, names)
 
 
 def locked(what: str) -> ResourceLocked:
-    """The error for a queue of another connection; ``what`` is like ``queue 'q' in vhost '/'``."""
+    """Return the error for a queue of another connection; ``what`` is like ``queue 'q' in vhost '/'``."""
     return ResourceLocked(
         f"cannot obtain exclusive access to locked {what}. It could be originally declared on another "
         "connection or the exclusive property value does not match that of the original declaration."

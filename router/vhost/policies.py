@@ -1,17 +1,18 @@
-"""Policies of a virtual host: optional arguments that operators give to queues and exchanges by their names.
+"""Policies and operator policies of a virtual host: settings for queues and exchanges whose names match.
 
-Owns the policies and operator policies, what their definitions may say (with RabbitMQ's texts), and which of
-them hold for a name. What a value means together with a queue's own arguments is settled there.
+Responsible for the check of a policy, with RabbitMQ's texts, and for the policy that applies to a name. The
+settings come from ``arguments.table``, and ``arguments.queue`` merges them with a queue's arguments.
 
-As in RabbitMQ the matching policy of the highest priority holds, and one that says anything a queue's type
-has no use for does not match that queue at all. RabbitMQ leaves open which of two with equal priority holds;
-here it is the first by name. A value that the queue argument of the same meaning could not have is refused,
-such as a TTL of more than ten years, which RabbitMQ takes. The settings of mirrored queues (``ha-mode`` and
-its kin) are accepted and without effect, so that definitions of older brokers can be taken over.
+Of the matching policies the one with the highest priority applies. A policy with a setting that a queue's
+type does not support does not match that queue at all. Both are as in RabbitMQ, which does not define the
+result for two policies of equal priority; here the first by name applies. A policy is refused for a value
+that the argument of the same meaning could not have, such as a TTL of more than ten years, which RabbitMQ
+accepts. The settings of mirrored queues (``ha-mode`` and others) are accepted and have no effect, so that
+definitions of older brokers can be imported.
 
-Sources: RabbitMQ, "Policies" and "Operator Policies". The texts are those of 3.10; ``consumer-timeout``,
-``target-group-size``, a negative ``delivery-limit`` (no limit) and applying to one type of queue are of later
-versions.
+Sources: RabbitMQ, "Policies" and "Operator Policies". The texts are those of 3.10. Later versions have
+``consumer-timeout``, ``target-group-size``, a negative ``delivery-limit`` (no limit), and policies for one
+type of queue.
 """
 
 from collections.abc import Mapping, Set
@@ -33,7 +34,7 @@ _QUEUES = {"classic": "classic_queues", "quorum": "quorum_queues", "stream": "st
 
 
 class PolicyError(ValueError):
-    """A policy is refused; the text says why."""
+    """A policy is invalid; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Policy:
     matches: Matcher
 
     def as_parameter(self) -> dict[str, Any]:
-        """The value of the runtime parameter that an operator policy is in RabbitMQ."""
+        """Return the value of the runtime parameter that represents an operator policy in RabbitMQ."""
         return {
             "pattern": self.pattern,
             "definition": dict(self.definition),
@@ -57,7 +58,7 @@ class Policy:
         }
 
     def applies(self, kind: Kind, name: str, queue_type: str) -> bool:
-        """Whether it holds for this exchange or queue, were it the only one."""
+        """Return True if the policy matches this exchange or queue, regardless of other policies."""
         if kind == "exchanges":
             return self.apply_to in ("all", "exchanges") and self.matches(name)
         return (
@@ -78,24 +79,24 @@ class Policies:
     def set(
         self, name: str, pattern: str, definition: Definition, *, priority: int = 0, apply_to: str = "all"
     ) -> None:
-        """Set a policy, in place of one of the same name. Raises PolicyError.
+        """Set a policy, and replace one of the same name. Raises PolicyError.
 
-        The virtual host's ``apply_policies`` brings it to what exists.
+        The virtual host's ``apply_policies`` applies it to existing queues and exchanges.
         """
         self.put(name, pattern, definition, priority=priority, apply_to=apply_to)
 
     def delete(self, name: str) -> None:
-        """Delete a policy. KeyError when there is none of this name."""
+        """Delete a policy. Raises KeyError if there is no policy of this name."""
         del self.policies[name]
 
     def set_operator(
         self, name: str, pattern: str, definition: Definition, *, priority: int = 0, apply_to: str = "all"
     ) -> None:
-        """Set an operator policy; it may only bound what policies and arguments set. Raises PolicyError."""
+        """Set an operator policy, which limits the values of policies and arguments. Raises PolicyError."""
         self.put(name, pattern, definition, priority=priority, apply_to=apply_to, operator=True)
 
     def delete_operator(self, name: str) -> None:
-        """Delete an operator policy. KeyError when there is none of this name."""
+        """Delete an operator policy. Raises KeyError if there is no operator policy of this name."""
         del self.operator_policies[name]
 
     def put(
@@ -114,30 +115,30 @@ class Policies:
         return made
 
     def enter(self, policy: Policy, *, operator: bool = False) -> None:
-        """Set a policy or an operator policy that ``make_policy`` made."""
+        """Set a policy or an operator policy that ``make_policy`` has returned."""
         (self.operator_policies if operator else self.policies)[policy.name] = policy
 
     def remove(self, name: str, *, operator: bool = False) -> None:
-        """Delete a policy or an operator policy. KeyError when there is none of this name."""
+        """Delete a policy or an operator policy. Raises KeyError if there is none of this name."""
         (self.delete_operator if operator else self.delete)(name)
 
     def policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
-        """The policy that holds for an exchange or queue; ``queue_type`` counts for queues only."""
+        """Return the policy of an exchange or queue; ``queue_type`` is ignored for exchanges."""
         return _highest(self.policies, kind, name, queue_type)
 
     def operator_policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
-        """The operator policy that holds for an exchange or queue."""
+        """Return the operator policy of an exchange or queue."""
         return _highest(self.operator_policies, kind, name, queue_type)
 
     def effective(self, kind: Kind, name: str, queue_type: str) -> dict[str, Any]:
-        """The merged definition for an exchange or queue: the policy's, within the operator's limits."""
+        """Return the definition of an exchange's or queue's policy, within the operator policy's limits."""
         return merge_definitions(
             self.policy(kind, name, queue_type), self.operator_policy(kind, name, queue_type)
         )
 
 
 def merge_definitions(policy: Policy | None, operator: Policy | None) -> dict[str, Any]:
-    """What both say together: what the policy says, within the operator's limits."""
+    """Return the definition of a policy within the limits of an operator policy."""
     merged = dict(policy.definition) if policy else {}
     for key, value in operator.definition.items() if operator else ():
         merged[key] = _smaller(merged[key], value) if key in merged else value
@@ -145,8 +146,9 @@ def merge_definitions(policy: Policy | None, operator: Policy | None) -> dict[st
 
 
 def _highest(policies: Mapping[str, Policy], kind: Kind, name: str, queue_type: str) -> Policy | None:
-    """Large and backtracking patterns have ``PATIENCE`` for a name together; the rest of them do not match
-    it then.
+    """Return the policy that applies to a name.
+
+    All large and backtracking patterns together have ``PATIENCE`` seconds; after that, they do not match.
     """
     found: Policy | None = None
     took = 0.0  # seconds of CPU
@@ -167,7 +169,7 @@ def _highest(policies: Mapping[str, Policy], kind: Kind, name: str, queue_type: 
 
 
 def _smaller(first: int, second: int) -> int:
-    """The tighter of two limits; a negative one is none."""
+    """Return the smaller of two limits, of which a negative one is no limit."""
     return min(first, second) if first >= 0 and second >= 0 else max(first, second)
 
 
@@ -180,7 +182,7 @@ def make_policy(
     apply_to: str = "all",
     operator: bool = False,
 ) -> Policy:
-    """Check a policy or an operator policy, and make it. Raises PolicyError."""
+    """Check and return a policy or an operator policy. Raises PolicyError."""
     if refusal := refused_name("policy name", name):
         raise PolicyError(refusal)
     _check_definition(definition, OPERATOR_SETTINGS if operator else SETTINGS)
@@ -200,7 +202,7 @@ def make_policy(
 
 # -- definitions --------------------------------------------------------------------------------------------
 
-# Settings of mirrored queues, which no argument has.
+# Settings of mirrored queues, which have no arguments.
 _MIRRORED = frozenset(
     (
         "ha-mode",
@@ -215,7 +217,7 @@ SETTINGS = _MIRRORED | POLICY_SETTINGS.keys()
 OPERATOR_SETTINGS = frozenset(
     key for key, row in POLICY_SETTINGS.items() if row.policy and row.policy.operator
 )
-# A policy with one of these does not apply to queues of the type.
+# By type of queue: a policy with one of these settings does not apply to queues of the type.
 UNSUPPORTED: Mapping[str, frozenset[str]] = {
     queue_type: frozenset(
         key for key, row in POLICY_SETTINGS.items() if queue_type not in row.policy_queue_types
