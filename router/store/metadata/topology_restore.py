@@ -8,6 +8,7 @@ and not restored.
 from functools import partial
 
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.arguments.table import SEGMENT_SIZE
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange, identity
 from leveret.router.queue.interface import AnyQueue
@@ -16,8 +17,6 @@ from leveret.router.turns.backlog import at_once
 from leveret.router.values.bounds import check_name, check_stored_table
 from leveret.router.vhost.declare import make_binding, make_exchange, make_queue
 from leveret.router.vhost.vhost import VHost
-
-SEGMENT_SIZE = "x-stream-max-segment-size-bytes"
 
 
 def restore_exchange(vhost: VHost, row: ExchangeRow) -> tuple[Exchange, str]:

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from leveret.router.arguments.table import POLICY_SETTINGS
 from leveret.router.values.patterns import PATIENCE, _Large
 from leveret.router.vhost.policies import SETTINGS, Policies, PolicyError
+from tests.router.arguments.values import valid_value
 
 
 @pytest.fixture
@@ -186,27 +188,7 @@ def test_refused_definition(policies, definition, text):
 
 
 GOOD = {
-    "max-length": 0,
-    "max-length-bytes": 5,
-    "max-in-memory-length": 5,
-    "max-in-memory-bytes": 5,
-    "message-ttl": 0,
-    "expires": 1,
-    "delivery-limit": -1,
-    "consumer-timeout": 5,
-    "max-age": "10Y",
-    "stream-max-segment-size-bytes": 5,
-    "initial-cluster-size": 1,
-    "target-group-size": 3,
-    "overflow": "reject-publish-dlx",
-    "dead-letter-exchange": "",
-    "dead-letter-routing-key": "k",
-    "dead-letter-strategy": "at-least-once",
-    "queue-mode": "lazy",
-    "queue-version": 2,
-    "queue-leader-locator": "client-local",
-    "queue-master-locator": "min-masters",
-    "alternate-exchange": "x",
+    **{key: valid_value(row) for key, row in POLICY_SETTINGS.items()},
     "ha-mode": "exactly",
     "ha-params": 2,
     "ha-sync-mode": "automatic",
