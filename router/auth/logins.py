@@ -95,7 +95,7 @@ class Logins:
         self._throttle = throttle or Throttle(0, 0)  # by network, see ``client_network``
         self._key = os.urandom(32)
         self.attempts = Attempts()
-        self._nobodys: PasswordHash | None = None  # a slow hash to compare with for unknown users
+        self._decoy: PasswordHash | None = None  # a slow hash to compare with for unknown users
 
     def begin(self, login: Login, now: int) -> User | Check:
         """Return the user of these credentials, or a check whose result has to be passed to ``finish``.
@@ -114,7 +114,7 @@ class Logins:
     def _begin(self, login: Login, now: int) -> User | Check:
         code = self._code(login)
         user = self._users.get(login.user)
-        if user is not None and self._misplaced(login):
+        if user is not None and self._is_remote_loopback_user(login):
             user = None
         if user is not None and user.proof is not None and hmac.compare_digest(user.proof, code):
             return user
@@ -126,7 +126,7 @@ class Logins:
                 return user
             if not slow:
                 self._refuse(login, now)
-        decoy = self._nobody() if password_hash.quick and slow else None
+        decoy = self._decoy_hash() if password_hash.quick and slow else None
         return Check(code, password_hash, login.password, decoy)
 
     def finish(self, login: Login, check: Check, fitted: bool, now: int) -> User:
@@ -136,7 +136,12 @@ class Logins:
         """
         user = self._users.get(login.user)
         # For an unknown user a decoy was compared, and a password may have changed since: both do not count.
-        if user is None or not fitted or user.password_hash != check.password_hash or self._misplaced(login):
+        if (
+            user is None
+            or not fitted
+            or user.password_hash != check.password_hash
+            or self._is_remote_loopback_user(login)
+        ):
             self.attempts.count(login.mechanism, succeeded=False)
             self._refuse(login, now)
         self.attempts.count(login.mechanism, succeeded=True)
@@ -147,7 +152,7 @@ class Logins:
         """Return the user of a name that was verified by other means than a password. Raises LoginRefused."""
         user = self._users.get(name)
         login = Login(name, "", "", loopback, mechanism)
-        known = user is not None and not self._misplaced(login)
+        known = user is not None and not self._is_remote_loopback_user(login)
         self.attempts.count(mechanism, succeeded=known)
         if user is None or not known:
             raise LoginRefused(mechanism, name, self._reason(login))
@@ -160,11 +165,11 @@ class Logins:
     def _reason(self, login: Login) -> str:
         if login.user not in self._users:
             return "there is no such user"
-        if self._misplaced(login):
+        if self._is_remote_loopback_user(login):
             return "this user may connect from this machine only (loopback_users)"
         return "the credentials are wrong"
 
-    def _misplaced(self, login: Login) -> bool:
+    def _is_remote_loopback_user(self, login: Login) -> bool:
         return login.user in self._loopback_only and not login.loopback
 
     def _code(self, login: Login) -> bytes:
@@ -175,8 +180,8 @@ class Logins:
         """Return True if any login may need a slow check: then every refusal needs one too."""
         return self._scheme == "scrypt" or any(not each.password_hash.quick for each in self._users.values())
 
-    def _nobody(self) -> PasswordHash:
+    def _decoy_hash(self) -> PasswordHash:
         """Return a slow hash that belongs to no user."""
-        if self._nobodys is None:
-            self._nobodys = impossible_hash()
-        return self._nobodys
+        if self._decoy is None:
+            self._decoy = impossible_hash()
+        return self._decoy

@@ -87,18 +87,18 @@ def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
         stream.sendall(method_frame(0, m.ConnectionStart()))
         while data := stream.recv(READ):
             if data[7:11] == PUBLISH:
-                pipe.send(_swallow(stream, load, data))
+                pipe.send(_read_publishes(stream, load, data))
                 break
             for channel, command in reader.receive(data):
                 if type(command) in ANSWERS:
                     stream.sendall(method_frame(channel, ANSWERS[type(command)]))
                 elif isinstance(command, m.BasicConsume):
-                    _feed(stream, load, count)
+                    _send_deliveries(stream, load, count)
                     pipe.send(count)
                     return
 
 
-def _swallow(stream: socket.socket, load: Load, data: bytes) -> int:
+def _read_publishes(stream: socket.socket, load: Load, data: bytes) -> int:
     """Read publishes until the connection is closed; return their number."""
     (name,) = load.queue_names()
     step = len(publish(1, ("", name), load.routes()[0][1], bytes(load.size), FRAME_MAX))
@@ -119,7 +119,7 @@ def _swallow(stream: socket.socket, load: Load, data: bytes) -> int:
     return total // step
 
 
-def _feed(stream: socket.socket, load: Load, count: int) -> None:
+def _send_deliveries(stream: socket.socket, load: Load, count: int) -> None:
     """Send ``count`` deliveries, and discard the acknowledgements."""
     (name,), (_, properties) = load.queue_names(), load.routes()[0]
     block = memoryview(

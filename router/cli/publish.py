@@ -171,8 +171,8 @@ class PublishRun:
                 properties, content = self._from_json(body) if self._as_json else (raw, body)
                 channel.publish(self._exchange, self._key, properties, content, mandatory=True)
                 self._published += 1
-                if connection.backed_up:
-                    await connection.drained()
+                if connection.is_backed_up:
+                    await connection.wait_drained()
                 if channel.unconfirmed >= IN_FLIGHT:
                     await channel.until(lambda: channel.unconfirmed < IN_FLIGHT // 2)
             if self.bar is not None:

@@ -28,7 +28,7 @@ def _flag(listener: str) -> str:
     return "--" + listener.replace("_", "-")
 
 
-def _listens(command: Callable[..., None]) -> Callable[..., None]:
+def _listener_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add a flag for each listener to the command."""
     for name, text in reversed(LISTENERS.items()):
         option = click.option(_flag(name), name, metavar="HOST:PORT", multiple=True, help=text)
@@ -39,7 +39,7 @@ def _listens(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.option("--config", metavar="FILE", help="File of settings in TOML.")
 @click.option("--data", metavar="DIR", help='Data directory; ":memory:" stores nothing.')
-@_listens
+@_listener_flags
 @click.option(
     "--definitions", metavar="FILE", help="Definitions (users, queues, ...) to import at the start."
 )

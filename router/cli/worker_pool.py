@@ -24,7 +24,7 @@ from leveret.router.client.connection import BrokerConnection
 from leveret.router.client.errors import ChannelEnded, ClientError
 
 # seconds between attempts to publish a message that the broker did not accept; the last one repeats
-AGAIN = (1, 2, 5, 10, 30)
+RESEND_DELAYS = (1, 2, 5, 10, 30)
 HEADER_ROOM = 64  # bytes of a content header frame besides the properties
 
 PRECONDITION_FAILED = 406
@@ -259,7 +259,7 @@ class Pool:
 
         ``prepare`` declares the queue again, so that it lives long enough for the message.
         """
-        for pause in chain(AGAIN, repeat(AGAIN[-1])):
+        for pause in chain(RESEND_DELAYS, repeat(RESEND_DELAYS[-1])):
             begin = trio.current_time()
             if prepare is not None:
                 await prepare()

@@ -38,10 +38,10 @@ class ChannelTransport(Protocol):
     def write(self, data: bytes) -> None:
         """Queue bytes for sending."""
 
-    def kept(self, message_size: int) -> None:
+    def delivery_queued(self, message_size: int) -> None:
         """Count a delivery that waits on the channel."""
 
-    def taken(self, message_size: int) -> None:
+    def delivery_taken(self, message_size: int) -> None:
         """Count a delivery that a task has taken."""
 
 
@@ -184,7 +184,7 @@ class BrokerChannel:
         if not self._deliveries:
             return None
         found = self._deliveries.popleft()
-        self._line.taken(found.message.size)
+        self._line.delivery_taken(found.message.size)
         return found
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
@@ -200,7 +200,7 @@ class BrokerChannel:
         match command:
             case Delivery(method=m.BasicDeliver()):
                 self._deliveries.append(command)
-                self._line.kept(command.message.size)
+                self._line.delivery_queued(command.message.size)
             case Delivery(method=m.BasicReturn()):
                 self.returns.append(command)
             case m.BasicAck():

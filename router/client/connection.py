@@ -73,7 +73,7 @@ class BrokerConnection:
 
     # -- the handshake ---------------------------------------------------------------------------------------
 
-    async def shake_hands(self, name: str) -> None:
+    async def handshake(self, name: str) -> None:
         """Log in and open the virtual host. Raises CannotConnect and ConnectionEnded."""
         await self._stream.send_all(PROTOCOL_HEADER)
         start = await self._control(m.ConnectionStart)
@@ -86,19 +86,19 @@ class BrokerConnection:
             "connection_name": name,
             "capabilities": dict.fromkeys(CAPABILITIES, True),
         }
-        await self._say(m.ConnectionStartOk(properties, "PLAIN", answer))
+        await self._send_method(m.ConnectionStartOk(properties, "PLAIN", answer))
         tune = await self._control(m.ConnectionTune)
         self._channel_max = tune.channel_max or 65535
         self.frame_max = min(tune.frame_max or FRAME_MAX, FRAME_MAX)
         self._heartbeat = min(tune.heartbeat or self.address.heartbeat, self.address.heartbeat)
-        await self._say(m.ConnectionTuneOk(self._channel_max, self.frame_max, self._heartbeat))
-        await self._say(m.ConnectionOpen(self.address.vhost))
+        await self._send_method(m.ConnectionTuneOk(self._channel_max, self.frame_max, self._heartbeat))
+        await self._send_method(m.ConnectionOpen(self.address.vhost))
         await self._control(m.ConnectionOpenOk)
         self._reader.scope = Scope.CHANNELS
         self._reader.frame_max = self.frame_max
         self._last_received = self._last_sent = trio.current_time()
 
-    async def _say(self, method: m.Method) -> None:
+    async def _send_method(self, method: m.Method) -> None:
         await self._stream.send_all(method_frame(0, method))
 
     async def _control(self, wanted: type[m.M]) -> m.M:
@@ -108,7 +108,7 @@ class BrokerConnection:
             self._check_protocol(data)
             for _, command in self._reader.receive(data):
                 if isinstance(command, m.ConnectionClose):
-                    await self._say(m.ConnectionCloseOk())
+                    await self._send_method(m.ConnectionCloseOk())
                     raise ConnectionEnded(command.reply_text, command.reply_code)
                 if isinstance(command, wanted):
                     return command
@@ -145,23 +145,23 @@ class BrokerConnection:
         self._to_write.set()
 
     @property
-    def backed_up(self) -> bool:
-        """Return True if so much is unsent that publishers should wait for ``drained``."""
+    def is_backed_up(self) -> bool:
+        """Return True if so much is unsent that publishers should wait for ``wait_drained``."""
         return self._out_size > OUT_HIGH
 
-    async def drained(self) -> None:
+    async def wait_drained(self) -> None:
         """Wait until most of the queued bytes are sent."""
-        while self.backed_up:
+        while self.is_backed_up:
             if self.error is not None:
                 raise self.error
             await self._written.park()
 
-    def kept(self, message_size: int) -> None:
+    def delivery_queued(self, message_size: int) -> None:
         """Count a delivery that waits on a channel."""
         self._late += message_size
         self._late_count += 1
 
-    def taken(self, message_size: int) -> None:
+    def delivery_taken(self, message_size: int) -> None:
         """Count a delivery that a task has taken."""
         self._late -= message_size
         self._late_count -= 1
@@ -320,7 +320,7 @@ async def on_stream(
     try:
         try:
             with trio.fail_after(address.timeout):
-                await connection.shake_hands(name)
+                await connection.handshake(name)
         except trio.TooSlowError:
             text = f"{address}: no answer within {address.timeout:g} s"
             raise CannotConnect(text, f"something listens there and does not answer; {USUAL_PORTS}") from None

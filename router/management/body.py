@@ -17,7 +17,9 @@ from leveret.router.management.json_values import Object
 from leveret.router.values.bounds import INTEGER_MAX, INTEGER_MIN
 
 # RabbitMQ's text.
-TWICE = "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"
+DOUBLE_ENCODED = (
+    "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?"
+)
 LARGE = 1 << 17  # bytes; a field table in one frame of AMQP's default size is no larger
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TRUTH = {True: True, False: False, "true": True, "false": False}
@@ -37,7 +39,7 @@ def parse_object(body: bytes) -> Object:
     if value is None:
         return {}
     if isinstance(value, str):
-        raise bad_request(TWICE)
+        raise bad_request(DOUBLE_ENCODED)
     if not isinstance(value, dict):
         raise bad_request("not_json")
     return value
@@ -60,7 +62,7 @@ def demand(body: Object, names: Iterable[str]) -> None:
         raise bad_request(f"[{','.join(missing)}]")
 
 
-def truth(body: Object, name: str, default: bool = False) -> bool:
+def boolean(body: Object, name: str, default: bool = False) -> bool:
     """Return a boolean member. Raises HttpError 400."""
     value = body.get(name, default)
     if isinstance(value, bool | str) and value in _TRUTH:

@@ -21,7 +21,7 @@ from leveret.router.turns.turn_times import SLOW, Turn
 
 LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
 GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
-PATIENCE = 1  # seconds that a client waits at most for the disk
+HOLD_TIMEOUT = 1  # seconds that a client waits at most for the disk
 COMMANDS = (
     0.0025  # seconds of a turn for commands of a client or due timers; see ``Broker.flush`` for the rest
 )
@@ -108,10 +108,10 @@ class Driver:
         """Count bytes from a client, and wait while the disk is behind, for a limited time."""
         self._taken += size
         if self._held is not None:
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(HOLD_TIMEOUT):
                 await self._held.wait()
         if self.broker.keeper.behind(self._taken):
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(HOLD_TIMEOUT):
                 while self.broker.keeper.behind(self._taken):
                     await self._relief.wait()
 

@@ -107,7 +107,7 @@ class _Conversation:
         self._site = site
         self._read_size = broker.settings.server.read_size
         self._idle_timeout = broker.settings.http.idle_timeout / 1000  # seconds
-        self._patience = broker.settings.http.request_timeout / 1000
+        self._request_timeout = broker.settings.http.request_timeout / 1000
         limits = Limits(broker.settings.http.max_header_size)
         self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
         self._first_bytes = FirstBytes(HTTP)
@@ -165,13 +165,13 @@ class _Conversation:
                     if wire.finished:
                         return None
                     if due == math.inf and not wire.idle:
-                        due = scope.deadline = trio.current_time() + self._patience
+                        due = scope.deadline = trio.current_time() + self._request_timeout
                         self._site.idle.discard(scope)
                     data = bytes(await self._stream.receive_some(self._read_size))
                     if spoken := self._first_bytes.other(data):
                         return self._refuse_protocol(spoken), math.inf
                     wire.receive(data)
-                return pending, min(due, trio.current_time() + self._patience)
+                return pending, min(due, trio.current_time() + self._request_timeout)
             finally:
                 self._site.idle.discard(scope)
         return None if wire.idle else (wire.interrupt(HttpError(408)), due)
@@ -303,7 +303,7 @@ class _Conversation:
         elif not step.done:
             event = trio.Event()
             step.notify = event.set
-            with trio.move_on_after(self._patience), self._waiting() if step.login else nullcontext():
+            with trio.move_on_after(self._request_timeout), self._waiting() if step.login else nullcontext():
                 while not event.is_set():
                     with trio.move_on_after(DISCONNECT_CHECK):
                         await event.wait()
@@ -348,5 +348,5 @@ class _Conversation:
         response = replace(response, headers=(date, *ALWAYS, *response.headers))
         for data in pending.respond(response, close=close or self._site.stopping):
             for start in range(0, len(data), PIECE):
-                with trio.fail_after(self._patience):
+                with trio.fail_after(self._request_timeout):
                     await self._stream.send_all(data[start : start + PIECE])

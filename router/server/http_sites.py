@@ -71,7 +71,7 @@ class HttpSites:
         text = Service(STOMP_VERSIONS, stomp, places, Text.SPOKEN)
         services = {"/ws/amqp": Service(("amqp",), amqp, places), "/ws/stomp": text, "/ws": text}
         self._main = self._site(services, *tables)
-        chosen = Service(STOMP_VERSIONS, stomp, places, sent_as(settings.stomp.web_messages))
+        chosen = Service(STOMP_VERSIONS, stomp, places, text_handling(settings.stomp.web_messages))
         self._web_stomp = self._site({"/ws": chosen, "/ws/stomp": chosen})
 
     def _site(self, services: dict[str, Service], *tables: Table) -> HttpSite:
@@ -128,6 +128,6 @@ class HttpSites:
             site.stop()
 
 
-def sent_as(messages: Literal["text", "binary"]) -> Text:
+def text_handling(messages: Literal["text", "binary"]) -> Text:
     """Return the handling of text for a service with messages of this kind."""
     return Text.SPOKEN if messages == "text" else Text.TAKEN

@@ -74,7 +74,7 @@ class Endpoint:
         """Return the URLs for clients."""
         return [self.url.format(show(each.socket.getsockname())) for each in self.listeners]
 
-    async def welcome(self, stream: trio.SocketStream, peer: SocketPeer, occupant: Occupant) -> None:
+    async def serve_client(self, stream: trio.SocketStream, peer: SocketPeer, occupant: Occupant) -> None:
         """Serve a client, or refuse it if there are too many. The caller closes the socket."""
         with self.places.take(occupant) as taken:
             if not taken:
@@ -92,14 +92,14 @@ class Endpoint:
         log = structlog.get_logger().bind(peer=peer.name)
         secured = tls.secure(stream)
         try:
-            with tls.places.take(occupant) as taken, trio.fail_after(tls.patience):
+            with tls.places.take(occupant) as taken, trio.fail_after(tls.handshake_timeout):
                 if not taken:
                     tls.places.refuse(peer.name)
                     return
                 if spoken := await peek(stream):
                     reason = wrong_port(f"{spoken} without TLS", f"{self.speaks} over TLS")
                     log.warning("TLS handshake failed", reason=reason)
-                    await _say_last(stream, plain_answer(spoken, reason))
+                    await _send_last(stream, plain_answer(spoken, reason))
                     return
                 await secured.do_handshake()
         except trio.TooSlowError:
@@ -111,7 +111,7 @@ class Endpoint:
             await self.serve(secured, replace(peer, user=tls.user_of(secured), ends=ends))
 
 
-async def _say_last(stream: trio.SocketStream, data: bytes) -> None:
+async def _send_last(stream: trio.SocketStream, data: bytes) -> None:
     """Send these bytes and read on until the client disconnects: closing at once might destroy them."""
     await stream.send_all(data)
     await stream.send_eof()
@@ -139,7 +139,7 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most
     """
     places = Places(most)
 
-    async def welcome(endpoint: Endpoint, stream: trio.SocketStream) -> None:
+    async def serve_client(endpoint: Endpoint, stream: trio.SocketStream) -> None:
         try:
             peer = find_peer(stream.socket)
             if peer is None:
@@ -151,7 +151,7 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most
                         places.refuse(peer.name)
                     # else no protocol would close its connection for the shutdown
                     elif not accepting.scope.cancel_called:
-                        await endpoint.welcome(stream, replace(peer, occupant=occupant), occupant)
+                        await endpoint.serve_client(stream, replace(peer, occupant=occupant), occupant)
         except Exception as error:
             structlog.get_logger().error("connection failed", exc_info=error)
         finally:
@@ -162,7 +162,7 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most
             async with trio.open_nursery() as doors:
                 for endpoint in endpoints:
                     for listener in endpoint.listeners:
-                        doors.start_soon(_accept, listener, clients, partial(welcome, endpoint))
+                        doors.start_soon(_accept, listener, clients, partial(serve_client, endpoint))
                 await trio.sleep_forever()
         accepting.closed.set()
     accepting.all_left.set()
@@ -171,9 +171,9 @@ async def accept_all(endpoints: Iterable[Endpoint], accepting: AcceptState, most
 async def _accept(
     listener: trio.SocketListener,
     clients: trio.Nursery,
-    welcome: Callable[[trio.SocketStream], Awaitable[None]],
+    serve_client: Callable[[trio.SocketStream], Awaitable[None]],
 ) -> None:
-    """Accept the clients of one listener, and run ``welcome`` for each in a task of its own.
+    """Accept the clients of one listener, and run ``serve_client`` for each in a task of its own.
 
     Trio accepts one client between two turns of all other tasks, each of which may be long: hundreds of
     clients that reconnect after a restart would wait for hundreds of turns.
@@ -187,7 +187,7 @@ async def _accept(
                     for _ in range(ACCEPT_BATCH):
                         accepted, _address = door.accept()
                         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
-                        clients.start_soon(welcome, stream)
+                        clients.start_soon(serve_client, stream)
                 except BlockingIOError:
                     pass
                 except OSError as error:

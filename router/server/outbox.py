@@ -13,10 +13,10 @@ import trio
 
 from leveret.router.values.counters import Traffic
 
-LITTLE = 1 << 12  # bytes; more than that waits for further bytes to the same client,
-MUCH = 1 << 16  # but not this much,
-LARGE = 1 << 10  # if the chunks have this many bytes on average: sending them needs no copy
-TOGETHER = 1024  # chunks that a system takes in one call
+SMALL_BATCH = 1 << 12  # bytes; more than that waits for further bytes to the same client,
+LARGE_BATCH = 1 << 16  # but not this much,
+LARGE_CHUNK = 1 << 10  # if the chunks have this many bytes on average: sending them needs no copy
+CHUNKS_PER_CALL = 1024  # chunks that a system takes in one call
 OVERFULL = 16  # times ``high``
 PIECE = 1 << 18  # bytes joined for one send: copying more delays other tasks, and counts as sent too late
 
@@ -112,7 +112,7 @@ class BufferedOutbox:
         if self._wake is None:
             return
         size, chunks = self.size, self._chunks
-        at_once = size <= LITTLE or size >= max(MUCH, LARGE * len(chunks))
+        at_once = size <= SMALL_BATCH or size >= max(LARGE_BATCH, LARGE_CHUNK * len(chunks))
         if at_once and not self._full and (count := self._send(chunks)):
             self.sent(count, now)
             self._chunks = chunks = behind(chunks, count) if count < size else []
@@ -172,8 +172,8 @@ class BufferedOutbox:
             self._wake = trio.Event()
             await self._wake.wait()
         chunks = self._chunks
-        large = self.size >= LARGE * len(chunks)
-        count = TOGETHER if large else len(chunks) if self.size <= PIECE else self._fitting()
+        large = self.size >= LARGE_CHUNK * len(chunks)
+        count = CHUNKS_PER_CALL if large else len(chunks) if self.size <= PIECE else self._fitting()
         self._chunks = chunks[count:]
         del chunks[count:]
         return chunks if large or len(chunks) == 1 else [b"".join(chunks)]

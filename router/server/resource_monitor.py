@@ -94,34 +94,36 @@ class ResourceMonitor:
         # far.
         with (
             self._driver.holding()
-            if self._short(used) and MEMORY not in self._alarms.raised
+            if self._is_memory_short(used) and MEMORY not in self._alarms.raised
             else nullcontext()
         ):
-            return self.judge(await trio.to_thread.run_sync(self.measure, clock(), abandon_on_cancel=True))
+            return self.update_alarms(
+                await trio.to_thread.run_sync(self.measure, clock(), abandon_on_cancel=True)
+            )
 
     def measure(self, now: int) -> ResourceUse:
         """Measure; before memory counts as short, freed memory is returned to the system."""
         used = self._machine.resident_memory()
         raised = MEMORY in self._alarms.raised
-        if self._short(used) and (not raised or now >= self._trim_at):
+        if self._is_memory_short(used) and (not raised or now >= self._trim_at):
             self._trim_at = now + TRIM
             self._machine.give_memory_back()
             used = self._machine.resident_memory()
-            if self._short(used) and now >= self._collect_at:
+            if self._is_memory_short(used) and now >= self._collect_at:
                 self._collect_at = now + COLLECT
                 self._machine.collect_garbage()
                 self._machine.give_memory_back()
                 used = self._machine.resident_memory()
         return ResourceUse(used, None if self._path is None else self._machine.free_space(self._path))
 
-    def judge(self, measures: ResourceUse) -> int:
+    def update_alarms(self, measures: ResourceUse) -> int:
         """Raise and clear alarms; return the ms until the next measurement."""
         used, free = self.last = measures
         self._driver.begin("alarms")
-        set_alarm(self._alarms, MEMORY, self._short(used), used=used, high_watermark=self._high)
+        set_alarm(self._alarms, MEMORY, self._is_memory_short(used), used=used, high_watermark=self._high)
         if MEMORY in self._alarms.raised:
-            self._cut_off()
-            self._free_incoming(used)
+            self._disconnect_slow_clients()
+            self._drop_incoming(used)
         else:
             self._free_at = self._driver.broker.now + STALLED
         distance = abs(self._high - used)
@@ -131,7 +133,7 @@ class ResourceMonitor:
         self._driver.end()
         return next_look(distance)
 
-    def _cut_off(self) -> None:
+    def _disconnect_slow_clients(self) -> None:
         """Disconnect clients that have not read their waiting data for a while: memory is short."""
         now = self._driver.broker.now
         for outbox in list(self._driver.outboxes.full):
@@ -140,7 +142,7 @@ class ResourceMonitor:
                 log.warning("memory is short: disconnecting a client that does not read", unsent=outbox.size)
                 outbox.close()
 
-    def _free_incoming(self, used: int) -> None:
+    def _drop_incoming(self, used: int) -> None:
         """Drop incomplete messages if they alone keep memory short: their senders are blocked, so the alarm
         would never be cleared.
         """
@@ -150,7 +152,7 @@ class ResourceMonitor:
             broker.incoming.free(used - clears)
             self._free_at = broker.now + STALLED
 
-    def _short(self, used: int) -> bool:
+    def _is_memory_short(self, used: int) -> bool:
         return short_of_memory(used, self._high, raised=MEMORY in self._alarms.raised)
 
 

@@ -160,7 +160,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
 class ListenerTls:
     """Shared state of all listeners with TLS.
 
-    ``patience`` is the timeout of handshakes in seconds, ``places`` limits connections in a handshake.
+    ``handshake_timeout`` is in seconds, ``places`` limits connections in a handshake.
     """
 
     def __init__(self, settings: Tls) -> None:
@@ -168,7 +168,7 @@ class ListenerTls:
         self._context = make_context(settings)
         self._login_from = settings.login_from
         self.places = Places(HANDSHAKES)
-        self.patience = settings.handshake_timeout / 1000
+        self.handshake_timeout = settings.handshake_timeout / 1000
 
     def secure(self, transport: trio.abc.HalfCloseableStream) -> TlsStream:
         """Return a TLS stream over a transport, before the handshake."""

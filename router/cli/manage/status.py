@@ -49,7 +49,7 @@ def product(overview: Object) -> str:
 
 MESSAGES = (("ready", "messages_ready"), ("unacked", "messages_unacknowledged"), ("in all", "messages"))
 RATES = (("published", "publish"), ("confirmed", "confirm"), ("delivered", "deliver_get"), ("acked", "ack"))
-WAY_OUT = "see the broker's log or 'leveret store check'"
+SEE_LOG = "see the broker's log or 'leveret store check'"
 ALARMS = (("memory", "mem_alarm"), ("disk space", "disk_free_alarm"))
 OBJECTS = ("connections", "channels", "consumers", "queues", "exchanges")
 
@@ -72,7 +72,7 @@ def node_lines(node: Object) -> list[str]:
     counts = {kind: count for kind, count in (node.get("leveret_set_aside") or {}).items() if count}
     if counts:
         summary = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
-        lines.append(f"SET ASIDE: {summary} in the data directory could not be read; {WAY_OUT}")
+        lines.append(f"SET ASIDE: {summary} in the data directory could not be read; {SEE_LOG}")
     return lines
 
 

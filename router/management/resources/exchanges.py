@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from leveret.protocol.http import Response
 from leveret.router.exchange.base import Exchange
 from leveret.router.management.access import accessible_vhosts, in_vhost, management
-from leveret.router.management.body import table, text, truth
+from leveret.router.management.body import boolean, table, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_found
 from leveret.router.management.json_values import Object, answer, empty_response
@@ -86,9 +86,9 @@ def declare(call: Call) -> Response:
     call.client().topology.declare_exchange(
         name,
         text(body, "type", "direct"),
-        durable=truth(body, "durable"),
-        auto_delete=truth(body, "auto_delete"),
-        internal=truth(body, "internal"),
+        durable=boolean(body, "durable"),
+        auto_delete=boolean(body, "auto_delete"),
+        internal=boolean(body, "internal"),
         arguments=table(body, "arguments"),
     )
     return empty_response(201 if new else 204)

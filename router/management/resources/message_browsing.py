@@ -135,7 +135,7 @@ def peek(call: Call) -> ResponseSteps[Response]:
             if len(shown) < count and size < BYTES_MOST and choice.matches(entry):
                 shown.append(show_message(entry, truncate))
                 size += entry.message.size if truncate is None else min(truncate, entry.message.size)
-        walk.let_go(found[1])
+        walk.release(found[1])
         yield 0
     return answer(shown)
 
@@ -172,7 +172,7 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
         raise bad_request(f"limit is 1 or more, and rate at most {RATE_MOST} messages a second (0: no limit)")
     walk = QueueWalk(queue, integer(body, "from", 0))
     counts: dict[Verdict, int] = {"done": 0, "unroutable": 0, "skipped": 0}
-    helping = max(1, int(rate * PAUSE)) if rate else queue_walk.SLICE
+    group_size = max(1, int(rate * PAUSE)) if rate else queue_walk.SLICE
     more = True
     while counts["done"] < limit and walk.examined < EXAMINED_MOST:
         found = yield from walk.next()
@@ -182,7 +182,7 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
         entries, run = found
         matching = [entry for entry in entries if choice.matches(entry)]
         while matching and counts["done"] < limit:
-            some = matching[: min(helping, limit - counts["done"])]
+            some = matching[: min(group_size, limit - counts["done"])]
             check(some)
             matching = matching[len(some) :]
             done = [entry for entry in some if act(entry)]
@@ -194,7 +194,7 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
                 still = _still_there(queue, run, matching)
                 counts["skipped"] += sum(entry.position not in still for entry in matching)
                 matching = [entry for entry in matching if entry.position in still]
-        walk.let_go(run)
+        walk.release(run)
         yield 0
     return answer({**counts, "examined": walk.examined, "more": more})
 
@@ -247,7 +247,7 @@ def delete_one(call: Call) -> ResponseSteps[Response]:
         entries, run = found
         chosen = [entry for entry in entries if entry.position == position]
         queue.take_out(chosen, run)
-        walk.let_go(run)
+        walk.release(run)
         if chosen:
             return Response(204)
         yield 0

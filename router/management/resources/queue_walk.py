@@ -11,7 +11,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.web.response_steps import ResponseSteps
 
 SLICE = 500  # messages that are visited before other tasks run
-READ_PAUSE, READ_PATIENCE = 0.005, 5.0  # seconds between two looks for a page, and the maximum wait for it
+READ_PAUSE, READ_TIMEOUT = 0.005, 5.0  # seconds between two looks for a page, and the maximum wait for it
 
 
 class QueueWalk:
@@ -41,7 +41,7 @@ class QueueWalk:
             assert run is not None
             if run.damage:
                 raise HttpError(503, run.damage)
-            if waited > READ_PATIENCE:
+            if waited > READ_TIMEOUT:
                 raise HttpError(503, "the disk did not answer in time")
             if self.queue.paging is not None:
                 self.queue.paging.fetch(run)
@@ -77,7 +77,7 @@ class QueueWalk:
                 return entries, None
         return None
 
-    def let_go(self, run: Run | None) -> None:
+    def release(self, run: Run | None) -> None:
         """Release the messages of a run after the visit."""
         if run is not None and self.queue.paging is not None:
             self.queue.paging.let_go(run)

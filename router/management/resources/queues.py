@@ -5,7 +5,7 @@ from functools import partial
 
 from leveret.protocol.http import Response
 from leveret.router.management.access import accessible_vhosts, administrator_in_vhost, in_vhost, management
-from leveret.router.management.body import demand, table, text, truth
+from leveret.router.management.body import boolean, demand, table, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.clients import connections
 from leveret.router.management.errors import bad_request, not_found
@@ -204,9 +204,9 @@ def declare(call: Call) -> Response:
     new = call["name"] not in call.vhost.queues
     call.client().topology.declare_queue(
         call["name"],
-        durable=truth(body, "durable"),
+        durable=boolean(body, "durable"),
         exclusive=False,
-        auto_delete=truth(body, "auto_delete"),
+        auto_delete=boolean(body, "auto_delete"),
         arguments=table(body, "arguments"),
     )
     return empty_response(201 if new else 204)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from leveret.protocol.http import Response
 from leveret.router.auth import User
 from leveret.router.management.access import accessible_vhosts, administrator, management, visible_vhosts
-from leveret.router.management.body import demand, text, truth
+from leveret.router.management.body import boolean, demand, text
 from leveret.router.management.call import Call, Rule, Rules
 from leveret.router.management.errors import bad_request, not_authorised, not_found
 from leveret.router.management.json_values import Object, answer, empty_response
@@ -69,7 +69,7 @@ def put_vhost(call: Call) -> Response:
     """Create a virtual host, with permissions for the user, or change its metadata: 201 or 204."""
     name, new = call["vhost"], call["vhost"] not in call.broker.vhosts
     # Read before anything is created: a refused request leaves no virtual host behind.
-    tracing, until_unbound = truth(call.body, "tracing"), truth(call.body, "tracing_until_unbound")
+    tracing, until_unbound = boolean(call.body, "tracing"), boolean(call.body, "tracing_until_unbound")
     try:
         vhost = call.administration.put_vhost(name, _metadata(call), maker=call.user)
     except ValueError as error:

@@ -3,10 +3,10 @@ import trio
 import trio.testing
 
 from leveret.router.server.outbox import (
-    LARGE,
-    LITTLE,
-    MUCH,
+    LARGE_BATCH,
+    LARGE_CHUNK,
     PIECE,
+    SMALL_BATCH,
     BufferedOutbox,
     Outboxes,
     Part,
@@ -212,11 +212,11 @@ async def test_much_is_left_to_be_taken_when_the_batch_ends(nursery):
 
     nursery.start_soon(write)
     await trio.testing.wait_all_tasks_blocked()
-    box.write(bytes(LITTLE))
+    box.write(bytes(SMALL_BATCH))
     box.write(b"x")
     box.end_batch(9)
     await trio.testing.wait_all_tasks_blocked()
-    assert (taken, socket.data) == ([bytes(LITTLE) + b"x"], b"")
+    assert (taken, socket.data) == ([bytes(SMALL_BATCH) + b"x"], b"")
 
 
 async def test_nothing_overtakes_what_is_being_sent():
@@ -241,7 +241,7 @@ async def test_large_chunks_are_sent_when_the_batch_ends_and_the_rest_taken_as_i
 
     nursery.start_soon(write)
     await trio.testing.wait_all_tasks_blocked()
-    chunks = [b"head", bytes(MUCH), b"head", b"x" * MUCH]
+    chunks = [b"head", bytes(LARGE_BATCH), b"head", b"x" * LARGE_BATCH]
     box.extend(chunks)
     box.end_batch(9)
     box.close()
@@ -253,8 +253,8 @@ async def test_large_chunks_are_sent_when_the_batch_ends_and_the_rest_taken_as_i
 
 async def test_as_many_bytes_in_small_chunks_are_taken_joined(nursery):
     box = outbox(1 << 20, 1)
-    box.extend([b"x" * (LARGE - 1)] * 100)
-    assert [len(part) for part in await box.take()] == [100 * (LARGE - 1)]
+    box.extend([b"x" * (LARGE_CHUNK - 1)] * 100)
+    assert [len(part) for part in await box.take()] == [100 * (LARGE_CHUNK - 1)]
 
 
 def test_which_outboxes_are_full_is_known_of_all():

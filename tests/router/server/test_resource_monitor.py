@@ -64,7 +64,7 @@ def check(server, watch):
     """Look at the measures at a time (ms); return the alarms that are raised then."""
 
     def check(now: int = 0) -> set[str]:
-        watch.judge(watch.measure(now))
+        watch.update_alarms(watch.measure(now))
         return server.broker.alarms.raised
 
     return check
@@ -153,11 +153,11 @@ async def test_a_broker_with_enough_memory_is_left_alone(check, machine):
 
 
 async def test_measures_are_looked_at_more_often_near_a_limit(watch, machine):
-    assert watch.judge(watch.measure(0)) == next_look(HIGH - machine.used)
+    assert watch.update_alarms(watch.measure(0)) == next_look(HIGH - machine.used)
     machine.used = HIGH - MB
-    assert watch.judge(watch.measure(0)) == LOOKS[0]
+    assert watch.update_alarms(watch.measure(0)) == LOOKS[0]
     machine.used, machine.free = 0, 51 * MB
-    assert watch.judge(watch.measure(0)) == LOOKS[0]
+    assert watch.update_alarms(watch.measure(0)) == LOOKS[0]
 
 
 async def test_a_look_measures_in_a_thread_and_judges(watch, machine, server, logged):
@@ -170,7 +170,7 @@ async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machi
     server.broker.settings = Settings(data=NOWHERE, alarms=Alarms(disk_free_limit=2**62))
     watch = ResourceMonitor(server.driver, machine)
     assert watch.measure(0).free is None
-    watch.judge(watch.measure(0))
+    watch.update_alarms(watch.measure(0))
     assert server.broker.alarms.raised == set()
 
 
@@ -215,15 +215,15 @@ async def test_incomplete_messages_are_given_up_if_they_alone_keep_memory_short(
     for sender, size in zip(senders, held, strict=True):
         broker.incoming.grow(sender, f"user {id(sender)}", size)
 
-    def judge(now: int) -> list[bool]:
+    def update_alarms(now: int) -> list[bool]:
         monkeypatch.setattr("leveret.router.server.driver.clock", lambda: now)
         machine.used = others + broker.incoming.held
-        watch.judge(watch.measure(now))
+        watch.update_alarms(watch.measure(now))
         return [bool(sender.errors) for sender in senders]
 
     monkeypatch.setattr("leveret.router.server.driver.clock", lambda: 0)
-    watch.judge(watch.measure(0))
-    assert judge(100) == judge(STALLED - 1) == [False] * len(held)
+    watch.update_alarms(watch.measure(0))
+    assert update_alarms(100) == update_alarms(STALLED - 1) == [False] * len(held)
     assert broker.alarms.raised == {MEMORY}
-    assert judge(STALLED) == judge(STALLED + 1) == cut_off
+    assert update_alarms(STALLED) == update_alarms(STALLED + 1) == cut_off
     assert broker.alarms.raised == (set() if any(cut_off) else {MEMORY})
