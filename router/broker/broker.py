@@ -215,7 +215,7 @@ class Broker:
 
     def _deadline_failed(self, target: Timed, error: Exception) -> None:
         """A target of the timers raised: the others are called all the same, and it is called again."""
-        self.report("a deadline could not be kept", error)
+        self.report("timer callback raised an exception", error)
         self.schedule(self.now + LATER, target)
 
     def schedule(self, when: int, target: Timed) -> None:

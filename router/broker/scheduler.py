@@ -325,7 +325,9 @@ class Scheduler:
             if queue.deliver(self._host.now):
                 self._again.append(queue)
         except Exception as error:
-            self._host.report(f"delivering failed: queue '{queue.name}' in vhost '{queue.vhost}'", error)
+            self._host.report(
+                f"queue delivery raised an exception: queue '{queue.name}' in vhost '{queue.vhost}'", error
+            )
             if not isinstance(queue, Marker):
                 recovery.delivery_failed(queue, error)
         else:

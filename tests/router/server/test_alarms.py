@@ -47,7 +47,7 @@ async def test_a_blocked_client_that_hangs_up_is_noticed(autojump_clock, server,
     client, over = await blocked(server)
     await client.publish("q")
     await client.stream.send_eof()
-    monkeypatch.setattr(module.SocketPeer, "hung_up", lambda self: True)
+    monkeypatch.setattr(module.Peer, "has_disconnected", lambda self: True)
     with trio.fail_after(serving.DISCONNECT_CHECK + serving.LINGER + 1):
         await over.wait()
     assert not server.broker.clients

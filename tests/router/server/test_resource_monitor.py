@@ -187,7 +187,7 @@ async def test_clients_that_take_nothing_are_cut_off_while_memory_is_short(serve
     machine.used = 700 * MB
     check()
     assert (stuck.closed, slow.closed, idle.closed) == (True, False, False)
-    assert [each["unsent"] for each in logged if "cut off" in each["event"]] == [100]
+    assert [each["unsent"] for each in logged if "does not read" in each["event"]] == [100]
 
 
 class FakeSender:

@@ -140,4 +140,4 @@ async def test_services_are_accepted_side_by_side(server, nursery):
         await stream.aclose()
     with trio.fail_after(5):
         await accepting.stop()
-        await accepting.gone.wait()
+        await accepting.all_left.wait()

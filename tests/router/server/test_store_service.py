@@ -176,5 +176,6 @@ async def test_an_exception_of_a_queue_that_is_not_the_stores_stops_nothing(
     queue.enqueue(message(delivery_mode=2), 0)
     server.driver.end()
     assert keeping.store.broken is None
-    failed = [each for each in logged if each["event"] == "delivering failed"]
-    assert [str(each["exc_info"]) for each in failed] == ["a bug"]
+    text = "queue delivery raised an exception: queue 'q' in vhost '/'"
+    failed = [each for each in logged if each["event"] == text]
+    assert {str(each["exc_info"]) for each in failed} == {"a bug"}
