@@ -1,4 +1,4 @@
-"""The server's end of a connection, sans-IO: protocol header, handshake, limits, heartbeats and the closing.
+"""The server's end of a connection, sans-IO: protocol header, handshake, limits, and the closing.
 
 Owns which connection-level command may come when, as one table, and what was negotiated. It decides nothing
 that needs to know users or virtual hosts: those commands are handed on to the caller, who answers them.
@@ -61,28 +61,26 @@ class Offer:
 
 
 class ServerConnection:
-    """One connection; times in ms.
+    """One connection.
 
     ``channel_max``, ``frame_max`` (bytes) and ``heartbeat`` (seconds) hold what was negotiated.
     """
 
-    def __init__(self, offer: Offer, now: int) -> None:
+    def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.state = State.HEADER
         self.channel_max = 0
         self.frame_max = offer.initial_frame_max
         self.heartbeat = 0
         self.reader = Reader(offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL, together=True)
-        self.last_received = now
         self._header = b""
 
-    def receive(self, data: bytes, now: int) -> Iterable[tuple[int, Command]]:
+    def receive(self, data: bytes) -> Iterable[tuple[int, Command]]:
         """The commands that ``data`` completes, in order.
 
         Until the connection is open, each has to be handled before the next is asked for.
         What is wrong with the bytes behind them stands in ``reader.error`` once they were all asked for.
         """
-        self.last_received = now
         if self.state is State.RUNNING:
             return self.reader.receive(data)
         if self.state is State.HEADER:
@@ -165,10 +163,6 @@ class ServerConnection:
         self.reader.scope = Scope.CLOSES
         self.reader.drop_contents()
         self.reader.error = None
-
-    def silent(self, now: int) -> bool:
-        """Whether the peer has missed its heartbeats: nothing came for two intervals."""
-        return bool(self.heartbeat) and now - self.last_received >= 2000 * self.heartbeat
 
 
 @lru_cache(8)

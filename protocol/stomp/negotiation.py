@@ -4,14 +4,12 @@ Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.
 heart-beats come every second at most.
 """
 
-from dataclasses import dataclass
-
+from leveret.protocol.heartbeats import Heartbeats
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_0, VERSIONS
 from leveret.protocol.stomp.values import SHOWN, find_number
 
 HEARTBEAT_MIN = 1000  # ms: shorter ones would cost more than they tell
-TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
 HEARTBEAT_MAX = 10**10  # ms; longer ones are cut to it
 
 
@@ -27,31 +25,9 @@ def negotiate_version(accepted: str | None) -> str:
     return common[-1]
 
 
-@dataclass(slots=True)
-class Heartbeats:
-    """What one side has agreed to; times in ms.
-
-    ``sends`` is how long it may send nothing, ``expects`` how long the other may (0: for ever).
-    """
-
-    sends: int = 0
-    expects: int = 0
-
-    def header(self) -> str:
-        """What this side says in its ``heart-beat`` header."""
-        return f"{self.sends},{self.expects}"
-
-    def interval(self) -> int:
-        """How often to look whether anything is due: twice in the shorter interval; 0 for never."""
-        return min(filter(None, (self.sends, self.expects)), default=0) // 2
-
-    def due(self, last_sent: int, now: int) -> bool:
-        """Whether to send something, so that the next look does not come too late."""
-        return self.sends > 0 and now - last_sent >= self.sends // 2
-
-    def missed(self, last_received: int, now: int) -> bool:
-        """Whether the other side has been silent for too long."""
-        return self.expects > 0 and now - last_received >= TOLERANCE * self.expects
+def heartbeat_header(heartbeats: Heartbeats) -> str:
+    """Return the value of this side's ``heart-beat`` header."""
+    return f"{heartbeats.sends},{heartbeats.expects}"
 
 
 def negotiate_heartbeats(header: str | None) -> Heartbeats:

@@ -14,6 +14,7 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import Long
 from leveret.protocol.errors import AmqpError, NotFound
+from leveret.router.amqp.handshake import Capabilities
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.session.reply_gate import HELD_MAX, Gate
@@ -26,7 +27,7 @@ class Owner(Protocol):
     """What a channel asks of its connection."""
 
     frame_max: int
-    cancel_notify: bool
+    capabilities: Capabilities
 
     @property
     def outbox(self) -> Outbox: ...
@@ -138,7 +139,7 @@ class Channel:
         self.send_content(m.BasicReturn(code, text, message.exchange, message.routing_key), message)
 
     def cancelled(self, consumer: Consumer) -> None:
-        if not self._owner.cancel_notify:
+        if not self._owner.capabilities.cancel_notify:
             return
         notice = m.BasicCancel(consumer.tag, nowait=True)
         if self._notices is None:

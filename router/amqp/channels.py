@@ -15,7 +15,6 @@ from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.reader import too_many_channels
 from leveret.protocol.errors import ChannelError
 from leveret.router.amqp.channel import Channel
-from leveret.router.session.deliveries import SERVED
 from leveret.router.session.reply_gate import Gate
 
 
@@ -101,16 +100,6 @@ class Channels:
         for channel in list(self.open.values()):
             self._remove(channel)
 
-    def wake(self) -> None:
-        """There is room again: consumers may be given more, first those of the channel served longest ago."""
-        for deliveries in sorted((channel.session.deliveries for channel in self.open.values()), key=SERVED):
-            deliveries.wake()
-
-    def recheck(self) -> None:
-        """The user's rights have changed."""
-        for channel in self.open.values():
-            channel.session.recheck()
-
     def owe(self, channel: Channel, batch: int) -> None:
         """Publishes on the channel are to be confirmed: once this batch is on disk, or (0) now."""
         due = self._waiting.setdefault(batch, {}) if batch else self._due
@@ -141,7 +130,10 @@ class Channels:
 
     def _remove(self, channel: Channel) -> None:
         del self.open[channel.number]
-        for channels in (self._due, *self._waiting.values()):
+        self._due.pop(channel, None)
+        for batch, channels in list(self._waiting.items()):
             channels.pop(channel, None)
+            if not channels:
+                del self._waiting[batch]
         channel.session.close()
         del channel.session  # which knows the channel: not to leave a cycle

@@ -53,8 +53,8 @@ class Owner(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def replies(self) -> Gate: ...
-    def fail(self, error: AmqpError) -> None:
-        """Tell the client of this error and end."""
+    def refuse(self, error: AmqpError) -> None:
+        """Send the error and end the connection."""
 
     def crash(self, error: Exception) -> None:
         """End: the broker failed while it served this client."""
@@ -173,7 +173,7 @@ class Conversation:
         """Send no receipts of publishes that are not confirmed yet."""
         self._receipts.clear()
 
-    def tell_verdicts(self) -> bool:
+    def send_receipts(self) -> bool:
         """Send the receipts of what is confirmed by now. True when there are more to come."""
         for number, _, accepted in self.session.verdicts():
             while self._receipts and self._receipts[0][0] <= number:
@@ -186,7 +186,7 @@ class Conversation:
                         error: AmqpError = InternalError(f"the message of '{receipt}' could not be stored")
                     else:
                         error = ResourceError(f"a queue is full and refused the message of '{receipt}'")
-                    self._owner.fail(error)
+                    self._owner.refuse(error)
                     return False
         return bool(self._receipts)
 
@@ -257,7 +257,7 @@ class Conversation:
         )
 
     def fail(self, error: AmqpError) -> None:
-        self._owner.fail(error)
+        self._owner.refuse(error)
 
     def crash(self, error: Exception) -> None:
         self._owner.crash(error)

@@ -17,7 +17,7 @@ LATE = (State.CLOSING, State.CLOSED)  # whatever has no transition is ignored th
 
 
 def connection(state=State.HEADER):
-    made = ServerConnection(OFFER, 0)
+    made = ServerConnection(OFFER)
     made.state = state
     return made
 
@@ -53,7 +53,7 @@ def test_heartbeats_come_in_any_state(state):
 
 def test_the_happy_path():
     made = connection()
-    assert list(made.receive(PROTOCOL_HEADER, 0)) == []
+    assert list(made.receive(PROTOCOL_HEADER)) == []
     assert made.start() == method_frame(0, m.ConnectionStart(0, 9, {"product": "test"}, b"PLAIN", b"en_US"))
     for command in (m.ConnectionStartOk(), GOOD_TUNING, m.ConnectionOpen(), m.ConnectionClose()):
         made.accept(command)
@@ -88,18 +88,18 @@ def test_the_header_in_pieces_with_data_behind_it(pieces):
     commands = []
     for start in range(0, len(PROTOCOL_HEADER), step):
         end = start + step if start + step < len(PROTOCOL_HEADER) else len(stream)
-        commands += made.receive(stream[start:end], 0)
+        commands += made.receive(stream[start:end])
     assert commands == [(0, m.ConnectionStartOk())]
     assert made.state is State.START_OK
 
 
 def test_a_wrong_header_is_known_by_its_first_wrong_byte():
     made = connection()
-    list(made.receive(b"AM", 0))
+    list(made.receive(b"AM"))
     assert not made.refused_header
-    list(made.receive(b"Q", 0))
+    list(made.receive(b"Q"))
     assert made.state is State.HEADER
-    list(made.receive(b"X" + bytes(100), 0))
+    list(made.receive(b"X" + bytes(100)))
     assert made.refused_header
 
 
@@ -108,7 +108,7 @@ def test_each_command_is_handled_before_the_next_is_read():
     large = publish(1, bytes(100_000))
     commands = []
     stream = method_frame(0, GOOD_TUNING) + method_frame(0, m.ConnectionOpen()) + large + large
-    for number, command in made.receive(stream, 0):
+    for number, command in made.receive(stream):
         commands.append(number)
         if number == 0:
             made.accept(command)
@@ -117,24 +117,14 @@ def test_each_command_is_handled_before_the_next_is_read():
 
 def test_before_the_login_frames_are_small():
     made = connection(State.START_OK)
-    assert list(made.receive(frame(1, 0, bytes(8193))[:7], 0)) == []
+    assert list(made.receive(frame(1, 0, bytes(8193))[:7])) == []
     assert "frame_too_large,8193," in str(made.reader.error)
 
 
 def test_once_closing_only_its_answer_is_read():
     made = running()
-    list(made.receive(frame(9, 1, b""), 0))
+    list(made.receive(frame(9, 1, b"")))
     assert made.reader.error is not None
     made.closing()
     stream = publish(1, b"x") + frame(9, 1, b"") + method_frame(0, m.ConnectionCloseOk())
-    assert list(made.receive(stream, 0)) == [(0, m.ConnectionCloseOk())]
-
-
-@pytest.mark.parametrize(
-    ("heartbeat", "now", "silent"), [(10, 20_999, False), (10, 21_000, True), (0, 10**9, False)]
-)
-def test_silence_is_two_intervals_without_a_byte(heartbeat, now, silent):
-    made = running()
-    made.heartbeat = heartbeat
-    list(made.receive(b"\1", 1000))
-    assert made.silent(now) is silent
+    assert list(made.receive(stream)) == [(0, m.ConnectionCloseOk())]

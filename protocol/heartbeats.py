@@ -1,0 +1,30 @@
+"""Heartbeats as two peers have agreed on them: when one is due, and when the other side has missed its own.
+
+Times in ms. How they are negotiated, and the bytes of a heartbeat, are each protocol's.
+"""
+
+from dataclasses import dataclass
+
+TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """One side's part: ``sends`` is the longest it may send nothing, ``expects`` the longest the other may;
+    0 means no limit.
+    """
+
+    sends: int = 0
+    expects: int = 0
+
+    def interval(self) -> int:
+        """Return the time between two checks: half of the shorter interval, 0 for no checks."""
+        return min(filter(None, (self.sends, self.expects)), default=0) // 2
+
+    def due(self, last_sent: int, now: int) -> bool:
+        """Return True if a heartbeat must be sent now, since the next check would be too late."""
+        return self.sends > 0 and now - last_sent >= self.sends // 2
+
+    def missed(self, last_received: int, now: int) -> bool:
+        """Return True if the other side has been silent for too long."""
+        return self.expects > 0 and now - last_received >= TOLERANCE * self.expects

@@ -1,0 +1,310 @@
+"""The life of a client's connection in any protocol: login, pauses, alarms, heartbeats and the end.
+
+Sans-IO: bytes come in by ``receive`` and leave through the outbox. The order of commands, what they do, and
+the form of replies and errors belong to the protocol, see ``connection_hooks``.
+"""
+
+from collections.abc import Callable
+
+from leveret.protocol.amqp.table import Table
+from leveret.protocol.errors import AmqpError, InternalError
+from leveret.protocol.heartbeats import Heartbeats
+from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
+from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import LITTLE, owner_of
+from leveret.router.session.connection_hooks import ConnectionHooks, Phase, SessionOwner
+from leveret.router.session.deliveries import SERVED
+from leveret.router.session.reply_gate import Gate
+from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.turns.backlog import LongWork
+from leveret.router.vhost.vhost import VHost
+
+FEW = 16  # cheap commands between two checks of the turn's time budget
+
+
+class ClientConnection(SessionOwner, ConnectionHooks):
+    """One client's connection from its first bytes to its end.
+
+    A protocol's subclass implements ``ConnectionHooks``. Its ``receive`` parses commands and hands them to
+    sessions. It calls ``log_in`` and ``enter`` for the client's login, and ``postpone`` or ``resume_after``
+    when commands must wait for a later turn. At the end of each read it calls ``Broker.commit_waiters.add`` if replies or
+    confirms are outstanding, ``block_publisher`` while an alarm is raised, and ``count_incomplete``.
+
+    ``loopback`` says whether the client is on this machine, ``proven_user`` which user its certificate
+    proves. ``since`` is the start in seconds since the epoch. ``unfinished`` means that commands wait for a
+    later turn, ``paused`` that they wait for that or for anything else; both stop reading. ``finished`` means
+    that nothing is read or written any more.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        outbox: ConnectionOutbox,
+        log: ConnectionLog,
+        *,
+        loopback: bool,
+        proven_user: str | None = None,
+        ends: Ends = UNKNOWN,
+    ) -> None:
+        super().__init__(broker)
+        self.outbox = outbox
+        self.ends = ends
+        self.since = broker.wall
+        self.mechanism = ""  # a SASL mechanism
+        self.client_properties: Table = {}
+        self.replies = Gate(outbox, broker.keeper)
+        self.heartbeats = Heartbeats()
+        self.last_received = broker.now
+        self.unfinished = False
+        self.paused = False
+        self.finished = False
+        self.log = log
+        self.proven_user = proven_user
+        self._loopback = loopback
+        self._login: WaitingLogin | None = None  # while the password is being checked
+        self._incomplete = 0  # bytes counted in ``Broker.incoming``
+        self._deadline = 0  # ms at which ``on_timer`` has something to do; 0: never
+        broker.clients[self] = None
+        self.wake_in(broker.settings.amqp.handshake_timeout)
+
+    # -- state for the management API ------------------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """The state in the words of RabbitMQ's management API."""
+        if self.finished:
+            return "closed"
+        blocked = self.phase is Phase.OPEN and self.broker.alarms.blocks(self)
+        return "blocked" if blocked else self.phase.value
+
+    @property
+    def heartbeat(self) -> int:
+        """The longest silence that is expected of the client, in seconds; 0: no limit."""
+        return -(-self.heartbeats.expects // 1000)
+
+    # -- login -----------------------------------------------------------------------------------------------
+
+    def log_in(self, credentials: tuple[str, str] | None, mechanism: str) -> None:
+        """Check a name and password, or accept the certificate's user if ``credentials`` is None.
+
+        ``logged_in`` or ``login_refused`` follows, before this returns or in a later turn; commands wait.
+        """
+        self.pause()
+        outcome: Outcome | WaitingLogin
+        try:
+            if credentials is None:
+                assert self.proven_user is not None
+                outcome = self.broker.logins.proven(
+                    self.proven_user, loopback=self._loopback, mechanism=mechanism
+                )
+            else:
+                login = Login(*credentials, self.ends.peer[0], self._loopback, mechanism)
+                outcome = self.broker.log_in(login, self._end_late_login)
+        except LoginRefused as refused:
+            outcome = refused
+        if not isinstance(outcome, WaitingLogin):
+            self._end_login(outcome)
+        elif outcome.then is not None:
+            self._login = outcome
+
+    def _end_late_login(self, outcome: Outcome) -> None:
+        """Take the outcome of a password check that took time, and handle what has arrived since."""
+        self._login = None
+        if self.finished:
+            return
+        self.wake_in(self.broker.settings.amqp.handshake_timeout)  # the delay was the broker's
+        try:
+            self._end_login(outcome)
+        except Exception as error:
+            self.crash(error)
+        self.go_on()
+
+    def _end_login(self, outcome: Outcome) -> None:
+        self.paused = False
+        self.outbox.resume()
+        if isinstance(outcome, User):
+            self.logged_in(outcome)
+            return
+        event = "login refused" if isinstance(outcome, LoginRefused) else "login postponed"
+        self.log.warning(event, user=outcome.user, reason=outcome.reason)
+        self.login_refused(outcome)
+
+    def enter(self, user: User, vhost: VHost, client: object) -> None:
+        """Open a virtual host; ``client`` names the client's software in the log.
+
+        Raises NotAllowed if the user or the virtual host has as many connections as it may have.
+        """
+        self.broker.enter(self, user, vhost)
+        self.user, self.vhost = user, vhost
+        self.broker.churn.connection_created += 1
+        self._deadline = 0
+        if interval := self.heartbeats.interval():
+            self.wake_in(interval)
+        self.log = self.log.bind(user=user.name, vhost=vhost.name, client=client)
+        self.log.info("connection opened")
+
+    # -- commands that wait ----------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Read nothing until ``go_on``; the subclass keeps the commands that it has read."""
+        self.paused = True
+        self.outbox.pause()
+
+    def postpone(self, *, behind_deliveries: bool = False) -> None:
+        """Go on in a later turn; with ``behind_deliveries`` when the queues that the client's commands have
+        changed have delivered.
+        """
+        self.unfinished = True
+        self.pause()
+        self.broker.defer(self, behind_deliveries=behind_deliveries)
+
+    def resume_after(self, work: LongWork, over: Callable[[Exception | None], None]) -> None:
+        """Go on when ``work`` is done or has failed, after a call of ``over`` with its exception."""
+
+        def done(error: Exception | None) -> None:
+            self.broker.over_for(self)
+            over(error)
+            self.go_on()
+
+        work.over = done
+        self.broker.go_on_for(self)
+        self.unfinished = True
+        self.pause()
+
+    def go_on(self) -> None:
+        """Handle the commands that waited, and read on."""
+        self.paused = self.unfinished = False
+        if not self.broker.alarms.blocks(self):
+            self.outbox.resume()
+        try:
+            self.receive(b"")
+        except Exception as error:
+            self.crash(error)
+
+    def tell(self, *, early: bool) -> bool:
+        """Write the replies and confirms that are certain by now. Return True if more are outstanding."""
+        if self.finished:
+            return False
+        if self.replies.open():
+            self.drained()
+        waiting = self.send_confirms(early=early) or self.replies.holding
+        if not waiting and self.phase is Phase.CLOSING:
+            self.replies_sent()
+        return waiting and not self.finished
+
+    def drained(self) -> None:
+        """The outbox has room again: wake the consumers, first those of the session served longest ago."""
+        for deliveries in sorted((each.deliveries for each in self.sessions().values()), key=SERVED):
+            deliveries.wake()
+
+    # -- bounds on what clients send -------------------------------------------------------------------------
+
+    def block_publisher(self, *, published: bool) -> None:
+        """Stop reading while an alarm is raised, if the client ``published`` in this read or has begun to.
+
+        What has only begun counts: otherwise many clients could each fill a large body. Commands behind the
+        publish in the same read are handled; RabbitMQ leaves those, and the publish too, for later.
+        """
+        alarms = self.broker.alarms
+        if self.phase is not Phase.OPEN or alarms.blocks(self):
+            return
+        if published or self.has_incomplete_publish():
+            alarms.block(self)
+            self.outbox.pause()
+            self.log.debug("publisher blocked", reason=alarms.reason())
+            self.notify_blocked(alarms.reason())
+
+    def unblock(self) -> None:
+        """The last alarm is cleared: read on, and expect heartbeats from now on."""
+        self.last_received = self.broker.now
+        if not self.paused:
+            self.outbox.resume()
+        self.log.debug("publisher unblocked")
+        self.notify_blocked(None)
+
+    def count_incomplete(self, held: int) -> None:
+        """Count ``held`` bytes of incomplete commands against the limits of ``Broker.incoming``."""
+        if (held > LITTLE or self._incomplete) and not self.finished:
+            self.broker.incoming.grow(self, owner_of(self.user, self.ends.peer[0]), held - self._incomplete)
+            self._incomplete = held
+
+    # -- the clock -------------------------------------------------------------------------------------------
+
+    def wake_in(self, delay: int) -> None:
+        """Have ``on_timer`` act in ``delay`` ms, instead of at any time that was asked for before."""
+        self._deadline = self.broker.now + delay
+        self.broker.schedule(self._deadline, self)
+
+    def on_timer(self, now: int) -> None:
+        """Check heartbeats, or end a connection whose handshake or close takes too long."""
+        if self.finished or not self._deadline or now < self._deadline:
+            return
+        if self.phase is Phase.OPEN:
+            self.check_heartbeats(now)
+        elif self._login is None:  # else the broker is late, not the client
+            self.timed_out()
+
+    def check_heartbeats(self, now: int) -> None:
+        """End the connection if the client is silent for too long; send a heartbeat if one is due."""
+        heartbeats = self.heartbeats
+        # A client that is blocked, waits for the broker or does not read its replies is not read from, and
+        # one that leaves has nothing more to say.
+        waits = self.paused or self.broker.alarms.blocks(self) or not self.outbox.writable()
+        if not waits and self.phase is Phase.OPEN and heartbeats.missed(self.last_received, now):
+            self.close_with_log(f"missed heartbeats, one is expected every {heartbeats.expects} ms")
+            return
+        if heartbeats.due(self.outbox.last_sent(), now):
+            self.outbox.write(self.heartbeat_bytes)
+        self.wake_in(heartbeats.interval())
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def end(self, error: AmqpError) -> None:
+        """The broker ends the connection."""
+        self.refuse(error)
+
+    def crash(self, error: Exception) -> None:
+        """End the connection since the broker failed while it served this client."""
+        self.broker.failed(error)
+        self.log.error("connection failed", exc_info=error)
+        self.refuse(InternalError("the broker failed; its log says why"))
+
+    def lost(self) -> None:
+        """The client has closed its side. That is logged as a warning unless it was to be expected."""
+        if self.finished:
+            return
+        if self.phase is Phase.NEW:
+            self.log.debug("connection lost", state=self.status)  # a port scan or a health check
+        elif self.phase is not Phase.CLOSING:
+            self.log.warning("connection lost", state=self.status)
+        self.finish()
+
+    def close_with_log(self, error: str) -> None:
+        """End the connection without a word to the client."""
+        self.log.warning("connection closed", error=error)
+        self.finish()
+
+    def finish(self) -> None:
+        """End the connection: close the outbox, and return everything that the client holds."""
+        if self.finished:
+            return
+        self.finished = True
+        self.drop_input()
+        if self._login is not None:
+            self._login.cancel()
+            self._login = None
+        self.outbox.close()
+        self.broker.forget(self)
+        if self.vhost is not None:
+            self.broker.churn.connection_closed += 1
+        self.leave()
+
+    def leave(self) -> LongWork | None:
+        """Close all sessions and delete the connection's exclusive queues; return that if it is unfinished.
+
+        An alarm blocks the connection no longer: the client's answer to a close must be read.
+        """
+        self.broker.alarms.forget(self)
+        self.outbox.resume()
+        self.close_sessions()
+        return None if self.vhost is None else self.vhost.delete_owned(self)
