@@ -1,10 +1,9 @@
-"""A client of the broker that exists for one request: it publishes, takes messages, waits for the disk.
+"""A client of the broker for one HTTP request: it publishes, gets messages, and waits for the disk.
 
-Owns the session and what the broker tells it; what is done with that is the caller's. Nothing is delivered to
-it, for it has no consumers.
+Owns the request's session, and the steps in which the response waits for the broker. It has no consumers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError, InternalError
@@ -15,58 +14,67 @@ from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.paging import NotAtHand
+from leveret.router.session.connection_hooks import SessionOwner
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.response_steps import ResponseSteps, Wait
 
 UNSTORED = "the message could not be stored; the broker's log says why"
-LATE = "the disk did not answer in time; what was asked for may have been done"
+LATE = "the disk did not answer in time; the request may have taken effect"
 
 
-class RequestClient:
-    """``vhost`` is None for one that only waits."""
+class RequestClient(SessionOwner):
+    """The client that makes a request. ``vhost`` is None for one that only waits for the disk."""
 
     def __init__(self, broker: Broker, vhost: VHost | None, user: User) -> None:
-        self.user: User | None = user
+        super().__init__(broker)
+        self.user = user
         self.vhost = vhost
-        self._asker = user
-        self._broker = broker
+        self._requester = user
         self._wait: Wait | None = None
-        self._batch = 0  # that a commit is waited for; 0 for confirms
+        self._batch = 0  # the batch whose commit is waited for; 0: confirms are
         self._accepted: bool | None = None
         self._returned = False
         self._session: Session | None = None
         self._failure: Exception | None = None
 
+    def sessions(self) -> Mapping[int, Session]:
+        """The session as number 1, if the request has used it."""
+        return {} if self._session is None else {1: self._session}
+
     @property
     def session(self) -> Session:
-        """Its session, to be closed."""
+        """The request's session, opened at its first use; ``close`` ends it."""
         assert self.vhost is not None
         if self._session is None:
-            self._session = Session(self._broker, self.vhost, self._asker, self, self)
+            self._session = Session(self.broker, self.vhost, self._requester, self, self)
         return self._session
 
     @property
     def topology(self) -> Topology:
-        """What it may declare."""
+        """What the user may declare in the virtual host."""
         assert self.vhost is not None
-        return Topology(self.vhost, self._asker, self)
+        return Topology(self.vhost, self._requester, self)
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Close the session: messages that are not settled are requeued."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
-    # -- what takes time -------------------------------------------------------------------------------------
+    # -- steps that wait -------------------------------------------------------------------------------------
 
     def publish(self, message: Message) -> ResponseSteps[bool]:
-        """Publish a message, and say whether a queue has it, safely. Raises what ``Session.publish`` does."""
+        """Publish a message. Return True if it is confirmed and was routed to a queue.
+
+        Raises HttpError 500 if it could not be stored, 503 if that takes too long, and what
+        ``Session.publish`` raises.
+        """
         self.session.select_confirms()
         self._accepted, self._returned, self._batch = None, False, 0
         self.session.publish(message)
-        self._broker.commit_waiters.add(self)
+        self.broker.commit_waiters.add(self)
         yield from self._pause()
         if self._accepted is None:
             raise HttpError(503, LATE)
@@ -76,7 +84,7 @@ class RequestClient:
         return self._accepted and not self._returned
 
     def get(self, name: str) -> ResponseSteps[tuple[int, Entry, AnyQueue] | None]:
-        """Take a message from a queue: its delivery tag, the entry and the queue; None for no message.
+        """Get a message: its delivery tag, its entry and the queue; None if the queue is empty.
 
         Raises what ``Session.get`` does.
         """
@@ -84,16 +92,16 @@ class RequestClient:
             try:
                 taken = self.session.get(name, no_ack=False)
             except NotAtHand as absent:
-                self._broker.await_message(self, absent.queue)
+                self.broker.await_message(self, absent.queue)
                 yield from self._pause()
                 continue
             return taken
 
     def committed(self) -> ResponseSteps[None]:
-        """Wait until what was done in this turn is on disk. HttpError 503 when that takes too long."""
-        self._batch = self._broker.keeper.hold()
-        if self._batch > self._broker.keeper.committed:
-            self._broker.commit_waiters.add(self)
+        """Wait until this turn's changes are on disk. Raises HttpError 503 if that takes too long."""
+        self._batch = self.broker.keeper.hold()
+        if self._batch > self.broker.keeper.committed:
+            self.broker.commit_waiters.add(self)
             yield from self._pause()
 
     def _pause(self) -> ResponseSteps[None]:
@@ -108,11 +116,11 @@ class RequestClient:
     # -- Client ----------------------------------------------------------------------------------------------
 
     def tell(self, *, early: bool) -> bool:
-        """Something is certain by now."""
+        """End the wait if the batch is committed or the publish is confirmed; return True if it is not."""
         if self._wait is None:
             return False
         if self._batch:
-            if self._broker.keeper.committed < self._batch:
+            if self.broker.keeper.committed < self._batch:
                 return True
         else:
             verdicts = self.session.verdicts()
@@ -123,20 +131,15 @@ class RequestClient:
         return False
 
     def go_on(self) -> None:
+        """End the wait for a message that is read from the disk."""
         if self._wait is not None:
             self._wait.finish()
 
-    @property
-    def channel_count(self) -> int:
-        return 0
-
-    def recheck(self) -> None:
-        """It has no consumers that could lose a right."""
-
     def end(self, error: AmqpError) -> None:
-        """Nobody ends what is over in a moment."""
+        """Do nothing: a request ends by itself."""
 
     def crash(self, error: Exception) -> None:
+        """End the wait and raise the error in the request."""
         self._failure = error
         self.go_on()
 
@@ -149,16 +152,16 @@ class RequestClient:
         return False
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
-        raise InternalError("a delivery to a request")
+        raise InternalError("a delivery for an HTTP request, which has no consumers")
 
     def owes_confirms(self, batch: int) -> None:
-        """They are asked for at each turn."""
+        """Do nothing: ``tell`` asks the session for confirms."""
 
     def returned(self, message: Message, code: int, text: str) -> None:
         self._returned = True
 
     def cancelled(self, consumer: Consumer) -> None:
-        raise InternalError("a request has no consumers")
+        raise InternalError("a cancelled consumer of an HTTP request, which has none")
 
     def fail(self, error: AmqpError) -> None:
         raise error

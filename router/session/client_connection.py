@@ -27,8 +27,9 @@ class ClientConnection(SessionOwner, ConnectionHooks):
 
     A protocol's subclass implements ``ConnectionHooks``. Its ``receive`` parses commands and hands them to
     sessions. It calls ``log_in`` and ``enter`` for the client's login, and ``postpone`` or ``resume_after``
-    when commands must wait for a later turn. At the end of each read it calls ``Broker.commit_waiters.add`` if replies or
-    confirms are outstanding, ``block_publisher`` while an alarm is raised, and ``count_incomplete``.
+    when commands must wait for a later turn. At the end of each read it joins ``Broker.commit_waiters`` if
+    replies or confirms are outstanding, and calls ``block_publisher`` while an alarm is raised, and
+    ``count_incomplete``.
 
     ``loopback`` says whether the client is on this machine, ``proven_user`` which user its certificate
     proves. ``since`` is the start in seconds since the epoch. ``unfinished`` means that commands wait for a
