@@ -176,9 +176,9 @@ class Publishing:
 
 
 def is_plain(properties: Properties) -> bool:
-    """Whether these mean nothing to the broker when they are published."""
+    """Return True if no property has a meaning for publishing, so that ``_inspect`` is not needed."""
     return (
-        properties.headers is None
+        not properties.headers
         and properties.expiration is None
         and properties.reply_to is None
         and properties.user_id is None

@@ -6,11 +6,10 @@ Source: RabbitMQ, "STOMP Plugin", "Message Properties".
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 from leveret.protocol.amqp.message import Message, unpack_route
-from leveret.protocol.amqp.properties import PERSISTENT, Properties, decode_properties
-from leveret.protocol.amqp.table import KEPT, Table
+from leveret.protocol.amqp.properties import PERSISTENT, Properties
+from leveret.protocol.amqp.table import Table
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import encode_headers
 from leveret.protocol.stomp.values import parse_boolean, parse_number
@@ -31,7 +30,7 @@ NUMBERS = {"priority": ("priority", 255), "timestamp": ("timestamp", 2**64 - 1)}
 FLAGS = frozenset(("persistent", "destination"))  # neither texts nor numbers, and no header of the message
 OWN = frozenset(("destination", "message-id", "subscription", "redelivered", "ack", "content-length"))
 SHORT = 255  # bytes of a text property and of a header's name
-KNOWN, KNOWN_BYTES = 1024, 256  # lines that are found again, and of how large properties
+KNOWN, KNOWN_BYTES = 1024, 256  # remembered lines, and the largest properties that they are of
 
 
 def properties_of(headers: Mapping[str, str]) -> Properties:
@@ -62,18 +61,25 @@ def _check_short(what: str, text: str) -> None:
 
 
 def header_lines(message: Message, version: str) -> bytes:
-    """The lines of a MESSAGE frame that depend on the message alone: its destination and its properties."""
+    """Return the lines of a MESSAGE frame that depend on the message alone: destination and properties.
+
+    Most messages of an application have the same ones: the latest KNOWN that are short are remembered.
+    """
     raw = message.raw_properties
-    lines = _known_lines if len(raw) <= KNOWN_BYTES else _lines
-    return lines(message.route, raw, version)
+    key = message.route, raw, version
+    lines = _known.get(key)
+    if lines is None:
+        destination = destination_of(*unpack_route(message.route))
+        lines = encode_headers({"destination": destination, **headers_of(message.properties)}, version)
+        if len(raw) <= KNOWN_BYTES:
+            if len(_known) >= KNOWN:
+                _known.clear()
+            _known[key] = lines
+    return lines
 
 
-def _lines(route: bytes, raw: bytes, version: str) -> bytes:
-    told = headers_of(decode_properties(raw, 0, KEPT))
-    return encode_headers({"destination": destination_of(*unpack_route(route)), **told}, version)
-
-
-_known_lines = lru_cache(KNOWN)(_lines)
+# Not lru_cache: the lines are made from decoded properties, which cannot be part of a key.
+_known: dict[tuple[bytes, bytes, str], bytes] = {}
 
 
 def headers_of(properties: Properties) -> dict[str, str]:

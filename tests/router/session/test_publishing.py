@@ -63,7 +63,8 @@ def test_immediate_is_refused_before_rights_are_asked_for(node):
     [
         ({}, True),
         ({"content_type": "text/plain", "priority": 9, "message_id": "1", "delivery_mode": 1}, True),
-        ({"headers": {}}, False),
+        ({"headers": {}}, True),
+        ({"headers": {"a": 1}}, False),
         ({"expiration": "1"}, False),
         ({"reply_to": "q"}, False),
         ({"user_id": "alice"}, False),
