@@ -144,7 +144,8 @@ class WebSocket:
         self.pending = False
         self._wire = Connection(ConnectionType.SERVER, [deflate] if deflate else [])
         self._step = INFLATE if deflate else 0
-        self._unread = bytearray()  # what wsproto has not been given
+        self._unread = b""  # received bytes; those before ``_offset`` are read
+        self._offset = 0
         self._events: Iterator[Event] = iter(())
         self._message_max = message_max
         self._text = text
@@ -157,12 +158,13 @@ class WebSocket:
     def feed(self, data: bytes) -> None:
         """Take bytes that arrived. What comes after ``ended`` is nobody's."""
         if not self.ended:
-            self._unread += data
+            self._unread = self._unread[self._offset :] + data if self._unread else data
+            self._offset = 0
             self.pending = True
 
     def read(self) -> bytes:
         """Some payload, as much as can be had in a few milliseconds; empty if none was among that."""
-        parts: list[bytes] = []
+        parts: list[bytes | bytearray] = []
         size, left = 0, EVENTS
         while left and size < MOST and not self.ended:
             event = next(self._events, None)
@@ -170,19 +172,28 @@ class WebSocket:
                 size += self._take(event, parts)
                 left -= 1
             elif self._unread:
-                step = self._step or len(self._unread)
-                self._wire.receive_data(bytes(self._unread[:step]))
-                del self._unread[:step]
+                self._wire.receive_data(self._next_step())
                 self._events = iter(self._wire.events())
             else:
                 self.pending = False
                 break
         if self.ended:
-            self._unread.clear()
+            self._unread = b""
             self.pending = False
         return b"".join(parts)
 
-    def _take(self, event: Event, parts: list[bytes]) -> int:
+    def _next_step(self) -> bytes:
+        """Take the unread bytes, or the next INFLATE of them if they may be compressed."""
+        if not self._step:
+            data, self._unread = self._unread, b""
+            return data
+        data = self._unread[self._offset : self._offset + self._step]
+        self._offset += len(data)
+        if self._offset == len(self._unread):
+            self._unread, self._offset = b"", 0
+        return data
+
+    def _take(self, event: Event, parts: list[bytes | bytearray]) -> int:
         """Handle what has come; return how many bytes of payload that is."""
         if isinstance(event, BytesMessage | TextMessage):
             return self._take_payload(event, parts)
@@ -195,14 +206,14 @@ class WebSocket:
                 self._code, self.ended = event.code, True
         return 0
 
-    def _take_payload(self, event: BytesMessage | TextMessage, parts: list[bytes]) -> int:
+    def _take_payload(self, event: BytesMessage | TextMessage, parts: list[bytes | bytearray]) -> int:
         if isinstance(event.data, str):
             if self._text is Text.REFUSED:
                 self.fail(CloseReason.UNSUPPORTED_DATA, "only binary messages are taken here")
                 return 0
-            payload = event.data.encode()
+            payload: bytes | bytearray = event.data.encode()
         else:
-            payload = bytes(event.data)
+            payload = event.data
         self._size += len(payload)
         if self._size > self._message_max:
             self.fail(CloseReason.MESSAGE_TOO_BIG, f"a message may have {self._message_max} bytes")

@@ -61,7 +61,7 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         self.listening: float | None = None  # since when a task waits for data of the client
         self._stream = stream
         self._wire = wire
-        self._ready = bytearray()
+        self._ready = b""  # payload that the last reader had no room for
         wire.feed(received)
         self._reading = trio.CancelScope()
         self._lock = trio.Lock()
@@ -91,12 +91,12 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
                     self._end_reported = True
                     return b""
                 self._wire.feed(data)
-            self._ready += self._wire.read()
+            self._ready = self._wire.read()
             await self._answer()
         self.used = trio.current_time()
-        size = len(self._ready) if max_bytes is None else max_bytes
-        payload = bytes(self._ready[:size])
-        del self._ready[:size]
+        payload, self._ready = self._ready, b""
+        if max_bytes is not None and len(payload) > max_bytes:
+            payload, self._ready = payload[:max_bytes], payload[max_bytes:]
         return payload
 
     async def _receive(self) -> bytes:
@@ -113,9 +113,9 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send payload, in messages that a slow client can read one after another."""
         async with self._lock:
-            with memoryview(data) as view:
-                for start in range(0, len(view), MESSAGE):
-                    await self._send(self._wire.send(bytes(view[start : start + MESSAGE])))
+            for start in range(0, len(data), MESSAGE):
+                whole = len(data) <= MESSAGE and isinstance(data, bytes)
+                await self._send(self._wire.send(data if whole else bytes(data[start : start + MESSAGE])))
             self.used = trio.current_time()
             await self._send(self._wire.take_control())
 
