@@ -21,6 +21,7 @@ from leveret.router.amqp.commands import handle
 from leveret.router.amqp.handshake import ENDING, AmqpHandshake
 from leveret.router.auth import LoginPostponed, LoginRefused
 from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import LITTLE
 from leveret.router.queue.paging import NotAtHand
 from leveret.router.session.client_connection import FEW
 from leveret.router.session.session import Session
@@ -86,7 +87,8 @@ class AmqpConnection(AmqpHandshake):
             self.broker.commit_waiters.add(self)
         if self.broker.alarms.raised:
             self.block_publisher(published=any(type(command) in PUBLISHED for _, command in commands))
-        self.count_incomplete(self.wire.reader.held)
+        if (held := self.wire.reader.held) > LITTLE or self.incomplete:
+            self.count_incomplete(held)
         if not isinstance(commands, list):
             return 0
         return sum(

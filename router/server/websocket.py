@@ -114,8 +114,11 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         """Send payload, in messages that a slow client can read one after another."""
         async with self._lock:
             for start in range(0, len(data), MESSAGE):
-                whole = len(data) <= MESSAGE and isinstance(data, bytes)
-                await self._send(self._wire.send(data if whole else bytes(data[start : start + MESSAGE])))
+                if not isinstance(data, bytes) or len(data) > MESSAGE:
+                    payload = bytes(data[start : start + MESSAGE])
+                else:
+                    payload = data
+                await self._send(self._wire.send(payload))
             self.used = trio.current_time()
             await self._send(self._wire.take_control())
 

@@ -11,7 +11,7 @@ from leveret.protocol.errors import AmqpError, InternalError
 from leveret.protocol.heartbeats import Heartbeats
 from leveret.router.auth import Login, LoginRefused, Outcome, User, WaitingLogin
 from leveret.router.broker.broker import Broker
-from leveret.router.broker.incoming import LITTLE, owner_of
+from leveret.router.broker.incoming import owner_of
 from leveret.router.session.connection_hooks import ConnectionHooks, Phase, SessionOwner
 from leveret.router.session.deliveries import SERVED
 from leveret.router.session.reply_gate import Gate
@@ -29,7 +29,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     sessions. It calls ``log_in`` and ``enter`` for the client's login, and ``postpone`` or ``resume_after``
     when commands must wait for a later turn. At the end of each read it joins ``Broker.commit_waiters`` if
     replies or confirms are outstanding, and calls ``block_publisher`` while an alarm is raised, and
-    ``count_incomplete``.
+    ``count_incomplete`` for what has arrived in part.
 
     ``loopback`` says whether the client is on this machine, ``proven_user`` which user its certificate
     proves. ``since`` is the start in seconds since the epoch. ``unfinished`` means that commands wait for a
@@ -63,7 +63,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.proven_user = proven_user
         self._loopback = loopback
         self._login: WaitingLogin | None = None  # while the password is being checked
-        self._incomplete = 0  # bytes counted in ``Broker.incoming``
+        self.incomplete = 0  # bytes counted in ``Broker.incoming``
         self._deadline = 0  # ms at which ``on_timer`` has something to do; 0: never
         broker.clients[self] = None
         self.wake_in(broker.settings.amqp.handshake_timeout)
@@ -224,10 +224,12 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.notify_blocked(None)
 
     def count_incomplete(self, held: int) -> None:
-        """Count ``held`` bytes of incomplete commands against the limits of ``Broker.incoming``."""
-        if (held > LITTLE or self._incomplete) and not self.finished:
-            self.broker.incoming.grow(self, owner_of(self.user, self.ends.peer[0]), held - self._incomplete)
-            self._incomplete = held
+        """Count ``held`` bytes of incomplete commands against the limits of ``Broker.incoming``, or what is
+        left of them. Not needed for up to ``LITTLE`` bytes if none are counted.
+        """
+        if not self.finished:
+            self.broker.incoming.grow(self, owner_of(self.user, self.ends.peer[0]), held - self.incomplete)
+            self.incomplete = held
 
     # -- the clock -------------------------------------------------------------------------------------------
 

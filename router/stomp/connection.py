@@ -31,6 +31,7 @@ from leveret.protocol.stomp.frames import (
 from leveret.protocol.stomp.negotiation import heartbeat_header, negotiate_heartbeats, negotiate_version
 from leveret.router.auth import LoginPostponed, LoginRefused, User
 from leveret.router.broker.broker import Broker
+from leveret.router.broker.incoming import LITTLE
 from leveret.router.session.client_connection import FEW, ClientConnection
 from leveret.router.session.connection_hooks import Phase
 from leveret.router.session.session import Session
@@ -169,7 +170,8 @@ class StompConnection(ClientConnection):
                 self.broker.commit_waiters.add(self)
             if self.broker.alarms.raised:
                 self.block_publisher(published=published)
-        self.count_incomplete(self._held(conversation))
+        if (held := self._held(conversation)) > LITTLE or self.incomplete:
+            self.count_incomplete(held)
         return count
 
     def _handle(self, frame: Frame) -> Callable[[], None] | None:

@@ -14,6 +14,7 @@ from leveret.router.queue.queue import DRAIN_BYTES, Queue
 from leveret.router.server import client_tasks as serving
 from leveret.router.server.main import close_clients
 from leveret.router.server.outbox import BufferedOutbox
+from leveret.router.session.deliveries import Deliveries
 from leveret.router.session.session import Session
 from leveret.router.settings import Server as ServerSettings
 from tests.router.server.client import Client, publish_frames, start_ok
@@ -314,10 +315,14 @@ async def test_failure_when_there_is_room_again_is_that_connections_own(
     other, _ = server.connect()
     await other.login()
 
-    def fail() -> None:
-        raise RuntimeError("a bug")
+    broken, wake = connection.channels.open[1].session.deliveries, Deliveries.wake
 
-    monkeypatch.setattr(connection.channels.open[1].session, "wake", fail)
+    def fail(deliveries: Deliveries) -> None:
+        if deliveries is broken:
+            raise RuntimeError("a bug")
+        wake(deliveries)
+
+    monkeypatch.setattr(Deliveries, "wake", fail)
     connection.outbox.write(method_frame(1, m.BasicAck()) * (HIGH // 20))
     while isinstance(command := await client.next(), m.BasicAck):
         pass
