@@ -8,23 +8,21 @@ window in memory only.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.table import Timestamp
+from leveret.router.values.notes import NoteKind, Notes
 
 HEADER = "x-deduplication-header"  # of messages, unless the argument of this name tells another
 SIZE = 128  # values that are remembered, unless the queue says otherwise
 BYTES = 64 << 20  # of memory that a window takes up at the most, however many values it may have
 COST = 350  # bytes that a value takes up besides its own
-PREFIX = b"d"  # of the keys of notes
 POSITION_MAX = 1 << 62
 
 _VALUE = Struct(">QQ")
 _SIMPLE = (str, bytes, int)
-
-Note = Callable[[bytes, bytes], None]
 
 
 class Known(NamedTuple):
@@ -65,7 +63,7 @@ class Deduplication:
             return None
         kind = type(value).__name__[:1].encode()
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-        key = PREFIX + kind + (data if isinstance(data, bytes) else b"%d" % data)
+        key = NoteKind.MESSAGE_ID.key(kind + (data if isinstance(data, bytes) else b"%d" % data))
         return key if len(key) < 1 << 16 else None
 
     def known(self, key: bytes, wall: int) -> Known | None:
@@ -73,26 +71,26 @@ class Deduplication:
         found = self._known.get(key)
         return None if found is None or 0 < found.until <= wall else found
 
-    def add(self, key: bytes, position: int, wall: int, note: Note | None) -> None:
+    def add(self, key: bytes, position: int, wall: int, notes: Notes | None) -> None:
         """A message with a new value came."""
         known = Known(wall + self._ttl if self._ttl else 0, position)
         if key not in self._known:
             self._bytes += COST + len(key)
         self._known[key] = known
         self._known.move_to_end(key)
-        if note is not None:
-            note(key, _VALUE.pack(*known))
+        if notes is not None:
+            notes.put(key, _VALUE.pack(*known))
         while len(self._known) > self._size or self._bytes > BYTES:
             forgotten, _ = self._known.popitem(last=False)
             self._bytes -= COST + len(forgotten)
-            if note is not None:
-                note(forgotten, b"")
+            if notes is not None:
+                notes.forget(forgotten)
 
-    def forget(self, headers: Mapping[str, Any] | None, note: Note | None) -> None:
+    def forget(self, headers: Mapping[str, Any] | None, notes: Notes | None) -> None:
         """Take a message with these headers again: the one that came was not kept."""
         key = self.key(headers)
-        if key is not None and self._known.pop(key, None) is not None and note is not None:
-            note(key, b"")
+        if key is not None and self._known.pop(key, None) is not None and notes is not None:
+            notes.forget(key)
 
     def again(self, key: bytes) -> bytes:
         """The note of a value, to be kept once more."""
@@ -100,7 +98,8 @@ class Deduplication:
 
     def recall(self, notes: Mapping[bytes, bytes]) -> None:
         """Its notes come back, the oldest first. Raises ValueError and struct.error for what is no note."""
-        found = [(Known(*_VALUE.unpack(value)), key) for key, value in notes.items() if key[:1] == PREFIX]
+        notes = NoteKind.MESSAGE_ID.select(notes)
+        found = [(Known(*_VALUE.unpack(value)), key) for key, value in notes.items()]
         if any(known.position > POSITION_MAX for known, _ in found):
             raise ValueError("no message has such a position")
         found.sort(key=lambda each: each[0].position)

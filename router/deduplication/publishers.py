@@ -5,14 +5,14 @@ below the last that was stored has been stored.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from struct import Struct
 from typing import Any
 
 from leveret.router.values.field_values import is_integer
+from leveret.router.values.notes import NoteKind, Notes
 
 NAME, NUMBER = "x-publisher-name", "x-publishing-id"  # headers of a message
-PREFIX = b"i"  # of the keys of notes
 LONGEST = 255  # bytes of a name, as of a consumer's
 KNOWN = 10_000  # publishers that are known; past that those are forgotten that were silent the longest
 UNUSABLE = b"", 0
@@ -34,23 +34,24 @@ class Publishers:
 
     def recall(self, notes: Mapping[bytes, bytes]) -> None:
         """The notes of a stream come back."""
-        found = sorted((*_VALUE.unpack(value), key) for key, value in notes.items() if key.startswith(PREFIX))
+        notes = NoteKind.PUBLISHER.select(notes)
+        found = sorted((*_VALUE.unpack(value), key) for key, value in notes.items())
         self._last = OrderedDict((key, number) for _, number, key in found)
 
     def is_known(self, key: bytes, number: int) -> bool:
         """Whether a publisher's message of this number has come before."""
         return number <= self._last.get(key, -(1 << 63) - 1)
 
-    def came(self, key: bytes, number: int, offset: int, note: Callable[[bytes, bytes], None] | None) -> None:
+    def came(self, key: bytes, number: int, offset: int, notes: Notes | None) -> None:
         """A publisher's message is stored at an offset."""
         self._last[key] = number
         self._last.move_to_end(key)
-        if note is not None:
-            note(key, _VALUE.pack(offset, number))
+        if notes is not None:
+            notes.put(key, _VALUE.pack(offset, number))
         if len(self._last) > KNOWN:
             forgotten, _ = self._last.popitem(last=False)
-            if note is not None:
-                note(forgotten, b"")
+            if notes is not None:
+                notes.forget(forgotten)
 
     def again(self, key: bytes, offset: int) -> bytes:
         """The note of a publisher, to be kept once more."""
@@ -66,5 +67,5 @@ def identity(headers: Mapping[str, Any]) -> tuple[bytes, int] | None:
         return None
     if not isinstance(name, str) or not is_integer(number) or not -(1 << 63) <= number < 1 << 63:
         return UNUSABLE
-    key = PREFIX + name.encode("utf-8", "surrogateescape")
-    return (key, number) if len(key) <= len(PREFIX) + LONGEST else UNUSABLE
+    encoded = name.encode("utf-8", "surrogateescape")
+    return (NoteKind.PUBLISHER.key(encoded), number) if len(encoded) <= LONGEST else UNUSABLE

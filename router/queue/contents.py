@@ -208,8 +208,8 @@ class QueueContents(DeclaredQueue):
             self.take_out([entry], run)
         entry.settled, entry.refused = False, True
         if self.deduplication is not None:
-            note = None if self.log is None else self.log.note
-            self.deduplication.forget(entry.message.properties.headers, note)
+            notes = None if self.log is None else self.log.notes
+            self.deduplication.forget(entry.message.properties.headers, notes)
         self.host.forget_published(entry.message)
 
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:

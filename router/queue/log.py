@@ -5,10 +5,14 @@ from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
+from leveret.router.values.notes import Notes
 
 
 class QueueLog(Protocol):
     """The log of one queue. Only entries that are ``stored`` are its business after they were enqueued."""
+
+    @property
+    def notes(self) -> Notes: ...
 
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message. It becomes ``stored``."""
@@ -20,9 +24,6 @@ class QueueLog(Protocol):
         """A message came that is not taken, since one came before at this position: who published it is told
         so when that one is on disk. The note is kept once more if need be.
         """
-
-    def note(self, key: bytes, value: bytes) -> None:
-        """Keep a value by its key, in place of the one before; an empty one is none."""
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages, one at least, have left the queue for good."""

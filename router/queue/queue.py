@@ -155,8 +155,8 @@ class Queue(LimitedContents):
     def _remember(self, key: bytes, position: int) -> None:
         """The message at this position has this value."""
         assert self.deduplication is not None
-        note = None if self.log is None else self.log.note
-        self.deduplication.add(key, position, self.host.wall * 1000, note)
+        notes = None if self.log is None else self.log.notes
+        self.deduplication.add(key, position, self.host.wall * 1000, notes)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
         """Take messages that differ in their bodies alone; False when each has to be looked at, and none was

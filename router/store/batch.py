@@ -2,12 +2,14 @@
 
 from leveret.router.store.exchange_log import StoredWindowLog
 from leveret.router.store.metadata.statements import Statement
+from leveret.router.store.notes import StoredNotes
 from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.unpackable_files import Aside
 from leveret.router.store.writer import Job
 
 Log = StoredQueueLog | StoredStreamLog | StoredWindowLog
+Touched = StoredQueueLog | StoredNotes  # with changes to be written beside messages
 
 
 class Gathered:

@@ -56,7 +56,7 @@ class Loader:
         log.pages = dict.fromkeys(found.pages)
         log.next_position = log.committed = found.next_position
         log.recovered = found.delivered
-        log.notes = found.notes
+        log.notes.restore(found.notes)
         if queue.deduplication is not None:
             self.aside.recall(queue.name, queue.deduplication.recall, found.notes)
         log.deliver(found.delivered - 1)
@@ -82,7 +82,7 @@ class Loader:
         queue = self._recovered.queues[number]
         self.set_aside(stream.name, number)
         log = self._store.add_stream(stream, number)
-        log.notes = queue.notes
+        log.notes.restore(queue.notes)
         self.aside.recall(stream.name, stream.recall, queue.notes)
         found = recover_stream(self._files, self._directory, number, self._streams.get(number, ()))
         if found is not None:

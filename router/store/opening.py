@@ -219,9 +219,10 @@ def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: L
                 exchange.log = store.keep_window(vhost.name, exchange)
                 continue
             log = exchange.log = store.add_window(number)
-            log.notes = opened.recovered.queues[number].notes
+            notes = opened.recovered.queues[number].notes
+            log.notes.restore(notes)
             loader.set_aside(exchange.name, number, all_of_it=True)
-            loader.aside.recall(exchange.name, exchange.deduplication.recall, log.notes)
+            loader.aside.recall(exchange.name, exchange.deduplication.recall, notes)
 
 
 def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:

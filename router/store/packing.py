@@ -3,12 +3,12 @@
 Packing changes nothing: if it raises, everything that was gathered is still there and can be packed again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
-from leveret.router.store.batch import Log
+from leveret.router.store.batch import Log, Touched
 from leveret.router.store.journal.records import Target, pack_publish, pack_publish_to_one
 from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.streams.log import StoredStreamLog
@@ -39,14 +39,14 @@ def pack_publishes(publishes: Sequence[Publish], wall_offset: int) -> Packed:
         raise PackingError(_find_culprit(publishes, wall_offset) or f"publishes: {error!r}") from error
 
 
-def pack_changes(logs: Iterable[Log]) -> list[bytes]:
-    """Pack what these logs gathered beside publishes. Raises PackingError."""
+def pack_changes(touched: Iterable[Touched], logs: Mapping[int, Log]) -> list[bytes]:
+    """Pack the changes beside publishes. ``logs``: the logs by their ids. Raises PackingError."""
     parts: list[bytes] = []
-    for log in logs:
+    for each in touched:
         try:
-            parts += log.records()
+            parts += each.records()
         except Exception as error:
-            raise PackingError(f"settlements or notes of {name_of(log)}: {error!r}") from error
+            raise PackingError(f"settlements or notes of {name_of(logs[each.id])}: {error!r}") from error
     return parts
 
 

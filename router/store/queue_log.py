@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
-from leveret.router.store.journal.records import Range, pack_note, pack_progress, pack_returned, ranges
+from leveret.router.store.journal.records import Range, pack_progress, pack_returned, ranges
+from leveret.router.store.notes import StoredNotes
 from leveret.router.store.segments.pages import Page
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class StoredQueueLog:
         "id",
         "moved",
         "next_position",
-        "noted",
         "notes",
         "pages",
         "queue",
@@ -63,8 +63,7 @@ class StoredQueueLog:
         self.settled: list[int] = []  # in this turn, and as ranges:
         self.discarded: list[Range] = []
         self.returned: list[tuple[int, int]] = []
-        self.notes: dict[bytes, bytes] = {}  # values by keys,
-        self.noted: dict[bytes, bytes] = {}  # and those of this turn
+        self.notes = StoredNotes(store, number)
         self._store = store
         self._touched = False
 
@@ -85,18 +84,8 @@ class StoredQueueLog:
         if position >= self.committed:
             entry = Entry(message, position)  # it is not stored itself, and never settled
             self._store.publishes.append((self, entry, message))
-            self.note(key, value)
+            self.notes.put(key, value)
             self._store.hold()
-
-    def note(self, key: bytes, value: bytes) -> None:
-        """Keep a value; it is written at the end of the turn."""
-        if value:
-            self.notes[key] = value
-        else:
-            self.notes.pop(key, None)
-        self.noted[key] = value
-        if not self._touched:
-            self._touch()
 
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""
@@ -183,25 +172,21 @@ class StoredQueueLog:
         self._store.touched.append(self)
 
     def records(self) -> list[bytes]:
-        """What this turn did beside enqueueing, as records; ``packed`` says that they are part of a batch."""
+        """Return records of what was done beside enqueueing; ``packed`` follows when a batch has them."""
         parts = [pack_progress(self.id, self.delivered, ranges(self.settled) + self.discarded)]
         if self.returned:
             parts.append(pack_returned(self.id, self.returned))
-        parts += [pack_note(self.id, key, value) for key, value in self.noted.items()]
         return parts
 
     def leave_out(self, unpackable: "Unpackable") -> None:
-        """Write nothing of this in the next batch: it has no record."""
+        """Remove a settlement or a count of returns whose record cannot be packed."""
         key = unpackable.key
-        if unpackable.kind == "note" and isinstance(key, bytes):
-            del self.noted[key]
-            self.notes.pop(key, None)
-        elif unpackable.kind == "settlement":
+        if unpackable.kind == "settlement":
             self.settled = [each for each in self.settled if each is not key]
         elif unpackable.kind == "returns":
             self.returned = [each for each in self.returned if each is not key]
 
     def packed(self) -> None:
-        """The records are part of a batch: what they tell is told."""
+        """Start the changes of the next batch."""
         self._touched = False
-        self.settled, self.discarded, self.returned, self.noted = [], [], [], {}
+        self.settled, self.discarded, self.returned = [], [], []

@@ -17,7 +17,7 @@ from leveret.router.persistence.rows import Row
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
-from leveret.router.store.batch import Gathered, Log
+from leveret.router.store.batch import Gathered, Log, Touched
 from leveret.router.store.exchange_log import StoredWindowLog
 from leveret.router.store.failure import is_store_failure
 from leveret.router.store.journal.truncation import Retirement
@@ -97,7 +97,7 @@ class Store:
         self.publishes: list[Publish] = []  # without a record
         self.unpackable: dict[str, int] = dict.fromkeys(KINDS, 0)  # what had no record, since the start
         self.refused = 0  # messages of these
-        self.touched: list[Log] = []
+        self.touched: list[Touched] = []
         self.logs: dict[int, Log] = {}
         self.segments = Segments(kept=True, next_number=segment)
         self.set_aside: Counter[str] = Counter()  # content that could not be read, see ``unreadable``
@@ -332,14 +332,14 @@ class Store:
         """Take out of the batch what has no record, unless all the rest may not go without it: a message of a
         transaction, which is one whole, or of a stream, whose offsets have no gaps.
         """
-        found = find_unpackable(self.publishes, self._live_touched(), self._wall_offset())
+        found = find_unpackable(self.publishes, self._live_touched(), self.logs, self._wall_offset())
         for each in found:
             whole = any(each.index in some for some in self._in_wholes)
             if each.kind == "message" and (whole or not isinstance(each.log, StoredQueueLog)):
                 return
         for each in found:
             if each.entry is None:
-                each.log.leave_out(each)
+                each.leave_out()
             else:
                 self._refuse(each.log, each.entry)
             aside = each.file()
@@ -358,19 +358,19 @@ class Store:
             if not each.stored:
                 each.refused = True
 
-    def _live_touched(self) -> list[Log]:
-        """The logs that have something to write beside messages, without those that were dropped."""
-        return [log for log in self.touched if log.id in self.logs]
+    def _live_touched(self) -> list[Touched]:
+        """Return the logs and notes with changes to be written, without those of logs that were dropped."""
+        return [each for each in self.touched if each.id in self.logs]
 
     def _pack(self) -> None:
         """Make the records of everything that has gathered. Raises PackingError, and then all of it is still
         gathered.
         """
         self._pack_publishes()
-        logs = self._live_touched()
-        self._gathering.parts += pack_changes(logs)
-        for log in logs:
-            log.packed()
+        touched = self._live_touched()
+        self._gathering.parts += pack_changes(touched, self.logs)
+        for each in touched:
+            each.packed()
         self.touched = []
 
     def _pack_publishes(self) -> None:

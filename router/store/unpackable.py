@@ -17,8 +17,9 @@ import structlog
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.queue.entry import Entry
-from leveret.router.store.batch import Log
+from leveret.router.store.batch import Log, Touched
 from leveret.router.store.journal.records import pack_note, pack_progress, pack_publish, pack_returned, ranges
+from leveret.router.store.notes import StoredNotes
 from leveret.router.store.packing import Publish, name_of, pack_each
 from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.streams.log import StoredStreamLog
@@ -45,6 +46,15 @@ class Unpackable:
     key: object = None
     entry: Entry | None = None
     index: int = -1
+
+    def leave_out(self) -> None:
+        """Take this out of what the log has gathered; it is not a message."""
+        if self.kind == "note":
+            assert isinstance(self.key, bytes)
+            self.log.notes.leave_out(self.key)
+        else:
+            assert isinstance(self.log, StoredQueueLog)
+            self.log.leave_out(self)
 
     def log_line(self, file: Path) -> None:
         """Log that this was set aside."""
@@ -77,8 +87,10 @@ class Unpackable:
         return f"{self.log.id}-{self.kind}-{crc32(data):08x}.json", data
 
 
-def find_unpackable(publishes: Sequence[Publish], logs: Iterable[Log], wall_offset: int) -> list[Unpackable]:
-    """Return everything that cannot be packed even by itself.
+def find_unpackable(
+    publishes: Sequence[Publish], touched: Iterable[Touched], logs: Mapping[int, Log], wall_offset: int
+) -> list[Unpackable]:
+    """Return everything that cannot be packed even by itself. ``logs``: the logs by their ids.
 
     The result is empty if no record can be packed at the moment, or if memory is short: then no single one is
     to blame.
@@ -86,8 +98,11 @@ def find_unpackable(publishes: Sequence[Publish], logs: Iterable[Log], wall_offs
     try:
         _pack_samples(publishes, wall_offset)
         found = _unpackable_messages(publishes, wall_offset)
-        for log in logs:
-            found += _unpackable_changes(log)
+        for each in touched:
+            if isinstance(each, StoredNotes):
+                found += _unpackable_notes(each, logs[each.id])
+            else:
+                found += _unpackable_changes(each)
     except Exception as error:
         structlog.get_logger().error("no single record is to blame", exc_info=error)
         return []
@@ -129,32 +144,35 @@ def _unpackable_messages(publishes: Sequence[Publish], wall_offset: int) -> list
     ]
 
 
-def _unpackable_changes(log: Log) -> list[Unpackable]:
-    """Return what a log gathered beside messages and cannot be packed."""
+def _unpackable_changes(log: StoredQueueLog) -> list[Unpackable]:
+    """Return the settlements and the counts of returns that cannot be packed."""
     found: list[Unpackable] = []
-    if isinstance(log, StoredQueueLog):
-        number = log.id
 
-        def pack_settled(positions: Sequence[int]) -> None:
-            pack_progress(number, 0, ranges(positions))
+    def pack_settled(positions: Sequence[int]) -> None:
+        pack_progress(log.id, 0, ranges(positions))
 
-        def pack_returns(returns: Sequence[tuple[int, int]]) -> None:
-            pack_returned(number, returns)
+    def pack_returns(returns: Sequence[tuple[int, int]]) -> None:
+        pack_returned(log.id, returns)
 
-        for position, error in culprits(log.settled, pack_settled):
-            found.append(Unpackable("settlement", log, position, error, {}, key=position))
-        for each, error in culprits(log.returned, pack_returns):
-            content = {"returns": plain(each[1])}
-            found.append(Unpackable("returns", log, each[0], error, content, key=each))
-
-    def pack_notes(notes: Sequence[tuple[bytes, bytes]]) -> None:
-        for key, value in notes:
-            pack_note(log.id, key, value)
-
-    for (key, value), error in culprits(list(log.noted.items()), pack_notes):
-        content = {"key": plain(key), "value": plain(value)}
-        found.append(Unpackable("note", log, None, error, content, key=key))
+    for position, error in culprits(log.settled, pack_settled):
+        found.append(Unpackable("settlement", log, position, error, {}, key=position))
+    for each, error in culprits(log.returned, pack_returns):
+        content = {"returns": plain(each[1])}
+        found.append(Unpackable("returns", log, each[0], error, content, key=each))
     return found
+
+
+def _unpackable_notes(notes: StoredNotes, log: Log) -> list[Unpackable]:
+    """Return the notes of a log that cannot be packed."""
+
+    def pack(changes: Sequence[tuple[bytes, bytes]]) -> None:
+        for key, value in changes:
+            pack_note(notes.id, key, value)
+
+    return [
+        Unpackable("note", log, None, error, {"key": plain(key), "value": plain(value)}, key=key)
+        for (key, value), error in culprits(list(notes.changed.items()), pack)
+    ]
 
 
 def culprits(items: Sequence[T], pack: Callable[[Sequence[T]], object]) -> list[tuple[T, Exception]]:

@@ -7,7 +7,7 @@ missing and not among them is news.
 from collections.abc import Iterable, Mapping
 from struct import Struct
 
-PREFIX = b"g"  # of the keys of notes
+from leveret.router.values.notes import NoteKind
 
 Gap = tuple[int, int]  # first offset, how many
 
@@ -17,16 +17,16 @@ _OFFSET = Struct(">Q")
 def pack_gap(lost: Gap) -> tuple[bytes, bytes]:
     """The note of offsets that are lost: its key, by the first of them, and its value, how many."""
     first, count = lost
-    return PREFIX + _OFFSET.pack(first), _OFFSET.pack(count)
+    return NoteKind.GAP.key(_OFFSET.pack(first)), _OFFSET.pack(count)
 
 
 def known_gaps(notes: Mapping[bytes, bytes]) -> list[Gap]:
     """The offsets that are known to be lost, in their order."""
-    size = len(PREFIX) + _OFFSET.size
+    named = ((NoteKind.GAP.name_in(key), value) for key, value in NoteKind.GAP.select(notes).items())
     return sorted(
-        (_OFFSET.unpack_from(key, len(PREFIX))[0], _OFFSET.unpack(value)[0])
-        for key, value in notes.items()
-        if key.startswith(PREFIX) and len(key) == size and len(value) == _OFFSET.size
+        (_OFFSET.unpack(name)[0], _OFFSET.unpack(value)[0])
+        for name, value in named
+        if len(name) == len(value) == _OFFSET.size
     )
 
 

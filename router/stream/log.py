@@ -10,6 +10,7 @@ from typing import Protocol
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
 from leveret.router.stream.chunk import Chunk
+from leveret.router.values.notes import Notes
 
 SEGMENT_HEAD = 40  # bytes before the first chunk of a segment
 
@@ -45,6 +46,9 @@ class StreamLog(Protocol):
     stream and its ``Serving``.
     """
 
+    @property
+    def notes(self) -> Notes: ...
+
     def enqueue(self, entry: Entry, message: Message) -> None:
         """Keep a message; then ``Stream.commit``."""
 
@@ -66,6 +70,3 @@ class StreamLog(Protocol):
         """A message came that is stored already, or about to be: who sent it is told so when all that came
         before is on disk. The note is kept once more.
         """
-
-    def note(self, key: bytes, value: bytes) -> None:
-        """Keep a value by its key, in place of the one before; an empty one is none."""

@@ -5,18 +5,16 @@ acknowledged: a consumer that comes back under its name goes on there.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from struct import Struct
 from typing import NamedTuple
 
-PREFIX = b"p"  # of the keys of notes
+from leveret.router.values.notes import Key, NoteKind, Notes
+
 KNOWN = 10_000  # positions that are kept; past that those go that were not changed the longest
 LARGEST = (1 << 63) - 1  # offset that a message can be told to have
 
 _VALUE = Struct(">QQ")
-
-Key = bytes  # of a note
-Note = Callable[[Key, bytes], None]
 
 
 class Position(NamedTuple):
@@ -50,36 +48,35 @@ class Positions:
         """
         found = [
             (_name(key), Position(*_VALUE.unpack(value)))
-            for key, value in notes.items()
-            if key.startswith(PREFIX)
+            for key, value in NoteKind.POSITION.select(notes).items()
         ]
         if any(position.offset > LARGEST for _, position in found):
             raise ValueError("no message has such an offset")
         self._all = OrderedDict(sorted(found, key=lambda each: each[1].timestamp))
 
-    def put(self, name: str, offset: int, timestamp: int, note: Note | None) -> None:
+    def put(self, name: str, offset: int, timestamp: int, notes: Notes | None) -> None:
         """Keep a position, wherever the last one was. ``offset`` is at most ``LARGEST``."""
         position = Position(offset, timestamp)
         value = _VALUE.pack(*position)
         self._all[name] = position
         self._all.move_to_end(name)
-        if note is not None:
-            note(_key(name), value)
+        if notes is not None:
+            notes.put(_key(name), value)
         while len(self._all) > KNOWN:
-            self.forget(next(iter(self._all)), note)
+            self.forget(next(iter(self._all)), notes)
 
-    def forget(self, name: str, note: Note | None) -> bool:
+    def forget(self, name: str, notes: Notes | None) -> bool:
         """Keep none; False when there was none."""
         if self._all.pop(name, None) is None:
             return False
-        if note is not None:
-            note(_key(name), b"")
+        if notes is not None:
+            notes.forget(_key(name))
         return True
 
 
 def _key(name: str) -> bytes:
-    return PREFIX + name.encode("utf-8", "surrogateescape")
+    return NoteKind.POSITION.key(name.encode("utf-8", "surrogateescape"))
 
 
 def _name(key: bytes) -> str:
-    return key[len(PREFIX) :].decode("utf-8", "surrogateescape")
+    return NoteKind.POSITION.name_in(key).decode("utf-8", "surrogateescape")

@@ -19,12 +19,13 @@ from leveret.router.stream.gaps import Gap, offsets, without
 from leveret.router.stream.log import StreamLog, Wish
 from leveret.router.stream.offsets import NEXT, Start
 from leveret.router.stream.pieces import Piece, Pieces, find
-from leveret.router.stream.positions import LARGEST, Note, Positions
+from leveret.router.stream.positions import LARGEST, Positions
 from leveret.router.stream.reader import Reader
 from leveret.router.stream.readers import Readers
 from leveret.router.stream.segments import Segments
 from leveret.router.stream.tail import Tail
 from leveret.router.values.counters import Given
+from leveret.router.values.notes import Notes
 
 DECODED = 16  # chunks whose messages are kept, for the next reader
 NOTED = 1000  # messages that a named reader passes over until its position is kept
@@ -46,7 +47,7 @@ class Readable(Protocol):
     @property
     def log(self) -> StreamLog | None: ...
     @property
-    def note(self) -> Note | None: ...
+    def notes(self) -> Notes | None: ...
 
 
 class Serving:
@@ -348,9 +349,9 @@ class Serving:
         position = reader.position
         if known is None or position >= known.offset + least:
             time = reader.timestamp or self._stream.newest
-            self.positions.put(reader.name, position, time, self._stream.note)
+            self.positions.put(reader.name, position, time, self._stream.notes)
 
     def _note_start(self, reader: Reader) -> None:
         """A reader that nobody knew keeps its place from now on."""
         if reader.name is not None and self.positions.get(reader.name) is None:
-            self.positions.put(reader.name, reader.offset, 0, self._stream.note)
+            self.positions.put(reader.name, reader.offset, 0, self._stream.notes)

@@ -29,11 +29,11 @@ from leveret.router.stream.gaps import known_gaps, without
 from leveret.router.stream.log import Segment, StreamLog
 from leveret.router.stream.offsets import group_of, start_of
 from leveret.router.stream.packer import Packer
-from leveret.router.stream.positions import Key, Note
 from leveret.router.stream.reader import Reader
 from leveret.router.stream.segments import Segments
 from leveret.router.stream.serving import Serving
 from leveret.router.stream.tail import Tail
+from leveret.router.values.notes import Key, Notes
 
 
 class Stream(DeclaredQueue):
@@ -104,9 +104,9 @@ class Stream(DeclaredQueue):
         return self.segments.size
 
     @property
-    def note(self) -> Note | None:
-        """Who keeps a value by its key; nobody while nothing is kept."""
-        return None if self.log is None else self.log.note
+    def notes(self) -> Notes | None:
+        """The persisted notes of the stream; None if it is not stored."""
+        return None if self.log is None else self.log.notes
 
     def keep(self, keeper: QueueKeeper) -> None:
         """Have a new stream stored."""
@@ -179,7 +179,7 @@ class Stream(DeclaredQueue):
         else:
             self.touch()
         if publisher is not None:  # not before: the message would be lost if it failed and came again
-            self.publishers.came(*publisher, offset, self.note)
+            self.publishers.came(*publisher, offset, self.notes)
         return True
 
     def _warn(self) -> None:
@@ -387,12 +387,12 @@ class Stream(DeclaredQueue):
                 f"offset {offset} is beyond the end of {self.what}: the next message gets {self.committed}"
             )
         self._check_unused(name)
-        self.positions.put(name, max(0, offset), 0, self.note)
+        self.positions.put(name, max(0, offset), 0, self.notes)
 
     def forget_position(self, name: str) -> bool:
         """Know a consumer no longer; False when nobody did. PreconditionFailed as before."""
         self._check_unused(name)
-        return self.positions.forget(name, self.note)
+        return self.positions.forget(name, self.notes)
 
     def _check_unused(self, name: str) -> None:
         if any(isinstance(reader, Reader) and reader.name == name for reader in self.consumers):

@@ -57,5 +57,5 @@ class Once(tuple[Target, ...]):
         finally:
             window.arriving.discard(key)
         if accepted:
-            window.add(key, window.newest + 1, wall, None if log is None else log.note)
+            window.add(key, window.newest + 1, wall, None if log is None else log.notes)
         return accepted

@@ -26,6 +26,7 @@ from leveret.router.store.journal.records import (
     unpack_readable,
 )
 from leveret.router.store.segments.pages import Page, Stored, unpack_positions
+from leveret.router.values.notes import apply_note
 
 FEW = 1024  # positions that are settled one by one
 
@@ -49,13 +50,6 @@ class RecoveredQueue:
         self.lasts = list(accumulate((page.last for page in self.pages), max))
         if self.lasts:  # also what did not outlive the broker had its position
             self.next_position = max(self.next_position, self.lasts[-1] + 1)
-
-    def note(self, key: bytes, value: bytes) -> None:
-        """A value by its key; an empty one is none."""
-        if value:
-            self.notes[key] = value
-        else:
-            self.notes.pop(key, None)
 
     def page_of(self, position: int) -> Page | None:
         """The page that holds a position."""
@@ -196,7 +190,7 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
             queue.next_position = max(queue.next_position, first + count)
             _settle(queue, first, behind)
     elif isinstance(record, Note):
-        queue.note(record.key, record.value)
+        apply_note(queue.notes, record.key, record.value)
     else:
         for position, returns in record.returns:
             _return(queue, position, returns)

@@ -173,7 +173,7 @@ class Retirement:
 def _state(log: Log) -> QueueState:
     """A queue as the checkpoint tells it, which mentions no messages that do not outlive the broker."""
     pages = [_page_state(page) for page in log.pages]
-    return QueueState(log.id, log.next_position, log.delivered, pages, dict(log.notes))
+    return QueueState(log.id, log.next_position, log.delivered, pages, dict(log.notes.kept))
 
 
 def _page_state(page: Page) -> PageState:

@@ -1,7 +1,6 @@
-"""What the store knows of one stream: what of it is still to be written to its segments, and its notes.
+"""The stored log of one stream: the chunks that are still to be written to its segments, and its notes.
 
-Owns the way of chunks into files, one job at a time, so that a stream's files never have a hole; and the
-notes: small values by key, such as positions, that are in the journal and in each checkpoint.
+Responsible for writing chunks to files, one job at a time, so that a stream's files never have a hole.
 """
 
 from collections import deque
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
-from leveret.router.store.journal.records import pack_note
+from leveret.router.store.notes import StoredNotes
 from leveret.router.store.segments.pages import Page
 from leveret.router.store.streams.files import (
     INDEX_ENTRY,
@@ -28,7 +27,6 @@ from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
-    from leveret.router.store.unpackable import Unpackable
     from leveret.router.stream.stream import Stream
 
 FLUSH = 1 << 22  # bytes of chunks that are worth a write and a sync
@@ -61,11 +59,9 @@ class StoredStreamLog:
         "_segment",
         "_size",
         "_store",
-        "_touched",
         "_waiting",
         "id",
         "next_position",
-        "noted",
         "notes",
         "stream",
         "written",
@@ -76,7 +72,7 @@ class StoredStreamLog:
         self.stream = stream
         self.next_position = 0
         self.written = 0
-        self.notes: dict[bytes, bytes] = {}
+        self.notes = StoredNotes(store, number)
         self._store = store
         self._waiting: deque[_Waiting] = deque()
         self._size = 0  # of what waits
@@ -85,8 +81,6 @@ class StoredStreamLog:
         self._segment = -1  # that was written to last,
         self._place = 0  # up to here,
         self._index = -1, 0, 0  # of a segment: how many entries its index has, and the last one's place
-        self.noted: dict[bytes, bytes] = {}  # in this turn
-        self._touched = False
 
     def recovered(self, found: RecoveredStream) -> None:
         """The stream comes back with this in its files."""
@@ -131,19 +125,8 @@ class StoredStreamLog:
     def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
         entry = Entry(message, 0)  # it is not stored itself, and never settled
         self._store.publishes.append((self, entry, message))
-        self.note(key, value)
+        self.notes.put(key, value)
         self._store.hold()
-
-    def note(self, key: bytes, value: bytes) -> None:
-        """Keep a value; it is written at the end of the turn."""
-        if value:
-            self.notes[key] = value
-        else:
-            self.notes.pop(key, None)
-        self.noted[key] = value
-        if not self._touched:
-            self._touched = True
-            self._store.touched.append(self)
 
     # -- what the store says ---------------------------------------------------------------------------------
 
@@ -151,22 +134,6 @@ class StoredStreamLog:
         """What came before this offset is committed."""
         self.next_position = below
         self.stream.commit(below)
-
-    def records(self) -> list[bytes]:
-        """The notes of this turn, as records; ``packed`` says that they are part of a batch."""
-        return [pack_note(self.id, key, value) for key, value in self.noted.items()]
-
-    def leave_out(self, unpackable: "Unpackable") -> None:
-        """Write nothing of this in the next batch: it has no record."""
-        key = unpackable.key
-        if unpackable.kind == "note" and isinstance(key, bytes):
-            del self.noted[key]
-            self.notes.pop(key, None)
-
-    def packed(self) -> None:
-        """The records are part of a batch: what they tell is told."""
-        self._touched = False
-        self.noted = {}
 
     def flush(self, below: int) -> bool:
         """Have everything before this offset in files, and tell by ``Retirement.flushed``; False when it is

@@ -68,7 +68,7 @@ def written(path):
     for when in ("early", "late"):
         once(kept, when)
         numbered(kept, when)
-        stream.positions.put(when, 7, 0, stream.note)
+        stream.positions.put(when, 7, 0, stream.notes)
         kept.settle()
         if when == "early":
             publish(kept, *numbers(0, 100))

@@ -12,8 +12,7 @@ from leveret.router.broker.alarms import STORE
 from leveret.router.cli.store import dump
 from leveret.router.management.metrics.broker_metrics import records
 from leveret.router.management.request_client import RequestClient
-from leveret.router.store import exchange_log as window_log
-from leveret.router.store import packing, queue_log, unpackable
+from leveret.router.store import notes, packing, queue_log, unpackable
 from leveret.router.store.packing import PackingError
 from leveret.router.store.store import BLAMED, TRIES
 from leveret.router.store.unpackable import culprits
@@ -258,14 +257,14 @@ def test_a_count_of_returns_that_cannot_be_packed_is_set_aside(kept, monkeypatch
 def test_a_note_that_cannot_be_packed_is_set_aside(kept, monkeypatch):
     kept.node.queue("once", durable=True, message_deduplication=True)
     kept.settle()
-    pack = queue_log.pack_note
+    pack = notes.pack_note
 
     def note(number, key, value):
         if b"long" in key:
             raise StructError("no room")
         return pack(number, key, value)
 
-    for module in (queue_log, window_log, unpackable):
+    for module in (notes, unpackable):
         monkeypatch.setattr(module, "pack_note", note)
     publish(kept, "a", queue="once", headers={"x-deduplication-header": "long"})
     publish(kept, "b", queue="once", headers={"x-deduplication-header": "k"})

@@ -28,6 +28,15 @@ def named(client, name="app", start=None, prefetch=100, tag="c", *, single=False
     read(client, start, prefetch, tag, **arguments)
 
 
+class ChangedNotes(dict):
+    """Notes by key; ``b""`` for one that was removed."""
+
+    put = dict.__setitem__
+
+    def forget(self, key):
+        self[key] = b""
+
+
 def position(node, name="app"):
     return node.vhost.queues["s"].positions.get(name).offset
 
@@ -131,13 +140,13 @@ def test_of_too_many_positions_those_go_that_were_not_changed_the_longest(node, 
 
 
 def test_positions_that_come_back_are_as_bounded():
-    notes, kept = {}, positions.Positions()
+    notes, kept = ChangedNotes(), positions.Positions()
     for number in range(5):
-        kept.put(str(number), 1, 10 - number, notes.__setitem__)
+        kept.put(str(number), 1, 10 - number, notes)
     again = positions.Positions()
     again.recall(notes)
     with patch.object(positions, "KNOWN", 3):
-        again.put("new", 1, 20, notes.__setitem__)
+        again.put("new", 1, 20, notes)
     assert [name for name, _ in again] == ["0", "1", "new"]
     assert [key for key, value in notes.items() if not value] == [b"p2", b"p3", b"p4"]
 

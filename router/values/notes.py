@@ -1,0 +1,50 @@
+"""Notes: small values by key that queues, streams and exchanges persist beside their messages.
+
+Responsible for the kinds of notes, each of which has a prefix that its keys begin with. The value of a note
+belongs to the module that writes it, and how notes are stored to ``leveret.router.store.notes``.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+Key = bytes
+
+
+class NoteKind(Enum):
+    """The prefix of the keys of a kind of note. Prefixes are part of the storage format."""
+
+    MESSAGE_ID = b"d"  # of a message that a deduplicating queue or exchange has accepted
+    PUBLISHER = b"i"  # the last publishing id of a stream's publisher
+    POSITION = b"p"  # of a named consumer of a stream
+    GAP = b"g"  # offsets of a stream that are lost
+
+    def key(self, name: bytes) -> Key:
+        """Return the key of the note of this kind with this name."""
+        return self.value + name
+
+    def name_in(self, key: Key) -> bytes:
+        """Return the name in a key of this kind."""
+        return key[len(self.value) :]
+
+    def select(self, notes: Mapping[Key, bytes]) -> dict[Key, bytes]:
+        """Return the notes of this kind."""
+        return {key: value for key, value in notes.items() if key.startswith(self.value)}
+
+
+class Notes(Protocol):
+    """The notes of one queue, stream or exchange."""
+
+    def put(self, key: Key, value: bytes) -> None:
+        """Persist a value, which is not empty, in place of the previous one of this key."""
+
+    def forget(self, key: Key) -> None:
+        """Persist that the key has no value."""
+
+
+def apply_note(notes: dict[Key, bytes], key: Key, value: bytes) -> None:
+    """Set a note to the value of its record; an empty value removes the note."""
+    if value:
+        notes[key] = value
+    else:
+        notes.pop(key, None)
