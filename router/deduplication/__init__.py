@@ -1,1 +1,6 @@
-"""Deduplication: recently seen message ids, and the sequence numbers of stream publishers."""
+"""Deduplication: what queues, exchanges and streams remember of messages in order to accept each only once.
+
+``deduplicator`` is the interface that they use. ``cache`` recognizes messages by the value of a header,
+``publishers`` by the numbers of a stream's publishers. ``arguments`` switches the cache on, and ``notes``
+persists both.
+"""

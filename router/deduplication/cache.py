@@ -1,107 +1,89 @@
-"""Messages that a queue or an exchange takes once: a window of what came lately, by the value of a header.
+"""The deduplication cache of a queue or an exchange: recent message ids, which are the values of a header.
 
-Owns the window and its form as notes. A value is forgotten when its time is over, or when there are too many
-newer ones; what has become of the message meanwhile is not asked.
+An id is forgotten when its time is over, or when there are too many newer ones; it stays when the message is
+consumed.
 
 Source: LavinMQ, "Message deduplication" (``x-message-deduplication`` and its arguments), which keeps the
-window in memory only.
+cache in memory only.
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from struct import Struct
-from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.table import Timestamp
-from leveret.router.values.notes import NoteKind, Notes
+from leveret.router.deduplication.deduplicator import Deduplicator, Headers, Identity
+from leveret.router.deduplication.notes import MessageId, pack_message_id, unpack_message_ids
+from leveret.router.values.notes import Key, NoteKind
 
-HEADER = "x-deduplication-header"  # of messages, unless the argument of this name tells another
-SIZE = 128  # values that are remembered, unless the queue says otherwise
-BYTES = 64 << 20  # of memory that a window takes up at the most, however many values it may have
-COST = 350  # bytes that a value takes up besides its own
-POSITION_MAX = 1 << 62
+HEADER = "x-deduplication-header"  # of messages, unless the argument of this name names another
+SIZE = 128  # message ids, by default
+BYTES = 64 << 20  # of memory that a cache takes up at most, whatever its size
+COST = 350  # bytes that an id takes up besides its own
+KEY_MAX = (1 << 16) - 1  # bytes
 
-_VALUE = Struct(">QQ")
 _SIMPLE = (str, bytes, int)
 
 
-class Known(NamedTuple):
-    """When a value is forgotten (ms since the epoch; 0: never), and the place of its message among all."""
+class DeduplicationCache(Deduplicator):
+    """Remembers ``size`` message ids, each for ``ttl`` ms (0: until there are too many).
 
-    until: int
-    position: int
-
-
-class Deduplication:
-    """The window of a queue or an exchange: ``size`` values, each for ``ttl`` ms (0: while there is room).
-
-    ``arriving`` has the values of messages of which it is not known yet whether they are taken.
+    ``pending`` are the keys of messages that an exchange is passing on: it is not known yet whether their
+    queues accept them.
     """
 
-    __slots__ = ("_bytes", "_known", "_name", "_size", "_ttl", "arriving")
+    __slots__ = ("_bytes", "_header", "_known", "_size", "_ttl", "pending")
 
-    def __init__(self, header: str, size: int, ttl: int) -> None:
-        self._name = header
+    def __init__(self, header: str = HEADER, size: int = SIZE, ttl: int = 0) -> None:
+        super().__init__()
+        self._header = header
         self._size = size
         self._ttl = ttl
         self._bytes = 0
-        self._known: OrderedDict[bytes, Known] = OrderedDict()
-        self.arriving: set[bytes] = set()
+        self._known: OrderedDict[Key, MessageId] = OrderedDict()
+        self.pending: set[Key] = set()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    @property
-    def newest(self) -> int:
-        """The position of the last one; -1 when there is none."""
-        return next(reversed(self._known.values())).position if self._known else -1
-
-    def key(self, headers: Mapping[str, Any] | None) -> bytes | None:
-        """What a message is known by; None when it has no such header, or one that holds no single value."""
-        value = None if headers is None else headers.get(self._name)
+    def identify(self, headers: Headers) -> Identity | None:
+        """Return the identity of a message; None if it has no such header, or one without a single value."""
+        value = None if headers is None else headers.get(self._header)
         if not isinstance(value, _SIMPLE) or isinstance(value, bool | Timestamp):
             return None
         kind = type(value).__name__[:1].encode()
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
         key = NoteKind.MESSAGE_ID.key(kind + (data if isinstance(data, bytes) else b"%d" % data))
-        return key if len(key) < 1 << 16 else None
+        return Identity(key) if len(key) <= KEY_MAX else None
 
-    def known(self, key: bytes, wall: int) -> Known | None:
-        """What is known of a message's value at a time in ms since the epoch; None when it is new."""
-        found = self._known.get(key)
-        return None if found is None or 0 < found.until <= wall else found
+    def is_known(self, identity: Identity, now: int) -> bool:
+        found = self._known.get(identity.key)
+        return found is not None and not 0 < found.until <= now
 
-    def add(self, key: bytes, position: int, wall: int, notes: Notes | None) -> None:
-        """A message with a new value came."""
-        known = Known(wall + self._ttl if self._ttl else 0, position)
+    def remember(self, identity: Identity, now: int) -> None:
+        key = identity.key
+        newest = next(reversed(self._known.values())).sequence if self._known else -1
+        value = MessageId(now + self._ttl if self._ttl else 0, newest + 1)
         if key not in self._known:
             self._bytes += COST + len(key)
-        self._known[key] = known
+        self._known[key] = value
         self._known.move_to_end(key)
-        if notes is not None:
-            notes.put(key, _VALUE.pack(*known))
+        if self.notes is not None:
+            self.notes.put(key, pack_message_id(value))
         while len(self._known) > self._size or self._bytes > BYTES:
-            forgotten, _ = self._known.popitem(last=False)
-            self._bytes -= COST + len(forgotten)
-            if notes is not None:
-                notes.forget(forgotten)
+            self._forget(next(iter(self._known)))
 
-    def forget(self, headers: Mapping[str, Any] | None, notes: Notes | None) -> None:
-        """Take a message with these headers again: the one that came was not kept."""
-        key = self.key(headers)
-        if key is not None and self._known.pop(key, None) is not None and notes is not None:
-            notes.forget(key)
+    def forget(self, headers: Headers) -> None:
+        """Forget a message, which was not kept, so that it may be published again."""
+        identity = self.identify(headers)
+        if identity is not None and identity.key in self._known:
+            self._forget(identity.key)
 
-    def again(self, key: bytes) -> bytes:
-        """The note of a value, to be kept once more."""
-        return _VALUE.pack(*self._known[key])
+    def _forget(self, key: Key) -> None:
+        del self._known[key]
+        self._bytes -= COST + len(key)
+        if self.notes is not None:
+            self.notes.forget(key)
 
-    def recall(self, notes: Mapping[bytes, bytes]) -> None:
-        """Its notes come back, the oldest first. Raises ValueError and struct.error for what is no note."""
-        notes = NoteKind.MESSAGE_ID.select(notes)
-        found = [(Known(*_VALUE.unpack(value)), key) for key, value in notes.items()]
-        if any(known.position > POSITION_MAX for known, _ in found):
-            raise ValueError("no message has such a position")
-        found.sort(key=lambda each: each[0].position)
-        self._known = OrderedDict((key, known) for known, key in found)
+    def recall(self, notes: Mapping[Key, bytes]) -> None:
+        self._known = unpack_message_ids(notes)
         self._bytes = sum(COST + len(key) for key in self._known)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from leveret.protocol.amqp.table import Value
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.deduplication.cache import Deduplication
+from leveret.router.deduplication.arguments import exchange_cache
+from leveret.router.deduplication.cache import DeduplicationCache
 from leveret.router.exchange.log import ExchangeLog
 from leveret.router.turns.backlog import Slicing
 from leveret.router.values.field_values import canonical
@@ -108,9 +109,8 @@ class Exchange:
         alternate = self.arguments.get("alternate-exchange")
         # Both are the graph's to change: a policy may set an alternate, and routes change from afar.
         self.alternate = alternate if isinstance(alternate, str) else None
-        # What it takes once, and who keeps that on disk: the virtual host's to set.
-        self.deduplication: Deduplication | None = None
-        self.log: ExchangeLog | None = None
+        self.deduplication: DeduplicationCache | None = None  # see ``apply_arguments``
+        self.log: ExchangeLog | None = None  # see ``attach``
         self.planned = False  # whether a plan that is kept may lead through here: for the graph and routing
         # Messages published here, and copies of them that reached queues, as ``Routes.count`` has it.
         self.published = self.routed = 0
@@ -120,6 +120,34 @@ class Exchange:
         self._snapshot: tuple[Binding, ...] | None = None
         self.selector_cost = 0  # of the selectors of all bindings, each as its ``cost`` says
         self._prepare()
+
+    def apply_arguments(self, what: str) -> None:
+        """Act on the arguments that every type has; ``what`` names the exchange in errors.
+
+        Raises PreconditionFailed; the exchange can be used without the effect of the argument.
+        """
+        self.deduplication = exchange_cache(self.arguments, what, durable=self.durable)
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether the exchange has notes to be stored."""
+        return self.deduplication is not None
+
+    def attach(self, log: ExchangeLog | None) -> None:
+        """Have the notes of the exchange stored in ``log``."""
+        self.log = log
+        if self.deduplication is not None:
+            self.deduplication.notes = None if log is None else log.notes
+
+    def recall(self, notes: Mapping[bytes, bytes]) -> None:
+        """Restore what the exchange remembers from its notes. Raises ValueError and struct.error."""
+        if self.deduplication is not None:
+            self.deduplication.recall(notes)
+
+    def forget_message(self, message: "Message") -> None:
+        """Accept a message again that was published here and then not kept."""
+        if self.deduplication is not None:
+            self.deduplication.forget(message.properties.headers)
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
         """Raise PreconditionFailed, with RabbitMQ's text, when this type takes no such binding."""

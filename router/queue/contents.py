@@ -9,7 +9,6 @@ from itertools import chain
 from operator import attrgetter
 from typing import Unpack
 
-from leveret.router.deduplication.cache import Deduplication
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.expiry import ExpiryIndex
 from leveret.router.queue.fifo import Fifo
@@ -40,7 +39,6 @@ class QueueContents(DeclaredQueue):
         "_reclaimed",
         "_returned",
         "bytes",
-        "deduplication",
         "expiry",
         "held",
         "log",
@@ -68,7 +66,6 @@ class QueueContents(DeclaredQueue):
         self.held: dict[int, Entry] = {}
         self.paging: Paging | None = None
         self._keeps_all = False  # whether transient messages are stored too
-        self.deduplication: Deduplication | None = None
 
     @property
     def quorum(self) -> bool:
@@ -207,9 +204,6 @@ class QueueContents(DeclaredQueue):
             run = next((run for run in line.runs if entry in (run.entries or ())), None)
             self.take_out([entry], run)
         entry.settled, entry.refused = False, True
-        if self.deduplication is not None:
-            notes = None if self.log is None else self.log.notes
-            self.deduplication.forget(entry.message.properties.headers, notes)
         self.host.forget_published(entry.message)
 
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:

@@ -14,6 +14,7 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.values.counters import Given
+from leveret.router.values.notes import Key
 
 if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
@@ -94,6 +95,9 @@ class AnyQueue(Source, Protocol):
 
     def keep(self, keeper: "QueueKeeper") -> None:
         """Have it kept, as far as it outlives the broker: it was declared just now."""
+
+    def recall(self, notes: Mapping[Key, Key]) -> None:
+        """Restore what the queue remembers from its notes. Raises ValueError and struct.error."""
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Take on changed settings."""

@@ -20,11 +20,6 @@ class QueueLog(Protocol):
     def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
         """The same for messages that arrived one behind the other."""
 
-    def await_commit(self, message: Message, position: int, key: bytes, value: bytes) -> None:
-        """A message came that is not taken, since one came before at this position: who published it is told
-        so when that one is on disk. The note is kept once more if need be.
-        """
-
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages, one at least, have left the queue for good."""
 

@@ -11,7 +11,8 @@ from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
-from leveret.router.deduplication.cache import HEADER, SIZE, Deduplication
+from leveret.router.deduplication.arguments import cache_of
+from leveret.router.deduplication.deduplicator import DUPLICATE, Admission, Identity
 from leveret.router.queue.admission import AdmissionLimits
 from leveret.router.queue.consumers import Consumer, Consumers, DeliverySink
 from leveret.router.queue.dispatch import DRAIN, serve_round
@@ -24,6 +25,7 @@ from leveret.router.queue.limits import LimitedContents
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.paging import NotAtHand, Paging
+from leveret.router.values.notes import Key
 
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
 
@@ -31,7 +33,7 @@ DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
 class Queue(LimitedContents):
     """One queue of type classic or quorum. ``probe`` measures how long messages wait, if not None."""
 
-    __slots__ = ("_by_priority", "_paused", "_plain", "probe")
+    __slots__ = ("_by_priority", "_paused", "_plain", "deduplication", "probe")
 
     def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
         super().__init__(name, vhost, host, **declaration)
@@ -40,10 +42,7 @@ class Queue(LimitedContents):
         self.consumers = Consumers(single_active=bool(settings.single_active_consumer))
         self._paused = 0  # by how many sessions that give messages back
         self.probe: Probe | None = None
-        if settings.deduplication:
-            self.deduplication = Deduplication(
-                settings.deduplication_header or HEADER, settings.cache_size or SIZE, settings.cache_ttl or 0
-            )
+        self.deduplication = cache_of(self.arguments)
         self.configure(settings, now)
         if settings.expires is not None:
             self._wake_at(now + settings.expires)
@@ -56,8 +55,20 @@ class Queue(LimitedContents):
     def attach(self, log: QueueLog | None, pager: Pager | None) -> None:
         """Give a new or restored queue its log, and what moves its messages out of memory."""
         self.log = log
+        if self.deduplication is not None:
+            self.deduplication.notes = None if log is None else log.notes
         if pager is not None:
             self.paging = Paging(self, pager)
+
+    def recall(self, notes: Mapping[Key, Key]) -> None:
+        """Restore what the queue remembers from its notes. Raises ValueError and struct.error."""
+        if self.deduplication is not None:
+            self.deduplication.recall(notes)
+
+    def refuse(self, entry: Entry) -> None:
+        super().refuse(entry)
+        if self.deduplication is not None:
+            self.deduplication.forget(entry.message.properties.headers)
 
     @property
     def counted(self) -> bool:
@@ -81,18 +92,17 @@ class Queue(LimitedContents):
     # -- messages in ---------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
-        """Take a message; False when the queue is full and its overflow setting refuses new ones. The window
-        is not asked for one that comes ``again``: it would be lost.
+        """Take a message; False when the queue is full and its overflow setting refuses new ones. A message
+        that comes ``again`` is not a duplicate: it would be lost.
         """
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
-        key = None
+        identity: Admission = None
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
-            window = self.deduplication
-            key = None if window is None or again else window.key(message.properties.headers)
-            if key is not None and self._came_before(message, key):
+            identity = None if again else self._admit(message)
+            if identity is DUPLICATE:
                 return True
             if self._refuses(message, now):
                 return False
@@ -110,8 +120,8 @@ class Queue(LimitedContents):
         log = self.log
         if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
             log.enqueue(entry, message)
-        if key is not None:  # not before: the message would be lost if it failed and came again
-            self._remember(key, entry.position)
+        if isinstance(identity, Identity):
+            self._remember(identity)
         if not self._touched:
             self._touched = True
             self.host.touch(self)
@@ -142,21 +152,13 @@ class Queue(LimitedContents):
             self.host.refused(self)
         return True
 
-    def _came_before(self, message: Message, key: bytes) -> bool:
-        """Whether a message with this value came lately. It is confirmed when that one is on disk."""
-        assert self.deduplication is not None
-        known = self.deduplication.known(key, self.host.wall * 1000)
-        if known is None:
-            return False
-        if self.log is not None:
-            self.log.await_commit(message, known.position, key, self.deduplication.again(key))
-        return True
+    def _admit(self, message: Message) -> Admission:
+        deduplication = self.deduplication
+        return None if deduplication is None else deduplication.admit(message, self.host.wall * 1000)
 
-    def _remember(self, key: bytes, position: int) -> None:
-        """The message at this position has this value."""
+    def _remember(self, identity: Identity) -> None:
         assert self.deduplication is not None
-        notes = None if self.log is None else self.log.notes
-        self.deduplication.add(key, position, self.host.wall * 1000, notes)
+        self.deduplication.remember(identity, self.host.wall * 1000)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
         """Take messages that differ in their bodies alone; False when each has to be looked at, and none was

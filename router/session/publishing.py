@@ -104,10 +104,9 @@ class Publishing:
         return message, self._once(message, exchange, queues)
 
     def _once(self, message: Message, exchange: Exchange, queues: Sequence[Target]) -> Sequence[Target]:
-        """The queues of a message, or that it goes to them once only."""
-        window = exchange.deduplication
-        if window is not None and queues and (key := window.key(message.properties.headers)) is not None:
-            return Once(self._vhost, exchange, key, queues)
+        """Return the queues of a message, deduplicated if its exchange does that."""
+        if exchange.deduplication is not None and queues and message.properties.headers is not None:
+            return Once(self._vhost, exchange, queues)
         return queues
 
     def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:

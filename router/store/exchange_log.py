@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from leveret.protocol.amqp.message import Message
-from leveret.router.queue.entry import Entry
 from leveret.router.store.notes import StoredNotes
 from leveret.router.store.segments.pages import Page
 
@@ -25,13 +23,6 @@ class StoredWindowLog:
         self.id = number
         self.notes = StoredNotes(store, number)
         self._store = store
-
-    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
-        if self.notes.batch > self._store.committed:
-            entry = Entry(message, 0)  # it is not stored itself, and never settled
-            self._store.publishes.append((self, entry, message))
-            self.notes.put(key, value)
-            self._store.hold()
 
     def commit(self, below: int) -> None:
         """It has no messages."""

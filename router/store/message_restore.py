@@ -57,8 +57,7 @@ class Loader:
         log.next_position = log.committed = found.next_position
         log.recovered = found.delivered
         log.notes.restore(found.notes)
-        if queue.deduplication is not None:
-            self.aside.recall(queue.name, queue.deduplication.recall, found.notes)
+        self.aside.recall(queue.name, queue.recall, found.notes)
         log.deliver(found.delivered - 1)
         queue.attach(log, self._store.pager)
         wall_offset = None if held else self._wall_offset

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from leveret.protocol.amqp.message import Message
+from leveret.router.queue.entry import Entry
 from leveret.router.store.journal.records import pack_note
 from leveret.router.values.notes import Key
 
@@ -42,6 +44,13 @@ class StoredNotes:
         if not self._touched:
             self._touched = True
             self._store.touched.append(self)
+
+    def await_commit(self, message: Message, key: Key) -> None:
+        if self.batch > self._store.committed:
+            entry = Entry(message, 0)  # it is not stored itself, and never settled
+            self._store.publishes.append((self._store.logs[self.id], entry, message))
+            self.put(key, self.kept[key])
+            self._store.hold()
 
     def records(self) -> list[bytes]:
         """Return a record for each change; ``packed`` follows when a batch contains them."""

@@ -211,18 +211,19 @@ def _load(loader: Loader, queue: AnyQueue, number: int, *, held: bool = False) -
 
 
 def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: Loader) -> None:
-    """Restore the deduplication caches of exchanges."""
+    """Restore the notes of exchanges."""
     for vhost, exchange in restored.exchanges:
-        if exchange.deduplication is not None:
+        if exchange.has_notes:
             number = restored.windows.get((vhost.name, exchange.name))
-            if number is None:  # declared by a version without stored caches
-                exchange.log = store.keep_window(vhost.name, exchange)
+            if number is None:  # declared by a version that did not store notes
+                exchange.attach(store.keep_window(vhost.name, exchange))
                 continue
-            log = exchange.log = store.add_window(number)
+            log = store.add_window(number)
+            exchange.attach(log)
             notes = opened.recovered.queues[number].notes
             log.notes.restore(notes)
             loader.set_aside(exchange.name, number, all_of_it=True)
-            loader.aside.recall(exchange.name, exchange.deduplication.recall, notes)
+            loader.aside.recall(exchange.name, exchange.recall, notes)
 
 
 def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:

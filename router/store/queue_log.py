@@ -80,13 +80,6 @@ class StoredQueueLog:
         self.next_position = entries[-1].position + 1
         self._store.publishes += zip(repeat(self), entries, messages, strict=False)
 
-    def await_commit(self, message: Message, position: int, key: bytes, value: bytes) -> None:
-        if position >= self.committed:
-            entry = Entry(message, position)  # it is not stored itself, and never settled
-            self._store.publishes.append((self, entry, message))
-            self.notes.put(key, value)
-            self._store.hold()
-
     def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""
         positions = [entry.position for entry in entries]

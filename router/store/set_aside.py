@@ -15,13 +15,10 @@ import structlog
 
 from leveret.protocol.amqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_OVERHEAD
 from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
-from leveret.router.queue.interface import AnyQueue
-from leveret.router.queue.queue import Queue
 from leveret.router.store.files import Files
 from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.salvage import is_message
 from leveret.router.store.segments.pages import Page, Stored, segment_path
-from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import CHECKPOINTS, MESSAGES, NOTES, RECORDS
 
 if TYPE_CHECKING:
@@ -119,15 +116,6 @@ class SetAside:
             self._log.error("note left out", queue=queue, key=repr(key), value=repr(notes.pop(key)))
         if bad:
             recall(notes)
-
-
-def recalls_of(queue: AnyQueue) -> list[Recall]:
-    """Return what restores the state of a queue from its notes; nothing if it has no such state."""
-    if isinstance(queue, Stream):
-        return [queue.recall]
-    if isinstance(queue, Queue) and queue.deduplication is not None:
-        return [queue.deduplication.recall]
-    return []
 
 
 def bad_notes(recall: Recall, notes: Mapping[bytes, bytes]) -> list[bytes]:

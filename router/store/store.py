@@ -218,7 +218,7 @@ class Store:
             dict(exchange.arguments),
         )
         self.change(add_exchange(row))
-        return None if exchange.deduplication is None else self.keep_window(vhost, exchange)
+        return self.keep_window(vhost, exchange) if exchange.has_notes else None
 
     def keep_window(self, vhost: str, exchange: Exchange) -> StoredWindowLog:
         """Keep what an exchange remembers of messages that it takes once."""

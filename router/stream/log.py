@@ -65,8 +65,3 @@ class StreamLog(Protocol):
 
     def remove(self, segments: Sequence[Segment]) -> None:
         """These segments are not needed any more."""
-
-    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
-        """A message came that is stored already, or about to be: who sent it is told so when all that came
-        before is on disk. The note is kept once more.
-        """

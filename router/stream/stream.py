@@ -17,7 +17,8 @@ import structlog
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
-from leveret.router.deduplication.publishers import UNUSABLE, USABLE, Publishers, identity
+from leveret.router.deduplication.deduplicator import DUPLICATE, Admission, Identity
+from leveret.router.deduplication.publishers import Publishers
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
@@ -47,7 +48,6 @@ class Stream(DeclaredQueue):
         "_begun",
         "_log",
         "_packer",
-        "_warned",
         "committed",
         "first",
         "log",
@@ -67,14 +67,13 @@ class Stream(DeclaredQueue):
         self.newest = 0  # the time of the last chunk, ms since the epoch
         self.segments = Segments()
         self.tail = Tail()
-        self.publishers = Publishers()
+        self.publishers = Publishers(vhost, name)
         self._begun = 0  # the first offset that was given since the broker's start
         self._packer = Packer()
         self.serving = Serving(self)
         self.consumers = self.serving.readers
         self.counts = self.serving.counts
         self.positions = self.serving.positions
-        self._warned = False
         self._ages = 0  # when ``on_timer`` is to be called
         self._log = structlog.get_logger()
 
@@ -115,6 +114,7 @@ class Stream(DeclaredQueue):
     def attach(self, log: StreamLog | None) -> None:
         """Give a new or restored stream its log."""
         self.log = log
+        self.publishers.notes = self.notes
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Take on changed settings; what is kept no longer goes now."""
@@ -160,13 +160,11 @@ class Stream(DeclaredQueue):
 
     def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
-        headers = message.properties.headers
-        publisher = None if headers is None or again else identity(headers)
-        if publisher is UNUSABLE:
-            self._warn()
-            publisher = None
-        if publisher is not None and self._has(*publisher, message):
-            return True
+        identity: Admission = None
+        if message.properties.headers is not None and not again:
+            identity = self.publishers.admit(message, now)
+            if identity is DUPLICATE:
+                return True
         offset = self.next
         try:
             self._packer.add(message, offset)
@@ -178,35 +176,14 @@ class Stream(DeclaredQueue):
             self.log.enqueue(Entry(message, offset, now), message)
         else:
             self.touch()
-        if publisher is not None:  # not before: the message would be lost if it failed and came again
-            self.publishers.came(*publisher, offset, self.notes)
-        return True
-
-    def _warn(self) -> None:
-        """A publisher tries to number its messages. It is said once that it does not."""
-        if not self._warned:
-            self._warned = True
-            self._log.warning(
-                "messages with a number that is none are stored each time they come",
-                vhost=self.vhost,
-                stream=self.name,
-                usable=USABLE,
-            )
-
-    def _has(self, key: Key, number: int, message: Message) -> bool:
-        """Whether a publisher's message has been stored. Who sent it again is told so when the first one is
-        on disk.
-        """
-        if not self.publishers.is_known(key, number):
-            return False
-        if self.log is not None and self.next > self.committed:
-            self.log.await_commit(message, key, self.publishers.again(key, self.next))
+        if isinstance(identity, Identity):
+            self.publishers.remember(identity, now)
         return True
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
         """The same for messages that differ in their bodies alone; False when each has to be looked at."""
         headers = messages[0].properties.headers
-        if headers is not None and identity(headers) is not None:
+        if headers is not None and self.publishers.identify(headers) is not None:
             return False
         first = self.next
         try:
@@ -278,7 +255,7 @@ class Stream(DeclaredQueue):
         self.tail.written(last.end, idle=True)
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Its notes come back."""
+        """Restore what the stream remembers from its notes. Raises ValueError and struct.error."""
         self.positions.recall(notes)
         self.publishers.recall(notes)
         self.serving.gaps = known_gaps(notes)

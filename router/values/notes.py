@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
+from leveret.protocol.amqp.message import Message
+
 Key = bytes
 
 
 class NoteKind(Enum):
     """The prefix of the keys of a kind of note. Prefixes are part of the storage format."""
 
-    MESSAGE_ID = b"d"  # of a message that a deduplicating queue or exchange has accepted
+    MESSAGE_ID = b"d"  # of a message that its queue or exchange accepts once
     PUBLISHER = b"i"  # the last publishing id of a stream's publisher
     POSITION = b"p"  # of a named consumer of a stream
     GAP = b"g"  # offsets of a stream that are lost
@@ -40,6 +42,9 @@ class Notes(Protocol):
 
     def forget(self, key: Key) -> None:
         """Persist that the key has no value."""
+
+    def await_commit(self, message: Message, key: Key) -> None:
+        """Have the publisher of a message confirmed when the note of this key is on disk."""
 
 
 def apply_note(notes: dict[Key, bytes], key: Key, value: bytes) -> None:

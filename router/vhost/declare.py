@@ -20,7 +20,6 @@ from leveret.router.selector import SelectorError, compile_in_slices
 from leveret.router.stream.stream import Stream
 from leveret.router.turns.backlog import Slicing
 from leveret.router.values.bounds import LINE_BREAKS
-from leveret.router.vhost.exchange_deduplication import window_of
 
 if TYPE_CHECKING:
     from leveret.router.vhost.vhost import VHost
@@ -48,17 +47,18 @@ def make_exchange(
     auto_delete: bool = False,
     internal: bool = False,
     arguments: Mapping[str, Any] | None = None,
-    deduplicates: bool = True,
+    apply_arguments: bool = True,
 ) -> Exchange:
-    """Return a new exchange. Unless it ``deduplicates``, its deduplication arguments have no effect.
+    """Return a new exchange. Without ``apply_arguments``, those of its arguments have no effect that every
+    type of exchange may have.
 
-    Raises PreconditionFailed for deduplication arguments that are invalid.
+    Raises PreconditionFailed for arguments that are invalid.
     """
     exchange = EXCHANGE_TYPES[kind](
         name, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments or {}
     )
-    if deduplicates:
-        exchange.deduplication = window_of(exchange, f"exchange '{name}' in vhost '{vhost}'")
+    if apply_arguments:
+        exchange.apply_arguments(f"exchange '{name}' in vhost '{vhost}'")
     return exchange
 
 

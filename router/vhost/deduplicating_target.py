@@ -1,12 +1,12 @@
-"""A message that its exchange takes once: whether one like it came lately is asked when it is enqueued.
+"""The targets of a message that was published to an exchange with deduplication.
 
-Owns the question, which goes with the message's queues until then, as a transaction may. What is remembered
-is the business of ``leveret.router.deduplication.cache``.
+A message is admitted when it is enqueued and not when it is routed: in a transaction that is at the commit.
 """
 
 from collections.abc import Sequence
 
 from leveret.protocol.amqp.message import Message
+from leveret.router.deduplication.deduplicator import DUPLICATE
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import Target
 from leveret.router.turns.backlog import Slicing
@@ -14,48 +14,51 @@ from leveret.router.vhost.vhost import VHost
 
 
 class Once(tuple[Target, ...]):
-    """The queues that a message is routed to, if none with the value ``key`` has been through its exchange.
+    """The queues that a message is routed to, unless it is a duplicate at its exchange.
 
-    One that a queue refused, or that reached none, is not remembered: it may be published again.
+    A message that a queue refused, or that reached no queue, is not remembered: it may be published again.
     """
 
     _vhost: VHost
     _exchange: Exchange
-    _key: bytes
 
-    def __new__(cls, vhost: VHost, exchange: Exchange, key: bytes, queues: Sequence[Target]) -> "Once":
+    def __new__(cls, vhost: VHost, exchange: Exchange, queues: Sequence[Target]) -> "Once":
         made = super().__new__(cls, queues)
         made._vhost = vhost
         made._exchange = exchange
-        made._key = key
         return made
 
     def enqueue(self, message: Message, at_a_time: int) -> Slicing[bool]:
         """Hand a message to its queues, some in each slice; return False if one of them has refused it.
 
-        One with the same value that comes meanwhile waits until it is known what becomes of this one.
+        A message with the same identity that is published meanwhile waits until this one is enqueued.
         """
-        window, log, key = self._exchange.deduplication, self._exchange.log, self._key
-        assert window is not None
-        while key in window.arriving:
+        cache = self._exchange.deduplication
+        assert cache is not None
+        identity = cache.identify(message.properties.headers)
+        while identity is not None and identity.key in cache.pending:
             yield
-        wall = self._vhost.host.wall * 1000
-        if window.known(key, wall) is not None:
-            if log is not None:
-                log.await_commit(message, key, window.again(key))
+        now = self._vhost.host.wall * 1000
+        if cache.admit(message, now) is DUPLICATE:
             return True
-        accepted = True
-        window.arriving.add(key)
+        if identity is None:
+            return (yield from self._enqueue(message, at_a_time))
+        cache.pending.add(identity.key)
         try:
-            for start in range(0, len(self), at_a_time):
-                if start:
-                    yield
-                now = self._vhost.host.now
-                for queue in self[start : start + at_a_time]:
-                    if not queue.deleted and not queue.enqueue(message, now):
-                        accepted = False
+            accepted = yield from self._enqueue(message, at_a_time)
         finally:
-            window.arriving.discard(key)
+            cache.pending.discard(identity.key)
         if accepted:
-            window.add(key, window.newest + 1, wall, None if log is None else log.notes)
+            cache.remember(identity, now)
+        return accepted
+
+    def _enqueue(self, message: Message, at_a_time: int) -> Slicing[bool]:
+        accepted = True
+        for start in range(0, len(self), at_a_time):
+            if start:
+                yield
+            now = self._vhost.host.now
+            for queue in self[start : start + at_a_time]:
+                if not queue.deleted and not queue.enqueue(message, now):
+                    accepted = False
         return accepted

@@ -75,9 +75,8 @@ class QueueServices:
 
     def forget_published(self, message: Message) -> None:
         exchange = self._vhost.exchanges.get(message.exchange)
-        if exchange is not None and exchange.deduplication is not None:
-            notes = None if exchange.log is None else exchange.log.notes
-            exchange.deduplication.forget(message.properties.headers, notes)
+        if exchange is not None:
+            exchange.forget_message(message)
 
     def refused(self, queue: Queue) -> None:
         self._host.drops.add(queue.vhost, queue.name, "refused", 1, self._host.now)

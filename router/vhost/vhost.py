@@ -154,7 +154,7 @@ class VHost:
             arguments=arguments,
         )
         if durable:
-            made.log = self.host.keeper.keep_exchange(self.name, made)
+            made.attach(self.host.keeper.keep_exchange(self.name, made))
         self.add_exchange(made)
         return made
 

@@ -43,8 +43,8 @@ def restore_exchange(vhost: VHost, row: ExchangeRow) -> tuple[Exchange, str]:
     try:
         exchange, doubt = make(), ""
     except PreconditionFailed as error:
-        exchange = make(deduplicates=False)
-        doubt = f"it does not deduplicate messages: {_reason(error)}"
+        exchange = make(apply_arguments=False)
+        doubt = f"its arguments have no effect: {_reason(error)}"
     vhost.add_exchange(exchange)
     return exchange, doubt
 

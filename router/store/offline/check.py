@@ -33,7 +33,7 @@ from leveret.router.store.offline.inspect_pages import inspect_pages
 from leveret.router.store.offline.inspect_streams import inspect_streams
 from leveret.router.store.opening import METADATA
 from leveret.router.store.segments.pages import stored_size
-from leveret.router.store.set_aside import Recall, bad_notes, read_message, recalls_of
+from leveret.router.store.set_aside import Recall, bad_notes, read_message
 
 
 class FileReport(NamedTuple):
@@ -81,11 +81,11 @@ def _try_notes(found: Inspection, restored: Restored, directory: Path) -> None:
     """Warn of notes that queues and exchanges cannot decode."""
     recalls: list[tuple[int, str, Recall]] = []
     for number, queue in restored.queues:
-        recalls += [(number, queue.name, recall) for recall in recalls_of(queue)]
+        recalls.append((number, queue.name, queue.recall))
     for vhost, exchange in restored.exchanges:
-        if exchange.deduplication is not None:
+        if exchange.has_notes:
             window = restored.windows.get((vhost.name, exchange.name), 0)
-            recalls.append((window, exchange.name, exchange.deduplication.recall))
+            recalls.append((window, exchange.name, exchange.recall))
     for number, name, recall in recalls:
         for key in bad_notes(recall, found.notes.get(number, {})):
             what = f"note {key!r} of '{name}' cannot be read; a broker starts without it"

@@ -122,12 +122,6 @@ class StoredStreamLog:
             self._size = sum(each.chunk.size for each in self._waiting)
         self._store.submit(RemoveStream(self.id, sorted(firsts)))
 
-    def await_commit(self, message: Message, key: bytes, value: bytes) -> None:
-        entry = Entry(message, 0)  # it is not stored itself, and never settled
-        self._store.publishes.append((self, entry, message))
-        self.notes.put(key, value)
-        self._store.hold()
-
     # -- what the store says ---------------------------------------------------------------------------------
 
     def commit(self, below: int) -> None:

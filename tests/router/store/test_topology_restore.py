@@ -88,7 +88,7 @@ def test_an_exchange_whose_window_cannot_be_is_one_without(path, arguments, says
     exchange = kept.node.vhost.exchanges["x"]
     assert exchange.deduplication is exchange.log is None
     error = warning.pop("error")
-    assert error.startswith("it does not deduplicate messages: invalid arg 'x-")
+    assert error.startswith("its arguments have no effect: invalid arg 'x-")
     assert says in error
     assert warning == {"event": OTHERWISE, "log_level": "warning", "what": "exchange 'x' in vhost '/'"}
     for _ in range(2):
@@ -130,7 +130,7 @@ def check(path, *options):
         (
             "exchanges",
             {"x-message-deduplication": 1},
-            "exchange 'x' in vhost '/': it does not deduplicate messages",
+            "exchange 'x' in vhost '/': its arguments have no effect",
         ),
     ],
 )

@@ -1,0 +1,39 @@
+"""The arguments of queues and exchanges that switch deduplication on.
+
+Source: LavinMQ, "Message deduplication".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from leveret.protocol.errors import PreconditionFailed
+from leveret.router.arguments.queue import check_deduplication
+from leveret.router.deduplication.cache import HEADER, SIZE, DeduplicationCache
+
+SWITCH = "x-message-deduplication"
+
+
+def cache_of(arguments: Mapping[str, Any]) -> DeduplicationCache | None:
+    """Return the cache that valid arguments ask for; None if they do not."""
+    if not arguments.get(SWITCH):
+        return None
+    return DeduplicationCache(
+        arguments.get("x-deduplication-header") or HEADER,
+        arguments.get("x-cache-size", SIZE),
+        arguments.get("x-cache-ttl", 0),
+    )
+
+
+def exchange_cache(arguments: Mapping[str, Any], what: str, *, durable: bool) -> DeduplicationCache | None:
+    """Check the arguments of the exchange ``what`` and return its cache; None if they ask for none.
+
+    Other arguments of deduplication have no effect without the switch and are not checked, as they belong to
+    the exchange's type then. Raises PreconditionFailed, also for an exchange that is not durable: its cache
+    would not be stored.
+    """
+    if SWITCH not in arguments:
+        return None
+    check_deduplication(arguments, what)
+    if arguments[SWITCH] and not durable:
+        raise PreconditionFailed(f"invalid arg '{SWITCH}' for {what}: the exchange has to be durable")
+    return cache_of(arguments)

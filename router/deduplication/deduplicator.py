@@ -1,0 +1,76 @@
+"""The interface of deduplication: whether a message is new, a duplicate, or neither can be said of it.
+
+A message is remembered after it was stored and not when it is admitted: if storing it fails, it would be lost
+when it is published again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from leveret.protocol.amqp.message import Message
+from leveret.router.values.notes import Key, Notes
+
+Headers = Mapping[str, Any] | None
+
+
+class Identity(NamedTuple):
+    """What identifies a message: the key of its note, and for a stream the publishing id."""
+
+    key: Key
+    number: int = 0
+
+
+class Duplicate(Enum):
+    """The type of ``DUPLICATE``."""
+
+    DUPLICATE = "duplicate"
+
+
+DUPLICATE: Final = Duplicate.DUPLICATE
+Admission = Identity | Duplicate | None
+
+
+class Deduplicator(ABC):
+    """What one queue, exchange or stream remembers of messages.
+
+    ``notes`` persist it; None if the owner is not stored.
+    """
+
+    __slots__ = ("notes",)
+
+    def __init__(self) -> None:
+        self.notes: Notes | None = None
+
+    def admit(self, message: Message, now: int) -> Admission:
+        """Return the identity of a new message, to be passed to ``remember`` once the message is stored;
+        DUPLICATE, which is confirmed when the note of the first message is on disk; or None for a message
+        that has no identity.
+
+        ``now`` is in ms since the epoch.
+        """
+        identity = self.identify(message.properties.headers)
+        if identity is None or not self.is_known(identity, now):
+            return identity
+        if self.notes is not None:
+            self.notes.await_commit(message, identity.key)
+        return DUPLICATE
+
+    @abstractmethod
+    def identify(self, headers: Headers) -> Identity | None:
+        """Return what identifies a message with these headers; None if nothing does."""
+
+    @abstractmethod
+    def is_known(self, identity: Identity, now: int) -> bool:
+        """Return True if a message with this identity is remembered at ``now`` (ms since the epoch)."""
+
+    @abstractmethod
+    def remember(self, identity: Identity, now: int) -> None:
+        """Remember a message that was stored at ``now`` (ms since the epoch)."""
+
+    @abstractmethod
+    def recall(self, notes: Mapping[Key, bytes]) -> None:
+        """Restore what was remembered from its notes. Raises ValueError and struct.error for a note that
+        cannot be decoded.
+        """
