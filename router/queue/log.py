@@ -1,4 +1,4 @@
-"""What a durable queue tells whoever keeps it on disk."""
+"""The interface between a durable queue and its stored log."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,22 +9,22 @@ from leveret.router.values.notes import Notes
 
 
 class QueueLog(Protocol):
-    """The log of one queue. Only entries that are ``stored`` are its business after they were enqueued."""
+    """The log of one queue. All methods but ``enqueue`` are for ``stored`` entries only."""
 
     @property
     def notes(self) -> Notes: ...
 
     def enqueue(self, entry: Entry, message: Message) -> None:
-        """Keep a message. It becomes ``stored``."""
+        """Store a message; its entry becomes ``stored``."""
 
     def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
-        """The same for messages that arrived one behind the other."""
+        """Store messages that arrived one behind the other."""
 
     def settle(self, entries: Sequence[Entry]) -> None:
-        """Stored messages, one at least, have left the queue for good."""
+        """Record that stored messages, at least one, have left the queue for good."""
 
     def deliver(self, position: int) -> None:
-        """A message was delivered: should it come back after a restart, it comes as redelivered."""
+        """Record that a message was delivered: after a restart it is redelivered."""
 
     def give_back(self, entry: Entry) -> None:
-        """A message came back from a consumer, and how often that was is counted."""
+        """Record that a consumer returned a message, and how often one has."""

@@ -1,6 +1,6 @@
 """What a batch of the store has gathered, until it is committed together."""
 
-from leveret.router.store.exchange_log import StoredWindowLog
+from leveret.router.store.exchange_log import StoredExchangeLog
 from leveret.router.store.metadata.statements import Statement
 from leveret.router.store.notes import StoredNotes
 from leveret.router.store.queue_log import StoredQueueLog
@@ -8,7 +8,7 @@ from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.unpackable_files import Aside
 from leveret.router.store.writer import Job
 
-Log = StoredQueueLog | StoredStreamLog | StoredWindowLog
+Log = StoredQueueLog | StoredStreamLog | StoredExchangeLog
 Touched = StoredQueueLog | StoredNotes  # with changes to be written beside messages
 
 

@@ -1,4 +1,4 @@
-"""The stored log of one deduplicating exchange: its notes."""
+"""The stored log of one exchange: its notes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from leveret.router.store.writer import Job
 
 
-class StoredWindowLog:
-    """The ``ExchangeLog`` of one exchange; ``id`` is that of its incarnation. It has no messages."""
+class StoredExchangeLog:
+    """The ``ExchangeLog`` of one exchange, which has notes alone; ``id`` is that of its incarnation."""
 
     next_position = delivered = 0
     pages: Mapping[Page, None] = {}
@@ -25,12 +25,12 @@ class StoredWindowLog:
         self._store = store
 
     def commit(self, below: int) -> None:
-        """It has no messages."""
+        """Do nothing: an exchange has no messages."""
 
     def flush(self, below: int) -> bool:
-        """There is nothing that goes into files."""
+        """Return False: no messages have to be written to files."""
         return False
 
     def drop(self) -> "Sequence[Job]":
-        """The exchange is deleted; there is no more to be done."""
+        """Return the jobs that follow the deletion of the exchange: none."""
         return ()

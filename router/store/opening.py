@@ -216,9 +216,9 @@ def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: L
         if exchange.has_notes:
             number = restored.windows.get((vhost.name, exchange.name))
             if number is None:  # declared by a version that did not store notes
-                exchange.attach(store.keep_window(vhost.name, exchange))
+                exchange.attach(store.keep_exchange_log(vhost.name, exchange))
                 continue
-            log = store.add_window(number)
+            log = store.add_exchange_log(number)
             exchange.attach(log)
             notes = opened.recovered.queues[number].notes
             log.notes.restore(notes)

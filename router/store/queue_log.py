@@ -1,6 +1,6 @@
-"""What the store knows of one durable queue, and gathers of it in a turn.
+"""The stored log of one durable queue: its pages, its notes, and the changes that are still to be written.
 
-Owns the queue's pages and what is to be written of it; when that is written is the store's business.
+When changes are written is decided in ``leveret.router.store.store``.
 """
 
 from collections.abc import Container, Sequence

@@ -18,7 +18,7 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
 from leveret.router.store.batch import Gathered, Log, Touched
-from leveret.router.store.exchange_log import StoredWindowLog
+from leveret.router.store.exchange_log import StoredExchangeLog
 from leveret.router.store.failure import is_store_failure
 from leveret.router.store.journal.truncation import Retirement
 from leveret.router.store.metadata.statements import (
@@ -141,9 +141,9 @@ class Store:
         self.logs[log.id] = log
         return log
 
-    def add_window(self, number: int | None = None) -> StoredWindowLog:
-        """Know an exchange that takes messages once: a new one, or the one with this id."""
-        log = StoredWindowLog(self, self._number(number))
+    def add_exchange_log(self, number: int | None = None) -> StoredExchangeLog:
+        """Add the log of an exchange that has notes: a new one, or the one with this id."""
+        log = StoredExchangeLog(self, self._number(number))
         self.logs[log.id] = log
         return log
 
@@ -208,7 +208,7 @@ class Store:
         self._gathering.then += self.drop_queue(log)
         self.change(*remove_queue(queue.vhost, queue.name))
 
-    def keep_exchange(self, vhost: str, exchange: Exchange) -> StoredWindowLog | None:
+    def keep_exchange(self, vhost: str, exchange: Exchange) -> StoredExchangeLog | None:
         row = ExchangeRow(
             vhost,
             exchange.name,
@@ -218,17 +218,17 @@ class Store:
             dict(exchange.arguments),
         )
         self.change(add_exchange(row))
-        return self.keep_window(vhost, exchange) if exchange.has_notes else None
+        return self.keep_exchange_log(vhost, exchange) if exchange.has_notes else None
 
-    def keep_window(self, vhost: str, exchange: Exchange) -> StoredWindowLog:
-        """Keep what an exchange remembers of messages that it takes once."""
-        log = self.add_window()
+    def keep_exchange_log(self, vhost: str, exchange: Exchange) -> StoredExchangeLog:
+        """Store the notes of an exchange."""
+        log = self.add_exchange_log()
         self.change(add_window(WindowRow(log.id, vhost, exchange.name)))
         return log
 
     def forget_exchange(self, vhost: str, exchange: Exchange) -> None:
         if exchange.log is not None:
-            assert isinstance(exchange.log, StoredWindowLog)
+            assert isinstance(exchange.log, StoredExchangeLog)
             self.drop_queue(exchange.log)
         self.change(*remove_exchange(vhost, exchange.name))
 

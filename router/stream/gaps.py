@@ -1,7 +1,6 @@
-"""What a repair has found to be lost of a stream for good: notes of it, so that nobody is told again.
+"""Notes of the offsets of a stream that a repair has found to be lost, so that they are reported only once.
 
-Owns the form of these notes. A repair writes them, and a broker keeps them with a stream's others; what is
-missing and not among them is news.
+A repair writes these notes, and the broker keeps them. Missing offsets without a note are reported.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
-"""How far named consumers have come in a stream, kept while they are away.
+"""The positions of named consumers of a stream, which outlive the consumers, and their notes.
 
-Owns the positions and their form as notes. A position is the offset of the first message that is not
-acknowledged: a consumer that comes back under its name goes on there.
+A position is the offset of the first message that is not acknowledged: the next consumer of the same name
+begins there.
 """
 
 from collections import OrderedDict
@@ -42,9 +42,9 @@ class Positions:
         return self._all.get(name)
 
     def recall(self, notes: Mapping[Key, bytes]) -> None:
-        """The notes of a stream come back; those that read the oldest messages are the first to go.
+        """Restore positions from the notes of a stream; those at the oldest messages are forgotten first.
 
-        Raises ValueError and struct.error for what is no note.
+        Raises ValueError and struct.error for a note that cannot be decoded.
         """
         found = [
             (_name(key), Position(*_VALUE.unpack(value)))

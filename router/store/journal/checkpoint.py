@@ -79,10 +79,10 @@ class PageState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class QueueState(msgspec.Struct, array_like=True, frozen=True):
-    """What has an id: a queue, a stream, or an exchange with a deduplication window, which has notes alone.
+    """The state of a queue, a stream, or an exchange with notes, which has nothing else.
 
-    Positions below ``delivered`` were delivered at least once. ``notes`` are what deduplication remembers,
-    and of a stream the positions of named consumers, publishers' numbers, and gaps that are known.
+    Positions below ``delivered`` were delivered at least once. ``notes`` are by key, see
+    ``leveret.router.values.notes``.
     """
 
     id: Id

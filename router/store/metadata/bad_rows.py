@@ -40,7 +40,7 @@ _NAMES = {
         "binding of exchange '{source}' to {kind} '{destination}' in vhost '{vhost}' "
         "with routing key '{routing_key}'"
     ),
-    "windows": "deduplication window of exchange '{exchange}' in vhost '{vhost}'",
+    "windows": "notes of exchange '{exchange}' in vhost '{vhost}'",
 }
 SHOWN = 300  # characters of a name in an error
 

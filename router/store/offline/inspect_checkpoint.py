@@ -40,7 +40,7 @@ def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: 
     found.remarks += [
         "the checkpoint is made anew from what the segments hold: messages that were settled before it may "
         "come back, and all come as redelivered",
-        "what deduplication remembers, the positions of named consumers of streams and the numbers of their "
-        "publishers are kept where the journal files tell them; those of the checkpoint alone are lost: "
-        "what was taken once may be taken again, and consumers begin where their arguments say",
+        "message ids, publishing ids and the positions of named consumers of streams are kept if they are in "
+        "the journal files; those in the checkpoint alone are lost: duplicates may be accepted, and named "
+        "consumers begin where their arguments say",
     ]

@@ -16,7 +16,7 @@ from tests.router.store.test_stream_store import SMALL, declare, numbers, publis
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SIZE = 1000  # of a journal file
-SAID = "those of the checkpoint alone are lost: what was taken once may be taken again"
+SAID = "those in the checkpoint alone are lost: duplicates may be accepted"
 ONCE = {"x-message-deduplication": True}
 
 
