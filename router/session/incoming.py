@@ -12,6 +12,7 @@ from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.router.auth import User
 from leveret.router.broker.broker import Broker
 from leveret.router.broker.incoming import owner_of
+from leveret.router.exchange.admission import AdmittedTargets
 from leveret.router.exchange.routing import Target
 from leveret.router.queue.entry import Entry
 from leveret.router.session.command_work import CommandWork
@@ -23,7 +24,6 @@ from leveret.router.session.trace import Tap
 from leveret.router.session.transaction import Transaction
 from leveret.router.turns.backlog import Slices, Slicing, TakesLong
 from leveret.router.values.counters import Published
-from leveret.router.vhost.deduplicating_target import Once
 
 WIDE = 64  # copies of messages that are handed to queues in one slice
 PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
@@ -85,7 +85,7 @@ class IncomingMessages:
         mode = self._mode
         if mode.transaction is not None:
             self._gather(mode.transaction, message, queues)
-        elif len(queues) > WIDE or queues.__class__ is Once:
+        elif len(queues) > WIDE or queues.__class__ is AdmittedTargets:
             self._work.begin("publishing", self._publish_widely(message, queues))
         elif mode.confirms is None:
             self.enqueue(message, queues)
@@ -207,7 +207,7 @@ class IncomingMessages:
         """Hand a routed message to its queues in slices; return False if one of them refused it. Queues that
         were deleted since the message was routed are skipped.
         """
-        if isinstance(queues, Once):
+        if isinstance(queues, AdmittedTargets):
             return (yield from queues.enqueue(message, WIDE))
         if not queues:
             self._unroutable(message)

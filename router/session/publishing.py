@@ -15,6 +15,7 @@ from leveret.protocol.amqp.properties import Properties, splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
+from leveret.router.exchange.admission import admitted
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import Plan, Target, copies, count, routing_keys
 from leveret.router.session.reply_to import REPLY_TO
@@ -27,7 +28,6 @@ from leveret.router.session.validation import (
     check_user_id,
 )
 from leveret.router.turns.backlog import Slicing, in_time
-from leveret.router.vhost.deduplicating_target import Once
 from leveret.router.vhost.vhost import VHost
 
 
@@ -67,7 +67,7 @@ class Publishing:
             inspected, keys = self._inspect(message, plan.exchange.name, plan.routing_key)
             if len(keys) > 1:
                 return in_time(self._resolve_in_slices(message), self._budget)
-            message, queues = inspected, self._once(inspected, plan.exchange, queues)
+            message, queues = inspected, admitted(plan.exchange, inspected, queues, self._vhost.host)
         plan.published += 1
         message.route = plan.route
         return message, queues
@@ -101,13 +101,7 @@ class Publishing:
             count(plan)  # it is not kept, or no longer
         message.route = plan.route
         self._budget.spent()
-        return message, self._once(message, exchange, queues)
-
-    def _once(self, message: Message, exchange: Exchange, queues: Sequence[Target]) -> Sequence[Target]:
-        """Return the queues of a message, deduplicated if its exchange does that."""
-        if exchange.deduplication is not None and queues and message.properties.headers is not None:
-            return Once(self._vhost, exchange, queues)
-        return queues
+        return message, admitted(exchange, message, queues, self._vhost.host)
 
     def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:
         """Where messages go that differ in their bodies alone; None when each has to be resolved by itself,

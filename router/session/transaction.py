@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import PreconditionFailed
+from leveret.router.exchange.admission import AdmittedTargets
 from leveret.router.exchange.routing import Target
 from leveret.router.session.unacked import Held, Taken, Unacked, Verb
 from leveret.router.turns.backlog import Slices, Slicing
-from leveret.router.vhost.deduplicating_target import Once
 
 SLICE = 256  # messages to one queue each, or settlements, that a commit does in a slice
 
@@ -77,7 +77,7 @@ class Transaction:
         publishes = self._publishes
         while publishes:
             message, queues = publishes.popleft()
-            if len(queues) > SLICE or isinstance(queues, Once):
+            if len(queues) > SLICE or isinstance(queues, AdmittedTargets):
                 if not (yield from enqueue_widely(message, queues)):
                     accepted = False
             elif not enqueue(message, queues):

@@ -23,10 +23,11 @@ from tests.router.store.test_stream_store import SMALL
 pytestmark = pytest.mark.usefixtures("small")
 
 OTHERS = (
+    "deduplication.deduplicator",
     "deduplication.publishers",
     "vhost.death_headers",
     "vhost.dead_letters",
-    "vhost.deduplicating_target",
+    "exchange.admission",
 )
 PACKAGES = (leveret.router.queue, leveret.router.session, leveret.router.stream)
 MODULES = [

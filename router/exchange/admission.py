@@ -1,31 +1,39 @@
-"""The targets of a message that was published to an exchange with deduplication.
+"""Admission of messages by an exchange with deduplication, before they are handed to the queues.
 
 A message is admitted when it is enqueued and not when it is routed: in a transaction that is at the commit.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
+from leveret.router.deduplication.cache import DeduplicationCache
 from leveret.router.deduplication.deduplicator import DUPLICATE
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import Target
 from leveret.router.turns.backlog import Slicing
-from leveret.router.vhost.vhost import VHost
 
 
-class Once(tuple[Target, ...]):
+class Clock(Protocol):
+    """The time of a batch: ``now`` in ms of the broker's clock, ``wall`` in seconds since the epoch."""
+
+    now: int
+    wall: int
+
+
+class AdmittedTargets(tuple[Target, ...]):
     """The queues that a message is routed to, unless it is a duplicate at its exchange.
 
-    A message that a queue refused, or that reached no queue, is not remembered: it may be published again.
+    A message that a queue refused is not remembered: it may be published again.
     """
 
-    _vhost: VHost
-    _exchange: Exchange
+    _cache: DeduplicationCache
+    _clock: Clock
 
-    def __new__(cls, vhost: VHost, exchange: Exchange, queues: Sequence[Target]) -> "Once":
+    def __new__(cls, cache: DeduplicationCache, clock: Clock, queues: Sequence[Target]) -> "AdmittedTargets":
         made = super().__new__(cls, queues)
-        made._vhost = vhost
-        made._exchange = exchange
+        made._cache = cache
+        made._clock = clock
         return made
 
     def enqueue(self, message: Message, at_a_time: int) -> Slicing[bool]:
@@ -33,12 +41,11 @@ class Once(tuple[Target, ...]):
 
         A message with the same identity that is published meanwhile waits until this one is enqueued.
         """
-        cache = self._exchange.deduplication
-        assert cache is not None
+        cache = self._cache
         identity = cache.identify(message.properties.headers)
         while identity is not None and identity.key in cache.pending:
             yield
-        now = self._vhost.host.wall * 1000
+        now = self._clock.wall * 1000
         if cache.admit(message, now) is DUPLICATE:
             return True
         if identity is None:
@@ -57,8 +64,20 @@ class Once(tuple[Target, ...]):
         for start in range(0, len(self), at_a_time):
             if start:
                 yield
-            now = self._vhost.host.now
+            now = self._clock.now
             for queue in self[start : start + at_a_time]:
                 if not queue.deleted and not queue.enqueue(message, now):
                     accepted = False
         return accepted
+
+
+def admitted(
+    exchange: Exchange, message: Message, queues: Sequence[Target], clock: Clock
+) -> Sequence[Target]:
+    """Return the queues that a message published to ``exchange`` is routed to, as ``AdmittedTargets`` if the
+    exchange may refuse it. A message that reaches no queue is not remembered.
+    """
+    cache = exchange.deduplication
+    if cache is None or not queues or message.properties.headers is None:
+        return queues
+    return AdmittedTargets(cache, clock, queues)
