@@ -27,6 +27,7 @@ FRAME_BLIND = 66  # begins the frames of a BlindCopied, and is the type of the l
 NO_CHANNEL = -1  # what a message is framed for that has to be framed anew for every channel
 LONG = Struct(">I")
 MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
+INTERNAL = 4  # the broker enqueues the message, as a dead letter or to move it: it is never a duplicate
 KNOWN, KNOWN_BYTES = 1024, 128  # decoded properties that are found again, and how long they may be
 
 
@@ -40,7 +41,7 @@ class Message:
     """A published message: where it was sent to, its properties and its body.
 
     ``route`` is the exchange and the routing key as two short strings on the wire; ``frames`` the content
-    frames for ``channel``; ``size`` the body's bytes; ``bits`` the publisher's flags;
+    frames for ``channel``; ``size`` the body's bytes; ``bits`` the publisher's flags and ``INTERNAL``.
     ``properties`` are shared between messages that carry the same ones: never change them.
     """
 

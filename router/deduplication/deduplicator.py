@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import INTERNAL, Message
 from leveret.router.values.notes import Key, Notes
 
 Headers = Mapping[str, Any] | None
@@ -46,10 +46,12 @@ class Deduplicator(ABC):
     def admit(self, message: Message, now: int) -> Admission:
         """Return the identity of a new message, to be passed to ``remember`` once the message is stored;
         DUPLICATE, which is confirmed when the note of the first message is on disk; or None for a message
-        that has no identity.
+        without an identity, and for one from the broker itself, which would be lost as a duplicate.
 
         ``now`` is in ms since the epoch.
         """
+        if message.bits & INTERNAL:
+            return None
         identity = self.identify(message.properties.headers)
         if identity is None or not self.is_known(identity, now):
             return identity

@@ -36,10 +36,8 @@ class Target(Protocol):
     def deleted(self) -> bool:
         """Whether it takes nothing any more."""
 
-    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
-        """Take a message. One that comes ``again``, a dead letter or one that was moved, is no publisher's
-        doing: it is never taken for one that came before.
-        """
+    def enqueue(self, message: Message, now: int) -> bool:
+        """Take a message; return False if it is refused."""
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
         """Take messages that differ in their bodies alone; False when it takes them one by one only."""

@@ -105,7 +105,7 @@ class AnyQueue(Source, Protocol):
     def touch(self) -> None:
         """Have ``deliver`` called at the end of this batch."""
 
-    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
+    def enqueue(self, message: Message, now: int) -> bool:
         """Take a message; False when it is refused."""
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:

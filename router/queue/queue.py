@@ -91,17 +91,15 @@ class Queue(LimitedContents):
 
     # -- messages in ---------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
-        """Take a message; False when the queue is full and its overflow setting refuses new ones. A message
-        that comes ``again`` is not a duplicate: it would be lost.
-        """
+    def enqueue(self, message: Message, now: int) -> bool:
+        """Take a message; False when the queue is full and its overflow setting refuses new ones."""
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
         identity: Admission = None
         if self._plain and message.properties.expiration is None:
             entry = Entry(message, self._position)
         else:
-            identity = None if again else self._admit(message)
+            identity = self._admit(message)
             if identity is DUPLICATE:
                 return True
             if self._refuses(message, now):

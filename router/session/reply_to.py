@@ -34,7 +34,7 @@ class ReplyTarget:
     def deleted(self) -> bool:
         return self.receiver is None
 
-    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
+    def enqueue(self, message: Message, now: int) -> bool:
         """Hand the message to the asking session at once."""
         return self.enqueue_all((message,), now)
 

@@ -158,10 +158,10 @@ class Stream(DeclaredQueue):
 
     # -- messages in -----------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, now: int, *, again: bool = False) -> bool:
+    def enqueue(self, message: Message, now: int) -> bool:
         """Give a message the next offset. Readers see it when it is committed."""
         identity: Admission = None
-        if message.properties.headers is not None and not again:
+        if message.properties.headers is not None:
             identity = self.publishers.admit(message, now)
             if identity is DUPLICATE:
                 return True

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from leveret.protocol.amqp.message import INTERNAL
 from leveret.router.exchange.routing import routing_keys
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import Reason
@@ -113,8 +114,10 @@ class DeadLetters:
                     return 1
                 if len(targets) > FEW_COPIES or copies_so_far(message, dead.reason) > 1:
                     dropped, targets = "dead_letter_multiplied", []
+            letter = counted or letter
+            letter.bits = INTERNAL
             for target in targets:
-                target.enqueue(counted or letter, self._host.now, again=True)
+                target.enqueue(letter, self._host.now)
                 copies += 1
         if not copies:
             self._host.drops.add(dead.vhost.name, queue.name, dropped, 1, self._host.now)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from leveret.protocol.amqp.message import Message
+from leveret.protocol.amqp.message import INTERNAL, Message
 from leveret.protocol.amqp.properties import splice_properties
 from leveret.protocol.amqp.table import REMOVE
 from leveret.protocol.http import Response
@@ -320,7 +320,8 @@ def replay(call: Call) -> ResponseSteps[Response]:
 
 def _enqueued(call: Call, message: Message, targets: Sequence[Target]) -> bool:
     """Enqueue a message; return False if no queue has accepted it."""
-    taken = [target.enqueue(message, call.broker.now, again=True) for target in targets]
+    message.bits = INTERNAL
+    taken = [target.enqueue(message, call.broker.now) for target in targets]
     return any(taken)
 
 
