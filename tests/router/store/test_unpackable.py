@@ -327,6 +327,6 @@ def test_what_was_set_aside_is_counted_in_the_metrics(kept, refuse):
     publish(kept, "bad")
     write(kept)
     api = Api(kept.node)
-    told = {value.labels: value.value for value in records(api.world)}
+    told = {value.labels: value.value for value in records(api.context)}
     assert told[("kind", "message"),] == 1
     assert told[("kind", "note"),] == 0
