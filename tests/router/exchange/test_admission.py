@@ -1,4 +1,4 @@
-"""Exchanges that take messages once: what is remembered, for whom, and what of it outlives a crash."""
+"""Exchanges with deduplication: which messages they admit, and what of their cache outlives a crash."""
 
 import tempfile
 from pathlib import Path
@@ -41,7 +41,7 @@ def publish(client, body, value=None, header=HEADER, **properties):
 
 
 @pytest.mark.parametrize("kind", ["fanout", "direct", "topic", "x-random"])
-def test_a_message_that_came_lately_is_routed_to_none_of_the_queues(node, kind):
+def test_a_duplicate_is_enqueued_in_none_of_the_queues(node, kind):
     declare(node, "qr" if kind != "x-random" else "q", kind)
     client = node.client()
     for body, value in (("a", 1), ("b", 2), ("a again", 1), ("text", "1"), ("none", None), ("none", None)):
@@ -50,7 +50,7 @@ def test_a_message_that_came_lately_is_routed_to_none_of_the_queues(node, kind):
         assert node.contents(name) == ["a", "b", "text", "none", "none"]
 
 
-def test_what_comes_to_the_queue_by_another_way_is_not_its_business(node):
+def test_messages_of_other_exchanges_are_no_duplicates(node):
     declare(node)
     client = node.client()
     publish(client, "a", 1)
@@ -58,7 +58,7 @@ def test_what_comes_to_the_queue_by_another_way_is_not_its_business(node):
     assert node.contents() == ["a", "b"]
 
 
-def test_the_window_has_a_size_a_time_and_a_header_of_its_own(node):
+def test_the_cache_has_a_size_a_ttl_and_a_header_of_its_own(node):
     declare(node, cache_size=2, cache_ttl=5000, deduplication_header="id")
     client = node.client()
     for wall, body, value in (
@@ -86,7 +86,7 @@ def test_duplicates_are_confirmed_and_not_returned(node):
     assert client.back == []
 
 
-def test_what_no_queue_took_may_come_again(node):
+def test_a_message_that_no_queue_accepted_may_be_published_again(node):
     exchange = declare(node, "")
     client = node.client()
     publish(client, "a", 1, mandatory=True)
@@ -99,7 +99,7 @@ def test_what_no_queue_took_may_come_again(node):
     assert node.contents() == ["b"]
 
 
-def test_in_a_transaction_it_is_asked_at_the_commit(node):
+def test_messages_of_a_transaction_are_admitted_at_the_commit(node):
     declare(node)
     client, other = node.client(), node.client()
     client.session.select_transactions()
@@ -127,14 +127,14 @@ def test_arguments_that_are_refused(node, arguments, says):
     assert "x" not in node.vhost.exchanges
 
 
-def test_an_exchange_that_does_not_last_is_refused(node):
+def test_an_exchange_that_is_not_durable_is_refused(node):
     with pytest.raises(PreconditionFailed, match="the exchange has to be durable"):
         node.vhost.declare_exchange("x", "fanout", arguments=ONCE)
     other = node.vhost.declare_exchange("x", "fanout", arguments={"x-message-deduplication": False})
     assert other.deduplication is None
 
 
-def test_an_exchange_that_is_there_gets_no_window_by_being_declared_again(node):
+def test_an_existing_exchange_gets_no_cache_by_being_declared_again(node):
     plain = node.vhost.declare_exchange("x", "fanout", durable=True)
     with pytest.raises(
         PreconditionFailed, match="inequivalent arg 'x-message-deduplication' for exchange 'x'"
@@ -148,7 +148,7 @@ def test_an_exchange_that_is_there_gets_no_window_by_being_declared_again(node):
         declare(node, cache_size=6)
 
 
-def test_the_window_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
+def test_the_cache_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     declare(kept.node, cache_size=8)
     kept.node.queue("other", durable=True)
@@ -186,7 +186,7 @@ def test_a_duplicate_is_confirmed_when_the_first_is_on_disk_and_not_before(quick
     kept.crash()
 
 
-def test_a_directory_with_windows_is_found_whole(quick_path):
+def test_a_directory_with_notes_of_exchanges_is_undamaged(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     declare(kept.node)
     for value in range(10):
@@ -198,7 +198,7 @@ def test_a_directory_with_windows_is_found_whole(quick_path):
     assert [(row.name, totals.messages) for row, totals in report.queues] == [("q", 10)]
 
 
-def test_the_firehose_tells_the_queues_and_not_the_question(node):
+def test_the_firehose_names_the_queues_of_an_admitted_message(node):
     declare(node, "qr")
     node.vhost.firehose.switch(on=True)
     node.vhost.bind(node.vhost.exchange("amq.rabbitmq.trace"), node.queue("watch"), "publish.#")
@@ -209,7 +209,7 @@ def test_the_firehose_tells_the_queues_and_not_the_question(node):
 
 
 @pytest.mark.parametrize("whole_vhost", [False, True])
-def test_an_exchange_that_is_declared_again_remembers_nothing(quick_path, whole_vhost):
+def test_an_exchange_that_was_deleted_and_declared_remembers_nothing(quick_path, whole_vhost):
     kept = Kept(quick_path)
     declare(kept.node)
     publish(kept.client, "a", 1)

@@ -1,4 +1,4 @@
-"""Messages that a queue takes once: the window, its limits, and what of it outlives a crash."""
+"""Queues with deduplication: their cache, its limits, and what of it outlives a crash."""
 
 import tempfile
 from pathlib import Path
@@ -28,7 +28,7 @@ def publish(client, body, value, header="x-deduplication-header"):
     client.publish(body, headers={header: value}, delivery_mode=2)
 
 
-def test_a_message_that_came_lately_is_not_taken_again(node):
+def test_a_duplicate_is_not_enqueued(node):
     node.queue(**DEDUPLICATING)
     client = node.client()
     for body, value in (("a", 1), ("b", 2), ("a again", 1), ("text", "1"), ("a once more", 1)):
@@ -38,7 +38,7 @@ def test_a_message_that_came_lately_is_not_taken_again(node):
     assert node.contents() == ["a", "b", "text", "plain", "plain"]
 
 
-def test_it_is_not_taken_again_though_the_first_was_consumed(node):
+def test_a_duplicate_of_a_consumed_message_is_not_enqueued(node):
     node.queue(**DEDUPLICATING)
     client = node.client()
     publish(client, "a", 1)
@@ -47,7 +47,7 @@ def test_it_is_not_taken_again_though_the_first_was_consumed(node):
     assert client.get() is None
 
 
-def test_a_window_takes_up_bounded_memory_however_many_values_it_may_have(node, monkeypatch):
+def test_the_memory_of_a_cache_is_bounded_whatever_its_size(node, monkeypatch):
     monkeypatch.setattr("leveret.router.deduplication.cache.BYTES", 3 * (COST + 1000))
     node.queue(**DEDUPLICATING, cache_size=1_000_000)
     client = node.client()
@@ -91,7 +91,7 @@ def test_values_are_forgotten_when_their_time_is_over(node):
     assert node.contents() == ["100", "105"]
 
 
-def test_what_a_full_queue_refused_may_come_again(node):
+def test_a_message_that_a_full_queue_refused_may_be_published_again(node):
     node.queue(**DEDUPLICATING, max_length=1, overflow="reject-publish")
     client = node.client()
     publish(client, "a", 1)
@@ -111,7 +111,7 @@ def test_the_header_may_have_another_name(node):
     assert node.contents() == ["a", "c", "d"]
 
 
-def test_the_window_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
+def test_the_cache_outlives_crashes_and_the_journal_file_it_was_in(quick_path):
     kept = Kept(quick_path, journal_size=1000)
     kept.node.queue(durable=True, message_deduplication=True)
     kept.node.queue("other", durable=True)
@@ -163,7 +163,7 @@ def test_a_value_that_was_pushed_out_is_forgotten_on_disk_too(quick_path):
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, ["a"], {"a": 1}])
-def test_what_is_no_single_value_is_no_duplicate(node, value):
+def test_a_message_without_a_single_value_is_no_duplicate(node, value):
     node.queue(**DEDUPLICATING)
     client = node.client()
     publish(client, "a", value)

@@ -82,7 +82,7 @@ def test_a_segment_size_beyond_the_largest_is_replaced_by_the_largest(quick_path
         ({"x-message-deduplication": True, "x-deduplication-header": 1}, "{unacceptable_type,signedint}"),
     ],
 )
-def test_an_exchange_whose_window_cannot_be_is_one_without(path, arguments, says):
+def test_an_exchange_with_invalid_arguments_is_restored_without_a_cache(path, arguments, says):
     rewrite(path, "exchanges", arguments)
     kept, (warning,) = start(path)
     exchange = kept.node.vhost.exchanges["x"]
@@ -104,7 +104,7 @@ def test_an_exchange_whose_window_cannot_be_is_one_without(path, arguments, says
     kept.stop()
 
 
-def test_an_exchange_whose_window_is_as_it_should_be_has_it(path):
+def test_an_exchange_with_valid_arguments_is_restored_with_its_cache(path):
     rewrite(path, "exchanges", {"x-message-deduplication": True})
     kept, warned = start(path)
     assert warned == []
