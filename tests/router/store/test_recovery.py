@@ -2,12 +2,12 @@
 
 import pytest
 
-from leveret.router.broker import broker as broker_module
 from leveret.router.broker.recovery import AGAIN, TRIES, queues_in
 from leveret.router.queue.admission import AdmissionLimits
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.packer import Packer
 from leveret.router.stream.serving import Serving
+from leveret.router.vhost import dead_letters
 from tests.router.store.kept import Kept
 
 
@@ -95,7 +95,7 @@ def test_messages_keep_their_order_when_a_delivery_fails(kept, monkeypatch):
 def test_a_dead_letter_that_fails_is_published_later_and_kept_until_then(kept, monkeypatch):
     kept.node.queue("from", durable=True, dead_letter_exchange="", dead_letter_routing_key="other")
     kept.settle()
-    monkeypatch.setattr(broker_module, "make_letter", failing(broker_module.make_letter, 2))
+    monkeypatch.setattr(dead_letters, "make_letter", failing(dead_letters.make_letter, 2))
     kept.client.publish("m", "from", delivery_mode=2)
     kept.settle()
     tag, _, _ = kept.get("from", no_ack=False)
@@ -119,7 +119,7 @@ def test_a_dead_letter_that_cannot_be_published_is_in_its_queue_after_a_restart(
     kept = Kept(quick_path)
     kept.node.queue("from", durable=True, dead_letter_exchange="", dead_letter_routing_key="other")
     kept.settle()
-    monkeypatch.setattr(broker_module, "make_letter", failing(broker_module.make_letter, 100))
+    monkeypatch.setattr(dead_letters, "make_letter", failing(dead_letters.make_letter, 100))
     kept.client.publish("m", "from", delivery_mode=2)
     kept.settle()
     tag, _, _ = kept.get("from", no_ack=False)
