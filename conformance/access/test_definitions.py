@@ -129,7 +129,7 @@ def make_ours() -> Broker:
     admin.set_vhost_limits("imported", {"max-queues": 10, "max-connections": -1})
     admin.set_policy("imported", "p", "^(?!amq\\.).*", {"max-length": 4}, apply_to="queues", priority=7)
     admin.set_policy("imported", "o", "^q", {"max-length": 3}, operator=True)
-    admin.set_global_parameter("mine", {"x": [1]})
+    admin.parameters.set_global("mine", {"x": [1]})
     vhost = broker.vhosts["imported"]
     queue = vhost.declare_queue("q", durable=True, arguments={"x-max-length": 9})
     vhost.declare_queue("quorum", durable=True, arguments={"x-queue-type": "quorum"})

@@ -47,7 +47,7 @@ def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes 
     places = list(broker.vhosts.values()) if vhost is None else [broker.vhosts[vhost]]
     there: set[Destination] = set()
     settings = broker.settings.amqp
-    parameters = [row for row in Administration(broker).parameters() if vhost in (None, row.vhost)]
+    parameters = [row for row in Administration(broker).parameters.all() if vhost in (None, row.vhost)]
     queues = [(place, list(place.queues.values())) for place in places]
     exchanges = [(place, list(place.exchanges.values())) for place in places]
     for _, some_queues in queues:

@@ -23,13 +23,10 @@ import structlog
 
 from leveret.protocol.errors import AmqpError
 from leveret.router.auth import User
-from leveret.router.broker.administration import (
-    OPERATOR_POLICY,
-    VHOST_LIMITS_COMPONENT,
-    Administration,
-    NotThere,
-)
+from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
+from leveret.router.broker.checks import NoSuchObject
+from leveret.router.broker.parameters import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
 from leveret.router.definitions.document import (
     BindingEntry,
     Definitions,
@@ -142,7 +139,7 @@ class _Import:
         """Refuse the entry of this name if the block raises what such an entry may cause; then go on."""
         try:
             yield
-        except (DefinitionsError, AmqpError, NotThere, ValueError, msgspec.MsgspecError) as error:
+        except (DefinitionsError, AmqpError, NoSuchObject, ValueError, msgspec.MsgspecError) as error:
             self._refuse(Refusal(name, str(error)))
 
     # -- what they refer to ------------------------------------------------------------------------------
@@ -207,7 +204,7 @@ class _Import:
 
     def _set_global_parameter(self, entry: GlobalParameterEntry) -> None:
         with self._entry(f"global parameter '{entry.name}'"):
-            self._administration.set_global_parameter(entry.name, entry.value)
+            self._administration.parameters.set_global(entry.name, entry.value)
 
     def _set_parameter(self, entry: ParameterEntry) -> None:
         what, vhost = f"{entry.component} parameter '{entry.name}' {self._in(entry.vhost)}", entry.vhost
@@ -226,7 +223,7 @@ class _Import:
                 )
         elif entry.component == VHOST_LIMITS_COMPONENT:
             with self._entry(what):
-                self._administration.set_parameter(
+                self._administration.parameters.set(
                     entry.component, self._vhost or vhost, entry.name, _limits(entry.value)
                 )
         else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from leveret.protocol.http import HttpError
 from leveret.router.auth import User
-from leveret.router.broker.administration import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
+from leveret.router.broker.parameters import OPERATOR_POLICY, VHOST_LIMITS_COMPONENT
 from leveret.router.management.errors import not_authorised, not_found
 from leveret.router.vhost.vhost import VHost
 

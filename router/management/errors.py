@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from leveret.protocol.errors import AccessRefused, AmqpError, NotFound
 from leveret.protocol.http import HttpError
-from leveret.router.broker.administration import NotThere
+from leveret.router.broker.checks import NoSuchObject
 
 REALM = (("WWW-Authenticate", 'Basic realm="RabbitMQ Management"'),)
 
@@ -45,7 +45,7 @@ def as_http_errors() -> Iterator[None]:
         yield
     except AccessRefused as error:
         raise not_authorised("Access refused.") from error  # the cause is logged by ``call``
-    except NotThere:
+    except NoSuchObject:
         raise not_found() from None
     except NotFound as error:
         raise HttpError(404, text_of(error)) from None

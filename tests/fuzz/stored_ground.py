@@ -57,7 +57,7 @@ def build(path: Path) -> Ground:
         admin.set_topic_permission("u", "/", "amq.topic", write="^u", read="^u")
         admin.set_policy("/", "p", "^nothing", {"max-length": 10, "message-ttl": 100_000})
         admin.set_vhost_limits("/", {"max-queues": 10})
-        admin.set_global_parameter("g", {"a": [1]})
+        admin.parameters.set_global("g", {"a": [1]})
         exchange = vhost.declare_exchange(
             "x", "headers", durable=True, arguments={"x-message-deduplication": True}
         )

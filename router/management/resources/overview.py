@@ -148,7 +148,7 @@ def show_cluster_name(call: Call) -> Response:
 def set_cluster_name(call: Call) -> Response:
     demand(call.body, ["name"])
     try:
-        call.administration.set_global_parameter("cluster_name", text(call.body, "name"))
+        call.administration.parameters.set_global("cluster_name", text(call.body, "name"))
     except ValueError as error:
         raise bad_request(str(error)) from None
     return empty_response()

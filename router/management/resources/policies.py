@@ -104,7 +104,7 @@ def _parameters(call: Call, component: str | None = None, vhost: str | None = No
     seen = {vhost} if vhost is not None else {each.name for each in accessible_vhosts(call)}
     return [
         row
-        for row in call.administration.parameters()
+        for row in call.administration.parameters.all()
         if row.vhost in seen and component in (None, row.component) and vhost in (None, row.vhost)
     ]
 
@@ -132,14 +132,14 @@ def put_parameter(call: Call) -> Response:
     name, component = call["name"], call["component"]
     new = all(row.name != name for row in _parameters(call, component, call.vhost.name))
     try:
-        call.administration.set_parameter(component, call.vhost.name, name, call.body["value"])
+        call.administration.parameters.set(component, call.vhost.name, name, call.body["value"])
     except ValueError as error:
         raise _invalid(error) from None
     return empty_response(201 if new else 204)
 
 
 def delete_parameter(call: Call) -> Response:
-    call.administration.clear_parameter(call["component"], call.vhost.name, call["name"])
+    call.administration.parameters.clear(call["component"], call.vhost.name, call["name"])
     return empty_response()
 
 
@@ -159,14 +159,14 @@ def put_global_parameter(call: Call) -> Response:
     demand(call.body, ["value"])
     new = call["name"] not in call.broker.global_parameters
     try:
-        call.administration.set_global_parameter(call["name"], call.body["value"])
+        call.administration.parameters.set_global(call["name"], call.body["value"])
     except ValueError as error:
         raise _invalid(error) from None
     return empty_response(201 if new else 204)
 
 
 def delete_global_parameter(call: Call) -> Response:
-    call.administration.clear_global_parameter(call["name"])
+    call.administration.parameters.clear_global(call["name"])
     return empty_response()
 
 

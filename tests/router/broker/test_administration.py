@@ -8,7 +8,8 @@ import pytest
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.auth import PasswordHash, PasswordHashError, hash_password
-from leveret.router.broker.administration import Administration, NotThere
+from leveret.router.broker.administration import Administration
+from leveret.router.broker.checks import NoSuchObject
 from leveret.router.persistence.rows import (
     GlobalParameterRow,
     ParameterRow,
@@ -200,7 +201,7 @@ def test_users_are_deleted_in_turns_or_not_at_all(world, admin):
         admin.put_user(f"u{number}", password=PASSWORD)
     names = [f"u{number}" for number in range(10)]
     world.broker.budget.clock = lambda: inf
-    with pytest.raises(NotThere):
+    with pytest.raises(NoSuchObject):
         admin.delete_users([*names, "nobody"])
     assert set(names) <= set(world.broker.users)
     admin.delete_users(names)
@@ -365,22 +366,22 @@ def test_policy_gives_an_exchange_its_alternate(world, admin):
 
 def test_parameters_are_other_names_for_limits_and_operator_policies(admin):
     policy = {"pattern": "^q", "definition": {"max-length": 2}, "priority": 3, "apply-to": "queues"}
-    admin.set_parameter("vhost-limits", "/", "limits", {"max-queues": 9})
-    admin.set_parameter("operator_policy", "/", "o", policy)
-    assert admin.parameters() == [
+    admin.parameters.set("vhost-limits", "/", "limits", {"max-queues": 9})
+    admin.parameters.set("operator_policy", "/", "o", policy)
+    assert admin.parameters.all() == [
         ParameterRow("/", "vhost-limits", "limits", {"max-queues": 9}),
         ParameterRow("/", "operator_policy", "o", policy),
     ]
-    admin.clear_parameter("vhost-limits", "/", "limits")
-    admin.clear_parameter("operator_policy", "/", "o")
-    assert admin.parameters() == []
+    admin.parameters.clear("vhost-limits", "/", "limits")
+    admin.parameters.clear("operator_policy", "/", "o")
+    assert admin.parameters.all() == []
 
 
 def test_global_parameters_are_kept_whatever_they_are(world, admin, rows):
-    admin.set_global_parameter("cluster_name", "hutch")
-    admin.set_global_parameter("nothing", None)
+    admin.parameters.set_global("cluster_name", "hutch")
+    admin.parameters.set_global("nothing", None)
     assert world.broker.global_parameters == {"cluster_name": "hutch", "nothing": None}
-    admin.clear_global_parameter("nothing")
+    admin.parameters.clear_global("nothing")
     assert rows == [
         GlobalParameterRow("cluster_name", "hutch"),
         GlobalParameterRow("nothing", None),
@@ -399,7 +400,7 @@ OPERATOR = {"pattern": "", "definition": {"max-length": 1}}
     [
         (lambda a: a.put_vhost(""), ValueError, "a virtual host needs a name"),
         (lambda a: a.put_vhost("v" * 256), ValueError, "virtual host name should be less than 255 bytes, actually was 256"),
-        (lambda a: a.delete_vhost("v"), NotThere, "no virtual host 'v'"),
+        (lambda a: a.delete_vhost("v"), NoSuchObject, "no virtual host 'v'"),
         (lambda a: a.set_vhost_limit("/", "odd", 1), LimitError, 'Unrecognised terms [{<<"odd">>,1}] in limits'),
         (lambda a: a.set_vhost_limit("/", "max-queues", "x"), LimitError, 'max-queues should be a number, actually was <<"x">>'),
         (lambda a: a.set_vhost_limit("/", "max-queues", 1.5), LimitError, "max-queues should be a number, actually was 1.5"),
@@ -407,24 +408,24 @@ OPERATOR = {"pattern": "", "definition": {"max-length": 1}}
         (lambda a: a.set_user_limit("guest", "odd", 1), LimitError, 'Unrecognised terms [{<<"odd">>,1}] in user-limits'),
         (lambda a: a.put_user(""), ValueError, "a user needs a name"),
         (lambda a: a.put_user("x", password=PasswordHash("!")), PasswordHashError, "password hash is not base64"),
-        (lambda a: a.delete_user("u"), NotThere, "no user 'u'"),
-        (lambda a: a.set_permission("u", "/", **EVERYTHING), NotThere, "no user 'u'"),
-        (lambda a: a.set_permission("guest", "v", **EVERYTHING), NotThere, "no virtual host 'v'"),
+        (lambda a: a.delete_user("u"), NoSuchObject, "no user 'u'"),
+        (lambda a: a.set_permission("u", "/", **EVERYTHING), NoSuchObject, "no user 'u'"),
+        (lambda a: a.set_permission("guest", "v", **EVERYTHING), NoSuchObject, "no virtual host 'v'"),
         (lambda a: a.set_permission("guest", "/", configure="(", write="", read=""), PatternError, "regular expression '(' is invalid: "),
-        (lambda a: a.clear_permission("guest", "v"), NotThere, "user 'guest' has no permissions in virtual host 'v'"),
-        (lambda a: a.clear_topic_permission("guest", "/"), NotThere, "user 'guest' has no such topic permissions in virtual host '/'"),
+        (lambda a: a.clear_permission("guest", "v"), NoSuchObject, "user 'guest' has no permissions in virtual host 'v'"),
+        (lambda a: a.clear_topic_permission("guest", "/"), NoSuchObject, "user 'guest' has no such topic permissions in virtual host '/'"),
         (lambda a: a.set_policy("/", "p", "", {"odd": 1}), PolicyError, '[{<<"odd">>,1}] are not recognised policy settings'),
-        (lambda a: a.clear_policy("/", "p"), NotThere, "no policy 'p' in virtual host '/'"),
-        (lambda a: a.clear_policy("/", "p", operator=True), NotThere, "no operator policy 'p' in virtual host '/'"),
-        (lambda a: a.set_parameter("shovel", "/", "s", {}), ValueError, "component shovel not found"),
-        (lambda a: a.set_parameter("policy", "/", "s", {}), PolicyError, "policies may not be set using this method"),
-        (lambda a: a.set_parameter("operator_policy", "/", "s", {}), PolicyError, "an operator policy needs a 'pattern' and a 'definition'"),
-        (lambda a: a.set_parameter("operator_policy", "/", "s", {**OPERATOR, "priority": True}), PolicyError, "priority should be a number, actually was true"),
-        (lambda a: a.set_parameter("operator_policy", "/", "s", {**OPERATOR, "priority": "5"}), PolicyError, "priority should be a number, actually was <<\"5\">>"),
-        (lambda a: a.set_parameter("operator_policy", "/", "s", {**OPERATOR, "apply-to": 5}), PolicyError, "'apply-to' is a text"),
-        (lambda a: a.set_parameter("vhost-limits", "/", "odd", {}), LimitError, "vhost-limits have the name 'limits'"),
-        (lambda a: a.clear_parameter("vhost-limits", "/", "limits"), NotThere, "no parameter 'limits' of component 'vhost-limits' in virtual host '/'"),
-        (lambda a: a.clear_global_parameter("g"), NotThere, "no global parameter 'g'"),
+        (lambda a: a.clear_policy("/", "p"), NoSuchObject, "no policy 'p' in virtual host '/'"),
+        (lambda a: a.clear_policy("/", "p", operator=True), NoSuchObject, "no operator policy 'p' in virtual host '/'"),
+        (lambda a: a.parameters.set("shovel", "/", "s", {}), ValueError, "component shovel not found"),
+        (lambda a: a.parameters.set("policy", "/", "s", {}), PolicyError, "policies may not be set using this method"),
+        (lambda a: a.parameters.set("operator_policy", "/", "s", {}), PolicyError, "an operator policy needs a 'pattern' and a 'definition'"),
+        (lambda a: a.parameters.set("operator_policy", "/", "s", {**OPERATOR, "priority": True}), PolicyError, "priority should be a number, actually was true"),
+        (lambda a: a.parameters.set("operator_policy", "/", "s", {**OPERATOR, "priority": "5"}), PolicyError, "priority should be a number, actually was <<\"5\">>"),
+        (lambda a: a.parameters.set("operator_policy", "/", "s", {**OPERATOR, "apply-to": 5}), PolicyError, "'apply-to' is a text"),
+        (lambda a: a.parameters.set("vhost-limits", "/", "odd", {}), LimitError, "vhost-limits have the name 'limits'"),
+        (lambda a: a.parameters.clear("vhost-limits", "/", "limits"), NoSuchObject, "no parameter 'limits' of component 'vhost-limits' in virtual host '/'"),
+        (lambda a: a.parameters.clear_global("g"), NoSuchObject, "no global parameter 'g'"),
         (lambda a: make_metadata(default_queue_type="odd"), ValueError, "unsupported queue type 'odd'"),
     ],
 )  # fmt: skip
@@ -451,7 +452,7 @@ def test_all_of_it_is_there_after_a_restart(tmp_path):
     admin.set_vhost_limit("v", "max-queues", 2)
     admin.set_policy("v", "p", "^q", {"max-length": 3}, priority=4, apply_to="queues")
     admin.set_policy("v", "o", "^q", {"expires": 6000}, operator=True)
-    admin.set_global_parameter("cluster_name", {"any": ["thing"]})
+    admin.parameters.set_global("cluster_name", {"any": ["thing"]})
     admin.put_vhost("gone")
     admin.put_user("gone")
     admin.set_permission("gone", "gone", **EVERYTHING)

@@ -278,7 +278,7 @@ class Ways:
             "put a virtual host": lambda: self.put(f"/vhosts/{name}", {}),
             "put a user": lambda: self.put(f"/users/{name}", {"password_hash": "", "tags": ""}),
             "put a parameter": lambda: self.put(f"/global-parameters/{name}", {"value": 1}),
-            "administration": lambda: administration.set_global_parameter(name, 1),
+            "administration": lambda: administration.parameters.set_global(name, 1),
             "import a queue": lambda: self.by_import(queues=[{"name": name, "vhost": "/"}]),
             "import an exchange": lambda: self.by_import(
                 exchanges=[{"name": name, "vhost": "/", "type": "direct"}]
