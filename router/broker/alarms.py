@@ -1,38 +1,38 @@
-"""Alarms: while any is raised, nobody who publishes is read from. And when a measure raises one.
+"""Resource alarms, which block publishers while any is raised, and the thresholds that raise them.
 
-Owns which are raised and whom they keep waiting. Who measures, and how a client is kept waiting and told of
-it, is the business of others.
+Responsible for the raised alarms and the blocked publishers. ``server.resource_monitor`` measures, and a
+connection blocks itself and notifies its client.
 
 Sources: RabbitMQ, "Memory and Disk Alarms" and "Blocked Connection Notifications".
 """
 
 from typing import Protocol
 
-DISK = "disk"  # little room is left where the data directory is
-MEMORY = "memory"  # the process takes up much
+DISK = "disk"  # little space is left on the file system of the data directory
+MEMORY = "memory"  # the process uses more than the high watermark
 STORE = "store"  # writing to the data directory failed
 
-MEMORY_CLEARS = 0.95  # of the high watermark: an alarm shall not come and go with every message
-FASTEST = 1_000_000  # bytes a ms by which a measure may near its limit: more than publishers have managed
-LOOKS = (25, 1000)  # ms from one look at the measures to the next, at least and at most
+MEMORY_CLEARS = 0.95  # of the high watermark: an alarm must not change with every message
+FASTEST = 1_000_000  # bytes a ms by which a measure may approach its limit; publishers were slower
+INTERVALS = (25, 1000)  # ms between two measurements, at least and at most
 
 
 class Publisher(Protocol):
     """A connection that published while an alarm was raised."""
 
     def unblock(self) -> None:
-        """The last alarm was cleared: go on."""
+        """Continue reading: the last alarm was cleared."""
 
 
 class Alarms:
-    """The alarms of one broker. ``raised`` is empty as long as all is well; who publishes asks that only."""
+    """The alarms of one broker. ``raised`` is empty if there are none; publishers check nothing else."""
 
     def __init__(self) -> None:
         self.raised: set[str] = set()
         self._blocked: dict[Publisher, None] = {}
 
     def set(self, alarm: str, *, raised: bool) -> bool:
-        """Raise or clear an alarm; with the last one all publishers go on. True when it was not so before."""
+        """Raise or clear an alarm; unblock all publishers with the last. Return True if that is a change."""
         if raised is (alarm in self.raised):
             return False
         if raised:
@@ -46,19 +46,19 @@ class Alarms:
         return True
 
     def block(self, publisher: Publisher) -> None:
-        """Keep a publisher waiting for the last alarm to be cleared."""
+        """Block a publisher until the last alarm is cleared."""
         self._blocked[publisher] = None
 
     def blocks(self, publisher: Publisher) -> bool:
-        """Whether a publisher is kept waiting."""
+        """Return True if a publisher is blocked."""
         return publisher in self._blocked
 
     def forget(self, publisher: Publisher) -> None:
-        """A publisher waits no longer, if it did."""
+        """Remove a publisher, if it is blocked."""
         self._blocked.pop(publisher, None)
 
     def reason(self) -> str:
-        """Why publishers wait, in RabbitMQ's words; it has none for a store that cannot write."""
+        """Return why publishers are blocked, in RabbitMQ's words, which lack a store that cannot write."""
         reasons = []
         if low := sorted(self.raised - {STORE}):
             reasons.append(f"low on {' & '.join(low)}")
@@ -68,15 +68,15 @@ class Alarms:
 
 
 def high_watermark(setting: float, memory: int) -> int:
-    """The bytes above which memory is short, for a share of all ``memory`` or an absolute size."""
+    """Return the high watermark in bytes, from a share of all ``memory`` or an absolute size."""
     return int(setting * memory if setting <= 1 else setting)
 
 
 def short_of_memory(used: int, high: int, *, raised: bool) -> bool:
-    """Whether so many bytes raise the alarm, or are too many to clear it."""
+    """Return True if ``used`` bytes raise the memory alarm, or are too many to clear a raised one."""
     return used > (high * MEMORY_CLEARS if raised else high)
 
 
 def next_look(distance: int) -> int:
-    """ms until the measures are to be looked at again, the nearest being so many bytes from its limit."""
-    return min(max(distance // FASTEST, LOOKS[0]), LOOKS[1])
+    """Return the ms until the next measurement, if a measure is ``distance`` bytes from its limit."""
+    return min(max(distance // FASTEST, INTERVALS[0]), INTERVALS[1])

@@ -45,7 +45,7 @@ from leveret.router.vhost.dead_letters import DeadLetters
 from leveret.router.vhost.drops import Drops
 from leveret.router.vhost.vhost import VHost
 
-LATER = 1000  # ms until a target of the timers is called again that raised
+LATER = 1000  # ms until a timer's target that raised is called again
 
 
 class Broker:
@@ -98,34 +98,34 @@ class Broker:
     # -- virtual hosts and connections ---------------------------------------------------------------------
 
     def add_vhost(self, name: str) -> VHost:
-        """The virtual host of this name, made if it is not there."""
+        """Return the virtual host of this name, after making it if it does not exist."""
         found = self.vhosts.get(name)
         if found is None:
             found = self.vhosts[name] = VHost(name, self)
         return found
 
     def vhost(self, name: str) -> VHost:
-        """The virtual host of this name, or NotAllowed."""
+        """Return the virtual host of this name. Raises NotAllowed."""
         found = self.vhosts.get(name)
         if found is None:
             raise NotAllowed(f"vhost {name} not found")
         return found
 
     def forget_vhost(self, vhost: VHost) -> None:
-        """A virtual host is gone; ``Users.forget_vhost`` has taken back all rights there."""
+        """Remove a virtual host whose objects and permissions are deleted."""
         del self.vhosts[vhost.name]
 
     def log_in(self, login: Login, then: Callable[[Outcome], None]) -> User | WaitingLogin:
-        """The user that these credentials prove, or the login in the queue of those whose check takes long or
-        has to wait; ``then`` is told its outcome, perhaps before this returns.
+        """Return the user of these credentials, or a login that waits because its check takes long; ``then``
+        is called with its outcome, perhaps before this returns.
 
-        Raises LoginRefused when it is known at once that they prove none.
+        Raises LoginRefused if the credentials are known to be wrong at once.
         """
         found = self.logins.begin(login, self.now)
         return self.login_queue.add(login, found, then) if isinstance(found, Check) else found
 
     def enter(self, client: Client, user: User, vhost: VHost) -> None:
-        """A client opens a virtual host as this user. Raises NotAllowed when either has reached a limit."""
+        """Connect a client to a virtual host as this user. Raises NotAllowed if one has reached a limit."""
         check_vhost_connections(vhost.limits, vhost.connections, vhost=vhost.name, user=user.name)
         check_user_connections(user.limits, user.connections, user=user.name)
         user.connections += 1
@@ -133,7 +133,7 @@ class Broker:
         self._entered[client] = user, vhost
 
     def check_channels(self, user: User) -> None:
-        """Raise NotAllowed when the user has as many channels as it may have."""
+        """Raise NotAllowed if the user has reached its limit of channels."""
         if user.limits:
             count = sum(client.channel_count for client in self.clients if client.user is user)
             check_user_channels(user.limits, count, user=user.name)
@@ -194,10 +194,11 @@ class Broker:
     # -- failures and deadlines ----------------------------------------------------------------------------
 
     def failed(self, error: BaseException) -> bool:
-        """Whoever catches what this broker raised says so here; True when that was the store's failure.
+        """Handle an exception that was raised by this broker. Return True if the storage failed: then nothing
+        more is confirmed, and the broker stops.
 
-        Then nothing is confirmed any more, and the broker stops. Other failures concern whoever's turn it
-        was, and the queues that the exception came through: these are put right at the end of the turn.
+        After another exception, the queues in its traceback are repaired at the end of the turn. Every caller
+        that catches an exception of the broker calls this.
         """
         if self.keeper.failed(error):
             return True
@@ -205,16 +206,16 @@ class Broker:
         return False
 
     def report(self, what: str, error: Exception) -> None:
-        """Log an exception that is the fault of no client, and do what ``failed`` does."""
+        """Log an exception that no client has caused, and do what ``failed`` does."""
         structlog.get_logger().error(what, exc_info=error)
         self.failed(error)
 
     def on_timers(self) -> None:
-        """Let everything whose deadline has come act on it."""
+        """Call the targets of the timers whose deadlines have come."""
         self.timers.run(self.now, self.budget.spent, self._deadline_failed)
 
     def _deadline_failed(self, target: Timed, error: Exception) -> None:
-        """A target of the timers raised: the others are called all the same, and it is called again."""
+        """Call a timer's target that raised again later; the others are called all the same."""
         self.report("timer callback raised an exception", error)
         self.schedule(self.now + LATER, target)
 

@@ -1,7 +1,8 @@
-"""The memory of what clients have begun to send: contents, frames and transactions that are not complete.
+"""Memory of incomplete input: contents, frames and transactions that clients have begun to send.
 
-Owns the totals by owner, the bounds, and which connection is closed when one is exceeded. An owner is a user,
-or the network of a client that has not logged in. Each connection counts what it holds; this adds up.
+Responsible for the totals by owner, the bounds, and the choice of the connection that is closed if one is
+exceeded. An owner is a user, or the network of a client that has not logged in. Connections report what they
+hold.
 """
 
 from typing import Protocol
@@ -24,16 +25,16 @@ class Sender(Protocol):
     """A connection."""
 
     def end(self, error: AmqpError) -> None:
-        """Tell the client why and close."""
+        """Send the client the error and close the connection."""
 
 
 def owner_of(user: User | None, host: str) -> str:
-    """Return the owner of what a client sends: its user, or its network before the login."""
+    """Return the owner of a client's input: its user, or its network before the login."""
     return f"address {client_network(host)}" if user is None else f"user {user.name}"
 
 
 class _Owner:
-    """What the connections of one owner hold, in bytes."""
+    """The bytes that the connections of one owner hold."""
 
     __slots__ = ("held", "senders")
 
@@ -43,8 +44,9 @@ class _Owner:
 
 
 class Incoming:
-    """``most`` bytes in all, 0 for any number; ``held`` is how many there are, ``over`` that a bound is
-    exceeded and ``relieve`` is to be called.
+    """The incomplete input of all clients: ``held`` bytes of at most ``most``, 0 for no limit.
+
+    ``over`` is True if a bound is exceeded; ``relieve`` is to be called then.
     """
 
     __slots__ = ("_owner_names", "_owners", "held", "most", "over")
@@ -54,10 +56,10 @@ class Incoming:
         self.held = 0
         self.over = False
         self._owners: dict[str, _Owner] = {}
-        self._owner_names: dict[Sender, str] = {}  # that each connection is counted under
+        self._owner_names: dict[Sender, str] = {}  # under which each connection is counted
 
     def grow(self, sender: Sender, owner: str, change: int) -> None:
-        """Count ``change`` bytes that a connection holds more, or less, than before."""
+        """Add ``change`` bytes, which may be negative, to what a connection holds."""
         before = self._owner_names.get(sender)
         if before is None and change <= 0:
             return  # it was forgotten
@@ -75,7 +77,7 @@ class Incoming:
             self.over = True
 
     def forget(self, sender: Sender) -> None:
-        """A connection holds nothing any more."""
+        """Remove a connection and the bytes that it holds."""
         name = self._owner_names.pop(sender, None)
         if name is not None:
             owner = self._owners[name]
@@ -86,7 +88,7 @@ class Incoming:
                 del self._owners[name]
 
     def relieve(self) -> None:
-        """Close connections until no bound is exceeded: the largest one of the owner with most of all."""
+        """Close connections until no bound is exceeded, each time the largest of the largest owner."""
         self.over = False
         while self._owners:
             name = self._largest()
@@ -95,9 +97,7 @@ class Incoming:
             self._cut_off(name, "too much is being sent that is not complete")
 
     def free(self, size: int) -> None:
-        """Close connections, the largest one of the owner with most of all first, until they have given up
-        ``size`` bytes.
-        """
+        """Close connections until ``size`` bytes are free, each time the largest of the largest owner."""
         goal = max(self.held - size, 0)
         while self._owners and self.held > goal:
             self._cut_off(self._largest(), "memory is short")

@@ -1,9 +1,9 @@
-"""Put queues right after an exception in the broker's own code, and retry what it interrupted.
+"""Repair of queues after an exception in the broker's own code, and retries of failed dead letters.
 
-An exception may leave a queue half changed: messages taken out and not handed over, counters that are off, a
-delivery that nobody will call again. Responsible for finding the queues that an exception came through, for
-having them put right at the end of the turn, and for dead letters whose publishing failed. A queue whose
-deliveries fail again and again stops the broker in order. What concerns the store is in ``store.failure``.
+An exception may leave a queue half changed: messages that were taken and not delivered, wrong counters, a
+delivery that is not repeated. Responsible for finding the queues in the traceback of an exception, for their
+repair at the end of the turn, and for dead letters whose publishing failed. A queue whose deliveries fail
+repeatedly stops the broker in order. Failures of the storage are handled in ``store.failure``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,8 +58,8 @@ class _Retry:
 
 
 class Recovery:
-    """What a broker has to put right: ``suspects`` are the queues that ``run`` looks at. ``failures`` counts
-    the failed deliveries of queues, each in a row.
+    """The queues to repair (``suspects``), and the number of deliveries in a row that failed, by queue
+    (``failures``).
     """
 
     def __init__(self, host: RecoveryHost) -> None:
@@ -71,11 +71,11 @@ class Recovery:
         self._log = structlog.get_logger()
 
     def suspect(self, queue: AnyQueue) -> None:
-        """Have a queue put right at the end of the turn."""
+        """Have a queue repaired at the end of the turn."""
         self.suspects[queue] = None
 
     def examine(self, error: BaseException) -> None:
-        """Suspect the queues that an exception came through."""
+        """Suspect the queues in the traceback of an exception."""
         for queue in queues_in(error):
             self.suspect(queue)
 
@@ -112,12 +112,12 @@ class Recovery:
             self._host.dead_letters.add([retry.letter])
 
     def letter_published(self, letter: DeadLetter) -> None:
-        """A dead letter was published, perhaps not at the first try."""
+        """Forget the retries of a dead letter that was published."""
         if self._delays:
             self._delays.pop(id(letter.entry), None)
 
     def run(self) -> None:
-        """Put the suspects right. One that this fails for cannot be served: the broker stops."""
+        """Repair the suspects. The broker stops if that fails."""
         suspects, self.suspects = self.suspects, {}
         letters = [*self._host.dead_letters.unpublished(), *(retry.letter for retry in self._retries)]
         dying = {id(letter.entry) for letter in letters}
@@ -129,11 +129,11 @@ class Recovery:
                 if not queue.deleted:
                     queue.put_right(self._held(queue), dying, self._host.now)
         except Exception as error:
-            self._log.error("a queue could not be put right", exc_info=error)
+            self._log.error("a queue could not be repaired", exc_info=error)
             self._host.keeper.break_off(error)
 
     def _held(self, queue: AnyQueue) -> tuple[list[Entry], int]:
-        """Return the messages of a queue that sessions hold, and how many sessions pause its deliveries."""
+        """Return the unsettled messages of a queue, and the number of sessions that pause its deliveries."""
         held: list[Entry] = []
         paused = 0
         vhost = self._host.vhosts.get(queue.vhost)

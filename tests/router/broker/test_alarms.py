@@ -4,7 +4,7 @@ import pytest
 
 from leveret.router.broker.alarms import (
     DISK,
-    LOOKS,
+    INTERVALS,
     MEMORY,
     STORE,
     Alarms,
@@ -86,7 +86,7 @@ def test_no_memory_at_all_is_always_too_little():
 
 @pytest.mark.parametrize(
     ("distance", "expected"),
-    [(0, LOOKS[0]), (150 * MB, 150), (10_000 * MB, LOOKS[1])],
+    [(0, INTERVALS[0]), (150 * MB, 150), (10_000 * MB, INTERVALS[1])],
 )
 def test_measures_are_looked_at_more_often_near_a_limit(distance, expected):
     assert next_look(distance) == expected

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from leveret.protocol.errors import AmqpError
-from leveret.router.broker.alarms import DISK, LOOKS, MEMORY, next_look
+from leveret.router.broker.alarms import DISK, INTERVALS, MEMORY, next_look
 from leveret.router.server.outbox import BufferedOutbox
 from leveret.router.server.resource_monitor import COLLECT, STALLED, TRIM, ResourceMonitor
 from leveret.router.settings import MEMORY as NOWHERE
@@ -155,9 +155,9 @@ async def test_a_broker_with_enough_memory_is_left_alone(check, machine):
 async def test_measures_are_looked_at_more_often_near_a_limit(watch, machine):
     assert watch.update_alarms(watch.measure(0)) == next_look(HIGH - machine.used)
     machine.used = HIGH - MB
-    assert watch.update_alarms(watch.measure(0)) == LOOKS[0]
+    assert watch.update_alarms(watch.measure(0)) == INTERVALS[0]
     machine.used, machine.free = 0, 51 * MB
-    assert watch.update_alarms(watch.measure(0)) == LOOKS[0]
+    assert watch.update_alarms(watch.measure(0)) == INTERVALS[0]
 
 
 async def test_a_look_measures_in_a_thread_and_judges(watch, machine, server, logged):
