@@ -2,7 +2,8 @@
 
 Responsible for logins and connection limits, and for what an exception in the broker's code leads to. The
 order of a batch is in ``scheduler``, confirms and replies that wait for a commit are in ``commit_waiters``.
-The caller (a socket, a test) sets ``now`` and ``wall`` before each batch and calls ``flush`` after it.
+The caller (a socket, a test) sets ``now`` and ``wall`` before each batch and calls ``scheduler.end_batch``
+after it.
 """
 
 from collections import Counter
@@ -149,15 +150,6 @@ class Broker:
         self.incoming.forget(client)
 
     # -- batches -------------------------------------------------------------------------------------------
-
-    def flush(self, *, left_over: bool = True) -> bool:
-        """See ``Scheduler.end_batch``."""
-        return self.scheduler.end_batch(left_over=left_over)
-
-    @property
-    def doing(self) -> str:
-        """The last notable work of this turn's end, as text for people; "" if there was none."""
-        return self.scheduler.doing
 
     def catch_up(self) -> None:
         """See ``Scheduler.catch_up``."""

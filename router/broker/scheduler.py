@@ -109,7 +109,7 @@ class Scheduler:
 
     # -- the end of a batch --------------------------------------------------------------------------------
 
-    def end_batch(self, *, left_over: bool) -> bool:
+    def end_batch(self, *, left_over: bool = True) -> bool:
         """Publish dead letters, have touched queues deliver, hand the batch to the storage, and notify the
         clients whose changes are on disk. Return True if there is more for another turn.
 

@@ -23,7 +23,7 @@ LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
 GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
 HOLD_TIMEOUT = 1  # seconds that a client waits at most for the disk
 COMMANDS = (
-    0.0025  # seconds of a turn for commands of a client or due timers; see ``Broker.flush`` for the rest
+    0.0025  # seconds of a turn for commands of a client or due timers; the rest: ``Scheduler.end_batch``
 )
 
 
@@ -75,7 +75,7 @@ class Driver:
         broker = self.broker
         handled = time.perf_counter()
         try:
-            if broker.flush(left_over=left_over):
+            if broker.scheduler.end_batch(left_over=left_over):
                 self._more.set()
         except Exception as error:
             self.failed("queue delivery raised an exception", error)
@@ -97,8 +97,8 @@ class Driver:
         """Record the duration of a turn, and log a slow one."""
         broker = self.broker
         what = self._what or "a turn"
-        if handling < seconds / 2 and broker.doing:
-            what = f"{what}: {broker.doing}"
+        if handling < seconds / 2 and broker.scheduler.doing:
+            what = f"{what}: {broker.scheduler.doing}"
         if broker.turn_times.record(Turn(seconds, cpu, what), broker.now):
             ms = {"ms": seconds, "cpu_ms": cpu, "handling_ms": handling}
             rounded = {name: round(1000 * value, 1) for name, value in ms.items()}

@@ -4,7 +4,7 @@ Responsible for what queues ask of their virtual host and of the broker: time, d
 letters, and their own deletion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,6 +33,7 @@ class QueueServices:
         self._vhost = vhost
         self._host = vhost.host
         self._scheduler = vhost.host.scheduler
+        self.touch: Callable[[AnyQueue], None] = vhost.host.scheduler.touch  # without a call in between
         self._log = structlog.get_logger()
 
     @property
@@ -45,9 +46,6 @@ class QueueServices:
 
     def suspect(self, queue: AnyQueue) -> None:
         self._host.suspect(queue)
-
-    def touch(self, queue: AnyQueue) -> None:
-        self._scheduler.touch(queue)
 
     def catch_up(self) -> None:
         self._scheduler.catch_up()

@@ -158,7 +158,7 @@ class Node:
     def settle(self) -> int:
         """Flush until nothing is left over; return how many turns that took."""
         turns = 1
-        while self.broker.flush():
+        while self.broker.scheduler.end_batch():
             turns += 1
         return turns
 

@@ -281,5 +281,5 @@ def test_virtual_hosts_share_the_turns_of_the_broker(node):
     for client in clients.values():
         client.consume(no_ack=True)
     for _ in range(4):
-        node.broker.flush()
+        node.broker.scheduler.end_batch()
     assert_fair(Counter({name: len(client.delivered) for name, client in clients.items()}), ["/", "other"])

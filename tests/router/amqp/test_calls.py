@@ -56,7 +56,7 @@ def walk(client, data, *acknowledged):
     def once(answer):
         for piece in (data, answer):
             connection.receive(piece)
-            while broker.flush():
+            while broker.scheduler.end_batch():
                 pass
 
     once(acknowledged[0])

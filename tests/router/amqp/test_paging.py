@@ -132,7 +132,7 @@ def test_a_damaged_page_ends_the_connection_that_gets_it_and_names_the_file(worl
     other = world.connect()
     queue = world.vhost.queues["q"]
     queue.paging.unreadable(queue.ready.runs[0], DAMAGE)
-    world.broker.flush()
+    world.broker.scheduler.end_batch()
     close = client.take(m.ConnectionClose, channel=0)
     assert close.reply_code == 541
     assert DAMAGE in close.reply_text

@@ -20,7 +20,7 @@ def steps(world):
     """Have each turn do one slice only: call it for another turn; it returns whether more is left."""
     world.broker.budget.clock = lambda: inf
     world.flush = lambda: None
-    return world.broker.flush
+    return world.broker.scheduler.end_batch
 
 
 def finish(steps):
@@ -126,7 +126,7 @@ def test_a_commit_is_answered_when_all_of_it_is_done(world, connect, steps):
     client = connect()
     world.broker.budget.clock = None
     client.transport.send(packed(m.TxSelect(), 1) + packed(m.QueueDeclare("q"), 1))
-    world.broker.flush()
+    world.broker.scheduler.end_batch()
     client.expect(m.TxSelectOk())
     client.take(m.QueueDeclareOk)
     client.send(*[publish("q", b"x") for _ in range(1000)])
@@ -145,7 +145,7 @@ BUSY = 5
 @pytest.fixture
 def turns(world, steps):
     """The same, where what clients send are turns of their own."""
-    world.flush = lambda: world.broker.flush(left_over=False)
+    world.flush = lambda: world.broker.scheduler.end_batch(left_over=False)
     return steps
 
 

@@ -131,7 +131,7 @@ class World:
         return self.client().open(**options)
 
     def flush(self):
-        while self.broker.flush():
+        while self.broker.scheduler.end_batch():
             pass
 
     def commit(self):

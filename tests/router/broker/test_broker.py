@@ -34,12 +34,12 @@ def test_deliveries_wait_for_the_end_of_the_batch(node):
     client.consume()
     client.publish("a")
     assert client.seen() == []
-    assert node.broker.flush() is False
+    assert node.broker.scheduler.end_batch() is False
     assert client.seen() == ["a"]
 
 
 def test_a_flush_without_anything_to_do_does_nothing(node):
-    assert node.broker.flush() is False
+    assert node.broker.scheduler.end_batch() is False
 
 
 def test_dead_letters_are_delivered_in_the_flush_that_made_them(node):
@@ -48,7 +48,7 @@ def test_dead_letters_are_delivered_in_the_flush_that_made_them(node):
     client = node.client()
     client.consume("letters")
     client.publish("a")
-    node.broker.flush()
+    node.broker.scheduler.end_batch()
     assert client.seen() == ["a"]
 
 
@@ -67,12 +67,12 @@ def test_a_delivery_that_fails_ends_its_client_and_disturbs_nobody_else(node):
         raise RuntimeError("broken")
 
     clients[0].deliver = deliver
-    assert node.broker.flush() is False
+    assert node.broker.scheduler.end_batch() is False
     assert [len(client.crashed) for client in clients] == [1, 0, 0]
     assert node.contents("a") == ["a"]
     assert [client.seen() for client in clients[1:]] == [["b"], ["c"]]
     publisher.publish("again", "b")
-    node.broker.flush()
+    node.broker.scheduler.end_batch()
     assert clients[1].seen() == ["b", "again"]
 
 
@@ -106,7 +106,7 @@ def test_a_client_that_cannot_be_told_crashes_alone():
     bad, good = Told(fails=True), Told()
     broker.commit_waiters.add(bad)
     broker.commit_waiters.add(good)
-    broker.flush()
+    broker.scheduler.end_batch()
     assert [str(error) for error in bad.crashed] == ["a bug"]
     assert (good.times, good.crashed) == (1, [])
     broker.committed()

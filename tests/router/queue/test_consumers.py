@@ -88,7 +88,7 @@ def test_a_drain_makes_way_for_others_and_goes_on(node):
         client.consume(no_ack=True)
     turns = 0
     before = 0
-    while node.broker.flush() or not turns:
+    while node.broker.scheduler.end_batch() or not turns:
         turns += 1
         now = sum(len(client.delivered) for client in clients)
         assert now - before <= 2 * DRAIN
@@ -106,7 +106,7 @@ def test_a_drain_of_one_queue_does_not_keep_another_waiting(node):
     drain.consume("big", no_ack=True)
     light.consume("small", no_ack=True)
     fill(node, "hello", queue="small")
-    assert node.broker.flush()
+    assert node.broker.scheduler.end_batch()
     assert light.seen() == ["hello"]
     assert len(drain.seen()) == DRAIN
 

@@ -307,7 +307,7 @@ def test_many_messages_that_expire_at_once_do_so_in_turns(node, client, mixed):
     left = []
     while (due := node.broker.timers.next_deadline()) is not None and due <= node.broker.now:
         node.broker.on_timers()
-        node.broker.flush()
+        node.broker.scheduler.end_batch()
         left.append(len(node.vhost.queues["q"].ready) - mixed)
     node.settle()
     assert left == [2 * EXPIRE, EXPIRE, 0]
@@ -322,7 +322,7 @@ def test_a_consumer_does_not_wait_for_all_that_expired_before_others_have_their_
     node.broker.now += 100
     client.consume()
     turns = 1
-    while node.broker.flush():
+    while node.broker.scheduler.end_batch():
         turns += 1
     assert turns >= 3
     assert client.seen() == ["alive"]

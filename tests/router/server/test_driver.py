@@ -25,11 +25,12 @@ class FakeBroker:
         self.budget = Budget()
         self.turn_times = TurnTimes()
         self.doing = ""
+        self.scheduler = self
         self.turns = 0
         self.events: list[str] = []
         self.failing = False
 
-    def flush(self, *, left_over: bool = True) -> bool:
+    def end_batch(self, *, left_over: bool = True) -> bool:
         if self.failing:
             self.failing = False
             raise RuntimeError("a queue is broken")

@@ -146,7 +146,7 @@ class Load:
         more = True
         while more:
             try:
-                more = self.node.broker.flush()
+                more = self.node.broker.scheduler.end_batch()
             except Exception as error:
                 self.failed(error)
                 more = self.store.broken is None and not self.raising.always

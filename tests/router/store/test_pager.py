@@ -129,7 +129,7 @@ def test_a_turn_moves_no_more_than_so_many(node, pager, disk):
     queue = fill(node, "q", 100)
     pager.budget = 0
     node.client().publish("m", "q")
-    node.broker.flush()
+    node.broker.scheduler.end_batch()
     assert queue.ready.away in range(module.A_TURN, module.A_TURN + 2 * PAGE)
 
 

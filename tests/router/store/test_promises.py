@@ -138,7 +138,7 @@ def test_a_dead_letter_that_waits_for_its_turn_is_kept_by_its_old_queue(node, wr
     turns = 0
     more = True
     while more:
-        more = node.broker.flush()
+        more = node.broker.scheduler.end_batch()
         turns += 1
         assert sum(map(unpaged, (dead, *queues))) == 3003
     assert turns > 1

@@ -54,7 +54,7 @@ def test_a_queue_whose_deliveries_always_fail_stops_the_broker_when_others_have_
     monkeypatch.setattr(Queue, "take", take)
     kept.client.publish("1", "q", delivery_mode=2)
     kept.client.publish("2", "other", delivery_mode=2)
-    assert kept.node.broker.flush()
+    assert kept.node.broker.scheduler.end_batch()
     assert bystander.seen() == ["2"]
     turns = kept.node.settle()
     assert isinstance(kept.store.broken, Bug)

@@ -413,7 +413,7 @@ def test_a_chain_of_dead_letters_runs_within_one_flush(node, client):
     for number in range(9):
         source(node, f"q{number}", key=f"q{number + 1}", max_length=0)
     client.publish("a", key="q0")
-    assert node.broker.flush() is False
+    assert node.broker.scheduler.end_batch() is False
     assert node.contents("q9") == ["a"]
     assert [fate[0] for fate in fates(node, "q9")] == [f"q{number}" for number in range(8, -1, -1)]
 
@@ -429,7 +429,7 @@ def test_many_letters_make_way_for_others(node, client):
     client.consume("other", "o")
     client.session.nack(0, multiple=True, requeue=False)
     client.publish("hello", "other")
-    assert node.broker.flush() is True
+    assert node.broker.scheduler.end_batch() is True
     assert client.seen("o") == ["hello"]
     assert len(node.contents("letters")) == LETTERS // 2  # each letter and its copy count
     node.settle()
