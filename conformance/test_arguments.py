@@ -1,17 +1,14 @@
 """The table of arguments against the capabilities of RabbitMQ's queue types."""
 
-import shutil
 import subprocess
 
 import pytest
 
-from conformance.rabbitmq import SCRIPTS, installed
 from leveret.router.arguments.table import COMPARED, POLICY_SETTINGS, QUEUE_ARGUMENTS, RABBITMQ_ORDER
 from leveret.router.vhost.policies import SETTINGS, UNSUPPORTED
+from tests.tools import RABBITMQ
 
-pytestmark = pytest.mark.skipif(
-    not installed() or shutil.which("erl") is None, reason="RabbitMQ is not installed"
-)
+pytestmark = pytest.mark.needs("rabbitmq")
 PROGRAM = """
     #{queue_arguments := Arguments, unsupported_policies := Settings} = rabbit_%s_queue:capabilities(),
     [io:format("~s~n", [Name]) || Name <- Arguments],
@@ -25,19 +22,16 @@ OTHER_SETTINGS = {  # of arguments that 3.10 lacks
     for key, row in POLICY_SETTINGS.items()
     if row.queue_types and row.name not in {name for names in RABBITMQ_ORDER.values() for name in names}
 }
-NO_SETTINGS = {
-    "max-priority",
-    "single-active-consumer",
-}  # RabbitMQ names them, and refuses policies with them
-WITH_ANOTHER = {
-    "ha-sync-batch-size"
-}  # policies have it beside ha-mode only, which quorum queues do not support
+# RabbitMQ names these settings, and refuses policies with them.
+NO_SETTINGS = {"max-priority", "single-active-consumer"}
+# Policies have this setting beside ha-mode only, which quorum queues do not support.
+WITH_ANOTHER = {"ha-sync-batch-size"}
 
 
 @pytest.fixture(params=RABBITMQ_ORDER, scope="module")
 def capabilities(request):
     """A queue type, its arguments in RabbitMQ's order, and the settings that it does not support."""
-    modules = SCRIPTS.parent.glob("lib/rabbitmq_server-*/plugins/*/ebin")
+    modules = RABBITMQ.parent.glob("lib/rabbitmq_server-*/plugins/*/ebin")
     program = PROGRAM % request.param
     command = ["erl", "-noshell", "-pa", *map(str, modules), "-eval", program]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
