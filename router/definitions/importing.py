@@ -142,10 +142,10 @@ class _Import:
         except (DefinitionsError, AmqpError, NoSuchObject, ValueError, msgspec.MsgspecError) as error:
             self._refuse(Refusal(name, str(error)))
 
-    # -- what they refer to ------------------------------------------------------------------------------
+    # -- entries and their virtual hosts ------------------------------------------------------------------
 
     def _place(self, name: str) -> VHost:
-        """The virtual host an entry names, or the one for those that name none."""
+        """Return the virtual host of an entry: the one of the import, or the one that the entry names."""
         return self._administration.vhost(self._vhost or name)
 
     def _in(self, vhost: str) -> str:
@@ -157,7 +157,7 @@ class _Import:
     # -- entries -----------------------------------------------------------------------------------------
 
     def _add_vhost(self, entry: VHostEntry) -> None:
-        """What is said of it may stand in the entry or in its metadata; to say nothing changes nothing."""
+        """Create or change a virtual host; its metadata is in the entry, in ``metadata``, or unchanged."""
         said = _object(entry.metadata)
         for name in ("description", "tags", "default_queue_type"):
             if getattr(entry, name) is not None:

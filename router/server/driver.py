@@ -22,9 +22,7 @@ from leveret.router.turns.turn_times import SLOW, Turn
 LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
 GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
 HOLD_TIMEOUT = 1  # seconds that a client waits at most for the disk
-COMMANDS = (
-    0.0025  # seconds of a turn for commands of a client or due timers; the rest: ``Scheduler.end_batch``
-)
+COMMANDS = 0.0025  # seconds of a turn for commands of a client or due timers
 
 
 class Driver:

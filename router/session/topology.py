@@ -1,8 +1,8 @@
-"""Declaring, binding and deleting on behalf of a user: names, permissions, then the virtual host.
+"""Declaring, binding and deleting on behalf of a user: checks of names and permissions.
 
-Owns which permission each operation needs, which names are reserved, and in which order it is looked at: of
-several things wrong, a client is told the one that RabbitMQ tells. What an operation does is the virtual
-host's.
+Responsible for the permissions that each operation needs, and for the order of the checks: of several faults,
+the error names the one that RabbitMQ names. ``VHost`` does the operation, and ``vhost.declare`` has the rules
+of names.
 
 Source: RabbitMQ, "Access Control", the table of operations and permissions.
 """
@@ -25,7 +25,7 @@ Arguments = Mapping[str, Any]
 
 
 class Topology:
-    """What ``user`` may change in ``vhost``; ``owner`` is the connection that exclusive queues belong to."""
+    """Changes of ``user`` to ``vhost``; ``owner`` is the connection that exclusive queues belong to."""
 
     def __init__(self, vhost: VHost, user: User, owner: object) -> None:
         self.vhost = self._vhost = vhost
@@ -38,7 +38,7 @@ class Topology:
     # -- exchanges ----------------------------------------------------------------------------------------
 
     def find_exchange(self, name: str) -> Exchange:
-        """A passive declare."""
+        """Return an exchange for a passive declare. Raises AccessRefused and NotFound."""
         refuse_default_exchange(name)
         return self._vhost.exchange(name)
 
@@ -59,7 +59,7 @@ class Topology:
         )
 
     def delete_exchange(self, name: str, *, if_unused: bool) -> None:
-        """Delete an exchange; one that is not there is deleted already."""
+        """Delete an exchange, if it exists."""
         name = clean_name(name)
         refuse_default_exchange(name)
         if is_reserved(name):
@@ -72,8 +72,8 @@ class Topology:
             self._vhost.delete_exchange(exchange, if_unused=if_unused)
 
     def loosen_exchange(self, name: str, *, if_unused: bool) -> LongWork | None:
-        """Prepare the deletion of an exchange with very many bindings. Return what has to be over before
-        ``delete_exchange``, which refuses what is wrong.
+        """Prepare the deletion of an exchange with very many bindings. Return the work that must be over
+        before ``delete_exchange``, which refuses an invalid deletion.
         """
         name = clean_name(name)
         exchange = self._vhost.exchanges.get(name)
@@ -97,7 +97,7 @@ class Topology:
         yield from self._vhost.bind_in_slices(exchange, target, routing_key, arguments)
 
     def unbind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Undo ``bind_exchange``; a binding that does not exist is undone already."""
+        """Delete the binding of two exchanges, if it exists."""
         destination, source = clean_name(destination), clean_name(source)
         self._check_binding("exchange", destination, source, routing_key)
         exchange, target = self._vhost.exchanges.get(source), self._vhost.exchanges.get(destination)
@@ -107,7 +107,7 @@ class Topology:
     # -- queues -------------------------------------------------------------------------------------------
 
     def find_queue(self, name: str) -> AnyQueue:
-        """A passive declare; it counts as use of the queue."""
+        """Return a queue for a passive declare, which counts as use of the queue."""
         return self._vhost.find_queue(clean_name(name), self._owner)
 
     def has_queue(self, name: str) -> bool:
@@ -123,11 +123,11 @@ class Topology:
             self._vhost.delete_queue(self._vhost.queue_for(name, self._owner))
 
     def check_topic(self, exchange: str, routing_key: str) -> None:
-        """AccessRefused unless the user may read what is published to a topic exchange with this key."""
+        """Raise AccessRefused unless the user may read messages of a topic exchange with this key."""
         self._user.check_route(self._vhost.name, exchange, "read", routing_key)
 
     def find_reply_queue(self, name: str) -> None:
-        """NotFound unless ``name`` is that of direct reply-to, or of a consumer of such replies."""
+        """Raise NotFound unless ``name`` is the direct reply-to address, or that of a consumer of replies."""
         if name != REPLY_TO and self._vhost.target(name) is None:
             self._vhost.queue_for(name, self._owner)
 
@@ -156,7 +156,7 @@ class Topology:
         )
 
     def delete_queue(self, name: str, *, if_unused: bool, if_empty: bool) -> int:
-        """Delete a queue, return how many messages went with it; one that is not there is deleted already."""
+        """Delete a queue, if it exists, and return the number of its ready messages."""
         name = clean_name(name)
         self._check("configure", "queue", name)
         if name not in self._vhost.queues:
@@ -165,8 +165,8 @@ class Topology:
         return self._vhost.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
 
     def loosen_queue(self, name: str, *, if_unused: bool, if_empty: bool) -> LongWork | None:
-        """Prepare the deletion of a queue with very many bindings. Return what has to be over before
-        ``delete_queue``; raises what that does.
+        """Prepare the deletion of a queue with very many bindings. Return the work that must be over before
+        ``delete_queue``; raises the errors of that function.
         """
         name = clean_name(name)
         self._check("configure", "queue", name)
@@ -177,7 +177,7 @@ class Topology:
         return self._vhost.loosen(queue)
 
     def purge_queue(self, name: str) -> int:
-        """Drop a queue's ready messages, return how many."""
+        """Drop a queue's ready messages and return their number."""
         self._check("read", "queue", name)
         return self._vhost.queue_for(name, self._owner).purge()
 
@@ -196,9 +196,7 @@ class Topology:
         yield from self._vhost.bind_in_slices(exchange, queue, routing_key, arguments)
 
     def unbind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Undo ``bind_queue``. Without such a binding this does nothing, even for another connection's
-        queue.
-        """
+        """Delete the binding of a queue, if it exists. Without it the owner of the queue is not checked."""
         name, source = clean_name(name), clean_name(source)
         self._check_binding("queue", name, source, routing_key)
         exchange = self._vhost.exchanges.get(source)
@@ -206,7 +204,7 @@ class Topology:
             self._vhost.unbind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def _typed(self, arguments: Arguments, *, lasting: bool) -> Arguments:
-        """The arguments, with the virtual host's default type if they name none and it suits the queue."""
+        """Return the arguments, with the virtual host's default queue type if they name none and it fits."""
         default = self._vhost.metadata.default_queue_type
         if default is None or "x-queue-type" in arguments or not (lasting or default == "classic"):
             return arguments
@@ -215,7 +213,7 @@ class Topology:
     # -- both ---------------------------------------------------------------------------------------------
 
     def _check_reference(self, argument: str, arguments: Arguments, kind: Kind, name: str) -> None:
-        """What an exchange or queue hands on to another exchange is as if its owner read and published it."""
+        """Check the permissions for an exchange that another object forwards to: to read and to write."""
         other = arguments.get(argument)
         if argument not in arguments:
             return
@@ -228,7 +226,7 @@ class Topology:
         self._check("write", "exchange", other)
 
     def _check_binding(self, kind: Kind, destination: str, source: str, routing_key: str) -> None:
-        """Whether the user may bind and unbind these; whether they exist is asked later."""
+        """Raise AccessRefused unless the user may bind and unbind these, which need not exist."""
         self._check("write", kind, destination)
         if kind == "exchange":
             refuse_default_exchange(destination)
@@ -240,12 +238,12 @@ class Topology:
 
 
 def refuse_default_exchange(name: str) -> None:
-    """Nothing is ever done to the default exchange."""
+    """Raise AccessRefused for the default exchange, which cannot be changed."""
     if not name:
         raise AccessRefused("operation not permitted on the default exchange")
 
 
 def refuse_reserved(kind: Kind, name: str) -> None:
-    """Names that begin with amq. are the broker's own."""
+    """Raise AccessRefused for a name that begins with amq., which is reserved for the broker."""
     if is_reserved(name):
         raise AccessRefused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")

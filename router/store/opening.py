@@ -1,6 +1,7 @@
-"""Opening a data directory: the lock, what was there, and the broker made anew from it.
+"""Opening of a data directory: the lock, the recovery of its content, and the restoration of the broker.
 
-Owns the order of starting. It leaves a store that knows every durable queue, and the means to write on.
+Responsible for the order of a start. Afterwards the store has a log for every durable queue, and the writer
+continues after the recovered journal.
 """
 
 from dataclasses import dataclass
@@ -37,10 +38,10 @@ STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # as it stands a
 
 
 class DataDirectory:
-    """A data directory that is this process's alone."""
+    """A data directory that this process has locked."""
 
     def __init__(self, path: Path, files: Files | None = None) -> None:
-        """Make it if it is not there, and lock it. Raises DataDirectoryError."""
+        """Create the directory if it does not exist, and lock it. Raises DataDirectoryError."""
         self.path = path
         self.files = files or DiskFiles()
         try:
@@ -58,7 +59,7 @@ class DataDirectory:
             raise
 
     def close(self, *, clean: bool, sequence: int = 0) -> None:
-        """Let others have it; ``clean`` says that all that was ever done is on disk.
+        """Unlock the directory; ``clean`` says that every change is on disk.
 
         ``sequence`` is that of the journal's last batch.
         """
@@ -116,9 +117,9 @@ def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
 
 
 def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
-    """The segments are there, and long enough. DamageError otherwise.
+    """Raise DamageError if a segment is missing or too short.
 
-    What is in them is checked when it is read: to do it now would take longer the more there is.
+    The content is checked when it is read; to check all of it at a start would take too long.
     """
     last: dict[int, Page] = {}
     for queue in recovered.queues.values():

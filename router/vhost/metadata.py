@@ -1,7 +1,7 @@
-"""What an operator says of a virtual host: description, tags, the type of queues that name none.
+"""Metadata of virtual hosts: description, tags, default queue type.
 
-Owns the form of it, as it is kept and as definitions have it, and the form of tags, which users have too.
-What a default type does is the session's.
+Responsible for their form in rows and in definitions, and for the form of tags, which users have too.
+``session.topology`` applies the default queue type.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ _MODULES = {f"rabbit_{name}_queue": name for name in QUEUE_TYPES}  # so some ver
 
 @dataclass(frozen=True, slots=True)
 class VHostMetadata:
-    """``default_queue_type`` is None where nobody has said one: then it is a classic queue."""
+    """The metadata of a virtual host; without a ``default_queue_type`` queues are classic ones."""
 
     description: str = ""
     tags: tuple[str, ...] = ()
     default_queue_type: str | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """By RabbitMQ's names; a default queue type only if there is one."""
+        """Return the metadata by RabbitMQ's names; a default queue type only if there is one."""
         said: dict[str, Any] = {"description": self.description, "tags": list(self.tags)}
         if self.default_queue_type is not None:
             said["default_queue_type"] = self.default_queue_type
@@ -33,8 +33,8 @@ class VHostMetadata:
 def make_metadata(
     *, description: str = "", tags: str | Sequence[str] = (), default_queue_type: str | None = None
 ) -> VHostMetadata:
-    """Metadata from what somebody asks for; tags in one text stand between commas. ``undefined`` and "" are
-    no type. Raises ValueError.
+    """Return checked metadata; a text of tags has commas between them. The types ``undefined`` and "" are
+    none. Raises ValueError.
     """
     if not isinstance(description, str):
         raise ValueError("'description' is to be a text")
@@ -48,7 +48,7 @@ def make_metadata(
 
 
 def read_metadata(said: Mapping[str, Any]) -> VHostMetadata:
-    """Metadata from an object with RabbitMQ's names, as rows and definitions have it; null sets nothing.
+    """Return the metadata of an object with RabbitMQ's names, from a row or definitions; null sets nothing.
 
     Raises ValueError for a value of another type.
     """
@@ -57,7 +57,7 @@ def read_metadata(said: Mapping[str, Any]) -> VHostMetadata:
 
 
 def split_tags(tags: Any) -> tuple[str, ...]:
-    """Tags from a text with commas or from a list, without empty and repeated ones, in the order they came.
+    """Return the tags of a text with commas or of a list, in order, without empty and repeated ones.
 
     Raises ValueError for anything else, for more than TAGS_MAX of them, and for one of more than TAG_MAX
     characters.

@@ -76,7 +76,7 @@ class VHost:
         return self.deletion.delete_everything()
 
     def close(self) -> None:
-        """The virtual host is deleted, and nobody is in it: delete what has come since it was cleared."""
+        """Delete what has come since ``clear``; no connection is in the virtual host any more."""
         for queue in list(self.queues.values()):
             self.delete_queue(queue)
         for exchange in self.exchanges.values():
@@ -90,7 +90,7 @@ class VHost:
         return self.queues.get(name) or self._reply_targets.get(name)
 
     def plan(self, route: bytes) -> Plan:
-        """The plan for a packed route. NotFound when there is no such exchange."""
+        """Return the plan for a packed route. Raises NotFound if the exchange does not exist."""
         plan = self.routes.plans.get(route)
         if plan is not None:
             return plan
@@ -108,7 +108,7 @@ class VHost:
     # -- exchanges -----------------------------------------------------------------------------------------
 
     def exchange(self, name: str) -> Exchange:
-        """The exchange of this name, or NotFound."""
+        """Return the exchange of this name. Raises NotFound."""
         try:
             return self.exchanges[name]
         except KeyError:
@@ -241,7 +241,7 @@ class VHost:
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Unbind; False when there was no such binding. The last one gone ends an auto-delete source."""
+        """Delete a binding; return False if it does not exist. An auto-delete source ends with its last."""
         binding = source.find(identity(destination, routing_key, arguments or {}))
         if binding is None:
             return False
@@ -261,14 +261,14 @@ class VHost:
     # -- queues --------------------------------------------------------------------------------------------
 
     def queue(self, name: str) -> AnyQueue:
-        """The queue of this name, or NotFound."""
+        """Return the queue of this name. Raises NotFound."""
         try:
             return self.queues[name]
         except KeyError:
             raise NotFound(f"no queue '{name}' in vhost '{self.name}'") from None
 
     def queue_for(self, name: str, owner: object | None) -> AnyQueue:
-        """The queue of this name. Every operation of a client on a queue finds the queue here.
+        """Return the queue of this name. Every operation of a client on a queue calls this.
 
         Raises NotFound, and ResourceLocked for an exclusive queue of another connection than ``owner``.
         ``tests/router/test_exclusive.py`` has a row for each operation.
@@ -279,13 +279,13 @@ class VHost:
         return queue
 
     def find_queue(self, name: str, owner: object | None) -> AnyQueue:
-        """As ``queue_for``, and it counts as use of the queue."""
+        """Do the same as ``queue_for``, as a use of the queue."""
         queue = self.queue_for(name, owner)
         queue.last_used = self.host.now
         return queue
 
     def new_queue_name(self) -> str:
-        """A name for a queue that its client gave none."""
+        """Return a name for a queue that was declared without one."""
         return f"amq.gen-{token_urlsafe(16)}"
 
     def declare_queue(
@@ -344,8 +344,8 @@ class VHost:
         self.graph.target_changed(queue.name)
 
     def delete_queue(self, queue: AnyQueue, *, if_unused: bool = False, if_empty: bool = False) -> int:
-        """Delete a queue, its bindings and its messages; tell its consumers. Return how many messages were
-        ready.
+        """Delete a queue with its bindings and messages, and cancel its consumers. Return the number of ready
+        messages.
         """
         queue.check_deletion(if_unused=if_unused, if_empty=if_empty)
         count = len(queue.ready)
