@@ -41,7 +41,7 @@ class Gate:
             self.users.add(name, SLOW)
         throttle = Throttle(burst, per_minute)
         self.logins = Logins(self.users, throttle=throttle)
-        self.logins._nobodys = SLOW
+        self.logins._decoy = SLOW
         self.queue = LoginQueue(self.host, self.logins, throttle)
         self.told: list[tuple[str, str]] = []
 

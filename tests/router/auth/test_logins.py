@@ -66,7 +66,7 @@ def slow(users) -> Logins:
     """With a user whose password takes long to compare."""
     users.add("slow", SLOW)
     logins = Logins(users, loopback_only=("guest",))
-    logins._nobodys = SLOW._replace(text=SLOW.text.replace("oi7w", "AAAA"))
+    logins._decoy = SLOW._replace(text=SLOW.text.replace("oi7w", "AAAA"))
     return logins
 
 

@@ -92,7 +92,9 @@ def test_another_protocol_at_the_port_is_named(answer, said):
 
 
 def test_port_without_tls_is_named():
-    assert "does not speak TLS\nthe scheme http://" in failure_at("https", b"AMQP\x00\x00\x09\x01")
+    assert "does not speak TLS\nthe port has no TLS; use the scheme http://" in failure_at(
+        "https", b"AMQP\x00\x00\x09\x01"
+    )
 
 
 def failure_at(scheme: str, answer: bytes) -> str:

@@ -56,7 +56,7 @@ def test_a_sound_directory_is_shown_and_not_changed(data):
     result = leveret("check", data)
     assert result.exit_code == 0, result.output
     assert snapshot(data) == before
-    assert result.stdout.endswith(f"{data} is sound\n")
+    assert result.stdout.endswith(f"{data} is undamaged\n")
     rows = [line.split() for line in result.stdout.splitlines()]
     assert next(row[:5] for row in rows if row[1:2] == ["other"]) == ["/", "other", "2", "2", "5"]
     assert next(row[:4] for row in rows if row[1:2] == ["q"]) == ["/", "q", "1", "17"]
@@ -109,7 +109,7 @@ def test_a_repair_says_what_it_did_and_leaves_a_sound_directory(data):
     assert result.exit_code == 0, result.output
     assert f"repaired: {file}, offset 0: the checksum is wrong\n" in result.stdout
     assert "note: the checkpoint is made anew" in result.stdout
-    assert result.stdout.endswith(f"{data} is sound\n")
+    assert result.stdout.endswith(f"{data} is undamaged\n")
     aside = next((data / "set-aside").iterdir())
     assert f"the files as they were are in {aside}\n" in result.stdout
     assert (aside / "checkpoint").read_bytes() == damaged

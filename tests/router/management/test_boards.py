@@ -74,9 +74,9 @@ BOARDS = {"overview": OVERVIEW, "stream": STREAM, "raft": RAFT, "detailed": DETA
 
 
 def not_applicable():
-    """The patterns of the table of metrics that are not told, each with its reason."""
+    """The patterns of the table of missing metrics, each with its reason."""
     page = MANUAL.read_text()
-    section = page.split("### Metrics that are not told\n", 1)[1].split("\n#", 1)[0]
+    section = page.split("### Missing metrics\n", 1)[1].split("\n#", 1)[0]
     rows = re.findall(r"^\| (`.*?) \| (.+?) \|$", section, re.MULTILINE)
     return {pattern: reason for cell, reason in rows for pattern in re.findall("`([^`]+)`", cell)}
 

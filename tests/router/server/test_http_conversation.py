@@ -77,7 +77,7 @@ ANSWERS = {
     "screen": (401, b'"NUMBER"'),
     "prove": (404, b'"NUMBER"'),
     "late": (400, b'"NUMBER"'),
-    "fail": (500, b"the broker failed"),
+    "fail": (500, b"internal error"),
     "nothing": (404, b"nothing at this path"),
     "percent": (400, b"percent"),
     "origin": (403, b"origin"),

@@ -197,7 +197,7 @@ async def test_log_has_a_line_for_each_thing_that_happens_to_a_connection(tmp_pa
     for line in lines:
         datetime.fromisoformat(line["timestamp"])
     peers = {line["peer"]: None for line in lines if "peer" in line}
-    known = {"user": "occupant", "vhost": "/", "client": "tests"}
+    known = {"user": "guest", "vhost": "/", "client": "tests"}
     stories = []
     for peer in peers:
         assert re.fullmatch(r"127\.0\.0\.1:\d+", peer)

@@ -110,7 +110,7 @@ def test_stomp_over_a_websocket_after_refusals(before, sends, how):
                 reader.feed(data)
             return [frame]
 
-        headers = {"accept-version": "1.2", "login": "occupant", "passcode": "occupant"}
+        headers = {"accept-version": "1.2", "login": "guest", "passcode": "guest"}
         assert [each.command for each in await ask("CONNECT", **headers)] == ["CONNECTED"]
         for number in range(sends):
             receipt = {"receipt-id": str(number)}
