@@ -48,7 +48,7 @@ class Argument:
     meaning: str
     queue_types: QueueTypes = ()  # types of queues that take it
     exchanges: str = ""  # exchanges that take it, in words; "" for none
-    field: str | None = None  # None: without effect on queues
+    field: str | None = None  # None: without effect, or not to be merged with policies
     read: Callable[[Any], Any] = lambda value: value
     maximum: int | None = None  # the largest value, where RabbitMQ's policies have no maximum
     compared: bool = True  # a repeated declaration must have the same value

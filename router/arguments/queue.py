@@ -39,10 +39,6 @@ class QueueArguments:
     delivery_limit: int | None = None  # None: no limit
     delivery_limit_given: bool = False  # by the arguments; the default yields to a policy
     consumer_timeout: int | None = None  # ms; None is the broker's
-    deduplication: bool = False
-    deduplication_header: str | None = None
-    cache_size: int | None = None  # values of that header that are remembered
-    cache_ttl: int | None = None  # ms
     max_age: int | None = None  # ms that a stream keeps its messages for
     stream_segment_size: int | None = None  # bytes
     stream_filter_size: int | None = None  # bytes
@@ -109,7 +105,7 @@ def parse_arguments(
     return QueueArguments(**values)
 
 
-def check_deduplication(arguments: Mapping[str, Any], what: str) -> None:
+def check_shared_arguments(arguments: Mapping[str, Any], what: str) -> None:
     """Check the arguments that exchanges share with queues. Raises PreconditionFailed."""
     for name, row in EXCHANGE_ARGUMENTS.items():
         if name in QUEUE_ARGUMENTS:

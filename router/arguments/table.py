@@ -1,9 +1,10 @@
 """The arguments of queues and exchanges, one row for each.
 
 To add an argument of queues, add a row to ``_ROWS``; if the broker acts on the value, name a ``field`` in the
-row, add that field to ``QueueArguments``, and write the code that acts on it. The checks of declarations and
-policies, the comparison with a repeated declaration, the merge with policies and the headers of STOMP follow
-from the row. Then run ``python -m leveret.router.arguments.reference > docs/arguments.md``;
+row, add that field to ``QueueArguments``, and write the code that acts on it. An argument that no policy sets
+needs no field: ``deduplication.arguments`` reads its own. The checks of declarations and policies, the
+comparison with a repeated declaration, the merge with policies and the headers of STOMP follow from the row.
+Then run ``python -m leveret.router.arguments.reference > docs/arguments.md``;
 ``tests/router/arguments/test_table.py`` fails as long as the page, the field or another place lacks the row.
 
 Sources: RabbitMQ, "Queues" (optional arguments), "Policies", and the page of each feature. The function
@@ -264,7 +265,6 @@ _ROWS = (  # in the order of RabbitMQ's checks
         "true: a message whose value came before is confirmed and not enqueued again",
         NOT_STREAM,
         "durable",
-        field="deduplication",
     ),
     Argument(
         "x-deduplication-header",
@@ -273,7 +273,6 @@ _ROWS = (  # in the order of RabbitMQ's checks
         "the header of messages whose value tells them apart: `x-deduplication-header` if it is not given",
         NOT_STREAM,
         "durable",
-        field="deduplication_header",
         not_in_send="in a SEND the header holds the value that identifies the message",
     ),
     Argument(
@@ -283,7 +282,6 @@ _ROWS = (  # in the order of RabbitMQ's checks
         "how many of these values are remembered: 128 if it is not given, 64 MiB at most",
         NOT_STREAM,
         "durable",
-        field="cache_size",
     ),
     Argument(
         "x-cache-ttl",
@@ -292,7 +290,6 @@ _ROWS = (  # in the order of RabbitMQ's checks
         "ms for which a value is remembered; without it as long as there is room",
         NOT_STREAM,
         "durable",
-        field="cache_ttl",
     ),
     Argument(
         "x-max-age",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leveret.protocol.errors import PreconditionFailed
-from leveret.router.arguments.queue import check_deduplication
+from leveret.router.arguments.queue import check_shared_arguments
 from leveret.router.deduplication.cache import HEADER, SIZE, DeduplicationCache
 
 SWITCH = "x-message-deduplication"
@@ -33,7 +33,7 @@ def exchange_cache(arguments: Mapping[str, Any], what: str, *, durable: bool) ->
     """
     if SWITCH not in arguments:
         return None
-    check_deduplication(arguments, what)
+    check_shared_arguments(arguments, what)
     if arguments[SWITCH] and not durable:
         raise PreconditionFailed(f"invalid arg '{SWITCH}' for {what}: the exchange has to be durable")
     return cache_of(arguments)

@@ -20,8 +20,8 @@ def check_exchange_equivalence(
 ) -> None:
     """Raise PreconditionFailed unless a declaration with these properties describes ``exchange``.
 
-    RabbitMQ compares ``alternate-exchange`` alone. The arguments of deduplication are compared here too, as
-    they are for queues.
+    RabbitMQ compares ``alternate-exchange`` alone. The arguments that exchanges share with queues are
+    compared too, as they are for queues.
     """
     what = f"exchange '{exchange.name}' in vhost '{vhost}'"
     current = {

@@ -9,7 +9,12 @@ import pytest
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments import reference
 from leveret.router.arguments.argument import Merge
-from leveret.router.arguments.queue import QueueArguments, check_deduplication, merge_policy, parse_arguments
+from leveret.router.arguments.queue import (
+    QueueArguments,
+    check_shared_arguments,
+    merge_policy,
+    parse_arguments,
+)
 from leveret.router.arguments.table import (
     ARGUMENTS,
     COMPARED,
@@ -104,7 +109,7 @@ def test_exchanges_accept_the_valid_values(row):
     kind = EXCHANGE_TYPES.get(row.exchanges.strip("`"), EXCHANGE_TYPES["fanout"])
     for value in VALUES:
         try:
-            check_deduplication({row.name: value}, "exchange 'x'")
+            check_shared_arguments({row.name: value}, "exchange 'x'")
             kind("x", durable=True, arguments={row.name: value})
         except PreconditionFailed:
             accepted = False
