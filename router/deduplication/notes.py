@@ -5,7 +5,7 @@ too.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import NamedTuple
 
@@ -45,14 +45,22 @@ def unpack_message_ids(notes: Mapping[Key, bytes]) -> OrderedDict[Key, MessageId
         (key, MessageId(*_MESSAGE_ID.unpack(value)))
         for key, value in NoteKind.MESSAGE_ID.select(notes).items()
     ]
-    if any(value.sequence > SEQUENCE_MAX for _, value in found):
-        raise ValueError(f"the sequence number of a message id is over {SEQUENCE_MAX}")
+    _check_sequences(value.sequence for _, value in found)
     return OrderedDict(sorted(found, key=lambda each: each[1].sequence))
 
 
 def unpack_publishers(notes: Mapping[Key, bytes]) -> OrderedDict[Key, Publisher]:
-    """Return the remembered publishers, the one silent for longest first. Raises struct.error."""
+    """Return the remembered publishers, the one silent for longest first. Raises ValueError and
+    struct.error.
+    """
     found = [
         (key, Publisher(*_PUBLISHER.unpack(value))) for key, value in NoteKind.PUBLISHER.select(notes).items()
     ]
-    return OrderedDict(sorted(found, key=lambda each: each[1]))
+    _check_sequences(value.sequence for _, value in found)
+    return OrderedDict(sorted(found, key=lambda each: each[1].sequence))
+
+
+def _check_sequences(sequences: Iterable[int]) -> None:
+    """Raise ValueError for a number that leaves no room for the ones after it."""
+    if max(sequences, default=0) > SEQUENCE_MAX:
+        raise ValueError(f"a note has a sequence number over {SEQUENCE_MAX}")
