@@ -164,7 +164,8 @@ class QueueContents(DeclaredQueue):
         """Messages have left the queue for good: settled by their delivery, or dropped."""
         for entry in entries:
             entry.settled = True
-        self.release(entries)
+        if self.log is not None:
+            self.release(entries)
 
     def release(self, entries: Iterable[Entry]) -> None:
         """Messages are not kept here any more: they are settled, or kept elsewhere as dead letters."""
