@@ -6,11 +6,11 @@ when it is published again.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from leveret.protocol.amqp.message import INTERNAL, Message
 from leveret.router.values.notes import Key, Notes
+from leveret.router.values.outcome import CommitBarrier
 
 Headers = Mapping[str, Any] | None
 
@@ -22,13 +22,12 @@ class Identity(NamedTuple):
     number: int = 0
 
 
-class Duplicate(Enum):
-    """The type of ``DUPLICATE``."""
+class Duplicate(NamedTuple):
+    """A message that was published before. Its confirm waits for ``barrier``: the first message's commit."""
 
-    DUPLICATE = "duplicate"
+    barrier: CommitBarrier | None
 
 
-DUPLICATE: Final = Duplicate.DUPLICATE
 Admission = Identity | Duplicate | None
 
 
@@ -45,8 +44,8 @@ class Deduplicator(ABC):
 
     def admit(self, message: Message, now: int) -> Admission:
         """Return the identity of a new message, to be passed to ``remember`` once the message is stored;
-        DUPLICATE, which is confirmed when the note of the first message is on disk; or None for a message
-        without an identity, and for one from the broker itself, which would be lost as a duplicate.
+        a ``Duplicate``; or None for a message without an identity, and for one from the broker itself, which
+        would be lost as a duplicate.
 
         ``now`` is in ms since the epoch.
         """
@@ -55,9 +54,7 @@ class Deduplicator(ABC):
         identity = self.identify(message.properties.headers)
         if identity is None or not self.is_known(identity, now):
             return identity
-        if self.notes is not None:
-            self.notes.await_commit(message, identity.key)
-        return DUPLICATE
+        return Duplicate(None if self.notes is None else self.notes.barrier())
 
     @abstractmethod
     def identify(self, headers: Headers) -> Identity | None:

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.deduplication.cache import DeduplicationCache
-from leveret.router.deduplication.deduplicator import DUPLICATE
+from leveret.router.deduplication.deduplicator import Duplicate
 from leveret.router.exchange.base import Exchange
 from leveret.router.exchange.routing import Target
-from leveret.router.turns.backlog import Slicing
+from leveret.router.turns.backlog import Slices
+from leveret.router.values.outcome import Outcomes
 
 
 class Clock(Protocol):
@@ -36,8 +37,8 @@ class AdmittedTargets(tuple[Target, ...]):
         made._clock = clock
         return made
 
-    def enqueue(self, message: Message, at_a_time: int) -> Slicing[bool]:
-        """Hand a message to its queues, some in each slice; return False if one of them has refused it.
+    def enqueue(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
+        """Hand a message to its queues, some in each slice, and add what becomes of it to ``outcomes``.
 
         A message with the same identity that is published meanwhile waits until this one is enqueued.
         """
@@ -46,29 +47,29 @@ class AdmittedTargets(tuple[Target, ...]):
         while identity is not None and identity.key in cache.pending:
             yield
         now = self._clock.wall * 1000
-        if cache.admit(message, now) is DUPLICATE:
-            return True
+        admission = cache.admit(message, now)
+        if isinstance(admission, Duplicate):
+            outcomes.add(admission.barrier)
+            return
         if identity is None:
-            return (yield from self._enqueue(message, at_a_time))
+            yield from self._enqueue(message, at_a_time, outcomes)
+            return
         cache.pending.add(identity.key)
         try:
-            accepted = yield from self._enqueue(message, at_a_time)
+            yield from self._enqueue(message, at_a_time, outcomes)
         finally:
             cache.pending.discard(identity.key)
-        if accepted:
+        if outcomes.accepted:
             cache.remember(identity, now)
-        return accepted
 
-    def _enqueue(self, message: Message, at_a_time: int) -> Slicing[bool]:
-        accepted = True
+    def _enqueue(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
         for start in range(0, len(self), at_a_time):
             if start:
                 yield
             now = self._clock.now
             for queue in self[start : start + at_a_time]:
-                if not queue.deleted and not queue.enqueue(message, now):
-                    accepted = False
-        return accepted
+                if not queue.deleted:
+                    outcomes.add(queue.enqueue(message, now))
 
 
 def admitted(

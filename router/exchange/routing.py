@@ -20,6 +20,7 @@ from typing import Protocol
 from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Binding, Destination, Exchange
 from leveret.router.turns.backlog import Slicing, at_once
+from leveret.router.values.outcome import Awaited, Outcome
 
 PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it
@@ -36,11 +37,13 @@ class Target(Protocol):
     def deleted(self) -> bool:
         """Whether it takes nothing any more."""
 
-    def enqueue(self, message: Message, now: int) -> bool:
-        """Take a message; return False if it is refused."""
+    def enqueue(self, message: Message, now: int) -> Outcome:
+        """Take or refuse a message; return what its confirm waits for."""
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """Take messages that differ in their bodies alone; False when it takes them one by one only."""
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
+        """Take messages that differ in their bodies only; return what their confirms wait for, for each of
+        them or for none. Return None if the messages have to be handed over one by one.
+        """
 
 
 class Plan:

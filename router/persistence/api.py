@@ -4,22 +4,18 @@ Positions count batches: what is done in a turn is on disk when ``committed`` ha
 gathered in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
-from leveret.protocol.amqp.message import Message
 from leveret.router.exchange.base import Binding, Exchange
 from leveret.router.exchange.log import ExchangeLog
 from leveret.router.persistence.rows import Row
-from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.queue import Queue
 from leveret.router.stream.log import StreamLog
 from leveret.router.stream.stream import Stream
-
-Publish = tuple[QueueLog | StreamLog | ExchangeLog, Entry, Message]
 
 
 class Keeper(Protocol):
@@ -39,10 +35,6 @@ class Keeper(Protocol):
     @property
     def pager(self) -> Pager | None:
         """Who moves messages out of memory; None when they have to stay."""
-
-    @property
-    def publishes(self) -> Sequence[Publish]:
-        """Messages that were stored, in this turn and perhaps before it."""
 
     def hold(self) -> int:
         """Have what was done until now committed without delay: somebody waits for it.
@@ -96,7 +88,6 @@ class NoKeeper:
     changes = 0
     changed = 0
     pager = None
-    publishes: Sequence[Publish] = ()
 
     def hold(self) -> int:
         return 0

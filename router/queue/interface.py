@@ -15,6 +15,7 @@ from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.values.counters import Given
 from leveret.router.values.notes import Key
+from leveret.router.values.outcome import Awaited, Outcome
 
 if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
@@ -105,11 +106,11 @@ class AnyQueue(Source, Protocol):
     def touch(self) -> None:
         """Have ``deliver`` called at the end of this batch."""
 
-    def enqueue(self, message: Message, now: int) -> bool:
-        """Take a message; False when it is refused."""
+    def enqueue(self, message: Message, now: int) -> Outcome:
+        """Take or refuse a message; see ``routing.Target``."""
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """Take messages that differ in their bodies alone; False when it takes them one by one only."""
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
+        """Take messages that differ in their bodies only; see ``routing.Target``."""
 
     def deliver(self, now: int) -> bool:
         """Give ready messages to ready consumers; True when there is more to give at once."""

@@ -12,7 +12,7 @@ from leveret.protocol.amqp.properties import PERSISTENT
 from leveret.protocol.errors import AccessRefused, NotImplemented_, PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
 from leveret.router.deduplication.arguments import cache_of
-from leveret.router.deduplication.deduplicator import DUPLICATE, Admission, Identity
+from leveret.router.deduplication.deduplicator import Admission, Duplicate, Identity
 from leveret.router.queue.admission import AdmissionLimits
 from leveret.router.queue.consumers import Consumer, Consumers, DeliverySink
 from leveret.router.queue.dispatch import DRAIN, serve_round
@@ -26,6 +26,7 @@ from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.paging import NotAtHand, Paging
 from leveret.router.values.notes import Key
+from leveret.router.values.outcome import REFUSED, Awaited, Outcome
 
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
 
@@ -91,8 +92,8 @@ class Queue(LimitedContents):
 
     # -- messages in ---------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, now: int) -> bool:
-        """Take a message; False when the queue is full and its overflow setting refuses new ones."""
+    def enqueue(self, message: Message, now: int) -> Outcome:
+        """Take a message, unless it is a duplicate, or the queue is full and refuses new messages."""
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
         identity: Admission = None
@@ -100,10 +101,10 @@ class Queue(LimitedContents):
             entry = Entry(message, self._position)
         else:
             identity = self._admit(message)
-            if identity is DUPLICATE:
-                return True
+            if isinstance(identity, Duplicate):
+                return identity.barrier
             if self._refuses(message, now):
-                return False
+                return REFUSED
             expires = self.limits.deadline(message, now)
             if 0 < expires <= now and self._touched:
                 self.host.deliver_touched()  # so that it stands first, if it does, and expires at once
@@ -115,9 +116,10 @@ class Queue(LimitedContents):
             if not self.ready.in_deadline_order(entry.expires):
                 self.expiry.add(entry)
         self.ready.push(entry)
-        log = self.log
+        log, awaited = self.log, None
         if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
             log.enqueue(entry, message)
+            awaited = entry
         if isinstance(identity, Identity):
             self._remember(identity)
         if not self._touched:
@@ -126,7 +128,7 @@ class Queue(LimitedContents):
         if not self._plain and self.limits.exceeded(len(self.ready), self.bytes):
             self._drain(now)  # a consumer that is waiting takes what would be dropped
             self.shorten()
-        return True
+        return awaited
 
     def _deliver_before(self, message: Message) -> None:
         """Consumers that are waiting take what came before this message if it would pass that, and if they
@@ -158,15 +160,15 @@ class Queue(LimitedContents):
         assert self.deduplication is not None
         self.deduplication.remember(identity, self.host.wall * 1000)
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """Take messages that differ in their bodies alone; False when each has to be looked at, and none was
-        taken.
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
+        """Take messages that differ in their bodies only; return None, and take none, if a limit or the
+        deduplication has to look at each.
         """
         first = messages[0]
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(first)
         if not self._plain or first.properties.expiration is not None:
-            return False
+            return None
         position = self._position
         self._position += len(messages)
         entries = list(map(Entry, messages, range(position, self._position)))
@@ -175,8 +177,10 @@ class Queue(LimitedContents):
         log = self.log
         if log is not None and (first.properties.delivery_mode == PERSISTENT or self._keeps_all):
             log.enqueue_all(entries, messages)
+            self.touch()
+            return entries
         self.touch()
-        return True
+        return ()
 
     def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
         """Put the queue right after an exception in its code; as ``AnyQueue.put_right``.

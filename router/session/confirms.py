@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from leveret.router.queue.entry import Entry
+from leveret.router.values.outcome import Awaited
 
 
 class Verdict(NamedTuple):
@@ -33,7 +33,7 @@ class Stored:
     def __init__(self, batch: int) -> None:
         self.batch = batch
         # The number of the first publish, its entries, and how much further the publish of the next one is.
-        self.publishes: deque[tuple[int, Sequence[Entry], int]] = deque()
+        self.publishes: deque[tuple[int, Sequence[Awaited], int]] = deque()
 
     def first_unsettled(self) -> int:
         """The first publish that some queue has not settled; 0 when there is none. Those before it go."""
@@ -77,7 +77,7 @@ class Confirms:
         """How many were confirmed, or refused."""
         return self._told
 
-    def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Entry] = ()) -> bool:
+    def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Awaited] = ()) -> bool:
         """Count a publish that every queue it was routed to has taken, or one of them has refused.
 
         ``entries`` are those that are stored with ``batch``. True when it is the first that may be told once
@@ -95,7 +95,7 @@ class Confirms:
         stored[-1].publishes.append((self.published, entries, 0))
         return first
 
-    def publish_all(self, count: int, batch: int = 0, entries: Sequence[Entry] = ()) -> bool:
+    def publish_all(self, count: int, batch: int = 0, entries: Sequence[Awaited] = ()) -> bool:
         """Count publishes that one queue each was routed to, and that have all been taken.
 
         With ``entries`` each is stored with ``batch`` in its own one. Returns what ``publish`` does.

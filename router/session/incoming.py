@@ -14,7 +14,6 @@ from leveret.router.broker.broker import Broker
 from leveret.router.broker.incoming import owner_of
 from leveret.router.exchange.admission import AdmittedTargets
 from leveret.router.exchange.routing import Target
-from leveret.router.queue.entry import Entry
 from leveret.router.session.command_work import CommandWork
 from leveret.router.session.confirms import Confirms, Verdict
 from leveret.router.session.mode import SessionMode
@@ -24,6 +23,7 @@ from leveret.router.session.trace import Tap
 from leveret.router.session.transaction import Transaction
 from leveret.router.turns.backlog import Slices, Slicing, TakesLong
 from leveret.router.values.counters import Published
+from leveret.router.values.outcome import REFUSED, Awaited, Outcomes
 
 WIDE = 64  # copies of messages that are handed to queues in one slice
 PUBLISH_COST = 700  # bytes that a publish in a transaction takes up besides its message's body
@@ -101,13 +101,11 @@ class IncomingMessages:
             self._work.begin("publishing", self._publish_each(messages))
             return
         self.published.publish += len(messages)
-        stored = self._keeper.publishes
-        before = len(stored)
-        if len(queues) == 1 and queues[0].enqueue_all(messages, self._broker.now):
+        awaited = queues[0].enqueue_all(messages, self._broker.now) if len(queues) == 1 else None
+        if awaited is not None:
             if confirms is not None:
-                batch = self._keeper.batch if len(stored) > before else 0
-                entries = [entry for _, entry, _ in stored[before:]]
-                if confirms.publish_all(len(messages), batch, entries):
+                batch = self._keeper.batch if awaited else 0
+                if confirms.publish_all(len(messages), batch, awaited):
                     self._sink.owes_confirms(batch)
         elif len(messages) * len(queues) > WIDE:
             self._work.begin("publishing", self._publish_all_widely(messages, queues))
@@ -155,7 +153,7 @@ class IncomingMessages:
         """Hand messages that differ in their bodies only to many queues, in slices."""
         if self._mode.confirms is None and messages[0].properties.delivery_mode != PERSISTENT:
             for queue in queues:
-                if queue.deleted or queue.enqueue_all(messages, self._broker.now):
+                if queue.deleted or queue.enqueue_all(messages, self._broker.now) is not None:
                     yield
                     continue
                 for start in range(0, len(messages), WIDE):
@@ -180,67 +178,58 @@ class IncomingMessages:
         deleted meanwhile are skipped.
         """
         confirms = self._mode.confirms
-        if confirms is None:
-            yield from self.enqueue_widely(message, queues)
-            return
-        entries: list[Entry] = []
-        batch = 0
-        accepted: bool | None = None
-        slices = self.enqueue_widely(message, queues)
-        while True:
-            stored = self._keeper.publishes
-            before = len(stored)
-            try:
-                next(slices)
-            except StopIteration as end:
-                accepted = end.value
-            if len(stored) > before:
-                batch = self._keeper.batch
-                entries += [entry for _, entry, _ in stored[before:]]
-            if accepted is not None:
-                break
-            yield
-        if confirms.publish(accepted, batch, entries) and not self.finished:
-            self._sink.owes_confirms(batch)
+        outcomes = Outcomes(self._keeper)
+        yield from self._enqueue_widely(message, queues, outcomes)
+        if confirms is not None:
+            first = confirms.publish(outcomes.accepted, outcomes.batch, outcomes.awaited)
+            if first and not self.finished:
+                self._sink.owes_confirms(outcomes.batch)
 
     def enqueue_widely(self, message: Message, queues: Sequence[Target]) -> Slicing[bool]:
         """Hand a routed message to its queues in slices; return False if one of them refused it. Queues that
         were deleted since the message was routed are skipped.
         """
+        outcomes = Outcomes(self._keeper)
+        yield from self._enqueue_widely(message, queues, outcomes)
+        return outcomes.accepted
+
+    def _enqueue_widely(self, message: Message, queues: Sequence[Target], outcomes: Outcomes) -> Slices:
         if isinstance(queues, AdmittedTargets):
-            return (yield from queues.enqueue(message, WIDE))
+            yield from queues.enqueue(message, WIDE, outcomes)
+            return
         if not queues:
             self._unroutable(message)
-        accepted = True
         for start in range(0, len(queues), WIDE):
             if start:
                 yield
             now = self._broker.now
             for queue in queues[start : start + WIDE]:
-                if not queue.deleted and not queue.enqueue(message, now):
-                    accepted = False
-        return accepted
+                if not queue.deleted:
+                    outcomes.add(queue.enqueue(message, now))
 
     def _enqueue_by_queue(self, messages: Sequence[Message], queues: Sequence[Target]) -> None:
         """Hand all messages to one queue after the other."""
         now = self._broker.now
         for queue in queues:
-            if not queue.enqueue_all(messages, now):
+            if queue.enqueue_all(messages, now) is None:
                 for message in messages:
                     queue.enqueue(message, now)
 
     def _enqueue_to_confirm(self, message: Message, queues: Sequence[Target], confirms: Confirms) -> None:
         """Hand a routed message to its queues and register it for a confirm."""
-        stored = self._keeper.publishes
-        before = len(stored)
-        accepted = self.enqueue(message, queues)
-        count = len(stored) - before
-        batch = self._keeper.batch if count else 0
-        if count == 1:  # as most are
-            first = confirms.publish(accepted, batch, (stored[before][1],))
-        else:
-            first = confirms.publish(accepted, batch, [entry for _, entry, _ in stored[before:]])
-        if first:
+        accepted = True
+        awaited: list[Awaited] = []
+        now = self._broker.now
+        for queue in queues:
+            outcome = queue.enqueue(message, now)
+            if outcome is REFUSED:
+                accepted = False
+            elif outcome is not None:
+                awaited.append(outcome)
+        if not queues:
+            self._unroutable(message)
+        batch = self._keeper.batch if awaited else 0
+        if confirms.publish(accepted, batch, awaited):
             self._sink.owes_confirms(batch)
 
     def enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
@@ -248,7 +237,7 @@ class IncomingMessages:
         accepted = True
         now = self._broker.now
         for queue in queues:
-            if not queue.enqueue(message, now):
+            if queue.enqueue(message, now) is REFUSED:
                 accepted = False
         if not queues:
             self._unroutable(message)

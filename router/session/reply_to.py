@@ -6,6 +6,7 @@ from secrets import token_urlsafe
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.consumers import Receiver
 from leveret.router.queue.entry import Entry
+from leveret.router.values.outcome import Awaited
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 
@@ -34,11 +35,11 @@ class ReplyTarget:
     def deleted(self) -> bool:
         return self.receiver is None
 
-    def enqueue(self, message: Message, now: int) -> bool:
+    def enqueue(self, message: Message, now: int) -> None:
         """Hand the message to the asking session at once."""
-        return self.enqueue_all((message,), now)
+        self.enqueue_all((message,), now)
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited]:
         """Hand messages to the asking session at once. If that does not read what it has, they are dropped:
         there is no queue where they could wait, and who answers is not to blame.
         """
@@ -47,4 +48,4 @@ class ReplyTarget:
                 self.receiver.sink.deliver(self.receiver, [Entry(message, 0) for message in messages])
             else:
                 self._dropped(len(messages), now)
-        return True
+        return ()

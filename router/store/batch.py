@@ -7,6 +7,7 @@ from leveret.router.store.queue_log import StoredQueueLog
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.unpackable_files import Aside
 from leveret.router.store.writer import Job
+from leveret.router.values.outcome import CommitBarrier
 
 Log = StoredQueueLog | StoredStreamLog | StoredExchangeLog
 Touched = StoredQueueLog | StoredNotes  # with changes to be written beside messages
@@ -15,11 +16,12 @@ Touched = StoredQueueLog | StoredNotes  # with changes to be written beside mess
 class Gathered:
     """What is committed together."""
 
-    __slots__ = ("aside", "fresh", "held", "number", "parts", "statements", "then")
+    __slots__ = ("aside", "barrier", "fresh", "held", "number", "parts", "statements", "then")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.held = False  # a reply waits for it
+        self.barrier: CommitBarrier | None = None  # confirms of duplicates wait for it, even if it is empty
         self.statements: list[Statement] = []
         self.parts: list[bytes] = []
         self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
@@ -27,7 +29,7 @@ class Gathered:
         self.aside: list[Aside] = []  # what could not be packed, on disk before the rest is
 
     def __bool__(self) -> bool:
-        return bool(self.parts or self.statements or self.aside)
+        return bool(self.parts or self.statements or self.aside or self.barrier is not None)
 
     @property
     def urgent(self) -> bool:

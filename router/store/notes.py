@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from leveret.protocol.amqp.message import Message
-from leveret.router.queue.entry import Entry
 from leveret.router.store.journal.records import pack_note
 from leveret.router.values.notes import Key
+from leveret.router.values.outcome import CommitBarrier
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
@@ -45,12 +44,8 @@ class StoredNotes:
             self._touched = True
             self._store.touched.append(self)
 
-    def await_commit(self, message: Message, key: Key) -> None:
-        if self.batch > self._store.committed:
-            entry = Entry(message, 0)  # it is not stored itself, and never settled
-            self._store.publishes.append((self._store.logs[self.id], entry, message))
-            self.put(key, self.kept[key])
-            self._store.hold()
+    def barrier(self) -> CommitBarrier | None:
+        return self._store.barrier() if self.batch > self._store.committed else None
 
     def records(self) -> list[bytes]:
         """Return a record for each change; ``packed`` follows when a batch contains them."""

@@ -49,6 +49,7 @@ from leveret.router.store.unpackable import KINDS, find_unpackable
 from leveret.router.store.unpackable_files import PLACE
 from leveret.router.store.writer import Commit, Disk, Job, ReadPage, Result, SaveCheckpoint, Sync, WritePages
 from leveret.router.stream.stream import Stream
+from leveret.router.values.outcome import CommitBarrier
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
 MOST_UNPACKED = 4096  # messages whose records are made when a batch begins to be written
@@ -175,6 +176,14 @@ class Store:
             return 0
         self._gathering.held = True
         return self.batch
+
+    def barrier(self) -> CommitBarrier:
+        """Return the barrier of the open batch, which is committed at once."""
+        gathering = self._gathering
+        gathering.held = True
+        if gathering.barrier is None:
+            gathering.barrier = CommitBarrier()
+        return gathering.barrier
 
     def _waits(self) -> bool:
         """Whether anything waits to be committed as ``batch``."""
@@ -354,9 +363,8 @@ class Store:
         assert isinstance(log, StoredQueueLog)
         self.refused += 1
         log.queue.refuse(entry)
-        for _, each, _ in self.publishes:
-            if not each.stored:
-                each.refused = True
+        if self._gathering.barrier is not None:
+            self._gathering.barrier.refused = True
 
     def _live_touched(self) -> list[Touched]:
         """Return the logs and notes with changes to be written, without those of logs that were dropped."""

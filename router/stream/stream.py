@@ -17,7 +17,7 @@ import structlog
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
-from leveret.router.deduplication.deduplicator import DUPLICATE, Admission, Identity
+from leveret.router.deduplication.deduplicator import Admission, Duplicate, Identity
 from leveret.router.deduplication.publishers import Publishers
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
@@ -35,6 +35,7 @@ from leveret.router.stream.segments import Segments
 from leveret.router.stream.serving import Serving
 from leveret.router.stream.tail import Tail
 from leveret.router.values.notes import Key, Notes
+from leveret.router.values.outcome import Awaited, Outcome
 
 
 class Stream(DeclaredQueue):
@@ -158,13 +159,13 @@ class Stream(DeclaredQueue):
 
     # -- messages in -----------------------------------------------------------------------------------------
 
-    def enqueue(self, message: Message, now: int) -> bool:
+    def enqueue(self, message: Message, now: int) -> Outcome:
         """Give a message the next offset. Readers see it when it is committed."""
         identity: Admission = None
         if message.properties.headers is not None:
             identity = self.publishers.admit(message, now)
-            if identity is DUPLICATE:
-                return True
+            if isinstance(identity, Duplicate):
+                return identity.barrier
         offset = self.next
         try:
             self._packer.add(message, offset)
@@ -172,19 +173,23 @@ class Stream(DeclaredQueue):
             self._packer.cut(offset - self.committed)
             raise
         self.next = offset + 1
+        entry: Entry | None = None
         if self.log is not None:
-            self.log.enqueue(Entry(message, offset, now), message)
+            entry = Entry(message, offset, now)
+            self.log.enqueue(entry, message)
         else:
             self.touch()
         if isinstance(identity, Identity):
             self.publishers.remember(identity, now)
-        return True
+        return entry
 
-    def enqueue_all(self, messages: Sequence[Message], now: int) -> bool:
-        """The same for messages that differ in their bodies alone; False when each has to be looked at."""
+    def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
+        """Give the next offsets to messages that differ in their bodies only; None if each may be a
+        duplicate.
+        """
         headers = messages[0].properties.headers
         if headers is not None and self.publishers.identify(headers) is not None:
-            return False
+            return None
         first = self.next
         try:
             self._packer.add_all(messages, first)
@@ -192,12 +197,12 @@ class Stream(DeclaredQueue):
             self._packer.cut(first - self.committed)
             raise
         self.next = first + len(messages)
-        if self.log is not None:
-            entries = [Entry(each, offset, now) for offset, each in enumerate(messages, first)]
-            self.log.enqueue_all(entries, messages)
-        else:
+        if self.log is None:
             self.touch()
-        return True
+            return ()
+        entries = [Entry(each, offset, now) for offset, each in enumerate(messages, first)]
+        self.log.enqueue_all(entries, messages)
+        return entries
 
     def commit(self, below: int, timestamp: int = 0) -> None:
         """What came before the offset ``below`` is committed; ``timestamp`` (ms since the epoch) is when it

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
-from leveret.protocol.amqp.message import Message
+from leveret.router.values.outcome import CommitBarrier
 
 Key = bytes
 
@@ -43,8 +43,8 @@ class Notes(Protocol):
     def forget(self, key: Key) -> None:
         """Persist that the key has no value."""
 
-    def await_commit(self, message: Message, key: Key) -> None:
-        """Have the publisher of a message confirmed when the note of this key is on disk."""
+    def barrier(self) -> CommitBarrier | None:
+        """Return a barrier that all notes so far are on disk with; None if they are."""
 
 
 def apply_note(notes: dict[Key, bytes], key: Key, value: bytes) -> None:

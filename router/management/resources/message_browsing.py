@@ -37,6 +37,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.selector import Selector, SelectorError, compile_selector
 from leveret.router.session.validation import check_publish
 from leveret.router.values.bounds import refused_name
+from leveret.router.values.outcome import REFUSED
 from leveret.router.vhost.death_headers import last_death
 from leveret.router.web.response_steps import ResponseSteps
 
@@ -321,8 +322,8 @@ def replay(call: Call) -> ResponseSteps[Response]:
 def _enqueued(call: Call, message: Message, targets: Sequence[Target]) -> bool:
     """Enqueue a message; return False if no queue has accepted it."""
     message.bits = INTERNAL
-    taken = [target.enqueue(message, call.broker.now) for target in targets]
-    return any(taken)
+    outcomes = [target.enqueue(message, call.broker.now) for target in targets]
+    return any(outcome is not REFUSED for outcome in outcomes)
 
 
 PATH = "/queues/{vhost}/{name}/messages"

@@ -1,0 +1,72 @@
+"""What becomes of a message that is handed to a queue, and what its publisher's confirm waits for.
+
+Responsible for the words of that result. Queues, streams and reply targets return an ``Outcome``; the
+publisher confirms of a session keep those that are still to be awaited.
+"""
+
+from enum import Enum
+from typing import Final, Protocol, TypeAlias
+
+
+class Awaited(Protocol):
+    """A stored message, or a barrier, that a confirm waits for until the batch that it is part of is on disk.
+
+    ``settled``: the wait is over before that. ``refused``: the store could not keep it.
+    """
+
+    settled: bool
+    refused: bool
+
+
+class CommitBarrier:
+    """What the confirm of a duplicate waits for: the commit of the message that was published first.
+
+    A barrier is part of the batch that is open when it is made, and is never settled before that is on disk.
+    """
+
+    __slots__ = ("refused", "settled")
+
+    def __init__(self) -> None:
+        self.settled = False
+        self.refused = False
+
+
+class Refusal(Enum):
+    """The type of ``REFUSED``."""
+
+    REFUSED = "refused"
+
+
+REFUSED: Final = Refusal.REFUSED
+
+# None: the message was taken, or is a duplicate, and there is nothing to wait for.
+Outcome: TypeAlias = Awaited | Refusal | None
+
+
+class OpenBatch(Protocol):
+    """Interface of the store: the number of the batch that everything stored now is part of."""
+
+    batch: int
+
+
+class Outcomes:
+    """What became of one message in all of its queues, perhaps in several turns.
+
+    ``accepted``: no queue has refused the message. ``batch`` is the last one that any of ``awaited`` is part
+    of, 0 if there is nothing to wait for.
+    """
+
+    __slots__ = ("_store", "accepted", "awaited", "batch")
+
+    def __init__(self, store: OpenBatch) -> None:
+        self.accepted = True
+        self.awaited: list[Awaited] = []
+        self.batch = 0
+        self._store = store
+
+    def add(self, outcome: Outcome) -> None:
+        if outcome is REFUSED:
+            self.accepted = False
+        elif outcome is not None:
+            self.awaited.append(outcome)
+            self.batch = self._store.batch
