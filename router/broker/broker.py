@@ -88,7 +88,7 @@ class Broker:
         self.dead_letters = DeadLetters(self, self.alarms.raised)
         self.recovery = Recovery(self)
         self.scheduler = Scheduler(self)
-        self.commit_waiters = CommitWaiters(self)
+        self.commit_waiters = CommitWaiters()
 
     @property
     def cluster_name(self) -> str:

@@ -5,24 +5,19 @@ its connection (``Client.tell``).
 """
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from leveret.router.broker.client import Client
-from leveret.router.persistence.api import Keeper
-
-
-class CommitHost(Protocol):
-    """Interface of the broker to ``CommitWaiters``."""
-
-    keeper: Keeper
 
 
 class CommitWaiters:
-    """The clients of one broker that wait for a commit; ``owed`` are to be notified when this batch ends."""
+    """The clients of one broker that wait for a commit; ``owed`` are to be notified when this batch ends.
 
-    def __init__(self, host: CommitHost) -> None:
-        self._host = host
+    ``early``: messages were settled before their commit, so any waiting client may have confirms now.
+    """
+
+    def __init__(self) -> None:
         self.owed: dict[Client, None] = {}
+        self.early = False
         self._waiting: dict[Client, None] = {}  # to be notified after a commit
 
     def add(self, client: Client) -> None:
@@ -31,9 +26,8 @@ class CommitWaiters:
 
     def end_batch(self) -> None:
         """Notify the clients of this batch, and those whose messages were settled before their commit."""
-        keeper = self._host.keeper
         owed, self.owed = self.owed, {}
-        early, keeper.early = keeper.early, False
+        early, self.early = self.early, False
         self._notify({**self._waiting, **owed} if early else owed, early=early)
 
     def committed(self) -> None:

@@ -23,7 +23,6 @@ class Keeper(Protocol):
 
     batch: int
     committed: int
-    early: bool  # something was settled that is not on disk yet
     refused: int  # messages that could not be kept, since the start
     changes: int  # of the topology, so far
     changed: int  # the batch that the last of them is part of
@@ -47,8 +46,10 @@ class Keeper(Protocol):
         files are still needed, that more should wait for the disk. A disk that fails keeps nobody waiting.
         """
 
-    def end_turn(self) -> None:
-        """What was gathered is one whole."""
+    def end_turn(self) -> bool:
+        """End what is committed as one whole. Return True if stored messages were settled before their
+        commit, so that their confirms need not wait for it.
+        """
 
     def failed(self, error: BaseException) -> bool:
         """Something in this turn raised an exception. If it left the keeper in an unknown state, nothing more
@@ -82,7 +83,6 @@ class NoKeeper:
 
     batch = 0
     committed = 0
-    early = False
     refused = 0
     unpackable: Mapping[str, int] = {}
     changes = 0
@@ -95,7 +95,9 @@ class NoKeeper:
     def behind(self, taken: int) -> bool:
         return False
 
-    def end_turn(self) -> None: ...
+    def end_turn(self) -> bool:
+        return False
+
     def failed(self, error: BaseException) -> bool:
         return False
 

@@ -253,14 +253,15 @@ class Store:
     def forget(self, row: Row) -> None:
         self.change(*forget(row))
 
-    def end_turn(self) -> None:
+    def end_turn(self) -> bool:
         """What was gathered since the last turn becomes part of a batch, as a whole.
 
         As long as another batch is being written its records are not made: what is settled until then needs
-        none. Their making must not take too long at once, so some are.
+        none. Their making must not take too long at once, so some are. Returns as ``Keeper.end_turn``.
         """
+        early, self.early = self.early, False
         if self.broken is not None:
-            return
+            return early
         try:
             if self._writing is None and not self._syncing and not self._wholes:
                 self._commit_urgent()
@@ -270,6 +271,7 @@ class Store:
             self._withhold(error)
         if self._begun or not self.busy():
             self.pager.balance()
+        return early
 
     def begin_whole(self) -> None:
         """Commit nothing before ``end_whole``: others that wait for the disk wait for that, too. Should a
