@@ -158,7 +158,7 @@ class QueueContents(DeclaredQueue):
         stored = {entry.position: entry for entry in entries if entry.stored}
         if stored and self.log is not None:
             self.held |= stored
-            self.log.deliver(max(stored))  # by priority, the last of them may be an early one
+            self.log.mark_delivered(max(stored))  # by priority, the last of them may be an early one
 
     def drop(self, entries: Collection[Entry]) -> None:
         """Messages have left the queue for good: settled by their delivery, or dropped."""
@@ -176,7 +176,7 @@ class QueueContents(DeclaredQueue):
             entry.stored = False
             self.held.pop(entry.position, None)
         if stored:
-            self.log.settle(stored)
+            self.log.remove(stored)
 
     def take_out(self, entries: Collection[Entry], run: Run | None = None) -> None:
         """Take ready messages, which are in memory, out of the middle: those of a run, or others. They are

@@ -55,7 +55,7 @@ class LimitedContents(QueueContents):
             self.counts.back += 1
             entry.returns += 1
             if entry.stored and self._keeps_all and self.log is not None:
-                self.log.give_back(entry)
+                self.log.mark_returned(entry)
             if limit is not None and entry.returns > limit:
                 beyond.append(entry)
                 continue

@@ -9,22 +9,22 @@ from leveret.router.values.notes import Notes
 
 
 class QueueLog(Protocol):
-    """The log of one queue. All methods but ``enqueue`` are for ``stored`` entries only."""
+    """The log of one queue. All methods but ``store`` are for ``stored`` entries only."""
 
     @property
     def notes(self) -> Notes: ...
 
-    def enqueue(self, entry: Entry, message: Message) -> None:
+    def store(self, entry: Entry, message: Message) -> None:
         """Store a message; its entry becomes ``stored``."""
 
-    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+    def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
         """Store messages that arrived one behind the other."""
 
-    def settle(self, entries: Sequence[Entry]) -> None:
+    def remove(self, entries: Sequence[Entry]) -> None:
         """Record that stored messages, at least one, have left the queue for good."""
 
-    def deliver(self, position: int) -> None:
+    def mark_delivered(self, position: int) -> None:
         """Record that a message was delivered: after a restart it is redelivered."""
 
-    def give_back(self, entry: Entry) -> None:
+    def mark_returned(self, entry: Entry) -> None:
         """Record that a consumer returned a message, and how often one has."""

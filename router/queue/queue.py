@@ -118,7 +118,7 @@ class Queue(LimitedContents):
         self.ready.push(entry)
         log, awaited = self.log, None
         if log is not None and (message.properties.delivery_mode == PERSISTENT or self._keeps_all):
-            log.enqueue(entry, message)
+            log.store(entry, message)
             awaited = entry
         if isinstance(identity, Identity):
             self._remember(identity)
@@ -176,7 +176,7 @@ class Queue(LimitedContents):
         self.ready.extend(entries)
         log = self.log
         if log is not None and (first.properties.delivery_mode == PERSISTENT or self._keeps_all):
-            log.enqueue_all(entries, messages)
+            log.store_all(entries, messages)
             self.touch()
             return entries
         self.touch()

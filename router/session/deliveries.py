@@ -112,12 +112,12 @@ class Deliveries:
             consumer.unacked -= count
             self.outstanding -= count
         if self.prefetch:
-            self.wake_in_turn(consumers)
+            self._wake_in_turn(consumers)
         else:
             for consumer in consumers:
                 consumer.wake()
 
-    def wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
+    def _wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
         """Wake consumers after the prefetch count has room for any of them: these, whose own prefetch counts
         may have room again, and those that waited before.
         """

@@ -32,25 +32,7 @@ class Settling:
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Settle one message, or all up to it. Raises PreconditionFailed for a tag that is not held."""
-        if multiple or self._mode.transaction is not None:
-            self._take("ack", tag, multiple)
-            return
-        deliveries = self._deliveries
-        if deliveries.prefetch:
-            self._broker.catch_up()  # what was published before is not owed the room that this makes
-        queue, consumer, entry = self._unacked.take(tag)
-        try:
-            queue.settle((entry,))
-        except Exception:
-            queue.reclaim((entry,))
-            raise
-        if consumer is not None:
-            consumer.unacked -= 1
-            deliveries.outstanding -= 1
-            if deliveries.prefetch:
-                deliveries.wake_in_turn((consumer,))
-            elif not consumer.ready:
-                consumer.wake()
+        self._take("ack", tag, multiple)
 
     def ack_each(self, tags: Iterable[int]) -> None:
         """Settle some messages; if there are many this may be ``unfinished``. Raises PreconditionFailed for a

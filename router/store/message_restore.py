@@ -58,7 +58,7 @@ class Loader:
         log.recovered = found.delivered
         log.notes.restore(found.notes)
         self.aside.recall(queue.name, queue.recall, found.notes)
-        log.deliver(found.delivered - 1)
+        log.mark_delivered(found.delivered - 1)
         queue.attach(log, self._store.pager)
         wall_offset = None if held else self._wall_offset
         entries = []

@@ -67,20 +67,20 @@ class StoredQueueLog:
         self._store = store
         self._touched = False
 
-    def enqueue(self, entry: Entry, message: Message) -> None:
+    def store(self, entry: Entry, message: Message) -> None:
         """Keep a message; it is written at the end of the turn unless it was settled by then."""
         entry.stored = True
         self.next_position = entry.position + 1
         self._store.publishes.append((self, entry, message))
 
-    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+    def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
         """The same for messages that arrived one behind the other."""
         for entry in entries:
             entry.stored = True
         self.next_position = entries[-1].position + 1
         self._store.publishes += zip(repeat(self), entries, messages, strict=False)
 
-    def settle(self, entries: Sequence[Entry]) -> None:
+    def remove(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""
         positions = [entry.position for entry in entries]
         self.settled += positions
@@ -129,14 +129,14 @@ class StoredQueueLog:
             del self.pages[page]
             self._store.segments.remove(page)
 
-    def deliver(self, position: int) -> None:
+    def mark_delivered(self, position: int) -> None:
         """A message was delivered: should it come back after a restart, it comes as redelivered."""
         if position >= self.delivered:
             self.delivered = position + 1
             if not self._touched:
                 self._touch()
 
-    def give_back(self, entry: Entry) -> None:
+    def mark_returned(self, entry: Entry) -> None:
         """A message came back from a consumer, and how often that was is counted."""
         self.returned.append((entry.position, entry.returns))
         if entry.page is not None:

@@ -49,10 +49,10 @@ class StreamLog(Protocol):
     @property
     def notes(self) -> Notes: ...
 
-    def enqueue(self, entry: Entry, message: Message) -> None:
+    def store(self, entry: Entry, message: Message) -> None:
         """Keep a message; then ``Stream.commit``."""
 
-    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None: ...
+    def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None: ...
 
     def append(self, segment: Segment, chunk: Chunk) -> None:
         """Committed messages are a chunk now; in time it stands in the segment: then ``Stream.written``.

@@ -176,7 +176,7 @@ class Stream(DeclaredQueue):
         entry: Entry | None = None
         if self.log is not None:
             entry = Entry(message, offset, now)
-            self.log.enqueue(entry, message)
+            self.log.store(entry, message)
         else:
             self.touch()
         if isinstance(identity, Identity):
@@ -201,7 +201,7 @@ class Stream(DeclaredQueue):
             self.touch()
             return ()
         entries = [Entry(each, offset, now) for offset, each in enumerate(messages, first)]
-        self.log.enqueue_all(entries, messages)
+        self.log.store_all(entries, messages)
         return entries
 
     def commit(self, below: int, timestamp: int = 0) -> None:

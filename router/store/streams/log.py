@@ -90,12 +90,12 @@ class StoredStreamLog:
 
     # -- what the stream says --------------------------------------------------------------------------------
 
-    def enqueue(self, entry: Entry, message: Message) -> None:
+    def store(self, entry: Entry, message: Message) -> None:
         """Keep a message; it is written at the end of the turn."""
         entry.stored = True
         self._store.publishes.append((self, entry, message))
 
-    def enqueue_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
+    def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
         """Keep several messages."""
         for entry in entries:
             entry.stored = True

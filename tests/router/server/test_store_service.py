@@ -154,7 +154,7 @@ async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_befo
     await client.call(quorum, m.QueueDeclareOk)
 
     committed = keeping.store.committed
-    with Raising(LOG + "enqueue").entered(), Raising(LOG + "enqueue_all").entered():
+    with Raising(LOG + "store").entered(), Raising(LOG + "store_all").entered():
         await client.publish("q")
         closed = await client.expect(m.ConnectionClose)
     assert closed.reply_code == 541
