@@ -14,6 +14,7 @@ from leveret.protocol.amqp.command import Acks, Command, Oversized
 from leveret.protocol.errors import CommandInvalid
 from leveret.router.amqp import access, basic, channel_class, exchange, queue, tx
 from leveret.router.amqp.channel import Channel
+from leveret.router.session.topology_changes import TopologyChanges
 
 # Any: each handler takes the one type of command that it stands beside.
 HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
@@ -45,6 +46,7 @@ HANDLERS: dict[type, Callable[[Channel, Any], m.Method | None]] = {
     m.TxRollback: tx.rollback,
 }
 
+SETTLEMENTS = frozenset((m.BasicAck, Acks, m.BasicNack, m.BasicReject))  # which have no reply
 DECLARATIONS = frozenset((m.ExchangeDeclare, m.ExchangeBind, m.QueueDeclare, m.QueueBind))
 
 
@@ -57,23 +59,24 @@ def handle(channel: Channel, command: Command) -> Callable[[], None] | None:
     handler = HANDLERS.get(type(command))
     if handler is None:
         raise CommandInvalid("unimplemented method")
+    if type(command) in SETTLEMENTS:
+        handler(channel, command)
+        return None
     session = channel.session
-    keeper = session.broker.keeper
-    changes = keeper.changes
+    changes = TopologyChanges(session.broker.keeper)
     reply = handler(channel, command)
     if session.work.unfinished is not None:
         return partial(_answer, channel, command, reply, changes)
-    if reply is not None or keeper.changes != changes:
+    if reply is not None or changes:
         _answer(channel, command, reply, changes)
     return None
 
 
-def _answer(channel: Channel, command: Command, reply: m.Method | None, changes: int) -> None:
-    """Send the reply to a command before which there were so many ``changes``."""
-    keeper = channel.session.broker.keeper
-    if keeper.changes != changes or type(command) is m.TxCommit:
+def _answer(channel: Channel, command: Command, reply: m.Method | None, changes: TopologyChanges) -> None:
+    """Send the reply to a command that has made these changes."""
+    if changes or type(command) is m.TxCommit:
         channel.hold_replies()
     elif type(command) in DECLARATIONS:  # it may have found what somebody else's command has just made
-        channel.hold_replies_until(keeper.changed)
+        channel.hold_replies_until(changes.last_batch)
     if reply is not None and not getattr(command, "nowait", False):
         channel.send(reply)

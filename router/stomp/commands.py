@@ -15,6 +15,7 @@ from leveret.protocol.errors import AmqpError
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_2, Frame
 from leveret.protocol.stomp.values import parse_boolean, parse_number
+from leveret.router.session.topology_changes import TopologyChanges
 from leveret.router.session.unacked import unknown_tag
 from leveret.router.stomp.consumers import consumer_arguments
 from leveret.router.stomp.conversation import (
@@ -54,7 +55,7 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
     handler = HANDLERS.get(command)
     if handler is None:
         raise StompError("Bad command", f'Could not interpret command "{command}"\n')
-    changes = conversation.session.broker.keeper.changes
+    changes = TopologyChanges(conversation.session.broker.keeper)
     if command in TRANSACTIONAL and "transaction" in frame.headers:
         _gather(conversation, frame)
         receipts = None
@@ -66,11 +67,13 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
     return None
 
 
-def _answer(conversation: Conversation, frame: Frame, changes: int, receipts: Sequence[str] | None) -> None:
-    """Send the receipt of a frame before which there were so many ``changes``; ahead of it the ``receipts``
-    of the transaction that it has committed, if it has.
+def _answer(
+    conversation: Conversation, frame: Frame, changes: TopologyChanges, receipts: Sequence[str] | None
+) -> None:
+    """Send the receipt of a frame that has made these changes; ahead of it the ``receipts`` of the
+    transaction that it has committed, if it has.
     """
-    if receipts is not None or conversation.session.broker.keeper.changes != changes:
+    if receipts is not None or changes:
         conversation.hold_replies()
     for receipt in receipts or ():
         conversation.send_receipt(receipt)

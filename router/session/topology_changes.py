@@ -1,0 +1,27 @@
+"""Whether a command has changed the topology, so that its reply has to wait for the disk.
+
+The one place that compares the store's count of changes before and after a command.
+"""
+
+from leveret.router.persistence.api import Keeper
+
+
+class TopologyChanges:
+    """The changes of topology, users and policies since a command began, in however many turns.
+
+    A change of another client between two turns of the command counts too: its reply waits a little longer.
+    """
+
+    __slots__ = ("_before", "_keeper")
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._before = keeper.changes
+
+    def __bool__(self) -> bool:
+        return self._keeper.changes != self._before
+
+    @property
+    def last_batch(self) -> int:
+        """The batch that the last change of any client is part of."""
+        return self._keeper.changed
