@@ -1,5 +1,5 @@
-"""Wire protocols, sans-IO: bytes in, commands out, and back.
+"""Wire protocols, sans-IO: bytes to commands and commands to bytes.
 
-Nothing here knows sockets, Trio or the router; everything can be driven from both ends, so that a test can be
-the client.
+Modules here import neither Trio nor the router and use no sockets; each protocol can be driven from both
+sides, so that a test can be the client.
 """

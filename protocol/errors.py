@@ -1,9 +1,9 @@
-"""The one tree of errors that end a channel or a connection.
+"""The tree of errors that end a channel or a connection.
 
-Each class carries the reply code and name of AMQP 0-9-1 (section 1.2 of the specification) and the scope it
-ends. ``str(error)`` is the reply text in RabbitMQ's form, ``NOT_FOUND - no queue 'q' in vhost '/'``. The
-router raises these classes too, whatever protocol the client speaks; each protocol has one place that turns
-them into frames.
+Responsible for the reply code, the reply name (AMQP 0-9-1, 1.2) and the scope of each error. ``str(error)``
+is the reply text in RabbitMQ's form, ``NOT_FOUND - no queue 'q' in vhost '/'``. The router raises these
+classes whatever protocol the client speaks. Not for frames: each protocol has one place that turns errors
+into them.
 """
 
 from typing import ClassVar, Literal, Protocol
@@ -12,17 +12,17 @@ Scope = Literal["channel", "connection"]
 
 
 class Blamed(Protocol):
-    """A method, as far as an error names it."""
+    """A method class, reduced to the ids that an error names as the failing method."""
 
     CLASS_ID: ClassVar[int]
     METHOD_ID: ClassVar[int]
 
 
 class AmqpError(Exception):
-    """A refusal that a client is told about.
+    """A refusal that is reported to the client.
 
-    ``scope`` says what it ends, ``cause`` which method is to blame when that is not the command being
-    handled.
+    ``scope`` is what the error ends: the channel or the connection. ``cause`` is the failing method if it is
+    not the command that is being handled.
     """
 
     code: ClassVar[int]
@@ -39,7 +39,7 @@ class AmqpError(Exception):
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """Fields for the log line of the error, beside its text."""
+        """Return fields for the log line of the error, besides its text."""
         return {}
 
 
@@ -56,9 +56,9 @@ class InvalidPath(AmqpError):
 
 
 class AccessRefused(AmqpError):
-    """``missing`` names the permission that the user would need, such as ``write on exchange 'x'``.
+    """The user lacks a permission. ``missing`` names it, such as ``write on exchange 'x'``.
 
-    It is for the operator's log; the text that the client gets is RabbitMQ's.
+    ``missing`` is logged for the operator; the client gets RabbitMQ's text.
     """
 
     code, name, scope = 403, "ACCESS_REFUSED", "channel"

@@ -1,7 +1,8 @@
-"""The server's end of an HTTP/1.1 connection, sans-IO, on h11: bytes -> requests, responses -> bytes.
+"""The server's side of an HTTP/1.1 connection, sans-IO, on h11: bytes -> requests, responses -> bytes.
 
-Owns what h11 leaves to its user: limits, one request after another, 100-continue, HEAD, and the refusal of
-what two programs could read in two ways. It does not know what is asked for, nor for how long to wait.
+Responsible for what h11 leaves to its user: limits, one request at a time, 100-continue, HEAD, and the
+refusal of requests that two programs could read in two ways. Not for paths (see ``router/web``), nor for
+timeouts (see ``router/server/http.py``).
 
 Sources: RFC 9110 and RFC 9112.
 """
@@ -21,15 +22,15 @@ from leveret.protocol.json_text import encode_json
 
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
-_FORWARDED = {"forwarded", "x-forwarded-for"}  # by a proxy, which may be here: its client need not be
+_FORWARDED = {"forwarded", "x-forwarded-for"}  # set by a proxy on this machine: its client may be elsewhere
 _NO_BODY = frozenset({101, 204, 304})
-SMALL = 1 << 16  # bytes of a body that are joined
-SKIP = 1_000_000  # bytes of a refused body that are read past to keep the connection; as in RabbitMQ (Cowboy)
+SMALL = 1 << 16  # bytes; a body up to this size is joined to one byte string
+SKIP = 1_000_000  # bytes of a refused body that are skipped to keep the connection; as in RabbitMQ (Cowboy)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the head of a request may cost, in bytes; ``headers`` is how many there may be."""
+    """Limits of a request's head: ``head`` in bytes, ``headers`` in number."""
 
     head: int
     headers: int = 100
@@ -37,11 +38,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """One request. ``headers`` have lower-case names; one that came several times is joined by commas.
+    """One request. ``headers`` have lower-case names; the values of a repeated header are joined by commas.
 
-    ``path`` is as it was sent; ``segments`` are its parts, split at each ``/`` and decoded after that, so
-    that a ``%2F`` is part of a name. Neither shows the query. ``body`` is empty until all of it has come.
-    ``host`` is the client's address, ``loopback`` whether that is this machine.
+    ``path`` is the path as it was sent. ``segments`` are its parts, split at each ``/`` and decoded after
+    that, so that a ``%2F`` is part of a name. Neither contains the query. ``body`` is empty until all of it
+    has arrived. ``host`` is the client's address; ``loopback`` is True if that is this machine.
     """
 
     method: str
@@ -55,22 +56,22 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query's parameters; the last of a name wins."""
+        """Return the parameters of the query. The last of several with the same name wins."""
         return dict(parse_qsl(self.query_text, keep_blank_values=True, max_num_fields=100))
 
     @cached_property
     def credentials(self) -> tuple[str, str] | None:
-        """User name and password of HTTP Basic (RFC 7617); None when there are none that can be read."""
+        """Return user name and password of HTTP Basic (RFC 7617); None if they are missing or malformed."""
         scheme, _, encoded = self.headers.get("authorization", "").partition(" ")
         return basic_credentials(encoded.strip()) if scheme.lower() == "basic" else None
 
     def listed(self, name: str) -> list[str]:
-        """The items of a header that is a comma-separated list."""
+        """Return the items of a header that is a comma-separated list."""
         return [item for part in self.headers.get(name, "").split(",") if (item := part.strip())]
 
 
 def basic_credentials(encoded: str) -> tuple[str, str] | None:
-    """User name and password of a base64 text of ``name:password``; None if it is no such text."""
+    """Decode a base64 text of ``name:password``; return None if it is malformed."""
     try:
         name, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except ValueError:  # not ASCII, not base64 or not UTF-8
@@ -80,9 +81,9 @@ def basic_credentials(encoded: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered. ``headers`` come after those that tell type and length of the body.
+    """A response. ``headers`` follow the headers for the type and length of the body.
 
-    ``parts`` come behind ``body``: to join what has many megabytes takes too long.
+    ``parts`` follow ``body``: joining a body of many megabytes takes too long.
     """
 
     status: int = 200
@@ -93,24 +94,24 @@ class Response:
 
     @property
     def size(self) -> int:
-        """Bytes of the body and its parts."""
+        """Return the bytes of the body and its parts."""
         return len(self.body) + sum(map(len, self.parts))
 
 
 def in_parts(parts: Sequence[bytes], content_type: str) -> Response:
-    """A response whose body has these parts."""
+    """Return a response whose body consists of these parts."""
     if sum(map(len, parts)) <= SMALL:
         return Response(200, b"".join(parts), content_type)
     return Response(200, b"", content_type, parts=tuple(parts))
 
 
 def json_response(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """A value as JSON."""
+    """Return a response with a value as JSON."""
     return Response(status, encode_json(value), "application/json", headers)
 
 
 class HttpError(Exception):
-    """A request is refused. ``text`` is for the client, ``error`` names the kind unless the status does."""
+    """A refused request. ``text`` is for the client; ``error`` names the kind, by default the status."""
 
     def __init__(
         self, status: int, text: str = "", headers: tuple[tuple[str, str], ...] = (), error: str = ""
@@ -123,16 +124,16 @@ class HttpError(Exception):
 
     @property
     def response(self) -> Response:
-        """The answer, in the form of RabbitMQ's API: a JSON object with ``error`` and ``reason``."""
-        told = {"error": self.error, "reason": self.text}
-        return json_response(told, self.status, self.headers)
+        """Return the response in the form of RabbitMQ's API: a JSON object with ``error`` and ``reason``."""
+        fields = {"error": self.error, "reason": self.text}
+        return json_response(fields, self.status, self.headers)
 
 
 class HttpConnection:
-    """One connection, as a series of requests: feed ``receive``, ask for ``next_request``, answer that.
+    """A connection as a series of requests: ``receive`` bytes, take ``next_request``, respond to that.
 
-    There is one request at a time, and ``PendingRequest`` takes one response: an answer without a request,
-    or a second one, is a RuntimeError. ``finished`` says that no request follows and the connection is to
+    There is one request at a time, and a ``PendingRequest`` takes one response: a response without a request,
+    or a second one, raises RuntimeError. ``finished`` is True if no request follows and the connection must
     end.
     """
 
@@ -143,20 +144,22 @@ class HttpConnection:
         self._host = host
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head)
         self._pending: PendingRequest | None = None
-        self._skipping = False  # whether the body of a request that was answered is still arriving
+        self._skipping = False  # True while the body of an answered request is still arriving
 
     @property
     def idle(self) -> bool:
-        """Whether no part of the next request has come yet."""
+        """Return True if no byte of the next request has arrived."""
         return self._pending is None and not self._wire.trailing_data[0]
 
     def receive(self, data: bytes) -> None:
-        """Take bytes that arrived; none at the end of the stream."""
+        """Add received bytes; ``b""`` marks the end of the stream."""
         self._wire.receive_data(data)
 
     def next_request(self) -> "PendingRequest | None":
-        """The next request, as soon as its head is complete or known to be malformed; None when more bytes
-        are needed, or when ``finished``. Raises RuntimeError while the request before is not answered.
+        """Return the next request once its head is complete or known to be malformed.
+
+        Returns None if more bytes are needed, or if ``finished``. Raises RuntimeError if the request before
+        is not answered.
         """
         if self._pending is not None:
             raise RuntimeError("the request before this one is not answered yet")
@@ -179,12 +182,12 @@ class HttpConnection:
         return None
 
     def interrupt(self, error: HttpError) -> "PendingRequest":
-        """Refuse the next request, which has not arrived yet. The connection ends with the response."""
+        """Refuse the next request before it has arrived. The connection ends with the response."""
         self._pending = pending = PendingRequest(self, self._wire, refusal=error)
         return pending
 
     def _begin(self, event: h11.Request) -> "PendingRequest":
-        """A request with this head."""
+        """Make the pending request for this head."""
         headers = _joined(event)
         length = headers.get("content-length")
         pending = PendingRequest(self, self._wire, event.method)
@@ -207,7 +210,7 @@ class HttpConnection:
         return pending
 
     def answered(self) -> None:
-        """The pending request has got its response: go on to the next one, or end."""
+        """Continue with the next request, or end: the response to the pending one is complete."""
         wire, self._pending = self._wire, None
         if wire.our_state is h11.DONE and wire.their_state is h11.DONE:
             wire.start_next_cycle()
@@ -218,8 +221,10 @@ class HttpConnection:
 
 
 class PendingRequest:
-    """A request from the arrival of its head until its response: ``head``, ``body``, then ``respond`` or
-    ``switch``, which end it. Each of the first two may refuse it; the response may come at any time.
+    """A request between the arrival of its head and its response.
+
+    Call ``head``, ``body``, then ``respond`` or ``switch``, which end the request. ``head`` and ``body`` may
+    raise HttpError; the response may come at any time.
     """
 
     def __init__(
@@ -231,26 +236,28 @@ class PendingRequest:
     ) -> None:
         self.request: Request | None = None
         self.refusal = refusal  # why the head itself is refused
-        self.announced: int | None = None  # bytes of the body; None when only its end will tell
-        self.framed = False  # whether the end of the request is unambiguous
+        self.announced: int | None = None  # bytes of the body; None if only its end shows the length
+        self.framed = False  # True if the end of the request is unambiguous
         self._method = method
         self._connection = connection
         self._wire = wire
-        self.received = 0  # bytes of the body that have come
+        self.received = 0  # bytes of the body that have arrived
         self._body = bytearray()
         self._complete = False
         self._answered = False
 
     def head(self) -> Request:
-        """The request without its body. Raises HttpError when its head is malformed or too large."""
+        """Return the request without its body. Raises HttpError if its head is malformed or too large."""
         if self.refusal is not None:
             raise self.refusal
         assert self.request is not None
         return self.request
 
     def body(self, most: int) -> bytes | None:
-        """The whole body, which may have ``most`` bytes, once; None when more has to arrive, or the
-        connection has ``finished`` before that. Raises HttpError.
+        """Return the whole body of at most ``most`` bytes, once.
+
+        Returns None if more has to arrive, or if the connection has ``finished`` before the end of the body.
+        Raises HttpError for a body that is malformed or too large.
         """
         if (self.announced or 0) > most:
             raise _too_large(most)
@@ -276,14 +283,15 @@ class PendingRequest:
         return body
 
     def take_continue(self) -> bytes | None:
-        """What to send to a client that waits until its body is wanted; mostly None."""
+        """Return the 100 (Continue) for a client that waits for it; else None."""
         if not self._wire.they_are_waiting_for_100_continue:
             return None
         return self._wire.send(h11.InformationalResponse(status_code=100, headers=[]))
 
     def respond(self, response: Response, *, close: bool = False) -> list[bytes]:
-        """End the request: the bytes that answer it, in pieces. The rest of its body is read past if that is
-        short.
+        """End the request and return the bytes of the response, in pieces.
+
+        The rest of the request's body is skipped if that is at most ``SKIP`` bytes; else the connection ends.
         """
         self._end()
         wire, size = self._wire, response.size
@@ -305,8 +313,9 @@ class PendingRequest:
         return [b"".join(out)] if size <= SMALL else out
 
     def switch(self, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
-        """End the request by speaking another protocol: the bytes that agree to that, and what has come in it
-        already.
+        """End the request by a change of protocol.
+
+        Returns the bytes of the 101, and the bytes of the new protocol that have already arrived.
         """
         self._end()
         out = self._wire.send(
@@ -322,7 +331,7 @@ class PendingRequest:
         self._body.clear()  # the connection may stay open for long
 
     def _skip_body(self) -> bool:
-        """Whether the next request can be found behind this one, however little of its body was read."""
+        """Skip the rest of the body; return True if the next request can be found behind it."""
         if not self.framed:
             return False
         wire, read = self._wire, self.received
@@ -341,7 +350,7 @@ class PendingRequest:
 
 
 def _malformed(error: h11.RemoteProtocolError) -> HttpError:
-    # What stands behind the colon in h11's text may be a header with a password.
+    # The text behind the colon in h11's message may be a header with a password.
     return HttpError(error.error_status_hint, str(error).partition(":")[0])
 
 
@@ -350,7 +359,7 @@ def _too_large(most: int) -> HttpError:
 
 
 def _joined(event: h11.Request) -> dict[str, str]:
-    """The headers by name."""
+    """Return the headers by name, values of the same name joined."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in event.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
@@ -359,10 +368,10 @@ def _joined(event: h11.Request) -> dict[str, str]:
 
 
 def _request(event: h11.Request, headers: dict[str, str], loopback: bool, host: str) -> Request:
-    """A request of this head. Raises HttpError when its target makes no sense."""
+    """Make the request of this head. Raises HttpError if its target is malformed."""
     target = event.target.decode("ascii")
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is not None:  # RFC 9112 3.2.2: the Host header counts no more
+    if absolute is not None:  # RFC 9112 3.2.2: the Host header is ignored then
         headers["host"] = absolute[1]
         target = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
     if event.http_version == b"1.0":
@@ -375,7 +384,7 @@ def _request(event: h11.Request, headers: dict[str, str], loopback: bool, host: 
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """The decoded segments behind the first ``/``. Raises HttpError when it cannot be decoded."""
+    """Return the decoded segments behind the first ``/``. Raises HttpError if one cannot be decoded."""
     if _PERCENT.search(path):
         raise HttpError(400, "a percent sign in the path without two hexadecimal digits")
     try:

@@ -1,10 +1,10 @@
 """JSON encoding of clients' names, headers and arguments, whose text may hold bytes that are not UTF-8.
 
-Responses, log lines and the output of commands are encoded here. Text keeps bytes that are not UTF-8 as
-surrogate escapes, which strict JSON parsers refuse. Such text is written as RabbitMQ's management API writes
-header values of that kind: ``Not UTF-8, base64 is:`` and the bytes in base64, in lines of 76 characters. For
-header names and short strings, such as a routing key, RabbitMQ writes U+FFFD instead; here all text has the
-same form.
+Responsible for the JSON of responses, log lines and the output of commands. Text keeps bytes that are not
+UTF-8 as surrogate escapes, which strict JSON parsers refuse. Such text is written as RabbitMQ's management
+API writes header values of that kind: ``Not UTF-8, base64 is:`` and the bytes in base64, in lines of 76
+characters. For header names and short strings, such as a routing key, RabbitMQ writes U+FFFD instead; here
+all text has the same form.
 """
 
 import base64

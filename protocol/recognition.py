@@ -1,13 +1,13 @@
 """Recognition of a peer's protocol by its first bytes, to report connections to a wrong port.
 
-Each listener, and each client of leveret's own, compares the result with the protocol that it expects. What
-is answered and logged then is decided by the listener or client.
+Each listener, and each client of leveret's own, compares the result with the protocol that it expects. Not
+for the answer and the log line: the listener or client decides them.
 """
 
 import re
 
 AMQP, AMQP_OTHER, STOMP, HTTP, TLS = "AMQP 0-9-1", "another version of AMQP", "STOMP", "HTTP", "TLS"
-OPENING = 16  # bytes; enough to recognize any of these
+OPENING = 16  # bytes that suffice to recognize any of these protocols
 TLS_ALERT = bytes((21, 3, 1, 0, 2, 2, 70))  # fatal alert protocol_version (RFC 8446, 6.2)
 
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -20,7 +20,7 @@ _TLS = re.compile(rb"[\x15\x16](?:\x03|\Z)")  # an alert or a handshake, in any 
 def recognize(data: bytes) -> str:
     """Return the name of the protocol of a connection that begins with ``data``.
 
-    Returns "" if these are too few bytes, or the protocol is none of those above.
+    Returns "" if the bytes are too few, or the protocol is none of those above.
     """
     if data.startswith(b"AMQP") and len(data) >= len(_AMQP_HEADER):
         return AMQP if data.startswith(_AMQP_HEADER) else AMQP_OTHER

@@ -1,7 +1,8 @@
-"""The server's end of a WebSocket, sans-IO, on wsproto: the opening handshake, then bytes <-> payload.
+"""The server's side of a WebSocket, sans-IO, on wsproto: the opening handshake, then bytes <-> payload.
 
-Messages are taken for a stream: where one ends and the next begins means nothing here, so none is ever
-gathered. Owns sizes, the kinds of messages, and what becomes of errors; wsproto owns the frames.
+Responsible for sizes, the kinds of messages and the handling of errors; wsproto handles the frames. The
+messages form a stream: their boundaries mean nothing here, so none is assembled. Not for timeouts (see
+``router/server/websocket.py``).
 
 Sources: RFC 6455; RFC 7692 for compression.
 """
@@ -25,14 +26,14 @@ from leveret.protocol.http import HttpError, Request
 
 VERSION = "13"
 _OPCODE = re.compile(r"<Opcode\.(\w+): \d+>")
-INFLATE = 1024  # compressed bytes taken at a time: each may become a thousand
+INFLATE = 1024  # compressed bytes read at a time: each may become a thousand
 MOST = 1 << 16  # bytes of payload after which a read ends
-EVENTS = 256  # parts of messages after which it does, too: some milliseconds
-PONGS = 16  # answers that may wait to be sent; RFC 6455 5.5.3: the latest is enough
+EVENTS = 256  # parts of messages after which a read ends, too: some milliseconds
+PONGS = 16  # pongs that may wait to be sent; RFC 6455 5.5.3: the latest is enough
 
 
 class Deflate(PerMessageDeflate):
-    """wsproto's compression, without its forgetting within a message, at a ping, that it is compressed."""
+    """wsproto's compression, corrected: a ping within a compressed message does not end its compression."""
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
@@ -49,7 +50,7 @@ class Deflate(PerMessageDeflate):
 
 
 def _reason(fault: CloseConnection) -> str:
-    """wsproto's word for a fault, in those of the RFC."""
+    """Return the reason of a fault in the words of the RFC instead of wsproto's."""
     if fault.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
         return "what should be UTF-8 is not, or cannot be inflated"
     return _OPCODE.sub(r"\1", fault.reason or "")
@@ -65,7 +66,7 @@ class Opening:
 
 
 def accept(request: Request, protocols: Sequence[str], *, compression: bool = False) -> Opening:
-    """Accept a request for a WebSocket that speaks one of these subprotocols, or does not say which.
+    """Accept a request for a WebSocket that names one of these subprotocols, or none.
 
     Raises HttpError with 400, 405 or 426 (RFC 6455 4.2 and 4.4).
     """
@@ -107,7 +108,7 @@ def _is_nonce(key: str) -> bool:
 
 
 def _agree(offers: Sequence[str]) -> tuple[Deflate, str] | None:
-    """Compression as the first offer that can be met wants it; neither side keeps a window in between."""
+    """Agree to the first compression offer that can be met, without a window kept between messages."""
     for offer in offers:
         if offer.partition(";")[0].strip() != Deflate.name:
             continue
@@ -122,18 +123,19 @@ def _agree(offers: Sequence[str]) -> tuple[Deflate, str] | None:
 
 
 class Text(Enum):
-    """What becomes of text messages. Binary ones are always taken."""
+    """Handling of text messages. Binary messages are always accepted."""
 
     REFUSED = "refused"
-    TAKEN = "taken"  # and binary ones sent
-    SPOKEN = "spoken"  # and sent too, where the payload is text
+    TAKEN = "taken"  # accepted; binary ones are sent
+    SPOKEN = "spoken"  # accepted, and sent where the payload is text
 
 
 class WebSocket:
-    """An open WebSocket. ``feed`` it what arrives and ``read`` the payload, as long as there is some, or
-    ``pending`` says that there may be; ``send`` payload. ``take_control`` has what else is to be sent.
+    """An open WebSocket.
 
-    ``ended`` says that nothing more will be received: the peer has closed, or was at fault, or is gone.
+    ``feed`` received bytes, then ``read`` payload as long as there is some or ``pending`` is True; ``send``
+    payload. ``take_control`` returns the other bytes to send. ``ended`` is True if nothing more will be
+    received: the peer has closed, made an error, or is gone.
     """
 
     def __init__(
@@ -152,18 +154,18 @@ class WebSocket:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._size = 0  # bytes of the message that is being received
         self._pongs: deque[bytes] = deque(maxlen=PONGS)
-        self._code: int = CloseReason.NORMAL_CLOSURE  # what is to be said at the end
+        self._code: int = CloseReason.NORMAL_CLOSURE  # close code for the end
         self._reason = ""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that arrived. What comes after ``ended`` is nobody's."""
+        """Add received bytes. Bytes after ``ended`` are ignored."""
         if not self.ended:
             self._unread = self._unread[self._offset :] + data if self._unread else data
             self._offset = 0
             self.pending = True
 
     def read(self) -> bytes:
-        """Some payload, as much as can be had in a few milliseconds; empty if none was among that."""
+        """Return some payload, for a few milliseconds of work; empty if the bytes read held none."""
         parts: list[bytes | bytearray] = []
         size, left = 0, EVENTS
         while left and size < MOST and not self.ended:
@@ -194,13 +196,13 @@ class WebSocket:
         return data
 
     def _take(self, event: Event, parts: list[bytes | bytearray]) -> int:
-        """Handle what has come; return how many bytes of payload that is."""
+        """Handle an event; return the bytes of payload in it."""
         if isinstance(event, BytesMessage | TextMessage):
             return self._take_payload(event, parts)
         if isinstance(event, Ping):
             self._pongs.append(bytes(event.payload))
         elif isinstance(event, CloseConnection):
-            if self._wire.state is ConnectionState.OPEN:  # wsproto's word for frames that make no sense
+            if self._wire.state is ConnectionState.OPEN:  # wsproto's event for malformed frames
                 self.fail(event.code, _reason(event))
             else:
                 self._code, self.ended = event.code, True
@@ -225,17 +227,17 @@ class WebSocket:
 
     @property
     def open(self) -> bool:
-        """Whether payload can be sent, and would be read."""
+        """True if payload can be sent and the peer would read it."""
         return self._wire.state is ConnectionState.OPEN and not self.ended
 
     def send(self, data: bytes) -> bytes:
-        """A message with this payload, as bytes to be sent; nothing once it would not be read."""
+        """Return the bytes of a message with this payload; empty if the peer would not read it."""
         if not self.open:
             return b""
         if self._text is not Text.SPOKEN:
             return self._wire.send(BytesMessage(data))
         try:
-            text = self._decoder.decode(data)  # keeps the half of a character for the next message
+            text = self._decoder.decode(data)  # keeps an incomplete character for the next message
         except UnicodeDecodeError:
             held, _ = self._decoder.getstate()
             self._decoder.reset()
@@ -243,7 +245,7 @@ class WebSocket:
         return self._wire.send(TextMessage(text)) if text else b""
 
     def take_control(self) -> bytes:
-        """What is to be sent for what the peer has asked."""
+        """Return the pongs that are due."""
         if not (self._pongs and self.open):
             return b""
         out = b"".join(self._wire.send(Pong(payload)) for payload in self._pongs)
@@ -251,26 +253,29 @@ class WebSocket:
         return out
 
     def ping(self) -> bytes:
-        """The bytes that ask the peer whether it is there."""
+        """Return the bytes of a ping."""
         return self._wire.send(Ping()) if self.open else b""
 
     @property
     def fault(self) -> tuple[int, str]:
-        """What it was ``failed`` for."""
+        """The close code and reason of a WebSocket that ``failed``."""
         return int(self._code), self._reason
 
     def fail(self, code: int, reason: str) -> None:
-        """Receive and send nothing more but the close, which will say this."""
+        """Stop receiving and sending, except for the close frame, which carries ``code`` and ``reason``."""
         if not self.ended:
             self.ended = self.failed = True
             self._code, self._reason = code, reason
 
     def lost(self) -> None:
-        """The peer's bytes have ended, with or without a close."""
+        """Mark the stream of the peer as ended, with or without a close frame."""
         self.ended = True
 
     def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> bytes:
-        """The bytes that close this side: the answer to the peer's, or what it did wrong, or ``code``."""
+        """Return the close frame of this side.
+
+        Its code is that of the peer's close, else that of the fault, else ``code``.
+        """
         if self._wire.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             return b""
         said = self._code if self.ended else code

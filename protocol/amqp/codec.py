@@ -1,8 +1,8 @@
-"""Methods to bytes and back, for every method alike (AMQP 0-9-1 4.2.4).
+"""Generic encoding and decoding of methods (AMQP 0-9-1 4.2.4).
 
-Reads the wire layout of each class in ``methods`` once and keeps it as one list of readers and one of
-writers. Owns no knowledge of any single method; the few that travel once per message are also packed by hand,
-in ``encode``.
+Responsible for compiling the wire layout of each class in ``methods``, once, to a list of readers and one of
+writers. Not for any single method: the few that are written once per message are packed by hand in
+``encode``.
 """
 
 from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ def decode_method(data: bytes, offset: int, end: int) -> Method:
 
 
 def encode_method(method: Method) -> bytes:
-    """Class id, method id and arguments. Raises ValueError for a value that its wire type cannot hold."""
+    """Return class id, method id and arguments. Raises ValueError for a value beyond its wire type."""
     ids = (method.CLASS_ID, method.METHOD_ID)
     try:
         return _IDS.pack(*ids) + b"".join([write(method) for write in _LAYOUTS[ids][1]])
@@ -68,7 +68,7 @@ def encode_method(method: Method) -> bytes:
 
 
 def method_frame(channel: int, method: Method) -> bytes:
-    """A method as a whole frame."""
+    """Return a method as a whole frame."""
     payload = encode_method(method)
     return b"%b%b%b" % (_FRAME.pack(FRAME_METHOD, channel, len(payload)), payload, _END)
 
@@ -78,12 +78,12 @@ def _undecodable(payload: bytes, method: type[Method]) -> FrameError:
 
 
 def _octets(data: bytes) -> str:
-    """Bytes in Erlang's notation, as in RabbitMQ's texts; a reply text has room for the first ones only."""
+    """Return bytes in Erlang's notation, as in RabbitMQ's texts, cut to the size of a reply text."""
     return f"<<{','.join(map(str, data[:SHORTSTR_MAX]))}>>"
 
 
 def _layout(cls: type[Method]) -> tuple[list[Reader], list[Writer]]:
-    """Compile the fields of a method; neighbours that are all numbers or all bits become one."""
+    """Compile the fields of a method; adjacent fields that are all numbers or all bits become one codec."""
     readers: list[Reader] = []
     writers: list[Writer] = []
     for (kind, reserved), run in groupby(cls.__annotations__.items(), lambda each: _kind(each[1])):
@@ -95,13 +95,13 @@ def _layout(cls: type[Method]) -> tuple[list[Reader], list[Writer]]:
 
 
 def _wire_type(hint: Any) -> str:
-    """The wire type that an annotation such as ``ShortStr`` or ``ClassVar[Short]`` names."""
+    """Return the wire type of an annotation such as ``ShortStr`` or ``ClassVar[Short]``."""
     (name,) = (get_args(hint)[0] if get_origin(hint) is ClassVar else hint).__metadata__
     return str(name)
 
 
 def _kind(hint: Any) -> tuple[str, bool]:
-    """What is read and written alike, and whether it is reserved."""
+    """Return the key by which adjacent fields share a codec, and True if the field is reserved."""
     wire = _wire_type(hint)
     return "number" if wire in NUMBERS else wire, get_origin(hint) is ClassVar
 
@@ -123,7 +123,7 @@ def _codecs(
 
 
 def _ignoring(read: Reader) -> Reader:
-    """Read a reserved field and forget it."""
+    """Return a reader that skips a reserved field."""
     return lambda payload, offset, values: read(payload, offset, [])
 
 
@@ -141,7 +141,7 @@ def _numbers(names: tuple[str, ...], types: tuple[str, ...]) -> tuple[Reader, Wr
 
 
 def _bits(names: tuple[str, ...]) -> tuple[Reader, Writer]:
-    """Up to eight bits share an octet, the first in its lowest bit; unused ones are ignored."""
+    """Make the codec of up to eight bits in an octet, the first in the lowest bit; others are ignored."""
 
     def read(payload: bytes, offset: int, values: list[object]) -> int:
         octet = payload[offset]

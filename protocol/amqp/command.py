@@ -1,5 +1,6 @@
-"""What a peer has sent, as one thing to handle: a method, content with the method that carries it, or several
-of these together.
+"""Commands of a peer: a method, a method with its content, or several alike that are handled together.
+
+Responsible for the types that ``reader`` returns. Not for single methods (see ``methods``).
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from leveret.protocol.amqp.methods import BasicDeliver, BasicGetOk, BasicReturn,
 
 @dataclass(slots=True)
 class Publishes:
-    """Publishes on one channel, one behind the other, that differ in the bytes of their bodies alone."""
+    """Consecutive publishes on one channel that differ only in the bytes of their bodies."""
 
     messages: list[Message]
     CLASS_ID: ClassVar[int] = 60
@@ -20,7 +21,7 @@ class Publishes:
 
 @dataclass(slots=True)
 class Acks:
-    """Acknowledgements on one channel, one behind the other, each of the one message with that tag."""
+    """Consecutive acknowledgements on one channel, each of the single message with that tag."""
 
     tags: list[int]
     CLASS_ID: ClassVar[int] = 60
@@ -34,7 +35,7 @@ class Heartbeat:
 
 @dataclass(slots=True)
 class Delivery:
-    """What a client receives: a method that carries content, and the content."""
+    """A method that carries content, and the content, as a client receives them."""
 
     method: BasicDeliver | BasicGetOk | BasicReturn
     message: Message
@@ -42,7 +43,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class Oversized:
-    """A publish whose body is larger than allowed; its body is read past, not kept."""
+    """A publish whose body exceeds the limit; the body is skipped."""
 
     size: int
 

@@ -1,7 +1,8 @@
-"""The server's end of a connection, sans-IO: protocol header, handshake, limits, and the closing.
+"""The server's side of an AMQP connection, sans-IO: protocol header, handshake, limits, close.
 
-Owns which connection-level command may come when, as one table, and what was negotiated. It decides nothing
-that needs to know users or virtual hosts: those commands are handed on to the caller, who answers them.
+Responsible for the connection-level commands that are legal in each state, as one table, and for the
+negotiated values. Not for users or virtual hosts: commands that need them are returned to the caller, which
+answers them (see ``router/amqp/connection.py``).
 
 Sources: AMQP 0-9-1 2.2.4 and 4.2.2, RabbitMQ for the limits of tuning and for the reply texts.
 """
@@ -21,7 +22,7 @@ from leveret.protocol.errors import ChannelError, NotAllowed
 
 
 class State(Enum):
-    """What the server waits for."""
+    """States of the server's side; each but the last three names the next thing expected of the client."""
 
     HEADER = "header"
     START_OK = "starting"
@@ -32,7 +33,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-# (state, what the client sends) -> state. Sending connection.close leads from anywhere to CLOSING.
+# (state, command of the client) -> state. Sending connection.close leads from any state to CLOSING.
 TRANSITIONS: dict[tuple[State, type], State] = {
     (State.START_OK, m.ConnectionStartOk): State.TUNE_OK,
     (State.TUNE_OK, m.ConnectionTuneOk): State.OPEN,
@@ -46,9 +47,9 @@ TRANSITIONS: dict[tuple[State, type], State] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """What the server proposes in connection.start and connection.tune, and its limits before the login.
+    """The server's values in connection.start and connection.tune, and the limits before the login.
 
-    Sizes in bytes, ``heartbeat`` in seconds. There is one for all clients, or few.
+    Sizes are in bytes, ``heartbeat`` is in seconds. All clients share one, or a few.
     """
 
     server_properties: Table
@@ -63,7 +64,7 @@ class Offer:
 class ServerConnection:
     """One connection.
 
-    ``channel_max``, ``frame_max`` (bytes) and ``heartbeat`` (seconds) hold what was negotiated.
+    ``channel_max``, ``frame_max`` (bytes) and ``heartbeat`` (seconds) are the negotiated values.
     """
 
     def __init__(self, offer: Offer) -> None:
@@ -76,10 +77,10 @@ class ServerConnection:
         self._header = b""
 
     def receive(self, data: bytes) -> Iterable[tuple[int, Command]]:
-        """The commands that ``data`` completes, in order.
+        """Return the commands that ``data`` completes, in order.
 
-        Until the connection is open, each has to be handled before the next is asked for.
-        What is wrong with the bytes behind them stands in ``reader.error`` once they were all asked for.
+        Until the connection is open, each must be handled before the next is taken from the iterator. Once
+        all are taken, ``reader.error`` holds the fault in the bytes behind them, if there is one.
         """
         if self.state is State.RUNNING:
             return self.reader.receive(data)
@@ -90,14 +91,14 @@ class ServerConnection:
         return self._one_by_one(data)
 
     def _one_by_one(self, data: bytes) -> Iterator[tuple[int, Command]]:
-        """Read a command, let it be handled, and only then the next: it may change how that is read."""
+        """Yield one command at a time: handling it may change how the next one is read."""
         commands = self.reader.receive(data)
         while commands:
             yield from commands
             commands = self.reader.receive(b"")
 
     def _read_header(self, data: bytes) -> bytes:
-        """Take the protocol header off; a wrong one closes the connection."""
+        """Remove the protocol header from ``data``; a wrong one closes the connection."""
         missing = len(PROTOCOL_HEADER) - len(self._header)
         self._header += data[:missing]
         if not any(header.startswith(self._header) for header in PROTOCOL_HEADERS):
@@ -108,17 +109,18 @@ class ServerConnection:
 
     @property
     def refused_header(self) -> bool:
-        """Whether the client spoke another protocol; ``PROTOCOL_HEADER`` is the answer, and no more."""
+        """True if the client spoke another protocol; ``PROTOCOL_HEADER`` is the whole answer to that."""
         return self.state is State.CLOSED and self._header not in PROTOCOL_HEADERS
 
     def start(self) -> bytes:
-        """The frame to send for a right protocol header."""
+        """Return the frame that answers a correct protocol header."""
         return _start_frame(self.offer)
 
     def accept(self, command: Command) -> None:
-        """Go on to the state that a command on channel 0 leads to.
+        """Enter the state that a command on channel 0 leads to.
 
-        Raises ChannelError when it may not come now, NotAllowed for a connection.tune-ok beyond the offer.
+        Raises ChannelError if the command is illegal in this state, NotAllowed for a connection.tune-ok
+        beyond the offer.
         """
         if isinstance(command, Heartbeat) or self.state is State.CLOSED:
             return
@@ -134,11 +136,11 @@ class ServerConnection:
         self.state = after
 
     def tune(self) -> m.ConnectionTune:
-        """What to send once the client has authenticated itself."""
+        """Return the connection.tune to send after the client's login."""
         return m.ConnectionTune(self.offer.channel_max, self.offer.frame_max, self.offer.heartbeat)
 
     def _tune(self, tuned: m.ConnectionTuneOk) -> None:
-        """Hold the client to what it chose. Raises NotAllowed when that is beyond what was offered."""
+        """Apply the values that the client chose. Raises NotAllowed if they exceed the offer."""
         if 0 < tuned.frame_max < FRAME_MIN_SIZE:
             raise NotAllowed(
                 f"negotiated frame_max = {tuned.frame_max} is lower than the minimum allowed value "
@@ -158,7 +160,9 @@ class ServerConnection:
         self.heartbeat = tuned.heartbeat
 
     def closing(self) -> None:
-        """The server has sent connection.close: everything but its answer is ignored from here on."""
+        """Enter CLOSING after the server has sent connection.close: from here on all but its answer is
+        ignored.
+        """
         self.state = State.CLOSING
         self.reader.scope = Scope.CLOSES
         self.reader.drop_contents()
@@ -167,7 +171,7 @@ class ServerConnection:
 
 @lru_cache(8)
 def _start_frame(offer: Offer) -> bytes:
-    """Packed once, not for each of the clients that come and go."""
+    """Pack connection.start once for all clients."""
     return method_frame(
         0,
         m.ConnectionStart(server_properties=offer.server_properties, mechanisms=offer.mechanisms.encode()),

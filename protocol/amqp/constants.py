@@ -1,4 +1,4 @@
-"""The numbers of AMQP 0-9-1 that stand outside any one method: frames, class ids, sizes, protocol headers."""
+"""Constants of AMQP 0-9-1 shared by several methods: frame types, class ids, sizes, protocol headers."""
 
 from typing import Final
 
@@ -24,5 +24,6 @@ CONFIRM: Final = 85
 TX: Final = 90
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-# The second is that of 0-9, which RabbitMQ treats alike. It also takes two of 0-8, a protocol of its own.
+# The second is the header of 0-9, which RabbitMQ treats alike. RabbitMQ also accepts two of 0-8, which is a
+# different protocol.
 PROTOCOL_HEADERS: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09")

@@ -1,7 +1,7 @@
-"""The frames a broker writes most, packed by hand; every one equals what ``codec`` would write.
+"""Hand-packed frames of the methods that a broker sends most; each equals what ``codec`` would write.
 
-Owns nothing but their layout. A delivery is a list of byte strings to be joined by whoever writes the socket:
-the method frame is packed here, the content frames are the publisher's own bytes.
+Responsible for their layout. A delivery is a list of byte strings that the writer of the socket joins: the
+method frame is packed here, the content frames are the publisher's own bytes (see ``message``).
 """
 
 from struct import Struct
@@ -16,8 +16,8 @@ _settle = Struct(">BHIHHQBB").pack
 class DeliverHead:
     """The start of one consumer's basic.deliver frames, up to the delivery tag.
 
-    It depends on nothing but the length of the route behind it, so the few that occur are kept.
-    The whole method frame is ``head[len(route)] + pack_tag(delivery_tag, redelivered) + route + END``.
+    The start depends only on the length of the route behind the tag, so the few that occur are cached. The
+    whole method frame is ``head[len(route)] + pack_tag(delivery_tag, redelivered) + route + END``.
     """
 
     __slots__ = ("_channel", "_heads", "_tag")
@@ -43,5 +43,5 @@ def ack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
 
 
 def nack_frame(channel: int, delivery_tag: int, multiple: bool) -> bytes:
-    """A basic.nack frame as a broker refuses a publish, with the requeue bit set as RabbitMQ sets it."""
+    """A basic.nack frame that refuses a publish, with the requeue bit set as RabbitMQ sets it."""
     return _settle(1, channel, 13, 60, 120, delivery_tag, multiple | 2, 0xCE)

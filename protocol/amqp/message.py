@@ -1,12 +1,12 @@
-"""One message, as it travels: the bytes that arrived, kept as they are.
+"""A message in its wire format: the received bytes, unchanged.
 
-A message is read once and sent many times, so it stays framed. ``frames`` holds the content header frame and
-the body frames as they came; a delivery on the same channel number sends them again untouched, and anything
-else is decoded only when something asks for it. This module owns that form and nothing else: how frames are
-found in a stream is ``reader``'s business, how a delivery is written is ``encode``'s.
+Responsible for one representation from the socket to the queue, the disk and back: a message is read once and
+sent many times, so it stays framed. ``frames`` holds the content header frame and the body frames as they
+arrived; a delivery on the same channel number sends them again unchanged, and everything else is decoded on
+demand. Not for finding frames in a stream (see ``reader``) or writing deliveries (see ``encode``).
 
-A message that was published to keys of a BCC header, which no receiver may see, has them in one frame more
-(``BlindCopied``). That costs no other message anything.
+A message published to keys of a BCC header, which no receiver may see, stores them in one more frame
+(``BlindCopied``). Other messages pay nothing for that.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,28 +20,28 @@ from leveret.protocol.amqp.table import KEPT, PEER, Bounds, Table
 
 FRAME = Struct(">BHI")  # type, channel, payload size
 HEADER_FRAME = Struct(">BHIHHQ")  # type, channel, payload size, class id, weight, body size
-FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags stand in a content header frame
+FLAGS_OFFSET = HEADER_FRAME.size  # where the property flags begin in a content header frame
 BASIC = 60
 END = bytes((FRAME_END,))
-FRAME_BLIND = 66  # begins the frames of a BlindCopied, and is the type of the last one; never on the wire
-NO_CHANNEL = -1  # what a message is framed for that has to be framed anew for every channel
+FRAME_BLIND = 66  # type of the first and of the last frame of a BlindCopied; never on the wire
+NO_CHANNEL = -1  # the channel of a message whose frames must be built anew for every channel
 LONG = Struct(">I")
 MANDATORY, IMMEDIATE = 1, 2  # the publisher's flags, as basic.publish packs them
-INTERNAL = 4  # the broker enqueues the message, as a dead letter or to move it: it is never a duplicate
-KNOWN, KNOWN_BYTES = 1024, 128  # decoded properties that are found again, and how long they may be
+INTERNAL = 4  # set for a message that the broker enqueues (dead letter, move): it is never a duplicate
+KNOWN, KNOWN_BYTES = 1024, 128  # number of cached decoded properties, and the size of the largest
 
 
 @lru_cache(KNOWN)
 def _known(raw: bytes) -> Properties:
-    """Decoded properties: most of the messages that were kept together carry the same ones."""
+    """Decode properties, cached: most messages that are read back together carry the same ones."""
     return props.decode_properties(raw, 0, KEPT)
 
 
 class Message:
-    """A published message: where it was sent to, its properties and its body.
+    """A published message: exchange, routing key, properties and body.
 
-    ``route`` is the exchange and the routing key as two short strings on the wire; ``frames`` the content
-    frames for ``channel``; ``size`` the body's bytes; ``bits`` the publisher's flags and ``INTERNAL``.
+    ``route`` is the exchange and the routing key as two short strings on the wire, ``frames`` the content
+    frames for ``channel``, ``size`` the bytes of the body, ``bits`` the publisher's flags and ``INTERNAL``.
     ``properties`` are shared between messages that carry the same ones: never change them.
     """
 
@@ -59,7 +59,7 @@ class Message:
 
     @staticmethod
     def from_frames(route: bytes, frames: bytes) -> "Message":
-        """A message that was kept as its packed route and its content frames."""
+        """Restore a message from its packed route and its content frames."""
         kind, channel, header_size, _, _, size = HEADER_FRAME.unpack_from(frames)
         raw = frames[FLAGS_OFFSET : 7 + header_size]
         properties = _known(raw) if len(raw) <= KNOWN_BYTES else props.decode_properties(raw, 0, KEPT)
@@ -78,7 +78,7 @@ class Message:
         mandatory: bool = False,
         bounds: Bounds = PEER,
     ) -> "Message":
-        """Make a message from its parts, for publishers that do not speak AMQP and for the broker's own.
+        """Make a message from its parts, for publishers that do not speak AMQP and for the broker itself.
 
         Raises ValueError and TypeError for names and properties that cannot be encoded, and for headers
         beyond ``bounds``.
@@ -95,9 +95,9 @@ class Message:
     def rewritten(
         self, exchange: str, routing_key: str, properties: bytes, blind_keys: Sequence[str] = ()
     ) -> "Message":
-        """The same body under another route and other raw properties (flags and list).
+        """Return a message with the same body, another route and other raw properties (flags and list).
 
-        ``blind_keys`` are those of a BCC header that is not among the properties any more.
+        ``blind_keys`` are the keys of a BCC header that was removed from the properties.
         """
         frames = pack_frames(0, properties, self.body)
         decoded = props.decode_properties(properties, 0, KEPT)
@@ -108,17 +108,17 @@ class Message:
         return Message(route, 0, 0, self.size, frames, decoded)
 
     def with_body_of(self, route: bytes, frames: bytes) -> "Message":
-        """What ``from_frames`` makes of these when the frames begin with this message's header frame."""
+        """Do the same as ``from_frames``, faster, if the frames begin with this message's header frame."""
         return Message(route, 0, self.channel, self.size, frames, self.properties)
 
     @property
     def blind_keys(self) -> Sequence[str]:
-        """The routing keys of the BCC header that it was published with."""
+        """The routing keys of the BCC header that the message was published with."""
         return ()
 
     @property
     def header_frame(self) -> bytes:
-        """The content header frame: channel, properties and the body's size."""
+        """Return the content header frame: channel, properties and the size of the body."""
         return self.frames[: self._body_start()]
 
     @property
@@ -139,12 +139,12 @@ class Message:
 
     @property
     def headers(self) -> Table:
-        """The headers table, empty when the message has none."""
+        """The headers table, empty if the message has none."""
         return self.properties.headers or {}
 
     @property
     def raw_properties(self) -> bytes:
-        """The property flags and list as they stand on the wire."""
+        """The property flags and list as they are on the wire."""
         return self.frames[FLAGS_OFFSET : self._body_start() - 1]
 
     @property
@@ -155,7 +155,9 @@ class Message:
         return b"".join(self._body_pieces(start))
 
     def framed_for(self, channel: int, frame_max: int) -> bytes:
-        """The content frames for another channel, no body frame over ``frame_max`` bytes (0: no limit)."""
+        """Return the content frames for another channel, with body frames of at most ``frame_max`` bytes (0:
+        no limit).
+        """
         frames, start = self.frames, self._body_start()
         if channel == self.channel and (not frame_max or self._largest_frame() <= frame_max):
             return frames
@@ -171,7 +173,7 @@ class Message:
         return size + FRAME_OVERHEAD
 
     def _largest_frame(self) -> int:
-        """The size of the largest frame; all body frames but the last are of one size."""
+        """Return the size of the largest frame; all body frames but the last have the same size."""
         start = self._body_start()
         if not self.size:
             return start
@@ -195,8 +197,8 @@ class Message:
 class BlindCopied(Message):
     """A message that was published with keys in a BCC header, by which its dead letters are routed again.
 
-    Its frames are for keeping, and are never sent as they are: the type of the header frame, which is that of
-    the last one too, tells them from others. The body is in one frame, or none.
+    Its frames are for storage and are never sent as they are. It is recognized by the type of the header
+    frame, which is also the type of the last one. The body is in one frame, or there is none.
     """
 
     __slots__ = ()
@@ -219,7 +221,9 @@ class BlindCopied(Message):
 
 
 def _pack_keys(keys: Sequence[str]) -> bytes:
-    """The frame of routing keys, as long strings; they are for the broker alone, and may be of any length."""
+    """Pack routing keys into a frame, as long strings: only the broker reads them, and they may have any
+    length.
+    """
     packed = [key.encode("utf-8", "surrogateescape") for key in keys]
     payload = b"".join([LONG.pack(len(key)) + key for key in packed])
     return FRAME.pack(FRAME_BLIND, 0, len(payload)) + payload + END
@@ -234,7 +238,7 @@ def _unpack_keys(payload: bytes) -> Iterator[str]:
 
 
 def body_size(frames: bytes) -> int:
-    """The bytes of a message's body, as its content header says."""
+    """Return the bytes of a message's body, read from its content header."""
     size: int = HEADER_FRAME.unpack_from(frames)[5]
     return size
 
@@ -249,7 +253,7 @@ def pack_route(exchange: str, routing_key: str) -> bytes:
 
 
 def unpack_route(route: bytes) -> tuple[str, str]:
-    """The exchange and the routing key of a packed route."""
+    """Return the exchange and the routing key of a packed route."""
     split = route[0] + 1
     return (
         route[1:split].decode("utf-8", "surrogateescape"),
@@ -258,14 +262,16 @@ def unpack_route(route: bytes) -> tuple[str, str]:
 
 
 def pack_frames(channel: int, properties: bytes, body: bytes, frame_max: int = 0) -> bytes:
-    """Content header frame and body frames for raw properties and a body (AMQP 0-9-1 4.2.6)."""
+    """Build the content header frame and the body frames of raw properties and a body (AMQP 0-9-1 4.2.6)."""
     header = HEADER_FRAME.pack(FRAME_HEADER, channel, 12 + len(properties), BASIC, 0, len(body))
     piece = frame_max - FRAME_OVERHEAD if frame_max else len(body)
     return b"".join([header, properties, END, *body_frames(channel, body, piece)])
 
 
 def body_frames(channel: int, body: bytes | bytearray | memoryview, piece: int) -> list[bytes | memoryview]:
-    """The body frames in pieces, with at most ``piece`` bytes of the body each; none for an empty body."""
+    """Return the body frames in pieces, with at most ``piece`` bytes of the body each; none for an empty
+    body.
+    """
     view = memoryview(body)
     parts: list[bytes | memoryview] = []
     for start in range(0, len(body), piece or 1):

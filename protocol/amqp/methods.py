@@ -1,8 +1,8 @@
-"""Every method of AMQP 0-9-1 with RabbitMQ's extensions, one slots dataclass each; long, for there are 66.
+"""The methods of AMQP 0-9-1 with RabbitMQ's extensions, one slots dataclass each (66).
 
-Owns what a method is made of, and nothing of how it is written: ``codec`` reads the layout from these
-declarations. The fields stand in wire order with the specification's names. A field that is reserved is a
-``ClassVar``: it is on the wire, always with that value. What a peer sends in it is ignored.
+Responsible for the fields of each method, in wire order with the specification's names. A reserved field is a
+``ClassVar``: it is on the wire, always with that value; a peer's value in it is ignored. Not for encoding:
+``codec`` reads the layout from these declarations.
 """
 
 import re
@@ -25,7 +25,7 @@ Fields = Annotated[Table, "table"]
 
 
 class Method:
-    """What all methods have in common. ``CONTENT``: a content header and a body follow the method."""
+    """Base of all methods. ``CONTENT``: a content header and a body follow the method."""
 
     __slots__: tuple[str, ...] = ()
 
@@ -34,7 +34,7 @@ class Method:
     NAME: ClassVar[str]  # "queue.declare-ok"
     CONTENT: ClassVar[bool]
 
-    # One of each for all: what a dataclass would make for every class is compiled at every start.
+    # Shared by all methods: the methods that dataclass would make for every class cost time at every start.
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -55,7 +55,7 @@ M = TypeVar("M", bound=Method)
 
 @dataclass_transform(field_specifiers=(field,))
 def method(class_id: int, method_id: int, *, content: bool = False) -> Callable[[type[M]], type[M]]:
-    """Declare a method: make the class a slots dataclass, derive its name and enter it in ``METHODS``."""
+    """Declare a method: make the class a slots dataclass, derive its name and register it in ``METHODS``."""
 
     def declare(cls: type[M]) -> type[M]:
         cls.__doc__ = cls.__doc__ or cls.__name__  # without one, dataclass works out a signature for it

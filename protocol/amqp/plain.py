@@ -1,6 +1,7 @@
-"""Messages as JSON can hold them: for whoever prints them.
+"""Conversion of messages to JSON values and back.
 
-Owns how the values of field tables that JSON has no type for are spelled, in both directions.
+Responsible for the spelling of field table values that JSON has no type for. Not for JSON text (see
+``json_text``).
 """
 
 import base64
@@ -16,7 +17,7 @@ _TYPES: dict[str, type] = {"headers": dict, "delivery_mode": int, "priority": in
 
 
 def plain_body(body: bytes) -> tuple[str, str]:
-    """A body as text, and how it stands there: "utf-8", or "base64" for what is no UTF-8."""
+    """Return a body as text, and its encoding: "utf-8", or "base64" if it is not UTF-8."""
     try:
         return body.decode(), "utf-8"
     except UnicodeDecodeError:
@@ -24,13 +25,13 @@ def plain_body(body: bytes) -> tuple[str, str]:
 
 
 def plain_properties(properties: Properties) -> dict[str, Any]:
-    """The properties that a message has, by name."""
+    """Return the properties that are set, by name."""
     values = ((name, getattr(properties, name)) for name in Properties.__dataclass_fields__)
     return {name: plain_value(value) for name, value in values if value is not None}
 
 
 def plain_value(value: Value) -> Any:
-    """A value of a table; types that JSON does not have become an object with one key that names them."""
+    """Convert a value of a table; types that JSON lacks become an object whose one key names the type."""
     match value:
         case dict():
             return {name: plain_value(each) for name, each in value.items()}
@@ -50,7 +51,7 @@ def plain_value(value: Value) -> Any:
 
 
 def body_of(text: str, encoding: str) -> bytes:
-    """The body that ``plain_body`` gave. Raises ValueError for what it never gives."""
+    """Undo ``plain_body``. Raises ValueError for text or an encoding that it never returns."""
     if encoding == "utf-8":
         return text.encode()
     if encoding == "base64":
@@ -59,7 +60,7 @@ def body_of(text: str, encoding: str) -> bytes:
 
 
 def properties_of(plain: Mapping[str, Any]) -> Properties:
-    """The properties that ``plain_properties`` gave. Raises ValueError for what it never gives."""
+    """Undo ``plain_properties``. Raises ValueError for properties that it never returns."""
     unknown = plain.keys() - Properties.__dataclass_fields__.keys()
     if unknown:
         raise ValueError(f"unknown property {min(unknown)!r}")
@@ -72,7 +73,7 @@ def properties_of(plain: Mapping[str, Any]) -> Properties:
 
 
 def value_of(plain: Any) -> Value:
-    """The value of a table that ``plain_value`` gave, or that JSON can hold."""
+    """Undo ``plain_value``; other JSON values are converted too."""
     match plain:
         case {"base64": str(text), **rest} if not rest:
             return base64.b64decode(text, validate=True)

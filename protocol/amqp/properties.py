@@ -1,7 +1,7 @@
-"""The properties of a message: the flags and the property list of a content header (AMQP 0-9-1 4.2.6.1).
+"""Message properties: the flags and the property list of a content header (AMQP 0-9-1 4.2.6.1).
 
-Owns the bytes from the flags to the end of the list; the fields of the header frame before them are not its
-business.
+Responsible for the bytes from the flags to the end of the list. Not for the fields of the header frame before
+them (see ``message``).
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,9 @@ _TIMESTAMP = Struct(">Q")
 
 @dataclass(slots=True)
 class Properties:
-    """The properties of one message; None where there is none. ``timestamp`` is in seconds since 1970."""
+    """The properties of one message; None for a property that is not set. ``timestamp`` is in seconds since
+    1970.
+    """
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -69,9 +71,9 @@ class Properties:
 def decode_properties(data: bytes, offset: int, bounds: Bounds = PEER) -> Properties:
     """Decode the flags at ``offset`` and the property list behind them, which runs to the end of ``data``.
 
-    RabbitMQ does not check that strings are UTF-8; what is not keeps its bytes as surrogate escapes. Raises
-    SyntaxError_ when the list is malformed or does not end where ``data`` ends, or when its headers are
-    beyond ``bounds``.
+    RabbitMQ does not check that strings are UTF-8; other bytes are kept as surrogate escapes. Raises
+    SyntaxError_ if the list is malformed or does not end where ``data`` ends, or if its headers are beyond
+    ``bounds``.
     """
     properties = Properties()
     try:
@@ -110,10 +112,10 @@ def encode_properties(properties: Properties, bounds: Bounds = PEER) -> bytes:
 def splice_properties(
     raw: bytes, headers: Mapping[str, Value | Remove] | None = None, **fields: str | int | Remove
 ) -> bytes:
-    """Raw flags and list with some other properties and some headers replaced, added or removed.
+    """Return raw flags and list with some properties and some headers replaced, added or removed.
 
     Everything else is copied byte for byte, so that the wire types of other headers survive. A headers table
-    is made where there is none. ``raw`` has been decoded before: what is malformed raises no AmqpError here.
+    is added if there is none. ``raw`` must be well-formed: a malformed one raises no AmqpError here.
     """
     flags: int = _FLAGS.unpack_from(raw)[0]
     offset = 2
@@ -177,5 +179,5 @@ _PROPERTIES = [
 
 @lru_cache(maxsize=256)
 def _present(flags: int) -> tuple[tuple[str, Reader], ...]:
-    """Names and readers of the properties that the flags announce."""
+    """Return names and readers of the properties that the flags announce."""
     return tuple((name, read) for name, flag, read, _ in _PROPERTIES if flags & flag)

@@ -1,11 +1,11 @@
-"""Bytes to commands: frames are found, contents assembled; long, for what is read most is one loop.
+"""Parser from bytes to commands: finds frames and assembles contents.
 
-Owns the reading half of a connection, for either end: it knows frames and contents, not what a command
-means. The publish triple (method, header, body in one read) has a path of its own, since it is what a broker
-reads most, and one that begins with the very bytes of the last is not taken apart again; everything else goes
-through the generic path, and all give the same messages.
+Responsible for the reading half of a connection, on either side. Not for the meaning of a command (see
+``router/amqp`` and ``router/client``). The publish triple (method, header, body in one read) has a path of
+its own, since a broker reads it most, and one that begins with the very bytes of the last is not parsed
+again; everything else takes the generic path, and all paths return the same messages.
 
-Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and which error each fault is.
+Sources: AMQP 0-9-1 2.3 (framing) and 4.2; RabbitMQ for the limits and for the error of each fault.
 """
 
 from enum import Enum, auto
@@ -57,35 +57,38 @@ PAYLOADS = {  # the smallest and the largest payload by frame type, in bytes
 NO_PAYLOAD = (1, 0)  # of an unknown frame type
 KNOWN_PROPERTIES = 512  # distinct property sections remembered per connection
 KNOWN_PROPERTIES_BYTES = 256  # and how long one may be
-LARGE = 1 << 14  # bytes of a frame or a publish from which copying counts
-BEGUN = 8  # incomplete bodies of a connection may have so many times the bytes of the largest one, together
-SHARE = 2  # a part of a body keeps no read in memory of which it is less than a half
-HEADS_MAX = 1 << 23  # bytes of memory that headers of a connection's incomplete contents may take up
+LARGE = 1 << 14  # bytes of a frame or a publish from which copying is expensive
+# The incomplete bodies of a connection may have so many times the bytes of the largest one, together
+BEGUN = 8
+# A part of a body is copied if it is less than half of its read, which would stay in memory with it
+SHARE = 2
+HEADS_MAX = 1 << 23  # bytes of memory for the headers of a connection's incomplete contents
 HEAD_COPIES = 2  # of a content header: as a frame and as raw properties
-HEAD_COST = 1200  # bytes that an incomplete content takes up besides its header and its body
+HEAD_COST = 1200  # bytes of memory of an incomplete content besides its header and its body
 
 
-# A publish: all of its bytes before the body (nothing starts with ()), where its content begins and the bytes
-# of the whole of it; then what a message with this beginning is made of, apart from its frames.
+# The last publish: its bytes before the body (nothing starts with ()), the offset of its content, its length;
+# then the arguments of a message with this beginning, apart from its frames.
 _Alike = tuple[bytes | tuple[()], int, int, bytes, int, int, int, Properties]
 
 
 class Scope(Enum):
-    """What is read of a connection."""
+    """The part of a connection's bytes that is read."""
 
-    CONTROL = auto()  # channel 0 alone, a command at a time: each may change how the next is read
+    CONTROL = auto()  # channel 0 alone, one command at a time: each may change how the next is read
     CHANNELS = auto()  # everything
     CLOSES = auto()  # connection.close and its answer; all else is skipped
 
 
 class Reader:
-    """Turns a byte stream into ``(channel, command)`` pairs.
+    """A parser from a byte stream to ``(channel, command)`` pairs.
 
-    ``together``: publishes that are alike are one command, ``Publishes``, and so are ``Acks``.
-    ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the largest body, ``contents_max``
-    how many contents may be incomplete at a time; their bodies may have ``BEGUN`` times ``body_max`` bytes so
-    far, all together. A fault stands in ``error`` until the commands before it
-    were handled. Nothing is read as long as it does; who takes it away goes on behind the faulty frame.
+    ``together``: consecutive publishes that are alike are one command, ``Publishes``; so are
+    acknowledgements, ``Acks``. ``frame_max`` is the largest frame in bytes (0: no limit), ``body_max`` the
+    largest body in bytes, ``contents_max`` the number of contents that may be incomplete at a time; together
+    their bodies may have ``BEGUN`` times ``body_max`` bytes. A fault is kept in ``error`` until the commands
+    before it are handled. Nothing is read as long as ``error`` is set; a caller that resets it continues
+    behind the faulty frame.
     """
 
     def __init__(
@@ -104,18 +107,22 @@ class Reader:
         self.error: AmqpError | None = None
         self.held = 0  # bytes of memory that incomplete frames and contents take up
         self._together = together
-        self._waiting: list[bytes] = []  # what was not read yet, in pieces
+        self._waiting: list[bytes] = []  # bytes that were not parsed, in pieces
         self._have = 0
         self._need = 0
-        # Incomplete contents by channel. Channel 0 has none: its entry keeps it off the publishes' own path.
+        # Incomplete contents by channel. The entry of channel 0, which has none, excludes it from the fast
+        # path.
         self._partial: dict[int, _Partial | None] = {0: None}
-        self._begun = 0  # bytes of their bodies that are here
+        self._begun = 0  # bytes of their bodies that have arrived
         self._heads = 0  # bytes of memory that their methods and headers take up
         self._known: dict[bytes, Properties] = {}
         self._alike: _Alike = ((), 0, 0, b"", 0, 0, 0, Properties())
 
     def receive(self, data: bytes) -> list[tuple[int, Command]]:
-        """All commands that ``data`` completes, in order; in scope CONTROL one, ``b""`` asks for the next."""
+        """Return all commands that ``data`` completes, in order.
+
+        In scope CONTROL at most one is returned; ``b""`` continues with the next.
+        """
         if self.error is not None:
             return []
         commands: list[tuple[int, Command]] = []
@@ -128,7 +135,7 @@ class Reader:
                 self.held += len(data)
                 return commands
             if self._need >= LARGE and missing >= 0 and self.scope is Scope.CHANNELS:
-                # Only what is missing is put behind what was there: the rest need not be copied.
+                # Only the missing bytes are joined to the ones before: the rest need not be copied.
                 first = b"".join([*self._waiting, memoryview(data)[:missing]])
                 read = self._read(first, commands)
                 data, position = (first[read:] + data[missing:], 0) if read < len(first) else (data, missing)
@@ -143,23 +150,24 @@ class Reader:
         return commands
 
     def incomplete(self) -> bool:
-        """Whether the content of any method is still to come."""
+        """Return True if a method still waits for its content."""
         return len(self._partial) > 1
 
     def drop_contents(self) -> None:
-        """Let go of contents that are not complete: in scope CLOSES they are skipped."""
+        """Drop contents that are not complete: in scope CLOSES they are skipped."""
         self._partial = {0: None}
         self._begun = self._heads = self.held = 0
 
     def forget(self) -> None:
-        """Let go of what is incomplete: nothing more will come."""
+        """Free the memory of incomplete frames and contents: no more bytes will arrive."""
         self._waiting.clear()
         self._partial.clear()
         self._begun = self._heads = self.held = 0
 
     def _keep(self, rest: bytes) -> None:
-        """Hold what cannot be read yet, joining its pieces once there is a whole frame, or a whole publish if
-        it begins as the last one did.
+        """Keep bytes that cannot be parsed yet.
+
+        They are joined once a whole frame has arrived, or a whole publish if they begin as the last one did.
         """
         self._waiting.append(rest)
         self._have = len(rest)
@@ -170,7 +178,7 @@ class Reader:
             self._need += FRAME.unpack_from(rest)[2] + 1
 
     def _read(self, data: bytes, commands: list[tuple[int, Command]], position: int = 0) -> int:  # noqa: PLR0912, PLR0915 - no calls
-        """Append the commands of all whole frames; return where the first begins that was not read."""
+        """Append the commands of all whole frames; return the offset of the first frame that was not read."""
         frame, content, append = FRAME.unpack_from, CONTENT.unpack_from, commands.append
         known, partial, together = self._known, self._partial, self._together
         begin, at, whole, route, bits, same, body_size, properties = self._alike
@@ -273,7 +281,7 @@ class Reader:
         return position
 
     def _frame(self, data: bytes, kind: int, channel: int, position: int, last: int) -> Command | None:
-        """One frame the general way; a command when it completes one."""
+        """Parse one frame on the generic path; return the command that it completes, or None."""
         start = position + HEAD
         if self.scope is Scope.CLOSES:
             wanted = kind == FRAME_METHOD and not channel and data.startswith(CLOSES, start)
@@ -305,7 +313,7 @@ class Reader:
     def _content(
         self, partial: "_Partial | None", data: bytes, kind: int, position: int, last: int
     ) -> Command | None:
-        """A content header or body frame; a command when it is the last of its content."""
+        """Parse a content header or body frame; return the command that it completes, or None."""
         if partial is None:
             raise UnexpectedFrame("expected method frame, got non method frame instead")
         if kind == FRAME_HEADER:
@@ -330,7 +338,9 @@ class Reader:
         return partial.command(self.frame_max)
 
     def properties(self, raw: bytes, method: Method | type[Method]) -> Properties:
-        """Decode a property section, or find it again: most messages of a connection carry the same one."""
+        """Decode a property section, or return the cached result: most messages of a connection carry the
+        same one.
+        """
         found = self._known.get(raw)
         if found is None:
             try:
@@ -346,7 +356,7 @@ class Reader:
 
 
 class _Partial:
-    """A content-bearing method whose header or body is still to come."""
+    """A method whose content header or body is incomplete."""
 
     __slots__ = (
         "_body",
@@ -365,16 +375,16 @@ class _Partial:
         self._method = method
         self.channel = channel
         self._header = b""
-        self._body: list[bytearray | memoryview] = []  # as it came, large parts not copied
+        self._body: list[bytearray | memoryview] = []  # as they arrived; large parts are not copied
         self._pieces = 0  # body frames that were not empty
-        self.size = -1  # the body's bytes, once the header is here
+        self.size = -1  # size of the body in bytes, known from the header on
         self._left = 0
         self.kept = True
         self.head = 0  # bytes of memory that method and header take up
         self._properties = Properties()
 
     def unexpected(self) -> UnexpectedFrame:
-        """What to say of a frame that is not the one this content waits for."""
+        """Return the error for a frame that is not the one this content waits for."""
         what = "header" if self.size < 0 else "body"
         whose = f" for class {self._method.CLASS_ID}" if self.size < 0 else ""
         return UnexpectedFrame(
@@ -382,7 +392,7 @@ class _Partial:
         )
 
     def header(self, data: bytes, position: int, last: int, reader: Reader) -> bool:
-        """Take the header frame; True when no body follows."""
+        """Add the header frame; return True if no body follows."""
         if self.size >= 0:
             raise self.unexpected()
         class_id, weight, size = CONTENT.unpack_from(data, position)[3:]
@@ -401,7 +411,7 @@ class _Partial:
         return bool(size == 0)
 
     def body(self, data: bytes, position: int, last: int) -> bool:
-        """Take a body frame; True when it was the last."""
+        """Add a body frame; return True if it was the last."""
         piece = last - position - HEAD
         self._left -= piece
         if self.size < 0 or self._left < 0:
@@ -418,7 +428,7 @@ class _Partial:
         return self._left == 0
 
     def command(self, frame_max: int) -> Command:
-        """The whole of it. A body that came in many frames stands in full ones, however small those were."""
+        """Return the complete command. A body of many frames is framed anew for ``frame_max`` bytes."""
         method = self._method
         if not self.kept:
             return Oversized(self.size)
@@ -437,14 +447,14 @@ class _Partial:
 
 
 def too_many_channels(channel_max: int) -> NotAllowed:
-    """The error for one channel more than was agreed on."""
+    """Return the error for one channel more than was negotiated."""
     return NotAllowed(
         f"number of channels opened ({channel_max}) has reached the negotiated channel_max ({channel_max})"
     )
 
 
 def _octets(data: bytes) -> str:
-    """Bytes as RabbitMQ prints them, as many as a reply text has room for."""
+    """Return bytes as RabbitMQ prints them, cut to the size of a reply text."""
     shown = data[:SHORTSTR_MAX]
     if shown and shown.isascii() and (text := shown.decode()).isprintable():
         text = text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,4 +1,4 @@
-"""Login mechanisms: what a client's connection.start-ok says of user and password.
+"""SASL mechanisms: the user name and the password in a client's connection.start-ok.
 
 PLAIN is RFC 4616 without an authorization identity, which RabbitMQ refuses; AMQPLAIN is a field table without
 its length (AMQP 0-8, kept by RabbitMQ).
@@ -9,11 +9,11 @@ from leveret.protocol.errors import CommandInvalid, SyntaxError_
 
 PLAIN = "PLAIN"
 AMQPLAIN = "AMQPLAIN"
-EXTERNAL = "EXTERNAL"  # RFC 4422 A: who the client is was proven by other means, here its certificate
+EXTERNAL = "EXTERNAL"  # RFC 4422 A: the client was identified by other means, here by its certificate
 
 
 def credentials(mechanism: str, response: bytes) -> tuple[str, str]:
-    """User name and password.
+    """Return user name and password.
 
     Raises CommandInvalid for an unknown mechanism and SyntaxError_ for a malformed response.
     """

@@ -1,7 +1,7 @@
 """Field tables: the arguments of methods and the headers of messages (AMQP 0-9-1 4.2.5.5).
 
-Owns the mapping between Python values and RabbitMQ's type characters, which differ from the specification's
-(https://www.rabbitmq.com/amqp-0-9-1-errata). Knows nothing of what any name means.
+Responsible for the mapping between Python values and RabbitMQ's type characters, which differ from the
+specification's (https://www.rabbitmq.com/amqp-0-9-1-errata). Not for the meaning of any name.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Timestamp(int):
 
 
 class Long(int):
-    """An integer that is sent as 64 bits whatever its value, for receivers that expect the type."""
+    """An integer that is always sent in 64 bits, for receivers that expect the type."""
 
     __slots__ = ()
 
@@ -48,17 +48,17 @@ class Bounds(NamedTuple):
     entries: int
 
 
-# RabbitMQ knows neither bound. They keep a peer from exhausting the stack, and memory by entries of a byte or
+# RabbitMQ has neither bound. They keep a peer from exhausting the stack, or memory with entries of a byte or
 # two; no frame of the default size holds a table with more entries. Encoding and decoding have the same
 # limits, so that every encoded table can be decoded.
 MAX_DEPTH = 128
 MAX_ENTRIES = 65_536  # in one table or array
-# What is wrong and what to do, the same in every protocol; whoever knows it says where.
+# The fault and the remedy, the same in every protocol; callers that know the place add it.
 TOO_DEEP = f"tables and arrays are nested more than {MAX_DEPTH} deep; use fewer levels"
 TOO_MANY = "more than {0} entries in one {1}; use several"
 TOO_LARGE = "the number {} does not fit in 64 bits; send it as text"
 PEER = Bounds(MAX_DEPTH, MAX_ENTRIES)  # for tables that a peer sends or that are sent to one
-# For messages in the broker, which add to the headers of an accepted message: x-death and its like, or the
+# For messages in the broker, which adds to the headers of an accepted message: x-death and the like, or the
 # level of nesting that the firehose puts around the headers.
 KEPT = Bounds(MAX_DEPTH + 8, MAX_ENTRIES + 64)
 
@@ -110,10 +110,11 @@ def encode_table(table: Mapping[str, Value], bounds: Bounds = PEER) -> bytes:
 
 
 def splice_table(raw: bytes, replace: Mapping[str, Value | Remove]) -> bytes:
-    """Replace, add or (``REMOVE``) drop entries of an encoded table; both tables are with their length.
+    """Replace, add or (``REMOVE``) drop entries of an encoded table; ``raw`` and the result include the
+    length.
 
     A replaced entry keeps its place, an added one comes last. All others are copied byte for byte, so that
-    their wire types survive. Raises SyntaxError_ for a malformed ``raw``, and what ``encode_table`` raises.
+    their wire types survive. Raises SyntaxError_ for a malformed ``raw``, and the errors of ``encode_table``.
     """
     fresh = {name.encode("utf-8", "surrogateescape"): value for name, value in replace.items()}
     pieces: list[bytes] = []
@@ -138,7 +139,7 @@ def splice_table(raw: bytes, replace: Mapping[str, Value | Remove]) -> bytes:
 
 
 def _end(data: bytes, offset: int, limit: int) -> int:
-    """The offset behind the block whose 4-byte length stands at ``offset``, at most ``limit``."""
+    """Return the offset behind the block whose 4-byte length stands at ``offset``, at most ``limit``."""
     length: int = _LENGTH.unpack_from(data, offset)[0]
     end = offset + 4 + length
     if end > limit:
@@ -208,7 +209,7 @@ def _value(data: bytes, offset: int, end: int, bounds: Bounds) -> tuple[Value, i
 
 
 def _behind_value(data: bytes, offset: int, end: int) -> int:
-    """The offset behind the value whose type character stands at ``offset``, at most ``end``."""
+    """Return the offset behind the value whose type character stands at ``offset``, at most ``end``."""
     kind = data[offset : offset + 1]
     if kind in _SIZED:
         return _end(data, offset + 1, end)

@@ -1,10 +1,11 @@
-"""What a client is told in an ERROR frame."""
+"""The error that a STOMP server reports in an ERROR frame."""
 
 
 class StompError(Exception):
     """A refusal, after which the connection ends.
 
-    ``str(error)`` is the frame's header ``message``, a few words; ``detail`` its body, which says what to do.
+    ``str(error)`` is the header ``message`` of the frame, a few words; ``detail`` is the body, which says
+    what to do.
     """
 
     def __init__(self, message: str, detail: str) -> None:

@@ -1,12 +1,13 @@
-"""STOMP frames: finding them in a stream of bytes, in whatever pieces those come, and writing them.
+"""STOMP frames: parsing them from a stream of bytes, and writing them.
 
-Owns the bytes, their limits, and how header names and values are escaped, which depends on the version. What
-a command or a header means is not looked at, but for ``content-length``. Either side of a connection reads
-and writes with this. An error names the line of a header and not its text: that may be of a password.
+Responsible for the bytes, their limits, and the escapes in header names and values, which depend on the
+version. Either side of a connection uses it. Not for the meaning of commands and headers, except
+``content-length`` (see ``router/stomp``). An error names the line of a header, not its text, which may be a
+password.
 
 Sources: STOMP 1.0; STOMP 1.1 and 1.2, "Value Encoding", "Standard Headers" and "Augmented BNF". As in
-RabbitMQ, CR LF ends lines in every version, NULs and what ends lines may stand between frames, and what is
-not UTF-8 keeps its bytes (as surrogate escapes).
+RabbitMQ, CR LF ends lines in every version, NULs and line ends may stand between frames, and bytes that are
+not UTF-8 are kept (as surrogate escapes).
 """
 
 import re
@@ -19,7 +20,8 @@ from leveret.protocol.stomp.values import SHOWN, find_number
 V1_0, V1_1, V1_2 = "1.0", "1.1", "1.2"
 VERSIONS = (V1_0, V1_1, V1_2)
 
-UNESCAPED = frozenset(("CONNECT", "CONNECTED"))  # so that 1.0 and later understand each other
+# The commands that every version writes alike, so that 1.0 and later understand each other
+UNESCAPED = frozenset(("CONNECT", "CONNECTED"))
 _UNESCAPES = {
     V1_1: {"\\n": "\n", "\\c": ":", "\\\\": "\\"},
     V1_2: {"\\n": "\n", "\\c": ":", "\\\\": "\\", "\\r": "\r"},
@@ -28,7 +30,7 @@ _ESCAPES = {
     version: str.maketrans({"\0": "", **{plain: escape for escape, plain in table.items()}})
     for version, table in _UNESCAPES.items()
 }
-# What would end a line or a name is written as later versions do, for receivers that know no escape.
+# Characters that would end a line or a name are escaped as in later versions, for receivers without escapes.
 _LOSSY_NAME = str.maketrans({"\n": "\\n", "\r": "\\r", ":": "\\c", "\0": ""})
 _LOSSY_VALUE = str.maketrans({"\n": "\\n", "\r": "\\r", "\0": ""})
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
@@ -36,13 +38,13 @@ _BETWEEN = re.compile(rb"[\r\n\0]*")
 _HEAD_END = re.compile(rb"\n\r?\n")
 HEAD_COPIES = 2  # of the headers of an incomplete frame: some characters take up two bytes
 HEADER_COST = 112  # bytes that a header takes up besides its characters
-END = b"\0\n"  # the line feed is no part of the frame; RabbitMQ sends it for people who read along
+END = b"\0\n"  # the line feed is not part of the frame; RabbitMQ sends it to make raw output readable
 HEARTBEAT = b"\n"
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame. Of headers with the same name the first counts, and is the only one kept."""
+    """One frame. Of headers with the same name only the first counts, and is kept."""
 
     command: str
     headers: dict[str, str] = field(default_factory=dict)
@@ -51,7 +53,9 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a frame may have at most: bytes of its command, its command and headers, and its body; headers."""
+    """Maxima of a frame: bytes of its command, of its command and headers, of its body; number of its
+    headers.
+    """
 
     command: int = 64
     head: int = 131072
@@ -63,7 +67,7 @@ BEFORE_LOGIN = Limits(head=8192, headers=64, body=1024)
 
 
 class Reader:
-    """Finds frames in what ``feed`` brings; ``next_frame`` hands them out one by one.
+    """A parser: ``feed`` adds bytes, ``next_frame`` returns frames one by one.
 
     ``version`` and ``limits`` may change between two frames.
     """
@@ -72,20 +76,20 @@ class Reader:
         self.limits = limits
         self.version = version
         self._data = bytearray()
-        self._start = 0  # what stands before it was read
-        self._seen = 0  # up to here there is no end of what is being looked for
-        self._frame: Frame | None = None  # whose body is missing
+        self._start = 0  # offset of the first byte that was not parsed
+        self._seen = 0  # the search for the end of the head or body resumes here
+        self._frame: Frame | None = None  # the frame whose body is incomplete
         self._head = 0  # bytes of memory that its headers take up
         self._length: int | None = None  # of that body; None: up to the first NUL
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that have arrived."""
+        """Add received bytes."""
         self._data += data
 
     def next_frame(self) -> Frame | None:
-        """The next complete frame; None when there is none yet.
+        """Return the next complete frame, or None.
 
-        Raises StompError for what is no frame or is beyond the limits; nothing behind that can be read.
+        Raises StompError for bytes that are no frame or exceed the limits; no frame behind them can be read.
         """
         if self._frame is None and not self._read_head():
             self._drop_read()
@@ -114,28 +118,28 @@ class Reader:
 
     @property
     def held(self) -> int:
-        """Bytes of frames that are not complete."""
+        """Return the bytes of memory that incomplete frames take up."""
         return len(self._data) - self._start + (self._head if self._frame is not None else 0)
 
     def incomplete(self) -> bool:
-        """Whether a body has begun to arrive."""
+        """Return True if a frame's headers are complete and its body is not."""
         return self._frame is not None
 
     def forget(self) -> None:
-        """Drop whatever was not read."""
+        """Drop all bytes that were not parsed."""
         self._data = bytearray()
         self._start = self._seen = 0
         self._frame = None
 
     def _drop_read(self) -> None:
-        """Give up the memory of what was read: a client may send a large frame and nothing for hours."""
+        """Free the memory of parsed bytes: a client may send a large frame and then nothing for hours."""
         if self._start:
             del self._data[: self._start]
             self._seen -= self._start
             self._start = 0
 
     def _read_head(self) -> bool:
-        """Read command and headers, if they are complete."""
+        """Parse command and headers, if they are complete."""
         data, limits = self._data, self.limits
         found = _BETWEEN.match(data, self._start)
         assert found is not None
@@ -159,7 +163,7 @@ class Reader:
         return True
 
     def _parse_head(self, text: str) -> Frame:
-        """The frame without its body."""
+        """Return the frame without its body."""
         command, *lines = text.split("\n")
         if command.endswith("\r"):
             command = command[:-1]
@@ -227,16 +231,17 @@ _UNESCAPE = {V1_0: _unescape_none, V1_1: _unescape_1_1, V1_2: _unescape_1_2}
 
 
 def encode_frame(frame: Frame, version: str) -> bytes:
-    """The bytes of a frame. A body gets its ``content-length``, whatever the headers say of it."""
+    """Return the bytes of a frame. ``content-length`` is that of the body, whatever the headers hold."""
     length = f"content-length:{len(frame.body)}\n" if frame.body else ""
     headers = encode_headers(frame.headers, version, escaped=frame.command not in UNESCAPED)
     return b"".join((f"{frame.command}\n".encode(), headers, f"{length}\n".encode(), frame.body, END))
 
 
 def encode_headers(headers: Mapping[str, str], version: str, *, escaped: bool = True) -> bytes:
-    """The lines of all headers but ``content-length``.
+    """Return the lines of all headers but ``content-length``.
 
-    What 1.0 has no escape for and would end a line or a name is written as 1.2 would, and a NUL not at all.
+    For version 1.0, which has no escapes, characters that would end a line or a name are escaped as in 1.2,
+    and NULs are left out.
     """
     table = _ESCAPES.get(version) if escaped else None
     names, values = (_LOSSY_NAME, _LOSSY_VALUE) if table is None else (table, table)

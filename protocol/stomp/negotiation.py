@@ -1,4 +1,4 @@
-"""What the two sides of a connection agree on when it begins: the version, and heart-beats.
+"""Negotiation at the start of a STOMP connection: the version and the heart-beats.
 
 Sources: STOMP 1.1 and 1.2, "Protocol Negotiation" and "Heart-beating"; STOMP 1.0 has neither. As in RabbitMQ,
 heart-beats come every second at most.
@@ -9,14 +9,14 @@ from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import V1_0, VERSIONS
 from leveret.protocol.stomp.values import SHOWN, find_number
 
-HEARTBEAT_MIN = 1000  # ms: shorter ones would cost more than they tell
-HEARTBEAT_MAX = 10**10  # ms; longer ones are cut to it
+HEARTBEAT_MIN = 1000  # ms: shorter intervals would cost more than they are worth
+HEARTBEAT_MAX = 10**10  # ms; longer intervals are cut to it
 
 
 def negotiate_version(accepted: str | None) -> str:
-    """The highest version in the list of a client; one that names none speaks 1.0.
+    """Return the highest common version of a client's list; a client without a list speaks 1.0.
 
-    Raises StompError when there is none that both speak.
+    Raises StompError if there is no common version.
     """
     offered = [V1_0] if accepted is None else [text.strip() for text in accepted.split(",")]
     common = [version for version in VERSIONS if version in offered]
@@ -31,9 +31,9 @@ def heartbeat_header(heartbeats: Heartbeats) -> str:
 
 
 def negotiate_heartbeats(header: str | None) -> Heartbeats:
-    """The server's side for the ``heart-beat`` header of a client: what that can send, and what it wants.
+    """Return the server's heart-beats for the ``heart-beat`` header of a client.
 
-    Raises StompError for a malformed one. Negative numbers stand for 0, as in RabbitMQ.
+    Raises StompError for a malformed header. Negative numbers count as 0, as in RabbitMQ.
     """
     header = "0,0" if header is None else header
     numbers = [find_number(text) for text in header.split(",")]
