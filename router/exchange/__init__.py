@@ -1,7 +1,6 @@
-"""The exchange types, by the name a client declares them with.
+"""The exchange types, by the name that a client declares them with.
 
-Each type has a file; ``base`` holds what they share. New types are added to ``EXCHANGE_TYPES`` and nowhere
-else.
+Each type has a file; ``base`` is their common class. A new type is added to ``EXCHANGE_TYPES``.
 """
 
 from leveret.router.exchange.base import Binding, Destination, Exchange, Identity, identity

@@ -1,8 +1,8 @@
-"""What every exchange type shares: its attributes, its bindings and their bookkeeping.
+"""The base class of exchange types: attributes, bindings, and indexes of the bindings.
 
-Owns which bindings an exchange has and how they are found: all of them in the order they were made, one by
-its identity, those of one destination. Does not own who a message finally reaches (selectors,
-exchange-to-exchange bindings, alternate exchanges, duplicates between exchanges): that is routing.
+Responsible for an exchange's bindings and how they are found: all in the order of creation, one by its
+identity, those of one destination. Not for the queues that a message finally reaches (selectors,
+exchange-to-exchange bindings, alternate exchanges, duplicates between exchanges): see ``routing``.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message
     from leveret.router.selector import Selector
 
-SELECTOR_COST = 50_000  # of an exchange's selectors: 5 to 15 ms for a message that all must look at in full
+# Limit of the selectors of an exchange: 5 to 15 ms for a message that all must check in full
+SELECTOR_COST = 50_000
 
 Identity = tuple[
     str, str, str, Hashable
@@ -28,17 +29,17 @@ Identity = tuple[
 
 
 class Destination(Protocol):
-    """What a binding leads to: a queue or another exchange."""
+    """The destination of a binding: a queue or another exchange."""
 
     @property
     def name(self) -> str: ...
 
 
 class Binding:
-    """A route from an exchange to a queue or to another exchange.
+    """A binding of an exchange to a queue or to another exchange.
 
-    Compares by object; two bindings that a client would call the same have equal ``identity``. ``selector``
-    is the compiled ``x-selector`` argument, asked by routing and never by an exchange.
+    Compares by object; bindings that are the same for a client have equal ``identity``. ``selector`` is the
+    compiled ``x-selector`` argument; routing evaluates it, an exchange never does.
     """
 
     __slots__ = ("arguments", "destination", "identity", "routing_key", "selector", "source")
@@ -60,28 +61,27 @@ class Binding:
 
 
 def identity(destination: Destination, routing_key: str, arguments: Mapping[str, Value]) -> Identity:
-    """What makes a binding of one exchange the same as another: destination, key, arguments in any order."""
+    """Return the identity of a binding within its exchange: destination, key, arguments in any order."""
     ordered = dict(sorted(arguments.items()))
     return (kind(destination), destination.name, routing_key, canonical(ordered))
 
 
 def kind(destination: Destination) -> str:
-    """``"exchange"`` or ``"queue"``, the destination types of RabbitMQ's management API."""
+    """Return ``"exchange"`` or ``"queue"``, the destination types of RabbitMQ's management API."""
     return "exchange" if isinstance(destination, Exchange) else "queue"
 
 
 class Exchange:
-    """An exchange: a type's rule for which of its bindings a message matches.
+    """An exchange: the rule of its type that decides which of its bindings a message matches.
 
-    A subclass sets its ``type`` and ``description``, which are RabbitMQ's texts, and overrides ``match``;
-    with an index of its own also ``_prepare``, ``_insert`` and ``_discard``.
+    A subclass sets ``type`` and ``description``, which are RabbitMQ's texts, and overrides ``match``; with an
+    index of its own also ``_prepare``, ``_insert`` and ``_discard``.
 
-    ``by_key`` says that matches depend on the routing key alone: routing asks such an exchange for every key
-    of a message (CC and BCC too) and may keep the answer until a binding changes. ``any_key`` says that the
-    answer is the same for all keys. Any other exchange is asked anew, once for each message and with the
-    message's own routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once,
-    however many keys a message carries. ``has_topic_permissions`` says that users' topic permissions apply to
-    routing keys and binding keys.
+    ``by_key``: matches depend on the routing key alone. Routing calls such an exchange for every key of a
+    message (CC and BCC too) and may cache the result until a binding changes. ``any_key``: the result is the
+    same for all keys. Any other exchange is called anew, once for each message and with the message's own
+    routing key: RabbitMQ's hash, random, headers and recent-history exchanges choose once, however many keys
+    a message has. ``has_topic_permissions``: users' topic permissions apply to routing keys and binding keys.
 
     The constructor raises PreconditionFailed, with RabbitMQ's text, for arguments that the type refuses.
     """
@@ -107,22 +107,22 @@ class Exchange:
         self.internal = internal
         self.arguments = {} if arguments is None else arguments
         alternate = self.arguments.get("alternate-exchange")
-        # Both are the graph's to change: a policy may set an alternate, and routes change from afar.
+        # Changed by ExchangeGraph only: a policy may set an alternate, and routes depend on it.
         self.alternate = alternate if isinstance(alternate, str) else None
         self.deduplication: DeduplicationCache | None = None  # see ``apply_arguments``
         self.log: ExchangeLog | None = None  # see ``attach``
-        self.planned = False  # whether a plan that is kept may lead through here: for the graph and routing
-        # Messages published here, and copies of them that reached queues, as ``Routes.count`` has it.
+        self.planned = False  # True if a cached plan may lead through here; for ExchangeGraph and routing
+        # Messages published here, and their copies that reached queues, updated by ``Routes.count``.
         self.published = self.routed = 0
         self.bindings: dict[Identity, Binding] = {}
-        # A destination that goes away must not cost a scan of everyone else's bindings.
+        # By destination, so that removing a destination does not cost a scan of all other bindings.
         self._by_destination: dict[tuple[str, str], dict[Binding, None]] = {}
         self._snapshot: tuple[Binding, ...] | None = None
-        self.selector_cost = 0  # of the selectors of all bindings, each as its ``cost`` says
+        self.selector_cost = 0  # sum of the ``cost`` of the selectors of all bindings
         self._prepare()
 
     def apply_arguments(self, what: str) -> None:
-        """Act on the arguments that every type has; ``what`` names the exchange in errors.
+        """Apply the arguments that every type has; ``what`` names the exchange in errors.
 
         Raises PreconditionFailed; the exchange can be used without the effect of the argument.
         """
@@ -130,30 +130,30 @@ class Exchange:
 
     @property
     def has_notes(self) -> bool:
-        """Whether the exchange has notes to be stored."""
+        """True if the exchange has notes to be stored."""
         return self.deduplication is not None
 
     def attach(self, log: ExchangeLog | None) -> None:
-        """Have the notes of the exchange stored in ``log``."""
+        """Store the notes of the exchange in ``log``."""
         self.log = log
         if self.deduplication is not None:
             self.deduplication.notes = None if log is None else log.notes
 
     def recall(self, notes: Mapping[bytes, bytes]) -> None:
-        """Restore what the exchange remembers from its notes. Raises ValueError and struct.error."""
+        """Restore the deduplication cache from its notes. Raises ValueError and struct.error."""
         if self.deduplication is not None:
             self.deduplication.recall(notes)
 
     def forget_message(self, message: "Message") -> None:
-        """Accept a message again that was published here and then not kept."""
+        """Remove a refused message from the deduplication cache, so that it is accepted again."""
         if self.deduplication is not None:
             self.deduplication.forget(message.properties.headers)
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
-        """Raise PreconditionFailed, with RabbitMQ's text, when this type takes no such binding."""
+        """Raise PreconditionFailed, with RabbitMQ's text, for a binding that this type does not accept."""
 
     def check_selector(self, selector: "Selector") -> None:
-        """Raise PreconditionFailed if the exchange has selectors enough: all of them look at each message."""
+        """Raise PreconditionFailed if the selector would exceed the limit: each message is checked by all."""
         if self.selector_cost + selector.cost > SELECTOR_COST:
             raise PreconditionFailed(
                 f"invalid arg 'x-selector': the selectors of exchange '{self.name}' have a cost of "
@@ -162,30 +162,31 @@ class Exchange:
             )
 
     def match(self, routing_key: str, message: "Message") -> Sequence[Binding]:
-        """The bindings whose rule the message meets, each once. Unless the type says otherwise: all."""
+        """Return the bindings whose rule the message meets, each once. The default is all bindings."""
         return self.snapshot()
 
     def search(self, routing_key: str, message: "Message") -> Slicing[Sequence[Binding]]:
-        """Find the same in slices, for types that may have to look at many bindings. Of those that are bound
-        or unbound meanwhile some may be found and others not.
+        """Do the same as ``match`` in slices, for types that may have to check many bindings.
+
+        Bindings that are added or removed between two slices may be found or not.
         """
         return self.match(routing_key, message)
         yield
 
     def history(self) -> Sequence["Message"]:
-        """Messages for a queue that was bound just now, the oldest first."""
+        """Return the messages for a newly bound queue, the oldest first."""
         return ()
 
     def find(self, identity: Identity) -> Binding | None:
-        """The binding with this identity, if there is one."""
+        """Return the binding with this identity, or None."""
         return self.bindings.get(identity)
 
     def bound_to(self, destination: Destination) -> list[Binding]:
-        """All bindings that lead to ``destination``, in the order they were made."""
+        """Return all bindings to ``destination``, in the order of creation."""
         return list(self._by_destination.get((kind(destination), destination.name), ()))
 
     def add(self, binding: Binding) -> bool:
-        """Bind. False, and nothing changes, when a binding of the same identity is there already."""
+        """Add a binding. Returns False, and changes nothing, if one of the same identity exists."""
         if binding.identity in self.bindings:
             return False
         self.bindings[binding.identity] = binding
@@ -197,7 +198,7 @@ class Exchange:
         return True
 
     def remove(self, binding: Binding) -> bool:
-        """Unbind what has the identity of ``binding``. False when nothing has."""
+        """Remove the binding with the identity of ``binding``. Returns False if there is none."""
         bound = self.bindings.pop(binding.identity, None)
         if bound is None:
             return False
@@ -212,14 +213,14 @@ class Exchange:
         return True
 
     def remove_destination(self, destination: Destination) -> list[Binding]:
-        """Unbind and return everything that leads to ``destination``. Costs only what it removes."""
+        """Remove and return all bindings to ``destination``. The cost depends only on their number."""
         removed = self.bound_to(destination)
         for binding in removed:
             self.remove(binding)
         return removed
 
     def snapshot(self) -> tuple[Binding, ...]:
-        """All bindings in the order they were made; the same tuple until the next change."""
+        """Return all bindings in the order of creation; the same tuple until the next change."""
         if self._snapshot is None:
             self._snapshot = tuple(self.bindings.values())
         return self._snapshot
@@ -231,4 +232,4 @@ class Exchange:
         """Add a binding to the type's own index."""
 
     def _discard(self, binding: Binding) -> None:
-        """Take a binding out of the type's own index."""
+        """Remove a binding from the type's own index."""

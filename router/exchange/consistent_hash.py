@@ -1,11 +1,12 @@
-"""The consistent-hash exchange of RabbitMQ's plugin: each message goes to one destination, chosen by a hash.
+"""The consistent-hash exchange of RabbitMQ's plugin: a hash sends each message to one destination.
 
-The binding key is a weight, and a destination's share of the messages is its share of the weights. What is
-hashed is the routing key, or what the arguments ``hash-header`` or ``hash-property`` name; messages without
-it all go one way. A destination that comes or goes moves only the messages it gains or held, and which
-messages those are depends on nothing but names and weights: keys keep their queues over a restart.
+The binding key is a weight, and a destination's share of the messages is its share of the weights. The hash
+is that of the routing key, or of the header or property that the argument ``hash-header`` or
+``hash-property`` names; messages without it all go to the same destination. A new or removed destination
+moves only the messages that it gains or held, and these depend on nothing but names and weights: keys keep
+their queues over a restart.
 
-A destination counts once, as in RabbitMQ: of several bindings to it the oldest gives its weight. (RabbitMQ
+A destination counts once, as in RabbitMQ: of several bindings to it the oldest sets its weight. (RabbitMQ
 stops routing to a destination when any one of them is removed; here the next oldest takes over.)
 """
 
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message
 
 PROPERTIES = ("correlation_id", "message_id", "timestamp")
-SLOTS = 1 << 16  # enough that shares are true within some percent for a hundred queues
+SLOTS = 1 << 16  # enough for shares that are true within some percent for a hundred queues
 MAX_WEIGHT = 1_000_000
 
 
 class ConsistentHashExchange(Exchange):
     """One destination for each hash, by weighted rendezvous.
 
-    Hashes fall into slots. For each slot every destination waits a random time that depends on the two
-    names alone and is exponential with the weight as its rate; the first to come owns the slot, which
-    happens with a probability proportional to the weight. Owners are found when a slot is first used. A slot
-    whose owner is still there then compares it with the destinations that came since, so that a change costs
-    no slot a new comparison of all destinations but those that lost their owner.
+    Hashes fall into slots. For each slot every destination draws a waiting time that depends on the two names
+    alone and is exponential with the weight as its rate; the shortest owns the slot, which happens with a
+    probability proportional to the weight. Owners are found when a slot is first used. After a change, a slot
+    whose owner still exists compares it with the newer destinations only; a slot that lost its owner compares
+    all.
     """
 
     type = "x-consistent-hash"
@@ -51,9 +52,9 @@ class ConsistentHashExchange(Exchange):
         if self._property is not None and self._property not in PROPERTIES:
             raise PreconditionFailed(f"Unsupported property: {self._property}")
         self._owners: dict[int, Owner] = {}  # by slot
-        self._counted: dict[int, Rival] = {}  # the oldest binding to each destination, by a number that grows
-        self._numbers: dict[Binding, int] = {}  # of these bindings
-        self._last = 0  # number
+        self._counted: dict[int, Rival] = {}  # by a growing number, the oldest binding to each destination
+        self._numbers: dict[Binding, int] = {}  # the number of each of these bindings
+        self._last = 0  # the last number
         self._changes = 0
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
@@ -85,7 +86,7 @@ class ConsistentHashExchange(Exchange):
         return value if isinstance(value, str) else repr(value)
 
     def _first(self, slot: int, last: "Owner | None") -> "Owner":
-        """The owner of a slot, whose owner was ``last`` before the latest changes."""
+        """Return the owner of a slot, whose owner was ``last`` before the latest changes."""
         first, shortest, since = 0, inf, 0
         if last is not None and last.number in self._counted:
             first, shortest, since = last.number, last.wait, last.last
@@ -123,7 +124,7 @@ class ConsistentHashExchange(Exchange):
                 self._owners.clear()
 
     def _count(self, binding: Binding) -> None:
-        """Have a binding take part: it is the oldest to its destination."""
+        """Count a binding as that of its destination: it is the oldest."""
         self._last += 1
         self._changes += 1
         name = " ".join(binding.identity[:2]).encode("utf-8", "surrogateescape")
@@ -132,8 +133,10 @@ class ConsistentHashExchange(Exchange):
 
 
 class Owner(NamedTuple):
-    """The owner of a slot: the number of its binding, not to keep a queue that is deleted, and how long that
-    waits. ``last`` and ``changes`` are those of the exchange when the owner was found.
+    """The owner of a slot: the number of its binding and its waiting time.
+
+    A number, not the binding, so that no deleted queue is kept. ``last`` and ``changes`` are those of the
+    exchange when the owner was found.
     """
 
     number: int
@@ -143,7 +146,9 @@ class Owner(NamedTuple):
 
 
 class Rival(NamedTuple):
-    """A binding that takes part, in a tuple for ``match``, with its destination's name and its weight."""
+    """A binding that competes for slots, in a tuple for ``match``, with its destination's name and its
+    weight.
+    """
 
     bindings: tuple[Binding]
     name: bytes
@@ -151,6 +156,6 @@ class Rival(NamedTuple):
 
 
 def _wait(slot: bytes, rival: Rival) -> float:
-    """How long a binding waits for a slot. Called for each binding, and so as short as can be."""
+    """Return a binding's waiting time for a slot. Called for each binding, and so as short as possible."""
     drawn = int.from_bytes(blake2b(slot + rival.name, digest_size=8).digest()) + 1
-    return -log(drawn / 2**64) / rival.weight  # of a number above 0, at most 1
+    return -log(drawn / 2**64) / rival.weight  # logarithm of a number above 0, at most 1

@@ -4,6 +4,6 @@ from leveret.router.exchange.base import Exchange
 
 
 class DefaultExchange(Exchange):
-    """The exchange without a name: every queue is bound to it by its own name, and nothing else ever is."""
+    """The exchange without a name: every queue is bound to it by its name, and it has no other bindings."""
 
     type = "direct"

@@ -1,4 +1,4 @@
-"""The direct exchange: a binding matches when its key is the routing key (AMQP 0-9-1 3.1.3.1)."""
+"""The direct exchange: a binding matches if its key is the routing key (AMQP 0-9-1 3.1.3.1)."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class DirectExchange(Exchange):
-    """Bindings by their key. The default exchange is not one of these: it has no bindings to keep."""
+    """Bindings by their key. Not for the default exchange, which stores no bindings."""
 
     type = "direct"
     description = "AMQP direct exchange, as per the AMQP specification"

@@ -1,4 +1,4 @@
-"""Comparison of a repeated exchange.declare with the exchange that exists."""
+"""Comparison of a repeated exchange.declare with the existing exchange."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -4,7 +4,7 @@ from leveret.router.exchange.base import Exchange
 
 
 class FanoutExchange(Exchange):
-    """All bindings, always: the base's own rule."""
+    """All bindings, always: the rule of the base class."""
 
     type = "fanout"
     description = "AMQP fanout exchange, as per the AMQP specification"

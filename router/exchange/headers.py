@@ -1,11 +1,10 @@
-"""The headers exchange: bindings ask for header values and the routing key does not count (AMQP 0-9-1
-3.1.3.4).
+"""The headers exchange: bindings match header values, the routing key does not count (AMQP 0-9-1 3.1.3.4).
 
-``x-match`` says whether all or any of a binding's arguments must be met, and whether arguments whose names
+``x-match`` chooses whether all or any of a binding's arguments must match, and whether arguments whose names
 begin with ``x-`` count (``all-with-x``, ``any-with-x``). Values compare as in RabbitMQ: numbers by value,
-whatever their type, and timestamps among them; strings and binaries by their bytes; arrays and tables by
-the types and values within, in order. A void argument asks only that the header be there. No arguments meet
-``all`` and do not meet ``any``.
+whatever their type, and timestamps among them; strings and binaries by their bytes; arrays and tables by the
+types and values within, in order. A void argument only requires that the header exists. A binding without
+arguments matches with ``all`` and does not with ``any``.
 """
 
 from collections.abc import Hashable, Mapping, Set
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 Key = str | tuple[str, Hashable]  # a name, or a name with its comparable value
 MODES = ("all", "any", "all-with-x", "any-with-x")
 COMPARED = 1000  # headers of bindings that a message is compared with in a slice
-NEVER_HEADERS = ("x-match", "x-selector")  # arguments that say how to match, in every mode
+NEVER_HEADERS = ("x-match", "x-selector")  # arguments that control the matching, in every mode
 
 
 def comparable(value: Value) -> Hashable:
-    """A header value in a form that is equal in Python when RabbitMQ finds the values equal."""
+    """Return a form of a header value that is equal in Python if RabbitMQ considers the values equal."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, list | dict):
@@ -40,7 +39,7 @@ def comparable(value: Value) -> Hashable:
 
 
 class Pattern:
-    """What one binding asks of the headers: names that must be there, and values that must be equal."""
+    """The condition of one binding: headers that must exist, and values that must be equal."""
 
     __slots__ = ("every", "names", "size", "values")
 
@@ -60,18 +59,19 @@ class Pattern:
         self.size = 1 + len(asked)
 
     def met_by(self, names: Set[str], values: Set[tuple[str, Hashable]]) -> bool:
-        """Whether a message with these headers matches; ``values`` are names with their comparable values."""
+        """Return True if a message with these headers matches; ``values`` are names with their comparable
+        values.
+        """
         if self.every:
             return self.values <= values and self.names <= names
         return not (self.values.isdisjoint(values) and self.names.isdisjoint(names))
 
 
 class HeadersExchange(Exchange):
-    """Bindings by what they ask of the headers.
+    """Bindings by the headers in their conditions.
 
-    A binding that asks for any header is under each of its headers, one that asks for all of them is under
-    one of them: the one that has the fewest bindings yet. A message is compared with the bindings under its
-    own headers, and with no other.
+    A binding for any of its headers is indexed under each of them, one for all of them under one of them: the
+    one with the fewest bindings so far. A message is compared with the bindings under its own headers only.
     """
 
     type = "headers"
@@ -81,7 +81,7 @@ class HeadersExchange(Exchange):
     def _prepare(self) -> None:
         self._keys: dict[Binding, list[Key]] = {}
         self._by_key: dict[Key, dict[Binding, Pattern]] = {}
-        self._always: dict[Binding, None] = {}  # those that ask for every one of no headers
+        self._always: dict[Binding, None] = {}  # bindings for all of no headers
 
     def check_binding(self, routing_key: str, arguments: Mapping[str, Value]) -> None:
         mode = arguments.get("x-match", "all")

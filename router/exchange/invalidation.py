@@ -1,8 +1,8 @@
-"""The graph of one virtual host's exchanges: who leads to whom, and whose routes a change makes stale.
+"""Route-cache invalidation: the graph of a virtual host's exchanges, and the plans that a change makes stale.
 
-Owns an exchange's ``alternate``, and the way back from anything to what leads there, so that what goes away
-costs nobody a scan. What changes, and whether it may, is the virtual host's business; which way a message
-takes is routing's.
+Responsible for an exchange's ``alternate``, and for the way back from anything to the exchanges that lead
+there, so that a removal costs no scan. Not for the permission to change (see ``vhost``), nor for the way of a
+message (see ``routing``).
 """
 
 from itertools import chain
@@ -13,10 +13,10 @@ from leveret.router.exchange.routing import Routes
 
 
 class Graph:
-    """The exchanges of a virtual host.
+    """The exchanges of a virtual host and the links between them.
 
-    ``sources`` counts, for each destination, the bindings from each exchange; ``alternates`` has the
-    exchanges that name one as their alternate, be it there or not.
+    ``sources`` counts, for each destination, the bindings from each exchange. ``alternates`` has, by name,
+    the exchanges whose alternate has that name, whether it exists or not.
     """
 
     __slots__ = ("_routes", "alternates", "sources")
@@ -27,13 +27,13 @@ class Graph:
         self.alternates: dict[str, dict[Exchange, None]] = {}
 
     def add(self, exchange: Exchange) -> None:
-        """An exchange is there now; others may have named it before."""
+        """Add an exchange; others may already name it as their alternate."""
         self._follow(exchange)
-        exchange.planned = True  # those that name it as their alternate went past the place where it is now
+        exchange.planned = True  # plans through exchanges that name it as their alternate are stale
         self._changed(exchange)
 
     def remove(self, exchange: Exchange) -> list[Exchange]:
-        """An exchange is going away, with all its bindings; return those that were bound to it."""
+        """Remove an exchange with all its bindings; return the exchanges that were bound to it."""
         self._changed(exchange)
         for binding in exchange.bindings.values():
             self._count_off(binding)
@@ -51,13 +51,13 @@ class Graph:
         self._changed(source)
 
     def unlink(self, binding: Binding) -> None:
-        """Take a binding from its source."""
+        """Remove a binding from its source."""
         binding.source.remove(binding)
         self._count_off(binding)
         self._changed(binding.source)
 
     def cut(self, destination: Destination) -> list[Exchange]:
-        """Take away every binding that leads to ``destination``; return the exchanges that had one."""
+        """Remove every binding to ``destination``; return the exchanges that had one."""
         sources = list(self.sources.pop(destination, ()))
         for source in sources:
             source.remove_destination(destination)
@@ -65,23 +65,24 @@ class Graph:
         return sources
 
     def set_alternate(self, exchange: Exchange, alternate: str | None) -> None:
-        """Have an exchange pass on to another what it cannot route."""
+        """Set the exchange that gets the messages ``exchange`` cannot route."""
         self._unfollow(exchange)
         exchange.alternate = alternate
         self._follow(exchange)
         self._changed(exchange)
 
     def target_changed(self, name: str) -> None:
-        """The default exchange leads elsewhere for this one key; everyone else's plans stay."""
+        """Drop the plans of one key of the default exchange; all other plans stay."""
         self._routes.forget(pack_route("", name))
         for exchange in self.alternates.get("", ()):
             self._changed(exchange)
 
     def _changed(self, exchange: Exchange) -> None:
-        """Drop the plans of an exchange that leads elsewhere now, and of those before it.
+        """Drop the plans of an exchange whose routes have changed, and of the exchanges before it.
 
-        A kept plan has marked every exchange on its way as ``planned``. Behind one without the mark there is
-        no plan to drop, so that many changes in a row cost one search of a dense graph and not one each.
+        A cached plan has marked every exchange on its way as ``planned``. Behind an exchange without the mark
+        there is no plan to drop, so that many changes in a row cost one search of a dense graph and not one
+        each.
         """
         if not exchange.planned:
             return

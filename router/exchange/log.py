@@ -1,4 +1,4 @@
-"""The interface between an exchange and its stored log."""
+"""The persistence interface of an exchange with notes."""
 
 from typing import Protocol
 

@@ -1,8 +1,8 @@
-"""The modulus-hash exchange of RabbitMQ's sharding plugin: the routing key's hash picks one binding.
+"""The modulus-hash exchange of RabbitMQ's sharding plugin: the routing key's hash chooses one binding.
 
-Every binding counts, so a queue that is bound twice gets twice the share. A change of the number of
-bindings moves most keys: ``x-consistent-hash`` is the exchange that does not. RabbitMQ hashes a message's
-CC and BCC keys as well.
+Every binding counts, so a queue that is bound twice gets twice the share. A change of the number of bindings
+moves most keys; see ``consistent_hash`` for an exchange that moves few. RabbitMQ hashes a message's CC and
+BCC keys as well.
 """
 
 from bisect import bisect_left, insort
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class ModulusHashExchange(Exchange):
-    """One binding for each routing key, by its place among all.
+    """One binding for each routing key, by its index among all.
 
-    Their order is that of destinations and binding keys, whenever they were made: it outlives a restart.
+    The bindings are sorted by destination and binding key, not by creation, so that the order survives a
+    restart.
     """
 
     type = "x-modulus-hash"

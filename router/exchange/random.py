@@ -1,5 +1,4 @@
-"""The random exchange of RabbitMQ's plugin: each message takes one of the bindings, all of them equally
-likely.
+"""The random exchange of RabbitMQ's plugin: each message goes to one of the bindings, chosen at random.
 
 A queue that is bound twice gets twice the share.
 """
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RandomExchange(Exchange):
-    """One binding by chance. ``random`` is the source of chance, which a test may replace."""
+    """One binding by chance. ``random`` is the generator, which a test may replace."""
 
     type = "x-random"
     description = "Random Exchange"

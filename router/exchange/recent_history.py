@@ -1,9 +1,10 @@
-"""The recent-history exchange of RabbitMQ's plugin: a fanout that gives a new queue the latest messages.
+"""The recent-history exchange of RabbitMQ's plugin: a fanout that sends a newly bound queue the latest
+messages.
 
-Keeps as many messages as the argument ``x-recent-history-length`` says, 20 unless given, in memory alone, but
-never more than ``MAX_LENGTH`` of them and ``MAX_BYTES`` of frames: a queue that is bound gets them all in one
-turn. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. Who binds a queue
-hands it ``history()``.
+Keeps as many messages as the argument ``x-recent-history-length`` says (default 20), in memory only, and
+never more than ``MAX_LENGTH`` messages and ``MAX_BYTES`` of frames: a newly bound queue gets them all in one
+turn. A message whose header ``x-recent-history-no-store`` is true is routed and not kept. Not for enqueueing:
+the caller that binds a queue passes on ``history()``.
 """
 
 from collections import deque
@@ -25,7 +26,7 @@ MAX_BYTES = 8 << 20
 
 
 class RecentHistoryExchange(Exchange):
-    """Every binding matches, and the messages asked about are remembered."""
+    """Every binding matches, and the messages that were matched are kept."""
 
     type = "x-recent-history"
     description = "Recent History Exchange"
@@ -50,7 +51,7 @@ class RecentHistoryExchange(Exchange):
         return tuple(self._history)
 
     def _keep(self, message: "Message") -> None:
-        """Keep a message, and let the oldest go. One that is too large by itself leaves no other."""
+        """Keep a message and drop the oldest. A message over ``MAX_BYTES`` by itself leaves none."""
         self._history.append(message)
         self._bytes += len(message.frames)
         while len(self._history) > self._length or self._bytes > MAX_BYTES:

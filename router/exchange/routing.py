@@ -1,16 +1,17 @@
-"""Which queues a message reaches: a walk over the exchange graph, and the answers kept from earlier walks.
+"""Routing: the queues that a message reaches, by a walk over the exchange graph, and a cache of earlier
+walks.
 
-Owns alternate exchanges, exchange-to-exchange bindings, CC and BCC, selectors and "each queue once". What one
-exchange matches is the exchange's own business; what a queue does with the message is the queue's.
+Responsible for alternate exchanges, exchange-to-exchange bindings, CC and BCC, selectors and "each queue
+once". Not for the matches of one exchange (see its class), nor for the queue's handling of the message.
 
-A plan belongs to an exchange and a routing key. Where everything it met depends on the key alone, it holds
-the queues; otherwise the walk is made for each message.
+A plan belongs to an exchange and a routing key. If everything on the way depends on the key alone, the plan
+holds the queues; otherwise the walk is made for each message.
 
-Plans are bounded in number and in bytes, and a plan is kept only while it is true: whoever changes an
-exchange calls ``drop`` for it and for the exchanges before it. So no plan keeps a deleted queue in memory.
+Plans are bounded in number and in bytes, and a plan is kept only while it is true: ``ExchangeGraph`` calls
+``drop`` for a changed exchange and for the exchanges before it. So no plan keeps a deleted queue in memory.
 
-A walk that takes long is done in slices. What is bound or unbound between two of them may count or not; a
-plan that was worked out meanwhile is not kept.
+A long walk is done in slices. A binding that is added or removed between two of them may count or not; a plan
+that was worked out meanwhile is not cached.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,20 +23,20 @@ from leveret.router.exchange.base import Binding, Destination, Exchange
 from leveret.router.turns.backlog import Slicing, at_once
 from leveret.router.values.outcome import Awaited, Outcome
 
-PLANS = 8192  # kept per virtual host; beyond either limit the oldest are dropped
+PLANS = 8192  # cached per virtual host; beyond either limit the oldest are dropped
 PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it
-STEPS = 2000  # bindings, or steps of their selectors, that are looked at in a slice
-PLAN_OVERHEAD = 500  # bytes of a plan without its route and its queues, with its places in two dicts
+STEPS = 2000  # bindings, or steps of their selectors, checked in a slice
+PLAN_OVERHEAD = 500  # bytes of a plan without its route and its queues, with its entries in two dicts
 
 
 class Target(Protocol):
-    """Where a message ends up: a queue, or a waiting direct reply-to consumer."""
+    """The end of a route: a queue, or a waiting direct reply-to consumer."""
 
     name: str
 
     @property
     def deleted(self) -> bool:
-        """Whether it takes nothing any more."""
+        """True if the target accepts no more messages."""
 
     def enqueue(self, message: Message, now: int) -> Outcome:
         """Take or refuse a message; return what its confirm waits for."""
@@ -47,13 +48,12 @@ class Target(Protocol):
 
 
 class Plan:
-    """How messages to one exchange with one routing key are routed.
+    """The route of messages to one exchange with one routing key.
 
-    ``queues`` is None when each message must be asked for itself; ``any_key`` says that they are the same for
-    every routing key. ``granted`` is the user that was last
-    allowed to publish along it, ``granted_at`` the user's generation at the time. ``published`` counts the
-    messages that took it since ``Routes.count``, ``routed`` the copies that were made of them beyond what
-    ``queues`` says.
+    ``queues`` is None if each message must be routed by itself; ``any_key``: the queues are the same for
+    every routing key. ``granted`` is the user that was last allowed to publish along the plan, ``granted_at``
+    the user's generation at the time. ``published`` counts the messages that took the plan since
+    ``Routes.count``, ``routed`` the copies that were made of them beyond ``queues``.
     """
 
     __slots__ = (
@@ -93,19 +93,19 @@ class Plan:
 
 
 class Topology(Protocol):
-    """What routing reads of a virtual host."""
+    """The part of a virtual host that routing reads."""
 
     exchanges: dict[str, Exchange]
 
     def target(self, name: str) -> Target | None:
-        """The queue, or reply consumer, that the default exchange knows by this name."""
+        """Return the queue or reply consumer that the default exchange routes this key to, or None."""
 
 
 class Routes:
-    """The routes of one virtual host. ``plans`` has those that are true now, by their packed routes.
+    """The routes of one virtual host. ``plans`` has the valid plans, by their packed routes.
 
-    ``size`` is what all plans take, in bytes. ``_changes`` counts the calls of ``drop``. ``_starting`` has
-    the routes of the plans that start at an exchange.
+    ``size`` is the memory of all plans, in bytes. ``_changes`` counts the calls of ``drop``. ``_starting``
+    has the routes of the plans that start at an exchange.
     """
 
     __slots__ = ("_changes", "_starting", "_topology", "plans", "size")
@@ -118,11 +118,11 @@ class Routes:
         self._changes = 0
 
     def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> Plan:
-        """Work out how a packed route is routed, and keep the plan."""
+        """Work out the plan of a packed route, and cache it."""
         return at_once(self.plan_in_slices(route, exchange, routing_key))
 
     def plan_in_slices(self, route: bytes, exchange: Exchange, routing_key: str) -> Slicing[Plan]:
-        """Do the same in slices. The plan is not kept if it may be outdated when it is there."""
+        """Do the same in slices. The plan is not cached if exchanges changed between two slices."""
         changes = self._changes
         plan = yield from self._work_out(exchange, routing_key, route)
         if self._changes == changes:
@@ -152,7 +152,7 @@ class Routes:
                 del self._starting[plan.exchange]
 
     def drop(self, exchange: Exchange) -> None:
-        """Drop all plans that start at an exchange: it may lead elsewhere now."""
+        """Drop all plans that start at an exchange whose routes have changed."""
         self._changes += 1
         for route in self._starting.pop(exchange, ()):
             plan = self.plans.pop(route)
@@ -160,19 +160,19 @@ class Routes:
             self.size -= plan.size
 
     def count(self) -> None:
-        """Let exchanges know how many messages took their plans since the last time."""
+        """Add the counters of all plans to those of their exchanges."""
         for plan in self.plans.values():
             if plan.published:
                 count(plan)
 
     def route(self, exchange: Exchange, keys: Sequence[str], message: Message) -> list[Target]:
-        """The targets of one message, each once, for all its routing keys."""
+        """Return the targets of one message, each once, for all its routing keys."""
         return at_once(self.route_in_slices(exchange, keys, message))
 
     def route_in_slices(
         self, exchange: Exchange, keys: Sequence[str], message: Message
     ) -> Slicing[list[Target]]:
-        """Find the same in slices. Targets may have been deleted when the result is there."""
+        """Do the same in slices. Targets may be deleted by the time the result is returned."""
         if len(keys) > 1:
             keys = list(dict.fromkeys(keys))
         found, _ = yield from self._walk(exchange, keys, message)
@@ -192,14 +192,16 @@ class Routes:
     def _walk(
         self, start: Exchange, keys: Sequence[str], message: Message | None
     ) -> Slicing[tuple[list[Target] | None, list[Exchange]]]:
-        """Visit every exchange the message comes to, each once. Return the targets, without a message None
-        when one would be needed, and the exchanges that were visited.
+        """Visit every exchange that the message reaches, each once.
+
+        Returns the targets, and the exchanges that were visited. Without a message the targets are None if
+        one is needed.
         """
         found: dict[Target, None] = {}
         seen = {start.name}
         work = [start]
         left = STEPS
-        for exchange in work:  # which grows meanwhile
+        for exchange in work:  # the list grows meanwhile
             if message is None:
                 exchange.planned = True  # before a slice ends, so that changes after it are noticed
             matched = yield from self._match(exchange, keys, message)
@@ -225,14 +227,14 @@ class Routes:
     def _match(
         self, exchange: Exchange, keys: Sequence[str], message: Message | None
     ) -> Slicing[Sequence[Destination] | None]:
-        """Where one exchange sends the message; None when that cannot be said without one."""
+        """Return the destinations that one exchange sends the message to; None if that needs a message."""
         if not exchange.name:
             return [target for key in keys if (target := self._topology.target(key)) is not None]
         if message is None and not exchange.by_key:
             return None
         bindings: Iterable[Binding] = yield from exchange.search(keys[0], message)  # type: ignore[arg-type]
         if len(keys) > 1 and exchange.by_key and not exchange.any_key:
-            # A binding that several keys match is looked at once.
+            # A binding that several keys match is checked once.
             merged = dict.fromkeys(bindings)
             for key in keys[1:]:
                 yield
@@ -257,7 +259,7 @@ class Routes:
 
 
 def count(plan: Plan) -> None:
-    """Let the exchange know how many messages took a plan since the last time."""
+    """Add the counters of a plan to those of its exchange, and reset them."""
     exchange = plan.exchange
     exchange.published += plan.published
     exchange.routed += plan.routed + plan.published * len(plan.queues or ())
@@ -265,13 +267,14 @@ def count(plan: Plan) -> None:
 
 
 def routing_keys(routing_key: str, headers: Mapping[str, object]) -> list[str]:
-    """A message's routing keys: its own, then those of its CC and BCC headers (RabbitMQ's sender-selected
-    distribution).
+    """Return a message's routing keys: its own, then those of its CC and BCC headers.
+
+    Source: RabbitMQ, "Sender-selected Distribution".
     """
     return [routing_key, *copies(headers, "CC"), *copies(headers, "BCC")]
 
 
 def copies(headers: Mapping[str, object], name: str) -> list[str]:
-    """The routing keys in a message's header ``name``, CC or BCC."""
+    """Return the routing keys in a message's header ``name``, CC or BCC."""
     keys = headers.get(name)
     return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []

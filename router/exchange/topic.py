@@ -1,7 +1,7 @@
 """The topic exchange: binding keys are patterns over the words of the routing key (AMQP 0-9-1 3.1.3.3).
 
-Words are what dots separate, so ``a..b`` has three of which one is empty; the empty key has no word at all,
-as in RabbitMQ. ``*`` stands for exactly one word, ``#`` for any number of words, none included.
+Words are separated by dots, so ``a..b`` has three of which one is empty; the empty key has no word at all, as
+in RabbitMQ. ``*`` matches exactly one word, ``#`` any number of words, including none.
 
 Most binding keys are in a trie; those whose wildcards could make a trie slow are in an automaton.
 """
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
     from leveret.protocol.amqp.message import Message
 
 CACHE_ROOM = 8_000  # references to bindings that the cached matches may hold
-KEY_ROOM = 8  # what a cached key counts for, besides its bindings
+KEY_ROOM = 8  # size of a cached key, besides its bindings
 
 
 def words(key: str) -> list[str]:
-    """The words of a routing key; the empty key has none."""
+    """Return the words of a routing key; the empty key has none."""
     return key.split(".") if key else []
 
 
 def pattern(key: str) -> list[str]:
-    """The words of a binding key, without each ``#`` directly behind another, which adds nothing."""
+    """Return the words of a binding key, without each ``#`` directly behind another, which adds nothing."""
     found = words(key)
     return [word for place, word in enumerate(found) if word != "#" or found[place - 1 : place] != ["#"]]
 
 
 class TopicExchange(Exchange):
-    """Bindings by pattern. The latest matches are kept until a binding changes: plans keep most routes, but
-    messages that selectors look at, or that have several keys, are matched each for itself.
+    """Bindings by pattern.
+
+    The latest matches are cached until a binding changes. Plans cache most routes, but messages that are
+    checked by selectors, or that have several keys, are matched one by one.
     """
 
     type = "topic"

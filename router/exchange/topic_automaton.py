@@ -1,23 +1,26 @@
-"""Binding keys of a topic exchange that have wildcards anywhere, as states of a bit-parallel automaton.
+"""Binding keys of a topic exchange with wildcards anywhere, as states of a bit-parallel automaton.
 
 A ``#`` that is not the last word, or ``*`` far behind the start, can keep very many keys undecided until the
-last word of a routing key. So all of them advance at once: each place in each key is a bit of an integer, and
-one word of a routing key is a handful of operations on integers, whatever the keys are (Baeza-Yates and
+last word of a routing key. So all of them advance at once: each position in each key is a bit of an integer,
+and one word of a routing key is a handful of operations on integers, whatever the keys are (Baeza-Yates and
 Gonnet, 1992; Navarro and Raffinot, 2002). 1,000 keys of 127 words cost some 3 ms for a routing key of 255
 words; visiting their nodes one by one took 600 ms.
 
-Integers have a bounded length, for a change of a binding copies them: bits are in blocks of ``BLOCK_BITS``.
+Integers have a bounded length, because a change of a binding copies them: bits are in blocks of
+``BLOCK_BITS``.
 """
 
 from leveret.router.exchange.base import Binding
 from leveret.router.turns.backlog import Slicing, at_once
 
 BLOCK_BITS = 8192
-SPARSE = 4  # a block with less than one bit of so many in use gives its keys to another
+SPARSE = 4  # a block with less than one bit of so many in use moves its keys to another
 
 
 class Place:
-    """Where a binding key is: in ``block``, from bit ``start`` on, one for each word and one for its end."""
+    """The position of a binding key: in ``block``, from bit ``start`` on, one bit for each word and one for
+    its end.
+    """
 
     __slots__ = ("bindings", "block", "start", "words")
 
@@ -29,16 +32,16 @@ class Place:
 
     @property
     def size(self) -> int:
-        """How many bits the key takes."""
+        """Return the number of bits of the key."""
         return len(self.words) + 1
 
 
 class Block:
-    """Binding keys side by side. Bit i of a state says that bit i of some key is to be matched next.
+    """Binding keys side by side. Bit i of a state is set if bit i of some key is to be matched next.
 
     ``masks`` has the bits at which a word stands, ``stars`` and ``hashes`` those of the wildcards. ``starts``
-    and ``ends`` are the first and the last bit of every key. ``size`` counts the bits that were given out,
-    ``used`` those that are still in use.
+    and ``ends`` are the first and the last bit of every key. ``size`` counts the bits that were assigned,
+    ``used`` those still in use.
     """
 
     __slots__ = ("ends", "hashes", "masks", "places", "size", "stars", "starts", "used")
@@ -50,7 +53,7 @@ class Block:
         self.size = self.used = 0
 
     def add(self, place: Place) -> None:
-        """Give a key the next bits."""
+        """Assign the next bits to a key."""
         place.block, place.start = self, self.size
         end = place.start + len(place.words)
         self.places[end] = place
@@ -59,13 +62,13 @@ class Block:
         self._toggle(place)
 
     def remove(self, place: Place) -> None:
-        """Take a key out. Its bits stay unused."""
+        """Remove a key. Its bits stay unused."""
         del self.places[place.start + len(place.words)]
         self.used -= place.size
         self._toggle(place)
 
     def match(self, words: list[str]) -> list[Place]:
-        """The keys that match these words of a routing key, of which each key takes one at least."""
+        """Return the keys that match these words of a routing key; each key here needs at least one word."""
         masks, stars, hashes = self.masks, self.stars, self.hashes
         if not words or not (masks.get(words[-1], 0) | stars | hashes) & self.ends >> 1:
             return []  # no key ends like this
@@ -75,7 +78,7 @@ class Block:
             matching = masks[word] | stars if word in masks else stars
             staying = state & hashes
             state = (state & matching) << 1 | staying
-            state |= (state & hashes) << 1  # two # never stand side by side
+            state |= (state & hashes) << 1  # two # are never adjacent
             if not state:
                 return []
         found = []
@@ -87,7 +90,7 @@ class Block:
         return found
 
     def _toggle(self, place: Place) -> None:
-        """Switch the bits of a key on, or off again."""
+        """Set or clear the bits of a key."""
         bits: dict[str, int] = {}
         for offset, word in enumerate(place.words):
             bits[word] = bits.get(word, 0) | 1 << offset
@@ -105,7 +108,7 @@ class Block:
 
 
 class Automaton:
-    """Bindings by their keys, in which no ``#`` stands directly behind another, or all by itself.
+    """Bindings by their keys, in which no ``#`` is directly behind another, and none is the whole key.
 
     ``blocks`` are never empty; keys are added to the last.
     """
@@ -114,7 +117,7 @@ class Automaton:
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
-        self._moves = 0  # how many blocks were given up
+        self._moves = 0  # number of removed blocks
         self._places: dict[tuple[str, ...], Place] = {}
 
     def insert(self, words: list[str], binding: Binding) -> None:
@@ -126,7 +129,7 @@ class Automaton:
         place.bindings[binding] = None
 
     def discard(self, words: list[str], binding: Binding) -> None:
-        """Remove a binding. Raises KeyError when there is none."""
+        """Remove a binding. Raises KeyError if there is none."""
         place = self._places[tuple(words)]
         del place.bindings[binding]
         if not place.bindings:
@@ -136,12 +139,14 @@ class Automaton:
                 self._tidy(place.block)
 
     def match(self, words: list[str]) -> list[Binding]:
-        """The bindings whose key matches these words of a routing key, each once."""
+        """Return the bindings whose key matches these words of a routing key, each once."""
         return at_once(self.search(words))
 
     def search(self, words: list[str]) -> Slicing[list[Binding]]:
-        """Find the same, a block in each slice. Keys that move to another block meanwhile would be missed:
-        then all blocks are searched again.
+        """Do the same in slices of one block each.
+
+        Keys that move to another block between two slices could be missed: all blocks are searched again
+        then.
         """
         while True:
             found: list[Binding] = []
@@ -165,10 +170,10 @@ class Automaton:
         self.blocks[-1].add(place)
 
     def _tidy(self, block: Block) -> None:
-        """Give up a block that is mostly unused; its keys go to the last one.
+        """Remove a block that is mostly unused; its keys move to the last one.
 
-        So every block but the last is in use to one part of SPARSE, whatever came and went. A key is moved
-        after three times its bits were given up.
+        So of every block but the last at least one part of SPARSE is in use, whatever was bound and unbound.
+        A key is moved after three times its bits were freed.
         """
         if block.used * SPARSE < block.size:
             self.blocks.remove(block)

@@ -1,18 +1,18 @@
 """Binding keys of a topic exchange, word by word in a trie.
 
 Responsible for keys that a trie matches quickly whatever else is bound: those with ``#`` at the end only and
-with ``*`` among the first words only (``is_trie_key``). All other keys are in ``topic_automaton``.
+with ``*`` among the first words only (``is_trie_key``). Not for all other keys (see ``topic_automaton``).
 """
 
 from leveret.router.exchange.base import Binding
 
-ANY_WORD = ".*"  # the label of the edge that takes any word: no word is spelled so, for a word holds no dot
-STARS = 6  # words from the start that may be ``*``, so that a match visits at most 2**STARS nodes a word
+ANY_WORD = ".*"  # label of the edge for any word; it cannot be a word, because words have no dots
+STARS = 6  # number of first words that may be ``*``, so that a match visits at most 2**STARS nodes a word
 
 
 class Node:
-    """A place in the trie: the edges that lead on, the bindings whose key ends here (``bindings``) and those
-    whose key ends here but for a ``#`` (``rest``).
+    """A node of the trie: its edges, the bindings whose key ends here (``bindings``) or here with ``#``
+    (``rest``).
     """
 
     __slots__ = ("bindings", "children", "rest")
@@ -27,7 +27,7 @@ class Node:
 
 
 class Trie:
-    """Bindings by their keys. Branches that lead to no binding are pruned."""
+    """Bindings by their keys. Branches without a binding are pruned."""
 
     __slots__ = ("root",)
 
@@ -44,7 +44,7 @@ class Trie:
         _ending(node, words)[binding] = None
 
     def discard(self, words: list[str], binding: Binding) -> None:
-        """Remove a binding. Raises KeyError when there is none."""
+        """Remove a binding. Raises KeyError if there is none."""
         path = []
         node = self.root
         for label in _labels(words):
@@ -56,7 +56,7 @@ class Trie:
             del node.children[label]
 
     def match(self, words: list[str]) -> list[Binding]:
-        """The bindings whose key matches these words of a routing key, each once.
+        """Return the bindings whose key matches these words of a routing key, each once.
 
         All keys advance together, a word at a time; a node is reached from its parent alone.
         """
@@ -86,7 +86,7 @@ def is_trie_key(words: list[str]) -> bool:
 
 
 def _labels(words: list[str]) -> list[str]:
-    """The edges that a key follows."""
+    """Return the labels of the edges that a key follows."""
     if words and words[-1] == "#":
         words = words[:-1]
     return [ANY_WORD if word == "*" else word for word in words]

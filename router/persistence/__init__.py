@@ -1,1 +1,1 @@
-"""Persistence as the core sees it: the interface, and the rows of persisted metadata."""
+"""Persistence as an interface of the core, and the rows of persisted metadata."""

@@ -1,7 +1,7 @@
-"""What is kept of virtual hosts, users, rights, policies and parameters, as plain rows: the form in which the
-core hands them to whoever keeps them, and gets them back.
+"""Rows of persisted metadata: virtual hosts, users, permissions, policies and parameters.
 
-Owns their fields and nothing of what they mean.
+Responsible for their fields: the form in which the core passes metadata to ``Keeper`` and gets it back. Not
+for their meaning (see ``vhost`` and ``auth``) or their encoding (see ``store/metadata``).
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class VHostRow(NamedTuple):
-    """A virtual host; ``metadata`` has what an operator says of it, by RabbitMQ's names."""
+    """A virtual host. ``metadata`` is what an operator describes it with, by RabbitMQ's names."""
 
     name: str
     metadata: Mapping[str, Any] = {}
@@ -50,7 +50,7 @@ class PolicyRow(NamedTuple):
 
 
 class ParameterRow(NamedTuple):
-    """A runtime parameter of a virtual host, but for operator policies."""
+    """A runtime parameter of a virtual host, except operator policies."""
 
     vhost: str
     component: str

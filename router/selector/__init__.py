@@ -1,8 +1,8 @@
 """Selectors: conditions on a message's headers and properties, in the language of JMS 2.0, section 3.8.1.
 
-Owns the language that the binding argument ``x-selector`` is written in; ``docs/selectors.md`` describes it.
-Does not own when a selector is asked: that is routing's business. A selector is compiled once, to a tree of
-closures (``expression``), and from then on only called.
+Responsible for the language of the binding argument ``x-selector``; ``docs/selectors.md`` describes it. Not
+for the time of evaluation (see ``exchange/routing``). A selector is compiled once, to a tree of closures
+(``expression``), and from then on only called.
 """
 
 from typing import TYPE_CHECKING
@@ -18,8 +18,8 @@ __all__ = ["Selector", "SelectorError", "compile_in_slices", "compile_selector",
 
 
 class Selector:
-    """A compiled selector; ``text`` is what it was compiled from, ``cost`` how long it takes at most to match
-    a message, in times what one name takes.
+    """A compiled selector. ``text`` is its source, ``cost`` its longest time for a message, in times that of
+    one name.
     """
 
     __slots__ = ("_evaluate", "cost", "text")
@@ -30,7 +30,7 @@ class Selector:
         self._evaluate = evaluate
 
     def matches(self, properties: "Properties") -> bool:
-        """Whether the condition is TRUE, neither FALSE nor UNKNOWN, of these properties. Raises nothing."""
+        """Return True if the condition is TRUE for these properties, not FALSE or UNKNOWN. Raises nothing."""
         return self._evaluate(properties.headers or {}, properties) is True
 
     def __repr__(self) -> str:
@@ -38,13 +38,13 @@ class Selector:
 
 
 def compile_selector(text: str) -> Selector:
-    """Compile a selector. Raises SelectorError, which says what was expected and where."""
+    """Compile a selector. Raises SelectorError with the expected token and its position."""
     return at_once(compile_in_slices(text))
 
 
 def compile_in_slices(text: str) -> Slicing[Selector]:
-    """Do the same in slices: a long one takes 8 ms. Raises as ``compile_selector``."""
-    # Costs a tenth of a second, which commands that compile no selector never pay.
+    """Do the same in slices: a long selector takes 8 ms. Raises as ``compile_selector``."""
+    # The import takes a tenth of a second, which commands that compile no selector never pay.
     from leveret.router.selector.parser import parse  # noqa: PLC0415
 
     condition = yield from parse(text)
@@ -52,5 +52,5 @@ def compile_in_slices(text: str) -> Slicing[Selector]:
 
 
 def load_parser() -> None:
-    """Make the parser, so that the first selector of a client does not: that takes 50 ms."""
+    """Build the parser, which takes 50 ms, before a client's first selector needs it."""
     import leveret.router.selector.parser  # noqa: F401, PLC0415 - as above

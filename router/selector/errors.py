@@ -1,13 +1,13 @@
-"""The one error of the selector language."""
+"""The error of the selector language."""
 
-SHOWN = 24  # characters of a piece of a selector
+SHOWN = 24  # characters of a selector's part that an error text shows
 
 
 class SelectorError(Exception):
-    """A selector that cannot be compiled: what is wrong, and where.
+    """A selector that cannot be compiled.
 
-    ``column`` counts the characters of the whole text from 1, line breaks included. ``str(error)`` ends with
-    it, and is short enough for an AMQP reply text.
+    ``message`` says what is wrong; ``column`` is the position, in characters of the whole text from 1, line
+    breaks included. ``str(error)`` ends with the column, and is short enough for an AMQP reply text.
     """
 
     def __init__(self, message: str, column: int) -> None:
@@ -17,7 +17,7 @@ class SelectorError(Exception):
 
 
 def shown(piece: str) -> str:
-    """The beginning of a piece of a selector, printable, in quotes unless it has some."""
+    """Return the beginning of a part of a selector, printable, in quotes unless it begins with one."""
     short = piece if len(piece) <= SHOWN else f"{piece[:SHOWN]}..."
     printable = "".join(one if one.isprintable() else "?" for one in short)
     return printable if printable.startswith(("'", '"')) else f"'{printable}'"

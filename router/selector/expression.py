@@ -1,10 +1,11 @@
-"""What selectors are made of: expressions, each compiled to one closure over those of its parts.
+"""Expressions of selectors, each compiled to one closure over those of its parts.
 
-Owns the meaning of names, literals and operators, their type rules and the limits on an expression. Does
-not own how they are written (``selector.lark``, ``parser``).
+Responsible for the meaning of names, literals and operators, their type rules and the limits on an
+expression. Not for their syntax (see ``selector.lark`` and ``parser``).
 
 A condition evaluates to True, False or None, which is UNKNOWN; any other expression to a number, string or
-boolean, or to None, which is NULL. Where a condition is needed, what is neither True nor False is UNKNOWN.
+boolean, or to None, which is NULL. Where a condition is needed, a value that is neither True nor False is
+UNKNOWN.
 """
 
 import operator
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 Headers: TypeAlias = Mapping[str, Any]
 Evaluate: TypeAlias = Callable[[Headers, "Properties"], Any]
-Kind: TypeAlias = Literal["string", "number", "boolean", "any"]  # any: a header, whatever it holds
+Kind: TypeAlias = Literal["string", "number", "boolean", "any"]  # any: a header of unknown type
 Constant: TypeAlias = str | int | float | bool
 
-MAX_DEPTH = 64  # operators within operators; each is a Python call when a message is matched
+MAX_DEPTH = 64  # nested operators; each is a Python call when a message is matched
 MAX_OPERANDS = 500  # names and literals
-MAX_LIKE_TEXT = 2048  # characters of a string that LIKE looks at
-LIKE_COST = 4  # what LIKE costs more than another comparison
+MAX_LIKE_TEXT = 2048  # characters of a string that LIKE accepts
+LIKE_COST = 4  # cost of LIKE beyond that of another comparison
 MAX_INTEGER = 2**63  # as in Java, whose least integer is written with this literal and a sign
 
 PROPERTIES: dict[str, Kind] = {
@@ -69,9 +70,9 @@ MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 class Expression:
     """A compiled part of a selector.
 
-    ``kind`` is what it can evaluate to, besides None; ``column`` where it begins; ``constant`` its value if
-    it is a literal; ``depth`` how many operators are nested in it; ``operands`` how many names and literals
-    it has; ``cost`` how long it takes at most to evaluate, in times what a name takes (0.1 to 0.2 us).
+    ``kind`` is the type that it can evaluate to, besides None; ``column`` is where it begins; ``constant`` is
+    its value if it is a literal; ``depth`` is the number of nested operators, ``operands`` that of names and
+    literals; ``cost`` is its longest time of evaluation, in times that of a name (0.1 to 0.2 us).
     """
 
     evaluate: Evaluate
@@ -86,10 +87,10 @@ class Expression:
 def _operation(
     evaluate: Evaluate, kind: Kind, parts: Sequence[Expression], column: int | None = None, extra: int = 0
 ) -> Expression:
-    """An operator with its operands; it begins with the first unless ``column`` says otherwise. ``extra`` is
-    what it costs besides a step for itself and those of its operands.
+    """Make the expression of an operator with its operands.
 
-    Raises SelectorError when that exceeds a limit.
+    It begins with the first operand unless ``column`` is set. ``extra`` is its cost besides a step for itself
+    and those of its operands. Raises SelectorError for an expression beyond a limit.
     """
     column = parts[0].column if column is None else column
     depth = 1 + max(part.depth for part in parts)
@@ -103,7 +104,7 @@ def _operation(
 
 
 def need(part: Expression, kind: Kind, what: str) -> None:
-    """Raise SelectorError if ``part`` can never be of the kind that ``what`` takes."""
+    """Raise SelectorError if ``part`` can never have the type that ``what`` needs."""
     if part.kind not in (kind, "any"):
         raise SelectorError(f"{what} takes a {kind}, found a {part.kind}", part.column)
 
@@ -112,7 +113,7 @@ def need(part: Expression, kind: Kind, what: str) -> None:
 
 
 def literal(value: Constant, column: int) -> Expression:
-    """A literal. Raises SelectorError when a number is beyond the range of Java's long or double."""
+    """Make a literal. Raises SelectorError for a number beyond the range of Java's long or double."""
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise SelectorError("an integer must fit into 64 bits", column)
     if isinstance(value, float) and isinf(value):
@@ -121,7 +122,10 @@ def literal(value: Constant, column: int) -> Expression:
 
 
 def header(path: Sequence[str], column: int) -> Expression:
-    """A header, or an entry of a table nested in the headers. NULL where any step of the path is missing."""
+    """Make the value of a header, or of an entry of a table nested in the headers.
+
+    The value is NULL if any step of the path is missing.
+    """
     if len(path) == 1:
         name = path[0]
 
@@ -143,7 +147,7 @@ def header(path: Sequence[str], column: int) -> Expression:
 
 
 def message_property(name: str, column: int) -> Expression:
-    """The AMQP basic property of this name, one of PROPERTIES."""
+    """Make the value of an AMQP basic property, one of PROPERTIES."""
 
     def read(_headers: Headers, properties: "Properties") -> Any:
         value = getattr(properties, name)
@@ -153,7 +157,9 @@ def message_property(name: str, column: int) -> Expression:
 
 
 def _plain(value: Any) -> Any:
-    """Timestamps as integers, decimals as doubles. Tables, arrays and bytes stay: nothing is like them."""
+    """Return timestamps as integers, decimals as doubles. Tables, arrays and bytes stay: no literal equals
+    them.
+    """
     if isinstance(value, int):
         return int(value)
     return float(value) if isinstance(value, Decimal) else value
@@ -163,17 +169,17 @@ def _plain(value: Any) -> Any:
 
 
 def any_of(parts: Sequence[Expression]) -> Expression:
-    """OR: TRUE if any part is, else UNKNOWN if any is, else FALSE."""
+    """Make OR: TRUE if any part is, else UNKNOWN if any is, else FALSE."""
     return _combined("OR", parts, True)
 
 
 def all_of(parts: Sequence[Expression]) -> Expression:
-    """AND: FALSE if any part is, else UNKNOWN if any is, else TRUE."""
+    """Make AND: FALSE if any part is, else UNKNOWN if any is, else TRUE."""
     return _combined("AND", parts, False)
 
 
 def _combined(what: str, parts: Sequence[Expression], decisive: bool) -> Expression:
-    """The first part that is ``decisive`` decides; if all are the opposite, so is the whole."""
+    """Make AND or OR: the first ``decisive`` part decides; if all are the opposite, so is the result."""
     for part in parts:
         need(part, "boolean", what)
     opposite = not decisive
@@ -193,7 +199,7 @@ def _combined(what: str, parts: Sequence[Expression], decisive: bool) -> Express
 
 
 def negation(part: Expression, column: int) -> Expression:
-    """NOT: UNKNOWN stays UNKNOWN."""
+    """Make NOT: UNKNOWN stays UNKNOWN."""
     need(part, "boolean", "NOT")
     return _operation(_negated(part.evaluate), "boolean", (part,), column)
 
@@ -207,7 +213,11 @@ def _negated(condition: Evaluate) -> Evaluate:
 
 
 def comparison(left: Expression, symbol: str, right: Expression) -> Expression:
-    """``=`` and ``<>`` for values that are alike, the others for numbers; UNKNOWN with NULL, else FALSE."""
+    """Make a comparison.
+
+    ``=`` and ``<>`` compare values of the same type, the others numbers; the result is UNKNOWN with NULL,
+    else FALSE.
+    """
     alike = ALIKE
     if symbol not in ("=", "<>"):
         alike = ORDERED
@@ -238,7 +248,7 @@ def comparison(left: Expression, symbol: str, right: Expression) -> Expression:
 
 
 def between(value: Expression, low: Expression, high: Expression, *, inside: bool) -> Expression:
-    """BETWEEN: ``value >= low AND value <= high``; NOT BETWEEN: ``value < low OR value > high``."""
+    """Make BETWEEN: ``value >= low AND value <= high``; or NOT BETWEEN: ``value < low OR value > high``."""
     parts = (value, low, high)
     for part in parts:
         need(part, "number", "BETWEEN")
@@ -264,7 +274,7 @@ def _ordered(test: Callable[[Any, Any], bool], one: Any, other: Any) -> bool | N
 
 
 def membership(value: Expression, items: Sequence[Expression], *, inside: bool) -> Expression:
-    """IN: like ``=`` with any of the literals; NOT IN the opposite."""
+    """Make IN, like ``=`` with any of the literals; or NOT IN, the opposite."""
     for item in items:
         if item.constant is None:
             raise SelectorError("IN takes literals only", item.column)
@@ -282,13 +292,14 @@ def membership(value: Expression, items: Sequence[Expression], *, inside: bool) 
         return None if one is None else False
 
     expression = _operation(evaluate if inside else _negated(evaluate), "boolean", (value, *items))
-    expression.cost = value.cost + 2  # however many items there are
+    expression.cost = value.cost + 2  # independent of the number of items
     return expression
 
 
 def like(value: Expression, pattern: Expression, escape: Expression | None, *, inside: bool) -> Expression:
-    """LIKE: whether a string matches a pattern; FALSE for what is not a string, UNKNOWN for one that is
-    longer than MAX_LIKE_TEXT. NOT LIKE: the opposite.
+    """Make LIKE or its opposite, NOT LIKE.
+
+    LIKE is FALSE for a value that is not a string, UNKNOWN for a string that is longer than MAX_LIKE_TEXT.
     """
     need(value, "string", "LIKE")
     try:
@@ -308,7 +319,7 @@ def like(value: Expression, pattern: Expression, escape: Expression | None, *, i
 
 
 def null(name: Expression, *, inside: bool) -> Expression:
-    """IS NULL: whether the message has no such header or property; IS NOT NULL: whether it has."""
+    """Make IS NULL: the message has no such header or property; or IS NOT NULL, the opposite."""
     read = name.evaluate
 
     def evaluate(headers: Headers, properties: "Properties") -> bool:
@@ -321,7 +332,7 @@ def null(name: Expression, *, inside: bool) -> Expression:
 
 
 def signed(sign: str, part: Expression, column: int) -> Expression:
-    """A sign before a number. Before a literal it makes another literal."""
+    """Make a sign before a number. With a literal the result is another literal."""
     need(part, "number", sign)
     turn: Callable[[Any], Any] = operator.neg if sign == "-" else operator.pos
     if part.constant is not None:
@@ -338,9 +349,10 @@ def signed(sign: str, part: Expression, column: int) -> Expression:
 
 
 def arithmetic(first: Expression, rest: Sequence[tuple[str, Expression]]) -> Expression:
-    """A chain of operators of one precedence, from left to right.
+    """Make a chain of operators of one precedence, from left to right.
 
-    NULL if an operand is not a number, for a division by zero, and for an integer beyond Java's long.
+    The result is NULL if an operand is not a number, for a division by zero, and for an integer beyond Java's
+    long.
     """
     need(first, "number", rest[0][0])
     for symbol, part in rest:
@@ -367,7 +379,7 @@ def _bounded(value: Any) -> Any:
 
 
 def _divided(one: Any, other: Any) -> Any:
-    """Of two integers the quotient without its remainder, towards zero, as in Java."""
+    """Divide; the quotient of two integers is rounded towards zero, as in Java."""
     if not other:
         return None
     if one.__class__ is float or other.__class__ is float:

@@ -1,10 +1,10 @@
-"""The patterns of LIKE: ``%`` stands for any characters, ``_`` for one.
+"""The patterns of LIKE: ``%`` matches any characters, ``_`` one.
 
-Patterns come from clients, so matching never backtracks, and no loop of Python goes over the characters of
-a text. A pattern is cut at each ``%`` into segments. The outer two are anchored, and each of the others is
-taken at the first place where it occurs behind the one before; the first place is always as good as a later
-one. A segment without ``_`` is found by ``str.find``, one with ``_`` by a few operations on integers that
-have a bit for each character of the text (``Occurrences``).
+Patterns come from clients, so matching never backtracks, and no Python loop runs over the characters of a
+text. A pattern is cut at each ``%`` into segments. The outer two are anchored, and each of the others is
+matched at its first occurrence behind the one before; the first is always as good as a later one. A segment
+without ``_`` is found by ``str.find``, one with ``_`` by a few operations on integers that have a bit for
+each character of the text (``Occurrences``).
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from typing import TypeAlias
 Matcher: TypeAlias = Callable[[str], bool]
 
 ANY_ONE = None  # an unescaped _ among the characters of a segment
-SEARCH_COST = 4  # of looking for a segment in a text
-TEXTS = 8  # whose occurrences are kept: all bindings of an exchange look at the headers of one message
+SEARCH_COST = 4  # cost of searching a text for a segment
+TEXTS = 8  # texts with cached occurrences: all bindings of an exchange check the headers of one message
 
 
 class Occurrences:
-    """Where each character stands in a text: bit i of an integer says that it is character i."""
+    """The positions of each character in a text: bit i of an integer is set if it is character i."""
 
     __slots__ = ("_found", "_lanes")
 
@@ -54,31 +54,31 @@ occurrences = lru_cache(TEXTS)(Occurrences)
 
 
 class Segment:
-    """What stands between two ``%``: characters, and places where any character will do."""
+    """The part between two ``%``: characters, and positions where any character matches."""
 
     __slots__ = ("_pieces", "_places", "length")
 
     def __init__(self, characters: list[str | None]) -> None:
         self.length = len(characters)
         self._pieces = list(_pieces(characters))
-        self._places = []  # of the characters, if there is a place for any other between them
+        self._places = []  # positions of the characters, if any other may be between them
         if ANY_ONE in characters:
             self._places = [(place, one) for place, one in enumerate(characters) if one is not ANY_ONE]
 
     @property
     def cost(self) -> int:
-        """How long ``find`` takes at most, in the units of ``Expression.cost``."""
+        """Return the longest time of ``find``, in the units of ``Expression.cost``."""
         return SEARCH_COST + len(self._places)
 
     def stands_at(self, text: str, position: int) -> bool:
-        """Whether the segment matches at ``position``, if there is enough text behind it."""
+        """Return True if the segment matches at ``position``, given that enough text follows."""
         for offset, piece in self._pieces:  # noqa: SIM110  # a generator costs more than most patterns
             if not text.startswith(piece, position + offset):
                 return False
         return True
 
     def find(self, text: str, start: int, end: int) -> int:
-        """The end of the segment's first occurrence within ``text[start:end]``, or -1."""
+        """Return the end of the segment's first occurrence within ``text[start:end]``, or -1."""
         if not self._pieces:
             return start + self.length if start + self.length <= end else -1
         offset, piece = self._pieces[0]
@@ -98,11 +98,10 @@ class Segment:
 
 
 def compile_like(pattern: str, escape: str | None = None) -> tuple[Matcher, int]:
-    """Compile a pattern to a function of the whole text; return also how long that takes at most,
-    in the units of ``Expression.cost``.
+    """Compile a pattern to a predicate of the whole text.
 
-    Raises ValueError when ``escape`` is not one character, or stands before anything but ``%``, ``_`` or
-    itself (SQL-92 8.5).
+    Returns the predicate and its longest time, in the units of ``Expression.cost``. Raises ValueError if
+    ``escape`` is not one character, or is followed by anything but ``%``, ``_`` or itself (SQL-92 8.5).
     """
     segments = [Segment(characters) for characters in _split(pattern, escape)]
     if len(segments) == 1:
@@ -125,7 +124,7 @@ def compile_like(pattern: str, escape: str | None = None) -> tuple[Matcher, int]
 
 
 def _split(pattern: str, escape: str | None) -> list[list[str | None]]:
-    """The characters of each segment; one segment more than there are ``%``."""
+    """Return the characters of each segment; there is one segment more than there are ``%``."""
     if escape is not None and len(escape) != 1:
         raise ValueError("ESCAPE takes a single character")
     segments: list[list[str | None]] = [[]]
@@ -144,7 +143,7 @@ def _split(pattern: str, escape: str | None) -> list[list[str | None]]:
 
 
 def _pieces(characters: list[str | None]) -> Iterator[tuple[int, str]]:
-    """The runs between the places where any character will do, with their offsets."""
+    """Return the runs between positions where any character matches, with their offsets."""
     piece = ""
     for place, one in enumerate([*characters, ANY_ONE]):
         if one is not ANY_ONE:

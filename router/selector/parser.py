@@ -1,8 +1,9 @@
-"""From the text of a selector to its expression: lark's LALR parser, calling the builders of ``expression``.
+"""Parser from the text of a selector to its expression: lark's LALR parser with the builders of
+``expression``.
 
-Owns what is said about text that is not a selector. Nothing here recurses, so no text within the limit on its
-length can exhaust the stack. Importing this module builds the parser, which takes a tenth of a second: only
-``compile_selector`` does, when it is first called.
+Responsible for the errors of text that is not a selector. Nothing here recurses, so no text within the limit
+on its length can exhaust the stack. Importing this module builds the parser, which takes a tenth of a second:
+only ``compile_selector`` imports it, when it is first called.
 """
 
 import re
@@ -16,13 +17,13 @@ from leveret.router.selector.expression import Expression
 from leveret.router.turns.backlog import Slicing
 
 MAX_LENGTH = 4096  # characters
-TOKENS = 64  # that are parsed in a slice: half a millisecond
+TOKENS = 64  # parsed in a slice: half a millisecond
 
 PART = re.compile(r'"((?:[^"]|"")*)"|[^".]+')  # of a dotted name
 WORD = re.compile(r"[\w$.]+")
-MISTAKEN = {"==": "=", "!=": "<>"}  # what other languages write
+MISTAKEN = {"==": "=", "!=": "<>"}  # operators of other languages
 
-# What may come next, for people; what else may, such as arithmetic, goes without saying.
+# Expected tokens, for error texts; some others that may follow, such as arithmetic, are left out.
 OPERAND = "a name, a literal or '('"
 TERMINALS = {
     "COMPARISON": "a comparison",
@@ -71,7 +72,7 @@ def _column(token: Token) -> int:
 
 @v_args(inline=True)
 class Actions(Transformer[Token, Expression]):
-    """One method for each rule of the grammar; each gets what the rule's parts became."""
+    """One method for each rule of the grammar; its arguments are the results of the rule's parts."""
 
     def start(self, condition: Expression) -> Expression:
         expression.need(condition, "boolean", "a selector")
@@ -162,7 +163,7 @@ def _unexpected_token(error: UnexpectedToken, text: str) -> SelectorError:
 
 
 def _expected(accepted: set[str]) -> str:
-    """Name what the parser would accept; terminals have the names of the grammar."""
+    """Return texts for the tokens that the parser would accept, given as names of the grammar."""
     if "NAME" in accepted:
         return OPERAND
     if "COMPARISON" in accepted:

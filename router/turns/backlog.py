@@ -1,8 +1,8 @@
-"""Work that takes longer than a turn of the event loop may: it goes on in later turns, a slice at a time.
+"""Work longer than a turn of the event loop, continued in later turns in slices.
 
-Owns what is unfinished, and whose turn it is: all unfinished work goes on in turn, so that a large one keeps
-no small one waiting. What a slice does, and how large it is (a millisecond at the most), is up to whoever
-starts the work.
+Responsible for unfinished work and its order: all unfinished work is continued in rotation, so that a long
+one does not delay a short one. Not for the content and the size of a slice (a millisecond at most), which the
+caller chooses.
 """
 
 from collections import deque
@@ -11,22 +11,22 @@ from typing import Any, TypeAlias, TypeVar
 
 from leveret.router.turns.budget import Budget
 
-Slices: TypeAlias = Iterator[None]  # each step of it is a slice
+Slices: TypeAlias = Iterator[None]  # each step is a slice
 Over: TypeAlias = Callable[[Exception | None], None]
 Result = TypeVar("Result")
 Slicing: TypeAlias = Generator[None, None, Result]  # slices that return a result
 
 
 class TakesLong(Exception):
-    """The turn's budget is spent and the result is not there: ``slices`` go on, and return it."""
+    """The turn's budget is spent before the result is known: ``slices`` continue, and return it."""
 
     def __init__(self, slices: Slicing[Any]) -> None:
-        super().__init__("goes on in a later turn")
+        super().__init__("continues in a later turn")
         self.slices = slices
 
 
 def at_once(slices: Slicing[Result]) -> Result:
-    """Do all slices; return the result."""
+    """Run all slices; return the result."""
     while True:
         try:
             next(slices)
@@ -36,7 +36,7 @@ def at_once(slices: Slicing[Result]) -> Result:
 
 
 def in_time(slices: Slicing[Result], budget: Budget) -> Result:
-    """Do slices until the result is there and return it. Raises TakesLong if the budget is spent before."""
+    """Run slices and return their result. Raises TakesLong if the budget is spent before."""
     while True:
         try:
             next(slices)
@@ -48,8 +48,10 @@ def in_time(slices: Slicing[Result], budget: Budget) -> Result:
 
 
 class LongWork:
-    """Work that is unfinished. ``what`` names it for people; ``over`` is called once when all of it is done,
-    or has failed, with what it failed with.
+    """Unfinished work. ``what`` names it in logs; ``over`` is called once, when all slices are done or one
+    failed.
+
+    ``over`` gets the exception of a failed slice, else None.
     """
 
     __slots__ = ("_behind", "_slices", "error", "over", "what")
@@ -62,11 +64,11 @@ class LongWork:
         self._behind: deque[Slices] = deque()
 
     def follow(self, slices: Slices) -> None:
-        """Have other work follow on this, whatever becomes of it."""
+        """Append other slices, which run after this work even if it fails."""
         self._behind.append(slices)
 
     def step(self) -> bool:
-        """Do a slice. Return True if that was the last."""
+        """Run a slice. Return True if it was the last."""
         try:
             next(self._slices)
         except StopIteration:
@@ -82,7 +84,7 @@ class LongWork:
 
 
 class Postponed(Exception):
-    """A command has to wait until ``work`` is over, and is to be handled anew then."""
+    """A command that must wait until ``work`` is over and is handled anew then."""
 
     def __init__(self, work: LongWork) -> None:
         super().__init__(work.what)
@@ -90,7 +92,7 @@ class Postponed(Exception):
 
 
 class Backlog:
-    """All unfinished work of a broker, as ``works``. ``doing`` names what went on last, for people."""
+    """All unfinished work of a broker, as ``works``. ``doing`` names the work that ran last, for logs."""
 
     __slots__ = ("_budget", "doing", "works")
 
@@ -100,8 +102,10 @@ class Backlog:
         self.doing = ""
 
     def start(self, what: str, slices: Slices) -> LongWork | None:
-        """Do work until the turn's budget is spent. Return what is unfinished and goes on in later turns,
-        None if all is done. Raises what the slices do.
+        """Run slices until the turn's budget is spent.
+
+        Returns the unfinished work, which continues in later turns, or None if all is done. Raises the
+        exceptions of the slices.
         """
         for _ in slices:
             if self._budget.spent():
@@ -111,8 +115,9 @@ class Backlog:
         return None
 
     def run(self) -> None:
-        """Go on with unfinished work, one slice at least, until the turn's budget is spent. Raises what work
-        failed with that nobody waits for.
+        """Continue unfinished work, at least one slice, until the turn's budget is spent.
+
+        Raises the exception of failed work that has no ``over``.
         """
         while self.works:
             work = self.works.popleft()

@@ -1,7 +1,7 @@
-"""How much time the current turn of the event loop may still take.
+"""The time budget of a turn of the event loop.
 
-Owns the question whether it is spent. Without a clock it never is: the core then does everything at once, as
-tests and tools without an event loop want it.
+Responsible for the check whether the budget is spent. Without a clock it never is: the core then does
+everything at once, for tests and for tools without an event loop.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from math import inf
 
 
 class Budget:
-    """``clock`` returns seconds, ``until`` is when the budget is spent. Asking costs a tenth of a microsecond
-    or two: work that is done in bulk asks for each slice of it and not for each message.
+    """``clock`` returns seconds; the budget is spent when it reaches ``until``.
 
-    ``over`` says what ``spent`` returned last. After a step that may have taken long ``spent`` is called, and
-    loops over small steps look at ``over``, which costs nothing.
+    A call of ``spent`` costs a tenth of a microsecond or two: bulk work calls it once per slice, not once per
+    message. ``over`` is the last result of ``spent``. After a step that may have taken long ``spent`` is
+    called; loops over small steps read ``over``, which costs nothing.
     """
 
     __slots__ = ("clock", "over", "until")
@@ -24,17 +24,17 @@ class Budget:
         self.over = False
 
     def begin(self, until: float) -> None:
-        """Begin a turn, whose budget is spent at this time of the clock."""
+        """Begin a turn whose budget is spent at ``until``, in seconds of the clock."""
         self.until = until
         self.over = False
 
     def extend(self, seconds: float) -> None:
-        """Allow for so many seconds from now on, or from when the budget would have been spent."""
+        """Allow so many more seconds, counted from now or from the end of the budget, whichever is later."""
         self.over = False
         if self.clock is not None:
             self.until = max(self.until, self.clock()) + seconds
 
     def spent(self) -> bool:
-        """Return True if what is left to do should go on in a later turn."""
+        """Return True if the remaining work should continue in a later turn."""
         self.over = over = self.clock is not None and self.clock() >= self.until
         return over

@@ -1,6 +1,7 @@
-"""What takes too long for the core, as a password's hash does: the seam to whoever does it elsewhere.
+"""Interface for work that takes too long for the core, such as hashing a password.
 
-Owns the seam, and the worker that does everything at once, for tests and tools without an event loop.
+Responsible for the interface, and for the implementation that does everything at once, for tests and for
+tools without an event loop. Not for threads (see ``server``).
 """
 
 from collections.abc import Callable
@@ -10,16 +11,17 @@ T = TypeVar("T")
 
 
 class Work(Protocol):
-    """Does jobs that touch nothing of the core."""
+    """A runner of jobs that use nothing of the core."""
 
     def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
-        """Have a job done, and ``done`` called with its result in a turn of its own. A job that raises is a
-        bug: that is logged, and ``done`` is not called.
+        """Run a job, then call ``done`` with its result in a turn of its own.
+
+        A job that raises is a bug: the exception is logged, and ``done`` is not called.
         """
 
 
 class AtOnce:
-    """Does a job where it is submitted, and calls ``done`` before it returns."""
+    """A runner that does a job at once and calls ``done`` before ``submit`` returns."""
 
     def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
         done(job())

@@ -1,7 +1,8 @@
-"""Deadlines of the whole broker in one heap; whoever owns the clock asks for the next one.
+"""Deadlines of the whole broker, in one heap.
 
-Knows nothing of what is due; a target that no longer cares ignores the call. One that has finished is not
-kept until its deadline: queues that are deleted soon may have asked for a time far away.
+Responsible for calling targets when they are due. Not for the clock: the event loop asks for
+``next_deadline``. A target may ignore a call that no longer matters. A finished target is not kept until its
+deadline: short-lived queues may have scheduled a time far away.
 """
 
 from collections import deque
@@ -10,16 +11,16 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
-SWEEP = 1024  # this many more deadlines than last time, or twice as many, and finished targets are swept out
-AT_ONCE = 1024  # targets that are called in one run
+SWEEP = 1024  # finished targets are removed after this many deadlines more than last time, or twice as many
+AT_ONCE = 1024  # targets called in one run
 
 
 class Timed(Protocol):
-    """Something that asked to be called at a time."""
+    """A target that is called at a scheduled time."""
 
     @property
     def finished(self) -> bool:
-        """Whether no call means anything to it any more."""
+        """True if the target no longer needs a call."""
 
     def on_timer(self, now: int) -> None: ...
 
@@ -36,7 +37,7 @@ class Timers:
         self._most = SWEEP
 
     def schedule(self, when: int, target: Timed) -> None:
-        """Call ``target`` at ``when`` ms."""
+        """Call ``target`` at ``when`` (ms of the monotonic clock)."""
         heappush(self._heap, (when, next(self._number), target))
         if len(self._heap) > self._most:
             self._heap = [item for item in self._heap if not item[2].finished]
@@ -44,7 +45,7 @@ class Timers:
             self._most = 2 * len(self._heap) + SWEEP
 
     def next_deadline(self) -> int | None:
-        """When the next target is due; None when nothing was asked for."""
+        """Return the time (ms) of the next deadline; None if there is none."""
         if self._due:
             return self._due[0][0]
         return self._heap[0][0] if self._heap else None
@@ -55,10 +56,10 @@ class Timers:
         spent: Callable[[], bool] = lambda: False,
         failed: Callable[[Timed, Exception], None] | None = None,
     ) -> None:
-        """Call every target whose time has come. One that asks again for the past is called the next time.
+        """Call every target that is due. A target that schedules a past time is called in the next run.
 
-        ``failed`` gets a target that raised; without it the exception is raised here, and those behind it are
-        called the next time. So they are when ``spent`` says that this has taken long enough.
+        ``failed`` gets a target that raised; without it the exception is raised here, and later targets are
+        called in the next run. The same holds once ``spent`` returns True.
         """
         due = self._due
         while self._heap and self._heap[0][0] <= now and len(due) < AT_ONCE:

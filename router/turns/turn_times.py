@@ -1,7 +1,8 @@
-"""How long the turns of the event loop take: the longest of late, and how many were slow.
+"""Durations of turns of the event loop: the longest recent one, and the number of slow ones.
 
-Owns the figures. Whoever runs the loop measures a turn and calls ``record``; metrics and the log read here.
-A turn is what runs between two points at which other clients may be served.
+Responsible for the figures. Not for measuring: the event loop measures a turn and calls ``record``; metrics
+and the log read the figures. A turn is the code that runs between two points at which other clients may be
+served.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,7 @@ PAUSE = 1_000  # ms between two log lines about slow turns
 
 
 class Turn(NamedTuple):
-    """One turn: how long it took, how much processor time of it, and what was done, for people."""
+    """A turn: seconds, seconds of processor time, and the name of its work, for logs."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -23,8 +24,10 @@ NONE = Turn()
 
 
 class TurnTimes:
-    """``most`` and ``most_cpu`` are the longest turn of this window, in seconds and in processor seconds: a
-    turn that exceeds neither, and is not slow, need not be recorded. The window ends at ``ends``, in ms.
+    """The longest turns of the current and the last window.
+
+    ``most`` and ``most_cpu`` are the longest turn of this window, in seconds and in processor seconds: a turn
+    that exceeds neither, and is not slow, need not be recorded. The window ends at ``ends``, in ms.
     """
 
     __slots__ = ("_cpu_before", "_longest", "_longest_cpu", "_quiet_until", "_wall_before", "ends", "slow")
@@ -45,8 +48,9 @@ class TurnTimes:
         return self._longest_cpu.cpu_seconds
 
     def record(self, turn: Turn, now: int) -> bool:
-        """Take note of a turn that ended at ``now``. Return True if it is to be logged: it was slow, and no
-        other was logged within ``PAUSE``.
+        """Record a turn that ended at ``now`` (ms).
+
+        Returns True if the turn should be logged: it was slow, and no other was logged within ``PAUSE``.
         """
         self.roll(now)
         if turn.seconds > self._longest.seconds:
@@ -71,13 +75,14 @@ class TurnTimes:
             self.ends = now + WINDOW
 
     def longest(self, now: int) -> Turn:
-        """The turn that took longest in the last one to two minutes."""
+        """Return the turn that took longest in the last one to two minutes."""
         self.roll(now)
         return max(self._longest, self._wall_before)
 
     def longest_cpu(self, now: int) -> Turn:
-        """The turn that took most processor time in the last one to two minutes: on a busy machine a turn
-        takes longer than what it does.
+        """Return the turn that took most processor time in the last one to two minutes.
+
+        On a busy machine the duration of a turn is longer than its processor time.
         """
         self.roll(now)
         return max(self._longest_cpu, self._cpu_before, key=lambda turn: turn.cpu_seconds)

@@ -1,1 +1,1 @@
-"""Values that all layers share: field values, names' patterns, size bounds, limits, counters, error texts."""
+"""Values that all layers share: field values, name patterns, size bounds, limits, counters, error texts."""

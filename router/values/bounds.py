@@ -1,9 +1,9 @@
 """Size limits of names, field tables, JSON values and messages, the same for every protocol.
 
-AMQP, STOMP, the HTTP API, definitions and super streams all call the same functions to declare, bind, publish
-and administer, and those call this module before they create or store anything. A value that passes can be
-written to disk and read back, sent to a client, and exported. What a name or an argument *means* is checked
-elsewhere.
+Responsible for the checks that declare, bind, publish and administration call, from AMQP, STOMP, the HTTP
+API, definitions and super streams, before they create or store anything. A value that passes can be written
+to disk and read back, sent to a client, and exported. Not for the meaning of a name or an argument (see
+``arguments``, ``session``).
 
 RabbitMQ 3.10 takes longer names, larger numbers and deeper tables from its HTTP API and from definitions than
 AMQP can carry, and cannot send them to any client; see docs/known-differences.md.
@@ -34,7 +34,7 @@ INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1  # the range of a field table's 6
 
 
 def refused_name(what: str, name: str) -> str:
-    """Return why a name cannot be encoded as an AMQP short string; "" if it can.
+    """Return the reason why a name cannot be encoded as an AMQP short string; "" if it can.
 
     ``what`` names the field in the text. Bytes that are not UTF-8 are accepted as surrogate escapes, as STOMP
     sends them; other surrogates are refused.
@@ -54,8 +54,10 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_table(what: str, table: Mapping[str, Any]) -> None:
-    """Raise PreconditionFailed for the arguments of a new object that cannot be encoded, that have more than
-    ``MAX_ARGUMENTS`` values, or that could be exported to definitions and not imported again.
+    """Raise PreconditionFailed for illegal arguments of a new object.
+
+    These cannot be encoded, have more than ``MAX_ARGUMENTS`` values, or could be exported to definitions and
+    not imported again.
     """
     check_stored_table(what, table)
     try:
@@ -106,8 +108,9 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _check_timestamps(values: Iterable[Any]) -> None:
-    """Raise ValueError for a timestamp over INTEGER_MAX. JSON has it as a number, and such a number is
-    refused when it comes back.
+    """Raise ValueError for a timestamp over INTEGER_MAX.
+
+    JSON shows a timestamp as a number, and such a number is refused on import.
     """
     for value in _flat(values):
         if isinstance(value, Timestamp) and value > INTEGER_MAX:

@@ -1,17 +1,17 @@
-"""What is counted of the messages that pass: plain numbers, which only grow.
+"""Counters of messages, connections and channels: plain numbers that only grow.
 
-Owns what each is called, in the terms of RabbitMQ's management API. They are counted a batch at a time, where
-the messages are handled; what can be told from other numbers is not counted at all. Rates are made of them
-elsewhere.
+Responsible for their names, in the terms of RabbitMQ's management API. They are increased a batch at a time
+where the messages are handled; a number that follows from others has no counter. Not for rates (see
+``management/numbers``).
 """
 
 
 class Given:
-    """What was given out, by a queue or to a session, and what came back otherwise than acknowledged.
+    """Counters of deliveries, of a queue or to a session, and of messages that returned unacknowledged.
 
-    ``deliver`` and ``get`` are for messages that are to be settled, ``_no_ack`` for those that are not;
-    ``redeliver`` counts those of all that had been given out before, ``back`` those that were requeued or
-    rejected.
+    ``deliver`` and ``get`` count messages that must be settled, ``_no_ack`` those that need not be.
+    ``redeliver`` counts deliveries of either kind that were not the first, ``back`` messages that were
+    requeued or rejected.
     """
 
     __slots__ = ("back", "deliver", "deliver_no_ack", "get", "get_empty", "get_no_ack", "redeliver")
@@ -23,7 +23,7 @@ class Given:
         self.back = 0
 
     def got(self, *, no_ack: bool, redelivered: bool) -> None:
-        """One was taken by basic.get."""
+        """Count a message taken by basic.get."""
         if no_ack:
             self.get_no_ack += 1
         else:
@@ -31,7 +31,7 @@ class Given:
         self.redeliver += redelivered
 
     def acknowledged(self, unacked: int) -> int:
-        """How many were acknowledged, with so many still to be settled."""
+        """Return the number of acknowledged messages, given the number of unacknowledged ones."""
         return self.deliver + self.get - self.back - unacked
 
 
@@ -62,7 +62,7 @@ class Past:
         self.routed = 0
 
     def add(self, given: Given, published: Published) -> None:
-        """A session is over; nothing that it was given is still to be settled."""
+        """Add the counters of an ended session, all of whose deliveries are settled."""
         self.ack += given.acknowledged(0)
         for total, part in ((self.given, given), (self.published, published)):
             for name in part.__slots__:
@@ -70,7 +70,7 @@ class Past:
 
 
 class Churn:
-    """What came and went in the life of a broker."""
+    """Counters of connections, channels and queues that were created and removed since the broker's start."""
 
     __slots__ = (
         "channel_closed",
@@ -89,7 +89,7 @@ class Churn:
 
 
 class Traffic:
-    """Bytes of one connection, and how often some came or were sent."""
+    """Bytes of one connection, and the number of reads and writes."""
 
     __slots__ = ("reads", "received", "sends", "sent")
 
@@ -98,17 +98,17 @@ class Traffic:
         self.sent = self.sends = 0
 
     def read(self, size: int) -> None:
-        """Bytes came."""
+        """Count a read of ``size`` bytes."""
         self.received += size
         self.reads += 1
 
     def wrote(self, size: int) -> None:
-        """Bytes were sent."""
+        """Count a write of ``size`` bytes."""
         self.sent += size
         self.sends += 1
 
 
-# Kinds of stored content that a start may find unreadable, as metrics and the API name them.
+# Kinds of stored content that may be unreadable at a start, as metrics and the API name them.
 SET_ASIDE = MESSAGES, RECORDS, NOTES, CHECKPOINTS, HEADERS, ROWS = (
     "messages",
     "records",

@@ -1,10 +1,10 @@
-"""Comparison of a repeated declaration with what exists, and RabbitMQ's texts for a difference.
+"""Comparison of a repeated declaration with the existing object, and RabbitMQ's texts for a difference.
 
-Responsible for comparing properties and arguments of any declared object. Which of them count is defined
-with the exchanges (``exchange.equivalence``) and the queues (``queue.equivalence``).
+Responsible for comparing properties and arguments of any declared object. Not for the choice of the arguments
+that count (see ``exchange.equivalence`` and ``queue.equivalence``).
 
-Source: RabbitMQ, "Queues" (property equivalence). The texts name AMQP types; decoding does not keep
-the width of every integer, so ``signedint`` may stand where RabbitMQ says ``byte`` or ``short``.
+Source: RabbitMQ, "Queues" (property equivalence). The texts name AMQP types; decoding does not keep the width
+of every integer, so ``signedint`` may stand where RabbitMQ says ``byte`` or ``short``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,14 +16,14 @@ from leveret.router.values.field_values import canonical, term, type_name
 
 
 def printed(value: Any) -> str:
-    """A field value as these texts show it: like an Erlang term, but a string as it is."""
+    """Return a field value as these texts show it: like an Erlang term, except that a string is unquoted."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else term(value)
 
 
 def check_properties(what: str, current: Mapping[str, Any], received: Mapping[str, Any]) -> None:
-    """Compare what always has a value (type, durable, ...), in the order of ``current``.
+    """Compare properties that always have a value (type, durable, ...), in the order of ``current``.
 
     ``what`` is like ``queue 'q' in vhost '/'``. Raises PreconditionFailed for the first difference.
     """
@@ -35,7 +35,7 @@ def check_properties(what: str, current: Mapping[str, Any], received: Mapping[st
 def check_arguments(
     what: str, current: Mapping[str, Any], received: Mapping[str, Any], names: Iterable[str]
 ) -> None:
-    """Compare what may be absent, in the order of ``names``; arguments not named there do not count.
+    """Compare arguments that may be absent, in the order of ``names``; other arguments do not count.
 
     Raises PreconditionFailed for the first difference.
     """
@@ -52,7 +52,7 @@ def check_arguments(
 
 
 def _narrow(value: Any) -> Any:
-    """Integers are the same whatever their width."""
+    """Return an integer without its width: integers of any width are equal."""
     return int(value) if isinstance(value, Long) else value
 
 

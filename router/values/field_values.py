@@ -1,7 +1,7 @@
-"""Field values as the broker sees them: which are the same, which are integers, how reply texts show them.
+"""Field values: equality, tests of type, and the forms of reply texts.
 
-The texts are RabbitMQ's: Erlang terms and the names of AMQP field types. RabbitMQ spreads an array or a table
-of more than a line over several; here each stays on one.
+The texts are RabbitMQ's: Erlang terms and the names of AMQP field types. RabbitMQ breaks an array or a table
+of more than a line into several lines; here each stays on one.
 """
 
 from collections.abc import Hashable
@@ -27,10 +27,11 @@ PRINTABLE = frozenset(b"\b\t\n\v\f\r\x1b") | frozenset(range(0x20, 0x7F)) | froz
 
 
 def canonical(value: object) -> Hashable:
-    """A field value as something hashable, equal only for the same value of the same type.
+    """Return a hashable form of a field value, equal only for the same value of the same type.
 
-    Python finds ``True == 1 == 1.0``; a field table does not, so each scalar brings its type. The order of a
-    table within counts, as in RabbitMQ; the width of an integer does not, for decoding does not keep it.
+    In Python ``True == 1 == 1.0``; in a field table they differ, so each scalar carries its type. The order
+    of a nested table counts, as in RabbitMQ; the width of an integer does not, because decoding does not keep
+    it.
     """
     if isinstance(value, dict):
         return (dict, tuple((key, canonical(item)) for key, item in value.items()))
@@ -42,12 +43,12 @@ def canonical(value: object) -> Hashable:
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Whether a field value is an integer; Python takes truth values and timestamps for such, too."""
+    """Return True for an integer; in Python booleans and timestamps are integers, too."""
     return isinstance(value, int) and not isinstance(value, bool | Timestamp)
 
 
 def type_name(value: object) -> str:  # noqa: PLR0911 - one return for each type
-    """The field type that ``value`` travels as; of integers, the one for its size."""
+    """Return the field type that ``value`` is sent as; of integers, the one for its size."""
     match value:
         case None:
             return "void"
@@ -75,7 +76,7 @@ def type_name(value: object) -> str:  # noqa: PLR0911 - one return for each type
 
 
 def term(value: object) -> str:  # noqa: PLR0911 - one return for each type
-    """``value`` as an Erlang term: ``<<"a">>`` for a string, ``[{signedint,1}]`` for an array."""
+    """Return ``value`` as an Erlang term: ``<<"a">>`` for a string, ``[{signedint,1}]`` for an array."""
     match value:
         case None:
             return "undefined"
@@ -98,14 +99,14 @@ def term(value: object) -> str:  # noqa: PLR0911 - one return for each type
 
 
 def binary(data: bytes) -> str:
-    """A binary: quoted where every byte is printable Latin-1, a list of bytes otherwise."""
+    """Return a binary: quoted if every byte is printable Latin-1, else a list of bytes."""
     if data and PRINTABLE.issuperset(data):
         return f'<<"{data.decode("utf-8", "surrogateescape").translate(ESCAPES)}">>'
     return f"<<{','.join(map(str, data))}>>"
 
 
 def json_term(value: Any) -> str:
-    """A JSON value as RabbitMQ shows it, as an Erlang term."""
+    """Return a JSON value as an Erlang term, as RabbitMQ shows it."""
     match value:
         case None:
             return "null"
@@ -117,7 +118,7 @@ def json_term(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A field value as JSON has it: without a timestamp's type or a number's width, and bytes as text."""
+    """Return a field value as JSON has it: without the types of timestamps and integers, bytes as text."""
     match value:
         case dict():
             return {str(key): plain(item) for key, item in value.items()}

@@ -1,7 +1,7 @@
 """Limits that an operator sets for a virtual host or a user.
 
-Owns their names, what values they take, and how a reached limit is told. What is counted, and when, is the
-business of whoever counts it. A negative limit is none, as in RabbitMQ.
+Responsible for their names, their legal values and the error texts of a reached limit. Not for counting (see
+``vhost`` and ``auth``). A negative limit means no limit, as in RabbitMQ.
 
 Sources: RabbitMQ, "Virtual Hosts" (limits) and "User Limits"; the texts are those of 3.10.
 """
@@ -19,11 +19,11 @@ USER_LIMITS = ("max-connections", "max-channels")
 
 
 class LimitError(ValueError):
-    """A limit is refused; the text says why."""
+    """A refused limit; the text gives the reason."""
 
 
 def check_limits(limits: Mapping[str, object], names: tuple[str, ...], what: str) -> dict[str, int]:
-    """The limits as they are to be kept; ``what`` stands in the texts. Raises LimitError."""
+    """Return the checked limits; ``what`` names them in the texts. Raises LimitError."""
     try:
         check_json(what, limits)
     except ValueError as error:
@@ -40,13 +40,13 @@ def check_limits(limits: Mapping[str, object], names: tuple[str, ...], what: str
 
 
 def reached(limits: Limits, name: str, count: int) -> int | None:
-    """The limit, if there is one and ``count`` has come to it."""
+    """Return the limit if there is one and ``count`` has reached it, else None."""
     limit = limits.get(name, -1)
     return limit if 0 <= limit <= count else None
 
 
 def check_vhost_connections(limits: Limits, count: int, *, vhost: str, user: str) -> None:
-    """Raise NotAllowed when a virtual host has as many connections as it may have."""
+    """Raise NotAllowed if a virtual host has reached its limit of connections."""
     limit = reached(limits, "max-connections", count)
     if limit is not None:
         raise NotAllowed(
@@ -55,14 +55,14 @@ def check_vhost_connections(limits: Limits, count: int, *, vhost: str, user: str
 
 
 def check_user_connections(limits: Limits, count: int, *, user: str) -> None:
-    """Raise NotAllowed when a user has as many connections as it may have."""
+    """Raise NotAllowed if a user has reached the limit of connections."""
     limit = reached(limits, "max-connections", count)
     if limit is not None:
         raise NotAllowed(f"connection refused for user '{user}': user connection limit ({limit}) is reached")
 
 
 def check_user_channels(limits: Limits, count: int, *, user: str) -> None:
-    """Raise NotAllowed when a user has as many channels as it may have."""
+    """Raise NotAllowed if a user has reached the limit of channels."""
     limit = reached(limits, "max-channels", count)
     if limit is not None:
         raise NotAllowed(
@@ -72,7 +72,7 @@ def check_user_channels(limits: Limits, count: int, *, user: str) -> None:
 
 
 def check_queues(limits: Limits, count: int, *, vhost: str, queue: str) -> None:
-    """Raise PreconditionFailed when a virtual host has as many queues as it may have."""
+    """Raise PreconditionFailed if a virtual host has reached its limit of queues."""
     limit = reached(limits, "max-queues", count)
     if limit is not None:
         raise PreconditionFailed(

@@ -1,7 +1,7 @@
 """Plain texts for failed connections, from the errors of the operating system and of TLS.
 
-Only certificates get advice here (``tls_advice``). Any other advice depends on which side connects to what,
-so the caller adds it.
+Responsible for the reasons, and for advice on certificates (``tls_advice``). Not for other advice: it depends
+on which side connects to what, so the caller adds it.
 """
 
 import os
@@ -38,8 +38,10 @@ _TLS_REASONS = {  # by OpenSSL's name; several names share a text, since either 
 
 
 def explain(error: BaseException) -> str:
-    """Return why a connection failed: the first TLS error of the chain of causes, else its first system
-    error, else the text of ``error``.
+    """Return the reason of a failed connection.
+
+    This is the text of the first TLS error of the chain of causes, else of its first system error, else of
+    ``error``.
     """
     chain = list(_behind(error))
     for each in chain:
@@ -54,7 +56,7 @@ def explain(error: BaseException) -> str:
 
 
 def tls_advice(error: BaseException, where: str) -> str:
-    """Return which parameters of a URL mend a certificate error; "" for any other error.
+    """Return the parameters of a URL that would mend a certificate error; "" for any other error.
 
     ``where`` is the name of the option that holds the URL.
     """

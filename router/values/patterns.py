@@ -1,14 +1,14 @@
-"""Regular expressions that operators give: for permissions and policies.
+r"""Regular expressions of operators, in permissions and policies.
 
-Owns their compilation and their safety. They are searched for, not anchored, as in RabbitMQ. Topic patterns
-are another language and belong to the topic exchange.
+Responsible for their compilation and their safety. They are searched for, not anchored, as in RabbitMQ. Not
+for topic patterns, which are another language (see ``exchange/topic``).
 
-RE2 evaluates them, in time linear in the name. It has no look-ahead, but ``^(?!amq\\.).*`` and its like,
-common in policies, say that one pattern matches at the beginning and another does not, and RE2 can answer
-both. What it leaves out for good (other look-around, back references, possessive quantifiers) falls back to a
-backtracking matcher with a bound on its time for a name, and one on its time for all slow names.
-That is for names of queues and exchanges, whose verdicts are kept; whoever asks for each message wants
-``linear`` patterns only.
+RE2 evaluates them, in time linear in the name. It has no look-ahead, but ``^(?!amq\.).*`` and the like,
+common in policies, require that one pattern matches at the beginning and another does not, and RE2 can answer
+both. Constructs that RE2 excludes for good (other look-around, back references, possessive quantifiers) use a
+backtracking matcher with a limit on its time for a name, and one on its time for all slow names. The
+backtracking matcher is for names of queues and exchanges, whose results are cached; callers that match once
+per message accept ``linear`` patterns only.
 
 Differences from RabbitMQ (PCRE over bytes): ``.`` is a character rather than a byte, and with RE2 ``$`` does
 not match before a final newline.
@@ -23,33 +23,35 @@ Matcher = Callable[[str], bool]
 
 NAME_MAX = 255  # bytes: AMQP's short strings, so every name and routing key
 PATTERN_MAX = 10_000  # characters
-MEMORY = 1_048_576  # bytes of RE2 for a pattern; one that needs more backtracks
-SMALL = 100  # instructions of RE2, with which it takes 0.2 ms for the longest name at the worst
-PATIENCE = 0.005  # seconds for one name, which is 25 times what it should take; a turn has no more
+# Bytes of memory of RE2 for a pattern; a pattern that needs more uses the backtracking matcher
+MEMORY = 1_048_576
+SMALL = 100  # instructions of RE2; a pattern up to this size takes 0.2 ms at most for the longest name
+PATIENCE = 0.005  # seconds for one name: 25 times the usual time, and as long as a whole turn
 SLOW = 0.001  # seconds of CPU from which on a name counts against the allowance
-ALLOWANCE = 0.06  # seconds of CPU for all slow names of a pattern, until it matches nothing any more
+ALLOWANCE = 0.06  # seconds of CPU for all slow names of a pattern, after which it matches nothing
 
 _ANYTHING = frozenset(("", "^", ".*", "^.*", ".*$", "^.*$"))
 _NOT = "^(?!"
 
 
 def is_quick(matcher: Matcher) -> bool:
-    """Return True if a compiled pattern is small and does not backtrack: it takes microseconds for a name."""
+    """Return True if a compiled pattern takes microseconds for a name: it is small and does not backtrack."""
     return not isinstance(matcher, _Bounded | _Large)
 
 
 class PatternError(ValueError):
-    """No regular expression; the text says why."""
+    """A text that is no legal regular expression; the message gives the reason."""
 
 
 class _NotLinear(Exception):
-    """RE2 cannot take a pattern; the text says why."""
+    """A pattern that RE2 refuses; the message gives the reason."""
 
 
 def compile_pattern(text: str, *, linear: bool = False) -> Matcher:
-    """What tells whether a name matches. Names longer than ``NAME_MAX`` do not.
+    """Compile an operator's pattern to a predicate; names over ``NAME_MAX`` bytes never match.
 
-    Raises PatternError; ``linear``: for what takes more than time linear in the name, too.
+    Raises PatternError for an invalid pattern, and, if ``linear``, for one that may take more than linear
+    time.
     """
     if text in _ANYTHING:
         return lambda name: True
@@ -73,7 +75,7 @@ def compile_pattern(text: str, *, linear: bool = False) -> Matcher:
 
 
 def _linear(text: str) -> tuple[Callable[[bytes], bool], int]:
-    """A matcher of bytes that takes time linear in them and in its size, which is the second value.
+    """Return a matcher of bytes whose time is linear in them and in its size, and that size.
 
     Raises _NotLinear.
     """
@@ -107,7 +109,10 @@ def _re2(text: str) -> tuple[Callable[[bytes], bool], int]:
 
 
 def _negation(text: str) -> tuple[str, str] | None:
-    """What ``text`` says must not match at the beginning, and what must, if it says that and no more."""
+    """Split ``text`` into a pattern that must not match at the beginning and one that must.
+
+    Returns None if ``text`` has another form.
+    """
     if not text.startswith(_NOT):
         return None
     end = _end_of_group(text, len(_NOT))
@@ -120,8 +125,10 @@ def _negation(text: str) -> tuple[str, str] | None:
 
 
 def _end_of_group(text: str, start: int, *, alternative: bool = False) -> int | None:
-    """Where the group ends in which ``start`` is; ``alternative``: or has its first ``|``. None: nowhere, or
-    that takes more than counting parentheses to say.
+    """Return the position of the end of the group that ``start`` is in.
+
+    With ``alternative`` the first ``|`` of the group counts as its end. Returns None if there is no end, or
+    if counting parentheses does not suffice to find it.
     """
     depth, position = 0, start
     while position < len(text):
@@ -145,7 +152,10 @@ def _end_of_group(text: str, start: int, *, alternative: bool = False) -> int | 
 
 
 def _end_of_class(text: str, first: int) -> int:
-    """Where the class ends whose first character is there; the end of the text if it does not."""
+    """Return the position of the ``]`` that ends a class, given that of its first character.
+
+    Returns the end of the text if the class does not end.
+    """
     position = first
     while position < len(text):
         if text[position] == "\\":
@@ -159,7 +169,7 @@ def _end_of_class(text: str, first: int) -> int:
 
 
 class _Large:
-    """A pattern that takes time linear in the name, but may take milliseconds for it."""
+    """A pattern with linear time that may still take milliseconds for a name."""
 
     __slots__ = ("_matches",)
 
@@ -171,15 +181,15 @@ class _Large:
 
 
 class _Bounded:
-    """A backtracking pattern, with a limit on the time of one name and on that of all slow names.
+    """A backtracking pattern, with a limit on the time for one name and one on the time for all slow names.
 
-    The second is for patterns that take almost as long as they may, for name after name.
+    The second limit is for patterns that stay just below the first, for name after name.
     """
 
     __slots__ = ("_left", "_search", "_text")
 
     def __init__(self, text: str) -> None:
-        """Raises PatternError."""
+        """Compile the pattern. Raises PatternError."""
         import regex  # noqa: PLC0415 - few brokers need it
 
         try:
@@ -202,13 +212,11 @@ class _Bounded:
         if took >= SLOW:
             self._left -= took
         if timed_out or self._left <= 0:
-            after = "it matches nothing from now on" if self._left <= 0 else "taken for no match"
-            structlog.get_logger().warning(
-                "pattern takes too long", pattern=self._text, name=name, result=after
-            )
+            after = "the pattern matches nothing from now on" if self._left <= 0 else "counted as no match"
+            structlog.get_logger().warning("pattern is too slow", pattern=self._text, name=name, result=after)
         return found
 
 
 def _bytes(text: str) -> bytes:
-    """UTF-8, or the bytes that arrived and were not."""
+    """Return UTF-8, or the received bytes if they were not UTF-8."""
     return text.encode("utf-8", "surrogateescape")

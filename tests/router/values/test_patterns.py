@@ -107,8 +107,11 @@ def test_a_pattern_that_takes_too_long_is_given_up():
         assert not any(map(matches, names))
         assert 1 < len(logs) < len(names) // 2
         assert not matches("aa")  # though it does
-    assert {line["event"] for line in logs} == {"pattern takes too long"}
-    assert [line["result"] for line in logs[-2:]] == ["taken for no match", "it matches nothing from now on"]
+    assert {line["event"] for line in logs} == {"pattern is too slow"}
+    assert [line["result"] for line in logs[-2:]] == [
+        "counted as no match",
+        "the pattern matches nothing from now on",
+    ]
 
 
 def test_a_pattern_that_takes_almost_too_long_for_each_name_is_given_up(monkeypatch):
@@ -120,7 +123,7 @@ def test_a_pattern_that_takes_almost_too_long_for_each_name_is_given_up(monkeypa
     allowed = found.count(True)
     assert allowed == pytest.approx(ALLOWANCE / (2 * SLOW), abs=1)
     assert not any(found[allowed:])
-    assert [line["result"] for line in logs] == ["it matches nothing from now on"]
+    assert [line["result"] for line in logs] == ["the pattern matches nothing from now on"]
 
 
 def test_quick_names_never_use_up_the_allowance(monkeypatch):
