@@ -1,5 +1,5 @@
-"""What survives: the journal, the segments behind it, the metadata, and how a broker comes back from them.
+"""The store: journal, segments, stream files and metadata, and their recovery at a start.
 
-The core sees it through ``store.Store``: append, the committed position, read a page, settle, drop. No file
-name leaves this package.
+The core uses it through ``store.Store``, the implementation of ``persistence.api``. No file name leaves this
+package.
 """

@@ -1,9 +1,9 @@
-"""Tell a failure of the store from the failure of one client.
+"""Classification of exceptions: failures of the store, and failures of one client.
 
 An exception that passes through this package while the core calls it may have left a log, a batch or a plan
-half changed. Whatever were committed after it could contradict what was confirmed, so it is the store's
-failure, whoever's turn it was in. Two kinds are not: a value that cannot be encoded is refused before
-anything has changed, and a batch that cannot be packed is still there as a whole.
+half changed. A later commit could contradict what was confirmed, so the exception is a failure of the store,
+whichever client caused it. There are two exceptions to the rule: a value that cannot be encoded is refused
+before anything changes, and a batch that cannot be packed is still complete.
 """
 
 from types import TracebackType
@@ -26,7 +26,7 @@ def is_store_failure(error: BaseException) -> bool:
 
 
 def _modules(traceback: TracebackType | None) -> list[str]:
-    """The names of the modules that an exception came through, the outermost first."""
+    """Return the names of the modules that an exception passed, the outermost first."""
     names = []
     while traceback is not None:
         names.append(str(traceback.tb_frame.f_globals.get("__name__", "")))

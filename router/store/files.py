@@ -1,6 +1,6 @@
-"""The few file operations that the store is made of, in one place, so that a test can have any of them fail.
+"""The file operations of the store, in one place, so that a test can make any of them fail.
 
-Owns the calls and nothing else: what is written where, and what a failure means, is the caller's.
+Responsible for the calls. Not for paths, nor for the meaning of a failure: both belong to the caller.
 """
 
 import contextlib
@@ -14,48 +14,52 @@ Data = bytes | bytearray
 
 
 class Files(Protocol):
-    """Every operation but ``close`` raises OSError when it fails. Paths are inside one data directory."""
+    """The interface. Every operation but ``close`` raises OSError if it fails. Paths are inside one data
+    directory.
+    """
 
     def create(self, path: Path, size: int) -> int:
-        """A new file of ``size`` bytes of zeros, on disk together with its name; return its descriptor."""
+        """Create a file of ``size`` zero bytes, on disk together with its name; return its descriptor."""
 
     def open(self, path: Path) -> int:
-        """An existing file, for reading and writing."""
+        """Open an existing file for reading and writing; return its descriptor."""
 
     def write(self, descriptor: int, data: Data, offset: int) -> None:
         """Write all of ``data`` at ``offset``. After a failure any part of it may have been written."""
 
     def sync(self, descriptor: int) -> None:
-        """Have everything that was written to the file on disk.
+        """Put everything that was written to the file on disk.
 
-        After a failure nothing is known of what was written since the last success, and to try again tells
-        nothing: it has to be written again.
+        After a failure the state of everything written since the last success is unknown, and a second call
+        proves nothing: the data must be written again.
         """
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        """Return up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
 
     def size(self, path: Path) -> int:
-        """The bytes of a file."""
+        """Return the bytes of a file."""
 
     def close(self, descriptor: int) -> None:
-        """Never fails: what matters was synced, and the descriptor is gone in any case."""
+        """Close a descriptor. Never fails: everything important was synced, and the descriptor is closed in
+        any case.
+        """
 
     def replace(self, path: Path, data: Data) -> None:
-        """Put a whole file in the place of the one that may be there, at once or not at all, on disk."""
+        """Replace a file as a whole, or create it, atomically and on disk."""
 
     def remove(self, path: Path) -> None:
-        """Remove a file; one that is not there is removed already. After a crash it may be there again."""
+        """Remove a file, if it exists. After a crash it may exist again."""
 
     def sync_directory(self, directory: Path) -> None:
-        """Have the names in a directory on disk, as they are now."""
+        """Put the names in a directory on disk."""
 
     def list(self, directory: Path) -> Sequence[Path]:
-        """The files of a directory, by name; none when it does not exist."""
+        """Return the files of a directory, by name; none if it does not exist."""
 
 
 class DiskFiles:
-    """The real ones."""
+    """The implementation on a real file system."""
 
     def create(self, path: Path, size: int) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -111,7 +115,7 @@ class DiskFiles:
             temporary.rename(path)
         except OSError:
             with contextlib.suppress(OSError):
-                temporary.unlink()  # it may take up the space whose lack was the failure
+                temporary.unlink()  # it may use the space whose lack caused the failure
             raise
         finally:
             self.close(descriptor)
@@ -128,7 +132,7 @@ class DiskFiles:
             os.close(descriptor)
 
     def list(self, directory: Path) -> Sequence[Path]:
-        # Not Path.glob, to which a directory that cannot be read is an empty one.
+        # Not Path.glob, which treats an unreadable directory as empty.
         try:
             with os.scandir(directory) as entries:
                 return sorted(directory / entry.name for entry in entries if entry.is_file())
@@ -137,7 +141,7 @@ class DiskFiles:
 
 
 def read_whole(files: Files, descriptor: int) -> bytes:
-    """Everything that a file holds."""
+    """Return the content of a file."""
     pieces = []
     offset = 0
     while piece := files.read(descriptor, 1 << 24, offset):
@@ -150,8 +154,8 @@ def _allocate(descriptor: int, size: int) -> None:
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        # Some C libraries do not stand in for a file system that cannot do it. The zeros take no space then,
-        # and a full disk shows when they are overwritten.
+        # Some C libraries do not emulate the call on file systems without it. The zeros take no space then,
+        # and a full disk is noticed when they are overwritten.
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
         os.ftruncate(descriptor, size)

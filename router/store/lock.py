@@ -1,10 +1,10 @@
-"""The file ``lock`` of a data directory: one process at a time, and how the last broker left things.
+"""The lock of a data directory: one process at a time, and the record of a regular stop.
 
-Owns that file, and a lock on the directory itself: whoever removes the file, as programs that tidy up do,
-lets no second process in. The file's first line is the process that holds it, and means nothing once that
-has let go. A second line ``stopped <sequence>`` is there when the last broker stopped regularly: everything
-was on disk then, up to this batch of the journal. It stays until the next broker has read the directory, also
-when that gives up.
+Responsible for the file ``lock``, and for a lock on the directory itself: a program that removes the file, as
+cleaners do, lets no second process in. The first line of the file is the id of the process that holds the
+lock; it means nothing after a release. A second line ``stopped <sequence>`` exists if the last broker stopped
+regularly: everything was on disk then, up to this batch of the journal. The line stays until the next broker
+has read the directory, even if that broker fails.
 """
 
 import fcntl
@@ -18,14 +18,14 @@ _STOPPED = re.compile(rb"stopped (\d+)\n")
 
 
 class DataDirectoryError(Exception):
-    """The data directory cannot be used; the text says why."""
+    """A data directory that cannot be used; the text gives the reason."""
 
 
 class Lock:
-    """Held from the beginning until it is released or the process ends."""
+    """The lock of a data directory, held until it is released or the process ends."""
 
     def __init__(self, directory: Path) -> None:
-        """Take it. Raises DataDirectoryError, which names the process that has it."""
+        """Acquire the lock. Raises DataDirectoryError, which names the process that holds it."""
         try:
             self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -49,33 +49,33 @@ class Lock:
         self._write(f"{os.getpid()}\n".encode() + (stopped[0] if stopped is not None else b""))
 
     def begin(self) -> None:
-        """Everything was read, and will change: the last stop says nothing any more."""
+        """Remove the record of the last stop: the directory was read and will change."""
         self._write(f"{os.getpid()}\n".encode())
 
     def stop(self, sequence: int) -> None:
-        """Let go of it, with everything on disk up to this batch."""
+        """Record a regular stop and release the lock; everything is on disk up to batch ``sequence``."""
         self._write(f"\nstopped {sequence}\n".encode())
         self.release()
 
     def leave(self) -> None:
-        """Let go of it as one who found the directory and changed nothing."""
+        """Restore the record that was found and release the lock: the directory was not changed."""
         self._write(self._found)
         self.release()
 
     def forget(self) -> None:
-        """What was found has been changed: the last stop vouches for it no more."""
+        """Remove the record of the last stop: the directory has been changed."""
         self.stopped = None
         self._found = b""
 
     def release(self) -> None:
-        """Let go of it as a process that ends does: who comes next has to expect anything."""
+        """Release the lock without a record: the next process must expect any state."""
         os.close(self._file)
         os.close(self._directory)
 
     def _write(self, content: bytes) -> None:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, content, 0)
-        os.fsync(self._file)  # after a crash of the machine, too, it says that somebody was here
+        os.fsync(self._file)  # so that an irregular stop is recorded even after a crash of the machine
 
 
 def _flock(descriptor: int) -> bool:

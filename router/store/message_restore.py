@@ -1,7 +1,7 @@
-"""Restoring the messages of queues and streams at start-up, from recovered journal records and pages.
+"""Restoring of the messages of queues and streams at a start, from recovered journal records and pages.
 
-Decides which messages of a queue are in memory after a start, and which pages stay on disk as runs. A message
-that cannot be read is set aside (``unreadable``); the others are restored.
+Responsible for which messages of a queue are in memory after a start, and which pages stay on disk as runs. A
+message that cannot be read is set aside (see ``set_aside``); the others are restored.
 """
 
 from bisect import bisect_right
@@ -46,10 +46,10 @@ class Loader:
         self.aside = SetAside(files, directory, store.set_aside)
 
     def load_queue(self, queue: Queue, number: int, *, held: bool = False) -> None:
-        """Restore the messages of a queue. The messages of a ``held`` queue do not expire, and its limits do
-        not apply.
+        """Restore the messages of a queue.
 
-        Raises DamageError and DataDirectoryError.
+        The messages of a ``held`` queue do not expire, and its limits do not apply. Raises DamageError and
+        DataDirectoryError.
         """
         found = self._recovered.queues[number]
         log = self._store.add_queue(queue, number)
@@ -125,8 +125,8 @@ class Loader:
     ) -> dict[Fifo, list[Run | list[Entry]]]:
         """Return the order of a queue for each priority: entries in memory, and runs that stay on disk.
 
-        A page cannot be a run if messages of the queue stand between its own. Such a page, which is rare, is
-        read now.
+        A page cannot be a run if other messages of the queue are between its own. Such a page, which is rare,
+        is read now.
         """
         ready = queue.ready
         standing: dict[Fifo, list[Page]] = {}
@@ -162,9 +162,7 @@ class Loader:
 
 
 def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
-    """Return the pages between whose messages other messages stand; ``pages`` are sorted by first
-    position.
-    """
+    """Return the pages with other messages between their own; ``pages`` are sorted by first position."""
     mixed: dict[Page, None] = {}
     furthest: Page | None = None
     for page in pages:
@@ -181,9 +179,7 @@ def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
 
 
 def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
-    """Return the run of a page. If some of its messages are settled, its size is an estimate until the page
-    is read.
-    """
+    """Return the run of a page, whose size is an estimate until it is read if messages are settled."""
     expires = expiry(page.earliest, wall_offset) if wall_offset is not None else 0
     page.wall_offset = wall_offset or 0
     size = page.size * page.live // page.count

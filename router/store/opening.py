@@ -34,7 +34,7 @@ from leveret.router.vhost.declare import make_queue
 from leveret.router.vhost.vhost import VHost
 
 METADATA = "metadata.sqlite"
-STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # as it stands among others
+STREAM_ARGUMENT = encode_table({"x-queue-type": "stream"})[4:]  # the argument's bytes in an encoded table
 
 
 class DataDirectory:
@@ -50,7 +50,7 @@ class DataDirectory:
         except OSError as error:
             raise DataDirectoryError(f"cannot use the data directory {path}: {error.strerror}") from None
         self.lock = Lock(path)
-        self.clean = self.lock.stopped is not None  # the last holder left it in good order
+        self.clean = self.lock.stopped is not None  # True if the last broker stopped regularly
         try:
             must_have_metadata(self.files, path)
             self.metadata = Metadata(path / METADATA)
@@ -94,8 +94,9 @@ class Opened:
 
 
 def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
-    """Read the journal and list the segments. Raises DamageError and MetadataError. ``progress`` as in
-    ``recover``.
+    """Read the journal and list the segments.
+
+    ``progress`` as in ``recover``. Raises DamageError and MetadataError.
     """
     recovered = recover(
         directory.files,
@@ -172,7 +173,7 @@ def restore(
     broker.set_aside = store.set_aside
     for line in opened.recovered.corrected:
         store.set_aside[HEADERS] += 1
-        structlog.get_logger().warning("journal header passed over", what=line)
+        structlog.get_logger().warning("journal header ignored", what=line)
     restored = restore_metadata(broker, directory.metadata)
     _log_rows(restored, directory.path)
     store.set_aside[ROWS] += len(restored.bad)
@@ -183,7 +184,7 @@ def restore(
         _load(loader, queue, number)
     _hold(broker, loader, restored, opened)
     for stream, firsts in opened.streams.items():
-        if stream not in store.logs:  # it was deleted, and the broker ended before its files were
+        if stream not in store.logs:  # a deleted stream whose files remained as the broker ended
             store.submit(RemoveStream(stream, firsts))
     store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
     broker.keeper = store
@@ -237,7 +238,7 @@ def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) ->
         number = bad.row.columns["id"]
         assert isinstance(number, int)
         if not 0 < number <= ID_MAX:
-            continue  # nothing is kept under such an id
+            continue  # no messages can be stored under such an id
         arguments = bad.row.columns["arguments"]
         said = isinstance(arguments, bytes) and STREAM_ARGUMENT in arguments
         is_stream = (said or number in opened.streams) and not opened.recovered.queues[number].pages

@@ -1,7 +1,7 @@
-"""One damaged file: what of it can still be read, and how it is written so that a broker reads that again.
+"""Salvage of damaged files: the readable rest of one file, and a rewritten file that a broker can read.
 
-Owns no paths and no plan: bytes go in, and bytes, entries and words come out. Which files there are is the
-business of ``check``.
+Responsible for bytes: they go in, and bytes, entries and texts come out. Not for the choice of files (see
+``offline/check``).
 """
 
 from collections.abc import Collection, Iterator
@@ -34,22 +34,22 @@ from leveret.router.store.segments.pages import PageError, Stored, unpack_page, 
 
 @dataclass(slots=True)
 class ScannedFile:
-    """A journal file as far as it can be read; without a ``header`` that is not at all."""
+    """The readable part of a journal file; ``header`` is None if nothing is readable."""
 
     number: int
     header: Header | None
     batches: list[Batch] = field(default_factory=list)  # in sequence, with gaps where there is damage
-    damage: list[tuple[int, str]] = field(default_factory=list)  # offset, what is wrong
-    torn: int | None = None  # where a write was cut off
-    guessed: bool = False  # the header is damaged, and this is what the first whole batch tells of it
-    corrected: list[tuple[int, str]] = field(default_factory=list)  # what cannot be, and is passed over
+    damage: list[tuple[int, str]] = field(default_factory=list)  # offset, description
+    torn: int | None = None  # offset of an interrupted write
+    guessed: bool = False  # the header is damaged, and this one is derived from the first whole batch
+    corrected: list[tuple[int, str]] = field(default_factory=list)  # impossible values that are ignored
 
     def correct(self, path: Path, offset: int, what: str) -> None:
-        """A ``journal.Correct``."""
+        """Record an ignored value; a ``journal.Correct``."""
         self.corrected.append((offset, what))
 
     def renumber(self, expected: int) -> None:
-        """Count the batches from another sequence on, since theirs cannot follow what came before."""
+        """Number the batches from another sequence on: theirs cannot follow the batches before."""
         assert self.header is not None
         what = f"batch {self.header.first} cannot follow batch {expected - 1}"
         self.damage.append((0, what))
@@ -61,8 +61,9 @@ class ScannedFile:
 
 
 def scan_file(path: Path, number: int, data: bytes, expected: int = 0) -> ScannedFile:
-    """Read all whole batches, those behind damage too; ``expected`` as in ``read_header``. Raises
-    FormatError.
+    """Read all whole batches, including those behind damage.
+
+    ``expected`` as in ``read_header``. Raises FormatError.
     """
     damage = []
     scanned = ScannedFile(number, None)
@@ -97,13 +98,13 @@ def _scan_batches(path: Path, data: bytes, scanned: ScannedFile, header: Header,
         later = find_later(path, data, offset, header.mark, expected)
         if later is None:
             break
-        told = f"which was on disk when batch {later.sequence} was written"
-        scanned.damage.append((offset, f"batch {expected} is gone, {told}"))
+        proof = f"which was on disk when batch {later.sequence} was written"
+        scanned.damage.append((offset, f"batch {expected} is gone, {proof}"))
         resume = _find_whole(path, data, offset, header.mark, expected)
         assert resume is not None  # the later one is such a batch
         if resume.sequence - expected <= JUMP:
             expected, offset = resume.sequence, resume.offset
-        else:  # no file has room for that many
+        else:  # no file can hold so many batches
             scanned.damage.append((resume.offset, f"no batch {resume.sequence} can follow"))
             scanned.batches.append(replace(resume, sequence=expected + 1, synced=expected))
             expected, offset = expected + 2, resume.end
@@ -112,7 +113,7 @@ def _scan_batches(path: Path, data: bytes, scanned: ScannedFile, header: Header,
 
 
 def _without_bad_records(batch: Batch, scanned: ScannedFile) -> Batch:
-    """Return a batch without the records that cannot be read, of which ``scanned`` tells then."""
+    """Return a batch without unreadable records, which are added to ``scanned.damage``."""
     found = list(unpack_readable(batch.payload))
     bad = [record for _, _, record in found if isinstance(record, BadRecord)]
     if not bad:
@@ -123,7 +124,7 @@ def _without_bad_records(batch: Batch, scanned: ScannedFile) -> Batch:
 
 
 def _first_batch(path: Path, data: bytes) -> Batch | None:
-    """The first whole batch of a file whose header is damaged: it tells what that said."""
+    """Return the first whole batch of a file whose header is damaged, as a source of the header's values."""
     found: Batch | None = None
     for mark in {data[FILE_HEADER - 8 : FILE_HEADER - 4], data[FILE_HEADER : FILE_HEADER + 4]}:
         if any(mark):
@@ -134,7 +135,7 @@ def _first_batch(path: Path, data: bytes) -> Batch | None:
 
 
 def _find_whole(path: Path, data: bytes, offset: int, mark: bytes, least: int) -> Batch | None:
-    """The first whole batch from an offset on with at least this sequence."""
+    """Return the first whole batch from an offset on with at least this sequence."""
     while (offset := data.find(mark, offset)) >= 0:
         batch = batch_at(path, data, offset, mark)
         if batch is not None and batch.sequence >= least:
@@ -144,9 +145,9 @@ def _find_whole(path: Path, data: bytes, offset: int, mark: bytes, least: int) -
 
 
 def rewrite(scanned: ScannedFile, begin: int) -> bytes:
-    """The file with all that could be read, from the sequence ``begin`` on.
+    """Return the file with everything readable, from the sequence ``begin`` on.
 
-    An empty batch stands in for each that is gone, so that a reader finds every sequence.
+    Missing batches are replaced by empty ones, so that a reader finds every sequence.
     """
     header = scanned.header
     assert header is not None
@@ -166,25 +167,25 @@ def rewrite(scanned: ScannedFile, begin: int) -> bytes:
 
 
 def verify_page(data: bytes, queue_id: int, state: PageState) -> list[Stored]:
-    """The messages of a page that is as the checkpoint says. Raises PageError."""
+    """Return the messages of a page that is as the checkpoint describes it. Raises PageError."""
     if len(data) != state.length:
         raise PageError(f"the file ends before the page does, which has {state.length} bytes")
     entries = unpack_page(data, queue_id)
     if [entry.position for entry in entries] != list(positions_of(state)):
-        raise PageError("it holds other positions than the checkpoint says")
+        raise PageError("the page holds other positions than the checkpoint lists")
     for entry in entries:
         if not is_message(entry.route, entry.frames):
-            raise PageError(f"what stands at position {entry.position} is no message")
+            raise PageError(f"the entry at position {entry.position} is no message")
     return entries
 
 
 def positions_of(state: PageState) -> Collection[int]:
-    """The positions of a page, ascending."""
+    """Return the positions of a page, ascending."""
     return unpack_positions(state.first, state.last, state.positions)
 
 
 def is_message(route: bytes, frames: bytes) -> bool:
-    """Whether a route and content frames have the form of a message."""
+    """Return True if a route and content frames have the form of a message."""
     try:
         if 2 + route[0] + route[1 + route[0]] != len(route):
             return False
@@ -204,7 +205,7 @@ def is_message(route: bytes, frames: bytes) -> bool:
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """The type and payload size of each frame. Raises ValueError when they are not whole."""
+    """Yield the type and payload size of each frame. Raises ValueError for incomplete frames."""
     offset = 0
     while offset < len(data):
         kind, _, size = FRAME.unpack_from(data, offset)

@@ -1,7 +1,7 @@
-"""Setting aside messages, records and notes that cannot be decoded although their checksum is right.
+"""Setting aside of messages, records and notes that cannot be decoded although their checksum is right.
 
-Such content was written by a broker that could not have read it back, and is no fault of the disk. It must
-not keep a broker from starting.
+Responsible for the files under ``set-aside/unreadable`` and the log lines. Such content was written by a
+faulty broker, not damaged by the disk, and must not prevent a start. Not for damage (see ``salvage``).
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from leveret.router.values.counters import CHECKPOINTS, MESSAGES, NOTES, RECORDS
 if TYPE_CHECKING:
     from leveret.router.store.journal.recovery import Broken
 
-Recall = Callable[[Mapping[bytes, bytes]], None]  # what restores the state that notes tell of
+Recall = Callable[[Mapping[bytes, bytes]], None]  # restores the state that notes hold
 
 PLACE = Path("set-aside") / "unreadable"
 
@@ -57,7 +57,7 @@ def _is_plain(route: bytes, frames: bytes) -> bool:
 
 
 class SetAside:
-    """Writes content that cannot be read to files under ``set-aside/unreadable``, and logs each of them.
+    """Writes unreadable content to files under ``set-aside/unreadable``, and logs each of them.
 
     ``counts`` are by the kind of content. A later start that finds the same content writes the same file.
     """
@@ -76,9 +76,7 @@ class SetAside:
         self._log.error("records set aside", journal=place, error=broken.what, file=str(file))
 
     def checkpoint(self, payload: bytes, wrong: Iterable[str]) -> None:
-        """Set aside a checkpoint that says what cannot be. Raises DataDirectoryError if it cannot be
-        written.
-        """
+        """Set aside an impossible checkpoint. Raises DataDirectoryError if it cannot be written."""
         file = self._write(CHECKPOINTS, f"{crc32(payload):08x}.checkpoint", payload)
         for what in wrong:
             self._log.error("checkpoint set aside", error=what, file=str(file))
@@ -89,7 +87,7 @@ class SetAside:
         self._log.error("message set aside", queue=queue, position=stored.position, file=str(file))
 
     def missing(self, queue: str, page: Page, found: Collection[Stored]) -> None:
-        """Log the live messages of a page that are not among those that were ``found`` in it."""
+        """Log the live messages of a page that are not among ``found``, the messages that could be read."""
         there = {each.position for each in found}
         place = f"{segment_path(self._home, page.segment)}, offset {page.offset}"
         for position in page.unsettled():
@@ -109,7 +107,7 @@ class SetAside:
         return self._directory / name
 
     def recall(self, queue: str, recall: Recall, notes: dict[bytes, bytes]) -> None:
-        """Pass a queue its notes. Notes that it cannot decode are logged and removed from ``notes``."""
+        """Restore state from notes. Notes that cannot be decoded are logged and removed from ``notes``."""
         bad = bad_notes(recall, notes)
         for key in bad:
             self._counts[NOTES] += 1
@@ -119,8 +117,9 @@ class SetAside:
 
 
 def bad_notes(recall: Recall, notes: Mapping[bytes, bytes]) -> list[bytes]:
-    """Pass a queue its notes; return the keys of those that it cannot decode, without which it may try
-    again.
+    """Restore state from notes; return the keys of those that cannot be decoded.
+
+    After a result that is not empty the caller restores again without these notes.
     """
     if _is_understood(recall, notes):
         return []

@@ -1,11 +1,11 @@
 """The files of a snapshot: a consistent copy of the data directory of a running broker.
 
-A snapshot holds what a crash at one moment would have left. ``stage`` makes a hard link to every file and
-begins a read transaction on the metadata, while no thread writes to the directory. ``finish`` then works
-while the broker goes on. It copies the files that still grow, up to their length at that moment, and the
-metadata from the transaction. Files that are never written to again stay shared with the broker's directory:
-full journal files, full segments, the checkpoint. The threads are started
-by ``leveret.router.server.snapshot_threads``.
+A snapshot holds the state that a crash at one moment would have left. ``stage`` makes a hard link to every
+file and begins a read transaction on the metadata, while no thread writes to the directory. ``finish`` then
+works in parallel with the broker. It copies the files that still grow, up to their length at that moment, and
+the metadata from the transaction. Files that are never written to again stay shared with the broker's
+directory: full journal files, full segments, the checkpoint. Not for threads (see
+``server/snapshot_threads``).
 
 A snapshot is in ``snapshots/NAME`` of the data directory, so that both are on one file system. Until it is
 complete and on disk its directory is called ``NAME.partial``.
@@ -29,7 +29,7 @@ SNAPSHOTS = "snapshots"
 PLACES = ("journal", "segments", "streams")
 PARTIAL = ".partial"
 PIECE = 1 << 20  # bytes that are copied at once
-SYNC_EVERY = 1 << 23  # bytes between two syncs, so that the journal's do not wait for all of them
+SYNC_EVERY = 1 << 23  # bytes between two syncs, so that the journal's syncs do not wait for all of them
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -40,8 +40,10 @@ class SnapshotError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A complete snapshot: ``linked`` files are shared with the broker's directory, ``copied`` files of
-    ``size`` bytes together are not.
+    """A complete snapshot.
+
+    ``linked`` files are shared with the broker's directory, ``copied`` files, of ``size`` bytes together, are
+    not.
     """
 
     path: Path
@@ -52,9 +54,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Links to every file, made at one moment. The files in ``growing`` count up to the length given
-    there.
-    """
+    """Links to every file, made at one moment. Of the files in ``growing`` only the given length counts."""
 
     directory: Path
     files: int

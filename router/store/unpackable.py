@@ -1,7 +1,7 @@
-"""Find the records that keep a batch from being packed, and describe them for the file they are set aside in.
+"""Search for the records that prevent a batch from being packed, and their description in a file.
 
-A message, a settlement, a count of returns or a note that has no record is the fault of the broker, and must
-not keep everything else in its batch from the disk. ``Store`` takes what is found here out of the batch.
+A message, a settlement, a count of returns or a note that cannot be packed is a fault of the broker, and must
+not prevent the rest of its batch from being committed. Not for removing them from the batch (see ``store``).
 """
 
 import json
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Unpackable:
-    """Something that a log gathered and that has no record.
+    """A part of a batch that cannot be packed.
 
-    ``position`` is that of its message, None for a note; ``key`` is what the log knows it by; ``index`` is
-    the place of a message among the publishes of its batch. ``content`` is what is known of its bytes.
+    ``position`` is that of its message, None for a note; ``key`` identifies it in its log; ``index`` is the
+    index of a message among the publishes of its batch. ``content`` describes its bytes.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ class Unpackable:
             self.log.leave_out(self)
 
     def log_line(self, file: Path) -> None:
-        """Log that this was set aside."""
+        """Log that the record was set aside."""
         structlog.get_logger().error(
             "record set aside",
             kind=self.kind,
@@ -69,13 +69,13 @@ class Unpackable:
         )
 
     def file(self) -> Aside:
-        """Return the name and the content of the file that keeps this: an object of JSON."""
+        """Return the name and the content (a JSON object) of the file for this record."""
         owner: object = None
         if isinstance(self.log, StoredQueueLog):
             owner = self.log.queue
         elif isinstance(self.log, StoredStreamLog):
             owner = self.log.stream
-        told = {
+        fields = {
             "vhost": getattr(owner, "vhost", None),
             "queue": getattr(owner, "name", None),
             "position": self.position if isinstance(self.position, int) else repr(self.position),
@@ -83,7 +83,7 @@ class Unpackable:
             "error": repr(self.error),
             **self.content,
         }
-        data = json.dumps(told).encode()
+        data = json.dumps(fields).encode()
         return f"{self.log.id}-{self.kind}-{crc32(data):08x}.json", data
 
 
@@ -92,8 +92,8 @@ def find_unpackable(
 ) -> list[Unpackable]:
     """Return everything that cannot be packed even by itself. ``logs``: the logs by their ids.
 
-    The result is empty if no record can be packed at the moment, or if memory is short: then no single one is
-    to blame.
+    The result is empty if no record at all can be packed, for example for lack of memory: then no single one
+    is the cause.
     """
     try:
         _pack_samples(publishes, wall_offset)
@@ -104,13 +104,13 @@ def find_unpackable(
             else:
                 found += _unpackable_changes(each)
     except Exception as error:
-        structlog.get_logger().error("no single record is to blame", exc_info=error)
+        structlog.get_logger().error("no single record prevents packing", exc_info=error)
         return []
     return found
 
 
 def _pack_samples(publishes: Sequence[Publish], wall_offset: int) -> None:
-    """Pack a record of each kind that is known to be good. Raises what makes all packing fail."""
+    """Pack a good record of each kind. Raises the exception that makes all packing fail."""
     message = Message.build("", "", Properties(), b"")
     entry = Entry(message, 0)
     entry.stored = True
@@ -176,7 +176,7 @@ def _unpackable_notes(notes: StoredNotes, log: Log) -> list[Unpackable]:
 
 
 def culprits(items: Sequence[T], pack: Callable[[Sequence[T]], object]) -> list[tuple[T, Exception]]:
-    """Return the items that ``pack`` raises an exception for by themselves, with it. Raises MemoryError."""
+    """Return the items for which ``pack`` raises by themselves, with the exceptions. Raises MemoryError."""
     try:
         pack(items)
     except MemoryError:
@@ -190,7 +190,7 @@ def culprits(items: Sequence[T], pack: Callable[[Sequence[T]], object]) -> list[
 
 
 def plain(value: object) -> object:
-    """Return a value as JSON has it: bytes in base64, what has no form there as its ``repr``."""
+    """Return a value as JSON has it: bytes in base64, other types without a JSON form as their ``repr``."""
     if isinstance(value, bytes | bytearray):
         return b64encode(value).decode()
     return value if isinstance(value, int | str) else repr(value)

@@ -1,6 +1,8 @@
-"""Files of what could not be packed and was set aside, so that the rest of its batch could be committed.
+"""Files of records that could not be packed and were set aside, so that the rest of their batch was
+committed.
 
-Responsible for the place of these files and for writing and reading them; what they say is in ``unpackable``.
+Responsible for the place of these files, and for writing and reading them. Not for their content (see
+``unpackable``).
 """
 
 import json
@@ -15,7 +17,7 @@ Aside = tuple[str, bytes]  # name and content of a file
 
 
 def write_aside(files: Files, directory: Path, aside: Sequence[Aside]) -> None:
-    """Write what was set aside, and have it on disk. Raises OSError."""
+    """Write records that were set aside, and sync them. Raises OSError."""
     place = directory / PLACE
     if not place.is_dir():
         place.mkdir(parents=True, exist_ok=True)
@@ -26,12 +28,14 @@ def write_aside(files: Files, directory: Path, aside: Sequence[Aside]) -> None:
 
 
 def read_aside(directory: Path) -> list[dict[str, Any]]:
-    """Return what was set aside in a data directory, by the names of the files. Raises OSError."""
+    """Return the records that were set aside in a data directory, with the names of the files. Raises
+    OSError.
+    """
     found: list[dict[str, Any]] = []
     for path in sorted((directory / PLACE).glob("*.json")):
         try:
-            told = dict(json.loads(path.read_bytes()))
+            fields = dict(json.loads(path.read_bytes()))
         except (TypeError, ValueError) as error:
-            told = {"set_aside": "unreadable", "error": str(error)}
-        found.append({"file": str(PLACE / path.name), **told})
+            fields = {"set_aside": "unreadable", "error": str(error)}
+        found.append({"file": str(PLACE / path.name), **fields})
     return found

@@ -1,8 +1,9 @@
-"""The one hand that writes: carries out the store's jobs, one after the other, wherever it is run.
+"""The writer: runs the store's write jobs on one data directory, one after the other.
 
-Owns the open journal file, the open segments and the knowledge of what was synced. It knows nothing of the
-core and keeps no plan: a job says everything, and its result is what happened. It runs in a thread of its
-own, or inline in a test. A job that failed may be run again as it is: what it got done is done once more.
+Responsible for the open journal file, the open segments and the sequence of the last synced batch. It runs in
+a thread of its own, or inline in a test. Not for planning (see ``store``) or for reading (see
+``segments/reader``): a job contains everything, and its result is what happened. A failed job may be run
+again unchanged: finished parts are done once more.
 """
 
 from collections.abc import Sequence
@@ -23,10 +24,10 @@ from leveret.router.store.unpackable_files import Aside, write_aside
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Carry out the statements, then write a batch, and have it on disk if ``sync``; no parts, no batch.
+    """Run the statements, then write a batch, and sync it if ``sync``; without parts there is no batch.
 
-    Sequences follow one another, without a gap between batches. ``aside`` is what has no record: the names of
-    files and what they hold, which are on disk before anything else.
+    Sequences follow one another, without a gap between batches. ``aside`` holds records that could not be
+    packed: names and content of files that are put on disk before anything else.
     """
 
     statements: Sequence[Statement]
@@ -38,14 +39,14 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Have every batch on disk that was written without that."""
+    """Sync every batch that was written without a sync."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WritePages:
-    """Write pages into a segment file, which is made if it is not there, and have them on disk if ``sync``.
+    """Write pages to a segment file, which is created if it is missing, and sync them if ``sync``.
 
-    A checkpoint may tell of pages that were synced, and of no others.
+    A checkpoint may name only pages that were synced.
     """
 
     segment: int
@@ -56,7 +57,7 @@ class WritePages:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadPage:
-    """Read a page and check it. It is done by a ``Reader``, beside whatever is being written."""
+    """Read a page and check it. Run by a ``SegmentReader``, in parallel with writing."""
 
     kept: bool
     segment: int
@@ -67,7 +68,7 @@ class ReadPage:
 
 @dataclass(frozen=True, slots=True)
 class SaveCheckpoint:
-    """Put a checkpoint in the place of the last, then remove the files that only that one needed."""
+    """Replace the checkpoint, then remove the files that only the last one needed."""
 
     checkpoint: Checkpoint
     segments: Sequence[int]  # to remove
@@ -75,7 +76,7 @@ class SaveCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSegments:
-    """Remove segment files that no checkpoint tells of."""
+    """Remove segment files that no checkpoint names."""
 
     segments: Sequence[int]
     kept: bool = True
@@ -92,18 +93,18 @@ Job = (
     | WriteStream
     | RemoveStream
 )
-Result = int | bytes | Read  # what comes of a job
+Result = int | bytes | Read  # of a job
 
 
 class Disk(Protocol):
-    """Whoever runs a ``Writer`` and a ``Reader``."""
+    """Runs jobs of the store on a ``Writer``, a ``StreamWriter`` and a ``SegmentReader``."""
 
     def submit(self, job: Job) -> None:
-        """Have a job done after all before it, or beside them if it reads; then ``Store.done`` is called."""
+        """Run a job after all before it, or in parallel if it reads; then call ``Store.done``."""
 
 
 class Writer:
-    """Carries out jobs on one data directory. Any of them may raise OSError or sqlite3.Error."""
+    """Runs jobs on one data directory. Any job may raise OSError or sqlite3.Error."""
 
     def __init__(
         self,
@@ -115,9 +116,9 @@ class Writer:
         synced: int,
         journal_size: int,
     ) -> None:
-        """``next_journal`` is the number of the next journal file to be made, of ``journal_size`` bytes.
+        """``next_journal`` is the number of the next journal file to create, of ``journal_size`` bytes.
 
-        ``synced`` is the sequence of the last batch that is on disk.
+        ``synced`` is the sequence of the last batch on disk.
         """
         self._files = files
         self._directory = directory
@@ -126,16 +127,18 @@ class Writer:
         self._next_journal = next_journal
         self._journal_size = journal_size
         self._synced = synced
-        self._unsynced: list[Unsynced] = []  # written and not on disk: one journal file's worth at the most
-        self._segments: dict[bool, tuple[int, int]] = {}  # number and descriptor of the open ones, by kind
+        # Written and not on disk: at most the content of one journal file
+        self._unsynced: list[Unsynced] = []
+        # Number and descriptor of the open segments, by kind
+        self._segments: dict[bool, tuple[int, int]] = {}
 
     @property
     def synced(self) -> int:
-        """The sequence of the last batch that is on disk."""
+        """The sequence of the last batch on disk."""
         return self._synced
 
     def run(self, job: Job) -> int:
-        """Do a job; for a commit, return the number of the journal file that its batch went to."""
+        """Run a job; for a commit, return the number of the journal file that its batch was written to."""
         match job:
             case Commit():
                 return self._commit(job)
@@ -152,9 +155,7 @@ class Writer:
         return 0
 
     def growing(self) -> dict[Path, int]:
-        """Return the files that are still written to, with their lengths in bytes. Others never change
-        again.
-        """
+        """Return the files that are still written to, with their bytes. Other files never change."""
         lengths = {}
         if self._journal is not None:
             lengths[self._journal.path] = self._journal.end
@@ -164,7 +165,7 @@ class Writer:
         return lengths
 
     def close(self) -> None:
-        """Have everything on disk and close what is open. When OSError is raised all is closed too."""
+        """Sync and close everything. Everything is closed even if OSError is raised."""
         for kept in list(self._segments):
             self._close_segment(kept=kept)
         try:
@@ -188,8 +189,8 @@ class Writer:
     def _append(self, batch: Unsynced, *, sync: bool) -> int:
         """Write a batch; return the number of the file.
 
-        When the file that was written to failed, nobody knows what of it will be found. So the next one
-        begins with everything that was not on disk, and is synced whatever the job says.
+        If writing to the last file failed, its content is unknown. So the next file begins with everything
+        that was not on disk, and is synced whatever the job says.
         """
         journal, self._journal = self._journal, None  # none is open if this fails
         if journal is not None:
@@ -223,7 +224,7 @@ class Writer:
 
     def _make_journal(self, first: int) -> JournalFile:
         number = self._next_journal
-        self._next_journal += 1  # a number is used once, also when the file could not be made
+        self._next_journal += 1  # a number is used once, even if creating the file failed
         return JournalFile(
             self._files,
             self._directory / "journal",
@@ -258,14 +259,14 @@ class Writer:
         except FileNotFoundError:
             return self._files.create(path, 0)
         try:
-            self._files.sync_directory(path.parent)  # its name may be left from a try that failed
+            self._files.sync_directory(path.parent)  # the name may not be on disk after a failed attempt
         except OSError:
             self._files.close(descriptor)
             raise
         return descriptor
 
     def _save_checkpoint(self, job: SaveCheckpoint) -> None:
-        self._sync()  # the checkpoint tells what came of batches that may not be on disk
+        self._sync()  # the checkpoint contains the effects of batches that may not be on disk
         self._files.replace(self._directory / NAME, pack_checkpoint(job.checkpoint))
         directory = self._directory / "journal"
         for number in numbers(self._files, directory):

@@ -1,1 +1,1 @@
-"""Streams: logs of messages with offsets, which reading does not empty."""
+"""Streams: logs of messages with offsets, which consumers read without emptying them."""

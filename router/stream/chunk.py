@@ -1,6 +1,6 @@
-"""Messages of a stream as they are kept and as they are delivered: entries, in chunks.
+"""Chunks of a stream: messages encoded as entries, for storage and delivery alike.
 
-Owns the bytes of an entry and of a chunk. Where a chunk stands in which file is the store's business.
+Responsible for the bytes of an entry and of a chunk. Not for the files (see ``store/streams/files``).
 
     entry     >HII      bytes of the route, of the body, of the frames
               ...       the route (exchange and routing key as short strings), then the content frames, on
@@ -9,7 +9,7 @@ Owns the bytes of an entry and of a chunk. Where a chunk stands in which file is
                         first offset, time (ms since the epoch), bytes of the filter
               ...       the filter (see ``filters``), then the entries, whose offsets have no gap
 
-A message is encoded once, when it comes; every reader is sent these bytes.
+A message is encoded once, when it is published; every reader gets these bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,9 @@ from leveret.protocol.amqp.table import KEPT, Long
 from leveret.protocol.errors import AmqpError
 from leveret.router.queue.entry import Entry
 
-CHANNEL = 1  # that of most clients, on both sides
+CHANNEL = 1  # the channel that most clients use, on both sides
 OFFSET = "x-stream-offset"
-CHUNK_BYTES = 1 << 16  # of entries, about; a chunk has one entry at least
+CHUNK_BYTES = 1 << 16  # of entries, approximately; a chunk has at least one entry
 MARK = b"CHNK"
 
 TIME_MAX = 1 << 62  # ms since the epoch
@@ -33,20 +33,20 @@ TIME_MAX = 1 << 62  # ms since the epoch
 _ENTRY = Struct(">HII")
 _HEAD = Struct(">4sIIIQQI")
 HEAD_SIZE = _HEAD.size
-_COVERED = 8  # where the part begins that the CRC covers
+_COVERED = 8  # offset where the bytes that the CRC covers begin
 _NUMBER = Struct(">Q")
-_SPLITS = 1024  # header frames that are known
+_SPLITS = 1024  # number of cached header frames
 _ONES, _TWOS = int.from_bytes(b"\x01" * 8), int.from_bytes(b"\x02" * 8)
 
 _pack_entry, _unpack_entry, _pack_number = _ENTRY.pack, _ENTRY.unpack_from, _NUMBER.pack
 
 
 class Kept(Message):
-    """A message of a stream. Its properties are decoded when somebody asks, which most readers never do."""
+    """A message of a stream. Its properties are decoded on demand; most readers never need them."""
 
     __slots__ = ("_decoded",)
 
-    # What is the same for all; nobody sets it.
+    # The same for all messages; never set.
     bits = 0
     channel = CHANNEL
 
@@ -56,7 +56,7 @@ class Kept(Message):
         self.frames = frames
 
     @property
-    def properties(self) -> Properties:  # type: ignore[override]  # nobody sets them
+    def properties(self) -> Properties:  # type: ignore[override]  # never set
         try:
             return self._decoded
         except AttributeError:
@@ -65,7 +65,7 @@ class Kept(Message):
 
 
 class Logged(Entry):
-    """A message at its offset, which is its position. Of all that may happen to a queue's, nothing does."""
+    """A message at its offset, which is its position. It never expires, returns or moves to a page."""
 
     __slots__ = ()
 
@@ -82,7 +82,7 @@ class Logged(Entry):
 
 
 class Encoder:
-    """Makes entries of messages. Most messages begin alike: where their offset goes is found once."""
+    """An encoder of messages to entries. Most messages begin alike: the place of the offset is cached."""
 
     __slots__ = ("_known", "_seen")
 
@@ -91,7 +91,7 @@ class Encoder:
         self._seen: set[bytes] = set()
 
     def entry(self, message: Message, offset: int) -> bytes:
-        """The entry of a message at an offset."""
+        """Return the entry of a message at an offset."""
         frames = message.frames if message.channel == CHANNEL else message.framed_for(CHANNEL, 0)
         start = FRAME.unpack_from(frames)[2] + 8
         header = frames[:start]
@@ -121,7 +121,7 @@ class Encoder:
         )
 
     def entries(self, messages: Sequence[Message], first: int) -> list[bytes]:
-        """The entries of messages that differ in their bodies alone, from the offset ``first`` on."""
+        """Return the entries of messages that differ only in their bodies, from the offset ``first`` on."""
         message = messages[0]
         start = FRAME.unpack_from(message.frames)[2] + 8
         split = self._known.get(message.frames[:start])
@@ -137,7 +137,7 @@ class Encoder:
         ]
 
     def _learn(self, header: bytes) -> tuple[bytes, bytes] | None:
-        """What stands before and behind the offset in a header frame like this, once it has come twice."""
+        """Return the parts around the offset in a header frame like this, from its second use on."""
         if header not in self._seen:
             if len(self._seen) >= _SPLITS:
                 self._seen.clear()
@@ -152,17 +152,17 @@ class Encoder:
 
 
 def _with_offset(header: bytes, offset: int) -> bytes:
-    """A content header frame with the header that tells the offset."""
+    """Return a content header frame with the header that holds the offset."""
     kind, channel, _, _, weight, size = HEADER_FRAME.unpack_from(header)
     raw = splice_properties(header[HEADER_FRAME.size : -1], headers={OFFSET: Long(offset)})
     return HEADER_FRAME.pack(kind, channel, 12 + len(raw), BASIC, weight, size) + raw + END
 
 
 class ChunkHead(NamedTuple):
-    """What the header of a chunk says."""
+    """The header of a chunk."""
 
     crc: int
-    length: int  # of what stands behind the header
+    length: int  # bytes behind the header
     entries: int
     first: int
     timestamp: int
@@ -170,10 +170,10 @@ class ChunkHead(NamedTuple):
 
 
 class Chunk:
-    """Some messages of a stream that stand together, from the offset ``first`` to under ``end``.
+    """Consecutive messages of a stream, from the offset ``first`` to under ``end``.
 
-    ``timestamp`` is when they came, in ms since the epoch. ``data`` holds the chunk from ``start`` to
-    ``stop``; what a reader is given is made of that when it is asked for, and shared by all readers.
+    ``timestamp`` is their time of arrival, in ms since the epoch. ``data`` holds the chunk from ``start`` to
+    ``stop``. The messages are decoded on demand, and shared by all readers.
     """
 
     __slots__ = ("_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")
@@ -186,7 +186,7 @@ class Chunk:
         self.end = head.first + head.entries
         self.timestamp = head.timestamp
         self._filter_size = head.filter_size
-        self.entries: list[Entry] | None = None  # what ``decode`` has made, as long as it is kept
+        self.entries: list[Entry] | None = None  # the cached result of ``decode``
 
     @property
     def size(self) -> int:
@@ -199,12 +199,12 @@ class Chunk:
 
     @property
     def raw(self) -> bytes:
-        """The bytes of the chunk."""
+        """Return the bytes of the chunk."""
         whole = not self.start and self.stop == len(self.data)
         return self.data if whole else self.data[self.start : self.stop]
 
     def decode(self) -> list[Entry]:
-        """Its messages, as readers are given them."""
+        """Return the messages."""
         data, at = self.data, self.start + HEAD_SIZE + self._filter_size
         entries: list[Entry] = []
         append = entries.append
@@ -222,9 +222,10 @@ class Chunk:
         return entries
 
     def is_sound(self) -> bool:
-        """Return True if its entries fill it, and the first and the last have the offsets that it says.
+        """Return True if the entries fill the chunk, and the first and the last have the offsets of its
+        header.
 
-        A right checksum tells only that these bytes were written.
+        A right checksum proves only that these bytes were written.
         """
         data, at, stop = self.data, self.start + HEAD_SIZE + self._filter_size, self.stop
         first, frames = (at, at), at
@@ -245,14 +246,14 @@ class Chunk:
         )
 
     def _offset_in(self, start: int, stop: int) -> object:
-        """The offset that the headers of an entry say; None if its frames cannot be read."""
+        """Return the offset in the headers of an entry; None if its frames cannot be read."""
         try:
             return Kept(b"", 0, self.data[start:stop]).headers.get(OFFSET)
         except (AmqpError, ValueError, IndexError, error):
             return None
 
     def bodies(self) -> int | None:
-        """The bytes of all bodies in it; None when its entries do not fill it."""
+        """Return the bytes of all bodies; None if the entries do not fill the chunk."""
         data, at = self.data, self.start + HEAD_SIZE + self._filter_size
         total = 0
         for _ in range(self.first, self.end):
@@ -265,7 +266,7 @@ class Chunk:
 
 
 def pack_chunk(first: int, entries: Sequence[bytes], timestamp: int, bloom: bytes = b"") -> Chunk:
-    """A chunk of these entries."""
+    """Make a chunk of these entries."""
     length = len(bloom) + sum(map(len, entries))
     head = _HEAD.pack(MARK, 0, length, len(entries), first, timestamp, len(bloom))
     data = bytearray().join((head, bloom, *entries))
@@ -275,7 +276,7 @@ def pack_chunk(first: int, entries: Sequence[bytes], timestamp: int, bloom: byte
 
 
 def split(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Entries as they come into chunks."""
+    """Divide entries among chunks."""
     start = size = 0
     for index, entry in enumerate(entries):
         size += len(entry)
@@ -287,7 +288,7 @@ def split(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def head_at(data: bytes, offset: int) -> ChunkHead | None:
-    """The header of a chunk that stands at a place; None when none does."""
+    """Return the header of the chunk at a place; None if there is none."""
     if len(data) - offset < HEAD_SIZE:
         return None
     mark, *rest = _HEAD.unpack_from(data, offset)
@@ -298,7 +299,7 @@ def head_at(data: bytes, offset: int) -> ChunkHead | None:
 
 
 def chunk_at(data: bytes, offset: int) -> Chunk | None:
-    """The whole chunk that stands at a place; None when none does."""
+    """Return the whole chunk at a place; None if there is none."""
     head = head_at(data, offset)
     if head is None:
         return None
@@ -309,7 +310,7 @@ def chunk_at(data: bytes, offset: int) -> Chunk | None:
 
 
 def chunks_of(data: bytes) -> list[Chunk]:
-    """The whole chunks at the beginning of ``data``, one behind the other."""
+    """Return the whole chunks at the beginning of ``data``, one behind the other."""
     found: list[Chunk] = []
     at = 0
     while (chunk := chunk_at(data, at)) is not None:

@@ -1,8 +1,8 @@
-"""What a reader of a stream wants of it: values of a header, and a selector.
+"""Filters of a stream's readers: values of a header, and selectors.
 
-Owns the choice, and the Bloom filter of each chunk, by which chunks are passed over that hold nothing for a
-reader. Unlike RabbitMQ, which leaves it to the client to sort out what else is in a chunk, each message is
-looked at.
+Responsible for the choice of messages, and for the Bloom filter of each chunk, which lets a reader skip
+chunks without matching messages. Unlike RabbitMQ, where the client filters the messages within a chunk, each
+message is checked.
 
 Source: RabbitMQ 3.13, "Streams" (Filtering).
 """
@@ -23,14 +23,14 @@ WANTED = "x-stream-filter"  # arguments of a consumer
 UNFILTERED = "x-stream-match-unfiltered"
 SELECTOR = "x-selector"
 
-SIZE = 16  # bytes of a chunk's filter, unless the stream says otherwise
+SIZE = 16  # bytes of a chunk's filter, unless the stream's arguments set another size
 _HASHES = 3
-_SHORT = 64  # characters of a value whose bits are kept
+_SHORT = 64  # characters; longer values are not cached
 
 
 def _mask(value: str | None, size: int) -> int:
-    """The bits of a value, or of having none, in a filter of ``size`` bytes."""
-    # Publishers choose the values: long ones are not kept.
+    """Return the bits of a value, or of None for no value, in a filter of ``size`` bytes."""
+    # Publishers choose the values: long ones are not cached.
     return _bits(value, size) if value is not None and len(value) > _SHORT else _known_bits(value, size)
 
 
@@ -48,7 +48,7 @@ _known_bits = lru_cache(4096)(_bits)
 
 
 def pack_filter(values: Iterable[str | None], size: int) -> bytes:
-    """The filter of messages with these values; None for those that have none. Empty if none has any."""
+    """Return the filter of messages with these values (None: no value); empty if no message has a value."""
     found = set(values)
     if found <= {None}:
         return b""
@@ -59,14 +59,16 @@ def pack_filter(values: Iterable[str | None], size: int) -> bytes:
 
 
 def value_of(headers: Mapping[str, Any] | None) -> str | None:
-    """The filter value that a message's headers give it."""
+    """Return the filter value in a message's headers, or None."""
     value = None if headers is None else headers.get(VALUE)
     return value if isinstance(value, str) else None
 
 
 class Wanted:
-    """What a reader wants: messages with one of ``values``, and, if so ``unfiltered``, those without any; of
-    these what satisfies the selector.
+    """The messages that a reader wants.
+
+    These are messages with one of ``values``, and, if ``unfiltered``, messages without a value; of these the
+    ones that match the selector.
     """
 
     __slots__ = ("_selector", "_unfiltered", "_values")
@@ -77,7 +79,7 @@ class Wanted:
         self._selector = selector
 
     def may_be_in(self, chunk: Chunk) -> bool:
-        """Whether a chunk may hold any of it."""
+        """Return True if a chunk may hold matching messages."""
         values = self._values
         if values is None:
             return True
@@ -91,7 +93,7 @@ class Wanted:
         return any(bits & mask == mask for mask in masks)
 
     def matches(self, entry: Entry) -> bool:
-        """Whether it is wanted."""
+        """Return True if the message matches."""
         properties = entry.message.properties
         if self._values is not None:
             value = value_of(properties.headers)
@@ -101,7 +103,7 @@ class Wanted:
 
 
 def wanted(arguments: Mapping[str, Any], what: str) -> Wanted | None:
-    """What the arguments of a consumer ask for; None when that is everything. Raises PreconditionFailed."""
+    """Return the filter in a consumer's arguments; None if there is none. Raises PreconditionFailed."""
     values = _values(arguments, what)
     unfiltered = arguments.get(UNFILTERED, False)
     if not isinstance(unfiltered, bool):

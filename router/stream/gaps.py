@@ -8,19 +8,19 @@ from struct import Struct
 
 from leveret.router.values.notes import NoteKind
 
-Gap = tuple[int, int]  # first offset, how many
+Gap = tuple[int, int]  # first offset, count
 
 _OFFSET = Struct(">Q")
 
 
 def pack_gap(lost: Gap) -> tuple[bytes, bytes]:
-    """The note of offsets that are lost: its key, by the first of them, and its value, how many."""
+    """Return the note of lost offsets: its key holds the first of them, its value their number."""
     first, count = lost
     return NoteKind.GAP.key(_OFFSET.pack(first)), _OFFSET.pack(count)
 
 
 def known_gaps(notes: Mapping[bytes, bytes]) -> list[Gap]:
-    """The offsets that are known to be lost, in their order."""
+    """Return the offsets that are known to be lost, in their order."""
     named = ((NoteKind.GAP.name_in(key), value) for key, value in NoteKind.GAP.select(notes).items())
     return sorted(
         (_OFFSET.unpack(name)[0], _OFFSET.unpack(value)[0])
@@ -30,15 +30,13 @@ def known_gaps(notes: Mapping[bytes, bytes]) -> list[Gap]:
 
 
 def offsets(lost: Gap) -> str:
-    """These offsets, in words."""
+    """Return these offsets in words."""
     first, count = lost
     return f"offset {first}" if count == 1 else f"offsets {first} to {first + count - 1}"
 
 
 def without(first: int, behind: int, taken: Iterable[Gap]) -> list[Gap]:
-    """What is left of the offsets from ``first`` to under ``behind`` without those taken, which are in their
-    order.
-    """
+    """Return the offsets from ``first`` to under ``behind`` without the ascending ones in ``taken``."""
     left: list[Gap] = []
     for start, count in taken:
         if start >= behind:

@@ -1,4 +1,4 @@
-"""How far who reads a stream is behind its end: those who read now, and those who are away."""
+"""The lag of a stream's consumers, both connected and absent ones."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,8 +8,10 @@ from leveret.router.stream.stream import Stream
 
 
 class Lag(NamedTuple):
-    """A consumer's name (None for one without) and tag (None for one that is away), its position, and how
-    many messages and seconds it is behind. The seconds are the age of what it has acknowledged, or reads.
+    """The lag of one consumer in messages and seconds.
+
+    ``name`` is None for a consumer without a name, ``tag`` is None for an absent one. The seconds are the age
+    of the last message that it acknowledged, or reads.
     """
 
     name: str | None
@@ -21,7 +23,7 @@ class Lag(NamedTuple):
 
 
 def lags(stream: Stream) -> Iterator[Lag]:
-    """Of all readers, then of the named consumers that are away."""
+    """Yield the lags of all readers, then of the named consumers that are absent."""
     reading = set()
     for reader in stream.consumers:
         if isinstance(reader, Reader):
@@ -37,7 +39,7 @@ def lags(stream: Stream) -> Iterator[Lag]:
 
 
 def _behind(stream: Stream, offset: int, timestamp: int) -> tuple[int, int]:
-    """How many messages and seconds it is from an offset, and what came at that time, to the end."""
+    """Return the messages and seconds from an offset, whose messages came at that time, to the end."""
     messages = max(0, stream.committed - max(offset, stream.first))
     if not messages:
         return 0, 0

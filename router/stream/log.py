@@ -1,6 +1,6 @@
-"""What a stream and whoever keeps it on disk ask of each other: the seam to the store.
+"""The persistence interface of a stream.
 
-Owns the words of that seam: segments, places in them, what is asked to be read.
+Responsible for its types: segments, places in them, requests to read. Not for files (see ``store/streams``).
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,10 @@ SEGMENT_HEAD = 40  # bytes before the first chunk of a segment
 
 @dataclass(slots=True)
 class Segment:
-    """A piece of a stream that goes as a whole: its first offset, the time of its first chunk in ms since the
-    epoch, and its bytes. One that is ``sealed`` does not grow, however small it is.
+    """A piece of a stream that retention removes as a whole.
+
+    ``first`` is its first offset, ``created`` the time of its first chunk in ms since the epoch, ``size`` its
+    bytes. A ``sealed`` segment does not grow, however small it is.
     """
 
     first: int
@@ -29,10 +31,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wish:
-    """What is to be read of a segment: from the chunk that holds ``offset`` on, or from the first one that is
-    not older than ``time`` (ms since the epoch; 0: the offset counts).
+    """A request to read a segment.
 
-    ``place`` is where in the segment to begin, 0 when that has to be found.
+    The result begins with the chunk that holds ``offset``, or, if ``time`` is not 0, with the first chunk
+    that is not older than ``time`` (ms since the epoch). ``place`` is the place in the segment to begin at, 0
+    if it must be searched.
     """
 
     segment: int

@@ -1,4 +1,4 @@
-"""Where a reader of a stream begins, and under which name: the arguments that say it.
+"""The start of a stream's reader, and its name: the consumer arguments that set them.
 
 Source: RabbitMQ, "Streams" (Consuming).
 """
@@ -16,9 +16,10 @@ NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
 
 
 class Start(NamedTuple):
-    """Where to begin: ``first``, ``last``, ``next``, an ``offset``, or a ``time`` in ms since the epoch.
+    """The start of a reader: ``first``, ``last``, ``next``, an ``offset``, or a ``time`` in ms since the
+    epoch.
 
-    With ``if_new`` this is for consumers whose name has no position; others go on at their position.
+    With ``if_new`` it applies to consumers whose name has no position; others continue at their position.
     """
 
     kind: str
@@ -30,7 +31,7 @@ NEXT = Start("next")
 
 
 def start_of(arguments: Mapping[str, Any], what: str, wall: int) -> Start | None:
-    """Return where the arguments of a consumer say that it begins, or None. ``wall`` in ms since the epoch.
+    """Return the start in the arguments of a consumer, or None. ``wall`` is in ms since the epoch.
 
     Raises PreconditionFailed. An offset below 0 is the first, as in RabbitMQ. ``x-stream-offset-if-new`` is
     leveret's own.
@@ -45,7 +46,7 @@ def start_of(arguments: Mapping[str, Any], what: str, wall: int) -> Start | None
 
 
 def _parsed(argument: str, given: Any, what: str, wall: int) -> Start:
-    """The value of one of the two arguments. Raises PreconditionFailed."""
+    """Parse the value of one of the two arguments. Raises PreconditionFailed."""
     value = given.decode("utf-8", "surrogateescape") if isinstance(given, bytes) else given
     if isinstance(value, Timestamp):
         return Start("time", int(value) * 1000)
@@ -64,7 +65,7 @@ def _parsed(argument: str, given: Any, what: str, wall: int) -> Start:
 
 
 def group_of(arguments: Mapping[str, Any], what: str) -> tuple[str | None, bool]:
-    """The name under which a consumer's position is kept, and whether only one of that name shall be active.
+    """Return the name of a consumer's position, and True if only one consumer of that name may be active.
 
     Raises PreconditionFailed.
     """

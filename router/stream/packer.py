@@ -1,7 +1,7 @@
-"""Messages of a stream that came and are not committed yet, and the chunks that are made of them then.
+"""Packing of a stream's uncommitted messages into chunks.
 
-Owns what has to be remembered of each until then: its entry and its filter value. How those look in a chunk
-is the business of ``chunk`` and ``filters``.
+Responsible for the entry and the filter value of each message until the commit. Not for their bytes (see
+``chunk`` and ``filters``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from leveret.router.stream.filters import pack_filter, value_of
 
 
 class Packer:
-    """Takes messages in the order of their offsets, which have no gap."""
+    """Packs messages in the order of their offsets, which have no gap."""
 
     __slots__ = ("_encoder", "_entries", "_values")
 
@@ -28,13 +28,13 @@ class Packer:
         self._entries.append(self._encoder.entry(message, offset))
 
     def add_all(self, messages: Sequence[Message], first: int) -> None:
-        """The same for messages that differ in their bodies alone, from the offset ``first`` on."""
+        """Add messages that differ only in their bodies, from the offset ``first`` on."""
         if (value := value_of(messages[0].properties.headers)) is not None:
             self._values.update((offset, value) for offset in range(first, first + len(messages)))
         self._entries += self._encoder.entries(messages, first)
 
     def chunks(self, first: int, below: int, timestamp: int, filter_size: int) -> Iterator[Chunk]:
-        """What came from the offset ``first`` on, up to ``below``, as chunks; it is here no longer."""
+        """Remove and return the messages from the offset ``first`` to under ``below``, as chunks."""
         count = below - first
         entries, self._entries = self._entries[:count], self._entries[count:]
         for part in split(entries):
@@ -46,7 +46,7 @@ class Packer:
             first += len(part)
 
     def cut(self, count: int) -> None:
-        """Forget what came behind the first ``count`` messages: it was not finished."""
+        """Drop the messages behind the first ``count``: adding them was interrupted."""
         del self._entries[count:]
 
     def clear(self) -> None:

@@ -1,6 +1,7 @@
-"""What readers far behind are given: pieces of segments, read in large reads, shared by those who come by.
+"""Pieces of segments for readers far behind the end: large reads, shared by readers at the same offsets.
 
-Owns the pieces in memory and what is being read. Which segment an offset is in is the stream's business.
+Responsible for the pieces in memory and the reads in progress. Not for the segment of an offset (see
+``segments``).
 """
 
 from bisect import bisect_right
@@ -12,12 +13,12 @@ from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.log import Wish
 from leveret.router.stream.reader import Reader
 
-PIECES = 8  # that stay in memory for readers behind the one that had them read
+PIECES = 8  # pieces kept in memory for readers behind the one that requested them
 FIRST = attrgetter("first")
 
 
 class Piece:
-    """Chunks that were read together; ``place`` is where in their segment they end."""
+    """Chunks that were read together; ``place`` is the place in their segment where they end."""
 
     __slots__ = ("chunks", "place", "segment")
 
@@ -36,8 +37,9 @@ class Piece:
 
 
 def find(chunks: Sequence[Chunk], offset: int) -> Chunk | None:
-    """The chunk that holds an offset, of chunks in their order; in a gap, which damage leaves, the one behind
-    it; None when there is none.
+    """Return the chunk that holds an offset, of chunks in their order.
+
+    In a gap, which damage leaves, this is the next chunk; None if there is none.
     """
     index = bisect_right(chunks, offset, key=FIRST) - 1
     if index >= 0 and offset < chunks[index].end:
@@ -55,7 +57,7 @@ class Pieces:
         self._wishes: dict[tuple[int, int, int], tuple[Wish, list[Reader]]] = {}
 
     def at(self, offset: int) -> Piece | None:
-        """The piece that begins with an offset."""
+        """Return the piece that begins with an offset."""
         piece = self._kept.get(offset)
         if piece is not None:
             self._kept.move_to_end(offset)
@@ -74,13 +76,14 @@ class Pieces:
         return wish
 
     def waiting(self, wish: Wish) -> list[Reader] | None:
-        """Who waits for a piece that is being read; None when it was forgotten."""
+        """Return the readers that wait for a read in progress; None if the request was dropped."""
         known = self._wishes.get((wish.segment, wish.offset, wish.time))
         return known[1] if known is not None and known[0] is wish else None
 
     def landed(self, wish: Wish, piece: Piece | None) -> list[Reader]:
-        """A piece was read, or there was none; return who waits for it. Nobody does, and nothing is kept,
-        when the wish was forgotten meanwhile.
+        """End a read, with or without a piece; return the readers that wait for it.
+
+        If the request was dropped meanwhile, the result is empty and the piece is not kept.
         """
         readers = self.waiting(wish)
         if readers is None:
@@ -94,12 +97,12 @@ class Pieces:
         return readers
 
     def leave(self, reader: Reader) -> None:
-        """A reader waits no longer."""
+        """Remove a reader from all waiting lists."""
         for _, readers in self._wishes.values():
             if reader in readers:
                 readers.remove(reader)
 
     def forget(self) -> None:
-        """Nobody reads."""
+        """Drop everything: there are no readers."""
         self._kept.clear()
         self._wishes.clear()

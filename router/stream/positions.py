@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from leveret.router.values.notes import Key, NoteKind, Notes
 
-KNOWN = 10_000  # positions that are kept; past that those go that were not changed the longest
-LARGEST = (1 << 63) - 1  # offset that a message can be told to have
+KNOWN = 10_000  # maximum number of positions; beyond it the ones unchanged for longest are dropped
+LARGEST = (1 << 63) - 1  # the largest possible offset of a message
 
 _VALUE = Struct(">QQ")
 
 
 class Position(NamedTuple):
-    """An offset, and the time of what was acknowledged before it (ms since the epoch; 0: nothing was)."""
+    """An offset, and the time of the last acknowledged message before it (ms since the epoch; 0: none)."""
 
     offset: int
     timestamp: int
@@ -51,11 +51,11 @@ class Positions:
             for key, value in NoteKind.POSITION.select(notes).items()
         ]
         if any(position.offset > LARGEST for _, position in found):
-            raise ValueError("no message has such an offset")
+            raise ValueError("the offset of a position is too large")
         self._all = OrderedDict(sorted(found, key=lambda each: each[1].timestamp))
 
     def put(self, name: str, offset: int, timestamp: int, notes: Notes | None) -> None:
-        """Keep a position, wherever the last one was. ``offset`` is at most ``LARGEST``."""
+        """Store a position, whatever the last one was. ``offset`` is at most ``LARGEST``."""
         position = Position(offset, timestamp)
         value = _VALUE.pack(*position)
         self._all[name] = position
@@ -66,7 +66,7 @@ class Positions:
             self.forget(next(iter(self._all)), notes)
 
     def forget(self, name: str, notes: Notes | None) -> bool:
-        """Keep none; False when there was none."""
+        """Remove a position; return False if there was none."""
         if self._all.pop(name, None) is None:
             return False
         if notes is not None:

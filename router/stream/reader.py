@@ -1,6 +1,6 @@
-"""A consumer of a stream: where it is in the log, and what it was given.
+"""A consumer of a stream: its offset in the log, and its deliveries.
 
-Owns one reader's place. Where the messages come from is the stream's business.
+Responsible for one reader's place. Not for getting messages (see ``serving``).
 """
 
 from collections import OrderedDict
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from leveret.router.stream.pieces import Piece
     from leveret.router.stream.stream import Stream
 
-LOOK = 4096  # messages that are looked at in a turn for the few that are wanted
+LOOK = 4096  # messages checked in a turn for matches of a filter
 
 
 class Reader(Consumer):
-    """A consumer of a stream. Acknowledging gives it room for more, and deletes nothing.
+    """A consumer of a stream. An acknowledgement makes room for more deliveries, and deletes nothing.
 
-    ``offset`` is the next one that it looks at; ``chunk`` and ``entries`` the messages around that, if they
-    are at hand, and ``piece`` what was read with them. ``blocked``: it waits for messages or the disk, not
-    for room. Under its ``name`` the stream keeps its position; ``single``: of those with this name one is
-    active.
+    ``offset`` is the next one to read; ``chunk`` and ``entries`` are the messages around it, if they are in
+    memory, and ``piece`` are the chunks that were read with them. ``blocked``: the reader waits for messages
+    or the disk, not for room. The stream keeps the position of its ``name``; ``single``: of the readers with
+    this name only one is active.
     """
 
     __slots__ = (
@@ -80,11 +80,11 @@ class Reader(Consumer):
 
     @property
     def timestamp(self) -> int:
-        """The time of what it reads, ms since the epoch; 0 when it has read nothing."""
+        """The time of the chunk being read, in ms since the epoch; 0 if nothing was read."""
         return 0 if self.chunk is None else self.chunk.timestamp
 
     def take(self, count: int) -> tuple[list[Entry], int]:
-        """Up to ``count`` messages of its chunk that it wants, and how many it has passed."""
+        """Return up to ``count`` matching messages of the chunk, and the number of messages passed."""
         chunk = self.chunk
         assert chunk is not None
         at = self.offset - chunk.first
@@ -104,11 +104,12 @@ class Reader(Consumer):
         return found, looked
 
     def wake(self) -> None:
-        """Something was settled or written out."""
+        """Mark the reader as ready, unless it is ``blocked``."""
         if not self.blocked:
             super().wake()
 
-    # -- Source: whom its deliveries are settled with --------------------------------------------------------
+    # -- Source: settlement of deliveries
+    # ---------------------------------------------------------------------
 
     @property
     def source(self) -> "Reader":
@@ -123,31 +124,31 @@ class Reader(Consumer):
         return self.stream.settings
 
     def settle(self, entries: Collection[Entry]) -> None:
-        """Delivered messages were acknowledged; they stay where they are."""
+        """Acknowledge deliveries; the messages stay in the stream."""
         if self.name is not None:
             for entry in entries:
                 self.held.pop(entry.position, None)
             self.stream.serving.advance(self)
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None:
-        """As RabbitMQ refuses basic.nack and basic.reject."""
+        """Refuse basic.nack and basic.reject, as RabbitMQ does."""
         raise self._unsettled()
 
     def reject(self, entries: Sequence[Entry]) -> None:
         raise self._unsettled()
 
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
-        """The session is over. Whoever comes next starts where it wants to."""
+        """Count the deliveries of a closed session; the next reader starts anew."""
         self.stream.counts.back += len(consumed)
 
     def reclaim(self, entries: Collection[Entry]) -> None:
-        """Messages of a stream stay in it."""
+        """Do nothing: messages of a stream stay in it."""
 
     def pause_deliveries(self) -> None:
-        """Nothing comes back to a stream."""
+        """Do nothing: nothing is requeued to a stream."""
 
     def resume_deliveries(self) -> None:
-        """Nothing comes back to a stream."""
+        """Do nothing: nothing is requeued to a stream."""
 
     def _unsettled(self) -> NotImplemented_:
         what = self.stream.what

@@ -1,6 +1,6 @@
-"""The consumers of a stream: all read, but for those of one name of which only one shall.
+"""The readers of a stream: all are active, except that of a single-active group only one is.
 
-Owns who is active in such a group, and who follows. Where a reader begins is the stream's business.
+Responsible for the active reader of a group and its successor. Not for their offsets (see ``serving``).
 """
 
 from leveret.router.queue.consumers import Consumer, Consumers
@@ -8,20 +8,20 @@ from leveret.router.stream.reader import Reader
 
 
 class Readers(Consumers):
-    """The readers of one stream, which never keep each other from reading."""
+    """The readers of one stream, which read independently of each other."""
 
     __slots__ = ("_groups",)
 
     def __init__(self) -> None:
         super().__init__(single_active=False)
-        # By name those of which one only is active, the oldest first.
+        # By name, the groups with a single active reader, the oldest reader first.
         self._groups: dict[str | None, dict[Reader, None]] = {}
 
     def refuse(self, *, exclusive: bool) -> bool:
         return False
 
     def add(self, consumer: Consumer) -> None:
-        """Add one; where one of its name only is active, it waits if there is one already."""
+        """Add a reader; in a group with an active reader it waits."""
         assert isinstance(consumer, Reader)
         self._all[consumer] = None
         if not consumer.single:
@@ -46,9 +46,7 @@ class Readers(Consumers):
         return super().clear()
 
     def follow(self, gone: Reader) -> Reader | None:
-        """One has left that was the active one of its group: the oldest of the others is now; None if there
-        is none.
-        """
+        """Activate and return the oldest reader of the group of ``gone``; None if there is none."""
         group = self._groups.get(gone.name) if gone.single else None
         if not group:
             return None

@@ -1,6 +1,6 @@
-"""The segments of a stream: which one grows, and which ones go.
+"""The segments of a stream: growth and retention.
 
-Owns retention, by size and by age. A segment's file is the store's business.
+Responsible for retention by size and by age. Not for files (see ``store/streams``).
 
 Source: RabbitMQ, "Streams" (Retention).
 """
@@ -12,29 +12,30 @@ from leveret.router.arguments.queue import QueueArguments
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.log import Segment
 
-SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream says otherwise
+SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream's arguments set another size
 FIRST, CREATED = attrgetter("first"), attrgetter("created")
 
 
 class Segments(list[Segment]):
-    """In their order; the last is being written."""
+    """The segments in their order; the last is being written."""
 
     __slots__ = ()
 
     @property
     def size(self) -> int:
-        """Bytes that they take up."""
+        """Return the bytes of all segments."""
         return sum(segment.size for segment in self)
 
     def place(self, chunk: Chunk, largest: int | None) -> Segment:
-        """The segment that a chunk goes to: the last, or a new one when that has ``largest`` bytes."""
+        """Return the segment for a chunk: the last one, or a new one if that has ``largest`` bytes."""
         if not self or self[-1].sealed or self[-1].size >= (SEGMENT_SIZE if largest is None else largest):
             self.append(Segment(chunk.first, chunk.timestamp))
         return self[-1]
 
     def give_up(self, settings: QueueArguments, wall: int) -> list[Segment]:
-        """Take out whole segments, the oldest first, that are beyond the limits; never the last one. ``wall``
-        in ms since the epoch.
+        """Remove and return whole segments beyond the limits, the oldest first, never the last.
+
+        ``wall`` is in ms since the epoch.
         """
         total = self.size
         count = 0
@@ -50,20 +51,20 @@ class Segments(list[Segment]):
         return gone
 
     def ages(self, settings: QueueArguments) -> int | None:
-        """When the first one will be too old, in ms since the epoch; None when that is not known."""
+        """Return the time when the first segment will be too old, in ms since the epoch; None if unknown."""
         if settings.max_age is None or len(self) < 2:
             return None
         return self[1].created + settings.max_age
 
     def holding(self, offset: int) -> Segment:
-        """The one in which an offset is; the first for what is before that."""
+        """Return the segment that holds an offset; the first segment for earlier offsets."""
         return self[max(0, bisect_right(self, offset, key=FIRST) - 1)]
 
     def behind(self, first: int) -> Segment | None:
-        """The one that follows the segment which begins, or began, with this offset."""
+        """Return the segment behind the one whose first offset is, or was, ``first``."""
         index = bisect_right(self, first, key=FIRST)
         return self[index] if index < len(self) else None
 
     def at(self, time: int) -> Segment:
-        """The one that was being written at a time."""
+        """Return the segment that was being written at a time."""
         return self[bisect_right(self, time, key=CREATED) - 1]

@@ -1,7 +1,7 @@
-"""How the readers of a stream get what they want: in turn, from memory or in pieces from the disk.
+"""Delivery to a stream's readers: in turn, from memory or from pieces read from the disk.
 
-Owns the readers, their places and their named positions, and what was read or decoded for them. What there
-is to read is the business of whoever is ``Readable``.
+Responsible for the readers, their places and their named positions, and for decoded chunks. Not for the
+messages that can be read (see ``Readable``).
 """
 
 from collections import deque
@@ -27,13 +27,15 @@ from leveret.router.stream.tail import Tail
 from leveret.router.values.counters import Given
 from leveret.router.values.notes import Notes
 
-DECODED = 16  # chunks whose messages are kept, for the next reader
-NOTED = 1000  # messages that a named reader passes over until its position is kept
+DECODED = 16  # chunks whose decoded messages are kept for the next reader
+NOTED = 1000  # messages that a named reader may pass before its position is stored
 
 
 class Readable(Protocol):
-    """What there is to read: the messages from the offset ``first`` to under ``committed``. They stand in the
-    segments, the newest of them in the tail too; ``newest`` is the time of the last (ms since the epoch).
+    """The messages that can be read, from the offset ``first`` to under ``committed``.
+
+    They are in the segments, the newest of them in the tail too. ``newest`` is the time of the last (ms since
+    the epoch).
     """
 
     name: str
@@ -51,8 +53,10 @@ class Readable(Protocol):
 
 
 class Serving:
-    """The readers of one stream. ``moved``: messages that they have missed, which were not there any more;
-    ``gaps``: offsets that are known to be lost.
+    """The readers of one stream.
+
+    ``moved`` counts messages that readers missed because retention had removed them; ``gaps`` are offsets
+    that are known to be lost.
     """
 
     __slots__ = ("_decoded", "_log", "_pieces", "_stream", "counts", "gaps", "moved", "positions", "readers")
@@ -63,15 +67,15 @@ class Serving:
         self.counts = Given()
         self.moved = 0
         self.gaps: list[Gap] = []
-        self._stream: Readable = proxy(stream)  # which has this: when it is deleted no cycle is left
+        self._stream: Readable = proxy(stream)  # a proxy, so that a deleted stream leaves no cycle
         self._pieces = Pieces()
-        self._decoded: deque[Chunk] = deque()  # those whose messages are at hand
+        self._decoded: deque[Chunk] = deque()  # chunks with decoded messages
         self._log = structlog.get_logger()
 
     # -- turns -----------------------------------------------------------------------------------------------
 
     def deliver(self) -> bool:
-        """Give every reader that has room what comes next, in turn; True when there is more to give."""
+        """Deliver to every reader with room, in turn; return True if more can be delivered."""
         left = DRAIN
         while left > 0:
             line = self.readers.line()
@@ -81,7 +85,7 @@ class Serving:
             assert isinstance(reader, Reader)
             try:
                 left -= self._serve(reader)
-            except Exception as error:  # it may have passed messages that it was not given
+            except Exception as error:  # the reader may have passed messages that were not delivered
                 reader.sink.crash(error)
                 self.readers.leave(reader)
                 left -= 1
@@ -90,7 +94,7 @@ class Serving:
         return True
 
     def _serve(self, reader: Reader) -> int:
-        """Give one reader some messages; return how many it has passed, 1 at least."""
+        """Deliver to one reader; return the number of messages it passed, at least 1."""
         room = reader.room()
         if room <= 0:
             self.readers.skip(reader)
@@ -120,7 +124,7 @@ class Serving:
         return max(1, passed)
 
     def _decode(self, chunk: Chunk) -> list[Entry]:
-        """The messages of a chunk, made once for all readers that come by in time."""
+        """Return the messages of a chunk, decoded once for all readers that need them in time."""
         entries = chunk.entries
         if entries is None:
             entries = chunk.entries = chunk.decode()
@@ -130,7 +134,7 @@ class Serving:
         return entries
 
     def _find(self, reader: Reader) -> Chunk | None:
-        """The chunk that a reader goes on with; None when it has to wait for that."""
+        """Return the chunk that a reader continues with; None if it must wait for it."""
         if reader.offset < self._stream.first:
             self._move(reader)
         offset = reader.offset
@@ -153,14 +157,14 @@ class Serving:
         return chunk
 
     def _enter(self, reader: Reader, chunks: Sequence[Chunk]) -> Chunk | None:
-        """The chunk of these that holds a reader's offset, which stands behind a gap then."""
+        """Return the chunk of these that holds a reader's offset, or the next one behind a gap."""
         chunk = find(chunks, reader.offset)
         if chunk is not None:
             reader.offset = max(reader.offset, chunk.first)
         return chunk
 
     def _read(self, offset: int, before: Piece | None, reader: Reader | None) -> None:
-        """Have what begins with an offset read, for a reader or in advance."""
+        """Request a read from an offset on, for a reader or in advance."""
         segment = self._stream.segments.holding(offset).first
         place = 0
         if before is not None and before.end == offset and before.segment == segment:
@@ -168,22 +172,22 @@ class Serving:
         self._wish(segment, offset, 0, place, reader)
 
     def _wish(self, segment: int, offset: int, time: int, place: int, reader: Reader | None) -> None:
-        """Have a piece read, unless it is on its way."""
+        """Request a read, unless it is in progress."""
         wish = self._pieces.wish(segment, offset, time, place, reader)
         if wish is not None and self._stream.log is not None:
             self._stream.log.read(wish)
 
     def _read_ahead(self, piece: Piece) -> None:
-        """Somebody begins with a piece: have the next one read."""
+        """Request the piece behind ``piece``, which a reader has begun."""
         if piece.end < self._stream.tail.first and self._pieces.at(piece.end) is None:
             self._read(piece.end, piece, None)
 
     def _move(self, reader: Reader) -> None:
-        """A reader was so slow that what it would read is gone."""
+        """Move a slow reader to the first offset: retention has removed its next messages."""
         missed = self._stream.first - reader.offset
         self.moved += missed
         self._log.warning(
-            "reader moved to the first offset there is",
+            "reader moved to the first stored offset",
             stream=self._stream.name,
             vhost=self._stream.vhost,
             consumer=reader.tag,
@@ -193,7 +197,7 @@ class Serving:
         reader.offset = self._stream.first
 
     def committed(self) -> None:
-        """More is there to be read."""
+        """Wake the readers at the end of the stream: more messages were committed."""
         start = self._stream.tail.first
         for reader in self.readers:
             if isinstance(reader, Reader) and reader.blocked and reader.offset >= start:
@@ -206,11 +210,14 @@ class Serving:
     # -- pieces ----------------------------------------------------------------------------------------------
 
     def landed(self, wish: Wish, chunks: Sequence[Chunk], place: int) -> None:
-        """Chunks were read, up to a place in their segment; none when there is nothing more in it."""
+        """Hand chunks to the readers that wait for them; no chunks at the end of the segment.
+
+        ``place`` is the place in the segment where the chunks end.
+        """
         piece = Piece(wish.segment, chunks, place) if chunks else None
         readers = self._pieces.landed(wish, piece)
         if piece is None and readers and not wish.time and wish.segment >= self._stream.first:
-            self._tell_missing(readers, wish.offset, self._behind(wish.segment))
+            self._report_missing(readers, wish.offset, self._behind(wish.segment))
         for reader in readers:
             if not reader.blocked:
                 continue
@@ -220,19 +227,21 @@ class Serving:
             elif wish.time:
                 reader.offset = piece.first
                 self._note_start(reader)
-            else:  # what came before may be lost by damage
+            else:  # earlier offsets may be lost by damage
                 reader.offset = max(reader.offset, piece.first)
             self._unblock(reader)
 
-    def _tell_missing(self, readers: Sequence[Reader], first: int, behind: int) -> None:
-        """Readers go from an offset to another. What a repair has told of is not told again."""
+    def _report_missing(self, readers: Sequence[Reader], first: int, behind: int) -> None:
+        """Log the offsets that readers skip, except known gaps."""
         if lost := without(first, behind, self.gaps):
-            missing = f"in no file: {', '.join(map(offsets, lost))}"
-            self._complain("readers skip what is missing", readers, missing)
+            missing = f"in no segment file: {', '.join(map(offsets, lost))}"
+            self._complain("readers skip missing offsets", readers, missing)
 
     def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
-        """A piece cannot be read; True when it is to be tried again, since that may pass. If it was given up
-        meanwhile that is as it should be; else its readers are cancelled, so that they know, and skip none.
+        """Handle a piece that cannot be read; return True if the read must be repeated.
+
+        A read is repeated if the error is ``passing``. If retention has removed the segment, the readers move
+        on; else they are cancelled, so that their clients notice, and no message is skipped.
         """
         gone = wish.segment < self._stream.first
         if passing and not gone and (waiting := self._pieces.waiting(wish)):
@@ -243,12 +252,12 @@ class Serving:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
-            way_out = (
+            advice = (
                 "restore the file, or stop the broker for 'leveret store check --repair', which keeps the "
                 f"rest of it, or consume from x-stream-offset {self._behind(wish.segment)} on, the first "
                 "that is not read from this file"
             )
-            self._complain("readers cancelled", readers, damage, way_out=way_out)
+            self._complain("readers cancelled", readers, damage, advice=advice)
             for reader in readers:
                 reader.stream.remove_consumer(reader, reader.stream.host.now)
                 reader.sink.cancelled(reader)
@@ -259,7 +268,7 @@ class Serving:
         self._log.error(what, vhost=stream.vhost, stream=stream.name, consumers=tags, error=damage, **more)
 
     def _behind(self, segment: int) -> int:
-        """The first offset behind what is read of a segment."""
+        """Return the first offset behind a segment."""
         following = self._stream.segments.behind(segment)
         return self._stream.tail.first if following is None else following.first
 
@@ -271,7 +280,7 @@ class Serving:
             self._begin(reader, reader.start)
 
     def remove(self, reader: Reader) -> None:
-        """One leaves; of its group the next one is active then."""
+        """Remove a reader; of its group the next one becomes active."""
         was_active = reader.active
         self.readers.remove(reader)
         reader.piece = reader.chunk = None
@@ -289,23 +298,23 @@ class Serving:
         return readers
 
     def _forget(self) -> None:
-        """Nobody reads."""
+        """Drop pieces and decoded messages: there are no readers."""
         self._pieces.forget()
         for chunk in self._decoded:
             chunk.entries = None
         self._decoded.clear()
 
     def _begin(self, reader: Reader, start: Start | None) -> None:
-        """Bring a reader to where it starts: where it says, else where it was, else to the end.
+        """Set a reader's start: that of its arguments, else its stored position, else the end.
 
-        A start that is for new names only gives way to the position of a name that has one.
+        A start with ``if_new`` counts only for a name without a position.
         """
         stream = self._stream
         goes_on = reader.name is not None and (start is None or start.if_new)
         known = self.positions.get(reader.name or "") if goes_on else None
         kind, value, _if_new = start or NEXT
         if known is not None:
-            reader.offset = known.offset  # if that is gone it is told so
+            reader.offset = known.offset  # a reader below the first offset is moved and logged later
         elif kind == "first":
             reader.offset = stream.first
         elif kind == "last":
@@ -323,7 +332,7 @@ class Serving:
         reader.queue.touch()
 
     def _seek(self, reader: Reader, time: int) -> None:
-        """Bring a reader to the first chunk that is not older than ``time``."""
+        """Move a reader to the first chunk that is not older than ``time``."""
         stream, tail = self._stream, self._stream.tail
         reader.offset = stream.committed
         if time > stream.newest or stream.committed == stream.first:
@@ -343,7 +352,7 @@ class Serving:
     # -- positions -------------------------------------------------------------------------------------------
 
     def advance(self, reader: Reader, least: int = 1) -> None:
-        """Keep a named reader's position if it has come so much further."""
+        """Store a named reader's position if it has advanced by at least ``least``."""
         assert reader.name is not None
         known = self.positions.get(reader.name)
         position = reader.position
@@ -352,6 +361,6 @@ class Serving:
             self.positions.put(reader.name, position, time, self._stream.notes)
 
     def _note_start(self, reader: Reader) -> None:
-        """A reader that nobody knew keeps its place from now on."""
+        """Store the start of a named reader without a position."""
         if reader.name is not None and self.positions.get(reader.name) is None:
             self.positions.put(reader.name, reader.offset, 0, self._stream.notes)

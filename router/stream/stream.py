@@ -1,10 +1,9 @@
-"""A stream: a log that many consumers read, each from where it wants to; long, for it is all that a queue is.
+"""A stream: a queue type whose messages stay in a log that many consumers read, each from its own offset.
 
-Owns the log's ends, and what a client may ask of it. Messages get their offsets when they come, and readers
-see them when they are committed, so that no offset is ever told of that a crash could give to another
-message. What becomes of the messages until then is the business of ``packer``, which of them stay of
-``segments`` and ``tail``, and how readers get them of ``serving``. What stands in which file is between the
-segments and the ``StreamLog``.
+Responsible for the ends of the log, and for the operations of clients. Messages get their offsets when they
+are published, and readers see them when they are committed, so that no visible offset can belong to another
+message after a crash. Not for uncommitted messages (see ``packer``), retention (see ``segments`` and
+``tail``), delivery (see ``serving``) or files (see ``log``).
 
 Source: RabbitMQ, "Streams". The refusals are those of 3.10.
 """
@@ -39,8 +38,10 @@ from leveret.router.values.outcome import Awaited, Outcome
 
 
 class Stream(DeclaredQueue):
-    """One stream. ``first`` is the offset of its oldest message, ``committed`` that of the next one that
-    readers will see, ``next`` that of the next message that comes.
+    """One stream.
+
+    ``first`` is the offset of its oldest message, ``committed`` that of the next message that readers will
+    see, ``next`` that of the next message that is published.
     """
 
     __slots__ = (
@@ -69,16 +70,17 @@ class Stream(DeclaredQueue):
         self.segments = Segments()
         self.tail = Tail()
         self.publishers = Publishers(vhost, name)
-        self._begun = 0  # the first offset that was given since the broker's start
+        self._begun = 0  # the first offset that was assigned since the broker's start
         self._packer = Packer()
         self.serving = Serving(self)
         self.consumers = self.serving.readers
         self.counts = self.serving.counts
         self.positions = self.serving.positions
-        self._ages = 0  # when ``on_timer`` is to be called
+        self._ages = 0  # when ``on_timer`` must be called, ms; 0: not scheduled
         self._log = structlog.get_logger()
 
-    # -- what every queue has --------------------------------------------------------------------------------
+    # -- the interface of every queue
+    # -------------------------------------------------------------------------
 
     @property
     def counted(self) -> bool:
@@ -91,7 +93,7 @@ class Stream(DeclaredQueue):
 
     @property
     def published(self) -> int:
-        """How many messages it has taken in since the broker's start."""
+        """The number of messages that were published since the broker's start."""
         return self.next - self._begun
 
     @property
@@ -100,7 +102,7 @@ class Stream(DeclaredQueue):
 
     @property
     def bytes(self) -> int:
-        """What its segments take up."""
+        """The bytes of its segments."""
         return self.segments.size
 
     @property
@@ -109,16 +111,16 @@ class Stream(DeclaredQueue):
         return None if self.log is None else self.log.notes
 
     def keep(self, keeper: QueueKeeper) -> None:
-        """Have a new stream stored."""
+        """Store a new stream."""
         self.attach(keeper.keep_stream(self))
 
     def attach(self, log: StreamLog | None) -> None:
-        """Give a new or restored stream its log."""
+        """Set the log of a new or restored stream."""
         self.log = log
         self.publishers.notes = self.notes
 
     def configure(self, settings: QueueArguments, now: int) -> None:
-        """Take on changed settings; what is kept no longer goes now."""
+        """Apply changed settings; retention follows at once."""
         self.settings = settings
         self.retain(now)
 
@@ -135,7 +137,7 @@ class Stream(DeclaredQueue):
         raise NotImplemented_(f"queue.purge not supported by stream queues {self.what}")
 
     def settle(self, entries: Collection[Entry]) -> None:
-        """Nothing is ever held of the stream itself, see ``Reader``."""
+        """Do nothing: deliveries are settled with their ``Reader``."""
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None: ...
     def reject(self, entries: Sequence[Entry]) -> None: ...
@@ -145,7 +147,7 @@ class Stream(DeclaredQueue):
     def resume_deliveries(self) -> None: ...
 
     def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
-        """Nothing leaves a stream: only its deliveries have to be called again."""
+        """Repair the stream after an exception: nothing is lost, only its deliveries must be called again."""
         self._packer.cut(self.next - self.committed)
         self._ages = 0
         self.retain(now)
@@ -205,11 +207,12 @@ class Stream(DeclaredQueue):
         return entries
 
     def commit(self, below: int, timestamp: int = 0) -> None:
-        """What came before the offset ``below`` is committed; ``timestamp`` (ms since the epoch) is when it
-        came if that was not now.
+        """Make messages below the offset ``below`` visible to readers.
+
+        ``timestamp`` (ms since the epoch) is their time of arrival, if that is not now.
         """
         if self.deleted or below <= self.committed:
-            return  # it may be deleted while its last messages are being written
+            return  # the stream may be deleted while its last messages are being written
         self.newest = max(self.newest, timestamp or self.host.wall * 1000)
         filter_size = self.settings.stream_filter_size or SIZE
         for chunk in self._packer.chunks(self.committed, below, self.newest, filter_size):
@@ -229,7 +232,7 @@ class Stream(DeclaredQueue):
     # -- retention -------------------------------------------------------------------------------------------
 
     def retain(self, now: int) -> None:
-        """Give up what is beyond the limits, and come back when more will be too old."""
+        """Remove segments beyond the limits, and schedule the next removal by age."""
         wall = self.host.wall * 1000
         if gone := self.segments.give_up(self.settings, wall):
             self.first = self.segments[0].first
@@ -248,10 +251,11 @@ class Stream(DeclaredQueue):
             self._ages = 0
             self.retain(now)
 
-    # -- StreamLog's answers ---------------------------------------------------------------------------------
+    # -- results of StreamLog
+    # ----------------------------------------------------------------------------------
 
     def restore(self, segments: list[Segment], last: Chunk) -> None:
-        """It comes back with these segments, of which ``last`` is the last chunk."""
+        """Restore the stream with these segments, of which ``last`` is the last chunk."""
         self.segments += segments
         self.first = segments[0].first
         self.committed = self.next = self._begun = last.end
@@ -266,14 +270,14 @@ class Stream(DeclaredQueue):
         self.serving.gaps = known_gaps(notes)
 
     def recover(self, message: Message, offset: int, timestamp: int) -> None:
-        """A message comes back that is in no segment yet; ``timestamp`` in ms since the epoch."""
+        """Restore a message that is in no segment yet; ``timestamp`` is in ms since the epoch."""
         self.skip(offset)
         self._packer.add(message, offset)
         self.next = self._begun = offset + 1
         self.commit(self.next, timestamp)
 
     def skip(self, offset: int) -> None:
-        """What came before this offset is there, or is lost by damage: it is never given again."""
+        """Skip to an offset: messages before it exist, or are lost, and no offset is assigned again."""
         if offset > self.next:
             for first, count in without(self.next, offset, self.serving.gaps):
                 last = first + count - 1
@@ -285,18 +289,18 @@ class Stream(DeclaredQueue):
                 self.first = offset
 
     def written(self, below: int) -> None:
-        """What is below this offset is in the segments' files, and need not stay in memory."""
+        """Free memory: messages below this offset are in the segments' files."""
         self.tail.written(below, idle=not self.consumers)
 
     # -- readers ---------------------------------------------------------------------------------------------
 
     def deliver(self, now: int) -> bool:
-        """Give every reader that has room what comes next, in turn; True when there is more to give."""
+        """Deliver to every reader with room, in turn; return True if more can be delivered."""
         self._touched = False
         if self.log is None:
             self.commit(self.next)
         more = self.serving.deliver()
-        self._touched = self._touched or more  # the caller comes back
+        self._touched = self._touched or more  # the caller continues later
         return more
 
     def consumer(
@@ -309,9 +313,7 @@ class Stream(DeclaredQueue):
         prefetch: int,
         arguments: Mapping[str, Any],
     ) -> Consumer:
-        """A reader that may be added. As in RabbitMQ, which reads a stream for as many as want to, it is
-        never ``exclusive``.
-        """
+        """Make a reader, to be added with ``add_consumer``. As in RabbitMQ it is never ``exclusive``."""
         if "x-priority" in arguments:
             raise PreconditionFailed(
                 f"invalid arg 'x-priority' for {self.what} of queue type rabbit_stream_queue"
@@ -350,7 +352,7 @@ class Stream(DeclaredQueue):
             self.tail.shorten(idle=True)
 
     def close(self) -> list[Consumer]:
-        """It is being deleted: return its consumers so that they are told."""
+        """Mark the stream as deleted; return its consumers, which must be cancelled."""
         self.deleted = True
         self.log = None
         self.tail.clear()
@@ -361,8 +363,10 @@ class Stream(DeclaredQueue):
     # -- positions -------------------------------------------------------------------------------------------
 
     def set_position(self, name: str, offset: int) -> None:
-        """Have the consumer of this name begin at an offset when it comes back. PreconditionFailed while one
-        of that name reads, and for an offset beyond the end: it would wait, and nobody would know for what.
+        """Store a position for a consumer name.
+
+        Raises PreconditionFailed while a consumer of that name reads, and for an offset beyond the end, where
+        the consumer would wait for no visible reason.
         """
         if offset > self.committed:
             raise PreconditionFailed(
@@ -372,7 +376,7 @@ class Stream(DeclaredQueue):
         self.positions.put(name, max(0, offset), 0, self.notes)
 
     def forget_position(self, name: str) -> bool:
-        """Know a consumer no longer; False when nobody did. PreconditionFailed as before."""
+        """Remove the position of a name; return False if there is none. Raises as ``set_position``."""
         self._check_unused(name)
         return self.positions.forget(name, self.notes)
 

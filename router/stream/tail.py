@@ -1,7 +1,7 @@
-"""The newest chunks of a stream, which are in memory: readers at its end share them.
+"""The tail of a stream: the newest chunks, in memory, shared by readers at its end.
 
-Owns which chunks stay: those that are in no file yet, and some more. What is older is read in
-pieces.
+Responsible for the chunks that stay in memory: those that are in no file yet, and some more. Not for older
+chunks (see ``pieces``).
 """
 
 from bisect import bisect_left
@@ -9,20 +9,20 @@ from operator import attrgetter
 
 from leveret.router.stream.chunk import Chunk
 
-TAIL = 1 << 20  # bytes of chunks that stay while somebody reads,
-IDLE_TAIL = 1 << 16  # and while nobody does
+TAIL = 1 << 20  # bytes of chunks that stay while the stream has readers
+IDLE_TAIL = 1 << 16  # and while it has none
 TIMESTAMP = attrgetter("timestamp")
 
 
 class Tail:
-    """The ``chunks`` have no gap. From the first that came there is one at least."""
+    """The newest ``chunks``, without a gap. After the first append there is always at least one."""
 
     __slots__ = ("_size", "_written", "chunks")
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
         self._size = 0
-        self._written = 0  # what is below this offset is in the segments' files
+        self._written = 0  # chunks below this offset are in the segments' files
 
     @property
     def first(self) -> int:
@@ -34,16 +34,16 @@ class Tail:
         self._size += chunk.size
 
     def written(self, below: int, *, idle: bool) -> None:
-        """What is below this offset is in the segments' files, and need not stay."""
+        """Free memory: chunks below this offset are in the segments' files."""
         self._written = max(self._written, below)
         self.shorten(idle=idle)
 
     def shorten(self, *, idle: bool) -> None:
-        """Let go of what nobody needs in memory. ``idle``: nobody reads."""
+        """Drop chunks that need not stay in memory. ``idle``: there are no readers."""
         self.trim(self._written, IDLE_TAIL if idle else TAIL)
 
     def trim(self, below: int, keep: int = 0) -> None:
-        """Let go of chunks that end below an offset, as long as ``keep`` bytes stay."""
+        """Drop chunks that end below an offset, as long as ``keep`` bytes stay."""
         size, count = self._size, 0
         for chunk in self.chunks[:-1]:
             if chunk.end > below or size - chunk.size < keep:
@@ -55,7 +55,7 @@ class Tail:
             self._size = size
 
     def since(self, time: int) -> int:
-        """The first offset of the first chunk that is not older than a time, which one is."""
+        """Return the first offset of the first chunk that is not older than a time; there must be one."""
         return self.chunks[bisect_left(self.chunks, time, key=TIMESTAMP)].first
 
     def clear(self) -> None:

@@ -90,7 +90,7 @@ def start(path: Path) -> Outcome:
     return outcome
 
 
-TOLD = ("set aside", "left out", "not restored", "passed over")
+TOLD = ("set aside", "left out", "not restored", "ignored")
 
 
 def _must_be_counted(kept: Kept, logged: list) -> None:

@@ -1,7 +1,7 @@
-"""The checkpoint: what is in the segments, at the moment a journal file is given up.
+"""The checkpoint: the content of the segments at the moment when a journal file is removed.
 
-Owns the form of that one file. A broker comes back from the checkpoint and the journal files from ``journal``
-on; nothing before them is needed. It is written beside the old one and takes its place at once.
+Responsible for the format of that file. A broker recovers from the checkpoint and the journal files from
+``journal`` on; nothing before them is needed. The file is replaced atomically.
 
     checkpoint  >8sI    magic "LVRTCHK2", CRC-32 of all behind it
                 ...     MessagePack of ``Checkpoint``: arrays in the order of the fields below
@@ -24,12 +24,12 @@ from leveret.router.store.segments.pages import ENTRY_LEAST, unpack_positions
 MAGIC = b"LVRTCHK2"
 NAME = "checkpoint"
 _HEAD = Struct(">8sI")
-_THREE = b"\x93"  # how MessagePack begins an array of three
+_THREE = b"\x93"  # the first byte of an array of three in MessagePack
 
 
 SEGMENT_MAX = 10**10  # numbers of files have ten digits
 PLACE_MAX = 1 << 40  # bytes of a file
-LAST_MAX = POSITION_MAX >> 1  # which leaves positions for new messages
+LAST_MAX = POSITION_MAX >> 1  # leaves positions for new messages
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=SEGMENT_MAX)]
 Place = Annotated[int, msgspec.Meta(ge=0, le=PLACE_MAX)]
@@ -42,32 +42,32 @@ Settled = tuple[Position, Position]
 
 
 class PageState(msgspec.Struct, array_like=True, frozen=True):
-    """One page: where it is, what it holds, and what of that is settled. Sizes and offsets in bytes."""
+    """One page: its place, its positions, and which of them are settled. Sizes and offsets are in bytes."""
 
     segment: Number
     offset: Place
     length: Place
     first: Position
     last: Position
-    positions: bytes  # 8 bytes each, big-endian; empty when every position from first to last is there
+    positions: bytes  # 8 bytes each, big-endian; empty if no position from first to last is missing
     size: Place  # of all bodies
     earliest: Annotated[int, msgspec.Meta(ge=0)]  # the first deadline, ms since the epoch; 0: none
-    priority: Priority  # of all its messages, in a queue that has priorities
+    priority: Priority  # of all its messages, in a queue with priorities
     settled: Sequence[Settled]
     returns: dict[
         Position, Returns
     ]  # how often messages were returned, where that is more than the page says
 
     def every_position(self) -> Sequence[int]:
-        """The positions of all its messages, ascending."""
+        """Return the positions of all its messages, ascending."""
         return unpack_positions(self.first, self.last, self.positions)
 
     def count(self) -> int:
-        """How many messages it was written with."""
+        """Return the number of messages that the page was written with."""
         return len(self.positions) // 8 or self.last - self.first + 1
 
     def problem(self) -> str:
-        """What cannot be, in words; "" if the page can be what this says."""
+        """Return a description of impossible values; "" if there are none."""
         if len(self.positions) % 8 or not 0 < self.count() <= self.length // ENTRY_LEAST:
             return f"a page of {self.length} bytes with {len(self.positions)} bytes of positions"
         positions = self.every_position()
@@ -93,7 +93,7 @@ class QueueState(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
-    """Where reading the journal begins, with which sequence at the least, and the queues at that place."""
+    """The start of the journal to read, with its lowest sequence, and the queues at that point."""
 
     journal: Number = 1
     sequence: BatchNumber = 1
@@ -101,18 +101,17 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
 
 
 def pack_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """The whole file."""
+    """Return the content of the file."""
     payload = msgspec.msgpack.encode(checkpoint)
     return _HEAD.pack(MAGIC, crc32(payload)) + payload
 
 
 def read_payload(files: Files, directory: Path) -> bytes | None:
-    """The MessagePack value of a data directory's checkpoint; None where there is no checkpoint yet.
+    """Return the MessagePack value of a data directory's checkpoint; None if there is no checkpoint yet.
 
-    Raises DamageError, and FormatError when another version wrote it.
-
-    It is on disk then, whatever became of the process that put it there, and what only the one before it
-    needed may go.
+    Raises DamageError, and FormatError if another version wrote it. The checkpoint is on disk afterwards,
+    even if the process that wrote it was killed, so that files which only the one before needed may be
+    removed.
     """
     path = directory / NAME
     files.sync_directory(directory)
@@ -131,22 +130,22 @@ def read_payload(files: Files, directory: Path) -> bytes | None:
     if is_other_format(magic, MAGIC):
         raise FormatError(path, magic, MAGIC)
     if magic != MAGIC:
-        raise DamageError(path, 0, "it is no checkpoint of a format that is known")
+        raise DamageError(path, 0, "the file is no checkpoint of a known format")
     if crc32(payload) != crc:
         raise DamageError(path, 0, "the checksum is wrong")
     return payload
 
 
-Wrong = dict[int, str]  # what cannot be, in words, by the id of a queue, or one of these:
-NO_START = -1  # where reading the journal begins
-NO_QUEUE = -2  # a queue whose id is not known
+Wrong = dict[int, str]  # description by the id of a queue, or by one of these:
+NO_START = -1  # the start of the journal to read
+NO_QUEUE = -2  # a queue whose id is unknown
 
 
 def decode_parts(payload: bytes) -> tuple[Checkpoint, Wrong]:
-    """Decode a checkpoint; return what of it can be used, and what is wrong with the rest."""
+    """Decode a checkpoint; return the usable part, and the faults of the rest."""
     wrong: Wrong = {}
-    if payload[:1] != _THREE:  # fields that are missing would be taken for their defaults
-        return Checkpoint(), {NO_START: "it is no array of three fields"}
+    if payload[:1] != _THREE:  # missing fields would get their defaults
+        return Checkpoint(), {NO_START: "the checkpoint is no array of three fields"}
     try:
         checkpoint = msgspec.msgpack.decode(payload, type=Checkpoint)
     except msgspec.DecodeError:
@@ -161,10 +160,12 @@ def decode_parts(payload: bytes) -> tuple[Checkpoint, Wrong]:
             if what := page.problem():
                 wrong[state.id] = what
         if state.delivered > state.next_position + JUMP:
-            wrong[state.id] = f"position {state.delivered} was delivered, and {state.next_position} is next"
+            wrong[state.id] = (
+                f"delivered position {state.delivered} is beyond the next position, {state.next_position}"
+            )
             state = msgspec.structs.replace(state, delivered=state.next_position)
         if state.id in queues:
-            wrong[state.id] = "the queue is there twice"
+            wrong[state.id] = "the queue is listed twice"
         if state.id in wrong:
             pages = [page for page in state.pages if not page.problem()]
             state = msgspec.structs.replace(state, pages=pages)
@@ -185,7 +186,7 @@ def _decode_each(payload: bytes, wrong: Wrong) -> Checkpoint:
 
 
 def _decode_queue(part: Any, wrong: Wrong) -> QueueState | None:
-    """Decode what can be decoded of a queue's part; None if its id cannot."""
+    """Decode the readable fields of a queue's part; return None if its id is not readable."""
     try:
         return msgspec.convert(part, QueueState)
     except msgspec.ValidationError as error:
@@ -206,7 +207,7 @@ def _decode_queue(part: Any, wrong: Wrong) -> QueueState | None:
 
 
 def _convert(value: Any, kind: Any, default: Any) -> Any:
-    """Return a value if it is of this type, else the default."""
+    """Return a value if it has this type, else the default."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:

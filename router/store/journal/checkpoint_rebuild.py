@@ -1,7 +1,7 @@
-"""Making a checkpoint anew from the pages that the segments hold, for what the checkpoint itself cannot tell.
+"""Rebuilding of a checkpoint from the pages in the segments.
 
-A repair does this for a damaged checkpoint, and a start for the parts of one that is whole but says what
-cannot be.
+A repair does this for a damaged checkpoint, and a start for parts of a whole checkpoint that have impossible
+values.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -34,12 +34,12 @@ from leveret.router.store.segments.pages import (
 )
 from leveret.router.store.set_aside import read_message
 
-Tell = Callable[[Path, int, str], None]  # what is wrong at an offset of a file, in words
+Tell = Callable[[Path, int, str], None]  # called with a file, an offset and a description of the fault there
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A checkpoint that can be used. ``wrong`` says what of the file ``payload`` could not, in words."""
+    """A usable checkpoint. ``wrong`` describes the unusable parts of the file's ``payload``."""
 
     checkpoint: Checkpoint
     payload: bytes = b""
@@ -47,12 +47,14 @@ class Loaded:
 
 
 def silent(path: Path, offset: int, what: str) -> None:
-    """Nobody is told."""
+    """Ignore a fault; a ``Tell``."""
 
 
 def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Loaded:
-    """Read the checkpoint. Queues among ``known`` whose part of it cannot be used get the pages that the
-    segments hold of them, with messages that were settled before. Raises DamageError and FormatError.
+    """Read the checkpoint.
+
+    Queues among ``known`` whose part is unusable get their pages in the segments, including messages that
+    were settled before. Raises DamageError and FormatError.
     """
     payload = read_payload(files, directory)
     if payload is None:
@@ -75,17 +77,17 @@ def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Lo
     if NO_START in wrong:
         number, sequence = _start(files, directory)
         checkpoint = msgspec.structs.replace(checkpoint, journal=number, sequence=sequence)
-    told = [f"queue {queue_id}: {what}" if queue_id >= 0 else what for queue_id, what in wrong.items()]
-    return Loaded(checkpoint, payload, told)
+    faults = [f"queue {queue_id}: {what}" if queue_id >= 0 else what for queue_id, what in wrong.items()]
+    return Loaded(checkpoint, payload, faults)
 
 
 def with_pages(state: QueueState, pages: Iterable[PageState]) -> QueueState:
-    """The state of a queue with some more pages, none of whose positions it has already."""
+    """Return the state of a queue with more pages, without positions that the queue already has."""
     held = {position for page in state.pages for position in page.every_position()}
     more: list[PageState] = []
     for page in pages:
         doubles = [position for position in page.every_position() if position in held]
-        if len(doubles) < page.count():  # one that was moved may be there twice
+        if len(doubles) < page.count():  # a page that was moved may exist twice
             held.update(page.every_position())
             settled = [*page.settled, *ranges(doubles)]
             more.append(msgspec.structs.replace(page, settled=settled))
@@ -99,9 +101,9 @@ def with_pages(state: QueueState, pages: Iterable[PageState]) -> QueueState:
 
 
 def rebuild(files: Files, directory: Path, known: Collection[int], tell: Tell) -> Checkpoint:
-    """A checkpoint that names every whole page there is, and the first journal file.
+    """Return a checkpoint that names every whole page, and the first journal file.
 
-    It has no notes: those in the journal come from there, and the gaps of streams are found again.
+    It has no notes: notes in the journal are read from there, and the gaps of streams are found again.
     """
     found = states_in_segments(files, directory, known, tell)
     queues = [with_pages(QueueState(each, 0, 0, ()), pages) for each, pages in sorted(found.items())]
@@ -109,7 +111,7 @@ def rebuild(files: Files, directory: Path, known: Collection[int], tell: Tell) -
 
 
 def _start(files: Files, directory: Path) -> tuple[int, int]:
-    """The number of the first journal file that says anything, and the sequence of its first batch."""
+    """Return the number of the first journal file with a header, and the sequence of its first batch."""
     begun = _first_begun(files, directory)
     return (1, 1) if begun is None or begun.header is None else (begun.number, begun.header.first)
 
@@ -117,7 +119,7 @@ def _start(files: Files, directory: Path) -> tuple[int, int]:
 def states_in_segments(
     files: Files, directory: Path, known: Collection[int], tell: Tell
 ) -> dict[int, list[PageState]]:
-    """The whole pages of all segments, by their queues; ``tell`` is called for what is no page."""
+    """Return the whole pages of all segments, by their queues; report other bytes to ``tell``."""
     pages: dict[int, list[PageState]] = {}
     for path in segments(files, directory) if known else ():
         data = load(files, path)
@@ -141,7 +143,7 @@ def states_in_segments(
 
 
 def needs_checkpoint(files: Files, directory: Path) -> bool:
-    """Whether what is there, without a checkpoint, cannot be all that there was."""
+    """Return True if the directory, without a checkpoint, cannot be complete."""
     begun = _first_begun(files, directory)
     if begun is None:
         return bool(files.list(directory / "segments"))
@@ -150,7 +152,7 @@ def needs_checkpoint(files: Files, directory: Path) -> bool:
 
 
 def _first_begun(files: Files, directory: Path) -> ScannedFile | None:
-    """The first journal file that says anything."""
+    """Return the first journal file with a header."""
     for number in numbers(files, directory / "journal"):
         path = path_of(directory / "journal", number)
         scanned = scan_file(path, number, load(files, path))
@@ -162,12 +164,12 @@ def _first_begun(files: Files, directory: Path) -> ScannedFile | None:
 def state_of(
     segment: int, offset: int, length: int, entries: list[Stored], settled: list[Range]
 ) -> PageState:
-    """A page as a checkpoint names it. Raises PageError if there is no such page."""
+    """Return a page as a checkpoint names it. Raises PageError for an impossible one."""
     positions = [entry.position for entry in entries]
     if not positions or any(one >= other for one, other in pairwise(positions)):
         raise PageError("its positions do not ascend")
     if positions[-1] > LAST_MAX:
-        raise PageError(f"no queue has come to position {positions[-1]}")
+        raise PageError(f"position {positions[-1]} is impossible")
     return PageState(
         segment=segment,
         offset=offset,
@@ -184,7 +186,7 @@ def state_of(
 
 
 def _priority(entries: list[Stored]) -> int:
-    """The priority of a page's messages, which is that of each that can be read."""
+    """Return the priority of a page's messages: that of any readable one."""
     messages = (read_message(entry.route, entry.frames) for entry in entries)
     return next((message.properties.priority or 0 for message in messages if message is not None), 0)
 
@@ -196,7 +198,7 @@ def _packed(positions: list[int]) -> bytes:
 
 
 def load(files: Files, path: Path) -> bytes:
-    """All that a file holds."""
+    """Return the content of a file."""
     descriptor = files.open(path)
     try:
         return read_whole(files, descriptor)
@@ -205,6 +207,6 @@ def load(files: Files, path: Path) -> bytes:
 
 
 def segments(files: Files, directory: Path) -> list[Path]:
-    """The segment files of a data directory."""
+    """Return the segment files of a data directory."""
     there = files.list(directory / "segments")
     return [path for path in there if path.suffix == SUFFIX and path.stem.isdecimal()]

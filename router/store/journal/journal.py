@@ -1,26 +1,27 @@
 """The journal: one write-ahead log for the whole node, in files of bounded size.
 
-Owns the framing of batches, the order of files, and what is damage and what a torn end. What a batch says is
-in ``records``; when a file is no longer needed is the store's business.
+Responsible for the framing of batches, the order of files, and the distinction between damage and a torn end.
+Not for the content of a batch (see ``records``), nor for the removal of files (see ``truncation``).
 
 A file ``<number>.journal`` begins with a header and holds batches, one behind the other. Behind the last
-there are zeros, since files are allocated in full when they are made:
+there are zeros, because files are allocated in full when they are created:
 
     file      >8sQQQ4sI  magic "LVRTJRN2", number, sequence of its first batch, synced, mark, CRC-32 of these
     batch     >4sIQQQ    mark, CRC-32 of all behind it, payload bytes, sequence, synced
               ...        the payload, and zeros up to a multiple of 8
 
-There is one checksum for what is written and synced as one, computed in one call that does not hold up the
-broker. The mark is random and the file's own, so that neither what stood on the disk before nor a message
-that carries a piece of a journal can be taken for a batch.
+There is one checksum for the bytes that are written and synced together, computed in one call that does not
+hold up the broker. The mark is random and unique to the file, so that neither older bytes on the disk nor a
+message that carries a piece of a journal can be mistaken for a batch.
 
 Batches are numbered from 1. A file is begun when the one before it is full and synced, or when a write to
-that one failed: then it begins again with the batch that failed. ``synced`` is the highest sequence that was
-on disk when the header or the batch was written.
+that one failed: then it begins again with the failed batch. ``synced`` is the highest sequence that was on
+disk when the header or the batch was written.
 
-Reading a file ends where no batch with the next sequence stands. If a later batch of the file, or the header
-of a later file, says that the missing one had been on disk, something was damaged: that is an error, with
-file and offset. Otherwise a crash cut off what nobody was told of, and it is left out.
+Reading a file ends where there is no batch with the next sequence. If a later batch of the file, or the
+header of a later file, shows that the missing one had been on disk, the file is damaged: that is an error,
+with file and offset. Otherwise a crash interrupted a write that was not confirmed, and the rest of it is
+ignored.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,12 +42,12 @@ JUMP = 1 << 20  # batches that may be missing before a file, if they were not sy
 _FILE = Struct(">8sQQQ4s")
 _CRC = Struct(">I")
 _BATCH = Struct(">4sIQQQ")
-_COVERED = 8  # where in a batch the part begins that the CRC covers
+_COVERED = 8  # offset in a batch where the bytes that the CRC covers begin
 FILE_HEADER = _FILE.size + _CRC.size
 
 
 class DamageError(Exception):
-    """A file is damaged where no crash can have done it; the text says which, where, and what to do."""
+    """A file with damage that no crash can cause; the text says which file, where, and what to do."""
 
     def __init__(self, path: Path, offset: int, what: str) -> None:
         super().__init__(
@@ -59,7 +60,7 @@ class DamageError(Exception):
 
 
 class FormatError(Exception):
-    """A file is of a format that another version of leveret writes; the text says which and what to do."""
+    """A file in the format of another version of leveret; the text says which file and what to do."""
 
     def __init__(self, path: Path, found: bytes, known: bytes) -> None:
         super().__init__(
@@ -73,7 +74,7 @@ Unsynced = tuple[Sequence[bytes], int]  # the parts of a batch and its sequence,
 
 
 class Header(NamedTuple):
-    """What a file says of itself: the sequence of its first batch, what was on disk by then, its mark."""
+    """The header of a file: the sequence of its first batch, the last synced sequence by then, its mark."""
 
     first: int
     synced: int
@@ -82,7 +83,7 @@ class Header(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as it stands in a file: from ``offset`` to ``end``."""
+    """A batch in a file, from ``offset`` to ``end``."""
 
     path: Path
     offset: int
@@ -93,12 +94,12 @@ class Batch:
 
 
 def path_of(directory: Path, number: int) -> Path:
-    """Where the journal file of this number stands."""
+    """Return the path of the journal file with this number."""
     return directory / f"{number:010d}{SUFFIX}"
 
 
 def numbers(files: Files, directory: Path) -> list[int]:
-    """The numbers of the journal files there are, in order."""
+    """Return the numbers of the existing journal files, in order."""
     stems = (path.stem for path in files.list(directory) if path.suffix == SUFFIX)
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
@@ -107,13 +108,13 @@ def numbers(files: Files, directory: Path) -> list[int]:
 
 
 def pack_header(number: int, header: Header) -> bytes:
-    """A file header's bytes."""
+    """Return the bytes of a file header."""
     head = _FILE.pack(MAGIC, number, *header)
     return head + _CRC.pack(crc32(head))
 
 
 def pack_batch(mark: bytes, parts: Sequence[bytes], sequence: int, synced: int) -> bytearray:
-    """A batch's bytes, whose payload is all ``parts``."""
+    """Return the bytes of a batch with all ``parts`` as its payload."""
     length = sum(map(len, parts))
     end = _BATCH.size + length
     data = bytearray().join((bytes(_BATCH.size), *parts, bytes(-end % 8)))
@@ -128,13 +129,13 @@ class JournalFile:
     def __init__(
         self, files: Files, directory: Path, *, number: int, first: int, synced: int, size: int
     ) -> None:
-        """Make the file, whose first batch will have the sequence ``first``. Raises OSError.
+        """Create the file, whose first batch will have the sequence ``first``. Raises OSError.
 
-        ``synced`` is the sequence of the last batch that is on disk in the files before it.
+        ``synced`` is the sequence of the last batch on disk in the files before it.
         """
         self.number = number
         self.synced = synced
-        self._last = synced  # what ``synced`` will be when all that was written is on disk
+        self._last = synced  # the next value of ``synced``, once everything written is on disk
         self._size = size
         self.end = FILE_HEADER  # bytes that were written
         self.path = path_of(directory, number)
@@ -150,17 +151,17 @@ class JournalFile:
 
     @property
     def full(self) -> bool:
-        """Whether the next batch belongs into another file."""
+        """True if the next batch belongs into another file."""
         return self.end >= self._size
 
     def append(
         self, parts: Sequence[bytes], sequence: int, *, sync: bool, before: Sequence[Unsynced] = ()
     ) -> None:
-        """Write a batch, and have it on disk, with all before it, if ``sync``.
+        """Write a batch, and sync it with all before it if ``sync``.
 
-        ``before`` are batches that go with it in the same write: those of a file that failed. After an
-        OSError nothing may be assumed of it, and the file is closed: what was not on disk goes into another
-        one.
+        ``before`` are batches of a file that failed; they are put in front, in the same write. After an
+        OSError the state of the file is unknown, and it is closed: everything that was not on disk goes into
+        another file.
         """
         data = bytearray().join(pack_batch(self._mark, *each, synced=self.synced) for each in before)
         data += pack_batch(self._mark, parts, sequence, self.synced)
@@ -177,7 +178,7 @@ class JournalFile:
             self.synced = sequence
 
     def sync(self) -> None:
-        """Have everything that was written on disk; after an OSError the file is closed."""
+        """Sync everything that was written; after an OSError the file is closed."""
         if self.synced == self._last:
             return
         try:
@@ -188,10 +189,10 @@ class JournalFile:
         self.synced = self._last
 
     def finish(self, *, seal: bool = False) -> None:
-        """Have everything that was written on disk, and close the file, also when OSError is raised.
+        """Sync everything that was written, and close the file, even if OSError is raised.
 
-        ``seal`` is for a journal that is left like this: one batch more, an empty one, tells that the last
-        was on disk.
+        ``seal`` is for a journal that is left like this: another, empty batch proves that the last one was on
+        disk.
         """
         try:
             self.sync()
@@ -201,7 +202,7 @@ class JournalFile:
             self._close()
 
     def _abandon(self) -> None:
-        """Close the file, since writing failed; and remove it if not one batch was written."""
+        """Close the file after a failed write; remove it if it holds no batch."""
         self._close()
         if self.end == FILE_HEADER:
             with suppress(OSError):
@@ -217,11 +218,11 @@ class JournalFile:
 
 
 class Journal:
-    """Reads the files from ``number`` on, which hold what comes from the batch ``sequence`` on.
+    """A reader of the files from ``number`` on, which hold the batches from ``sequence`` on.
 
-    While it is iterated over, ``sequence`` grows to that of the batch which is to be written next, ``cut``
-    gathers what was left out, and ``corrected`` what headers say that cannot be, both in words for the log.
-    ``numbers`` are the files there are, ``begun`` says whether any of them has a header.
+    During iteration ``sequence`` grows to that of the next batch to write, ``cut`` collects descriptions of
+    ignored ends, and ``corrected`` descriptions of impossible header values, for the log. ``numbers`` are the
+    existing files; ``begun`` is True if any of them has a header.
     """
 
     def __init__(self, files: Files, directory: Path, number: int, sequence: int) -> None:
@@ -236,9 +237,10 @@ class Journal:
         self._end = (path_of(directory, number), 0)  # where the last batch that was read ends
 
     def __iter__(self) -> Iterator[Batch]:
-        """All batches, in the order they were written; one whose write failed at first may come again.
+        """Yield all batches in the order of writing; a batch whose first write failed may be repeated.
 
-        What was read is on disk, however far the process came that wrote it. Raises DamageError and OSError.
+        Every yielded batch is on disk, even if its writer was killed before it synced. Raises DamageError and
+        OSError.
         """
         if self._number > 1 and self._number not in self.numbers:
             raise DamageError(*self._end, "the file is missing")
@@ -246,7 +248,7 @@ class Journal:
             yield from self._read(number)
 
     def must_reach(self, sequence: int) -> None:
-        """DamageError when a batch that was on disk when the broker stopped is not among those read."""
+        """Raise DamageError if a batch that was on disk when the broker stopped was not read."""
         if self.sequence <= sequence:
             raise DamageError(
                 *self._end, f"batch {self.sequence} is gone, which was on disk when the broker stopped"
@@ -259,12 +261,12 @@ class Journal:
         if header is None:
             if number == self._number > 1:
                 raise DamageError(path, 0, "the file header is gone")
-            self.cut.append(f"{path}: the file was made and not begun")
+            self.cut.append(f"{path}: the file was created and never written")
             return
         self.begun = True
         if header.synced >= self.sequence:
-            told = f"which was on disk when {path.name} was begun"
-            raise DamageError(*self._end, f"batch {self.sequence} is gone, {told}")
+            proof = f"which was on disk when {path.name} was begun"
+            raise DamageError(*self._end, f"batch {self.sequence} is gone, {proof}")
         if header.first > self.sequence:
             missing = f"batches {self.sequence} to {header.first - 1}"
             self.cut.append(f"{path}: {missing} are gone, which had not been synced before it was begun")
@@ -274,10 +276,10 @@ class Journal:
             expected, end = batch.sequence + 1, batch.end
         later = find_later(path, data, end, header.mark, expected)
         if later is not None:
-            told = f"which was on disk when batch {later.sequence} was written"
-            raise DamageError(path, end, f"batch {expected} is gone, {told}")
+            proof = f"which was on disk when batch {later.sequence} was written"
+            raise DamageError(path, end, f"batch {expected} is gone, {proof}")
         if not _is_zero(data, end):
-            self.cut.append(f"{path}: a write that was cut off at {end} is left out; nobody was told of it")
+            self.cut.append(f"{path}: an interrupted write at {end} is ignored; it was not confirmed")
         self.sequence = max(self.sequence, expected)
         self._end = path, end
 
@@ -285,8 +287,8 @@ class Journal:
         self.corrected.append(f"{path}, offset {offset}: {what}")
 
     def _load(self, path: Path) -> bytes:
-        """A file's bytes, which are synced first: whoever wrote them may have been killed before that, and
-        what is done next builds on them.
+        """Sync and read a file: its writer may have been killed before it synced, and later writes depend on
+        it.
         """
         descriptor = self._files.open(path)
         try:
@@ -296,37 +298,36 @@ class Journal:
             self._files.close(descriptor)
 
 
-Correct = Callable[[Path, int, str], None]  # what stands at an offset of a file cannot be, in words
+# Called with a file, an offset and a description of the impossible value there
+Correct = Callable[[Path, int, str], None]
 
 
-def not_told(path: Path, offset: int, what: str) -> None:
-    """Nobody is told."""
+def ignore_corrections(path: Path, offset: int, what: str) -> None:
+    """Ignore an impossible value; a ``Correct``."""
 
 
 def read_header(
-    path: Path, number: int, data: bytes, expected: int = 0, correct: Correct = not_told
+    path: Path, number: int, data: bytes, expected: int = 0, correct: Correct = ignore_corrections
 ) -> Header | None:
-    """The header of a file; None if the broker was cut off before it was written.
+    """Return the header of a file; None if the broker was interrupted before it was written.
 
-    ``expected`` is the sequence of the next batch (0: unknown). A header with a right checksum that
-    contradicts the first batch behind it gives way to that, and ``correct`` is told.
-
-    Raises DamageError when there is another header than there should be, or none before batches; and
-    FormatError when another version wrote it.
+    ``expected`` is the sequence of the next batch (0: unknown). If a header with a right checksum contradicts
+    the first batch behind it, the batch counts, and ``correct`` is called. Raises DamageError for a header
+    that cannot be here, or for a missing one before batches, and FormatError if another version wrote it.
     """
     if len(data) >= FILE_HEADER:
-        magic, told, first, synced, mark = _FILE.unpack_from(data)
+        magic, stated, first, synced, mark = _FILE.unpack_from(data)
         crc = _CRC.unpack_from(data, _FILE.size)[0]
-        # A magic that only was changed on the disk does not make it another format, which knows its own CRC.
+        # A magic that was only changed on the disk is not another format, which would have a CRC of its own.
         if is_other_format(magic, MAGIC) and crc != crc32(MAGIC + data[len(MAGIC) : _FILE.size]):
             raise FormatError(path, magic, MAGIC)
         if crc == crc32(data[: _FILE.size]):
             header = Header(first, synced, mark)
             right = _corrected(path, data, header, expected)
-            if magic != MAGIC or (told != number and right.first != expected):
-                raise DamageError(path, 0, f"it is file {told} of format {magic!r}")
-            if told != number:
-                correct(path, 0, f"the header is of file {told}")
+            if magic != MAGIC or (stated != number and right.first != expected):
+                raise DamageError(path, 0, f"it is file {stated} of format {magic!r}")
+            if stated != number:
+                correct(path, 0, f"the header is of file {stated}")
             if right != header:
                 correct(path, 0, f"the header says {_shown(header)}, and the batches {_shown(right)}")
             return right
@@ -336,7 +337,7 @@ def read_header(
 
 
 def _any_batch(path: Path, data: bytes, mark: bytes) -> bool:
-    """Whether a whole batch with this mark stands anywhere in a file."""
+    """Return True if a file has a whole batch with this mark anywhere."""
     offset = FILE_HEADER - 1
     while (offset := data.find(mark, offset + 1)) >= 0:
         if batch_at(path, data, offset, mark) is not None:
@@ -353,7 +354,7 @@ def _corrected(path: Path, data: bytes, header: Header, expected: int) -> Header
     first, synced, mark = header
     batch = batch_at(path, data, FILE_HEADER, mark)
     if batch is None and not _any_batch(path, data, mark):
-        # Files are made of zeros: no other file's batch can stand there.
+        # Files are created with zeros: no other file's batch can be there.
         other = data[FILE_HEADER : FILE_HEADER + len(mark)]
         batch = batch_at(path, data, FILE_HEADER, other) if any(other) else None
         mark = mark if batch is None else other
@@ -368,12 +369,14 @@ def _corrected(path: Path, data: bytes, header: Header, expected: int) -> Header
 
 
 def is_other_format(magic: bytes, known: bytes) -> bool:
-    """Whether it is the magic of our kind of file in another version: they differ in the last digit."""
+    """Return True for the magic of this kind of file in another version: only the last digit differs."""
     return magic[:-1] == known[:-1] and magic != known and magic[-1:].isdigit()
 
 
-def batches(path: Path, data: bytes, header: Header, correct: Correct = not_told) -> Iterator[Batch]:
-    """The whole batches of a file's bytes, from the first on, without a gap."""
+def batches(
+    path: Path, data: bytes, header: Header, correct: Correct = ignore_corrections
+) -> Iterator[Batch]:
+    """Yield the whole batches of a file's bytes, from the first on, without a gap."""
     expected, offset = header.first, FILE_HEADER
     while (batch := next_batch(path, data, offset, header.mark, expected, correct)) is not None:
         yield batch
@@ -382,12 +385,12 @@ def batches(path: Path, data: bytes, header: Header, correct: Correct = not_told
 
 
 def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
-    path: Path, data: bytes, offset: int, mark: bytes, expected: int, correct: Correct = not_told
+    path: Path, data: bytes, offset: int, mark: bytes, expected: int, correct: Correct = ignore_corrections
 ) -> Batch | None:
-    """The batch ``expected`` if it stands whole at an offset where the one before it ends.
+    """Return batch ``expected`` if it is whole at an offset where the one before it ends.
 
-    Nothing can be missing between the two. A batch that says another sequence is therefore this one, unless
-    it says that batch ``expected`` had been on disk before; ``correct`` is told.
+    Nothing can be missing between the two. So a batch with another sequence is this one, unless it shows that
+    batch ``expected`` had been on disk before; ``correct`` is called.
     """
     batch = batch_at(path, data, offset, mark)
     if batch is None or batch.sequence == expected:
@@ -399,7 +402,7 @@ def next_batch(  # noqa: PLR0917 - a place in a file, and what stands there
 
 
 def find_later(path: Path, data: bytes, offset: int, mark: bytes, missing: int) -> Batch | None:
-    """A whole batch behind ``offset`` that was written when batch ``missing`` was on disk already."""
+    """Return a whole batch behind ``offset`` that was written after batch ``missing`` had been synced."""
     while (offset := data.find(mark, offset)) >= 0:
         batch = batch_at(path, data, offset, mark)
         if batch is not None and missing <= batch.synced < batch.sequence:
@@ -409,7 +412,7 @@ def find_later(path: Path, data: bytes, offset: int, mark: bytes, missing: int) 
 
 
 def batch_at(path: Path, data: bytes, offset: int, mark: bytes) -> Batch | None:
-    """The batch that stands whole at an offset; None when none does."""
+    """Return the whole batch at an offset; None if there is none."""
     start = offset + _BATCH.size
     if start > len(data) or not data.startswith(mark, offset):
         return None
@@ -421,5 +424,5 @@ def batch_at(path: Path, data: bytes, offset: int, mark: bytes) -> Batch | None:
 
 
 def _is_zero(data: bytes, offset: int) -> bool:
-    """Whether nothing but zeros, or nothing at all, stands from ``offset`` on."""
+    """Return True if there are only zeros, or no bytes, from ``offset`` on."""
     return data.count(0, offset) == max(0, len(data) - offset)

@@ -1,8 +1,8 @@
-"""What the journal says: the records of a batch, and their bytes.
+"""The records of a journal batch, and their bytes.
 
-A batch is what one turn of the core did, and it is on disk as a whole or not at all: a message and all the
-queues it went to, a dead letter and its leaving the old queue, a transaction. So there are few kinds of
-record, and no brackets around them:
+A batch is the work of one turn of the core, and it is on disk as a whole or not at all: a message with all
+the queues it was routed to, a dead letter with its removal from the old queue, a transaction. So there are
+few kinds of record, and no brackets around them:
 
     PUBLISH   >IBI    length, type 1, number of queues
               >QQQ    for each: queue id, position, deadline (ms since the epoch, 0: none)
@@ -10,17 +10,17 @@ record, and no brackets around them:
               ...     the route (exchange and routing key as short strings), then the content frames
 
     PROGRESS  >IBQQI  length, type 2, queue id, delivered mark, number of settled ranges
-              >QI     for each: first position, how many
+              >QI     for each: first position, count
 
     RETURNED  >IBQI   length, type 3, queue id, number of entries
-              >QI     for each: position, how often it was returned
+              >QI     for each: position, number of returns
 
     NOTE      >IBQH   length, type 4, queue id, bytes of the key
-              ...     the key, then the value; without one the key is forgotten
+              ...     the key, then the value; an empty value removes the key
 
 ``length`` counts the bytes behind it. Everything is keyed by queue id and position, so that reading a record
-twice changes nothing. A queue id is of one incarnation: records of a deleted queue find nobody. The
-delivered mark says that every position below it was delivered at least once.
+twice changes nothing. A queue id is of one incarnation: records of a deleted queue have no effect. Every
+position below the delivered mark was delivered at least once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ _HEAD = Struct(">IB")
 _COUNT = Struct(">I")
 _TARGET = Struct(">QQQ")
 _ROUTE = Struct(">H")
-_PUBLISH_1 = Struct(">IBIQQQH")  # all before the route, of a publish to one queue, as most are
+_PUBLISH_1 = Struct(">IBIQQQH")  # all before the route, of a publish to one queue, the usual case
 _pack_publish_1 = _PUBLISH_1.pack
 _BEFORE_ROUTE = _PUBLISH_1.size - 4  # bytes that the length counts
 _PROGRESS = Struct(">IBQQI")
@@ -45,18 +45,18 @@ POSITION_MAX = 1 << 62
 DEADLINE_MAX = 1 << 62  # ms since 1970
 RETURNS_MAX = 1 << 31
 ID_MAX = 1 << 53
-JUMP = 1 << 48  # positions that a queue may give between two records, to messages that need none
+JUMP = 1 << 48  # positions that a queue may skip between two records, for messages that need no record
 
 Target = tuple[int, int, int]  # queue id, position, deadline
-Range = tuple[int, int]  # first position, how many
+Range = tuple[int, int]  # first position, count
 
 
 class RecordError(ValueError):
-    """The bytes are no records."""
+    """Bytes that are no records."""
 
 
 class Publish(NamedTuple):
-    """A message, and the queues that it went to."""
+    """A message, and the queues that it was routed to."""
 
     targets: Sequence[Target]
     route: bytes
@@ -64,7 +64,7 @@ class Publish(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a queue's deliveries have come, and which of its messages are gone."""
+    """The delivered mark of a queue, and its settled messages."""
 
     queue_id: int
     delivered: int
@@ -72,14 +72,14 @@ class Progress(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """How often messages have come back to their queue: the position and the new total of each."""
+    """The number of returns of some messages: the position and the new total of each."""
 
     queue_id: int
     returns: Sequence[tuple[int, int]]
 
 
 class Note(NamedTuple):
-    """A value that a queue keeps by a key; an empty one is none."""
+    """A value that a queue stores under a key; an empty value removes it."""
 
     queue_id: int
     key: bytes
@@ -90,7 +90,7 @@ Record = Publish | Progress | Returned | Note
 
 
 class BadRecord(NamedTuple):
-    """A part of a payload, from ``start`` to ``end``, that is no record that can be read, and the reason."""
+    """A part of a payload, from ``start`` to ``end``, that is no readable record, and the reason."""
 
     start: int
     end: int
@@ -98,8 +98,7 @@ class BadRecord(NamedTuple):
 
 
 def expiry(deadline: int, wall_offset: int) -> int:
-    """Return when a message expires on the broker's clock, 0 for never. A deadline that has passed stays in
-    the past.
+    """Return the time when a message expires on the broker's clock, 0 for never. A past deadline stays past.
 
     ``deadline``: ms since 1970, 0 for none. ``wall_offset``: ms since 1970 less ms of the broker's clock.
     """
@@ -107,7 +106,7 @@ def expiry(deadline: int, wall_offset: int) -> int:
 
 
 def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tuple[bytes, bytes, bytes]:
-    """A publish record, in pieces so that the body is not copied."""
+    """Return a publish record, in pieces so that the body is not copied."""
     if len(targets) == 1:
         return pack_publish_to_one(*targets[0], len(route), len(frames)), route, frames
     length = 1 + _COUNT.size + _TARGET.size * len(targets) + _ROUTE.size + len(route) + len(frames)
@@ -118,37 +117,37 @@ def pack_publish(targets: Sequence[Target], route: bytes, frames: bytes) -> tupl
 
 
 def pack_publish_to_one(queue_id: int, position: int, deadline: int, route: int, frames: int) -> bytes:
-    """What stands in a publish record to one queue before so many bytes of a route and of frames."""
+    """Return the head of a publish record to one queue, for so many bytes of ``route`` and ``frames``."""
     return _pack_publish_1(_BEFORE_ROUTE + route + frames, PUBLISH, 1, queue_id, position, deadline, route)
 
 
 def pack_progress(queue_id: int, delivered: int, settled: Sequence[Range]) -> bytes:
-    """A progress record."""
+    """Return a progress record."""
     length = _PROGRESS.size - 4 + _PAIR.size * len(settled)
     head = _PROGRESS.pack(length, PROGRESS, queue_id, delivered, len(settled))
     return head + b"".join([_PAIR.pack(*each) for each in settled])
 
 
 def pack_returned(queue_id: int, returns: Sequence[tuple[int, int]]) -> bytes:
-    """A returned record."""
+    """Return a returned record."""
     length = _RETURNED.size - 4 + _PAIR.size * len(returns)
     head = _RETURNED.pack(length, RETURNED, queue_id, len(returns))
     return head + b"".join([_PAIR.pack(*each) for each in returns])
 
 
 def pack_note(queue_id: int, key: bytes, value: bytes) -> bytes:
-    """A note record."""
+    """Return a note record."""
     return b"".join(
         (_NOTE.pack(_NOTE.size - 4 + len(key) + len(value), NOTE, queue_id, len(key)), key, value)
     )
 
 
 def ranges(positions: Iterable[int]) -> list[Range]:
-    """Positions, in any order, as ranges in ascending order that do not touch."""
+    """Return positions, in any order, as ascending ranges that do not touch."""
     ordered = sorted(set(positions))
     if not ordered:
         return []
-    if ordered[-1] - ordered[0] < len(ordered):  # without a gap, as most are
+    if ordered[-1] - ordered[0] < len(ordered):  # without a gap, the usual case
         return [(ordered[0], len(ordered))]
     found: list[Range] = []
     first = behind = ordered[0]
@@ -162,7 +161,7 @@ def ranges(positions: Iterable[int]) -> list[Range]:
 
 
 def unpack(data: bytes) -> Iterator[Record]:
-    """The records of a batch's payload. Raises RecordError when it is not made of records."""
+    """Yield the records of a batch's payload. Raises RecordError if it is not made of records."""
     offset, size = 0, len(data)
     while offset < size:
         record, offset = _record_at(data, offset)
@@ -170,10 +169,10 @@ def unpack(data: bytes) -> Iterator[Record]:
 
 
 def unpack_readable(data: bytes) -> Iterator[tuple[int, int, Record | BadRecord]]:
-    """Yield where each record of a payload begins and ends, and the record, or the reason why it is none.
+    """Yield start and end of each record of a payload, and the record, or the reason why it is not readable.
 
-    Behind a record that cannot be read the next one is read, if the lengths of all records behind it lead to
-    the end of the payload. Otherwise its own length may be what is wrong, and the rest is one bad record.
+    Behind an unreadable record the next one is read, if the lengths of all records behind it lead to the end
+    of the payload. Otherwise its own length may be wrong, and the rest is one bad record.
     """
     offset, size = 0, len(data)
     while offset < size:
@@ -188,7 +187,7 @@ def unpack_readable(data: bytes) -> Iterator[tuple[int, int, Record | BadRecord]
 
 
 def _record_at(data: bytes, offset: int) -> tuple[Record, int]:
-    """Return the record at an offset, and where it ends. Raises RecordError."""
+    """Return the record at an offset, and its end. Raises RecordError."""
     size = len(data)
     if size - offset < _HEAD.size:
         raise RecordError(f"{size - offset} bytes behind the last record")
@@ -203,7 +202,7 @@ def _record_at(data: bytes, offset: int) -> tuple[Record, int]:
 
 
 def _end_of_bad(data: bytes, offset: int) -> int:
-    """Return where the record behind a bad one begins; the end of the payload if that is not certain."""
+    """Return the start of the record behind a bad one; the end of the payload if that is not certain."""
     size, first = len(data), 0
     while size - offset >= _HEAD.size:
         length, kind = _HEAD.unpack_from(data, offset)
@@ -217,7 +216,7 @@ def _end_of_bad(data: bytes, offset: int) -> int:
 
 
 def _must_be_possible(position: int, offset: int) -> None:
-    """Raise RecordError for a position that no queue can have reached, which would leave none for new
+    """Raise RecordError for a position that no queue can have reached, and that would leave none for new
     messages.
     """
     if position > POSITION_MAX:
@@ -225,7 +224,7 @@ def _must_be_possible(position: int, offset: int) -> None:
 
 
 def _must_be_target(queue_id: int, position: int, deadline: int, offset: int) -> None:
-    """Raise RecordError for a queue, a position or a deadline that cannot be."""
+    """Raise RecordError for an impossible queue, position or deadline."""
     _must_be_queue(queue_id, offset)
     _must_be_possible(position, offset)
     if deadline > DEADLINE_MAX:
@@ -233,7 +232,7 @@ def _must_be_target(queue_id: int, position: int, deadline: int, offset: int) ->
 
 
 def _must_be_queue(queue_id: int, offset: int) -> None:
-    """Raise RecordError for a queue id that was never given."""
+    """Raise RecordError for a queue id that was never assigned."""
     if queue_id > ID_MAX:
         raise RecordError(f"queue id {queue_id} in a record at {offset}")
 
@@ -296,7 +295,7 @@ def _pairs(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int
     return [_PAIR.unpack_from(data, at) for at in range(start, end, _PAIR.size)]
 
 
-# By type: the size of the smallest record, and what reads one that has at least that.
+# By type: the size of the smallest record, and the function that reads a record of at least that size.
 _READERS: dict[int, tuple[int, Callable[[bytes, int, int], Record]]] = {
     PUBLISH: (_HEAD.size + _COUNT.size + _ROUTE.size, _read_publish),
     PROGRESS: (_PROGRESS.size, _read_progress),

@@ -1,7 +1,7 @@
-"""How a broker comes back: checkpoint, then the journal in order.
+"""Recovery at a start: the checkpoint, then the journal in order.
 
-Owns the reading. It changes no file: a torn end stays where it is, and the next journal file says where it
-goes on. The segments are not read, so that the time this takes does not grow with the backlog.
+Responsible for reading. It changes no file: a torn end stays, and the next journal file records where it
+continues. Not for the segments: they are not read, so that the time does not grow with the backlog.
 """
 
 from bisect import bisect_right
@@ -33,26 +33,26 @@ FEW = 1024  # positions that are settled one by one
 
 @dataclass(slots=True)
 class RecoveredQueue:
-    """One queue: the pages with live messages, and the messages that are in the journal only, by position."""
+    """One queue: the pages with live messages, and by position the messages that are only in the journal."""
 
     next_position: int = 0
     delivered: int = 0
     pages: list[Page] = field(default_factory=list)
     entries: dict[int, Stored] = field(default_factory=dict)
-    firsts: list[int] = field(default_factory=list)  # of the pages, which are in their order
+    firsts: list[int] = field(default_factory=list)  # of the pages, ascending
     lasts: list[int] = field(default_factory=list)  # the last position of each page and all before it
     notes: dict[bytes, bytes] = field(default_factory=dict)
 
     def take_pages(self, pages: Iterable[Page]) -> None:
-        """The queue has these pages."""
+        """Set the pages of the queue."""
         self.pages = sorted(pages, key=lambda page: page.first)
         self.firsts = [page.first for page in self.pages]
         self.lasts = list(accumulate((page.last for page in self.pages), max))
-        if self.lasts:  # also what did not outlive the broker had its position
+        if self.lasts:  # messages that did not survive had positions, too
             self.next_position = max(self.next_position, self.lasts[-1] + 1)
 
     def page_of(self, position: int) -> Page | None:
-        """The page that holds a position."""
+        """Return the page that holds a position."""
         index = bisect_right(self.firsts, position) - 1
         while index >= 0 and self.lasts[index] >= position:
             if self.pages[index].holds(position):
@@ -62,8 +62,9 @@ class RecoveredQueue:
 
 
 class Broken(NamedTuple):
-    """A record that cannot be used, although the checksum of its batch is right; ``rest`` are its bytes, and
-    those behind it if it is not certain where the next record begins.
+    """A record that is unusable although the checksum of its batch is right.
+
+    ``rest`` has its bytes, and those behind it if the start of the next record is not certain.
     """
 
     path: Path
@@ -75,10 +76,10 @@ class Broken(NamedTuple):
 
 @dataclass(slots=True)
 class Recovered:
-    """What there was. ``sequence`` is that of the next batch.
+    """The recovered state. ``sequence`` is that of the next batch.
 
-    Nothing before the journal file ``first_journal`` and its batch ``first_sequence`` was needed; 0 when
-    there was no file.
+    Nothing before the journal file ``first_journal`` and its batch ``first_sequence`` was needed; 0 if there
+    was no file.
     """
 
     queues: dict[int, RecoveredQueue]
@@ -86,18 +87,18 @@ class Recovered:
     first_sequence: int
     sequence: int
     next_journal: int  # the number of the next journal file
-    newest_queue: int  # the highest queue id that anything was told of; 0 for none
-    cut: list[str]  # what was cut off, in words
-    corrected: list[str] = field(default_factory=list)  # what headers say that cannot be, in words
+    newest_queue: int  # the highest queue id in any record; 0 for none
+    cut: list[str]  # descriptions of ignored ends
+    corrected: list[str] = field(default_factory=list)  # descriptions of impossible header values
     broken: list[Broken] = field(default_factory=list)
     loaded: Loaded = field(default_factory=lambda: Loaded(Checkpoint()))
 
 
-Tell = Callable[[Path, int], None]  # up to which byte of which file everything was read
+Tell = Callable[[Path, int], None]  # called with a file and the offset up to which it was read
 
 
 def silent(path: Path, offset: int) -> None:
-    """Nobody is told."""
+    """Ignore the progress; a ``Tell``."""
 
 
 def recover(
@@ -108,13 +109,12 @@ def recover(
     stopped: int = 0,
     progress: Tell = silent,
 ) -> Recovered:
-    """Read everything, and tell ``progress`` how far that has come. Raises DamageError and FormatError.
+    """Read everything, and report the progress to ``progress``. Raises DamageError and FormatError.
 
-    A record that cannot be used although the checksum of its batch is right is left out and added to
-    ``Recovered.broken``. So are those behind it in the batch if it is not certain where they begin.
-
-    Records of queues that are not among ``queue_ids`` are of deleted ones. ``stopped`` is the last batch that
-    has to be there.
+    A record that is unusable although the checksum of its batch is right is left out and added to
+    ``Recovered.broken``, and so is the rest of the batch if the start of the next record is not certain.
+    Records of queues that are not among ``queue_ids`` belong to deleted ones. ``stopped`` is the last batch
+    that must exist.
     """
     queues = {number: RecoveredQueue() for number in queue_ids}
     loaded = load_checkpoint(files, directory, queues)
@@ -139,7 +139,7 @@ def recover(
     journal.must_reach(stopped)
     paged = bool(files.list(directory / "segments"))
     if paged and not journal.begun and directory / NAME not in files.list(directory):
-        # Pages are written once a batch is in a journal file, and only a checkpoint has that file removed.
+        # Pages are written once a batch is in a journal file, and only a checkpoint removes that file.
         raise DamageError(directory / NAME, 0, "the file is missing, and so are all journal files")
     for queue in queues.values():
         queue.take_pages([page for page in queue.pages if page.live])
@@ -160,9 +160,9 @@ def recover(
 
 
 def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int:
-    """Do what a record says; return the highest queue id in it.
+    """Apply a record; return the highest queue id in it.
 
-    Raises RecordError, before anything has changed, for a record that cannot be used.
+    Raises RecordError for an unusable record, before anything has changed.
     """
     if isinstance(record, BadRecord):
         raise RecordError(record.why)
@@ -183,10 +183,10 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
         behind = max((first + count for first, count in record.settled), default=0)
         _must_be_near(queue, max(record.delivered, behind))
         queue.delivered = max(queue.delivered, record.delivered)
-        # What was settled within its turn was never written, and its position is not given again.
+        # A message settled within its turn was never written, and its position is not used again.
         queue.next_position = max(queue.next_position, record.delivered)
         for first, count in record.settled:
-            behind = min(first + count, queue.next_position)  # no message is there from that on
+            behind = min(first + count, queue.next_position)  # no message has a position from that on
             queue.next_position = max(queue.next_position, first + count)
             _settle(queue, first, behind)
     elif isinstance(record, Note):
@@ -212,11 +212,11 @@ def _must_be_free(record: Publish, queues: dict[int, RecoveredQueue]) -> None:
 def _must_be_near(queue: RecoveredQueue, position: int) -> None:
     """Raise RecordError for a position that the queue cannot have reached since its last record."""
     if position > queue.next_position + JUMP:
-        raise RecordError(f"position {position} in a queue that has come to {queue.next_position}")
+        raise RecordError(f"position {position} in a queue whose next position is {queue.next_position}")
 
 
 def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:
-    """Settle the positions from ``first`` to under ``behind``, in time bounded by the messages there are."""
+    """Settle the positions from ``first`` to under ``behind``, in time bounded by the number of messages."""
     if behind - first <= FEW:
         for position in range(first, behind):
             if queue.entries.pop(position, None) is None:
@@ -241,7 +241,7 @@ def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
 
 
 def _page(queue_id: int, state: PageState) -> Page:
-    """A page as the checkpoint knows it."""
+    """Make a page as the checkpoint describes it."""
     page = Page(
         queue_id,
         state.segment,

@@ -1,7 +1,7 @@
-"""When what was written is synced, if the confirms do not wait for that (``store.sync = "interval"``).
+"""Periodic sync of the journal, if confirms do not wait for it (``store.sync = "interval"``).
 
-Owns the one deadline: it is set by the first commit that is not on disk, and the store syncs when it is over.
-So nothing is synced when nothing was written, and nothing waits longer than an interval and a sync.
+Responsible for the one deadline: the first commit that is not on disk sets it, and the store syncs when it is
+reached. So nothing is synced if nothing was written, and nothing waits longer than an interval and a sync.
 """
 
 from collections.abc import Callable
@@ -11,28 +11,28 @@ from leveret.router.turns.timers import Timed
 
 
 class Syncs(Protocol):
-    """What is asked of the store."""
+    """The part of the store that this module uses."""
 
     @property
     def unsynced(self) -> bool:
-        """Whether anything was committed that is not on disk."""
+        """True if there is a commit that is not on disk."""
 
     def sync(self) -> None:
-        """Have it on disk, unless that is under way."""
+        """Sync the commits, unless a sync is in progress."""
 
 
 class IntervalSync:
-    """A target of the timers."""
+    """The deadline of the next sync, as a target of the timers."""
 
     def __init__(self, store: Syncs, interval: int, schedule: Callable[[int, Timed], None]) -> None:
-        """``interval`` in ms."""
+        """``interval`` is in ms."""
         self._store = store
         self._interval = interval
         self._schedule = schedule
         self._waiting = False
 
     def wrote(self, now: int) -> None:
-        """A commit or a sync is done."""
+        """Schedule a sync if needed; called after each commit and each sync."""
         if self._store.unsynced and not self._waiting:
             self._waiting = True
             self._schedule(now + self._interval, self)

@@ -1,8 +1,8 @@
-"""How journal files go: what lives on in the oldest one moves into pages, then a checkpoint takes its place.
+"""Truncation of the journal: live content of the oldest file moves into pages, then a checkpoint replaces it.
 
-Owns the one file that is being retired, and the checkpoints. It works in small steps, each begun by the end
-of the one before, so that it never holds up the broker. Segments that hold nothing any more go with the next
-checkpoint; if no file is about to be retired, one is saved for their sake.
+Responsible for the file that is being retired, and for the checkpoints. It works in small steps, each started
+by the end of the one before, so that it never holds up the broker. Segments without live messages are removed
+with the next checkpoint; if no file is about to be retired, one is saved for their sake.
 """
 
 from collections import deque
@@ -20,12 +20,13 @@ from leveret.router.store.segments.pages import Page
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.writer import Disk, SaveCheckpoint, WritePages
 
-STEP = 1 << 20  # bytes of pages that are written at a time
+STEP = 1 << 20  # bytes of pages written at a time
 
 
 class JournalFile(NamedTuple):
-    """A journal file, the sequence of its first batch, and the logs with publishes in it: for each a position
-    that all of them are below.
+    """A journal file: its number, the sequence of its first batch, and the logs with publishes in it.
+
+    ``logs`` has for each log a position that all its publishes are below.
     """
 
     number: int
@@ -34,51 +35,55 @@ class JournalFile(NamedTuple):
 
 
 class Retirement:
-    """The journal files there are, from the oldest to the one that is being written."""
+    """The existing journal files, from the oldest to the current one."""
 
     def __init__(self, disk: Disk, pager: Pager, logs: Mapping[int, Log], segments: Segments) -> None:
         self._disk = disk
         self._pager = pager
         self._logs = logs
         self._segments = segments
-        self._files: deque[JournalFile] = deque()  # the last is being written
-        self._busy = False  # the first is being retired, or a checkpoint is on its way
+        self._files: deque[JournalFile] = deque()  # the last is the current one
+        self._busy = False  # the first is being retired, or a checkpoint is being saved
         self._committed = 0
         self._logs_to_move: deque[tuple[StoredQueueLog, int]] = deque()
         self._entries_to_move: deque[tuple[int, deque[Entry]]] = deque()  # of the first of them, by priority
-        self._moving: set[WritePages] = set()  # what is being written of it
-        self._pages: set[WritePages] = set()  # that must be on disk before the checkpoint is saved
-        self._batch = 0  # and so must this one be
-        self._flushing: dict[StoredStreamLog, int] = {}  # and these streams, up to an offset
+        self._moving: set[WritePages] = set()  # pages of it that are being written
+        self._pages: set[WritePages] = set()  # pages that must be on disk before the checkpoint is saved
+        self._batch = 0  # the batch that must be on disk before, too
+        # Streams that must be on disk before, too, up to an offset
+        self._flushing: dict[StoredStreamLog, int] = {}
         self._checkpoint: SaveCheckpoint | None = None
 
     @property
     def files(self) -> int:
-        """How many journal files are still needed."""
+        """The number of journal files that are still needed."""
         return len(self._files)
 
     def recovered(self, number: int, first: int) -> None:
-        """The broker came back from the journal files beginning with this one and its batch ``first``: they
-        are retired as one, soon.
+        """Add the journal files from this number and its batch ``first`` on, after a recovery.
+
+        They are retired as one, soon.
         """
         if number:
             logs = {log: log.next_position for log in self._logs.values()}
             self._files.append(JournalFile(number, first, logs))
 
     def wrote(self, sequence: int, file: int, fresh: Iterable[Log]) -> None:
-        """A batch is in the journal: in which file, and whose publishes it holds."""
+        """Record the file that a batch was written to, and the logs with publishes in it."""
         if not self._files or self._files[-1].number != file:
             self._files.append(JournalFile(file, sequence, {}))
         self._files[-1].logs.update((log, log.next_position) for log in fresh)
 
     def committed(self, batch: int, gathered: int) -> None:
-        """A batch is on disk. ``gathered`` is the one by which everything will be that was done until now."""
+        """Continue after a batch is on disk. ``gathered`` is the batch that will hold everything done until
+        now.
+        """
         self._committed = batch
         self._save()
         self._begin(gathered)
 
     def written(self, job: WritePages, gathered: int) -> None:
-        """Pages are on disk: take the next step."""
+        """Continue with the next step after pages are on disk."""
         self._pages.discard(job)
         self._save()
         if job in self._moving:
@@ -87,18 +92,18 @@ class Retirement:
                 self._step(gathered)
 
     def saved(self, gathered: int) -> None:
-        """The checkpoint is on disk."""
+        """Continue with the next file after the checkpoint is on disk."""
         self._busy = False
         self._begin(gathered)
 
     def flushed(self, log: StoredStreamLog) -> None:
-        """More of a stream is in its files."""
+        """Continue after more of a stream is in its files."""
         if log.written >= self._flushing.get(log, log.written + 1):
             del self._flushing[log]
             self._save()
 
     def _begin(self, gathered: int) -> None:
-        """Retire the oldest file if it is full and no other is on its way."""
+        """Retire the oldest file if it is full and no other is being retired."""
         if self._busy:
             return
         if len(self._files) > 1:
@@ -114,7 +119,7 @@ class Retirement:
             self._note(gathered)
 
     def _step(self, gathered: int) -> None:
-        """Write some pages, or note how things stand when nothing is left to be moved."""
+        """Write some pages, or make the checkpoint if nothing is left to move."""
         size = 0
         while self._logs_to_move and size < STEP:
             log, below = self._logs_to_move[0]
@@ -136,7 +141,7 @@ class Retirement:
             self._note(gathered)
 
     def _move(self, log: StoredQueueLog, priority: int, entries: deque[Entry]) -> int:
-        """Make a page of what a queue still keeps without one; return its size, 0 when that is nothing."""
+        """Make a page of entries that have none; return its size, 0 if there are no such entries."""
         run: list[Entry] = []
         size = 0
         while entries and len(run) < PAGE_MESSAGES and size < PAGE_BYTES:
@@ -147,10 +152,10 @@ class Retirement:
         return self._pager.make_page(log, run, priority).length if run else 0
 
     def _note(self, gathered: int) -> None:
-        """Have a checkpoint of how things stand saved, once all that it tells of is on disk.
+        """Make a checkpoint of the present state, to be saved once everything it names is on disk.
 
-        What it takes for settled may be settled by a batch that is still being written, and its pages may be
-        on their way.
+        Messages that it counts as settled may be settled by a batch that is still being written, and its
+        pages may be unwritten.
         """
         first = self._files[0]
         queues = [_state(log) for log in self._logs.values()]
@@ -171,13 +176,13 @@ class Retirement:
 
 
 def _state(log: Log) -> QueueState:
-    """A queue as the checkpoint tells it, which mentions no messages that do not outlive the broker."""
+    """Return the state of a queue for the checkpoint, without messages that do not survive the broker."""
     pages = [_page_state(page) for page in log.pages]
     return QueueState(log.id, log.next_position, log.delivered, pages, dict(log.notes.kept))
 
 
 def _page_state(page: Page) -> PageState:
-    """A page as the checkpoint tells it; as long as nothing of it changes it is told the same way."""
+    """Return the state of a page for the checkpoint; cached as long as the page does not change."""
     state = page.state
     if isinstance(state, PageState):
         return state

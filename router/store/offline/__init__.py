@@ -1,1 +1,1 @@
-"""The tools for a data directory that no broker uses: ``leveret store``."""
+"""The tools for a data directory without a running broker: ``leveret store``."""

@@ -1,6 +1,6 @@
-"""Looks at everything in a data directory, and says what it holds and what is wrong.
+"""The check of a data directory: its content, and everything that is wrong.
 
-Owns the order of looking, and the report. It changes nothing; ``repair`` does what is proposed here.
+Responsible for the order of the inspections, and the report. It changes nothing (see ``repair``).
 """
 
 from collections.abc import Collection, Iterable
@@ -37,7 +37,7 @@ from leveret.router.store.set_aside import Recall, bad_notes, read_message
 
 
 class FileReport(NamedTuple):
-    """One file; sizes in bytes. What is not ``live`` goes with the file."""
+    """One file; sizes are in bytes. ``live`` are the bytes that are still needed."""
 
     path: Path
     kind: str
@@ -47,7 +47,7 @@ class FileReport(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What a data directory holds, and what is wrong with it."""
+    """The content of a data directory, and its faults."""
 
     queues: list[tuple[QueueRow, Totals]]
     files: list[FileReport]
@@ -55,9 +55,9 @@ class Report:
 
 
 def check(directory: Path, stopped: int) -> Report:
-    """Look at everything. ``stopped`` is the last batch that has to be there.
+    """Inspect everything. ``stopped`` is the last batch that must exist.
 
-    Raises MetadataError, without which nothing can be told, FormatError and OSError.
+    Raises MetadataError, since nothing can be reported without the metadata, FormatError and OSError.
     """
     rows, wrong = read_metadata(directory)
     found = inspect(ReadOnlyFiles(), directory, rows, stopped)
@@ -93,10 +93,10 @@ def _try_notes(found: Inspection, restored: Restored, directory: Path) -> None:
 
 
 def _mend_metadata(found: Inspection, directory: Path) -> None:
-    """Indexes can be made anew from their tables; what a table says, nobody else knows."""
+    """Propose rebuilt indexes; the content of a table cannot be restored."""
     whole = reindexed_metadata(directory)
     if whole is None:
-        found.remarks.append(f"{METADATA} cannot be mended: restore that file from a backup")
+        found.remarks.append(f"{METADATA} cannot be repaired: restore that file from a backup")
         return
     _change_metadata(found, directory, whole)
 
@@ -109,12 +109,13 @@ def _change_metadata(found: Inspection, directory: Path, whole: bytes) -> None:
 
 
 def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: int) -> Inspection:
-    """Everything but the metadata. Raises FormatError and OSError."""
+    """Inspect everything but the metadata. Raises FormatError and OSError."""
     found = Inspection()
     known = frozenset(row.id for row in rows)
     inspect_checkpoint(found, files, directory, known)
     inspect_journal(found, files, directory, stopped)
-    # What a broker would find is told by its own reader, with everything mended that it would refuse.
+    # The broker's own reader determines what a broker would find, with everything repaired that it would
+    # refuse.
     mended = Overlay(found.changes)
     recovered = recover(mended, directory, known)
     found.newest_queue = recovered.newest_queue
@@ -127,7 +128,7 @@ def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: 
 
 
 def _count_journal(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:
-    """Add what is live in the journal only."""
+    """Add the live messages that are only in the journal."""
     for queue_id, queue in recovered.queues.items():
         totals = found.queues.setdefault(queue_id, Totals())
         totals.messages += len(queue.entries)
@@ -135,9 +136,9 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
             if read_message(entry.route, entry.frames) is not None:
                 totals.size += stored_size(entry.frames)
             else:
-                told = f"the message at position {position} of queue {queue_id} cannot be read"
+                fault = f"the message at position {position} of queue {queue_id} cannot be read"
                 found.warnings.append(
-                    Finding(directory / "journal", 0, f"{told}; a broker sets it aside when it starts")
+                    Finding(directory / "journal", 0, f"{fault}; a broker sets it aside when it starts")
                 )
     for broken in recovered.broken:
         what = f"{broken.what}; a broker sets this record aside when it starts"
@@ -153,19 +154,19 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
 
 
 def _inspect_leftovers(found: Inspection, files: Files, directory: Path) -> None:
-    """Files that nothing names any more: a broker passes them over and removes them in time."""
+    """Warn of files that are not referenced: a broker ignores them and removes them in time."""
     named = {page.segment for queue in found.checkpoint.queues for page in queue.pages}
     places = (directory, directory / "journal", directory / "segments", directory / "streams")
     for path in (path for place in places for path in files.list(place)):
         if path.suffix == ".tmp":
-            found.warnings.append(Finding(path, 0, "a file that was being written when a process ended"))
+            found.warnings.append(Finding(path, 0, "an unfinished file of a process that ended"))
     for path in segments(files, directory):
         if int(path.stem) not in named:
             found.warnings.append(Finding(path, 0, "nothing in it is needed; the broker will remove it"))
     streams = files.list(directory / "streams")
     for path in streams:
         if path.suffix == ".index" and path.with_suffix(".segment") not in streams:
-            found.warnings.append(Finding(path, 0, "the index of a segment that is not there"))
+            found.warnings.append(Finding(path, 0, "the index of a missing segment"))
     for number in numbers(files, directory / "journal"):
         if number < found.checkpoint.journal:
             path = path_of(directory / "journal", number)

@@ -1,7 +1,6 @@
-"""A data directory that no broker uses: what the commands stand on that look into one.
+"""Access to a data directory without a running broker.
 
-Owns files that can be read and not written, the lock for as long as somebody looks, and a look at the
-metadata that leaves no trace.
+Responsible for read-only files, the lock during a command, and access to the metadata that leaves no trace.
 """
 
 import errno
@@ -27,10 +26,10 @@ from leveret.router.store.streams.files import stream_files
 
 
 class ReadOnlyFiles(DiskFiles):
-    """``Files`` that change nothing: what would be written is refused, and nothing need be synced."""
+    """``Files`` that change nothing: writes are refused, and syncs are not needed."""
 
     def open(self, path: Path) -> int:
-        if path.is_dir():  # which can be opened, and fails to be read without its name
+        if path.is_dir():  # a directory can be opened, and the error of reading it has no name
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -54,7 +53,7 @@ class ReadOnlyFiles(DiskFiles):
 
 
 class Overlay(ReadOnlyFiles):
-    """The same with some files changed: by path their bytes, None for one that is gone."""
+    """Read-only files with some of them replaced: by path their bytes, None for a removed one."""
 
     def __init__(self, changes: Mapping[Path, bytes | None]) -> None:
         self._changes = changes
@@ -98,17 +97,17 @@ def _refused(path: Path) -> OSError:
 
 
 def lock(path: Path) -> Lock:
-    """Take an existing data directory's lock. Raises DataDirectoryError."""
+    """Acquire the lock of an existing data directory. Raises DataDirectoryError."""
     if not any((path / name).exists() for name in (METADATA, "journal", "checkpoint")):
         raise DataDirectoryError(f"{path} is no data directory of leveret")
     return Lock(path)
 
 
 def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
-    """The queues, and what SQLite finds wrong, in words. Raises MetadataError when it cannot be read. A queue
-    whose row cannot be read has what can be shown of its names, and its id.
+    """Return the queues, and the faults that SQLite finds. Raises MetadataError if the file cannot be read.
 
-    SQLite writes beside a database that it only reads, so it gets a copy.
+    A queue with an unreadable row has its id, and the printable part of its names. SQLite writes beside a
+    database that it only reads, so it works on a copy.
     """
     must_have_metadata(ReadOnlyFiles(), path)
     with _copied_metadata(path) as copy:
@@ -116,12 +115,12 @@ def read_metadata(path: Path) -> tuple[list[QueueRow], list[str]]:
 
 
 def is_stream(row: QueueRow) -> bool:
-    """Whether a durable queue is a stream, whose messages are not in pages."""
+    """Return True if a durable queue is a stream, whose messages are not in pages."""
     return row.arguments.get("x-queue-type") == "stream"
 
 
 def must_know(path: Path, queue_id: int) -> None:
-    """As ``Metadata.must_know``."""
+    """Call ``Metadata.must_know``."""
     with _copied_metadata(path) as copy, closing(Metadata(copy)) as metadata:
         try:
             metadata.must_know(queue_id)
@@ -147,7 +146,7 @@ def without_rows(path: Path, bad: Iterable[BadRow]) -> bytes:
 
 
 def reindexed_metadata(path: Path) -> bytes | None:
-    """The database with its indexes made anew, if nothing else is wrong with it."""
+    """Return the database with its indexes rebuilt, if nothing else is wrong with it."""
     with _copied_metadata(path) as copy:
         before = _read(copy, ())[0]
         with closing(sqlite3.connect(copy)) as connection:
@@ -184,7 +183,7 @@ def _read(copy: Path, streams: Collection[int]) -> tuple[list[QueueRow], list[st
 
 
 def _guessed(row: RowId, streams: Collection[int]) -> QueueRow:
-    """Return what is readable of a malformed row of a queue."""
+    """Return the readable part of a malformed row of a queue."""
     number = row.columns["id"]
     assert isinstance(number, int)
     arguments: Table = {"x-queue-type": "stream"} if number in streams else {}

@@ -1,8 +1,8 @@
-"""The messages of a data directory that no broker uses, one by one.
+"""The messages of a data directory without a running broker, one by one.
 
-Owns the order: within a queue that of the positions, which are the offsets of a stream. One page at a time is
-in memory for each run of messages that overlaps with others, or one piece of a stream, and what is in the
-journal only.
+Responsible for the order: within a queue that of the positions, which are the offsets of a stream. Memory
+holds one page for each of several overlapping runs of messages, or one piece of a stream, and the messages
+that are only in the journal.
 """
 
 from base64 import b64encode
@@ -30,8 +30,8 @@ from leveret.router.stream.log import SEGMENT_HEAD
 
 
 def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[Stored]:
-    """The live messages of a queue in the order of their positions. Raises DamageError and OSError."""
-    # Position, a number that no other has, and what comes after it. A page is opened when its turn has come.
+    """Yield the live messages of a queue in the order of their positions. Raises DamageError and OSError."""
+    # Position, a unique number, and the source. A page is opened when its position is reached.
     heap: list[tuple[int, int, Page | Iterator[Stored] | None, Stored | None]] = []
     for number, page in enumerate(queue.pages):
         heappush(heap, (page.first, number, page, None))
@@ -58,8 +58,10 @@ def _push(
 def stream_messages(
     files: Files, directory: Path, stream: int, firsts: Sequence[int], queue: RecoveredQueue
 ) -> Iterator[Stored]:
-    """The messages of a stream by their offsets, with the time they came in place of a deadline; ``firsts``
-    are those of its segments. Raises DamageError, when an offset is missing too, and OSError.
+    """Yield the messages of a stream by their offsets, with the time of arrival in place of a deadline.
+
+    ``firsts`` are the first offsets of its segments. Raises DamageError, also for a missing offset, and
+    OSError.
     """
     known = known_gaps(queue.notes)
     path, place, offset = directory / "streams", 0, firsts[0] if firsts else 0
@@ -92,7 +94,7 @@ def stream_messages(
 
 
 def _must_follow(path: Path, place: int, offset: int, first: int, known: Sequence[Range]) -> None:
-    """Nothing is missing before the offset ``first`` that nobody knows to be lost. Raises DamageError."""
+    """Raise DamageError if an offset before ``first`` is missing and not known to be lost."""
     for start, _ in without(offset, first, known):
         raise DamageError(path, place, f"offset {start} cannot be read")
 
@@ -141,6 +143,6 @@ def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
 
 
 def _published(properties: Properties) -> Properties:
-    """The properties without the header that tells readers the offset."""
+    """Return the properties without the header that holds the offset."""
     headers = {name: value for name, value in (properties.headers or {}).items() if name != OFFSET}
     return replace(properties, headers=headers or None)

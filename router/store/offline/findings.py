@@ -1,6 +1,6 @@
-"""What an inspection of a data directory gathers: what is wrong, what is lost by it, and what would mend it.
+"""The result of an inspection of a data directory: faults, losses, and the proposed repair.
 
-Damage is what a broker refuses to start with or will stumble upon; warnings are about what a crash may leave.
+Damage prevents a start or will cause an error later; warnings are about remains of a crash.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from leveret.router.store.journal.records import Range
 
 
 class Finding(NamedTuple):
-    """Something that is not as it should be, in words."""
+    """A fault, in words."""
 
     path: Path
     offset: int
@@ -35,7 +35,7 @@ class Slice(NamedTuple):
 
 @dataclass(slots=True)
 class Totals:
-    """What is live in a queue; ``size`` is the bytes of all bodies."""
+    """The live messages of a queue; ``size`` is the bytes of all bodies."""
 
     messages: int = 0
     size: int = 0
@@ -44,19 +44,21 @@ class Totals:
 
 @dataclass(slots=True)
 class Inspection:
-    """What was found, and what would mend it."""
+    """The faults, and the changes that would repair them."""
 
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)  # as it should be
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)  # as proposed
     damage: list[Finding] = field(default_factory=list)
-    refused: list[Finding] = field(default_factory=list)  # rows that a broker starts without; no damage
+    refused: list[Finding] = field(default_factory=list)  # rows that a broker ignores at a start; no damage
     warnings: list[Finding] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # what else a repair cannot bring back
+    remarks: list[str] = field(default_factory=list)  # further losses that a repair cannot restore
     notes: dict[int, dict[bytes, bytes]] = field(default_factory=dict)  # by the id of their queue
-    newest_queue: int = 0  # the highest queue id that anything tells of
-    changes: dict[Path, bytes | None] = field(default_factory=dict)  # whole files; None: it goes
-    excerpts: dict[Path, list[bytes | Slice]] = field(default_factory=dict)  # a file made of parts of its own
-    indexes: set[Path] = field(default_factory=set)  # segments of streams that need another index
-    given_up: set[Path] = field(default_factory=set)  # files with parts that nobody will read any more
+    newest_queue: int = 0  # the highest queue id in the directory
+    # New content of whole files; None: remove
+    changes: dict[Path, bytes | None] = field(default_factory=dict)
+    # A file made of parts of the old one
+    excerpts: dict[Path, list[bytes | Slice]] = field(default_factory=dict)
+    indexes: set[Path] = field(default_factory=set)  # stream segments that need a new index
+    given_up: set[Path] = field(default_factory=set)  # files with parts that are not read again
     queues: dict[int, Totals] = field(default_factory=dict)
     live: dict[Path, int] = field(default_factory=dict)  # bytes by file

@@ -1,4 +1,4 @@
-"""The checkpoint in an inspection: read, or made anew from the pages that the segments hold."""
+"""Inspection of the checkpoint: read, or rebuilt from the pages in the segments."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +11,7 @@ from leveret.router.store.offline.findings import Finding, Inspection
 
 
 def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: Collection[int]) -> None:
-    """Read the checkpoint, or make one anew. Raises FormatError and OSError."""
+    """Read the checkpoint, or rebuild it. Raises FormatError and OSError."""
     path = directory / NAME
     try:
         loaded = load_checkpoint(files, directory, known)
@@ -23,7 +23,7 @@ def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: 
             found.damage += [Finding(path, 0, what) for what in loaded.wrong]
             found.changes[path] = pack_checkpoint(found.checkpoint)
             found.remarks.append(
-                "parts of the checkpoint are made anew from what the segments hold: messages that were "
+                "parts of the checkpoint are rebuilt from the segments: messages that were "
                 "settled before it may come back"
             )
             return
@@ -38,8 +38,8 @@ def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: 
     found.checkpoint = rebuild(files, directory, known, tell)
     found.changes[path] = pack_checkpoint(found.checkpoint)
     found.remarks += [
-        "the checkpoint is made anew from what the segments hold: messages that were settled before it may "
-        "come back, and all come as redelivered",
+        "the checkpoint is rebuilt from the segments: messages that were settled before it may "
+        "come back, and all are marked as redelivered",
         "message ids, publishing ids and the positions of named consumers of streams are kept if they are in "
         "the journal files; those in the checkpoint alone are lost: duplicates may be accepted, and named "
         "consumers begin where their arguments say",

@@ -1,6 +1,7 @@
-"""The journal in an inspection: which batches are whole, which are gone, and whose messages were in those.
+"""Inspection of the journal: whole batches, missing batches, and the messages that the missing ones may have
+held.
 
-Owns the walk over the files, which is that of ``journal.Journal`` but does not end at damage.
+Responsible for the walk over the files, which is that of ``journal.Journal`` but does not end at damage.
 """
 
 from pathlib import Path
@@ -13,20 +14,20 @@ from leveret.router.store.journal.records import Progress, Publish, Range, unpac
 from leveret.router.store.offline.findings import Finding, Inspection, Loss
 from leveret.router.store.salvage import ScannedFile, rewrite, scan_file
 
-MARK = b"LVRT"  # of a journal file that holds nothing
+MARK = b"LVRT"  # mark of a journal file without batches
 
 
 class _Gaps:
-    """Which positions of which queues may have been in batches that are gone."""
+    """The positions, by queue, that may have been in missing batches."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._lost_any = False
         self.lost: dict[int, list[Range]] = {}
         self._next = {state.id: state.next_position for state in checkpoint.queues}
-        self._unsure: set[int] = set()  # queues that have shown nothing since a loss
+        self._unsure: set[int] = set()  # queues without a record since a loss
 
     def lose(self) -> None:
-        """Batches are missing here."""
+        """Note that batches are missing here."""
         self._unsure = set(self._next)
         self._lost_any = True
 
@@ -53,9 +54,9 @@ class _Gaps:
 
 
 def inspect_journal(found: Inspection, files: Files, directory: Path, stopped: int) -> None:
-    """Read every journal file that the checkpoint leaves to be read.
+    """Read every journal file from the checkpoint on.
 
-    ``stopped`` is the last batch that has to be there. Raises FormatError and OSError.
+    ``stopped`` is the last batch that must exist. Raises FormatError and OSError.
     """
     first, expected = found.checkpoint.journal, found.checkpoint.sequence
     directory = directory / "journal"
@@ -90,8 +91,8 @@ def inspect_journal(found: Inspection, files: Files, directory: Path, stopped: i
             if number == first > 1:
                 _replace_named(found, directory, first, expected)
     if stopped >= expected:
-        told = "which was on disk when the broker stopped"
-        found.damage.append(Finding(*end, f"batch {expected} is gone, {told}"))
+        proof = "which was on disk when the broker stopped"
+        found.damage.append(Finding(*end, f"batch {expected} is gone, {proof}"))
         found.warnings = [each for each in found.warnings if each[:2] != end]
         found.given_up.add(end[0])
         found.remarks.append(f"batches {expected} to {stopped}, the last ones, are lost with all in them")
@@ -101,11 +102,9 @@ def inspect_journal(found: Inspection, files: Files, directory: Path, stopped: i
 def _inspect_file(
     found: Inspection, path: Path, scanned: ScannedFile, end: tuple[Path, int], expected: int
 ) -> int:
-    """Tell what is wrong with one file; return the sequence that it has to begin with, 0 if it is no use."""
+    """Report the faults of one file; return the sequence that it must begin with, 0 if it is unusable."""
     found.damage += [Finding(path, *each) for each in scanned.damage]
-    found.warnings += [
-        Finding(path, offset, f"{what}; it is passed over") for offset, what in scanned.corrected
-    ]
+    found.warnings += [Finding(path, offset, f"{what}; it is ignored") for offset, what in scanned.corrected]
     header = scanned.header
     if header is None:
         if scanned.damage:
@@ -113,17 +112,17 @@ def _inspect_file(
         elif found.checkpoint.journal == scanned.number > 1:
             found.damage.append(Finding(path, 0, "the file header is gone"))
         else:
-            found.warnings.append(Finding(path, 0, "the file was made and not begun"))
+            found.warnings.append(Finding(path, 0, "the file was created and never written"))
         return 0
     begin = header.first
     if header.synced >= expected:
-        told = f"which was on disk when {path.name} was begun"
-        found.damage.append(Finding(*end, f"batch {expected} is gone, {told}"))
-        found.warnings = [each for each in found.warnings if each[:2] != end]  # it was no torn write
+        proof = f"which was on disk when {path.name} was begun"
+        found.damage.append(Finding(*end, f"batch {expected} is gone, {proof}"))
+        found.warnings = [each for each in found.warnings if each[:2] != end]  # the write was not interrupted
         found.given_up.add(end[0])
         begin = expected
     elif scanned.guessed and begin > expected:
-        begin = expected  # what stood before the first whole batch is unknown
+        begin = expected  # the content before the first whole batch is unknown
     elif begin > expected:
         missing = f"batches {expected} to {begin - 1}"
         found.warnings.append(Finding(path, 0, f"{missing} are gone, which had not been synced"))
@@ -134,13 +133,13 @@ def _inspect_file(
             found.remarks.append(f"{lost} are lost: messages in them, and acknowledgements of others")
         sequence = batch.sequence + 1
     if scanned.torn is not None:
-        what = "a write was cut off here, and is left out; nobody was told of it"
+        what = "an interrupted write, which is ignored; it was not confirmed"
         found.warnings.append(Finding(path, scanned.torn, what))
     return begin
 
 
 def _replace_named(found: Inspection, directory: Path, number: int, sequence: int) -> None:
-    """Put an empty journal file where the checkpoint names one."""
+    """Propose an empty journal file where the checkpoint names one."""
     header = Header(sequence, sequence - 1, MARK)
     found.changes[path_of(directory, number)] = pack_header(number, header)
-    found.remarks.append(f"what stood in {path_of(directory, number).name} is lost")
+    found.remarks.append(f"the content of {path_of(directory, number).name} is lost")

@@ -1,4 +1,4 @@
-"""The pages in an inspection: every one that the checkpoint names is read; what is left of bad ones moves."""
+"""Inspection of pages: reads every page that the checkpoint names, and salvages bad ones."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from leveret.router.store.segments.reader import read_piece
 
 
 def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:
-    """Read every page of the queues there are, count what is live in it, and gather what is left of bad ones.
+    """Read every page of the existing queues, count the live messages, and salvage bad pages.
 
     Raises OSError.
     """
@@ -40,7 +40,7 @@ def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: R
     queues = []
     for queue in found.checkpoint.queues:
         if queue.id not in recovered.queues:
-            continue  # it was deleted
+            continue  # the queue was deleted
         pages = {(page.segment, page.offset): page for page in recovered.queues[queue.id].pages}
         states: list[PageState] = []
         for state in queue.pages:
@@ -69,13 +69,13 @@ def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: R
         if moved:
             found.changes[segment_path(directory, segment)] = bytes(moved)
             found.remarks.append(
-                "what could be read of damaged pages is kept; the checksum is one for a whole page, so that "
+                "the readable part of damaged pages is kept; a checksum covers a whole page, so that "
                 "one of these messages may not be what was published"
             )
 
 
 def _count(found: Inspection, path: Path, queue_id: int, page: Page | None, entries: list[Stored]) -> None:
-    """Add what is live in a page to the totals."""
+    """Add the live messages of a page to the totals."""
     live = [entry for entry in entries if page is not None and not page.is_settled(entry.position)]
     totals = found.queues.setdefault(queue_id, Totals())
     totals.messages += len(live)
@@ -88,7 +88,7 @@ def _count(found: Inspection, path: Path, queue_id: int, page: Page | None, entr
 def _salvage(
     found: Inspection, queue_id: int, data: bytes, state: PageState, page: Page | None
 ) -> list[Stored]:
-    """What can be read of the live messages of a damaged page; the others are lost."""
+    """Return the readable live messages of a damaged page; the others are lost."""
     live = [each for each in positions_of(state) if page is not None and not page.is_settled(each)]
     entries = salvage_entries(data, live, is_message)
     kept = {entry.position for entry in entries}
@@ -99,7 +99,7 @@ def _salvage(
 
 
 def _moved(state: PageState, segment: int, offset: int, length: int, entries: list[Stored]) -> PageState:
-    """A page as it stands elsewhere with fewer messages, none of them settled."""
+    """Return the state of a page at another place with fewer messages, none of them settled."""
     fresh = state_of(segment, offset, length, entries, [])
     kept = {entry.position for entry in entries}
     returns = {position: count for position, count in state.returns.items() if position in kept}
@@ -119,7 +119,7 @@ def _moved(state: PageState, segment: int, offset: int, length: int, entries: li
 
 
 def _read_page(files: Files, path: Path, state: PageState) -> bytes | None:
-    """The bytes where a page should be; None when the file is not there."""
+    """Return the bytes at the place of a page; None if the file is missing."""
     try:
         return read_piece(files, path, state.length, state.offset)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The segments of streams in an inspection: every chunk is read; what is whole of a bad segment is kept.
+"""Inspection of stream segments: reads every chunk, and keeps the whole chunks of a bad segment.
 
-Owns what counts as damage. An end that was torn off is none as long as the journal has what stood there: a
-broker writes it anew. Whatever else cannot be read is, and so are offsets that nothing holds.
+Responsible for what counts as damage. A torn end is none as long as the journal has its content: a broker
+writes it anew. Everything else that cannot be read is damage, and so are offsets that are nowhere.
 """
 
 from bisect import bisect_left
@@ -40,12 +40,12 @@ UNBOUND = 1 << 63  # above every offset
 def inspect_streams(
     found: Inspection, files: Files, directory: Path, recovered: Recovered, streams: Collection[int]
 ) -> None:
-    """Read every chunk of every segment; ``streams`` are the ids of those there are.
+    """Read every chunk of every segment; ``streams`` are the ids of the existing streams.
 
     Raises FormatError and OSError.
     """
     segments = stream_files(files, directory)
-    # What was in a batch that is gone may be in a segment: it is looked for here.
+    # Content of a missing batch may be in a segment, which is checked here.
     found.losses = [loss for loss in found.losses if loss.queue_id not in streams]
     for stream in sorted({*segments, *streams}):
         queue = recovered.queues.get(stream)
@@ -55,12 +55,14 @@ def inspect_streams(
             continue
         for first in segments[stream]:
             path = segment_path(directory, stream, first)
-            found.warnings.append(Finding(path, 0, "of a stream that is gone; the broker will remove it"))
+            found.warnings.append(
+                Finding(path, 0, "the segment of a deleted stream; the broker will remove it")
+            )
 
 
 @dataclass(slots=True)
 class _Looked:
-    """One segment, and what was found in it; all its offsets are from ``first`` to under ``behind``."""
+    """One segment, and its content; all its offsets are from ``first`` to under ``behind``."""
 
     path: Path
     first: int
@@ -68,7 +70,7 @@ class _Looked:
     size: int
     head: Segment | None
     scanned: Scanned
-    wrong: bool = False  # it has to be written anew
+    wrong: bool = False  # the segment must be written anew
 
     @property
     def is_empty(self) -> bool:
@@ -76,7 +78,7 @@ class _Looked:
 
 
 class _Inspector:
-    """Looks at one stream."""
+    """The inspection of one stream."""
 
     def __init__(
         self, found: Inspection, files: Files, directory: Path, stream: int, queue: RecoveredQueue
@@ -93,10 +95,10 @@ class _Inspector:
         found, queue = self._found, self._queue
         before = len(found.damage)
         segments = [self._look(*each) for each in zip(firsts, [*firsts, UNBOUND][1:], strict=True)]
-        made = []  # and not begun
+        made = []  # created, and without content
         while segments and segments[-1].is_empty:
             made.append(segments.pop())
-            self._warn(made[-1].path, 0, "a segment that was made, of which nothing was written")
+            self._warn(made[-1].path, 0, "a segment that was created and never written")
         for segment in segments[:-1]:
             self._judge(segment)
         if segments:
@@ -106,7 +108,7 @@ class _Inspector:
         if self._lost:
             found.losses.append(Loss(self._stream, self._lost))
             self._note_gaps()
-            for segment in made:  # it may be what has been lost
+            for segment in made:  # it may be the lost one
                 self._give_up(segment.path)
         if len(found.damage) > before:
             found.remarks.append(f"stream {self._stream}: offsets stay as they are; readers pass gaps")
@@ -117,7 +119,7 @@ class _Inspector:
         size = files.size(path)
         try:
             head = read_segment_head(files, self._directory, self._stream, first)
-        except DamageError as error:  # whose chunks these are, nobody knows
+        except DamageError as error:  # the owner of these chunks is unknown
             found.damage.append(Finding(path, error.offset, error.what))
             return _Looked(path, first, behind, size, None, Scanned(), wrong=True)
         descriptor = files.open(path)
@@ -129,7 +131,9 @@ class _Inspector:
         return _Looked(path, first, behind, size, head, scanned)
 
     def _count(self, path: Path, scanned: Scanned) -> None:
-        """Add what a segment holds to the totals; what the journal has as well was counted there."""
+        """Add the messages of a segment to the totals, except those that the journal has too and were
+        counted.
+        """
         totals = self._found.queues.setdefault(self._stream, Totals())
         totals.messages += sum(run.end - run.first for run in scanned.runs)
         totals.size += scanned.size
@@ -143,17 +147,17 @@ class _Inspector:
     # -- what is wrong with a segment ------------------------------------------------------------------------
 
     def _judge(self, segment: _Looked) -> None:
-        """Look at one that does not grow any more."""
+        """Check a segment that does not grow any more."""
         place, offset = self._judge_runs(segment, segment.scanned.runs)
         if offset < segment.behind:
             if self._must_hold(segment.path, place, offset, segment.behind, journal=False):
                 segment.wrong = segment.wrong or self._is_to_be_written(segment, place, offset)
         elif place < segment.size:
-            self._warn(segment.path, place, "a write that was cut off; the next segment has it")
+            self._warn(segment.path, place, "an interrupted write; the next segment has it")
         self._finish(segment, segment.scanned.runs)
 
     def _judge_last(self, segment: _Looked) -> None:
-        """Look at the one that is written to. What stands where a broker goes on writing is no damage."""
+        """Check the segment that is written to. Bytes where a broker would continue writing are no damage."""
         runs, behind = segment.scanned.runs, self._queue.next_position
         end = segment_end(self._files, segment.path) if segment.head is not None else None
         place, offset = (SEGMENT_HEAD, segment.first) if end is None else (end[1], end[0].end)
@@ -165,12 +169,12 @@ class _Inspector:
             lost = self._must_hold(segment.path, last, offset, behind)
             segment.wrong = segment.wrong or (lost and last < segment.size)
         if torn and place < segment.size:
-            self._warn(segment.path, place, "a write that was cut off; the journal has it")
+            self._warn(segment.path, place, "an interrupted write; the journal has it")
         if runs or segment.wrong or not torn:
             self._finish(segment, runs)
 
     def _judge_runs(self, segment: _Looked, runs: list[Run]) -> tuple[int, int]:
-        """Tell of everything between whole chunks; return where the last one ends, and its end."""
+        """Report everything between whole chunks; return the place and the offset where the last one ends."""
         place, offset = SEGMENT_HEAD, segment.first
         if segment.head is None and runs:
             self._found.damage.append(Finding(segment.path, 0, HEAD_DAMAGED))
@@ -180,18 +184,18 @@ class _Inspector:
                 if self._must_hold(segment.path, place, offset, run.first, journal=False):
                     segment.wrong = True
             elif run.start > place:
-                what = f"what stands before offset {offset} is no chunk"
+                what = f"the bytes before offset {offset} are no chunk"
                 self._found.damage.append(Finding(segment.path, place, what))
             segment.wrong = segment.wrong or run.start > place
             place, offset = run.stop, run.end
         return place, offset
 
     def _is_to_be_written(self, segment: _Looked, place: int, offset: int) -> bool:
-        """Whether the end of a segment has what nobody can read, or the journal what it lacks."""
+        """Return True if the end of a segment is unreadable, or the journal has messages that it lacks."""
         return place < segment.size or bool(_within(offset, segment.behind, self._queue.entries))
 
     def _missing(self, first: int, behind: int, *, journal: bool = True) -> list[Range]:
-        """Those offsets that are neither in the journal nor known to be lost."""
+        """Return the offsets that are neither in the journal nor known to be lost."""
         left = without(first, behind, self._known)
         if journal:
             have = _within(first, behind, self._queue.entries)
@@ -199,8 +203,9 @@ class _Inspector:
         return left
 
     def _must_hold(self, path: Path, place: int, first: int, behind: int, *, journal: bool = True) -> bool:
-        """Tell of offsets that no whole chunk holds; those in the ``journal`` are where a broker looks if it
-        is the end of the stream. False when nothing is wrong.
+        """Report offsets that no whole chunk holds; return False if there are none.
+
+        ``journal``: offsets in the journal are no fault, because a broker looks there at the end of a stream.
         """
         missing = self._missing(first, behind, journal=journal)
         self._found.damage += [Finding(path, place, f"{offsets(each)} cannot be read") for each in missing]
@@ -213,7 +218,7 @@ class _Inspector:
     # -- what would mend it ----------------------------------------------------------------------------------
 
     def _finish(self, segment: _Looked, runs: list[Run]) -> None:
-        """Propose what a segment is to be."""
+        """Propose the repaired segment."""
         found, path = self._found, segment.path
         if segment.wrong:
             pieces = self._pieces(segment, runs)
@@ -231,7 +236,7 @@ class _Inspector:
             self._found.changes[each] = None
 
     def _pieces(self, segment: _Looked, runs: list[Run]) -> list[bytes | Slice]:
-        """A segment of its whole chunks, and of messages between them that the journal has."""
+        """Return a segment made of its whole chunks, and of messages between them that the journal has."""
         journal = self._queue.entries
         behind = segment.behind if segment.behind < UNBOUND else segment.first
         created = segment.head.created if segment.head is not None else 0
@@ -244,8 +249,8 @@ class _Inspector:
                 stored = [journal[position] for position in range(first, first + count)]
                 time = min(max(time, stored[0].deadline), latest)
                 pieces += _chunks(stored, time)
-                told = f"{segment.path.name}: {offsets((first, count))}, from the journal"
-                self._found.remarks.append(told)
+                remark = f"{segment.path.name}: {offsets((first, count))}, from the journal"
+                self._found.remarks.append(remark)
             if run is not None:
                 pieces.append(Slice(run.start, run.stop))
                 offset, time = run.end, run.newest
@@ -254,7 +259,7 @@ class _Inspector:
         return [pack_segment_head(self._stream, Segment(segment.first, created)), *pieces]
 
     def _note_gaps(self) -> None:
-        """Have it kept that these offsets are lost, so that it is damage no longer."""
+        """Propose notes that these offsets are lost, so that they count as damage no longer."""
         found, queue = self._found, self._queue
         states = {state.id: state for state in found.checkpoint.queues}
         state = states.get(self._stream) or QueueState(self._stream, queue.next_position, 0, ())
@@ -265,12 +270,12 @@ class _Inspector:
 
 
 def _within(first: int, behind: int, positions: Iterable[int]) -> list[Range]:
-    """Those of some positions that are from ``first`` to under ``behind``, as ranges."""
+    """Return the positions from ``first`` to under ``behind``, as ranges."""
     return ranges(position for position in positions if first <= position < behind)
 
 
 def _chunks(stored: list[Stored], time: int) -> list[bytes]:
-    """Messages of the journal, one behind the other, as a broker would have written them."""
+    """Return consecutive messages of the journal as a broker would have written them."""
     encoder = Encoder()
     messages = [Message.from_frames(each.route, each.frames) for each in stored]
     entries = [encoder.entry(message, each.position) for message, each in zip(messages, stored, strict=True)]

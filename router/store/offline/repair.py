@@ -1,7 +1,7 @@
-"""Mends what ``check`` found: damaged files are set aside, and what is left of them takes their place.
+"""Repair of a data directory: damaged files are set aside and replaced by their readable rest.
 
-Owns the writing. Nothing is deleted: the files as they were are in ``set-aside/<time>`` of the data directory
-before anything is put in their place. A repair that was cut off can be begun again.
+Responsible for writing what ``check`` proposes. Nothing is deleted: the old files are in ``set-aside/<time>``
+of the data directory before they are replaced. An interrupted repair can be started again.
 """
 
 import os
@@ -16,11 +16,11 @@ from leveret.router.store.offline.findings import Inspection, Slice
 from leveret.router.store.streams.files import remake_index
 
 SET_ASIDE = "set-aside"
-COPIED = 1 << 20  # bytes that are copied at once
+COPIED = 1 << 20  # bytes copied at once
 
 
 def repair(directory: Path, found: Inspection, now: datetime) -> Path:
-    """Do what an inspection proposes; return where the old files are. Raises OSError."""
+    """Make the changes that an inspection proposes; return the place of the old files. Raises OSError."""
     files = DiskFiles()
     aside = directory / SET_ASIDE / now.strftime("%Y%m%dT%H%M%S.%f")
     indexes = [path.with_suffix(".index") for path in (*found.excerpts, *found.indexes)]
@@ -32,7 +32,7 @@ def repair(directory: Path, found: Inspection, now: datetime) -> Path:
     for path in (*found.excerpts, *found.indexes):
         remake_index(files, path)
     checkpoint = directory / NAME
-    # A checkpoint last: what it names has to be there.
+    # The checkpoint last: everything that it names must exist.
     for path, data in sorted(found.changes.items(), key=lambda change: change[0] == checkpoint):
         if data is not None:
             files.replace(path, data)
@@ -43,7 +43,7 @@ def repair(directory: Path, found: Inspection, now: datetime) -> Path:
 
 
 def _excerpt(files: DiskFiles, path: Path, pieces: Iterable[bytes | Slice]) -> None:
-    """Put a file in place of another, made of parts of it and of what is given, however large it is."""
+    """Replace a file by parts of it and other bytes, without loading it as a whole."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)
     source, target = files.open(path), files.create(temporary, 0)
@@ -70,7 +70,7 @@ def _parts(files: DiskFiles, source: int, piece: bytes | Slice) -> Iterator[byte
 
 
 def _set_aside(files: DiskFiles, path: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where that cannot be done, and have that on disk."""
+    """Give a file a second name, or copy it if that is impossible, and sync it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(path, target)

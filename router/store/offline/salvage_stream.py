@@ -1,7 +1,7 @@
-"""One segment of a stream: which of its bytes are whole chunks, also behind damage; whether its index fits.
+"""Scan of one stream segment: the whole chunks, including those behind damage, and the fit of its index.
 
-Owns the looking, piece by piece, however large the segment is. What becomes of it is the business of
-``inspect_streams``.
+Responsible for the scan, piece by piece, so that the size of the segment does not matter. Not for the repair
+(see ``inspect_streams``).
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,10 @@ from leveret.router.stream.log import SEGMENT_HEAD
 
 
 class Run(NamedTuple):
-    """Whole chunks that stand together: bytes from ``start`` to ``stop``, offsets from ``first`` to under
-    ``end``, which have no gap; the times (ms since the epoch) of the first and of the last chunk.
+    """Consecutive whole chunks.
+
+    They are the bytes from ``start`` to ``stop`` and the offsets from ``first`` to under ``end``, without a
+    gap; ``oldest`` and ``newest`` are the times (ms since the epoch) of the first and of the last chunk.
     """
 
     start: int
@@ -33,13 +35,13 @@ class Scanned:
 
     runs: list[Run] = field(default_factory=list)
     size: int = 0
-    misfit: str | None = None  # what is wrong with the index, in words
+    misfit: str | None = None  # the fault of the index, in words
 
 
 def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
     files: Files, descriptor: int, size: int, first: int, behind: int, index: Index
 ) -> Scanned:
-    """Look at a segment of ``size`` bytes with offsets from ``first`` to under ``behind``. Raises OSError."""
+    """Scan a segment of ``size`` bytes with offsets from ``first`` to under ``behind``. Raises OSError."""
     scanned = Scanned()
     misfit = None if index else "it has no entries"
     entries = iter(index)
@@ -55,7 +57,7 @@ def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
         if entry is not None and entry[2] == place and entry[:2] == (chunk.first, chunk.timestamp):
             entry = next(entries, None)
     if entry is not None:
-        misfit = f"no chunk with offset {entry[0]} of that time stands at {entry[2]}"
+        misfit = f"no chunk with offset {entry[0]} of that time is at {entry[2]}"
     scanned.misfit = misfit if scanned.runs else None
     return scanned
 
@@ -63,8 +65,9 @@ def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
 def _whole_chunks(
     files: Files, descriptor: int, size: int, expected: int, behind: int
 ) -> Iterator[tuple[int, Chunk, int]]:
-    """Chunks with ascending offsets from ``expected`` to under ``behind``: where each stands, and the bytes
-    of its bodies.
+    """Yield chunks with ascending offsets from ``expected`` to under ``behind``.
+
+    Each is yielded with its place and the bytes of its bodies.
     """
     place = SEGMENT_HEAD
     while place < size:
@@ -80,7 +83,7 @@ def _whole_chunks(
 
 
 def _next_mark(files: Files, descriptor: int, place: int, size: int) -> int:
-    """Where the next chunk may stand; ``size`` if nowhere."""
+    """Return the place where the next chunk may begin; ``size`` if there is none."""
     while place < size:
         data = files.read(descriptor, PIECE + len(MARK), place)
         found = data.find(MARK)

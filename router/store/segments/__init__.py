@@ -1,1 +1,1 @@
-"""Segment files: pages of messages that are not in the journal any more."""
+"""Segment files: pages of messages that have left the journal."""

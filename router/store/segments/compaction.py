@@ -1,7 +1,7 @@
-"""How segments that are almost empty go: the few messages that live on in them move to another one.
+"""Compaction of segments: the few live messages of an almost empty segment move to another one.
 
-Owns one segment at a time, and does it page by page, so that it never holds up the broker. The segment itself
-goes with a later checkpoint, as every one does that holds nothing.
+Responsible for one segment at a time, page by page, so that it never holds up the broker. Not for removing
+the empty segment: that happens with a later checkpoint (see ``journal/truncation``).
 """
 
 from collections import deque
@@ -10,24 +10,24 @@ from leveret.router.store.segments.allocation import Segments
 from leveret.router.store.segments.pages import Page, Stored, pack_page, read_entries
 from leveret.router.store.writer import Disk, ReadPage, Result, WritePages
 
-SPARSE = 0.25  # a segment of whose bytes no more than this share is live
+SPARSE = 0.25  # largest share of live bytes for compaction
 
 
 class Compaction:
-    """What is being moved out of one segment."""
+    """The pages that are being moved out of one segment."""
 
     def __init__(self, disk: Disk, segments: Segments) -> None:
         self._disk = disk
         self._segments = segments
-        self._pages: deque[Page] = deque()  # that are still to be moved; the first is under way
+        self._pages: deque[Page] = deque()  # pages still to move; the first is in progress
         self._given_up: set[int] = set()  # segments with a page that cannot be read
         self._reading: ReadPage | None = None
         self._writing: WritePages | None = None
-        self._moved: list[Stored] = []  # what the first page will hold
-        self._place = 0, 0, 0  # and where: segment, offset, length
+        self._moved: list[Stored] = []  # the messages that will be in the first page
+        self._place = 0, 0, 0  # and its place: segment, offset, length
 
     def begin(self) -> None:
-        """Empty the sparsest segment, if it is sparse and none is being emptied."""
+        """Empty the sparsest segment, if it is sparse and no other is being emptied."""
         if not self._pages:
             pages, share = self._segments.sparsest(self._given_up)
             if share <= SPARSE:
@@ -35,7 +35,10 @@ class Compaction:
                 self._next()
 
     def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
-        """A page was read, or cannot be: that is told when somebody needs it. False for somebody else's."""
+        """Continue after a read. Returns False for a job of another part of the store.
+
+        A page that cannot be read is reported when a queue needs it, not here.
+        """
         if job is not self._reading:
             return False
         self._reading = None
@@ -50,7 +53,7 @@ class Compaction:
         return True
 
     def written(self, job: WritePages) -> bool:
-        """A page has its new place, unless nothing of it is live any more. False for somebody else's."""
+        """Move a page to its new place, if messages are still live. Returns False for another part's job."""
         if job is not self._writing:
             return False
         self._writing = None
@@ -74,13 +77,13 @@ class Compaction:
             self._disk.submit(self._reading)
 
     def _write(self, page: Page, data: bytes) -> None:
-        """Write those of a page's messages that are live to another place."""
+        """Write the live messages of a page to another place."""
         self._moved = [
             each._replace(returns=page.returns(each.position, each.returns))
             for each in map(Stored._make, read_entries(page, data))
             if not page.is_settled(each.position)
         ]
-        if len(self._moved) < page.live:  # what cannot be found in it stays where it is
+        if len(self._moved) < page.live:  # a page with messages that cannot be found stays
             self._given_up.add(page.segment)
             self._moved = []
             self._pages.popleft()

@@ -1,8 +1,7 @@
-"""Moving messages between memory and pages: who gives up memory when it is short, and what is read back.
+"""Paging: messages of heavy queues move from memory to pages, and are read back.
 
-Owns the pages that are on their way to the disk or from it, and the count of what ready messages take up in
-memory. Which messages of a queue go and when one is needed again is the queue's business, see
-``leveret.router.queue.paging``.
+Responsible for pages that are being written or read, and for the memory that ready messages use. Not for the
+choice of messages within a queue, nor for when one is needed again (see ``queue/paging``).
 """
 
 from collections import Counter
@@ -28,14 +27,16 @@ from leveret.router.values.counters import MESSAGES
 if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
 
-IN_FLIGHT = 32  # pages that may wait to be written; what they hold is still in memory
-A_TURN = 4  # queues that give up memory in one turn
-LIGHT = 1 << 16  # a queue that takes up less is not asked to give up memory
+IN_FLIGHT = 32  # pages that may wait to be written; their messages are still in memory
+A_TURN = 4  # queues that page out in one turn
+LIGHT = 1 << 16  # bytes; a lighter queue is not paged out
 
 
 class Pager:
-    """``weight`` is what all queues' ready messages take up in memory, in bytes; above ``budget`` the
-    heaviest queues give some up.
+    """The pager of all queues.
+
+    ``weight`` is the memory of all queues' ready messages, in bytes; above ``budget`` the heaviest queues
+    page out.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class Pager:
         self._wall_offset = wall_offset
         self._heavy: dict[Queue, int] = {}
         self._pieces: list[tuple[Page, bytearray]] = []  # not submitted yet
-        self._leaving: dict[Page, Run] = {}  # runs that wait for their page to be written
+        self._leaving: dict[Page, Run] = {}  # runs that wait until their page is written
         self._writing: dict[WritePages, list[Page]] = {}
         self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
-        self.unreadable: list[tuple[Queue, Run]] = []  # to be tried again
+        self.unreadable: list[tuple[Queue, Run]] = []  # reads to repeat
 
     # -- the interface queue.paged_run.Pager --------------------------------------------------------------
 
@@ -97,15 +98,16 @@ class Pager:
             log.discard(page, queue.held)
 
     def _remove_dead(self) -> None:
-        """Remove the segments of this broker that hold nothing, and that no page is on its way to."""
+        """Remove the transient segments without live or expected pages."""
         if self._passing.any_dead():
             self._disk.submit(RemoveSegments(self._passing.take_dead(), kept=False))
 
     # -- pages ---------------------------------------------------------------------------------------------
 
     def make_page(self, log: StoredQueueLog | None, entries: Sequence[Entry], priority: int) -> Page:
-        """A page of these entries, which is written with the next ``submit``. It is kept if any of them is
-        stored, and those that are know it from now on.
+        """Make a page of entries, to be written with the next ``submit``.
+
+        The page is kept after a restart if any entry is stored; stored entries get a reference to it.
         """
         offset = self._wall_offset()
         stored = [entry.position for entry in entries if entry.stored]
@@ -148,7 +150,7 @@ class Pager:
         return page
 
     def submit(self) -> list[WritePages]:
-        """Have all pages written that were made, and return the jobs."""
+        """Submit the jobs that write all new pages, and return them."""
         jobs: list[WritePages] = []
         pieces, self._pieces = self._pieces, []
         while pieces:
@@ -169,7 +171,7 @@ class Pager:
         return jobs
 
     def balance(self) -> None:
-        """Have the heaviest queues give up memory while it is short."""
+        """Page out the heaviest queues while memory is short."""
         if self.weight > self.budget and len(self._leaving) < IN_FLIGHT:
             heaviest = nlargest(A_TURN, self._heavy, key=self._heavy.__getitem__)
             for queue in heaviest:
@@ -181,13 +183,13 @@ class Pager:
             self.submit()
 
     def pending(self) -> set[WritePages]:
-        """The jobs that write pages a checkpoint may tell of and are not done."""
+        """Return the unfinished jobs that write pages for a checkpoint."""
         return {job for job in self._writing if job.kept}
 
     # -- what the disk says --------------------------------------------------------------------------------
 
     def written(self, job: WritePages) -> None:
-        """Pages are on disk: who waited for that lets go of them."""
+        """Free the memory of pages that are on disk."""
         for page in self._writing.pop(job):
             page.written = True
             run = self._leaving.pop(page, None)
@@ -201,8 +203,9 @@ class Pager:
         return self._kept if kept else self._passing
 
     def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
-        """A page was read; or it could not be, and its queue stands still when it comes to it. True when it
-        is worth trying again in a while, see ``read_again``.
+        """Continue after a page was read or could not be read; its queue stops when it reaches such a page.
+
+        Returns True if another attempt may succeed, see ``read_again``.
         """
         queue, run = self._reading.pop(job)
         paging, page = queue.paging, run.page
@@ -214,14 +217,14 @@ class Pager:
             paging.landed(run, self._entries(queue, page, result))
             return False
         if (page.segment, page.offset) != (job.segment, job.offset):
-            self.read(queue, run)  # it has moved since, and the file is gone
+            self.read(queue, run)  # the page has moved since, and the file is gone
             return False
         path = segment_path(Path(), job.segment, kept=job.kept)
         what = "the file is missing" if isinstance(error, FileNotFoundError) else error
         advice = "Stop the broker and run 'leveret store check'"
         text = (
-            f"queue '{queue.name}' in vhost '{queue.vhost}' stands still: {path} cannot be read at offset "
-            f"{job.offset}: {what}. {advice}"
+            f"queue '{queue.name}' in vhost '{queue.vhost}' delivers nothing more: {path} cannot be read at "
+            f"offset {job.offset}: {what}. {advice}"
         )
         structlog.get_logger().error("page unreadable", what=text)
         paging.unreadable(run, text)
@@ -231,14 +234,14 @@ class Pager:
         return True
 
     def read_again(self) -> None:
-        """Read once more what the disk did not give."""
+        """Repeat the reads that failed."""
         runs, self.unreadable = self.unreadable, []
         for queue, run in runs:
             if queue.paging is not None:
                 queue.paging.read_again(run)
 
     def _skip(self, queue: "Queue", page: Page, position: int) -> None:
-        """Leave out a message that cannot be read though its page's checksum is right; it stays there."""
+        """Log a message that cannot be read although its page's checksum is right; it stays in the page."""
         path = segment_path(Path(), page.segment, kept=page.kept)
         self._set_aside[MESSAGES] += 1
         structlog.get_logger().error(
@@ -247,12 +250,13 @@ class Pager:
             queue=queue.name,
             position=position,
             page=f"{path}, offset {page.offset}",
-            advice="Stop the broker; 'leveret store dump' prints it, and 'leveret store check' tells of it",
+            advice="Stop the broker; 'leveret store dump' prints it, and 'leveret store check' reports it",
         )
 
     def _entries(self, queue: "Queue", page: Page, data: bytes) -> list[Entry]:
-        """The live messages of a page. Most of them begin like the one before, and the header tells all of it
-        that is not in the frames themselves.
+        """Return the live messages of a page.
+
+        Most messages begin like the one before, and the header determines everything outside the frames.
         """
         offset = page.wall_offset
         log = _log(queue)
@@ -291,7 +295,7 @@ class Pager:
 
 
 def _log(queue: "Queue") -> StoredQueueLog | None:
-    """What the store knows of a queue; nothing when that is not durable, or gone."""
+    """Return the log of a queue; None if the queue is not durable, or deleted."""
     log = queue.log
     assert log is None or isinstance(log, StoredQueueLog)
     return log

@@ -1,11 +1,11 @@
-"""Pages: runs of messages of one queue, written at once and read at once, in segment files.
+"""Pages: consecutive messages of one queue that are written and read together, in segment files.
 
-A message that is still queued when its journal file is to go moves into a page, and so does what does not fit
-into memory. Owns the bytes of a page and the little that memory keeps of one; which messages make a page
-and when it is read is the queue's and the store's business.
+Responsible for the bytes of a page and the data that memory keeps of one. A page holds messages that are
+still queued when their journal file is removed, or messages for which memory is short. Not for the choice of
+messages (see ``pager`` and ``journal/truncation``).
 
-Segment files ``<number>.segment`` hold pages of all queues, one behind the other: a page is what is read in
-one piece, so that it does not matter whose page stands beside it, and a thousand queues cost one sync.
+Segment files ``<number>.segment`` hold pages of all queues, one behind the other: a page is read in one
+piece, so the pages beside it do not matter, and a thousand queues cost one sync.
 
     page      >4sIQQI   magic "PAG2", CRC-32 of all behind it, payload bytes, queue id, count
     entry     >QQIHI    position, deadline (ms since the epoch, 0: none), returns, bytes of route and frames
@@ -33,17 +33,17 @@ SUFFIX = ".segment"
 
 _PAGE = Struct(">4sIQQI")
 _CRC = Struct(">I")
-_COVERED = 8  # where in a page the part begins that the CRC covers
+_COVERED = 8  # offset in a page where the bytes that the CRC covers begin
 _ENTRY = Struct(">QQIHI")
 ENTRY_LEAST = _ENTRY.size
 
 
 class PageError(ValueError):
-    """The bytes are not the page they should be."""
+    """Bytes that are not the expected page."""
 
 
 class Stored(NamedTuple):
-    """One message of one queue as it stands in a page. ``deadline`` is in ms since the epoch, 0 for none."""
+    """One message of one queue in a page. ``deadline`` is in ms since the epoch, 0 for none."""
 
     position: int
     deadline: int
@@ -53,11 +53,11 @@ class Stored(NamedTuple):
 
 
 class Page:
-    """What memory keeps of a page: where it is, which positions it holds, and which of them are settled.
+    """The data that memory keeps of a page: its place, its positions, and which of them are settled.
 
-    ``kept`` says that it is among those a checkpoint tells of; the others do not outlive the broker. Messages
-    that do not either, ``passing`` ones, may stand in both. ``written`` is set once it is on disk; ``state``
-    is what a checkpoint said of it, None if that holds no longer.
+    ``kept``: a checkpoint names the page; other pages do not survive the broker. Both kinds may hold
+    ``passing`` messages, which do not survive it either. ``written`` is set once the page is on disk.
+    ``state`` is the page as the last checkpoint has it, None if it has changed since.
     """
 
     __slots__ = ("_passing", "_positions", "_settled", "count", "earliest", "first", "kept", "last", "length",
@@ -79,9 +79,9 @@ class Page:
         passing: Sequence[int] = (),
         wall_offset: int = 0,
     ) -> None:
-        """``positions`` ascend, and there is one at least. ``passing`` are some of them.
+        """``positions`` ascend, and there is at least one. ``passing`` are some of them.
 
-        ``wall_offset`` leads from its deadlines back to those of the broker's clock, whatever the wall clock
+        ``wall_offset`` converts its deadlines back to those of the broker's clock, whatever the wall clock
         was set to since.
         """
         self.wall_offset = wall_offset
@@ -91,21 +91,22 @@ class Page:
         self.length = length  # bytes in the file
         self.size = size  # bytes of all bodies
         self.earliest = earliest  # the first deadline of any of its messages, ms since the epoch; 0: none
-        self.priority = priority  # of all its messages, in a queue that has priorities
+        self.priority = priority  # of all its messages, in a queue with priorities
         self.kept = kept
         self.written = False
-        self.times_returned: dict[int, int] = {}  # by position, where that is more than the page says
+        # Number of returns by position, if more than in the page's bytes
+        self.times_returned: dict[int, int] = {}
         self._hold(positions, passing)
 
     def _hold(self, positions: Sequence[int], passing: Sequence[int]) -> None:
-        """Nothing of these positions is settled."""
+        """Set the positions, none of which is settled."""
         self.first = positions[0]
         self.last = positions[-1]
         self.count = self.live = len(positions)
         self.state: object = None
         dense = self.last - self.first + 1 == self.count
         self._positions = None if dense else array("Q", positions)
-        self._settled: bytearray | None = None  # a 1 for each that is; None for none or all
+        self._settled: bytearray | None = None  # a 1 for each settled one; None for none or all
         self._passing: bytearray | None = None  # likewise
         if passing:
             self._passing = bytearray(self.count)
@@ -113,15 +114,15 @@ class Page:
                 self._passing[self._index(position)] = 1
 
     def holds(self, position: int) -> bool:
-        """Whether it was written with this position."""
+        """Return True if the page was written with this position."""
         return self._index(position) >= 0
 
     def positions(self) -> Sequence[int]:
-        """All positions it was written with, in order."""
+        """Return all positions that the page was written with, in order."""
         return range(self.first, self.last + 1) if self._positions is None else self._positions
 
     def packed_positions(self) -> bytes:
-        """All positions as 8 bytes each, big-endian; nothing when every one from first to last is there."""
+        """Return all positions as 8 bytes each, big-endian; empty if no position is missing."""
         if self._positions is None:
             return b""
         positions = self._positions[:]
@@ -130,7 +131,7 @@ class Page:
         return positions.tobytes()
 
     def settle(self, position: int) -> None:
-        """Count a message as settled; once more, or for a position it does not hold, does nothing."""
+        """Mark a message as settled; for a settled or absent position this does nothing."""
         index = self._index(position)
         if index < 0 or not self.live:
             return
@@ -144,13 +145,15 @@ class Page:
                 self._settled = None
 
     def settle_all(self, first: int, behind: int) -> None:
-        """Count the messages at positions from ``first`` to under ``behind`` as settled."""
+        """Mark the messages at positions from ``first`` to under ``behind`` as settled."""
         positions = self.positions()
         for index in range(bisect_left(positions, first), bisect_left(positions, behind)):
             self.settle(positions[index])
 
     def move(self, segment: int, offset: int, length: int, entries: Sequence[Stored]) -> None:
-        """It is elsewhere now, and holds these entries: all that were live when they were read."""
+        """Change place and content to the moved page: ``entries`` are all messages that were live when it was
+        read.
+        """
         positions = [entry.position for entry in entries]
         passing = [position for position in positions if self.is_passing(position)]
         settled = [position for position in positions if self.is_settled(position)]
@@ -162,44 +165,44 @@ class Page:
             self.settle(position)
 
     def give_back(self, position: int, returns: int) -> None:
-        """A message has come back to its queue so often."""
+        """Set the number of returns of a message."""
         self.state = None
         self.times_returned[position] = returns
 
-    def returns(self, position: int, told: int) -> int:
-        """How often a message has come back, of which the page says that it did so ``told`` times."""
-        return self.times_returned.get(position, told)
+    def returns(self, position: int, stored: int) -> int:
+        """Return the number of returns of a message; ``stored`` is the number in the page's bytes."""
+        return self.times_returned.get(position, stored)
 
     def is_settled(self, position: int) -> bool:
-        """Whether a message is settled, or it does not hold it any more."""
+        """Return True if a message is settled, or not in the page."""
         index = self._index(position)
         return index < 0 or not self.live or (self._settled is not None and bool(self._settled[index]))
 
     def settled(self) -> list[Range]:
-        """What is settled, as ranges of positions."""
+        """Return the settled positions as ranges."""
         if self._settled is None:
             return [] if self.live else ranges(self.positions())
         return ranges(compress(self.positions(), self._settled))
 
     def die(self) -> None:
-        """All its messages are settled at once."""
+        """Mark all messages as settled."""
         self.live = 0
         self.state = self._settled = None
 
     def unsettled(self) -> list[int]:
-        """The positions of its live messages."""
+        """Return the positions of the live messages."""
         return [position for position in self.positions() if not self.is_settled(position)]
 
     def is_passing(self, position: int) -> bool:
-        """Whether a message that it holds does not outlive the broker."""
+        """Return True if a message in the page does not survive the broker."""
         return not self.kept or (self._passing is not None and bool(self._passing[self._index(position)]))
 
     def is_whole(self) -> bool:
-        """Whether all of its messages are as it says, and none is settled or passing."""
+        """Return True if all messages are as in the page's bytes, and none is settled or passing."""
         return self.kept and not self.times_returned and self.live == self.count and self._passing is None
 
     def lost(self) -> list[Range]:
-        """What a broker that comes back does not find in it: what is settled, or passing."""
+        """Return the positions that a restarted broker must not restore: settled or passing ones."""
         if self._passing is None or not self.live:
             return self.settled()
         settled = self._settled or bytes(self.count)
@@ -207,7 +210,7 @@ class Page:
         return ranges(compress(self.positions(), gone))
 
     def _index(self, position: int) -> int:
-        """Where among the positions this one stands; -1 if it does not."""
+        """Return the index of a position; -1 if the page does not hold it."""
         if not self.first <= position <= self.last:
             return -1
         if self._positions is None:
@@ -217,7 +220,7 @@ class Page:
 
 
 def unpack_positions(first: int, last: int, packed: bytes) -> Sequence[int]:
-    """The positions that ``Page.packed_positions`` packed."""
+    """Undo ``Page.packed_positions``."""
     if not packed:
         return range(first, last + 1)
     positions = array("Q", packed)
@@ -227,12 +230,12 @@ def unpack_positions(first: int, last: int, packed: bytes) -> Sequence[int]:
 
 
 def stored_size(frames: bytes) -> int:
-    """The bytes of the body in some frames, which need not be those of a message."""
+    """Return the bytes of the body in some frames, which may be malformed."""
     return min(body_size(frames), len(frames)) if len(frames) >= HEADER_FRAME.size else 0
 
 
 def pack_page(queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> bytearray:
-    """The bytes of a page. The entries are as ``Stored``."""
+    """Return the bytes of a page. The entries have the fields of ``Stored``."""
     parts = [bytes(_PAGE.size)]
     pack = _ENTRY.pack
     for position, deadline, returns, route, frames in entries:
@@ -244,24 +247,22 @@ def pack_page(queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes
 
 
 def check_page(data: bytes, queue_id: int) -> None:
-    """Raises PageError when the bytes are not a whole page of this queue."""
+    """Raise PageError if the bytes are not a whole page of this queue."""
     if len(data) < _PAGE.size:
         raise PageError("the file ends before the page does")
-    magic, crc, length, told, _ = _PAGE.unpack_from(data)
+    magic, crc, length, owner, _ = _PAGE.unpack_from(data)
     if magic != PAGE:
         raise PageError("there is no page")
     if len(data) != _PAGE.size + length:
         raise PageError(f"the page has {_PAGE.size + length} bytes instead of {len(data)}")
     if crc32(memoryview(data)[_COVERED:]) != crc:
         raise PageError("the checksum is wrong")
-    if told != queue_id:
-        raise PageError(f"the page is of queue {told} instead of {queue_id}")
+    if owner != queue_id:
+        raise PageError(f"the page is of queue {owner} instead of {queue_id}")
 
 
 def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
-    """The messages of a page that was checked: of each, the fields of ``Stored``. Ends where no whole entry
-    stands.
-    """
+    """Yield the fields of ``Stored`` for each message of a checked page, up to the first incomplete entry."""
     offset, size = _PAGE.size, len(data)
     unpack = _ENTRY.unpack_from
     while offset + _ENTRY.size <= size:
@@ -275,9 +276,9 @@ def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
 
 
 def read_entries(page: Page, data: bytes) -> list[tuple[int, int, int, bytes, bytes]]:
-    """The messages of a page that was checked, at the positions that it was written with.
+    """Return the messages of a checked page, at the positions that it was written with.
 
-    If some of them cannot be found, since lengths in it are wrong, the others are returned.
+    If lengths in it are wrong and some messages cannot be found, the others are returned.
     """
     entries, positions = list(entries_of(data)), page.positions()
     if len(entries) == len(positions):
@@ -289,8 +290,10 @@ def read_entries(page: Page, data: bytes) -> list[tuple[int, int, int, bytes, by
 
 
 def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
-    """The messages of a page. Raises PageError when it is damaged, another queue's, or not made of as many
-    entries as it says.
+    """Return the messages of a page.
+
+    Raises PageError if it is damaged, of another queue, or has another number of entries than its header
+    states.
     """
     check_page(data, queue_id)
     entries = list(map(Stored._make, entries_of(data)))
@@ -302,15 +305,15 @@ def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
 
 
 def segment_path(directory: Path, number: int, *, kept: bool = True) -> Path:
-    """Where the segment file of this number stands in a data directory."""
+    """Return the path of a segment file in a data directory."""
     return directory / ("segments" if kept else "transient") / f"{number:010d}{SUFFIX}"
 
 
-# -- what is left of damaged ones -------------------------------------------------------------------------
+# -- salvage of damaged pages ------------------------------------------------------------------------------
 
 
 def find_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The offset, length and queue id of every whole page in the bytes of a segment."""
+    """Yield the offset, length and queue id of every whole page in the bytes of a segment."""
     offset = 0
     while (offset := data.find(PAGE, offset)) >= 0:
         end = offset + _PAGE.size
@@ -320,7 +323,7 @@ def find_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
             whole = end <= len(data) and crc32(memoryview(data)[offset + _COVERED : end]) == crc
             if whole:
                 yield offset, end - offset, queue_id
-            if whole or data.startswith(PAGE, end):  # what a message carries is no page
+            if whole or data.startswith(PAGE, end):  # bytes within a message are no page
                 offset = end
                 continue
         offset += 1
@@ -329,10 +332,10 @@ def find_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
 def salvage_entries(
     data: bytes, positions: Iterable[int], is_message: Callable[[bytes, bytes], bool]
 ) -> list[Stored]:
-    """What can be read of a page whose checksum is wrong, of these ascending positions.
+    """Return the readable messages, at these ascending positions, of a page with a wrong checksum.
 
-    ``is_message`` says whether a route and frames have the form of a message. What was changed within a body
-    shows nowhere.
+    ``is_message`` returns True if a route and frames have the form of a message. Changes within a body cannot
+    be detected.
     """
     found = []
     offset = _PAGE.size
@@ -350,7 +353,7 @@ def salvage_entries(
 
 
 def _entry_at(data: bytes, offset: int) -> Stored | None:
-    """What may be an entry at an offset; None where there is no room for one."""
+    """Return the entry that may be at an offset; None if there is no room for one."""
     route = offset + _ENTRY.size
     if route > len(data):
         return None

@@ -1,7 +1,8 @@
-"""The hand that reads: brings pages back from the segments, beside whatever is being written.
+"""The reader of segments: reads pages and chunks of streams, in parallel with writing.
 
-It keeps no file open, so that the space of a segment that is removed is free at once; to open one costs
-little beside a page. It runs in a thread of its own, inline in a test, or offline.
+Responsible for opening, reading and checking. It keeps no file open, so that the space of a removed segment
+is free at once; opening costs little compared with a page. It runs in a thread of its own, inline in a test,
+or offline.
 """
 
 from pathlib import Path
@@ -21,15 +22,16 @@ from leveret.router.store.writer import ReadPage
 
 
 class Reader:
-    """Reads pages of one data directory."""
+    """A reader of pages and stream chunks of one data directory."""
 
     def __init__(self, files: Files, directory: Path) -> None:
         self._files = files
         self._directory = directory
 
     def run(self, job: ReadPage | ReadStream) -> bytes | Read:
-        """The bytes of a page, or chunks of a stream. Raises PageError and PieceError when they are damaged,
-        OSError when they cannot be read.
+        """Return the bytes of a page, or chunks of a stream.
+
+        Raises PageError and PieceError for damaged ones, OSError for a failed read.
         """
         if isinstance(job, ReadStream):
             return read_stream(self._files, self._directory, job)
@@ -40,7 +42,7 @@ class Reader:
 
 
 def read_stored(files: Files, directory: Path, page: Page) -> list[Stored]:
-    """The live messages of a page that a checkpoint tells of, as far as they can be found in it. Raises
+    """Return the live messages of a page that a checkpoint names, as far as they are found. Raises
     DamageError.
     """
     path = segment_path(directory, page.segment)
@@ -59,8 +61,8 @@ def read_stored(files: Files, directory: Path, page: Page) -> list[Stored]:
 
 
 def read_piece(files: Files, path: Path, length: int, offset: int) -> bytes:
-    """A piece of a file; less at its end. Raises OSError."""
-    length = min(length, max(0, files.size(path) - offset))  # no memory for what is not there
+    """Read a piece of a file; it is shorter at the end of the file. Raises OSError."""
+    length = min(length, max(0, files.size(path) - offset))  # allocates no memory beyond the end of the file
     descriptor = files.open(path)
     try:
         return files.read(descriptor, length, offset)

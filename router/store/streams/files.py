@@ -1,15 +1,15 @@
-"""The files of streams: their form, how one is found again after a crash, and reading pieces of it.
+"""The files of streams: their format, their recovery after a crash, and reading of chunks.
 
-Owns the layout of ``streams/``. Chunks are made in ``leveret.router.stream.chunk``.
+Responsible for the layout of ``streams/``. Not for the bytes of chunks (see ``router/stream/chunk``).
 
     <id>-<first>.segment   >8sQQQI4x  magic "LVRTSTR1", id of the stream, first offset, time of the first
                                       chunk (ms since the epoch), CRC-32 of these
                            ...        chunks, one behind the other, without a gap
     <id>-<first>.index     >QQQ       for some of its chunks: first offset, time, place in the segment
 
-A segment grows at its end and is never changed. Everything in it was committed by the journal before, which
-keeps it until the segment is synced, so that an end that is torn off is written anew, into another segment.
-The index is a help and nothing depends on it: where it is missing, or does not fit, the segment is read.
+A segment only grows at its end. Everything in it was committed by the journal before, which keeps it until
+the segment is synced, so that a torn end is written anew, into another segment. The index is optional: if it
+is missing or does not fit, the segment is read.
 """
 
 from bisect import bisect_right
@@ -29,7 +29,7 @@ from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
 
 MAGIC = b"LVRTSTR1"
 HEAD_DAMAGED = "the header of the segment is damaged"
-PIECE = 1 << 18  # bytes that are read at once
+PIECE = 1 << 18  # bytes read at once
 INDEX_EVERY = 1 << 16  # bytes of a segment between two entries of its index, at least
 
 _FILE = Struct(">8sQQQ")
@@ -42,7 +42,7 @@ Index = list[tuple[int, int, int]]  # entries: first offset and time of a chunk,
 
 
 class PieceError(Exception):
-    """A segment is damaged or missing; the text says which and where."""
+    """A damaged or missing segment; the text says which one and where."""
 
 
 class Read(NamedTuple):
@@ -54,8 +54,9 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadStream:
-    """Read some chunks of a stream. ``end`` is the offset at which the segment ends; 0 when it grows, and is
-    read up to the place ``below``.
+    """Read some chunks of a stream.
+
+    ``end`` is the offset at which the segment ends; 0 if it grows, and is read up to the place ``below``.
     """
 
     stream: int
@@ -65,18 +66,18 @@ class ReadStream:
 
 
 def segment_path(directory: Path, stream: int, first: int) -> Path:
-    """Where the segment stands of a stream that begins with this offset."""
+    """Return the path of the segment of a stream that begins with this offset."""
     return directory / "streams" / f"{stream:010d}-{first:020d}.segment"
 
 
 def pack_segment_head(stream: int, segment: Segment) -> bytes:
-    """What a segment begins with."""
+    """Return the head of a segment."""
     head = _FILE.pack(MAGIC, stream, segment.first, segment.created)
     return head + _CRC.pack(crc32(head))
 
 
 def pack_index(first: int, timestamp: int, place: int) -> bytes:
-    """An entry of an index."""
+    """Return an entry of an index."""
     return _INDEX.pack(first, timestamp, place)
 
 
@@ -84,7 +85,7 @@ def pack_index(first: int, timestamp: int, place: int) -> bytes:
 
 
 def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
-    """The chunks that are wished for, as many as are read at once; none when the segment holds none of them.
+    """Return the requested chunks, as many as one read returns; none if the segment holds none of them.
 
     Raises PieceError and OSError.
     """
@@ -105,7 +106,7 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
                     break
                 if job.end and not files.read(descriptor, 1, place):
                     break
-                raise PieceError(f"{path} is damaged at offset {place}: no whole chunk stands there")
+                raise PieceError(f"{path} is damaged at offset {place}: there is no whole chunk")
             last, place = chunks[-1].end, place + chunks[-1].stop
             found = [chunk for chunk in chunks if _wanted(chunk, wish)]
             if found:
@@ -122,7 +123,7 @@ def _wanted(chunk: Chunk, wish: Wish) -> bool:
 
 
 def read_chunks(files: Files, descriptor: int, place: int, limit: int) -> list[Chunk]:
-    """The whole chunks that stand at a place, one at least if there is one."""
+    """Return the whole chunks at a place: at least one, if there is one."""
     data = files.read(descriptor, min(PIECE, limit - place), place)
     chunks = chunks_of(data)
     if not chunks and (head := head_at(data, 0)) is not None and HEAD_SIZE + head.length > len(data):
@@ -131,7 +132,7 @@ def read_chunks(files: Files, descriptor: int, place: int, limit: int) -> list[C
 
 
 def _following(chunks: list[Chunk]) -> list[Chunk]:
-    """The chunks up to the first that is not sound, or does not come after the one before it."""
+    """Return the chunks up to the first that is not sound, or does not come after the one before it."""
     end = 0
     for index, chunk in enumerate(chunks):
         if chunk.first < end or not chunk.is_sound():
@@ -141,7 +142,7 @@ def _following(chunks: list[Chunk]) -> list[Chunk]:
 
 
 def _place(files: Files, descriptor: int, path: Path, wish: Wish) -> int:
-    """A place in a segment from which to look for what is wished for: the index's, else the beginning."""
+    """Return the place in a segment from which to search: that of the index, else the beginning."""
     index = read_index(files, path)
     if wish.time:
         number = bisect_right(index, wish.time - 1, key=lambda entry: entry[1]) - 1
@@ -156,7 +157,7 @@ def _place(files: Files, descriptor: int, path: Path, wish: Wish) -> int:
 
 
 def read_index(files: Files, path: Path) -> Index:
-    """The entries of a segment's index up to the first that cannot be; none when there is no index."""
+    """Return the entries of a segment's index up to the first impossible one; none if there is no index."""
     try:
         descriptor = files.open(path.with_suffix(".index"))
     except FileNotFoundError:
@@ -174,8 +175,10 @@ def read_index(files: Files, path: Path) -> Index:
 
 @dataclass(slots=True)
 class RecoveredStream:
-    """What the files of a stream hold: its segments, the last chunk, where that ends, and the index's state:
-    how many entries, and the place of the last one.
+    """The recovered state of a stream's files.
+
+    This is the segments, the last chunk and the place where it ends, and of the index the number of entries
+    and the place of the last one.
     """
 
     segments: list[Segment]
@@ -183,11 +186,11 @@ class RecoveredStream:
     place: int
     entries: int
     indexed: int
-    torn: str | None  # what stands behind the last chunk, in words
+    torn: str | None  # description of the bytes behind the last chunk
 
 
 def stream_files(files: Files, directory: Path) -> dict[int, list[int]]:
-    """The first offsets of the segments there are, in order, by the ids of their streams."""
+    """Return the first offsets of the existing segments, in order, by the ids of their streams."""
     found: dict[int, list[int]] = {}
     for path in files.list(directory / "streams"):
         stream, _, first = path.stem.partition("-")
@@ -199,9 +202,10 @@ def stream_files(files: Files, directory: Path) -> dict[int, list[int]]:
 def recover_stream(
     files: Files, directory: Path, stream: int, firsts: Sequence[int]
 ) -> RecoveredStream | None:
-    """Find the end of a stream; None when no chunk of it is in a file. Raises DamageError and FormatError.
+    """Find the end of a stream; return None if no file holds a chunk of it. Raises DamageError and
+    FormatError.
 
-    What is found is on disk, however far the process came that wrote it.
+    The result is on disk, even if the process that wrote it was killed.
     """
     segments = []
     for first in firsts:
@@ -210,7 +214,7 @@ def recover_stream(
         if segment is not None:
             segments.append(segment)
         elif first != firsts[-1] and files.size(path) > SEGMENT_HEAD:
-            raise DamageError(path, 0, HEAD_DAMAGED)  # it was synced before the next one was made
+            raise DamageError(path, 0, HEAD_DAMAGED)  # the header was synced before the next one was created
     while segments:
         found = segment_end(files, segment_path(directory, stream, segments[-1].first))
         if found is not None:
@@ -219,15 +223,16 @@ def recover_stream(
             torn = None
             if size > place:
                 path = segment_path(directory, stream, segments[-1].first)
-                torn = f"{path}: a write that was cut off at {place} is left out; the journal has it"
+                torn = f"{path}: an interrupted write at {place} is ignored; the journal has it"
                 segments[-1].sealed = True
             return RecoveredStream(segments, last, place, len(index), index[-1][2], torn)
-        segments.pop()  # it was made, and nothing was written to it
+        segments.pop()  # a segment that was created and never written
     return None
 
 
 def read_segment_head(files: Files, directory: Path, stream: int, first: int) -> Segment | None:
-    """A segment as its header tells; None when that is not whole, as a write that was cut off leaves it.
+    """Return a segment as its header describes it; None if the header is incomplete after an interrupted
+    write.
 
     Raises DamageError and FormatError.
     """
@@ -239,18 +244,18 @@ def read_segment_head(files: Files, directory: Path, stream: int, first: int) ->
         files.close(descriptor)
     if len(data) < SEGMENT_HEAD or not any(data):
         return None
-    magic, told, begins, created = _FILE.unpack_from(data)
-    if is_other_format(magic, MAGIC):  # whose header may have another form
+    magic, owner, begins, created = _FILE.unpack_from(data)
+    if is_other_format(magic, MAGIC):  # another version's header may have another form
         raise FormatError(path, magic, MAGIC)
     if _CRC.unpack_from(data, _FILE.size)[0] != crc32(data[: _FILE.size]):
         return None
-    if (magic, told, begins) != (MAGIC, stream, first):
-        raise DamageError(path, 0, f"it is the segment of stream {told} from offset {begins}")
+    if (magic, owner, begins) != (MAGIC, stream, first):
+        raise DamageError(path, 0, f"the file is the segment of stream {owner} from offset {begins}")
     return Segment(first, created, files.size(path))
 
 
 def segment_end(files: Files, path: Path) -> tuple[Chunk, int, Index, int] | None:
-    """The last whole chunk of a segment, where it ends, its index as it has to be, and the file's bytes."""
+    """Return the last whole chunk of a segment, its end, the correct index, and the bytes of the file."""
     index = read_index(files, path)
     descriptor = files.open(path)
     try:
@@ -276,7 +281,9 @@ def segment_end(files: Files, path: Path) -> tuple[Chunk, int, Index, int] | Non
 
 
 def _trusted(files: Files, descriptor: int, index: Index) -> Index:
-    """As much of an index as fits the segment: up to the last entry at which a whole chunk stands."""
+    """Return the part of an index that fits the segment: up to the last entry with a whole chunk at its
+    place.
+    """
     if not index or index[0][2] != SEGMENT_HEAD:
         return []
     if not all(one[0] < other[0] and one[2] < other[2] for one, other in pairwise(index)):
@@ -298,6 +305,6 @@ def remake_index(files: Files, path: Path) -> None:
 
 
 def _mend_index(files: Files, path: Path, index: Index) -> None:
-    """Have the index on disk as it has to be."""
+    """Write the correct index, if it differs from the file."""
     if read_index(files, path) != index:
         files.replace(path.with_suffix(".index"), b"".join(_INDEX.pack(*entry) for entry in index))

@@ -1,6 +1,6 @@
-"""The hand that writes streams, beside the one that writes the journal: carries out jobs in their order.
+"""The writer of stream segments: runs jobs in their order, in parallel with the journal's writer.
 
-Owns the open segments. A job that failed may be run again as it is.
+Responsible for the open segments. A failed job may be run again unchanged.
 """
 
 from collections import OrderedDict
@@ -11,14 +11,14 @@ from pathlib import Path
 from leveret.router.store.files import Data, Files
 from leveret.router.store.streams.files import segment_path
 
-OPEN = 64  # segments that stay open
+OPEN = 64  # number of segments that stay open
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteStream:
-    """Write chunks to a segment and have them on disk; then to its index, at its place.
+    """Write chunks to a segment and sync them; then write to its index.
 
-    A segment is made with what stands at its beginning. ``end`` is the offset behind the last of the chunks.
+    A segment is created with its head. ``end`` is the offset behind the last of the chunks.
     """
 
     stream: int
@@ -58,7 +58,7 @@ class StreamWriter:
         return 0
 
     def close(self) -> None:
-        """Close what is open: everything is on disk."""
+        """Close all files: everything is on disk."""
         for path in list(self._open):
             self._close(path)
 
@@ -72,7 +72,7 @@ class StreamWriter:
             self._files.write(index, job.index, job.index_place)
 
     def _descriptor(self, path: Path, *, made: bool) -> int:
-        """An open file; one that is ``made`` may be there from a try that failed."""
+        """Return the descriptor of an open file; a new file (``made``) may exist after a failed attempt."""
         descriptor = self._open.get(path)
         if descriptor is not None:
             self._open.move_to_end(path)

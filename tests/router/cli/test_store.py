@@ -108,7 +108,7 @@ def test_a_repair_says_what_it_did_and_leaves_a_sound_directory(data):
     result = leveret("check", data, "--repair")
     assert result.exit_code == 0, result.output
     assert f"repaired: {file}, offset 0: the checksum is wrong\n" in result.stdout
-    assert "note: the checkpoint is made anew" in result.stdout
+    assert "note: the checkpoint is rebuilt" in result.stdout
     assert result.stdout.endswith(f"{data} is undamaged\n")
     aside = next((data / "set-aside").iterdir())
     assert f"the files as they were are in {aside}\n" in result.stdout

@@ -228,9 +228,8 @@ def damage(files, page):
 def test_a_damaged_page_has_its_queue_stand_still_and_names_the_file(kept, files, capsys):
     page = pages(kept)[0]
     path = damage(files, page)
-    expected = (
-        f"queue 'q' in vhost '/' stands still: segments/{path.name} cannot be read at offset {page.offset}"
-    )
+    place = f"segments/{path.name} cannot be read at offset {page.offset}"
+    expected = f"queue 'q' in vhost '/' delivers nothing more: {place}"
     with structlog.testing.capture_logs() as logged, pytest.raises(InternalError, match=re.escape(expected)):
         take(kept, 20)
     assert [each["log_level"] for each in logged if each["event"] == "page unreadable"] == ["error"]

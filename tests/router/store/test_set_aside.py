@@ -161,7 +161,7 @@ def test_an_unreadable_message_of_a_page_is_left_out_and_stays_there(quick_path,
     kept.stop()
     assert spoiled is not None
     checked = run("check", quick_path)
-    assert f"what stands at position {spoiled} is no message" in checked.stdout
+    assert f"the entry at position {spoiled} is no message" in checked.stdout
     kept, _ = start(quick_path)
     with capture_logs() as logged:
         bodies = [taken[1].message.body.decode() for taken in iter(kept.get, None)]

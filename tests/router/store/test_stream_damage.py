@@ -327,8 +327,8 @@ def test_what_is_missing_beside_a_known_gap_is_told_and_the_gap_is_not(copy):
     kept = Kept(path)
     with capture_logs() as logged:
         assert read(kept) == without({*known, *new})
-    (told,) = [each for each in logged if each["event"] == "readers skip what is missing"]
-    assert told["error"] == f"in no file: offsets {new[0]} to {new[-1]}"
+    (told,) = [each for each in logged if each["event"] == "readers skip missing offsets"]
+    assert told["error"] == f"in no segment file: offsets {new[0]} to {new[-1]}"
     assert told["log_level"] == "error"
     kept.crash()
 
@@ -361,7 +361,7 @@ def test_a_segment_under_the_name_of_another_is_set_aside(copy):
     gone = {offset for _, each in chunks(one) for offset in range(each.first, each.end)}
     shutil.copy(other, one)
     found = mend(path)
-    assert "it is the segment of stream 1 from offset" in found.damage[0].what
+    assert "the file is the segment of stream 1 from offset" in found.damage[0].what
     assert not one.exists()
     assert lost(found) == gone
     must_hold(path, without(gone))

@@ -292,7 +292,7 @@ def test_what_a_shortened_segment_has_lost_is_told_of_when_readers_skip_it(segme
     seen, behind = [int(body) for body in reader.seen()], int(second.stem.split("-")[1])
     lost = set(range(60)) - set(seen)
     assert lost == set(range(min(lost), behind))
-    assert f"in no file: offsets {min(lost)} to {behind - 1}" in capsys.readouterr().out
+    assert f"in no segment file: offsets {min(lost)} to {behind - 1}" in capsys.readouterr().out
     assert reader.ended == []
 
 
