@@ -21,7 +21,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Delivery
 from leveret.protocol.amqp.message import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.bench.load import BenchTarget
 from leveret.router.bench.wire import READ, BlockingConnection
 
@@ -111,7 +111,7 @@ def _drain(connection: BlockingConnection, count: int) -> bytes:
 
 def _size(data: bytes) -> int:
     """The bytes of the first delivery; it is checked."""
-    _, first = Reader(0, 1 << 40).receive(data)[0]
+    _, first = CommandReader(0, 1 << 40).receive(data)[0]
     assert isinstance(first, Delivery)
     size = len(method_frame(1, first.method)) + len(first.message.frames)
     _check(data[:size], 0)
@@ -120,7 +120,7 @@ def _size(data: bytes) -> int:
 
 def _check(data: bytes, number: int) -> None:
     """The bytes are the delivery of this message."""
-    ((_, delivery),) = Reader(0, 1 << 40).receive(data)
+    ((_, delivery),) = CommandReader(0, 1 << 40).receive(data)
     assert isinstance(delivery, Delivery)
     assert delivery.message.headers["x-stream-offset"] == number, (delivery.message.headers, number)
     assert struct.unpack_from(">Q", delivery.message.body)[0] == number

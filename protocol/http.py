@@ -29,7 +29,7 @@ SKIP = 1_000_000  # bytes of a refused body that are skipped to keep the connect
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HeadLimits:
     """Limits of a request's head: ``head`` in bytes, ``headers`` in number."""
 
     head: int
@@ -137,7 +137,7 @@ class HttpConnection:
     end.
     """
 
-    def __init__(self, limits: Limits, *, loopback: bool = False, host: str = "") -> None:
+    def __init__(self, limits: HeadLimits, *, loopback: bool = False, host: str = "") -> None:
         self.finished = False
         self._limits = limits
         self._loopback = loopback

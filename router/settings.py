@@ -303,7 +303,7 @@ class Websocket(Section, frozen=True):
     ] = False
 
 
-class Queue(Section, frozen=True):
+class QueueSettings(Section, frozen=True):
     """Behaviour of queues that their arguments and policies leave open."""
 
     consumer_timeout: Annotated[
@@ -319,7 +319,7 @@ class Queue(Section, frozen=True):
     ] = 60000
 
 
-class Store(Section, frozen=True):
+class StoreSettings(Section, frozen=True):
     """How durable queues and their messages are kept on disk."""
 
     sync: Annotated[
@@ -346,7 +346,7 @@ class Store(Section, frozen=True):
     ] = 0
 
 
-class Alarms(Section, frozen=True):
+class AlarmSettings(Section, frozen=True):
     """When publishers are blocked because the machine runs short."""
 
     memory_high_watermark: Annotated[
@@ -439,7 +439,7 @@ class Settings(Section, frozen=True):
     http: Http = Http()
     management: Management = Management()
     websocket: Websocket = Websocket()
-    queue: Queue = Queue()
-    store: Store = Store()
-    alarms: Alarms = Alarms()
+    queue: QueueSettings = QueueSettings()
+    store: StoreSettings = StoreSettings()
+    alarms: AlarmSettings = AlarmSettings()
     server: Server = Server()

@@ -16,12 +16,12 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Command, Heartbeat
 from leveret.protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER, PROTOCOL_HEADERS
-from leveret.protocol.amqp.reader import Reader, Scope
+from leveret.protocol.amqp.reader import CommandReader, Scope
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.errors import ChannelError, NotAllowed
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """States of the server's side; each but the last three names the next thing expected of the client."""
 
     HEADER = "header"
@@ -34,14 +34,14 @@ class State(Enum):
 
 
 # (state, command of the client) -> state. Sending connection.close leads from any state to CLOSING.
-TRANSITIONS: dict[tuple[State, type], State] = {
-    (State.START_OK, m.ConnectionStartOk): State.TUNE_OK,
-    (State.TUNE_OK, m.ConnectionTuneOk): State.OPEN,
-    (State.OPEN, m.ConnectionOpen): State.RUNNING,
-    (State.RUNNING, m.ConnectionUpdateSecret): State.RUNNING,
-    (State.RUNNING, m.ConnectionClose): State.CLOSED,
-    (State.CLOSING, m.ConnectionClose): State.CLOSED,
-    (State.CLOSING, m.ConnectionCloseOk): State.CLOSED,
+TRANSITIONS: dict[tuple[ConnectionState, type], ConnectionState] = {
+    (ConnectionState.START_OK, m.ConnectionStartOk): ConnectionState.TUNE_OK,
+    (ConnectionState.TUNE_OK, m.ConnectionTuneOk): ConnectionState.OPEN,
+    (ConnectionState.OPEN, m.ConnectionOpen): ConnectionState.RUNNING,
+    (ConnectionState.RUNNING, m.ConnectionUpdateSecret): ConnectionState.RUNNING,
+    (ConnectionState.RUNNING, m.ConnectionClose): ConnectionState.CLOSED,
+    (ConnectionState.CLOSING, m.ConnectionClose): ConnectionState.CLOSED,
+    (ConnectionState.CLOSING, m.ConnectionCloseOk): ConnectionState.CLOSED,
 }
 
 
@@ -69,11 +69,13 @@ class ServerConnection:
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
-        self.state = State.HEADER
+        self.state = ConnectionState.HEADER
         self.channel_max = 0
         self.frame_max = offer.initial_frame_max
         self.heartbeat = 0
-        self.reader = Reader(offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL, together=True)
+        self.reader = CommandReader(
+            offer.initial_frame_max, offer.body_max, scope=Scope.CONTROL, together=True
+        )
         self._header = b""
 
     def receive(self, data: bytes) -> Iterable[tuple[int, Command]]:
@@ -82,11 +84,11 @@ class ServerConnection:
         Until the connection is open, each must be handled before the next is taken from the iterator. Once
         all are taken, ``reader.error`` holds the fault in the bytes behind them, if there is one.
         """
-        if self.state is State.RUNNING:
+        if self.state is ConnectionState.RUNNING:
             return self.reader.receive(data)
-        if self.state is State.HEADER:
+        if self.state is ConnectionState.HEADER:
             data = self._read_header(data)
-            if self.state is State.HEADER:
+            if self.state is ConnectionState.HEADER:
                 return ()
         return self._one_by_one(data)
 
@@ -102,15 +104,15 @@ class ServerConnection:
         missing = len(PROTOCOL_HEADER) - len(self._header)
         self._header += data[:missing]
         if not any(header.startswith(self._header) for header in PROTOCOL_HEADERS):
-            self.state = State.CLOSED
+            self.state = ConnectionState.CLOSED
         elif len(self._header) == len(PROTOCOL_HEADER):
-            self.state = State.START_OK
+            self.state = ConnectionState.START_OK
         return data[missing:]
 
     @property
     def refused_header(self) -> bool:
         """True if the client spoke another protocol; ``PROTOCOL_HEADER`` is the whole answer to that."""
-        return self.state is State.CLOSED and self._header not in PROTOCOL_HEADERS
+        return self.state is ConnectionState.CLOSED and self._header not in PROTOCOL_HEADERS
 
     def start(self) -> bytes:
         """Return the frame that answers a correct protocol header."""
@@ -122,16 +124,16 @@ class ServerConnection:
         Raises ChannelError if the command is illegal in this state, NotAllowed for a connection.tune-ok
         beyond the offer.
         """
-        if isinstance(command, Heartbeat) or self.state is State.CLOSED:
+        if isinstance(command, Heartbeat) or self.state is ConnectionState.CLOSED:
             return
         after = TRANSITIONS.get((self.state, type(command)))
         if after is None:
-            if self.state is State.CLOSING:
+            if self.state is ConnectionState.CLOSING:
                 return
             raise ChannelError(f"unexpected method in connection state {self.state.value}")
         if isinstance(command, m.ConnectionTuneOk):
             self._tune(command)
-        elif after is State.RUNNING:
+        elif after is ConnectionState.RUNNING:
             self.reader.scope = Scope.CHANNELS
         self.state = after
 
@@ -163,7 +165,7 @@ class ServerConnection:
         """Enter CLOSING after the server has sent connection.close: from here on all but its answer is
         ignored.
         """
-        self.state = State.CLOSING
+        self.state = ConnectionState.CLOSING
         self.reader.scope = Scope.CLOSES
         self.reader.drop_contents()
         self.reader.error = None

@@ -80,7 +80,7 @@ class Scope(Enum):
     CLOSES = auto()  # connection.close and its answer; all else is skipped
 
 
-class Reader:
+class CommandReader:
     """A parser from a byte stream to ``(channel, command)`` pairs.
 
     ``together``: consecutive publishes that are alike are one command, ``Publishes``; so are
@@ -391,7 +391,7 @@ class _Partial:
             f"expected content {what}{whose}, got non content {what} frame instead", cause=self._method
         )
 
-    def header(self, data: bytes, position: int, last: int, reader: Reader) -> bool:
+    def header(self, data: bytes, position: int, last: int, reader: CommandReader) -> bool:
         """Add the header frame; return True if no body follows."""
         if self.size >= 0:
             raise self.unexpected()

@@ -52,7 +52,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FrameLimits:
     """Maxima of a frame: bytes of its command, of its command and headers, of its body; number of its
     headers.
     """
@@ -63,16 +63,16 @@ class Limits:
     body: int = 16777216
 
 
-BEFORE_LOGIN = Limits(head=8192, headers=64, body=1024)
+BEFORE_LOGIN = FrameLimits(head=8192, headers=64, body=1024)
 
 
-class Reader:
+class FrameReader:
     """A parser: ``feed`` adds bytes, ``next_frame`` returns frames one by one.
 
     ``version`` and ``limits`` may change between two frames.
     """
 
-    def __init__(self, limits: Limits, version: str = V1_2) -> None:
+    def __init__(self, limits: FrameLimits, version: str = V1_2) -> None:
         self.limits = limits
         self.version = version
         self._data = bytearray()
@@ -211,7 +211,7 @@ def _too_large(detail: str) -> StompError:
     return StompError("Frame too large", detail)
 
 
-def _no_command(limits: Limits) -> StompError:
+def _no_command(limits: FrameLimits) -> StompError:
     return _malformed(f"A command is a line of {limits.command} characters at most")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Acks, Command, Heartbeat, Publishes
-from leveret.protocol.amqp.connection import Offer, State
+from leveret.protocol.amqp.connection import ConnectionState, Offer
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.errors import AmqpError
 from leveret.router.amqp.channel import Channel
@@ -30,7 +30,7 @@ from leveret.router.turns.backlog import LongWork, Postponed
 
 PUBLISHED = (Message, Publishes)
 FLOOD = frozenset((*PUBLISHED, m.BasicAck, Acks))  # need no ``Broker.catch_up_for`` before them
-NOT_TUNED = (State.HEADER, State.START_OK, State.TUNE_OK)
+NOT_TUNED = (ConnectionState.HEADER, ConnectionState.START_OK, ConnectionState.TUNE_OK)
 
 
 class AmqpConnection(AmqpHandshake):
@@ -76,7 +76,7 @@ class AmqpConnection(AmqpHandshake):
             if self.unfinished:  # those wait as well
                 self._put_off = commands
                 return 0
-        if before is State.HEADER and self.wire.state is not before:
+        if before is ConnectionState.HEADER and self.wire.state is not before:
             self.answer_header(data)
         self.broker.scheduler.acting.append(self)
         if self._refused is None or self._refuse(commands):
@@ -210,11 +210,11 @@ class AmqpConnection(AmqpHandshake):
 
     def _without_channel(self, number: int, command: Command) -> None:
         """A command of the connection itself, or of a channel's life."""
-        if self.finished or self.wire.state is State.CLOSED:
+        if self.finished or self.wire.state is ConnectionState.CLOSED:
             return  # it was sent behind what ended the connection
         if number == 0:
             self._control(command)
-        elif self.wire.state is not State.CLOSING and self.channels.receive(
+        elif self.wire.state is not ConnectionState.CLOSING and self.channels.receive(
             number, command, self.wire.channel_max
         ):
             self._open_channel(number)
@@ -222,7 +222,7 @@ class AmqpConnection(AmqpHandshake):
     def _control(self, command: Command) -> None:
         """A command on channel 0."""
         self.wire.accept(command)
-        if self.wire.state is State.CLOSED:
+        if self.wire.state is ConnectionState.CLOSED:
             if isinstance(command, m.ConnectionClose):
                 self.log.info("connection closed by client", code=command.reply_code)
                 self.channels.tell_verdicts(self.broker.keeper.committed)
@@ -233,7 +233,7 @@ class AmqpConnection(AmqpHandshake):
                     self._leaving.over = self._left
                 return
             self.finish()
-        elif self.wire.state is not State.CLOSING and not isinstance(command, Heartbeat):
+        elif self.wire.state is not ConnectionState.CLOSING and not isinstance(command, Heartbeat):
             COMMANDS[type(command)](self, command)
 
     def _left(self, error: Exception | None) -> None:
@@ -262,7 +262,7 @@ class AmqpConnection(AmqpHandshake):
         return self.channels.tell_verdicts(self.broker.keeper.committed, early=early)
 
     def replies_sent(self) -> None:
-        if self.wire.state is State.CLOSED and self._leaving is None:
+        if self.wire.state is ConnectionState.CLOSED and self._leaving is None:
             self.finish()
 
     def login_refused(self, outcome: LoginRefused | LoginPostponed) -> None:
@@ -321,10 +321,10 @@ class AmqpConnection(AmqpHandshake):
 
     def timed_out(self) -> None:
         state = self.wire.state
-        if state is State.CLOSING:
+        if state is ConnectionState.CLOSING:
             self.log.debug("connection.close was not answered")
             self.finish()
-        elif state is State.CLOSED:
+        elif state is ConnectionState.CLOSED:
             self.close_with_log("the last replies waited too long for the disk")
         else:
             self.close_with_log(f"no answer in time while waiting for {state.name}")

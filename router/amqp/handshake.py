@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
-from leveret.protocol.amqp.connection import Offer, ServerConnection, State
+from leveret.protocol.amqp.connection import ConnectionState, Offer, ServerConnection
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.protocol.amqp.sasl import EXTERNAL, credentials
@@ -24,12 +24,12 @@ from leveret.router.session.client_connection import ClientConnection
 from leveret.router.session.connection_hooks import Phase
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
 
-HANDSHAKE = (State.START_OK, State.TUNE_OK, State.OPEN)
-ENDING = (State.CLOSING, State.CLOSED)
+HANDSHAKE = (ConnectionState.START_OK, ConnectionState.TUNE_OK, ConnectionState.OPEN)
+ENDING = (ConnectionState.CLOSING, ConnectionState.CLOSED)
 PHASES = {
-    State.HEADER: Phase.NEW,
+    ConnectionState.HEADER: Phase.NEW,
     **dict.fromkeys(HANDSHAKE, Phase.LOGIN),
-    State.RUNNING: Phase.OPEN,
+    ConnectionState.RUNNING: Phase.OPEN,
     **dict.fromkeys(ENDING, Phase.CLOSING),
 }
 

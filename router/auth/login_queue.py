@@ -18,7 +18,7 @@ from leveret.router.auth.addresses import client_network
 from leveret.router.auth.logins import Check, Login, LoginRefused, Logins
 from leveret.router.auth.throttle import Throttle
 from leveret.router.auth.users import User
-from leveret.router.turns.offload import Work
+from leveret.router.turns.offload import Offload
 from leveret.router.turns.timers import Timed
 
 SLOTS = 2  # checks that run at a time, as many as the server has threads
@@ -42,7 +42,7 @@ class LoginHost(Protocol):
     """Services of the broker that the login queue needs: clock, timers and threads."""
 
     now: int
-    work: Work
+    work: Offload
 
     def schedule(self, when: int, target: Timed) -> None: ...
 

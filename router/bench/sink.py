@@ -15,7 +15,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import ack_frame
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.bench.benchmark_run import drive
 from leveret.router.bench.load import BLOCK, BenchError, BenchTarget, Load
 from leveret.router.bench.processes import CONTEXT, receive
@@ -82,7 +82,7 @@ def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
     stream, _ = listener.accept()
     with stream:
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        reader = Reader(0, BODY_MAX)
+        reader = CommandReader(0, BODY_MAX)
         data = stream.recv(len(PROTOCOL_HEADER))
         stream.sendall(method_frame(0, m.ConnectionStart()))
         while data := stream.recv(READ):

@@ -15,7 +15,7 @@ from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.message import FRAME, pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.recognition import recognize
 from leveret.router.bench.load import BenchError, BenchTarget
@@ -47,7 +47,7 @@ class BlockingConnection:
         except OSError as error:
             raise BenchError(f"{target.host}:{target.port}: {error.strerror or error}") from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = Reader(0, BODY_MAX)
+        self._reader = CommandReader(0, BODY_MAX)
         self._commands: deque[tuple[int, Command]] = deque()
         self.send(PROTOCOL_HEADER)
         self.expect(m.ConnectionStart)
@@ -128,7 +128,7 @@ class BlockingConnection:
 def refusal(data: bytes) -> str:
     """Return the reason of a channel.close or connection.close in these bytes; "" if there is none."""
     for position in [data.find(close) - 7 for close in CLOSES if close in data[7:]]:
-        for _, command in Reader(0, BODY_MAX).receive(data[max(position, 0) :]):
+        for _, command in CommandReader(0, BODY_MAX).receive(data[max(position, 0) :]):
             if isinstance(command, m.ChannelClose | m.ConnectionClose):
                 return f"the broker refused: {command.reply_code} {command.reply_text}"
     return ""

@@ -36,7 +36,7 @@ from leveret.router.queue.interface import AnyQueue
 from leveret.router.settings import Settings
 from leveret.router.turns.backlog import Backlog
 from leveret.router.turns.budget import Budget
-from leveret.router.turns.offload import AtOnce, Work
+from leveret.router.turns.offload import InlineOffload, Offload
 from leveret.router.turns.timers import Timed, Timers
 from leveret.router.turns.turn_times import TurnTimes
 from leveret.router.values.bounds import refused_name
@@ -69,7 +69,7 @@ class Broker:
             scheme=settings.auth.password_hash,
             throttle=throttle,
         )
-        self.work: Work = AtOnce()
+        self.work: Offload = InlineOffload()
         self.login_queue = LoginQueue(self, self.logins, throttle)
         self.vhosts: dict[str, VHost] = {}
         self.global_parameters: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.constants import FRAME_MIN_SIZE, PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
-from leveret.protocol.amqp.reader import Reader, Scope
+from leveret.protocol.amqp.reader import CommandReader, Scope
 from leveret.protocol.amqp.table import Table
 from leveret.protocol.recognition import AMQP, TLS, FirstBytes
 from leveret.router.client.address import Address
@@ -57,7 +57,7 @@ class BrokerConnection:
         self._first_bytes = FirstBytes(AMQP)
         self._stream = stream
         self._notice = notice
-        self._reader = Reader(FRAME_MAX, 1 << 40, scope=Scope.CONTROL)
+        self._reader = CommandReader(FRAME_MAX, 1 << 40, scope=Scope.CONTROL)
         self._channels: dict[int, BrokerChannel] = {}
         self._channel_max = 0
         self._heartbeat = 0

@@ -16,7 +16,7 @@ import structlog
 from leveret.router.auth import User
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.broker import Broker
-from leveret.router.exchange.base import Destination, Exchange, kind
+from leveret.router.exchange.base import BindingDestination, Exchange, kind
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.declare import is_reserved
@@ -45,7 +45,7 @@ def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes 
     nothing refers to what came later. Raises KeyError at the first part.
     """
     places = list(broker.vhosts.values()) if vhost is None else [broker.vhosts[vhost]]
-    there: set[Destination] = set()
+    there: set[BindingDestination] = set()
     settings = broker.settings.amqp
     parameters = [row for row in Administration(broker).parameters.all() if vhost in (None, row.vhost)]
     queues = [(place, list(place.queues.values())) for place in places]
@@ -211,7 +211,7 @@ def _exchanges(vhost: VHost, exchanges: Iterable[Exchange]) -> Iterator[Entry]:
         }
 
 
-def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[Destination]) -> Iterator[Entry]:
+def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[BindingDestination]) -> Iterator[Entry]:
     """The bindings between exchanges and what is in ``there``."""
     for exchange in exchanges:
         for binding in list(exchange.bindings.values()):

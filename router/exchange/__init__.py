@@ -3,7 +3,7 @@
 Each type has a file; ``base`` is their common class. A new type is added to ``EXCHANGE_TYPES``.
 """
 
-from leveret.router.exchange.base import Binding, Destination, Exchange, Identity, identity
+from leveret.router.exchange.base import Binding, BindingDestination, Exchange, Identity, identity
 from leveret.router.exchange.consistent_hash import ConsistentHashExchange
 from leveret.router.exchange.direct import DirectExchange
 from leveret.router.exchange.fanout import FanoutExchange
@@ -27,4 +27,4 @@ EXCHANGE_TYPES: dict[str, type[Exchange]] = {
     )
 }
 
-__all__ = ["EXCHANGE_TYPES", "Binding", "Destination", "Exchange", "Identity", "identity"]
+__all__ = ["EXCHANGE_TYPES", "Binding", "BindingDestination", "Exchange", "Identity", "identity"]

@@ -28,7 +28,7 @@ Identity = tuple[
 ]  # destination kind, destination name, binding key, canonical arguments
 
 
-class Destination(Protocol):
+class BindingDestination(Protocol):
     """The destination of a binding: a queue or another exchange."""
 
     @property
@@ -47,7 +47,7 @@ class Binding:
     def __init__(
         self,
         source: "Exchange",
-        destination: Destination,
+        destination: BindingDestination,
         routing_key: str,
         arguments: Mapping[str, Value] | None = None,
         selector: "Selector | None" = None,
@@ -60,13 +60,13 @@ class Binding:
         self.identity = identity(destination, routing_key, self.arguments)
 
 
-def identity(destination: Destination, routing_key: str, arguments: Mapping[str, Value]) -> Identity:
+def identity(destination: BindingDestination, routing_key: str, arguments: Mapping[str, Value]) -> Identity:
     """Return the identity of a binding within its exchange: destination, key, arguments in any order."""
     ordered = dict(sorted(arguments.items()))
     return (kind(destination), destination.name, routing_key, canonical(ordered))
 
 
-def kind(destination: Destination) -> str:
+def kind(destination: BindingDestination) -> str:
     """Return ``"exchange"`` or ``"queue"``, the destination types of RabbitMQ's management API."""
     return "exchange" if isinstance(destination, Exchange) else "queue"
 
@@ -181,7 +181,7 @@ class Exchange:
         """Return the binding with this identity, or None."""
         return self.bindings.get(identity)
 
-    def bound_to(self, destination: Destination) -> list[Binding]:
+    def bound_to(self, destination: BindingDestination) -> list[Binding]:
         """Return all bindings to ``destination``, in the order of creation."""
         return list(self._by_destination.get((kind(destination), destination.name), ()))
 
@@ -212,7 +212,7 @@ class Exchange:
         self._snapshot = None
         return True
 
-    def remove_destination(self, destination: Destination) -> list[Binding]:
+    def remove_destination(self, destination: BindingDestination) -> list[Binding]:
         """Remove and return all bindings to ``destination``. The cost depends only on their number."""
         removed = self.bound_to(destination)
         for binding in removed:

@@ -51,7 +51,7 @@ class ConsistentHashExchange(Exchange):
             raise PreconditionFailed("hash-header and hash-property are mutually exclusive")
         if self._property is not None and self._property not in PROPERTIES:
             raise PreconditionFailed(f"Unsupported property: {self._property}")
-        self._owners: dict[int, Owner] = {}  # by slot
+        self._owners: dict[int, SlotOwner] = {}  # by slot
         self._counted: dict[int, Rival] = {}  # by a growing number, the oldest binding to each destination
         self._numbers: dict[Binding, int] = {}  # the number of each of these bindings
         self._last = 0  # the last number
@@ -85,7 +85,7 @@ class ConsistentHashExchange(Exchange):
             return ""
         return value if isinstance(value, str) else repr(value)
 
-    def _first(self, slot: int, last: "Owner | None") -> "Owner":
+    def _first(self, slot: int, last: "SlotOwner | None") -> "SlotOwner":
         """Return the owner of a slot, whose owner was ``last`` before the latest changes."""
         first, shortest, since = 0, inf, 0
         if last is not None and last.number in self._counted:
@@ -97,7 +97,7 @@ class ConsistentHashExchange(Exchange):
             wait = _wait(prefix, rival)
             if wait < shortest:
                 first, shortest = number, wait
-        return Owner(first, shortest, self._last, self._changes)
+        return SlotOwner(first, shortest, self._last, self._changes)
 
     def _string(self, argument: str) -> str | None:
         if argument not in self.arguments:
@@ -132,7 +132,7 @@ class ConsistentHashExchange(Exchange):
         self._numbers[binding] = self._last
 
 
-class Owner(NamedTuple):
+class SlotOwner(NamedTuple):
     """The owner of a slot: the number of its binding and its waiting time.
 
     A number, not the binding, so that no deleted queue is kept. ``last`` and ``changes`` are those of the

@@ -8,11 +8,11 @@ message (see ``routing``).
 from itertools import chain
 
 from leveret.protocol.amqp.message import pack_route
-from leveret.router.exchange.base import Binding, Destination, Exchange
+from leveret.router.exchange.base import Binding, BindingDestination, Exchange
 from leveret.router.exchange.routing import Routes
 
 
-class Graph:
+class ExchangeGraph:
     """The exchanges of a virtual host and the links between them.
 
     ``sources`` counts, for each destination, the bindings from each exchange. ``alternates`` has, by name,
@@ -23,7 +23,7 @@ class Graph:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self.sources: dict[Destination, dict[Exchange, int]] = {}
+        self.sources: dict[BindingDestination, dict[Exchange, int]] = {}
         self.alternates: dict[str, dict[Exchange, None]] = {}
 
     def add(self, exchange: Exchange) -> None:
@@ -56,7 +56,7 @@ class Graph:
         self._count_off(binding)
         self._changed(binding.source)
 
-    def cut(self, destination: Destination) -> list[Exchange]:
+    def cut(self, destination: BindingDestination) -> list[Exchange]:
         """Remove every binding to ``destination``; return the exchanges that had one."""
         sources = list(self.sources.pop(destination, ()))
         for source in sources:

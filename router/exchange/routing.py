@@ -19,12 +19,12 @@ from itertools import islice
 from typing import Protocol
 
 from leveret.protocol.amqp.message import Message
-from leveret.router.exchange.base import Binding, Destination, Exchange
+from leveret.router.exchange.base import Binding, BindingDestination, Exchange
 from leveret.router.turns.backlog import Slicing, at_once
 from leveret.router.values.outcome import Awaited, Outcome
 
 PLANS = 8192  # cached per virtual host; beyond either limit the oldest are dropped
-PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``Plan.size`` estimates it
+PLAN_BYTES = 8 << 20  # for all plans of a virtual host, as ``RoutePlan.size`` estimates it
 STEPS = 2000  # bindings, or steps of their selectors, checked in a slice
 PLAN_OVERHEAD = 500  # bytes of a plan without its route and its queues, with its entries in two dicts
 
@@ -47,7 +47,7 @@ class Target(Protocol):
         """
 
 
-class Plan:
+class RoutePlan:
     """The route of messages to one exchange with one routing key.
 
     ``queues`` is None if each message must be routed by itself; ``any_key``: the queues are the same for
@@ -92,7 +92,7 @@ class Plan:
         return PLAN_OVERHEAD + 2 * len(self.route) + 8 * len(self.queues or ())
 
 
-class Topology(Protocol):
+class RoutedVHost(Protocol):
     """The part of a virtual host that routing reads."""
 
     exchanges: dict[str, Exchange]
@@ -110,18 +110,18 @@ class Routes:
 
     __slots__ = ("_changes", "_starting", "_topology", "plans", "size")
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: RoutedVHost) -> None:
         self._topology = topology
         self._starting: dict[Exchange, dict[bytes, None]] = {}
-        self.plans: dict[bytes, Plan] = {}
+        self.plans: dict[bytes, RoutePlan] = {}
         self.size = 0
         self._changes = 0
 
-    def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> Plan:
+    def plan(self, route: bytes, exchange: Exchange, routing_key: str) -> RoutePlan:
         """Work out the plan of a packed route, and cache it."""
         return at_once(self.plan_in_slices(route, exchange, routing_key))
 
-    def plan_in_slices(self, route: bytes, exchange: Exchange, routing_key: str) -> Slicing[Plan]:
+    def plan_in_slices(self, route: bytes, exchange: Exchange, routing_key: str) -> Slicing[RoutePlan]:
         """Do the same in slices. The plan is not cached if exchanges changed between two slices."""
         changes = self._changes
         plan = yield from self._work_out(exchange, routing_key, route)
@@ -129,7 +129,7 @@ class Routes:
             self._keep(plan)
         return plan
 
-    def _keep(self, plan: Plan) -> None:
+    def _keep(self, plan: RoutePlan) -> None:
         route, exchange = plan.route, plan.exchange
         self.forget(route)
         self.plans[route] = plan
@@ -178,16 +178,16 @@ class Routes:
         found, _ = yield from self._walk(exchange, keys, message)
         return found or []
 
-    def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Slicing[Plan]:
+    def _work_out(self, exchange: Exchange, routing_key: str, route: bytes) -> Slicing[RoutePlan]:
         """Make a plan, and mark the exchanges that it depends on as planned."""
         if exchange.any_key and exchange in self._starting:
             other = self.plans[next(reversed(self._starting[exchange]))]
             if other.any_key:
-                return Plan(exchange, routing_key, route, other.queues, any_key=True)
+                return RoutePlan(exchange, routing_key, route, other.queues, any_key=True)
         found, visited = yield from self._walk(exchange, (routing_key,), None)
         queues = None if found is None else tuple(found)
         any_key = queues is not None and all(each.any_key for each in visited)
-        return Plan(exchange, routing_key, route, queues, any_key=any_key)
+        return RoutePlan(exchange, routing_key, route, queues, any_key=any_key)
 
     def _walk(
         self, start: Exchange, keys: Sequence[str], message: Message | None
@@ -226,7 +226,7 @@ class Routes:
 
     def _match(
         self, exchange: Exchange, keys: Sequence[str], message: Message | None
-    ) -> Slicing[Sequence[Destination] | None]:
+    ) -> Slicing[Sequence[BindingDestination] | None]:
         """Return the destinations that one exchange sends the message to; None if that needs a message."""
         if not exchange.name:
             return [target for key in keys if (target := self._topology.target(key)) is not None]
@@ -258,7 +258,7 @@ class Routes:
         return matched
 
 
-def count(plan: Plan) -> None:
+def count(plan: RoutePlan) -> None:
     """Add the counters of a plan to those of its exchange, and reset them."""
     exchange = plan.exchange
     exchange.published += plan.published

@@ -17,7 +17,7 @@ BLOCK_BITS = 8192
 SPARSE = 4  # a block with less than one bit of so many in use moves its keys to another
 
 
-class Place:
+class KeyPosition:
     """The position of a binding key: in ``block``, from bit ``start`` on, one bit for each word and one for
     its end.
     """
@@ -27,7 +27,7 @@ class Place:
     def __init__(self, words: list[str]) -> None:
         self.words = words
         self.bindings: dict[Binding, None] = {}
-        self.block: Block
+        self.block: KeyBlock
         self.start: int
 
     @property
@@ -36,7 +36,7 @@ class Place:
         return len(self.words) + 1
 
 
-class Block:
+class KeyBlock:
     """Binding keys side by side. Bit i of a state is set if bit i of some key is to be matched next.
 
     ``masks`` has the bits at which a word stands, ``stars`` and ``hashes`` those of the wildcards. ``starts``
@@ -49,10 +49,10 @@ class Block:
     def __init__(self) -> None:
         self.masks: dict[str, int] = {}
         self.stars = self.hashes = self.starts = self.ends = 0
-        self.places: dict[int, Place] = {}  # by their last bit
+        self.places: dict[int, KeyPosition] = {}  # by their last bit
         self.size = self.used = 0
 
-    def add(self, place: Place) -> None:
+    def add(self, place: KeyPosition) -> None:
         """Assign the next bits to a key."""
         place.block, place.start = self, self.size
         end = place.start + len(place.words)
@@ -61,13 +61,13 @@ class Block:
         self.used += place.size
         self._toggle(place)
 
-    def remove(self, place: Place) -> None:
+    def remove(self, place: KeyPosition) -> None:
         """Remove a key. Its bits stay unused."""
         del self.places[place.start + len(place.words)]
         self.used -= place.size
         self._toggle(place)
 
-    def match(self, words: list[str]) -> list[Place]:
+    def match(self, words: list[str]) -> list[KeyPosition]:
         """Return the keys that match these words of a routing key; each key here needs at least one word."""
         masks, stars, hashes = self.masks, self.stars, self.hashes
         if not words or not (masks.get(words[-1], 0) | stars | hashes) & self.ends >> 1:
@@ -89,7 +89,7 @@ class Block:
             state ^= 1 << end
         return found
 
-    def _toggle(self, place: Place) -> None:
+    def _toggle(self, place: KeyPosition) -> None:
         """Set or clear the bits of a key."""
         bits: dict[str, int] = {}
         for offset, word in enumerate(place.words):
@@ -116,15 +116,15 @@ class Automaton:
     __slots__ = ("_moves", "_places", "blocks")
 
     def __init__(self) -> None:
-        self.blocks: list[Block] = []
+        self.blocks: list[KeyBlock] = []
         self._moves = 0  # number of removed blocks
-        self._places: dict[tuple[str, ...], Place] = {}
+        self._places: dict[tuple[str, ...], KeyPosition] = {}
 
     def insert(self, words: list[str], binding: Binding) -> None:
         """Add a binding whose key has these words."""
         place = self._places.get(tuple(words))
         if place is None:
-            place = self._places[tuple(words)] = Place(words)
+            place = self._places[tuple(words)] = KeyPosition(words)
             self._add(place)
         place.bindings[binding] = None
 
@@ -160,16 +160,16 @@ class Automaton:
             else:
                 return found
 
-    def _add(self, place: Place) -> None:
+    def _add(self, place: KeyPosition) -> None:
         if not self.blocks:
-            self.blocks.append(Block())
+            self.blocks.append(KeyBlock())
         last = self.blocks[-1]
         if last.size and last.size + place.size > BLOCK_BITS:
-            self.blocks.append(Block())
+            self.blocks.append(KeyBlock())
             self._tidy(last)
         self.blocks[-1].add(place)
 
-    def _tidy(self, block: Block) -> None:
+    def _tidy(self, block: KeyBlock) -> None:
         """Remove a block that is mostly unused; its keys move to the last one.
 
         So of every block but the last at least one part of SPARSE is in use, whatever was bound and unbound.

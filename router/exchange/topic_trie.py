@@ -10,7 +10,7 @@ ANY_WORD = ".*"  # label of the edge for any word; it cannot be a word, because 
 STARS = 6  # number of first words that may be ``*``, so that a match visits at most 2**STARS nodes a word
 
 
-class Node:
+class TrieNode:
     """A node of the trie: its edges, the bindings whose key ends here (``bindings``) or here with ``#``
     (``rest``).
     """
@@ -20,7 +20,7 @@ class Node:
     def __init__(self) -> None:
         self.bindings: dict[Binding, None] = {}
         self.rest: dict[Binding, None] = {}
-        self.children: dict[str, Node] = {}
+        self.children: dict[str, TrieNode] = {}
 
     def is_empty(self) -> bool:
         return not (self.bindings or self.rest or self.children)
@@ -32,14 +32,14 @@ class Trie:
     __slots__ = ("root",)
 
     def __init__(self) -> None:
-        self.root = Node()
+        self.root = TrieNode()
 
     def insert(self, words: list[str], binding: Binding) -> None:
         """Add a binding whose key has these words."""
         node = self.root
         for label in _labels(words):
             if label not in node.children:
-                node.children[label] = Node()
+                node.children[label] = TrieNode()
             node = node.children[label]
         _ending(node, words)[binding] = None
 
@@ -92,5 +92,5 @@ def _labels(words: list[str]) -> list[str]:
     return [ANY_WORD if word == "*" else word for word in words]
 
 
-def _ending(node: Node, words: list[str]) -> dict[Binding, None]:
+def _ending(node: TrieNode, words: list[str]) -> dict[Binding, None]:
     return node.rest if words and words[-1] == "#" else node.bindings

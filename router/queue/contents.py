@@ -18,7 +18,7 @@ from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Run
 from leveret.router.queue.paging import Paging
 from leveret.router.queue.priorities import Priorities
-from leveret.router.values.counters import Given
+from leveret.router.values.counters import DeliveryCounters
 
 POSITION = attrgetter("position")
 
@@ -56,7 +56,7 @@ class QueueContents(DeclaredQueue):
         self.ready = Fifo() if highest is None else Priorities(highest)
         self.unacked = 0
         self.bytes = 0
-        self.counts = Given()
+        self.counts = DeliveryCounters()
         self._position = self._first = 0
         self._returned = False  # whether any ready message may have been delivered before
         self._reclaimed: list[Entry] = []  # to be put back unless a session holds them

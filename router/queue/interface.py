@@ -13,7 +13,7 @@ from leveret.router.queue.consumers import Consumer, Consumers, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
-from leveret.router.values.counters import Given
+from leveret.router.values.counters import DeliveryCounters
 from leveret.router.values.notes import Key
 from leveret.router.values.outcome import Awaited, Outcome
 
@@ -85,7 +85,7 @@ class AnyQueue(Source, Protocol):
     @property
     def finished(self) -> bool: ...
     @property
-    def counts(self) -> Given: ...
+    def counts(self) -> DeliveryCounters: ...
     @property
     def published(self) -> int:
         """How many messages it has taken in since the broker's start."""

@@ -11,7 +11,7 @@ from leveret.protocol.errors import PreconditionFailed
 from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.consumers import Consumers
 from leveret.router.queue.host import QueueHost
-from leveret.router.values.counters import Given
+from leveret.router.values.counters import DeliveryCounters
 
 
 class Declaration(TypedDict):
@@ -51,7 +51,7 @@ class DeclaredQueue:
     )
 
     consumers: Consumers
-    counts: Given
+    counts: DeliveryCounters
 
     def __init__(
         self,

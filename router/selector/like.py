@@ -53,7 +53,7 @@ class Occurrences:
 occurrences = lru_cache(TEXTS)(Occurrences)
 
 
-class Segment:
+class LikeSegment:
     """The part between two ``%``: characters, and positions where any character matches."""
 
     __slots__ = ("_pieces", "_places", "length")
@@ -103,7 +103,7 @@ def compile_like(pattern: str, escape: str | None = None) -> tuple[Matcher, int]
     Returns the predicate and its longest time, in the units of ``Expression.cost``. Raises ValueError if
     ``escape`` is not one character, or is followed by anything but ``%``, ``_`` or itself (SQL-92 8.5).
     """
-    segments = [Segment(characters) for characters in _split(pattern, escape)]
+    segments = [LikeSegment(characters) for characters in _split(pattern, escape)]
     if len(segments) == 1:
         whole = segments[0]
         return (lambda text: len(text) == whole.length and whole.stands_at(text, 0)), 0

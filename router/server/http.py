@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from leveret.protocol.http import HttpConnection, HttpError, Limits, PendingRequest, Request, Response
+from leveret.protocol.http import HeadLimits, HttpConnection, HttpError, PendingRequest, Request, Response
 from leveret.protocol.recognition import HTTP, FirstBytes, wrong_port
 from leveret.protocol.websocket import Opening, accept
 from leveret.router.server.client_tasks import BROKEN, DISCONNECT_CHECK, LINGER
@@ -108,7 +108,7 @@ class _Conversation:
         self._read_size = broker.settings.server.read_size
         self._idle_timeout = broker.settings.http.idle_timeout / 1000  # seconds
         self._request_timeout = broker.settings.http.request_timeout / 1000
-        limits = Limits(broker.settings.http.max_header_size)
+        limits = HeadLimits(broker.settings.http.max_header_size)
         self._wire = HttpConnection(limits, loopback=peer.loopback, host=peer.ends.peer[0])
         self._first_bytes = FirstBytes(HTTP)
         self._received_more = False  # True if more was read while a request was being answered

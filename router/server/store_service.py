@@ -17,7 +17,7 @@ from leveret.router.server.startup_log import totals
 from leveret.router.server.store_thread import Worker
 from leveret.router.store.journal.sync_interval import IntervalSync
 from leveret.router.store.opening import DataDirectory, make_writer, read, restore
-from leveret.router.store.segments.reader import Reader
+from leveret.router.store.segments.reader import SegmentReader
 from leveret.router.store.snapshot import remove_partial
 from leveret.router.store.store import Store
 from leveret.router.store.streams.files import ReadStream
@@ -126,7 +126,7 @@ class StoreService:
     def start(self, driver: Driver) -> None:
         """Start writing; called inside of Trio."""
         self._driver = driver
-        reader = Reader(self._directory.files, self._directory.path)
+        reader = SegmentReader(self._directory.files, self._directory.path)
         self._disk.writer = Worker("writer", self._writer.run, self._done, self._writer.close)
         self._disk.reader = Worker("reader", reader.run, self._done)
         streams = StreamWriter(self._directory.files, self._directory.path)

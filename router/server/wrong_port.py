@@ -24,10 +24,10 @@ def plain_answer(spoken: str, reason: str) -> bytes:
     """
     if spoken == HTTP:
         # Not needed for a start.
-        from leveret.protocol.http import HttpConnection, HttpError, Limits  # noqa: PLC0415
+        from leveret.protocol.http import HeadLimits, HttpConnection, HttpError  # noqa: PLC0415
 
         error = HttpError(400, reason)
-        return b"".join(HttpConnection(Limits(0)).interrupt(error).respond(error.response))
+        return b"".join(HttpConnection(HeadLimits(0)).interrupt(error).respond(error.response))
     if spoken == STOMP:
         headers = {"message": "Wrong protocol", "content-type": "text/plain"}
         return encode_frame(Frame("ERROR", headers, f"{reason}\n".encode()), V1_2)

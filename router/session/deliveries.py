@@ -23,7 +23,7 @@ from leveret.router.session.timeouts import AckTimeouts
 from leveret.router.session.trace import Tap
 from leveret.router.session.unacked import PIECE, Held, Taken, Unacked, by_source, reclaim
 from leveret.router.turns.backlog import Slices
-from leveret.router.values.counters import Given
+from leveret.router.values.counters import DeliveryCounters
 
 SERVED = attrgetter("served")
 WOKEN = 64  # consumers that are woken before those deliver
@@ -63,7 +63,7 @@ class Deliveries:
         self.served = 0
         self.finished = False
         self.consumers: dict[str, Receiver] = {}
-        self.given = Given()
+        self.given = DeliveryCounters()
         self.unacked = Unacked()
         self.outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
         self.next_tag = 1  # the delivery tag that comes next

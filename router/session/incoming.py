@@ -22,7 +22,7 @@ from leveret.router.session.sink import SessionSink
 from leveret.router.session.trace import Tap
 from leveret.router.session.transaction import Transaction
 from leveret.router.turns.backlog import Slices, Slicing, TakesLong
-from leveret.router.values.counters import Published
+from leveret.router.values.counters import PublishCounters
 from leveret.router.values.outcome import REFUSED, Awaited, Outcomes
 
 WIDE = 64  # copies of messages that are handed to queues in one slice
@@ -58,7 +58,7 @@ class IncomingMessages:
         mode: SessionMode,
         work: CommandWork,
     ) -> None:
-        self.published = Published()
+        self.published = PublishCounters()
         self.finished = False
         self._broker = broker
         self._user = user

@@ -17,7 +17,7 @@ from leveret.protocol.errors import NotImplemented_, PreconditionFailed
 from leveret.router.auth import User
 from leveret.router.exchange.admission import admitted
 from leveret.router.exchange.base import Exchange
-from leveret.router.exchange.routing import Plan, Target, copies, count, routing_keys
+from leveret.router.exchange.routing import RoutePlan, Target, copies, count, routing_keys
 from leveret.router.session.reply_to import REPLY_TO
 from leveret.router.session.validation import (
     DELIVERY_MODES,
@@ -132,7 +132,7 @@ class Publishing:
             self._user.check(self._vhost.name, "write", "exchange", name)
         return self._vhost.exchange(name), routing_key
 
-    def _grant(self, plan: Plan) -> None:
+    def _grant(self, plan: RoutePlan) -> None:
         """Check that the user may publish along this plan, and remember it while the rights stand."""
         user = self._user
         check_publish(user, self._vhost.name, plan.exchange, plan.routing_key)

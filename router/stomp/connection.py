@@ -24,8 +24,8 @@ from leveret.protocol.stomp.frames import (
     V1_2,
     VERSIONS,
     Frame,
-    Limits,
-    Reader,
+    FrameLimits,
+    FrameReader,
     encode_frame,
 )
 from leveret.protocol.stomp.negotiation import heartbeat_header, negotiate_heartbeats, negotiate_version
@@ -108,7 +108,7 @@ class StompConnection(ClientConnection):
         self.mechanism = PLAIN
         self.version = V1_2  # for reading CONNECT too: the version with most escapes
         self.protocol = f"STOMP {V1_2}"
-        self._reader = Reader(BEFORE_LOGIN)
+        self._reader = FrameReader(BEFORE_LOGIN)
         self._put_off: Frame | None = None  # read and not yet handled
         self._conversation: Conversation | None = None
         self._connect: Frame | None = None  # during the login
@@ -293,7 +293,7 @@ class StompConnection(ClientConnection):
         self.state = TRANSITIONS[self.state, Event.PROVEN]
         self.version = self._reader.version = version
         self.protocol = f"STOMP {version}"
-        self._reader.limits = replace(Limits(), body=settings.amqp.max_message_size)
+        self._reader.limits = replace(FrameLimits(), body=settings.amqp.max_message_size)
         self._conversation = Conversation(
             self, lambda sink: Session(self.broker, vhost, user, self, sink), version, session_id
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from leveret.router.store.notes import StoredNotes
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import StoredPage
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
@@ -15,7 +15,7 @@ class StoredExchangeLog:
     """The ``ExchangeLog`` of one exchange, which has notes alone; ``id`` is that of its incarnation."""
 
     next_position = delivered = 0
-    pages: Mapping[Page, None] = {}
+    pages: Mapping[StoredPage, None] = {}
 
     __slots__ = ("_store", "id", "notes")
 

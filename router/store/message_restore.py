@@ -15,7 +15,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.store.files import Files
 from leveret.router.store.journal.records import RETURNS_MAX, expiry
 from leveret.router.store.journal.recovery import Recovered, RecoveredQueue
-from leveret.router.store.segments.pages import Page, Stored
+from leveret.router.store.segments.pages import StoredMessage, StoredPage
 from leveret.router.store.segments.reader import read_stored
 from leveret.router.store.set_aside import SetAside, read_message
 from leveret.router.store.store import Store
@@ -129,7 +129,7 @@ class Loader:
         is read now.
         """
         ready = queue.ready
-        standing: dict[Fifo, list[Page]] = {}
+        standing: dict[Fifo, list[StoredPage]] = {}
         for page in found.pages:
             standing.setdefault(ready.level_of(page.priority), []).append(page)
         loose: dict[Fifo, list[Entry]] = {}
@@ -161,10 +161,10 @@ class Loader:
         return orders
 
 
-def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
+def _mixed(pages: list[StoredPage], entries: list[Entry]) -> list[StoredPage]:
     """Return the pages with other messages between their own; ``pages`` are sorted by first position."""
-    mixed: dict[Page, None] = {}
-    furthest: Page | None = None
+    mixed: dict[StoredPage, None] = {}
+    furthest: StoredPage | None = None
     for page in pages:
         if furthest is not None and page.first < furthest.last:
             mixed[furthest] = mixed[page] = None
@@ -178,7 +178,7 @@ def _mixed(pages: list[Page], entries: list[Entry]) -> list[Page]:
     return list(mixed)
 
 
-def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
+def _run(line: Fifo, page: StoredPage, wall_offset: int | None) -> Run:
     """Return the run of a page, whose size is an estimate until it is read if messages are settled."""
     expires = expiry(page.earliest, wall_offset) if wall_offset is not None else 0
     page.wall_offset = wall_offset or 0
@@ -186,7 +186,9 @@ def _run(line: Fifo, page: Page, wall_offset: int | None) -> Run:
     return Run(line, page, page.first, count=page.live, size=size, expires=expires)
 
 
-def _entry(stored: Stored, queue: RecoveredQueue, page: Page | None, wall_offset: int | None) -> Entry | None:
+def _entry(
+    stored: StoredMessage, queue: RecoveredQueue, page: StoredPage | None, wall_offset: int | None
+) -> Entry | None:
     """Return the entry of a stored message, None if the message cannot be read."""
     message = read_message(stored.route, stored.frames)
     if message is None:

@@ -21,7 +21,7 @@ from leveret.router.store.lock import DataDirectoryError, Lock
 from leveret.router.store.message_restore import Loader
 from leveret.router.store.metadata.database import Metadata, MetadataError
 from leveret.router.store.metadata.restore import Restored, restore_metadata
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.segments.pages import segment_path as page_path
 from leveret.router.store.segments.reader import read_piece
 from leveret.router.store.store import Store
@@ -122,7 +122,7 @@ def _check_segments(directory: DataDirectory, recovered: Recovered) -> None:
 
     The content is checked when it is read; to check all of it at a start would take too long.
     """
-    last: dict[int, Page] = {}
+    last: dict[int, StoredPage] = {}
     for queue in recovered.queues.values():
         for page in queue.pages:
             if page.segment not in last or page.offset > last[page.segment].offset:

@@ -11,7 +11,7 @@ from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
 from leveret.router.store.journal.records import Range, pack_progress, pack_returned, ranges
 from leveret.router.store.notes import StoredNotes
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import StoredPage
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
@@ -59,7 +59,7 @@ class StoredQueueLog:
         self.delivered = 0  # every position below it was delivered at least once,
         self.recovered = 0  # and below this one before the broker came back
         self.moved = 0  # nothing below this position is in the journal only
-        self.pages: dict[Page, None] = {}  # those with live messages
+        self.pages: dict[StoredPage, None] = {}  # those with live messages
         self.settled: list[int] = []  # in this turn, and as ranges:
         self.discarded: list[Range] = []
         self.returned: list[tuple[int, int]] = []
@@ -88,7 +88,7 @@ class StoredQueueLog:
         for entry in entries:
             page = entry.page
             if page is not None and page.live:
-                assert isinstance(page, Page)
+                assert isinstance(page, StoredPage)
                 page.settle(entry.position)
                 if not page.live:
                     self._page_died(page)
@@ -100,7 +100,7 @@ class StoredQueueLog:
         if not self._touched:
             self._touch()
 
-    def discard(self, page: Page, held: Container[int]) -> None:
+    def discard(self, page: StoredPage, held: Container[int]) -> None:
         """Of a page only those messages are needed that are ``held``."""
         gone = [position for position in page.unsettled() if position not in held]
         if gone:
@@ -111,19 +111,19 @@ class StoredQueueLog:
         if not page.live:
             self._page_died(page)
 
-    def take_page(self, page: Page, entries: Sequence[Entry]) -> None:
+    def take_page(self, page: StoredPage, entries: Sequence[Entry]) -> None:
         """A page was made of these entries; of other pages they are no part any more."""
         self.pages[page] = None
         for entry in entries:
             if entry.stored:
                 old, entry.page = entry.page, page
                 if old is not None:
-                    assert isinstance(old, Page)
+                    assert isinstance(old, StoredPage)
                     old.settle(entry.position)
                     if not old.live:
                         self._page_died(old)
 
-    def _page_died(self, page: Page) -> None:
+    def _page_died(self, page: StoredPage) -> None:
         """All messages of a page are settled."""
         if page in self.pages:
             del self.pages[page]

@@ -27,7 +27,7 @@ from leveret.router.store.journal.journal import (
     read_header,
 )
 from leveret.router.store.journal.records import BadRecord, unpack_readable
-from leveret.router.store.segments.pages import PageError, Stored, unpack_page, unpack_positions
+from leveret.router.store.segments.pages import PageError, StoredMessage, unpack_page, unpack_positions
 
 # -- journal files ----------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ def rewrite(scanned: ScannedFile, begin: int) -> bytes:
 # -- pages ------------------------------------------------------------------------------------------------
 
 
-def verify_page(data: bytes, queue_id: int, state: PageState) -> list[Stored]:
+def verify_page(data: bytes, queue_id: int, state: PageState) -> list[StoredMessage]:
     """Return the messages of a page that is as the checkpoint describes it. Raises PageError."""
     if len(data) != state.length:
         raise PageError(f"the file ends before the page does, which has {state.length} bytes")

@@ -18,7 +18,7 @@ from leveret.protocol.amqp.message import BASIC, FRAME, HEADER_FRAME, Message
 from leveret.router.store.files import Files
 from leveret.router.store.lock import DataDirectoryError
 from leveret.router.store.salvage import is_message
-from leveret.router.store.segments.pages import Page, Stored, segment_path
+from leveret.router.store.segments.pages import StoredMessage, StoredPage, segment_path
 from leveret.router.values.counters import CHECKPOINTS, MESSAGES, NOTES, RECORDS
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ class SetAside:
         for what in wrong:
             self._log.error("checkpoint set aside", error=what, file=str(file))
 
-    def message(self, queue: str, number: int, stored: Stored) -> None:
+    def message(self, queue: str, number: int, stored: StoredMessage) -> None:
         """Set aside a message of a queue. Raises DataDirectoryError if it cannot be written."""
         file = self._write(MESSAGES, f"{number}-{stored.position}.message", stored.route + stored.frames)
         self._log.error("message set aside", queue=queue, position=stored.position, file=str(file))
 
-    def missing(self, queue: str, page: Page, found: Collection[Stored]) -> None:
+    def missing(self, queue: str, page: StoredPage, found: Collection[StoredMessage]) -> None:
         """Log the live messages of a page that are not among ``found``, the messages that could be read."""
         there = {each.position for each in found}
         place = f"{segment_path(self._home, page.segment)}, offset {page.offset}"

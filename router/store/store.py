@@ -39,9 +39,9 @@ from leveret.router.store.metadata.statements import (
 )
 from leveret.router.store.packing import PackingError, Publish, pack_changes, pack_publishes
 from leveret.router.store.queue_log import StoredQueue, StoredQueueLog
-from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.allocation import SegmentAllocation
 from leveret.router.store.segments.compaction import Compaction
-from leveret.router.store.segments.pager import Pager
+from leveret.router.store.segments.pager import StorePager
 from leveret.router.store.streams.files import ReadStream
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.streams.writer import WriteStream
@@ -85,7 +85,7 @@ class Store:
 
         ``sequence`` is that of the journal's next batch, ``segment`` the number of the next segment.
         ``wall_offset`` returns the ms since the epoch less those of the broker's clock: deadlines on disk are
-        wall clock, and that may be set while the broker runs. ``budget`` as in ``Pager``.
+        wall clock, and that may be set while the broker runs. ``budget`` as in ``StorePager``.
         """
         self.batch = 1
         self.committed = 0
@@ -100,9 +100,9 @@ class Store:
         self.refused = 0  # messages of these
         self.touched: list[Touched] = []
         self.logs: dict[int, Log] = {}
-        self.segments = Segments(kept=True, next_number=segment)
+        self.segments = SegmentAllocation(kept=True, next_number=segment)
         self.set_aside: Counter[str] = Counter()  # content that could not be read, see ``unreadable``
-        self.pager = Pager(
+        self.pager = StorePager(
             disk, self.segments, budget=budget, wall_offset=wall_offset, set_aside=self.set_aside
         )
         self.compaction = Compaction(disk, self.segments)

@@ -41,7 +41,7 @@ _ONES, _TWOS = int.from_bytes(b"\x01" * 8), int.from_bytes(b"\x02" * 8)
 _pack_entry, _unpack_entry, _pack_number = _ENTRY.pack, _ENTRY.unpack_from, _NUMBER.pack
 
 
-class Kept(Message):
+class StreamMessage(Message):
     """A message of a stream. Its properties are decoded on demand; most readers never need them."""
 
     __slots__ = ("_decoded",)
@@ -64,7 +64,7 @@ class Kept(Message):
             return self._decoded
 
 
-class Logged(Entry):
+class StreamEntry(Entry):
     """A message at its offset, which is its position. It never expires, returns or moves to a page."""
 
     __slots__ = ()
@@ -76,7 +76,7 @@ class Logged(Entry):
     stored = False
     page = None
 
-    def __init__(self, message: Kept, offset: int) -> None:
+    def __init__(self, message: StreamMessage, offset: int) -> None:
         self.message = message
         self.position = offset
 
@@ -217,7 +217,7 @@ class Chunk:
             else:
                 last = route = data[at : at + route_size]
             at += route_size
-            append(Logged(Kept(route, size, data[at : at + frames_size]), offset))
+            append(StreamEntry(StreamMessage(route, size, data[at : at + frames_size]), offset))
             at += frames_size
         return entries
 
@@ -248,7 +248,7 @@ class Chunk:
     def _offset_in(self, start: int, stop: int) -> object:
         """Return the offset in the headers of an entry; None if its frames cannot be read."""
         try:
-            return Kept(b"", 0, self.data[start:stop]).headers.get(OFFSET)
+            return StreamMessage(b"", 0, self.data[start:stop]).headers.get(OFFSET)
         except (AmqpError, ValueError, IndexError, error):
             return None
 

@@ -64,7 +64,7 @@ def value_of(headers: Mapping[str, Any] | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-class Wanted:
+class ReaderFilter:
     """The messages that a reader wants.
 
     These are messages with one of ``values``, and, if ``unfiltered``, messages without a value; of these the
@@ -102,7 +102,7 @@ class Wanted:
         return self._selector is None or self._selector.matches(properties)
 
 
-def wanted(arguments: Mapping[str, Any], what: str) -> Wanted | None:
+def reader_filter(arguments: Mapping[str, Any], what: str) -> ReaderFilter | None:
     """Return the filter in a consumer's arguments; None if there is none. Raises PreconditionFailed."""
     values = _values(arguments, what)
     unfiltered = arguments.get(UNFILTERED, False)
@@ -119,7 +119,7 @@ def wanted(arguments: Mapping[str, Any], what: str) -> Wanted | None:
             selector = compile_selector(text)
         except SelectorError as error:
             raise PreconditionFailed(f"invalid arg '{SELECTOR}' for {what}: {error}") from None
-    return None if values is None and selector is None else Wanted(values, unfiltered, selector)
+    return None if values is None and selector is None else ReaderFilter(values, unfiltered, selector)
 
 
 def _values(arguments: Mapping[str, Any], what: str) -> frozenset[str] | None:

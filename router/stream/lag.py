@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from leveret.router.stream.reader import Reader
+from leveret.router.stream.reader import StreamReader
 from leveret.router.stream.stream import Stream
 
 
@@ -26,7 +26,7 @@ def lags(stream: Stream) -> Iterator[Lag]:
     """Yield the lags of all readers, then of the named consumers that are absent."""
     reading = set()
     for reader in stream.consumers:
-        if isinstance(reader, Reader):
+        if isinstance(reader, StreamReader):
             known = stream.positions.get(reader.name) if reader.name is not None else None
             waits = not reader.active and known is not None
             offset = known.offset if waits and known is not None else reader.position

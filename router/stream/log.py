@@ -16,7 +16,7 @@ SEGMENT_HEAD = 40  # bytes before the first chunk of a segment
 
 
 @dataclass(slots=True)
-class Segment:
+class StreamSegment:
     """A piece of a stream that retention removes as a whole.
 
     ``first`` is its first offset, ``created`` the time of its first chunk in ms since the epoch, ``size`` its
@@ -30,7 +30,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wish:
+class ReadRequest:
     """A request to read a segment.
 
     The result begins with the chunk that holds ``offset``, or, if ``time`` is not 0, with the first chunk
@@ -57,14 +57,14 @@ class StreamLog(Protocol):
 
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None: ...
 
-    def append(self, segment: Segment, chunk: Chunk) -> None:
+    def append(self, segment: StreamSegment, chunk: Chunk) -> None:
         """Committed messages are a chunk now; in time it stands in the segment: then ``Stream.written``.
 
         The segment's size is that before the chunk.
         """
 
-    def read(self, wish: Wish) -> None:
+    def read(self, request: ReadRequest) -> None:
         """Read some chunks; then ``Serving.landed``, or ``Serving.unreadable``."""
 
-    def remove(self, segments: Sequence[Segment]) -> None:
+    def remove(self, segments: Sequence[StreamSegment]) -> None:
         """These segments are not needed any more."""

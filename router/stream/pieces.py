@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from leveret.router.stream.chunk import Chunk
-from leveret.router.stream.log import Wish
-from leveret.router.stream.reader import Reader
+from leveret.router.stream.log import ReadRequest
+from leveret.router.stream.reader import StreamReader
 
 PIECES = 8  # pieces kept in memory for readers behind the one that requested them
 FIRST = attrgetter("first")
@@ -50,11 +50,11 @@ def find(chunks: Sequence[Chunk], offset: int) -> Chunk | None:
 class Pieces:
     """The pieces of one stream."""
 
-    __slots__ = ("_kept", "_wishes")
+    __slots__ = ("_kept", "_requests")
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, Piece] = OrderedDict()  # by first offset, the last used last
-        self._wishes: dict[tuple[int, int, int], tuple[Wish, list[Reader]]] = {}
+        self._requests: dict[tuple[int, int, int], tuple[ReadRequest, list[StreamReader]]] = {}
 
     def at(self, offset: int) -> Piece | None:
         """Return the piece that begins with an offset."""
@@ -63,32 +63,34 @@ class Pieces:
             self._kept.move_to_end(offset)
         return piece
 
-    def wish(self, segment: int, offset: int, time: int, place: int, reader: Reader | None) -> Wish | None:
+    def request(
+        self, segment: int, offset: int, time: int, place: int, reader: StreamReader | None
+    ) -> ReadRequest | None:
         """Somebody waits for a piece, or soon will: what is to be read; None when it is on its way."""
         key = segment, offset, time
-        known = self._wishes.get(key)
+        known = self._requests.get(key)
         if known is not None:
             if reader is not None:
                 known[1].append(reader)
             return None
-        wish = Wish(segment, offset, time, place)
-        self._wishes[key] = wish, [reader] if reader is not None else []
-        return wish
+        request = ReadRequest(segment, offset, time, place)
+        self._requests[key] = request, [reader] if reader is not None else []
+        return request
 
-    def waiting(self, wish: Wish) -> list[Reader] | None:
+    def waiting(self, request: ReadRequest) -> list[StreamReader] | None:
         """Return the readers that wait for a read in progress; None if the request was dropped."""
-        known = self._wishes.get((wish.segment, wish.offset, wish.time))
-        return known[1] if known is not None and known[0] is wish else None
+        known = self._requests.get((request.segment, request.offset, request.time))
+        return known[1] if known is not None and known[0] is request else None
 
-    def landed(self, wish: Wish, piece: Piece | None) -> list[Reader]:
+    def landed(self, request: ReadRequest, piece: Piece | None) -> list[StreamReader]:
         """End a read, with or without a piece; return the readers that wait for it.
 
         If the request was dropped meanwhile, the result is empty and the piece is not kept.
         """
-        readers = self.waiting(wish)
+        readers = self.waiting(request)
         if readers is None:
             return []
-        del self._wishes[wish.segment, wish.offset, wish.time]
+        del self._requests[request.segment, request.offset, request.time]
         if piece is not None:
             self._kept[piece.first] = piece
             self._kept.move_to_end(piece.first)
@@ -96,13 +98,13 @@ class Pieces:
                 self._kept.popitem(last=False)
         return readers
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: StreamReader) -> None:
         """Remove a reader from all waiting lists."""
-        for _, readers in self._wishes.values():
+        for _, readers in self._requests.values():
             if reader in readers:
                 readers.remove(reader)
 
     def forget(self) -> None:
         """Drop everything: there are no readers."""
         self._kept.clear()
-        self._wishes.clear()
+        self._requests.clear()

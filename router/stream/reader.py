@@ -12,7 +12,7 @@ from leveret.router.arguments.queue import QueueArguments
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.stream.chunk import Chunk
-from leveret.router.stream.filters import Wanted
+from leveret.router.stream.filters import ReaderFilter
 from leveret.router.stream.offsets import Start
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOOK = 4096  # messages checked in a turn for matches of a filter
 
 
-class Reader(Consumer):
+class StreamReader(Consumer):
     """A consumer of a stream. An acknowledgement makes room for more deliveries, and deletes nothing.
 
     ``offset`` is the next one to read; ``chunk`` and ``entries`` are the messages around it, if they are in
@@ -54,7 +54,7 @@ class Reader(Consumer):
         prefetch: int,
         arguments: Mapping[str, Any],
         start: Start | None,
-        wanted: Wanted | None,
+        wanted: ReaderFilter | None,
         name: str | None,
         single: bool,
     ) -> None:
@@ -112,7 +112,7 @@ class Reader(Consumer):
     # ---------------------------------------------------------------------
 
     @property
-    def source(self) -> "Reader":
+    def source(self) -> "StreamReader":
         return self
 
     @property

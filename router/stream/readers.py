@@ -4,7 +4,7 @@ Responsible for the active reader of a group and its successor. Not for their of
 """
 
 from leveret.router.queue.consumers import Consumer, Consumers
-from leveret.router.stream.reader import Reader
+from leveret.router.stream.reader import StreamReader
 
 
 class Readers(Consumers):
@@ -15,14 +15,14 @@ class Readers(Consumers):
     def __init__(self) -> None:
         super().__init__(single_active=False)
         # By name, the groups with a single active reader, the oldest reader first.
-        self._groups: dict[str | None, dict[Reader, None]] = {}
+        self._groups: dict[str | None, dict[StreamReader, None]] = {}
 
     def refuse(self, *, exclusive: bool) -> bool:
         return False
 
     def add(self, consumer: Consumer) -> None:
         """Add a reader; in a group with an active reader it waits."""
-        assert isinstance(consumer, Reader)
+        assert isinstance(consumer, StreamReader)
         self._all[consumer] = None
         if not consumer.single:
             self._activate(consumer)
@@ -33,7 +33,7 @@ class Readers(Consumers):
             self._activate(consumer)
 
     def remove(self, consumer: Consumer) -> None:
-        assert isinstance(consumer, Reader)
+        assert isinstance(consumer, StreamReader)
         super().remove(consumer)
         if consumer.single:
             group = self._groups[consumer.name]
@@ -45,7 +45,7 @@ class Readers(Consumers):
         self._groups.clear()
         return super().clear()
 
-    def follow(self, gone: Reader) -> Reader | None:
+    def follow(self, gone: StreamReader) -> StreamReader | None:
         """Activate and return the oldest reader of the group of ``gone``; None if there is none."""
         group = self._groups.get(gone.name) if gone.single else None
         if not group:

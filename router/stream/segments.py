@@ -10,13 +10,13 @@ from operator import attrgetter
 
 from leveret.router.arguments.queue import QueueArguments
 from leveret.router.stream.chunk import Chunk
-from leveret.router.stream.log import Segment
+from leveret.router.stream.log import StreamSegment
 
 SEGMENT_SIZE = 500_000_000  # bytes, as in RabbitMQ, unless the stream's arguments set another size
 FIRST, CREATED = attrgetter("first"), attrgetter("created")
 
 
-class Segments(list[Segment]):
+class StreamSegments(list[StreamSegment]):
     """The segments in their order; the last is being written."""
 
     __slots__ = ()
@@ -26,13 +26,13 @@ class Segments(list[Segment]):
         """Return the bytes of all segments."""
         return sum(segment.size for segment in self)
 
-    def place(self, chunk: Chunk, largest: int | None) -> Segment:
+    def place(self, chunk: Chunk, largest: int | None) -> StreamSegment:
         """Return the segment for a chunk: the last one, or a new one if that has ``largest`` bytes."""
         if not self or self[-1].sealed or self[-1].size >= (SEGMENT_SIZE if largest is None else largest):
-            self.append(Segment(chunk.first, chunk.timestamp))
+            self.append(StreamSegment(chunk.first, chunk.timestamp))
         return self[-1]
 
-    def give_up(self, settings: QueueArguments, wall: int) -> list[Segment]:
+    def give_up(self, settings: QueueArguments, wall: int) -> list[StreamSegment]:
         """Remove and return whole segments beyond the limits, the oldest first, never the last.
 
         ``wall`` is in ms since the epoch.
@@ -56,15 +56,15 @@ class Segments(list[Segment]):
             return None
         return self[1].created + settings.max_age
 
-    def holding(self, offset: int) -> Segment:
+    def holding(self, offset: int) -> StreamSegment:
         """Return the segment that holds an offset; the first segment for earlier offsets."""
         return self[max(0, bisect_right(self, offset, key=FIRST) - 1)]
 
-    def behind(self, first: int) -> Segment | None:
+    def behind(self, first: int) -> StreamSegment | None:
         """Return the segment behind the one whose first offset is, or was, ``first``."""
         index = bisect_right(self, first, key=FIRST)
         return self[index] if index < len(self) else None
 
-    def at(self, time: int) -> Segment:
+    def at(self, time: int) -> StreamSegment:
         """Return the segment that was being written at a time."""
         return self[bisect_right(self, time, key=CREATED) - 1]

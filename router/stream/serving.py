@@ -16,15 +16,15 @@ from leveret.router.queue.dispatch import DRAIN
 from leveret.router.queue.entry import Entry
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.gaps import Gap, offsets, without
-from leveret.router.stream.log import StreamLog, Wish
+from leveret.router.stream.log import ReadRequest, StreamLog
 from leveret.router.stream.offsets import NEXT, Start
 from leveret.router.stream.pieces import Piece, Pieces, find
 from leveret.router.stream.positions import LARGEST, Positions
-from leveret.router.stream.reader import Reader
+from leveret.router.stream.reader import StreamReader
 from leveret.router.stream.readers import Readers
-from leveret.router.stream.segments import Segments
+from leveret.router.stream.segments import StreamSegments
 from leveret.router.stream.tail import Tail
-from leveret.router.values.counters import Given
+from leveret.router.values.counters import DeliveryCounters
 from leveret.router.values.notes import Notes
 
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
@@ -43,7 +43,7 @@ class Readable(Protocol):
     first: int
     committed: int
     newest: int
-    segments: Segments
+    segments: StreamSegments
     tail: Tail
 
     @property
@@ -64,7 +64,7 @@ class Serving:
     def __init__(self, stream: Readable) -> None:
         self.readers = Readers()
         self.positions = Positions()
-        self.counts = Given()
+        self.counts = DeliveryCounters()
         self.moved = 0
         self.gaps: list[Gap] = []
         self._stream: Readable = proxy(stream)  # a proxy, so that a deleted stream leaves no cycle
@@ -82,7 +82,7 @@ class Serving:
             if line is None:
                 return False
             reader = next(iter(line))
-            assert isinstance(reader, Reader)
+            assert isinstance(reader, StreamReader)
             try:
                 left -= self._serve(reader)
             except Exception as error:  # the reader may have passed messages that were not delivered
@@ -93,7 +93,7 @@ class Serving:
                 line.move_to_end(reader)
         return True
 
-    def _serve(self, reader: Reader) -> int:
+    def _serve(self, reader: StreamReader) -> int:
         """Deliver to one reader; return the number of messages it passed, at least 1."""
         room = reader.room()
         if room <= 0:
@@ -133,7 +133,7 @@ class Serving:
                 self._decoded.popleft().entries = None
         return entries
 
-    def _find(self, reader: Reader) -> Chunk | None:
+    def _find(self, reader: StreamReader) -> Chunk | None:
         """Return the chunk that a reader continues with; None if it must wait for it."""
         if reader.offset < self._stream.first:
             self._move(reader)
@@ -156,33 +156,33 @@ class Serving:
             self._read_ahead(piece)
         return chunk
 
-    def _enter(self, reader: Reader, chunks: Sequence[Chunk]) -> Chunk | None:
+    def _enter(self, reader: StreamReader, chunks: Sequence[Chunk]) -> Chunk | None:
         """Return the chunk of these that holds a reader's offset, or the next one behind a gap."""
         chunk = find(chunks, reader.offset)
         if chunk is not None:
             reader.offset = max(reader.offset, chunk.first)
         return chunk
 
-    def _read(self, offset: int, before: Piece | None, reader: Reader | None) -> None:
+    def _read(self, offset: int, before: Piece | None, reader: StreamReader | None) -> None:
         """Request a read from an offset on, for a reader or in advance."""
         segment = self._stream.segments.holding(offset).first
         place = 0
         if before is not None and before.end == offset and before.segment == segment:
             place = before.place
-        self._wish(segment, offset, 0, place, reader)
+        self._request(segment, offset, 0, place, reader)
 
-    def _wish(self, segment: int, offset: int, time: int, place: int, reader: Reader | None) -> None:
+    def _request(self, segment: int, offset: int, time: int, place: int, reader: StreamReader | None) -> None:
         """Request a read, unless it is in progress."""
-        wish = self._pieces.wish(segment, offset, time, place, reader)
-        if wish is not None and self._stream.log is not None:
-            self._stream.log.read(wish)
+        request = self._pieces.request(segment, offset, time, place, reader)
+        if request is not None and self._stream.log is not None:
+            self._stream.log.read(request)
 
     def _read_ahead(self, piece: Piece) -> None:
         """Request the piece behind ``piece``, which a reader has begun."""
         if piece.end < self._stream.tail.first and self._pieces.at(piece.end) is None:
             self._read(piece.end, piece, None)
 
-    def _move(self, reader: Reader) -> None:
+    def _move(self, reader: StreamReader) -> None:
         """Move a slow reader to the first offset: retention has removed its next messages."""
         missed = self._stream.first - reader.offset
         self.moved += missed
@@ -200,61 +200,61 @@ class Serving:
         """Wake the readers at the end of the stream: more messages were committed."""
         start = self._stream.tail.first
         for reader in self.readers:
-            if isinstance(reader, Reader) and reader.blocked and reader.offset >= start:
+            if isinstance(reader, StreamReader) and reader.blocked and reader.offset >= start:
                 self._unblock(reader)
 
-    def _unblock(self, reader: Reader) -> None:
+    def _unblock(self, reader: StreamReader) -> None:
         reader.blocked = False
         reader.wake()
 
     # -- pieces ----------------------------------------------------------------------------------------------
 
-    def landed(self, wish: Wish, chunks: Sequence[Chunk], place: int) -> None:
+    def landed(self, request: ReadRequest, chunks: Sequence[Chunk], place: int) -> None:
         """Hand chunks to the readers that wait for them; no chunks at the end of the segment.
 
         ``place`` is the place in the segment where the chunks end.
         """
-        piece = Piece(wish.segment, chunks, place) if chunks else None
-        readers = self._pieces.landed(wish, piece)
-        if piece is None and readers and not wish.time and wish.segment >= self._stream.first:
-            self._report_missing(readers, wish.offset, self._behind(wish.segment))
+        piece = Piece(request.segment, chunks, place) if chunks else None
+        readers = self._pieces.landed(request, piece)
+        if piece is None and readers and not request.time and request.segment >= self._stream.first:
+            self._report_missing(readers, request.offset, self._behind(request.segment))
         for reader in readers:
             if not reader.blocked:
                 continue
             reader.piece = piece
             if piece is None:
-                reader.offset = max(reader.offset, self._behind(wish.segment))
-            elif wish.time:
+                reader.offset = max(reader.offset, self._behind(request.segment))
+            elif request.time:
                 reader.offset = piece.first
                 self._note_start(reader)
             else:  # earlier offsets may be lost by damage
                 reader.offset = max(reader.offset, piece.first)
             self._unblock(reader)
 
-    def _report_missing(self, readers: Sequence[Reader], first: int, behind: int) -> None:
+    def _report_missing(self, readers: Sequence[StreamReader], first: int, behind: int) -> None:
         """Log the offsets that readers skip, except known gaps."""
         if lost := without(first, behind, self.gaps):
             missing = f"in no segment file: {', '.join(map(offsets, lost))}"
             self._complain("readers skip missing offsets", readers, missing)
 
-    def unreadable(self, wish: Wish, damage: str, *, passing: bool) -> bool:
+    def unreadable(self, request: ReadRequest, damage: str, *, passing: bool) -> bool:
         """Handle a piece that cannot be read; return True if the read must be repeated.
 
         A read is repeated if the error is ``passing``. If retention has removed the segment, the readers move
         on; else they are cancelled, so that their clients notice, and no message is skipped.
         """
-        gone = wish.segment < self._stream.first
-        if passing and not gone and (waiting := self._pieces.waiting(wish)):
+        gone = request.segment < self._stream.first
+        if passing and not gone and (waiting := self._pieces.waiting(request)):
             self._complain("readers wait for the disk", waiting, damage)
             return True
-        readers = self._pieces.landed(wish, None)
+        readers = self._pieces.landed(request, None)
         if gone:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
             advice = (
                 "restore the file, or stop the broker for 'leveret store check --repair', which keeps the "
-                f"rest of it, or consume from x-stream-offset {self._behind(wish.segment)} on, the first "
+                f"rest of it, or consume from x-stream-offset {self._behind(request.segment)} on, the first "
                 "that is not read from this file"
             )
             self._complain("readers cancelled", readers, damage, advice=advice)
@@ -263,7 +263,7 @@ class Serving:
                 reader.sink.cancelled(reader)
         return False
 
-    def _complain(self, what: str, readers: Sequence[Reader], damage: str, **more: str) -> None:
+    def _complain(self, what: str, readers: Sequence[StreamReader], damage: str, **more: str) -> None:
         stream, tags = self._stream, [reader.tag for reader in readers]
         self._log.error(what, vhost=stream.vhost, stream=stream.name, consumers=tags, error=damage, **more)
 
@@ -274,12 +274,12 @@ class Serving:
 
     # -- readers that come and go ----------------------------------------------------------------------------
 
-    def add(self, reader: Reader) -> None:
+    def add(self, reader: StreamReader) -> None:
         self.readers.add(reader)
         if reader.active:
             self._begin(reader, reader.start)
 
-    def remove(self, reader: Reader) -> None:
+    def remove(self, reader: StreamReader) -> None:
         """Remove a reader; of its group the next one becomes active."""
         was_active = reader.active
         self.readers.remove(reader)
@@ -304,7 +304,7 @@ class Serving:
             chunk.entries = None
         self._decoded.clear()
 
-    def _begin(self, reader: Reader, start: Start | None) -> None:
+    def _begin(self, reader: StreamReader, start: Start | None) -> None:
         """Set a reader's start: that of its arguments, else its stored position, else the end.
 
         A start with ``if_new`` counts only for a name without a position.
@@ -331,7 +331,7 @@ class Serving:
             self._note_start(reader)
         reader.queue.touch()
 
-    def _seek(self, reader: Reader, time: int) -> None:
+    def _seek(self, reader: StreamReader, time: int) -> None:
         """Move a reader to the first chunk that is not older than ``time``."""
         stream, tail = self._stream, self._stream.tail
         reader.offset = stream.committed
@@ -347,11 +347,11 @@ class Serving:
             return
         reader.offset = segment.first
         reader.blocked = True
-        self._wish(segment.first, segment.first, time, 0, reader)
+        self._request(segment.first, segment.first, time, 0, reader)
 
     # -- positions -------------------------------------------------------------------------------------------
 
-    def advance(self, reader: Reader, least: int = 1) -> None:
+    def advance(self, reader: StreamReader, least: int = 1) -> None:
         """Store a named reader's position if it has advanced by at least ``least``."""
         assert reader.name is not None
         known = self.positions.get(reader.name)
@@ -360,7 +360,7 @@ class Serving:
             time = reader.timestamp or self._stream.newest
             self.positions.put(reader.name, position, time, self._stream.notes)
 
-    def _note_start(self, reader: Reader) -> None:
+    def _note_start(self, reader: StreamReader) -> None:
         """Store the start of a named reader without a position."""
         if reader.name is not None and self.positions.get(reader.name) is None:
             self.positions.put(reader.name, reader.offset, 0, self._stream.notes)

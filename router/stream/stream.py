@@ -24,13 +24,13 @@ from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueKeeper
 from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
 from leveret.router.stream.chunk import Chunk
-from leveret.router.stream.filters import SIZE, wanted
+from leveret.router.stream.filters import SIZE, reader_filter
 from leveret.router.stream.gaps import known_gaps, without
-from leveret.router.stream.log import Segment, StreamLog
+from leveret.router.stream.log import StreamLog, StreamSegment
 from leveret.router.stream.offsets import group_of, start_of
 from leveret.router.stream.packer import Packer
-from leveret.router.stream.reader import Reader
-from leveret.router.stream.segments import Segments
+from leveret.router.stream.reader import StreamReader
+from leveret.router.stream.segments import StreamSegments
 from leveret.router.stream.serving import Serving
 from leveret.router.stream.tail import Tail
 from leveret.router.values.notes import Key, Notes
@@ -67,7 +67,7 @@ class Stream(DeclaredQueue):
         self.log: StreamLog | None = None
         self.first = self.committed = self.next = 0
         self.newest = 0  # the time of the last chunk, ms since the epoch
-        self.segments = Segments()
+        self.segments = StreamSegments()
         self.tail = Tail()
         self.publishers = Publishers(vhost, name)
         self._begun = 0  # the first offset that was assigned since the broker's start
@@ -137,7 +137,7 @@ class Stream(DeclaredQueue):
         raise NotImplemented_(f"queue.purge not supported by stream queues {self.what}")
 
     def settle(self, entries: Collection[Entry]) -> None:
-        """Do nothing: deliveries are settled with their ``Reader``."""
+        """Do nothing: deliveries are settled with their ``StreamReader``."""
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None: ...
     def reject(self, entries: Sequence[Entry]) -> None: ...
@@ -254,7 +254,7 @@ class Stream(DeclaredQueue):
     # -- results of StreamLog
     # ----------------------------------------------------------------------------------
 
-    def restore(self, segments: list[Segment], last: Chunk) -> None:
+    def restore(self, segments: list[StreamSegment], last: Chunk) -> None:
         """Restore the stream with these segments, of which ``last`` is the last chunk."""
         self.segments += segments
         self.first = segments[0].first
@@ -319,7 +319,7 @@ class Stream(DeclaredQueue):
                 f"invalid arg 'x-priority' for {self.what} of queue type rabbit_stream_queue"
             )
         start = start_of(arguments, self.what, self.host.wall * 1000)
-        only = wanted(arguments, self.what)
+        only = reader_filter(arguments, self.what)
         name, single = group_of(arguments, self.what)
         if not prefetch:
             raise PreconditionFailed(f"consumer prefetch count is not set for '{self.what}'")
@@ -327,7 +327,7 @@ class Stream(DeclaredQueue):
             raise NotImplemented_(f"automatic acknowledgement not supported by stream queues {self.what}")
         if sink.prefetch:
             raise NotImplemented_(f"{self.what} does not support global qos")
-        return Reader(
+        return StreamReader(
             self,
             sink,
             tag,
@@ -340,12 +340,12 @@ class Stream(DeclaredQueue):
         )
 
     def add_consumer(self, consumer: Consumer, now: int) -> None:
-        assert isinstance(consumer, Reader)
+        assert isinstance(consumer, StreamReader)
         self.last_used = now
         self.serving.add(consumer)
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
-        assert isinstance(consumer, Reader)
+        assert isinstance(consumer, StreamReader)
         self.last_used = now
         self.serving.remove(consumer)
         if not self.consumers:
@@ -381,5 +381,5 @@ class Stream(DeclaredQueue):
         return self.positions.forget(name, self.notes)
 
     def _check_unused(self, name: str) -> None:
-        if any(isinstance(reader, Reader) and reader.name == name for reader in self.consumers):
+        if any(isinstance(reader, StreamReader) and reader.name == name for reader in self.consumers):
             raise PreconditionFailed(f"consumer '{name}' of {self.what} is reading; stop it first")

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Work(Protocol):
+class Offload(Protocol):
     """A runner of jobs that use nothing of the core."""
 
     def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
@@ -20,7 +20,7 @@ class Work(Protocol):
         """
 
 
-class AtOnce:
+class InlineOffload:
     """A runner that does a job at once and calls ``done`` before ``submit`` returns."""
 
     def submit(self, job: Callable[[], T], done: Callable[[T], None]) -> None:

@@ -6,7 +6,7 @@ where the messages are handled; a number that follows from others has no counter
 """
 
 
-class Given:
+class DeliveryCounters:
     """Counters of deliveries, of a queue or to a session, and of messages that returned unacknowledged.
 
     ``deliver`` and ``get`` count messages that must be settled, ``_no_ack`` those that need not be.
@@ -35,7 +35,7 @@ class Given:
         return self.deliver + self.get - self.back - unacked
 
 
-class Published:
+class PublishCounters:
     """Counters of a session's publishes: all, confirmed (or refused), and routed to no queue.
 
     ``publish_confirm`` counts publishes with publisher confirms. It is set when the session ends; until then
@@ -50,18 +50,18 @@ class Published:
         self.return_unroutable = self.drop_unroutable = 0
 
 
-class Past:
+class EndedSessions:
     """Counters of ended sessions, and the number of copies that deleted exchanges routed."""
 
     __slots__ = ("ack", "given", "published", "routed")
 
     def __init__(self) -> None:
-        self.given = Given()
-        self.published = Published()
+        self.given = DeliveryCounters()
+        self.published = PublishCounters()
         self.ack = 0
         self.routed = 0
 
-    def add(self, given: Given, published: Published) -> None:
+    def add(self, given: DeliveryCounters, published: PublishCounters) -> None:
         """Add the counters of an ended session, all of whose deliveries are settled."""
         self.ack += given.acknowledged(0)
         for total, part in ((self.given, given), (self.published, published)):

@@ -17,13 +17,13 @@ from leveret.router.exchange.base import Binding, Exchange, identity
 from leveret.router.exchange.base import kind as kind_of
 from leveret.router.exchange.default import DefaultExchange
 from leveret.router.exchange.equivalence import check_exchange_equivalence
-from leveret.router.exchange.invalidation import Graph
-from leveret.router.exchange.routing import Plan, Routes, Target
+from leveret.router.exchange.invalidation import ExchangeGraph
+from leveret.router.exchange.routing import RoutePlan, Routes, Target
 from leveret.router.queue.equivalence import check_queue_equivalence, locked
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.turns.backlog import LongWork, Slices, Slicing, at_once
 from leveret.router.values.bounds import check_name, check_table
-from leveret.router.values.counters import Past
+from leveret.router.values.counters import EndedSessions
 from leveret.router.values.limits import Limits, check_queues
 from leveret.router.vhost.declare import make_binding, make_exchange, make_queue
 from leveret.router.vhost.deletion import Deletion
@@ -60,8 +60,8 @@ class VHost:
         self.limits: Limits = {}
         self.connections = 0  # of clients that are in it
         self.routes = Routes(self)
-        self.graph = Graph(self.routes)
-        self.past = Past()
+        self.graph = ExchangeGraph(self.routes)
+        self.past = EndedSessions()
         self.firehose = Firehose()
         self.sessions: dict[Holder, None] = {}  # that may hold messages of its queues
         self.queue_services = QueueServices(self)
@@ -89,7 +89,7 @@ class VHost:
     def target(self, name: str) -> Target | None:
         return self.queues.get(name) or self._reply_targets.get(name)
 
-    def plan(self, route: bytes) -> Plan:
+    def plan(self, route: bytes) -> RoutePlan:
         """Return the plan for a packed route. Raises NotFound if the exchange does not exist."""
         plan = self.routes.plans.get(route)
         if plan is not None:

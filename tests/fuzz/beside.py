@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from leveret.protocol.amqp import methods as m
-from leveret.protocol.stomp.frames import Frame, Limits, Reader
+from leveret.protocol.stomp.frames import Frame, FrameLimits, FrameReader
 from leveret.router.management.api import table
 from leveret.router.management.call import ApiContext
 from leveret.router.management.statistics.extra_statistics import BrokerStatistics
@@ -80,7 +80,7 @@ class StompPage:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._reader = Reader(Limits())
+        self._reader = FrameReader(FrameLimits())
 
     async def log_in(self) -> None:
         connect = b"CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n\n\0"

@@ -13,13 +13,13 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import decode_method, encode_method, method_frame
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.properties import Properties, decode_properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from leveret.protocol.amqp.table import Long, Timestamp, decode_table, encode_table
 from leveret.protocol.errors import AmqpError
-from leveret.protocol.http import HttpConnection, HttpError, Limits, Response
+from leveret.protocol.http import HeadLimits, HttpConnection, HttpError, Response
 from leveret.protocol.stomp.errors import StompError
-from leveret.protocol.stomp.frames import Limits as StompLimits
-from leveret.protocol.stomp.frames import Reader as StompReader
+from leveret.protocol.stomp.frames import CommandReader as StompReader
+from leveret.protocol.stomp.frames import HeadLimits as StompLimits
 from leveret.router.selector import SelectorError, compile_selector
 from leveret.router.settings import Http, Settings
 from tests.fuzz import websocket
@@ -122,7 +122,7 @@ def method(data: bytes) -> None:
 
 def frames(data: bytes) -> None:
     """Read whole, and in halves: the same commands."""
-    whole, halves = Reader(131072, BODY_MAX), Reader(131072, BODY_MAX)
+    whole, halves = CommandReader(131072, BODY_MAX), CommandReader(131072, BODY_MAX)
     came = len(whole.receive(data))
     middle = len(data) // 2
     found = len(halves.receive(data[:middle]))
@@ -141,7 +141,7 @@ def stomp(data: bytes) -> None:
 
 
 def http(data: bytes) -> None:
-    connection = HttpConnection(Limits(head=16384))
+    connection = HttpConnection(HeadLimits(head=16384))
     connection.receive(data)
     while (pending := connection.next_request()) is not None:
         try:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.protocol.http import (
+    HeadLimits,
     HttpConnection,
     HttpError,
-    Limits,
     PendingRequest,
     Request,
     Response,
@@ -22,7 +22,7 @@ HOST = b"Host: h\r\n"
 
 
 def connection(head: int = 1000, headers: int = 20) -> HttpConnection:
-    return HttpConnection(Limits(head, headers))
+    return HttpConnection(HeadLimits(head, headers))
 
 
 def requests(wire: HttpConnection, *chunks: bytes) -> list[Request]:
@@ -393,7 +393,7 @@ def test_offer_to_switch_may_be_declined():
     [(b"", True), (b"X-Forwarded-For: 192.0.2.1\r\n", False), (b"Forwarded: for=192.0.2.1\r\n", False)],
 )
 def test_client_of_a_proxy_on_this_machine_is_somewhere_else(header, loopback):
-    wire = HttpConnection(Limits(1000), loopback=True, host="127.0.0.1")
+    wire = HttpConnection(HeadLimits(1000), loopback=True, host="127.0.0.1")
     (request,) = requests(wire, b"GET / HTTP/1.1\r\n" + HOST + header + b"\r\n")
     assert request.loopback is loopback
     assert request.host == "127.0.0.1"  # whom limits count for: no header gives a client another share

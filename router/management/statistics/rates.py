@@ -18,7 +18,7 @@ from leveret.router.management.clients import ListedConnection, connections
 from leveret.router.management.node import Measurements
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.session import Session
-from leveret.router.values.counters import Given, Published
+from leveret.router.values.counters import DeliveryCounters, PublishCounters
 from leveret.router.vhost.vhost import VHost
 from leveret.router.web.response_steps import ResponseSteps, gathered
 
@@ -60,7 +60,7 @@ Numbers = tuple[int, ...]
 T = TypeVar("T")
 
 
-def given(counts: Given, acknowledged: int) -> Numbers:
+def given(counts: DeliveryCounters, acknowledged: int) -> Numbers:
     """Return the numbers of ``GIVEN``."""
     both = counts.deliver + counts.deliver_no_ack + counts.get + counts.get_no_ack
     return (
@@ -75,7 +75,7 @@ def given(counts: Given, acknowledged: int) -> Numbers:
     )
 
 
-def published(counts: Published) -> Numbers:
+def published(counts: PublishCounters) -> Numbers:
     """Return the numbers of ``PUBLISHED``."""
     return (counts.confirm, counts.drop_unroutable, counts.publish, counts.return_unroutable)
 

@@ -27,7 +27,7 @@ from leveret.router.store.salvage import ScannedFile, scan_file
 from leveret.router.store.segments.pages import (
     SUFFIX,
     PageError,
-    Stored,
+    StoredMessage,
     find_pages,
     stored_size,
     unpack_page,
@@ -162,7 +162,7 @@ def _first_begun(files: Files, directory: Path) -> ScannedFile | None:
 
 
 def state_of(
-    segment: int, offset: int, length: int, entries: list[Stored], settled: list[Range]
+    segment: int, offset: int, length: int, entries: list[StoredMessage], settled: list[Range]
 ) -> PageState:
     """Return a page as a checkpoint names it. Raises PageError for an impossible one."""
     positions = [entry.position for entry in entries]
@@ -185,7 +185,7 @@ def state_of(
     )
 
 
-def _priority(entries: list[Stored]) -> int:
+def _priority(entries: list[StoredMessage]) -> int:
     """Return the priority of a page's messages: that of any readable one."""
     messages = (read_message(entry.route, entry.frames) for entry in entries)
     return next((message.properties.priority or 0 for message in messages if message is not None), 0)

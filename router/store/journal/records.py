@@ -55,7 +55,7 @@ class RecordError(ValueError):
     """Bytes that are no records."""
 
 
-class Publish(NamedTuple):
+class PublishRecord(NamedTuple):
     """A message, and the queues that it was routed to."""
 
     targets: Sequence[Target]
@@ -63,7 +63,7 @@ class Publish(NamedTuple):
     frames: bytes
 
 
-class Progress(NamedTuple):
+class ProgressRecord(NamedTuple):
     """The delivered mark of a queue, and its settled messages."""
 
     queue_id: int
@@ -71,14 +71,14 @@ class Progress(NamedTuple):
     settled: Sequence[Range]
 
 
-class Returned(NamedTuple):
+class ReturnedRecord(NamedTuple):
     """The number of returns of some messages: the position and the new total of each."""
 
     queue_id: int
     returns: Sequence[tuple[int, int]]
 
 
-class Note(NamedTuple):
+class NoteRecord(NamedTuple):
     """A value that a queue stores under a key; an empty value removes it."""
 
     queue_id: int
@@ -86,7 +86,7 @@ class Note(NamedTuple):
     value: bytes
 
 
-Record = Publish | Progress | Returned | Note
+Record = PublishRecord | ProgressRecord | ReturnedRecord | NoteRecord
 
 
 class BadRecord(NamedTuple):
@@ -237,7 +237,7 @@ def _must_be_queue(queue_id: int, offset: int) -> None:
         raise RecordError(f"queue id {queue_id} in a record at {offset}")
 
 
-def _read_publish(data: bytes, offset: int, end: int) -> Publish:
+def _read_publish(data: bytes, offset: int, end: int) -> PublishRecord:
     if end - offset >= _PUBLISH_1.size:
         _, _, count, queue_id, position, deadline, route_size = _PUBLISH_1.unpack_from(data, offset)
         if count == 1:
@@ -246,7 +246,7 @@ def _read_publish(data: bytes, offset: int, end: int) -> Publish:
             if frames > end:
                 raise RecordError(f"publish record at {offset} is too short")
             _must_be_target(queue_id, position, deadline, offset)
-            return Publish([(queue_id, position, deadline)], data[route:frames], data[frames:end])
+            return PublishRecord([(queue_id, position, deadline)], data[route:frames], data[frames:end])
     start = offset + _HEAD.size + _COUNT.size
     route_size = start + _TARGET.size * int(_COUNT.unpack_from(data, start - _COUNT.size)[0])
     route = route_size + _ROUTE.size
@@ -258,35 +258,35 @@ def _read_publish(data: bytes, offset: int, end: int) -> Publish:
     targets = [_TARGET.unpack_from(data, at) for at in range(start, route_size, _TARGET.size)]
     for target in targets:
         _must_be_target(target[0], target[1], target[2], offset)
-    return Publish(targets, data[route:frames], data[frames:end])
+    return PublishRecord(targets, data[route:frames], data[frames:end])
 
 
-def _read_progress(data: bytes, offset: int, end: int) -> Progress:
+def _read_progress(data: bytes, offset: int, end: int) -> ProgressRecord:
     _, _, queue_id, delivered, count = _PROGRESS.unpack_from(data, offset)
     _must_be_queue(queue_id, offset)
     settled = _pairs(data, offset + _PROGRESS.size, end, count)
     for position in (delivered, *(first for first, _ in settled)):
         _must_be_possible(position, offset)
-    return Progress(queue_id, delivered, settled)
+    return ProgressRecord(queue_id, delivered, settled)
 
 
-def _read_returned(data: bytes, offset: int, end: int) -> Returned:
+def _read_returned(data: bytes, offset: int, end: int) -> ReturnedRecord:
     _, _, queue_id, count = _RETURNED.unpack_from(data, offset)
     _must_be_queue(queue_id, offset)
     returned = _pairs(data, offset + _RETURNED.size, end, count)
     for _, returns in returned:
         if returns > RETURNS_MAX:
             raise RecordError(f"{returns} returns in a record at {offset}")
-    return Returned(queue_id, returned)
+    return ReturnedRecord(queue_id, returned)
 
 
-def _read_note(data: bytes, offset: int, end: int) -> Note:
+def _read_note(data: bytes, offset: int, end: int) -> NoteRecord:
     _, _, queue_id, size = _NOTE.unpack_from(data, offset)
     _must_be_queue(queue_id, offset)
     key = offset + _NOTE.size
     if key + size > end:
         raise RecordError(f"note record at {offset} is too short")
-    return Note(queue_id, data[key : key + size], data[key + size : end])
+    return NoteRecord(queue_id, data[key : key + size], data[key + size : end])
 
 
 def _pairs(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:

@@ -18,14 +18,14 @@ from leveret.router.store.journal.journal import DamageError, Journal
 from leveret.router.store.journal.records import (
     JUMP,
     BadRecord,
-    Note,
-    Progress,
-    Publish,
+    NoteRecord,
+    ProgressRecord,
+    PublishRecord,
     Record,
     RecordError,
     unpack_readable,
 )
-from leveret.router.store.segments.pages import Page, Stored, unpack_positions
+from leveret.router.store.segments.pages import StoredMessage, StoredPage, unpack_positions
 from leveret.router.values.notes import apply_note
 
 FEW = 1024  # positions that are settled one by one
@@ -37,13 +37,13 @@ class RecoveredQueue:
 
     next_position: int = 0
     delivered: int = 0
-    pages: list[Page] = field(default_factory=list)
-    entries: dict[int, Stored] = field(default_factory=dict)
+    pages: list[StoredPage] = field(default_factory=list)
+    entries: dict[int, StoredMessage] = field(default_factory=dict)
     firsts: list[int] = field(default_factory=list)  # of the pages, ascending
     lasts: list[int] = field(default_factory=list)  # the last position of each page and all before it
     notes: dict[bytes, bytes] = field(default_factory=dict)
 
-    def take_pages(self, pages: Iterable[Page]) -> None:
+    def take_pages(self, pages: Iterable[StoredPage]) -> None:
         """Set the pages of the queue."""
         self.pages = sorted(pages, key=lambda page: page.first)
         self.firsts = [page.first for page in self.pages]
@@ -51,7 +51,7 @@ class RecoveredQueue:
         if self.lasts:  # messages that did not survive had positions, too
             self.next_position = max(self.next_position, self.lasts[-1] + 1)
 
-    def page_of(self, position: int) -> Page | None:
+    def page_of(self, position: int) -> StoredPage | None:
         """Return the page that holds a position."""
         index = bisect_right(self.firsts, position) - 1
         while index >= 0 and self.lasts[index] >= position:
@@ -166,7 +166,7 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
     """
     if isinstance(record, BadRecord):
         raise RecordError(record.why)
-    if isinstance(record, Publish):
+    if isinstance(record, PublishRecord):
         _must_be_free(record, queues)
         for queue_id, position, deadline in record.targets:
             queue = queues.get(queue_id)
@@ -174,12 +174,14 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
                 if position >= queue.next_position:
                     queue.next_position = position + 1
                 if queue.page_of(position) is None:
-                    queue.entries[position] = Stored(position, deadline, 0, record.route, record.frames)
+                    queue.entries[position] = StoredMessage(
+                        position, deadline, 0, record.route, record.frames
+                    )
         return max((queue_id for queue_id, _, _ in record.targets), default=0)
     queue = queues.get(record.queue_id)
     if queue is None:
         return record.queue_id
-    if isinstance(record, Progress):
+    if isinstance(record, ProgressRecord):
         behind = max((first + count for first, count in record.settled), default=0)
         _must_be_near(queue, max(record.delivered, behind))
         queue.delivered = max(queue.delivered, record.delivered)
@@ -189,7 +191,7 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
             behind = min(first + count, queue.next_position)  # no message has a position from that on
             queue.next_position = max(queue.next_position, first + count)
             _settle(queue, first, behind)
-    elif isinstance(record, Note):
+    elif isinstance(record, NoteRecord):
         apply_note(queue.notes, record.key, record.value)
     else:
         for position, returns in record.returns:
@@ -197,7 +199,7 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
     return record.queue_id
 
 
-def _must_be_free(record: Publish, queues: dict[int, RecoveredQueue]) -> None:
+def _must_be_free(record: PublishRecord, queues: dict[int, RecoveredQueue]) -> None:
     """Raise RecordError if another message has one of the positions, or none can have it."""
     for queue_id, position, _ in record.targets:
         queue = queues.get(queue_id)
@@ -240,9 +242,9 @@ def _return(queue: RecoveredQueue, position: int, returns: int) -> None:
         page.give_back(position, returns)
 
 
-def _page(queue_id: int, state: PageState) -> Page:
+def _page(queue_id: int, state: PageState) -> StoredPage:
     """Make a page as the checkpoint describes it."""
-    page = Page(
+    page = StoredPage(
         queue_id,
         state.segment,
         state.offset,

@@ -14,16 +14,16 @@ from leveret.router.queue.fifo import PAGE_BYTES, PAGE_MESSAGES
 from leveret.router.store.batch import Log
 from leveret.router.store.journal.checkpoint import Checkpoint, PageState, QueueState
 from leveret.router.store.queue_log import StoredQueueLog
-from leveret.router.store.segments.allocation import Segments
-from leveret.router.store.segments.pager import Pager
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.allocation import SegmentAllocation
+from leveret.router.store.segments.pager import StorePager
+from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.streams.log import StoredStreamLog
 from leveret.router.store.writer import Disk, SaveCheckpoint, WritePages
 
 STEP = 1 << 20  # bytes of pages written at a time
 
 
-class JournalFile(NamedTuple):
+class RetiredFile(NamedTuple):
     """A journal file: its number, the sequence of its first batch, and the logs with publishes in it.
 
     ``logs`` has for each log a position that all its publishes are below.
@@ -37,12 +37,14 @@ class JournalFile(NamedTuple):
 class Retirement:
     """The existing journal files, from the oldest to the current one."""
 
-    def __init__(self, disk: Disk, pager: Pager, logs: Mapping[int, Log], segments: Segments) -> None:
+    def __init__(
+        self, disk: Disk, pager: StorePager, logs: Mapping[int, Log], segments: SegmentAllocation
+    ) -> None:
         self._disk = disk
         self._pager = pager
         self._logs = logs
         self._segments = segments
-        self._files: deque[JournalFile] = deque()  # the last is the current one
+        self._files: deque[RetiredFile] = deque()  # the last is the current one
         self._busy = False  # the first is being retired, or a checkpoint is being saved
         self._committed = 0
         self._logs_to_move: deque[tuple[StoredQueueLog, int]] = deque()
@@ -66,12 +68,12 @@ class Retirement:
         """
         if number:
             logs = {log: log.next_position for log in self._logs.values()}
-            self._files.append(JournalFile(number, first, logs))
+            self._files.append(RetiredFile(number, first, logs))
 
     def wrote(self, sequence: int, file: int, fresh: Iterable[Log]) -> None:
         """Record the file that a batch was written to, and the logs with publishes in it."""
         if not self._files or self._files[-1].number != file:
-            self._files.append(JournalFile(file, sequence, {}))
+            self._files.append(RetiredFile(file, sequence, {}))
         self._files[-1].logs.update((log, log.next_position) for log in fresh)
 
     def committed(self, batch: int, gathered: int) -> None:
@@ -181,7 +183,7 @@ def _state(log: Log) -> QueueState:
     return QueueState(log.id, log.next_position, log.delivered, pages, dict(log.notes.kept))
 
 
-def _page_state(page: Page) -> PageState:
+def _page_state(page: StoredPage) -> PageState:
     """Return the state of a page for the checkpoint; cached as long as the page does not change."""
     state = page.state
     if isinstance(state, PageState):

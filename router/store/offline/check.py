@@ -12,7 +12,7 @@ from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME
 from leveret.router.store.journal.checkpoint_rebuild import segments
 from leveret.router.store.journal.journal import Journal, numbers, path_of
-from leveret.router.store.journal.records import Publish, unpack_readable
+from leveret.router.store.journal.records import PublishRecord, unpack_readable
 from leveret.router.store.journal.recovery import Recovered, recover
 from leveret.router.store.metadata.restore import Restored
 from leveret.router.store.metadata.statements import QueueRow
@@ -26,7 +26,7 @@ from leveret.router.store.offline.directory import (
     try_restore,
     without_rows,
 )
-from leveret.router.store.offline.findings import Finding, Inspection, Totals
+from leveret.router.store.offline.findings import Finding, Inspection, LiveTotals
 from leveret.router.store.offline.inspect_checkpoint import inspect_checkpoint
 from leveret.router.store.offline.inspect_journal import inspect_journal
 from leveret.router.store.offline.inspect_pages import inspect_pages
@@ -49,7 +49,7 @@ class FileReport(NamedTuple):
 class Report:
     """The content of a data directory, and its faults."""
 
-    queues: list[tuple[QueueRow, Totals]]
+    queues: list[tuple[QueueRow, LiveTotals]]
     files: list[FileReport]
     inspection: Inspection
 
@@ -73,7 +73,7 @@ def check(directory: Path, stopped: int) -> Report:
     _try_notes(found, restored, directory)
     if restored.bad and not wrong:
         _change_metadata(found, directory, without_rows(directory, restored.bad))
-    queues = [(row, found.queues.get(row.id, Totals())) for row in rows]
+    queues = [(row, found.queues.get(row.id, LiveTotals())) for row in rows]
     return Report(queues, list(_files(found, directory)), found)
 
 
@@ -130,7 +130,7 @@ def inspect(files: Files, directory: Path, rows: Collection[QueueRow], stopped: 
 def _count_journal(found: Inspection, files: Files, directory: Path, recovered: Recovered) -> None:
     """Add the live messages that are only in the journal."""
     for queue_id, queue in recovered.queues.items():
-        totals = found.queues.setdefault(queue_id, Totals())
+        totals = found.queues.setdefault(queue_id, LiveTotals())
         totals.messages += len(queue.entries)
         for position, entry in queue.entries.items():
             if read_message(entry.route, entry.frames) is not None:
@@ -145,7 +145,7 @@ def _count_journal(found: Inspection, files: Files, directory: Path, recovered: 
         found.warnings.append(Finding(broken.path, broken.offset, what))
     for batch in Journal(files, directory / "journal", found.checkpoint.journal, found.checkpoint.sequence):
         for _, _, record in unpack_readable(batch.payload):
-            if isinstance(record, Publish) and any(
+            if isinstance(record, PublishRecord) and any(
                 queue_id in recovered.queues and position in recovered.queues[queue_id].entries
                 for queue_id, position, _ in record.targets
             ):

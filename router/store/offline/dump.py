@@ -20,7 +20,7 @@ from leveret.router.store.journal.records import Range
 from leveret.router.store.journal.recovery import RecoveredQueue
 from leveret.router.store.metadata.statements import QueueRow
 from leveret.router.store.offline.directory import is_stream
-from leveret.router.store.segments.pages import Page, Stored
+from leveret.router.store.segments.pages import StoredMessage, StoredPage
 from leveret.router.store.segments.reader import read_stored
 from leveret.router.store.set_aside import read_message
 from leveret.router.store.streams.files import HEAD_DAMAGED, read_chunks, read_segment_head, segment_path
@@ -29,16 +29,16 @@ from leveret.router.stream.gaps import known_gaps, without
 from leveret.router.stream.log import SEGMENT_HEAD
 
 
-def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[Stored]:
+def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iterator[StoredMessage]:
     """Yield the live messages of a queue in the order of their positions. Raises DamageError and OSError."""
     # Position, a unique number, and the source. A page is opened when its position is reached.
-    heap: list[tuple[int, int, Page | Iterator[Stored] | None, Stored | None]] = []
+    heap: list[tuple[int, int, StoredPage | Iterator[StoredMessage] | None, StoredMessage | None]] = []
     for number, page in enumerate(queue.pages):
         heappush(heap, (page.first, number, page, None))
     _push(heap, len(queue.pages), iter(sorted(queue.entries.values())))
     while heap:
         _, number, source, stored = heappop(heap)
-        if isinstance(source, Page):
+        if isinstance(source, StoredPage):
             _push(heap, number, iter(read_stored(files, directory, source)))
         elif stored is not None and source is not None:
             yield stored
@@ -46,9 +46,9 @@ def queue_messages(files: Files, directory: Path, queue: RecoveredQueue) -> Iter
 
 
 def _push(
-    heap: list[tuple[int, int, Page | Iterator[Stored] | None, Stored | None]],
+    heap: list[tuple[int, int, StoredPage | Iterator[StoredMessage] | None, StoredMessage | None]],
     number: int,
-    source: Iterator[Stored],
+    source: Iterator[StoredMessage],
 ) -> None:
     stored = next(source, None)
     if stored is not None:
@@ -57,7 +57,7 @@ def _push(
 
 def stream_messages(
     files: Files, directory: Path, stream: int, firsts: Sequence[int], queue: RecoveredQueue
-) -> Iterator[Stored]:
+) -> Iterator[StoredMessage]:
     """Yield the messages of a stream by their offsets, with the time of arrival in place of a deadline.
 
     ``firsts`` are the first offsets of its segments. Raises DamageError, also for a missing offset, and
@@ -80,7 +80,7 @@ def stream_messages(
                     _must_follow(path, place + chunk.start, offset, chunk.first, known)
                     for entry in chunk.decode():
                         frames = entry.message.frames
-                        yield Stored(entry.position, chunk.timestamp, 0, entry.message.route, frames)
+                        yield StoredMessage(entry.position, chunk.timestamp, 0, entry.message.route, frames)
                     offset = chunk.end
                 place += chunks[-1].stop
         finally:
@@ -99,7 +99,7 @@ def _must_follow(path: Path, place: int, offset: int, first: int, known: Sequenc
         raise DamageError(path, place, f"offset {start} cannot be read")
 
 
-def describe(row: QueueRow, stored: Stored, delivered: int) -> dict[str, Any]:
+def describe(row: QueueRow, stored: StoredMessage, delivered: int) -> dict[str, Any]:
     """Return a message as an object for JSON; if it cannot be decoded, the object holds its bytes.
 
     Messages at positions below ``delivered`` were delivered at least once.

@@ -26,7 +26,7 @@ class Loss(NamedTuple):
     positions: list[Range]
 
 
-class Slice(NamedTuple):
+class FileSlice(NamedTuple):
     """Bytes of a file that are kept, from ``start`` to ``stop``."""
 
     start: int
@@ -34,7 +34,7 @@ class Slice(NamedTuple):
 
 
 @dataclass(slots=True)
-class Totals:
+class LiveTotals:
     """The live messages of a queue; ``size`` is the bytes of all bodies."""
 
     messages: int = 0
@@ -57,8 +57,8 @@ class Inspection:
     # New content of whole files; None: remove
     changes: dict[Path, bytes | None] = field(default_factory=dict)
     # A file made of parts of the old one
-    excerpts: dict[Path, list[bytes | Slice]] = field(default_factory=dict)
+    excerpts: dict[Path, list[bytes | FileSlice]] = field(default_factory=dict)
     indexes: set[Path] = field(default_factory=set)  # stream segments that need a new index
     given_up: set[Path] = field(default_factory=set)  # files with parts that are not read again
-    queues: dict[int, Totals] = field(default_factory=dict)
+    queues: dict[int, LiveTotals] = field(default_factory=dict)
     live: dict[Path, int] = field(default_factory=dict)  # bytes by file

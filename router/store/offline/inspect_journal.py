@@ -10,7 +10,7 @@ from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import Checkpoint
 from leveret.router.store.journal.checkpoint_rebuild import load
 from leveret.router.store.journal.journal import JUMP, Header, numbers, pack_header, path_of
-from leveret.router.store.journal.records import Progress, Publish, Range, unpack
+from leveret.router.store.journal.records import ProgressRecord, PublishRecord, Range, unpack
 from leveret.router.store.offline.findings import Finding, Inspection, Loss
 from leveret.router.store.salvage import ScannedFile, rewrite, scan_file
 
@@ -33,10 +33,10 @@ class _Gaps:
 
     def read(self, payload: bytes) -> None:
         for record in unpack(payload):
-            if isinstance(record, Publish):
+            if isinstance(record, PublishRecord):
                 for queue_id, position, _ in record.targets:
                     self._see(queue_id, position, position + 1)
-            elif isinstance(record, Progress):
+            elif isinstance(record, ProgressRecord):
                 self._see(record.queue_id, record.delivered, record.delivered)
 
     def _see(self, queue_id: int, position: int, behind: int) -> None:

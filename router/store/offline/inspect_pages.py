@@ -9,12 +9,12 @@ from leveret.router.store.journal.checkpoint import NAME, PageState, pack_checkp
 from leveret.router.store.journal.checkpoint_rebuild import segments, state_of
 from leveret.router.store.journal.records import ranges
 from leveret.router.store.journal.recovery import Recovered
-from leveret.router.store.offline.findings import Finding, Inspection, Loss, Totals
+from leveret.router.store.offline.findings import Finding, Inspection, LiveTotals, Loss
 from leveret.router.store.salvage import is_message, positions_of, verify_page
 from leveret.router.store.segments.pages import (
-    Page,
     PageError,
-    Stored,
+    StoredMessage,
+    StoredPage,
     pack_page,
     salvage_entries,
     segment_path,
@@ -74,10 +74,12 @@ def inspect_pages(found: Inspection, files: Files, directory: Path, recovered: R
             )
 
 
-def _count(found: Inspection, path: Path, queue_id: int, page: Page | None, entries: list[Stored]) -> None:
+def _count(
+    found: Inspection, path: Path, queue_id: int, page: StoredPage | None, entries: list[StoredMessage]
+) -> None:
     """Add the live messages of a page to the totals."""
     live = [entry for entry in entries if page is not None and not page.is_settled(entry.position)]
-    totals = found.queues.setdefault(queue_id, Totals())
+    totals = found.queues.setdefault(queue_id, LiveTotals())
     totals.messages += len(live)
     totals.size += sum(stored_size(entry.frames) for entry in live)
     totals.pages += bool(live)
@@ -86,8 +88,8 @@ def _count(found: Inspection, path: Path, queue_id: int, page: Page | None, entr
 
 
 def _salvage(
-    found: Inspection, queue_id: int, data: bytes, state: PageState, page: Page | None
-) -> list[Stored]:
+    found: Inspection, queue_id: int, data: bytes, state: PageState, page: StoredPage | None
+) -> list[StoredMessage]:
     """Return the readable live messages of a damaged page; the others are lost."""
     live = [each for each in positions_of(state) if page is not None and not page.is_settled(each)]
     entries = salvage_entries(data, live, is_message)
@@ -98,7 +100,9 @@ def _salvage(
     return entries
 
 
-def _moved(state: PageState, segment: int, offset: int, length: int, entries: list[Stored]) -> PageState:
+def _moved(
+    state: PageState, segment: int, offset: int, length: int, entries: list[StoredMessage]
+) -> PageState:
     """Return the state of a page at another place with fewer messages, none of them settled."""
     fresh = state_of(segment, offset, length, entries, [])
     kept = {entry.position for entry in entries}

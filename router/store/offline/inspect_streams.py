@@ -17,9 +17,9 @@ from leveret.router.store.journal.checkpoint import NAME, QueueState, pack_check
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.journal.records import Range, ranges
 from leveret.router.store.journal.recovery import Recovered, RecoveredQueue
-from leveret.router.store.offline.findings import Finding, Inspection, Loss, Slice, Totals
-from leveret.router.store.offline.salvage_stream import Run, Scanned, scan_segment
-from leveret.router.store.segments.pages import Stored, stored_size
+from leveret.router.store.offline.findings import FileSlice, Finding, Inspection, LiveTotals, Loss
+from leveret.router.store.offline.salvage_stream import ChunkRun, ScannedSegment, scan_segment
+from leveret.router.store.segments.pages import StoredMessage, stored_size
 from leveret.router.store.streams.files import (
     HEAD_DAMAGED,
     pack_segment_head,
@@ -32,7 +32,7 @@ from leveret.router.store.streams.files import (
 from leveret.router.stream.chunk import Encoder, pack_chunk, split
 from leveret.router.stream.filters import SIZE, pack_filter, value_of
 from leveret.router.stream.gaps import known_gaps, offsets, pack_gap, without
-from leveret.router.stream.log import SEGMENT_HEAD, Segment
+from leveret.router.stream.log import SEGMENT_HEAD, StreamSegment
 
 UNBOUND = 1 << 63  # above every offset
 
@@ -68,8 +68,8 @@ class _Looked:
     first: int
     behind: int
     size: int
-    head: Segment | None
-    scanned: Scanned
+    head: StreamSegment | None
+    scanned: ScannedSegment
     wrong: bool = False  # the segment must be written anew
 
     @property
@@ -121,7 +121,7 @@ class _Inspector:
             head = read_segment_head(files, self._directory, self._stream, first)
         except DamageError as error:  # the owner of these chunks is unknown
             found.damage.append(Finding(path, error.offset, error.what))
-            return _Looked(path, first, behind, size, None, Scanned(), wrong=True)
+            return _Looked(path, first, behind, size, None, ScannedSegment(), wrong=True)
         descriptor = files.open(path)
         try:
             scanned = scan_segment(files, descriptor, size, first, behind, read_index(files, path))
@@ -130,11 +130,11 @@ class _Inspector:
         self._count(path, scanned)
         return _Looked(path, first, behind, size, head, scanned)
 
-    def _count(self, path: Path, scanned: Scanned) -> None:
+    def _count(self, path: Path, scanned: ScannedSegment) -> None:
         """Add the messages of a segment to the totals, except those that the journal has too and were
         counted.
         """
-        totals = self._found.queues.setdefault(self._stream, Totals())
+        totals = self._found.queues.setdefault(self._stream, LiveTotals())
         totals.messages += sum(run.end - run.first for run in scanned.runs)
         totals.size += scanned.size
         positions = sorted(self._queue.entries)
@@ -173,7 +173,7 @@ class _Inspector:
         if runs or segment.wrong or not torn:
             self._finish(segment, runs)
 
-    def _judge_runs(self, segment: _Looked, runs: list[Run]) -> tuple[int, int]:
+    def _judge_runs(self, segment: _Looked, runs: list[ChunkRun]) -> tuple[int, int]:
         """Report everything between whole chunks; return the place and the offset where the last one ends."""
         place, offset = SEGMENT_HEAD, segment.first
         if segment.head is None and runs:
@@ -217,7 +217,7 @@ class _Inspector:
 
     # -- what would mend it ----------------------------------------------------------------------------------
 
-    def _finish(self, segment: _Looked, runs: list[Run]) -> None:
+    def _finish(self, segment: _Looked, runs: list[ChunkRun]) -> None:
         """Propose the repaired segment."""
         found, path = self._found, segment.path
         if segment.wrong:
@@ -235,13 +235,13 @@ class _Inspector:
         for each in (path, path.with_suffix(".index")):
             self._found.changes[each] = None
 
-    def _pieces(self, segment: _Looked, runs: list[Run]) -> list[bytes | Slice]:
+    def _pieces(self, segment: _Looked, runs: list[ChunkRun]) -> list[bytes | FileSlice]:
         """Return a segment made of its whole chunks, and of messages between them that the journal has."""
         journal = self._queue.entries
         behind = segment.behind if segment.behind < UNBOUND else segment.first
         created = segment.head.created if segment.head is not None else 0
         offset, time = segment.first, created
-        pieces: list[bytes | Slice] = []
+        pieces: list[bytes | FileSlice] = []
         for run in [*runs, None]:
             until = run.first if run is not None else behind
             latest = run.oldest if run is not None else UNBOUND
@@ -252,11 +252,11 @@ class _Inspector:
                 remark = f"{segment.path.name}: {offsets((first, count))}, from the journal"
                 self._found.remarks.append(remark)
             if run is not None:
-                pieces.append(Slice(run.start, run.stop))
+                pieces.append(FileSlice(run.start, run.stop))
                 offset, time = run.end, run.newest
         if segment.head is None:
             created = runs[0].oldest if runs else time
-        return [pack_segment_head(self._stream, Segment(segment.first, created)), *pieces]
+        return [pack_segment_head(self._stream, StreamSegment(segment.first, created)), *pieces]
 
     def _note_gaps(self) -> None:
         """Propose notes that these offsets are lost, so that they count as damage no longer."""
@@ -274,7 +274,7 @@ def _within(first: int, behind: int, positions: Iterable[int]) -> list[Range]:
     return ranges(position for position in positions if first <= position < behind)
 
 
-def _chunks(stored: list[Stored], time: int) -> list[bytes]:
+def _chunks(stored: list[StoredMessage], time: int) -> list[bytes]:
     """Return consecutive messages of the journal as a broker would have written them."""
     encoder = Encoder()
     messages = [Message.from_frames(each.route, each.frames) for each in stored]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.journal.checkpoint import NAME
-from leveret.router.store.offline.findings import Inspection, Slice
+from leveret.router.store.offline.findings import FileSlice, Inspection
 from leveret.router.store.streams.files import remake_index
 
 SET_ASIDE = "set-aside"
@@ -42,7 +42,7 @@ def repair(directory: Path, found: Inspection, now: datetime) -> Path:
     return aside
 
 
-def _excerpt(files: DiskFiles, path: Path, pieces: Iterable[bytes | Slice]) -> None:
+def _excerpt(files: DiskFiles, path: Path, pieces: Iterable[bytes | FileSlice]) -> None:
     """Replace a file by parts of it and other bytes, without loading it as a whole."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def _excerpt(files: DiskFiles, path: Path, pieces: Iterable[bytes | Slice]) -> N
     files.sync_directory(path.parent)
 
 
-def _parts(files: DiskFiles, source: int, piece: bytes | Slice) -> Iterator[bytes]:
+def _parts(files: DiskFiles, source: int, piece: bytes | FileSlice) -> Iterator[bytes]:
     if isinstance(piece, bytes):
         yield piece
         return

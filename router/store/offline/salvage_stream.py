@@ -14,7 +14,7 @@ from leveret.router.stream.chunk import MARK, Chunk
 from leveret.router.stream.log import SEGMENT_HEAD
 
 
-class Run(NamedTuple):
+class ChunkRun(NamedTuple):
     """Consecutive whole chunks.
 
     They are the bytes from ``start`` to ``stop`` and the offsets from ``first`` to under ``end``, without a
@@ -30,25 +30,25 @@ class Run(NamedTuple):
 
 
 @dataclass(slots=True)
-class Scanned:
+class ScannedSegment:
     """A segment's chunks, in the order of their offsets, and the bytes of all bodies in them."""
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[ChunkRun] = field(default_factory=list)
     size: int = 0
     misfit: str | None = None  # the fault of the index, in words
 
 
 def scan_segment(  # noqa: PLR0917 - a file, what it has to hold, and its index
     files: Files, descriptor: int, size: int, first: int, behind: int, index: Index
-) -> Scanned:
+) -> ScannedSegment:
     """Scan a segment of ``size`` bytes with offsets from ``first`` to under ``behind``. Raises OSError."""
-    scanned = Scanned()
+    scanned = ScannedSegment()
     misfit = None if index else "it has no entries"
     entries = iter(index)
     entry = next(entries, None)
     for place, chunk, bodies in _whole_chunks(files, descriptor, size, first, behind):
         scanned.size += bodies
-        run = Run(place, place + chunk.size, chunk.first, chunk.end, chunk.timestamp, chunk.timestamp)
+        run = ChunkRun(place, place + chunk.size, chunk.first, chunk.end, chunk.timestamp, chunk.timestamp)
         last = scanned.runs[-1] if scanned.runs else None
         if last is not None and (last.stop, last.end) == (run.start, run.first):
             scanned.runs[-1] = last._replace(stop=run.stop, end=run.end, newest=run.newest)

@@ -5,25 +5,25 @@ Responsible for numbers and counts. Not for writing and removing files (see ``wr
 
 from collections.abc import Container, Iterable
 
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import StoredPage
 
 SEGMENT_BYTES = 1 << 26  # a segment ends with the page that brings it to this size
 WORTH = 1 << 23  # bytes from which an unfinished file is worth removing
 
 
-class Segments:
+class SegmentAllocation:
     """The segment files of one kind: ``kept`` files, or files that do not survive the broker."""
 
     def __init__(self, *, kept: bool, next_number: int = 1) -> None:
         self.kept = kept
         self._number = next_number  # the file that is being filled
         self._end = 0
-        self._pages: dict[int, dict[Page, None]] = {}  # pages with live messages, by file
+        self._pages: dict[int, dict[StoredPage, None]] = {}  # pages with live messages, by file
         self._empty: set[int] = set()  # files without live messages
         self._expecting: dict[int, int] = {}  # pages that are being written, by file
         self._sizes: dict[int, int] = {}
 
-    def recovered(self, numbers: Iterable[int], pages: Iterable[Page]) -> None:
+    def recovered(self, numbers: Iterable[int], pages: Iterable[StoredPage]) -> None:
         """Add the segments of these numbers, with these pages, after a recovery."""
         for number in numbers:
             self._pages[number] = {}
@@ -60,14 +60,14 @@ class Segments:
             del self._expecting[number]
         self._look(number)
 
-    def add(self, page: Page) -> None:
+    def add(self, page: StoredPage) -> None:
         """Add a page to its file."""
         number = page.segment
         self._pages[number][page] = None
         self._sizes[number] = max(self._sizes[number], page.offset + page.length)
         self._empty.discard(number)
 
-    def remove(self, page: Page) -> None:
+    def remove(self, page: StoredPage) -> None:
         """Remove a page without live messages."""
         self._pages[page.segment].pop(page, None)
         self._look(page.segment)
@@ -92,12 +92,12 @@ class Segments:
             del self._pages[number], self._sizes[number]
         return dead
 
-    def sparsest(self, left_out: Container[int]) -> tuple[list[Page], float]:
+    def sparsest(self, left_out: Container[int]) -> tuple[list[StoredPage], float]:
         """Return the pages of the full file with the least live bytes, and their share.
 
         Files in ``left_out`` are skipped.
         """
-        least, pages = 1.0, list[Page]()
+        least, pages = 1.0, list[StoredPage]()
         for number, there in self._pages.items():
             if number != self._number and there and number not in left_out:
                 live = sum(page.length * page.live / page.count for page in there) / self._sizes[number]

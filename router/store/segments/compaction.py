@@ -6,8 +6,8 @@ the empty segment: that happens with a later checkpoint (see ``journal/truncatio
 
 from collections import deque
 
-from leveret.router.store.segments.allocation import Segments
-from leveret.router.store.segments.pages import Page, Stored, pack_page, read_entries
+from leveret.router.store.segments.allocation import SegmentAllocation
+from leveret.router.store.segments.pages import StoredMessage, StoredPage, pack_page, read_entries
 from leveret.router.store.writer import Disk, ReadPage, Result, WritePages
 
 SPARSE = 0.25  # largest share of live bytes for compaction
@@ -16,14 +16,14 @@ SPARSE = 0.25  # largest share of live bytes for compaction
 class Compaction:
     """The pages that are being moved out of one segment."""
 
-    def __init__(self, disk: Disk, segments: Segments) -> None:
+    def __init__(self, disk: Disk, segments: SegmentAllocation) -> None:
         self._disk = disk
         self._segments = segments
-        self._pages: deque[Page] = deque()  # pages still to move; the first is in progress
+        self._pages: deque[StoredPage] = deque()  # pages still to move; the first is in progress
         self._given_up: set[int] = set()  # segments with a page that cannot be read
         self._reading: ReadPage | None = None
         self._writing: WritePages | None = None
-        self._moved: list[Stored] = []  # the messages that will be in the first page
+        self._moved: list[StoredMessage] = []  # the messages that will be in the first page
         self._place = 0, 0, 0  # and its place: segment, offset, length
 
     def begin(self) -> None:
@@ -76,11 +76,11 @@ class Compaction:
             self._reading = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
             self._disk.submit(self._reading)
 
-    def _write(self, page: Page, data: bytes) -> None:
+    def _write(self, page: StoredPage, data: bytes) -> None:
         """Write the live messages of a page to another place."""
         self._moved = [
             each._replace(returns=page.returns(each.position, each.returns))
-            for each in map(Stored._make, read_entries(page, data))
+            for each in map(StoredMessage._make, read_entries(page, data))
             if not page.is_settled(each.position)
         ]
         if len(self._moved) < page.live:  # a page with messages that cannot be found stays

@@ -18,8 +18,8 @@ from leveret.router.queue.fifo import PAGE_MESSAGES
 from leveret.router.queue.paged_run import Run
 from leveret.router.store.journal.records import RETURNS_MAX, expiry
 from leveret.router.store.queue_log import StoredQueueLog
-from leveret.router.store.segments.allocation import Segments
-from leveret.router.store.segments.pages import Page, PageError, pack_page, read_entries, segment_path
+from leveret.router.store.segments.allocation import SegmentAllocation
+from leveret.router.store.segments.pages import PageError, StoredPage, pack_page, read_entries, segment_path
 from leveret.router.store.set_aside import read_message
 from leveret.router.store.writer import Disk, ReadPage, RemoveSegments, Result, WritePages
 from leveret.router.values.counters import MESSAGES
@@ -32,7 +32,7 @@ A_TURN = 4  # queues that page out in one turn
 LIGHT = 1 << 16  # bytes; a lighter queue is not paged out
 
 
-class Pager:
+class StorePager:
     """The pager of all queues.
 
     ``weight`` is the memory of all queues' ready messages, in bytes; above ``budget`` the heaviest queues
@@ -42,7 +42,7 @@ class Pager:
     def __init__(
         self,
         disk: Disk,
-        kept: Segments,
+        kept: SegmentAllocation,
         *,
         budget: int,
         wall_offset: Callable[[], int],
@@ -54,12 +54,12 @@ class Pager:
         self.budget = budget
         self._disk = disk
         self._kept = kept
-        self._passing = Segments(kept=False)
+        self._passing = SegmentAllocation(kept=False)
         self._wall_offset = wall_offset
         self._heavy: dict[Queue, int] = {}
-        self._pieces: list[tuple[Page, bytearray]] = []  # not submitted yet
-        self._leaving: dict[Page, Run] = {}  # runs that wait until their page is written
-        self._writing: dict[WritePages, list[Page]] = {}
+        self._pieces: list[tuple[StoredPage, bytearray]] = []  # not submitted yet
+        self._leaving: dict[StoredPage, Run] = {}  # runs that wait until their page is written
+        self._writing: dict[WritePages, list[StoredPage]] = {}
         self._reading: dict[ReadPage, tuple[Queue, Run]] = {}
         self.unreadable: list[tuple[Queue, Run]] = []  # reads to repeat
 
@@ -81,14 +81,14 @@ class Pager:
 
     def read(self, queue: "Queue", run: Run) -> None:
         page = run.page
-        assert isinstance(page, Page)
+        assert isinstance(page, StoredPage)
         job = ReadPage(page.kept, page.segment, page.offset, page.length, page.queue_id)
         self._reading[job] = queue, run
         self._disk.submit(job)
 
     def release(self, queue: "Queue", run: Run) -> None:
         page = run.page
-        assert page is None or isinstance(page, Page)
+        assert page is None or isinstance(page, StoredPage)
         if page is None:
             return
         if not page.kept:
@@ -104,7 +104,7 @@ class Pager:
 
     # -- pages ---------------------------------------------------------------------------------------------
 
-    def make_page(self, log: StoredQueueLog | None, entries: Sequence[Entry], priority: int) -> Page:
+    def make_page(self, log: StoredQueueLog | None, entries: Sequence[Entry], priority: int) -> StoredPage:
         """Make a page of entries, to be written with the next ``submit``.
 
         The page is kept after a restart if any entry is stored; stored entries get a reference to it.
@@ -130,7 +130,7 @@ class Pager:
         segment, place = segments.place(len(data))
         passing = [entry.position for entry in entries if not entry.stored] if kept else ()
         earliest = min((entry.expires for entry in entries if entry.expires), default=0)
-        page = Page(
+        page = StoredPage(
             queue_id,
             segment,
             place,
@@ -199,7 +199,7 @@ class Pager:
         if not job.kept:
             self._remove_dead()
 
-    def _segments(self, *, kept: bool) -> Segments:
+    def _segments(self, *, kept: bool) -> SegmentAllocation:
         return self._kept if kept else self._passing
 
     def has_read(self, job: ReadPage, result: Result, error: Exception | None) -> bool:
@@ -211,7 +211,7 @@ class Pager:
         paging, page = queue.paging, run.page
         if not run.reading or paging is None:
             return False
-        assert isinstance(page, Page)
+        assert isinstance(page, StoredPage)
         if error is None:
             assert isinstance(result, bytes)
             paging.landed(run, self._entries(queue, page, result))
@@ -240,7 +240,7 @@ class Pager:
             if queue.paging is not None:
                 queue.paging.read_again(run)
 
-    def _skip(self, queue: "Queue", page: Page, position: int) -> None:
+    def _skip(self, queue: "Queue", page: StoredPage, position: int) -> None:
         """Log a message that cannot be read although its page's checksum is right; it stays in the page."""
         path = segment_path(Path(), page.segment, kept=page.kept)
         self._set_aside[MESSAGES] += 1
@@ -253,7 +253,7 @@ class Pager:
             advice="Stop the broker; 'leveret store dump' prints it, and 'leveret store check' reports it",
         )
 
-    def _entries(self, queue: "Queue", page: Page, data: bytes) -> list[Entry]:
+    def _entries(self, queue: "Queue", page: StoredPage, data: bytes) -> list[Entry]:
         """Return the live messages of a page.
 
         Most messages begin like the one before, and the header determines everything outside the frames.

@@ -42,7 +42,7 @@ class PageError(ValueError):
     """Bytes that are not the expected page."""
 
 
-class Stored(NamedTuple):
+class StoredMessage(NamedTuple):
     """One message of one queue in a page. ``deadline`` is in ms since the epoch, 0 for none."""
 
     position: int
@@ -52,7 +52,7 @@ class Stored(NamedTuple):
     frames: bytes
 
 
-class Page:
+class StoredPage:
     """The data that memory keeps of a page: its place, its positions, and which of them are settled.
 
     ``kept``: a checkpoint names the page; other pages do not survive the broker. Both kinds may hold
@@ -150,7 +150,7 @@ class Page:
         for index in range(bisect_left(positions, first), bisect_left(positions, behind)):
             self.settle(positions[index])
 
-    def move(self, segment: int, offset: int, length: int, entries: Sequence[Stored]) -> None:
+    def move(self, segment: int, offset: int, length: int, entries: Sequence[StoredMessage]) -> None:
         """Change place and content to the moved page: ``entries`` are all messages that were live when it was
         read.
         """
@@ -220,7 +220,7 @@ class Page:
 
 
 def unpack_positions(first: int, last: int, packed: bytes) -> Sequence[int]:
-    """Undo ``Page.packed_positions``."""
+    """Undo ``StoredPage.packed_positions``."""
     if not packed:
         return range(first, last + 1)
     positions = array("Q", packed)
@@ -235,7 +235,7 @@ def stored_size(frames: bytes) -> int:
 
 
 def pack_page(queue_id: int, entries: Iterable[tuple[int, int, int, bytes, bytes]]) -> bytearray:
-    """Return the bytes of a page. The entries have the fields of ``Stored``."""
+    """Return the bytes of a page. The entries have the fields of ``StoredMessage``."""
     parts = [bytes(_PAGE.size)]
     pack = _ENTRY.pack
     for position, deadline, returns, route, frames in entries:
@@ -262,7 +262,7 @@ def check_page(data: bytes, queue_id: int) -> None:
 
 
 def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
-    """Yield the fields of ``Stored`` for each message of a checked page, up to the first incomplete entry."""
+    """Yield the fields of ``StoredMessage`` for each message of a checked page, up to the first incomplete entry."""
     offset, size = _PAGE.size, len(data)
     unpack = _ENTRY.unpack_from
     while offset + _ENTRY.size <= size:
@@ -275,7 +275,7 @@ def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
         yield position, deadline, returns, data[route:frames], data[frames:offset]
 
 
-def read_entries(page: Page, data: bytes) -> list[tuple[int, int, int, bytes, bytes]]:
+def read_entries(page: StoredPage, data: bytes) -> list[tuple[int, int, int, bytes, bytes]]:
     """Return the messages of a checked page, at the positions that it was written with.
 
     If lengths in it are wrong and some messages cannot be found, the others are returned.
@@ -289,14 +289,14 @@ def read_entries(page: Page, data: bytes) -> list[tuple[int, int, int, bytes, by
     return [found[position] for position in sorted(found)]
 
 
-def unpack_page(data: bytes, queue_id: int) -> list[Stored]:
+def unpack_page(data: bytes, queue_id: int) -> list[StoredMessage]:
     """Return the messages of a page.
 
     Raises PageError if it is damaged, of another queue, or has another number of entries than its header
     states.
     """
     check_page(data, queue_id)
-    entries = list(map(Stored._make, entries_of(data)))
+    entries = list(map(StoredMessage._make, entries_of(data)))
     count = _PAGE.unpack_from(data)[4]
     size = _PAGE.size + sum(_ENTRY.size + len(each.route) + len(each.frames) for each in entries)
     if len(entries) != count or size != len(data):
@@ -331,7 +331,7 @@ def find_pages(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def salvage_entries(
     data: bytes, positions: Iterable[int], is_message: Callable[[bytes, bytes], bool]
-) -> list[Stored]:
+) -> list[StoredMessage]:
     """Return the readable messages, at these ascending positions, of a page with a wrong checksum.
 
     ``is_message`` returns True if a route and frames have the form of a message. Changes within a body cannot
@@ -352,11 +352,11 @@ def salvage_entries(
     return found
 
 
-def _entry_at(data: bytes, offset: int) -> Stored | None:
+def _entry_at(data: bytes, offset: int) -> StoredMessage | None:
     """Return the entry that may be at an offset; None if there is no room for one."""
     route = offset + _ENTRY.size
     if route > len(data):
         return None
     position, deadline, returns, route_size, frames_size = _ENTRY.unpack_from(data, offset)
     frames = route + route_size
-    return Stored(position, deadline, returns, data[route:frames], data[frames : frames + frames_size])
+    return StoredMessage(position, deadline, returns, data[route:frames], data[frames : frames + frames_size])

@@ -10,9 +10,9 @@ from pathlib import Path
 from leveret.router.store.files import Files
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.segments.pages import (
-    Page,
     PageError,
-    Stored,
+    StoredMessage,
+    StoredPage,
     check_page,
     read_entries,
     segment_path,
@@ -21,7 +21,7 @@ from leveret.router.store.streams.files import Read, ReadStream, read_stream
 from leveret.router.store.writer import ReadPage
 
 
-class Reader:
+class SegmentReader:
     """A reader of pages and stream chunks of one data directory."""
 
     def __init__(self, files: Files, directory: Path) -> None:
@@ -41,7 +41,7 @@ class Reader:
         return data
 
 
-def read_stored(files: Files, directory: Path, page: Page) -> list[Stored]:
+def read_stored(files: Files, directory: Path, page: StoredPage) -> list[StoredMessage]:
     """Return the live messages of a page that a checkpoint names, as far as they are found. Raises
     DamageError.
     """
@@ -55,7 +55,7 @@ def read_stored(files: Files, directory: Path, page: Page) -> list[Stored]:
         raise DamageError(path, page.offset, str(error)) from None
     return [
         entry._replace(returns=page.returns(entry.position, entry.returns))
-        for entry in map(Stored._make, read_entries(page, data))
+        for entry in map(StoredMessage._make, read_entries(page, data))
         if not page.is_settled(entry.position)
     ]
 

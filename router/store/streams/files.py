@@ -25,7 +25,7 @@ from leveret.router.store.files import Files, read_whole
 from leveret.router.store.journal.journal import DamageError, FormatError, is_other_format
 from leveret.router.store.journal.records import POSITION_MAX
 from leveret.router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
-from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
+from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest, StreamSegment
 
 MAGIC = b"LVRTSTR1"
 HEAD_DAMAGED = "the header of the segment is damaged"
@@ -60,7 +60,7 @@ class ReadStream:
     """
 
     stream: int
-    wish: Wish
+    request: ReadRequest
     end: int
     below: int
 
@@ -70,7 +70,7 @@ def segment_path(directory: Path, stream: int, first: int) -> Path:
     return directory / "streams" / f"{stream:010d}-{first:020d}.segment"
 
 
-def pack_segment_head(stream: int, segment: Segment) -> bytes:
+def pack_segment_head(stream: int, segment: StreamSegment) -> bytes:
     """Return the head of a segment."""
     head = _FILE.pack(MAGIC, stream, segment.first, segment.created)
     return head + _CRC.pack(crc32(head))
@@ -89,14 +89,14 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
 
     Raises PieceError and OSError.
     """
-    wish = job.wish
-    path = segment_path(directory, job.stream, wish.segment)
+    request = job.request
+    path = segment_path(directory, job.stream, request.segment)
     try:
         descriptor = files.open(path)
     except FileNotFoundError:
         raise PieceError(f"{path} is missing") from None
     try:
-        place = wish.place or _place(files, descriptor, path, wish)
+        place = request.place or _place(files, descriptor, path, request)
         limit = job.below if not job.end else 1 << 62
         last = 0
         while place < limit:
@@ -108,7 +108,7 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
                     break
                 raise PieceError(f"{path} is damaged at offset {place}: there is no whole chunk")
             last, place = chunks[-1].end, place + chunks[-1].stop
-            found = [chunk for chunk in chunks if _wanted(chunk, wish)]
+            found = [chunk for chunk in chunks if _wanted(chunk, request)]
             if found:
                 return Read(found, place)
             if job.end and last >= job.end:
@@ -118,8 +118,8 @@ def read_stream(files: Files, directory: Path, job: ReadStream) -> Read:
         files.close(descriptor)
 
 
-def _wanted(chunk: Chunk, wish: Wish) -> bool:
-    return chunk.timestamp >= wish.time if wish.time else chunk.end > wish.offset
+def _wanted(chunk: Chunk, request: ReadRequest) -> bool:
+    return chunk.timestamp >= request.time if request.time else chunk.end > request.offset
 
 
 def read_chunks(files: Files, descriptor: int, place: int, limit: int) -> list[Chunk]:
@@ -141,13 +141,13 @@ def _following(chunks: list[Chunk]) -> list[Chunk]:
     return chunks
 
 
-def _place(files: Files, descriptor: int, path: Path, wish: Wish) -> int:
+def _place(files: Files, descriptor: int, path: Path, request: ReadRequest) -> int:
     """Return the place in a segment from which to search: that of the index, else the beginning."""
     index = read_index(files, path)
-    if wish.time:
-        number = bisect_right(index, wish.time - 1, key=lambda entry: entry[1]) - 1
+    if request.time:
+        number = bisect_right(index, request.time - 1, key=lambda entry: entry[1]) - 1
     else:
-        number = bisect_right(index, wish.offset, key=lambda entry: entry[0]) - 1
+        number = bisect_right(index, request.offset, key=lambda entry: entry[0]) - 1
     if number >= 0:
         first, time, place = index[number]
         head = head_at(files.read(descriptor, HEAD_SIZE, place), 0)
@@ -181,7 +181,7 @@ class RecoveredStream:
     and the place of the last one.
     """
 
-    segments: list[Segment]
+    segments: list[StreamSegment]
     last: Chunk
     place: int
     entries: int
@@ -230,7 +230,7 @@ def recover_stream(
     return None
 
 
-def read_segment_head(files: Files, directory: Path, stream: int, first: int) -> Segment | None:
+def read_segment_head(files: Files, directory: Path, stream: int, first: int) -> StreamSegment | None:
     """Return a segment as its header describes it; None if the header is incomplete after an interrupted
     write.
 
@@ -251,7 +251,7 @@ def read_segment_head(files: Files, directory: Path, stream: int, first: int) ->
         return None
     if (magic, owner, begins) != (MAGIC, stream, first):
         raise DamageError(path, 0, f"the file is the segment of stream {owner} from offset {begins}")
-    return Segment(first, created, files.size(path))
+    return StreamSegment(first, created, files.size(path))
 
 
 def segment_end(files: Files, path: Path) -> tuple[Chunk, int, Index, int] | None:

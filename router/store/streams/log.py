@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
 from leveret.router.store.notes import StoredNotes
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.streams.files import (
     INDEX_ENTRY,
     INDEX_EVERY,
@@ -23,7 +23,7 @@ from leveret.router.store.streams.files import (
 )
 from leveret.router.store.streams.writer import RemoveStream, WriteStream
 from leveret.router.stream.chunk import Chunk
-from leveret.router.stream.log import SEGMENT_HEAD, Segment, Wish
+from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest, StreamSegment
 
 if TYPE_CHECKING:
     from leveret.router.store.store import Store
@@ -36,7 +36,7 @@ MOST = 1 << 23  # bytes that are written at once
 class _Waiting(NamedTuple):
     """A chunk that is to be written, and where."""
 
-    segment: Segment
+    segment: StreamSegment
     place: int
     chunk: Chunk
 
@@ -49,7 +49,7 @@ class StoredStreamLog:
     """
 
     delivered = 0  # what a stream delivered says nothing
-    pages: Mapping[Page, None] = {}  # it has none
+    pages: Mapping[StoredPage, None] = {}  # it has none
 
     __slots__ = (
         "_goal",
@@ -101,21 +101,21 @@ class StoredStreamLog:
             entry.stored = True
         self._store.publishes.extend(zip(repeat(self), entries, messages, strict=False))
 
-    def append(self, segment: Segment, chunk: Chunk) -> None:
+    def append(self, segment: StreamSegment, chunk: Chunk) -> None:
         """Write a chunk in time."""
         self._waiting.append(_Waiting(segment, segment.size, chunk))
         self._size += chunk.size
         if self._size >= FLUSH and self._job is None:
             self._write()
 
-    def read(self, wish: Wish) -> None:
+    def read(self, request: ReadRequest) -> None:
         end = 0
-        if wish.segment != self._segment:
-            later = [segment.first for segment in self.stream.segments if segment.first > wish.segment]
+        if request.segment != self._segment:
+            later = [segment.first for segment in self.stream.segments if segment.first > request.segment]
             end = min(later, default=0)
-        self._store.submit(ReadStream(self.id, wish, end, self._place))
+        self._store.submit(ReadStream(self.id, request, end, self._place))
 
-    def remove(self, segments: Sequence[Segment]) -> None:
+    def remove(self, segments: Sequence[StreamSegment]) -> None:
         firsts = {segment.first for segment in segments}
         if self._waiting and self._waiting[0].segment.first in firsts:
             self._waiting = deque(each for each in self._waiting if each.segment.first not in firsts)
@@ -160,9 +160,9 @@ class StoredStreamLog:
         """Chunks were read, or could not be; True when that is worth trying again in a while."""
         if error is None:
             assert isinstance(result, Read)
-            self.stream.serving.landed(job.wish, result.chunks, result.place)
+            self.stream.serving.landed(job.request, result.chunks, result.place)
             return False
-        return self.stream.serving.unreadable(job.wish, str(error), passing=isinstance(error, OSError))
+        return self.stream.serving.unreadable(job.request, str(error), passing=isinstance(error, OSError))
 
     def drop(self) -> list[RemoveStream]:
         """The stream is deleted; what is to be done once that is on disk."""

@@ -3,7 +3,7 @@ import pytest
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Heartbeat, Oversized
-from leveret.protocol.amqp.connection import TRANSITIONS, Offer, ServerConnection, State
+from leveret.protocol.amqp.connection import TRANSITIONS, ConnectionState, Offer, ServerConnection
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.errors import ChannelError, NotAllowed
 from tests.protocol.amqp.frames import frame, publish
@@ -13,22 +13,22 @@ GOOD_TUNING = m.ConnectionTuneOk(100, 131072, 10)
 COMMANDS = [GOOD_TUNING if cls is m.ConnectionTuneOk else cls() for cls in m.METHODS.values()] + [
     Oversized(1)
 ]
-LATE = (State.CLOSING, State.CLOSED)  # whatever has no transition is ignored then
+LATE = (ConnectionState.CLOSING, ConnectionState.CLOSED)  # whatever has no transition is ignored then
 
 
-def connection(state=State.HEADER):
+def connection(state=ConnectionState.HEADER):
     made = ServerConnection(OFFER)
     made.state = state
     return made
 
 
 def running():
-    made = connection(State.OPEN)
+    made = connection(ConnectionState.OPEN)
     made.accept(m.ConnectionOpen())
     return made
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", ConnectionState)
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
 def test_every_command_in_every_state(state, command):
     made = connection(state)
@@ -44,7 +44,7 @@ def test_every_command_in_every_state(state, command):
         assert made.state is state
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", ConnectionState)
 def test_heartbeats_come_in_any_state(state):
     made = connection(state)
     made.accept(Heartbeat())
@@ -59,7 +59,7 @@ def test_the_happy_path():
         made.accept(command)
     assert made.tune() == m.ConnectionTune(100, 131072, 60)
     assert (made.channel_max, made.frame_max, made.heartbeat) == (100, 131072, 10)
-    assert made.state is State.CLOSED
+    assert made.state is ConnectionState.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_the_happy_path():
     ],
 )
 def test_a_tuning_beyond_the_offer_changes_nothing(tuned, text):
-    made = connection(State.TUNE_OK)
+    made = connection(ConnectionState.TUNE_OK)
     with pytest.raises(NotAllowed) as caught:
         made.accept(m.ConnectionTuneOk(*tuned, 0))
     assert str(caught.value) == f"NOT_ALLOWED - negotiated {text}"
-    assert made.state is State.TUNE_OK
+    assert made.state is ConnectionState.TUNE_OK
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 8])
@@ -90,7 +90,7 @@ def test_the_header_in_pieces_with_data_behind_it(pieces):
         end = start + step if start + step < len(PROTOCOL_HEADER) else len(stream)
         commands += made.receive(stream[start:end])
     assert commands == [(0, m.ConnectionStartOk())]
-    assert made.state is State.START_OK
+    assert made.state is ConnectionState.START_OK
 
 
 def test_a_wrong_header_is_known_by_its_first_wrong_byte():
@@ -98,13 +98,13 @@ def test_a_wrong_header_is_known_by_its_first_wrong_byte():
     list(made.receive(b"AM"))
     assert not made.refused_header
     list(made.receive(b"Q"))
-    assert made.state is State.HEADER
+    assert made.state is ConnectionState.HEADER
     list(made.receive(b"X" + bytes(100)))
     assert made.refused_header
 
 
 def test_each_command_is_handled_before_the_next_is_read():
-    made = connection(State.TUNE_OK)
+    made = connection(ConnectionState.TUNE_OK)
     large = publish(1, bytes(100_000))
     commands = []
     stream = method_frame(0, GOOD_TUNING) + method_frame(0, m.ConnectionOpen()) + large + large
@@ -116,7 +116,7 @@ def test_each_command_is_handled_before_the_next_is_read():
 
 
 def test_before_the_login_frames_are_small():
-    made = connection(State.START_OK)
+    made = connection(ConnectionState.START_OK)
     assert list(made.receive(frame(1, 0, bytes(8193))[:7])) == []
     assert "frame_too_large,8193," in str(made.reader.error)
 

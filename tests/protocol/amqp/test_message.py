@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.message import Message, pack_frames, pack_route, unpack_route
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from tests.protocol.amqp.frames import body, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, escaped
 
@@ -69,7 +69,7 @@ def test_frames_are_header_and_body_cut_to_size(data, channel, frame_max):
 
 def sent(data, piece, sender_max):
     """A message as the reader makes it of frames of ``piece`` bytes of body."""
-    ((_, message),) = Reader(sender_max, 1 << 20).receive(publish(3, data, piece=piece))
+    ((_, message),) = CommandReader(sender_max, 1 << 20).receive(publish(3, data, piece=piece))
     return message
 
 
@@ -82,7 +82,7 @@ def sent(data, piece, sender_max):
 def test_a_message_is_framed_for_any_receiver(data, piece, channel, frame_max):
     message = sent(data, piece, 131072)
     frames = message.framed_for(channel, frame_max)
-    reader = Reader(frame_max - 8 if frame_max else 0, 1 << 20)
+    reader = CommandReader(frame_max - 8 if frame_max else 0, 1 << 20)
     reader.receive(b"\1" + channel.to_bytes(2, "big") + b"\0\0\0\x09\0\x3c\0\x28\0\0\0\0\0\xce")
     ((number, received),) = reader.receive(frames)
     assert reader.error is None
@@ -116,5 +116,5 @@ def test_a_rewritten_message_keeps_its_body_alone(data):
 )
 def test_flags(mandatory, immediate):
     method = m.BasicPublish("x", "k", mandatory, immediate)
-    ((_, message),) = Reader(0, 99).receive(publish(1, b"x", method=method))
+    ((_, message),) = CommandReader(0, 99).receive(publish(1, b"x", method=method))
     assert (message.mandatory, message.immediate) == (mandatory, immediate)

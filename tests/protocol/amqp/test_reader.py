@@ -8,7 +8,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import encode_method, method_frame
 from leveret.protocol.amqp.command import Acks, Delivery, Heartbeat, Oversized
 from leveret.protocol.amqp.message import Message
-from leveret.protocol.amqp.reader import LARGE, Reader, Scope
+from leveret.protocol.amqp.reader import LARGE, CommandReader, Scope
 from leveret.protocol.errors import ResourceError
 from tests.protocol.amqp.frames import all_shown, body, each, frame, header, publish
 from tests.protocol.amqp.strategies import PROPERTIES, SHORT_TEXT, methods
@@ -19,7 +19,7 @@ HEARTBEAT = frame(8, 0, b"")
 
 
 def reader(frame_max=4096, body_max=BODY_MAX, **options):
-    return Reader(frame_max, body_max, **options)
+    return CommandReader(frame_max, body_max, **options)
 
 
 def read(data, **options):

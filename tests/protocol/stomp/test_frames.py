@@ -10,16 +10,16 @@ from leveret.protocol.stomp.frames import (
     V1_2,
     VERSIONS,
     Frame,
-    Limits,
-    Reader,
+    FrameLimits,
+    FrameReader,
     encode_frame,
 )
 
-SMALL = Limits(command=10, head=100, headers=4, body=20)
+SMALL = FrameLimits(command=10, head=100, headers=4, body=20)
 
 
 def read(data, version=V1_2, limits=SMALL):
-    reader = Reader(limits, version)
+    reader = FrameReader(limits, version)
     reader.feed(data)
     frames = []
     while (frame := reader.next_frame()) is not None:
@@ -91,7 +91,7 @@ def test_frames_are_read(data, frame):
 
 @pytest.mark.parametrize(("data", "frame"), READ.values(), ids=READ)
 def test_frames_are_read_byte_by_byte(data, frame):
-    reader = Reader(SMALL)
+    reader = FrameReader(SMALL)
     for number in range(len(data) - 1):
         reader.feed(data[number : number + 1])
         assert reader.next_frame() is None
@@ -107,7 +107,7 @@ def test_frames_are_read_byte_by_byte(data, frame):
     ids=[*MALFORMED, *TOO_LARGE],
 )
 def test_what_is_no_frame_is_refused(message, data, detail, whole):
-    reader = Reader(SMALL)
+    reader = FrameReader(SMALL)
     with pytest.raises(StompError) as caught:  # noqa: PT012 - whichever piece it shows in
         for number in range(1 if whole else len(data)):
             reader.feed(data if whole else data[number : number + 1])
@@ -138,15 +138,15 @@ def test_a_carriage_return_ends_a_line_if_the_frame_or_the_version_says_so(versi
 
 
 def test_the_version_and_the_limits_may_change_between_frames():
-    reader = Reader(BEFORE_LOGIN)
+    reader = FrameReader(BEFORE_LOGIN)
     reader.feed(b"CONNECT\n\n\0SEND\na:\\c\n\n" + b"x" * 2000 + b"\0")
     assert reader.next_frame() == Frame("CONNECT")
-    reader.version, reader.limits = V1_0, Limits()
+    reader.version, reader.limits = V1_0, FrameLimits()
     assert reader.next_frame() == Frame("SEND", {"a": "\\c"}, b"x" * 2000)
 
 
 def test_a_frame_is_incomplete_from_the_end_of_its_headers_on():
-    reader = Reader(SMALL)
+    reader = FrameReader(SMALL)
     for piece, incomplete in ((b"SEND\n", False), (b"\n", True), (b"x", True), (b"\0", False)):
         reader.feed(piece)
         reader.next_frame()
@@ -208,7 +208,7 @@ def exchanges(draw):
 def test_what_was_encoded_is_read_again_in_whatever_pieces_it_comes(exchange):
     version, sent, sizes = exchange
     data = b"".join(encode_frame(frame, version) for frame in sent)
-    reader = Reader(Limits(), version)
+    reader = FrameReader(FrameLimits(), version)
     came = []
     while data:
         for size in sizes:
@@ -223,7 +223,7 @@ def test_what_was_encoded_is_read_again_in_whatever_pieces_it_comes(exchange):
 @given(st.binary(max_size=200), st.integers(1, 200))
 def test_any_bytes_are_frames_or_refused_the_same_way_however_they_are_cut(data, cut):
     def outcome(pieces):
-        reader, found = Reader(SMALL), []
+        reader, found = FrameReader(SMALL), []
         try:
             for piece in pieces:
                 reader.feed(piece)

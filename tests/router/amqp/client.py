@@ -13,7 +13,7 @@ from leveret.protocol.amqp.command import Delivery, Heartbeat
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.message import pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 
 CAPABILITIES = {
     "authentication_failure_close": True,
@@ -60,7 +60,7 @@ class Client:
 
     def __init__(self, transport):
         self.transport = transport
-        self.reader = Reader(0, 1 << 30)
+        self.reader = CommandReader(0, 1 << 30)
         self.log = []
         self._seen = 0
 

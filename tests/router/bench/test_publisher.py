@@ -1,7 +1,7 @@
 import pytest
 
 from leveret.protocol.amqp.message import Message
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.bench.load import BenchError, Load
 from leveret.router.bench.processes import low_bytes
 from leveret.router.bench.publisher import PublishBlock, PublishLane
@@ -10,7 +10,7 @@ FRAME_MAX = 4096
 
 
 def messages(data) -> list[Message]:
-    reader = Reader(0, 1 << 30)
+    reader = CommandReader(0, 1 << 30)
     found = [command for _, command in reader.receive(bytes(data))]
     assert reader.error is None
     return found

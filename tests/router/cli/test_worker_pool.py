@@ -12,7 +12,7 @@ from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Heartbeat
 from leveret.protocol.amqp.message import Message, pack_frames
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.cli.child_process import CommandOutcome
 from leveret.router.cli.retry import ATTEMPT, Backoff
 from leveret.router.cli.worker_pool import NoWork, Pool, Tally, WorkPlan
@@ -41,7 +41,7 @@ class Broker:
 
     def __init__(self, stream):
         self.stream = stream
-        self.reader = Reader(0, 1 << 20)
+        self.reader = CommandReader(0, 1 << 20)
         self._tell, self.said = trio.open_memory_channel(100)
         self.source = 0  # the consumer's channel
         self.probed = CLASSIC

@@ -7,7 +7,7 @@ import pytest
 from leveret.protocol.amqp.message import pack_route
 from leveret.router.exchange.base import Binding
 from leveret.router.exchange.fanout import FanoutExchange
-from leveret.router.exchange.invalidation import Graph
+from leveret.router.exchange.invalidation import ExchangeGraph
 from leveret.router.exchange.routing import Routes
 
 NAMES = "abcd"
@@ -33,7 +33,7 @@ class World:
     def __init__(self):
         self.exchanges = {name: FanoutExchange(name) for name in NAMES}
         self.routes = Routes(Nowhere(self.exchanges))
-        self.graph = Graph(self.routes)
+        self.graph = ExchangeGraph(self.routes)
         for exchange in self.exchanges.values():
             self.graph.add(exchange)
         self.queue = Queue()
@@ -97,7 +97,7 @@ class Searched(dict):
 
 def test_changes_of_a_dense_graph_without_plans_search_nothing():
     exchanges = {str(number): FanoutExchange(str(number)) for number in range(60)}
-    graph = Graph(Routes(Nowhere(exchanges)))
+    graph = ExchangeGraph(Routes(Nowhere(exchanges)))
     for exchange in exchanges.values():
         graph.add(exchange)
     graph.sources = Searched(graph.sources)
@@ -114,7 +114,7 @@ def test_changes_of_a_dense_graph_without_plans_search_nothing():
 def test_changes_after_one_publish_search_a_dense_graph_once():
     exchanges = {str(number): FanoutExchange(str(number)) for number in range(60)}
     routes = Routes(Nowhere(exchanges))
-    graph = Graph(routes)
+    graph = ExchangeGraph(routes)
     for exchange in exchanges.values():
         graph.add(exchange)
     for source, target in permutations(exchanges.values(), 2):

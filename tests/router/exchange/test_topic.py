@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from leveret.router.exchange import topic, topic_automaton, topic_trie
 from leveret.router.exchange.base import Binding
 from leveret.router.exchange.topic import TopicExchange
-from leveret.router.exchange.topic_automaton import BLOCK_BITS, Block
-from leveret.router.exchange.topic_trie import STARS, Node, Trie
+from leveret.router.exchange.topic_automaton import BLOCK_BITS, KeyBlock
+from leveret.router.exchange.topic_trie import STARS, Trie, TrieNode
 from tests.router.exchange.helpers import Queue, bind, matched, message
 
 # What a RabbitMQ 3.10 node answered: every pattern below was bound, each key published once.
@@ -96,7 +96,7 @@ def words(key: str) -> list[str]:
     return key.split(".") if key else []
 
 
-def nodes(trie: Trie) -> list[Node]:
+def nodes(trie: Trie) -> list[TrieNode]:
     found = [trie.root]
     for node in found:
         found += node.children.values()
@@ -259,14 +259,14 @@ def test_a_match_takes_steps_in_proportion_to_blocks_of_bits(
     for number in range(1000):
         bind(exchange, f"q{number}", pattern(number))
     steps = 0
-    match = Block.match
+    match = KeyBlock.match
 
-    def counted(block: Block, split: list[str]) -> list[Any]:
+    def counted(block: KeyBlock, split: list[str]) -> list[Any]:
         nonlocal steps
         steps += len(split)
         return match(block, split)
 
-    monkeypatch.setattr(Block, "match", counted)
+    monkeypatch.setattr(KeyBlock, "match", counted)
     assert visits(exchange, key) <= 2**STARS * len(words(key))
     bits = 1000 * 122
     assert steps <= len(words(key)) * (bits / BLOCK_BITS * 1.1 + 1)

@@ -12,7 +12,7 @@ from leveret.protocol.amqp.command import Command, Delivery, Heartbeat
 from leveret.protocol.amqp.constants import PROTOCOL_HEADER
 from leveret.protocol.amqp.encode import HEARTBEAT
 from leveret.protocol.amqp.properties import Properties, encode_properties
-from leveret.protocol.amqp.reader import Reader
+from leveret.protocol.amqp.reader import CommandReader
 
 FRAME = 100_000  # bytes of a body in one frame
 
@@ -48,7 +48,7 @@ class Client:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
-        self.reader = Reader(0, 1 << 30)
+        self.reader = CommandReader(0, 1 << 30)
         self.waiting: deque[tuple[int, Command]] = deque()
 
     async def send(self, *methods: m.Method, channel: int = 1) -> None:

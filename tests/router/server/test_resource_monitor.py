@@ -9,7 +9,7 @@ from leveret.router.broker.alarms import DISK, INTERVALS, MEMORY, next_look
 from leveret.router.server.outbox import BufferedOutbox
 from leveret.router.server.resource_monitor import COLLECT, STALLED, TRIM, ResourceMonitor
 from leveret.router.settings import MEMORY as NOWHERE
-from leveret.router.settings import Alarms, Settings
+from leveret.router.settings import AlarmSettings, Settings
 
 MB = 1_000_000
 HIGH = 600 * MB
@@ -46,7 +46,7 @@ class FakeMachine:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(data="/data", alarms=Alarms(disk_free_limit=50 * MB))
+    return Settings(data="/data", alarms=AlarmSettings(disk_free_limit=50 * MB))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ async def test_a_look_measures_in_a_thread_and_judges(watch, machine, server, lo
 
 
 async def test_nothing_is_asked_of_a_disk_on_which_nothing_is_kept(server, machine, logged):
-    server.broker.settings = Settings(data=NOWHERE, alarms=Alarms(disk_free_limit=2**62))
+    server.broker.settings = Settings(data=NOWHERE, alarms=AlarmSettings(disk_free_limit=2**62))
     watch = ResourceMonitor(server.driver, machine)
     assert watch.measure(0).free is None
     watch.update_alarms(watch.measure(0))

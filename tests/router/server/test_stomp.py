@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, Limits, Reader, encode_frame
+from leveret.protocol.stomp.frames import HEARTBEAT, V1_2, Frame, FrameLimits, FrameReader, encode_frame
 from leveret.router.server import client_tasks as serving
 from leveret.router.server.listeners import AcceptState, Endpoint, accept_all
 from leveret.router.server.main import close_clients
@@ -20,7 +20,7 @@ class Client:
 
     def __init__(self, stream):
         self.stream = stream
-        self._reader = Reader(Limits(), V1_2)
+        self._reader = FrameReader(FrameLimits(), V1_2)
 
     async def send(self, command, body=b"", **headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}

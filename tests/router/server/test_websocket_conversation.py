@@ -11,7 +11,7 @@ from wsproto.events import BytesMessage, TextMessage
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.encode import HEARTBEAT
-from leveret.protocol.stomp.frames import V1_2, Frame, Limits, Reader, encode_frame
+from leveret.protocol.stomp.frames import V1_2, Frame, FrameLimits, FrameReader, encode_frame
 from leveret.router.server.http import serve_http
 from leveret.router.settings import Settings, Websocket
 from tests.router.server.client import Client
@@ -100,7 +100,7 @@ def test_amqp_over_a_websocket_after_refusals(before, commands, how):
 def test_stomp_over_a_websocket_after_refusals(before, sends, how):
     async def run(server: Server, nursery: trio.Nursery) -> None:
         page = await open_after(connected(server, nursery), before, "/ws/stomp", "v12.stomp")
-        reader = Reader(Limits())
+        reader = FrameReader(FrameLimits())
 
         async def ask(command: str, **headers: str) -> list[Frame]:
             await page.send_all(encode_frame(Frame(command, headers), V1_2))

@@ -3,7 +3,7 @@
 Of the code under test it uses the frames, which have tests of their own.
 """
 
-from leveret.protocol.stomp.frames import V1_2, Frame, Limits, Reader, encode_frame
+from leveret.protocol.stomp.frames import V1_2, Frame, FrameLimits, FrameReader, encode_frame
 from leveret.router.stomp.connection import StompConnection
 from tests.router.amqp.world import FakeLog, FakeOutbox
 
@@ -19,7 +19,7 @@ class StompClient:
         self.connection = StompConnection(
             world.broker, self.outbox, self.log, loopback=loopback, proven_user=proven_user
         )
-        self._reader = Reader(Limits())
+        self._reader = FrameReader(FrameLimits())
         self._came = []
 
     def open(self, version=V1_2, **headers):

@@ -12,7 +12,7 @@ from leveret.router.store.journal.recovery import recover
 from leveret.router.store.offline.directory import ReadOnlyFiles, read_metadata
 from leveret.router.store.offline.dump import queue_messages
 from leveret.router.store.opening import DataDirectory, make_writer, read, restore
-from leveret.router.store.segments.reader import Reader
+from leveret.router.store.segments.reader import SegmentReader
 from leveret.router.store.store import Store
 from leveret.router.store.streams.files import ReadStream
 from leveret.router.store.streams.writer import RemoveStream, StreamWriter, WriteStream
@@ -45,7 +45,7 @@ class Kept:
         self.node = Node()
         self.node.broker.wall_offset = wall_offset
         self.directory = DataDirectory(path, files)
-        self.reader = Reader(self.directory.files, path)
+        self.reader = SegmentReader(self.directory.files, path)
         self.streams = StreamWriter(self.directory.files, path)
         try:
             opened = read(self.directory)

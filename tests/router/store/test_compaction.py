@@ -83,7 +83,7 @@ def test_a_queue_that_is_deleted_meanwhile_leaves_nothing_behind(kept):
 
 
 def test_a_file_that_a_page_is_on_its_way_to_is_not_removed():
-    store = segments.Segments(kept=True)
+    store = segments.SegmentAllocation(kept=True)
     number, _ = store.place(segments.WORTH)
     store.expect(number)
     assert not store.any_dead()

@@ -3,9 +3,9 @@
 import pytest
 
 from leveret.router.store.segments import allocation as module
-from leveret.router.store.segments.allocation import Segments
+from leveret.router.store.segments.allocation import SegmentAllocation
 from leveret.router.store.segments.compaction import Compaction
-from leveret.router.store.segments.pages import Page, Stored, pack_page
+from leveret.router.store.segments.pages import StoredMessage, StoredPage, pack_page
 from leveret.router.store.writer import ReadPage, WritePages
 from tests.router.harness import message
 
@@ -22,16 +22,18 @@ class FakeDisk:
 def segments(monkeypatch):
     """Each page fills a segment of its own."""
     monkeypatch.setattr(module, "SEGMENT_BYTES", 1)
-    return Segments(kept=True)
+    return SegmentAllocation(kept=True)
 
 
 def add(segments, first, count=8):
     """A page of so many messages, and its bytes."""
     sent = message("body")
-    stored = [Stored(position, 0, 0, sent.route, sent.frames) for position in range(first, first + count)]
+    stored = [
+        StoredMessage(position, 0, 0, sent.route, sent.frames) for position in range(first, first + count)
+    ]
     data = bytes(pack_page(1, stored))
     segment, offset = segments.place(len(data))
-    page = Page(1, segment, offset, len(data), range(first, first + count), size=0, earliest=0)
+    page = StoredPage(1, segment, offset, len(data), range(first, first + count), size=0, earliest=0)
     segments.add(page)
     return page, data
 
@@ -71,7 +73,7 @@ def test_the_segment_that_something_moves_to_is_not_removed_before_it_is_there(s
     compaction, writing = begin(segments, page, data)
     other, _ = add(segments, 16)  # in the next segment
     assert (writing.segment, other.segment) == (3, 4)
-    beside = Page(1, 3, 0, 1, [99], size=0, earliest=0)
+    beside = StoredPage(1, 3, 0, 1, [99], size=0, earliest=0)
     segments.add(beside)
     segments.remove(beside)
     assert segments.take_dead() == []
@@ -94,8 +96,8 @@ def test_a_place_is_given_up_when_nothing_lives_to_take_it(segments):
 
 
 def test_a_page_that_cannot_be_read_keeps_no_other_segment_from_being_emptied():
-    disk, segments = FakeDisk(), Segments(kept=True, next_number=3)
-    pages = [Page(1, number, 0, 100, range(100), size=0, earliest=0) for number in (1, 2)]
+    disk, segments = FakeDisk(), SegmentAllocation(kept=True, next_number=3)
+    pages = [StoredPage(1, number, 0, 100, range(100), size=0, earliest=0) for number in (1, 2)]
     segments.recovered([1, 2], pages)
     for page, live in zip(pages, (5, 10), strict=True):
         for position in range(100 - live):

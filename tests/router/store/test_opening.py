@@ -6,7 +6,7 @@ from leveret.router.store import message_restore as loading
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.metadata.database import MetadataError
 from leveret.router.store.offline.check import check
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.pages import StoredPage
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
@@ -25,7 +25,7 @@ class At:
 
 
 def page(*positions):
-    return Page(1, 1, 0, 1, positions, size=0, earliest=0)
+    return StoredPage(1, 1, 0, 1, positions, size=0, earliest=0)
 
 
 @pytest.mark.parametrize(

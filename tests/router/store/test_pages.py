@@ -5,9 +5,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from leveret.router.store.journal.records import ranges
 from leveret.router.store.segments.pages import (
-    Page,
     PageError,
-    Stored,
+    StoredMessage,
+    StoredPage,
     pack_page,
     unpack_page,
     unpack_positions,
@@ -16,7 +16,12 @@ from leveret.router.store.segments.pages import (
 number = st.integers(0, 2**64 - 1)
 entries = st.lists(
     st.builds(
-        Stored, number, number, st.integers(0, 2**32 - 1), st.binary(max_size=20), st.binary(max_size=60)
+        StoredMessage,
+        number,
+        number,
+        st.integers(0, 2**32 - 1),
+        st.binary(max_size=20),
+        st.binary(max_size=60),
     ),
     max_size=8,
 )
@@ -24,7 +29,7 @@ ascending = st.sets(st.integers(0, 60) | st.integers(2**63, 2**63 + 60), min_siz
 
 
 def page(positions):
-    return Page(7, 1, 64, 1000, positions, size=500, earliest=0)
+    return StoredPage(7, 1, 64, 1000, positions, size=500, earliest=0)
 
 
 @given(entries, number)
@@ -34,7 +39,7 @@ def test_messages_survive_packing(written, queue_id):
 
 
 def test_the_bytes_are_those_of_the_documentation():
-    data = bytes(pack_page(9, [Stored(1, 2, 3, b"RR", b"FFF")]))
+    data = bytes(pack_page(9, [StoredMessage(1, 2, 3, b"RR", b"FFF")]))
     assert data[:4] == b"PAG2"
     assert data[8:] == (
         bytes.fromhex("000000000000001f 0000000000000009 00000001")
@@ -43,7 +48,7 @@ def test_the_bytes_are_those_of_the_documentation():
     )
 
 
-SOME = [Stored(3, 0, 1, b"\x01e\x01k", b"first"), Stored(5, 77, 0, b"\x01e\x01k", b"second")]
+SOME = [StoredMessage(3, 0, 1, b"\x01e\x01k", b"first"), StoredMessage(5, 77, 0, b"\x01e\x01k", b"second")]
 
 
 def test_every_flipped_bit_is_noticed():

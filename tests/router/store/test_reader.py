@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from leveret.router.store.segments.pages import PageError, Stored, pack_page, segment_path, unpack_page
-from leveret.router.store.segments.reader import Reader
+from leveret.router.store.segments.pages import PageError, StoredMessage, pack_page, segment_path, unpack_page
+from leveret.router.store.segments.reader import SegmentReader
 from leveret.router.store.writer import ReadPage
 from tests.router.store.failing import FailingFiles, Node
 
 DATA = Path("/data")
-MESSAGES = [Stored(3, 0, 1, b"\x01e\x01k", b"first"), Stored(5, 77, 0, b"\x01e\x01k", b"second")]
+MESSAGES = [
+    StoredMessage(3, 0, 1, b"\x01e\x01k", b"first"),
+    StoredMessage(5, 77, 0, b"\x01e\x01k", b"second"),
+]
 PAGE = bytes(pack_page(9, MESSAGES))
 BEFORE, BEHIND = b"another page", b"and another"
 
@@ -34,7 +37,7 @@ def job(kept, **changes):
 
 
 def test_a_page_is_read_from_its_place(files, kept):
-    data = Reader(files, DATA).run(job(kept))
+    data = SegmentReader(files, DATA).run(job(kept))
     assert unpack_page(data, 9) == MESSAGES
     assert not files.open_files, "its space is free once it is removed"
 
@@ -50,7 +53,7 @@ def test_a_page_is_read_from_its_place(files, kept):
 )
 def test_what_is_not_the_page_that_was_asked_for_is_damage(files, kept, changes, told):
     with pytest.raises(PageError, match=told):
-        Reader(files, DATA).run(job(kept, **changes))
+        SegmentReader(files, DATA).run(job(kept, **changes))
     assert not files.open_files
 
 
@@ -58,14 +61,14 @@ def test_a_flipped_bit_is_damage(files, kept):
     (node,) = files.seen.values()
     node.seen[len(BEFORE) + len(PAGE) - 1] ^= 1
     with pytest.raises(PageError, match="the checksum is wrong"):
-        Reader(files, DATA).run(job(kept))
+        SegmentReader(files, DATA).run(job(kept))
 
 
 def test_a_missing_file_is_told_from_one_that_cannot_be_read(files, kept):
     with pytest.raises(FileNotFoundError):
-        Reader(files, DATA).run(job(kept, segment=5))
+        SegmentReader(files, DATA).run(job(kept, segment=5))
     files.fail = range(files.operations + 2, files.operations + 3)
     with pytest.raises(OSError, match="Input/output error") as caught:
-        Reader(files, DATA).run(job(kept))
+        SegmentReader(files, DATA).run(job(kept))
     assert caught.value.errno == errno.EIO
     assert not files.open_files

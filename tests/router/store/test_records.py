@@ -9,10 +9,10 @@ from leveret.router.store.journal.records import (
     POSITION_MAX,
     RETURNS_MAX,
     BadRecord,
-    Progress,
-    Publish,
+    ProgressRecord,
+    PublishRecord,
     RecordError,
-    Returned,
+    ReturnedRecord,
     pack_progress,
     pack_publish,
     pack_returned,
@@ -25,23 +25,23 @@ number = st.integers(0, ID_MAX)
 position = st.integers(0, POSITION_MAX)
 count = st.integers(0, RETURNS_MAX)
 publish = st.builds(
-    Publish,
+    PublishRecord,
     st.lists(st.tuples(number, position, number), max_size=3),
     st.binary(max_size=20),
     st.binary(max_size=50),
 )
-progress = st.builds(Progress, number, position, st.lists(st.tuples(position, count), max_size=3))
-returned = st.builds(Returned, number, st.lists(st.tuples(number, count), max_size=3))
+progress = st.builds(ProgressRecord, number, position, st.lists(st.tuples(position, count), max_size=3))
+returned = st.builds(ReturnedRecord, number, st.lists(st.tuples(number, count), max_size=3))
 records = st.lists(publish | progress | returned, max_size=6)
 
 
 def pack(record):
     match record:
-        case Publish():
+        case PublishRecord():
             return b"".join(pack_publish(record.targets, record.route, record.frames))
-        case Progress():
+        case ProgressRecord():
             return pack_progress(record.queue_id, record.delivered, record.settled)
-        case Returned():
+        case ReturnedRecord():
             return pack_returned(record.queue_id, record.returns)
 
 
@@ -54,14 +54,14 @@ def test_records_survive_packing(written):
 @pytest.mark.parametrize(
     "record",
     [
-        Publish([(1, POSITION_MAX + 1, 0)], b"", b""),
-        Publish([(1, 0, 0), (2, POSITION_MAX + 1, 0)], b"", b""),
-        Progress(1, POSITION_MAX + 1, []),
-        Progress(1, 0, [(POSITION_MAX + 1, 1)]),
+        PublishRecord([(1, POSITION_MAX + 1, 0)], b"", b""),
+        PublishRecord([(1, 0, 0), (2, POSITION_MAX + 1, 0)], b"", b""),
+        ProgressRecord(1, POSITION_MAX + 1, []),
+        ProgressRecord(1, 0, [(POSITION_MAX + 1, 1)]),
     ],
 )
 def test_a_position_that_leaves_no_room_for_others_is_an_error(record):
-    good = pack(Publish([(1, POSITION_MAX, 0)], b"", b""))
+    good = pack(PublishRecord([(1, POSITION_MAX, 0)], b"", b""))
     with pytest.raises(RecordError, match="position"):
         list(unpack(good + pack(record) + good))
     found = list(unpack_readable(good + pack(record) + good))
@@ -70,19 +70,19 @@ def test_a_position_that_leaves_no_room_for_others_is_an_error(record):
 
 @pytest.mark.parametrize("targets", [0, 1, 2, 70_000])
 def test_a_message_may_go_to_any_number_of_queues(targets):
-    record = Publish([(queue, 2, 3) for queue in range(targets)], b"\x01e\x01k", b"frames")
+    record = PublishRecord([(queue, 2, 3) for queue in range(targets)], b"\x01e\x01k", b"frames")
     assert list(unpack(pack(record))) == [record]
 
 
 def test_the_bytes_are_those_of_the_documentation():
-    assert pack(Publish([(1, 2, 3)], b"RR", b"FFF")) == (
+    assert pack(PublishRecord([(1, 2, 3)], b"RR", b"FFF")) == (
         bytes.fromhex("00000024 01 00000001 0000000000000001 0000000000000002 0000000000000003 0002")
         + b"RRFFF"
     )
-    assert pack(Progress(1, 2, [(3, 4)])) == bytes.fromhex(
+    assert pack(ProgressRecord(1, 2, [(3, 4)])) == bytes.fromhex(
         "00000021 02 0000000000000001 0000000000000002 00000001 0000000000000003 00000004"
     )
-    assert pack(Returned(1, [(3, 4)])) == bytes.fromhex(
+    assert pack(ReturnedRecord(1, [(3, 4)])) == bytes.fromhex(
         "00000019 03 0000000000000001 00000001 0000000000000003 00000004"
     )
 
@@ -120,7 +120,7 @@ def test_what_is_no_record_is_refused(data):
         b"\x00\x00\x00\x01\x01",  # a publish of nothing
         b"\x00\x00\x00\x01\x09",  # no type of record
         b"\x00\x00\x00\x09\x01\xff\xff\xff\xff\x00\x00\x00\x00",  # more queues than there can be
-        pack(Progress(1, 2, [(3, 4)]))[:-12] + bytes(13),
+        pack(ProgressRecord(1, 2, [(3, 4)]))[:-12] + bytes(13),
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(data):

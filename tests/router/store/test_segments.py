@@ -3,8 +3,8 @@
 import pytest
 
 from leveret.router.store.segments import allocation as module
-from leveret.router.store.segments.allocation import Segments
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.segments.allocation import SegmentAllocation
+from leveret.router.store.segments.pages import StoredPage
 
 FULL, WORTH = 1000, 400
 
@@ -17,11 +17,11 @@ def _small(monkeypatch):
 
 @pytest.fixture
 def segments():
-    return Segments(kept=True)
+    return SegmentAllocation(kept=True)
 
 
 def page(segment, offset=0, length=100, count=4):
-    return Page(1, segment, offset, length, range(count), size=0, earliest=0)
+    return StoredPage(1, segment, offset, length, range(count), size=0, earliest=0)
 
 
 def add(segments, length, count=4):
@@ -82,14 +82,14 @@ def test_a_page_in_a_segment_that_was_empty_makes_it_live(segments):
 
 
 def test_numbers_go_on_behind_those_that_were_found():
-    segments = Segments(kept=True, next_number=8)
+    segments = SegmentAllocation(kept=True, next_number=8)
     segments.recovered([3, 7], [page(7)])
     assert segments.place(1) == (8, 0)
     assert segments.take_dead() == [3]
 
 
 def test_a_segment_that_was_found_is_dead_when_its_pages_are():
-    segments = Segments(kept=True, next_number=8)
+    segments = SegmentAllocation(kept=True, next_number=8)
     pages = [page(7), page(7, 100)]
     segments.recovered([7], pages)
     assert not segments.any_dead()

@@ -20,7 +20,7 @@ from leveret.protocol.amqp.properties import Properties
 from leveret.router.cli import main
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.journal.journal import FILE_HEADER, batch_at, pack_batch, read_header
-from leveret.router.store.journal.records import Note, pack_note, pack_publish, unpack
+from leveret.router.store.journal.records import NoteRecord, pack_note, pack_publish, unpack
 from leveret.router.store.segments.pages import pack_page, unpack_page
 from leveret.router.store.set_aside import PLACE, read_message
 from leveret.router.store.writer import ReadPage
@@ -201,7 +201,9 @@ def test_an_unreadable_note_is_left_out_and_the_others_are_restored(quick_path):
 
     def change(payload):
         found = [
-            record for record in unpack(payload) if isinstance(record, Note) and record.key.endswith(b"a")
+            record
+            for record in unpack(payload)
+            if isinstance(record, NoteRecord) and record.key.endswith(b"a")
         ]
         return payload + b"".join(pack_note(each.queue_id, each.key, b"odd") for each in found)
 

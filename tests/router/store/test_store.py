@@ -5,8 +5,8 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.queue.entry import Entry
-from leveret.router.store.journal.records import Progress, Publish, unpack
-from leveret.router.store.segments.pages import Page
+from leveret.router.store.journal.records import ProgressRecord, PublishRecord, unpack
+from leveret.router.store.segments.pages import StoredPage
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, RemoveSegments
 
@@ -88,7 +88,7 @@ def test_a_message_in_several_queues_is_written_once(store, disk):
     one.put(sent)
     other.put(sent)
     store.end_turn()
-    assert records(disk.jobs[0]) == [Publish([(1, 0, 0), (2, 0, 0)], sent.route, sent.frames)]
+    assert records(disk.jobs[0]) == [PublishRecord([(1, 0, 0), (2, 0, 0)], sent.route, sent.frames)]
 
 
 def test_what_was_settled_in_its_own_turn_is_not_written(store, disk):
@@ -97,7 +97,7 @@ def test_what_was_settled_in_its_own_turn_is_not_written(store, disk):
     entry.stored = False
     queue.log.remove([entry])
     store.end_turn()
-    assert not any(isinstance(record, Publish) for job in disk.jobs for record in records(job))
+    assert not any(isinstance(record, PublishRecord) for job in disk.jobs for record in records(job))
 
 
 def test_one_batch_is_written_while_the_next_gathers(store, disk):
@@ -123,7 +123,7 @@ def test_acknowledgements_of_a_turn_are_ranges(store, disk):
         queue.log.remove([entry])
     store.end_turn()
     store.flush()
-    assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 3), (4, 1)])]
+    assert records(disk.jobs[0]) == [ProgressRecord(1, 0, [(0, 3), (4, 1)])]
 
 
 def test_settlements_are_put_off_once_until_they_are_flushed(store, disk, put_off):
@@ -136,7 +136,7 @@ def test_settlements_are_put_off_once_until_they_are_flushed(store, disk, put_of
         store.end_turn()
     assert (disk.jobs, len(put_off), store.busy()) == ([], 1, True)
     store.flush()
-    assert [records(job) for job in disk.jobs] == [[Progress(1, 0, [(0, 2)])]]
+    assert [records(job) for job in disk.jobs] == [[ProgressRecord(1, 0, [(0, 2)])]]
     queue.log.remove([entries[2]])
     store.end_turn()
     finish(store, disk)
@@ -152,7 +152,7 @@ def test_settlements_go_with_the_next_message(store, disk):
     store.end_turn()
     queue.put(message())
     store.end_turn()
-    assert [type(record) for record in records(disk.jobs[0])] == [Publish, Progress]
+    assert [type(record) for record in records(disk.jobs[0])] == [PublishRecord, ProgressRecord]
     finish(store, disk)
     store.flush()
     assert (disk.jobs, store.busy()) == ([], False)
@@ -197,7 +197,7 @@ def test_settlements_that_a_reply_waits_for_are_not_put_off(store, disk):
     queue.log.remove([entry])
     assert store.hold() == store.batch
     store.end_turn()
-    assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 1)])]
+    assert records(disk.jobs[0]) == [ProgressRecord(1, 0, [(0, 1)])]
 
 
 def test_what_is_flushed_while_a_batch_is_written_follows_it(store, disk):
@@ -209,7 +209,7 @@ def test_what_is_flushed_while_a_batch_is_written_follows_it(store, disk):
     store.flush()
     assert len(disk.jobs) == 1
     finish(store, disk)
-    assert records(disk.jobs[0]) == [Progress(1, 0, [(0, 1)])]
+    assert records(disk.jobs[0]) == [ProgressRecord(1, 0, [(0, 1)])]
 
 
 def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
@@ -223,7 +223,7 @@ def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
     store.end_turn()
     letters = finish(store, disk)
     assert not letters.statements
-    assert {type(record) for record in records(letters)} == {Publish, Progress}
+    assert {type(record) for record in records(letters)} == {PublishRecord, ProgressRecord}
     deletion = finish(store, disk)
     assert deletion.statements
     assert not deletion.parts
@@ -297,7 +297,7 @@ def test_a_retry_that_fails_is_tried_again(store, disk, told):
 
 def test_what_a_purge_takes_from_a_page_is_told_as_ranges(store, disk):
     log = FakeQueue(store).log
-    page = Page(log.id, 1, 0, 100, range(10, 2010), size=0, earliest=0)
+    page = StoredPage(log.id, 1, 0, 100, range(10, 2010), size=0, earliest=0)
     store.segments.recovered([1], [page])
     log.pages[page] = None
     log.discard(page, {500})
@@ -306,7 +306,7 @@ def test_what_a_purge_takes_from_a_page_is_told_as_ranges(store, disk):
     assert log.pages == {page: None}
     store.end_turn()
     store.flush()
-    assert records(disk.jobs[0]) == [Progress(log.id, 0, [(10, 490), (501, 1509)])]
+    assert records(disk.jobs[0]) == [ProgressRecord(log.id, 0, [(10, 490), (501, 1509)])]
 
 
 def test_what_takes_several_turns_and_is_one_whole_is_committed_at_once(store, disk):
@@ -320,4 +320,4 @@ def test_what_takes_several_turns_and_is_one_whole_is_committed_at_once(store, d
     store.end_whole()
     store.end_turn()
     [commit] = disk.jobs
-    assert sum(isinstance(record, Publish) for record in records(commit)) == 3
+    assert sum(isinstance(record, PublishRecord) for record in records(commit)) == 3

@@ -12,7 +12,7 @@ from leveret.router.store.streams import files as streams
 from leveret.router.store.streams import log as stream_log
 from leveret.router.store.streams.files import stream_files
 from leveret.router.stream import chunk, tail
-from leveret.router.stream.log import SEGMENT_HEAD, Wish
+from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
@@ -297,7 +297,7 @@ def test_what_a_shortened_segment_has_lost_is_told_of_when_readers_skip_it(segme
 
 
 def first_piece(kept):
-    return streams.ReadStream(kept.node.vhost.queue("s").log.id, Wish(0, 0, 0, 0), 0, 1 << 20)
+    return streams.ReadStream(kept.node.vhost.queue("s").log.id, ReadRequest(0, 0, 0, 0), 0, 1 << 20)
 
 
 def test_all_of_a_group_are_told_of_damage_one_after_the_other(segmented):

@@ -8,9 +8,9 @@ import pytest
 from leveret.router.persistence.rows import VHostRow
 from leveret.router.store.journal.checkpoint import Checkpoint, PageState, QueueState
 from leveret.router.store.journal.journal import Journal, numbers, path_of, read_header
-from leveret.router.store.journal.records import Publish, pack_publish, unpack
+from leveret.router.store.journal.records import PublishRecord, pack_publish, unpack
 from leveret.router.store.metadata.statements import keep
-from leveret.router.store.segments.pages import Stored, pack_page, segment_path, unpack_page
+from leveret.router.store.segments.pages import StoredMessage, pack_page, segment_path, unpack_page
 from leveret.router.store.writer import Commit, RemoveSegments, SaveCheckpoint, WritePages, Writer
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.failing import FailingFiles, Killed
@@ -71,7 +71,7 @@ class Found:
         journal = Journal(files, JOURNAL, checkpoint.journal, checkpoint.sequence)
         for batch in journal:
             for record in unpack(batch.payload):
-                assert isinstance(record, Publish)
+                assert isinstance(record, PublishRecord)
                 self.messages.update((position, record.frames) for _, position, _ in record.targets)
         self.sequence = journal.sequence
         self.numbers = journal.numbers
@@ -129,7 +129,7 @@ class Core:
 
     def retire(self):
         """Move everything into a page of another segment and begin reading with the file being written."""
-        stored = [Stored(position, 0, 0, ROUTE, body) for position, body in sorted(self.kept.items())]
+        stored = [StoredMessage(position, 0, 0, ROUTE, body) for position, body in sorted(self.kept.items())]
         data = pack_page(ONE, stored)
         half = len(data) // 2
         self.do(WritePages(self.segment, [(0, data[:half]), (half, data[half:])], sync=True))
