@@ -173,10 +173,11 @@ class Chunk:
     """Consecutive messages of a stream, from the offset ``first`` to under ``end``.
 
     ``timestamp`` is their time of arrival, in ms since the epoch. ``data`` holds the chunk from ``start`` to
-    ``stop``. The messages are decoded on demand, and shared by all readers.
+    ``stop``; the checksum in there is set only if the chunk was read from a file. The messages are
+    decoded on demand, and shared by all readers.
     """
 
-    __slots__ = ("_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")
+    __slots__ = ("_crc", "_filter_size", "data", "end", "entries", "first", "start", "stop", "timestamp")
 
     def __init__(self, data: bytes, start: int, head: ChunkHead) -> None:
         self.data = data
@@ -186,6 +187,7 @@ class Chunk:
         self.end = head.first + head.entries
         self.timestamp = head.timestamp
         self._filter_size = head.filter_size
+        self._crc = head.crc
         self.entries: list[Entry] | None = None  # the cached result of ``decode``
 
     @property
@@ -198,10 +200,15 @@ class Chunk:
         return self.data[start : start + self._filter_size]
 
     @property
+    def pieces(self) -> tuple[bytes, memoryview]:
+        """The bytes of the chunk for a file, in two pieces so that they are not copied."""
+        head = MARK + self._crc.to_bytes(4, "big")
+        return head, memoryview(self.data)[self.start + _COVERED : self.stop]
+
+    @property
     def raw(self) -> bytes:
-        """Return the bytes of the chunk."""
-        whole = not self.start and self.stop == len(self.data)
-        return self.data if whole else self.data[self.start : self.stop]
+        """A copy of the bytes of the chunk."""
+        return b"".join(self.pieces)
 
     def decode(self) -> list[Entry]:
         """Return the messages."""
@@ -269,10 +276,9 @@ def pack_chunk(first: int, entries: Sequence[bytes], timestamp: int, bloom: byte
     """Make a chunk of these entries."""
     length = len(bloom) + sum(map(len, entries))
     head = _HEAD.pack(MARK, 0, length, len(entries), first, timestamp, len(bloom))
-    data = bytearray().join((head, bloom, *entries))
+    data = b"".join((head, bloom, *entries))
     crc = crc32(memoryview(data)[_COVERED:])
-    data[4:8] = crc.to_bytes(4, "big")
-    return Chunk(bytes(data), 0, ChunkHead(crc, length, len(entries), first, timestamp, len(bloom)))
+    return Chunk(data, 0, ChunkHead(crc, length, len(entries), first, timestamp, len(bloom)))
 
 
 def split(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -262,7 +262,7 @@ def check_page(data: bytes, queue_id: int) -> None:
 
 
 def entries_of(data: bytes) -> Iterator[tuple[int, int, int, bytes, bytes]]:
-    """Yield the fields of ``StoredMessage`` for each message of a checked page, up to the first incomplete entry."""
+    """Yield the fields of each ``StoredMessage`` of a checked page, up to the first incomplete entry."""
     offset, size = _PAGE.size, len(data)
     unpack = _ENTRY.unpack_from
     while offset + _ENTRY.size <= size:

@@ -151,7 +151,7 @@ class StoredStreamLog:
         self._job = None
         self.written = job.end
         self._settle()
-        self._segment, self._place = job.segment, job.place + len(job.data)
+        self._segment, self._place = job.segment, job.place + job.size
         self.stream.written(job.end)
         if self._waiting and (self._size >= FLUSH or self._goal > self.written):
             self._write()
@@ -178,22 +178,24 @@ class StoredStreamLog:
             entries = indexed = 0
         before = entries
         place = self._waiting[0].place
-        data = bytearray()
+        pieces: list[bytes | memoryview] = []
+        size = 0
         if place == SEGMENT_HEAD:
-            data += pack_segment_head(self.id, segment)
-            place = 0
+            pieces.append(pack_segment_head(self.id, segment))
+            place, size = 0, SEGMENT_HEAD
         index = bytearray()
         end = 0
-        while self._waiting and self._waiting[0].segment is segment and len(data) < MOST:
+        while self._waiting and self._waiting[0].segment is segment and size < MOST:
             _, at, chunk = self._waiting.popleft()
             self._size -= chunk.size
-            data += chunk.raw
+            pieces += chunk.pieces
+            size += chunk.size
             end = chunk.end
             if not entries or at - indexed >= INDEX_EVERY:
                 index += pack_index(chunk.first, chunk.timestamp, at)
                 entries, indexed = entries + 1, at
         self._index = segment.first, entries, indexed
         self._job = WriteStream(
-            self.id, segment.first, place, bytes(data), bytes(index), before * INDEX_ENTRY, end
+            self.id, segment.first, place, pieces, size, bytes(index), before * INDEX_ENTRY, end
         )
         self._store.submit(self._job)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leveret.router.store.files import Data, Files
+from leveret.router.store.files import Files
 from leveret.router.store.streams.files import segment_path
 
 OPEN = 64  # number of segments that stay open
@@ -18,13 +18,15 @@ OPEN = 64  # number of segments that stay open
 class WriteStream:
     """Write chunks to a segment and sync them; then write to its index.
 
-    A segment is created with its head. ``end`` is the offset behind the last of the chunks.
+    ``pieces`` of ``size`` bytes together are joined by the writer, so that the core does not copy them. A
+    segment is created with its head. ``end`` is the offset behind the last of the chunks.
     """
 
     stream: int
     segment: int
     place: int
-    data: Data
+    pieces: Sequence[bytes | memoryview]
+    size: int
     index: bytes
     index_place: int
     end: int
@@ -65,7 +67,7 @@ class StreamWriter:
     def _write(self, job: WriteStream) -> None:
         path = segment_path(self._directory, job.stream, job.segment)
         segment = self._descriptor(path, made=not job.place)
-        self._files.write(segment, job.data, job.place)
+        self._files.write(segment, b"".join(job.pieces), job.place)
         self._files.sync(segment)
         if job.index:
             index = self._descriptor(path.with_suffix(".index"), made=not job.index_place)
