@@ -13,8 +13,8 @@ from leveret.router.cli.store import dump
 from leveret.router.management.metrics.broker_metrics import records
 from leveret.router.management.request_client import RequestClient
 from leveret.router.store import notes, packing, queue_log, unpackable
+from leveret.router.store.commits import BLAMED, TRIES
 from leveret.router.store.packing import PackingError
-from leveret.router.store.store import BLAMED, TRIES
 from leveret.router.store.unpackable import culprits
 from leveret.router.store.unpackable_files import PLACE, read_aside
 from tests.router.harness import AnyUser, Client, message

@@ -4,8 +4,8 @@ import pytest
 
 from leveret.router.broker.alarms import STORE
 from leveret.router.store import packing
+from leveret.router.store.commits import TRIES
 from leveret.router.store.queue_log import StoredQueueLog
-from leveret.router.store.store import TRIES
 from tests.router.store.kept import Kept
 
 
