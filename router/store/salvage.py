@@ -19,13 +19,10 @@ from leveret.router.store.journal.journal import (
     Batch,
     DamageError,
     Header,
-    batch_at,
-    find_later,
-    next_batch,
     pack_batch,
     pack_header,
-    read_header,
 )
+from leveret.router.store.journal.reading import batch_at, find_later, next_batch, read_header
 from leveret.router.store.journal.records import BadRecord, unpack_readable
 from leveret.router.store.segments.pages import PageError, StoredMessage, unpack_page, unpack_positions
 

@@ -15,7 +15,8 @@ from zlib import crc32
 import msgspec
 
 from leveret.router.store.journal.checkpoint import MAGIC as CHECKPOINT
-from leveret.router.store.journal.journal import FILE_HEADER, batch_at, read_header
+from leveret.router.store.journal.journal import FILE_HEADER
+from leveret.router.store.journal.reading import batch_at, read_header
 from leveret.router.store.segments.pages import PAGE, find_pages
 from leveret.router.stream.chunk import chunks_of
 from leveret.router.stream.log import SEGMENT_HEAD

@@ -17,7 +17,8 @@ from zlib import crc32
 import msgspec
 
 from leveret.router.store.files import Files, read_whole
-from leveret.router.store.journal.journal import DamageError, FormatError, is_other_format
+from leveret.router.store.journal.journal import DamageError, FormatError
+from leveret.router.store.journal.reading import is_other_format
 from leveret.router.store.journal.records import ID_MAX, JUMP, POSITION_MAX, RETURNS_MAX
 from leveret.router.store.segments.pages import ENTRY_LEAST, unpack_positions
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME, Checkpoint, PageState
 from leveret.router.store.journal.checkpoint_rebuild import Loaded, load_checkpoint
-from leveret.router.store.journal.journal import DamageError, Journal
+from leveret.router.store.journal.journal import DamageError
+from leveret.router.store.journal.reading import Journal
 from leveret.router.store.journal.records import (
     JUMP,
     BadRecord,

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME
 from leveret.router.store.journal.checkpoint_rebuild import segments
-from leveret.router.store.journal.journal import Journal, numbers, path_of
+from leveret.router.store.journal.journal import numbers, path_of
+from leveret.router.store.journal.reading import Journal
 from leveret.router.store.journal.records import PublishRecord, unpack_readable
 from leveret.router.store.journal.recovery import Recovered, recover
 from leveret.router.store.metadata.restore import Restored

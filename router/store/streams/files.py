@@ -22,7 +22,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from leveret.router.store.files import Files, read_whole
-from leveret.router.store.journal.journal import DamageError, FormatError, is_other_format
+from leveret.router.store.journal.journal import DamageError, FormatError
+from leveret.router.store.journal.reading import is_other_format
 from leveret.router.store.journal.records import POSITION_MAX
 from leveret.router.stream.chunk import HEAD_SIZE, Chunk, chunk_at, chunks_of, head_at
 from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest, StreamSegment

@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.router.queue.queue import Queue
-from leveret.router.settings import QueueSettings as QueueSettings
+from leveret.router.settings import QueueSettings
 from tests.router.harness import Node
 
 TIMEOUT = 10_000

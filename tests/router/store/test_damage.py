@@ -14,7 +14,8 @@ import pytest
 
 from leveret.router.store.files import DiskFiles
 from leveret.router.store.journal.checkpoint import MAGIC
-from leveret.router.store.journal.journal import DamageError, FormatError, Journal, path_of
+from leveret.router.store.journal.journal import DamageError, FormatError, path_of
+from leveret.router.store.journal.reading import Journal
 from leveret.router.store.journal.recovery import recover
 from leveret.router.store.lock import Lock
 from leveret.router.store.metadata.database import MetadataError

@@ -311,7 +311,7 @@ def calls(tmp_path_factory):
 def test_the_load_reaches_every_part_of_the_store(calls):
     reached = {module_of(name) for name in calls}
     assert reached >= {
-        "batch", "journal.checkpoint", "journal.journal", "journal.records", "journal.truncation",
+        "batch", "commits", "journal.checkpoint", "journal.journal", "journal.records", "journal.truncation",
         "metadata.database", "metadata.statements", "packing", "queue_log", "segments.allocation",
         "segments.compaction", "segments.pager", "segments.pages", "segments.reader", "store",
         "streams.files", "streams.log", "streams.writer", "writer",

@@ -12,13 +12,13 @@ from leveret.router.store.journal.journal import (
     DamageError,
     FormatError,
     Header,
-    Journal,
     JournalFile,
     numbers,
     pack_batch,
     pack_header,
     path_of,
 )
+from leveret.router.store.journal.reading import Journal
 from tests.router.store.failing import FailingFiles, Node
 
 DIRECTORY = Path("/data/journal")

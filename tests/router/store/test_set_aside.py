@@ -19,7 +19,8 @@ from leveret.protocol.amqp.message import Message, pack_frames, pack_route
 from leveret.protocol.amqp.properties import Properties
 from leveret.router.cli import main
 from leveret.router.store.files import DiskFiles
-from leveret.router.store.journal.journal import FILE_HEADER, batch_at, pack_batch, read_header
+from leveret.router.store.journal.journal import FILE_HEADER, pack_batch
+from leveret.router.store.journal.reading import batch_at, read_header
 from leveret.router.store.journal.records import NoteRecord, pack_note, pack_publish, unpack
 from leveret.router.store.segments.pages import pack_page, unpack_page
 from leveret.router.store.set_aside import PLACE, read_message

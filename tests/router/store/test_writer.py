@@ -7,7 +7,8 @@ import pytest
 
 from leveret.router.persistence.rows import VHostRow
 from leveret.router.store.journal.checkpoint import Checkpoint, PageState, QueueState
-from leveret.router.store.journal.journal import Journal, numbers, path_of, read_header
+from leveret.router.store.journal.journal import numbers, path_of
+from leveret.router.store.journal.reading import Journal, read_header
 from leveret.router.store.journal.records import PublishRecord, pack_publish, unpack
 from leveret.router.store.metadata.statements import keep
 from leveret.router.store.segments.pages import StoredMessage, pack_page, segment_path, unpack_page
