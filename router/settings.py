@@ -1,7 +1,8 @@
-"""What an operator can set: each with type, limits, default and description; long, for there are many.
+"""The settings of an operator: type, limits, default and description of each.
 
-Owns no behaviour: ``Settings`` is handed down and never changes. Where the values come from is for
-``configuration`` to know. Durations are milliseconds and sizes are bytes unless a description says otherwise.
+Responsible for their values. Not for their sources (see ``configuration``), nor for behaviour: ``Settings``
+is passed down and never changes. Durations are milliseconds and sizes are bytes unless a description says
+otherwise.
 """
 
 import math
@@ -10,15 +11,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-MEMORY = ":memory:"  # the value of `data` that keeps nothing
+MEMORY = ":memory:"  # the value of `data` that stores nothing
 SIZE_MAX = 2**31 - 1
-MEMORY_MIN = 1 << 20  # bytes of a watermark: what is less, and more than 1, was meant for something else
+MEMORY_MIN = 1 << 20  # bytes of a watermark; a smaller value above 1 must be a mistake
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """``HOST:PORT`` or ``[IPv6]:PORT`` as host (without brackets) and port; port 0 stands for any free one.
+    """Split ``HOST:PORT`` or ``[IPv6]:PORT`` into host (without brackets) and port; port 0 means any free
+    one.
 
-    Raises ValueError when it is neither.
+    Raises ValueError for any other text.
     """
     match = re.fullmatch(r"(?:\[([^\[\]\s]+)\]|([^\[\]:\s]+)):([0-9]{1,5})", text)
     if match is None or int(match[3]) > 65535:
@@ -27,7 +29,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The addresses as they are, none of them for a lone "none"; ValueError when one is malformed."""
+    """Return the addresses, or none for a lone "none". Raises ValueError for a malformed one."""
     if values == ("none",):
         return ()
     for value in values:
@@ -36,7 +38,7 @@ def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Host names in lower case; ValueError for one with a scheme, port or path."""
+    """Return host names in lower case. Raises ValueError for one with a scheme, port or path."""
     for value in values:
         if not re.fullmatch(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", value):
             raise ValueError(f"{value!r} is not the name or address of a host alone")
@@ -44,7 +46,7 @@ def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Origins in lower case, as browsers send them; ValueError for what none does."""
+    """Return origins in lower case, as browsers send them. Raises ValueError for any other text."""
     for value in values:
         if not re.fullmatch(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s@]+", value):
             raise ValueError(f"{value!r} is not SCHEME://HOST or SCHEME://HOST:PORT, without a path")
@@ -52,7 +54,7 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _watermark(value: float) -> float:
-    """A share of the memory, or a size, as it is; ValueError for what is neither."""
+    """Return a share of the memory, or a size. Raises ValueError for any other value."""
     if not math.isfinite(value) or 1 < value < MEMORY_MIN:
         raise ValueError(f"not {value!r}")
     return value
@@ -68,14 +70,14 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def _places(description: str) -> Meta:
-    """The declaration of where something is listened for."""
+    """Declare a setting with addresses to listen on."""
     return Meta(
         description=description, extra={"wanted": "a list of HOST:PORT, or none", "parse": _addresses}
     )
 
 
 class Listen(Section, frozen=True):
-    """Where the broker listens; ports below 1024 need privileges that a broker should not have."""
+    """Addresses to listen on; ports below 1024 need privileges that a broker should not have."""
 
     amqp: Annotated[
         tuple[str, ...], _places("Addresses for AMQP 0-9-1; port 0 picks a free one, `none` turns it off.")
@@ -103,7 +105,7 @@ class Listen(Section, frozen=True):
 
 
 class Tls(Section, frozen=True):
-    """What the listeners with TLS, 1.2 or newer, show to clients and ask them for."""
+    """TLS, 1.2 or newer: certificates of the listeners, and requirements for those of clients."""
 
     certificate: Annotated[
         str, Meta(description="File with the certificate, and those that lead to its root, in PEM.")
@@ -125,7 +127,7 @@ class Tls(Section, frozen=True):
 
 
 class Log(Section, frozen=True):
-    """What is logged; log lines go to standard error."""
+    """Logging; log lines are written to standard error."""
 
     format: Annotated[
         Literal["console", "json"], Meta(description="For people, or one JSON object a line.")
@@ -136,7 +138,7 @@ class Log(Section, frozen=True):
 
 
 class Amqp(Section, frozen=True):
-    """What is offered to AMQP clients when they connect, and the limits they are held to."""
+    """The offer to AMQP clients when they connect, and their limits."""
 
     heartbeat: Annotated[
         int,
@@ -173,7 +175,7 @@ class Amqp(Section, frozen=True):
 
 
 class Auth(Section, frozen=True):
-    """How passwords are kept, and how many may be tried."""
+    """Storage of passwords, and limits of login attempts."""
 
     password_hash: Annotated[
         Literal["scrypt", "sha256", "sha512"],
@@ -189,7 +191,7 @@ class Auth(Section, frozen=True):
 
 
 class Stomp(Section, frozen=True):
-    """Who STOMP clients are that do not say so, and where they are."""
+    """The default login and virtual host of STOMP clients, and the kind of their WebSocket messages."""
 
     default_user: Annotated[
         str, Meta(description="User of clients that send no login; where it is empty they are refused.")
@@ -207,7 +209,7 @@ class Stomp(Section, frozen=True):
 
 
 class Http(Section, frozen=True):
-    """What HTTP clients may do, and who may be one."""
+    """Access and limits of HTTP clients."""
 
     max_connections: Annotated[
         int,
@@ -260,7 +262,7 @@ class Http(Section, frozen=True):
 
 
 class Management(Section, frozen=True):
-    """What the management API tells."""
+    """Content of the management API."""
 
     metrics: Annotated[
         Literal["open", "login", "off"],
@@ -273,7 +275,7 @@ class Management(Section, frozen=True):
 
 
 class Websocket(Section, frozen=True):
-    """What clients over WebSocket are held to."""
+    """Limits of clients over WebSocket."""
 
     max_message_size: Annotated[
         int, Meta(ge=125, le=SIZE_MAX, description="Largest message from a client, inflated, in bytes.")
@@ -320,7 +322,7 @@ class QueueSettings(Section, frozen=True):
 
 
 class StoreSettings(Section, frozen=True):
-    """How durable queues and their messages are kept on disk."""
+    """Storage of durable queues and their messages on disk."""
 
     sync: Annotated[
         Literal["always", "interval", "never"],
@@ -347,7 +349,7 @@ class StoreSettings(Section, frozen=True):
 
 
 class AlarmSettings(Section, frozen=True):
-    """When publishers are blocked because the machine runs short."""
+    """Limits of memory and disk space at which publishers are blocked."""
 
     memory_high_watermark: Annotated[
         float,
@@ -366,7 +368,7 @@ class AlarmSettings(Section, frozen=True):
 
 
 class Server(Section, frozen=True):
-    """How connections are served."""
+    """Buffers, limits and timeouts of connections."""
 
     read_size: Annotated[
         int,
@@ -407,7 +409,7 @@ class Server(Section, frozen=True):
 
 
 class Settings(Section, frozen=True):
-    """Everything an operator can set."""
+    """All settings."""
 
     data: Annotated[
         str, Meta(min_length=1, description="Directory of everything that is kept; `:memory:` keeps nothing.")

@@ -66,7 +66,10 @@ class Pieces:
     def request(
         self, segment: int, offset: int, time: int, place: int, reader: StreamReader | None
     ) -> ReadRequest | None:
-        """Somebody waits for a piece, or soon will: what is to be read; None when it is on its way."""
+        """Add a reader to those that wait for a piece; return the request to submit.
+
+        ``reader`` is None for a read in advance. Returns None if the request is in progress.
+        """
         key = segment, offset, time
         known = self._requests.get(key)
         if known is not None:
