@@ -18,19 +18,13 @@ LOG_METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
 EXCEPTIONS = (
     "router/amqp",
     "router/arguments",
-    "router/auth",
-    "router/bench",
     "router/broker",
-    "router/cli",
-    "router/client",
-    "router/configuration.py",
     "router/deduplication",
     "router/definitions",
     "router/exchange/log.py",
-    "router/management",
+    "router/management/request_client.py",
     "router/persistence/api.py",
     "router/queue",
-    "router/server",
     "router/session",
     "router/stomp",
     "router/store/batch.py",
@@ -40,7 +34,6 @@ EXCEPTIONS = (
     "router/store/streams/log.py",
     "router/stream/log.py",
     "router/vhost",
-    "router/web",
 )
 PATHS = [path for _, path in modules()]
 
