@@ -1,12 +1,12 @@
 """Delivery to a stream's readers: in turn, from memory or from pieces read from the disk.
 
 Responsible for the readers, their places and their named positions, and for decoded chunks. Not for the
-messages that can be read (see ``Readable``).
+messages that can be read (see ``readable``), the start of a reader (see ``seek``) or reads (see
+``fetching``).
 """
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 from weakref import proxy
 
 import structlog
@@ -15,41 +15,20 @@ from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.dispatch import DRAIN
 from leveret.router.queue.entry import Entry
 from leveret.router.stream.chunk import Chunk
+from leveret.router.stream.fetching import PieceFetcher
 from leveret.router.stream.gaps import Gap, offsets, without
-from leveret.router.stream.log import ReadRequest, StreamLog
+from leveret.router.stream.log import ReadRequest
 from leveret.router.stream.offsets import NEXT, Start
-from leveret.router.stream.pieces import Piece, Pieces, find
-from leveret.router.stream.positions import LARGEST, Positions
+from leveret.router.stream.pieces import Piece, find
+from leveret.router.stream.positions import Positions
+from leveret.router.stream.readable import Readable
 from leveret.router.stream.reader import StreamReader
 from leveret.router.stream.readers import Readers
-from leveret.router.stream.segments import StreamSegments
-from leveret.router.stream.tail import Tail
+from leveret.router.stream.seek import seek
 from leveret.router.values.counters import DeliveryCounters
-from leveret.router.values.notes import Notes
 
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
 NOTED = 1000  # messages that a named reader may pass before its position is stored
-
-
-class Readable(Protocol):
-    """The messages that can be read, from the offset ``first`` to under ``committed``.
-
-    They are in the segments, the newest of them in the tail too. ``newest`` is the time of the last (ms since
-    the epoch).
-    """
-
-    name: str
-    vhost: str
-    first: int
-    committed: int
-    newest: int
-    segments: StreamSegments
-    tail: Tail
-
-    @property
-    def log(self) -> StreamLog | None: ...
-    @property
-    def notes(self) -> Notes | None: ...
 
 
 class Serving:
@@ -59,7 +38,7 @@ class Serving:
     that are known to be lost.
     """
 
-    __slots__ = ("_decoded", "_log", "_pieces", "_stream", "counts", "gaps", "moved", "positions", "readers")
+    __slots__ = ("_decoded", "_log", "_stream", "counts", "fetcher", "gaps", "moved", "positions", "readers")
 
     def __init__(self, stream: Readable) -> None:
         self.readers = Readers()
@@ -68,7 +47,7 @@ class Serving:
         self.moved = 0
         self.gaps: list[Gap] = []
         self._stream: Readable = proxy(stream)  # a proxy, so that a deleted stream leaves no cycle
-        self._pieces = Pieces()
+        self.fetcher = PieceFetcher(self._stream)
         self._decoded: deque[Chunk] = deque()  # chunks with decoded messages
         self._log = structlog.get_logger()
 
@@ -144,16 +123,12 @@ class Serving:
         if offset >= self._stream.tail.first:
             reader.piece = None
             return self._enter(reader, self._stream.tail.chunks)
-        piece = reader.piece
-        if piece is None or not piece.first <= offset < piece.end:
-            before, piece = piece, self._pieces.at(offset)
-            if piece is None:
-                self._read(offset, before, reader)
-                return None
-            reader.piece = piece
+        piece = self.fetcher.piece_for(reader)
+        if piece is None:
+            return None
         chunk = self._enter(reader, piece.chunks)
         if chunk is piece.chunks[0]:
-            self._read_ahead(piece)
+            self.fetcher.read_ahead(piece)
         return chunk
 
     def _enter(self, reader: StreamReader, chunks: Sequence[Chunk]) -> Chunk | None:
@@ -162,25 +137,6 @@ class Serving:
         if chunk is not None:
             reader.offset = max(reader.offset, chunk.first)
         return chunk
-
-    def _read(self, offset: int, before: Piece | None, reader: StreamReader | None) -> None:
-        """Request a read from an offset on, for a reader or in advance."""
-        segment = self._stream.segments.holding(offset).first
-        place = 0
-        if before is not None and before.end == offset and before.segment == segment:
-            place = before.place
-        self._request(segment, offset, 0, place, reader)
-
-    def _request(self, segment: int, offset: int, time: int, place: int, reader: StreamReader | None) -> None:
-        """Request a read, unless it is in progress."""
-        request = self._pieces.request(segment, offset, time, place, reader)
-        if request is not None and self._stream.log is not None:
-            self._stream.log.read(request)
-
-    def _read_ahead(self, piece: Piece) -> None:
-        """Request the piece behind ``piece``, which a reader has begun."""
-        if piece.end < self._stream.tail.first and self._pieces.at(piece.end) is None:
-            self._read(piece.end, piece, None)
 
     def _move(self, reader: StreamReader) -> None:
         """Move a slow reader to the first offset: retention has removed its next messages."""
@@ -215,15 +171,15 @@ class Serving:
         ``place`` is the place in the segment where the chunks end.
         """
         piece = Piece(request.segment, chunks, place) if chunks else None
-        readers = self._pieces.landed(request, piece)
+        readers = self.fetcher.pieces.landed(request, piece)
         if piece is None and readers and not request.time and request.segment >= self._stream.first:
-            self._report_missing(readers, request.offset, self._behind(request.segment))
+            self._report_missing(readers, request.offset, self.fetcher.behind(request.segment))
         for reader in readers:
             if not reader.blocked:
                 continue
             reader.piece = piece
             if piece is None:
-                reader.offset = max(reader.offset, self._behind(request.segment))
+                reader.offset = max(reader.offset, self.fetcher.behind(request.segment))
             elif request.time:
                 reader.offset = piece.first
                 self._note_start(reader)
@@ -244,17 +200,18 @@ class Serving:
         on; else they are cancelled, so that their clients notice, and no message is skipped.
         """
         gone = request.segment < self._stream.first
-        if passing and not gone and (waiting := self._pieces.waiting(request)):
+        if passing and not gone and (waiting := self.fetcher.pieces.waiting(request)):
             self._complain("readers wait for the disk", waiting, damage)
             return True
-        readers = self._pieces.landed(request, None)
+        readers = self.fetcher.pieces.landed(request, None)
         if gone:
             for reader in readers:
                 self._unblock(reader)
         elif readers:
+            readable = self.fetcher.behind(request.segment)
             advice = (
                 "restore the file, or stop the broker for 'leveret store check --repair', which keeps the "
-                f"rest of it, or consume from x-stream-offset {self._behind(request.segment)} on, the first "
+                f"rest of it, or consume from x-stream-offset {readable} on, the first "
                 "that is not read from this file"
             )
             self._complain("readers cancelled", readers, damage, advice=advice)
@@ -266,11 +223,6 @@ class Serving:
     def _complain(self, what: str, readers: Sequence[StreamReader], damage: str, **more: str) -> None:
         stream, tags = self._stream, [reader.tag for reader in readers]
         self._log.error(what, vhost=stream.vhost, stream=stream.name, consumers=tags, error=damage, **more)
-
-    def _behind(self, segment: int) -> int:
-        """Return the first offset behind a segment."""
-        following = self._stream.segments.behind(segment)
-        return self._stream.tail.first if following is None else following.first
 
     # -- readers that come and go ----------------------------------------------------------------------------
 
@@ -284,7 +236,7 @@ class Serving:
         was_active = reader.active
         self.readers.remove(reader)
         reader.piece = reader.chunk = None
-        self._pieces.leave(reader)
+        self.fetcher.pieces.leave(reader)
         successor = self.readers.follow(reader) if was_active else None
         if successor is not None:
             self._begin(successor, None if self.positions.get(successor.name or "") else successor.start)
@@ -299,7 +251,7 @@ class Serving:
 
     def _forget(self) -> None:
         """Drop pieces and decoded messages: there are no readers."""
-        self._pieces.forget()
+        self.fetcher.pieces.forget()
         for chunk in self._decoded:
             chunk.entries = None
         self._decoded.clear()
@@ -309,45 +261,19 @@ class Serving:
 
         A start with ``if_new`` counts only for a name without a position.
         """
-        stream = self._stream
-        goes_on = reader.name is not None and (start is None or start.if_new)
-        known = self.positions.get(reader.name or "") if goes_on else None
-        kind, value, _if_new = start or NEXT
-        if known is not None:
-            reader.offset = known.offset  # a reader below the first offset is moved and logged later
-        elif kind == "first":
-            reader.offset = stream.first
-        elif kind == "last":
-            reader.offset = stream.tail.chunks[-1].first if stream.tail.chunks else stream.committed
-        elif kind == "offset":
-            reader.offset = min(max(value, stream.first), LARGEST)
-        elif kind == "time":
-            self._seek(reader, value)
-        else:
-            reader.offset = stream.committed
+        continues = reader.name is not None and (start is None or start.if_new)
+        known = self.positions.get(reader.name or "") if continues else None
+        found = seek(self._stream, start or NEXT, known)
+        reader.offset = found.offset
+        if found.search:
+            assert start is not None
+            reader.blocked = True
+            self.fetcher.request(found.offset, found.offset, start.value, 0, reader)
         if reader.blocked:
             self.readers.leave(reader)
         else:
             self._note_start(reader)
         reader.queue.touch()
-
-    def _seek(self, reader: StreamReader, time: int) -> None:
-        """Move a reader to the first chunk that is not older than ``time``."""
-        stream, tail = self._stream, self._stream.tail
-        reader.offset = stream.committed
-        if time > stream.newest or stream.committed == stream.first:
-            return
-        if time <= stream.segments[0].created:
-            reader.offset = stream.first
-            return
-        segment = stream.segments.at(time)
-        start = tail.chunks[0]
-        if start.first <= max(stream.first, segment.first) or start.timestamp < time:
-            reader.offset = tail.since(time)
-            return
-        reader.offset = segment.first
-        reader.blocked = True
-        self._request(segment.first, segment.first, time, 0, reader)
 
     # -- positions -------------------------------------------------------------------------------------------
 

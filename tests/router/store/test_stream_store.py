@@ -476,7 +476,7 @@ def test_a_reader_that_left_before_its_piece_was_read_leaves_nothing_behind(quic
     client.session.close()
     kept.settle()
     assert stream.positions.get("app") is None
-    assert not stream.serving._pieces._kept
+    assert not stream.serving.fetcher.pieces._kept
     assert read(kept) == whole(0, 60)
     kept.crash()
 
