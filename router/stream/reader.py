@@ -108,8 +108,7 @@ class StreamReader(Consumer):
         if not self.blocked:
             super().wake()
 
-    # -- Source: settlement of deliveries
-    # ---------------------------------------------------------------------
+    # -- Source: settlement of deliveries --------------------------------------------------------------------
 
     @property
     def source(self) -> "StreamReader":

@@ -79,8 +79,7 @@ class Stream(DeclaredQueue):
         self._ages = 0  # when ``on_timer`` must be called, ms; 0: not scheduled
         self._log = structlog.get_logger()
 
-    # -- the interface of every queue
-    # -------------------------------------------------------------------------
+    # -- the interface of every queue ------------------------------------------------------------------------
 
     @property
     def counted(self) -> bool:
@@ -251,8 +250,7 @@ class Stream(DeclaredQueue):
             self._ages = 0
             self.retain(now)
 
-    # -- results of StreamLog
-    # ----------------------------------------------------------------------------------
+    # -- results of StreamLog --------------------------------------------------------------------------------
 
     def restore(self, segments: list[StreamSegment], last: Chunk) -> None:
         """Restore the stream with these segments, of which ``last`` is the last chunk."""
