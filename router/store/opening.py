@@ -16,7 +16,7 @@ from leveret.router.queue.queue import Queue
 from leveret.router.store.files import DiskFiles, Files
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.journal.records import ID_MAX
-from leveret.router.store.journal.recovery import Recovered, Tell, recover, silent
+from leveret.router.store.journal.recovery import Recovered, ReportProgress, ignore_progress, recover
 from leveret.router.store.lock import DataDirectoryError, Lock
 from leveret.router.store.message_restore import Loader
 from leveret.router.store.metadata.database import Metadata, MetadataError
@@ -93,7 +93,7 @@ class Opened:
     streams: dict[int, list[int]]  # the first offsets of the streams' segments, by id
 
 
-def read(directory: DataDirectory, progress: Tell = silent) -> Opened:
+def read(directory: DataDirectory, progress: ReportProgress = ignore_progress) -> Opened:
     """Read the journal and list the segments.
 
     ``progress`` as in ``recover``. Raises DamageError and MetadataError.

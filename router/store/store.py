@@ -43,7 +43,7 @@ from leveret.router.store.writer import Commit, Disk, Job, ReadPage, Result, Sav
 from leveret.router.stream.stream import Stream
 
 MOST_TAKEN = 1 << 25  # bytes that clients may send while a commit is being written
-MOST_FILES = 3  # journal files that may be waiting to go
+MOST_FILES = 3  # journal files that may wait for their removal
 
 
 class Store(Commits):

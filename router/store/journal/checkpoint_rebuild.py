@@ -34,7 +34,9 @@ from leveret.router.store.segments.pages import (
 )
 from leveret.router.store.set_aside import read_message
 
-Tell = Callable[[Path, int, str], None]  # called with a file, an offset and a description of the fault there
+ReportFault = Callable[
+    [Path, int, str], None
+]  # called with a file, an offset and a description of the fault there
 
 
 @dataclass(slots=True)
@@ -46,8 +48,8 @@ class Loaded:
     wrong: list[str] = field(default_factory=list)
 
 
-def silent(path: Path, offset: int, what: str) -> None:
-    """Ignore a fault; a ``Tell``."""
+def ignore_fault(path: Path, offset: int, what: str) -> None:
+    """Ignore a fault; a ``ReportFault``."""
 
 
 def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Loaded:
@@ -67,7 +69,7 @@ def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Lo
     lacking = {state.id for state in checkpoint.queues if state.id in wrong} | (set(known) - set(whole))
     found = {
         queue_id: [page for page in pages if (page.segment, page.offset) not in named]
-        for queue_id, pages in states_in_segments(files, directory, lacking, silent).items()
+        for queue_id, pages in states_in_segments(files, directory, lacking, ignore_fault).items()
     }
     for queue_id in lacking:
         state = whole.get(queue_id, QueueState(queue_id, 0, 0, ()))
@@ -100,12 +102,12 @@ def with_pages(state: QueueState, pages: Iterable[PageState]) -> QueueState:
     )
 
 
-def rebuild(files: Files, directory: Path, known: Collection[int], tell: Tell) -> Checkpoint:
+def rebuild(files: Files, directory: Path, known: Collection[int], report: ReportFault) -> Checkpoint:
     """Return a checkpoint that names every whole page, and the first journal file.
 
     It has no notes: notes in the journal are read from there, and the gaps of streams are found again.
     """
-    found = states_in_segments(files, directory, known, tell)
+    found = states_in_segments(files, directory, known, report)
     queues = [with_pages(QueueState(each, 0, 0, ()), pages) for each, pages in sorted(found.items())]
     return Checkpoint(*_start(files, directory), queues)
 
@@ -117,16 +119,16 @@ def _start(files: Files, directory: Path) -> tuple[int, int]:
 
 
 def states_in_segments(
-    files: Files, directory: Path, known: Collection[int], tell: Tell
+    files: Files, directory: Path, known: Collection[int], report: ReportFault
 ) -> dict[int, list[PageState]]:
-    """Return the whole pages of all segments, by their queues; report other bytes to ``tell``."""
+    """Return the whole pages of all segments, by their queues; report other bytes to ``report``."""
     pages: dict[int, list[PageState]] = {}
     for path in segments(files, directory) if known else ():
         data = load(files, path)
         end = 0
         for offset, length, queue_id in find_pages(data):
             if offset > end:
-                tell(path, end, f"no page can be read before {offset}")
+                report(path, end, f"no page can be read before {offset}")
             end = offset + length
             if queue_id not in known:
                 continue
@@ -134,11 +136,11 @@ def states_in_segments(
                 entries = unpack_page(data[offset:end], queue_id)
                 state = state_of(int(path.stem), offset, length, entries, [])
             except PageError as error:
-                tell(path, offset, str(error))
+                report(path, offset, str(error))
             else:
                 pages.setdefault(queue_id, []).append(state)
         if data.strip(b"\0") and end < len(data):
-            tell(path, end, "no page can be read from here on")
+            report(path, end, "no page can be read from here on")
     return pages
 
 

@@ -95,11 +95,11 @@ class Recovered:
     loaded: Loaded = field(default_factory=lambda: Loaded(Checkpoint()))
 
 
-Tell = Callable[[Path, int], None]  # called with a file and the offset up to which it was read
+ReportProgress = Callable[[Path, int], None]  # called with a file and the offset up to which it was read
 
 
-def silent(path: Path, offset: int) -> None:
-    """Ignore the progress; a ``Tell``."""
+def ignore_progress(path: Path, offset: int) -> None:
+    """Ignore the progress; a ``ReportProgress``."""
 
 
 def recover(
@@ -108,7 +108,7 @@ def recover(
     queue_ids: Iterable[int],
     *,
     stopped: int = 0,
-    progress: Tell = silent,
+    progress: ReportProgress = ignore_progress,
 ) -> Recovered:
     """Read everything, and report the progress to ``progress``. Raises DamageError and FormatError.
 

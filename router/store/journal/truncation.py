@@ -116,7 +116,7 @@ class Retirement:
                 elif isinstance(log, StoredStreamLog) and log.id in self._logs and log.flush(below):
                     self._flushing[log] = below
             self._step(gathered)
-        elif self._files and self._segments.any_dead():
+        elif self._files and self._segments.has_dead():
             self._busy = True
             self._note(gathered)
 

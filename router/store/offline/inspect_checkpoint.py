@@ -31,11 +31,11 @@ def inspect_checkpoint(found: Inspection, files: Files, directory: Path, known: 
             return
         found.damage.append(Finding(path, 0, "the file is missing, and journal files before the first, too"))
 
-    def tell(segment: Path, offset: int, what: str) -> None:
+    def report(segment: Path, offset: int, what: str) -> None:
         found.damage.append(Finding(segment, offset, what))
         found.given_up.add(segment)
 
-    found.checkpoint = rebuild(files, directory, known, tell)
+    found.checkpoint = rebuild(files, directory, known, report)
     found.changes[path] = pack_checkpoint(found.checkpoint)
     found.remarks += [
         "the checkpoint is rebuilt from the segments: messages that were settled before it may "

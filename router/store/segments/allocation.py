@@ -77,7 +77,7 @@ class SegmentAllocation:
         if not self._pages[number] and number not in self._expecting:
             self._empty.add(number)
 
-    def any_dead(self) -> bool:
+    def has_dead(self) -> bool:
         """Return True if a file has no live messages; the current one counts from ``WORTH`` bytes on."""
         others = len(self._empty) - (self._number in self._empty)
         return others > 0 or (self._number in self._empty and self._end >= WORTH)

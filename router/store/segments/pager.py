@@ -99,7 +99,7 @@ class StorePager:
 
     def _remove_dead(self) -> None:
         """Remove the transient segments without live or expected pages."""
-        if self._passing.any_dead():
+        if self._passing.has_dead():
             self._disk.submit(RemoveSegments(self._passing.take_dead(), kept=False))
 
     # -- pages ---------------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ def test_a_file_that_a_page_is_on_its_way_to_is_not_removed():
     store = segments.SegmentAllocation(kept=True)
     number, _ = store.place(segments.WORTH)
     store.expect(number)
-    assert not store.any_dead()
+    assert not store.has_dead()
     assert store.take_dead() == []
     store.came(number)
-    assert store.any_dead()
+    assert store.has_dead()
     assert store.take_dead() == [number]

@@ -42,18 +42,18 @@ def test_a_segment_is_dead_when_its_last_page_is(segments):
     first, second = add(segments, 500), add(segments, 500)
     add(segments, 100)
     segments.remove(first)
-    assert not segments.any_dead()
+    assert not segments.has_dead()
     segments.remove(second)
-    assert segments.any_dead()
+    assert segments.has_dead()
     assert segments.take_dead() == [1]
-    assert (segments.any_dead(), segments.take_dead()) == (False, [])
+    assert (segments.has_dead(), segments.take_dead()) == (False, [])
 
 
 def test_a_page_that_is_removed_twice_counts_once(segments):
     first, second = add(segments, 100), add(segments, 900)
     segments.remove(first)
     segments.remove(first)
-    assert not segments.any_dead()
+    assert not segments.has_dead()
     segments.remove(second)
     add(segments, 1)
     assert segments.take_dead() == [1]
@@ -62,7 +62,7 @@ def test_a_page_that_is_removed_twice_counts_once(segments):
 @pytest.mark.parametrize(("length", "dead"), [(WORTH - 1, []), (WORTH, [1])])
 def test_the_segment_being_filled_is_dead_once_that_is_worth_it(segments, length, dead):
     segments.remove(add(segments, length))
-    assert segments.any_dead() == bool(dead)
+    assert segments.has_dead() == bool(dead)
     assert segments.take_dead() == dead
     assert segments.place(1) == ((2, 0) if dead else (1, length))
 
@@ -78,7 +78,7 @@ def test_a_page_in_a_segment_that_was_empty_makes_it_live(segments):
     segments.remove(add(segments, 10))
     add(segments, FULL)
     add(segments, 1)
-    assert not segments.any_dead()
+    assert not segments.has_dead()
 
 
 def test_numbers_go_on_behind_those_that_were_found():
@@ -92,7 +92,7 @@ def test_a_segment_that_was_found_is_dead_when_its_pages_are():
     segments = SegmentAllocation(kept=True, next_number=8)
     pages = [page(7), page(7, 100)]
     segments.recovered([7], pages)
-    assert not segments.any_dead()
+    assert not segments.has_dead()
     for each in pages:
         segments.remove(each)
     assert segments.take_dead() == [7]
