@@ -174,7 +174,7 @@ def test_what_is_settled_before_its_batch_begins_to_be_written_never_is(store, d
 
 
 def test_many_messages_do_not_wait_for_their_records_to_be_made(store, disk, monkeypatch):
-    monkeypatch.setattr("leveret.router.store.store.MOST_UNPACKED", 2)
+    monkeypatch.setattr("leveret.router.store.commits.MOST_UNPACKED", 2)
     queue = FakeQueue(store)
     queue.put(message())
     store.end_turn()
