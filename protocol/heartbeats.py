@@ -1,6 +1,6 @@
-"""Heartbeats as two peers have agreed on them: when one is due, and when the other side has missed its own.
+"""Negotiated heartbeats of a connection: the times to send one, and the detection of a silent peer.
 
-Times in ms. How they are negotiated, and the bytes of a heartbeat, are each protocol's.
+Times are in ms. Not for negotiation, nor for the bytes of a heartbeat (see ``amqp`` and ``stomp``).
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ TOLERANCE = 2  # intervals without a byte after which a peer counts as gone
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
-    """One side's part: ``sends`` is the longest it may send nothing, ``expects`` the longest the other may;
-    0 means no limit.
+    """The heartbeats of one side.
+
+    ``sends`` is the longest silence of this side, ``expects`` that of the other; 0 means no limit.
     """
 
     sends: int = 0

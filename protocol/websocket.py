@@ -185,7 +185,7 @@ class WebSocket:
         return b"".join(parts)
 
     def _next_step(self) -> bytes:
-        """Take the unread bytes, or the next INFLATE of them if they may be compressed."""
+        """Remove and return the unread bytes, or the next INFLATE of them if they may be compressed."""
         if not self._step:
             data, self._unread = self._unread, b""
             return data
