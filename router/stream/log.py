@@ -45,8 +45,9 @@ class ReadRequest:
 
 
 class StreamLog(Protocol):
-    """The log of one stream. What it is told of it tells of when it has happened, by the methods of the
-    stream and its ``Serving``.
+    """The log of one stream.
+
+    It reports results to the stream and its ``Serving``, by the methods named below.
     """
 
     @property
@@ -58,13 +59,13 @@ class StreamLog(Protocol):
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None: ...
 
     def append(self, segment: StreamSegment, chunk: Chunk) -> None:
-        """Committed messages are a chunk now; in time it stands in the segment: then ``Stream.written``.
+        """Write committed messages, as a chunk, to a segment; ``Stream.written`` is called later.
 
-        The segment's size is that before the chunk.
+        The size of the segment is that before the chunk.
         """
 
     def read(self, request: ReadRequest) -> None:
-        """Read some chunks; then ``Serving.landed``, or ``Serving.unreadable``."""
+        """Read some chunks; ``Serving.landed`` or ``Serving.unreadable`` is called with the result."""
 
     def remove(self, segments: Sequence[StreamSegment]) -> None:
-        """These segments are not needed any more."""
+        """Remove segments."""

@@ -34,7 +34,7 @@ MOST = 1 << 23  # bytes that are written at once
 
 
 class _Waiting(NamedTuple):
-    """A chunk that is to be written, and where."""
+    """A chunk to be written, and its place."""
 
     segment: StreamSegment
     place: int
@@ -83,7 +83,7 @@ class StoredStreamLog:
         self._index = -1, 0, 0  # of a segment: how many entries its index has, and the last one's place
 
     def recovered(self, found: RecoveredStream) -> None:
-        """The stream comes back with this in its files."""
+        """Restore the state of the stream's files after a start."""
         self.next_position = self.written = found.last.end
         self._segment, self._place = found.segments[-1].first, found.place
         self._index = self._segment, found.entries, found.indexed
@@ -102,7 +102,7 @@ class StoredStreamLog:
         self._store.publishes.extend(zip(repeat(self), entries, messages, strict=False))
 
     def append(self, segment: StreamSegment, chunk: Chunk) -> None:
-        """Write a chunk in time."""
+        """Add a chunk to be written, with others once they are ``FLUSH`` bytes."""
         self._waiting.append(_Waiting(segment, segment.size, chunk))
         self._size += chunk.size
         if self._size >= FLUSH and self._job is None:
@@ -125,13 +125,14 @@ class StoredStreamLog:
     # -- what the store says ---------------------------------------------------------------------------------
 
     def commit(self, below: int) -> None:
-        """What came before this offset is committed."""
+        """Mark the messages before this offset as committed."""
         self.next_position = below
         self.stream.commit(below)
 
     def flush(self, below: int) -> bool:
-        """Have everything before this offset in files, and tell by ``Retirement.flushed``; False when it is
-        there.
+        """Write everything before this offset to files; return False if it is there.
+
+        ``Retirement.flushed`` is called when it has been written.
         """
         self._settle()
         if self.written >= below:
@@ -142,12 +143,12 @@ class StoredStreamLog:
         return True
 
     def _settle(self) -> None:
-        """When nothing waits, everything that was committed is in files, or was lost by damage."""
+        """Set ``written``: if no chunk waits, all committed messages are in files, or were lost by damage."""
         if self._job is None and not self._waiting:
             self.written = self.next_position
 
     def wrote(self, job: WriteStream) -> None:
-        """Chunks are on disk."""
+        """Continue after chunks were written and synced."""
         self._job = None
         self.written = job.end
         self._settle()
@@ -157,7 +158,7 @@ class StoredStreamLog:
             self._write()
 
     def has_read(self, job: ReadStream, result: object, error: Exception | None) -> bool:
-        """Chunks were read, or could not be; True when that is worth trying again in a while."""
+        """Handle the result of a read; return True if it must be repeated."""
         if error is None:
             assert isinstance(result, Read)
             self.stream.serving.landed(job.request, result.chunks, result.place)
@@ -165,13 +166,13 @@ class StoredStreamLog:
         return self.stream.serving.unreadable(job.request, str(error), passing=isinstance(error, OSError))
 
     def drop(self) -> list[RemoveStream]:
-        """The stream is deleted; what is to be done once that is on disk."""
+        """Drop what waits; return the jobs to submit once the deletion of the stream is on disk."""
         self._waiting.clear()
         self._size = 0
         return [RemoveStream(self.id, [segment.first for segment in self.stream.segments])]
 
     def _write(self) -> None:
-        """Have the next chunks written, as far as they go to one segment."""
+        """Submit a job for the next chunks of one segment."""
         segment = self._waiting[0].segment
         number, entries, indexed = self._index
         if number != segment.first:
