@@ -114,11 +114,8 @@ class WebSocketStream(trio.abc.HalfCloseableStream):
         """Send payload, in messages that a slow client can read one after another."""
         async with self._lock:
             for start in range(0, len(data), MESSAGE):
-                if not isinstance(data, bytes) or len(data) > MESSAGE:
-                    payload = bytes(data[start : start + MESSAGE])
-                else:
-                    payload = data
-                await self._send(self._wire.send(payload))
+                # No copy if these are bytes for one message.
+                await self._send(self._wire.send(bytes(data[start : start + MESSAGE])))
             self.used = trio.current_time()
             await self._send(self._wire.take_control())
 
