@@ -1,4 +1,4 @@
-"""The basic class (AMQP 0-9-1 1.8): consume, get, settle. What is published goes to the session directly."""
+"""The basic class (AMQP 0-9-1 1.8): consume, get, settle. Publishes go to the session directly."""
 
 from secrets import token_urlsafe
 
@@ -9,7 +9,7 @@ from leveret.router.amqp.channel import Channel
 
 
 def refuse(channel: Channel, content: Oversized) -> None:
-    """A publish whose body is larger than allowed."""
+    """Refuse a publish whose body is larger than allowed. Raises PreconditionFailed."""
     limit = channel.session.broker.settings.amqp.max_message_size
     raise PreconditionFailed(f"message size {content.size} is larger than configured max size {limit}")
 

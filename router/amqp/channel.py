@@ -1,6 +1,6 @@
-"""An open channel: its session, and the writing of what that has for the client (AMQP 0-9-1 1.5 and 2.2).
+"""An open channel: its session, and the frames for its client (AMQP 0-9-1 1.5 and 2.2).
 
-What each command does is in the file of its class, see ``commands``.
+Each command is in the file of its class, see ``commands``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ from leveret.router.session.transport import Outbox
 
 
 class Owner(Protocol):
-    """What a channel asks of its connection."""
+    """The connection, as far as a channel needs it."""
 
     frame_max: int
     capabilities: Capabilities
@@ -44,7 +44,7 @@ class Owner(Protocol):
 
 
 class Channel:
-    """One open channel; ``number`` is its own, ``last_queue`` what an empty queue name stands for."""
+    """One open channel. ``last_queue`` is the queue that an empty queue name stands for."""
 
     def __init__(self, number: int, owner: Owner, session_of: Callable[["Channel"], Session]) -> None:
         self.number = number
@@ -59,29 +59,29 @@ class Channel:
         self.topology = Topology(session.vhost, session.user, session.owner)
 
     def hold_replies(self) -> None:
-        """What is sent from now on tells of changes, and waits until they are on disk."""
+        """Hold later replies until the changes of this turn are on disk."""
         self._replies.hold()
 
     def hold_replies_until(self, batch: int) -> None:
-        """What is sent from now on takes for granted what was changed in this batch."""
+        """Hold later replies until this batch is on disk."""
         self._replies.hold_until(batch)
 
     def send(self, method: m.Method) -> None:
         self._replies.write(method_frame(self.number, method))
 
     def send_content(self, method: m.Method, message: Message) -> None:
-        """A method and the content that belongs to it."""
+        """Send a method and its content."""
         frames = message.framed_for(self.number, self._frame_max)
         self._replies.write(method_frame(self.number, method) + frames)
 
     def tell_verdicts(self) -> None:
-        """Send the publisher confirms that have gathered."""
+        """Send the publisher confirms that are certain by now."""
         for number, multiple, accepted in self.session.verdicts():
             frame = ack_frame if accepted else nack_frame
             self._replies.write(frame(self.number, number, multiple))
 
     def queue_name(self, name: str) -> str:
-        """The queue meant by ``name``: the last declared one when it is empty."""
+        """Return ``name``, or the last declared queue's if it is empty. Raises NotFound if there is none."""
         if name:
             return name
         if not self.last_queue:
@@ -89,21 +89,21 @@ class Channel:
         return self.last_queue
 
     def queue_and_key(self, name: str, routing_key: str) -> tuple[str, str]:
-        """The same for a binding: without queue and routing key, the last queue's name is the key too."""
+        """Return queue and key of a binding: if both are empty, the last queue's name is the key too."""
         queue = self.queue_name(name)
         return queue, queue if not name and not routing_key else routing_key
 
     # -- SessionSink -----------------------------------------------------------------------------------------
 
     def writable(self) -> bool:
-        """Return whether deliveries may be written: the client reads, and not too much waits for the disk."""
+        """Return True if the client reads its deliveries and few replies wait for the disk."""
         return self._outbox.writable() and self._replies.size <= HELD_MAX
 
     def overfull(self) -> bool:
         return self._outbox.overfull()
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
-        """Write deliveries: for each a method frame packed here and the publisher's own content frames."""
+        """Write each delivery as a packed basic.deliver and the publisher's content frames."""
         head = receiver.wire
         if head is None:
             head = receiver.wire = DeliverHead(self.number, receiver.tag)
@@ -126,7 +126,7 @@ class Channel:
         (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def counted(self, entry: Entry) -> Message:
-        """The message with how often it was delivered before, as quorum queues tell it."""
+        """Return the message with the header x-delivery-count, which quorum queues add."""
         message = entry.message
         count = Long(entry.returns)
         properties = splice_properties(message.raw_properties, headers={"x-delivery-count": count})
@@ -149,7 +149,7 @@ class Channel:
 
     @contextmanager
     def notices_held(self) -> Iterator[None]:
-        """Tell the client of cancelled consumers when the block is left."""
+        """Send the notifications of cancelled consumers at the end of the block."""
         notices = self._notices = []
         try:
             yield

@@ -1,7 +1,6 @@
-"""The channels of one connection: which are open, what opens and closes them, how many there may be.
+"""The channels of one connection: their states, their number, and their outstanding confirms.
 
-Owns the channels' life, as one table, and whose publishes are still to be confirmed. What an open channel is
-told to do in between is not looked at here.
+Commands on open channels are in ``commands``.
 
 Sources: AMQP 0-9-1 1.5 and 2.2.5; RabbitMQ for the reply texts and for what counts as a channel.
 """
@@ -19,26 +18,26 @@ from leveret.router.session.reply_gate import Gate
 
 
 class State(Enum):
-    """Of one channel number."""
+    """The state of a channel number."""
 
     ABSENT = auto()
     OPEN = auto()
-    CLOSING = auto()  # the broker sent channel.close, and its answer is still to come
+    CLOSING = auto()  # the broker sent channel.close and waits for channel.close-ok
 
 
-# (state, what the client sends) -> state. The broker's own channel.close leads from OPEN to CLOSING. An open
-# channel handles all other commands, a closing one ignores them: they were sent before the client knew.
+# (state, the client's command) -> state. The broker's own channel.close leads from OPEN to CLOSING. An open
+# channel handles all other commands; a closing one ignores them, since the client sent them before it knew.
 TRANSITIONS: dict[tuple[State, type], State] = {
     (State.ABSENT, m.ChannelOpen): State.OPEN,
     (State.OPEN, m.ChannelClose): State.ABSENT,
     (State.CLOSING, m.ChannelClose): State.CLOSING,
     (State.CLOSING, m.ChannelCloseOk): State.ABSENT,
 }
-LIFE = frozenset((m.ChannelOpen, m.ChannelClose))  # commands that an open channel does not handle itself
+LIFE = frozenset((m.ChannelOpen, m.ChannelClose))  # handled here on an open channel too
 
 
 class Nothing:
-    """What too many channels are blamed on, as in RabbitMQ."""
+    """The class and method in the refusal of too many channels: none, as in RabbitMQ."""
 
     CLASS_ID: ClassVar[int] = 0
     METHOD_ID: ClassVar[int] = 0
@@ -50,8 +49,10 @@ class Channels:
     def __init__(self, replies: Gate) -> None:
         self.open: dict[int, Channel] = {}
         self._closing: set[int] = set()
-        self._due: dict[Channel, None] = {}  # with publishes that may be confirmed now
-        self._waiting: dict[int, dict[Channel, None]] = {}  # and with those that wait for a batch
+        self._due: dict[Channel, None] = {}  # channels with publishes that may be confirmed now
+        self._waiting: dict[
+            int, dict[Channel, None]
+        ] = {}  # channels with such by the batch that they wait for
         self._replies = replies
 
     def state(self, number: int) -> State:
@@ -60,9 +61,10 @@ class Channels:
         return State.CLOSING if number in self._closing else State.ABSENT
 
     def receive(self, number: int, command: Command, channel_max: int) -> bool:
-        """Take a command in ``LIFE``, or any on a channel that is not open; True when it is to be opened.
+        """Handle a command in ``LIFE``, or any on a channel that is not open. Return True to open a channel.
 
-        Raises NotAllowed when there are too many, ChannelError for what may not come in the channel's state.
+        Raises NotAllowed if too many channels are open, ChannelError for a command that the channel's state
+        does not allow.
         """
         before = self.state(number)
         if before is State.ABSENT and len(self.open) + len(self._closing) >= channel_max:
@@ -85,23 +87,23 @@ class Channels:
         return after is State.OPEN
 
     def add(self, channel: Channel) -> None:
-        """A channel is open from now on."""
+        """Add an open channel and answer channel.open-ok."""
         self.open[channel.number] = channel
         channel.send(m.ChannelOpenOk())
 
     def close(self, number: int, close: m.ChannelClose) -> None:
-        """The broker closes an open channel."""
+        """Close an open channel on the broker's initiative."""
         self._end(self.open[number])
         self._closing.add(number)
         self._replies.write(method_frame(number, close))
 
     def end(self) -> None:
-        """Close the sessions of all channels, and tell nobody."""
+        """Close the sessions of all channels without a word to the client."""
         for channel in list(self.open.values()):
             self._remove(channel)
 
     def owe(self, channel: Channel, batch: int) -> None:
-        """Publishes on the channel are to be confirmed: once this batch is on disk, or (0) now."""
+        """Note that publishes on the channel can be confirmed when this batch is on disk, or (0) now."""
         due = self._waiting.setdefault(batch, {}) if batch else self._due
         due[channel] = None
 
@@ -124,7 +126,7 @@ class Channels:
         return bool(self._waiting)
 
     def _end(self, channel: Channel) -> None:
-        """End an open channel: what was published on it so far is confirmed first."""
+        """Close an open channel after the confirms of its publishes so far."""
         channel.tell_verdicts()
         self._remove(channel)
 
@@ -136,4 +138,4 @@ class Channels:
             if not channels:
                 del self._waiting[batch]
         channel.session.close()
-        del channel.session  # which knows the channel: not to leave a cycle
+        del channel.session  # breaks a reference cycle: the session knows the channel

@@ -1,4 +1,4 @@
-"""What channel.close and connection.close say of an error: the one place where errors become methods.
+"""Errors as channel.close and connection.close: the one place where errors become methods.
 
 Sources: AMQP 0-9-1 1.4.2.9 and 1.5.2.5; RabbitMQ for which method is blamed.
 """
@@ -16,12 +16,12 @@ Close = TypeVar("Close", m.ChannelClose, m.ConnectionClose)
 
 
 def close_for(kind: type[Close], error: AmqpError, command: Command | None) -> Close:
-    """The close that tells of an error met in ``command`` (None: in no command)."""
+    """Return the close for an error that ``command`` caused (None: no command did)."""
     return kind(error.code, _reply_text(error), *_blame(error.cause or command))
 
 
 def _blame(command: Command | Blamed | type[Blamed] | None) -> tuple[int, int]:
-    """Class and method id of what an error is blamed on: a command, or the class of one; 0, 0 for none."""
+    """Return the class and method id of the command that caused an error; 0, 0 for none."""
     if isinstance(command, Message | Oversized):
         return m.BasicPublish.CLASS_ID, m.BasicPublish.METHOD_ID
     if isinstance(command, Delivery):
@@ -30,7 +30,7 @@ def _blame(command: Command | Blamed | type[Blamed] | None) -> tuple[int, int]:
 
 
 def _reply_text(error: AmqpError) -> str:
-    """The error's text, cut to what a short string holds."""
+    """Return the error's text, cut to the length of a short string."""
     text = str(error).encode("utf-8", "replace")
     if len(text) > REPLY_TEXT_MAX:
         text = text[: REPLY_TEXT_MAX - 3] + b"..."

@@ -1,8 +1,8 @@
-"""What each command on an open channel does: the table of them, and how one is done and answered.
+"""The commands on an open channel: the table of handlers, and how replies are sent.
 
-A handler is a function of the channel and the command, in the file of its class; it returns the reply, if
-there is one. Not here: publishes, which the connection hands straight to the session, and what opens and
-closes channels.
+A handler is a function of the channel and the command, in the file of its class; it returns the reply or
+None. Not here: publishes, which the connection hands to the session directly, and opening and closing
+channels (``channels``).
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def _answer(channel: Channel, command: Command, reply: m.Method | None, changes:
     """Send the reply to a command that has made these changes."""
     if changes or type(command) is m.TxCommit:
         channel.hold_replies()
-    elif type(command) in DECLARATIONS:  # it may have found what somebody else's command has just made
+    elif type(command) in DECLARATIONS:  # it may depend on a change by another client that is not on disk
         channel.hold_replies_until(changes.last_batch)
     if reply is not None and not getattr(command, "nowait", False):
         channel.send(reply)

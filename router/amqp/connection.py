@@ -61,7 +61,7 @@ class AmqpConnection(AmqpHandshake):
     def close_sessions(self) -> None:
         self.channels.end()
 
-    # -- in --------------------------------------------------------------------------------------------------
+    # -- commands --------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> int:
         """Handle all commands that ``data`` completes; return their number, 0 during the handshake."""
@@ -99,9 +99,9 @@ class AmqpConnection(AmqpHandshake):
         )
 
     def _handle(self, commands: Iterable[tuple[int, Command]]) -> None:  # noqa: PLR0912 - each way to stop
-        """Handle commands in their order; each that is refused ends its channel, or the connection.
+        """Handle commands in their order; a refused one ends its channel, or the connection.
 
-        When the turn has taken long enough the rest is put off to another one.
+        When the turn's time budget is spent, the rest waits for a later turn.
         """
         channels = self.channels.open
         commands = iter(commands)
@@ -112,9 +112,9 @@ class AmqpConnection(AmqpHandshake):
                     self._put_off = [(number, command), *commands]
                     self.postpone(behind_deliveries=True)
                     break
-                left = 1  # one alone may take long: a selector, a large table
+                left = 1  # check the budget: a selector or a large table may take long
             channel = channels.get(number)
-            session = None if channel is None else channel.session  # which the channel loses when it ends
+            session = None if channel is None else channel.session  # a closed channel has none
             answer = None
             try:
                 if channel is None or session is None or type(command) in LIFE:
@@ -129,7 +129,7 @@ class AmqpConnection(AmqpHandshake):
                 else:
                     answer = handle(channel, command)
                     if type(command) is m.BasicGet and not self.outbox.writable():
-                        # A few bytes can ask for much: the rest waits until the client has read this.
+                        # A few bytes can request much: the rest waits until the client has read this.
                         self._put_off = list(commands)
                         break
             except AmqpError as error:
@@ -202,16 +202,16 @@ class AmqpConnection(AmqpHandshake):
             self.outbox.write(method_frame(0, method))
 
     def _handle_fault(self) -> None:
-        """Refuse what was wrong with the bytes behind the last command."""
+        """End the connection if the bytes behind the last command are malformed."""
         error = self.wire.reader.error
         if error is not None and not self.finished and self.wire.state not in ENDING:
             self.broker.catch_up()
             self.fail(0, error)
 
     def _without_channel(self, number: int, command: Command) -> None:
-        """A command of the connection itself, or of a channel's life."""
+        """Handle a command on channel 0, or one that opens or closes a channel."""
         if self.finished or self.wire.state is ConnectionState.CLOSED:
-            return  # it was sent behind what ended the connection
+            return  # sent before the client knew of the end
         if number == 0:
             self._control(command)
         elif self.wire.state is not ConnectionState.CLOSING and self.channels.receive(
@@ -220,7 +220,7 @@ class AmqpConnection(AmqpHandshake):
             self._open_channel(number)
 
     def _control(self, command: Command) -> None:
-        """A command on channel 0."""
+        """Handle a command on channel 0."""
         self.wire.accept(command)
         if self.wire.state is ConnectionState.CLOSED:
             if isinstance(command, m.ConnectionClose):
@@ -229,7 +229,7 @@ class AmqpConnection(AmqpHandshake):
                 self._leaving = self.leave()
                 if self._leaving is None:
                     self._close_ok()
-                else:  # a client that has its close-ok may declare the same queues anew
+                else:  # after close-ok the client may declare the same queues again
                     self._leaving.over = self._left
                 return
             self.finish()
@@ -237,7 +237,7 @@ class AmqpConnection(AmqpHandshake):
             COMMANDS[type(command)](self, command)
 
     def _left(self, error: Exception | None) -> None:
-        """The exclusive queues of a client that closes have been deleted."""
+        """The exclusive queues of a closing client are deleted: answer its close."""
         self._leaving = None
         if error is not None:
             self.crash(error)
@@ -245,7 +245,7 @@ class AmqpConnection(AmqpHandshake):
             self._close_ok()
 
     def _close_ok(self) -> None:
-        """Answer the client's close; ``tell`` ends the connection when the replies before that are sent."""
+        """Answer the client's close, and finish when all replies are written."""
         self.send(m.ConnectionCloseOk())
         if self.replies.holding:
             self.broker.commit_waiters.add(self)
@@ -254,7 +254,7 @@ class AmqpConnection(AmqpHandshake):
             self.finish()
 
     def owes_confirms(self, channel: Channel, batch: int) -> None:
-        """A channel has publishes to be confirmed."""
+        """Note that a channel has publishes to be confirmed."""
         self.channels.owe(channel, batch)
         self.broker.commit_waiters.add(self)
 
@@ -283,9 +283,9 @@ class AmqpConnection(AmqpHandshake):
     # -- errors and the end ----------------------------------------------------------------------------------
 
     def fail(self, number: int, error: AmqpError, command: Command | None = None) -> None:
-        """End a channel, or the connection, for an error met in ``command`` (None: in none of the client's).
+        """End a channel, or the connection, for an error that ``command`` caused (None: no command did).
 
-        As in RabbitMQ, nobody is told why the connection ends before the tuning is agreed on.
+        As in RabbitMQ, a connection ends without connection.close before the tuning is agreed on.
         """
         if error.scope == "channel" and number in self.channels.open:
             self.log.warning("channel closed", channel=number, error=str(error), **error.log_fields)
@@ -304,7 +304,7 @@ class AmqpConnection(AmqpHandshake):
             self.fail(0, error)
 
     def _close(self, error: AmqpError, command: Command | None = None) -> None:
-        """Send connection.close and wait for its answer, but not for long."""
+        """Send connection.close and wait for connection.close-ok, for the shutdown timeout at most."""
         self.send(close_for(m.ConnectionClose, error, command))
         self.wire.closing()
         self.wake_in(self.broker.settings.server.shutdown_timeout)
@@ -330,7 +330,7 @@ class AmqpConnection(AmqpHandshake):
             self.close_with_log(f"no answer in time while waiting for {state.name}")
 
 
-# Any: each takes the one type of command that it stands beside.
+# Any: each method takes the type of command in its key.
 COMMANDS: dict[type, Callable[[AmqpConnection, Any], None]] = {
     m.ConnectionStartOk: AmqpConnection.start_ok,
     m.ConnectionTuneOk: AmqpConnection.tune_ok,

@@ -1,4 +1,4 @@
-"""What connection.start and connection.tune say of this broker (AMQP 0-9-1 1.4.2.1 and 1.4.2.5)."""
+"""The contents of connection.start and connection.tune (AMQP 0-9-1 1.4.2.1 and 1.4.2.5)."""
 
 from platform import python_version
 from socket import gethostname
@@ -9,8 +9,8 @@ from leveret.router.settings import Settings
 
 
 def make_offer(settings: Settings, product_version: str) -> Offer:
-    """What every client is offered; ``product_version`` is leveret's own. Each connection puts the cluster's
-    name of that moment in place of the host's.
+    """Return the offer to all clients; ``product_version`` is leveret's own. Each connection replaces the
+    cluster's name by the current one.
     """
     amqp = settings.amqp
     return Offer(

@@ -1,4 +1,4 @@
-"""The tx class (AMQP 0-9-1 1.9) and RabbitMQ's confirm class: two ways to know what became of publishes."""
+"""The tx class (AMQP 0-9-1 1.9) and RabbitMQ's confirm class."""
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.amqp.channel import Channel

@@ -270,7 +270,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         """End the connection since the broker failed while it served this client."""
         self.broker.failed(error)
         self.log.error("connection failed", exc_info=error)
-        self.refuse(InternalError("the broker failed; its log says why"))
+        self.refuse(InternalError("internal error, see the broker's log"))
 
     def lost(self) -> None:
         """The client has closed its side. That is logged as a warning unless it was to be expected."""

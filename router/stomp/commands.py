@@ -1,7 +1,6 @@
-"""What each frame of a client that has logged in does: the table of commands.
+"""The commands of a client that has logged in: the table of handlers, and how receipts are sent.
 
-A command is a function of the conversation and the frame. Not here: CONNECT and DISCONNECT, a connection's
-beginning and end.
+A handler is a function of the conversation and the frame. Not here: CONNECT and DISCONNECT (``connection``).
 
 Sources: STOMP 1.2, "Client Frames"; RabbitMQ, "STOMP Plugin", and its texts.
 """
@@ -194,7 +193,7 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
 
 
 def _is_stream(conversation: Conversation, frame: Frame) -> bool:
-    """Whether the destination is a queue whose readers may select, or will be."""
+    """Return True if the destination is a stream, or will be declared as one."""
     known = conversation.session.vhost.queues.get(_destination(frame).routing_key)
     kind = frame.headers.get("x-queue-type") if known is None else known.settings.queue_type
     return kind == "stream"
@@ -225,7 +224,7 @@ def unsubscribe(conversation: Conversation, frame: Frame) -> None:
 
 
 def _consumer_tag(frame: Frame) -> str:
-    """What a subscription is known by: its id, or its destination, as old clients do."""
+    """Return the consumer tag for the header ``id``, or ``destination`` as in STOMP 1.0."""
     headers = frame.headers
     name = headers.get("id")
     if name is not None:

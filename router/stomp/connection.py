@@ -128,7 +128,7 @@ class StompConnection(ClientConnection):
         if self._conversation is not None:
             self._conversation.close()
 
-    # -- in --------------------------------------------------------------------------------------------------
+    # -- frames ----------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> int:
         """Handle all frames that ``data`` completes; return their number."""
@@ -147,7 +147,7 @@ class StompConnection(ClientConnection):
             if self.state is State.LOGIN and (spoken := self._first_bytes.other(data)):
                 raise StompError("Wrong protocol", f"{wrong_port(spoken, STOMP)}\n")
             while self.state in READING:
-                frame = None  # an error in the bytes behind a frame is not that frame's
+                frame = None  # malformed bytes behind a frame are not its error
                 frame, self._put_off = self._put_off or reader.next_frame(), None
                 if frame is None:
                     break
@@ -175,16 +175,17 @@ class StompConnection(ClientConnection):
         return count
 
     def _handle(self, frame: Frame) -> Callable[[], None] | None:
-        """Handle one frame; return what answers it once it is not ``unfinished`` any more. Raises StompError
-        for one that may not come now.
+        """Handle one frame; return a function that sends its receipt if the session has ``unfinished`` work.
+
+        Raises StompError for a frame that the state does not allow.
         """
         conversation = self._conversation
         if conversation is not None and frame.command not in LIFE:
             return handle(conversation, frame)
         after = TRANSITIONS.get((self.state, frame.command))
         if after is None:
-            told = "You are logged in already" if conversation else "You must log in using CONNECT first"
-            raise StompError("Illegal command", told)
+            detail = "You are logged in already" if conversation else "You must log in using CONNECT first"
+            raise StompError("Illegal command", detail)
         if after is State.LEAVING:
             self._receipt = frame.headers.get("receipt")
             self.log.info("connection closed by client")
@@ -308,7 +309,7 @@ class StompConnection(ClientConnection):
     # -- errors and the end ----------------------------------------------------------------------------------
 
     def _refuse(self, error: Error, frame: Frame | None = None) -> None:
-        """End the connection for an error met in ``frame`` (None: in none of the client's).
+        """End the connection for an error that ``frame`` caused (None: no frame did).
 
         Receipts of publishes are sent if these are confirmed by now. Other receipts are sent before the ERROR
         frame in any case, though both may have to wait for the disk.
@@ -341,12 +342,12 @@ class StompConnection(ClientConnection):
 
     def _write_error(self, message: str, detail: str, headers: dict[str, str]) -> None:
         """Write an ERROR frame."""
-        told = {"message": message, "content-type": "text/plain", "version": ",".join(VERSIONS), **headers}
+        headers = {"message": message, "content-type": "text/plain", "version": ",".join(VERSIONS), **headers}
         body = detail.encode("utf-8", "surrogateescape")
-        self.replies.write(encode_frame(Frame("ERROR", told, body), self.version))
+        self.replies.write(encode_frame(Frame("ERROR", headers, body), self.version))
 
     def tell_error(self, message: str, detail: str, **headers: str) -> None:
-        """Tell the client of something that does not end the connection."""
+        """Send an ERROR frame that does not end the connection."""
         if self.state is State.RUNNING:
             self._write_error(message, detail, headers)
 
@@ -354,7 +355,7 @@ class StompConnection(ClientConnection):
         self._refuse(error)
 
     def end(self, error: AmqpError) -> None:
-        """End the connection; a client that has not logged in is not told the reason."""
+        """End the connection, with an ERROR frame if the client has logged in."""
         if self._conversation is None:
             self.finish()
         else:
@@ -382,7 +383,7 @@ class StompConnection(ClientConnection):
 
 
 def negotiated(frame: Frame) -> tuple[str, Heartbeats]:
-    """The version and heart-beats that a CONNECT leads to. Raises StompError."""
+    """Return the version and heartbeats agreed on by a CONNECT frame. Raises StompError."""
     version = negotiate_version(frame.headers.get("accept-version"))
     if version == V1_0:
         return version, Heartbeats()

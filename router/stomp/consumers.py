@@ -1,6 +1,6 @@
-"""What the headers of SUBSCRIBE ask of the consumer: its priority, and what it reads of a stream.
+"""Headers of SUBSCRIBE as AMQP's consumer arguments: priority, selector, and position in a stream.
 
-Owns the translation to arguments as AMQP has them. What they mean is the queue's.
+The queue interprets the arguments.
 
 Source: RabbitMQ, "STOMP Plugin", "Stream Support".
 """
@@ -18,7 +18,7 @@ UNFILTERED = "x-stream-match-unfiltered"
 
 
 def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The arguments of a subscription's consumer. Raises StompError for a number that is none."""
+    """Return the arguments of a subscription's consumer. Raises StompError for a malformed number."""
     arguments: dict[str, Any] = {}
     if "x-priority" in headers:
         arguments["x-priority"] = parse_number("x-priority", headers["x-priority"])
@@ -27,7 +27,7 @@ def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> 
             arguments[name] = _offset(name, headers[name])
     if CONSUMER_NAME in headers:
         arguments[CONSUMER_NAME] = headers[CONSUMER_NAME]
-        if SINGLE in headers:  # of the queue, where there is no name
+        if SINGLE in headers:  # without a name it is a queue argument
             arguments[SINGLE] = parse_boolean(SINGLE, headers[SINGLE])
     if "x-stream-filter" in headers:
         arguments["x-stream-filter"] = headers["x-stream-filter"].split(",")

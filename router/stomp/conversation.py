@@ -1,6 +1,6 @@
-"""What a client that has logged in has going: its session, subscriptions, transactions and receipts.
+"""The state of a logged-in client: session, subscriptions, transactions, receipts, and its MESSAGE frames.
 
-Owns those, and the writing of what the session has for the client. What each frame does is in ``commands``.
+The client's frames are handled in ``commands``.
 
 Sources: STOMP 1.2, "MESSAGE", "RECEIPT"; RabbitMQ for message ids and the texts.
 """
@@ -25,29 +25,29 @@ from leveret.router.stomp.properties import header_lines
 from leveret.router.turns.backlog import Slices
 
 START = attrgetter("start")
-LET_GO = 256  # frames whose memory is freed in a slice
+DROPPED = 256  # frames whose memory is freed in a slice
 SEPARATOR = "@@"  # between the parts of a message id: consumer tag, session, delivery tag
 FRAME_COST = 320  # bytes that a frame in memory takes up besides its headers and its body
 HEADER_COST = 112  # and a header besides its characters
 
 
 def tag_of_id(id_: str) -> str:
-    """The consumer tag of a subscription with this id; RabbitMQ's, as it can be seen in message ids."""
+    """Return the consumer tag of a subscription with this id. It is visible in message ids, as RabbitMQ's."""
     return f"T_{id_}"
 
 
 def tag_of_destination(destination: str) -> str:
-    """The consumer tag of one that has none, and is known by its destination."""
+    """Return the consumer tag of a subscription without an id."""
     return f"Q_{destination}"
 
 
 def id_of_tag(tag: str) -> str | None:
-    """The id that ``tag_of_id`` was given; None for a tag of a destination."""
+    """Return the id in a consumer tag; None for a subscription without an id."""
     return tag[2:] if tag.startswith("T_") else None
 
 
 class Owner(Protocol):
-    """What a conversation asks of its connection."""
+    """The connection, as far as a conversation needs it."""
 
     @property
     def outbox(self) -> Outbox: ...
@@ -60,7 +60,7 @@ class Owner(Protocol):
         """End: the broker failed while it served this client."""
 
     def tell_error(self, message: str, detail: str, **headers: str) -> None:
-        """Tell the client of something that does not end the connection."""
+        """Send an ERROR frame that does not end the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,7 @@ class Subscription:
         return place > 0 and tag in held[place - 1]
 
     def take_through(self, tag: int) -> Iterator[int]:
-        """Take all tags up to and including this one, which must be there, out of ``held``, as they are asked
-        for.
-        """
+        """Remove all tags up to and including this one, which must be held, and yield them."""
         while self.held:
             first = self.held.popleft()
             if tag in first:
@@ -115,7 +113,7 @@ class Transaction:
 
 
 class Conversation:
-    """``session_id`` tells this connection's message ids from those of others."""
+    """The conversation of one client. ``session_id`` is the part of message ids that names its connection."""
 
     def __init__(
         self, owner: Owner, session_of: Callable[["Conversation"], Session], version: str, session_id: str
@@ -126,25 +124,25 @@ class Conversation:
         session = self.session
         self.topology = Topology(session.vhost, session.user, session.owner)
         self.subscriptions: dict[str, Subscription] = {}  # by consumer tag
-        self.transactions: dict[str, Transaction] = {}  # that were begun, by name
-        self.declared: set[str] = set()  # queues that this client need not declare again
+        self.transactions: dict[str, Transaction] = {}  # open ones, by name
+        self.declared: set[str] = set()  # names of queues that this client has declared
         self.reply_queues: dict[str, str] = {}  # the queues behind its /temp-queue/ destinations
         self._owner = owner
         self._outbox = owner.outbox
         self._replies = owner.replies
-        self._receipts: deque[tuple[int, str]] = deque()  # of publishes to be confirmed, by their number
+        self._receipts: deque[tuple[int, str]] = deque()  # (number of a publish to be confirmed, receipt)
 
     def hold_replies(self) -> None:
-        """What is sent from now on tells of changes, and waits until they are on disk."""
+        """Hold later replies until the changes of this turn are on disk."""
         self._replies.hold()
 
     def forget(self, transaction: Transaction) -> None:
-        """Free the memory of a transaction that is not to be committed, some of it in later turns."""
+        """Free the memory of an aborted transaction, in later turns if it is large."""
         broker = self.session.broker
-        broker.backlog.start("dropping a transaction", _let_go(transaction.frames))
+        broker.backlog.start("dropping a transaction", _drop(transaction.frames))
 
     def close(self) -> None:
-        """The client has gone, and so have its open transactions."""
+        """Abort the open transactions and close the session."""
         for transaction in self.transactions.values():
             self.forget(transaction)
         self.transactions.clear()
@@ -154,7 +152,7 @@ class Conversation:
         self._replies.write(encode_frame(Frame("RECEIPT", {"receipt-id": receipt}), self.version))
 
     def publish(self, message: Message, receipt: str | None) -> None:
-        """Publish a message, and send a receipt as soon as it is confirmed; in a transaction, with that."""
+        """Publish a message; its receipt is sent when it is confirmed, or with its transaction's commit."""
         session = self.session
         if receipt is None or session.mode.transaction is not None:
             session.publish(message)
@@ -166,15 +164,15 @@ class Conversation:
         self._receipts.append((number, receipt))
 
     def waiting(self) -> bool:
-        """Whether any receipt waits for a confirm."""
+        """Return True if a receipt waits for a confirm."""
         return bool(self._receipts)
 
     def forget_receipts(self) -> None:
-        """Send no receipts of publishes that are not confirmed yet."""
+        """Drop the receipts of publishes that are not confirmed yet."""
         self._receipts.clear()
 
     def send_receipts(self) -> bool:
-        """Send the receipts of what is confirmed by now. True when there are more to come."""
+        """Send the receipts of confirmed publishes. Return True if more publishes are to be confirmed."""
         for number, _, accepted in self.session.verdicts():
             while self._receipts and self._receipts[0][0] <= number:
                 _, receipt = self._receipts.popleft()
@@ -193,7 +191,7 @@ class Conversation:
     # -- SessionSink -----------------------------------------------------------------------------------------
 
     def writable(self) -> bool:
-        """Return whether messages may be written: the client reads, and not too much waits for the disk."""
+        """Return True if the client reads its messages and few replies wait for the disk."""
         return self._outbox.writable() and self._replies.size <= HELD_MAX
 
     def overfull(self) -> bool:
@@ -224,8 +222,8 @@ class Conversation:
         (self._replies if self._replies.waiting else self._outbox).extend(parts)
 
     def _wire(self, receiver: Receiver) -> tuple[bytes, bytes, deque[range] | None]:
-        """How all messages of a subscription begin, up to the delivery tag; their line ``ack``; and the tags
-        that it holds.
+        """Return the common parts of a subscription's frames: the lines up to the delivery tag, the
+        ``ack`` line up to it, and the held tags.
         """
         subscription = self.subscriptions.get(receiver.tag)  # None: a reply queue
         held = None if subscription is None else subscription.held
@@ -239,13 +237,13 @@ class Conversation:
         return head, encode_headers({"ack": message_id}, self.version)[:-1], held
 
     def owes_confirms(self, batch: int) -> None:
-        """Receipts are looked at whenever there is something to tell."""
+        """Do nothing: ``send_receipts`` looks for confirms at each call."""
 
     def returned(self, message: Message, code: int, text: str) -> None:
-        """No STOMP client publishes with ``mandatory``."""
+        """Never called: STOMP publishes are not mandatory."""
 
     def cancelled(self, consumer: Consumer) -> None:
-        """As in RabbitMQ, the connection outlives the ERROR frame."""
+        """Send an ERROR frame. As in RabbitMQ, the connection stays open."""
         subscription = self.subscriptions.pop(consumer.tag, None)
         if subscription is None:
             return  # a reply queue
@@ -263,8 +261,8 @@ class Conversation:
         self._owner.crash(error)
 
 
-def _let_go(frames: deque[Frame]) -> Slices:
+def _drop(frames: deque[Frame]) -> Slices:
     while frames:
-        for _ in range(min(LET_GO, len(frames))):
+        for _ in range(min(DROPPED, len(frames))):
             frames.popleft()
         yield

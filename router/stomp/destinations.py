@@ -1,6 +1,6 @@
-"""What the header ``destination`` of a frame names, and what a message's destination is called.
+"""The syntax of destinations: parsing the header of a frame, and formatting that of a message.
 
-Owns the syntax only. Names are percent-encoded, so that they can contain slashes.
+Names are percent-encoded, so that they can contain slashes.
 
 Source: RabbitMQ, "STOMP Plugin", "Destinations".
 """
@@ -23,10 +23,10 @@ _TO_ENCODE = re.compile(rb"[^\x20-\x24\x26-\x2e\x30-\x7e]")  # all but printable
 
 
 class Destination(NamedTuple):
-    """Where messages are sent to or subscribed from.
+    """A parsed destination of SEND or SUBSCRIBE.
 
     ``kind`` is the word after the first slash (amqqueue for /amq/queue); exchange and routing key are those
-    of a publish. ``path`` is the whole as it was given.
+    of a publish. ``path`` is the header's value.
     """
 
     kind: str
@@ -36,13 +36,13 @@ class Destination(NamedTuple):
 
     @property
     def own_queue(self) -> bool:
-        """Whether each subscription has a queue of its own, bound to an exchange."""
+        """True if each subscription has its own queue, bound to an exchange."""
         return self.kind in {"exchange", "topic"}
 
 
 @lru_cache(KNOWN)
 def parse_destination(path: str) -> Destination:
-    """Take a destination apart. Raises StompError for what is none.
+    """Parse a destination. Raises StompError if it is malformed.
 
     As in RabbitMQ, a name without any slash is that of a queue.
     """
@@ -70,7 +70,7 @@ def _unknown(path: str) -> StompError:
 
 
 def _named(kind: str, exchange: str = "") -> Callable[[str, str], Destination]:
-    """A kind whose rest is one name."""
+    """Return a parser for a kind that is followed by one name."""
 
     def parse(path: str, rest: str) -> Destination:
         name = rest[1:]
@@ -82,7 +82,7 @@ def _named(kind: str, exchange: str = "") -> Callable[[str, str], Destination]:
 
 
 def _exchange(path: str, rest: str) -> Destination:
-    """An exchange, and perhaps a routing or binding key. The default exchange has no name to be called by."""
+    """Parse an exchange and an optional routing or binding key; the default exchange cannot be named."""
     name, _, key = rest[1:].partition("/")
     if not name or "/" in key:
         raise _invalid("exchange", rest)
@@ -90,7 +90,7 @@ def _exchange(path: str, rest: str) -> Destination:
 
 
 def _reply(path: str, rest: str) -> Destination:
-    """A queue that somebody wants an answer in. The name may have slashes."""
+    """Parse the name of a reply queue, which may contain slashes."""
     if not rest[1:]:
         raise _invalid("reply_queue", rest)
     return Destination("reply-queue", "", decode_name(rest[1:]), path)
@@ -111,7 +111,7 @@ _KINDS: tuple[tuple[str, Callable[[str, str], Destination]], ...] = (
 
 
 def destination_of(exchange: str, routing_key: str) -> str:
-    """What a message that was published like this is said to have been sent to."""
+    """Return the destination of a message that was published to this exchange with this key."""
     if not exchange:
         return f"/queue/{encode_name(routing_key)}"
     if exchange == TOPIC_EXCHANGE:
@@ -122,7 +122,7 @@ def destination_of(exchange: str, routing_key: str) -> str:
 
 
 def reply_destination(reply_to: str) -> str:
-    """Where an answer is to be sent: what is no destination is the name of a queue."""
+    """Return the destination for replies: ``reply_to`` itself, or that of the queue of this name."""
     return reply_to if reply_to.startswith("/") else REPLY_QUEUE + reply_to
 
 

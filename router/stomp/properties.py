@@ -1,6 +1,6 @@
-"""The headers of SEND and MESSAGE frames, and the properties of a message they stand for.
+"""The mapping between headers of SEND and MESSAGE frames and message properties.
 
-Owns the mapping both ways, as one table. What stands for no property is a header of the message.
+A frame's header that maps to no property is a header of the message.
 
 Source: RabbitMQ, "STOMP Plugin", "Message Properties".
 """
@@ -27,14 +27,14 @@ TEXTS = {
     "app-id": "app_id",
 }
 NUMBERS = {"priority": ("priority", 255), "timestamp": ("timestamp", 2**64 - 1)}
-FLAGS = frozenset(("persistent", "destination"))  # neither texts nor numbers, and no header of the message
+FLAGS = frozenset(("persistent", "destination"))  # handled on their own, and no headers of the message
 OWN = frozenset(("destination", "message-id", "subscription", "redelivered", "ack", "content-length"))
 SHORT = 255  # bytes of a text property and of a header's name
 KNOWN, KNOWN_BYTES = 1024, 256  # remembered lines, and the largest properties that they are of
 
 
 def properties_of(headers: Mapping[str, str]) -> Properties:
-    """The properties that a SEND frame's headers give. Raises StompError for values that do not fit.
+    """Return the properties for a SEND frame's headers. Raises StompError for values out of range.
 
     There is always a table of headers, as from RabbitMQ.
     """
@@ -83,7 +83,7 @@ _known: dict[tuple[bytes, bytes, str], bytes] = {}
 
 
 def headers_of(properties: Properties) -> dict[str, str]:
-    """The headers that tell of these properties. A mapped name wins over a header of the message."""
+    """Return the headers for these properties. A mapped name wins over a header of the message."""
     found: dict[str, str] = {}
     for header, field in TEXTS.items():
         if (text := getattr(properties, field)) is not None:
@@ -93,22 +93,22 @@ def headers_of(properties: Properties) -> dict[str, str]:
             found[header] = str(number)
     if properties.delivery_mode == PERSISTENT:
         found["persistent"] = "true"
-    for name, text in _told(properties.headers or {}).items():
+    for name, text in _texts_of(properties.headers or {}).items():
         if name not in OWN:
             found.setdefault(name, text)
     return found
 
 
-def _told(headers: Table) -> dict[str, str]:
-    """The message's headers that have a text: texts, numbers, truth values, bytes."""
-    told = {}
+def _texts_of(headers: Table) -> dict[str, str]:
+    """Return the message's headers that can be text: strings, numbers, booleans, bytes."""
+    texts: dict[str, str] = {}
     for name, value in headers.items():
         if isinstance(value, bool):
-            told[name] = "true" if value else "false"
+            texts[name] = "true" if value else "false"
         elif isinstance(value, str):
-            told[name] = value
+            texts[name] = value
         elif isinstance(value, int | float):
-            told[name] = str(value)
+            texts[name] = str(value)
         elif isinstance(value, bytes):
-            told[name] = value.decode("utf-8", "surrogateescape")
-    return told
+            texts[name] = value.decode("utf-8", "surrogateescape")
+    return texts

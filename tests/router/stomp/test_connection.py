@@ -319,7 +319,7 @@ def test_a_stopping_broker_tells_who_has_logged_in(dial, connect):
 def test_a_failure_of_the_broker_ends_the_connection_with_an_error(connect):
     client = connect()
     client.connection.crash(RuntimeError("x"))
-    assert client.error() == ("internal_error", "INTERNAL_ERROR - the broker failed; its log says why")
+    assert client.error() == ("internal_error", "INTERNAL_ERROR - internal error, see the broker's log")
 
 
 def test_a_delivery_timeout_ends_the_connection(world, connect):
