@@ -23,7 +23,7 @@ from leveret.router.session.topology import Topology
 from leveret.router.session.transport import Outbox
 
 
-class Owner(Protocol):
+class ChannelOwner(Protocol):
     """The connection, as far as a channel needs it."""
 
     frame_max: int
@@ -46,7 +46,7 @@ class Owner(Protocol):
 class Channel:
     """One open channel. ``last_queue`` is the queue that an empty queue name stands for."""
 
-    def __init__(self, number: int, owner: Owner, session_of: Callable[["Channel"], Session]) -> None:
+    def __init__(self, number: int, owner: ChannelOwner, session_of: Callable[["Channel"], Session]) -> None:
         self.number = number
         self.last_queue = ""
         self._owner = owner

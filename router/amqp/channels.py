@@ -17,7 +17,7 @@ from leveret.router.amqp.channel import Channel
 from leveret.router.session.reply_gate import Gate
 
 
-class State(Enum):
+class ChannelState(Enum):
     """The state of a channel number."""
 
     ABSENT = auto()
@@ -27,11 +27,11 @@ class State(Enum):
 
 # (state, the client's command) -> state. The broker's own channel.close leads from OPEN to CLOSING. An open
 # channel handles all other commands; a closing one ignores them, since the client sent them before it knew.
-TRANSITIONS: dict[tuple[State, type], State] = {
-    (State.ABSENT, m.ChannelOpen): State.OPEN,
-    (State.OPEN, m.ChannelClose): State.ABSENT,
-    (State.CLOSING, m.ChannelClose): State.CLOSING,
-    (State.CLOSING, m.ChannelCloseOk): State.ABSENT,
+TRANSITIONS: dict[tuple[ChannelState, type], ChannelState] = {
+    (ChannelState.ABSENT, m.ChannelOpen): ChannelState.OPEN,
+    (ChannelState.OPEN, m.ChannelClose): ChannelState.ABSENT,
+    (ChannelState.CLOSING, m.ChannelClose): ChannelState.CLOSING,
+    (ChannelState.CLOSING, m.ChannelCloseOk): ChannelState.ABSENT,
 }
 LIFE = frozenset((m.ChannelOpen, m.ChannelClose))  # handled here on an open channel too
 
@@ -55,10 +55,10 @@ class Channels:
         ] = {}  # channels with such by the batch that they wait for
         self._replies = replies
 
-    def state(self, number: int) -> State:
+    def state(self, number: int) -> ChannelState:
         if number in self.open:
-            return State.OPEN
-        return State.CLOSING if number in self._closing else State.ABSENT
+            return ChannelState.OPEN
+        return ChannelState.CLOSING if number in self._closing else ChannelState.ABSENT
 
     def receive(self, number: int, command: Command, channel_max: int) -> bool:
         """Handle a command in ``LIFE``, or any on a channel that is not open. Return True to open a channel.
@@ -67,24 +67,24 @@ class Channels:
         does not allow.
         """
         before = self.state(number)
-        if before is State.ABSENT and len(self.open) + len(self._closing) >= channel_max:
+        if before is ChannelState.ABSENT and len(self.open) + len(self._closing) >= channel_max:
             error = too_many_channels(channel_max)
             error.cause = Nothing
             raise error
         after = TRANSITIONS.get((before, type(command)))
         if after is None:
-            if before is State.ABSENT:
+            if before is ChannelState.ABSENT:
                 raise ChannelError("expected 'channel.open'")
             if isinstance(command, m.ChannelOpen):
                 raise ChannelError("second 'channel.open' seen")
             return False
-        if before is State.OPEN:
+        if before is ChannelState.OPEN:
             self._end(self.open[number])
-        elif after is State.ABSENT:
+        elif after is ChannelState.ABSENT:
             self._closing.discard(number)
         if isinstance(command, m.ChannelClose):
             self._replies.write(method_frame(number, m.ChannelCloseOk()))
-        return after is State.OPEN
+        return after is ChannelState.OPEN
 
     def add(self, channel: Channel) -> None:
         """Add an open channel and answer channel.open-ok."""

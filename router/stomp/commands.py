@@ -20,12 +20,12 @@ from leveret.router.stomp.consumers import consumer_arguments
 from leveret.router.stomp.conversation import (
     SEPARATOR,
     Conversation,
+    StompTransaction,
     Subscription,
-    Transaction,
     tag_of_destination,
     tag_of_id,
 )
-from leveret.router.stomp.destinations import TEMP_QUEUE, Destination, parse_destination
+from leveret.router.stomp.destinations import TEMP_QUEUE, StompDestination, parse_destination
 from leveret.router.stomp.properties import properties_of
 from leveret.router.stomp.queues import (
     bind_subscription,
@@ -104,7 +104,7 @@ def send(conversation: Conversation, frame: Frame) -> None:
     conversation.publish(message, headers.get("receipt"))
 
 
-def _destination(frame: Frame) -> Destination:
+def _destination(frame: Frame) -> StompDestination:
     path = frame.headers.get("destination")
     if path is None:
         raise StompError("Missing destination", f"\"{frame.command}\" must include a 'destination' header\n")
@@ -295,7 +295,7 @@ def begin(conversation: Conversation, frame: Frame) -> None:
         raise StompError("Bad transaction", f'There is a transaction "{name}" already\n')
     if len(transactions) >= TRANSACTIONS_MAX:
         raise StompError("Transaction limit exceeded", f"At most {TRANSACTIONS_MAX} transactions at a time\n")
-    transactions[name] = Transaction()
+    transactions[name] = StompTransaction()
 
 
 def commit(conversation: Conversation, frame: Frame) -> Sequence[str]:
@@ -335,7 +335,7 @@ def _transaction_name(frame: Frame) -> str:
     return name
 
 
-def _transaction(conversation: Conversation, frame: Frame) -> Transaction:
+def _transaction(conversation: Conversation, frame: Frame) -> StompTransaction:
     """The transaction that the frame names."""
     name = _transaction_name(frame)
     transaction = conversation.transactions.get(name)

@@ -40,7 +40,7 @@ from leveret.router.stomp.commands import handle
 from leveret.router.stomp.conversation import Conversation
 
 
-class State(Enum):
+class StompState(Enum):
     """What the broker waits for."""
 
     LOGIN = auto()
@@ -50,7 +50,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Event(Enum):
+class StompEvent(Enum):
     """A cause of a transition that is not a client's command."""
 
     PROVEN = auto()  # the client has logged in and opened its virtual host
@@ -60,25 +60,25 @@ class Event(Enum):
 
 # (state, command or event) -> state. The commands of ``commands`` are allowed in RUNNING only, and nothing is
 # read in PROOF and LEAVING.
-TRANSITIONS: dict[tuple[State, str | Event], State] = {
-    (State.LOGIN, "CONNECT"): State.PROOF,
-    (State.LOGIN, "STOMP"): State.PROOF,
-    (State.PROOF, Event.PROVEN): State.RUNNING,
-    (State.RUNNING, "DISCONNECT"): State.LEAVING,
-    (State.RUNNING, Event.REFUSED): State.LEAVING,
-    (State.LEAVING, Event.REFUSED): State.LEAVING,
-    (State.LOGIN, Event.OVER): State.CLOSED,
-    (State.PROOF, Event.OVER): State.CLOSED,
-    (State.RUNNING, Event.OVER): State.CLOSED,
-    (State.LEAVING, Event.OVER): State.CLOSED,
+TRANSITIONS: dict[tuple[StompState, str | StompEvent], StompState] = {
+    (StompState.LOGIN, "CONNECT"): StompState.PROOF,
+    (StompState.LOGIN, "STOMP"): StompState.PROOF,
+    (StompState.PROOF, StompEvent.PROVEN): StompState.RUNNING,
+    (StompState.RUNNING, "DISCONNECT"): StompState.LEAVING,
+    (StompState.RUNNING, StompEvent.REFUSED): StompState.LEAVING,
+    (StompState.LEAVING, StompEvent.REFUSED): StompState.LEAVING,
+    (StompState.LOGIN, StompEvent.OVER): StompState.CLOSED,
+    (StompState.PROOF, StompEvent.OVER): StompState.CLOSED,
+    (StompState.RUNNING, StompEvent.OVER): StompState.CLOSED,
+    (StompState.LEAVING, StompEvent.OVER): StompState.CLOSED,
 }
-READING = frozenset((State.LOGIN, State.RUNNING))
+READING = frozenset((StompState.LOGIN, StompState.RUNNING))
 PHASES = {
-    State.LOGIN: Phase.NEW,
-    State.PROOF: Phase.LOGIN,
-    State.RUNNING: Phase.OPEN,
-    State.LEAVING: Phase.CLOSING,
-    State.CLOSED: Phase.CLOSING,
+    StompState.LOGIN: Phase.NEW,
+    StompState.PROOF: Phase.LOGIN,
+    StompState.RUNNING: Phase.OPEN,
+    StompState.LEAVING: Phase.CLOSING,
+    StompState.CLOSED: Phase.CLOSING,
 }
 LIFE = frozenset(("CONNECT", "STOMP", "DISCONNECT"))
 FLOOD = frozenset(("SEND", "ACK"))  # need no ``Broker.catch_up_for`` before them
@@ -104,7 +104,7 @@ class StompConnection(ClientConnection):
         ends: Ends = UNKNOWN,
     ) -> None:
         super().__init__(broker, outbox, log, loopback=loopback, proven_user=proven_user, ends=ends)
-        self.state = State.LOGIN
+        self.state = StompState.LOGIN
         self.mechanism = PLAIN
         self.version = V1_2  # for reading CONNECT too: the version with most escapes
         self.protocol = f"STOMP {V1_2}"
@@ -144,7 +144,7 @@ class StompConnection(ClientConnection):
         self.broker.scheduler.acting.append(self)
         published = False
         try:
-            if self.state is State.LOGIN and (spoken := self._first_bytes.other(data)):
+            if self.state is StompState.LOGIN and (spoken := self._first_bytes.other(data)):
                 raise StompError("Wrong protocol", f"{wrong_port(spoken, STOMP)}\n")
             while self.state in READING:
                 frame = None  # malformed bytes behind a frame are not its error
@@ -166,7 +166,7 @@ class StompConnection(ClientConnection):
             return count
         conversation = self._conversation
         if conversation is not None:
-            if self.state is State.LEAVING or self.replies.holding or conversation.waiting():
+            if self.state is StompState.LEAVING or self.replies.holding or conversation.waiting():
                 self.broker.commit_waiters.add(self)
             if self.broker.alarms.raised:
                 self.block_publisher(published=published)
@@ -186,7 +186,7 @@ class StompConnection(ClientConnection):
         if after is None:
             detail = "You are logged in already" if conversation else "You must log in using CONNECT first"
             raise StompError("Illegal command", detail)
-        if after is State.LEAVING:
+        if after is StompState.LEAVING:
             self._receipt = frame.headers.get("receipt")
             self.log.info("connection closed by client")
             self.leave()
@@ -219,7 +219,7 @@ class StompConnection(ClientConnection):
                     self._refuse(error, frame)
                 elif error is not None:
                     self.crash(error)
-                elif answer is not None and self.state is State.RUNNING:
+                elif answer is not None and self.state is StompState.RUNNING:
                     answer()
 
             self.resume_after(session.work.unfinished, over)
@@ -291,7 +291,7 @@ class StompConnection(ClientConnection):
             self.log.warning("login refused", user=user.name, reason=str(error))
             raise StompError("Bad CONNECT", f"Virtual host '{name}' access denied") from None
         session_id = f"session-{token_urlsafe(16)}"
-        self.state = TRANSITIONS[self.state, Event.PROVEN]
+        self.state = TRANSITIONS[self.state, StompEvent.PROVEN]
         self.version = self._reader.version = version
         self.protocol = f"STOMP {version}"
         self._reader.limits = replace(FrameLimits(), body=settings.amqp.max_message_size)
@@ -334,7 +334,7 @@ class StompConnection(ClientConnection):
             self._refused = True
             self._receipt = None
             self.leave()
-            self.state = TRANSITIONS[self.state, Event.REFUSED]
+            self.state = TRANSITIONS[self.state, StompEvent.REFUSED]
             self.broker.commit_waiters.add(self)
             self.wake_in(self.broker.settings.server.shutdown_timeout)
         else:
@@ -348,7 +348,7 @@ class StompConnection(ClientConnection):
 
     def tell_error(self, message: str, detail: str, **headers: str) -> None:
         """Send an ERROR frame that does not end the connection."""
-        if self.state is State.RUNNING:
+        if self.state is StompState.RUNNING:
             self._write_error(message, detail, headers)
 
     def refuse(self, error: AmqpError) -> None:
@@ -362,7 +362,7 @@ class StompConnection(ClientConnection):
             self._refuse(error)
 
     def drop_input(self) -> None:
-        self.state = TRANSITIONS[self.state, Event.OVER]
+        self.state = TRANSITIONS[self.state, StompEvent.OVER]
         self._reader.forget()
         self._put_off = self._connect = None
 
@@ -375,7 +375,7 @@ class StompConnection(ClientConnection):
     def timed_out(self) -> None:
         if self._refused:
             self.close_with_log("the ERROR frame waited too long for the disk")
-        elif self.state is State.LOGIN:
+        elif self.state is StompState.LOGIN:
             time = self.broker.settings.amqp.handshake_timeout
             self._refuse(StompError("Login timeout", f"You did not log in within {time} ms\n"))
         else:  # a receipt waits for the disk

@@ -10,14 +10,14 @@ from typing import Any
 
 from leveret.protocol.amqp.table import Long, Timestamp
 from leveret.protocol.stomp.values import parse_boolean, parse_number
-from leveret.router.stomp.destinations import Destination
+from leveret.router.stomp.destinations import StompDestination
 
 OFFSETS = "x-stream-offset", "x-stream-offset-if-new"
 CONSUMER_NAME, SINGLE = "x-stream-consumer-name", "x-single-active-consumer"
 UNFILTERED = "x-stream-match-unfiltered"
 
 
-def consumer_arguments(destination: Destination, headers: Mapping[str, str]) -> dict[str, Any]:
+def consumer_arguments(destination: StompDestination, headers: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments of a subscription's consumer. Raises StompError for a malformed number."""
     arguments: dict[str, Any] = {}
     if "x-priority" in headers:

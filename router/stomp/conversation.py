@@ -46,7 +46,7 @@ def id_of_tag(tag: str) -> str | None:
     return tag[2:] if tag.startswith("T_") else None
 
 
-class Owner(Protocol):
+class ConversationOwner(Protocol):
     """The connection, as far as a conversation needs it."""
 
     @property
@@ -99,7 +99,7 @@ class Subscription:
 
 
 @dataclass(slots=True)
-class Transaction:
+class StompTransaction:
     """The frames that wait for a COMMIT; ``size`` is about how many bytes of memory they take up."""
 
     frames: deque[Frame] = field(default_factory=deque)
@@ -116,7 +116,11 @@ class Conversation:
     """The conversation of one client. ``session_id`` is the part of message ids that names its connection."""
 
     def __init__(
-        self, owner: Owner, session_of: Callable[["Conversation"], Session], version: str, session_id: str
+        self,
+        owner: ConversationOwner,
+        session_of: Callable[["Conversation"], Session],
+        version: str,
+        session_id: str,
     ) -> None:
         self.version = version
         self.session_id = session_id
@@ -124,7 +128,7 @@ class Conversation:
         session = self.session
         self.topology = Topology(session.vhost, session.user, session.owner)
         self.subscriptions: dict[str, Subscription] = {}  # by consumer tag
-        self.transactions: dict[str, Transaction] = {}  # open ones, by name
+        self.transactions: dict[str, StompTransaction] = {}  # open ones, by name
         self.declared: set[str] = set()  # names of queues that this client has declared
         self.reply_queues: dict[str, str] = {}  # the queues behind its /temp-queue/ destinations
         self._owner = owner
@@ -136,7 +140,7 @@ class Conversation:
         """Hold later replies until the changes of this turn are on disk."""
         self._replies.hold()
 
-    def forget(self, transaction: Transaction) -> None:
+    def forget(self, transaction: StompTransaction) -> None:
         """Free the memory of an aborted transaction, in later turns if it is large."""
         broker = self.session.broker
         broker.backlog.start("dropping a transaction", _drop(transaction.frames))

@@ -22,7 +22,7 @@ _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TO_ENCODE = re.compile(rb"[^\x20-\x24\x26-\x2e\x30-\x7e]")  # all but printable ASCII; the slash and % too
 
 
-class Destination(NamedTuple):
+class StompDestination(NamedTuple):
     """A parsed destination of SEND or SUBSCRIBE.
 
     ``kind`` is the word after the first slash (amqqueue for /amq/queue); exchange and routing key are those
@@ -41,7 +41,7 @@ class Destination(NamedTuple):
 
 
 @lru_cache(KNOWN)
-def parse_destination(path: str) -> Destination:
+def parse_destination(path: str) -> StompDestination:
     """Parse a destination. Raises StompError if it is malformed.
 
     As in RabbitMQ, a name without any slash is that of a queue.
@@ -55,7 +55,7 @@ def parse_destination(path: str) -> Destination:
     else:
         if "/" in path:
             raise _unknown(path)
-        found = Destination("queue", "", decode_name(path), path)
+        found = StompDestination("queue", "", decode_name(path), path)
     for name in found[1:3]:
         if len(name.encode("utf-8", "surrogateescape")) > NAME_MAX:
             raise StompError("Invalid destination", f"A name in a destination may have {NAME_MAX} bytes\n")
@@ -69,38 +69,38 @@ def _unknown(path: str) -> StompError:
     )
 
 
-def _named(kind: str, exchange: str = "") -> Callable[[str, str], Destination]:
+def _named(kind: str, exchange: str = "") -> Callable[[str, str], StompDestination]:
     """Return a parser for a kind that is followed by one name."""
 
-    def parse(path: str, rest: str) -> Destination:
+    def parse(path: str, rest: str) -> StompDestination:
         name = rest[1:]
         if not name or "/" in name:
             raise _invalid(kind, rest)
-        return Destination(kind, exchange, decode_name(name), path)
+        return StompDestination(kind, exchange, decode_name(name), path)
 
     return parse
 
 
-def _exchange(path: str, rest: str) -> Destination:
+def _exchange(path: str, rest: str) -> StompDestination:
     """Parse an exchange and an optional routing or binding key; the default exchange cannot be named."""
     name, _, key = rest[1:].partition("/")
     if not name or "/" in key:
         raise _invalid("exchange", rest)
-    return Destination("exchange", decode_name(name), decode_name(key), path)
+    return StompDestination("exchange", decode_name(name), decode_name(key), path)
 
 
-def _reply(path: str, rest: str) -> Destination:
+def _reply(path: str, rest: str) -> StompDestination:
     """Parse the name of a reply queue, which may contain slashes."""
     if not rest[1:]:
         raise _invalid("reply_queue", rest)
-    return Destination("reply-queue", "", decode_name(rest[1:]), path)
+    return StompDestination("reply-queue", "", decode_name(rest[1:]), path)
 
 
 def _invalid(kind: str, rest: str) -> StompError:
     return StompError("Invalid destination", f"'{rest}' is not a valid {kind} destination\n")
 
 
-_KINDS: tuple[tuple[str, Callable[[str, str], Destination]], ...] = (
+_KINDS: tuple[tuple[str, Callable[[str, str], StompDestination]], ...] = (
     ("/queue", _named("queue")),
     ("/topic", _named("topic", TOPIC_EXCHANGE)),
     ("/exchange", _exchange),

@@ -17,7 +17,7 @@ from leveret.protocol.stomp.values import parse_boolean, parse_number
 from leveret.router.arguments.table import QUEUE_ARGUMENTS
 from leveret.router.session.topology import Topology
 from leveret.router.stomp.consumers import CONSUMER_NAME, SINGLE
-from leveret.router.stomp.destinations import Destination
+from leveret.router.stomp.destinations import StompDestination
 
 DURABLE = ("durable", "persistent")  # the second is RabbitMQ's older name of the first
 
@@ -39,7 +39,7 @@ def declare_queue(topology: Topology, name: str, frame: Frame) -> None:
     )
 
 
-def declare_subscription(topology: Topology, destination: Destination, frame: Frame) -> tuple[str, bool]:
+def declare_subscription(topology: Topology, destination: StompDestination, frame: Frame) -> tuple[str, bool]:
     """Declare a subscription's own queue; return its name, and True if it is new.
 
     The name of a durable subscription's queue follows from the subscription's id. The queue is auto-delete
@@ -60,7 +60,7 @@ def declare_subscription(topology: Topology, destination: Destination, frame: Fr
     return queue.name, made
 
 
-def bind_subscription(topology: Topology, queue: str, destination: Destination, frame: Frame) -> None:
+def bind_subscription(topology: Topology, queue: str, destination: StompDestination, frame: Frame) -> None:
     """Bind a subscription's own queue to the destination's exchange, by its selector if it has one."""
     selector = frame.headers.get("x-selector")
     arguments = {} if selector is None else {"x-selector": selector}
@@ -73,7 +73,7 @@ def is_durable(headers: Mapping[str, str]) -> bool:
     return any(values)
 
 
-def subscription_queue(destination: Destination, headers: Mapping[str, str]) -> str:
+def subscription_queue(destination: StompDestination, headers: Mapping[str, str]) -> str:
     """Return the name of a subscription's own queue for the headers of SUBSCRIBE or UNSUBSCRIBE."""
     if headers.get("x-queue-name"):
         return headers["x-queue-name"]
