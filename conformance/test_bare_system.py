@@ -23,7 +23,7 @@ SOME_TESTS = (
 )
 ANNOUNCED = re.compile(r"amqp://127\.0\.0\.1:(\d+)")
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("debootstrap"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("debootstrap"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_one_line_installs_and_serves(system: BareSystem) -> None:
 
 def test_one_line_installs_the_test_extra_and_passes(system: BareSystem) -> None:
     line, expected = line_and_output("&& pytest")
-    with running(system, line, seconds=300, PYTEST_ADDOPTS=SOME_TESTS) as process:
+    with running(system, line, seconds=480, PYTEST_ADDOPTS=SOME_TESTS) as process:
         printed, _ = process.communicate()
     assert process.returncode == 0, printed[-4000:]
     compare(expected, expected.text, printed)
