@@ -1,6 +1,6 @@
-"""Admission of messages by an exchange with deduplication, before they are handed to the queues.
+"""Admission of messages by an exchange with deduplication, before they are enqueued.
 
-A message is admitted when it is enqueued and not when it is routed: in a transaction that is at the commit.
+A message is admitted when it is enqueued, not when it is routed: in a transaction this is at the commit.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from leveret.router.turns.backlog import Slices
 from leveret.router.values.outcome import Outcomes
 
 
-class Clock(Protocol):
+class AdmissionClock(Protocol):
     """The time of a batch: ``now`` in ms of the broker's clock, ``wall`` in seconds since the epoch."""
 
     now: int
@@ -29,9 +29,11 @@ class AdmittedTargets(tuple[Target, ...]):
     """
 
     _cache: DeduplicationCache
-    _clock: Clock
+    _clock: AdmissionClock
 
-    def __new__(cls, cache: DeduplicationCache, clock: Clock, queues: Sequence[Target]) -> "AdmittedTargets":
+    def __new__(
+        cls, cache: DeduplicationCache, clock: AdmissionClock, queues: Sequence[Target]
+    ) -> "AdmittedTargets":
         made = super().__new__(cls, queues)
         made._cache = cache
         made._clock = clock
@@ -73,7 +75,7 @@ class AdmittedTargets(tuple[Target, ...]):
 
 
 def admitted(
-    exchange: Exchange, message: Message, queues: Sequence[Target], clock: Clock
+    exchange: Exchange, message: Message, queues: Sequence[Target], clock: AdmissionClock
 ) -> Sequence[Target]:
     """Return the queues that a message published to ``exchange`` is routed to, as ``AdmittedTargets`` if the
     exchange may refuse it. A message that reaches no queue is not remembered.
