@@ -1,7 +1,7 @@
-"""What becomes of a message that is handed to a queue, and what its publisher's confirm waits for.
+"""The outcome of a message in a queue, and the entries that its publisher's confirm waits for.
 
-Responsible for the words of that result. Queues, streams and reply targets return an ``Outcome``; the
-publisher confirms of a session keep those that are still to be awaited.
+Responsible for the types of the result. Queues, streams and reply targets return an ``Outcome``; the
+publisher confirms of a session keep those whose entries are not on disk yet.
 """
 
 from enum import Enum
