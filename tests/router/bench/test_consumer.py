@@ -45,7 +45,9 @@ def consume(monkeypatch):
 
     def run(data: bytes, step: int, load: Load) -> ConsumeConnection:
         stream = Stream(data, step)
-        monkeypatch.setattr("leveret.router.bench.consumer.Connection", lambda target, channels: stream)
+        monkeypatch.setattr(
+            "leveret.router.bench.consumer.BlockingConnection", lambda target, channels: stream
+        )
         now = time.monotonic()
         running = BenchRun(BenchTarget("none"), load, Counters(1))
         running.measure(now - 10, now + 1000)
