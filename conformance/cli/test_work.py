@@ -331,7 +331,7 @@ def test_a_second_signal_kills_commands_and_their_messages_are_back(leveret, cha
         reading(process.stderr, b"SIGINT")
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == 4
-        assert b"what was in hand is back in the queue" in process.stderr.read()
+        assert b"unfinished messages are back in the queue" in process.stderr.read()
     ((method, _, body),) = take(queue)
     assert (method.redelivered, body) == (True, b"x")
 

@@ -132,7 +132,7 @@ def work(
                  1  the broker refused something, or was lost
                  2  wrong usage
                  3  as 0, and some messages failed for good
-                 4  cut short by a second signal; what was in hand is back in the queue
+                 4  cut short by a second signal; unfinished messages are back in the queue
              126, 127  the command cannot be executed, or is not there
     """
     if dead_letter is not None and (dead_letter_exchange is not None or dead_letter_key is not None):
