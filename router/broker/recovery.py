@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import ProxyType
 
 import structlog
 
@@ -151,8 +152,12 @@ def queues_in(error: BaseException) -> Iterator[AnyQueue]:
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         for value in traceback.tb_frame.f_locals.values():
-            if isinstance(value, list | tuple):
-                yield from (each for each in islice(value, LOOK) if isinstance(each, Queue | Stream))
-            elif isinstance(value, Queue | Stream):
-                yield value
+            items = islice(value, LOOK) if isinstance(value, list | tuple) else (value,)
+            yield from (_referent(each) for each in items if isinstance(each, Queue | Stream))
         traceback = traceback.tb_next
+
+
+def _referent(queue: Any) -> AnyQueue:
+    """Return the queue itself, also for the weak proxy by which a stream's readers hold their stream."""
+    found: AnyQueue = queue.attach.__self__ if isinstance(queue, ProxyType) else queue
+    return found
