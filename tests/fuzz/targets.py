@@ -18,8 +18,8 @@ from leveret.protocol.amqp.table import Long, Timestamp, decode_table, encode_ta
 from leveret.protocol.errors import AmqpError
 from leveret.protocol.http import HeadLimits, HttpConnection, HttpError, Response
 from leveret.protocol.stomp.errors import StompError
-from leveret.protocol.stomp.frames import CommandReader as StompReader
-from leveret.protocol.stomp.frames import HeadLimits as StompLimits
+from leveret.protocol.stomp.frames import FrameLimits as StompLimits
+from leveret.protocol.stomp.frames import FrameReader as StompReader
 from leveret.router.selector import SelectorError, compile_selector
 from leveret.router.settings import Http, Settings
 from tests.fuzz import websocket
