@@ -7,6 +7,8 @@ import pytest
 
 from conformance import brokers
 
+pytest_plugins = ["tests.selection"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

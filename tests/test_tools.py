@@ -48,7 +48,7 @@ def suite(
     """Tests with the hooks of this repository, on a machine that has no tool but a ``jq``."""
     root = request.config.rootpath
     pytester.makepyfile(SUITE)
-    pytester.makeconftest((root / "conftest.py").read_text())
+    pytester.makeconftest((root / "tests" / "selection.py").read_text())
     markers = "\n  ".join(request.config.getini("markers"))
     pytester.makeini(f"[pytest]\npythonpath = {root}\nmarkers =\n  {markers}\n")
     jq = pytester.mkdir("bin") / "jq"

@@ -1,7 +1,7 @@
 """The programs that some tests need and a machine may lack: one table of them, and one way to skip.
 
-A test has the mark ``needs("node")``, a fixture calls ``need("node")``. ``conftest.py`` at the top of the
-repository evaluates the marks and reports at the end of a run how many tests were skipped for each tool.
+A test has the mark ``needs("node")``, a fixture calls ``need("node")``. ``tests/selection.py``
+evaluates the marks and reports at the end of a run how many tests were skipped for each tool.
 
 ``python tests/tools.py`` prints the Debian packages of the missing tools, one a line. It imports only the
 standard library, because ``.ci/run`` calls it before anything is installed.

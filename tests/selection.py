@@ -1,4 +1,4 @@
-"""Options, marks and the summary of skipped tests, for all tests of the repository.
+"""Options, marks and the summary of skipped tests: a plugin for all tests of the repository.
 
 The marks ``process`` and ``referee`` are applied here, by folder and by fixture. A test elsewhere that starts
 a process has the mark ``process`` itself; without it the test fails.
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 
 from tests.tools import TOOLS, missing_tools, need, packages, skipped_for
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 # Below these the tests start brokers or other programs.
 PROCESSES = (
     "conformance",
@@ -28,6 +29,10 @@ PROCESSES = (
     "tests/test_distribution.py",
 )
 REFEREES = {"rabbitmq", "referee"}  # fixtures that start a RabbitMQ
+
+# An example may take long because the machine is busy.
+hypothesis.settings.register_profile("leveret", deadline=None)
+hypothesis.settings.load_profile("leveret")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
