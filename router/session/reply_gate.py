@@ -34,7 +34,7 @@ class Gate:
 
     @property
     def holding(self) -> bool:
-        """Whether what is written now waits; then ``Broker.owe`` has the connection told of the commit."""
+        """Return True if what is written now waits. ``CommitWaiters.add`` then notifies the connection."""
         return bool(self.waiting) or self._position > self._keeper.committed
 
     def hold(self) -> None:
