@@ -4,11 +4,13 @@ Responsible for the ready messages in memory and on disk, and for stored message
 Which messages leave because of a limit is in ``limits``; consumers are in ``queue``.
 """
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Unpack
 
+from leveret.router.deduplication.cache import DeduplicationCache
+from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.expiry import ExpiryIndex
 from leveret.router.queue.fifo import Fifo
@@ -19,6 +21,7 @@ from leveret.router.queue.paged_run import Run
 from leveret.router.queue.paging import Paging
 from leveret.router.queue.priorities import Priorities
 from leveret.router.values.counters import DeliveryCounters
+from leveret.router.values.notes import Key
 
 POSITION = attrgetter("position")
 
@@ -39,6 +42,7 @@ class QueueContents(DeclaredQueue):
         "_reclaimed",
         "_returned",
         "bytes",
+        "deduplication",
         "expiry",
         "held",
         "log",
@@ -49,6 +53,7 @@ class QueueContents(DeclaredQueue):
 
     ready: Fifo | Priorities
     unacked: int
+    deduplication: DeduplicationCache | None
 
     def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
         super().__init__(name, vhost, host, **declaration)
@@ -70,6 +75,16 @@ class QueueContents(DeclaredQueue):
     @property
     def quorum(self) -> bool:
         return self.settings.queue_type == "quorum"
+
+    @property
+    def counted(self) -> bool:
+        """Whether clients are told how often a message was delivered before."""
+        return self.quorum
+
+    def recall(self, notes: Mapping[Key, Key]) -> None:
+        """Restore what the queue remembers from its notes. Raises ValueError and struct.error."""
+        if self.deduplication is not None:
+            self.deduplication.recall(notes)
 
     @property
     def published(self) -> int:
@@ -159,6 +174,13 @@ class QueueContents(DeclaredQueue):
         if stored and self.log is not None:
             self.held |= stored
             self.log.mark_delivered(max(stored))  # by priority, the last of them may be an early one
+
+    def _count_returned(self, consumer: Consumer, entries: list[Entry]) -> None:
+        """Count those that are given out again, as long as any may be."""
+        count = sum(entry.returns > 0 for entry in entries)
+        self.counts.redeliver += count
+        consumer.redelivered += count
+        self._returned = len(self.ready) > 0
 
     def drop(self, entries: Collection[Entry]) -> None:
         """Messages have left the queue for good: settled by their delivery, or dropped."""

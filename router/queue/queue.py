@@ -25,7 +25,6 @@ from leveret.router.queue.limits import LimitedContents
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.paging import NotAtHand, Paging
-from leveret.router.values.notes import Key
 from leveret.router.values.outcome import REFUSED, Awaited, Outcome
 
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
@@ -34,7 +33,7 @@ DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
 class Queue(LimitedContents):
     """One queue of type classic or quorum. ``probe`` measures how long messages wait, if not None."""
 
-    __slots__ = ("_by_priority", "_paused", "_plain", "deduplication", "probe")
+    __slots__ = ("_by_priority", "_paused", "_plain", "probe")
 
     def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
         super().__init__(name, vhost, host, **declaration)
@@ -61,20 +60,10 @@ class Queue(LimitedContents):
         if pager is not None:
             self.paging = Paging(self, pager)
 
-    def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Restore what the queue remembers from its notes. Raises ValueError and struct.error."""
-        if self.deduplication is not None:
-            self.deduplication.recall(notes)
-
     def refuse(self, entry: Entry) -> None:
         super().refuse(entry)
         if self.deduplication is not None:
             self.deduplication.forget(entry.message.properties.headers)
-
-    @property
-    def counted(self) -> bool:
-        """Whether clients are told how often a message was delivered before."""
-        return self.quorum
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Take on changed settings; the limits hold at once, a message keeps the deadline it has.
@@ -282,13 +271,6 @@ class Queue(LimitedContents):
         if self.log is not None:
             self.hand_out(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)
-
-    def _count_returned(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Count those that are given out again, as long as any may be."""
-        count = sum(entry.returns > 0 for entry in entries)
-        self.counts.redeliver += count
-        consumer.redelivered += count
-        self._returned = len(self.ready) > 0
 
     def awaits_disk(self) -> bool:
         """Whether the next message has to be read, or to come back, before it can be taken."""
