@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 MODULE = re.compile(r"`((?:router|protocol|tests|conformance)/[\w/]+\.py)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.*?)\s*$", re.MULTILINE)
 
 
 def names(page: Path, pattern: re.Pattern[str]) -> list[str]:
@@ -24,3 +26,22 @@ def test_modules_named_in_a_page_exist(page):
 def test_links_of_a_page_lead_to_files(page):
     local = [link for link in names(page, LINK) if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = set()
+    for heading in HEADING.findall(page.read_text()):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        found.add(re.sub(r"[^\w\- ]", "", plain).replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_anchors_of_a_page_lead_to_headings(page):
+    wrong = []
+    for link, anchor in ANCHOR.findall(page.read_text()):
+        target = page.parent / link if link else page
+        if "://" not in link and target.suffix == ".md" and anchor not in anchors(target):
+            wrong.append(f"{link}#{anchor}")
+    assert wrong == []

@@ -2,7 +2,7 @@
 
 Responsible for the work that waits for the end of a batch and how much of it one turn does. Clients must not
 notice that this work is put off: before any command that could, ``catch_up`` does what the commands before it
-have left. ``docs/architecture.md``, "A batch" and "A turn", explains the rules.
+have left. ``docs/internals/turns.md`` explains the rules.
 """
 
 from collections import deque

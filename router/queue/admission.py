@@ -1,6 +1,6 @@
 """What the settings of a queue say about the messages that it takes: length limits, overflow, TTL.
 
-Responsible for the arithmetic. Dropping and dead-lettering what is over a limit is in ``contents``.
+Responsible for the arithmetic. Dropping and dead-lettering what is over a limit is in ``limits``.
 
 Sources: RabbitMQ, "Queue Length Limit", "Time-To-Live and Expiration".
 """

@@ -1,10 +1,14 @@
 """The bookkeeping that all exchange types share."""
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+from leveret.router import exchange as exchange_package
 from leveret.router.exchange import EXCHANGE_TYPES, Binding, Exchange, identity
+from leveret.router.exchange.default import DefaultExchange
 from leveret.router.exchange.direct import DirectExchange
 from leveret.router.exchange.fanout import FanoutExchange
 from tests.router.exchange.helpers import Queue, bind, message
@@ -116,9 +120,35 @@ def test_exchange_has_no_history_unless_its_type_keeps_one() -> None:
     assert list(FanoutExchange("x").history()) == []
 
 
-@pytest.mark.parametrize("kind", EXCHANGE_TYPES.values(), ids=EXCHANGE_TYPES)
-def test_each_type_has_a_description(kind: type[Exchange]) -> None:
-    assert kind.description
+def types() -> list[type[Exchange]]:
+    """Every class of the package that is an exchange and names a type, but for the default exchange, which
+    is of type direct.
+    """
+    found = set()
+    for module in pkgutil.iter_modules(exchange_package.__path__, f"{exchange_package.__name__}."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, Exchange) and "type" in vars(value):
+                found.add(value)
+    found.discard(DefaultExchange)
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", types(), ids=lambda kind: kind.__name__)
+def test_every_type_of_the_package_is_registered(kind: type[Exchange]) -> None:
+    assert EXCHANGE_TYPES[kind.type] is kind
+    assert vars(kind)["description"]
+
+
+@pytest.mark.parametrize("kind", types(), ids=lambda kind: kind.__name__)
+def test_a_type_whose_routes_are_cached_routes_messages_of_one_key_alike(kind: type[Exchange]) -> None:
+    """What looks at more than the routing key, or chooses anew, has ``by_key = False``."""
+    if not kind.by_key:
+        return
+    exchange = kind("x")
+    for number in range(4):
+        bind(exchange, f"q{number}", KEY)
+    messages = (message({"a": number}, message_id=str(number)) for number in range(20))
+    assert len({tuple(exchange.match(KEY, each)) for each in messages}) == 1
 
 
 def test_topic_permissions_apply_to_topic_exchanges_alone() -> None:
