@@ -22,7 +22,7 @@ from leveret.router.amqp.handshake import ENDING, AmqpHandshake
 from leveret.router.auth import LoginPostponed, LoginRefused
 from leveret.router.broker.broker import Broker
 from leveret.router.broker.incoming import LITTLE
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from leveret.router.session.client_connection import FEW
 from leveret.router.session.session import Session
 from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
@@ -136,7 +136,7 @@ class AmqpConnection(AmqpHandshake):
                 self._refused = number, error, command
                 if not self._refuse(commands):
                     break
-            except (Postponed, NotAtHand) as wait:
+            except (Postponed, NextMessagePending) as wait:
                 self._await(wait, (number, command), *commands)
                 break
             if session is not None and session.work.unfinished is not None and not self.finished:
@@ -179,7 +179,7 @@ class AmqpConnection(AmqpHandshake):
 
         return over
 
-    def _await(self, wait: Postponed | NotAtHand, *commands: tuple[int, Command]) -> None:
+    def _await(self, wait: Postponed | NextMessagePending, *commands: tuple[int, Command]) -> None:
         """Handle these commands when the first of them need wait no longer."""
         self._put_off = list(commands)
         if isinstance(wait, Postponed):

@@ -128,7 +128,7 @@ class Recovery:
                     session.recount()
             for queue in suspects:
                 if not queue.deleted:
-                    queue.put_right(self._held(queue), dying, self._host.now)
+                    queue.repair(self._held(queue), dying, self._host.now)
         except Exception as error:
             self._log.error("a queue could not be repaired", exc_info=error)
             self._host.keeper.break_off(error)

@@ -42,7 +42,7 @@ class SchedulerHost(Protocol):
     def report(self, what: str, error: Exception) -> None: ...
 
 
-class Feeder(Protocol):
+class WaitingSession(Protocol):
     """A session with consumers that wait for room."""
 
     def wake(self) -> None: ...
@@ -89,7 +89,7 @@ class Scheduler:
         self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched,
         self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
         self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more
-        self._hungry: dict[Feeder, None] = {}  # sessions with room, and with consumers that wait for it
+        self._wakeable: dict[WaitingSession, None] = {}  # with room and waiting consumers
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._deferred: deque[Client] = deque()  # clients that go on in a later turn
         self._unfinished: dict[Client, None] = {}  # those with a command that goes on in later turns
@@ -147,7 +147,7 @@ class Scheduler:
             self._rounds, self._earlier = ROUNDS, len(self._again)
         if host.commit_waiters.owed or host.commit_waiters.early:
             host.commit_waiters.end_batch()
-        more = self._left or self._again or letters.pending or self._touched or self._hungry or self._traces
+        more = self._left or self._again or letters.pending or self._touched or self._wakeable or self._traces
         return bool(more or self._deferred or backlog.works or host.recovery.suspects)
 
     def _resume(self) -> None:
@@ -256,11 +256,11 @@ class Scheduler:
             self._advancing = True
             self._take_left()
             try:
-                while self._touched or self._hungry:
+                while self._touched or self._wakeable:
                     if self._touched:
                         self._deliver(self._touched.popleft())
                     else:
-                        self._wake_hungry()
+                        self._wake_next_session()
             finally:
                 self._advancing = False
 
@@ -270,9 +270,9 @@ class Scheduler:
         """Have a queue deliver at the end of this batch."""
         self._touched.append(queue)
 
-    def feed(self, session: Feeder) -> None:
+    def schedule_wake(self, session: WaitingSession) -> None:
         """Have a session wake its consumers once the queues that are touched have delivered."""
-        self._hungry[session] = None
+        self._wakeable[session] = None
 
     def trace(self, vhost: VHost, copy: Message) -> None:
         """Publish a copy for the firehose at the end of this batch."""
@@ -293,27 +293,27 @@ class Scheduler:
                     earlier -= 1
                     self._deliver((self._left or self._again).popleft())
                     if bounded and self._budget.spent():
-                        return not (self._touched or self._hungry or self._traces)
+                        return not (self._touched or self._wakeable or self._traces)
                 if letters.pending and letters.left > 0:
                     letters.left -= 1 + self._send_letter(letters.pending[0])
                 elif self._touched:
                     self._deliver(self._touched.popleft())
-                elif self._hungry:  # only after the last delivery is it known how much room is left
-                    self._wake_hungry()
+                elif self._wakeable:  # only after the last delivery is it known how much room is left
+                    self._wake_next_session()
                 elif self._traces:
                     self._send_trace(*self._traces.popleft())
                 elif not earlier:
                     return True
-                delivering = self._touched or self._hungry or self._traces
+                delivering = self._touched or self._wakeable or self._traces
                 if bounded and (delivering or letters.pending) and self._budget.spent():
                     return not delivering
         finally:
             self._advancing = False
 
-    def _wake_hungry(self) -> None:
+    def _wake_next_session(self) -> None:
         """Wake more consumers of the next session that has room left."""
-        session = next(iter(self._hungry))
-        del self._hungry[session]
+        session = next(iter(self._wakeable))
+        del self._wakeable[session]
         session.wake()
 
     def _deliver(self, queue: AnyQueue | Marker) -> None:

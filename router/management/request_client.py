@@ -13,7 +13,7 @@ from leveret.router.broker.broker import Broker
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from leveret.router.session.connection_hooks import SessionOwner
 from leveret.router.session.session import Session
 from leveret.router.session.topology import Topology
@@ -91,7 +91,7 @@ class RequestClient(SessionOwner):
         while True:
             try:
                 taken = self.session.get(name, no_ack=False)
-            except NotAtHand as absent:
+            except NextMessagePending as absent:
                 self.broker.await_message(self, absent.queue)
                 yield from self._pause()
                 continue

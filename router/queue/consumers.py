@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from leveret.router.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from leveret.router.queue.interface import AnyQueue, Source
+    from leveret.router.queue.interface import AnyQueue, QueueLike
 
 SLICE = 256  # messages one consumer is given at a time
 
@@ -27,7 +27,7 @@ class DeliverySink(Protocol):
     def room(self) -> int:
         """How many more messages the session takes now, whatever the consumer."""
 
-    def starve(self, consumer: "Consumer") -> None:
+    def await_room(self, consumer: "Consumer") -> None:
         """A consumer has no room although it holds less than its own prefetch count: wake it when the session
         has room.
         """
@@ -110,14 +110,16 @@ class Consumer(Receiver):
         self.arguments = arguments or {}
         self.unacked = 0
         self.redelivered = 0
-        self.probed: tuple[int, Source] | None = None  # which of the next delivery is measured, and by whom
+        self.probed: tuple[int, QueueLike] | None = (
+            None  # which of the next delivery is measured, and by whom
+        )
         self.active = False
         self.ready = False
         self.starving = 0
         self.share = SLICE
 
     @property
-    def source(self) -> "Source":
+    def source(self) -> "QueueLike":
         """Whom the messages that it was given are settled with."""
         return self.queue
 
@@ -142,7 +144,7 @@ class Consumer(Receiver):
                 self.queue.consumers.line_up(self)
                 self.queue.touch()
             elif not self.full:
-                self.sink.starve(self)
+                self.sink.await_room(self)
 
 
 Line: TypeAlias = OrderedDict[Consumer, None]  # in turn; anyone can leave at once
@@ -246,7 +248,7 @@ class Consumers:
         """Take a consumer that has no room out of line until it has some."""
         self.leave(consumer)
         if not consumer.full:
-            consumer.sink.starve(consumer)
+            consumer.sink.await_room(consumer)
 
     def line(self) -> Line | None:
         """The line whose turn it is: the ready consumers of the highest priority. Who was served moves to its
@@ -259,7 +261,7 @@ class Consumers:
             del self._lines[self._waiting.pop()]
         return None
 
-    def skip_full(self, line: Line) -> bool:
+    def skip_without_room(self, line: Line) -> bool:
         """Take those out of a line who have no room; whether anybody is left in it."""
         for consumer in [each for each in line if each.room() <= 0]:
             self.skip(consumer)
@@ -270,7 +272,7 @@ class Consumers:
         if consumer.room() > 0:
             self.line_up(consumer)
         elif not consumer.full:
-            consumer.sink.starve(consumer)
+            consumer.sink.await_room(consumer)
 
 
 def _discard(numbers: list[int], number: int) -> None:

@@ -138,7 +138,7 @@ class QueueContents(DeclaredQueue):
             known = {id(entry) for entry in chain(delivered, self.ready)}
             for entry in {id(entry): entry for entry in reclaimed}.values():
                 if id(entry) not in known and id(entry) not in dying:
-                    self._take_back(entry)
+                    self._requeue_lost(entry)
             self._returned = True
         self.unacked = len(delivered)
         self.held |= {entry.position: entry for entry in delivered if entry.stored}
@@ -151,7 +151,7 @@ class QueueContents(DeclaredQueue):
                 self.index(each)
         self._expiring = True  # which is found out again
 
-    def _take_back(self, entry: Entry) -> None:
+    def _requeue_lost(self, entry: Entry) -> None:
         """A message is in nobody's hands: put it back, unless it was settled."""
         self.held.pop(entry.position, None)
         if entry.settled:
@@ -165,10 +165,10 @@ class QueueContents(DeclaredQueue):
 
     # -- messages that leave ---------------------------------------------------------------------------------
 
-    def hand_out(self, entries: list[Entry], *, no_ack: bool) -> None:
+    def record_delivery(self, entries: list[Entry], *, no_ack: bool) -> None:
         """Stored messages are being delivered, which settles them if nobody acknowledges."""
         if no_ack:
-            self.drop(entries)
+            self.mark_settled(entries)
             return
         stored = {entry.position: entry for entry in entries if entry.stored}
         if stored and self.log is not None:
@@ -182,7 +182,7 @@ class QueueContents(DeclaredQueue):
         consumer.redelivered += count
         self._returned = len(self.ready) > 0
 
-    def drop(self, entries: Collection[Entry]) -> None:
+    def mark_settled(self, entries: Collection[Entry]) -> None:
         """Messages have left the queue for good: settled by their delivery, or dropped."""
         for entry in entries:
             entry.settled = True
@@ -200,7 +200,7 @@ class QueueContents(DeclaredQueue):
         if stored:
             self.log.remove(stored)
 
-    def take_out(self, entries: Collection[Entry], run: Run | None = None) -> None:
+    def remove_ready(self, entries: Collection[Entry], run: Run | None = None) -> None:
         """Take ready messages, which are in memory, out of the middle: those of a run, or others. They are
         dropped: whoever wants them has them elsewhere by now.
         """
@@ -211,8 +211,8 @@ class QueueContents(DeclaredQueue):
                 if entry.indexed:
                     self.expiry.discard(entry)
         if run is not None and self.paging is not None:
-            self.paging.take_out(run, entries)
-        self.drop(entries)
+            self.paging.remove(run, entries)
+        self.mark_settled(entries)
         self.touch()
 
     def refuse(self, entry: Entry) -> None:
@@ -225,7 +225,7 @@ class QueueContents(DeclaredQueue):
         entry.stored = False
         if self.held.pop(entry.position, None) is None and ready:
             run = next((run for run in line.runs if entry in (run.entries or ())), None)
-            self.take_out([entry], run)
+            self.remove_ready([entry], run)
         entry.settled, entry.refused = False, True
         self.host.forget_published(entry.message)
 
@@ -244,6 +244,6 @@ class QueueContents(DeclaredQueue):
             found[priority].sort(key=POSITION)
         return list(found.items())
 
-    def _bring(self) -> bool:
+    def _load_next(self) -> bool:
         """Have the next messages in memory; False when there are none, or when they have to be read first."""
-        return self.paging is not None and self.paging.bring()
+        return self.paging is not None and self.paging.load_next()

@@ -14,7 +14,7 @@ DRAIN = 4 * SLICE  # messages a queue delivers before others have their turn
 ROUND = SLICE  # consumers that are served in one round: each costs as much as many messages do
 
 
-class Giver(Protocol):
+class DeliveringQueue(Protocol):
     """What is asked of a queue."""
 
     consumers: Consumers
@@ -22,14 +22,14 @@ class Giver(Protocol):
     def take(self, count: int, now: int) -> tuple[list[Entry], int]:
         """Up to ``count`` messages that may still be delivered, and how many left the queue for that."""
 
-    def give(self, consumer: Consumer, entries: list[Entry]) -> None:
+    def deliver_to(self, consumer: Consumer, entries: list[Entry]) -> None:
         """Hand taken messages to a consumer."""
 
     def reclaim(self, entries: list[Entry]) -> None:
         """Put back those of these messages that nobody holds by the end of the batch."""
 
 
-def serve_round(queue: Giver, line: Line, waiting: int, now: int) -> int:
+def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> int:
     """Serve the next consumers in line, each with the same number of messages, while ``waiting`` are ready;
     return how many left the queue.
     """
@@ -60,7 +60,7 @@ def serve_round(queue: Giver, line: Line, waiting: int, now: int) -> int:
     return served
 
 
-def _serve(queue: Giver, line: Line, turn: list[Consumer], share: int, now: int) -> int:
+def _serve(queue: DeliveringQueue, line: Line, turn: list[Consumer], share: int, now: int) -> int:
     """Give each of ``turn`` up to ``share`` messages, one after the other, and have the line go on behind
     the last served.
     """
@@ -74,7 +74,7 @@ def _serve(queue: Giver, line: Line, turn: list[Consumer], share: int, now: int)
         for index, consumer in enumerate(turn):
             mine = entries[index :: len(turn)] if len(turn) > 1 else entries
             if mine:
-                queue.give(consumer, mine)
+                queue.deliver_to(consumer, mine)
     except Exception:
         for place in range(index, len(turn)):
             queue.reclaim(entries[place :: len(turn)])

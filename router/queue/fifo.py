@@ -82,12 +82,12 @@ class Fifo:
 
     def head(self) -> Entry | None:
         """The entry that would leave next; None when it is not in memory, or there is none."""
-        self.stuck()  # which drops what has gone from the head
+        self.blocked_line()  # which drops what has gone from the head
         return self.returned[0] if self.returned else self.fresh[0] if self.fresh else None
 
     def oldest(self) -> int | None:
         """The lowest position of all; None when there are none."""
-        self.stuck()  # which drops what has gone from the head
+        self.blocked_line()  # which drops what has gone from the head
         if self.returned:
             return self.returned[0].position
         if self.fresh:
@@ -151,7 +151,7 @@ class Fifo:
         last = self.back[-1]
         return not (last.gone or last.indexed) and 0 < last.expires <= expires
 
-    def at_hand(self) -> int:
+    def available(self) -> int:
         """How many can leave before a run is reached, or a few more."""
         return len(self.fresh) + len(self.returned) if self.runs else len(self)
 
@@ -213,7 +213,7 @@ class Fifo:
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def stuck(self) -> "Fifo | None":
+    def blocked_line(self) -> "Fifo | None":
         """Itself when the next message is in a run, None when it is at hand or there is none."""
         while self.fresh and self.fresh[0].gone:
             self.fresh.popleft()
@@ -237,7 +237,7 @@ class Fifo:
         self._join()
         return run
 
-    def bring(self, run: Run, entries: list[Entry], *, away: bool = False) -> None:
+    def set_entries(self, run: Run, entries: list[Entry], *, away: bool = False) -> None:
         """Let a run consist of these entries, which are in memory, if only until they are written."""
         self._count(run, -1)
         run.entries = entries
@@ -248,7 +248,7 @@ class Fifo:
         if not entries:
             self.drop(run)
 
-    def put_away(self, run: Run) -> None:
+    def unload(self, run: Run) -> None:
         """Let a run's messages be in its page only."""
         self._count(run, -1)
         run.entries = None

@@ -31,7 +31,7 @@ class QueueHost(Protocol):
         """Call ``deliver`` at the end of this batch."""
 
     def suspect(self, queue: "AnyQueue") -> None:
-        """An exception was raised in this queue's code: call ``put_right`` at the end of this batch."""
+        """An exception was raised in this queue's code: call ``repair`` at the end of this batch."""
 
     def catch_up(self) -> None:
         """Do now what was put off to the end of this batch, deliveries and dead letters."""

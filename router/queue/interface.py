@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
 
 
-class Source(Protocol):
+class QueueLike(Protocol):
     """Whom delivered messages are settled with."""
 
     @property
@@ -53,7 +53,7 @@ class Source(Protocol):
         """All of them are back. Called once for each ``pause_deliveries``."""
 
 
-class AnyQueue(Source, Protocol):
+class AnyQueue(QueueLike, Protocol):
     """A queue of any type.
 
     ``ready`` are the messages that may be delivered, by their number; ``unacked`` how many are delivered and
@@ -115,7 +115,7 @@ class AnyQueue(Source, Protocol):
     def deliver(self, now: int) -> bool:
         """Give ready messages to ready consumers; True when there is more to give at once."""
 
-    def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
+    def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
         """Put the queue right after an exception in its code.
 
         ``held`` are its messages that sessions hold, and by how many of them it is paused; ``dying`` the ids

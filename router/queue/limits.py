@@ -104,7 +104,7 @@ class LimitedContents(QueueContents):
         if entries:
             self._dead_letter(entries, "maxlen")
             return True
-        return self._bring()
+        return self._load_next()
 
     def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
         """What was taken out of ``ready`` goes to the dead letters."""
@@ -175,7 +175,7 @@ class LimitedContents(QueueContents):
         count = len(self.ready)
         if self.paging is not None:
             if self.log is not None:
-                self.drop([entry for run in self.ready.runs for entry in run.entries or ()])
+                self.mark_settled([entry for run in self.ready.runs for entry in run.entries or ()])
             self.paging.drop()
         self._clear()
         self.touch()
@@ -189,10 +189,10 @@ class LimitedContents(QueueContents):
         self._expiring = False
         self.bytes = 0
         if len(before):
-            self.host.carry_on(f"dropping the messages of {self.what}", self._let_go(before))
+            self.host.carry_on(f"dropping the messages of {self.what}", self._settle_all(before))
 
-    def _let_go(self, ready: Fifo | Priorities) -> Slices:
+    def _settle_all(self, ready: Fifo | Priorities) -> Slices:
         """Drop messages that stand in no queue any more."""
         while entries := ready.take(SLICE, INFINITE):
-            self.drop(entries)
+            self.mark_settled(entries)
             yield

@@ -88,7 +88,7 @@ class Pager(Protocol):
         """Have a run's messages written to a page of theirs; then it lets go of its entries."""
 
     def read(self, queue: "Queue", run: Run) -> None:
-        """Have a run's page read; then ``queue.paging.landed`` is called with what it holds."""
+        """Have a run's page read; then ``queue.paging.loaded`` is called with what it holds."""
 
     def release(self, queue: "Queue", run: Run) -> None:
         """The queue needs no more what its run's page has of it."""

@@ -20,7 +20,7 @@ COST = 500  # bytes of memory that a message takes up beside its body, about
 READ_AHEAD = 2  # runs that are read before their turn comes
 
 
-class NotAtHand(Exception):
+class NextMessagePending(Exception):
     """The next message of ``queue`` is not in memory: it has to be read first."""
 
     def __init__(self, queue: "Queue") -> None:
@@ -63,12 +63,12 @@ class Paging:
         self.weigh()
         return sum(run.count for run in runs)
 
-    def bring(self) -> bool:
+    def load_next(self) -> bool:
         """Have the next messages, which are in a run, at hand. False when they have to be read first, or
         cannot be read: the queue stands still then, and skips nothing.
         """
         queue = self._queue
-        line = queue.ready.stuck()
+        line = queue.ready.blocked_line()
         if line is None:
             return False
         for run in islice(line.runs, 1 + READ_AHEAD):
@@ -76,19 +76,19 @@ class Paging:
                 self._read(run)
         if line.runs[0].entries is None:
             return False
-        self._free(line.advance())
+        self._unwrap(line.advance())
         return True
 
-    def _free(self, run: Run) -> None:
+    def _unwrap(self, run: Run) -> None:
         """A run's messages stand by themselves."""
         queue = self._queue
         if run.indexed:
             queue.expiry.discard(run)
         for entry in run.entries or ():
             queue.index(entry)
-        self._leave(run, run.entries or ())
+        self._settle_unstored(run, run.entries or ())
 
-    def _leave(self, run: Run, entries: Sequence[Entry]) -> None:
+    def _settle_unstored(self, run: Run, entries: Sequence[Entry]) -> None:
         """What of a run's messages is not kept on disk is not in its page any more."""
         page = run.page
         if page is not None and page.live:
@@ -102,17 +102,17 @@ class Paging:
         run.reading = True
         self._pager.read(self._queue, run)
 
-    def wait(self) -> None:
-        """Nothing was at hand: raises NotAtHand if something will be, InternalError if it cannot be read."""
-        line = self._queue.ready.stuck()
+    def raise_if_pending(self) -> None:
+        """Raise NextMessagePending if the next message is being read, InternalError if it cannot be read."""
+        line = self._queue.ready.blocked_line()
         if line is not None:
             if line.runs[0].damage:
                 raise InternalError(line.runs[0].damage)
-            raise NotAtHand(self._queue)
+            raise NextMessagePending(self._queue)
 
     def awaits_disk(self) -> bool:
         """Whether the next message is still being read."""
-        line = self._queue.ready.stuck()
+        line = self._queue.ready.blocked_line()
         return line is not None and line.runs[0].entries is None and not line.runs[0].damage
 
     def read_again(self, run: Run) -> None:
@@ -121,7 +121,7 @@ class Paging:
             run.damage = ""
             self._read(run)
 
-    def landed(self, run: Run, entries: list[Entry]) -> None:
+    def loaded(self, run: Run, entries: list[Entry]) -> None:
         """A run was read: ``entries`` are what its page holds of live messages."""
         queue = self._queue
         if not run.reading:
@@ -130,7 +130,7 @@ class Paging:
         held = queue.held
         entries = [entry for entry in entries if entry.position not in held]
         queue.bytes += sum(entry.message.size for entry in entries) - run.size
-        run.line.bring(run, entries)
+        run.line.set_entries(run, entries)
         if not entries:
             queue.expiry.discard(run)  # it is gone
         elif not run.indexed:
@@ -153,12 +153,12 @@ class Paging:
         line, page = run.line, run.page
         due = [entry for entry in run.entries if 0 < entry.expires < now]
         left = [entry for entry in run.entries if not 0 < entry.expires < now]
-        line.bring(run, left, away=run.away)
+        line.set_entries(run, left, away=run.away)
         run.expires = run.earliest()
         self._queue.index(run)
-        self._leave(run, due)
+        self._settle_unstored(run, due)
         if left and page is not None and page.written and run not in islice(line.runs, 1 + READ_AHEAD):
-            line.put_away(run)
+            line.unload(run)
         return due
 
     def fetch(self, run: Run) -> None:
@@ -166,25 +166,25 @@ class Paging:
         if run.entries is None and not (run.reading or run.damage):
             self._read(run)
 
-    def let_go(self, run: Run) -> None:
+    def unload(self, run: Run) -> None:
         """Nobody looks at a run's messages any longer: they need not be in memory before their turn comes."""
         page = run.page
         if run.entries is not None and page is not None and page.written:
             line = run.line
             if run in line.runs and run not in islice(line.runs, 1 + READ_AHEAD):
-                line.put_away(run)
+                line.unload(run)
 
-    def take_out(self, run: Run, chosen: Collection[Entry]) -> None:
+    def remove(self, run: Run, chosen: Collection[Entry]) -> None:
         """Take some of a run's messages, which are in memory, out of the queue."""
         queue, line = self._queue, run.line
         left = [entry for entry in run.entries or () if entry not in chosen]
         if run.indexed:
             queue.expiry.discard(run)
-        line.bring(run, left, away=run.away)
+        line.set_entries(run, left, away=run.away)
         run.expires = run.earliest()
         if left:
             queue.index(run)
-        self._leave(run, list(chosen))
+        self._settle_unstored(run, list(chosen))
 
     def drop(self) -> None:
         """The queue's ready messages are gone, and with them what was damaged and what was waited for."""

@@ -85,11 +85,11 @@ class Priorities:
         """With several orders of leaving, no deadline is told by one head."""
         return False
 
-    def at_hand(self) -> int:
-        """As ``Fifo.at_hand``."""
+    def available(self) -> int:
+        """As ``Fifo.available``."""
         count = 0
         for fifo in self.order:
-            count += fifo.at_hand()
+            count += fifo.available()
             if fifo.runs:
                 break
         return count
@@ -121,10 +121,10 @@ class Priorities:
     def remove(self, entry: Entry) -> None:
         self.level(entry).remove(entry)
 
-    def stuck(self) -> Fifo | None:
+    def blocked_line(self) -> Fifo | None:
         """The level whose next message is in a run, when that one is next of all."""
         for fifo in self.order:
-            if fifo.stuck() is not None:
+            if fifo.blocked_line() is not None:
                 return fifo
             if fifo.fresh or fifo.returned:
                 return None

@@ -24,7 +24,7 @@ from leveret.router.queue.lifecycle import Declaration
 from leveret.router.queue.limits import LimitedContents
 from leveret.router.queue.log import QueueLog
 from leveret.router.queue.paged_run import Pager
-from leveret.router.queue.paging import NotAtHand, Paging
+from leveret.router.queue.paging import NextMessagePending, Paging
 from leveret.router.values.outcome import REFUSED, Awaited, Outcome
 
 DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
@@ -171,8 +171,8 @@ class Queue(LimitedContents):
         self.touch()
         return ()
 
-    def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
-        """Put the queue right after an exception in its code; as ``AnyQueue.put_right``.
+    def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
+        """Put the queue right after an exception in its code; as ``AnyQueue.repair``.
 
         It takes as long as it takes to look at all messages in memory.
         """
@@ -229,12 +229,12 @@ class Queue(LimitedContents):
             line = self.consumers.line()
             if line is None:
                 break
-            waiting = self.ready.at_hand()
+            waiting = self.ready.available()
             if waiting:
                 left -= serve_round(self, line, waiting, now)
             elif not self.ready:
                 break  # who is full keeps its place until there is a message that it cannot take
-            elif self.consumers.skip_full(line) and not self._bring():
+            elif self.consumers.skip_without_room(line) and not self._load_next():
                 break
         else:
             return True
@@ -251,7 +251,7 @@ class Queue(LimitedContents):
             return self._in_time(entries, now), left
         return entries, left
 
-    def give(self, consumer: Consumer, entries: list[Entry]) -> None:
+    def deliver_to(self, consumer: Consumer, entries: list[Entry]) -> None:
         """Hand taken messages to a consumer."""
         size = 0
         for entry in entries:
@@ -269,7 +269,7 @@ class Queue(LimitedContents):
         if self.probe is not None and self.probe.position >= 0:
             self.probe.delivered(entries, consumer)
         if self.log is not None:
-            self.hand_out(entries, no_ack=consumer.no_ack)
+            self.record_delivery(entries, no_ack=consumer.no_ack)
         consumer.sink.deliver(consumer, entries)
 
     def awaits_disk(self) -> bool:
@@ -286,13 +286,13 @@ class Queue(LimitedContents):
         """Take one message for basic.get; None when no message is ready. Raises what ``Paging.wait`` does."""
         self.last_used = now
         if self._paused:
-            raise NotAtHand(self)
+            raise NextMessagePending(self)
         entries: list[Entry] = []
-        while not entries and (self.ready.at_hand() or self._bring()):
+        while not entries and (self.ready.available() or self._load_next()):
             entries = self._in_time(self.ready.take(1, 1), now + 1)  # a TTL of 0 is over already
         if not entries:
             if self.paging is not None:
-                self.paging.wait()
+                self.paging.raise_if_pending()
             self.counts.get_empty += 1
             return None
         entry = entries[0]
@@ -304,7 +304,7 @@ class Queue(LimitedContents):
                 self.unacked += 1
             self.counts.got(no_ack=no_ack, redelivered=entry.returns > 0)
             if self.log is not None:
-                self.hand_out([entry], no_ack=no_ack)
+                self.record_delivery([entry], no_ack=no_ack)
         except Exception:
             self.reclaim(entries)
             raise
@@ -315,7 +315,7 @@ class Queue(LimitedContents):
         if self._touched and (len(self.consumers) > 1 or self._expiring):
             self.host.catch_up()  # what came before is not for whoever has room only now
         self.unacked -= len(entries)
-        self.drop(entries)
+        self.mark_settled(entries)
 
     def reject(self, entries: Sequence[Entry]) -> None:
         """Delivered messages were refused for good."""

@@ -15,7 +15,7 @@ from leveret.protocol.errors import PreconditionFailed
 from leveret.router.broker.broker import Broker
 from leveret.router.queue.consumers import SLICE, Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.interface import AnyQueue, Source
+from leveret.router.queue.interface import AnyQueue, QueueLike
 from leveret.router.session.paused_sources import PausedSources
 from leveret.router.session.sink import SessionSink
 from leveret.router.session.starving import Starving
@@ -42,8 +42,8 @@ class Deliveries:
         "_starving",
         "_timeouts",
         "consumers",
+        "delivery_counters",
         "finished",
-        "given",
         "next_tag",
         "number",
         "outstanding",
@@ -63,7 +63,7 @@ class Deliveries:
         self.served = 0
         self.finished = False
         self.consumers: dict[str, Receiver] = {}
-        self.given = DeliveryCounters()
+        self.delivery_counters = DeliveryCounters()
         self.unacked = Unacked()
         self.outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
         self.next_tag = 1  # the delivery tag that comes next
@@ -83,11 +83,11 @@ class Deliveries:
             return 0
         return self.prefetch - self.outstanding if self.prefetch else SLICE
 
-    def starve(self, consumer: Consumer) -> None:
+    def await_room(self, consumer: Consumer) -> None:
         if not consumer.starving and not self.finished:
             self._starving.add(consumer)
             if self.room() > 0:  # it has had its share of it
-                self._broker.scheduler.feed(self)
+                self._broker.scheduler.schedule_wake(self)
 
     def wake(self) -> None:
         """Wake consumers that wait for room, if there is some. The one that was served longest ago comes
@@ -104,7 +104,7 @@ class Deliveries:
             consumer.share = share
             consumer.wake()
         if starving:
-            self._broker.scheduler.feed(self)
+            self._broker.scheduler.schedule_wake(self)
 
     def make_room(self, consumers: Mapping[Consumer, int]) -> None:
         """Note that consumers hold so many messages less, and wake those that may be given more."""
@@ -139,9 +139,9 @@ class Deliveries:
             receiver.served = first + count
             self.served = next(self._broker.scheduler.deliveries)
             if receiver.no_ack or not isinstance(receiver, Consumer):
-                self.given.deliver_no_ack += count
+                self.delivery_counters.deliver_no_ack += count
             else:
-                self.given.deliver += count
+                self.delivery_counters.deliver += count
                 receiver.unacked += count
                 receiver.share -= count
                 self.outstanding += count
@@ -165,7 +165,7 @@ class Deliveries:
 
     def hold_one(self, queue: AnyQueue, entry: Entry, *, no_ack: bool) -> int:
         """Number a message of basic.get, hold it unless it needs no ack, and return its delivery tag."""
-        self.given.got(no_ack=no_ack, redelivered=entry.returns > 0)
+        self.delivery_counters.got(no_ack=no_ack, redelivered=entry.returns > 0)
         tag = self.next_tag
         self.next_tag += 1
         if not no_ack:
@@ -186,7 +186,7 @@ class Deliveries:
     def forget(self, consumer: Consumer) -> None:
         """Count what an ended consumer was given, and let it wait for room no more."""
         self._starving.discard(consumer)
-        self.given.redeliver += consumer.redelivered
+        self.delivery_counters.redeliver += consumer.redelivered
 
     # -- what is held ----------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class Deliveries:
         if failure is not None:
             raise failure
 
-    def _give_back_some(self, taken: Taken) -> Iterable[Source]:
+    def _give_back_some(self, taken: Taken) -> Iterable[QueueLike]:
         """Return messages to their queues, and return these."""
         sources, consumers = by_source(taken)
         self.make_room(consumers)
@@ -222,7 +222,7 @@ class Deliveries:
             if source.deleted:
                 source.settle(entries)
             else:
-                self.given.back += len(entries)
+                self.delivery_counters.back += len(entries)
                 source.give_back(entries, self._broker.now)
         return sources
 

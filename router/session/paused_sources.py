@@ -5,7 +5,7 @@ Without the pause, a message behind the requeued ones would be delivered before 
 
 from collections.abc import Iterable
 
-from leveret.router.queue.interface import Source
+from leveret.router.queue.interface import QueueLike
 
 
 class PausedSources:
@@ -14,12 +14,12 @@ class PausedSources:
     __slots__ = ("_paused",)
 
     def __init__(self) -> None:
-        self._paused: dict[Source, None] = {}
+        self._paused: dict[QueueLike, None] = {}
 
     def __contains__(self, source: object) -> bool:
         return source in self._paused
 
-    def pause(self, sources: Iterable[Source]) -> None:
+    def pause(self, sources: Iterable[QueueLike]) -> None:
         """Stop the deliveries of sources until ``resume``."""
         for source in sources:
             if source not in self._paused:

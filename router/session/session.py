@@ -75,7 +75,7 @@ class Session:
             work=self.work,
         )
         self.consumers, self.unacked = self.deliveries.consumers, self.deliveries.unacked
-        self.given, self.published = self.deliveries.given, self.incoming.published
+        self.delivery_counters, self.published = self.deliveries.delivery_counters, self.incoming.published
         # Attributes, not methods: each message would cost one more call.
         self.publish = self.incoming.publish
         self.publish_all = self.incoming.publish_all
@@ -189,7 +189,7 @@ class Session:
             partial(self.work.begin_last, "giving back", self._end()),
             partial(self.vhost.firehose.leave, self),
             partial(self.watch, on=False),  # not to leave a cycle
-            partial(self.vhost.past.add, self.given, self.published),
+            partial(self.vhost.past.add, self.delivery_counters, self.published),
         )
         for step in steps:  # whatever one of them raises, the others are done: nothing else would do them
             try:
@@ -206,7 +206,7 @@ class Session:
         finally:
             self.vhost.sessions.pop(self, None)
 
-    # -- Holder ----------------------------------------------------------------------------------------------
+    # -- HoldingSession --------------------------------------------------------------------------------------
 
     def _held(self) -> Iterator[Held]:
         """All messages that the session has not settled, with those that a commit is to settle."""

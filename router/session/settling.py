@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 
 from leveret.router.broker.broker import Broker
-from leveret.router.queue.interface import Source
+from leveret.router.queue.interface import QueueLike
 from leveret.router.session.command_work import CommandWork
 from leveret.router.session.deliveries import Deliveries
 from leveret.router.session.mode import SessionMode
@@ -73,7 +73,7 @@ class Settling:
         self,
         verb: Verb,
         tag: int,
-        settle: Callable[[Verb, Taken], Iterable[Source]],
+        settle: Callable[[Verb, Taken], Iterable[QueueLike]],
         taken: Taken | None = None,
     ) -> Slices:
         """Settle ``taken`` and all that is held up to a tag (0: all), in slices, by ``settle``."""
@@ -88,7 +88,7 @@ class Settling:
             yield self._unacked.take_through(tag, PIECE)
 
     def _settle_pieces(
-        self, verb: Verb, pieces: Iterator[Taken], settle: Callable[[Verb, Taken], Iterable[Source]]
+        self, verb: Verb, pieces: Iterator[Taken], settle: Callable[[Verb, Taken], Iterable[QueueLike]]
     ) -> Slices:
         """Settle a piece in each slice, by ``settle``. Queues deliver nothing until all of their messages are
         requeued.
@@ -131,14 +131,14 @@ class Settling:
             if len(taken) < len(some):
                 raise unknown_tag(some[len(taken)])
 
-    def _settle_or_gather(self, verb: Verb, taken: Taken) -> Iterable[Source]:
+    def _settle_or_gather(self, verb: Verb, taken: Taken) -> Iterable[QueueLike]:
         """Settle messages, or add them to the open transaction; return the sources that settled some."""
         if self._mode.transaction is None:
             return self.settle(verb, taken)
         self._mode.transaction.settle(verb, taken)
         return ()
 
-    def settle(self, verb: Verb, taken: Taken) -> Iterable[Source]:
+    def settle(self, verb: Verb, taken: Taken) -> Iterable[QueueLike]:
         """Settle messages, those of each source together; return the sources."""
         deliveries = self._deliveries
         if deliveries.prefetch:
@@ -151,10 +151,10 @@ class Settling:
             if verb == "ack" or source.deleted:
                 source.settle(entries)
             elif verb == "requeue":
-                deliveries.given.back += len(entries)
+                deliveries.delivery_counters.back += len(entries)
                 source.requeue(entries, self._broker.now)
             else:
-                deliveries.given.back += len(entries)
+                deliveries.delivery_counters.back += len(entries)
                 source.reject(entries)
         if not room_first:
             deliveries.make_room(consumers)

@@ -125,7 +125,7 @@ class Subscriptions:
         queue = self._readable(queue_name)
         entry = queue.get(self._broker.now, no_ack=no_ack)
         if entry is None:
-            self._deliveries.given.get_empty += 1
+            self._deliveries.delivery_counters.get_empty += 1
             return None
         try:
             tag = self._deliveries.hold_one(queue, entry, no_ack=no_ack)

@@ -9,7 +9,7 @@ Source: RabbitMQ, "Consumers" (Delivery Acknowledgement Timeout).
 from collections import deque
 from collections.abc import Callable
 
-from leveret.router.queue.interface import Source
+from leveret.router.queue.interface import QueueLike
 from leveret.router.session.unacked import Unacked
 
 TICK_MIN = 100  # ms
@@ -29,11 +29,11 @@ class AckTimeouts:
     def __init__(self, default: int, longest_tick: int) -> None:
         self._default = default
         self._longest_tick = longest_tick
-        self._queues: dict[Source, None] = {}
+        self._queues: dict[QueueLike, None] = {}
         self._marks: deque[tuple[int, int]] = deque()  # a time, and the tag that was the next one then
         self.next_look = 0  # ms (0: none is planned)
 
-    def watch(self, queue: Source, now: int, schedule: Callable[[int], None]) -> None:
+    def watch(self, queue: QueueLike, now: int, schedule: Callable[[int], None]) -> None:
         """Messages of this queue will be held: have ``schedule`` plan a look that is early enough."""
         if queue in self._queues and self.next_look:
             return
@@ -83,7 +83,7 @@ class AckTimeouts:
                 return timeout
         return 0
 
-    def _timeout(self, queue: Source) -> int:
+    def _timeout(self, queue: QueueLike) -> int:
         own = queue.settings.consumer_timeout
         return self._default if own is None else own
 

@@ -9,10 +9,10 @@ from typing import Literal
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.interface import Source
+from leveret.router.queue.interface import QueueLike
 from leveret.router.turns.backlog import Slices
 
-Held = tuple[Source, Consumer | None, Entry]  # no consumer: taken by basic.get
+Held = tuple[QueueLike, Consumer | None, Entry]  # no consumer: taken by basic.get
 Taken = list[tuple[int, Held]]  # what is being settled, with its tags
 Verb = Literal["ack", "reject", "requeue"]  # what a client says of it
 TAG = itemgetter(0)
@@ -24,9 +24,9 @@ def unknown_tag(tag: int) -> PreconditionFailed:
     return PreconditionFailed(f"unknown delivery tag {tag}")
 
 
-def by_source(taken: Taken) -> tuple[dict[Source, list[Entry]], Mapping[Consumer, int]]:
+def by_source(taken: Taken) -> tuple[dict[QueueLike, list[Entry]], Mapping[Consumer, int]]:
     """Group messages by their sources, and count how many of them each consumer held."""
-    sources: dict[Source, list[Entry]] = {}
+    sources: dict[QueueLike, list[Entry]] = {}
     consumers: dict[Consumer, int] = {}
     for _, (source, consumer, entry) in taken:
         if source in sources:

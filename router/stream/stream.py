@@ -145,7 +145,7 @@ class Stream(DeclaredQueue):
     def pause_deliveries(self) -> None: ...
     def resume_deliveries(self) -> None: ...
 
-    def put_right(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
+    def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
         """Repair the stream after an exception: nothing is lost, only its deliveries must be called again."""
         self._packer.cut(self.next - self.committed)
         self._ages = 0

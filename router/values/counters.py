@@ -53,18 +53,18 @@ class PublishCounters:
 class EndedSessions:
     """Counters of ended sessions, and the number of copies that deleted exchanges routed."""
 
-    __slots__ = ("ack", "given", "published", "routed")
+    __slots__ = ("ack", "delivery_counters", "published", "routed")
 
     def __init__(self) -> None:
-        self.given = DeliveryCounters()
+        self.delivery_counters = DeliveryCounters()
         self.published = PublishCounters()
         self.ack = 0
         self.routed = 0
 
-    def add(self, given: DeliveryCounters, published: PublishCounters) -> None:
+    def add(self, deliveries: DeliveryCounters, published: PublishCounters) -> None:
         """Add the counters of an ended session, all of whose deliveries are settled."""
-        self.ack += given.acknowledged(0)
-        for total, part in ((self.given, given), (self.published, published)):
+        self.ack += deliveries.acknowledged(0)
+        for total, part in ((self.delivery_counters, deliveries), (self.published, published)):
             for name in part.__slots__:
                 setattr(total, name, getattr(total, name) + getattr(part, name))
 

@@ -40,7 +40,7 @@ class VHostHost(Protocol):
     def schedule(self, when: int, target: Timed) -> None: ...
 
 
-class Holder(Protocol):
+class HoldingSession(Protocol):
     """A session that may hold messages of queues."""
 
     def held_of(self, queue: AnyQueue) -> list[Entry]:

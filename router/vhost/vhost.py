@@ -27,7 +27,7 @@ from leveret.router.values.counters import EndedSessions
 from leveret.router.values.limits import Limits, check_queues
 from leveret.router.vhost.declare import make_binding, make_exchange, make_queue
 from leveret.router.vhost.deletion import Deletion
-from leveret.router.vhost.host import Holder, VHostHost
+from leveret.router.vhost.host import HoldingSession, VHostHost
 from leveret.router.vhost.metadata import VHostMetadata
 from leveret.router.vhost.policies import Policies
 from leveret.router.vhost.policy_effects import PolicyEffects
@@ -63,7 +63,7 @@ class VHost:
         self.graph = ExchangeGraph(self.routes)
         self.past = EndedSessions()
         self.firehose = Firehose()
-        self.sessions: dict[Holder, None] = {}  # that may hold messages of its queues
+        self.sessions: dict[HoldingSession, None] = {}  # that may hold messages of its queues
         self.queue_services = QueueServices(self)
         self.deletion = Deletion(self)
         self._reply_targets: dict[str, Target] = {}

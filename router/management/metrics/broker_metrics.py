@@ -16,7 +16,14 @@ from leveret.router.management.clients import connections
 from leveret.router.management.metrics.object_metrics import Family, age_seconds, all_queues
 from leveret.router.management.node import MANAGEMENT_VERSION
 from leveret.router.management.statistics.memory import owners
-from leveret.router.management.statistics.rates import SESSION, Numbers, added, given, of_session, published
+from leveret.router.management.statistics.rates import (
+    SESSION,
+    Numbers,
+    added,
+    delivered,
+    of_session,
+    published,
+)
 from leveret.router.stream.lag import lags
 from leveret.router.stream.stream import Stream
 from leveret.router.values.counters import SET_ASIDE
@@ -228,7 +235,7 @@ def count_totals(broker: Broker) -> ResponseSteps[SessionTotals]:
     confirmable = routed = publishers = consumers = 0
     for vhost in broker.vhosts.values():
         past = vhost.past
-        numbers = added(numbers, (*given(past.given, past.ack), *published(past.published)))
+        numbers = added(numbers, (*delivered(past.delivery_counters, past.ack), *published(past.published)))
         confirmable += past.published.publish_confirm
         vhost.routes.count()
         routed += past.routed + sum(exchange.routed for exchange in vhost.exchanges.values())

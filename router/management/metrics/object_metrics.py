@@ -214,7 +214,7 @@ CHANNEL_COUNTERS = _counters(
 
 def of_channel(session: Session) -> Values:
     """Return the values of ``CHANNELS``, then of ``CHANNEL_COUNTERS``."""
-    transaction, confirms, given = session.transaction, session.confirms, session.given
+    transaction, confirms, deliveries = session.transaction, session.confirms, session.delivery_counters
     published, unacked = session.published, len(session.unacked)
     return (
         len(session.consumers),
@@ -228,13 +228,13 @@ def of_channel(session: Session) -> Values:
         published.confirm,
         published.return_unroutable,
         published.drop_unroutable,
-        given.deliver,
-        given.deliver_no_ack,
-        given.redeliver,
-        given.acknowledged(unacked),
-        given.get,
-        given.get_no_ack,
-        given.get_empty,
+        deliveries.deliver,
+        deliveries.deliver_no_ack,
+        deliveries.redeliver,
+        deliveries.acknowledged(unacked),
+        deliveries.get,
+        deliveries.get_no_ack,
+        deliveries.get_empty,
     )
 
 

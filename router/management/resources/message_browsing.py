@@ -189,7 +189,7 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
             done = [entry for entry in some if act(entry)]
             counts["done"] += len(done)
             counts["unroutable"] += len(some) - len(done)
-            queue.take_out(done, run)
+            queue.remove_ready(done, run)
             if rate:
                 yield len(some) / rate
                 still = _still_there(queue, run, matching)
@@ -247,7 +247,7 @@ def delete_one(call: Call) -> ResponseSteps[Response]:
     while (found := (yield from walk.next())) is not None:
         entries, run = found
         chosen = [entry for entry in entries if entry.position == position]
-        queue.take_out(chosen, run)
+        queue.remove_ready(chosen, run)
         walk.release(run)
         if chosen:
             return Response(204)

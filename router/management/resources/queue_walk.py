@@ -80,4 +80,4 @@ class QueueWalk:
     def release(self, run: Run | None) -> None:
         """Release the messages of a run after the visit."""
         if run is not None and self.queue.paging is not None:
-            self.queue.paging.let_go(run)
+            self.queue.paging.unload(run)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from leveret.router.management.errors import bad_request
 from leveret.router.management.json_values import Object
-from leveret.router.management.statistics.rates import GIVEN, LENGTHS, PUBLISHED, Numbers, Series, Window
+from leveret.router.management.statistics.rates import DELIVERED, LENGTHS, PUBLISHED, Numbers, Series, Window
 
 if TYPE_CHECKING:
     from leveret.router.management.call import Call
@@ -45,7 +45,9 @@ def message_stats(
 ) -> Object:
     """Return the ``message_stats`` of an object: its counters; empty if all are zero."""
     by_name = dict(zip(names, numbers, strict=True))
-    groups: list[tuple[str, ...]] = [GIVEN, PUBLISHED] if "confirm" in by_name else [GIVEN, ("publish",)]
+    groups: list[tuple[str, ...]] = (
+        [DELIVERED, PUBLISHED] if "confirm" in by_name else [DELIVERED, ("publish",)]
+    )
     if "publish_in" in by_name:
         groups = [tuple(names)]
     chosen = [name for group in groups if any(by_name[each] for each in group) for name in group]

@@ -27,7 +27,7 @@ KEEP, KEEP_TOTALS = 13, 121  # points: a minute, ten minutes
 SLICE = 500  # objects that are visited before other tasks run,
 CLIENTS = 20  # and connections, of some channels each
 
-GIVEN = (
+DELIVERED = (
     "ack",
     "deliver",
     "deliver_get",
@@ -48,8 +48,8 @@ CHURN = (
     "queue_declared",
     "queue_deleted",
 )
-QUEUE = (*GIVEN, "publish", *LENGTHS)
-SESSION = (*GIVEN, *PUBLISHED)
+QUEUE = (*DELIVERED, "publish", *LENGTHS)
+SESSION = (*DELIVERED, *PUBLISHED)
 EXCHANGE = ("publish_in", "publish_out")
 OCTETS = ("recv_oct", "send_oct")
 VHOST = (*SESSION, *LENGTHS, *OCTETS)
@@ -60,8 +60,8 @@ Numbers = tuple[int, ...]
 T = TypeVar("T")
 
 
-def given(counts: DeliveryCounters, acknowledged: int) -> Numbers:
-    """Return the numbers of ``GIVEN``."""
+def delivered(counts: DeliveryCounters, acknowledged: int) -> Numbers:
+    """Return the numbers of ``DELIVERED``."""
     both = counts.deliver + counts.deliver_no_ack + counts.get + counts.get_no_ack
     return (
         acknowledged,
@@ -83,13 +83,13 @@ def published(counts: PublishCounters) -> Numbers:
 def of_queue(queue: AnyQueue) -> Numbers:
     """Return the numbers of ``QUEUE``."""
     ready, unacked = len(queue.ready), queue.unacked
-    return (*given(queue.counts, queue.acknowledged), queue.published, ready + unacked, ready, unacked)
+    return (*delivered(queue.counts, queue.acknowledged), queue.published, ready + unacked, ready, unacked)
 
 
 def of_session(session: Session) -> Numbers:
     """Return the numbers of ``SESSION``."""
-    acknowledged = session.given.acknowledged(len(session.unacked))
-    return (*given(session.given, acknowledged), *published(session.published))
+    acknowledged = session.delivery_counters.acknowledged(len(session.unacked))
+    return (*delivered(session.delivery_counters, acknowledged), *published(session.published))
 
 
 def of_exchange(exchange: Exchange) -> Numbers:
@@ -279,7 +279,7 @@ def totals(broker: Broker, vhosts: Iterable[VHost] | None = None) -> ResponseSte
                 ready += len(queue.ready)
                 unacked += queue.unacked
             yield 0
-        past = (*given(vhost.past.given, vhost.past.ack), *published(vhost.past.published))
+        past = (*delivered(vhost.past.delivery_counters, vhost.past.ack), *published(vhost.past.published))
         found[vhost] = (*past, ready + unacked, ready, unacked, 0, 0)
     for number, client in enumerate(connections(broker), 1):
         if client.vhost in found:

@@ -214,7 +214,7 @@ class StorePager:
         assert isinstance(page, StoredPage)
         if error is None:
             assert isinstance(result, bytes)
-            paging.landed(run, self._entries(queue, page, result))
+            paging.loaded(run, self._entries(queue, page, result))
             return False
         if (page.segment, page.offset) != (job.segment, job.offset):
             self.read(queue, run)  # the page has moved since, and the file is gone

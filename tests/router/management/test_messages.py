@@ -165,7 +165,7 @@ def test_sessions_of_requests_leave_nothing_behind(api, queue):
     api.ask("POST", "/queues/%2F/q/get", GET)
     assert queue.unacked == 0
     assert api.vhost.past.published.publish == 1
-    assert api.vhost.past.given.get == 1
+    assert api.vhost.past.delivery_counters.get == 1
 
 
 # -- health --------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class FakePager:
         for _ in range(count):
             queue, run = self.reads.pop(0)
             if queue.paging is not None:  # else it is deleted
-                queue.paging.landed(run, list(run.page.read()))
+                queue.paging.loaded(run, list(run.page.read()))
         return len(self.reads)
 
     def land_all(self, node):

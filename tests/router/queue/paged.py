@@ -1,6 +1,6 @@
 """Queues whose messages are on disk, at sizes where a few of them make a page."""
 
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 
 HEAD, PAGE, FEW = 3, 4, 2
 ALL = 1 << 30
@@ -44,7 +44,7 @@ def exhaust(client):
     while True:
         try:
             assert client.get() is not None
-        except NotAtHand:
+        except NextMessagePending:
             return
 
 
@@ -54,7 +54,7 @@ def exhaust_and_land(client, pager, expected):
     while len(got) < len(expected):
         try:
             got.append(client.get())
-        except NotAtHand:
+        except NextMessagePending:
             pager.land()
     assert got == expected
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.queue.paging import COST, READ_AHEAD, NotAtHand
+from leveret.router.queue.paging import COST, READ_AHEAD, NextMessagePending
 from tests.router.queue.paged import (
     ALL,
     FEW,
@@ -213,7 +213,7 @@ def test_get_says_that_the_next_message_is_not_at_hand_and_has_it_read(node, pag
     queue = fill(node, pager, range(HEAD + PAGE))
     for _ in range(HEAD):
         client.get()
-    with pytest.raises(NotAtHand) as caught:
+    with pytest.raises(NextMessagePending) as caught:
         client.get()
     assert caught.value.queue is queue
     pager.land()

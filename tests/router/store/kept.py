@@ -6,7 +6,7 @@ from pathlib import Path
 from leveret.protocol.amqp.message import Message
 from leveret.router.broker.administration import Administration
 from leveret.router.broker.alarms import STORE
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from leveret.router.store.files import Files
 from leveret.router.store.journal.recovery import recover
 from leveret.router.store.offline.directory import ReadOnlyFiles, read_metadata
@@ -115,7 +115,7 @@ class Kept:
         for _ in range(10):
             try:
                 return self.client.session.get(queue, no_ack=no_ack)
-            except NotAtHand:
+            except NextMessagePending:
                 self.read()
         raise AssertionError("the next message does not come into memory")
 

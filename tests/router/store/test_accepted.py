@@ -18,7 +18,7 @@ from leveret.protocol.errors import AmqpError
 from leveret.router.amqp.offer import make_offer
 from leveret.router.auth import hash_password
 from leveret.router.definitions import apply_definitions, export_definitions, parse_definitions
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
 from leveret.router.turns.backlog import at_once
@@ -391,7 +391,7 @@ def _dead_letter_all(ground):
     while True:
         try:
             taken = session.get("q", no_ack=False)
-        except NotAtHand:
+        except NextMessagePending:
             ground.kept.read()
             continue
         if taken is None:

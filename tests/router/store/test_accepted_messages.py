@@ -14,7 +14,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.properties import Properties, encode_properties
 from leveret.protocol.amqp.table import MAX_DEPTH, MAX_ENTRIES
 from leveret.router.management.resources.message_browsing import DEATHS
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from tests.router.amqp.client import Content
 from tests.router.store.test_accepted import Ground, _dead_letter_all, names, nested, publish, tables
 
@@ -53,7 +53,7 @@ def contents(ground):
         while True:
             try:
                 taken = session.get(name, no_ack=False)
-            except NotAtHand:
+            except NextMessagePending:
                 ground.kept.read()
                 continue
             if taken is None:

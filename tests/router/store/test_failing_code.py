@@ -13,7 +13,7 @@ import pytest
 
 from leveret.router.auth import hash_password
 from leveret.router.broker.alarms import STORE
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import RETRY, Kept
@@ -193,7 +193,7 @@ class Load:
                     if head is not None:
                         self.gone(head, "q" if name == "dead" else name)
                     self.publisher.session.get(name, no_ack=True)
-            except NotAtHand:
+            except NextMessagePending:
                 pass
 
     def purge(self):

@@ -13,7 +13,7 @@ import pytest
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.broker.alarms import STORE
-from leveret.router.queue.paging import NotAtHand
+from leveret.router.queue.paging import NextMessagePending
 from leveret.router.store.journal.recovery import recover
 from leveret.router.store.offline.dump import queue_messages
 from tests.router.store.failing import EVERYTHING, WRITING, FailingFiles
@@ -119,7 +119,7 @@ class Work:
                 taken = self.publisher.session.get(queue, no_ack=True)
                 if taken is not None:
                     self.gone(taken[1], queue)
-        except NotAtHand:
+        except NextMessagePending:
             pass
         self.kept.node.settle()
 

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from leveret.protocol.errors import InternalError
-from leveret.router.queue.paging import COST, NotAtHand
+from leveret.router.queue.paging import COST, NextMessagePending
 from leveret.router.store.segments import pager as module
 from leveret.router.store.store import Store
 from leveret.router.store.writer import Commit, ReadPage, RemoveSegments, WritePages
@@ -255,7 +255,7 @@ def test_a_segment_that_is_missing_is_damage(kept, files):
 def test_damage_that_nobody_waits_for_any_more_is_passed_over(kept, files):
     damage(files, pages(kept)[0])
     queue = kept.node.vhost.queues["q"]
-    with pytest.raises(NotAtHand):
+    with pytest.raises(NextMessagePending):
         take(kept.client, 20)
     queue.purge()
     with structlog.testing.capture_logs() as logged:

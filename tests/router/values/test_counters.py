@@ -24,11 +24,11 @@ def test_queue_counts_what_came_and_what_was_delivered(node):
     node.settle()
     queue = node.vhost.queues["q"]
     assert queue.published == 5
-    assert counted(queue.counts) == counted(client.session.given) == {"deliver": 3}
+    assert counted(queue.counts) == counted(client.session.delivery_counters) == {"deliver": 3}
     client.session.ack(2, multiple=True)
     node.settle()
     assert queue.acknowledged == 2
-    assert client.session.given.acknowledged(len(client.session.unacked)) == 2
+    assert client.session.delivery_counters.acknowledged(len(client.session.unacked)) == 2
 
 
 def test_automatic_acknowledgement_is_counted_apart(node):
@@ -37,7 +37,7 @@ def test_automatic_acknowledgement_is_counted_apart(node):
     client.consume(no_ack=True)
     node.settle()
     queue = node.vhost.queues["q"]
-    assert counted(queue.counts) == counted(client.session.given) == {"deliver_no_ack": 1}
+    assert counted(queue.counts) == counted(client.session.delivery_counters) == {"deliver_no_ack": 1}
     assert queue.acknowledged == 0
 
 
@@ -54,7 +54,7 @@ def test_redelivery_is_counted_for_queue_and_session(node):
     queue = node.vhost.queues["q"]
     assert counted(queue.counts) == {"deliver": 3, "redeliver": 1, "back": 1}
     client.session.cancel("c")
-    assert client.session.given.redeliver == 1
+    assert client.session.delivery_counters.redeliver == 1
     assert queue.acknowledged == 1
 
 
@@ -65,7 +65,7 @@ def test_rejected_messages_count_as_no_acknowledgement(node):
     node.settle()
     client.session.nack(1, multiple=False, requeue=False)
     queue = node.vhost.queues["q"]
-    assert queue.acknowledged == client.session.given.acknowledged(0) == 0
+    assert queue.acknowledged == client.session.delivery_counters.acknowledged(0) == 0
 
 
 def test_gets_are_counted_with_those_that_found_nothing(node):
@@ -76,7 +76,7 @@ def test_gets_are_counted_with_those_that_found_nothing(node):
     client.get(no_ack=False)
     assert client.get() is None
     expected = {"get_no_ack": 1, "get": 1, "get_empty": 1}
-    assert counted(node.vhost.queues["q"].counts) == counted(client.session.given) == expected
+    assert counted(node.vhost.queues["q"].counts) == counted(client.session.delivery_counters) == expected
 
 
 def test_session_counts_what_it_publishes_and_what_went_nowhere(node):
@@ -119,7 +119,7 @@ def test_what_a_session_did_outlives_it(node):
     client.session.ack(1, multiple=False)
     client.session.close()
     past = node.vhost.past
-    assert (past.published.publish, past.given.deliver, past.ack) == (2, 2, 1)
+    assert (past.published.publish, past.delivery_counters.deliver, past.ack) == (2, 2, 1)
 
 
 def test_churn_counts_queues_and_sessions(node):
