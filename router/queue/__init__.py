@@ -1,1 +1,1 @@
-"""Queues: what they keep, in which order, for whom and for how long."""
+"""Queues: message order, limits, consumers, delivery and paging. Streams are in ``stream``."""

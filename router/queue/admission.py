@@ -1,6 +1,6 @@
-"""What the settings of a queue say about the messages that it takes: length limits, overflow, TTL.
+"""Limits that a queue's settings put on its messages: length, overflow behaviour, TTL.
 
-Responsible for the arithmetic. Dropping and dead-lettering what is over a limit is in ``limits``.
+Responsible for the arithmetic. Messages over a limit are dropped or dead-lettered in ``limits``.
 
 Sources: RabbitMQ, "Queue Length Limit", "Time-To-Live and Expiration".
 """
@@ -8,14 +8,14 @@ Sources: RabbitMQ, "Queue Length Limit", "Time-To-Live and Expiration".
 from leveret.protocol.amqp.message import Message
 from leveret.router.arguments.queue import QueueArguments
 
-REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that keep what is there
+REFUSING = ("reject-publish", "reject-publish-dlx")  # overflow settings that refuse new messages
 
 
 class AdmissionLimits:
     """The limits of one queue.
 
-    ``unlimited``: there is neither a length limit nor a TTL. ``refusing``: messages over the length limits
-    are refused instead of dropped from the head; ``dead_lettering``: those refused are dead letters.
+    ``unlimited``: there is neither a length limit nor a TTL. ``refusing``: a full queue refuses new messages
+    instead of dropping messages from its head. ``dead_lettering``: refused messages are dead-lettered.
     """
 
     __slots__ = ("_length", "_length_bytes", "_ttl", "dead_lettering", "refusing", "unlimited")
@@ -35,15 +35,17 @@ class AdmissionLimits:
         )
 
     def excess(self, count: int, size: int) -> tuple[int, int]:
-        """Return how many of ``count`` messages, and which size of ``size`` bytes of bodies, are to be taken
-        from the head: one of the two is the limit, the other is all.
+        """Return the number of messages, and of bytes of bodies, to take from the head of an overfull queue.
+
+        ``count`` and ``size`` are those of the ready messages. Taking ends at whichever of the two is reached
+        first: one comes from the exceeded limit, the other cannot be reached before it.
         """
         if self._length is not None and count > self._length:
             return count - self._length, size + 1
         return count, size - (self._length_bytes or 0)
 
     def deadline(self, message: Message, now: int) -> int:
-        """Return when a message expires (ms; 0: never), by the shorter of the queue's TTL and its own."""
+        """Return when a message expires (ms; 0: never): the shorter of its own and the queue's TTL counts."""
         ttl = self._ttl
         expiration = message.properties.expiration
         if expiration is not None:

@@ -1,7 +1,7 @@
-"""Who takes from a queue, and whose turn it is.
+"""Consumers of a queue, and the order in which they are served.
 
-Owns the order among consumers: priorities, round-robin, the single active one. What a consumer may still take
-is asked of the consumer; what it does with messages is its sink's business.
+Responsible for priorities, round-robin and the single active consumer. Prefetch counts are applied by
+``Consumer.room``; the session behind a consumer (its ``DeliverySink``) writes the deliveries.
 """
 
 from bisect import bisect_left, insort
@@ -15,39 +15,44 @@ from leveret.router.queue.entry import Entry
 if TYPE_CHECKING:
     from leveret.router.queue.interface import AnyQueue, QueueLike
 
-SLICE = 256  # messages one consumer is given at a time
+SLICE = 256  # messages that one consumer gets at a time, at most
 
 
 class DeliverySink(Protocol):
-    """What a queue knows of the session behind a consumer."""
+    """Interface of the session behind a consumer, as its queue sees it."""
 
     prefetch: int  # shared by all consumers of the session (0: no limit)
-    finished: bool  # it has ended, and its consumers with it
+    finished: bool  # the session and its consumers have ended
 
     def room(self) -> int:
-        """How many more messages the session takes now, whatever the consumer."""
+        """Return how many more messages the session can receive now, over all its consumers."""
 
     def await_room(self, consumer: "Consumer") -> None:
-        """A consumer has no room although it holds less than its own prefetch count: wake it when the session
-        has room.
+        """Wake a consumer as soon as the session has room.
+
+        For consumers that hold less than their own prefetch count, but whose session has no room.
         """
 
     def deliver(self, consumer: "Receiver", entries: Sequence[Entry]) -> None:
-        """Take these messages, and count those that are to be settled as the consumer's."""
+        """Write messages to the client; add those that must be settled to the consumer's ``unacked``."""
 
     def crash(self, error: Exception) -> None:
         """End the client's connection: the broker failed while it served this client."""
 
     def cancelled(self, consumer: "Consumer") -> None:
-        """This consumer was ended: its queue was deleted or cannot be read, or the right to that was lost."""
+        """Notify the client that its consumer has ended.
+
+        Its queue was deleted or cannot be read, or the user may no longer read from it.
+        """
 
 
 class Receiver:
-    """Somebody in a session whom messages are delivered to, by consumer tag.
+    """A consumer tag of a session that messages are delivered to.
 
-    ``no_ack``: a delivery settles the message. ``counted``: the client is told how often a message was
-    delivered before. ``wire`` is whatever the protocol keeps to write deliveries. ``served`` grows with each
-    delivery of the session: who has the lowest was served longest ago.
+    ``no_ack``: a delivery settles the message. ``counted``: deliveries carry the number of earlier deliveries
+    (header ``x-delivery-count``). ``wire`` is data that the protocol's writer caches for deliveries.
+    ``served`` is the session's delivery sequence number at the last delivery: the receiver with the lowest
+    one was served longest ago.
     """
 
     __slots__ = ("counted", "no_ack", "served", "sink", "tag", "wire")
@@ -61,18 +66,19 @@ class Receiver:
         self.wire: Any = None
 
     def wake(self) -> None:
-        """There may be room again; nobody waits here."""
+        """Do nothing: only a ``Consumer`` waits for room."""
 
 
 class Consumer(Receiver):
     """A subscription of a session to a queue.
 
-    ``prefetch`` is its own limit of unacknowledged messages (0: none) and ``unacked`` how many it holds,
-    ``redelivered`` how many it was given that had been given out before;
-    ``active`` says whether it may receive (it waits behind no single active consumer and was not cancelled),
-    ``ready`` whether it stands in line, ``starving`` is not 0 if the session wakes it when there is room.
-    ``share`` is how many messages it may be given before the session's other consumers are, if the session
-    has a prefetch count.
+    ``prefetch`` is the consumer's limit of unacknowledged messages (0: none), ``unacked`` the number that it
+    holds, ``redelivered`` the number of its deliveries that were redeliveries. ``active`` is False for
+    cancelled consumers and for those that wait behind a single active consumer. ``ready`` is True while the
+    consumer is in the line of its priority. ``starving`` is not 0 while the session's room is awaited.
+    ``share`` limits the messages that it gets before the session's other consumers, if the session has a
+    prefetch count. ``probed`` is set if the next delivery has a measured message: its index in the delivery,
+    and what settles it.
     """
 
     __slots__ = (
@@ -110,9 +116,7 @@ class Consumer(Receiver):
         self.arguments = arguments or {}
         self.unacked = 0
         self.redelivered = 0
-        self.probed: tuple[int, QueueLike] | None = (
-            None  # which of the next delivery is measured, and by whom
-        )
+        self.probed: tuple[int, QueueLike] | None = None
         self.active = False
         self.ready = False
         self.starving = 0
@@ -120,11 +124,11 @@ class Consumer(Receiver):
 
     @property
     def source(self) -> "QueueLike":
-        """Whom the messages that it was given are settled with."""
+        """The queue in which the consumer's deliveries are settled."""
         return self.queue
 
     def room(self) -> int:
-        """How many messages it takes now."""
+        """Return how many messages the consumer can receive now."""
         room = self.sink.room()
         if self.sink.prefetch:
             room = min(room, self.share)
@@ -134,11 +138,11 @@ class Consumer(Receiver):
 
     @property
     def full(self) -> bool:
-        """Whether it holds as many messages as its own prefetch count allows."""
+        """True if the consumer holds as many messages as its own prefetch count allows."""
         return 0 < self.prefetch <= self.unacked and not self.no_ack
 
     def wake(self) -> None:
-        """Something was settled or written out: stand in line again if there is room."""
+        """Make the consumer ready if it has room again, after messages were settled or written out."""
         if self.active and not self.ready and not self.starving:
             if self.room() > 0:
                 self.queue.consumers.line_up(self)
@@ -147,27 +151,27 @@ class Consumer(Receiver):
                 self.sink.await_room(self)
 
 
-Line: TypeAlias = OrderedDict[Consumer, None]  # in turn; anyone can leave at once
+Line: TypeAlias = OrderedDict[Consumer, None]  # in the order of service; removal costs O(1)
 
 
 class Consumers:
-    """The consumers of one queue. Those ready stand in lines, one a priority; the first of the highest line
-    is next.
+    """The consumers of one queue. Ready ones are in lines, one for each priority; the first consumer of the
+    highest priority is next.
 
-    A queue may have tens of thousands of consumers, each with a priority of its own: whoever comes, goes or
-    gets ready costs no look at the others.
+    A queue may have tens of thousands of consumers, each with a priority of its own. Adding, removing and
+    making one ready never iterates over the others.
     """
 
     __slots__ = ("_all", "_by_priority", "_lines", "_priorities", "_waiting", "sharing", "single_active")
 
     def __init__(self, *, single_active: bool) -> None:
         self.single_active = single_active
-        self.sharing = False  # whether any of them may share its prefetch count with other consumers
-        self._all: dict[Consumer, None] = {}  # in the order they came
-        self._by_priority: dict[int, dict[Consumer, None]] = {}  # where one only is active; in that order
-        self._priorities: list[int] = []  # the keys of it, the lowest first
+        self.sharing = False  # True if any session behind them may have a prefetch count
+        self._all: dict[Consumer, None] = {}  # in the order they were added
+        self._by_priority: dict[int, dict[Consumer, None]] = {}  # with single_active; in that order
+        self._priorities: list[int] = []  # the keys of ``_by_priority``, the lowest first
         self._lines: dict[int, Line] = {}
-        self._waiting: list[int] = []  # the keys of it, the lowest first
+        self._waiting: list[int] = []  # the keys of ``_lines``, the lowest first
 
     def __len__(self) -> int:
         return len(self._all)
@@ -181,13 +185,16 @@ class Consumers:
         return next((consumer for consumer in self._all if consumer.active), None)
 
     def refuse(self, *, exclusive: bool) -> bool:
-        """Whether another consumer may not join: one is exclusive, or this one wants to be and cannot."""
+        """Return True if another consumer may not be added.
+
+        There is an exclusive consumer, or ``exclusive`` is asked for and not possible.
+        """
         if exclusive and (self._all or self.single_active):
             return True
-        return any(consumer.exclusive for consumer in islice(self._all, 1))  # who is exclusive is alone
+        return any(consumer.exclusive for consumer in islice(self._all, 1))  # an exclusive one is alone
 
     def add(self, consumer: Consumer) -> None:
-        """Add one; where one only is active, it waits if there is one already."""
+        """Add a consumer. With a single active consumer, later ones wait."""
         first = not self._all
         self._all[consumer] = None
         self.sharing = self.sharing or consumer.sink.prefetch > 0
@@ -201,7 +208,7 @@ class Consumers:
             self._activate(consumer)
 
     def remove(self, consumer: Consumer) -> None:
-        """Take one out; where one only is active and this was it, the next by priority and age takes over."""
+        """Remove a consumer. If it was the single active one, the next by priority and age becomes active."""
         del self._all[consumer]
         was_active = consumer.active
         consumer.active = False
@@ -221,7 +228,7 @@ class Consumers:
                 self._activate(next(iter(self._by_priority[self._priorities[-1]])))
 
     def clear(self) -> list[Consumer]:
-        """Take all out; return them in the order they came."""
+        """Remove all consumers; return them in the order they were added."""
         consumers = list(self._all)
         for consumer in consumers:
             consumer.active = consumer.ready = False
@@ -230,7 +237,7 @@ class Consumers:
         return consumers
 
     def line_up(self, consumer: Consumer) -> None:
-        """Put a consumer at the end of its priority's line."""
+        """Mark a consumer as ready, at the end of its priority's line."""
         line = self._lines.get(consumer.priority)
         if line is None:
             line = self._lines[consumer.priority] = OrderedDict()
@@ -239,20 +246,21 @@ class Consumers:
         consumer.ready = True
 
     def leave(self, consumer: Consumer) -> None:
-        """Take a consumer out of line until it wakes."""
+        """Mark a consumer as not ready until ``wake`` is called."""
         if consumer.ready:
             del self._lines[consumer.priority][consumer]
             consumer.ready = False
 
     def skip(self, consumer: Consumer) -> None:
-        """Take a consumer that has no room out of line until it has some."""
+        """Mark a consumer without room as not ready until it has room."""
         self.leave(consumer)
         if not consumer.full:
             consumer.sink.await_room(consumer)
 
     def line(self) -> Line | None:
-        """The line whose turn it is: the ready consumers of the highest priority. Who was served moves to its
-        end.
+        """Return the ready consumers of the highest priority, the next first; None if there are none.
+
+        The caller moves served consumers to the end.
         """
         while self._waiting:
             line = self._lines[self._waiting[-1]]
@@ -262,7 +270,7 @@ class Consumers:
         return None
 
     def skip_without_room(self, line: Line) -> bool:
-        """Take those out of a line who have no room; whether anybody is left in it."""
+        """Mark consumers without room as not ready; return True if any consumer remains."""
         for consumer in [each for each in line if each.room() <= 0]:
             self.skip(consumer)
         return bool(line)
@@ -276,5 +284,5 @@ class Consumers:
 
 
 def _discard(numbers: list[int], number: int) -> None:
-    """Take a number out of a sorted list."""
+    """Remove a number from a sorted list."""
     del numbers[bisect_left(numbers, number)]

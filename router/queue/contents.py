@@ -1,7 +1,7 @@
-"""The messages of a queue: their order, what they amount to, and which of them are stored.
+"""The messages of a queue: their order, number and size, and which of them are stored.
 
-Responsible for the ready messages in memory and on disk, and for stored messages until they are released.
-Which messages leave because of a limit is in ``limits``; consumers are in ``queue``.
+Responsible for the ready messages in memory and on disk, and for stored messages until the log releases them.
+Messages that leave because of a limit are in ``limits``; consumers are in ``queue``.
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
@@ -29,9 +29,9 @@ POSITION = attrgetter("position")
 class QueueContents(DeclaredQueue):
     """The messages of one queue.
 
-    ``bytes`` is the size of the bodies of ready messages, ``held`` has the stored entries that are not ready:
-    those delivered, and those on their way as dead letters. ``log`` stores a durable queue's messages, and
-    ``paging`` moves messages out of memory; both may be None.
+    ``bytes`` is the size of the bodies of ready messages. ``held`` has the stored entries that are not ready,
+    by position: delivered ones, and those whose dead letter is not published yet. ``log`` stores a durable
+    queue's messages, ``paging`` moves messages out of memory; both may be None.
     """
 
     __slots__ = (
@@ -63,14 +63,14 @@ class QueueContents(DeclaredQueue):
         self.bytes = 0
         self.counts = DeliveryCounters()
         self._position = self._first = 0
-        self._returned = False  # whether any ready message may have been delivered before
-        self._reclaimed: list[Entry] = []  # to be put back unless a session holds them
+        self._returned = False  # True if a ready message may have been delivered before
+        self._reclaimed: list[Entry] = []  # to requeue at the end of the batch, unless a session holds them
         self.expiry = ExpiryIndex()
-        self._expiring = False  # whether any message may expire
+        self._expiring = False  # True if a message may expire
         self.log: QueueLog | None = None
         self.held: dict[int, Entry] = {}
         self.paging: Paging | None = None
-        self._keeps_all = False  # whether transient messages are stored too
+        self._keeps_all = False  # True if transient messages are stored too
 
     @property
     def quorum(self) -> bool:
@@ -78,28 +78,28 @@ class QueueContents(DeclaredQueue):
 
     @property
     def counted(self) -> bool:
-        """Whether clients are told how often a message was delivered before."""
+        """True if deliveries carry the number of earlier deliveries (``x-delivery-count``)."""
         return self.quorum
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Restore what the queue remembers from its notes. Raises ValueError and struct.error."""
+        """Restore the deduplication cache from the stored notes. Raises ValueError and struct.error."""
         if self.deduplication is not None:
             self.deduplication.recall(notes)
 
     @property
     def published(self) -> int:
-        """How many messages it has taken in since the broker's start."""
+        """Number of messages enqueued since the broker's start."""
         return self._position - self._first
 
     @property
     def next_position(self) -> int:
-        """The position that the next message gets."""
+        """Position of the next message to be enqueued."""
         return self._position
 
     # -- restoring -------------------------------------------------------------------------------------------
 
     def restore(self, line: Fifo, parts: Sequence[Run | list[Entry]]) -> None:
-        """Take in messages of one priority that were kept while there was no broker, in their order."""
+        """Add stored messages of one priority, in their order, when the broker starts."""
         for index, part in enumerate(parts):
             if isinstance(part, Run) or (line.runs and index < len(parts) - 1):
                 run = part if isinstance(part, Run) else Run.of(line, part)
@@ -113,25 +113,26 @@ class QueueContents(DeclaredQueue):
                     self.index(entry)
 
     def index(self, item: Entry | Run) -> None:
-        """Know when something that is ready expires, wherever it stands."""
+        """Add a ready entry or run that expires to the expiry index."""
         if item.expires:
             self._expiring = True
             self.expiry.add(item)
 
-    # -- putting right -----------------------------------------------------------------------------
+    # -- repair --------------------------------------------------------------------------------------------
 
     def reclaim(self, entries: Iterable[Entry]) -> None:
-        """Put those of these messages back that nobody holds by the end of the batch: an exception was raised
-        while they were in nobody's hands.
+        """Requeue, at the end of the batch, those of these messages that no session and no dead letter holds.
+
+        For messages that an exception caught between the queue and a session.
         """
         self._reclaimed += entries
         self.host.suspect(self)  # type: ignore[arg-type]  # as in ``touch``
 
     def _recount(self, delivered: Sequence[Entry], dying: Container[int]) -> None:
-        """Put reclaimed messages back, and compute again what the queue counts and indexes.
+        """Requeue reclaimed messages, and rebuild the queue's counts and indexes.
 
-        ``delivered`` are the messages that sessions hold, ``dying`` the ids of entries that become dead
-        letters.
+        ``delivered`` are the messages that sessions hold, ``dying`` the ids of the entries that are being
+        dead-lettered.
         """
         reclaimed, self._reclaimed = self._reclaimed, []
         if reclaimed:
@@ -149,15 +150,15 @@ class QueueContents(DeclaredQueue):
             for each in line.parts():
                 each.indexed = False
                 self.index(each)
-        self._expiring = True  # which is found out again
+        self._expiring = True  # the next delivery clears it if no message expires
 
     def _requeue_lost(self, entry: Entry) -> None:
-        """A message is in nobody's hands: put it back, unless it was settled."""
+        """Requeue a message that neither a session nor a dead letter holds, unless it was settled."""
         self.held.pop(entry.position, None)
         if entry.settled:
             self.release([entry])
             return
-        if entry.gone:  # it still stands among the ready ones, where it is skipped
+        if entry.gone:  # its entry is still in the order, to be skipped
             entry = entry.copy()
         entry.indexed = False
         self.index(entry)
@@ -166,31 +167,31 @@ class QueueContents(DeclaredQueue):
     # -- messages that leave ---------------------------------------------------------------------------------
 
     def record_delivery(self, entries: list[Entry], *, no_ack: bool) -> None:
-        """Stored messages are being delivered, which settles them if nobody acknowledges."""
+        """Record the delivery of messages in the log; with ``no_ack`` the delivery settles them."""
         if no_ack:
             self.mark_settled(entries)
             return
         stored = {entry.position: entry for entry in entries if entry.stored}
         if stored and self.log is not None:
             self.held |= stored
-            self.log.mark_delivered(max(stored))  # by priority, the last of them may be an early one
+            self.log.mark_delivered(max(stored))  # not the last: with priorities, it may have a low position
 
     def _count_returned(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Count those that are given out again, as long as any may be."""
+        """Count redeliveries; stop counting once no ready message may have been delivered before."""
         count = sum(entry.returns > 0 for entry in entries)
         self.counts.redeliver += count
         consumer.redelivered += count
         self._returned = len(self.ready) > 0
 
     def mark_settled(self, entries: Collection[Entry]) -> None:
-        """Messages have left the queue for good: settled by their delivery, or dropped."""
+        """Mark messages as settled, and release them from the log: they were acknowledged or dropped."""
         for entry in entries:
             entry.settled = True
         if self.log is not None:
             self.release(entries)
 
     def release(self, entries: Iterable[Entry]) -> None:
-        """Messages are not kept here any more: they are settled, or kept elsewhere as dead letters."""
+        """Remove messages from the log: they are settled, or stored in another queue as dead letters."""
         if self.log is None:
             return
         stored = [entry for entry in entries if entry.stored]
@@ -201,8 +202,10 @@ class QueueContents(DeclaredQueue):
             self.log.remove(stored)
 
     def remove_ready(self, entries: Collection[Entry], run: Run | None = None) -> None:
-        """Take ready messages, which are in memory, out of the middle: those of a run, or others. They are
-        dropped: whoever wants them has them elsewhere by now.
+        """Remove ready messages that are in memory, at any place in the order, and drop them.
+
+        ``run`` is the run that all of them are in, or None if they are in no run. A caller that moves
+        messages has enqueued them elsewhere before.
         """
         for entry in entries:
             self.bytes -= entry.message.size
@@ -216,9 +219,9 @@ class QueueContents(DeclaredQueue):
         self.touch()
 
     def refuse(self, entry: Entry) -> None:
-        """Give up a message that the log has no record of; its publisher is told that it is not kept.
+        """Remove a message that the log failed to record; its publisher's confirm is negative.
 
-        One that was delivered, or is on its way as a dead letter, is only not kept on disk any more.
+        A message that was delivered, or is being dead-lettered, only ceases to be stored.
         """
         line = self.ready.level(entry)
         ready = any(each is entry for each in line.unpaged(entry.position))
@@ -230,8 +233,9 @@ class QueueContents(DeclaredQueue):
         self.host.forget_published(entry.message)
 
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
-        """Stored entries that no page holds, held ones too, with positions from ``first`` to under ``below``:
-        in the order of their positions, for each priority.
+        """Return stored entries, ready or held, that are in no page, with positions in [``first``, ``below``).
+
+        The result has each priority with its entries, sorted by position.
         """
         found = {line.priority: line.unpaged(first) for line in self.ready.lines}
         for entry in self.held.values():
@@ -245,5 +249,8 @@ class QueueContents(DeclaredQueue):
         return list(found.items())
 
     def _load_next(self) -> bool:
-        """Have the next messages in memory; False when there are none, or when they have to be read first."""
+        """Load the next messages into memory.
+
+        Returns False if there are none, or if they have to be read first.
+        """
         return self.paging is not None and self.paging.load_next()

@@ -1,7 +1,7 @@
-"""Whose turn it is when a queue has messages for several consumers, and how many each is given at once.
+"""Round-robin delivery to the consumers of one priority, and the number of messages that each gets at once.
 
-Owns fairness within one line of consumers. Which line is next is the consumers' business; what a message is
-on its way out, the queue's.
+Responsible for fairness within one line of consumers. ``consumers`` selects the line; ``queue`` takes the
+messages from the order and counts deliveries.
 """
 
 from itertools import islice
@@ -10,28 +10,29 @@ from typing import Protocol
 from leveret.router.queue.consumers import SLICE, Consumer, Consumers, Line
 from leveret.router.queue.entry import Entry
 
-DRAIN = 4 * SLICE  # messages a queue delivers before others have their turn
-ROUND = SLICE  # consumers that are served in one round: each costs as much as many messages do
+DRAIN = 4 * SLICE  # messages that a queue delivers before other queues deliver
+ROUND = SLICE  # consumers served in one round: one costs as much time as many messages
 
 
 class DeliveringQueue(Protocol):
-    """What is asked of a queue."""
+    """Interface of a queue, as ``serve_round`` uses it."""
 
     consumers: Consumers
 
     def take(self, count: int, now: int) -> tuple[list[Entry], int]:
-        """Up to ``count`` messages that may still be delivered, and how many left the queue for that."""
+        """Take up to ``count`` messages. Return those that have not expired, and the number taken."""
 
     def deliver_to(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Hand taken messages to a consumer."""
+        """Deliver taken messages to a consumer."""
 
     def reclaim(self, entries: list[Entry]) -> None:
-        """Put back those of these messages that nobody holds by the end of the batch."""
+        """Requeue, at the end of the batch, those of these messages that no session holds."""
 
 
 def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> int:
-    """Serve the next consumers in line, each with the same number of messages, while ``waiting`` are ready;
-    return how many left the queue.
+    """Deliver the same number of messages to each of the next consumers of a line.
+
+    ``waiting`` is the number of ready messages in memory. Returns the number of messages that left the queue.
     """
     turn: list[Consumer] = []
     share, sharing = SLICE, False
@@ -51,7 +52,7 @@ def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> i
     if not sharing:
         share = max(1, min(share, DRAIN // len(turn))) if len(turn) == len(line) else 1
         return _serve(queue, line, turn, share, now)
-    served = 0  # those that share a limit are asked one by one: the first may use it up
+    served = 0  # consumers of one session share its prefetch count: the first may use it up
     for consumer in turn:
         if consumer.room() > 0:
             served += _serve(queue, line, [consumer], 1, now)
@@ -61,8 +62,9 @@ def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> i
 
 
 def _serve(queue: DeliveringQueue, line: Line, turn: list[Consumer], share: int, now: int) -> int:
-    """Give each of ``turn`` up to ``share`` messages, one after the other, and have the line go on behind
-    the last served.
+    """Deliver up to ``share`` messages to each consumer of ``turn``, and move those served to the line's end.
+
+    Returns the number of messages that left the queue.
     """
     entries, count = queue.take(len(turn) * share, now)
     index = 0

@@ -1,4 +1,4 @@
-"""One message in one queue: what a queue knows of it beside the message itself."""
+"""One message in one queue: its position, deadline, number of returns and storage state."""
 
 from typing import Protocol
 
@@ -6,9 +6,9 @@ from leveret.protocol.amqp.message import Message
 
 
 class Page(Protocol):
-    """A page of a segment, as far as a queue is concerned: some of its messages are in it.
+    """Interface of a page of a segment that holds messages of a queue.
 
-    ``live`` counts those not settled, ``written`` says whether it is on disk.
+    ``live`` counts the unsettled messages, ``written`` is True if the page is on disk.
     """
 
     live: int
@@ -19,16 +19,17 @@ class Page(Protocol):
 
 
 class Entry:
-    """A message's place in a queue.
+    """A message in a queue.
 
-    ``position`` is its place in the order of arrival and never changes, so that a requeued entry goes back to
-    where it was; ``expires`` a deadline in ms (0: none); ``returns`` how often it came back from a consumer;
-    ``indexed`` whether the expiry index holds it. An entry whose ``gone`` is set was taken out of the middle
-    of the ready ones and is skipped when it comes to the head. ``stored`` says that the queue's log keeps
-    it, ``page`` in which page of a segment, None as long as the journal has it; ``refused`` says that the log
-    has no record of it, or of the one that it is a duplicate of. ``settled`` says that nobody needs the
-    message any more; where it went on as a dead letter it is no longer stored here, and yet not
-    settled.
+    - ``position``: number in the order of arrival. It never changes: a requeued entry returns to its place.
+    - ``expires``: deadline in ms (0: none); ``indexed`` is True if the expiry index holds the entry.
+    - ``returns``: number of times that a consumer returned the message.
+    - ``gone``: the entry was removed from the middle of the order, and is skipped when it reaches the head.
+    - ``stored``: the queue's log holds the message; ``page`` is its page of a segment, None if the journal
+      has it.
+    - ``refused``: the log failed to record the message, or the one that it is a duplicate of.
+    - ``settled``: the message was acknowledged or dropped. An entry that was dead-lettered is neither
+      ``stored`` nor ``settled``.
     """
 
     __slots__ = (
@@ -57,7 +58,7 @@ class Entry:
         self.page: Page | None = None
 
     def copy(self) -> "Entry":
-        """The same message in the same place."""
+        """Return an entry of the same message at the same position."""
         made = Entry(self.message, self.position, self.expires)
         made.returns, made.settled, made.refused = self.returns, self.settled, self.refused
         made.stored, made.page = self.stored, self.page

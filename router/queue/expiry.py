@@ -1,9 +1,9 @@
-"""The time index of a queue: which entries expire when, wherever they stand in the order.
+"""The expiry index of a queue: ready entries by deadline, at any place in the order.
 
-A run, whose entries are not in memory, is in it as one, with the first of their deadlines.
-Deadlines fall into buckets some ms wide, so that the index costs a dict slot a message and no timer or object
-of its own. Entries leave it when they are delivered, so it never outgrows the ready messages. A bucket that
-has ended is emptied bit by bit, however many deadlines fell into it.
+A run, whose entries are not in memory, is one item, with the first deadline of its entries. Deadlines are
+grouped into buckets of some ms, so that an entry costs one dict slot, and no timer or object of its own.
+Delivered entries are removed, so the index never outgrows the ready messages. A bucket that has ended is
+emptied in slices, however many deadlines are in it.
 """
 
 from heapq import heapify, heappop, heappush
@@ -12,18 +12,18 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.paged_run import Run
 
 Item = Entry | Run
-BUCKET = 16  # ms; an entry leaves at the end of its bucket, at most so much late
+BUCKET = 16  # ms; an entry expires at the end of its bucket, at most this late
 
 
 class ExpiryIndex:
-    """Entries by deadline."""
+    """Entries and runs by deadline."""
 
     __slots__ = ("_buckets", "_ended", "_order")
 
     def __init__(self) -> None:
         self._buckets: dict[int, dict[int, Item]] = {}
-        self._order: list[int] = []  # a heap of bucket numbers, some of them empty by now
-        self._ended: list[Item] = []  # what is left of the last bucket that ended, the next one last
+        self._order: list[int] = []  # a heap of bucket numbers; some buckets may be empty by now
+        self._ended: list[Item] = []  # the rest of the last bucket that ended; the next item is last
 
     def add(self, entry: Item) -> None:
         entry.indexed = True
@@ -38,7 +38,7 @@ class ExpiryIndex:
         bucket[entry.position] = entry
 
     def discard(self, entry: Item) -> None:
-        """Forget an entry that left the queue by another way."""
+        """Remove an entry that left the queue before its deadline."""
         entry.indexed = False
         number = entry.expires // BUCKET
         bucket = self._buckets.get(number)
@@ -65,7 +65,7 @@ class ExpiryIndex:
         return sorted(entries)
 
     def next_deadline(self) -> int:
-        """When ``due`` has something to return, in ms; a moment long past if it has now, 0 if never."""
+        """Return the time in ms from which ``due`` returns entries; 1 if it does now, 0 if there are none."""
         while self._ended and not self._ended[-1].indexed:
             self._ended.pop()
         if self._ended:
