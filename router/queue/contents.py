@@ -233,7 +233,7 @@ class QueueContents(DeclaredQueue):
         self.host.forget_published(entry.message)
 
     def unpaged(self, first: int, below: int) -> list[tuple[int, list[Entry]]]:
-        """Return stored entries, ready or held, that are in no page, with positions in [``first``, ``below``).
+        """Return stored entries, ready or held, that are in no page; positions in [``first``, ``below``).
 
         The result has each priority with its entries, sorted by position.
         """

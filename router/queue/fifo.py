@@ -1,11 +1,11 @@
-"""The order in which ready messages of one priority leave a queue: first in, first out.
+"""The ready messages of one priority of a queue: first in, first out.
 
-Owns order and counts; knows nothing of consumers, limits or time. Entries that were never delivered stand in
-a deque; those that came back stand before them in a heap, by position: whatever was delivered came from the
-head, so every returned entry precedes every fresh one of its priority.
+Responsible for order and counts; consumers, limits and deadlines are elsewhere. Entries that were never
+delivered are in a deque. Requeued entries are in a heap before it, by position: messages are delivered from
+the head, so every requeued entry precedes every fresh one of its priority.
 
-A long order is in memory at its ends only. Between ``fresh`` and ``tail`` there are runs then, whose messages
-are on disk; they have to be brought into memory before anything behind them can leave.
+Of a long order, only the two ends are in memory. The runs between ``fresh`` and ``tail`` have their messages
+on disk; a run has to be loaded before any message behind it can leave.
 """
 
 from bisect import bisect_left
@@ -21,21 +21,22 @@ from leveret.router.queue.paged_run import Run
 
 POSITION = attrgetter("position")
 HEAD = 256  # messages at the head that stay in memory,
-HEAD_BYTES = 1 << 20  # if their bodies are not larger
-PAGE_MESSAGES = 1024  # messages of a page at the most
-PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to so many bytes
-FEW = 64  # messages that are not worth a page of their own
+HEAD_BYTES = 1 << 20  # unless their bodies are larger than this
+PAGE_MESSAGES = 1024  # messages in a page, at most
+PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to this size
+FEW = 64  # fewer messages are not written to a page of their own
 
 
 def _standing(entries: deque[Entry], first: int) -> Iterator[Entry]:
-    """The entries from the position ``first`` on; those before it cost next to nothing."""
+    """Return the entries from the position ``first`` on, found by bisection."""
     start = bisect_left(entries, first, key=POSITION) if first else 0
     return (entry for entry in islice(entries, start, None) if not entry.gone)
 
 
 class Fifo:
-    """Entries of one ``priority``. ``away`` and ``away_size`` count messages, and bytes of their bodies, that
-    are not in memory.
+    """Entries of one ``priority``.
+
+    ``away`` and ``away_size`` count the messages that are not in memory, and the bytes of their bodies.
     """
 
     __slots__ = (
@@ -57,8 +58,8 @@ class Fifo:
         self.returned: list[Entry] = []
         self.runs: deque[Run] = deque()  # behind the fresh entries
         self.tail: deque[Entry] = deque()  # behind the runs; empty when there are none
-        self.back = self.fresh  # where the next entry goes
-        self.gone = 0  # entries still standing here that were taken out from the middle
+        self.back = self.fresh  # the deque that new entries are added to
+        self.gone = 0  # removed entries that are still in the containers, to be skipped
         self.in_runs = 0
         self.away = 0
         self.away_size = 0
@@ -67,7 +68,7 @@ class Fifo:
         return len(self.fresh) + len(self.returned) + len(self.tail) - self.gone + self.in_runs
 
     def __iter__(self) -> Iterator[Entry]:
-        """All entries that are in memory, in the order they would leave."""
+        """Yield all entries that are in memory, in the order of delivery."""
         for entry in sorted(self.returned):
             if not entry.gone:
                 yield entry
@@ -81,13 +82,13 @@ class Fifo:
                 yield entry
 
     def head(self) -> Entry | None:
-        """The entry that would leave next; None when it is not in memory, or there is none."""
-        self.blocked_line()  # which drops what has gone from the head
+        """Return the next entry to be delivered; None if it is not in memory, or there is none."""
+        self.blocked_line()  # discards removed entries at the head
         return self.returned[0] if self.returned else self.fresh[0] if self.fresh else None
 
     def oldest(self) -> int | None:
-        """The lowest position of all; None when there are none."""
-        self.blocked_line()  # which drops what has gone from the head
+        """Return the lowest position; None if there are no messages."""
+        self.blocked_line()  # discards removed entries at the head
         if self.returned:
             return self.returned[0].position
         if self.fresh:
@@ -95,9 +96,7 @@ class Fifo:
         return self.runs[0].position if self.runs else None
 
     def parts(self, first: int = 0) -> Iterator[Entry | Run]:
-        """All of it in the order it would leave, without the entries before the position ``first``; runs as
-        wholes, be they in memory or not.
-        """
+        """Yield entries from position ``first`` on, and all runs as wholes, in the order of delivery."""
         yield from (entry for entry in sorted(self.returned) if entry.position >= first and not entry.gone)
         yield from _standing(self.fresh, first)
         yield from self.runs
@@ -105,7 +104,7 @@ class Fifo:
 
     @property
     def lines(self) -> "list[Fifo]":
-        """The orders that it is made of: itself."""
+        """The Fifos of all priorities: this one."""
         return [self]
 
     def level(self, entry: Entry) -> "Fifo":
@@ -115,7 +114,7 @@ class Fifo:
         return self
 
     def unpaged(self, first: int) -> list[Entry]:
-        """The entries in memory from the position ``first`` on that are stored and in no page."""
+        """Return the entries in memory, from position ``first`` on, that are stored and in no page."""
         loose = [self.returned, *(run.entries or () for run in self.runs if run.page is None)]
         found = [entry for entries in loose for entry in entries if entry.stored and entry.page is None]
         for entries in (self.tail, self.fresh):
@@ -130,21 +129,21 @@ class Fifo:
         self.back.append(entry)
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Push entries of one priority, in their order."""
+        """Add entries of this priority at the end, in their order."""
         self.back.extend(entries)
 
     def passes(self, message: Message) -> bool:
-        """Whether a new message would leave before some that are here: never."""
+        """Return True if a new message would be delivered before older ones: never, see ``Priorities``."""
         return False
 
     def put_back(self, entry: Entry) -> None:
         heappush(self.returned, entry)
 
     def in_deadline_order(self, expires: int) -> bool:
-        """Whether an entry pushed now would expire after all before it, so that looking at the head is enough
-        for it.
+        """Return True if an entry pushed now needs no place in the expiry index.
 
-        The entries for which that holds are always a run that begins at the head.
+        It expires after all entries before it, so it is found by its deadline when it reaches the head. Such
+        entries always form an unbroken sequence that begins at the head.
         """
         if not self.back:
             return not self.runs
@@ -152,11 +151,11 @@ class Fifo:
         return not (last.gone or last.indexed) and 0 < last.expires <= expires
 
     def available(self) -> int:
-        """How many can leave before a run is reached, or a few more."""
+        """Return how many messages can be taken before a run has to be loaded, removed ones included."""
         return len(self.fresh) + len(self.returned) if self.runs else len(self)
 
     def take(self, count: int, size: int) -> list[Entry]:
-        """Take up to ``count`` entries from the head, and no more once their bodies reach ``size`` bytes."""
+        """Take up to ``count`` entries from the head; stop when their bodies total ``size`` bytes or more."""
         taken: list[Entry] = []
         while self.returned and count and size > 0:
             entry = heappop(self.returned)
@@ -178,7 +177,7 @@ class Fifo:
         return taken
 
     def overdue(self, now: int, limit: int) -> list[Entry]:
-        """Take from the head of the fresh entries up to ``limit`` whose deadline is before ``now``."""
+        """Take up to ``limit`` entries with a deadline before ``now`` from the head of the fresh ones."""
         taken: list[Entry] = []
         while self.fresh and len(taken) < limit:
             entry = self.fresh[0]
@@ -192,7 +191,7 @@ class Fifo:
         return taken
 
     def next_deadline(self) -> int:
-        """The deadline of the first fresh entry if the head tells it (0: none)."""
+        """Return the deadline of the first fresh entry; 0 if it has none or is in the expiry index."""
         fresh = self.fresh
         while fresh and fresh[0].gone:
             fresh.popleft()
@@ -200,7 +199,7 @@ class Fifo:
         return 0 if not fresh or fresh[0].indexed else fresh[0].expires
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry out wherever it stands."""
+        """Remove an entry from any place in the order, without searching for it."""
         entry.gone = True
         self.gone += 1
         if self.gone > 64 and self.gone * 2 > len(self.fresh) + len(self.returned) + len(self.tail):
@@ -214,7 +213,10 @@ class Fifo:
     # -- runs ----------------------------------------------------------------------------------------------
 
     def blocked_line(self) -> "Fifo | None":
-        """Itself when the next message is in a run, None when it is at hand or there is none."""
+        """Return this Fifo if its next message is in a run; None if it is in memory, or there is none.
+
+        Discards removed entries at the head.
+        """
         while self.fresh and self.fresh[0].gone:
             self.fresh.popleft()
             self.gone -= 1
@@ -224,13 +226,13 @@ class Fifo:
         return self if self.runs and not (self.fresh or self.returned) else None
 
     def push_run(self, run: Run) -> None:
-        """Let a run follow on everything that is here."""
+        """Add a run at the end."""
         self.runs.append(run)
         self.back = self.tail
         self._count(run, 1)
 
     def advance(self) -> Run:
-        """Let the entries of the first run, which are in memory, stand by themselves; return the run."""
+        """Replace the first run, whose entries are in memory, by its entries; return the run."""
         run = self.runs.popleft()
         self._count(run, -1)
         self.fresh.extend(run.entries or ())
@@ -238,7 +240,11 @@ class Fifo:
         return run
 
     def set_entries(self, run: Run, entries: list[Entry], *, away: bool = False) -> None:
-        """Let a run consist of these entries, which are in memory, if only until they are written."""
+        """Replace the messages of a run by these entries, which are in memory.
+
+        ``away`` is True if they are being written, and do not count as being in memory. A run without
+        entries is removed.
+        """
         self._count(run, -1)
         run.entries = entries
         run.count = len(entries)
@@ -249,28 +255,28 @@ class Fifo:
             self.drop(run)
 
     def unload(self, run: Run) -> None:
-        """Let a run's messages be in its page only."""
+        """Release the memory of a run's entries, which its page has."""
         self._count(run, -1)
         run.entries = None
         run.away = True
         self._count(run, 1)
 
     def drop(self, run: Run) -> None:
-        """Take a run out with all its messages."""
+        """Remove a run with all its messages."""
         self.runs.remove(run)
         self._count(run, -1)
         self._join()
 
     def drop_runs(self) -> None:
-        """Take out all runs, which leave no cycle of references."""
+        """Remove all runs, which refer to this object: no reference cycle is left."""
         self.runs.clear()
         self.in_runs = self.away = self.away_size = 0
         self._join()
 
     def page_out(self, most: int) -> list[Run]:
-        """Let up to ``most`` messages or a few more, from behind the head or the last run, stand in new runs.
+        """Move about ``most`` messages, from behind the head or the last run, into new runs; return those.
 
-        Their entries are needed no longer where they have a page, else until they are written to one.
+        The entries of a run with a page can be released at once, others when they are written to a page.
         """
         if not self.runs:
             self._split()
@@ -284,7 +290,7 @@ class Fifo:
         return made
 
     def _split(self) -> None:
-        """Let all but the head stand in the tail; a page is not split."""
+        """Move all entries but the head into the tail. Entries of one page are not separated."""
         self.back = self.tail = self.fresh
         self.fresh = head = deque[Entry]()
         size = 0
@@ -298,7 +304,7 @@ class Fifo:
             head.append(entry)
 
     def _join(self) -> None:
-        """Without runs there is no tail."""
+        """Join the tail to the fresh entries if there are no runs left between them."""
         if not self.runs and self.back is self.tail:
             if self.fresh:
                 self.fresh.extend(self.tail)
@@ -308,14 +314,14 @@ class Fifo:
             self.back = self.fresh
 
     def _next_run(self) -> Run | None:
-        """A run of the first entries of the tail; None when what is there is better left in memory.
+        """Move the first entries of the tail into a run; return None if they are too few for a page.
 
-        It is that of a page when all of the page's live messages stand here together.
+        The run uses an existing page if it has exactly the unsettled messages of that page.
         """
         tail = self.tail
         entries: list[Entry] = []
         page = None
-        alike = True  # whether all are in ``page``
+        alike = True  # True if all are in ``page``
         size = 0
         while tail and len(entries) < PAGE_MESSAGES and size < PAGE_BYTES:
             entry = tail[0]

@@ -1,4 +1,4 @@
-"""What a queue asks of the virtual host it stands in, and why a message becomes a dead letter."""
+"""Interface of a virtual host, as its queues see it, and the reasons for dead letters."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -17,7 +17,7 @@ Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 
 
 class QueueHost(Protocol):
-    """What a queue asks of the virtual host it stands in."""
+    """The virtual host of a queue: time, scheduling, dead letters and deletion."""
 
     @property
     def now(self) -> int:
@@ -25,7 +25,7 @@ class QueueHost(Protocol):
 
     @property
     def wall(self) -> int:
-        """The same in seconds since the epoch."""
+        """The time of this batch, in seconds since the epoch."""
 
     def touch(self, queue: "AnyQueue") -> None:
         """Call ``deliver`` at the end of this batch."""
@@ -34,28 +34,28 @@ class QueueHost(Protocol):
         """An exception was raised in this queue's code: call ``repair`` at the end of this batch."""
 
     def catch_up(self) -> None:
-        """Do now what was put off to the end of this batch, deliveries and dead letters."""
+        """Run the deliveries and dead letters that wait for the end of this batch now."""
 
     def deliver_touched(self) -> None:
-        """Do the deliveries now that were put off to the end of this batch."""
+        """Run the deliveries that wait for the end of this batch now."""
 
     def carry_on(self, what: str, slices: Slices) -> None:
-        """Do work, what takes long of it in later turns. It fails nobody."""
+        """Run work in slices, the first in this turn. An exception in it affects no client."""
 
     def schedule(self, when: int, queue: Timed) -> None:
-        """Call ``on_timer`` at ``when`` ms."""
+        """Call the queue's ``on_timer`` at ``when``, in ms of the broker's clock."""
 
     def dead_letter(self, queue: "QueueContents", messages: Sequence[Entry], reason: Reason) -> None:
-        """Publish these to the queue's dead-letter exchange at the end of this batch."""
+        """Publish messages to the queue's dead-letter exchange at the end of this batch."""
 
     def forget_published(self, message: Message) -> None:
-        """The message was not kept: its exchange takes one like it again."""
+        """Remove a message that was not stored from the deduplication cache of its exchange."""
 
     def refused(self, queue: "Queue") -> None:
-        """The queue was full and has refused a message."""
+        """Count a message that the full queue has refused."""
 
     def drop_queue(self, queue: "AnyQueue") -> None:
-        """Delete the queue: its last consumer left."""
+        """Delete an auto-delete queue after its last consumer has left."""
 
     def expire_queue(self, queue: "Queue") -> None:
-        """Delete the queue: nobody has used it for as long as it may be unused."""
+        """Delete a queue that was unused for the time of ``x-expires``."""

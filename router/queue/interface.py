@@ -1,7 +1,7 @@
-"""What every type of queue is to the rest of the broker: how it is found, filled, consumed and described.
+"""Interfaces of queues of any type: publishing, delivery, settling, administration and statistics.
 
-Owns no behaviour. Whatever more a type can do is between it and whoever keeps it; nobody else asks what type
-a queue is.
+Contains no behaviour. Methods of one type only are called by the storage of that type; other code does not
+depend on a queue's type.
 """
 
 from collections.abc import Collection, Container, Mapping, Sequence, Sized
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class QueueLike(Protocol):
-    """Whom delivered messages are settled with."""
+    """A queue, or a proxy of one, in which deliveries are settled."""
 
     @property
     def deleted(self) -> bool: ...
@@ -30,35 +30,36 @@ class QueueLike(Protocol):
     def settings(self) -> QueueArguments: ...
 
     def settle(self, entries: Collection[Entry]) -> None:
-        """Delivered messages were acknowledged."""
+        """Settle delivered messages that the client has acknowledged."""
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None:
-        """A client wants delivered messages to be delivered again."""
+        """Make delivered messages ready again, at the request of a client."""
 
     def reject(self, entries: Sequence[Entry]) -> None:
-        """A client refuses delivered messages for good."""
+        """Dead-letter or drop delivered messages that the client has rejected without requeue."""
 
     def give_back(self, consumed: Collection[Entry], now: int) -> None:
-        """Nobody settles these delivered messages any more: their session is over."""
+        """Make delivered messages ready again: their session has ended without settling them."""
 
     def reclaim(self, entries: Collection[Entry]) -> None:
-        """An exception interrupted who had these delivered messages in hand: put those back, at the end of
-        this batch, that nobody holds.
+        """Requeue, at the end of this batch, those messages that no session and no dead letter holds.
+
+        Called after an exception in code that was moving or settling them.
         """
 
     def pause_deliveries(self) -> None:
-        """Deliver nothing until ``resume_deliveries``: of messages that are given back more are to come."""
+        """Deliver nothing until ``resume_deliveries``: a session requeues messages in several turns."""
 
     def resume_deliveries(self) -> None:
-        """All of them are back. Called once for each ``pause_deliveries``."""
+        """Deliver again. Called once for each ``pause_deliveries``, when all messages are requeued."""
 
 
 class AnyQueue(QueueLike, Protocol):
     """A queue of any type.
 
-    ``ready`` are the messages that may be delivered, by their number; ``unacked`` how many are delivered and
-    not settled; ``bytes`` the size of what is ready. ``counted``: clients are told how often a message was
-    delivered before. ``owner`` and ``arguments`` as declared, ``log`` is whoever keeps it on disk.
+    ``len(ready)`` is the number of messages that may be delivered, ``unacked`` of those delivered and not
+    settled; ``bytes`` is the size of the ready ones. ``counted``: deliveries carry the number of earlier
+    deliveries. ``owner`` and ``arguments`` are as declared. ``log`` is None if the queue is not stored.
     """
 
     name: str
@@ -88,51 +89,51 @@ class AnyQueue(QueueLike, Protocol):
     def counts(self) -> DeliveryCounters: ...
     @property
     def published(self) -> int:
-        """How many messages it has taken in since the broker's start."""
+        """Number of messages enqueued since the broker's start."""
 
     @property
     def acknowledged(self) -> int:
-        """How many were acknowledged since then."""
+        """Number of deliveries acknowledged since the broker's start."""
 
     def keep(self, keeper: "QueueKeeper") -> None:
-        """Have it kept, as far as it outlives the broker: it was declared just now."""
+        """Store a newly declared queue, if it is durable and not exclusive."""
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Restore what the queue remembers from its notes. Raises ValueError and struct.error."""
+        """Restore the deduplication state from the stored notes. Raises ValueError and struct.error."""
 
     def configure(self, settings: QueueArguments, now: int) -> None:
-        """Take on changed settings."""
+        """Apply changed settings."""
 
     def touch(self) -> None:
-        """Have ``deliver`` called at the end of this batch."""
+        """Schedule ``deliver`` for the end of this batch."""
 
     def enqueue(self, message: Message, now: int) -> Outcome:
-        """Take or refuse a message; see ``routing.Target``."""
+        """Enqueue or refuse a message; see ``routing.Target``."""
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Take messages that differ in their bodies only; see ``routing.Target``."""
+        """Enqueue messages that differ in their bodies only; see ``routing.Target``."""
 
     def deliver(self, now: int) -> bool:
-        """Give ready messages to ready consumers; True when there is more to give at once."""
+        """Deliver ready messages to ready consumers; return True if more could be delivered now."""
 
     def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
-        """Put the queue right after an exception in its code.
+        """Restore the queue's counts and order after an exception in its code.
 
-        ``held`` are its messages that sessions hold, and by how many of them it is paused; ``dying`` the ids
-        of entries that are on their way as dead letters.
+        ``held`` has the messages that sessions hold, and the number of sessions that pause deliveries.
+        ``dying`` has the ids of the entries that are being dead-lettered.
         """
 
     def awaits_disk(self) -> bool:
-        """Whether the next message has to be read before it can be taken."""
+        """Return True if the next message has to be read from disk before ``get`` can return it."""
 
     def count(self, now: int) -> int:
-        """How many messages are ready."""
+        """Return the number of ready messages."""
 
     def get(self, now: int, *, no_ack: bool) -> Entry | None:
-        """Take one message; None when none is ready. Raises what its type says to that."""
+        """Take one message for basic.get; None if none is ready. Exceptions depend on the type."""
 
     def purge(self) -> int:
-        """Drop all ready messages; return how many. Raises what its type says to that."""
+        """Drop all ready messages; return their number. Exceptions depend on the type."""
 
     def consumer(
         self,
@@ -144,28 +145,29 @@ class AnyQueue(QueueLike, Protocol):
         prefetch: int,
         arguments: Mapping[str, Any],
     ) -> Consumer:
-        """A consumer that may be added. Raises NotImplemented_, PreconditionFailed or AccessRefused for one
-        that may not.
+        """Return a consumer for ``add_consumer``.
+
+        Raises NotImplemented_, PreconditionFailed or AccessRefused if the queue does not allow it.
         """
 
     def add_consumer(self, consumer: Consumer, now: int) -> None: ...
     def remove_consumer(self, consumer: Consumer, now: int) -> None: ...
 
     def check_deletion(self, *, if_unused: bool, if_empty: bool) -> None:
-        """PreconditionFailed when it may not be deleted under these conditions."""
+        """Raise PreconditionFailed if the queue must be unused, or empty, and is not."""
 
     def close(self) -> list[Consumer]:
-        """It is being deleted; return its consumers so that they are told."""
+        """Drop all messages of a queue that is being deleted; return its consumers, to be notified."""
 
     def on_timer(self, now: int) -> None:
-        """A moment that was asked for has come."""
+        """Handle a timer that was set with ``QueueHost.schedule``; ``now`` is in ms."""
 
 
 class QueueKeeper(Protocol):
-    """What a new queue asks of whoever keeps it."""
+    """Interface of the storage, as a new queue sees it."""
 
     @property
     def pager(self) -> Pager | None: ...
     def keep_queue(self, queue: "Queue") -> QueueLog | None: ...
     def keep_stream(self, stream: Any) -> Any:
-        """Any: of types that queues know nothing of."""
+        """Return the log of a new stream. Both types belong to a higher layer, hence Any."""

@@ -1,10 +1,10 @@
-"""How long messages wait in a queue and at consumers, measured on one of many.
+"""Sampling of the time that messages wait in a queue and at consumers.
 
-Owns which message is measured: one that has just come, not sooner than ``EVERY`` ms after the last. A queue
-asks its probe at the end of a batch and for each slice that it delivers, never for a single message; a
-measured message that is to be settled is held as the probe's (``Probed``), which tells when that is done and
-passes it on. What becomes of the measures is the recorder's business. Queues with priorities are not
-measured: there each slice would have to be searched.
+Responsible for the choice of the sample: the last message of a batch, ``EVERY`` ms or more after the previous
+sample. A queue calls its probe at the end of a batch and for each slice that it delivers, never for a single
+message. A sample that must be settled gets a ``Probed`` in the queue's place, which records the time and
+forwards the call. The recorder collects the results. Queues with priorities are not sampled, because each
+slice would have to be searched.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,28 +21,28 @@ EVERY = 200  # ms
 
 
 class Clock(Protocol):
-    """Says what time it is, in ms."""
+    """The broker's clock, in ms."""
 
     now: int
 
 
 class Recorder(Protocol):
-    """Takes measures, in ms."""
+    """Collects samples, in ms."""
 
     def waited(self, time: int) -> None:
-        """A message has left the queue for a consumer so long after it came."""
+        """Record the time between a message's arrival and its delivery to a consumer."""
 
     def settled(self, consumer: "Consumer", time: int) -> None:
-        """A consumer has acknowledged a message so long after it was delivered."""
+        """Record the time between a delivery and its acknowledgement."""
 
 
 class Probe:
-    """The measuring of one queue."""
+    """Samples the latency of one queue."""
 
     __slots__ = ("_came", "_clock", "_next", "_queue", "_recorder", "_seen", "position")
 
     def __init__(self, queue: "Queue", clock: Clock, recorder: Recorder) -> None:
-        self.position = -1  # of the message that is measured; -1: none is
+        self.position = -1  # of the sample in the queue; -1: none
         self._queue = queue
         self._clock = clock
         self._recorder = recorder
@@ -51,14 +51,14 @@ class Probe:
         self._seen = queue.next_position
 
     def arrived(self, next_position: int, now: int) -> None:
-        """A batch has ended: measure its last message, if it has brought any and it is time."""
+        """At the end of a batch, choose its last message as a sample if the previous one is old enough."""
         if self.position < 0 and next_position > self._seen and now >= self._next:
             self.position = next_position - 1
             self._came = now
         self._seen = next_position
 
     def delivered(self, entries: Sequence[Entry], consumer: "Consumer") -> None:
-        """A slice is being delivered, of which the measured message may be a part."""
+        """Record the waiting time if the slice that is being delivered has the sample."""
         if not entries[0].position <= self.position <= entries[-1].position:
             return
         for place, entry in enumerate(entries):
@@ -72,14 +72,14 @@ class Probe:
                 return
 
     def look(self) -> None:
-        """Forget a message that has left in another way: it expired, was purged, or taken by basic.get."""
+        """Drop a sample that left the queue undelivered: it expired, was purged, or taken by basic.get."""
         oldest = self._queue.ready.oldest()
         if self.position >= 0 and (oldest is None or oldest > self.position):
             self.position = -1
 
 
 class Probed:
-    """Whom one delivered message is settled with, in its queue's place."""
+    """Proxy of a queue that one delivered sample is settled with."""
 
     __slots__ = ("_clock", "_consumer", "_queue", "_recorder", "_since")
 

@@ -1,7 +1,7 @@
 """A queue of any type as it was declared: its identity, its settings, and whether it is in use.
 
-Responsible for what does not depend on how messages are stored. Messages of classic and quorum queues are in
-``contents`` and ``queue``, those of streams in ``stream/stream``.
+Responsible for state that does not depend on how messages are stored. Messages of classic and quorum queues
+are in ``contents`` and ``queue``, those of streams in ``stream/stream``.
 """
 
 from collections.abc import Sized
@@ -15,10 +15,10 @@ from leveret.router.values.counters import DeliveryCounters
 
 
 class Declaration(TypedDict):
-    """How a queue is made.
+    """Parameters of a new queue.
 
-    ``arguments`` are as the client gave them, ``declared`` is their meaning, ``settings`` is that combined
-    with policies. ``owner`` is the connection that an exclusive queue belongs to. ``now`` is in ms.
+    ``arguments`` are as received from the client, ``declared`` is their parsed form, ``settings`` combines
+    that with policies. ``owner`` is the connection that an exclusive queue belongs to. ``now`` is in ms.
     """
 
     durable: bool
@@ -71,7 +71,7 @@ class DeclaredQueue:
         self.settings = declaration["settings"]
         self.last_used = declaration["now"]
         self.deleted = False
-        self._touched = False  # whether ``deliver`` is going to be called
+        self._touched = False  # True if ``deliver`` is scheduled
 
     @property
     def ready(self) -> Sized:
@@ -80,26 +80,26 @@ class DeclaredQueue:
 
     @property
     def unacked(self) -> int:
-        """How many messages are delivered and not settled."""
+        """Number of messages that are delivered and not settled."""
         raise NotImplementedError
 
     @property
     def finished(self) -> bool:
-        """Return True once it is deleted: its timers mean nothing then."""
+        """True once the queue is deleted: its timers are then ignored."""
         return self.deleted
 
     @property
     def what(self) -> str:
-        """Its description in replies."""
+        """Description of the queue in replies, as ``queue 'q' in vhost '/'``."""
         return f"queue '{self.name}' in vhost '{self.vhost}'"
 
     @property
     def acknowledged(self) -> int:
-        """How many deliveries were acknowledged since the broker's start."""
+        """Number of deliveries acknowledged since the broker's start."""
         return self.counts.acknowledged(self.unacked)
 
     def touch(self) -> None:
-        """Have ``deliver`` called at the end of this batch."""
+        """Schedule ``deliver`` for the end of this batch."""
         if not self._touched:
             self._touched = True
             self.host.touch(self)  # type: ignore[arg-type]  # each type is an AnyQueue, this base is not

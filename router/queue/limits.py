@@ -1,6 +1,6 @@
-"""The limits of a queue: length, TTL and delivery limit, and the messages that leave because of them.
+"""Limits of a queue (length, TTL, delivery limit), and removal of the messages that exceed them.
 
-Responsible for dropping and dead-lettering, in slices if there is much to do. The arithmetic is in
+Responsible for dropping and dead-lettering, in slices if there are many messages. The arithmetic is in
 ``admission``, the messages are in ``contents``.
 
 Sources: RabbitMQ, "Queue Length Limit", "Time-To-Live and Expiration", "Quorum Queues" (poison messages).
@@ -20,9 +20,9 @@ from leveret.router.queue.lifecycle import Declaration
 from leveret.router.queue.priorities import Priorities
 from leveret.router.turns.backlog import Slices
 
-SOME = 4  # messages over the limits that are dropped when one comes, while most are in later turns
+SOME = 4  # excess messages dropped for each new one, while later turns drop the rest
 INFINITE = 1 << 62  # bytes
-EXPIRE = 4 * SLICE  # messages that expire before other queues have their turn
+EXPIRE = 4 * SLICE  # messages that expire at once, before other queues deliver
 
 
 class LimitedContents(QueueContents):
@@ -33,20 +33,20 @@ class LimitedContents(QueueContents):
     def __init__(self, name: str, vhost: str, host: QueueHost, **declaration: Unpack[Declaration]) -> None:
         super().__init__(name, vhost, host, **declaration)
         self.limits = AdmissionLimits(self.settings)
-        self._shortening = False  # whether dropping what is over the limits goes on in later turns
-        self._wakes: list[int] = []  # when on_timer was asked for, the next time last
+        self._shortening = False  # True while later turns drop messages over the limits
+        self._wakes: list[int] = []  # times that on_timer is scheduled for, the next one last
 
-    # -- messages that come back -----------------------------------------------------------------------------
+    # -- requeued messages -----------------------------------------------------------------------------------
 
     def resume(self, next_position: int) -> None:
-        """Everything was restored; the next message gets this position."""
+        """Start the queue after its messages were restored; the next one gets this position."""
         self._position = self._first = next_position
         self._returned = True
         self.shorten()
         self.touch()
 
     def requeue(self, consumed: Iterable[Entry], now: int) -> None:
-        """Put delivered messages back where they were; beyond the delivery limit they are dead letters."""
+        """Requeue delivered messages at their positions; dead-letter those over the delivery limit."""
         limit = self.settings.delivery_limit if self.quorum else None
         beyond: list[Entry] = []
         self._returned = True
@@ -69,17 +69,17 @@ class LimitedContents(QueueContents):
         self.touch()
 
     def give_back(self, consumed: Iterable[Entry], now: int) -> None:
-        """The session that held delivered messages is over."""
+        """Requeue the unsettled deliveries of a closed session."""
         self.requeue(consumed, now)
 
     # -- length ----------------------------------------------------------------------------------------------
 
     def shorten(self) -> None:
-        """Drop from the head what is over the limits; if that is much, some of it in later turns."""
+        """Drop messages over the length limits from the head; many are dropped in several turns."""
         if self.limits.refusing or not self.limits.exceeded(len(self.ready), self.bytes):
             return
         if self._shortening:
-            self._drop_head(SOME)  # it does not grow meanwhile
+            self._drop_head(SOME)  # more than one: the queue gets shorter although messages arrive
         elif self._drop_head(SLICE) and self.limits.exceeded(len(self.ready), self.bytes):
             self._shortening = True
             self.host.carry_on(f"shortening {self.what}", self._shorten_on())
@@ -96,8 +96,9 @@ class LimitedContents(QueueContents):
             self._shortening = False
 
     def _drop_head(self, most: int) -> bool:
-        """Drop up to ``most`` messages that are over the limits. Return False if the next one has to be read
-        first: it is dropped when it has been.
+        """Drop up to ``most`` messages that are over the limits.
+
+        Returns False if the next one has to be read from disk; it is dropped after that.
         """
         count, size = self.limits.excess(len(self.ready), self.bytes)
         entries = self.ready.take(min(most, count), size)
@@ -107,14 +108,14 @@ class LimitedContents(QueueContents):
         return self._load_next()
 
     def _dead_letter(self, entries: list[Entry], reason: Reason) -> None:
-        """What was taken out of ``ready`` goes to the dead letters."""
+        """Dead-letter entries that were taken from ``ready``."""
         try:
             for entry in entries:
                 self.bytes -= entry.message.size
                 if entry.indexed:
                     self.expiry.discard(entry)
                 if entry.stored:
-                    self.held[entry.position] = entry  # until its dead letter is published, it is kept here
+                    self.held[entry.position] = entry  # stored here until its dead letter is published
             self.host.dead_letter(self, entries, reason)
         except Exception:
             self.reclaim(entries)
@@ -123,7 +124,7 @@ class LimitedContents(QueueContents):
     # -- time ------------------------------------------------------------------------------------------------
 
     def _expire(self, now: int) -> None:
-        """Take out messages whose deadline is before ``now``, as many as others can wait for."""
+        """Dead-letter messages whose deadline is before ``now``, in bounded numbers."""
         expired = self.ready.overdue(now, EXPIRE)
         try:
             for due in self.expiry.due(now, EXPIRE):
@@ -139,7 +140,7 @@ class LimitedContents(QueueContents):
             self._dead_letter(sorted(expired), "expired")
 
     def _in_time(self, entries: list[Entry], now: int) -> list[Entry]:
-        """Those that may still be delivered; the others, though not expired yet, go no further."""
+        """Return the entries that may still be delivered; dead-letter those with a deadline before ``now``."""
         late = [entry for entry in entries if 0 < entry.expires < now]
         if not late:
             return entries
@@ -171,7 +172,7 @@ class LimitedContents(QueueContents):
     # -- purging ---------------------------------------------------------------------------------------------
 
     def purge(self) -> int:
-        """Drop all ready messages; return how many."""
+        """Drop all ready messages; return their number."""
         count = len(self.ready)
         if self.paging is not None:
             if self.log is not None:
@@ -182,7 +183,7 @@ class LimitedContents(QueueContents):
         return count
 
     def _clear(self) -> None:
-        """Have no ready messages. Those that were there are let go, many of them in later turns."""
+        """Remove all ready messages from the order; many are settled in later turns."""
         before, highest = self.ready, self.settings.max_priority
         self.ready = Fifo() if highest is None else Priorities(highest)
         self.expiry = ExpiryIndex()
@@ -192,7 +193,7 @@ class LimitedContents(QueueContents):
             self.host.carry_on(f"dropping the messages of {self.what}", self._settle_all(before))
 
     def _settle_all(self, ready: Fifo | Priorities) -> Slices:
-        """Drop messages that stand in no queue any more."""
+        """Settle messages that were removed from the queue, in slices."""
         while entries := ready.take(SLICE, INFINITE):
             self.mark_settled(entries)
             yield

@@ -18,7 +18,7 @@ class QueueLog(Protocol):
         """Store a message; its entry becomes ``stored``."""
 
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
-        """Store messages that arrived one behind the other."""
+        """Store messages with consecutive positions."""
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Record that stored messages, at least one, have left the queue for good."""
@@ -27,4 +27,4 @@ class QueueLog(Protocol):
         """Record that a message was delivered: after a restart it is redelivered."""
 
     def mark_returned(self, entry: Entry) -> None:
-        """Record that a consumer returned a message, and how often one has."""
+        """Record that a message was returned by a consumer, and how many times so far."""

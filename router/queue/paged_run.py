@@ -1,7 +1,7 @@
-"""Runs: messages that stand in a queue's order as one, because they are not in memory.
+"""Runs: consecutive messages of a queue that are one item of its order, because they are not in memory.
 
-Owns what a queue knows of such messages: how many they are, how large, and when the first of them expires.
-Where they are on disk is the business of whoever moved them there, see ``Pager``.
+Responsible for the number and the size of such messages, and for their first deadline. The ``Pager`` writes
+and reads their pages on disk.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class Run:
     """Consecutive ready messages of one queue, of one priority, that share a page.
 
-    ``entries`` are they themselves as long as, or as soon as, they are in memory, else None. ``away`` says
-    that they do not count as being in memory: they are on disk, or are being written. ``reading`` says that
-    they were asked for, ``damage`` why they cannot be read. ``line`` is the order that the run stands in.
+    ``entries`` are the messages while they are in memory, else None. ``away`` is True if they do not count as
+    being in memory: they are on disk, or are being written. ``reading`` is True while a read is pending;
+    ``damage`` is the reason why the page cannot be read, or empty. ``line`` is the Fifo of the run.
 
-    To the expiry index a run is one entry: ``position`` is that of its first message, ``expires`` the first
-    deadline of any of them (0: none).
+    The expiry index holds a run as one item: ``position`` is that of its first message, ``expires`` the first
+    deadline of its messages (0: none).
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Run:
         expires: int = 0,
         entries: list[Entry] | None = None,
     ) -> None:
-        """``count`` messages with ``size`` bytes of bodies."""
+        """Make a run of ``count`` messages with ``size`` bytes of bodies."""
         self.line = line
         self.page = page
         self.position = position
@@ -64,14 +64,14 @@ class Run:
 
     @classmethod
     def of(cls, line: "Fifo", entries: list[Entry], page: Page | None = None) -> "Run":
-        """A run of these entries, which are in memory."""
+        """Return a run of entries that are in memory."""
         size = sum(entry.message.size for entry in entries)
         run = cls(line, page, entries[0].position, count=len(entries), size=size, entries=entries)
         run.expires = run.earliest()
         return run
 
     def earliest(self) -> int:
-        """The first deadline of its entries; 0 for none."""
+        """Return the first deadline of the entries; 0 if none expires."""
         return min((entry.expires for entry in self.entries or () if entry.expires), default=0)
 
     def __lt__(self, other: "Run | Entry") -> bool:
@@ -79,16 +79,16 @@ class Run:
 
 
 class Pager(Protocol):
-    """Whoever moves a queue's messages between memory and disk."""
+    """Interface of the service that moves messages of queues between memory and disk."""
 
     def weigh(self, queue: "Queue", weight: int) -> None:
-        """So many bytes of memory the queue's ready messages take up now."""
+        """Set the number of bytes of memory that the queue's ready messages use."""
 
     def write(self, queue: "Queue", run: Run) -> None:
-        """Have a run's messages written to a page of theirs; then it lets go of its entries."""
+        """Write a run's messages to a new page, then release its entries."""
 
     def read(self, queue: "Queue", run: Run) -> None:
-        """Have a run's page read; then ``queue.paging.loaded`` is called with what it holds."""
+        """Read a run's page, then call ``queue.paging.loaded`` with its unsettled messages."""
 
     def release(self, queue: "Queue", run: Run) -> None:
-        """The queue needs no more what its run's page has of it."""
+        """Release a run's page: the queue does not need its messages on it any more."""
