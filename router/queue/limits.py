@@ -140,7 +140,7 @@ class LimitedContents(QueueContents):
             self._dead_letter(sorted(expired), "expired")
 
     def _in_time(self, entries: list[Entry], now: int) -> list[Entry]:
-        """Return the entries that may still be delivered; dead-letter those with a deadline before ``now``."""
+        """Return the entries that may be delivered; dead-letter those with a deadline before ``now``."""
         late = [entry for entry in entries if 0 < entry.expires < now]
         if not late:
             return entries

@@ -209,7 +209,7 @@ def test_several_consumers_take_turns_over_what_was_read(node, pager):
     assert abs(len(seen[0]) - len(seen[1])) <= 1
 
 
-def test_get_says_that_the_next_message_is_not_at_hand_and_has_it_read(node, pager, client):
+def test_get_raises_while_the_next_message_is_read_from_disk(node, pager, client):
     queue = fill(node, pager, range(HEAD + PAGE))
     for _ in range(HEAD):
         client.get()
