@@ -17,7 +17,6 @@ LOG_METHODS = {"debug", "info", "warning", "error", "critical", "exception"}
 # Packages, or modules in them, whose words are still to be revised. Remove one when it is done.
 EXCEPTIONS = (
     "router/persistence/api.py",
-    "router/queue",
     "router/session",
     "router/store/batch.py",
 )

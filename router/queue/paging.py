@@ -1,8 +1,7 @@
-"""What of one queue is not in memory: bringing it back in time, and giving up memory when it is asked for.
+"""Paging of one queue: moving runs of ready messages out of memory, and loading them before delivery.
 
-Owns the traffic between a queue's order and whoever writes and reads its pages. A queue whose next message is
-on disk is simply not ready until it has been read; what is read, and when memory is short, is the ``Pager``'s
-business.
+Responsible for the exchange between a queue's order and the ``Pager``, which writes and reads pages and
+decides when memory is short. A queue whose next message is on disk delivers nothing until it has been read.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,20 +15,20 @@ from leveret.router.queue.paged_run import Pager, Run
 if TYPE_CHECKING:
     from leveret.router.queue.queue import Queue
 
-COST = 500  # bytes of memory that a message takes up beside its body, about
-READ_AHEAD = 2  # runs that are read before their turn comes
+COST = 500  # bytes of memory that a message uses in addition to its body, about
+READ_AHEAD = 2  # runs read in advance behind the next one
 
 
 class NextMessagePending(Exception):
-    """The next message of ``queue`` is not in memory: it has to be read first."""
+    """The next message of ``queue`` cannot be taken yet: it is being read, or messages are being requeued."""
 
     def __init__(self, queue: "Queue") -> None:
-        super().__init__("the next message has to be read first")
+        super().__init__("the next message has to be read or requeued first")
         self.queue = queue
 
 
 class Paging:
-    """The runs of one queue. ``weight`` is what its ready messages were last said to take up, in bytes."""
+    """The runs of one queue. ``weight`` is its last reported use of memory, in bytes."""
 
     __slots__ = ("_pager", "_queue", "weight")
 
@@ -39,7 +38,7 @@ class Paging:
         self.weight = 0
 
     def weigh(self) -> None:
-        """Tell how much memory the queue takes up, if that has changed."""
+        """Report the queue's use of memory to the pager, if it has changed."""
         queue = self._queue
         ready = queue.ready
         weight = queue.bytes - ready.away_size + COST * (len(ready) - ready.away)
@@ -48,7 +47,7 @@ class Paging:
             self.weight = weight
 
     def page_out(self, most: int) -> int:
-        """Give up the memory of about ``most`` messages; return of how many."""
+        """Move about ``most`` messages out of memory; return their number."""
         queue = self._queue
         runs = queue.ready.page_out(most)
         for run in runs:
@@ -64,8 +63,10 @@ class Paging:
         return sum(run.count for run in runs)
 
     def load_next(self) -> bool:
-        """Have the next messages, which are in a run, at hand. False when they have to be read first, or
-        cannot be read: the queue stands still then, and skips nothing.
+        """Make the messages of the next run available, and read ahead.
+
+        Returns False if the run has to be read first or cannot be read. The queue waits then, and skips
+        no message.
         """
         queue = self._queue
         line = queue.ready.blocked_line()
@@ -80,7 +81,7 @@ class Paging:
         return True
 
     def _unwrap(self, run: Run) -> None:
-        """A run's messages stand by themselves."""
+        """Index the entries that have replaced their run in the order."""
         queue = self._queue
         if run.indexed:
             queue.expiry.discard(run)
@@ -89,7 +90,7 @@ class Paging:
         self._settle_unstored(run, run.entries or ())
 
     def _settle_unstored(self, run: Run, entries: Sequence[Entry]) -> None:
-        """What of a run's messages is not kept on disk is not in its page any more."""
+        """Settle in a run's page the entries that are not stored; release the page if it has no others."""
         page = run.page
         if page is not None and page.live:
             for entry in entries:
@@ -111,41 +112,41 @@ class Paging:
             raise NextMessagePending(self._queue)
 
     def awaits_disk(self) -> bool:
-        """Whether the next message is still being read."""
+        """Return True if the next message is still being read."""
         line = self._queue.ready.blocked_line()
         return line is not None and line.runs[0].entries is None and not line.runs[0].damage
 
     def read_again(self, run: Run) -> None:
-        """What could not be read may be readable now, if it is still needed."""
+        """Retry the read of a run that failed, if the run is still in the queue."""
         if run.damage:
             run.damage = ""
             self._read(run)
 
     def loaded(self, run: Run, entries: list[Entry]) -> None:
-        """A run was read: ``entries`` are what its page holds of live messages."""
+        """Add the unsettled messages of a run's page, ``entries``, after it was read."""
         queue = self._queue
         if not run.reading:
-            return  # it is not wanted any more
+            return  # the queue was purged or deleted since
         run.reading = False
         held = queue.held
         entries = [entry for entry in entries if entry.position not in held]
         queue.bytes += sum(entry.message.size for entry in entries) - run.size
         run.line.set_entries(run, entries)
         if not entries:
-            queue.expiry.discard(run)  # it is gone
+            queue.expiry.discard(run)  # ``set_entries`` has removed it
         elif not run.indexed:
-            queue.index(run)  # it was read because something in it is due
+            queue.index(run)  # it was read because an entry has expired
         queue.shorten()
         queue.touch()
 
     def unreadable(self, run: Run, damage: str) -> None:
-        """A run could not be read, for a reason that people can do something about."""
+        """Record that a run could not be read; ``damage`` is the error text for clients."""
         if run.reading:
             run.reading = False
             run.damage = damage
 
     def expire(self, run: Run, now: int) -> list[Entry]:
-        """Take out those of a run's messages whose deadline is before ``now``, once they are in memory."""
+        """Remove and return a run's messages with a deadline before ``now``; read the run first if needed."""
         if run.entries is None:
             if not (run.reading or run.damage):
                 self._read(run)
@@ -162,12 +163,12 @@ class Paging:
         return due
 
     def fetch(self, run: Run) -> None:
-        """Have a run's messages read, wherever it stands, for somebody who wants to look at them."""
+        """Read a run's messages, at any place in the order, so that they can be browsed."""
         if run.entries is None and not (run.reading or run.damage):
             self._read(run)
 
     def unload(self, run: Run) -> None:
-        """Nobody looks at a run's messages any longer: they need not be in memory before their turn comes."""
+        """Release the memory of a browsed run, unless its messages are among the next to be delivered."""
         page = run.page
         if run.entries is not None and page is not None and page.written:
             line = run.line
@@ -175,7 +176,7 @@ class Paging:
                 line.unload(run)
 
     def remove(self, run: Run, chosen: Collection[Entry]) -> None:
-        """Take some of a run's messages, which are in memory, out of the queue."""
+        """Remove some messages, which are in memory, from a run."""
         queue, line = self._queue, run.line
         left = [entry for entry in run.entries or () if entry not in chosen]
         if run.indexed:
@@ -187,7 +188,7 @@ class Paging:
         self._settle_unstored(run, list(chosen))
 
     def drop(self) -> None:
-        """The queue's ready messages are gone, and with them what was damaged and what was waited for."""
+        """Remove all runs; cancel pending reads and release their pages."""
         ready = self._queue.ready
         for run in ready.runs:
             run.reading = False
@@ -196,7 +197,7 @@ class Paging:
         ready.drop_runs()
 
     def close(self) -> None:
-        """The queue is gone, and takes up no memory."""
+        """Remove all runs of a deleted queue, and report that it uses no memory."""
         self.drop()
         self._pager.weigh(self._queue, 0)
         self.weight = 0

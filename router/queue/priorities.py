@@ -1,4 +1,4 @@
-"""The order in which a queue's ready messages leave it by priority: an order for each, the highest first."""
+"""The ready messages of a queue with priorities: one ``Fifo`` for each priority, the highest first."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from leveret.router.queue.paged_run import Run
 
 
 class Priorities:
-    """Entries by the priority of their message, 0 to ``highest``; the highest leave first."""
+    """Entries by message priority, 0 to ``highest``; the highest are delivered first."""
 
     __slots__ = ("highest", "levels", "order")
 
@@ -22,7 +22,7 @@ class Priorities:
         return self.level_of(entry.message.properties.priority or 0)
 
     def level_of(self, priority: int) -> Fifo:
-        """The order of those with this priority."""
+        """Return the Fifo of a priority; priorities over ``highest`` count as ``highest``."""
         priority = min(priority, self.highest)
         found = self.levels.get(priority)
         if found is None:
@@ -38,11 +38,11 @@ class Priorities:
             yield from fifo
 
     def oldest(self) -> int | None:
-        """As ``Fifo.oldest``, of all levels."""
+        """Return the lowest position of all priorities; None if there are no messages."""
         return min((first for fifo in self.order if (first := fifo.oldest()) is not None), default=None)
 
     def head(self) -> Entry | None:
-        """As ``Fifo.head``, of all levels."""
+        """Return the head of the highest priority that has messages, as ``Fifo.head``."""
         for fifo in self.order:
             if len(fifo):
                 return fifo.head()
@@ -50,7 +50,7 @@ class Priorities:
 
     @property
     def lines(self) -> list[Fifo]:
-        """The orders that it is made of."""
+        """The Fifos of all priorities, the highest first."""
         return self.order
 
     @property
@@ -63,18 +63,18 @@ class Priorities:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs of all levels."""
+        """The runs of all priorities."""
         return [run for fifo in self.order for run in fifo.runs]
 
     def push(self, entry: Entry) -> None:
         self.level(entry).push(entry)
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """As ``Fifo.extend``."""
+        """Add entries of one priority at its end, as ``Fifo.extend``."""
         self.level(entries[0]).extend(entries)
 
     def passes(self, message: Message) -> bool:
-        """Whether a new message would leave before some that are here."""
+        """Return True if a new message would be delivered before messages of lower priorities."""
         priority = min(message.properties.priority or 0, self.highest)
         return any(fifo.priority < priority and len(fifo) for fifo in self.order)
 
@@ -82,11 +82,11 @@ class Priorities:
         self.level(entry).put_back(entry)
 
     def in_deadline_order(self, expires: int) -> bool:
-        """With several orders of leaving, no deadline is told by one head."""
+        """Return False: with several priorities, the next deadline is not always at a head."""
         return False
 
     def available(self) -> int:
-        """As ``Fifo.available``."""
+        """Return how many messages can be taken before a run has to be loaded, as ``Fifo.available``."""
         count = 0
         for fifo in self.order:
             count += fifo.available()
@@ -95,7 +95,7 @@ class Priorities:
         return count
 
     def take(self, count: int, size: int) -> list[Entry]:
-        """As ``Fifo.take``, over all levels."""
+        """Take entries by priority, as ``Fifo.take``; stop before a run that has to be loaded."""
         taken: list[Entry] = []
         try:
             for fifo in self.order:
@@ -122,7 +122,7 @@ class Priorities:
         self.level(entry).remove(entry)
 
     def blocked_line(self) -> Fifo | None:
-        """The level whose next message is in a run, when that one is next of all."""
+        """Return the Fifo of the next message if that message is in a run, else None."""
         for fifo in self.order:
             if fifo.blocked_line() is not None:
                 return fifo
@@ -131,12 +131,12 @@ class Priorities:
         return None
 
     def drop_runs(self) -> None:
-        """As ``Fifo.drop_runs``."""
+        """Remove the runs of all priorities, as ``Fifo.drop_runs``."""
         for fifo in self.order:
             fifo.drop_runs()
 
     def page_out(self, most: int) -> list[Run]:
-        """As ``Fifo.page_out``, the lowest priorities first."""
+        """Move messages into runs, as ``Fifo.page_out``, the lowest priorities first."""
         made: list[Run] = []
         for fifo in reversed(self.order):
             if most > 0:

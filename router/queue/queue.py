@@ -1,7 +1,7 @@
-"""A classic or quorum queue: messages come in, are delivered to consumers, and are settled.
+"""A classic or quorum queue: enqueues messages, delivers them to consumers, and settles deliveries.
 
-Responsible for the order between deliveries and new messages, and for what settles a delivery. Its messages
-are in ``contents``, its limits in ``limits``, and which consumer is next in ``dispatch``.
+Responsible for the order between deliveries and new messages, and for settling. The stored messages are in
+``contents``, length limits and TTL in ``limits``, and the selection of consumers in ``dispatch``.
 """
 
 from collections.abc import Collection, Container, Mapping, Sequence
@@ -27,11 +27,11 @@ from leveret.router.queue.paged_run import Pager
 from leveret.router.queue.paging import NextMessagePending, Paging
 from leveret.router.values.outcome import REFUSED, Awaited, Outcome
 
-DRAIN_BYTES = 1 << 20  # and bytes of bodies given in one round
+DRAIN_BYTES = 1 << 20  # bytes of bodies delivered in one round, about
 
 
 class Queue(LimitedContents):
-    """One queue of type classic or quorum. ``probe`` measures how long messages wait, if not None."""
+    """One queue of type classic or quorum. ``probe`` samples the latency of messages, if not None."""
 
     __slots__ = ("_by_priority", "_paused", "_plain", "probe")
 
@@ -40,7 +40,7 @@ class Queue(LimitedContents):
         settings, now = self.settings, self.last_used
         self._by_priority = settings.max_priority is not None
         self.consumers = Consumers(single_active=bool(settings.single_active_consumer))
-        self._paused = 0  # by how many sessions that give messages back
+        self._paused = 0  # number of sessions that are requeueing messages
         self.probe: Probe | None = None
         self.deduplication = cache_of(self.arguments)
         self.configure(settings, now)
@@ -48,12 +48,12 @@ class Queue(LimitedContents):
             self._wake_at(now + settings.expires)
 
     def keep(self, keeper: QueueKeeper) -> None:
-        """Have a new queue stored if it outlives the broker, and its messages moved out of memory."""
+        """Store a new queue if it is durable and not exclusive, and enable paging."""
         stored = self.durable and self.owner is None
         self.attach(keeper.keep_queue(self) if stored else None, keeper.pager)
 
     def attach(self, log: QueueLog | None, pager: Pager | None) -> None:
-        """Give a new or restored queue its log, and what moves its messages out of memory."""
+        """Set the log and the pager of a new or restored queue."""
         self.log = log
         if self.deduplication is not None:
             self.deduplication.notes = None if log is None else log.notes
@@ -66,9 +66,9 @@ class Queue(LimitedContents):
             self.deduplication.forget(entry.message.properties.headers)
 
     def configure(self, settings: QueueArguments, now: int) -> None:
-        """Take on changed settings; the limits hold at once, a message keeps the deadline it has.
+        """Apply changed settings: limits at once, a changed TTL to new messages only.
 
-        A changed ``expires`` counts from now, so that nobody's queue is gone the moment a policy is set.
+        A changed ``expires`` counts from now: a policy must not delete a queue at once.
         """
         if settings.expires is not None and settings.expires != self.settings.expires:
             self.last_used = now
@@ -82,7 +82,7 @@ class Queue(LimitedContents):
     # -- messages in ---------------------------------------------------------------------------------------
 
     def enqueue(self, message: Message, now: int) -> Outcome:
-        """Take a message, unless it is a duplicate, or the queue is full and refuses new messages."""
+        """Enqueue a message, unless it is a duplicate, or the queue is full and refuses new messages."""
         if self._touched and (self._by_priority or self.consumers.sharing):
             self._deliver_before(message)
         identity: Admission = None
@@ -96,7 +96,7 @@ class Queue(LimitedContents):
                 return REFUSED
             expires = self.limits.deadline(message, now)
             if 0 < expires <= now and self._touched:
-                self.host.deliver_touched()  # so that it stands first, if it does, and expires at once
+                self.host.deliver_touched()  # if this empties the queue, the message expires at once
             entry = Entry(message, self._position, expires)
         self._position += 1
         self.bytes += message.size
@@ -115,13 +115,15 @@ class Queue(LimitedContents):
             self._touched = True
             self.host.touch(self)
         if not self._plain and self.limits.exceeded(len(self.ready), self.bytes):
-            self._drain(now)  # a consumer that is waiting takes what would be dropped
+            self._drain(now)  # a waiting consumer gets messages that would otherwise be dropped
             self.shorten()
         return awaited
 
     def _deliver_before(self, message: Message) -> None:
-        """Consumers that are waiting take what came before this message if it would pass that, and if they
-        share a limit with consumers of other queues, whose messages came before too.
+        """Deliver older messages to waiting consumers before a new one changes which messages they get.
+
+        A message of a higher priority would overtake older ones. Consumers that share a prefetch count with
+        those of other queues would get this message instead of older ones of these queues.
         """
         if self.consumers.sharing or (self.ready.passes(message) and self.consumers.line() is not None):
             self.host.deliver_touched()
@@ -132,7 +134,7 @@ class Queue(LimitedContents):
         if not limits.refusing or not limits.exceeded(len(self.ready) + 1, self.bytes + message.size):
             return False
         self.touch()
-        self._drain(now)  # consumers that are waiting make room
+        self._drain(now)  # deliveries to waiting consumers make room
         if not limits.exceeded(len(self.ready) + 1, self.bytes + message.size):
             return False
         if limits.dead_lettering:
@@ -150,8 +152,9 @@ class Queue(LimitedContents):
         self.deduplication.remember(identity, self.host.wall * 1000)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
-        """Take messages that differ in their bodies only; return None, and take none, if a limit or the
-        deduplication has to look at each.
+        """Enqueue messages that differ in their bodies only.
+
+        Returns None, and enqueues none, if limits, TTL or deduplication have to be applied to each.
         """
         first = messages[0]
         if self._touched and (self._by_priority or self.consumers.sharing):
@@ -172,10 +175,7 @@ class Queue(LimitedContents):
         return ()
 
     def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:
-        """Put the queue right after an exception in its code; as ``AnyQueue.repair``.
-
-        It takes as long as it takes to look at all messages in memory.
-        """
+        """Implement ``AnyQueue.repair``, in time proportional to the number of messages in memory."""
         delivered, self._paused = held
         self._recount(delivered, dying)
         self._wakes.clear()
@@ -183,7 +183,7 @@ class Queue(LimitedContents):
         if self.settings.expires is not None:
             self._wake_at(now + self.settings.expires)
         for consumer in list(self.consumers):
-            if consumer.sink.finished:  # which an exception has left here
+            if consumer.sink.finished:  # an exception has prevented its removal
                 self.remove_consumer(consumer, now)
             else:
                 consumer.wake()
@@ -192,8 +192,9 @@ class Queue(LimitedContents):
             self.touch()
 
     def pause_deliveries(self) -> None:
-        """Deliver nothing until ``resume_deliveries``: of messages that come back more are to come, which
-        stand before what would be delivered. ``get`` waits, too.
+        """Deliver nothing, not to ``get`` either, until ``resume_deliveries``.
+
+        A session requeues messages in several turns; messages behind them must not be delivered first.
         """
         self._paused += 1
 
@@ -205,16 +206,16 @@ class Queue(LimitedContents):
     # -- messages out --------------------------------------------------------------------------------------
 
     def deliver(self, now: int) -> bool:
-        """Give ready messages to ready consumers, a slice at a time.
+        """Deliver ready messages to ready consumers, in slices.
 
-        True when there is more to give at once, which the caller does after others had their turn.
+        Returns True if more could be delivered now; the caller calls again after other queues have delivered.
         """
         self._touched = False
         if self.probe is not None:
             self.probe.arrived(self._position, now)
         more = self._drain(now)
         if more:
-            self._touched = True  # the caller comes back
+            self._touched = True  # the caller calls again
         if self.paging is not None:
             self.paging.weigh()
         return more
@@ -233,18 +234,18 @@ class Queue(LimitedContents):
             if waiting:
                 left -= serve_round(self, line, waiting, now)
             elif not self.ready:
-                break  # who is full keeps its place until there is a message that it cannot take
+                break  # full consumers keep their place while there is no message
             elif self.consumers.skip_without_room(line) and not self._load_next():
                 break
         else:
             return True
         if self._expiring:
-            self._expire(now + 1)  # a TTL of 0 means now or never
+            self._expire(now + 1)  # a message with a TTL of 0 is delivered at once or expires
             self._schedule_expiry()
         return False
 
     def take(self, count: int, now: int) -> tuple[list[Entry], int]:
-        """Take up to ``count`` messages; return those that may still be given, and how many have left."""
+        """Take up to ``count`` messages. Return those that have not expired, and the number taken."""
         entries = self.ready.take(count, DRAIN_BYTES)
         left = len(entries)
         if self._expiring:
@@ -252,7 +253,7 @@ class Queue(LimitedContents):
         return entries, left
 
     def deliver_to(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Hand taken messages to a consumer."""
+        """Deliver taken messages to a consumer."""
         size = 0
         for entry in entries:
             size += entry.message.size
@@ -273,23 +274,23 @@ class Queue(LimitedContents):
         consumer.sink.deliver(consumer, entries)
 
     def awaits_disk(self) -> bool:
-        """Whether the next message has to be read, or to come back, before it can be taken."""
+        """Return True if the next message has to be read or requeued before ``get`` returns it."""
         return self._paused > 0 or (self.paging is not None and self.paging.awaits_disk())
 
     def count(self, now: int) -> int:
-        """How many messages are ready, without those that could not wait for a consumer."""
+        """Return the number of ready messages, after delivering and expiring what is due."""
         if self._expiring:
             self._drain(now)
         return len(self.ready)
 
     def get(self, now: int, *, no_ack: bool) -> Entry | None:
-        """Take one message for basic.get; None when no message is ready. Raises what ``Paging.wait`` does."""
+        """Take one message for basic.get; None if none is ready. Raises NextMessagePending, InternalError."""
         self.last_used = now
         if self._paused:
             raise NextMessagePending(self)
         entries: list[Entry] = []
         while not entries and (self.ready.available() or self._load_next()):
-            entries = self._in_time(self.ready.take(1, 1), now + 1)  # a TTL of 0 is over already
+            entries = self._in_time(self.ready.take(1, 1), now + 1)  # with a TTL of 0 it has expired
         if not entries:
             if self.paging is not None:
                 self.paging.raise_if_pending()
@@ -311,14 +312,14 @@ class Queue(LimitedContents):
         return entry
 
     def settle(self, entries: Collection[Entry]) -> None:
-        """Delivered messages were acknowledged."""
+        """Settle delivered messages that the client has acknowledged."""
         if self._touched and (len(self.consumers) > 1 or self._expiring):
-            self.host.catch_up()  # what came before is not for whoever has room only now
+            self.host.catch_up()  # earlier messages go to consumers that had room before
         self.unacked -= len(entries)
         self.mark_settled(entries)
 
     def reject(self, entries: Sequence[Entry]) -> None:
-        """Delivered messages were refused for good."""
+        """Dead-letter or drop delivered messages that the client has rejected without requeue."""
         self.unacked -= len(entries)
         self.counts.back += len(entries)
         self.host.dead_letter(self, entries, "rejected")
@@ -335,7 +336,7 @@ class Queue(LimitedContents):
         prefetch: int,
         arguments: Mapping[str, Any],
     ) -> Consumer:
-        """A consumer that may be added. Raises PreconditionFailed, NotImplemented_ and AccessRefused."""
+        """Return a consumer. Raises PreconditionFailed, NotImplemented_ or AccessRefused if not allowed."""
         for name in ("x-stream-offset", "x-stream-offset-if-new"):
             if name in arguments:
                 kind = self.settings.queue_type
@@ -358,7 +359,7 @@ class Queue(LimitedContents):
         )
 
     def on_timer(self, now: int) -> None:
-        """Expire messages, or the queue itself, at a time that was scheduled."""
+        """Expire messages, or the queue itself, at a scheduled time."""
         if self.deleted or not self._wakes or now < self._wakes[-1]:
             return
         while self._wakes and self._wakes[-1] <= now:
@@ -379,7 +380,7 @@ class Queue(LimitedContents):
         self.touch()
 
     def remove_consumer(self, consumer: Consumer, now: int) -> None:
-        """Take a consumer out; what it holds stays with its session. The last ends an auto-delete queue."""
+        """Remove a consumer; its session keeps its deliveries. The last ends an auto-delete queue."""
         self.last_used = now
         self.consumers.remove(consumer)
         if self.auto_delete and not self.consumers and not self.deleted:
@@ -389,12 +390,12 @@ class Queue(LimitedContents):
         self.touch()
 
     def close(self) -> list[Consumer]:
-        """The queue is being deleted: drop its messages, return its consumers so that they are told."""
+        """Drop all messages of a queue that is being deleted; return its consumers, to be notified."""
         self.deleted = True
         self.log = None
         self.probe = None
         if self.paging is not None:
             self.paging.close()
-            self.paging = None  # which knows the queue: not to leave a cycle
+            self.paging = None  # it refers to the queue: leave no reference cycle
         self._clear()
         return self.consumers.clear()
