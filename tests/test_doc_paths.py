@@ -8,6 +8,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 MODULE = re.compile(r"`((?:router|protocol|tests|conformance)/[\w/]+\.py)`")
+BARE = re.compile(r"`(\w+\.py)`")
+# Files of the reader, not of this repository: made by a page's sample, or an example of a user's module.
+SAMPLE = re.compile(r"<!-- sample: file (\S+) -->")
+EXAMPLES = {"router.py"}
+FILES = {
+    path.name for top in ("router", "protocol", "tests", "conformance") for path in (ROOT / top).rglob("*.py")
+}
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*?)\s*$", re.MULTILINE)
@@ -20,6 +27,11 @@ def names(page: Path, pattern: re.Pattern[str]) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_modules_named_in_a_page_exist(page):
     assert [name for name in names(page, MODULE) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_named_without_a_path_exist(page):
+    assert set(names(page, BARE)) <= FILES | EXAMPLES | set(names(page, SAMPLE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
