@@ -108,18 +108,24 @@ class Tls(Section, frozen=True):
     """TLS, 1.2 or newer: certificates of the listeners, and requirements for those of clients."""
 
     certificate: Annotated[
-        str, Meta(description="File with the certificate, and those that lead to its root, in PEM.")
+        str, Meta(description="File with the certificate and its chain to the root, in PEM.")
     ] = ""
-    key: Annotated[str, Meta(description="File with its private key, if that is another one.")] = ""
+    key: Annotated[
+        str, Meta(description="File with the certificate's private key, if it is another file.")
+    ] = ""
     client_ca: Annotated[
-        str, Meta(description="File with the roots of clients' certificates; without it none are asked for.")
+        str,
+        Meta(
+            description="File with the root certificates for clients;"
+            " without it no client certificate is requested."
+        ),
     ] = ""
     require_client_certificate: Annotated[
-        bool, Meta(description="Whether clients without a certificate are turned away.")
+        bool, Meta(description="Whether clients without a certificate are refused.")
     ] = False
     login_from: Annotated[
         Literal["none", "distinguished_name", "common_name"],
-        Meta(description="What of a client's certificate is the user name that it proves (EXTERNAL, STOMP)."),
+        Meta(description="Field of a client's certificate that holds its user name (EXTERNAL, STOMP)."),
     ] = "none"
     handshake_timeout: Annotated[
         int, Meta(ge=1, description="How long the handshake of TLS may take, in ms.")
@@ -130,7 +136,7 @@ class Log(Section, frozen=True):
     """Logging; log lines are written to standard error."""
 
     format: Annotated[
-        Literal["console", "json"], Meta(description="For people, or one JSON object a line.")
+        Literal["console", "json"], Meta(description="Format: text for people, or one JSON object a line.")
     ] = "console"
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is logged.")
@@ -194,11 +200,11 @@ class Stomp(Section, frozen=True):
     """The default login and virtual host of STOMP clients, and the kind of their WebSocket messages."""
 
     default_user: Annotated[
-        str, Meta(description="User of clients that send no login; where it is empty they are refused.")
+        str, Meta(description="User of clients that send no login; if it is empty, they are refused.")
     ] = "guest"
-    default_pass: Annotated[str, Meta(description="Password of who sends none.", extra={"secret": True})] = (
-        "guest"
-    )
+    default_pass: Annotated[
+        str, Meta(description="Password of clients that send none.", extra={"secret": True})
+    ] = "guest"
     default_vhost: Annotated[
         str, Meta(min_length=1, description="Virtual host of clients that name none.")
     ] = "/"
@@ -266,11 +272,11 @@ class Management(Section, frozen=True):
 
     metrics: Annotated[
         Literal["open", "login", "off"],
-        Meta(description="Who may read `/metrics`: anybody, who logs in, or nobody."),
+        Meta(description="Who may read `/metrics`: all clients, clients that log in, or none."),
     ] = "open"
     sample_interval: Annotated[
         int,
-        Meta(ge=100, le=3600000, description="How often counters are looked at to tell rates, in ms."),
+        Meta(ge=100, le=3600000, description="How often counters are sampled to compute rates, in ms."),
     ] = 5000
 
 
@@ -282,12 +288,13 @@ class Websocket(Section, frozen=True):
     ] = 33554432
     ping_interval: Annotated[
         int,
-        Meta(
-            ge=0, description="Silence after which a client is asked whether it is there, in ms; 0 is never."
-        ),
+        Meta(ge=0, description="Silence after which a client is pinged, in ms; 0 is never."),
     ] = 30000
     ping_timeout: Annotated[
-        int, Meta(ge=1, description="How long it may take to answer before it is let go, in ms.")
+        int,
+        Meta(
+            ge=1, description="How long a client may take to answer a ping before it is disconnected, in ms."
+        ),
     ] = 20000
     send_timeout: Annotated[
         int,
@@ -317,7 +324,8 @@ class QueueSettings(Section, frozen=True):
         Meta(ge=-1, description="Delivery limit of quorum queues that set none; -1 is no limit."),
     ] = 20
     channel_tick: Annotated[
-        int, Meta(ge=1, description="How often channels look for deliveries that have timed out, in ms.")
+        int,
+        Meta(ge=1, description="How often channels are searched for deliveries that have timed out, in ms."),
     ] = 60000
 
 
@@ -328,7 +336,7 @@ class StoreSettings(Section, frozen=True):
         Literal["always", "interval", "never"],
         Meta(
             description="Whether a confirm waits for the disk (`always`), or only for the operating system, "
-            "which is told to write to the disk every so often (`interval`) or when it likes (`never`)."
+            "which is then synced at intervals (`interval`) or writes when it chooses (`never`)."
         ),
     ] = "always"
     sync_interval: Annotated[
@@ -343,7 +351,7 @@ class StoreSettings(Section, frozen=True):
         Meta(
             ge=0,
             description="Bytes of memory that ready messages may take up; more are on disk only."
-            " 0 is a tenth of all there is, at most 134217728.",
+            " 0 is a tenth of what the process may use, at most 134217728.",
         ),
     ] = 0
 
@@ -355,14 +363,17 @@ class AlarmSettings(Section, frozen=True):
         float,
         Meta(
             ge=0,
-            description="Memory above which publishers are blocked: a share of all there is, or a size.",
+            description="Memory above which publishers are blocked: a share of what the process may use,"
+            " or a size.",
             extra={"wanted": "a share from 0 to 1, or bytes, a MiB at least", "parse": _watermark},
         ),
     ] = 0.6
     disk_free_limit: Annotated[
         int,
         Meta(
-            ge=0, description="Free space for the data directory below which they are, in bytes; 0 is none."
+            ge=0,
+            description="Free space for the data directory below which publishers are blocked, in bytes;"
+            " 0 is none.",
         ),
     ] = 50000000
 
@@ -375,8 +386,8 @@ class Server(Section, frozen=True):
         Meta(
             ge=4096,
             le=SIZE_MAX,
-            description="Most bytes taken from one connection at a time; of small messages half as many,"
-            " of large ones up to four times as many.",
+            description="Most bytes read from one connection at a time; half as many for small messages,"
+            " up to four times as many for large ones.",
         ),
     ] = 131072
     outbox_high: Annotated[
@@ -412,7 +423,7 @@ class Settings(Section, frozen=True):
     """All settings."""
 
     data: Annotated[
-        str, Meta(min_length=1, description="Directory of everything that is kept; `:memory:` keeps nothing.")
+        str, Meta(min_length=1, description="Data directory; `:memory:` stores nothing on disk.")
     ] = "./leveret-data"
     definitions: Annotated[
         str, Meta(description="File of definitions (users, exchanges, queues, ...) to import at the start.")
