@@ -23,7 +23,7 @@ from leveret.router.store.streams.files import recover_stream
 from leveret.router.stream.stream import Stream
 
 
-class Loader:
+class MessageRestorer:
     """Restores the recovered messages and notes of queues and streams."""
 
     def __init__(

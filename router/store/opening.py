@@ -18,7 +18,7 @@ from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.journal.records import ID_MAX
 from leveret.router.store.journal.recovery import Recovered, ReportProgress, ignore_progress, recover
 from leveret.router.store.lock import DataDirectoryError, Lock
-from leveret.router.store.message_restore import Loader
+from leveret.router.store.message_restore import MessageRestorer
 from leveret.router.store.metadata.database import Metadata, MetadataError
 from leveret.router.store.metadata.restore import Restored, restore_metadata
 from leveret.router.store.segments.pages import StoredPage
@@ -158,7 +158,7 @@ def restore(
     directory as long as its row does. Afterwards ``store`` is the broker's storage. Raises DamageError and
     MetadataError; the directory is unchanged then.
     """
-    loader = Loader(
+    restorer = MessageRestorer(
         directory.files,
         directory.path,
         store,
@@ -167,9 +167,9 @@ def restore(
         wall_offset=wall_offset,
     )
     if opened.recovered.loaded.wrong:
-        loader.aside.checkpoint(opened.recovered.loaded.payload, opened.recovered.loaded.wrong)
+        restorer.aside.checkpoint(opened.recovered.loaded.payload, opened.recovered.loaded.wrong)
     for broken in opened.recovered.broken:
-        loader.aside.records(broken)
+        restorer.aside.records(broken)
     broker.set_aside = store.set_aside
     for line in opened.recovered.corrected:
         store.set_aside[HEADERS] += 1
@@ -177,12 +177,12 @@ def restore(
     restored = restore_metadata(broker, directory.metadata)
     _log_rows(restored, directory.path)
     store.set_aside[ROWS] += len(restored.bad)
-    _restore_windows(store, restored, opened, loader)
+    _restore_windows(store, restored, opened, restorer)
     pages = [page for queue in opened.recovered.queues.values() for page in queue.pages]
     store.segments.recovered(opened.segments, pages)  # before a queue drops what is beyond its limits
     for number, queue in restored.queues:
-        _load(loader, queue, number)
-    _hold(broker, loader, restored, opened)
+        _load(restorer, queue, number)
+    _hold(broker, restorer, restored, opened)
     for stream, firsts in opened.streams.items():
         if stream not in store.logs:  # a deleted stream whose files remained as the broker ended
             store.submit(RemoveStream(stream, firsts))
@@ -204,15 +204,15 @@ def _log_rows(restored: Restored, path: Path) -> None:
         log.error("not restored", what=bad.row.what, error=bad.why, advice=advice)
 
 
-def _load(loader: Loader, queue: AnyQueue, number: int, *, held: bool = False) -> None:
+def _load(restorer: MessageRestorer, queue: AnyQueue, number: int, *, held: bool = False) -> None:
     if isinstance(queue, Stream):
-        loader.load_stream(queue, number)
+        restorer.load_stream(queue, number)
     else:
         assert isinstance(queue, Queue)
-        loader.load_queue(queue, number, held=held)
+        restorer.load_queue(queue, number, held=held)
 
 
-def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: Loader) -> None:
+def _restore_windows(store: Store, restored: Restored, opened: Opened, restorer: MessageRestorer) -> None:
     """Restore the notes of exchanges."""
     for vhost, exchange in restored.exchanges:
         if exchange.has_notes:
@@ -224,11 +224,11 @@ def _restore_windows(store: Store, restored: Restored, opened: Opened, loader: L
             exchange.attach(log)
             notes = opened.recovered.queues[number].notes
             log.notes.restore(notes)
-            loader.set_aside(exchange.name, number, all_of_it=True)
-            loader.aside.recall(exchange.name, exchange.recall, notes)
+            restorer.set_aside(exchange.name, number, all_of_it=True)
+            restorer.aside.recall(exchange.name, exchange.recall, notes)
 
 
-def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) -> None:
+def _hold(broker: Broker, restorer: MessageRestorer, restored: Restored, opened: Opened) -> None:
     """Keep the messages of queues whose rows could not be restored.
 
     They are loaded into queues of a virtual host that is not part of the broker, so that journal files and
@@ -245,4 +245,4 @@ def _hold(broker: Broker, loader: Loader, restored: Restored, opened: Opened) ->
         vhost, queue_type = VHost("", broker), "stream" if is_stream else "classic"
         queue = make_queue(vhost, "held", durable=True, arguments={"x-queue-type": queue_type})
         vhost.add_queue(queue)
-        _load(loader, queue, number, held=True)
+        _load(restorer, queue, number, held=True)

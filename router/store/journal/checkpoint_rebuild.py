@@ -40,7 +40,7 @@ ReportFault = Callable[
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedCheckpoint:
     """A usable checkpoint. ``wrong`` describes the unusable parts of the file's ``payload``."""
 
     checkpoint: Checkpoint
@@ -52,7 +52,7 @@ def ignore_fault(path: Path, offset: int, what: str) -> None:
     """Ignore a fault; a ``ReportFault``."""
 
 
-def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Loaded:
+def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> LoadedCheckpoint:
     """Read the checkpoint.
 
     Queues among ``known`` whose part is unusable get their pages in the segments, including messages that
@@ -60,10 +60,10 @@ def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Lo
     """
     payload = read_payload(files, directory)
     if payload is None:
-        return Loaded(Checkpoint())
+        return LoadedCheckpoint(Checkpoint())
     checkpoint, wrong = decode_parts(payload)
     if not wrong:
-        return Loaded(checkpoint)
+        return LoadedCheckpoint(checkpoint)
     whole = {state.id: state for state in checkpoint.queues}
     named = {(page.segment, page.offset) for state in checkpoint.queues for page in state.pages}
     lacking = {state.id for state in checkpoint.queues if state.id in wrong} | (set(known) - set(whole))
@@ -80,7 +80,7 @@ def load_checkpoint(files: Files, directory: Path, known: Collection[int]) -> Lo
         number, sequence = _start(files, directory)
         checkpoint = msgspec.structs.replace(checkpoint, journal=number, sequence=sequence)
     faults = [f"queue {queue_id}: {what}" if queue_id >= 0 else what for queue_id, what in wrong.items()]
-    return Loaded(checkpoint, payload, faults)
+    return LoadedCheckpoint(checkpoint, payload, faults)
 
 
 def with_pages(state: QueueState, pages: Iterable[PageState]) -> QueueState:

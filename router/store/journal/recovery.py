@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from leveret.router.store.files import Files
 from leveret.router.store.journal.checkpoint import NAME, Checkpoint, PageState
-from leveret.router.store.journal.checkpoint_rebuild import Loaded, load_checkpoint
+from leveret.router.store.journal.checkpoint_rebuild import LoadedCheckpoint, load_checkpoint
 from leveret.router.store.journal.journal import DamageError
 from leveret.router.store.journal.reading import Journal
 from leveret.router.store.journal.records import (
@@ -92,7 +92,7 @@ class Recovered:
     cut: list[str]  # descriptions of ignored ends
     corrected: list[str] = field(default_factory=list)  # descriptions of impossible header values
     broken: list[Broken] = field(default_factory=list)
-    loaded: Loaded = field(default_factory=lambda: Loaded(Checkpoint()))
+    loaded: LoadedCheckpoint = field(default_factory=lambda: LoadedCheckpoint(Checkpoint()))
 
 
 ReportProgress = Callable[[Path, int], None]  # called with a file and the offset up to which it was read

@@ -246,7 +246,7 @@ def test_a_start_that_fails_has_changed_nothing(quick_path, monkeypatch):
         raise DamageError(quick_path, 0, "on purpose")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loading.Loader, "_orders", fail)
+        patch.setattr(loading.MessageRestorer, "_orders", fail)
         with pytest.raises(DamageError):
             Kept(quick_path)
     assert transient.exists()
