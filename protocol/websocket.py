@@ -126,8 +126,8 @@ class Text(Enum):
     """Handling of text messages. Binary messages are always accepted."""
 
     REFUSED = "refused"
-    TAKEN = "taken"  # accepted; binary ones are sent
-    SPOKEN = "spoken"  # accepted, and sent where the payload is text
+    ACCEPTED = "accepted"  # only binary messages are sent
+    SENT = "sent"  # accepted; payload that is text is sent as text, other payload as binary
 
 
 class WebSocket:
@@ -234,7 +234,7 @@ class WebSocket:
         """Return the bytes of a message with this payload; empty if the peer would not read it."""
         if not self.open:
             return b""
-        if self._text is not Text.SPOKEN:
+        if self._text is not Text.SENT:
             return self._wire.send(BytesMessage(data))
         try:
             text = self._decoder.decode(data)  # keeps an incomplete character for the next message

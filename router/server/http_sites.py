@@ -68,7 +68,7 @@ class HttpSites:
         tables = [pages(broker, self._closed), downloads(), table(context)]
         if settings.management.metrics != "off":
             tables.append(metrics_table(context))
-        text = Service(STOMP_VERSIONS, stomp, places, Text.SPOKEN)
+        text = Service(STOMP_VERSIONS, stomp, places, Text.SENT)
         services = {"/ws/amqp": Service(("amqp",), amqp, places), "/ws/stomp": text, "/ws": text}
         self._main = self._site(services, *tables)
         chosen = Service(STOMP_VERSIONS, stomp, places, text_handling(settings.stomp.web_messages))
@@ -129,5 +129,5 @@ class HttpSites:
 
 
 def text_handling(messages: Literal["text", "binary"]) -> Text:
-    """Return the handling of text for a service with messages of this kind."""
-    return Text.SPOKEN if messages == "text" else Text.TAKEN
+    """Return how text frames are treated for the setting ``stomp.web_messages``."""
+    return Text.SENT if messages == "text" else Text.ACCEPTED

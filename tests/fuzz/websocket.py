@@ -151,7 +151,7 @@ def _read(options: int, pieces: list[bytes]) -> tuple[bytes, tuple[bool, bool]]:
     if options & COMPRESSED:
         deflate = Deflate(client_no_context_takeover=True, server_no_context_takeover=True)
         deflate.accept("permessage-deflate")
-    text = (Text.REFUSED, Text.TAKEN, Text.SPOKEN)[options % 4 % 3]
+    text = (Text.REFUSED, Text.ACCEPTED, Text.SENT)[options % 4 % 3]
     socket = WebSocket(MESSAGE_MAX, text=text, deflate=deflate)
     payload = bytearray()
     for piece in pieces:

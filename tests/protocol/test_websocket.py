@@ -209,8 +209,8 @@ UTF8 = {
 
 @pytest.mark.parametrize(("data", "code"), UTF8.values(), ids=UTF8.keys())
 def test_text(data, code):
-    assert Side(text=Text.SPOKEN).feed(data).verdict == code
-    assert Side(text=Text.SPOKEN).feed(*(data[n : n + 1] for n in range(len(data)))).verdict == code
+    assert Side(text=Text.SENT).feed(data).verdict == code
+    assert Side(text=Text.SENT).feed(*(data[n : n + 1] for n in range(len(data)))).verdict == code
 
 
 def sent(side: Side, *chunks: bytes) -> list[str | bytes]:
@@ -223,18 +223,18 @@ def sent(side: Side, *chunks: bytes) -> list[str | bytes]:
 def test_text_is_sent_as_text_wherever_it_is_split():
     data = "MESSAGE\n\né𝄞\0".encode()
     for cut in range(len(data)):
-        messages = sent(Side(text=Text.SPOKEN), data[:cut], data[cut:])
+        messages = sent(Side(text=Text.SENT), data[:cut], data[cut:])
         assert "".join(messages).encode() == data
 
 
 def test_text_is_taken_and_answered_in_binary_where_that_is_wanted():
-    side = Side(text=Text.TAKEN).feed(frame(TEXT, b"text"), frame(BIN, b"binary"))
+    side = Side(text=Text.ACCEPTED).feed(frame(TEXT, b"text"), frame(BIN, b"binary"))
     assert (side.payload, side.verdict) == (b"textbinary", None)
-    assert sent(Side(text=Text.TAKEN), b"answer") == [b"answer"]
+    assert sent(Side(text=Text.ACCEPTED), b"answer") == [b"answer"]
 
 
 def test_what_is_no_text_is_sent_as_binary():
-    messages = sent(Side(text=Text.SPOKEN), b"a", "é".encode()[:1], b"\xff", b"b")
+    messages = sent(Side(text=Text.SENT), b"a", "é".encode()[:1], b"\xff", b"b")
     assert messages == ["a", "é".encode()[:1] + b"\xff", "b"]
 
 
@@ -272,7 +272,7 @@ def test_payload_is_the_same_in_any_pieces(messages, data):
 
 @given(st.binary(max_size=300))
 def test_anything_ends_with_a_code_or_goes_on(data):
-    side = Side(text=Text.SPOKEN).feed(data)
+    side = Side(text=Text.SENT).feed(data)
     assert side.wire.failed or side.verdict in (None, *range(1000, 5000))
 
 

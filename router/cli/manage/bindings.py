@@ -81,7 +81,7 @@ def declare(
         )
         api.post(*path, body=body)
     except ObjectNotFound:
-        raise _not_there(source, destination, kind, vhost) from None
+        raise _missing_endpoint(source, destination, kind, vhost) from None
     how = "already bound" if bound else "bound"
     report(f"{kind} {destination!r} in {vhost!r}: {how} to exchange {source!r} with key {key!r}")
 
@@ -107,7 +107,7 @@ def delete(
                 report(f"{kind} {destination!r} in {vhost!r}: unbound from exchange {source!r}, key {key!r}")
                 return
     except ObjectNotFound:
-        raise _not_there(source, destination, kind, vhost) from None
+        raise _missing_endpoint(source, destination, kind, vhost) from None
     raise Failure(
         f"{destination!r} is not bound to {source!r} with the key {key!r}"
         + (" and these arguments" if wanted else " and without arguments")
@@ -115,7 +115,7 @@ def delete(
     )
 
 
-def _not_there(source: str, destination: str, kind: str, vhost: str) -> Failure:
+def _missing_endpoint(source: str, destination: str, kind: str, vhost: str) -> Failure:
     return Failure(
         f"there is no exchange {source!r} or no {kind} {destination!r} in virtual host {vhost!r}\n"
         f"`leveret exchange list` and `leveret {kind} list` show them"

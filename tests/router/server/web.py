@@ -162,6 +162,6 @@ def make_site(server: Server, *tables: Table) -> HttpSite:
     amqp = Service(("amqp",), serve, Places(settings.amqp.max_connections))
     places = Places(settings.http.max_connections)
     bodies = BodyMemory(settings.http.max_bodies_size)
-    stomp = Service(STOMP_VERSIONS, partial(serve_stomp, driver=server.driver), Places(0), Text.SPOKEN)
+    stomp = Service(STOMP_VERSIONS, partial(serve_stomp, driver=server.driver), Places(0), Text.SENT)
     services = {"/ws/amqp": amqp, "/ws/stomp": stomp}
     return HttpSite(server.driver, HttpRoutes(pages(server.broker), *tables), places, bodies, services)
