@@ -53,14 +53,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameLimits:
-    """Maxima of a frame: bytes of its command, of its command and headers, of its body; number of its
-    headers.
-    """
+    """Limits of a frame."""
 
-    command: int = 64
-    head: int = 131072
-    headers: int = 1000
-    body: int = 16777216
+    command: int = 64  # bytes
+    head: int = 131072  # bytes of command and headers
+    headers: int = 1000  # number
+    body: int = 16777216  # bytes
 
 
 BEFORE_LOGIN = FrameLimits(head=8192, headers=64, body=1024)

@@ -142,7 +142,7 @@ class ConsumeConnection:
         """Check the next bytes of one channel's deliveries by single columns of them."""
         (lane,), (layout,) = self.lanes.values(), self._layouts.values()
         size, position = layout.size, self._position
-        if position < size:  # check the first delivery completely, byte by byte
+        if position < size:  # in full, once: column checks of the others keep the measurement fast
             self._rest += data[: size - position]
             if len(self._rest) >= size:
                 layout.check_first(self._rest)

@@ -169,7 +169,7 @@ class Load:
             made.append((key, Properties(delivery_mode=mode)))
         return made
 
-    # -- who does what -------------------------------------------------------------------------------------
+    # -- distribution over publishers and consumers --------------------------------------------------------
 
     def publishes_to(self) -> list[list[str]]:
         """Return the queues of each publisher, by channel from 1 on; for an exchange one with an empty

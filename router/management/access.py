@@ -106,8 +106,9 @@ def administrator_in_vhost(call: "Call") -> None:
 
 
 def parameter_setter(call: "Call") -> None:
-    """Require permission to set the parameter: components that have an administrators' path of their own are
-    for administrators only here too.
+    """Require permission to set the parameter.
+
+    vhost-limits and operator policies need an administrator, as on their own paths.
     """
     policymaker_in_vhost(call)
     if call["component"] in (OPERATOR_POLICY, VHOST_LIMITS_COMPONENT):

@@ -43,7 +43,7 @@ def compile_selector(text: str) -> Selector:
 
 
 def compile_in_slices(text: str) -> Slicing[Selector]:
-    """Do the same in slices: a long selector takes 8 ms. Raises as ``compile_selector``."""
+    """Compile a selector in slices; a long one takes 8 ms. Raises SelectorError as ``compile_selector``."""
     # The import takes a tenth of a second, which commands that compile no selector never pay.
     from leveret.router.selector.parser import parse  # noqa: PLC0415
 

@@ -29,7 +29,7 @@ PROTOCOLS = {  # RabbitMQ's names of protocols, by the names of settings
 
 
 class ServerNode:
-    """Implements ``Node`` of the management API for a broker."""
+    """Implements ``ApiNode`` of the management API for a broker."""
 
     def __init__(
         self, broker: Broker, endpoints: Iterable[Endpoint], monitor: ResourceMonitor, bodies: BodyMemory

@@ -36,7 +36,10 @@ ADVICE = {
 
 
 class ResourceSource(Protocol):
-    """Source of measurements in bytes, and of returns of memory; implemented by the module ``os_metrics``."""
+    """Measures memory and disk in bytes, and returns freed memory to the operating system.
+
+    The module ``os_metrics`` implements it.
+    """
 
     def memory_limit(self) -> int: ...
     def resident_memory(self) -> int: ...

@@ -42,7 +42,7 @@ class ScannedFile:
     corrected: list[tuple[int, str]] = field(default_factory=list)  # impossible values that are ignored
 
     def correct(self, path: Path, offset: int, what: str) -> None:
-        """Record an ignored value; a ``journal.Correct``."""
+        """Record an ignored value; a ``journal.reading.Correct``."""
         self.corrected.append((offset, what))
 
     def renumber(self, expected: int) -> None:

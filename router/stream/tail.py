@@ -1,6 +1,6 @@
 """The tail of a stream: the newest chunks, in memory, shared by readers at its end.
 
-Responsible for the chunks that stay in memory: those that are in no file yet, and some more. Not for older
+Responsible for chunks not yet in a file, and recent chunks kept for readers at the end. Not for older
 chunks (see ``pieces``).
 """
 

@@ -2,7 +2,7 @@
 
 Responsible for their names, in the terms of RabbitMQ's management API. They are increased a batch at a time
 where the messages are handled; a number that follows from others has no counter. Not for rates (see
-``management/numbers``).
+``management.statistics.rates``).
 """
 
 

@@ -1,7 +1,7 @@
 """Describe the settings of policies and queue arguments that delete messages or queues.
 
-Responsible for the words. What a change of policies deletes now is in ``policy_loss``, which also asks the
-operator.
+Builds the warning sentences. ``policy_loss`` finds what a policy change deletes now, and prompts for
+confirmation.
 """
 
 from collections.abc import Iterator

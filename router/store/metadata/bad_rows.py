@@ -1,8 +1,7 @@
 """Metadata rows that cannot be restored: their names in texts, the reasons, and the statement that removes
 one.
 
-The broker starts without such rows and logs each of them. Restoring the rows is ``restoring``'s
-responsibility.
+The broker starts without such rows and logs each of them. ``restore`` restores the rows.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,8 @@
 """Restoring a broker's metadata: virtual hosts, users, permissions, policies, exchanges, queues and bindings.
 
 A row that cannot be restored is left out and added to ``Restored.bad``. A start uses this module, and so does
-``leveret store check``, with a broker that it discards. Messages are restored by ``loading``.
+``leveret store check``, with a broker that it discards. ``message_restore``
+restores messages.
 """
 
 from dataclasses import dataclass, field

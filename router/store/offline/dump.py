@@ -1,6 +1,6 @@
-"""The messages of a data directory without a running broker, one by one.
+"""Iterate over the messages of a data directory, in order of position (for streams: offset).
 
-Responsible for the order: within a queue that of the positions, which are the offsets of a stream. Memory
+No broker runs on the directory. Memory
 holds one page for each of several overlapping runs of messages, or one piece of a stream, and the messages
 that are only in the journal.
 """

@@ -75,12 +75,12 @@ class StoredStreamLog:
         self.notes = StoredNotes(store, number)
         self._store = store
         self._waiting: deque[_Waiting] = deque()
-        self._size = 0  # of what waits
-        self._job: WriteStream | None = None  # on its way
-        self._goal = 0  # what is to be written up to here, however little it is
-        self._segment = -1  # that was written to last,
-        self._place = 0  # up to here,
-        self._index = -1, 0, 0  # of a segment: how many entries its index has, and the last one's place
+        self._size = 0  # bytes of ``_waiting``
+        self._job: WriteStream | None = None  # submitted, not done yet
+        self._goal = 0  # offsets below this one are written without waiting for FLUSH bytes
+        self._segment = -1  # first offset of the segment that was written to last
+        self._place = 0  # end of the written data in that segment
+        self._index = -1, 0, 0  # a segment; the number of entries in its index; the place of the last entry
 
     def recovered(self, found: RecoveredStream) -> None:
         """Restore the state of the stream's files after a start."""

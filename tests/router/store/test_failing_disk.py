@@ -2,7 +2,7 @@
 
 Publishers with confirms, consumers, dead letters, purges, paging, compaction and journal files that go, all
 at sizes where a few messages make a page. Not behind ``Files``, and so never failing here, is the metadata:
-SQLite writes that itself. ``test_writer`` has metadata fail, ``test_keeping`` whole jobs.
+SQLite writes that itself. ``test_writer`` has metadata fail, ``test_store_service`` whole jobs.
 """
 
 import errno
