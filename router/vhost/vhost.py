@@ -392,6 +392,6 @@ def _is_durable(binding: Binding) -> bool:
     if isinstance(destination, Exchange):
         lasting = destination.durable
     else:
-        queue: AnyQueue = destination  # type: ignore[assignment]  # what is no exchange is a queue
+        queue: AnyQueue = destination  # type: ignore[assignment]  # an exchange or a queue
         lasting = queue.durable and queue.owner is None
     return lasting and binding.source.durable

@@ -35,6 +35,8 @@ from leveret.router.store.metadata.statements import BindingRow, ExchangeRow, Qu
 FORMAT = 4
 _IDS = "SELECT id FROM queues UNION ALL SELECT id FROM windows"
 
+# The table `windows` has the ids of exchanges with notes, such as the ids in a deduplication cache. A cache
+# was called a window when the format was made; another name would be another format.
 SCHEMA = """
 CREATE TABLE vhosts (name BLOB PRIMARY KEY, metadata BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE users (

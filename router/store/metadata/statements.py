@@ -42,7 +42,7 @@ class QueueRow(NamedTuple):
 
 
 class WindowRow(NamedTuple):
-    """An exchange that takes messages once. Its id is none of a queue's."""
+    """An exchange with notes. Queues have other ids."""
 
     id: int
     vhost: str
