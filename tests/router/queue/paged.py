@@ -40,7 +40,7 @@ def positions(runs):
 
 
 def exhaust(client):
-    """Get whatever is at hand, up to what has to be read first."""
+    """Get messages until the next one has to be read from disk."""
     while True:
         try:
             assert client.get() is not None
@@ -49,7 +49,7 @@ def exhaust(client):
 
 
 def exhaust_and_land(client, pager, expected):
-    """Get everything, reading what is not at hand."""
+    """Get all messages; read pages when the next message is on disk."""
     got = []
     while len(got) < len(expected):
         try:
