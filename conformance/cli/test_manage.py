@@ -215,8 +215,8 @@ def test_definitions_go_out_and_come_back(leveret, listed, vhost, tmp_path, api)
 
 
 def test_what_holds_no_definitions_is_wrong_usage(refused):
-    assert "is no JSON" in refused("definitions", "import", status=2, given="{")
-    assert "holds no definitions" in refused("definitions", "import", status=2, given="[]")
+    assert "is not JSON" in refused("definitions", "import", status=2, given="{")
+    assert "is not a definitions document" in refused("definitions", "import", status=2, given="[]")
 
 
 # -- clients and the whole -----------------------------------------------------------------------------------
