@@ -63,7 +63,7 @@ def handle(channel: Channel, command: Command) -> Callable[[], None] | None:
         handler(channel, command)
         return None
     session = channel.session
-    changes = TopologyChanges(session.broker.keeper)
+    changes = TopologyChanges(session.broker.storage)
     reply = handler(channel, command)
     if session.work.unfinished is not None:
         return partial(_answer, channel, command, reply, changes)

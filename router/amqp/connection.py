@@ -225,7 +225,7 @@ class AmqpConnection(AmqpHandshake):
         if self.wire.state is ConnectionState.CLOSED:
             if isinstance(command, m.ConnectionClose):
                 self.log.info("connection closed by client", code=command.reply_code)
-                self.channels.tell_verdicts(self.broker.keeper.committed)
+                self.channels.tell_verdicts(self.broker.storage.committed)
                 self._leaving = self.leave()
                 if self._leaving is None:
                     self._close_ok()
@@ -259,7 +259,7 @@ class AmqpConnection(AmqpHandshake):
         self.broker.commit_waiters.add(self)
 
     def send_confirms(self, *, early: bool) -> bool:
-        return self.channels.tell_verdicts(self.broker.keeper.committed, early=early)
+        return self.channels.tell_verdicts(self.broker.storage.committed, early=early)
 
     def replies_sent(self) -> None:
         if self.wire.state is ConnectionState.CLOSED and self._leaving is None:
@@ -295,7 +295,7 @@ class AmqpConnection(AmqpHandshake):
         if self.wire.state in NOT_TUNED:
             self.finish()
             return
-        self.channels.tell_verdicts(self.broker.keeper.committed)
+        self.channels.tell_verdicts(self.broker.storage.committed)
         self.leave()
         self._close(error, command)
 

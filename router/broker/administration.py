@@ -75,7 +75,7 @@ class Administration:
         check_new_name("virtual host", name)
         is_new = name not in self._broker.vhosts
         if is_new or metadata is not None:
-            self._broker.keeper.keep(VHostRow(name, (metadata or VHostMetadata()).as_row()))
+            self._broker.storage.keep(VHostRow(name, (metadata or VHostMetadata()).as_row()))
         vhost = self._broker.add_vhost(name)
         if metadata is not None:
             vhost.metadata = metadata
@@ -103,7 +103,7 @@ class Administration:
                     client.end(error)
             vhost.close()
             self._broker.forget_vhost(vhost)
-            self._broker.keeper.forget(VHostRow(name))
+            self._broker.storage.forget(VHostRow(name))
 
     def set_vhost_limits(self, vhost: str, limits: Mapping[str, object]) -> None:
         """Replace all limits of a virtual host."""
@@ -130,9 +130,9 @@ class Administration:
     def _keep_vhost_limits(self, vhost: VHost) -> None:
         row = ParameterRow(vhost.name, VHOST_LIMITS_COMPONENT, VHOST_LIMITS_NAME, vhost.limits)
         if vhost.limits:
-            self._broker.keeper.keep(row)
+            self._broker.storage.keep(row)
         else:
-            self._broker.keeper.forget(row)
+            self._broker.storage.forget(row)
 
     # -- users -------------------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Administration:
         if checked is None:
             checked = {} if found is None else dict(found.limits)
         labels = frozenset(tags)
-        self._broker.keeper.keep(UserRow(name, *password, tuple(sorted(labels)), checked))
+        self._broker.storage.keep(UserRow(name, *password, tuple(sorted(labels)), checked))
         user = users.add(name, password, labels)
         user.limits = checked
         return user
@@ -183,7 +183,7 @@ class Administration:
         for user in users:
             if self._broker.users.get(user.name) is user:  # it was not deleted meanwhile
                 self._broker.users.remove(user.name)
-                self._broker.keeper.forget(UserRow(user.name, "", "", ()))
+                self._broker.storage.forget(UserRow(user.name, "", "", ()))
                 errors[user] = ConnectionForced(f"user '{user.name}' is deleted")
                 if len(errors) < len(users):
                     yield
@@ -206,7 +206,7 @@ class Administration:
         """Set the permissions of a user in a virtual host, as patterns of names; "" matches none."""
         found, place = self.user(user), self.vhost(vhost)
         found.permit(place.name, configure=configure, write=write, read=read)
-        self._broker.keeper.keep(PermissionRow(user, vhost, configure, write, read))
+        self._broker.storage.keep(PermissionRow(user, vhost, configure, write, read))
         self._recheck(found)
 
     def clear_permission(self, user: str, vhost: str) -> None:
@@ -215,14 +215,14 @@ class Administration:
         if vhost not in found.permissions:
             raise NoSuchObject(f"user '{user}' has no permissions in virtual host '{vhost}'")
         found.forbid(vhost)
-        self._broker.keeper.forget(PermissionRow(user, vhost, "", "", ""))
+        self._broker.storage.forget(PermissionRow(user, vhost, "", "", ""))
         self._recheck(found)
 
     def set_topic_permission(self, user: str, vhost: str, exchange: str, *, write: str, read: str) -> None:
         """Set which routing keys a user may write and read at a topic exchange, which need not exist."""
         found, place = self.user(user), self.vhost(vhost)
         found.permit_topic(place.name, exchange, write=write, read=read)
-        self._broker.keeper.keep(TopicPermissionRow(user, vhost, exchange, write, read))
+        self._broker.storage.keep(TopicPermissionRow(user, vhost, exchange, write, read))
 
     def clear_topic_permission(self, user: str, vhost: str, exchange: str | None = None) -> None:
         """Delete the topic permissions at one exchange, or (None) at all exchanges of a virtual host. Raises
@@ -238,7 +238,7 @@ class Administration:
             raise NoSuchObject(f"user '{user}' has no such topic permissions in virtual host '{vhost}'")
         for _vhost, name in gone:
             found.forbid_topic(vhost, name)
-            self._broker.keeper.forget(TopicPermissionRow(user, vhost, name, "", ""))
+            self._broker.storage.forget(TopicPermissionRow(user, vhost, name, "", ""))
 
     # -- policies ----------------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class Administration:
         policy = make_policy(
             name, pattern, definition, priority=priority, apply_to=apply_to, operator=operator
         )
-        self._broker.keeper.keep(
+        self._broker.storage.keep(
             PolicyRow(vhost, operator, name, pattern, apply_to, priority, policy.definition)
         )
         place.policies.enter(policy, operator=operator)
@@ -279,7 +279,7 @@ class Administration:
                 f"no {'operator ' if operator else ''}policy '{name}' in virtual host '{vhost}'"
             )
         policies.remove(name, operator=operator)
-        self._broker.keeper.forget(PolicyRow(vhost, operator, name, "", "", 0, {}))
+        self._broker.storage.forget(PolicyRow(vhost, operator, name, "", "", 0, {}))
         place.apply_policies()
 
     # -- connections of a change -------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from leveret.router.broker.commit_waiters import CommitWaiters
 from leveret.router.broker.incoming import Incoming
 from leveret.router.broker.recovery import Recovery
 from leveret.router.broker.scheduler import Scheduler
-from leveret.router.persistence.api import Keeper, NoKeeper
+from leveret.router.persistence.api import NoStorage, Storage
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.settings import Settings
 from leveret.router.turns.backlog import Backlog
@@ -54,7 +54,7 @@ class Broker:
     since the epoch.
     """
 
-    def __init__(self, settings: Settings, now: int = 0, keeper: Keeper | None = None) -> None:
+    def __init__(self, settings: Settings, now: int = 0, storage: Storage | None = None) -> None:
         self.settings = settings
         self.now = self.started = now
         self.wall = 0
@@ -75,7 +75,7 @@ class Broker:
         self.global_parameters: dict[str, Any] = {}
         self.clients: dict[Client, None] = {}
         self._entered: dict[Client, tuple[User, VHost]] = {}  # clients in a virtual host
-        self.keeper: Keeper = keeper or NoKeeper()
+        self.storage: Storage = storage or NoStorage()
         self.timers = Timers()
         self.budget = Budget()
         self.turn_times = TurnTimes(now)
@@ -192,7 +192,7 @@ class Broker:
         After another exception, the queues in its traceback are repaired at the end of the turn. Every caller
         that catches an exception of the broker calls this.
         """
-        if self.keeper.failed(error):
+        if self.storage.failed(error):
             return True
         self.recovery.examine(error)
         return False

@@ -93,7 +93,7 @@ class Parameters:
         check_json(f"global parameter '{name}'", value)
         if name == "cluster_name" and isinstance(value, str) and (why := refused_name("cluster name", value)):
             raise ValueError(why)
-        self._broker.keeper.keep(GlobalParameterRow(name, value))
+        self._broker.storage.keep(GlobalParameterRow(name, value))
         self._broker.global_parameters[name] = value
 
     def clear_global(self, name: str) -> None:
@@ -101,4 +101,4 @@ class Parameters:
         if name not in self._broker.global_parameters:
             raise NoSuchObject(f"no global parameter '{name}'")
         del self._broker.global_parameters[name]
-        self._broker.keeper.forget(GlobalParameterRow(name, None))
+        self._broker.storage.forget(GlobalParameterRow(name, None))

@@ -15,7 +15,7 @@ from weakref import ProxyType
 
 import structlog
 
-from leveret.router.persistence.api import Keeper
+from leveret.router.persistence.api import Storage
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.queue import Queue
@@ -34,7 +34,7 @@ class RecoveryHost(Protocol):
     """Interface of the broker to its recovery."""
 
     now: int
-    keeper: Keeper
+    storage: Storage
     dead_letters: DeadLetters
 
     @property
@@ -86,7 +86,7 @@ class Recovery:
         count = self.failures[queue] = self.failures.get(queue, 0) + 1
         if count > TRIES:
             self.suspects.pop(queue)
-            self._host.keeper.break_off(error)
+            self._host.storage.break_off(error)
 
     def letter_failed(self, letter: DeadLetter, error: Exception) -> None:
         """Publish a dead letter again later. Until then the queue that it left keeps it, so it is there after
@@ -131,7 +131,7 @@ class Recovery:
                     queue.repair(self._held(queue), dying, self._host.now)
         except Exception as error:
             self._log.error("a queue could not be repaired", exc_info=error)
-            self._host.keeper.break_off(error)
+            self._host.storage.break_off(error)
 
     def _held(self, queue: AnyQueue) -> tuple[list[Entry], int]:
         """Return the unsettled messages of a queue, and the number of sessions that pause its deliveries."""

@@ -14,7 +14,7 @@ from leveret.router.broker.client import Client
 from leveret.router.broker.commit_waiters import CommitWaiters
 from leveret.router.broker.incoming import Incoming
 from leveret.router.broker.recovery import Recovery
-from leveret.router.persistence.api import Keeper
+from leveret.router.persistence.api import Storage
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.turns.backlog import Backlog
 from leveret.router.turns.budget import Budget
@@ -32,7 +32,7 @@ class SchedulerHost(Protocol):
     now: int
     budget: Budget
     backlog: Backlog
-    keeper: Keeper
+    storage: Storage
     incoming: Incoming
     dead_letters: DeadLetters
     recovery: Recovery
@@ -141,7 +141,7 @@ class Scheduler:
                 self._advance()
                 self.acting.clear()
         finally:
-            if host.keeper.end_turn():  # after a failure too: what was done belongs to this batch
+            if host.storage.end_turn():  # after a failure too: what was done belongs to this batch
                 host.commit_waiters.early = True
             letters.left = 0 if letters.pending else LETTERS
             self._rounds, self._earlier = ROUNDS, len(self._again)

@@ -99,8 +99,8 @@ class RequestClient(SessionOwner):
 
     def committed(self) -> ResponseSteps[None]:
         """Wait until this turn's changes are on disk. Raises HttpError 503 if that takes too long."""
-        self._batch = self.broker.keeper.hold()
-        if self._batch > self.broker.keeper.committed:
+        self._batch = self.broker.storage.hold()
+        if self._batch > self.broker.storage.committed:
             self.broker.commit_waiters.add(self)
             yield from self._pause()
 
@@ -120,7 +120,7 @@ class RequestClient(SessionOwner):
         if self._wait is None:
             return False
         if self._batch:
-            if self.broker.keeper.committed < self._batch:
+            if self.broker.storage.committed < self._batch:
                 return True
         else:
             verdicts = self.session.verdicts()

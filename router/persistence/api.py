@@ -1,4 +1,4 @@
-"""What the core asks of whoever keeps it on disk, and the keeper that keeps nothing.
+"""Interface of the core to its storage, and the implementation that stores nothing.
 
 Positions count batches: what is done in a turn is on disk when ``committed`` has reached the ``batch`` it was
 gathered in.
@@ -18,7 +18,7 @@ from leveret.router.stream.log import StreamLog
 from leveret.router.stream.stream import Stream
 
 
-class Keeper(Protocol):
+class Storage(Protocol):
     """Keeps durable things. It is told of those only, and of each when it has happened."""
 
     batch: int
@@ -52,8 +52,8 @@ class Keeper(Protocol):
         """
 
     def failed(self, error: BaseException) -> bool:
-        """Something in this turn raised an exception. If it left the keeper in an unknown state, nothing more
-        is committed, and the result is True.
+        """Examine an exception of this turn. Return True, and commit nothing more, if the exception left the
+        storage in an unknown state.
         """
 
     def break_off(self, error: Exception) -> None:
@@ -78,7 +78,7 @@ class Keeper(Protocol):
         """Keep it no longer, nor what depends on it: all that is in a virtual host, all rights of a user."""
 
 
-class NoKeeper:
+class NoStorage:
     """Keeps nothing: everything is committed at once."""
 
     batch = 0

@@ -1,6 +1,6 @@
 """Rows of persisted metadata: virtual hosts, users, permissions, policies and parameters.
 
-Responsible for their fields: the form in which the core passes metadata to ``Keeper`` and gets it back. Not
+Responsible for their fields: the form in which the core passes metadata to ``Storage`` and gets it back. Not
 for their meaning (see ``vhost`` and ``auth``) or their encoding (see ``store/metadata``).
 """
 

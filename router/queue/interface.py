@@ -95,7 +95,7 @@ class AnyQueue(QueueLike, Protocol):
     def acknowledged(self) -> int:
         """Number of deliveries acknowledged since the broker's start."""
 
-    def keep(self, keeper: "QueueKeeper") -> None:
+    def keep(self, storage: "QueueStorage") -> None:
         """Store a newly declared queue, if it is durable and not exclusive."""
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
@@ -163,7 +163,7 @@ class AnyQueue(QueueLike, Protocol):
         """Handle a timer that was set with ``QueueHost.schedule``; ``now`` is in ms."""
 
 
-class QueueKeeper(Protocol):
+class QueueStorage(Protocol):
     """Interface of the storage, as a new queue sees it."""
 
     @property

@@ -18,7 +18,7 @@ from leveret.router.queue.consumers import Consumer, Consumers, DeliverySink
 from leveret.router.queue.dispatch import DRAIN, serve_round
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
-from leveret.router.queue.interface import QueueKeeper
+from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.latency_probe import Probe
 from leveret.router.queue.lifecycle import Declaration
 from leveret.router.queue.limits import LimitedContents
@@ -47,10 +47,10 @@ class Queue(LimitedContents):
         if settings.expires is not None:
             self._wake_at(now + settings.expires)
 
-    def keep(self, keeper: QueueKeeper) -> None:
+    def keep(self, storage: QueueStorage) -> None:
         """Store a new queue if it is durable and not exclusive, and enable paging."""
         stored = self.durable and self.owner is None
-        self.attach(keeper.keep_queue(self) if stored else None, keeper.pager)
+        self.attach(storage.keep_queue(self) if stored else None, storage.pager)
 
     def attach(self, log: QueueLog | None, pager: Pager | None) -> None:
         """Set the log and the pager of a new or restored queue."""

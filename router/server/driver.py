@@ -108,9 +108,9 @@ class Driver:
         if self._held is not None:
             with trio.move_on_after(HOLD_TIMEOUT):
                 await self._held.wait()
-        if self.broker.keeper.behind(self._taken):
+        if self.broker.storage.behind(self._taken):
             with trio.move_on_after(HOLD_TIMEOUT):
-                while self.broker.keeper.behind(self._taken):
+                while self.broker.storage.behind(self._taken):
                     await self._relief.wait()
 
     @contextmanager

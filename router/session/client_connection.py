@@ -53,7 +53,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.since = broker.wall
         self.mechanism = ""  # a SASL mechanism
         self.client_properties: Table = {}
-        self.replies = Gate(outbox, broker.keeper)
+        self.replies = Gate(outbox, broker.storage)
         self.heartbeats = Heartbeats()
         self.last_received = broker.now
         self.unfinished = False

@@ -34,12 +34,12 @@ class IncomingMessages:
 
     __slots__ = (
         "_broker",
-        "_keeper",
         "_mode",
         "_owner",
         "_publishing",
         "_resolve",
         "_sink",
+        "_storage",
         "_tap",
         "_user",
         "_work",
@@ -66,7 +66,7 @@ class IncomingMessages:
         self._sink = sink
         self._mode = mode
         self._work = work
-        self._keeper = broker.keeper
+        self._storage = broker.storage
         self._publishing = publishing
         self._resolve: Callable[[Message], tuple[Message, Sequence[Target]]] = publishing.resolve
         self._tap: Tap | None = None
@@ -104,7 +104,7 @@ class IncomingMessages:
         awaited = queues[0].enqueue_all(messages, self._broker.now) if len(queues) == 1 else None
         if awaited is not None:
             if confirms is not None:
-                batch = self._keeper.batch if awaited else 0
+                batch = self._storage.batch if awaited else 0
                 if confirms.publish_all(len(messages), batch, awaited):
                     self._sink.owes_confirms(batch)
         elif len(messages) * len(queues) > WIDE:
@@ -178,7 +178,7 @@ class IncomingMessages:
         deleted meanwhile are skipped.
         """
         confirms = self._mode.confirms
-        outcomes = Outcomes(self._keeper)
+        outcomes = Outcomes(self._storage)
         yield from self._enqueue_widely(message, queues, outcomes)
         if confirms is not None:
             first = confirms.publish(outcomes.accepted, outcomes.batch, outcomes.awaited)
@@ -189,7 +189,7 @@ class IncomingMessages:
         """Hand a routed message to its queues in slices; return False if one of them refused it. Queues that
         were deleted since the message was routed are skipped.
         """
-        outcomes = Outcomes(self._keeper)
+        outcomes = Outcomes(self._storage)
         yield from self._enqueue_widely(message, queues, outcomes)
         return outcomes.accepted
 
@@ -228,7 +228,7 @@ class IncomingMessages:
                 awaited.append(outcome)
         if not queues:
             self._unroutable(message)
-        batch = self._keeper.batch if awaited else 0
+        batch = self._storage.batch if awaited else 0
         if confirms.publish(accepted, batch, awaited):
             self._sink.owes_confirms(batch)
 
@@ -261,7 +261,7 @@ class IncomingMessages:
         confirms = self._mode.confirms
         if confirms is None:
             return []
-        verdicts = confirms.verdicts(self._keeper.committed, refusals=self._keeper.refused > 0)
+        verdicts = confirms.verdicts(self._storage.committed, refusals=self._storage.refused > 0)
         self.published.confirm = confirms.told
         return verdicts
 

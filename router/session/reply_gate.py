@@ -9,7 +9,7 @@ client reads them behind the reply.
 from collections import deque
 from typing import Protocol
 
-from leveret.router.persistence.api import Keeper
+from leveret.router.persistence.api import Storage
 
 HELD_MAX = 1 << 20  # bytes that wait in one connection's gate before it takes no more deliveries
 
@@ -23,23 +23,23 @@ class Writes(Protocol):
 class Gate:
     """The replies of one connection. ``waiting`` has those held back, ``size`` is how many bytes they are."""
 
-    __slots__ = ("_keeper", "_outbox", "_position", "size", "waiting")
+    __slots__ = ("_outbox", "_position", "_storage", "size", "waiting")
 
-    def __init__(self, outbox: Writes, keeper: Keeper) -> None:
+    def __init__(self, outbox: Writes, storage: Storage) -> None:
         self.waiting: deque[tuple[int, bytes]] = deque()  # with the batch that each waits for
         self._outbox = outbox
-        self._keeper = keeper
+        self._storage = storage
         self._position = 0
         self.size = 0
 
     @property
     def holding(self) -> bool:
         """Return True if what is written now waits. ``CommitWaiters.add`` then notifies the connection."""
-        return bool(self.waiting) or self._position > self._keeper.committed
+        return bool(self.waiting) or self._position > self._storage.committed
 
     def hold(self) -> None:
         """What is written from now on tells of what this turn has changed."""
-        self._position = max(self._position, self._keeper.hold())
+        self._position = max(self._position, self._storage.hold())
 
     def hold_until(self, batch: int) -> None:
         """What is written from now on tells of something that is part of this batch."""
@@ -61,7 +61,7 @@ class Gate:
         """Send what need not wait any longer. True when that was all, and something."""
         if not self.waiting:
             return False
-        committed = self._keeper.committed
+        committed = self._storage.committed
         while self.waiting and self.waiting[0][0] <= committed:
             data = self.waiting.popleft()[1]
             self.size -= len(data)

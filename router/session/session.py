@@ -67,7 +67,7 @@ class Session:
         )
         self.settling = Settling(broker, self.deliveries, self.mode, self.work)
         self.transactions = Transactions(
-            broker.keeper,
+            broker.storage,
             self.incoming,
             self.settling,
             self.deliveries.unacked,

@@ -3,7 +3,7 @@
 The one place that compares the store's count of changes before and after a command.
 """
 
-from leveret.router.persistence.api import Keeper
+from leveret.router.persistence.api import Storage
 
 
 class TopologyChanges:
@@ -12,16 +12,16 @@ class TopologyChanges:
     A change of another client between two turns of the command counts too: its reply waits a little longer.
     """
 
-    __slots__ = ("_before", "_keeper")
+    __slots__ = ("_before", "_storage")
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self._before = keeper.changes
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._before = storage.changes
 
     def __bool__(self) -> bool:
-        return self._keeper.changes != self._before
+        return self._storage.changes != self._before
 
     @property
     def last_batch(self) -> int:
         """The batch that the last change of any client is part of."""
-        return self._keeper.changed
+        return self._storage.changed

@@ -9,7 +9,7 @@ Sources: AMQP 0-9-1 1.9; STOMP 1.2, "BEGIN", for ``do_atomically``.
 from collections import deque
 from collections.abc import Iterator
 
-from leveret.router.persistence.api import Keeper
+from leveret.router.persistence.api import Storage
 from leveret.router.session.command_work import CommandWork
 from leveret.router.session.incoming import IncomingMessages
 from leveret.router.session.mode import SessionMode
@@ -22,11 +22,11 @@ from leveret.router.turns.backlog import Slices, Slicing, at_once
 class Transactions:
     """The transactions of one session: one is open at a time, and one may be ending."""
 
-    __slots__ = ("_ending", "_incoming", "_keeper", "_mode", "_settling", "_unacked", "_work")
+    __slots__ = ("_ending", "_incoming", "_mode", "_settling", "_storage", "_unacked", "_work")
 
     def __init__(
         self,
-        keeper: Keeper,
+        storage: Storage,
         incoming: IncomingMessages,
         settling: Settling,
         unacked: Unacked,
@@ -34,7 +34,7 @@ class Transactions:
         mode: SessionMode,
         work: CommandWork,
     ) -> None:
-        self._keeper = keeper
+        self._storage = storage
         self._incoming = incoming
         self._settling = settling
         self._unacked = unacked
@@ -97,14 +97,14 @@ class Transactions:
 
     def _commit(self, transaction: Transaction) -> Slices:
         """Do all that a transaction has gathered."""
-        self._keeper.begin_whole()
+        self._storage.begin_whole()
         self._ending = transaction
         try:
             yield from transaction.commit(
                 self._incoming.enqueue_to_remaining, self._incoming.enqueue_widely, self._settle
             )
         finally:
-            self._keeper.end_whole()
+            self._storage.end_whole()
             self._ending = None
             if transaction.settles:  # which an exception has left
                 at_once(self._undo(transaction))

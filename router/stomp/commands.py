@@ -54,7 +54,7 @@ def handle(conversation: Conversation, frame: Frame) -> Callable[[], None] | Non
     handler = HANDLERS.get(command)
     if handler is None:
         raise StompError("Bad command", f'Could not interpret command "{command}"\n')
-    changes = TopologyChanges(conversation.session.broker.keeper)
+    changes = TopologyChanges(conversation.session.broker.storage)
     if command in TRANSACTIONAL and "transaction" in frame.headers:
         _gather(conversation, frame)
         receipts = None

@@ -113,7 +113,7 @@ class Commits:
 
         As long as another batch is being written, records are not made: what is settled until then needs
         none. Making them must not take too long at once, so beyond ``MOST_UNPACKED`` messages some are made.
-        The result is that of ``Keeper.end_turn``.
+        The result is that of ``Storage.end_turn``.
         """
         early, self.early = self.early, False
         if self.broken is not None:

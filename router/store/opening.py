@@ -187,7 +187,7 @@ def restore(
         if stream not in store.logs:  # a deleted stream whose files remained as the broker ended
             store.submit(RemoveStream(stream, firsts))
     store.retirement.recovered(opened.recovered.first_journal, opened.recovered.first_sequence)
-    broker.keeper = store
+    broker.storage = store
     for path in directory.files.list(directory.path / "transient"):
         directory.files.remove(path)
     directory.lock.begin()

@@ -1,4 +1,4 @@
-"""The store: the ``Keeper`` that persists with a journal, segments, stream files and metadata.
+"""The store: the ``Storage`` that persists with a journal, segments, stream files and metadata.
 
 Responsible for the logs of durable queues, streams and exchanges, for the statements that store the topology,
 and for the results of jobs. Not for batches (see ``commits``), nor for the removal of journal files (see

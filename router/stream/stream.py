@@ -21,7 +21,7 @@ from leveret.router.deduplication.publishers import Publishers
 from leveret.router.queue.consumers import Consumer, DeliverySink
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.host import QueueHost
-from leveret.router.queue.interface import QueueKeeper
+from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.filters import SIZE, reader_filter
@@ -109,9 +109,9 @@ class Stream(DeclaredQueue):
         """The persisted notes of the stream; None if it is not stored."""
         return None if self.log is None else self.log.notes
 
-    def keep(self, keeper: QueueKeeper) -> None:
+    def keep(self, storage: QueueStorage) -> None:
         """Store a new stream."""
-        self.attach(keeper.keep_stream(self))
+        self.attach(storage.keep_stream(self))
 
     def attach(self, log: StreamLog | None) -> None:
         """Set the log of a new or restored stream."""

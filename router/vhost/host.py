@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from leveret.router.persistence.api import Keeper
+from leveret.router.persistence.api import Storage
 from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.turns.backlog import Backlog
@@ -27,7 +27,7 @@ class VHostHost(Protocol):
     now: int
     wall: int
     default_delivery_limit: int
-    keeper: Keeper
+    storage: Storage
     churn: Churn
     backlog: Backlog
     budget: Budget

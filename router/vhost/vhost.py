@@ -81,7 +81,7 @@ class VHost:
             self.delete_queue(queue)
         for exchange in self.exchanges.values():
             if exchange.log is not None:
-                self.host.keeper.forget_exchange(self.name, exchange)
+                self.host.storage.forget_exchange(self.name, exchange)
         self.exchanges.clear()
 
     # -- routing -------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class VHost:
             arguments=arguments,
         )
         if durable:
-            made.attach(self.host.keeper.keep_exchange(self.name, made))
+            made.attach(self.host.storage.keep_exchange(self.name, made))
         self.add_exchange(made)
         return made
 
@@ -171,7 +171,7 @@ class VHost:
         del self.exchanges[exchange.name]
         self.past.routed += exchange.routed
         if exchange.durable:
-            self.host.keeper.forget_exchange(self.name, exchange)
+            self.host.storage.forget_exchange(self.name, exchange)
         for source in self.graph.remove(exchange):
             self.deletion.delete_if_unused(source)
 
@@ -215,7 +215,7 @@ class VHost:
                 return existing
             self.host.budget.spent()
         if _is_durable(binding):
-            self.host.keeper.keep_binding(self.name, binding)
+            self.host.storage.keep_binding(self.name, binding)
         self.add_binding(binding)
         if not isinstance(destination, Exchange):
             for message in source.history():
@@ -247,7 +247,7 @@ class VHost:
             return False
         self.graph.unlink(binding)
         if _is_durable(binding):
-            self.host.keeper.forget_binding(self.name, binding)
+            self.host.storage.forget_binding(self.name, binding)
         self.deletion.delete_if_unused(source)
         return True
 
@@ -331,7 +331,7 @@ class VHost:
             arguments=arguments,
             owner=owner,
         )
-        queue.keep(self.host.keeper)
+        queue.keep(self.host.storage)
         self.add_queue(queue)
         return queue
 
@@ -350,7 +350,7 @@ class VHost:
         queue.check_deletion(if_unused=if_unused, if_empty=if_empty)
         count = len(queue.ready)
         if queue.log is not None:
-            self.host.keeper.forget_queue(queue)
+            self.host.storage.forget_queue(queue)
         consumers = queue.close()
         del self.queues[queue.name]
         self.host.churn.queue_deleted += 1

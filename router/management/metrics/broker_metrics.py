@@ -101,7 +101,7 @@ def alarms(context: ApiContext) -> Iterator[Value]:
 def records(context: ApiContext) -> Iterator[Value]:
     """Yield the number of records that could not be written to the journal."""
     text = "Messages, settlements, returns and notes that could not be written and were set aside"
-    for kind, count in context.broker.keeper.unpackable.items():
+    for kind, count in context.broker.storage.unpackable.items():
         yield counter("leveret_store_records_set_aside", text, count, (("kind", kind),))
 
 

@@ -23,7 +23,7 @@ from leveret.router.session.reply_gate import HELD_MAX
 from leveret.router.vhost.death_headers import deaths_of
 from tests.router.amqp.client import Content, packed, publish
 from tests.router.amqp.world import World
-from tests.router.late_keeper import LateKeeper
+from tests.router.late_storage import LateStorage
 
 QUEUES = {
     "plain": {},
@@ -45,8 +45,8 @@ ROUNDS, COMMANDS = 4, 14
 class Side:
     """A broker with its queues, and two clients: ``actor`` says everything, ``watcher`` consumes."""
 
-    def __init__(self, keeper=None):
-        self.world = World(keeper)
+    def __init__(self, storage=None):
+        self.world = World(storage)
         self.actor = self.world.connect(channels=len(CHANNELS))
         self.watcher = self.world.connect(channels=2)
         for name, arguments in QUEUES.items():
@@ -60,7 +60,7 @@ class Side:
 
     def settle(self):
         """Have everything on disk, where there is one."""
-        if isinstance(self.world.broker.keeper, LateKeeper):
+        if isinstance(self.world.broker.storage, LateStorage):
             self.world.commit()
 
     def session(self, client, channel):
@@ -232,9 +232,9 @@ def resolve(side, batch):
     ]
 
 
-def check(seed, keeper=None, spent=None):
+def check(seed, storage=None, spent=None):
     """``spent`` says by chance whether a turn of the side that gets all at once has taken long enough."""
-    apart, together = Side(), Side(keeper)
+    apart, together = Side(), Side(storage)
     if spent is not None:
         together.world.broker.budget.clock = lambda: inf if spent.random() < 0.5 else -inf
     commands = Commands(seed, apart)
@@ -260,7 +260,7 @@ def test_commands_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
 
 @pytest.mark.parametrize("seed", range(150))
 def test_commands_behind_replies_that_wait_for_the_disk_do_the_same(seed):
-    check(seed, LateKeeper())
+    check(seed, LateStorage())
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -314,7 +314,7 @@ def test_a_delivery_that_fails_while_catching_up_ends_its_own_connection_only(wo
 @pytest.fixture
 def disk():
     """A world whose replies to changes wait until it commits."""
-    return World(LateKeeper())
+    return World(LateStorage())
 
 
 OPERATIONS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.persistence.api import NoKeeper
+from leveret.router.persistence.api import NoStorage
 from leveret.router.queue import fifo
 from tests.router.amqp.client import publish
 from tests.router.queue.fake_pager import FakePager
@@ -22,9 +22,9 @@ def _small(monkeypatch):
 
 @pytest.fixture
 def pager(world):
-    world.broker.keeper = NoKeeper()
-    world.broker.keeper.pager = FakePager()
-    return world.broker.keeper.pager
+    world.broker.storage = NoStorage()
+    world.broker.storage.pager = FakePager()
+    return world.broker.storage.pager
 
 
 @pytest.fixture

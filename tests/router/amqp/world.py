@@ -107,9 +107,9 @@ class InMemory:
 class World:
     """One broker with the user guest (password guest) and the virtual host /."""
 
-    def __init__(self, keeper=None, **amqp):
+    def __init__(self, storage=None, **amqp):
         self.settings = Settings(amqp=Amqp(**amqp), auth=Auth(password_hash="sha256"))
-        self.broker = Broker(self.settings, now=1_000_000, keeper=keeper)
+        self.broker = Broker(self.settings, now=1_000_000, storage=storage)
         self.offer: Offer = make_offer(self.settings, "0.0.1")
         self.vhost = self.broker.add_vhost("/")
         self.guest = self.broker.users.add("guest", PASSWORD_HASH, tags=("administrator",))
@@ -135,8 +135,8 @@ class World:
             pass
 
     def commit(self):
-        """Have a ``LateKeeper`` commit, and tell those who wait for it."""
-        self.broker.keeper.commit()
+        """Have a ``LateStorage`` commit, and tell those who wait for it."""
+        self.broker.storage.commit()
         self.broker.committed()
         self.flush()
 

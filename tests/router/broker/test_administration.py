@@ -32,10 +32,10 @@ PASSWORD = hash_password("guest", "sha256")
 
 
 class Keeps:
-    """A keeper's two questions, remembered."""
+    """Record the calls of a storage's `keep` and `forget`."""
 
-    def __init__(self, keeper):
-        self._keeper = keeper
+    def __init__(self, storage):
+        self._storage = storage
         self.rows = []
 
     def keep(self, row):
@@ -45,7 +45,7 @@ class Keeps:
         self.rows.append(("forget", row))
 
     def __getattr__(self, name):
-        return getattr(self._keeper, name)
+        return getattr(self._storage, name)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def admin(world) -> Administration:
 
 @pytest.fixture
 def rows(world) -> list:
-    world.broker.keeper = keeps = Keeps(world.broker.keeper)
+    world.broker.storage = keeps = Keeps(world.broker.storage)
     return keeps.rows
 
 

@@ -13,9 +13,9 @@ def pager(api, monkeypatch):
     for name, value in (("HEAD", paged.HEAD), ("PAGE_MESSAGES", paged.PAGE), ("FEW", paged.FEW)):
         monkeypatch.setattr(f"leveret.router.queue.fifo.{name}", value)
     made = FakePager()
-    api.broker.keeper.pager = made
+    api.broker.storage.pager = made
     yield made
-    del api.broker.keeper.pager
+    del api.broker.storage.pager
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_all_of_a_page_and_more_are_moved(api, queue, reading):
     assert api.node.contents("other") == paged.names(range(2, 15))
     assert len(other.ready) == 13
     client = api.node.client()
-    api.broker.keeper.pager.land_all(api.node)
-    paged.exhaust_and_land(client, api.broker.keeper.pager, paged.names([0, 1, *range(15, 20)]))
+    api.broker.storage.pager.land_all(api.node)
+    paged.exhaust_and_land(client, api.broker.storage.pager, paged.names([0, 1, *range(15, 20)]))
 
 
 def test_page_that_cannot_be_read_is_told(api, queue, pager):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leveret.router.persistence.api import NoKeeper
+from leveret.router.persistence.api import NoStorage
 from leveret.router.queue import fifo
 from tests.router.harness import Node
 from tests.router.queue.fake_pager import FakePager
@@ -21,8 +21,8 @@ def pager(monkeypatch):
 @pytest.fixture
 def node(pager):
     node = Node()
-    node.broker.keeper = NoKeeper()
-    node.broker.keeper.pager = pager
+    node.broker.storage = NoStorage()
+    node.broker.storage.pager = pager
     return node
 
 

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from leveret.router.broker.broker import Broker
-from leveret.router.persistence.api import NoKeeper
+from leveret.router.persistence.api import NoStorage
 from leveret.router.server import driver as driver_module
 from leveret.router.server.driver import Driver
 from leveret.router.settings import Settings
@@ -176,8 +176,8 @@ async def test_a_batch_begins_with_both_clocks_read(autojump_clock, driver, brok
     assert int(before) <= broker.wall <= time.time()
 
 
-class Behind(NoKeeper):
-    """A keeper whose disk is behind until it is told otherwise."""
+class Behind(NoStorage):
+    """A storage whose disk is behind until the test changes that."""
 
     def __init__(self):
         self.is_behind = True
@@ -187,7 +187,7 @@ class Behind(NoKeeper):
 
 
 async def test_a_client_waits_while_the_disk_is_behind(autojump_clock):
-    broker = Broker(Settings(), keeper=Behind())
+    broker = Broker(Settings(), storage=Behind())
     driver = Driver(broker)
     taken = trio.Event()
 
@@ -207,14 +207,14 @@ async def test_a_client_waits_while_the_disk_is_behind(autojump_clock):
 
 
 async def test_a_client_waits_no_longer_than_so_long(autojump_clock):
-    driver = Driver(Broker(Settings(), keeper=Behind()))
+    driver = Driver(Broker(Settings(), storage=Behind()))
     before = trio.current_time()
     await driver.take(20)
     assert trio.current_time() - before == pytest.approx(driver_module.HOLD_TIMEOUT)
 
 
 async def test_who_sends_little_does_not_wait(autojump_clock):
-    driver = Driver(Broker(Settings(), keeper=Behind()))
+    driver = Driver(Broker(Settings(), storage=Behind()))
     before = trio.current_time()
     await driver.take(10)
     assert trio.current_time() == before

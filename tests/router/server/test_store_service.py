@@ -50,7 +50,7 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 async def keeping(server: Server, settings: Settings, broken: Broken):
-    """The broker's keeper, in a new directory."""
+    """The broker's storage, in a new directory."""
     keeping = StoreService(server.broker, Path(settings.data))
     keeping.start(server.driver)
     yield keeping

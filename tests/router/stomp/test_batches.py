@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from tests.router.amqp.world import World
-from tests.router.late_keeper import LateKeeper
+from tests.router.late_storage import LateStorage
 from tests.router.stomp.client import StompClient
 
 QUEUES = {
@@ -22,8 +22,8 @@ ROUNDS, FRAMES = 4, 12
 class Side:
     """A broker, and two clients: ``actor`` says everything, ``watcher`` subscribes."""
 
-    def __init__(self, keeper=None):
-        self.world = World(keeper)
+    def __init__(self, storage=None):
+        self.world = World(storage)
         for name, arguments in QUEUES.items():
             self.world.vhost.declare_queue(name, arguments=arguments)
         self.actor = StompClient(self.world).open()
@@ -32,7 +32,7 @@ class Side:
 
     def settle(self):
         """Have everything on disk, where there is one."""
-        if isinstance(self.world.broker.keeper, LateKeeper):
+        if isinstance(self.world.broker.storage, LateStorage):
             self.world.commit()
 
     def seen(self):
@@ -128,8 +128,8 @@ def underscored(headers):
     return {name.replace("-", "_"): value for name, value in headers.items()}
 
 
-def check(seed, keeper=None):
-    apart, together = Side(), Side(keeper)
+def check(seed, storage=None):
+    apart, together = Side(), Side(storage)
     frames = Frames(seed, apart)
     first = [frames.subscribe() for _ in range(frames.random.randint(1, 4))]
     for number, (command, body, headers) in enumerate(first):
@@ -158,11 +158,11 @@ def test_frames_in_one_read_do_what_they_do_in_reads_of_their_own(seed):
 
 @pytest.mark.parametrize("seed", range(100))
 def test_frames_behind_receipts_that_wait_for_the_disk_do_the_same(seed):
-    check(seed, LateKeeper())
+    check(seed, LateStorage())
 
 
 def test_a_subscription_to_a_new_queue_has_its_messages_before_it_ends():
-    world = World(LateKeeper())
+    world = World(LateStorage())
     client = StompClient(world).open()
     frames = [
         client.packed("SUBSCRIBE", destination="/queue/q", id="1", receipt="subscribed"),
@@ -177,7 +177,7 @@ def test_a_subscription_to_a_new_queue_has_its_messages_before_it_ends():
 
 
 def test_the_receipt_of_disconnect_waits_for_a_change_that_wanted_none():
-    world = World(LateKeeper())
+    world = World(LateStorage())
     client = StompClient(world).open()
     client.send("SUBSCRIBE", destination="/queue/q", id="1")
     client.send("DISCONNECT", receipt="bye")
@@ -198,7 +198,7 @@ def refused(world):
 
 
 def test_an_error_is_told_behind_receipts_that_wait_for_the_disk():
-    world = World(LateKeeper())
+    world = World(LateStorage())
     client = refused(world)
     world.commit()
     assert [frame.command for frame in client.received()] == ["RECEIPT", "ERROR"]
@@ -208,7 +208,7 @@ def test_an_error_is_told_behind_receipts_that_wait_for_the_disk():
 
 
 def test_a_disk_that_never_answers_keeps_no_refused_connection():
-    world = World(LateKeeper())
+    world = World(LateStorage())
     client = refused(world)
     world.advance(world.settings.server.shutdown_timeout)
     assert client.received() == []

@@ -42,7 +42,7 @@ def disk():
 def node(disk):
     """One whose journal has begun, and whose memory is not short."""
     node = Node()
-    node.broker.keeper = Store(
+    node.broker.storage = Store(
         disk,
         sync=True,
         sequence=2,
@@ -57,7 +57,7 @@ def node(disk):
 
 @pytest.fixture
 def pager(node):
-    return node.broker.keeper.pager
+    return node.broker.storage.pager
 
 
 def fill(node, name, count, *, durable=False, delivery_mode=1):
@@ -73,7 +73,7 @@ def written(node, disk, *jobs):
     """These pages are on disk; by default all that are waited for."""
     for job in jobs or disk.of(WritePages):
         disk.jobs.remove(job)
-        node.broker.keeper.done(job, 0, None)
+        node.broker.storage.done(job, 0, None)
         node.settle()
 
 
@@ -153,7 +153,7 @@ def test_messages_stay_in_memory_until_their_page_is_written(node, pager, disk):
 
 @pytest.mark.parametrize(("durable", "mode", "kept"), [(True, 2, True), (True, 1, False), (False, 2, False)])
 def test_only_what_outlives_the_broker_is_synced_in_segments_that_do(node, disk, durable, mode, kept):
-    node.broker.keeper.pager.budget = 0
+    node.broker.storage.pager.budget = 0
     fill(node, "q", 20, durable=durable, delivery_mode=mode)
     jobs = disk.of(WritePages)
     assert jobs

@@ -39,7 +39,7 @@ def keep(broker):
         put_off=lambda: None,
         changed=broker.committed,
     )
-    broker.keeper = store
+    broker.storage = store
 
     def write():
         while disk.jobs:

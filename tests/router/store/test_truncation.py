@@ -45,7 +45,7 @@ def disk():
 @pytest.fixture
 def node(disk):
     node = Node()
-    node.broker.keeper = disk.store = Store(
+    node.broker.storage = disk.store = Store(
         disk,
         sync=True,
         sequence=1,

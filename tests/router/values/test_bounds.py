@@ -21,7 +21,7 @@ from leveret.protocol.amqp.table import (
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.broker.administration import Administration
 from leveret.router.definitions import DefinitionsError, apply_definitions, parse_definitions
-from leveret.router.persistence.api import NoKeeper
+from leveret.router.persistence.api import NoStorage
 from leveret.router.session.super_streams import declare_super_stream
 from leveret.router.session.topology import Topology
 from leveret.router.turns.backlog import at_once
@@ -400,7 +400,7 @@ def test_a_super_stream_of_which_a_part_is_refused_is_not_made():
 # -- what cannot be kept is not there -----------------------------------------------------------------------
 
 
-class FullKeeper(NoKeeper):
+class FullStorage(NoStorage):
     """Has no room for anything."""
 
     def keep_queue(self, queue):
@@ -418,9 +418,9 @@ class FullKeeper(NoKeeper):
 
 
 @pytest.mark.parametrize("way", [*Ways().of_name("n"), *(f"{what} again" for what in Ways().of_table({}))])
-def test_an_object_that_the_keeper_refuses_is_not_added(way):
+def test_an_object_that_the_storage_refuses_is_not_added(way):
     ways = Ways()
-    ways.api.broker.keeper = FullKeeper()
+    ways.api.broker.storage = FullStorage()
     ask = {
         **ways.of_name("n"),
         **{f"{what} again": each for what, each in ways.of_table({}).items()},

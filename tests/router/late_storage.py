@@ -1,9 +1,9 @@
-"""A keeper that keeps nothing, and is as late as a disk: what was done is committed when the test says so."""
+"""A storage that writes nothing and commits only when the test calls `commit`."""
 
-from leveret.router.persistence.api import NoKeeper
+from leveret.router.persistence.api import NoStorage
 
 
-class LateKeeper(NoKeeper):
+class LateStorage(NoStorage):
     """``commit`` ends the batch that gathers; ``Broker.committed`` is to be called after it."""
 
     batch = 1
