@@ -36,7 +36,7 @@ TRANSITIONS: dict[tuple[ChannelState, type], ChannelState] = {
 LIFE = frozenset((m.ChannelOpen, m.ChannelClose))  # handled here on an open channel too
 
 
-class Nothing:
+class NoMethod:
     """The class and method in the refusal of too many channels: none, as in RabbitMQ."""
 
     CLASS_ID: ClassVar[int] = 0
@@ -69,7 +69,7 @@ class Channels:
         before = self.state(number)
         if before is ChannelState.ABSENT and len(self.open) + len(self._closing) >= channel_max:
             error = too_many_channels(channel_max)
-            error.cause = Nothing
+            error.cause = NoMethod
             raise error
         after = TRANSITIONS.get((before, type(command)))
         if after is None:

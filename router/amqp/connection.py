@@ -25,7 +25,7 @@ from leveret.router.broker.incoming import LITTLE
 from leveret.router.queue.paging import NextMessagePending
 from leveret.router.session.client_connection import FEW
 from leveret.router.session.session import Session
-from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
 from leveret.router.turns.backlog import LongWork, Postponed
 
 PUBLISHED = (Message, Publishes)
@@ -45,7 +45,7 @@ class AmqpConnection(AmqpHandshake):
         *,
         loopback: bool,
         proven_user: str | None = None,
-        ends: Ends = UNKNOWN,
+        ends: ConnectionEnds = UNKNOWN,
     ) -> None:
         super().__init__(broker, offer, outbox, log, loopback=loopback, proven_user=proven_user, ends=ends)
         self.channels = Channels(self.replies)

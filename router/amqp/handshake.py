@@ -22,7 +22,7 @@ from leveret.router.auth import User
 from leveret.router.broker.broker import Broker
 from leveret.router.session.client_connection import ClientConnection
 from leveret.router.session.connection_hooks import Phase
-from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
 
 HANDSHAKE = (ConnectionState.START_OK, ConnectionState.TUNE_OK, ConnectionState.OPEN)
 ENDING = (ConnectionState.CLOSING, ConnectionState.CLOSED)
@@ -66,7 +66,7 @@ class AmqpHandshake(ClientConnection):
         *,
         loopback: bool,
         proven_user: str | None = None,
-        ends: Ends = UNKNOWN,
+        ends: ConnectionEnds = UNKNOWN,
     ) -> None:
         super().__init__(broker, outbox, log, loopback=loopback, proven_user=proven_user, ends=ends)
         named = {**offer.server_properties, "cluster_name": broker.cluster_name}

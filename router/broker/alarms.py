@@ -17,7 +17,7 @@ FASTEST = 1_000_000  # bytes a ms by which a measure may approach its limit; pub
 INTERVALS = (25, 1000)  # ms between two measurements, at least and at most
 
 
-class Publisher(Protocol):
+class BlockedPublisher(Protocol):
     """A connection that published while an alarm was raised."""
 
     def unblock(self) -> None:
@@ -29,7 +29,7 @@ class Alarms:
 
     def __init__(self) -> None:
         self.raised: set[str] = set()
-        self._blocked: dict[Publisher, None] = {}
+        self._blocked: dict[BlockedPublisher, None] = {}
 
     def set(self, alarm: str, *, raised: bool) -> bool:
         """Raise or clear an alarm; unblock all publishers with the last. Return True if that is a change."""
@@ -45,15 +45,15 @@ class Alarms:
                 publisher.unblock()
         return True
 
-    def block(self, publisher: Publisher) -> None:
+    def block(self, publisher: BlockedPublisher) -> None:
         """Block a publisher until the last alarm is cleared."""
         self._blocked[publisher] = None
 
-    def blocks(self, publisher: Publisher) -> bool:
+    def blocks(self, publisher: BlockedPublisher) -> bool:
         """Return True if a publisher is blocked."""
         return publisher in self._blocked
 
-    def forget(self, publisher: Publisher) -> None:
+    def forget(self, publisher: BlockedPublisher) -> None:
         """Remove a publisher, if it is blocked."""
         self._blocked.pop(publisher, None)
 

@@ -215,6 +215,6 @@ class Broker:
         """Call ``target.on_timer`` at ``when`` ms."""
         self.timers.schedule(when, target)
 
-    def suspect(self, queue: AnyQueue) -> None:
-        """See ``Recovery.suspect``."""
-        self.recovery.suspect(queue)
+    def schedule_repair(self, queue: AnyQueue) -> None:
+        """See ``Recovery.schedule_repair``."""
+        self.recovery.schedule_repair(queue)

@@ -16,7 +16,7 @@ LITTLE = 1 << 16  # bytes of incomplete frames up to which a connection is not c
 SHARE = 2  # one owner may have half of all: the other half is for others
 
 
-class User(Protocol):
+class NamedUser(Protocol):
     @property
     def name(self) -> str: ...
 
@@ -28,7 +28,7 @@ class Sender(Protocol):
         """Send the client the error and close the connection."""
 
 
-def owner_of(user: User | None, host: str) -> str:
+def owner_of(user: NamedUser | None, host: str) -> str:
     """Return the owner of a client's input: its user, or its network before the login."""
     return f"address {client_network(host)}" if user is None else f"user {user.name}"
 

@@ -59,33 +59,33 @@ class _Retry:
 
 
 class Recovery:
-    """The queues to repair (``suspects``), and the number of deliveries in a row that failed, by queue
+    """The queues to repair (``to_repair``), and the number of deliveries in a row that failed, by queue
     (``failures``).
     """
 
     def __init__(self, host: RecoveryHost) -> None:
         self.failures: dict[AnyQueue, int] = {}
         self._host = host
-        self.suspects: dict[AnyQueue, None] = {}
+        self.to_repair: dict[AnyQueue, None] = {}
         self._retries: dict[_Retry, None] = {}
         self._delays: dict[int, int] = {}  # of letters that are being published again, by the id of the entry
         self._log = structlog.get_logger()
 
-    def suspect(self, queue: AnyQueue) -> None:
+    def schedule_repair(self, queue: AnyQueue) -> None:
         """Have a queue repaired at the end of the turn."""
-        self.suspects[queue] = None
+        self.to_repair[queue] = None
 
     def examine(self, error: BaseException) -> None:
-        """Suspect the queues in the traceback of an exception."""
+        """Schedule the repair of the queues in the traceback of an exception."""
         for queue in queues_in(error):
-            self.suspect(queue)
+            self.schedule_repair(queue)
 
     def delivery_failed(self, queue: AnyQueue, error: Exception) -> None:
         """Count a delivery that raised; after ``TRIES`` in a row commit nothing more, so the broker stops."""
-        self.suspect(queue)
+        self.schedule_repair(queue)
         count = self.failures[queue] = self.failures.get(queue, 0) + 1
         if count > TRIES:
-            self.suspects.pop(queue)
+            self.to_repair.pop(queue)
             self._host.storage.break_off(error)
 
     def letter_failed(self, letter: DeadLetter, error: Exception) -> None:
@@ -118,15 +118,15 @@ class Recovery:
             self._delays.pop(id(letter.entry), None)
 
     def run(self) -> None:
-        """Repair the suspects. The broker stops if that fails."""
-        suspects, self.suspects = self.suspects, {}
+        """Repair the scheduled queues. The broker stops if that fails."""
+        to_repair, self.to_repair = self.to_repair, {}
         letters = [*self._host.dead_letters.unpublished(), *(retry.letter for retry in self._retries)]
         dying = {id(letter.entry) for letter in letters}
         try:
-            for vhost in {queue.vhost for queue in suspects}:
+            for vhost in {queue.vhost for queue in to_repair}:
                 for session in list(self._host.vhosts[vhost].sessions) if vhost in self._host.vhosts else ():
                     session.recount()
-            for queue in suspects:
+            for queue in to_repair:
                 if not queue.deleted:
                     queue.repair(self._held(queue), dying, self._host.now)
         except Exception as error:

@@ -130,7 +130,7 @@ class Scheduler:
             if self._budget.clock is not None:
                 self._budget.extend(DELIVERIES)
             self._advance(bounded=True, earlier=len(self._left) + len(self._again) if left_over else 0)
-            if host.recovery.suspects:
+            if host.recovery.to_repair:
                 host.recovery.run()
                 self._advance(bounded=True)
             if self._touched:
@@ -148,7 +148,7 @@ class Scheduler:
         if host.commit_waiters.owed or host.commit_waiters.early:
             host.commit_waiters.end_batch()
         more = self._left or self._again or letters.pending or self._touched or self._wakeable or self._traces
-        return bool(more or self._deferred or backlog.works or host.recovery.suspects)
+        return bool(more or self._deferred or backlog.works or host.recovery.to_repair)
 
     def _resume(self) -> None:
         """Let clients that were put off go on, and unfinished work: some of each at least."""

@@ -3,7 +3,7 @@
 from leveret.router.definitions.document import (
     Definitions,
     DefinitionsError,
-    Refusal,
+    RefusedEntry,
     hash_passwords,
     parse_definitions,
 )
@@ -14,7 +14,7 @@ __all__ = [
     "Definitions",
     "DefinitionsError",
     "ImportReport",
-    "Refusal",
+    "RefusedEntry",
     "apply_definitions",
     "export_definitions",
     "export_in_parts",

@@ -28,7 +28,7 @@ class DefinitionsError(Exception):
     """The document is not a definitions document (nothing is imported), or an entry cannot be imported."""
 
 
-class Refusal(NamedTuple):
+class RefusedEntry(NamedTuple):
     """An entry that was not imported, and the reason."""
 
     entry: str
@@ -169,7 +169,7 @@ class Definitions(Struct):
     exchanges: list[ExchangeEntry] = []
     queues: list[QueueEntry] = []
     bindings: list[BindingEntry] = []
-    refused: list[Refusal] = []
+    refused: list[RefusedEntry] = []
 
 
 class _Document(Struct):
@@ -196,7 +196,7 @@ def parse_definitions(document: bytes) -> Definitions:
         sections = msgspec.json.decode(_without_lone_surrogates(document), type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DefinitionsError(f"not a definitions document: {error}") from None
-    refused: list[Refusal] = []
+    refused: list[RefusedEntry] = []
 
     def read(section: str, kind: type[E]) -> list[E]:
         entries, decoder = [], msgspec.json.Decoder(kind)
@@ -204,7 +204,7 @@ def parse_definitions(document: bytes) -> Definitions:
             try:
                 entries.append(decoder.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                refused.append(Refusal(f"{section}[{index}]", str(error)))
+                refused.append(RefusedEntry(f"{section}[{index}]", str(error)))
         return entries
 
     return Definitions(

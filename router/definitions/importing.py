@@ -39,7 +39,7 @@ from leveret.router.definitions.document import (
     PermissionEntry,
     PolicyEntry,
     QueueEntry,
-    Refusal,
+    RefusedEntry,
     TopicPermissionEntry,
     UserEntry,
     VHostEntry,
@@ -63,7 +63,7 @@ class ImportReport:
     their hashes are unusable.
     """
 
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[RefusedEntry] = field(default_factory=list)
     without_login: list[str] = field(default_factory=list)
 
 
@@ -129,8 +129,8 @@ class _Import:
         yield from map(self._bind, definitions.bindings)
         yield from map(self._set_parameter, limits)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        refusal = Refusal(*(text[:TEXT_MAX] for text in refusal))
+    def _refuse(self, refusal: RefusedEntry) -> None:
+        refusal = RefusedEntry(*(text[:TEXT_MAX] for text in refusal))
         self._log.warning("definition refused", entry=refusal.entry, reason=refusal.reason)
         self.report.refused.append(refusal)
 
@@ -140,7 +140,7 @@ class _Import:
         try:
             yield
         except (DefinitionsError, AmqpError, NoSuchObject, ValueError, msgspec.MsgspecError) as error:
-            self._refuse(Refusal(name, str(error)))
+            self._refuse(RefusedEntry(name, str(error)))
 
     # -- entries and their virtual hosts ------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from leveret.protocol.errors import AmqpError
 from leveret.router.auth import User
 from leveret.router.broker.broker import Broker
 from leveret.router.session.session import Session
-from leveret.router.session.transport import ConnectionOutbox, Ends
+from leveret.router.session.transport import ConnectionEnds, ConnectionOutbox
 from leveret.router.vhost.vhost import VHost
 
 
@@ -17,7 +17,7 @@ class ListedConnection(Protocol):
 
     user: User | None
     vhost: VHost | None
-    ends: Ends
+    ends: ConnectionEnds
     since: int
     client_properties: Table
     frame_max: int

@@ -126,7 +126,7 @@ class QueueContents(DeclaredQueue):
         For messages that an exception caught between the queue and a session.
         """
         self._reclaimed += entries
-        self.host.suspect(self)  # type: ignore[arg-type]  # as in ``touch``
+        self.host.schedule_repair(self)  # type: ignore[arg-type]  # as in ``touch``
 
     def _recount(self, delivered: Sequence[Entry], dying: Container[int]) -> None:
         """Requeue reclaimed messages, and rebuild the queue's counts and indexes.

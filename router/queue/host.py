@@ -30,7 +30,7 @@ class QueueHost(Protocol):
     def touch(self, queue: "AnyQueue") -> None:
         """Call ``deliver`` at the end of this batch."""
 
-    def suspect(self, queue: "AnyQueue") -> None:
+    def schedule_repair(self, queue: "AnyQueue") -> None:
         """An exception was raised in this queue's code: call ``repair`` at the end of this batch."""
 
     def catch_up(self) -> None:

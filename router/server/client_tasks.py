@@ -15,7 +15,7 @@ from leveret.router.server.driver import Driver
 from leveret.router.server.outbox import BufferedOutbox, Part
 from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
-from leveret.router.session.transport import ConnectionLog, Ends
+from leveret.router.session.transport import ConnectionEnds, ConnectionLog
 from leveret.router.values.network_errors import explain
 from leveret.router.vhost.vhost import VHost
 
@@ -35,7 +35,7 @@ class ClientPeer(Protocol):
     @property
     def loopback(self) -> bool: ...
     @property
-    def ends(self) -> Ends: ...
+    def ends(self) -> ConnectionEnds: ...
     @property
     def occupant(self) -> Occupant | None:
         """Return its connection as a holder of places."""

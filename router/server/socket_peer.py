@@ -13,7 +13,7 @@ import trio
 from leveret.router.server.outbox import Part, behind, pieces
 from leveret.router.server.places import Occupant
 from leveret.router.server.send_timeouts import SendTimeouts
-from leveret.router.session.transport import UNKNOWN, Ends
+from leveret.router.session.transport import UNKNOWN, ConnectionEnds
 
 # Linux only; elsewhere a disconnected client shows at the next send
 HUNG_UP = getattr(select, "POLLRDHUP", 0)
@@ -36,7 +36,7 @@ class SocketPeer:
     local: bool = True
     user: str | None = None
     direct: bool = False
-    ends: Ends = UNKNOWN
+    ends: ConnectionEnds = UNKNOWN
     occupant: Occupant | None = None
     watched: bool = False
 
@@ -115,7 +115,7 @@ def find_peer(socket: trio.socket.SocketType) -> SocketPeer | None:
         here, there = socket.getsockname(), socket.getpeername()
     except OSError:
         return None
-    ends = Ends((there[0], there[1]), (here[0], here[1]))
+    ends = ConnectionEnds((there[0], there[1]), (here[0], here[1]))
     return SocketPeer(show(there), is_loopback(there[0]), socket, is_loopback(here[0]), ends=ends)
 
 

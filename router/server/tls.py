@@ -125,7 +125,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return self._tls.getpeercert() or None
 
     def facts(self) -> dict[str, Any]:
-        """Return the fields of ``Ends`` about TLS, after the handshake."""
+        """Return the fields of ``ConnectionEnds`` about TLS, after the handshake."""
         certificate = self.certificate or {}
         cipher: tuple[str, str, int] = self._tls.cipher() or ("", "", 0)
         period = (certificate.get("notBefore", ""), certificate.get("notAfter", ""))

@@ -15,7 +15,7 @@ from leveret.router.broker.incoming import owner_of
 from leveret.router.session.connection_hooks import ConnectionHooks, Phase, SessionOwner
 from leveret.router.session.deliveries import SERVED
 from leveret.router.session.reply_gate import Gate
-from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
 from leveret.router.turns.backlog import LongWork
 from leveret.router.vhost.vhost import VHost
 
@@ -45,7 +45,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         *,
         loopback: bool,
         proven_user: str | None = None,
-        ends: Ends = UNKNOWN,
+        ends: ConnectionEnds = UNKNOWN,
     ) -> None:
         super().__init__(broker)
         self.outbox = outbox

@@ -20,7 +20,7 @@ from leveret.router.session.paused_sources import PausedSources
 from leveret.router.session.sink import SessionSink
 from leveret.router.session.starving import Starving
 from leveret.router.session.timeouts import AckTimeouts
-from leveret.router.session.trace import Tap
+from leveret.router.session.trace import SessionTrace
 from leveret.router.session.unacked import PIECE, Held, Taken, Unacked, by_source, reclaim
 from leveret.router.turns.backlog import Slices
 from leveret.router.values.counters import DeliveryCounters
@@ -34,7 +34,7 @@ class Deliveries:
 
     ``owner`` is the session's connection and ``number`` its channel there. ``prefetch`` limits how many
     messages all consumers hold together (0: no limit). ``served`` grows with each delivery of the broker: the
-    session with the lowest number was served longest ago. ``tap`` copies deliveries to the firehose.
+    session with the lowest number was served longest ago. ``trace`` copies deliveries to the firehose.
     """
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Deliveries:
         "prefetch",
         "served",
         "sink",
-        "tap",
+        "trace",
         "unacked",
     )
 
@@ -68,7 +68,7 @@ class Deliveries:
         self.outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
         self.next_tag = 1  # the delivery tag that comes next
         self.paused = PausedSources()
-        self.tap: Tap | None = None
+        self.trace: SessionTrace | None = None
         self._broker = broker
         self.sink = sink
         self._starving = Starving()
@@ -155,8 +155,8 @@ class Deliveries:
                 for _ in self.give_back():
                     pass  # it was given no more than a slice
                 return
-            if self.tap is not None:
-                self.tap.delivered(receiver, entries)
+            if self.trace is not None:
+                self.trace.delivered(receiver, entries)
             self.sink.deliver(receiver, first, entries)
         except Exception as error:
             if isinstance(receiver, Consumer) and not receiver.no_ack:
@@ -171,8 +171,8 @@ class Deliveries:
         if not no_ack:
             self.unacked.hold([(tag, (queue, None, entry))])
             self.watch_timeout(queue)
-        if self.tap is not None:
-            self.tap.taken(queue.name, entry)
+        if self.trace is not None:
+            self.trace.acquired(queue.name, entry)
         return tag
 
     def crash(self, error: Exception) -> None:

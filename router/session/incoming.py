@@ -19,7 +19,7 @@ from leveret.router.session.confirms import Confirms, Verdict
 from leveret.router.session.mode import SessionMode
 from leveret.router.session.publishing import Publishing
 from leveret.router.session.sink import SessionSink
-from leveret.router.session.trace import Tap
+from leveret.router.session.trace import SessionTrace
 from leveret.router.session.transaction import Transaction
 from leveret.router.turns.backlog import Slices, Slicing, TakesLong
 from leveret.router.values.counters import PublishCounters
@@ -40,7 +40,7 @@ class IncomingMessages:
         "_resolve",
         "_sink",
         "_storage",
-        "_tap",
+        "_trace",
         "_user",
         "_work",
         "finished",
@@ -69,7 +69,7 @@ class IncomingMessages:
         self._storage = broker.storage
         self._publishing = publishing
         self._resolve: Callable[[Message], tuple[Message, Sequence[Target]]] = publishing.resolve
-        self._tap: Tap | None = None
+        self._trace: SessionTrace | None = None
 
     def publish(self, message: Message) -> None:
         """Route a message and hand it to its queues; if there are many, the work may be ``unfinished``.
@@ -95,7 +95,7 @@ class IncomingMessages:
     def publish_all(self, messages: Sequence[Message]) -> None:
         """Publish messages that differ in their bodies only. Errors and unfinished work as in ``publish``."""
         confirms = self._mode.confirms
-        one_by_one = self._mode.transaction is not None or self._tap is not None
+        one_by_one = self._mode.transaction is not None or self._trace is not None
         queues = None if one_by_one else self._publishing.resolve_all(messages)
         if queues is None:
             self._work.begin("publishing", self._publish_each(messages))
@@ -141,8 +141,8 @@ class IncomingMessages:
     def _publish_later(self, given: Message, routing: Slicing[tuple[Message, Sequence[Target]]]) -> Slices:
         """Publish a message when its routing is finished; skip targets that are deleted meanwhile."""
         message, queues = yield from routing
-        if self._tap is not None:
-            self._tap.published(given, message, queues)
+        if self._trace is not None:
+            self._trace.published(given, message, queues)
         self.published.publish += 1
         if self._mode.transaction is not None:
             self._gather(self._mode.transaction, message, queues)
@@ -289,13 +289,13 @@ class IncomingMessages:
 
     # -- the firehose ----------------------------------------------------------------------------------------
 
-    def watch(self, tap: Tap | None) -> None:
+    def set_trace(self, trace: SessionTrace | None) -> None:
         """Copy each published message to the firehose, or (None) no more: then publishing does not look."""
-        self._tap = tap
-        self._resolve = self._publishing.resolve if tap is None else self._resolve_and_copy
+        self._trace = trace
+        self._resolve = self._publishing.resolve if trace is None else self._resolve_and_copy
 
     def _resolve_and_copy(self, given: Message) -> tuple[Message, Sequence[Target]]:
         message, queues = self._publishing.resolve(given)
-        if self._tap is not None:
-            self._tap.published(given, message, queues)
+        if self._trace is not None:
+            self._trace.published(given, message, queues)
         return message, queues

@@ -24,7 +24,7 @@ from leveret.router.session.publishing import Publishing
 from leveret.router.session.settling import Settling
 from leveret.router.session.sink import SessionSink
 from leveret.router.session.subscriptions import Subscriptions
-from leveret.router.session.trace import Tap
+from leveret.router.session.trace import SessionTrace
 from leveret.router.session.transaction import Transaction
 from leveret.router.session.transactions import Transactions
 from leveret.router.session.unacked import Held
@@ -168,12 +168,12 @@ class Session:
     def transaction(self) -> Transaction | None:
         return self.mode.transaction
 
-    # -- Watched ---------------------------------------------------------------------------------------------
+    # -- TracedSession -------------------------------------------------------------------------------------
 
-    def watch(self, *, on: bool) -> None:
-        tap = Tap(self.broker, self.vhost, self.user, self.owner, self.number) if on else None
-        self.incoming.watch(tap)
-        self.deliveries.tap = tap
+    def set_tracing(self, *, on: bool) -> None:
+        trace = SessionTrace(self.broker, self.vhost, self.user, self.owner, self.number) if on else None
+        self.incoming.set_trace(trace)
+        self.deliveries.trace = trace
 
     # -- end -------------------------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class Session:
         steps: tuple[Callable[[], object], ...] = (
             partial(self.work.begin_last, "giving back", self._end()),
             partial(self.vhost.firehose.leave, self),
-            partial(self.watch, on=False),  # not to leave a cycle
+            partial(self.set_tracing, on=False),  # not to leave a cycle
             partial(self.vhost.past.add, self.delivery_counters, self.published),
         )
         for step in steps:  # whatever one of them raises, the others are done: nothing else would do them

@@ -12,44 +12,44 @@ from leveret.router.broker.broker import Broker
 from leveret.router.exchange.routing import Target, routing_keys
 from leveret.router.queue.consumers import Consumer, Receiver
 from leveret.router.queue.entry import Entry
-from leveret.router.session.transport import Ends
-from leveret.router.vhost.trace import TRACE, Where, delivered, published
+from leveret.router.session.transport import ConnectionEnds
+from leveret.router.vhost.trace import TRACE, TraceOrigin, delivered, published
 from leveret.router.vhost.vhost import VHost
 
 NO_CONNECTION = "HTTP API"  # the name of what has none
 
 
-class Tap:
+class SessionTrace:
     """Tells what passes through one session of ``owner``, on the channel of this number."""
 
     def __init__(self, broker: Broker, vhost: VHost, user: User, owner: object, number: int) -> None:
         self._broker = broker
         self._vhost = vhost
         ends = getattr(owner, "ends", None)
-        connection = ends.name if isinstance(ends, Ends) else NO_CONNECTION
-        self._where = Where(broker.node_name, vhost.name, connection, number, user.name)
+        connection = ends.name if isinstance(ends, ConnectionEnds) else NO_CONNECTION
+        self._origin = TraceOrigin(broker.node_name, vhost.name, connection, number, user.name)
 
     def published(self, given: Message, message: Message, queues: Sequence[Target]) -> None:
         """A message was routed; ``given`` is as its publisher sent it."""
-        if self._watched():
+        if self._is_read():
             keys = routing_keys(given.routing_key, given.headers)
-            copy = published(message, keys, [queue.name for queue in queues], self._where)
+            copy = published(message, keys, [queue.name for queue in queues], self._origin)
             self._broker.trace(self._vhost, copy)
 
     def delivered(self, receiver: Receiver, entries: Sequence[Entry]) -> None:
         """Messages were given to a consumer of a queue; who gets replies directly is none."""
         if isinstance(receiver, Consumer):
             for entry in entries:
-                self.taken(receiver.queue.name, entry)
+                self.acquired(receiver.queue.name, entry)
 
-    def taken(self, queue: str, entry: Entry) -> None:
+    def acquired(self, queue: str, entry: Entry) -> None:
         """A queue has given out a message."""
         message = entry.message
-        if message.exchange != TRACE and self._watched():
-            copy = delivered(message, queue, entry.returns > 0, self._where)
+        if message.exchange != TRACE and self._is_read():
+            copy = delivered(message, queue, entry.returns > 0, self._origin)
             self._broker.trace(self._vhost, copy)
 
-    def _watched(self) -> bool:
+    def _is_read(self) -> bool:
         """Whether copies would go anywhere."""
         exchange = self._vhost.exchanges.get(TRACE)
         return exchange is not None and bool(exchange.bindings)

@@ -7,7 +7,7 @@ from leveret.router.values.counters import Traffic
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class ConnectionEnds:
     """The two ends of a connection as host and port: the client's and this machine's.
 
     ``tls`` names version and cipher; ``subject``, ``issuer`` and ``validity`` are the client's certificate's,
@@ -27,7 +27,7 @@ class Ends:
         return f"{self.peer[0]}:{self.peer[1]} -> {self.here[0]}:{self.here[1]}"
 
 
-UNKNOWN = Ends()
+UNKNOWN = ConnectionEnds()
 
 
 class Outbox(Protocol):

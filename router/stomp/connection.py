@@ -35,7 +35,7 @@ from leveret.router.broker.incoming import LITTLE
 from leveret.router.session.client_connection import FEW, ClientConnection
 from leveret.router.session.connection_hooks import Phase
 from leveret.router.session.session import Session
-from leveret.router.session.transport import UNKNOWN, ConnectionLog, ConnectionOutbox, Ends
+from leveret.router.session.transport import UNKNOWN, ConnectionEnds, ConnectionLog, ConnectionOutbox
 from leveret.router.stomp.commands import handle
 from leveret.router.stomp.conversation import Conversation
 
@@ -101,7 +101,7 @@ class StompConnection(ClientConnection):
         *,
         loopback: bool,
         proven_user: str | None = None,
-        ends: Ends = UNKNOWN,
+        ends: ConnectionEnds = UNKNOWN,
     ) -> None:
         super().__init__(broker, outbox, log, loopback=loopback, proven_user=proven_user, ends=ends)
         self.state = StompState.LOGIN

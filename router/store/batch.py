@@ -13,7 +13,7 @@ Log = StoredQueueLog | StoredStreamLog | StoredExchangeLog
 Touched = StoredQueueLog | StoredNotes  # with changes to be written beside messages
 
 
-class Gathered:
+class CommitBatch:
     """What is committed together."""
 
     __slots__ = ("aside", "barrier", "fresh", "held", "number", "parts", "statements", "then")

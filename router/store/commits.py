@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from leveret.router.queue.entry import Entry
-from leveret.router.store.batch import Gathered, Log, Touched
+from leveret.router.store.batch import CommitBatch, Log, Touched
 from leveret.router.store.failure import is_store_failure
 from leveret.router.store.metadata.statements import Statement
 from leveret.router.store.packing import PackingError, Publish, pack_changes, pack_publishes
@@ -71,9 +71,9 @@ class Commits:
         self._put_off = put_off
         self._to_flush = False  # ``flush`` will be called
         self._sequence = sequence  # in the journal; commits of the topology alone have none
-        self._gathering = Gathered(self.batch)
-        self._sealed: deque[Gathered] = deque()  # complete, older batches
-        self._writing: Gathered | None = None
+        self._open_batch = CommitBatch(self.batch)
+        self._sealed: deque[CommitBatch] = deque()  # complete, older batches
+        self._writing: CommitBatch | None = None
         self._syncing = False
         self._wholes = 0  # number of ``begin_whole`` without ``end_whole``
         self._whole_from = 0  # the first of ``publishes`` that may be part of an open whole
@@ -84,7 +84,7 @@ class Commits:
         """Add statements for a change of the topology or the users to the batch."""
         self.changes += 1
         self.changed = self.batch
-        self._gathering.statements += statements
+        self._open_batch.statements += statements
 
     def hold(self) -> int:
         """Commit everything gathered until the end of this turn at once.
@@ -93,20 +93,20 @@ class Commits:
         """
         if not self._waits():
             return 0
-        self._gathering.held = True
+        self._open_batch.held = True
         return self.batch
 
     def barrier(self) -> CommitBarrier:
         """Return the barrier of the open batch, which is committed at once."""
-        gathering = self._gathering
-        gathering.held = True
-        if gathering.barrier is None:
-            gathering.barrier = CommitBarrier()
-        return gathering.barrier
+        batch = self._open_batch
+        batch.held = True
+        if batch.barrier is None:
+            batch.barrier = CommitBarrier()
+        return batch.barrier
 
     def _waits(self) -> bool:
         """Return True if anything is gathered for ``batch``."""
-        return bool(self.publishes or self.touched or self._gathering)
+        return bool(self.publishes or self.touched or self._open_batch)
 
     def end_turn(self) -> bool:
         """Make everything gathered since the last turn part of one batch.
@@ -148,7 +148,7 @@ class Commits:
         if self.broken is not None:
             return
         if self._waits():
-            self._gathering.held = True
+            self._open_batch.held = True
         try:
             if self._unpacked:
                 if self._unpacked >= BLAMED and not self._wholes:
@@ -192,7 +192,7 @@ class Commits:
         """Make the records of everything gathered. If that raises PackingError, nothing was lost."""
         self._pack_publishes()
         touched = self._live_touched()
-        self._gathering.parts += pack_changes(touched, self.logs)
+        self._open_batch.parts += pack_changes(touched, self.logs)
         for each in touched:
             each.packed()
         self.touched = []
@@ -203,8 +203,8 @@ class Commits:
             packed = pack_publishes(self.publishes, self._wall_offset())
             self.publishes = []
             self._in_wholes, self._whole_from = [], 0
-            self._gathering.parts += packed.parts
-            self._gathering.fresh.update(packed.fresh)
+            self._open_batch.parts += packed.parts
+            self._open_batch.fresh.update(packed.fresh)
 
     def _live_touched(self) -> list[Touched]:
         """Return the logs and notes with changes to write, without those of dropped logs."""
@@ -240,7 +240,7 @@ class Commits:
             else:
                 self._refuse(each.log, each.entry)
             aside = each.file()
-            self._gathering.aside.append(aside)
+            self._open_batch.aside.append(aside)
             self.unpackable[each.kind] += 1
             each.log_line(PLACE / aside[0])
 
@@ -252,8 +252,8 @@ class Commits:
         assert isinstance(log, StoredQueueLog)
         self.refused += 1
         log.queue.refuse(entry)
-        if self._gathering.barrier is not None:
-            self._gathering.barrier.refused = True
+        if self._open_batch.barrier is not None:
+            self._open_batch.barrier.refused = True
 
     # -- commits ------------------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class Commits:
         if self._writing is not None or self._syncing or self._unpacked or self._wholes:
             return
         self._pack_publishes()
-        if self._sealed or self._gathering.urgent:
+        if self._sealed or self._open_batch.urgent:
             self._commit()
         elif self._waits() and not self._to_flush:
             self._to_flush = True
@@ -273,23 +273,23 @@ class Commits:
         if self._writing is not None or self._syncing or self._wholes:
             return  # a commit submitted now would wait, and gather nothing more
         if self._sealed:
-            gathered = self._sealed.popleft()
+            batch = self._sealed.popleft()
         else:
             self._pack()
-            gathered = self._gathering
-            if not gathered:
+            batch = self._open_batch
+            if not batch:
                 return
             self._seal()
-        self._writing = gathered
-        job = Commit(gathered.statements, gathered.parts, self._sequence, self._sync, gathered.aside)
-        if gathered.parts:
+        self._writing = batch
+        job = Commit(batch.statements, batch.parts, self._sequence, self._sync, batch.aside)
+        if batch.parts:
             self._sequence += 1
         self._disk.submit(job)
 
     def _seal(self) -> None:
         """Begin to gather the next batch."""
         self.batch += 1
-        self._gathering = Gathered(self.batch)
+        self._open_batch = CommitBatch(self.batch)
 
     def _go_on(self) -> None:
         """Commit the batch that was gathered while the disk was busy."""

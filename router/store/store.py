@@ -157,10 +157,10 @@ class Store(Commits):
         log = queue.log
         assert isinstance(log, StoredQueueLog | StoredStreamLog)
         self._pack()
-        if self._gathering.parts:
-            self._sealed.append(self._gathering)
+        if self._open_batch.parts:
+            self._sealed.append(self._open_batch)
             self._seal()
-        self._gathering.then += self.drop_queue(log)
+        self._open_batch.then += self.drop_queue(log)
         self.change(*remove_queue(queue.vhost, queue.name))
 
     def keep_exchange(self, vhost: str, exchange: Exchange) -> StoredExchangeLog | None:

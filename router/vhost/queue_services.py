@@ -44,8 +44,8 @@ class QueueServices:
     def wall(self) -> int:
         return self._host.wall
 
-    def suspect(self, queue: AnyQueue) -> None:
-        self._host.suspect(queue)
+    def schedule_repair(self, queue: AnyQueue) -> None:
+        self._host.schedule_repair(queue)
 
     def catch_up(self) -> None:
         self._scheduler.catch_up()

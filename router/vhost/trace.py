@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 TRACE = "amq.rabbitmq.trace"
 
 
-class Watched(Protocol):
+class TracedSession(Protocol):
     """A session, as the firehose sees it."""
 
-    def watch(self, *, on: bool) -> None:
+    def set_tracing(self, *, on: bool) -> None:
         """Tell of each message from now on, or no more."""
 
 
@@ -39,7 +39,7 @@ class Firehose:
     def __init__(self) -> None:
         self.on = False
         self._until_unbound = False
-        self._sessions: dict[Watched, None] = {}
+        self._sessions: dict[TracedSession, None] = {}
 
     def switch(self, *, on: bool, until_unbound: bool = False) -> None:
         """Turn tracing on or off; with ``until_unbound`` it ends when the trace exchange loses its last
@@ -48,27 +48,27 @@ class Firehose:
         self.on = on
         self._until_unbound = on and until_unbound
         for session in self._sessions:
-            session.watch(on=on)
+            session.set_tracing(on=on)
 
     def unbound(self) -> None:
         """Note that the trace exchange has lost its last binding: end tracing that was on until then."""
         if self._until_unbound:
             self.switch(on=False)
 
-    def join(self, session: Watched) -> None:
+    def join(self, session: TracedSession) -> None:
         """A session has begun."""
         self._sessions[session] = None
         if self.on:
-            session.watch(on=True)
+            session.set_tracing(on=True)
 
-    def leave(self, session: Watched) -> None:
+    def leave(self, session: TracedSession) -> None:
         """A session is over."""
         del self._sessions[session]
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """Where a message passed: ``connection`` by its name, ``channel`` by its number."""
+class TraceOrigin:
+    """The connection (by name) and channel (by number) that a message was published or delivered on."""
 
     node: str
     vhost: str
@@ -77,27 +77,27 @@ class Where:
     user: str
 
 
-def published(message: Message, keys: Iterable[str], queues: Iterable[str], where: Where) -> Message:
+def published(message: Message, keys: Iterable[str], queues: Iterable[str], origin: TraceOrigin) -> Message:
     """The copy of a message that was routed to these queues by these keys."""
     names: list[Value] = []
     names += islice(queues, MAX_ENTRIES)
-    more: Table = _where(where) | {"routed_queues": names}
-    return _copy(f"publish.{message.exchange}", message, keys, where.node, more)
+    more: Table = _origin_headers(origin) | {"routed_queues": names}
+    return _copy(f"publish.{message.exchange}", message, keys, origin.node, more)
 
 
-def delivered(message: Message, queue: str, redelivered: bool, where: Where) -> Message:
+def delivered(message: Message, queue: str, redelivered: bool, origin: TraceOrigin) -> Message:
     """The copy of a message that a queue gave to a client."""
-    more: Table = {"redelivered": int(redelivered)} | _where(where)
+    more: Table = {"redelivered": int(redelivered)} | _origin_headers(origin)
     keys = [*routing_keys(message.routing_key, message.headers), *message.blind_keys]
-    return _copy(f"deliver.{queue}", message, keys, where.node, more)
+    return _copy(f"deliver.{queue}", message, keys, origin.node, more)
 
 
-def _where(where: Where) -> Table:
+def _origin_headers(origin: TraceOrigin) -> Table:
     return {
-        "vhost": where.vhost,
-        "connection": where.connection,
-        "channel": where.channel,
-        "user": where.user,
+        "vhost": origin.vhost,
+        "connection": origin.connection,
+        "channel": origin.channel,
+        "user": origin.user,
     }
 
 

@@ -14,7 +14,7 @@ from leveret.router.server.amqp import serve_amqp
 from leveret.router.server.driver import Driver
 from leveret.router.server.main import populate
 from leveret.router.server.places import Occupant
-from leveret.router.session.transport import UNKNOWN, Ends
+from leveret.router.session.transport import UNKNOWN, ConnectionEnds
 from leveret.router.settings import Auth, Settings
 from tests.router.server.client import Client
 
@@ -26,7 +26,7 @@ class Peer:
     local: bool = True
     user: str | None = None
     direct: bool = False
-    ends: Ends = UNKNOWN
+    ends: ConnectionEnds = UNKNOWN
     occupant: Occupant | None = None
     watched: bool = False
 

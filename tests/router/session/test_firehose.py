@@ -5,11 +5,11 @@ import pytest
 from leveret.protocol.amqp.message import Message
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.errors import NotFound
-from leveret.router.session.transport import Ends
+from leveret.router.session.transport import ConnectionEnds
 from leveret.router.vhost.trace import TRACE
 from tests.router.harness import Node
 
-ENDS = Ends(("10.0.0.1", 5), ("10.0.0.2", 5672))
+ENDS = ConnectionEnds(("10.0.0.1", 5), ("10.0.0.2", 5672))
 
 
 class Connection:
@@ -226,7 +226,7 @@ def test_a_session_that_is_over_is_forgotten(node, client):
     client.session.close()
     node.vhost.firehose.switch(on=False)
     node.vhost.firehose.switch(on=True)
-    assert client.session.deliveries.tap is None
+    assert client.session.deliveries.trace is None
 
 
 def test_without_anyone_bound_nothing_is_made(node, client):

@@ -35,7 +35,7 @@ from leveret.router.values.bounds import (
 )
 from leveret.router.vhost.death_headers import make_letter
 from leveret.router.vhost.policies import PolicyError
-from leveret.router.vhost.trace import Where, published
+from leveret.router.vhost.trace import TraceOrigin, published
 from tests.router.harness import AnyUser
 from tests.router.management.api import Api
 
@@ -103,7 +103,7 @@ def test_a_message_at_the_bounds_can_be_dead_lettered_watched_and_kept():
     message = Message.build("", "q", Properties(headers=headers), b"")
     for letter in (
         make_letter(message, "q" * 255, "expired", exchange="x", own_key=None, wall=1),
-        published(message, ["q"], ["q"] * 70_000, Where("node", "/", "connection", 1, "user")),
+        published(message, ["q"], ["q"] * 70_000, TraceOrigin("node", "/", "connection", 1, "user")),
     ):
         assert Message.from_frames(letter.route, letter.frames).headers == letter.headers
 
