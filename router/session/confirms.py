@@ -1,7 +1,7 @@
-"""Publisher confirms of one session, as a value: what was published, what is still to be said.
+"""Publisher confirms of one session: sequence numbers, and the acks and nacks to send.
 
-A confirm waits until every queue has the message on disk, or has settled it. Confirms are told in the order
-of the publishes, and in as few words as possible.
+A confirm waits until every queue has settled the message or has it on disk. Confirms are sent in the order
+of the publishes, as few as possible: one with ``multiple`` set answers all publishes before it.
 """
 
 from collections import deque
@@ -12,8 +12,8 @@ from leveret.router.values.outcome import Awaited
 
 
 class Verdict(NamedTuple):
-    """What to tell the publisher: the sequence number, whether all before it share the verdict, and the
-    verdict.
+    """A confirm: the sequence number of a publish, whether it covers all before it (``multiple``), and ack
+    (``accepted``) or nack.
     """
 
     number: int
@@ -22,21 +22,22 @@ class Verdict(NamedTuple):
 
 
 class Stored:
-    """The publishes of one batch, with the entries that are stored with it: of one publish several, or of
-    several that came together one each.
+    """The publishes of one commit batch, with their stored entries: several entries of one publish, or one
+    entry of each of several publishes that arrived together.
 
-    Kept together, for when the batch is on disk nobody needs to look at each.
+    They are grouped so that once the batch is on disk no single publish has to be examined.
     """
 
     __slots__ = ("batch", "publishes")
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
-        # The number of the first publish, its entries, and how much further the publish of the next one is.
+        # The number of the first publish, its entries, and the step from one entry's publish to the next
+        # entry's: 0 if all entries are of one publish.
         self.publishes: deque[tuple[int, Sequence[Awaited], int]] = deque()
 
     def first_unsettled(self) -> int:
-        """The first publish that some queue has not settled; 0 when there is none. Those before it go."""
+        """Return the first publish that some queue has not settled, or 0; remove those before it."""
         publishes = self.publishes
         while publishes:
             number, entries, step = publishes[0]
@@ -50,7 +51,7 @@ class Stored:
         return 0
 
     def refused(self) -> list[int]:
-        """The publishes that were not kept, as at least one of their messages was refused by the store."""
+        """Return the publishes of which the store refused at least one message."""
         numbers = []
         for number, entries, step in self.publishes:
             found = [index for index, entry in enumerate(entries) if entry.refused and not entry.settled]
@@ -59,36 +60,38 @@ class Stored:
 
 
 class Confirms:
-    """Sequence numbers start at 1 with the first publish after confirm.select. ``unstored`` counts the
-    publishes that the store has refused.
+    """The confirms of a session from ``confirm.select`` on; sequence numbers start at 1.
+
+    ``published`` counts the publishes, ``unstored`` those that the store has refused.
     """
 
-    __slots__ = ("_refused", "_stored", "_told", "published", "unstored")
+    __slots__ = ("_answered", "_refused", "_stored", "published", "unstored")
 
     def __init__(self) -> None:
         self.published = 0
         self.unstored = 0
-        self._told = 0
+        self._answered = 0
         self._refused: deque[int] = deque()
         self._stored: deque[Stored] = deque()
 
     @property
-    def told(self) -> int:
-        """How many were confirmed, or refused."""
-        return self._told
+    def answered(self) -> int:
+        """The number of publishes that were acked or nacked."""
+        return self._answered
 
     def publish(self, accepted: bool, batch: int = 0, entries: Sequence[Awaited] = ()) -> bool:
-        """Count a publish that every queue it was routed to has taken, or one of them has refused.
+        """Count a publish. ``accepted`` is False if a queue refused the message; ``entries`` are stored with
+        ``batch``.
 
-        ``entries`` are those that are stored with ``batch``. True when it is the first that may be told once
-        that is on disk; without entries, the first to be told as soon as this turn has ended.
+        Return True if the session has to schedule a confirm: for the first publish that is stored with this
+        batch, or (without entries) for a publish that has no unanswered one before it.
         """
         self.published += 1
         if not accepted:
             self._refused.append(self.published)
         stored = self._stored
         if not entries:
-            return not stored and self.published == self._told + 1
+            return not stored and self.published == self._answered + 1
         first = not stored or stored[-1].batch != batch
         if first:
             stored.append(Stored(batch))
@@ -96,15 +99,15 @@ class Confirms:
         return first
 
     def publish_all(self, count: int, batch: int = 0, entries: Sequence[Awaited] = ()) -> bool:
-        """Count publishes that one queue each was routed to, and that have all been taken.
+        """Count ``count`` publishes that were each enqueued in one queue, none refused.
 
-        With ``entries`` each is stored with ``batch`` in its own one. Returns what ``publish`` does.
+        If there are ``entries``, there is one for each publish, stored with ``batch``. Return as ``publish``.
         """
         before = self.published
         self.published += count
         stored = self._stored
         if not entries:
-            return not stored and before == self._told
+            return not stored and before == self._answered
         first = not stored or stored[-1].batch != batch
         if first:
             stored.append(Stored(batch))
@@ -112,9 +115,10 @@ class Confirms:
         return first
 
     def verdicts(self, committed: int, *, refusals: bool = False) -> list[Verdict]:
-        """What is to be told now that all batches up to ``committed`` are on disk; it counts as told.
+        """Return the confirms to send when all batches up to ``committed`` are on disk, and count them as
+        answered.
 
-        ``refusals``: some messages were refused by the store, so each has to be looked at.
+        ``refusals``: the store has refused messages, so each entry has to be examined.
         """
         stored = self._stored
         last = self.published
@@ -129,20 +133,20 @@ class Confirms:
         verdicts: list[Verdict] = []
         while self._refused and self._refused[0] <= last:
             number = self._refused.popleft()
-            self._tell(verdicts, number - 1, accepted=True)
-            self._tell(verdicts, number, accepted=False)
-        self._tell(verdicts, last, accepted=True)
+            self._answer(verdicts, number - 1, accepted=True)
+            self._answer(verdicts, number, accepted=False)
+        self._answer(verdicts, last, accepted=True)
         return verdicts
 
-    def _tell(self, verdicts: list[Verdict], number: int, *, accepted: bool) -> None:
-        """Tell that all up to ``number`` that have no verdict yet share this one; the last one told is
-        widened if it can be.
+    def _answer(self, verdicts: list[Verdict], number: int, *, accepted: bool) -> None:
+        """Add a confirm of all unanswered publishes up to ``number``, or widen the last one if it is the same
+        verdict.
         """
-        if number <= self._told:
+        if number <= self._answered:
             return
-        first = self._told + 1
+        first = self._answered + 1
         if verdicts and verdicts[-1].accepted == accepted:
             verdicts.pop()
             first = 0
         verdicts.append(Verdict(number, first != number, accepted))
-        self._told = number
+        self._answered = number

@@ -262,7 +262,7 @@ class IncomingMessages:
         if confirms is None:
             return []
         verdicts = confirms.verdicts(self._storage.committed, refusals=self._storage.refused > 0)
-        self.published.confirm = confirms.told
+        self.published.confirm = confirms.answered
         return verdicts
 
     def close(self) -> None:

@@ -219,7 +219,7 @@ def of_channel(session: Session) -> Values:
     return (
         len(session.consumers),
         unacked,
-        confirms.published - confirms.told if confirms is not None else 0,
+        confirms.published - confirms.answered if confirms is not None else 0,
         transaction.publishes if transaction is not None else 0,
         transaction.settles if transaction is not None else 0,
         session.subscriptions.consumer_prefetch,

@@ -180,7 +180,7 @@ def show_channel(call: Call, session: Session, owner: ConnectionChannel) -> Obje
         **message_stats(SESSION, numbers, call.context.sampler.of(session), window),
         "messages_unacknowledged": len(session.unacked),
         "messages_uncommitted": transaction.publishes if transaction is not None else 0,
-        "messages_unconfirmed": confirms.published - confirms.told if confirms is not None else 0,
+        "messages_unconfirmed": confirms.published - confirms.answered if confirms is not None else 0,
         "name": f"{connection.ends.name} ({number})",
         "node": call.context.node.name,
         "number": number,

@@ -100,7 +100,7 @@ def test_publishes_that_came_together_are_told_as_if_they_had_come_one_by_one(co
         if index < len(stored):
             stored[index].settled = True
             assert together.verdicts(0) == single.verdicts(0)
-    assert together.told == len(stored)
+    assert together.answered == len(stored)
 
 
 def test_a_batch_on_disk_is_not_told_before_one_that_is_not():
