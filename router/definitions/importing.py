@@ -152,7 +152,7 @@ class _Import:
         return f"in vhost '{self._vhost or vhost}'"
 
     def _left_out(self, what: str, reason: str = "without effect on this broker") -> None:
-        self._log.warning("definition left out", what=what, reason=reason)
+        self._log.warning("definition not imported", what=what, reason=reason)
 
     # -- entries -----------------------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ class _Import:
             destination = ends.get(clean_name(entry.destination))
             if source is None or destination is None:
                 self._log.warning(
-                    "definition left out", what=what, reason="source or destination does not exist"
+                    "definition not imported", what=what, reason="source or destination does not exist"
                 )
                 return
             vhost.bind(source, destination, entry.routing_key, _object(entry.arguments))

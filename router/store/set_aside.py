@@ -73,7 +73,7 @@ class SetAside:
         """Set aside a record, or the rest of a batch. Raises DataDirectoryError if it cannot be written."""
         file = self._write(RECORDS, f"{broken.path.stem}-{broken.offset}-{broken.start}.records", broken.rest)
         place = f"{broken.path}, offset {broken.offset}, {broken.start} in the batch"
-        self._log.error("records set aside", journal=place, error=broken.what, file=str(file))
+        self._log.error("unreadable records set aside", journal=place, error=broken.what, file=str(file))
 
     def checkpoint(self, payload: bytes, wrong: Iterable[str]) -> None:
         """Set aside an impossible checkpoint. Raises DataDirectoryError if it cannot be written."""

@@ -59,7 +59,7 @@ class Unpackable:
     def log_line(self, file: Path) -> None:
         """Log that the record was set aside."""
         structlog.get_logger().error(
-            "record set aside",
+            "unwritable record set aside",
             kind=self.kind,
             owner=name_of(self.log),
             position=self.position,

@@ -113,7 +113,7 @@ def apply(broker: Broker, document: dict[str, Any], vhost: str = "") -> list[str
     """Apply the document; return what was left out."""
     with capture_logs() as logs:
         apply_definitions(broker, parse_definitions(json.dumps(document).encode()), vhost)
-    return [line["what"] for line in logs if line["event"] == "definition left out"]
+    return [line["what"] for line in logs if line["event"] == "definition not imported"]
 
 
 def log_in(broker: Broker, name: str, password: str) -> User:
@@ -393,7 +393,7 @@ def test_names_that_json_cannot_say_are_left_out(broker):
         document = export_definitions(broker)
     assert [queue["name"] for queue in document["queues"]] == ["q"]
     assert [(line["event"], line["section"], line["count"]) for line in logs] == [
-        ("definitions left out", "queues", 1)
+        ("definitions not exported", "queues", 1)
     ]
 
 

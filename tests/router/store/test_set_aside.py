@@ -186,7 +186,7 @@ def test_records_behind_an_unreadable_one_are_set_aside(quick_path):
     assert checked.exit_code == 1
     assert "damage: " in checked.stdout
     kept, (error,) = start(quick_path)
-    assert error["event"] == "records set aside"
+    assert error["event"] == "unreadable records set aside"
     assert "record type 9" in error["error"]
     assert Path(error["file"]).read_bytes() == rest
     assert kept.node.contents() == ["one", "two", "three"]
