@@ -1,6 +1,6 @@
-"""The broker: its virtual hosts, users and connections, and the parts that do its work.
+"""The broker: its virtual hosts, users and connections, and its parts.
 
-Responsible for logins and connection limits, and for what an exception in the broker's code leads to. The
+Responsible for logins and connection limits, and for the reaction to an exception in the broker's code. The
 order of a batch is in ``scheduler``, confirms and replies that wait for a commit are in ``commit_waiters``.
 The caller (a socket, a test) sets ``now`` and ``wall`` before each batch and calls ``scheduler.end_batch``
 after it.

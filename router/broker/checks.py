@@ -1,4 +1,4 @@
-"""Checks of what an operator names, and the error for an object that does not exist."""
+"""Checks of names that an operator gives, and the error for an object that does not exist."""
 
 from leveret.router.values.bounds import refused_name
 

@@ -8,7 +8,7 @@ from leveret.router.vhost.vhost import VHost
 
 
 class Client(Protocol):
-    """A connection, as the broker sees it."""
+    """A client's connection."""
 
     user: User | None
     vhost: VHost | None
@@ -33,6 +33,6 @@ class Client(Protocol):
         """The number of open channels."""
 
     def go_on(self) -> None:
-        """Continue with the commands that were put off: a message has been read from disk, or a later turn
+        """Continue with the postponed commands, after a message has been read from disk or a later turn
         has begun. Raises nothing.
         """

@@ -1,7 +1,7 @@
-"""The clients that wait for a commit: their confirms, and their replies that tell of a change.
+"""Connections waiting for a commit before they send confirms or replies.
 
-Responsible for notifying each of them once a batch at most. What a client has on disk by then is decided by
-its connection (``Client.tell``).
+Responsible for notifying each connection at most once a batch. Each connection finds out which of its
+messages and changes are on disk (``Client.tell``).
 """
 
 from collections.abc import Iterable

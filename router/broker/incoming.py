@@ -17,6 +17,8 @@ SHARE = 2  # one owner may have half of all: the other half is for others
 
 
 class NamedUser(Protocol):
+    """A user, of which only the name is needed."""
+
     @property
     def name(self) -> str: ...
 
@@ -62,8 +64,8 @@ class Incoming:
         """Add ``change`` bytes, which may be negative, to what a connection holds."""
         before = self._owner_names.get(sender)
         if before is None and change <= 0:
-            return  # it was forgotten
-        if before is not None and before != owner:  # it has logged in
+            return  # the connection was removed
+        if before is not None and before != owner:  # the client has logged in
             change += self._owners[before].senders[sender]
             self.forget(sender)
         found = self._owners.setdefault(owner, _Owner())
@@ -94,7 +96,7 @@ class Incoming:
             name = self._largest()
             if not self._exceeds(self._owners[name]):
                 break
-            self._cut_off(name, "too much is being sent that is not complete")
+            self._cut_off(name, "too many bytes of incomplete messages")
 
     def free(self, size: int) -> None:
         """Close connections until ``size`` bytes are free, each time the largest of the largest owner."""

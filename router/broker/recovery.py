@@ -1,7 +1,7 @@
 """Repair of queues after an exception in the broker's own code, and retries of failed dead letters.
 
-An exception may leave a queue half changed: messages that were taken and not delivered, wrong counters, a
-delivery that is not repeated. Responsible for finding the queues in the traceback of an exception, for their
+An exception may leave a queue inconsistent: messages acquired and not delivered, wrong counters, deliveries
+that are not scheduled. Responsible for finding the queues in the traceback of an exception, for their
 repair at the end of the turn, and for dead letters whose publishing failed. A queue whose deliveries fail
 repeatedly stops the broker in order. Failures of the storage are handled in ``store.failure``.
 """
@@ -89,8 +89,8 @@ class Recovery:
             self._host.storage.break_off(error)
 
     def letter_failed(self, letter: DeadLetter, error: Exception) -> None:
-        """Publish a dead letter again later. Until then the queue that it left keeps it, so it is there after
-        a restart in any case.
+        """Schedule a dead letter to be published again. Until then its queue stores it, so that a restart
+        does not lose it.
         """
         delay = min(2 * self._delays.pop(id(letter.entry), AGAIN // 2), LONGEST)
         self._log.error(

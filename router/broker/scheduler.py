@@ -43,13 +43,13 @@ class SchedulerHost(Protocol):
 
 
 class WaitingSession(Protocol):
-    """A session with consumers that wait for room."""
+    """A session with room for messages and with consumers that wait for it."""
 
     def wake(self) -> None: ...
 
 
 class Marker:
-    """Stands behind the queues that a client's commands have left to deliver, and is called as they are.
+    """A place in the list of queues that deliver later, behind those that a client's commands have touched.
 
     ``late`` has the last marker of each client that has one. ``waiting`` is True if commands of the client
     wait for it; the client is then added to ``deferred``.
@@ -151,7 +151,7 @@ class Scheduler:
         return bool(more or self._deferred or backlog.works or host.recovery.to_repair)
 
     def _resume(self) -> None:
-        """Let clients that were put off go on, and unfinished work: some of each at least."""
+        """Continue deferred clients and unfinished work, at least some of each."""
         for _ in range(len(self._deferred)):
             self._deferred.popleft().go_on()
             if self._budget.spent():
@@ -190,8 +190,8 @@ class Scheduler:
         self._unfinished.pop(client, None)
 
     def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
-        """Have a client go on in a later turn; ``behind_deliveries``: once the queues that its commands have
-        touched have delivered, a round at least.
+        """Resume a client in a later turn; ``behind_deliveries``: only after each queue that the client has
+        touched has delivered at least one round.
         """
         if behind_deliveries and client in self._late:
             self._late[client].waiting = True
@@ -199,11 +199,11 @@ class Scheduler:
             self._deferred.append(client)
 
     def await_message(self, client: Client, queue: AnyQueue) -> None:
-        """Have a client go on once the queue's next message has been read, or there is none."""
+        """Resume a client once the queue's next message has been read from disk, or there is none."""
         self._awaiting[client] = queue
 
     def _go_on(self) -> bool:
-        """Let the clients go on whose message has been read; return False if there are none."""
+        """Resume the clients whose message has been read; return False if there are none."""
         found = [client for client, queue in self._awaiting.items() if not queue.awaits_disk()]
         for client in found:
             del self._awaiting[client]
@@ -212,7 +212,7 @@ class Scheduler:
         return bool(found)
 
     def forget(self, client: Client) -> None:
-        """Drop what is noted about a client whose connection has ended."""
+        """Remove a client whose connection has ended."""
         self._awaiting.pop(client, None)
         self._late.pop(client, None)
         self._unfinished.pop(client, None)
@@ -232,9 +232,9 @@ class Scheduler:
         return False
 
     def catch_up(self) -> None:
-        """Do now what the batch has put off: dead letters and deliveries of the commands so far.
+        """Publish the dead letters and make the deliveries that the commands so far have put off.
 
-        To be called before a command that could see or change what they see or change: any that is neither a
+        To be called before a command that could see or change their effects: any that is neither a
         publish nor an acknowledgement. For those two the queues know when it matters. A client then sees the
         same as if each of its commands had been a batch of its own.
         """
@@ -271,7 +271,7 @@ class Scheduler:
         self._touched.append(queue)
 
     def schedule_wake(self, session: WaitingSession) -> None:
-        """Have a session wake its consumers once the queues that are touched have delivered."""
+        """Schedule ``wake`` for the session's waiting consumers after the touched queues have delivered."""
         self._wakeable[session] = None
 
     def trace(self, vhost: VHost, copy: Message) -> None:

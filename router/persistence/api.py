@@ -1,7 +1,7 @@
 """Interface of the core to its storage, and the implementation that stores nothing.
 
-Positions count batches: what is done in a turn is on disk when ``committed`` has reached the ``batch`` it was
-gathered in.
+Changes are committed in numbered batches: a change is on disk when ``committed`` has reached the number that
+``batch`` had when the change was made.
 """
 
 from collections.abc import Mapping
@@ -19,36 +19,40 @@ from leveret.router.stream.stream import Stream
 
 
 class Storage(Protocol):
-    """Keeps durable things. It is told of those only, and of each when it has happened."""
+    """Stores durable objects and persistent messages. Only these are passed to it, after each change.
+
+    ``batch`` is the number of the batch that takes new changes, ``committed`` of the last one on disk.
+    """
 
     batch: int
     committed: int
-    refused: int  # messages that could not be kept, since the start
-    changes: int  # of the topology, so far
-    changed: int  # the batch that the last of them is part of
+    refused: int  # messages that could not be stored, since the start
+    changes: int  # number of changes of metadata, since the start
+    changed: int  # number of the batch with the last of these changes
 
     @property
     def unpackable(self) -> Mapping[str, int]:
-        """How many records of each kind could not be kept, since the start."""
+        """Numbers of records that could not be stored since the start, by kind."""
 
     @property
     def pager(self) -> Pager | None:
-        """Who moves messages out of memory; None when they have to stay."""
+        """The pager, which moves messages out of memory; None if all messages stay in memory."""
 
     def hold(self) -> int:
-        """Have what was done until now committed without delay: somebody waits for it.
+        """Commit the changes so far without delay, because a client waits for them.
 
-        The batch it is part of; 0 when nothing of it has still to be written.
+        Return the number of their batch, or 0 if there is nothing to write.
         """
 
     def behind(self, taken: int) -> bool:
-        """Whether so much has come since the last commit, in bytes that clients sent, or so many journal
-        files are still needed, that more should wait for the disk. A disk that fails keeps nobody waiting.
+        """Return True if reading from clients should wait for the disk: too many bytes (``taken`` is the
+        count of bytes received so far) have arrived since the last commit, or too many journal files are
+        still needed. Return False if the disk fails.
         """
 
     def end_turn(self) -> bool:
-        """End what is committed as one whole. Return True if stored messages were settled before their
-        commit, so that their confirms need not wait for it.
+        """End the turn, whose changes are committed together. Return True if stored messages were settled
+        before their commit, so that their confirms need not wait for it.
         """
 
     def failed(self, error: BaseException) -> bool:
@@ -57,10 +61,10 @@ class Storage(Protocol):
         """
 
     def break_off(self, error: Exception) -> None:
-        """Commit nothing more: the broker's state is not to be trusted, and it has to stop."""
+        """Commit nothing more, because the broker's state may be wrong; the broker stops."""
 
     def begin_whole(self) -> None:
-        """What is done until ``end_whole`` is one whole, though it takes several turns."""
+        """Commit all changes until ``end_whole`` together, although they take several turns."""
 
     def end_whole(self) -> None: ...
 
@@ -72,14 +76,14 @@ class Storage(Protocol):
     def keep_binding(self, vhost: str, binding: Binding) -> None: ...
     def forget_binding(self, vhost: str, binding: Binding) -> None: ...
     def keep(self, row: Row) -> None:
-        """Keep this, in place of what there is by that name."""
+        """Store a row, replacing the row of the same key."""
 
     def forget(self, row: Row) -> None:
-        """Keep it no longer, nor what depends on it: all that is in a virtual host, all rights of a user."""
+        """Delete a row and its dependents: the objects of a virtual host, the permissions of a user."""
 
 
 class NoStorage:
-    """Keeps nothing: everything is committed at once."""
+    """Storage that stores nothing and counts every change as committed at once."""
 
     batch = 0
     committed = 0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class VHostRow(NamedTuple):
-    """A virtual host. ``metadata`` is what an operator describes it with, by RabbitMQ's names."""
+    """A virtual host. ``metadata`` has RabbitMQ's names: description, tags, default queue type."""
 
     name: str
     metadata: Mapping[str, Any] = {}

@@ -1,1 +1,1 @@
-"""What a client may do, whatever protocol it speaks."""
+"""Sessions and connections of clients, independent of the protocol."""

@@ -1,4 +1,4 @@
-"""The life of a client's connection in any protocol: login, pauses, alarms, heartbeats and the end.
+"""A client's connection in any protocol: login, pauses, alarms, heartbeats and the end.
 
 Sans-IO: bytes come in by ``receive`` and leave through the outbox. The order of commands, what they do, and
 the form of replies and errors belong to the protocol, see ``connection_hooks``.
@@ -109,7 +109,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
             self._login = outcome
 
     def _end_late_login(self, outcome: Outcome) -> None:
-        """Take the outcome of a password check that took time, and handle what has arrived since."""
+        """End a login whose password check took time, and handle the input that has arrived since."""
         self._login = None
         if self.finished:
             return
@@ -152,15 +152,15 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.outbox.pause()
 
     def postpone(self, *, behind_deliveries: bool = False) -> None:
-        """Go on in a later turn; with ``behind_deliveries`` when the queues that the client's commands have
-        changed have delivered.
+        """Continue in a later turn; with ``behind_deliveries`` after the queues that the client's commands
+        have changed have delivered.
         """
         self.unfinished = True
         self.pause()
         self.broker.defer(self, behind_deliveries=behind_deliveries)
 
     def resume_after(self, work: LongWork, over: Callable[[Exception | None], None]) -> None:
-        """Go on when ``work`` is done or has failed, after a call of ``over`` with its exception."""
+        """Continue when ``work`` is done or has failed, after a call of ``over`` with its exception."""
 
         def done(error: Exception | None) -> None:
             self.broker.over_for(self)
@@ -194,7 +194,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         return waiting and not self.finished
 
     def drained(self) -> None:
-        """The outbox has room again: wake the consumers, first those of the session served longest ago."""
+        """Wake the consumers when the outbox has room, first those of the session served longest ago."""
         for deliveries in sorted((each.deliveries for each in self.sessions().values()), key=SERVED):
             deliveries.wake()
 
@@ -203,7 +203,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     def block_publisher(self, *, published: bool) -> None:
         """Stop reading while an alarm is raised, if the client ``published`` in this read or has begun to.
 
-        What has only begun counts: otherwise many clients could each fill a large body. Commands behind the
+        An incomplete publish counts: otherwise many clients could each fill a large body. Commands behind the
         publish in the same read are handled; RabbitMQ leaves those, and the publish too, for later.
         """
         alarms = self.broker.alarms
@@ -216,7 +216,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
             self.notify_blocked(alarms.reason())
 
     def unblock(self) -> None:
-        """The last alarm is cleared: read on, and expect heartbeats from now on."""
+        """Read on and expect heartbeats from now on, since the last alarm is cleared."""
         self.last_received = self.broker.now
         if not self.paused:
             self.outbox.resume()
@@ -234,7 +234,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     # -- the clock -------------------------------------------------------------------------------------------
 
     def wake_in(self, delay: int) -> None:
-        """Have ``on_timer`` act in ``delay`` ms, instead of at any time that was asked for before."""
+        """Set the deadline at which ``on_timer`` acts to ``delay`` ms from now, replacing the one before."""
         self._deadline = self.broker.now + delay
         self.broker.schedule(self._deadline, self)
 
@@ -250,8 +250,8 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     def check_heartbeats(self, now: int) -> None:
         """End the connection if the client is silent for too long; send a heartbeat if one is due."""
         heartbeats = self.heartbeats
-        # A client that is blocked, waits for the broker or does not read its replies is not read from, and
-        # one that leaves has nothing more to say.
+        # The broker does not read from a client that is blocked, waits for the broker or does not read its
+        # replies, so that its heartbeats cannot arrive; a closing client need not send any.
         waits = self.paused or self.broker.alarms.blocks(self) or not self.outbox.writable()
         if not waits and self.phase is Phase.OPEN and heartbeats.missed(self.last_received, now):
             self.close_with_log(f"missed heartbeats, one is expected every {heartbeats.expects} ms")
@@ -263,7 +263,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     # -- the end ---------------------------------------------------------------------------------------------
 
     def end(self, error: AmqpError) -> None:
-        """The broker ends the connection."""
+        """Close the connection on behalf of the broker."""
         self.refuse(error)
 
     def crash(self, error: Exception) -> None:
@@ -273,7 +273,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.refuse(InternalError("internal error, see the broker's log"))
 
     def lost(self) -> None:
-        """The client has closed its side. That is logged as a warning unless it was to be expected."""
+        """End the connection after the client has closed its side; warn in the log if that was unexpected."""
         if self.finished:
             return
         if self.phase is Phase.NEW:
@@ -283,7 +283,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.finish()
 
     def close_with_log(self, error: str) -> None:
-        """End the connection without a word to the client."""
+        """End the connection with a warning in the log, and send the client nothing."""
         self.log.warning("connection closed", error=error)
         self.finish()
 

@@ -1,4 +1,7 @@
-"""What a protocol implements for its connections; ``client_connection`` has what all protocols share."""
+"""Interface that each protocol implements for its connections.
+
+``client_connection`` has the part that all protocols share.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,7 +16,7 @@ from leveret.router.vhost.vhost import VHost
 
 
 class Phase(Enum):
-    """How far a connection has come; the values are shown by the management API, as RabbitMQ's."""
+    """The state of a connection; the values are those that RabbitMQ's management API shows."""
 
     NEW = "new"  # the client has not finished its first command
     LOGIN = "starting"
@@ -71,7 +74,7 @@ class ConnectionHooks(ABC):
 
     @abstractmethod
     def logged_in(self, user: User) -> None:
-        """The client has proved to be this user: continue the handshake."""
+        """Continue the handshake of a client that has logged in as this user."""
 
     @abstractmethod
     def login_refused(self, outcome: LoginRefused | LoginPostponed) -> None:
@@ -86,7 +89,7 @@ class ConnectionHooks(ABC):
 
     @abstractmethod
     def replies_sent(self) -> None:
-        """In the phase CLOSING no reply and no confirm is outstanding: finish, if nothing else is."""
+        """Finish a CLOSING connection that has no outstanding reply or confirm, unless other work is left."""
 
     @abstractmethod
     def has_incomplete_publish(self) -> bool:
@@ -105,7 +108,7 @@ class ConnectionHooks(ABC):
 
     @abstractmethod
     def timed_out(self) -> None:
-        """The deadline of ``wake_in`` has passed while the connection was not open."""
+        """Handle a deadline of ``wake_in`` that has passed while the connection was not open."""
 
     def notify_blocked(self, reason: str | None) -> None:  # noqa: B027 - optional
-        """Tell the client why it may not publish; None: it may again."""
+        """Notify the client that it is blocked, with the reason, or (None) unblocked."""

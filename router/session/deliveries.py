@@ -1,4 +1,4 @@
-"""Messages that a session was given: numbering, holding and writing them, and room for more.
+"""Deliveries to a session: delivery tags, unacknowledged messages, and room for more.
 
 Responsible for delivery tags, the session's prefetch count, the consumers that wait for room, and how long
 messages are held. How consumers begin and end is in ``subscriptions``, how messages are acknowledged in
@@ -86,12 +86,12 @@ class Deliveries:
     def await_room(self, consumer: Consumer) -> None:
         if not consumer.starving and not self.finished:
             self._starving.add(consumer)
-            if self.room() > 0:  # it has had its share of it
+            if self.room() > 0:  # the consumer has used its share
                 self._broker.scheduler.schedule_wake(self)
 
     def wake(self) -> None:
-        """Wake consumers that wait for room, if there is some. The one that was served longest ago comes
-        first, so that all get some of what they share: the prefetch count, the outbox of the connection.
+        """Wake consumers that wait for room, if there is some. The consumer that was served longest ago
+        comes first, so that all get a part of the shared prefetch count and of the connection's outbox.
 
         As many are woken as there is room, others if these take less; each gets an equal share first.
         """
@@ -107,7 +107,7 @@ class Deliveries:
             self._broker.scheduler.schedule_wake(self)
 
     def make_room(self, consumers: Mapping[Consumer, int]) -> None:
-        """Note that consumers hold so many messages less, and wake those that may be given more."""
+        """Subtract the counts from the consumers' unacknowledged messages, and wake those with room."""
         for consumer, count in consumers.items():
             consumer.unacked -= count
             self.outstanding -= count
@@ -118,8 +118,8 @@ class Deliveries:
                 consumer.wake()
 
     def _wake_in_turn(self, consumers: Iterable[Consumer]) -> None:
-        """Wake consumers after the prefetch count has room for any of them: these, whose own prefetch counts
-        may have room again, and those that waited before.
+        """Wake consumers in their order when the shared prefetch count has room: those that waited before,
+        and ``consumers``, whose own prefetch counts may have room again.
         """
         for consumer in consumers:
             if consumer.active and not (consumer.ready or consumer.starving):
@@ -153,7 +153,7 @@ class Deliveries:
                     self.unacked.hold(((first + place, (probe, receiver, entries[place])),))
             if self.finished:  # its connection crashed on an earlier delivery of the same round
                 for _ in self.give_back():
-                    pass  # it was given no more than a slice
+                    pass  # a round is no more than a slice
                 return
             if self.trace is not None:
                 self.trace.delivered(receiver, entries)
@@ -184,14 +184,14 @@ class Deliveries:
         self.sink.cancelled(consumer)
 
     def forget(self, consumer: Consumer) -> None:
-        """Count what an ended consumer was given, and let it wait for room no more."""
+        """Count the redeliveries of an ended consumer, and remove it from those that wait for room."""
         self._starving.discard(consumer)
         self.delivery_counters.redeliver += consumer.redelivered
 
     # -- what is held ----------------------------------------------------------------------------------------
 
     def give_back(self) -> Slices:
-        """Return all held messages to their queues, in slices: the session is over.
+        """Requeue all unacknowledged messages of the ended session, in slices.
 
         The queues deliver nothing until all of their messages are back.
         """
@@ -215,7 +215,7 @@ class Deliveries:
             raise failure
 
     def _give_back_some(self, taken: Taken) -> Iterable[QueueLike]:
-        """Return messages to their queues, and return these."""
+        """Requeue messages, and return their queues."""
         sources, consumers = by_source(taken)
         self.make_room(consumers)
         for source, entries in sources.items():
@@ -227,7 +227,7 @@ class Deliveries:
         return sources
 
     def recount(self, held: Iterable[Held]) -> None:
-        """Count again what the session and its consumers hold, after an exception."""
+        """Count the unacknowledged messages of the session and its consumers again, after an exception."""
         self.outstanding = 0
         for receiver in self.consumers.values():
             if isinstance(receiver, Consumer):
@@ -240,7 +240,7 @@ class Deliveries:
     # -- time ------------------------------------------------------------------------------------------------
 
     def watch_timeout(self, queue: AnyQueue) -> None:
-        """Look in time whether messages of this queue are held for too long."""
+        """Watch the acknowledgement timeout of this queue's messages."""
         self._timeouts.watch(queue, self._broker.now, self._schedule)
 
     def _schedule(self, when: int) -> None:

@@ -266,7 +266,7 @@ class IncomingMessages:
         return verdicts
 
     def close(self) -> None:
-        """Answer the client no more."""
+        """Send the client no more returns and confirms."""
         self.finished = True
         if self._mode.confirms is not None:
             self.published.publish_confirm = self._mode.confirms.published
@@ -290,7 +290,7 @@ class IncomingMessages:
     # -- the firehose ----------------------------------------------------------------------------------------
 
     def set_trace(self, trace: SessionTrace | None) -> None:
-        """Copy each published message to the firehose, or (None) no more: then publishing does not look."""
+        """Copy each published message to the firehose, or (None) stop; then publishing makes no check."""
         self._trace = trace
         self._resolve = self._publishing.resolve if trace is None else self._resolve_and_copy
 

@@ -1,8 +1,8 @@
-"""From a message a client publishes to the queues it goes to: permission, properties, route.
+"""Checks and routing of the messages that a client publishes: permission, properties, route.
 
-Owns when a user's permission is checked, and the properties that a session remembers since they mean nothing
-to the broker. Plans remember the user whose permission was checked last, so that a session holds none of
-them. How exchanges route is the business of ``routing``.
+Responsible for when a user's permission is checked, and for the last properties without meaning to the
+broker, which a session remembers. Plans remember the user whose permission was checked last, so that a
+session holds no plans. ``exchange.routing`` does the routing.
 
 Sources: RabbitMQ, "Access Control", "Sender-selected Distribution", "Validated User ID", "TTL".
 """
@@ -32,7 +32,10 @@ from leveret.router.vhost.vhost import VHost
 
 
 class Publishing:
-    """What ``user`` publishes in ``vhost``; ``reply_to`` is where direct replies go (None: nobody waits)."""
+    """Checks and routes the publishes of ``user`` in ``vhost``.
+
+    ``reply_to`` is the address of the session's consumer of direct replies; None without one.
+    """
 
     __slots__ = ("_budget", "_plain", "_plans", "_routes", "_user", "_vhost", "reply_to")
 
@@ -43,10 +46,10 @@ class Publishing:
         self._budget = vhost.host.budget
         self._routes = vhost.routes
         self._plans = vhost.routes.plans
-        self._plain: Properties | None = None  # the last that meant nothing: messages alike share theirs
+        self._plain: Properties | None = None  # the last without meaning; messages alike share them
 
     def resolve(self, message: Message) -> tuple[Message, Sequence[Target]]:
-        """The message as it is to be enqueued, and where: it is another one if its properties had to change.
+        """Return the message to enqueue, and its queues. It is a new message if properties had to change.
 
         Raises NotFound, AccessRefused, PreconditionFailed (a bad expiration, user id or CC header) and
         NotImplemented_ (immediate), and TakesLong if routing takes longer than this turn may: its slices go
@@ -73,8 +76,8 @@ class Publishing:
         return message, queues
 
     def _resolve_in_slices(self, message: Message) -> Slicing[tuple[Message, Sequence[Target]]]:
-        """Do the same for a message whose route is to be worked out: what is refused is refused in the first
-        slice. The turn's budget is looked at when it is done.
+        """Do the same as ``resolve`` for a message whose route is not known yet. All errors are raised in the
+        first slice; the turn's budget is checked at the end.
         """
         user, route = self._user, message.route
         plan = self._plans.get(route)
@@ -104,8 +107,8 @@ class Publishing:
         return message, admitted(exchange, message, queues, self._vhost.host)
 
     def resolve_all(self, messages: Sequence[Message]) -> Sequence[Target] | None:
-        """Where messages go that differ in their bodies alone; None when each has to be resolved by itself,
-        also as long as there is no plan for them. Raises as ``resolve``.
+        """Return the queues of messages that differ in their bodies only; None if each message has to be
+        resolved by itself, also if there is no plan for them yet. Raises as ``resolve``.
         """
         message = messages[0]
         if message.bits:
@@ -124,8 +127,8 @@ class Publishing:
         return plan.queues
 
     def _find(self, route: bytes) -> tuple[Exchange, str]:
-        """The exchange and the routing key of a route; only who may publish to an exchange is told that there
-        is none.
+        """Return the exchange and the routing key of a route. Raises NotFound only if the user may publish to
+        that exchange, else AccessRefused.
         """
         name, routing_key = unpack_route(route)
         if name not in self._vhost.exchanges:
@@ -133,7 +136,7 @@ class Publishing:
         return self._vhost.exchange(name), routing_key
 
     def _grant(self, plan: RoutePlan) -> None:
-        """Check that the user may publish along this plan, and remember it while the rights stand."""
+        """Check that the user may publish by this plan; remember that until the permissions change."""
         user = self._user
         check_publish(user, self._vhost.name, plan.exchange, plan.routing_key)
         plan.granted, plan.granted_at = user, user.generation

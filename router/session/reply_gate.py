@@ -1,9 +1,9 @@
-"""The order of replies: a reply that tells of a change waits until the change is on disk, and so does all
-that the connection is sent after it.
+"""The gate that holds a connection's replies until their changes are on disk.
 
-Owns the bytes that wait, and nothing of what they say. Deliveries pass here only while a reply waits: a
-consumer gets its messages at once, as RabbitMQ's does, so that no later command finds them in the queue; the
-client reads them behind the reply.
+A reply that reports a change waits for the commit, and so does everything written to the connection after
+it. Responsible for the waiting bytes, whatever they contain. Deliveries pass the gate only while a reply
+waits: a consumer is assigned its messages at once, as in RabbitMQ, so that no later command finds them in the
+queue; the client reads them behind the reply.
 """
 
 from collections import deque
@@ -15,13 +15,13 @@ HELD_MAX = 1 << 20  # bytes that wait in one connection's gate before it takes n
 
 
 class Writes(Protocol):
-    """Where replies go."""
+    """The outbox that replies are written to."""
 
     def write(self, data: bytes) -> None: ...
 
 
 class Gate:
-    """The replies of one connection. ``waiting`` has those held back, ``size`` is how many bytes they are."""
+    """The replies of one connection. ``waiting`` has the held replies, ``size`` is their size in bytes."""
 
     __slots__ = ("_outbox", "_position", "_storage", "size", "waiting")
 
@@ -38,15 +38,15 @@ class Gate:
         return bool(self.waiting) or self._position > self._storage.committed
 
     def hold(self) -> None:
-        """What is written from now on tells of what this turn has changed."""
+        """Hold replies written from now on until this turn's changes are on disk."""
         self._position = max(self._position, self._storage.hold())
 
     def hold_until(self, batch: int) -> None:
-        """What is written from now on tells of something that is part of this batch."""
+        """Hold replies written from now on until this batch is on disk."""
         self._position = max(self._position, batch)
 
     def write(self, data: bytes) -> None:
-        """Send, now or as soon as what it waits for is on disk."""
+        """Send a reply at once, or when the changes before it are on disk."""
         if self.holding:
             self.waiting.append((self._position, data))
             self.size += len(data)
@@ -58,7 +58,7 @@ class Gate:
         self.write(b"".join(parts))
 
     def open(self) -> bool:
-        """Send what need not wait any longer. True when that was all, and something."""
+        """Send the replies whose changes are on disk. Return True if some waited and none does now."""
         if not self.waiting:
             return False
         committed = self._storage.committed

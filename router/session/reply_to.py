@@ -1,4 +1,4 @@
-"""Direct reply-to: answers go to the asking session without a queue (RabbitMQ, "Direct Reply-to")."""
+"""Direct reply-to: replies go to the requesting session without a queue (RabbitMQ, "Direct Reply-to")."""
 
 from collections.abc import Callable, Sequence
 from secrets import token_urlsafe
@@ -12,15 +12,15 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 
 
 class ReplyTarget:
-    """Stands where a queue would, under a name that cannot be guessed; it keeps nothing."""
+    """A routing target without storage, in place of a queue, under a name that cannot be guessed."""
 
     __slots__ = ("_accepts", "_dropped", "name", "receiver")
 
     def __init__(
         self, receiver: Receiver, *, accepts: Callable[[], bool], dropped: Callable[[int, int], None]
     ) -> None:
-        """``accepts`` says whether the session takes replies now; ``dropped`` is told how many it did not
-        take, and the time.
+        """``accepts`` returns True if the session takes replies now; ``dropped`` is called with the number of
+        replies that it did not take, and the time in ms.
         """
         self._accepts = accepts
         self._dropped = dropped
@@ -28,7 +28,7 @@ class ReplyTarget:
         self.receiver: Receiver | None = receiver
 
     def close(self) -> None:
-        """Nobody waits any more; a transaction that is committed later may still hold on to this."""
+        """Deliver no more replies. An open transaction may still refer to this target and commit later."""
         self.receiver = None
 
     @property
@@ -36,12 +36,12 @@ class ReplyTarget:
         return self.receiver is None
 
     def enqueue(self, message: Message, now: int) -> None:
-        """Hand the message to the asking session at once."""
+        """Deliver a reply to the requesting session at once."""
         self.enqueue_all((message,), now)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited]:
-        """Hand messages to the asking session at once. If that does not read what it has, they are dropped:
-        there is no queue where they could wait, and who answers is not to blame.
+        """Deliver replies to the requesting session at once. If its client does not read, they are dropped:
+        there is no queue for them, and blocking the replying client would punish the wrong one.
         """
         if self.receiver is not None:
             if self._accepts():

@@ -1,9 +1,9 @@
-"""A session: all that one client does on an AMQP channel or on a STOMP connection.
+"""A session: the broker's side of one AMQP channel, STOMP connection or HTTP request.
 
-Responsible for putting together the parts of a session, and for its end. It speaks no protocol: what it has
-for the client goes to its ``SessionSink``. Publishing is in ``incoming``, consumers are in ``subscriptions``,
-what was delivered in ``deliveries`` and ``settling``, transactions in ``transactions``; declaring and binding
-are in ``topology``.
+Responsible for putting together the parts of a session, and for its end. It speaks no protocol: deliveries,
+returns and errors for the client go to its ``SessionSink``. Publishing is in ``incoming``, consumers are in
+``subscriptions``, deliveries in ``deliveries`` and ``settling``, transactions in ``transactions``, declaring
+and binding in ``topology``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ class Session:
     """One session of ``user`` in ``vhost``.
 
     ``owner`` is the connection, which exclusive queues belong to, and ``number`` that of the channel there.
-    ``work.unfinished`` is what the last command has still to do: commands behind it wait for that.
+    ``work.unfinished`` is the unfinished work of the last command; later commands wait for it.
     """
 
     def __init__(
@@ -178,8 +178,8 @@ class Session:
     # -- end -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the session: end its consumers, roll back its transaction, and return what it holds to the
-        queues.
+        """End the session: end its consumers, roll back its transaction, and requeue its unacknowledged
+        messages.
         """
         if self.finished:
             return
@@ -191,7 +191,7 @@ class Session:
             partial(self.set_tracing, on=False),  # not to leave a cycle
             partial(self.vhost.past.add, self.delivery_counters, self.published),
         )
-        for step in steps:  # whatever one of them raises, the others are done: nothing else would do them
+        for step in steps:  # if one raises, the others are still done
             try:
                 step()
             except Exception as error:
@@ -209,7 +209,7 @@ class Session:
     # -- HoldingSession --------------------------------------------------------------------------------------
 
     def _held(self) -> Iterator[Held]:
-        """All messages that the session has not settled, with those that a commit is to settle."""
+        """Yield all unsettled messages of the session, including those that a commit is to settle."""
         for _, held in self.deliveries.unacked:
             yield held
         yield from self.transactions.held()

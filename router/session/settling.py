@@ -19,7 +19,7 @@ from leveret.router.turns.backlog import Slices
 
 
 class Settling:
-    """How the held messages of one session are settled."""
+    """Settles the unacknowledged messages of one session."""
 
     __slots__ = ("_broker", "_deliveries", "_mode", "_unacked", "_work")
 
@@ -55,7 +55,7 @@ class Settling:
     def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
         """Take out the messages that a tag means, and settle them at once or with the transaction."""
         if tag == 0:
-            self._broker.catch_up()  # all that was delivered is meant
+            self._broker.catch_up()  # tag 0 means all deliveries, so those put off are made first
         last = tag or self._unacked.highest
         taken = self._unacked.take_through(tag, PIECE) if multiple else [(tag, self._unacked.take(tag))]
         try:
@@ -145,7 +145,7 @@ class Settling:
             self._broker.catch_up()
         sources, consumers = by_source(taken)
         room_first = verb == "requeue" and deliveries.prefetch > 0
-        if room_first:  # queues that wait for this room deliver before the queue that gets its messages back
+        if room_first:  # queues that wait for this room deliver before the messages are requeued
             deliveries.make_room(consumers)
         for source, entries in sources.items():
             if verb == "ack" or source.deleted:

@@ -1,4 +1,4 @@
-"""What a session has for its client: the seam between what clients may do and the protocol they speak."""
+"""Interface of a session to the protocol: what it sends to its client."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,25 +13,25 @@ class SessionSink(Protocol):
     """The protocol's side of a session."""
 
     def writable(self) -> bool:
-        """Whether the client reads fast enough to be given more."""
+        """Return True if the client reads fast enough for more deliveries."""
 
     def overfull(self) -> bool:
-        """Whether so much is unsent to the client that replies to it are dropped."""
+        """Return True if so many bytes are unsent that direct replies to the client are dropped."""
 
     def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries; their tags count up from ``first_tag``."""
 
     def owes_confirms(self, batch: int) -> None:
-        """Publishes are to be confirmed once this batch is on disk; 0: at the end of this turn."""
+        """Schedule the confirms of publishes: once this batch is on disk, or (0) at the end of this turn."""
 
     def returned(self, message: Message, code: int, text: str) -> None:
-        """A mandatory message reached no queue."""
+        """Return a mandatory message that reached no queue."""
 
     def cancelled(self, consumer: Consumer) -> None:
-        """The broker ended a consumer."""
+        """Notify the client that the broker has cancelled a consumer."""
 
     def crash(self, error: Exception) -> None:
-        """A delivery could not be written: the connection ends, and with it all its sessions."""
+        """End the connection with all its sessions, because a delivery could not be written."""
 
     def fail(self, error: AmqpError) -> None:
-        """Something went wrong outside of any command: the session ends."""
+        """End the session for an error that no command has caused."""

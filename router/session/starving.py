@@ -1,7 +1,7 @@
-"""The consumers of a session that wait for room that the session has for all of them.
+"""The consumers of a session that wait for room in its shared prefetch count or its connection's outbox.
 
-Owns their order: the one whose turn is longest ago is woken first, or in its place one of the same queue with
-a higher priority.
+Responsible for their order: the consumer that was served longest ago is woken first, or in its place one of
+the same queue with a higher priority.
 """
 
 from heapq import heapify, heappop, heappush
@@ -12,28 +12,28 @@ from leveret.router.queue.interface import AnyQueue
 
 
 class Starving:
-    """Consumers by their last turn. Each comes, goes and is found without a look at the others."""
+    """Waiting consumers, ordered by their last delivery. No operation walks all of them."""
 
     __slots__ = ("_by_queue", "_gone", "_heap", "_numbers")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Consumer]] = []
         self._numbers = count(1)
-        self._gone = 0  # how many in the heap do not wait any more
+        self._gone = 0  # number of stale items in the heap
         self._by_queue: dict[AnyQueue, dict[int, dict[Consumer, None]]] = {}  # and priority
 
     def __len__(self) -> int:
         return len(self._heap) - self._gone
 
     def add(self, consumer: Consumer) -> None:
-        """Add one that is not there."""
+        """Add a consumer that does not wait yet."""
         consumer.starving = number = next(self._numbers)
         heappush(self._heap, (consumer.served, number, consumer))
         self._by_queue.setdefault(consumer.queue, {}).setdefault(consumer.priority, {})[consumer] = None
 
     def pop(self, turn: int) -> Consumer:
-        """Take out the one whose turn it is; ``turn`` is higher than those before. Raises IndexError if there
-        is none.
+        """Remove and return the next consumer to wake. ``turn`` is a number higher than those before, which
+        puts a consumer that was passed over behind the others. Raises IndexError if there is none.
         """
         while True:
             _, number, consumer = heappop(self._heap)
@@ -51,7 +51,7 @@ class Starving:
         return consumer
 
     def discard(self, consumer: Consumer) -> None:
-        """Take one out, if it is there."""
+        """Remove a consumer, if it waits."""
         if consumer.starving:
             self._leave(consumer)
             self._gone += 1

@@ -1,6 +1,6 @@
-"""Consumers of a session, and basic.get: what begins and ends deliveries.
+"""Consumers of a session, and basic.get: the start and end of deliveries.
 
-Responsible for permission to read, consumer tags and direct replies. What is delivered is in ``deliveries``.
+Responsible for permission to read, consumer tags and direct replies. Deliveries are in ``deliveries``.
 
 Sources: RabbitMQ, "Consumers", "Access Control", "Direct Reply-to".
 """
@@ -89,7 +89,7 @@ class Subscriptions:
             arguments=arguments,
         )
         deliveries.consumers[tag] = consumer
-        consumer.served = deliveries.next_tag  # as in RabbitMQ, who has waited longer comes first
+        consumer.served = deliveries.next_tag  # as in RabbitMQ, consumers that have waited longer come first
         queue.add_consumer(consumer, self._broker.now)
         if not no_ack:
             deliveries.watch_timeout(queue)
@@ -111,7 +111,7 @@ class Subscriptions:
             self._reply_target = self._publishing.reply_to = None
 
     def cancel_all(self) -> Slices:
-        """End all consumers, in slices: the session is over. An exception of one ends only that one."""
+        """End all consumers of the ended session, in slices. An exception of one does not keep the others."""
         for number, tag in enumerate(list(self._deliveries.consumers), 1):
             try:
                 self.cancel(tag)
@@ -146,7 +146,7 @@ class Subscriptions:
         self._deliveries.wake()
 
     def recheck(self) -> None:
-        """End the consumers of queues that the user may not read any more: its permissions have changed."""
+        """Cancel the consumers of queues that the user's changed permissions no longer allow to read."""
         for consumer in list(self._deliveries.consumers.values()):
             if isinstance(consumer, Consumer):
                 queue = consumer.queue

@@ -1,10 +1,10 @@
-"""Super streams: an exchange and the streams that it spreads messages over, declared as one.
+"""Super streams: an exchange with the streams that it distributes messages to, declared together.
 
 Each partition is a stream like any other, and order is kept within it. Without binding keys the exchange is a
-consistent hash of routing keys, so that what has the same key comes to the same partition; with them it is a
-direct one, and each key has a partition.
+consistent hash of routing keys, so that messages with the same key go to the same partition; with them it is
+a direct exchange, and each key has a partition.
 
-Source: RabbitMQ, "Super Streams", whose names of partitions these are.
+Source: RabbitMQ, "Super Streams", including the names of partitions.
 """
 
 from collections import Counter

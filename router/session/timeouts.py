@@ -1,7 +1,7 @@
-"""How long a session has held its messages: RabbitMQ's delivery acknowledgement timeout.
+"""Delivery acknowledgement timeouts: find messages that a session has not acknowledged in time.
 
-Owns the times. They are taken at looks some way apart, not for each message, so a timeout is noticed late by
-up to two of them and never early. What follows from one is the session's business.
+Responsible for the times. They are recorded at periodic checks, not for each message, so a timeout is noticed
+late by up to two periods and never early. The session decides what follows.
 
 Source: RabbitMQ, "Consumers" (Delivery Acknowledgement Timeout).
 """
@@ -13,7 +13,7 @@ from leveret.router.queue.interface import QueueLike
 from leveret.router.session.unacked import Unacked
 
 TICK_MIN = 100  # ms
-MARKS = 256  # kept at most; past that every second is forgotten, and old messages seem a little younger
+MARKS = 256  # kept at most; beyond that every second one is dropped, and old messages seem a little younger
 TAG_MAX = 2**64
 
 
@@ -21,7 +21,7 @@ class AckTimeouts:
     """The consumer timeouts of the queues that a session takes messages from.
 
     ``default`` is in ms and holds for queues without one of their own, ``longest_tick`` is the most time
-    between two looks.
+    between two checks.
     """
 
     __slots__ = ("_default", "_longest_tick", "_marks", "_queues", "next_look")
@@ -34,17 +34,17 @@ class AckTimeouts:
         self.next_look = 0  # ms (0: none is planned)
 
     def watch(self, queue: QueueLike, now: int, schedule: Callable[[int], None]) -> None:
-        """Messages of this queue will be held: have ``schedule`` plan a look that is early enough."""
+        """Watch the messages of a queue: ``schedule`` a check that is early enough for its timeout."""
         if queue in self._queues and self.next_look:
             return
         self._queues[queue] = None
-        # The look that is planned is early enough for all others: to look at those again for each queue would
-        # take a session of 10,000 of them minutes.
+        # The scheduled check is early enough for all other queues. To compute their shortest timeout again
+        # for each new queue would take a session with 10,000 queues minutes.
         self._plan(now, schedule, self._timeout(queue) if self.next_look else self._shortest())
 
     def look(self, now: int, next_tag: int, unacked: Unacked, schedule: Callable[[int], None]) -> int:
-        """The timeout, in ms, that a message was held for longer than; 0 when none was, and another look is
-        planned.
+        """Check the held messages and schedule the next check. Return the timeout in ms that a message has
+        exceeded, or 0.
         """
         self.next_look = 0
         for queue in [queue for queue in self._queues if queue.deleted]:
@@ -66,7 +66,9 @@ class AckTimeouts:
             schedule(when)
 
     def _overdue(self, now: int, shortest: int, unacked: Unacked) -> int:
-        """Walk the held messages from the oldest on, as far as they are old enough for any timeout."""
+        """Return the timeout that a held message has exceeded, or 0. Walks the messages from the oldest on,
+        up to the first that is too young for any timeout.
+        """
         marks = self._marks
         oldest = next(iter(unacked), None)
         while marks and (oldest is None or marks[0][1] <= oldest[0]):
@@ -88,5 +90,5 @@ class AckTimeouts:
         return self._default if own is None else own
 
     def _shortest(self) -> int:
-        """The shortest timeout of all, 0 when there is none."""
+        """Return the shortest timeout of all queues, 0 if none has one."""
         return min(filter(None, map(self._timeout, self._queues)), default=0)

@@ -1,4 +1,4 @@
-"""Whether a command has changed the topology, so that its reply has to wait for the disk.
+"""Detects a command that has changed the topology, so that its reply has to wait for the disk.
 
 The one place that compares the store's count of changes before and after a command.
 """

@@ -1,6 +1,6 @@
-"""What a session gathers between tx.select and tx.commit (AMQP 0-9-1 1.9).
+"""The publishes and settlements of an open transaction (AMQP 0-9-1 1.9), until its commit or rollback.
 
-Owns the order in which it takes effect. How a message is enqueued or settled is the session's.
+Responsible for the order in which they take effect. The session enqueues and settles.
 """
 
 from collections import deque
@@ -26,30 +26,30 @@ class Publish(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """Held messages that were taken out to be settled, and how."""
+    """Messages to settle, and the verb to settle them with."""
 
     verb: Verb
     taken: Taken
 
 
 class Transaction:
-    """Publishes, and settlements in the order they were made. It ends with the first commit or rollback."""
+    """The content of one transaction, which ends with its first commit or rollback."""
 
     __slots__ = ("_publishes", "_settlements", "settles", "size")
 
     def __init__(self) -> None:
-        self.size = 0  # bytes of memory that its publishes take up, as the session counts them
+        self.size = 0  # bytes of memory of its publishes, as the session counts them
         self._publishes: deque[Publish] = deque()
         self._settlements: deque[Settlement] = deque()
-        self.settles = 0  # how many held messages wait for the commit
+        self.settles = 0  # number of messages to settle at the commit
 
     @property
     def publishes(self) -> int:
-        """How many messages wait for the commit."""
+        """The number of publishes that wait for the commit."""
         return len(self._publishes)
 
     def held(self) -> Iterator[Held]:
-        """The messages that wait to be settled."""
+        """Yield the messages that wait to be settled."""
         for settlement in self._settlements:
             for _, held in settlement.taken:
                 yield held
@@ -67,10 +67,10 @@ class Transaction:
         enqueue_widely: Callable[[Message, Sequence[Target]], Slicing[bool]],
         settle: Callable[[Verb, Taken], None],
     ) -> Slices:
-        """Do all of it, the publishes first, in slices. ``enqueue_widely`` is for messages that one slice may
-        not be enough for.
+        """Do the publishes, then the settlements, in slices. ``enqueue_widely`` is for messages that may need
+        several slices.
 
-        PreconditionFailed, when all is done, if a queue has refused a message.
+        Raises PreconditionFailed, after all is done, if a queue has refused a message.
         """
         accepted = True
         left = SLICE
@@ -98,7 +98,7 @@ class Transaction:
             raise PreconditionFailed("partial tx completion")
 
     def rollback(self, unacked: Unacked) -> Slices:
-        """Forget all of it, in slices; what was settled is held again."""
+        """Drop the publishes, and hold the settled messages again, in slices."""
         publishes = self._publishes
         while publishes:
             for _ in range(min(SLICE, len(publishes))):

@@ -1,7 +1,7 @@
 """Committing and rolling back the transactions of a session.
 
-Responsible for all-or-nothing: on disk a commit is one whole, however many turns it takes, and what fails is
-undone. What a transaction holds until then is in ``transaction``.
+Responsible for all-or-nothing: a commit is written to disk in one piece, however many turns it takes, and a
+failed transaction is undone. Its publishes and settlements are in ``transaction``.
 
 Sources: AMQP 0-9-1 1.9; STOMP 1.2, "BEGIN", for ``do_atomically``.
 """
@@ -43,20 +43,20 @@ class Transactions:
         self._ending: Transaction | None = None
 
     def commit(self) -> None:
-        """Do all that was published and settled since the last commit. It may be ``unfinished``.
+        """Do the publishes and settlements since the last commit. The work may be ``unfinished``.
 
         Raises PreconditionFailed, when all is done, if a queue was full and refused a message.
         """
         self._work.begin("a transaction", self._commit(self._mode.next_transaction()))
 
     def rollback(self) -> None:
-        """Drop all publishes since the last commit, and hold again what was settled. It may be
+        """Drop the publishes since the last commit, and hold the settled messages again. The work may be
         ``unfinished``.
         """
         self._work.begin("a rollback", self._undo(self._mode.next_transaction()))
 
     def undo_open(self) -> Slices:
-        """Roll back the open transaction, if there is one: the session is over."""
+        """Roll back the open transaction of the ended session, if there is one."""
         if self._mode.transaction is not None:
             yield from self._undo(self._mode.next_transaction())
 
@@ -67,10 +67,10 @@ class Transactions:
                 yield from transaction.held()
 
     def do_atomically(self, steps: Slices) -> None:
-        """Do all that is published and settled in these steps when the last is done, and nothing of it if one
-        of them fails, or if the session ends before. It may be ``unfinished``.
+        """Do the publishes and settlements of these steps together after the last step; do none if a step
+        fails or the session ends before. The work may be ``unfinished``.
 
-        Nothing of it is confirmed by itself. Raises, when all is done, the errors of ``commit``.
+        Its publishes get no publisher confirms. Raises, after all is done, the errors of ``commit``.
         """
         self._work.begin("a transaction", self._do_atomically(steps))
 
@@ -96,7 +96,7 @@ class Transactions:
             raise failure
 
     def _commit(self, transaction: Transaction) -> Slices:
-        """Do all that a transaction has gathered."""
+        """Do the publishes and settlements of a transaction."""
         self._storage.begin_whole()
         self._ending = transaction
         try:
@@ -106,7 +106,7 @@ class Transactions:
         finally:
             self._storage.end_whole()
             self._ending = None
-            if transaction.settles:  # which an exception has left
+            if transaction.settles:  # left over by an exception
                 at_once(self._undo(transaction))
             else:
                 self._incoming.grow(-transaction.size)
@@ -124,7 +124,7 @@ class Transactions:
             entry.settled = False
 
     def _undo(self, transaction: Transaction) -> Slicing[None]:
-        """Drop what a transaction has gathered, and hold again what was settled."""
+        """Drop the publishes of a transaction, and hold the settled messages again."""
         self._ending = transaction
         try:
             yield from transaction.rollback(self._unacked)

@@ -1,4 +1,4 @@
-"""What a connection needs of whoever carries its bytes and keeps its log, whatever protocol it speaks."""
+"""Interfaces of a connection to its transport and its log, in any protocol."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,20 +31,20 @@ UNKNOWN = ConnectionEnds()
 
 
 class Outbox(Protocol):
-    """Where a connection's bytes wait to be sent."""
+    """The buffer of bytes that a connection has still to send."""
 
     def write(self, data: bytes) -> None: ...
     def extend(self, parts: list[bytes]) -> None: ...
     def writable(self) -> bool: ...
     def overfull(self) -> bool:
-        """Whether so much waits that what cannot wait elsewhere is dropped."""
+        """Return True if so many bytes wait that direct replies are dropped."""
 
 
 class ConnectionLog(Protocol):
-    """Where the connection's story goes."""
+    """The log of a connection."""
 
     def bind(self, **fields: Any) -> "ConnectionLog":
-        """The same log with fields that all later lines have."""
+        """Return a log that adds these fields to each line."""
 
     def debug(self, event: str, **fields: Any) -> Any: ...
     def info(self, event: str, **fields: Any) -> Any: ...
@@ -53,18 +53,18 @@ class ConnectionLog(Protocol):
 
 
 class ConnectionOutbox(Outbox, Protocol):
-    """Where a connection's bytes wait, with what heartbeats and the end of a connection need."""
+    """An outbox with the operations that heartbeats, pauses and the end of a connection need."""
 
     traffic: Traffic
     size: int  # bytes that wait
 
     def last_sent(self) -> int:
-        """When bytes were last sent, in ms."""
+        """Return the time in ms at which bytes were last sent."""
 
     def pause(self) -> None:
-        """Nothing more is to be read, until ``resume``."""
+        """Stop reading until ``resume``."""
 
     def resume(self) -> None: ...
 
     def close(self) -> None:
-        """Nothing more will be written or is to be read; once all is sent the socket may be closed."""
+        """Stop reading and writing; the socket may be closed once all bytes are sent."""

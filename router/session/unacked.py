@@ -1,4 +1,4 @@
-"""The messages a session has been given and has not settled yet."""
+"""Unacknowledged messages of a session, by delivery tag."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
@@ -12,15 +12,15 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import QueueLike
 from leveret.router.turns.backlog import Slices
 
-Held = tuple[QueueLike, Consumer | None, Entry]  # no consumer: taken by basic.get
-Taken = list[tuple[int, Held]]  # what is being settled, with its tags
-Verb = Literal["ack", "reject", "requeue"]  # what a client says of it
+Held = tuple[QueueLike, Consumer | None, Entry]  # no consumer: delivered by basic.get
+Taken = list[tuple[int, Held]]  # messages that are being settled, with their tags
+Verb = Literal["ack", "reject", "requeue"]  # how they are settled
 TAG = itemgetter(0)
 PIECE = 512  # messages that are settled, or held again, in a slice
 
 
 def unknown_tag(tag: int) -> PreconditionFailed:
-    """Nothing is held under this tag."""
+    """Return the error for a delivery tag without an unacknowledged message."""
     return PreconditionFailed(f"unknown delivery tag {tag}")
 
 
@@ -39,8 +39,8 @@ def by_source(taken: Taken) -> tuple[dict[QueueLike, list[Entry]], Mapping[Consu
 
 
 def reclaim(taken: Taken) -> None:
-    """Let the sources put back those of these messages that no session holds: an exception was raised while
-    they were being settled.
+    """Return messages to their queues, except those that a session holds, after an exception while they were
+    being settled.
     """
     for _, (source, _, entry) in taken:
         source.reclaim([entry])
@@ -49,7 +49,7 @@ def reclaim(taken: Taken) -> None:
 class Unacked:
     """Held messages by delivery tag, the lowest first.
 
-    Settling many costs no more than settling each, and nothing for those that were settled one by one before.
+    Settling many at once costs no more than one by one, and nothing for messages that are settled already.
     """
 
     __slots__ = ("_before", "_held", "lowest")
@@ -63,21 +63,21 @@ class Unacked:
         return len(self._before) + len(self._held)
 
     def __iter__(self) -> Iterator[tuple[int, Held]]:
-        """All held messages with their tags, the oldest first."""
+        """Iterate over all held messages with their tags, the oldest first."""
         return chain(self._before.items(), self._held.items())
 
     def hold(self, held: Iterable[tuple[int, Held]]) -> None:
         self._held.update(held)
 
     def take(self, tag: int) -> Held:
-        """Take out one. PreconditionFailed when the tag is not held."""
+        """Remove and return the message of a tag. Raises PreconditionFailed if the tag is not held."""
         try:
             return self._held.pop(tag)
         except KeyError:
             raise unknown_tag(tag) from None
 
     def take_each(self, tags: Sequence[int]) -> Taken:
-        """Take out those with these tags, as far as the first that is not held."""
+        """Remove and return the messages of these tags, up to the first tag that is not held."""
         pop = self._held.pop
         taken: Taken = []
         for tag in tags:
@@ -88,11 +88,11 @@ class Unacked:
         return taken
 
     def take_through(self, tag: int, most: int) -> Taken:
-        """Take out those up to and including ``tag``, or as many of the lowest as are not more than ``most``;
-        for tag 0 up to the highest. PreconditionFailed when the tag is not held, as in RabbitMQ: not even
-        when others below it are.
+        """Remove and return the messages up to and including ``tag`` (0: the highest), the lowest first, for
+        at most ``most`` tags. Raises PreconditionFailed if the tag is not held, as in RabbitMQ, even if lower
+        tags are.
 
-        There is more to take as long as ``holds_through(tag)``.
+        There are more to remove as long as ``holds_through(tag)``.
         """
         if tag == 0:
             tag = self.highest
@@ -110,15 +110,15 @@ class Unacked:
 
     @property
     def highest(self) -> int:
-        """The highest tag that is held, 0 if there is none."""
+        """The highest held tag, 0 if there is none."""
         return next(reversed(self._held), 0)
 
     def holds_through(self, tag: int) -> bool:
-        """Return True if ``tag`` is still held (any, for tag 0), and so are perhaps others below it."""
+        """Return True if ``tag`` (0: any tag) is held; lower tags may be held too."""
         return tag in self._held or (tag == 0 and len(self._held) > 0)
 
     def take_all(self) -> Taken:
-        """Take out everything, in the order it was delivered."""
+        """Remove and return all messages, in the order of delivery."""
         taken = list(self._held.items())
         self._held = {}
         if taken:
@@ -126,8 +126,8 @@ class Unacked:
         return taken
 
     def give_back(self, taken: Iterable[tuple[int, Held]]) -> Slices:
-        """Hold again what was taken out, under the same tags: a transaction was rolled back. It is done in
-        slices; until the last only messages that are delivered meanwhile are held.
+        """Hold removed messages again under the same tags, after the rollback of a transaction, in slices.
+        Until the last slice, only messages that are delivered meanwhile are held.
         """
         before = self._before = self._held
         self._held = {}

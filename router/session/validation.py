@@ -1,6 +1,6 @@
-"""What the broker refuses in messages and in the arguments of consumers, with RabbitMQ's texts.
+"""Checks of published messages and of the arguments of consumers, with RabbitMQ's error texts.
 
-Owns the checks, not when they are made.
+``publishing`` and ``subscriptions`` decide when they are made.
 """
 
 import re
@@ -21,7 +21,7 @@ _INTEGER = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
 
 
 def check_publish(user: User, vhost: str, exchange: Exchange, routing_key: str) -> None:
-    """AccessRefused unless the user may publish to an exchange, and with this routing key."""
+    """Raise AccessRefused unless the user may publish to an exchange, and with this routing key."""
     user.check(vhost, "write", "exchange", exchange.name)
     if exchange.internal:
         raise AccessRefused(f"cannot publish to internal exchange '{exchange.name}' in vhost '{vhost}'")
@@ -30,7 +30,7 @@ def check_publish(user: User, vhost: str, exchange: Exchange, routing_key: str) 
 
 
 def check_expiration(text: str) -> None:
-    """PreconditionFailed unless ``text`` is a number of ms, at most ten years of them (RabbitMQ, "TTL")."""
+    """Raise PreconditionFailed unless ``text`` is a number of ms, at most ten years (RabbitMQ, "TTL")."""
     if len(text) < 12 and text.isascii() and text.isdigit():
         return  # 11 digits are never too many
     found = _INTEGER.match(text)
@@ -49,14 +49,14 @@ def check_expiration(text: str) -> None:
 
 
 def check_delivery_mode(properties: Properties) -> None:
-    """PreconditionFailed for a delivery mode that is neither transient nor persistent."""
+    """Raise PreconditionFailed for a delivery mode that is neither transient nor persistent."""
     if properties.delivery_mode not in DELIVERY_MODES:
         raise PreconditionFailed(f"invalid message: {{delivery_mode_unknown,{properties.delivery_mode}}}")
 
 
 def check_copies(headers: Mapping[str, Any]) -> None:
-    """PreconditionFailed unless CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution") of at most
-    COPIES_MAX routing keys together: RabbitMQ has no limit, but each key takes time and the publisher waits.
+    """Raise PreconditionFailed unless CC and BCC are arrays (RabbitMQ, "Sender-selected Distribution") of at
+    most COPIES_MAX routing keys together. RabbitMQ has no limit, but each key delays the publisher.
     """
     count = 0
     for name in ("CC", "BCC"):
@@ -74,14 +74,14 @@ def check_copies(headers: Mapping[str, Any]) -> None:
 
 
 def check_user_id(properties: Properties, name: str, tags: frozenset[str]) -> None:
-    """PreconditionFailed when somebody publishes in another's name (RabbitMQ, "Validated User ID")."""
+    """Raise PreconditionFailed if ``user_id`` names another user (RabbitMQ, "Validated User ID")."""
     user_id = properties.user_id
     if user_id is not None and user_id != name and "impersonator" not in tags:
         raise PreconditionFailed(f"user_id property set to '{user_id}' but authenticated user was '{name}'")
 
 
 def check_consumer_arguments(arguments: Mapping[str, Any], queue: AnyQueue) -> None:
-    """PreconditionFailed for an argument of basic.consume of the wrong type."""
+    """Raise PreconditionFailed for an argument of basic.consume of the wrong type."""
     what = f"for queue '{queue.name}' in vhost '{queue.vhost}'"
     if "x-priority" in arguments:
         priority = arguments["x-priority"]

@@ -1,4 +1,4 @@
-"""What a batch of the store has gathered, until it is committed together."""
+"""The content of one commit batch of the store, from its first change until it is on disk."""
 
 from leveret.router.store.exchange_log import StoredExchangeLog
 from leveret.router.store.metadata.statements import Statement
@@ -14,24 +14,24 @@ Touched = StoredQueueLog | StoredNotes  # with changes to be written beside mess
 
 
 class CommitBatch:
-    """What is committed together."""
+    """Changes that are committed together."""
 
     __slots__ = ("aside", "barrier", "fresh", "held", "number", "parts", "statements", "then")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.held = False  # a reply waits for it
-        self.barrier: CommitBarrier | None = None  # confirms of duplicates wait for it, even if it is empty
+        self.held = False  # a reply waits for the commit
+        self.barrier: CommitBarrier | None = None  # of confirms of duplicates, even in an empty batch
         self.statements: list[Statement] = []
         self.parts: list[bytes] = []
-        self.fresh: dict[Log, int] = {}  # with a position that all their publishes are below
-        self.then: list[Job] = []  # to be done once it is committed
-        self.aside: list[Aside] = []  # what could not be packed, on disk before the rest is
+        self.fresh: dict[Log, int] = {}  # with a position above all their publishes
+        self.then: list[Job] = []  # run after the commit
+        self.aside: list[Aside] = []  # records that could not be packed; written before the rest
 
     def __bool__(self) -> bool:
         return bool(self.parts or self.statements or self.aside or self.barrier is not None)
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody may be waiting for it: it says more than what was settled or delivered."""
+        """True if a client may wait for the commit: it has more than settlements and deliveries."""
         return bool(self.fresh or self.statements or self.held or self.aside)

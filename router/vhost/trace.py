@@ -25,14 +25,14 @@ TRACE = "amq.rabbitmq.trace"
 
 
 class TracedSession(Protocol):
-    """A session, as the firehose sees it."""
+    """Interface of a session to the firehose."""
 
     def set_tracing(self, *, on: bool) -> None:
-        """Tell of each message from now on, or no more."""
+        """Start or stop to copy each message."""
 
 
 class Firehose:
-    """That of one virtual host."""
+    """Tracing state of one virtual host."""
 
     __slots__ = ("_sessions", "_until_unbound", "on")
 
@@ -56,13 +56,13 @@ class Firehose:
             self.switch(on=False)
 
     def join(self, session: TracedSession) -> None:
-        """A session has begun."""
+        """Add a session that has begun."""
         self._sessions[session] = None
         if self.on:
             session.set_tracing(on=True)
 
     def leave(self, session: TracedSession) -> None:
-        """A session is over."""
+        """Remove a session that has ended."""
         del self._sessions[session]
 
 
@@ -78,7 +78,7 @@ class TraceOrigin:
 
 
 def published(message: Message, keys: Iterable[str], queues: Iterable[str], origin: TraceOrigin) -> Message:
-    """The copy of a message that was routed to these queues by these keys."""
+    """Return the copy of a message that was routed to these queues by these keys."""
     names: list[Value] = []
     names += islice(queues, MAX_ENTRIES)
     more: Table = _origin_headers(origin) | {"routed_queues": names}
@@ -86,7 +86,7 @@ def published(message: Message, keys: Iterable[str], queues: Iterable[str], orig
 
 
 def delivered(message: Message, queue: str, redelivered: bool, origin: TraceOrigin) -> Message:
-    """The copy of a message that a queue gave to a client."""
+    """Return the copy of a message that a queue delivered to a client."""
     more: Table = {"redelivered": int(redelivered)} | _origin_headers(origin)
     keys = [*routing_keys(message.routing_key, message.headers), *message.blind_keys]
     return _copy(f"deliver.{queue}", message, keys, origin.node, more)

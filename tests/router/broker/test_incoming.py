@@ -201,7 +201,7 @@ def test_the_user_with_most_is_cut_off_and_others_go_on(world):
     close = client.take(m.ConnectionClose, channel=0)
     assert (close.reply_code, close.reply_text.partition(":")[0]) == (
         506,
-        "RESOURCE_ERROR - too much is being sent that is not complete",
+        "RESOURCE_ERROR - too many bytes of incomplete messages",
     )
     for each in (other, second):
         each.send_raw(frame(FRAME_BODY, b"."))
