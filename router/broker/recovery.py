@@ -25,8 +25,8 @@ from leveret.router.vhost.dead_letters import DeadLetter, DeadLetters
 from leveret.router.vhost.vhost import VHost
 
 TRIES = 20  # deliveries of one queue that may fail in a row
-AGAIN = 1000  # ms until a dead letter is published again whose publishing failed,
-LONGEST = 60_000  # and at most, as it doubles each time
+AGAIN = 1000  # ms until a dead letter is published again after a failure; doubled after each further one,
+LONGEST = 60_000  # up to this many ms
 LOOK = 64  # items of a list in a traceback that may be queues
 
 

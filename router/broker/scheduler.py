@@ -75,7 +75,7 @@ class Marker:
 
 
 class Scheduler:
-    """The work of one broker that is put off to the end of a batch, or to a later turn.
+    """The work of one broker that waits for the end of a batch or for a later turn.
 
     ``acting`` are the clients whose commands this turn handles: they append themselves. ``deliveries``
     numbers the deliveries to sessions, each of some messages.
@@ -86,15 +86,15 @@ class Scheduler:
         self.deliveries = count(1)
         self._host = host
         self._budget, self._letters = host.budget, host.dead_letters
-        self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched,
-        self._left: deque[AnyQueue | Marker] = deque()  # those that earlier turns had no time for,
-        self._again: deque[AnyQueue | Marker] = deque()  # and those that have delivered and have more
+        self._touched: deque[AnyQueue | Marker] = deque()  # queues that this turn's commands have touched
+        self._left: deque[AnyQueue | Marker] = deque()  # queues that earlier turns had no time for
+        self._again: deque[AnyQueue | Marker] = deque()  # queues that have delivered and have more
         self._wakeable: dict[WaitingSession, None] = {}  # with room and waiting consumers
         self._traces: deque[tuple[VHost, Message]] = deque()
         self._deferred: deque[Client] = deque()  # clients that go on in a later turn
-        self._unfinished: dict[Client, None] = {}  # those with a command that goes on in later turns
-        self._late: dict[Client, Marker] = {}  # those that have left queues to deliver
-        self._awaiting: dict[Client, AnyQueue] = {}  # those that wait for a queue's next message
+        self._unfinished: dict[Client, None] = {}  # clients with an unfinished command
+        self._late: dict[Client, Marker] = {}  # clients that have left queues to deliver
+        self._awaiting: dict[Client, AnyQueue] = {}  # clients that wait for a queue's next message
         self._rounds = ROUNDS  # how many more this batch may add
         self._earlier = 0  # how many of ``_again`` earlier batches have left
         self._advancing = False  # deliveries and dead letters are under way
@@ -298,7 +298,7 @@ class Scheduler:
                     letters.left -= 1 + self._send_letter(letters.pending[0])
                 elif self._touched:
                     self._deliver(self._touched.popleft())
-                elif self._wakeable:  # only after the last delivery is it known how much room is left
+                elif self._wakeable:  # after the last delivery, when the room left is known
                     self._wake_next_session()
                 elif self._traces:
                     self._send_trace(*self._traces.popleft())
@@ -347,7 +347,7 @@ class Scheduler:
             copies = 1
         else:
             self._host.recovery.letter_published(dead)
-        self._letters.pending.popleft()  # not before: ``Recovery.run`` counts on finding it there
+        self._letters.pending.popleft()  # not before, because ``Recovery.run`` looks for it there
         return copies
 
     def _send_trace(self, vhost: VHost, copy: Message) -> None:

@@ -101,7 +101,7 @@ class Publishing:
             queues = yield from self._routes.route_in_slices(exchange, keys, message)
             plan.routed += len(queues) - len(plan.queues or ())
         if self._plans.get(route) is not plan:
-            count(plan)  # it is not kept, or no longer
+            count(plan)  # the routes do not store this plan, or no longer
         message.route = plan.route
         self._budget.spent()
         return message, admitted(exchange, message, queues, self._vhost.host)

@@ -34,7 +34,7 @@ class Gate:
 
     @property
     def holding(self) -> bool:
-        """Return True if what is written now waits. ``CommitWaiters.add`` then notifies the connection."""
+        """Return True if data written now would wait. ``CommitWaiters.add`` then notifies the connection."""
         return bool(self.waiting) or self._position > self._storage.committed
 
     def hold(self) -> None:

@@ -76,11 +76,11 @@ class Settling:
         settle: Callable[[Verb, Taken], Iterable[QueueLike]],
         taken: Taken | None = None,
     ) -> Slices:
-        """Settle ``taken`` and all that is held up to a tag (0: all), in slices, by ``settle``."""
+        """Settle ``taken`` and all held messages up to a tag (0: all), in slices, by ``settle``."""
         return self._settle_pieces(verb, self._pieces_through(tag, taken), settle)
 
     def _pieces_through(self, tag: int, taken: Taken | None) -> Iterator[Taken]:
-        """Take out all that is held up to a tag (0: all), after what was ``taken`` already."""
+        """Yield ``taken``, then the other held messages up to a tag (0: all), removed piece by piece."""
         tag = tag or self._unacked.highest
         if taken is not None:
             yield taken
