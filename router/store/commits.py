@@ -281,7 +281,8 @@ class Commits:
                 return
             self._seal()
         self._writing = batch
-        job = Commit(batch.statements, batch.parts, self._sequence, self._sync, batch.aside)
+        sync = self._sync or bool(batch.then)  # the files to remove must not be needed after a power cut
+        job = Commit(batch.statements, batch.parts, self._sequence, sync, batch.aside)
         if batch.parts:
             self._sequence += 1
         self._disk.submit(job)

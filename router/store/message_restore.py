@@ -20,6 +20,7 @@ from leveret.router.store.segments.reader import read_stored
 from leveret.router.store.set_aside import SetAside, read_message
 from leveret.router.store.store import Store
 from leveret.router.store.streams.files import recover_stream
+from leveret.router.store.streams.writer import RemoveStream
 from leveret.router.stream.stream import Stream
 
 
@@ -83,7 +84,12 @@ class MessageRestorer:
         log = self._store.add_stream(stream, number)
         log.notes.restore(queue.notes)
         self.aside.recall(stream.name, stream.recall, queue.notes)
-        found = recover_stream(self._files, self._directory, number, self._streams.get(number, ()))
+        stream.begin(queue.first_offset)
+        firsts = self._streams.get(number, ())
+        if expired := [first for first in firsts if first < queue.first_offset]:  # of an interrupted removal
+            self._store.submit(RemoveStream(number, expired))
+        kept = [first for first in firsts if first >= queue.first_offset]
+        found = recover_stream(self._files, self._directory, number, kept)
         if found is not None:
             stream.restore(found.segments, found.last)
             log.recovered(found)

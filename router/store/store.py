@@ -133,6 +133,10 @@ class Store(Commits):
         """Submit a job of a stream."""
         self._disk.submit(job)
 
+    def submit_after_commit(self, job: Job) -> None:
+        """Submit a job of a stream once the notes and publishes so far are on disk."""
+        self._open_batch.then.append(job)
+
     # -- topology -----------------------------------------------------------------------------------------
 
     def keep_queue(self, queue: Queue) -> StoredQueueLog:

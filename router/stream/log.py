@@ -68,4 +68,4 @@ class StreamLog(Protocol):
         """Read some chunks; ``Serving.landed`` or ``Serving.unreadable`` is called with the result."""
 
     def remove(self, segments: Sequence[StreamSegment]) -> None:
-        """Remove segments."""
+        """Remove segments once all notes so far are on disk."""

@@ -25,6 +25,7 @@ from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
 from leveret.router.stream.chunk import Chunk
 from leveret.router.stream.filters import SIZE, reader_filter
+from leveret.router.stream.first_offset import FIRST_OFFSET, pack_first_offset
 from leveret.router.stream.gaps import known_gaps, without
 from leveret.router.stream.log import StreamLog, StreamSegment
 from leveret.router.stream.offsets import group_of, start_of
@@ -237,6 +238,7 @@ class Stream(DeclaredQueue):
             self.first = self.segments[0].first
             self.tail.trim(self.first)
             if self.log is not None:
+                self.log.notes.put(FIRST_OFFSET, pack_first_offset(self.first))
                 self.log.remove(gone)
         ages = self.segments.ages(self.settings)
         if ages is not None:
@@ -251,6 +253,10 @@ class Stream(DeclaredQueue):
             self.retain(now)
 
     # -- results of StreamLog --------------------------------------------------------------------------------
+
+    def begin(self, first: int) -> None:
+        """Begin at the offset ``first``: retention has removed all messages before it."""
+        self.first = self.committed = self.next = self._begun = first
 
     def restore(self, segments: list[StreamSegment], last: Chunk) -> None:
         """Restore the stream with these segments, of which ``last`` is the last chunk."""

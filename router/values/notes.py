@@ -20,6 +20,7 @@ class NoteKind(Enum):
     PUBLISHER = b"i"  # the last publishing id of a stream's publisher
     POSITION = b"p"  # of a named consumer of a stream
     GAP = b"g"  # offsets of a stream that are lost
+    FIRST_OFFSET = b"f"  # of a stream, below which retention has removed everything
 
     def key(self, name: bytes) -> Key:
         """Return the key of the note of this kind with this name."""

@@ -21,6 +21,7 @@ from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.journal.reading import is_other_format
 from leveret.router.store.journal.records import ID_MAX, JUMP, POSITION_MAX, RETURNS_MAX
 from leveret.router.store.segments.pages import ENTRY_LEAST, unpack_positions
+from leveret.router.stream.first_offset import FIRST_OFFSET, first_offset
 
 MAGIC = b"LVRTCHK2"
 NAME = "checkpoint"
@@ -165,6 +166,10 @@ def decode_parts(payload: bytes) -> tuple[Checkpoint, Wrong]:
                 f"delivered position {state.delivered} is beyond the next position, {state.next_position}"
             )
             state = msgspec.structs.replace(state, delivered=state.next_position)
+        if (first := first_offset(state.notes)) > state.next_position:
+            wrong[state.id] = f"first offset {first} is beyond the next position, {state.next_position}"
+            notes = {key: value for key, value in state.notes.items() if key != FIRST_OFFSET}
+            state = msgspec.structs.replace(state, notes=notes)
         if state.id in queues:
             wrong[state.id] = "the queue is listed twice"
         if state.id in wrong:

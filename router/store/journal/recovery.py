@@ -27,6 +27,7 @@ from leveret.router.store.journal.records import (
     unpack_readable,
 )
 from leveret.router.store.segments.pages import StoredMessage, StoredPage, unpack_positions
+from leveret.router.stream.first_offset import first_offset
 from leveret.router.values.notes import apply_note
 
 FEW = 1024  # positions that are settled one by one
@@ -34,8 +35,12 @@ FEW = 1024  # positions that are settled one by one
 
 @dataclass(slots=True)
 class RecoveredQueue:
-    """One queue: the pages with live messages, and by position the messages that are only in the journal."""
+    """One queue: the pages with live messages, and by position the messages that are only in the journal.
 
+    ``first_offset`` is the offset of a stream below which retention has removed everything, else 0.
+    """
+
+    first_offset: int = 0
     next_position: int = 0
     delivered: int = 0
     pages: list[StoredPage] = field(default_factory=list)
@@ -51,6 +56,12 @@ class RecoveredQueue:
         self.lasts = list(accumulate((page.last for page in self.pages), max))
         if self.lasts:  # messages that did not survive had positions, too
             self.next_position = max(self.next_position, self.lasts[-1] + 1)
+
+    def remove_expired(self) -> None:
+        """Remove the messages of a stream that retention has removed, though the journal still has them."""
+        self.first_offset = first = first_offset(self.notes)
+        if first:
+            self.entries = {position: each for position, each in self.entries.items() if position >= first}
 
     def page_of(self, position: int) -> StoredPage | None:
         """Return the page that holds a position."""
@@ -144,6 +155,7 @@ def recover(
         raise DamageError(directory / NAME, 0, "the file is missing, and so are all journal files")
     for queue in queues.values():
         queue.take_pages([page for page in queue.pages if page.live])
+        queue.remove_expired()
     next_journal = journal.numbers[-1] + 1 if journal.numbers else checkpoint.journal
     first = checkpoint.journal if journal.numbers else 0
     return Recovered(
@@ -193,6 +205,7 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
             queue.next_position = max(queue.next_position, first + count)
             _settle(queue, first, behind)
     elif isinstance(record, NoteRecord):
+        _must_exist(queue, first_offset({record.key: record.value}))
         apply_note(queue.notes, record.key, record.value)
     else:
         for position, returns in record.returns:
@@ -216,6 +229,12 @@ def _must_be_near(queue: RecoveredQueue, position: int) -> None:
     """Raise RecordError for a position that the queue cannot have reached since its last record."""
     if position > queue.next_position + JUMP:
         raise RecordError(f"position {position} in a queue whose next position is {queue.next_position}")
+
+
+def _must_exist(queue: RecoveredQueue, first: int) -> None:
+    """Raise RecordError for a first offset that the stream has not reached."""
+    if first > queue.next_position:
+        raise RecordError(f"first offset {first} in a stream whose next offset is {queue.next_position}")
 
 
 def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:

@@ -64,7 +64,8 @@ def stream_messages(
     OSError.
     """
     known = known_gaps(queue.notes)
-    path, place, offset = directory / "streams", 0, firsts[0] if firsts else 0
+    firsts = [first for first in firsts if first >= queue.first_offset]
+    path, place, offset = directory / "streams", 0, firsts[0] if firsts else queue.first_offset
     for first in firsts:
         segment = segment_path(directory, stream, first)
         if read_segment_head(files, directory, stream, first) is None:

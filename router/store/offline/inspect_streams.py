@@ -94,6 +94,11 @@ class _Inspector:
     def inspect(self, firsts: list[int]) -> None:
         found, queue = self._found, self._queue
         before = len(found.damage)
+        for first in firsts:
+            if first < queue.first_offset:
+                path = segment_path(self._directory, self._stream, first)
+                self._warn(path, 0, "retention no longer needs the segment; the broker will remove it")
+        firsts = [first for first in firsts if first >= queue.first_offset]
         segments = [self._look(*each) for each in zip(firsts, [*firsts, UNBOUND][1:], strict=True)]
         made = []  # created, and without content
         while segments and segments[-1].is_empty:
@@ -104,7 +109,7 @@ class _Inspector:
         if segments:
             self._judge_last(segments[-1])
         else:
-            self._must_hold(self._directory / "streams", 0, 0, queue.next_position)
+            self._must_hold(self._directory / "streams", 0, queue.first_offset, queue.next_position)
         if self._lost:
             found.losses.append(Loss(self._stream, self._lost))
             self._note_gaps()

@@ -120,7 +120,7 @@ class StoredStreamLog:
         if self._waiting and self._waiting[0].segment.first in firsts:
             self._waiting = deque(each for each in self._waiting if each.segment.first not in firsts)
             self._size = sum(each.chunk.size for each in self._waiting)
-        self._store.submit(RemoveStream(self.id, sorted(firsts)))
+        self._store.submit_after_commit(RemoveStream(self.id, sorted(firsts)))
 
     # -- what the store says ---------------------------------------------------------------------------------
 
