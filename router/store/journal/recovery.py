@@ -205,7 +205,9 @@ def _apply(record: Record | BadRecord, queues: dict[int, RecoveredQueue]) -> int
             queue.next_position = max(queue.next_position, first + count)
             _settle(queue, first, behind)
     elif isinstance(record, NoteRecord):
-        _must_exist(queue, first_offset({record.key: record.value}))
+        first = first_offset({record.key: record.value})
+        _must_be_near(queue, first)
+        queue.next_position = max(queue.next_position, first)  # unknown if the checkpoint was rebuilt
         apply_note(queue.notes, record.key, record.value)
     else:
         for position, returns in record.returns:
@@ -229,12 +231,6 @@ def _must_be_near(queue: RecoveredQueue, position: int) -> None:
     """Raise RecordError for a position that the queue cannot have reached since its last record."""
     if position > queue.next_position + JUMP:
         raise RecordError(f"position {position} in a queue whose next position is {queue.next_position}")
-
-
-def _must_exist(queue: RecoveredQueue, first: int) -> None:
-    """Raise RecordError for a first offset that the stream has not reached."""
-    if first > queue.next_position:
-        raise RecordError(f"first offset {first} in a stream whose next offset is {queue.next_position}")
 
 
 def _settle(queue: RecoveredQueue, first: int, behind: int) -> None:

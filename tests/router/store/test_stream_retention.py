@@ -14,7 +14,8 @@ from leveret.router.store.journal.checkpoint import (
     pack_checkpoint,
     read_payload,
 )
-from leveret.router.store.journal.records import NoteRecord, unpack_readable
+from leveret.router.store.journal.reading import Journal
+from leveret.router.store.journal.records import JUMP, NoteRecord, unpack_readable
 from leveret.router.store.journal.recovery import recover
 from leveret.router.store.streams import log as stream_log
 from leveret.router.store.streams.files import stream_files
@@ -179,11 +180,37 @@ def test_the_first_offset_outlives_the_journal_file_it_was_in(quick_path):
     assert recover(DiskFiles(), quick_path, [1]).queues[1].first_offset == first
 
 
+@pytest.mark.usefixtures("_unwritten")
+def test_a_note_in_the_journal_outlives_a_lost_checkpoint(quick_path):
+    kept = Kept(quick_path, journal_size=1000)
+    declare(kept, **LIMITS)
+    for behind in range(1, 1000):  # until the oldest journal file begins with a note
+        publish(kept, str(behind - 1))
+        checkpoint = read_checkpoint(DiskFiles(), quick_path)
+        journal = Journal(DiskFiles(), quick_path / "journal", checkpoint.journal, checkpoint.sequence)
+        _, _, record = next(unpack_readable(next(iter(journal)).payload))
+        if isinstance(record, NoteRecord):
+            break
+    else:
+        pytest.fail("no journal file begins with a note")
+    first = stream_of(kept).first
+    kept.crash()
+    (quick_path / NAME).write_bytes(b"spoiled")
+    mend(quick_path)
+    recovered = recover(DiskFiles(), quick_path, [1])
+    assert (recovered.queues[1].first_offset, recovered.broken) == (first, [])
+    with capture_logs() as logged:
+        again = Kept(quick_path)
+        assert read(again) == whole(first, behind)
+        again.crash()
+    assert [each for each in logged if each["log_level"] == "error"] == []
+
+
 def test_an_impossible_first_offset_is_set_aside_and_hides_nothing(quick_path):
     kept = Kept(quick_path, journal_size=1 << 20)
     stream = declare(kept)
     publish(kept, *numbers(0, 20))
-    stream.log.notes.put(FIRST_OFFSET, pack_first_offset(1000))
+    stream.log.notes.put(FIRST_OFFSET, pack_first_offset(JUMP + 21))
     kept.settle()
     kept.crash()
     again = Kept(quick_path)
