@@ -30,6 +30,7 @@ LARGEST_BLOCK = 4 << 20
 MANY = 2048  # publishes in a block of small messages
 PIECE = 1 << 18  # bytes for one send
 BACKLOG_CHECK = 0.0005  # seconds between two looks at the backlog
+SELECTABLE = 1024  # files below this number can be given to select()
 CONFIRM = Struct(">BHIHHQBB")
 _stamp = Struct(">Q").pack_into
 
@@ -195,8 +196,9 @@ class PublisherProcess:
         self.sent = self.confirmed = 0
         self._most = load.count * len(self.lanes)
         self._rate = load.rate * len(self.links) / (load.publishers or 1)
-        # select() takes a timeout finer than a millisecond, which a rate and a backlog need.
-        self._selector = selectors.DefaultSelector() if load.window else selectors.SelectSelector()
+        # select() has timeouts below a millisecond, which a rate and a backlog need.
+        precise = not load.window and all(link.socket.fileno() < SELECTABLE for link in self.links)
+        self._selector = selectors.SelectSelector() if precise else selectors.DefaultSelector()
         for link in self.links:
             self._selector.register(link.socket, selectors.EVENT_READ, link)
         self._started = self._moved = 0.0
