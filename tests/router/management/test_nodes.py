@@ -54,7 +54,7 @@ def test_memory_of_what_clients_send_has_owners(api):
     api.broker.incoming.grow(client, "user a", 5000)
     api.broker.dead_letters.held_bytes = 700
     owners = api.get(f"{NODE}/memory")["memory"]["leveret"]
-    assert (owners["incomplete"], owners["dead_letters"]) == (5000, 700)
+    assert (owners["incomplete"], owners["dead_letters"]) == (5500, 700)  # a tenth more for what parts pin
     assert owners["plans"] == api.vhost.routes.size > 0
 
 
