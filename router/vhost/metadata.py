@@ -37,7 +37,7 @@ def make_metadata(
     none. Raises ValueError.
     """
     if not isinstance(description, str):
-        raise ValueError("'description' is to be a text")
+        raise ValueError("'description' must be a text")
     if default_queue_type in ("", "undefined"):
         default_queue_type = None
     if isinstance(default_queue_type, str):

@@ -465,7 +465,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("vhosts", {"name": "v", "metadata": {"tags": [5]}}, "vhost 'v': tags are texts"),
     ("vhosts", {"name": "v", "metadata": {"tags": 5}}, "vhost 'v': tags are a text with commas, or a list of texts"),
     ("vhosts", {"name": "v", "metadata": {"tags": {"a": 1}}}, "vhost 'v': tags are a text with commas, or a list of texts"),
-    ("vhosts", {"name": "v", "metadata": {"description": 10**400}}, "vhost 'v': 'description' is to be a text"),
+    ("vhosts", {"name": "v", "metadata": {"description": 10**400}}, "vhost 'v': 'description' must be a text"),
     ("vhosts", {"name": "v", "metadata": {"default_queue_type": [5]}}, "vhost 'v': unsupported queue type '[5]'"),
     ("vhosts", {"name": "v", "tags": "t" * 256}, "vhost 'v': a tag has more than 255 characters"),
     ("vhosts", "v", "vhosts[0]: Expected `object`, got `str`"),
