@@ -11,11 +11,11 @@ from typing import Protocol
 import structlog
 import trio
 
+from leveret.router.server.client_peer import ClientPeer
+from leveret.router.server.client_reads import ClientReads
 from leveret.router.server.driver import Driver
-from leveret.router.server.outbox import BufferedOutbox, Part
-from leveret.router.server.places import Occupant
-from leveret.router.server.send_timeouts import SendTimeouts
-from leveret.router.session.transport import ConnectionEnds, ConnectionLog
+from leveret.router.server.outbox import BufferedOutbox
+from leveret.router.session.transport import ConnectionLog
 from leveret.router.values.network_errors import explain
 from leveret.router.vhost.vhost import VHost
 
@@ -25,44 +25,6 @@ SMALL = 512  # bytes of a message in a read, with frames; below this a read has 
 LARGE = 1 << 13  # from this size a read has few messages,
 AT_ONCE = 4  # and this many times as many bytes are read at a time
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
-
-
-class ClientPeer(Protocol):
-    """The client at the other end of a connection."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def loopback(self) -> bool: ...
-    @property
-    def ends(self) -> ConnectionEnds: ...
-    @property
-    def occupant(self) -> Occupant | None:
-        """Return its connection as a holder of places."""
-
-    @property
-    def user(self) -> str | None:
-        """Return the user that its certificate proves; None without one."""
-
-    async def receive(self, stream: trio.abc.ReceiveStream, size: int) -> bytes | bytearray:
-        """Return up to ``size`` bytes of its stream; none at the end."""
-
-    def send(self, parts: list[Part]) -> int:
-        """Send as much as the socket takes at once; return the number of bytes."""
-
-    async def send_all(
-        self,
-        stream: trio.abc.SendStream,
-        parts: list[Part],
-        sent: Callable[[int], None],
-        timeouts: SendTimeouts,
-    ) -> None:
-        """Send all parts through its stream; call ``sent`` with the bytes as they are sent. Raises
-        TooSlowError for a client that reads nothing for too long.
-        """
-
-    def has_disconnected(self) -> bool:
-        """Return True if the client has ended its side, even if unread bytes remain."""
 
 
 class CoreConnection(Protocol):
@@ -150,7 +112,8 @@ async def _read(
     size = most = driver.broker.settings.server.read_size
     what = f"commands of {peer.name}"
     occupant = peer.occupant
-    while data := await peer.receive(stream, size):
+    reads = ClientReads(stream, peer, outbox, driver)
+    while data := await reads.read(size):
         outbox.traffic.read(len(data))
         count = 0
         driver.begin(what)

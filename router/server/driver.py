@@ -43,7 +43,7 @@ class Driver:
         self._more = trio.Event()
         self._log = structlog.get_logger()
         self._what = ""
-        self._began = self._began_cpu = 0.0
+        self.began = self.ended = self._began_cpu = 0.0  # of the last batch, in seconds of perf_counter
         broker.budget.clock = time.perf_counter
         self.begin()
 
@@ -57,7 +57,7 @@ class Driver:
         self.broker.wall_offset = wall - now
         self._what = what
         self._began_cpu = time.thread_time()
-        self._began = began = time.perf_counter()
+        self.began = began = time.perf_counter()
         self.broker.budget.begin(began + COMMANDS)
         return now
 
@@ -86,10 +86,11 @@ class Driver:
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()
-        seconds, cpu = time.perf_counter() - self._began, time.thread_time() - self._began_cpu
+        self.ended = ended = time.perf_counter()
+        seconds, cpu = ended - self.began, time.thread_time() - self._began_cpu
         times = broker.turn_times
         if seconds > times.most or cpu > times.most_cpu or seconds >= SLOW or broker.now >= times.ends:
-            self._record(seconds, cpu, handled - self._began)
+            self._record(seconds, cpu, handled - self.began)
 
     def _record(self, seconds: float, cpu: float, handling: float) -> None:
         """Record the duration of a turn, and log a slow one."""

@@ -2,7 +2,8 @@
 
 import trio
 
-from leveret.router.server.client_tasks import ClientPeer, serve_client
+from leveret.router.server.client_peer import ClientPeer
+from leveret.router.server.client_tasks import serve_client
 from leveret.router.server.driver import Driver
 from leveret.router.server.outbox import BufferedOutbox
 from leveret.router.session.transport import ConnectionLog

@@ -85,3 +85,14 @@ async def test_a_client_that_takes_nothing_is_given_up(nursery, direct):
         peer = replace(found, direct=direct)
         with pytest.raises(trio.TooSlowError):
             await peer.send_all(stream, [bytes(PIECE)] * 32, lambda size: None, timeouts)
+
+
+async def test_only_bytes_that_have_arrived_are_received_now():
+    async with sockets() as (peer, _, other):
+        assert peer.receive_now(10) == b""
+        await other.send(b"abc")
+        assert peer.receive_now(2) == b"ab"
+        assert replace(peer, direct=False).receive_now(2) == b""
+        assert peer.receive_now(2) == b"c"
+        other.close()
+        assert peer.receive_now(2) == b""
