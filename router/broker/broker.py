@@ -78,7 +78,7 @@ class Broker:
         self.storage: Storage = storage or NoStorage()
         self.timers = Timers()
         self.budget = Budget()
-        self.turn_times = TurnTimes(now)
+        self.turn_times, self.round_times = TurnTimes(now), TurnTimes(now)
         self.backlog = Backlog(self.budget)
         self.churn = Churn()
         self.alarms = Alarms()

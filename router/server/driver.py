@@ -2,8 +2,8 @@
 
 Responsible for the two tasks that act without input of a client: one for timers, one for work left over from
 earlier turns. An exception there, or in the delivery of queues, belongs to no client: it is logged, and the
-broker goes on, unless the store has failed: then the broker stops. Gives each turn its time budget, and
-measures its duration.
+broker goes on, unless the store has failed: then the broker stops. Gives each turn its time budget;
+``turn_meter`` measures how long it takes.
 """
 
 import math
@@ -17,7 +17,6 @@ import trio
 from leveret.router.broker.broker import Broker
 from leveret.router.server.outbox import Outboxes
 from leveret.router.server.send_timeouts import SendTimeouts
-from leveret.router.turns.turn_times import SLOW, Turn
 
 LATE = 1000  # ms of delay of a timer that a busy loop does not explain,
 GRACE = 0.5  # and seconds in which clients are read from before overdue timers run
@@ -43,7 +42,7 @@ class Driver:
         self._more = trio.Event()
         self._log = structlog.get_logger()
         self._what = ""
-        self.began = self.ended = self._began_cpu = 0.0  # of the last batch, in seconds of perf_counter
+        self.began = self.ended = self._handled = 0.0  # of the last batch, in seconds of perf_counter
         broker.budget.clock = time.perf_counter
         self.begin()
 
@@ -56,7 +55,6 @@ class Driver:
         self.broker.wall = wall // 1000
         self.broker.wall_offset = wall - now
         self._what = what
-        self._began_cpu = time.thread_time()
         self.began = began = time.perf_counter()
         self.broker.budget.begin(began + COMMANDS)
         return now
@@ -71,7 +69,7 @@ class Driver:
         that have something to do.
         """
         broker = self.broker
-        handled = time.perf_counter()
+        self._handled = time.perf_counter()
         try:
             if broker.scheduler.end_batch(left_over=left_over):
                 self._more.set()
@@ -86,22 +84,20 @@ class Driver:
         deadline = broker.timers.next_deadline()
         if deadline is not None and (self._armed is None or deadline < self._armed):
             self._earlier.set()
-        self.ended = ended = time.perf_counter()
-        seconds, cpu = ended - self.began, time.thread_time() - self._began_cpu
-        times = broker.turn_times
-        if seconds > times.most or cpu > times.most_cpu or seconds >= SLOW or broker.now >= times.ends:
-            self._record(seconds, cpu, handled - self.began)
+        self.ended = time.perf_counter()
 
-    def _record(self, seconds: float, cpu: float, handling: float) -> None:
-        """Record the duration of a turn, and log a slow one."""
-        broker = self.broker
-        what = self._what or "a turn"
-        if handling < seconds / 2 and broker.scheduler.doing:
-            what = f"{what}: {broker.scheduler.doing}"
-        if broker.turn_times.record(Turn(seconds, cpu, what), broker.now):
-            ms = {"ms": seconds, "cpu_ms": cpu, "handling_ms": handling}
-            rounded = {name: round(1000 * value, 1) for name, value in ms.items()}
-            self._log.warning("slow turn of the event loop", what=what, **rounded)
+    def last_batch(self, *, since: float) -> tuple[str, float]:
+        """Return what the last batch did, for logs, and the seconds that its commands took.
+
+        Returns "" and 0 if it began before ``since``, in seconds of ``time.perf_counter``.
+        """
+        if self.began < since:
+            return "", 0.0
+        what, doing = self._what or "a turn", self.broker.scheduler.doing
+        handling = max(0.0, self._handled - self.began)
+        if doing and handling < (self.ended - self.began) / 2:
+            what = f"{what}: {doing}"
+        return what, handling
 
     async def take(self, size: int) -> None:
         """Count bytes from a client, and wait while the disk is behind, for a limited time."""

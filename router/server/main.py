@@ -30,6 +30,7 @@ from leveret.router.server.resource_monitor import ResourceMonitor
 from leveret.router.server.startup_log import log_import, log_start, warn_of_default_login
 from leveret.router.server.store_service import StoreService
 from leveret.router.server.tls import TlsError
+from leveret.router.server.turn_meter import TurnMeter
 from leveret.router.settings import MEMORY, Settings
 from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.lock import DataDirectoryError
@@ -60,7 +61,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         at_start = machine.resident_memory()
         store = open_store(broker)
         populate(broker, users_lost=store is not None and bool(store.restored.bad.of("users")))
-        driver = Driver(broker, send_timeout=settings.server.send_timeout / 1000 or math.inf)
+        driver = make_driver(broker)
         if store is not None:
             store.start(driver)
         monitor = ResourceMonitor(driver, machine, at_start)
@@ -103,6 +104,13 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
             nursery.cancel_scope.cancel()
         if store is not None and store.broken.is_set():
             raise StoreFailed("the store failed, see the log; what was confirmed is on disk")
+
+
+def make_driver(broker: Broker) -> Driver:
+    """Return the driver of a broker, whose turns are measured from now on."""
+    driver = Driver(broker, send_timeout=broker.settings.server.send_timeout / 1000 or math.inf)
+    trio.lowlevel.add_instrument(TurnMeter(driver))
+    return driver
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -1,8 +1,8 @@
 """Durations of turns of the event loop: the longest recent one, and the number of slow ones.
 
-Responsible for the figures. Not for measuring: the event loop measures a turn and calls ``record``; metrics
-and the log read the figures. A turn is the code that runs between two points at which other clients may be
-served.
+Responsible for the figures. Not for measuring: ``server/turn_meter`` measures a turn and calls ``record``;
+metrics and the log read the figures. A turn is the code that runs between two points at which other clients
+may be served. The durations of rounds over all ready tasks are kept in the same way.
 """
 
 from typing import NamedTuple

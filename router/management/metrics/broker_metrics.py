@@ -308,6 +308,11 @@ def loop_times(context: ApiContext) -> Iterator[Value]:
     yield gauge("leveret_loop_longest_turn_seconds", text, times.longest(now).seconds)
     text = "Processor seconds of the turn that took the most, of the last one to two minutes"
     yield gauge("leveret_loop_longest_turn_cpu_seconds", text, times.longest_cpu(now).cpu_seconds)
+    rounds = broker.round_times
+    text = "Seconds that the longest round over all clients took, of the last one to two minutes"
+    yield gauge("leveret_loop_longest_round_seconds", text, rounds.longest(now).seconds)
+    text = "Processor seconds of the round that took the most, of the last one to two minutes"
+    yield gauge("leveret_loop_longest_round_cpu_seconds", text, rounds.longest_cpu(now).cpu_seconds)
     text = "Turns of the event loop that took 50 ms or longer"
     yield counter("leveret_loop_slow_turns", text, times.slow)
 

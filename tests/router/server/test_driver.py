@@ -12,7 +12,6 @@ from leveret.router.server.driver import Driver
 from leveret.router.settings import Settings
 from leveret.router.turns.budget import Budget
 from leveret.router.turns.timers import Timers
-from leveret.router.turns.turn_times import SLOW, TurnTimes
 
 
 class FakeBroker:
@@ -23,7 +22,6 @@ class FakeBroker:
         self.wall = 0
         self.timers = Timers()
         self.budget = Budget()
-        self.turn_times = TurnTimes()
         self.doing = ""
         self.scheduler = self
         self.turns = 0
@@ -218,21 +216,6 @@ async def test_who_sends_little_does_not_wait(autojump_clock):
     before = trio.current_time()
     await driver.take(10)
     assert trio.current_time() == before
-
-
-async def test_a_slow_turn_is_counted_and_logged_with_what_it_did(driver, broker, monkeypatch, logged):
-    moments = iter((1.0, 1.0 + SLOW / 4, 1.0 + SLOW))
-    driver.begin("commands of somebody")
-    broker.doing = "delivering of queue 'q' in vhost '/'"
-    monkeypatch.setattr(driver_module.time, "perf_counter", lambda: next(moments))
-    driver.begin("commands of somebody")
-    driver.end()
-    what = "commands of somebody: delivering of queue 'q' in vhost '/'"
-    assert broker.turn_times.slow == 1
-    assert broker.turn_times.longest(broker.now).what == what
-    [line] = [entry for entry in logged if entry["event"] == "slow turn of the event loop"]
-    assert (line["log_level"], line["what"], line["ms"]) == ("warning", what, 50.0)
-    assert line["handling_ms"] == 12.5
 
 
 async def test_each_turn_has_a_budget_of_its_own(driver, broker, monkeypatch):
