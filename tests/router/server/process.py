@@ -46,16 +46,18 @@ class Leveret:
 
 
 @asynccontextmanager
-async def leveret(tmp_path: Path, *args: str, files: int = 0) -> AsyncIterator[Leveret]:
+async def leveret(
+    tmp_path: Path, *args: str, files: int = 0, module: str = "leveret"
+) -> AsyncIterator[Leveret]:
     """Run ``leveret serve ARGS`` until the end of the block, where it is killed if it still runs.
 
-    It may open so many ``files``, if that is not 0.
+    It may open so many ``files``, if that is not 0. ``module`` is run as ``python -m`` runs it.
     """
     log_file = tmp_path / "log"
     command = [
         sys.executable,
         "-m",
-        "leveret",
+        module,
         "serve",
         "--data",
         ":memory:",
