@@ -10,8 +10,9 @@ from typing import Protocol
 from leveret.router.queue.consumers import SLICE, Consumer, Consumers, Line
 from leveret.router.queue.entry import Entry
 
-DRAIN = 4 * SLICE  # messages that a queue delivers before other queues deliver
-ROUND = SLICE  # consumers served in one round: one costs as much time as many messages
+DRAIN = 4 * SLICE  # work that a queue does before other queues deliver, measured in messages:
+SERVED = 8  # a delivery to a consumer costs as much time as this many of its messages, ten microseconds
+ROUND = SLICE // 2  # consumers served in one round, a millisecond
 
 
 class DeliveringQueue(Protocol):
@@ -32,39 +33,42 @@ class DeliveringQueue(Protocol):
 def serve_round(queue: DeliveringQueue, line: Line, waiting: int, now: int) -> int:
     """Deliver the same number of messages to each of the next consumers of a line.
 
-    ``waiting`` is the number of ready messages in memory. Returns the number of messages that left the queue.
+    ``waiting`` is the number of ready messages in memory. Returns the work done, at least 1: the number of
+    messages that left the queue, and ``SERVED`` for each consumer.
     """
     turn: list[Consumer] = []
-    share, sharing = SLICE, False
+    share, sharing, skipped = SLICE, False, 0
     for consumer in list(islice(line, min(waiting, ROUND))):
         room = consumer.room()
         if room <= 0:
             queue.consumers.skip(consumer)
+            skipped += 1
             continue
         turn.append(consumer)
         share = min(share, room)
         if consumer.sink.prefetch:
             sharing = True
     if not turn:
-        return 0
+        return skipped
     if len(turn) == 1 == len(line):
         return _serve(queue, line, turn, share, now)
     if not sharing:
         share = max(1, min(share, DRAIN // len(turn))) if len(turn) == len(line) else 1
         return _serve(queue, line, turn, share, now)
-    served = 0  # consumers of one session share its prefetch count: the first may use it up
+    served = skipped  # consumers of one session share its prefetch count: the first may use it up
     for consumer in turn:
         if consumer.room() > 0:
             served += _serve(queue, line, [consumer], 1, now)
         else:
             queue.consumers.skip(consumer)
+            served += 1
     return served
 
 
 def _serve(queue: DeliveringQueue, line: Line, turn: list[Consumer], share: int, now: int) -> int:
     """Deliver up to ``share`` messages to each consumer of ``turn``, and move those served to the line's end.
 
-    Returns the number of messages that left the queue.
+    Returns the work done, as ``serve_round``.
     """
     entries, count = queue.take(len(turn) * share, now)
     index = 0
@@ -81,4 +85,4 @@ def _serve(queue: DeliveringQueue, line: Line, turn: list[Consumer], share: int,
         for place in range(index, len(turn)):
             queue.reclaim(entries[place :: len(turn)])
         raise
-    return count
+    return count + SERVED * len(turn)
