@@ -179,6 +179,9 @@ class Consumers:
     def __iter__(self) -> Iterator[Consumer]:
         return iter(self._all)
 
+    def __contains__(self, consumer: object) -> bool:
+        return consumer in self._all
+
     @property
     def active(self) -> Consumer | None:
         """The single active consumer, or the first one."""
@@ -227,15 +230,6 @@ class Consumers:
             if was_active and self._priorities:
                 self._activate(next(iter(self._by_priority[self._priorities[-1]])))
 
-    def clear(self) -> list[Consumer]:
-        """Remove all consumers; return them in the order they were added."""
-        consumers = list(self._all)
-        for consumer in consumers:
-            consumer.active = consumer.ready = False
-        for group in (self._all, self._by_priority, self._lines, self._priorities, self._waiting):
-            group.clear()
-        return consumers
-
     def line_up(self, consumer: Consumer) -> None:
         """Mark a consumer as ready, at the end of its priority's line."""
         line = self._lines.get(consumer.priority)
@@ -270,8 +264,10 @@ class Consumers:
         return None
 
     def skip_without_room(self, line: Line) -> bool:
-        """Mark consumers without room as not ready; return True if any consumer remains."""
-        for consumer in [each for each in line if each.room() <= 0]:
+        """Mark the first consumers without room as not ready; return True if any consumer remains."""
+        for consumer in list(islice(line, SLICE)):
+            if consumer.room() > 0:
+                break
             self.skip(consumer)
         return bool(line)
 

@@ -390,7 +390,7 @@ class Queue(LimitedContents):
         self.touch()
 
     def close(self) -> list[Consumer]:
-        """Drop all messages of a queue that is being deleted; return its consumers, to be notified."""
+        """Drop all messages of a queue that is being deleted; return its consumers, to be cancelled."""
         self.deleted = True
         self.log = None
         self.probe = None
@@ -398,4 +398,4 @@ class Queue(LimitedContents):
             self.paging.close()
             self.paging = None  # it refers to the queue: leave no reference cycle
         self._clear()
-        return self.consumers.clear()
+        return list(self.consumers)

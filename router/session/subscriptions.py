@@ -73,7 +73,7 @@ class Subscriptions:
         """
         arguments = arguments or {}
         deliveries = self._deliveries
-        if tag in deliveries.consumers:
+        if tag in deliveries.consumers and not self._ended_with_queue(tag):
             raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
         if queue_name == REPLY_TO:
             self._consume_replies(tag, no_ack=no_ack)
@@ -93,6 +93,18 @@ class Subscriptions:
         queue.add_consumer(consumer, self._broker.now)
         if not no_ack:
             deliveries.watch_timeout(queue)
+
+    def _ended_with_queue(self, tag: str) -> bool:
+        """Return True, after notifying the client, if this consumer's queue is deleted.
+
+        A deleted queue with very many consumers cancels them in later turns.
+        """
+        consumer = self._deliveries.consumers[tag]
+        if not isinstance(consumer, Consumer) or not consumer.queue.deleted:
+            return False
+        consumer.queue.consumers.remove(consumer)
+        self._deliveries.cancelled(consumer)
+        return True
 
     def _readable(self, queue_name: str) -> AnyQueue:
         """Return a queue that the user may read."""

@@ -36,14 +36,15 @@ class Readers(Consumers):
         assert isinstance(consumer, StreamReader)
         super().remove(consumer)
         if consumer.single:
-            group = self._groups[consumer.name]
-            del group[consumer]
-            if not group:
-                del self._groups[consumer.name]
+            group = self._groups.get(consumer.name)
+            if group is not None:
+                del group[consumer]
+                if not group:
+                    del self._groups[consumer.name]
 
-    def clear(self) -> list[Consumer]:
+    def dissolve_groups(self) -> None:
+        """End the groups: no reader follows an active one that leaves."""
         self._groups.clear()
-        return super().clear()
 
     def follow(self, gone: StreamReader) -> StreamReader | None:
         """Activate and return the oldest reader of the group of ``gone``; None if there is none."""

@@ -244,10 +244,11 @@ class Serving:
         if not self.readers:
             self._forget()
 
-    def remove_all(self) -> list[Consumer]:
-        readers = self.readers.clear()
+    def close(self) -> list[Consumer]:
+        """End the delivery of a deleted stream; return its readers, to be cancelled."""
+        self.readers.dissolve_groups()
         self._forget()
-        return readers
+        return list(self.readers)
 
     def _forget(self) -> None:
         """Drop pieces and decoded messages: there are no readers."""

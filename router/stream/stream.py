@@ -301,6 +301,8 @@ class Stream(DeclaredQueue):
     def deliver(self, now: int) -> bool:
         """Deliver to every reader with room, in turn; return True if more can be delivered."""
         self._touched = False
+        if self.deleted:
+            return False
         if self.log is None:
             self.commit(self.next)
         more = self.serving.deliver()
@@ -356,13 +358,13 @@ class Stream(DeclaredQueue):
             self.tail.shorten(idle=True)
 
     def close(self) -> list[Consumer]:
-        """Mark the stream as deleted; return its consumers, which must be cancelled."""
+        """Drop the contents of a stream that is being deleted; return its consumers, to be cancelled."""
         self.deleted = True
         self.log = None
         self.tail.clear()
         self.segments.clear()
         self._packer.clear()
-        return self.serving.remove_all()
+        return self.serving.close()
 
     # -- positions -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from leveret.router.exchange.base import Exchange
+from leveret.router.queue.consumers import Consumer
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.turns.backlog import Slices
 from leveret.router.vhost.trace import TRACE
@@ -15,6 +16,7 @@ from leveret.router.vhost.trace import TRACE
 if TYPE_CHECKING:
     from leveret.router.vhost.vhost import VHost
 
+SOME = 16  # consumers that are cancelled at a time
 FEW = 200  # bindings that are removed at a time: half a millisecond
 
 
@@ -49,6 +51,20 @@ class Deletion:
         yield from self.delete_bindings(queue)
         if not queue.deleted:
             self._vhost.delete_queue(queue)
+
+    def cancel_consumers(self, queue: AnyQueue, consumers: list[Consumer]) -> Slices:
+        """Cancel consumers of a deleted queue, except those that have ended by now, and notify their clients.
+
+        The list is empty afterwards.
+        """
+        consumers.reverse()
+        while consumers:
+            for consumer in reversed(consumers[-SOME:]):
+                if consumer in queue.consumers:
+                    queue.consumers.remove(consumer)
+                    consumer.sink.cancelled(consumer)
+            del consumers[-SOME:]
+            yield
 
     def delete_bindings(self, end: AnyQueue | Exchange) -> Slices:
         """Delete the bindings of a queue or exchange if they are too many to be deleted along with it.

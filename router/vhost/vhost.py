@@ -362,8 +362,9 @@ class VHost:
         self.graph.target_changed(queue.name)
         for source in self.graph.cut(queue):
             self.deletion.delete_if_unused(source)
-        for consumer in consumers:
-            consumer.sink.cancelled(consumer)
+        if consumers:
+            what = f"cancelling the consumers of queue '{queue.name}' in vhost '{self.name}'"
+            self.host.backlog.start(what, self.deletion.cancel_consumers(queue, consumers))
         return count
 
     def delete_owned(self, owner: object) -> LongWork | None:
