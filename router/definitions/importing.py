@@ -126,7 +126,9 @@ class _Import:
                 yield
         yield from map(self._declare_exchange, definitions.exchanges)
         yield from map(self._declare_queue, definitions.queues)
-        yield from map(self._bind, definitions.bindings)
+        for binding in definitions.bindings:
+            yield from self._bind(binding)
+            yield
         yield from map(self._set_parameter, limits)
 
     def _refuse(self, refusal: RefusedEntry) -> None:
@@ -281,7 +283,7 @@ class _Import:
                 name, durable=entry.durable, auto_delete=entry.auto_delete, arguments=arguments
             )
 
-    def _bind(self, entry: BindingEntry) -> None:
+    def _bind(self, entry: BindingEntry) -> Iterator[None]:
         if not entry.source:
             return  # every queue is bound to the default exchange anyway
         what = (
@@ -300,7 +302,8 @@ class _Import:
                     "definition not imported", what=what, reason="source or destination does not exist"
                 )
                 return
-            vhost.bind(source, destination, entry.routing_key, _object(entry.arguments))
+            arguments = _object(entry.arguments)
+            yield from vhost.bind_in_slices(source, destination, entry.routing_key, arguments)
 
 
 def _object(pairs: Pairs) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from leveret.router.queue.entry import Entry
+from leveret.router.turns.backlog import Slicing
 
 if TYPE_CHECKING:
     from leveret.router.queue.interface import AnyQueue, QueueLike
@@ -126,6 +127,11 @@ class Consumer(Receiver):
     def source(self) -> "QueueLike":
         """The queue in which the consumer's deliveries are settled."""
         return self.queue
+
+    def prepare(self) -> Slicing[None]:
+        """Do in slices what is needed before the consumer is added to its queue: here nothing."""
+        return
+        yield
 
     def room(self) -> int:
         """Return how many messages the consumer can receive now."""

@@ -8,13 +8,13 @@ for the time of evaluation (see ``exchange/routing``). A selector is compiled on
 from typing import TYPE_CHECKING
 
 from leveret.router.selector.errors import SelectorError
-from leveret.router.turns.backlog import Slicing, at_once
+from leveret.router.turns.backlog import Slicing
 
 if TYPE_CHECKING:
     from leveret.protocol.amqp.properties import Properties
     from leveret.router.selector.expression import Evaluate
 
-__all__ = ["Selector", "SelectorError", "compile_in_slices", "compile_selector", "load_parser"]
+__all__ = ["Selector", "SelectorError", "compile_in_slices", "load_parser"]
 
 
 class Selector:
@@ -37,13 +37,11 @@ class Selector:
         return f"Selector({self.text!r})"
 
 
-def compile_selector(text: str) -> Selector:
-    """Compile a selector. Raises SelectorError with the expected token and its position."""
-    return at_once(compile_in_slices(text))
-
-
 def compile_in_slices(text: str) -> Slicing[Selector]:
-    """Compile a selector in slices; a long one takes 8 ms. Raises SelectorError as ``compile_selector``."""
+    """Compile a selector in slices; a long one takes 8 ms.
+
+    Raises SelectorError with the expected token and its position.
+    """
     # The import takes a tenth of a second, which commands that compile no selector never pay.
     from leveret.router.selector.parser import parse  # noqa: PLC0415
 

@@ -3,7 +3,7 @@
 
 Responsible for the errors of text that is not a selector. Nothing here recurses, so no text within the limit
 on its length can exhaust the stack. Importing this module builds the parser, which takes a tenth of a second:
-only ``compile_selector`` imports it, when it is first called.
+only ``compile_in_slices`` imports it, when it is first called.
 """
 
 import re

@@ -95,8 +95,11 @@ class Session:
         exclusive: bool = False,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        """As ``Subscriptions.consume``."""
-        self.subscriptions.consume(queue_name, tag, no_ack=no_ack, exclusive=exclusive, arguments=arguments)
+        """As ``Subscriptions.consume``; the work may be ``unfinished``."""
+        consuming = self.subscriptions.consume(
+            queue_name, tag, no_ack=no_ack, exclusive=exclusive, arguments=arguments
+        )
+        self.work.begin("consuming", consuming)
 
     def cancel(self, tag: str) -> None:
         """As ``Subscriptions.cancel``."""

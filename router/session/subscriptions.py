@@ -66,8 +66,9 @@ class Subscriptions:
         no_ack: bool = False,
         exclusive: bool = False,
         arguments: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Start a consumer. Its deliveries begin with the next flush, so that the client is answered first.
+    ) -> Slices:
+        """Start a consumer, in slices. Its deliveries begin with the next flush, so that the client is
+        answered first.
 
         Raises NotAllowed for a tag in use, AccessRefused, NotFound, and the errors of the queue.
         """
@@ -88,6 +89,13 @@ class Subscriptions:
             prefetch=self.consumer_prefetch,
             arguments=arguments,
         )
+        generation = self._user.generation
+        yield from consumer.prepare()
+        if deliveries.finished:
+            return
+        if queue.deleted or self._user.generation != generation:  # between two slices
+            yield from self.consume(queue_name, tag, no_ack=no_ack, exclusive=exclusive, arguments=arguments)
+            return
         deliveries.consumers[tag] = consumer
         consumer.served = deliveries.next_tag  # as in RabbitMQ, consumers that have waited longer come first
         queue.add_consumer(consumer, self._broker.now)

@@ -67,7 +67,8 @@ def declare_super_stream(
                 arguments={**(arguments or {}), "x-queue-type": "stream"},
             )
             place = {"x-stream-partition-order": order}
-            topology.bind_queue(stream, name, key if binding_keys else "1", place)
+            binding = topology.bind_queue_in_slices(stream, name, key if binding_keys else "1", place)
+            yield from binding
             yield
     except AmqpError:
         for stream in made:

@@ -16,7 +16,7 @@ from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.session.reply_to import REPLY_TO
-from leveret.router.turns.backlog import LongWork, Slicing, at_once
+from leveret.router.turns.backlog import LongWork, Slicing
 from leveret.router.values.field_values import type_name
 from leveret.router.vhost.declare import clean_name, is_reserved
 from leveret.router.vhost.vhost import VHost
@@ -82,14 +82,10 @@ class Topology:
         self._check("configure", "exchange", name)
         return self._vhost.loosen(exchange)
 
-    def bind_exchange(self, destination: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Bind an exchange to another."""
-        at_once(self.bind_exchange_in_slices(destination, source, routing_key, arguments))
-
     def bind_exchange_in_slices(
         self, destination: str, source: str, routing_key: str, arguments: Arguments
     ) -> Slicing[None]:
-        """Do the same in slices, as ``VHost.bind_in_slices``."""
+        """Bind an exchange to another, in slices, as ``VHost.bind_in_slices``."""
         destination, source = clean_name(destination), clean_name(source)
         self._check_binding("exchange", destination, source, routing_key)
         exchange = self._vhost.exchange(source)
@@ -181,14 +177,10 @@ class Topology:
         self._check("read", "queue", name)
         return self._vhost.queue_for(name, self._owner).purge()
 
-    def bind_queue(self, name: str, source: str, routing_key: str, arguments: Arguments) -> None:
-        """Bind a queue to an exchange."""
-        at_once(self.bind_queue_in_slices(name, source, routing_key, arguments))
-
     def bind_queue_in_slices(
         self, name: str, source: str, routing_key: str, arguments: Arguments
     ) -> Slicing[None]:
-        """Do the same in slices, as ``VHost.bind_in_slices``."""
+        """Bind a queue to an exchange, in slices, as ``VHost.bind_in_slices``."""
         name, source = clean_name(name), clean_name(source)
         self._check_binding("queue", name, source, routing_key)
         exchange = self._vhost.exchange(source)

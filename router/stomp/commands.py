@@ -173,23 +173,28 @@ def subscribe(conversation: Conversation, frame: Frame) -> None:
     elif destination.kind == "queue":
         _ensure_queue(conversation, queue, frame)
     conversation.session.set_prefetch(prefetch, shared=False)
-    try:
-        conversation.session.consume(queue, tag, no_ack=mode == "auto", arguments=arguments)
-        if (
-            destination.own_queue
-        ):  # after the consumer, as in RabbitMQ: of two missing rights it tells the first
-            bind_subscription(conversation.topology, queue, destination, frame)
-    except AmqpError:
-        conversation.session.cancel(tag)
-        if made:
-            conversation.topology.undo_declaration(queue)
-        raise
     conversation.subscriptions[tag] = Subscription(
         id=headers.get("id"),
         destination=destination.path,
         queue=queue,
         held=deque() if mode == "client" else None,
     )
+
+    def consume() -> Slices:
+        session, topology = conversation.session, conversation.topology
+        try:
+            yield from session.subscriptions.consume(queue, tag, no_ack=mode == "auto", arguments=arguments)
+            # After the consumer, as in RabbitMQ: if both permissions are missing, the error names this one.
+            if destination.own_queue:
+                yield from bind_subscription(topology, queue, destination, frame)
+        except AmqpError:
+            conversation.subscriptions.pop(tag, None)
+            session.cancel(tag)
+            if made:
+                topology.undo_declaration(queue)
+            raise
+
+    conversation.session.carry_out("subscribing", consume())
 
 
 def _is_stream(conversation: Conversation, frame: Frame) -> bool:

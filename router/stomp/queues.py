@@ -18,6 +18,7 @@ from leveret.router.arguments.table import QUEUE_ARGUMENTS
 from leveret.router.session.topology import Topology
 from leveret.router.stomp.consumers import CONSUMER_NAME, SINGLE
 from leveret.router.stomp.destinations import StompDestination
+from leveret.router.turns.backlog import Slicing
 
 DURABLE = ("durable", "persistent")  # the second is RabbitMQ's older name of the first
 
@@ -60,11 +61,16 @@ def declare_subscription(topology: Topology, destination: StompDestination, fram
     return queue.name, made
 
 
-def bind_subscription(topology: Topology, queue: str, destination: StompDestination, frame: Frame) -> None:
-    """Bind a subscription's own queue to the destination's exchange, by its selector if it has one."""
+def bind_subscription(
+    topology: Topology, queue: str, destination: StompDestination, frame: Frame
+) -> Slicing[None]:
+    """Bind a subscription's own queue to the destination's exchange, by its selector if it has one.
+
+    Works in slices, since a selector may take long to compile.
+    """
     selector = frame.headers.get("x-selector")
     arguments = {} if selector is None else {"x-selector": selector}
-    topology.bind_queue(queue, destination.exchange, destination.routing_key, arguments)
+    yield from topology.bind_queue_in_slices(queue, destination.exchange, destination.routing_key, arguments)
 
 
 def is_durable(headers: Mapping[str, str]) -> bool:

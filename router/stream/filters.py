@@ -14,8 +14,9 @@ from typing import Any
 
 from leveret.protocol.errors import PreconditionFailed
 from leveret.router.queue.entry import Entry
-from leveret.router.selector import Selector, SelectorError, compile_selector
+from leveret.router.selector import Selector, SelectorError, compile_in_slices
 from leveret.router.stream.chunk import Chunk
+from leveret.router.turns.backlog import Slicing
 from leveret.router.values.field_values import type_name
 
 VALUE = "x-stream-filter-value"  # header of a message
@@ -71,12 +72,13 @@ class ReaderFilter:
     ones that match the selector.
     """
 
-    __slots__ = ("_selector", "_unfiltered", "_values")
+    __slots__ = ("_selector", "_unfiltered", "_values", "cost")
 
     def __init__(self, values: frozenset[str] | None, unfiltered: bool, selector: Selector | None) -> None:
         self._values = values
         self._unfiltered = unfiltered
         self._selector = selector
+        self.cost = 1 if selector is None else 1 + selector.cost  # in steps of a selector
 
     def may_be_in(self, chunk: Chunk) -> bool:
         """Return True if a chunk may hold matching messages."""
@@ -102,24 +104,34 @@ class ReaderFilter:
         return self._selector is None or self._selector.matches(properties)
 
 
-def reader_filter(arguments: Mapping[str, Any], what: str) -> ReaderFilter | None:
-    """Return the filter in a consumer's arguments; None if there is none. Raises PreconditionFailed."""
-    values = _values(arguments, what)
+def check_filter(arguments: Mapping[str, Any], what: str) -> None:
+    """Raise PreconditionFailed if the types of a consumer's arguments for its filter are wrong."""
+    _values(arguments, what)
     unfiltered = arguments.get(UNFILTERED, False)
     if not isinstance(unfiltered, bool):
         raise PreconditionFailed(
             f"invalid arg '{UNFILTERED}' for {what}: {{unacceptable_type,{type_name(unfiltered)}}}"
         )
+    if not isinstance(arguments.get(SELECTOR, ""), str):
+        raise PreconditionFailed(f"invalid arg '{SELECTOR}' for {what}: a string is needed")
+
+
+def reader_filter(arguments: Mapping[str, Any], what: str) -> Slicing[ReaderFilter | None]:
+    """Return the filter in the checked arguments of a consumer, or None if there is none.
+
+    Works in slices, since a selector may take long to compile. Raises PreconditionFailed for an invalid
+    selector.
+    """
+    values = _values(arguments, what)
     selector = None
     if SELECTOR in arguments:
-        text = arguments[SELECTOR]
-        if not isinstance(text, str):
-            raise PreconditionFailed(f"invalid arg '{SELECTOR}' for {what}: a string is needed")
         try:
-            selector = compile_selector(text)
+            selector = yield from compile_in_slices(arguments[SELECTOR])
         except SelectorError as error:
             raise PreconditionFailed(f"invalid arg '{SELECTOR}' for {what}: {error}") from None
-    return None if values is None and selector is None else ReaderFilter(values, unfiltered, selector)
+    if values is None and selector is None:
+        return None
+    return ReaderFilter(values, arguments.get(UNFILTERED, False), selector)
 
 
 def _values(arguments: Mapping[str, Any], what: str) -> frozenset[str] | None:

@@ -27,6 +27,7 @@ from leveret.router.stream.readers import Readers
 from leveret.router.stream.seek import seek
 from leveret.router.values.counters import DeliveryCounters
 
+FILTERED = DRAIN // 2  # a visit of a reader with a filter counts as so many messages
 DECODED = 16  # chunks whose decoded messages are kept for the next reader
 NOTED = 1000  # messages that a named reader may pass before its position is stored
 
@@ -100,6 +101,8 @@ class Serving:
             reader.sink.deliver(reader, entries)
             if len(entries) == room and reader.ready and reader.room() <= 0:
                 self.readers.skip(reader)
+        if reader.wanted is not None:  # checked messages take longer than delivered ones
+            return max(FILTERED, passed)
         return max(1, passed)
 
     def _decode(self, chunk: Chunk) -> list[Entry]:

@@ -24,7 +24,7 @@ from leveret.router.queue.host import QueueHost
 from leveret.router.queue.interface import QueueStorage
 from leveret.router.queue.lifecycle import Declaration, DeclaredQueue
 from leveret.router.stream.chunk import Chunk
-from leveret.router.stream.filters import SIZE, reader_filter
+from leveret.router.stream.filters import SIZE, check_filter
 from leveret.router.stream.first_offset import FIRST_OFFSET, pack_first_offset
 from leveret.router.stream.gaps import known_gaps, without
 from leveret.router.stream.log import StreamLog, StreamSegment
@@ -325,7 +325,7 @@ class Stream(DeclaredQueue):
                 f"invalid arg 'x-priority' for {self.what} of queue type rabbit_stream_queue"
             )
         start = start_of(arguments, self.what, self.host.wall * 1000)
-        only = reader_filter(arguments, self.what)
+        check_filter(arguments, self.what)
         name, single = group_of(arguments, self.what)
         if not prefetch:
             raise PreconditionFailed(f"consumer prefetch count is not set for '{self.what}'")
@@ -340,7 +340,6 @@ class Stream(DeclaredQueue):
             prefetch=prefetch,
             arguments=arguments,
             start=start,
-            wanted=only,
             name=name,
             single=single,
         )

@@ -8,6 +8,8 @@ A handler that cannot respond at once is a generator. It yields a ``Wait``, or t
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias, TypeVar
 
+from leveret.router.turns.backlog import Slicing
+
 GATHERED = 1000  # items that are collected before other tasks run: half a millisecond
 
 T = TypeVar("T")
@@ -48,6 +50,17 @@ def gathered(items: Iterable[T]) -> ResponseSteps[list[T]]:
         if not len(found) % GATHERED:
             yield 0
     return found
+
+
+def stepwise(slices: Slicing[T]) -> ResponseSteps[T]:
+    """Run sliced work of the broker, one slice in each step; return its result."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield 0
 
 
 def released(items: list[T]) -> ResponseSteps[None]:

@@ -20,12 +20,13 @@ from leveret.protocol.http import HeadLimits, HttpConnection, HttpError, Respons
 from leveret.protocol.stomp.errors import StompError
 from leveret.protocol.stomp.frames import FrameLimits as StompLimits
 from leveret.protocol.stomp.frames import FrameReader as StompReader
-from leveret.router.selector import SelectorError, compile_selector
+from leveret.router.selector import SelectorError
 from leveret.router.settings import Http, Settings
 from tests.fuzz import websocket
 from tests.fuzz.beside import beside
 from tests.protocol.amqp.frames import publish
 from tests.router.amqp.world import World
+from tests.router.selector.helpers import compile_selector
 from tests.router.stomp.client import StompClient
 
 BODY_MAX = 1 << 20  # bytes

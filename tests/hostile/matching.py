@@ -1,5 +1,7 @@
 """Matching: few messages that many bindings, or expensive ones, are compared with."""
 
+from urllib.parse import quote
+
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.properties import Properties
 from tests.hostile.scenario import Attack, Family, call_all, declare, flood, publish_many, served
@@ -188,6 +190,43 @@ async def deep_selector(attack: Attack) -> None:
             content = publish_frames("", exchange="amq.fanout", properties=Properties(headers={"a": "b"}))
             await client.stream.send_all(content * 100)
             await served(client)
+
+
+@scenario(short=1 / 10)
+async def selectors_from_everywhere(attack: Attack) -> None:
+    """50 selectors of 4 kB for bindings, streams, the API, definitions and STOMP subscriptions."""
+    client, stomp = await attack.client(), await attack.stomp()
+    await declare(client, 1, {})
+    stream = {"x-queue-type": "stream"}
+    await client.call(m.QueueDeclare("s", durable=True, arguments=stream), m.QueueDeclareOk)
+    content = publish_frames("", exchange="amq.fanout", properties=Properties(headers={"h": "a" * 1000}))
+    await call_all(client, [m.QueueBind(queue, "amq.fanout") for queue in ("q0", "s")])
+    await client.stream.send_all(content * 300)
+    await served(client)
+    await client.call(m.BasicQos(0, 100, False), m.BasicQosOk)
+    for number in range(attack.many(50)):
+        selector = " OR ".join(f"h = 'value {each}'" for each in range(number, number + 200))
+        arguments: dict[str, object] = {SELECTOR: selector}
+        bindings = f"/api/bindings/{attack.vhost}/e/amq.topic"
+        body = {"routing_key": str(number), "arguments": arguments}
+        binding = {"source": "amq.headers", "destination": "q0", "destination_type": "queue", **body}
+        await client.call(m.QueueBind("q0", "amq.direct", arguments=arguments), m.QueueBindOk)
+        await client.call(m.ExchangeBind("amq.match", "amq.direct", arguments=arguments), m.ExchangeBindOk)
+        await client.call(m.BasicConsume("s", str(number), arguments=arguments), m.BasicConsumeOk)
+        await client.call(m.BasicCancel(str(number)), m.BasicCancelOk)
+        await client.call(m.QueueUnbind("q0", "amq.direct", arguments=arguments), m.QueueUnbindOk)
+        await client.call(
+            m.ExchangeUnbind("amq.match", "amq.direct", arguments=arguments), m.ExchangeUnbindOk
+        )
+        await attack.ask(f"{bindings}/q/q0", "POST", body, refused=True)
+        await attack.ask(f"{bindings}/e/amq.match", "POST", body, refused=True)
+        await attack.ask(f"/api/definitions/{attack.vhost}", "POST", {"bindings": [binding]}, refused=True)
+        await attack.ask(f"/api/queues/{attack.vhost}/q0/messages?selector={quote(selector)}")
+        await attack.ask(f"/api/queues/{attack.vhost}/q0/messages/delete", "POST", {"selector": selector})
+        head = f"SUBSCRIBE\nid:{number}\ndestination:/topic/a\nreceipt:r\n{SELECTOR}:{selector}\n\n\0"
+        await stomp.send_all(head.encode())
+        assert b"RECEIPT" in await stomp.receive_some()
+        await stomp.send_all(f"UNSUBSCRIBE\nid:{number}\n\n\0".encode())
 
 
 @scenario(short=1)

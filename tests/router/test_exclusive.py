@@ -8,6 +8,7 @@ import pytest
 from leveret.protocol.amqp import methods as m
 from leveret.router.management.api import rules
 from leveret.router.stomp.commands import HANDLERS
+from leveret.router.turns.backlog import at_once
 from tests.router.amqp.client import Content, reply_class
 from tests.router.amqp.world import World
 from tests.router.exclusive import FRAMES, METHODS, OWN_REQUESTS, REQUESTS
@@ -97,7 +98,7 @@ def test_an_administrator_is_refused(row):
     api = Api()
     owner = api.node.client(owner=object())
     owner.topology.declare_queue("q", durable=False, exclusive=True, auto_delete=False, arguments={})
-    owner.topology.bind_queue("q", "amq.direct", "k", {})
+    at_once(owner.topology.bind_queue_in_slices("q", "amq.direct", "k", {}))
     owner.publish("first")
     before = state(api.vhost)
     path = "".join(f"/{name(part)}" for part in row.item.path("/"))

@@ -25,7 +25,7 @@ from leveret.router.management.query import columns_of, listing, narrowed
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.values.field_values import plain
 from leveret.router.vhost.vhost import VHost
-from leveret.router.web.response_steps import ResponseSteps
+from leveret.router.web.response_steps import ResponseSteps, stepwise
 
 DEFAULT = "amq.default"  # name of the default exchange in paths
 
@@ -200,15 +200,16 @@ def show_one(call: Call) -> ResponseSteps[Response]:
     return answer(narrowed(document, columns_of(call.query)))
 
 
-def bind(call: Call) -> Response:
+def bind(call: Call) -> ResponseSteps[Response]:
     """Create a binding; the header ``Location`` has its path, relative to the request's."""
     if call["kind"] not in ("q", "e"):
         raise not_found()
     routing_key, arguments = text(call.body, "routing_key", ""), table(call.body, "arguments")
     source, destination = exchange_name(call["source"]), call["destination"]
     topology = call.client().topology
-    make = topology.bind_queue if call["kind"] == "q" else topology.bind_exchange
-    make(destination, source, routing_key, arguments)
+    is_queue = call["kind"] == "q"
+    make = topology.bind_queue_in_slices if is_queue else topology.bind_exchange_in_slices
+    yield from stepwise(make(destination, source, routing_key, arguments))
     key = properties_key(routing_key, arguments)
     return Response(201, headers=(("Location", f"{quote_plus(destination)}/{quote_plus(key, safe='~')}"),))
 

@@ -34,12 +34,12 @@ from leveret.router.queue.entry import Entry
 from leveret.router.queue.interface import AnyQueue
 from leveret.router.queue.paged_run import Run
 from leveret.router.queue.queue import Queue
-from leveret.router.selector import Selector, SelectorError, compile_selector
+from leveret.router.selector import Selector, SelectorError, compile_in_slices
 from leveret.router.session.validation import check_publish
 from leveret.router.values.bounds import refused_name
 from leveret.router.values.outcome import REFUSED
 from leveret.router.vhost.death_headers import last_death
-from leveret.router.web.response_steps import ResponseSteps
+from leveret.router.web.response_steps import ResponseSteps, stepwise
 
 PEEK, PEEK_MOST = 50, 1000  # messages that are shown: default and maximum
 BYTES_MOST = 1 << 24  # maximum bytes of their bodies
@@ -67,6 +67,11 @@ class Choice:
     positions: frozenset[int] | None
     selector: Selector | None
 
+    @property
+    def cost(self) -> int:
+        """The cost of the selector, 0 without one."""
+        return 0 if self.selector is None else self.selector.cost
+
     def matches(self, entry: Entry) -> bool:
         """Return True if a message is selected."""
         if self.positions is not None and entry.position not in self.positions:
@@ -74,10 +79,10 @@ class Choice:
         return self.selector is None or self.selector.matches(entry.message.properties)
 
 
-def parse_selector(text: str) -> Selector:
-    """Parse a selector in the language of ``x-selector``. Raises HttpError 400."""
+def parse_selector(text: str) -> ResponseSteps[Selector]:
+    """Compile a selector in the language of ``x-selector``. Raises HttpError 400."""
     try:
-        return compile_selector(text)
+        return (yield from stepwise(compile_in_slices(text)))
     except SelectorError as error:
         raise bad_request(f"invalid selector: {error}") from None
 
@@ -124,8 +129,11 @@ def peek(call: Call) -> ResponseSteps[Response]:
     queue, query = browsable(call), call.query
     count = min(_number(query, "count", PEEK), PEEK_MOST)
     truncate = _number(query, "truncate", 0) if "truncate" in query else None
-    choice = Choice(None, parse_selector(query["selector"]) if "selector" in query else None)
-    walk = QueueWalk(queue, _number(query, "from", 0))
+    start = _number(query, "from", 0)
+    selector = (yield from parse_selector(query["selector"])) if "selector" in query else None
+    choice = Choice(None, selector)
+    shown_bytes = BYTES_MOST if truncate is None else truncate
+    walk = QueueWalk(queue, start, selector_cost=choice.cost, shown=shown_bytes)
     shown: list[Object] = []
     size = 0
     while len(shown) < count and size < BYTES_MOST and walk.examined < LIMIT_MOST:
@@ -138,6 +146,7 @@ def peek(call: Call) -> ResponseSteps[Response]:
                 size += entry.message.size if truncate is None else min(truncate, entry.message.size)
         walk.release(found[1])
         yield 0
+    walk.close()
     return answer(shown)
 
 
@@ -166,12 +175,12 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
             may(entries)
 
     body = call.body
-    choice = _choice(body)
+    choice = yield from _choice(body)
     limit = min(integer(body, "limit", LIMIT), LIMIT_MOST)
     rate = integer(body, "rate", 0)
     if limit < 1 or not 0 <= rate <= RATE_MOST:
         raise bad_request(f"limit is 1 or more, and rate at most {RATE_MOST} messages a second (0: no limit)")
-    walk = QueueWalk(queue, integer(body, "from", 0))
+    walk = QueueWalk(queue, integer(body, "from", 0), selector_cost=choice.cost)
     counts: dict[Verdict, int] = {"done": 0, "unroutable": 0, "skipped": 0}
     group_size = max(1, int(rate * PAUSE)) if rate else queue_walk.SLICE
     more = True
@@ -197,6 +206,7 @@ def _carry_out(call: Call, queue: Queue, act: Act, may: Check | None = None) -> 
                 matching = [entry for entry in matching if entry.position in still]
         walk.release(run)
         yield 0
+    walk.close()
     return answer({**counts, "examined": walk.examined, "more": more})
 
 
@@ -219,7 +229,7 @@ def _still_there(queue: Queue, run: Run | None, matching: Sequence[Entry]) -> se
     return found
 
 
-def _choice(body: Object) -> Choice:
+def _choice(body: Object) -> ResponseSteps[Choice]:
     """Return the selection. Raises HttpError 400 without one, so that no request acts on all messages by
     mistake.
     """
@@ -228,7 +238,7 @@ def _choice(body: Object) -> Choice:
         if not isinstance(positions, list) or not all(type(each) is int for each in positions):
             raise bad_request("'positions' must be a list of whole numbers, as GET shows them")
         positions = frozenset(positions)
-    selector = parse_selector(text(body, "selector")) if "selector" in body else None
+    selector = (yield from parse_selector(text(body, "selector"))) if "selector" in body else None
     if positions is None and selector is None and body.get("all") is not True:
         raise bad_request('messages must be selected by one of "positions", "selector" and "all": true')
     return Choice(positions, selector)

@@ -8,6 +8,7 @@ from leveret.protocol.errors import NotFound
 from leveret.router.queue.dispatch import DRAIN
 from leveret.router.queue.expiry import BUCKET
 from leveret.router.queue.limits import EXPIRE
+from leveret.router.turns.backlog import at_once
 from tests.router.harness import START, Node
 
 
@@ -474,7 +475,7 @@ RENEW = {
 }
 NO_USE = {
     "publish": lambda client: client.publish("a"),
-    "bind": lambda client: client.topology.bind_queue("q", "amq.direct", "k", {}),
+    "bind": lambda client: at_once(client.topology.bind_queue_in_slices("q", "amq.direct", "k", {})),
     "purge": lambda client: client.topology.purge_queue("q"),
     "nothing": lambda client: None,
 }

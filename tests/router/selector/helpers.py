@@ -3,9 +3,15 @@
 from typing import Any
 
 from leveret.protocol.amqp.properties import Properties
-from leveret.router.selector import compile_selector
+from leveret.router.selector import Selector, compile_in_slices
+from leveret.router.turns.backlog import at_once
 
 TRUE, FALSE, UNKNOWN = True, False, None
+
+
+def compile_selector(text: str) -> Selector:
+    """All slices of a compilation."""
+    return at_once(compile_in_slices(text))
 
 
 def matches(selector: str, headers: dict[str, Any] | None = None, **properties: Any) -> bool:

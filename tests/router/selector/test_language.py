@@ -2,8 +2,7 @@
 
 import pytest
 
-from leveret.router.selector import compile_selector
-from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, matches, verdict
+from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, compile_selector, matches, verdict
 
 HEADERS = {
     "color": "red",

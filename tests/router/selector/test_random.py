@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from leveret.protocol.amqp.properties import Properties
 from leveret.protocol.amqp.table import Timestamp
-from leveret.router.selector import SelectorError, compile_selector
+from leveret.router.selector import SelectorError
 from leveret.router.selector.parser import MAX_LENGTH
-from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, verdict
+from tests.router.selector.helpers import FALSE, TRUE, UNKNOWN, compile_selector, verdict
 
 NAMES = ("a", "b", "c", "d")
 VERDICTS = {2: TRUE, 1: UNKNOWN, 0: FALSE}

@@ -9,6 +9,7 @@ from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.constants import BASIC, EXCHANGE, QUEUE
 from leveret.protocol.errors import AccessRefused
 from leveret.router.queue.queue import Queue
+from leveret.router.turns.backlog import at_once
 from tests.router.harness import AnyUser, Client, Node
 
 
@@ -59,11 +60,11 @@ OPERATIONS = {
         ["configure exchange x"],
     ),
     "exchange.bind": (
-        lambda c: c.topology.bind_exchange("y", "x", "", {}),
+        lambda c: at_once(c.topology.bind_exchange_in_slices("y", "x", "", {})),
         ["write exchange y", "read exchange x"],
     ),
     "exchange.bind to a topic exchange": (
-        lambda c: c.topology.bind_exchange("y", "topic", "a.*", {}),
+        lambda c: at_once(c.topology.bind_exchange_in_slices("y", "topic", "a.*", {})),
         ["write exchange y", "read exchange topic", "read topic topic a.*"],
     ),
     "exchange.unbind": (
@@ -90,9 +91,12 @@ OPERATIONS = {
         ["configure queue q"],
     ),
     "queue.purge": (lambda c: c.topology.purge_queue("q"), ["read queue q"]),
-    "queue.bind": (lambda c: c.topology.bind_queue("q", "x", "", {}), ["write queue q", "read exchange x"]),
+    "queue.bind": (
+        lambda c: at_once(c.topology.bind_queue_in_slices("q", "x", "", {})),
+        ["write queue q", "read exchange x"],
+    ),
     "queue.bind to a topic exchange": (
-        lambda c: c.topology.bind_queue("q", "topic", "a.*", {}),
+        lambda c: at_once(c.topology.bind_queue_in_slices("q", "topic", "a.*", {})),
         ["write queue q", "read exchange topic", "read topic topic a.*"],
     ),
     "queue.unbind": (
@@ -143,7 +147,7 @@ def test_without_one_of_them_nothing_is_done(node, operation, asked, right):
         (lambda c: c.consume("nope"), "read queue nope"),
         (lambda c: c.get("nope"), "read queue nope"),
         (lambda c: c.topology.purge_queue("nope"), "read queue nope"),
-        (lambda c: c.topology.bind_queue("nope", "nope", "", {}), "write queue nope"),
+        (lambda c: at_once(c.topology.bind_queue_in_slices("nope", "nope", "", {})), "write queue nope"),
     ],
 )
 def test_who_has_no_right_is_not_told_what_exists(node, operation, right):

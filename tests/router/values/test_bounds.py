@@ -266,7 +266,7 @@ class Ways:
             "declare an exchange": lambda: self.topology.declare_exchange(
                 name, "direct", durable=True, auto_delete=False, internal=False, arguments={}
             ),
-            "bind": lambda: self.topology.bind_queue("there", "amq.topic", name, {}),
+            "bind": lambda: at_once(self.topology.bind_queue_in_slices("there", "amq.topic", name, {})),
             "super stream": lambda: super_stream(self.topology, name[:254], partitions=1),
             "super stream by key": lambda: super_stream(self.topology, "s", binding_keys=["a", name]),
             "put a queue": lambda: self.put(f"/queues/%2F/{name}", durable),
@@ -313,7 +313,7 @@ class Ways:
             "declare an exchange": lambda: self.topology.declare_exchange(
                 "x", "direct", durable=True, auto_delete=False, internal=False, arguments=table
             ),
-            "bind": lambda: self.topology.bind_queue("there", "amq.topic", "k", table),
+            "bind": lambda: at_once(self.topology.bind_queue_in_slices("there", "amq.topic", "k", table)),
             "super stream": lambda: super_stream(self.topology, "s", partitions=2, arguments=table),
             "put a queue": lambda: self.put("/queues/%2F/q", queue),
             "put an exchange": lambda: self.put("/exchanges/%2F/x", exchange),

@@ -43,8 +43,9 @@ def declare_for_client(topology: Topology, section: str, entry: Mapping[str, Any
                 entry["name"], entry["type"], internal=False, arguments=arguments, **lasting
             )
         case _:
-            bind = topology.bind_queue if entry["destination_type"] == "queue" else topology.bind_exchange
-            bind(entry["destination"], entry["source"], entry["routing_key"], arguments)
+            to_queue = entry["destination_type"] == "queue"
+            bind = topology.bind_queue_in_slices if to_queue else topology.bind_exchange_in_slices
+            at_once(bind(entry["destination"], entry["source"], entry["routing_key"], arguments))
 
 
 def by_api(api: Api, section: str, entry: dict[str, Any]) -> bool:
