@@ -32,6 +32,7 @@ LAYERS = (
     ("amqp", "stomp"),
     ("management",),
     ("store",),
+    ("core_bench",),
     ("server",),
     ("client",),
     ("cli",),

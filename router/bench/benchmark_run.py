@@ -90,7 +90,7 @@ def _declare(target: BenchTarget, load: Load) -> None:
     connection = BlockingConnection(target, timeout=PATIENCE)
     names, exchange = load.queue_names(), load.exchange_name
     if exchange:
-        declare = m.ExchangeDeclare(exchange, load.exchange, durable=load.persistent)
+        declare = m.ExchangeDeclare(exchange, load.exchange_type, durable=load.persistent)
         connection.call(1, declare, m.ExchangeDeclareOk)
     declared = [(1, m.QueueDeclare(name, durable=load.persistent)) for name in names]
     connection.call_all(declared, m.QueueDeclareOk)

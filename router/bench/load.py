@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from leveret.protocol.amqp.table import Table
 
-EXCHANGES = ("default", "direct", "fanout", "topic", "headers")
+EXCHANGES = ("default", "direct", "fanout", "topic", "headers", "selector")
+RAGGED, VARIED, SAME = KINDS = ("ragged", "varied", "same")  # see ``traffic``
 STAMP = 8  # bytes at the start of a body: time of publishing, in ns of the monotonic clock
 SMALLEST_STAMPED = STAMP + 1  # the last byte of a body is the low byte of its number
 BLOCK = 256  # publishes after which the low bytes of the numbers repeat
@@ -61,7 +62,9 @@ class Load:
     one for so many deliveries. ``backlog`` bounds what may wait in the broker where nothing else does.
     ``bindings`` are spread over the queues (0: one each); ``new_keys`` has every message of a topic exchange
     carry a routing key of its own. ``processes`` is how many each side has, ``count`` how many messages each
-    publisher's queue or exchange gets (infinite: until the time is over).
+    publisher's queue or exchange gets (infinite: until the time is over). ``kind`` says how much the messages
+    differ (see ``traffic``), which are drawn with ``seed``. The exchange ``selector`` is a fanout exchange
+    whose bindings have an ``x-selector``, which leveret alone knows.
     """
 
     size: int = 100
@@ -80,6 +83,8 @@ class Load:
     backlog: int = 200_000
     count: float = math.inf
     prefix: str = "bench"
+    kind: str = SAME
+    seed: int = 1
 
     def check(self) -> None:
         """Raise BenchError for an invalid load."""
@@ -89,6 +94,8 @@ class Load:
                 raise BenchError(f"{field.name} {value}: the value must not be below 0")
         if self.exchange not in EXCHANGES:
             raise BenchError(f"exchange {self.exchange}: must be one of {', '.join(EXCHANGES)}")
+        if self.kind not in KINDS:
+            raise BenchError(f"kind {self.kind}: must be one of {', '.join(KINDS)}")
         if self.size < 1:
             raise BenchError("size 0: a body needs a byte for its number")
         if not self.queues or not self.processes:
@@ -119,6 +126,11 @@ class Load:
         return [f"{self.prefix}-{number:0{width}}" for number in range(self.queues)]
 
     @property
+    def exchange_type(self) -> str:
+        """Return the type to declare the exchange with."""
+        return "fanout" if self.exchange == "selector" else self.exchange
+
+    @property
     def copies(self) -> int:
         """Return the number of queues that get each message."""
         return self.queues if self.exchange == "fanout" else 1
@@ -137,6 +149,8 @@ class Load:
                 key = _word(number)
             elif self.exchange == "topic":
                 key = f"{_word(number)}.*.#"
+            elif self.exchange == "selector":
+                arguments = {"x-selector": f"number = {number} AND kind = 'order'"}
             else:
                 arguments = {"x-match": "all", "number": number, "kind": "order"}
             made.append((number % self.queues, key, arguments))
@@ -159,7 +173,7 @@ class Load:
             count -= count % BLOCK
         for index in range(count):
             number = index * self._bindings // count
-            if self.exchange == "headers":
+            if self.exchange in {"headers", "selector"}:
                 headers: Table = {"number": number, "kind": "order"}
                 made.append(("", Properties(headers=headers, delivery_mode=mode)))
                 continue

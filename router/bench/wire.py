@@ -146,8 +146,14 @@ def publish(
     channel: int, route: tuple[str, str], properties: Properties, body: bytes, frame_max: int
 ) -> bytes:
     """Encode a basic.publish with its content."""
-    content = pack_frames(channel, encode_properties(properties), body, frame_max)
-    return method_frame(channel, m.BasicPublish(*route)) + content
+    return publish_encoded(channel, route, encode_properties(properties), body, frame_max)
+
+
+def publish_encoded(
+    channel: int, route: tuple[str, str], properties: bytes, body: bytes, frame_max: int
+) -> bytes:
+    """Encode a basic.publish with its content, whose properties are encoded already."""
+    return method_frame(channel, m.BasicPublish(*route)) + pack_frames(channel, properties, body, frame_max)
 
 
 def delivery(

@@ -9,15 +9,17 @@ from click.core import ParameterSource
 from leveret.protocol.json_text import encode_json
 from leveret.router.cli.failure import Failure, WrongUsage
 from leveret.router.cli.formats import format_option
+from leveret.router.cli.lazy_group import LazyGroup
 
 # Options that have an effect on a workload other than messages.
-TAKES = {
+TAKES: dict[str, set[str]] = {
+    "core": set(),
     "replies": {"url", "workload", "size", "publishers", "seconds", "warm_up", "form", "as_json"},
     "connections": {"url", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
 }
 
 
-@click.command()
+@click.group(cls=LazyGroup, lazy={"core": "leveret.router.cli.bench_core:core"}, invoke_without_command=True)
 @click.option(
     "--url",
     default="amqp://guest:guest@127.0.0.1:5672/",
@@ -154,7 +156,12 @@ def bench(
 
     The run fails if a message was lost, duplicated or changed. Queues and exchanges are made for the run, and
     deleted. The run is given up after 30 seconds without any message.
+
+    bench core measures the core of this leveret by itself.
     """
+    if context.invoked_subcommand is not None:
+        _check_options(context, context.invoked_subcommand, "subcommand")
+        return
     _check_options(context, workload)
     import msgspec
     from rich.console import Console
@@ -208,9 +215,9 @@ def bench(
         Console().print(report.table(load, result, top))
 
 
-def _check_options(context: click.Context, workload: str) -> None:
-    """Raise WrongUsage for an option that has no effect on the workload."""
+def _check_options(context: click.Context, workload: str, what: str = "workload") -> None:
+    """Raise WrongUsage for an option that has no effect on the workload or subcommand."""
     takes = TAKES.get(workload, context.params)
     for name in context.params:
         if name not in takes and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise WrongUsage(f"--{name.replace('_', '-')} has no effect on the workload {workload}")
+            raise WrongUsage(f"--{name.replace('_', '-')} has no effect on the {what} {workload}")
