@@ -156,7 +156,7 @@ class QueueContents(DeclaredQueue):
         """Requeue a message that neither a session nor a dead letter holds, unless it was settled."""
         self.held.pop(entry.position, None)
         if entry.settled:
-            self.release([entry])
+            self.settle([entry])
             return
         if entry.gone:  # its entry is still in the order, to be skipped
             entry = entry.copy()
@@ -169,7 +169,7 @@ class QueueContents(DeclaredQueue):
     def record_delivery(self, entries: list[Entry], *, no_ack: bool) -> None:
         """Record the delivery of messages in the log; with ``no_ack`` the delivery settles them."""
         if no_ack:
-            self.mark_settled(entries)
+            self.settle(entries)
             return
         stored = {entry.position: entry for entry in entries if entry.stored}
         if stored and self.log is not None:
@@ -183,23 +183,22 @@ class QueueContents(DeclaredQueue):
         consumer.redelivered += count
         self._returned = len(self.ready) > 0
 
-    def mark_settled(self, entries: Collection[Entry]) -> None:
-        """Mark messages as settled, and release them from the log: they were acknowledged or dropped."""
-        for entry in entries:
-            entry.settled = True
-        if self.log is not None:
-            self.release(entries)
+    def settle(self, entries: Iterable[Entry], *, moved: bool = False) -> None:
+        """Settle messages: they leave the queue and its log for good, because they were acknowledged or
+        dropped, or ``moved`` to other queues as dead letters.
 
-    def release(self, entries: Iterable[Entry]) -> None:
-        """Remove messages from the log: they are settled, or stored in another queue as dead letters."""
-        if self.log is None:
-            return
-        stored = [entry for entry in entries if entry.stored]
-        for entry in stored:
-            entry.stored = False
-            self.held.pop(entry.position, None)
-        if stored:
-            self.log.remove(stored)
+        The publisher's confirm of a moved message still waits until the message is on disk.
+        """
+        stored: list[Entry] = []
+        for entry in entries:
+            if not moved:
+                entry.settled = True
+            if entry.stored:
+                entry.stored = False
+                self.held.pop(entry.position, None)
+                stored.append(entry)
+        if stored and self.log is not None:
+            self.log.settle(stored)
 
     def remove_ready(self, entries: Collection[Entry], run: Run | None = None) -> None:
         """Remove ready messages that are in memory, at any place in the order, and drop them.
@@ -215,7 +214,7 @@ class QueueContents(DeclaredQueue):
                     self.expiry.discard(entry)
         if run is not None and self.paging is not None:
             self.paging.remove(run, entries)
-        self.mark_settled(entries)
+        self.settle(entries)
         self.touch()
 
     def refuse(self, entry: Entry) -> None:

@@ -29,7 +29,7 @@ class QueueLike(Protocol):
     @property
     def settings(self) -> QueueArguments: ...
 
-    def settle(self, entries: Collection[Entry]) -> None:
+    def ack(self, entries: Collection[Entry]) -> None:
         """Settle delivered messages that the client has acknowledged."""
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None:

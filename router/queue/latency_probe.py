@@ -98,9 +98,9 @@ class Probed:
     def settings(self) -> QueueArguments:
         return self._queue.settings
 
-    def settle(self, entries: Collection[Entry]) -> None:
+    def ack(self, entries: Collection[Entry]) -> None:
         self._recorder.settled(self._consumer, self._clock.now - self._since)
-        self._queue.settle(entries)
+        self._queue.ack(entries)
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None:
         self._queue.requeue(consumed, now)

@@ -176,7 +176,7 @@ class LimitedContents(QueueContents):
         count = len(self.ready)
         if self.paging is not None:
             if self.log is not None:
-                self.mark_settled([entry for run in self.ready.runs for entry in run.entries or ()])
+                self.settle(entry for run in self.ready.runs for entry in run.entries or ())
             self.paging.drop()
         self._clear()
         self.touch()
@@ -195,5 +195,5 @@ class LimitedContents(QueueContents):
     def _settle_all(self, ready: Fifo | Priorities) -> Slices:
         """Settle messages that were removed from the queue, in slices."""
         while entries := ready.take(SLICE, INFINITE):
-            self.mark_settled(entries)
+            self.settle(entries)
             yield

@@ -20,7 +20,7 @@ class QueueLog(Protocol):
     def store_all(self, entries: Sequence[Entry], messages: Sequence[Message]) -> None:
         """Store messages with consecutive positions."""
 
-    def remove(self, entries: Sequence[Entry]) -> None:
+    def settle(self, entries: Sequence[Entry]) -> None:
         """Record that stored messages, at least one, have left the queue for good."""
 
     def mark_delivered(self, position: int) -> None:

@@ -311,12 +311,12 @@ class Queue(LimitedContents):
             raise
         return entry
 
-    def settle(self, entries: Collection[Entry]) -> None:
+    def ack(self, entries: Collection[Entry]) -> None:
         """Settle delivered messages that the client has acknowledged."""
         if self._touched and (len(self.consumers) > 1 or self._expiring):
             self.host.catch_up()  # earlier messages go to consumers that had room before
         self.unacked -= len(entries)
-        self.mark_settled(entries)
+        self.settle(entries)
 
     def reject(self, entries: Sequence[Entry]) -> None:
         """Dead-letter or drop delivered messages that the client has rejected without requeue."""

@@ -220,7 +220,7 @@ class Deliveries:
         self.make_room(consumers)
         for source, entries in sources.items():
             if source.deleted:
-                source.settle(entries)
+                source.ack(entries)
             else:
                 self.delivery_counters.back += len(entries)
                 source.give_back(entries, self._broker.now)

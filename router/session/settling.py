@@ -149,7 +149,7 @@ class Settling:
             deliveries.make_room(consumers)
         for source, entries in sources.items():
             if verb == "ack" or source.deleted:
-                source.settle(entries)
+                source.ack(entries)
             elif verb == "requeue":
                 deliveries.delivery_counters.back += len(entries)
                 source.requeue(entries, self._broker.now)

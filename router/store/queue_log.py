@@ -80,7 +80,7 @@ class StoredQueueLog:
         self.next_position = entries[-1].position + 1
         self._store.publishes += zip(repeat(self), entries, messages, strict=False)
 
-    def remove(self, entries: Sequence[Entry]) -> None:
+    def settle(self, entries: Sequence[Entry]) -> None:
         """Stored messages have left the queue for good."""
         positions = [entry.position for entry in entries]
         self.settled += positions

@@ -133,7 +133,7 @@ class StreamReader(Consumer):
     def settings(self) -> QueueArguments:
         return self.stream.settings
 
-    def settle(self, entries: Collection[Entry]) -> None:
+    def ack(self, entries: Collection[Entry]) -> None:
         """Acknowledge deliveries; the messages stay in the stream."""
         if self.name is not None:
             for entry in entries:

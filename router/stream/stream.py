@@ -136,7 +136,7 @@ class Stream(DeclaredQueue):
     def purge(self) -> int:
         raise NotImplemented_(f"queue.purge not supported by stream queues {self.what}")
 
-    def settle(self, entries: Collection[Entry]) -> None:
+    def ack(self, entries: Collection[Entry]) -> None:
         """Do nothing: deliveries are settled with their ``StreamReader``."""
 
     def requeue(self, consumed: Collection[Entry], now: int) -> None: ...

@@ -121,7 +121,7 @@ class DeadLetters:
                 copies += 1
         if not copies:
             self._host.drops.add(dead.vhost.name, queue.name, dropped, 1, self._host.now)
-        queue.release([dead.entry])
+        queue.settle([dead.entry], moved=True)
         return copies
 
     def _hold(self, dead: DeadLetter) -> bool:

@@ -65,7 +65,7 @@ class QueueServices:
         self.dead_lettered[count] = self.dead_lettered.get(count, 0) + len(entries)
         if exchange is None:
             self._host.drops.add(queue.vhost, queue.name, reason, len(entries), self._host.now)
-            queue.mark_settled(entries)
+            queue.settle(entries)
         else:
             vhost = self._vhost
             letters = (DeadLetter(vhost, queue, entry, reason, exchange, key) for entry in entries)

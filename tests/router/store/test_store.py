@@ -95,7 +95,7 @@ def test_what_was_settled_in_its_own_turn_is_not_written(store, disk):
     queue = FakeQueue(store)
     entry = queue.put(message())
     entry.stored = False
-    queue.log.remove([entry])
+    queue.log.settle([entry])
     store.end_turn()
     assert not any(isinstance(record, PublishRecord) for job in disk.jobs for record in records(job))
 
@@ -120,7 +120,7 @@ def test_acknowledgements_of_a_turn_are_ranges(store, disk):
     store.end_turn()
     finish(store, disk)
     for entry in entries[:3] + entries[4:]:
-        queue.log.remove([entry])
+        queue.log.settle([entry])
     store.end_turn()
     store.flush()
     assert records(disk.jobs[0]) == [ProgressRecord(1, 0, [(0, 3), (4, 1)])]
@@ -132,12 +132,12 @@ def test_settlements_are_put_off_once_until_they_are_flushed(store, disk, put_of
     store.end_turn()
     finish(store, disk)
     for entry in entries[:2]:
-        queue.log.remove([entry])
+        queue.log.settle([entry])
         store.end_turn()
     assert (disk.jobs, len(put_off), store.busy()) == ([], 1, True)
     store.flush()
     assert [records(job) for job in disk.jobs] == [[ProgressRecord(1, 0, [(0, 2)])]]
-    queue.log.remove([entries[2]])
+    queue.log.settle([entries[2]])
     store.end_turn()
     finish(store, disk)
     assert (disk.jobs, len(put_off)) == ([], 2)
@@ -148,7 +148,7 @@ def test_settlements_go_with_the_next_message(store, disk):
     entry = queue.put(message())
     store.end_turn()
     finish(store, disk)
-    queue.log.remove([entry])
+    queue.log.settle([entry])
     store.end_turn()
     queue.put(message())
     store.end_turn()
@@ -164,7 +164,7 @@ def test_what_is_settled_before_its_batch_begins_to_be_written_never_is(store, d
     store.end_turn()  # is being written from now on
     settled, kept = queue.put(message(b"settled")), queue.put(message(b"kept"))
     store.end_turn()
-    queue.log.remove([settled])
+    queue.log.settle([settled])
     settled.stored = False  # as its queue does
     store.end_turn()
     finish(store, disk)
@@ -194,7 +194,7 @@ def test_settlements_that_a_reply_waits_for_are_not_put_off(store, disk):
     store.end_turn()
     finish(store, disk)
     assert store.hold() == 0
-    queue.log.remove([entry])
+    queue.log.settle([entry])
     assert store.hold() == store.batch
     store.end_turn()
     assert records(disk.jobs[0]) == [ProgressRecord(1, 0, [(0, 1)])]
@@ -204,7 +204,7 @@ def test_what_is_flushed_while_a_batch_is_written_follows_it(store, disk):
     queue = FakeQueue(store)
     entry = queue.put(message())
     store.end_turn()
-    queue.log.remove([entry])
+    queue.log.settle([entry])
     store.end_turn()
     store.flush()
     assert len(disk.jobs) == 1
@@ -218,7 +218,7 @@ def test_what_left_a_queue_is_committed_before_its_deletion(store, disk):
     store.end_turn()
     finish(store, disk)
     target.put(message(b"dead letter"))
-    source.log.remove([entry])
+    source.log.settle([entry])
     store.forget_queue(source)
     store.end_turn()
     letters = finish(store, disk)
