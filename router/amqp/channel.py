@@ -102,7 +102,7 @@ class Channel:
     def overfull(self) -> bool:
         return self._outbox.overfull()
 
-    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+    def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write each delivery as a packed basic.deliver and the publisher's content frames."""
         head = receiver.wire
         if head is None:

@@ -23,7 +23,7 @@ from leveret.router.vhost.trace import publish_copy
 from leveret.router.vhost.vhost import VHost
 
 DELIVERIES = 0.0015  # seconds that a turn may take at least for deliveries, whatever its commands took
-ROUNDS = 4  # of ``Queue.deliver`` that catching up may add to a batch: enough for the messages of one read
+ROUNDS = 4  # of ``run_deliveries`` that catching up may add to a batch: enough for one read
 
 
 class SchedulerHost(Protocol):
@@ -66,7 +66,7 @@ class Marker:
         self._deferred = deferred
         late[client] = self
 
-    def deliver(self, now: int) -> bool:
+    def run_deliveries(self, now: int) -> bool:
         if self._late.get(self._client) is self:
             del self._late[self._client]
             if self.waiting:
@@ -258,7 +258,7 @@ class Scheduler:
             try:
                 while self._touched or self._wakeable:
                     if self._touched:
-                        self._deliver(self._touched.popleft())
+                        self._run_deliveries(self._touched.popleft())
                     else:
                         self._wake_next_session()
             finally:
@@ -291,13 +291,13 @@ class Scheduler:
             while True:
                 if earlier:
                     earlier -= 1
-                    self._deliver((self._left or self._again).popleft())
+                    self._run_deliveries((self._left or self._again).popleft())
                     if bounded and self._budget.spent():
                         return not (self._touched or self._wakeable or self._traces)
                 if letters.pending and letters.left > 0:
                     letters.left -= 1 + self._send_letter(letters.pending[0])
                 elif self._touched:
-                    self._deliver(self._touched.popleft())
+                    self._run_deliveries(self._touched.popleft())
                 elif self._wakeable:  # after the last delivery, when the room left is known
                     self._wake_next_session()
                 elif self._traces:
@@ -316,14 +316,14 @@ class Scheduler:
         del self._wakeable[session]
         session.wake()
 
-    def _deliver(self, queue: AnyQueue | Marker) -> None:
+    def _run_deliveries(self, queue: AnyQueue | Marker) -> None:
         """Have a queue deliver; more than a round is left to another turn. An exception is not the fault of a
         client, and keeps no other queue from delivering.
         """
         self._delivering = queue.name, queue.vhost
         recovery = self._host.recovery
         try:
-            if queue.deliver(self._host.now):
+            if queue.run_deliveries(self._host.now):
                 self._again.append(queue)
         except Exception as error:
             self._host.report(

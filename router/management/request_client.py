@@ -151,7 +151,7 @@ class RequestClient(SessionOwner):
     def overfull(self) -> bool:
         return False
 
-    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+    def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         raise InternalError("a delivery for an HTTP request, which has no consumers")
 
     def owes_confirms(self, batch: int) -> None:

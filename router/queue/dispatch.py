@@ -23,8 +23,8 @@ class DeliveringQueue(Protocol):
     def take(self, count: int, now: int) -> tuple[list[Entry], int]:
         """Take up to ``count`` messages. Return those that have not expired, and the number taken."""
 
-    def deliver_to(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Deliver taken messages to a consumer."""
+    def assign(self, consumer: Consumer, entries: list[Entry]) -> None:
+        """Assign taken messages to a consumer: its session delivers them."""
 
     def reclaim(self, entries: list[Entry]) -> None:
         """Requeue, at the end of the batch, those of these messages that no session holds."""
@@ -80,7 +80,7 @@ def _serve(queue: DeliveringQueue, line: Line, turn: list[Consumer], share: int,
         for index, consumer in enumerate(turn):
             mine = entries[index :: len(turn)] if len(turn) > 1 else entries
             if mine:
-                queue.deliver_to(consumer, mine)
+                queue.assign(consumer, mine)
     except Exception:
         for place in range(index, len(turn)):
             queue.reclaim(entries[place :: len(turn)])

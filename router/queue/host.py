@@ -28,7 +28,7 @@ class QueueHost(Protocol):
         """The time of this batch, in seconds since the epoch."""
 
     def touch(self, queue: "AnyQueue") -> None:
-        """Call ``deliver`` at the end of this batch."""
+        """Call ``run_deliveries`` at the end of this batch."""
 
     def schedule_repair(self, queue: "AnyQueue") -> None:
         """An exception was raised in this queue's code: call ``repair`` at the end of this batch."""

@@ -105,7 +105,7 @@ class AnyQueue(QueueLike, Protocol):
         """Apply changed settings."""
 
     def touch(self) -> None:
-        """Schedule ``deliver`` for the end of this batch."""
+        """Schedule ``run_deliveries`` for the end of this batch."""
 
     def enqueue(self, message: Message, now: int) -> Outcome:
         """Enqueue or refuse a message; see ``routing.Target``."""
@@ -113,7 +113,7 @@ class AnyQueue(QueueLike, Protocol):
     def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited] | None:
         """Enqueue messages that differ in their bodies only; see ``routing.Target``."""
 
-    def deliver(self, now: int) -> bool:
+    def run_deliveries(self, now: int) -> bool:
         """Deliver ready messages to ready consumers; return True if more could be delivered now."""
 
     def repair(self, held: tuple[Sequence[Entry], int], dying: Container[int], now: int) -> None:

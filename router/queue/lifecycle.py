@@ -71,7 +71,7 @@ class DeclaredQueue:
         self.settings = declaration["settings"]
         self.last_used = declaration["now"]
         self.deleted = False
-        self._touched = False  # True if ``deliver`` is scheduled
+        self._touched = False  # True if ``run_deliveries`` is scheduled
 
     @property
     def ready(self) -> Sized:
@@ -99,7 +99,7 @@ class DeclaredQueue:
         return self.counts.acknowledged(self.unacked)
 
     def touch(self) -> None:
-        """Schedule ``deliver`` for the end of this batch."""
+        """Schedule ``run_deliveries`` for the end of this batch."""
         if not self._touched:
             self._touched = True
             self.host.touch(self)  # type: ignore[arg-type]  # each type is an AnyQueue, this base is not

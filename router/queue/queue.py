@@ -205,7 +205,7 @@ class Queue(LimitedContents):
 
     # -- messages out --------------------------------------------------------------------------------------
 
-    def deliver(self, now: int) -> bool:
+    def run_deliveries(self, now: int) -> bool:
         """Deliver ready messages to ready consumers, in slices.
 
         Returns True if more could be delivered now; the caller calls again after other queues have delivered.
@@ -252,8 +252,8 @@ class Queue(LimitedContents):
             return self._in_time(entries, now), left
         return entries, left
 
-    def deliver_to(self, consumer: Consumer, entries: list[Entry]) -> None:
-        """Deliver taken messages to a consumer."""
+    def assign(self, consumer: Consumer, entries: list[Entry]) -> None:
+        """Assign taken messages to a consumer: count them, and have its session deliver them."""
         size = 0
         for entry in entries:
             size += entry.message.size

@@ -157,7 +157,7 @@ class Deliveries:
                 return
             if self.trace is not None:
                 self.trace.delivered(receiver, entries)
-            self.sink.deliver(receiver, first, entries)
+            self.sink.write_deliveries(receiver, first, entries)
         except Exception as error:
             if isinstance(receiver, Consumer) and not receiver.no_ack:
                 receiver.source.reclaim(entries)

@@ -18,7 +18,7 @@ class SessionSink(Protocol):
     def overfull(self) -> bool:
         """Return True if so many bytes are unsent that direct replies to the client are dropped."""
 
-    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+    def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write deliveries; their tags count up from ``first_tag``."""
 
     def owes_confirms(self, batch: int) -> None:

@@ -201,7 +201,7 @@ class Conversation:
     def overfull(self) -> bool:
         return self._outbox.overfull()
 
-    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+    def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         """Write MESSAGE frames."""
         if receiver.wire is None:
             receiver.wire = self._wire(receiver)

@@ -54,7 +54,7 @@ class Serving:
 
     # -- turns -----------------------------------------------------------------------------------------------
 
-    def deliver(self) -> bool:
+    def serve_readers(self) -> bool:
         """Deliver to every reader with room, in turn; return True if more can be delivered."""
         left = DRAIN
         while left > 0:

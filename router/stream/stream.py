@@ -298,14 +298,14 @@ class Stream(DeclaredQueue):
 
     # -- readers ---------------------------------------------------------------------------------------------
 
-    def deliver(self, now: int) -> bool:
+    def run_deliveries(self, now: int) -> bool:
         """Deliver to every reader with room, in turn; return True if more can be delivered."""
         self._touched = False
         if self.deleted:
             return False
         if self.log is None:
             self.commit(self.next)
-        more = self.serving.deliver()
+        more = self.serving.serve_readers()
         self._touched = self._touched or more  # the caller continues later
         return more
 

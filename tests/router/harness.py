@@ -81,7 +81,7 @@ class Client:
     def overfull(self) -> bool:
         return self.full
 
-    def deliver(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
+    def write_deliveries(self, receiver: Receiver, first_tag: int, entries: Sequence[Entry]) -> None:
         for tag, entry in enumerate(entries, first_tag):
             self.delivered.append((receiver.tag, tag, entry))
             self.redelivered.append(entry.returns > 0)

@@ -302,7 +302,7 @@ def test_a_delivery_that_fails_while_catching_up_ends_its_own_connection_only(wo
     client.do(m.QueueDeclare("q"))
     broken.do(m.BasicConsume("q", "c"))
     channel = broken.transport.connection.channels.open[1]
-    channel.deliver = lambda *_: 1 / 0
+    channel.write_deliveries = lambda *_: 1 / 0
     client.send(publish("q", b"x"), m.QueueDeclare("q", passive=True))
     client.expect(m.QueueDeclareOk("q", 1, 0))
     broken.take(m.ConnectionClose, channel=0)

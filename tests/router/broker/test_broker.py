@@ -66,7 +66,7 @@ def test_a_delivery_that_fails_ends_its_client_and_disturbs_nobody_else(node):
     def deliver(receiver, first, entries):
         raise RuntimeError("broken")
 
-    clients[0].deliver = deliver
+    clients[0].write_deliveries = deliver
     assert node.broker.scheduler.end_batch() is False
     assert [len(client.crashed) for client in clients] == [1, 0, 0]
     assert node.contents("a") == ["a"]

@@ -127,13 +127,13 @@ def test_large_bodies_are_given_in_smaller_rounds(node):
     fill(node, *["x" * size] * 8)
     rounds = []
     client = node.client()
-    deliver = client.deliver
+    deliver = client.write_deliveries
 
     def count(receiver, first, entries):
         rounds.append(len(entries))
         deliver(receiver, first, entries)
 
-    client.deliver = count
+    client.write_deliveries = count
     client.consume(no_ack=True)
     node.settle()
     assert rounds == [4, 4]
@@ -491,13 +491,13 @@ def test_a_consumer_that_fills_its_client_in_the_middle_of_a_drain_stops(node):
     node.queue()
     fill(node, *range(4 * SLICE))
     client = node.client()
-    deliver = client.deliver
+    deliver = client.write_deliveries
 
     def deliver_and_fill(receiver, first, entries):
         deliver(receiver, first, entries)
         client.room = False
 
-    client.deliver = deliver_and_fill
+    client.write_deliveries = deliver_and_fill
     client.consume()
     assert len(client.take()) == SLICE
     assert len(node.contents()) == 3 * SLICE
@@ -522,7 +522,7 @@ def test_an_error_while_delivering_leaves_the_other_consumers_in_line(node):
     def deliver(receiver, first, entries):
         raise RuntimeError("broken")
 
-    broken.deliver = deliver
+    broken.write_deliveries = deliver
     fill(node, 1)
     node.settle()
     fill(node, 2, 3)

@@ -282,7 +282,7 @@ def test_a_delivery_that_cannot_be_written_goes_to_another_consumer(node, client
     def deliver(receiver, first, entries):
         raise RuntimeError("broken")
 
-    client.deliver = deliver
+    client.write_deliveries = deliver
     client.session.set_prefetch(prefetch, shared=True)
     for tag in ("c1", "c2", "c3"):  # all in the round of the delivery that fails
         client.consume(tag=tag)

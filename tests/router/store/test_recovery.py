@@ -68,7 +68,7 @@ def test_a_queue_whose_deliveries_fail_now_and_then_goes_on(kept, monkeypatch):
     consumer = kept.node.client()
     consumer.consume("q")
     for number in range(2 * TRIES):
-        monkeypatch.setattr(Queue, "deliver_to", failing(Queue.deliver_to, 1))
+        monkeypatch.setattr(Queue, "assign", failing(Queue.assign, 1))
         kept.client.publish(str(number), "q", delivery_mode=2)
         kept.settle()
         monkeypatch.undo()
@@ -82,9 +82,7 @@ def test_messages_keep_their_order_when_a_delivery_fails(kept, monkeypatch):
     for tag, consumer in enumerate(consumers):
         consumer.consume("q", str(tag), prefetch=2)
     kept.settle()
-    monkeypatch.setattr(
-        Queue, "deliver_to", failing(Queue.deliver_to, 1, lambda _, each, *__: each.tag == "1")
-    )
+    monkeypatch.setattr(Queue, "assign", failing(Queue.assign, 1, lambda _, each, *__: each.tag == "1"))
     for number in range(6):
         kept.client.publish(str(number), "q", delivery_mode=2)
     kept.settle()
