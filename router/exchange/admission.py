@@ -39,7 +39,7 @@ class AdmittedTargets(tuple[Target, ...]):
         made._clock = clock
         return made
 
-    def enqueue(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
+    def distribute(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
         """Hand a message to its queues, some in each slice, and add what becomes of it to ``outcomes``.
 
         A message with the same identity that is published meanwhile waits until this one is enqueued.
@@ -54,17 +54,17 @@ class AdmittedTargets(tuple[Target, ...]):
             outcomes.add(admission.barrier)
             return
         if identity is None:
-            yield from self._enqueue(message, at_a_time, outcomes)
+            yield from self._distribute(message, at_a_time, outcomes)
             return
         cache.pending.add(identity.key)
         try:
-            yield from self._enqueue(message, at_a_time, outcomes)
+            yield from self._distribute(message, at_a_time, outcomes)
         finally:
             cache.pending.discard(identity.key)
         if outcomes.accepted:
             cache.remember(identity, now)
 
-    def _enqueue(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
+    def _distribute(self, message: Message, at_a_time: int, outcomes: Outcomes) -> Slices:
         for start in range(0, len(self), at_a_time):
             if start:
                 yield

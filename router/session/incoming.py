@@ -88,7 +88,7 @@ class IncomingMessages:
         elif len(queues) > WIDE or queues.__class__ is AdmittedTargets:
             self._work.begin("publishing", self._publish_widely(message, queues))
         elif mode.confirms is None:
-            self.enqueue(message, queues)
+            self.distribute(message, queues)
         else:
             self._enqueue_to_confirm(message, queues, mode.confirms)
 
@@ -116,7 +116,7 @@ class IncomingMessages:
             self._enqueue_by_queue(messages, queues)
         else:  # message by message, so that the body of one is stored once for all queues
             for message in messages:
-                self.enqueue(message, queues)
+                self.distribute(message, queues)
 
     def _publish_each(self, messages: Sequence[Message]) -> Slices:
         """Publish messages one by one."""
@@ -185,7 +185,7 @@ class IncomingMessages:
             if first and not self.finished:
                 self._sink.owes_confirms(outcomes.batch)
 
-    def enqueue_widely(self, message: Message, queues: Sequence[Target]) -> Slicing[bool]:
+    def distribute_widely(self, message: Message, queues: Sequence[Target]) -> Slicing[bool]:
         """Hand a routed message to its queues in slices; return False if one of them refused it. Queues that
         were deleted since the message was routed are skipped.
         """
@@ -195,7 +195,7 @@ class IncomingMessages:
 
     def _enqueue_widely(self, message: Message, queues: Sequence[Target], outcomes: Outcomes) -> Slices:
         if isinstance(queues, AdmittedTargets):
-            yield from queues.enqueue(message, WIDE, outcomes)
+            yield from queues.distribute(message, WIDE, outcomes)
             return
         if not queues:
             self._unroutable(message)
@@ -232,7 +232,7 @@ class IncomingMessages:
         if confirms.publish(accepted, batch, awaited):
             self._sink.owes_confirms(batch)
 
-    def enqueue(self, message: Message, queues: Sequence[Target]) -> bool:
+    def distribute(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a routed message to its queues; return False if one of them refused it."""
         accepted = True
         now = self._broker.now
@@ -243,10 +243,10 @@ class IncomingMessages:
             self._unroutable(message)
         return accepted
 
-    def enqueue_to_remaining(self, message: Message, queues: Sequence[Target]) -> bool:
+    def distribute_to_remaining(self, message: Message, queues: Sequence[Target]) -> bool:
         """Hand a message to those queues that were not deleted since it was routed."""
         left = [queue for queue in queues if not queue.deleted]
-        return self.enqueue(message, left) if left or not queues else True
+        return self.distribute(message, left) if left or not queues else True
 
     def _unroutable(self, message: Message) -> None:
         """Return a message that reached no queue, unless its publisher has gone."""

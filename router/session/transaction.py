@@ -63,12 +63,12 @@ class Transaction:
 
     def commit(
         self,
-        enqueue: Callable[[Message, Sequence[Target]], bool],
-        enqueue_widely: Callable[[Message, Sequence[Target]], Slicing[bool]],
+        distribute: Callable[[Message, Sequence[Target]], bool],
+        distribute_widely: Callable[[Message, Sequence[Target]], Slicing[bool]],
         settle: Callable[[Verb, Taken], None],
     ) -> Slices:
-        """Do the publishes, then the settlements, in slices. ``enqueue_widely`` is for messages that may need
-        several slices.
+        """Do the publishes, then the settlements, in slices. ``distribute_widely`` is for messages that may
+        need several slices.
 
         Raises PreconditionFailed, after all is done, if a queue has refused a message.
         """
@@ -78,9 +78,9 @@ class Transaction:
         while publishes:
             message, queues = publishes.popleft()
             if len(queues) > SLICE or isinstance(queues, AdmittedTargets):
-                if not (yield from enqueue_widely(message, queues)):
+                if not (yield from distribute_widely(message, queues)):
                     accepted = False
-            elif not enqueue(message, queues):
+            elif not distribute(message, queues):
                 accepted = False
             left -= 1 + len(queues)
             if left <= 0:

@@ -101,7 +101,7 @@ class Transactions:
         self._ending = transaction
         try:
             yield from transaction.commit(
-                self._incoming.enqueue_to_remaining, self._incoming.enqueue_widely, self._settle
+                self._incoming.distribute_to_remaining, self._incoming.distribute_widely, self._settle
             )
         finally:
             self._storage.end_whole()

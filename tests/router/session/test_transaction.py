@@ -14,13 +14,13 @@ class Log:
         self.done = []
         self._full = full
 
-    def enqueue(self, message, queues):
+    def distribute(self, message, queues):
         self.done.append((message, queues))
         return message not in self._full
 
-    def enqueue_widely(self, message, queues):
+    def distribute_widely(self, message, queues):
         yield
-        return self.enqueue(message, queues)
+        return self.distribute(message, queues)
 
     def settle(self, verb, taken):
         self.done.append((verb, taken))
@@ -48,7 +48,7 @@ DONE = [
 
 def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
     log = Log()
-    list(transaction.commit(log.enqueue, log.enqueue_widely, log.settle))
+    list(transaction.commit(log.distribute, log.distribute_widely, log.settle))
     assert log.done == DONE
 
 
@@ -56,7 +56,7 @@ def test_a_commit_publishes_first_and_then_settles_in_order(transaction):
 def test_a_commit_that_is_refused_in_part_fails_when_all_is_done(transaction, full):
     log = Log(full)
     with pytest.raises(PreconditionFailed, match=r"^PRECONDITION_FAILED - partial tx completion$"):
-        list(transaction.commit(log.enqueue, log.enqueue_widely, log.settle))
+        list(transaction.commit(log.distribute, log.distribute_widely, log.settle))
     assert log.done == DONE
 
 
@@ -66,7 +66,7 @@ def test_a_large_commit_is_done_in_slices():
         made.publish(number, ("q",))
     for tag in range(SLICE):
         made.settle("ack", [(tag, "held")])
-    steps = list(made.commit(log.enqueue, log.enqueue_widely, log.settle))
+    steps = list(made.commit(log.distribute, log.distribute_widely, log.settle))
     assert len(steps) == 5
     assert log.done[: 2 * SLICE] == [(number, ("q",)) for number in range(2 * SLICE)]
     assert len(log.done) == 3 * SLICE
