@@ -76,29 +76,6 @@ class Policies:
         self.policies: dict[str, Policy] = {}
         self.operator_policies: dict[str, Policy] = {}
 
-    def set(
-        self, name: str, pattern: str, definition: Definition, *, priority: int = 0, apply_to: str = "all"
-    ) -> None:
-        """Set a policy, and replace one of the same name. Raises PolicyError.
-
-        The virtual host's ``apply_policies`` applies it to existing queues and exchanges.
-        """
-        self.put(name, pattern, definition, priority=priority, apply_to=apply_to)
-
-    def delete(self, name: str) -> None:
-        """Delete a policy. Raises KeyError if there is no policy of this name."""
-        del self.policies[name]
-
-    def set_operator(
-        self, name: str, pattern: str, definition: Definition, *, priority: int = 0, apply_to: str = "all"
-    ) -> None:
-        """Set an operator policy, which limits the values of policies and arguments. Raises PolicyError."""
-        self.put(name, pattern, definition, priority=priority, apply_to=apply_to, operator=True)
-
-    def delete_operator(self, name: str) -> None:
-        """Delete an operator policy. Raises KeyError if there is no operator policy of this name."""
-        del self.operator_policies[name]
-
     def put(
         self,
         name: str,
@@ -109,7 +86,11 @@ class Policies:
         apply_to: str = "all",
         operator: bool = False,
     ) -> Policy:
-        """Set a policy or an operator policy, and return it. Raises PolicyError."""
+        """Set a policy or an operator policy, in place of one of the same name. Raises PolicyError.
+
+        Operator policies limit the values of policies and arguments. The virtual host's ``apply_policies``
+        applies the change to existing queues and exchanges.
+        """
         made = make_policy(name, pattern, definition, priority=priority, apply_to=apply_to, operator=operator)
         self.enter(made, operator=operator)
         return made
@@ -120,7 +101,7 @@ class Policies:
 
     def remove(self, name: str, *, operator: bool = False) -> None:
         """Delete a policy or an operator policy. Raises KeyError if there is none of this name."""
-        (self.delete_operator if operator else self.delete)(name)
+        del (self.operator_policies if operator else self.policies)[name]
 
     def policy(self, kind: Kind, name: str, queue_type: str) -> Policy | None:
         """Return the policy of an exchange or queue; ``queue_type`` is ignored for exchanges."""

@@ -209,7 +209,7 @@ CHANGES = {
     ),
     "policy sets an alternate": (
         ["a", "b > q1"],
-        lambda v: (v.policies.set("p", "^a$", {"alternate-exchange": "b"}), v.apply_policies()),
+        lambda v: (v.policies.put("p", "^a$", {"alternate-exchange": "b"}), v.apply_policies()),
         [],
         ["q1"],
     ),
@@ -226,17 +226,17 @@ def test_a_change_anywhere_makes_a_new_plan(vhost, topology, change, before, aft
 
 def test_a_policy_that_goes_takes_its_alternate_along(vhost):
     build(vhost, "a", "b > q1")
-    vhost.policies.set("p", "^a$", {"alternate-exchange": "b"})
+    vhost.policies.put("p", "^a$", {"alternate-exchange": "b"})
     vhost.apply_policies()
     assert planned(vhost, "a") == ["q1"]
-    vhost.policies.delete("p")
+    vhost.policies.remove("p")
     vhost.apply_policies()
     assert planned(vhost, "a") == []
 
 
 def test_a_policy_gives_the_default_exchange_no_alternate(vhost):
     build(vhost, "b > q1")
-    vhost.policies.set("p", "", {"alternate-exchange": "b"})
+    vhost.policies.put("p", "", {"alternate-exchange": "b"})
     vhost.apply_policies()
     assert planned(vhost, "", "nobody") == []
 
@@ -370,7 +370,7 @@ def perform(vhost, what, name, *rest):
         if alternate is None:
             vhost.policies.policies.pop(name, None)
         else:
-            vhost.policies.set(name, f"^{name}$", {"alternate-exchange": alternate})
+            vhost.policies.put(name, f"^{name}$", {"alternate-exchange": alternate})
         vhost.apply_policies()
 
 

@@ -141,8 +141,8 @@ def crowded(api):
         if number % 2:
             user.permit("/", configure="", write="", read="")
             user.permit_topic("/", "amq.topic", write="", read="")
-        api.vhost.policies.set_operator(f"p{number}", "^nothing$", {"max-length": 1})
-        api.vhost.policies.set(f"p{number}", "^nothing$", {"max-length": 1})
+        api.vhost.policies.put(f"p{number}", "^nothing$", {"max-length": 1}, operator=True)
+        api.vhost.policies.put(f"p{number}", "^nothing$", {"max-length": 1})
     api.node.client().consume("q1", "tag")
     return api
 

@@ -131,13 +131,13 @@ def test_the_head_that_is_dropped_is_the_oldest_of_the_highest_priority(node, cl
 def test_a_policy_shortens_a_queue_at_once_and_lets_it_grow_again(node, client):
     queue = node.queue()
     publish(client, *range(6))
-    node.vhost.policies.set("p", "^q$", {"max-length": 2})
+    node.vhost.policies.put("p", "^q$", {"max-length": 2})
     node.vhost.apply_policies()
     assert node.contents() == ["4", "5"]
     assert queue.bytes == 2
     publish(client, 6)
     assert node.contents() == ["5", "6"]
-    node.vhost.policies.delete("p")
+    node.vhost.policies.remove("p")
     node.vhost.apply_policies()
     publish(client, 7)
     assert node.contents() == ["5", "6", "7"]
@@ -146,7 +146,7 @@ def test_a_policy_shortens_a_queue_at_once_and_lets_it_grow_again(node, client):
 def test_a_policy_that_refuses_publishes_keeps_what_is_there(node, client):
     node.queue()
     publish(client, 1, 2, 3)
-    node.vhost.policies.set("p", "^q$", {"max-length": 1, "overflow": "reject-publish"})
+    node.vhost.policies.put("p", "^q$", {"max-length": 1, "overflow": "reject-publish"})
     node.vhost.apply_policies()
     publish(client, 4)
     assert node.contents() == ["1", "2", "3"]
@@ -515,7 +515,7 @@ def test_a_queue_with_consumers_does_not_expire_and_then_takes_its_whole_time(no
 def test_a_policy_about_expiry_counts_from_when_it_is_set(node, client):
     node.queue()
     node.at(10_000)
-    node.vhost.policies.set("p", ".*", {"expires": 1000})
+    node.vhost.policies.put("p", ".*", {"expires": 1000})
     node.vhost.apply_policies()
     node.at(10_900)
     assert "q" in node.vhost.queues

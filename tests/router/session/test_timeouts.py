@@ -102,7 +102,7 @@ def test_a_timeout_of_0_is_for_ever(node):
 def test_a_policy_brings_a_timeout_to_those_who_consume_already(node):
     client = node.client()
     hold(node, client)
-    node.vhost.policies.set("p", "^q$", {"consumer-timeout": 3000})
+    node.vhost.policies.put("p", "^q$", {"consumer-timeout": 3000})
     node.vhost.apply_policies()
     node.at(3000 + 2 * TICK)
     assert "Timeout value used: 3000 ms" in failures(client)[0]

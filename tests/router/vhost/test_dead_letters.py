@@ -367,15 +367,15 @@ def test_a_letter_goes_where_its_queue_sent_it_when_it_died(node, client, then):
     queue = node.queue("q")
     node.vhost.bind(node.vhost.exchange("amq.fanout"), node.vhost.queue("letters"), "")
     where = {"dead-letter-exchange": "amq.fanout", "dead-letter-routing-key": "k"}
-    node.vhost.policies.set("dlx", "^q$", where)
+    node.vhost.policies.put("dlx", "^q$", where)
     node.vhost.apply_policies()
     client.publish("a")
     client.session.get("q", no_ack=False)
     client.session.nack(1, multiple=False, requeue=False)
     if then is None:
-        node.vhost.policies.delete("dlx")
+        node.vhost.policies.remove("dlx")
     else:
-        node.vhost.policies.set("dlx", "^q$", then)
+        node.vhost.policies.put("dlx", "^q$", then)
     node.vhost.apply_policies()
     node.settle()
     assert (letter(node).exchange, letter(node).routing_key) == ("amq.fanout", "k")

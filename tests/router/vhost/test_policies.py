@@ -35,7 +35,7 @@ def policies() -> Policies:
     ],
 )
 def test_policy_applies_to(policies, apply_to, held):
-    policies.set("p", "^a", {"max-length-bytes": 5}, apply_to=apply_to)
+    policies.put("p", "^a", {"max-length-bytes": 5}, apply_to=apply_to)
     everything = {"classic": "queues", "quorum": "queues", "stream": "queues", "exchange": "exchanges"}
     assert {what for what, kind in everything.items() if policies.effective(kind, "a1", what)} == held
     assert {what for what, kind in everything.items() if policies.effective(kind, "b1", what)} == set()
@@ -43,8 +43,8 @@ def test_policy_applies_to(policies, apply_to, held):
 
 def test_large_patterns_have_a_bound_for_a_name_together(policies, monkeypatch):
     for number in range(100):
-        policies.set(f"large{number}", f"^(?:a?){{900}}{number}$", {"max-length": 1}, priority=9)
-    policies.set("small", "^a", {"max-length": 3})
+        policies.put(f"large{number}", f"^(?:a?){{900}}{number}$", {"max-length": 1}, priority=9)
+    policies.put("small", "^a", {"max-length": 3})
     asked = []
     search = _Large.__call__
     monkeypatch.setattr(_Large, "__call__", lambda self, name: asked.append(name) or search(self, name))
@@ -56,10 +56,10 @@ def test_large_patterns_have_a_bound_for_a_name_together(policies, monkeypatch):
 
 def test_backtracking_patterns_have_a_bound_for_a_name_together(policies):
     for number in range(100):
-        policies.set(f"slow{number}", f"^(?=a)(a|aa)+${number}", {"max-length": 1}, priority=9)
-    policies.set("backtracking", "^(?=a)a", {"max-length": 2}, priority=8)
-    policies.set("linear", "^a", {"max-length": 3})
-    policies.set_operator("operator", "^(?=a)a", {"message-ttl": 4})
+        policies.put(f"slow{number}", f"^(?=a)(a|aa)+${number}", {"max-length": 1}, priority=9)
+    policies.put("backtracking", "^(?=a)a", {"max-length": 2}, priority=8)
+    policies.put("linear", "^a", {"max-length": 3})
+    policies.put("operator", "^(?=a)a", {"message-ttl": 4}, operator=True)
     slow = "a" * 200 + "b"
     with capture_logs() as logs:
         assert policies.effective("queues", slow, "classic") == {"max-length": 3, "message-ttl": 4}
@@ -88,26 +88,26 @@ def test_backtracking_patterns_have_a_bound_for_a_name_together(policies):
     ],
 )
 def test_policy_does_not_match_a_queue_type_that_has_no_use_for_it(policies, definition, held):
-    policies.set("base", "", {"max-length-bytes": 7}, priority=-1)
-    policies.set("p", "", definition)
+    policies.put("base", "", {"max-length-bytes": 7}, priority=-1)
+    policies.put("p", "", definition)
     names = {kind: policies.policy("queues", "q", kind).name for kind in ("classic", "quorum", "stream")}
     assert {kind for kind, name in names.items() if name == "p"} == held
     assert policies.policy("exchanges", "x", "topic").name == "p"
 
 
 def test_highest_priority_holds_and_then_the_first_name(policies):
-    policies.set("c", "", {"max-length": 1}, priority=2)
-    policies.set("a", "", {"expires": 2}, priority=1)
-    policies.set("b", "", {"max-length": 3}, priority=2)
-    policies.set("d", "^x", {"max-length": 4}, priority=9)
+    policies.put("c", "", {"max-length": 1}, priority=2)
+    policies.put("a", "", {"expires": 2}, priority=1)
+    policies.put("b", "", {"max-length": 3}, priority=2)
+    policies.put("d", "^x", {"max-length": 4}, priority=9)
     assert policies.effective("queues", "q", "classic") == {"max-length": 3}
-    policies.delete("b")
+    policies.remove("b")
     assert policies.effective("queues", "q", "classic") == {"max-length": 1}
 
 
 def test_policy_set_again_is_replaced(policies):
-    policies.set("p", "", {"max-length": 1})
-    policies.set("p", "^a", {"expires": 2})
+    policies.put("p", "", {"max-length": 1})
+    policies.put("p", "^a", {"expires": 2})
     assert policies.effective("queues", "a", "classic") == {"expires": 2}
     assert policies.effective("queues", "b", "classic") == {}
 
@@ -126,19 +126,19 @@ def test_policy_set_again_is_replaced(policies):
 )
 def test_operator_policy_bounds_the_policy(policies, definition, operator, merged):
     if definition:
-        policies.set("p", "", definition)
+        policies.put("p", "", definition)
     if operator:
-        policies.set_operator("o", "", operator)
+        policies.put("o", "", operator, operator=True)
     assert policies.effective("queues", "q", "quorum") == merged
 
 
 @given(policy=st.integers(0, 99), operator=st.integers(0, 99))
 def test_no_policy_exceeds_the_operator_policy(policy, operator):
     policies = Policies("/")
-    policies.set("p", "", {"max-length": policy})
-    policies.set_operator("o", "", {"max-length": operator})
+    policies.put("p", "", {"max-length": policy})
+    policies.put("o", "", {"max-length": operator}, operator=True)
     assert policies.effective("queues", "q", "classic")["max-length"] <= operator
-    policies.delete_operator("o")
+    policies.remove("o", operator=True)
     assert policies.effective("queues", "q", "classic")["max-length"] == policy
 
 
@@ -182,7 +182,7 @@ def test_no_policy_exceeds_the_operator_policy(policy, operator):
 )  # fmt: skip
 def test_refused_definition(policies, definition, text):
     with pytest.raises(PolicyError) as caught:
-        policies.set("p", "", definition)
+        policies.put("p", "", definition)
     assert str(caught.value) == text
     assert not policies.policies
 
@@ -199,7 +199,7 @@ GOOD = {
 
 
 def test_every_setting_is_taken(policies):
-    policies.set("p", "", GOOD)
+    policies.put("p", "", GOOD)
     assert policies.effective("exchanges", "x", "topic") == GOOD
     assert GOOD.keys() == SETTINGS
 
@@ -216,23 +216,23 @@ def test_operator_policies_set_limits_only(policies, key):
         "delivery-limit",
     }
     if key in limits:
-        policies.set_operator("o", "", {key: GOOD[key]})
+        policies.put("o", "", {key: GOOD[key]}, operator=True)
     else:
         with pytest.raises(PolicyError, match="are not recognised policy settings"):
-            policies.set_operator("o", "", {key: GOOD[key]})
+            policies.put("o", "", {key: GOOD[key]}, operator=True)
 
 
 def test_invalid_pattern_is_refused(policies):
     with pytest.raises(PolicyError, match=r"^pattern should be regular expression but is invalid: "):
-        policies.set("p", "(", {"max-length": 5})
+        policies.put("p", "(", {"max-length": 5})
 
 
 def test_unknown_apply_to_is_refused(policies):
     with pytest.raises(PolicyError, match=r"^apply-to 'nothing' unrecognised; should be one of 'queues', "):
-        policies.set("p", "", {"max-length": 5}, apply_to="nothing")
+        policies.put("p", "", {"max-length": 5}, apply_to="nothing")
 
 
 def test_names_that_are_not_there_cannot_be_deleted(policies):
-    for delete in (policies.delete, policies.delete_operator):
+    for operator in (False, True):
         with pytest.raises(KeyError):
-            delete("p")
+            policies.remove("p", operator=operator)

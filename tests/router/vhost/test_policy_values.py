@@ -78,4 +78,4 @@ def test_a_refusal_for_a_large_value_has_the_maximum():
     for key, row in POLICY_SETTINGS.items():
         if row.maximum is not None:
             with pytest.raises(PolicyError, match=f"; the maximum is {row.maximum}$"):
-                Policies("/").set("p", "", {key: row.maximum + 1})
+                Policies("/").put("p", "", {key: row.maximum + 1})

@@ -242,7 +242,7 @@ def test_a_queue_takes_its_bindings_along_and_a_new_one_of_its_name_has_none(nod
 
 def test_policies_hold_for_what_is_there_and_what_comes(vhost):
     before = vhost.declare_queue("q1")
-    vhost.policies.set("p", "^q", {"max-length": 7})
+    vhost.policies.put("p", "^q", {"max-length": 7})
     vhost.apply_policies()
     after = vhost.declare_queue("q2")
     assert (before.settings.max_length, after.settings.max_length) == (7, 7)
@@ -255,7 +255,7 @@ def test_policies_that_change_often_leave_one_walk_unfinished_and_the_last_one_h
     budget, backlog = node.broker.budget, node.broker.backlog
     budget.clock, budget.until = lambda: 1.0, 0.0  # it is always spent
     for number in range(50):
-        vhost.policies.set("p", "^q", {"max-length": number, "alternate-exchange": str(number)})
+        vhost.policies.put("p", "^q", {"max-length": number, "alternate-exchange": str(number)})
         vhost.apply_policies()
         backlog.run()
     assert len(backlog.works) == 1
@@ -266,14 +266,14 @@ def test_policies_that_change_often_leave_one_walk_unfinished_and_the_last_one_h
     assert steps <= 2 * (len(queues) + len(vhost.exchanges) + 1)
     assert {queue.settings.max_length for queue in queues} == {49}
     assert source.alternate == "49"
-    vhost.policies.delete("p")
+    vhost.policies.remove("p")
     vhost.apply_policies()
     assert len(backlog.works) == 1
 
 
 def test_an_argument_wins_over_a_policys_alternate_exchange(vhost):
     own = exchange(vhost, "x", arguments={"alternate-exchange": "mine"})
-    vhost.policies.set("p", "^x$", {"alternate-exchange": "theirs"})
+    vhost.policies.put("p", "^x$", {"alternate-exchange": "theirs"})
     vhost.apply_policies()
     assert own.alternate == "mine"
 
