@@ -43,16 +43,8 @@ class AmqpError(Exception):
         return {}
 
 
-class ContentTooLarge(AmqpError):
-    code, name, scope = 311, "CONTENT_TOO_LARGE", "channel"
-
-
 class ConnectionForced(AmqpError):
     code, name = 320, "CONNECTION_FORCED"
-
-
-class InvalidPath(AmqpError):
-    code, name = 402, "INVALID_PATH"
 
 
 class AccessRefused(AmqpError):

@@ -117,14 +117,6 @@ class Unacked:
         """Return True if ``tag`` (0: any tag) is held; lower tags may be held too."""
         return tag in self._held or (tag == 0 and len(self._held) > 0)
 
-    def take_all(self) -> Taken:
-        """Remove and return all messages, in the order of delivery."""
-        taken = list(self._held.items())
-        self._held = {}
-        if taken:
-            self.lowest = taken[-1][0] + 1
-        return taken
-
     def give_back(self, taken: Iterable[tuple[int, Held]]) -> Slices:
         """Hold removed messages again under the same tags, after the rollback of a transaction, in slices.
         Until the last slice, only messages that are delivered meanwhile are held.

@@ -35,9 +35,9 @@ def show_user(user: User) -> Object:
     }
 
 
-def find_user(call: Call, segment: str = "user") -> User:
+def find_user(call: Call) -> User:
     """Return the user of the path. Raises HttpError 404."""
-    found = call.broker.users.get(call[segment])
+    found = call.broker.users.get(call["user"])
     if found is None:
         raise not_found()
     return found
