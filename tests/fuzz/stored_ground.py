@@ -1,10 +1,8 @@
 """A data directory with every kind of stored structure, for the fuzzer of stored content."""
 
-import contextlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +10,8 @@ from click.testing import CliRunner
 
 from leveret.router.cli import main as leveret
 from leveret.router.vhost.metadata import make_metadata
-from tests.router.store import test_stream_store as stream_sizes
 from tests.router.store.kept import Kept
-from tests.router.store.small import SMALL
+from tests.router.store.small import SMALL, SMALL_STREAMS, patched
 
 QUEUES = ("q", "p", "s")
 COUNT = 36  # messages of each queue
@@ -22,13 +19,9 @@ Bodies = frozenset[str]
 EVERYTHING = None  # after a change any message may be missing, as long as that is told
 
 
-@contextlib.contextmanager
-def small() -> Iterator[None]:
+def small() -> AbstractContextManager[None]:
     """A few messages make a page, a chunk or a segment."""
-    with ExitStack() as stack:
-        for each in (*SMALL, *stream_sizes.SMALL):
-            stack.enter_context(each)
-        yield
+    return patched(*SMALL, *SMALL_STREAMS)
 
 
 @dataclass

@@ -1,20 +1,24 @@
 """What tests of the store have in common."""
 
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.router.store.small import MEMORY, SMALL
+from tests.router.store.small import MEMORY, SMALL, SMALL_STREAMS, patched
 
 
 @pytest.fixture
 def small():
     """A few messages make a page."""
-    with ExitStack() as stack:
-        for each in SMALL:
-            stack.enter_context(each)
+    with patched(*SMALL):
+        yield
+
+
+@pytest.fixture
+def small_streams():
+    """A few messages of a stream make a chunk."""
+    with patched(*SMALL_STREAMS):
         yield
 
 

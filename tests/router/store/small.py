@@ -1,17 +1,23 @@
-"""Sizes at which a few messages fill a page, and a place for files that is fast."""
+"""Sizes at which a few messages fill a page or a chunk, and a directory for files that is fast."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from leveret.router.queue import fifo
 from leveret.router.store.journal import truncation as retirement
 from leveret.router.store.segments import allocation as segments
 from leveret.router.store.segments import compaction, pager
+from leveret.router.store.streams import files as streams
+from leveret.router.store.streams import log as stream_log
+from leveret.router.stream import chunk, tail
 
 _SHARED = Path("/dev/shm")
 MEMORY = _SHARED if _SHARED.is_dir() else None  # files are fast there, and forgotten when the power is cut
 
-SMALL = (  # so that a few messages make pages
+SMALL = (  # a few messages make pages
     patch.object(fifo, "HEAD", 3),
     patch.object(fifo, "FEW", 2),
     patch.object(fifo, "PAGE_MESSAGES", 4),
@@ -23,3 +29,22 @@ SMALL = (  # so that a few messages make pages
     patch.object(segments, "WORTH", 1),
     patch.object(compaction, "SPARSE", 0.6),
 )
+
+SMALL_STREAMS = (  # a few messages make a chunk, a piece or a write
+    patch.object(stream_log, "FLUSH", 300),
+    patch.object(stream_log, "MOST", 600),
+    patch.object(streams, "PIECE", 400),
+    patch.object(streams, "INDEX_EVERY", 300),
+    patch.object(tail, "TAIL", 0),
+    patch.object(tail, "IDLE_TAIL", 0),
+    patch.object(chunk, "CHUNK_BYTES", 250),
+)
+
+
+@contextmanager
+def patched(*patches: Any) -> Iterator[None]:
+    """Have all of these patches in effect."""
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        yield

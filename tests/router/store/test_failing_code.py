@@ -5,7 +5,6 @@ after it has done its work. Then the process is killed, or the power cut, and an
 ``test_failing_disk`` has the operations on files fail; here it is the broker's own code.
 """
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 
@@ -18,10 +17,10 @@ from tests.router.harness import START
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import RETRY, Kept
 from tests.router.store.raising import MODULES, Raising, functions, module_of, modules
+from tests.router.store.small import SMALL, SMALL_STREAMS, patched
 from tests.router.store.test_failing_disk import number_of
-from tests.router.store.test_stream_store import SMALL
 
-pytestmark = pytest.mark.usefixtures("small")
+pytestmark = pytest.mark.usefixtures("small", "small_streams")
 
 ROUNDS = 24
 PASSWORD = hash_password("secret", "sha256")
@@ -282,29 +281,16 @@ def expect(load, files, path):
             assert where.count(each.number) >= 1, (name, each, str(load.store.broken))
 
 
-@pytest.fixture(autouse=True)
-def _small_streams():
-    with ExitStack() as stack:
-        for each in SMALL:
-            stack.enter_context(each)
-        yield
-
-
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     """How often the load calls each function when none raises."""
-    from tests.router.store.small import SMALL as SIZES  # noqa: PLC0415
-
-    with ExitStack() as stack:
-        for each in (*SIZES, *SMALL):
-            stack.enter_context(each)
-        with Raising().entered() as counting:
-            load = Load(tmp_path_factory.mktemp("calls"), counting)
-            load.run()
-            load.recover()
-            assert load.store.broken is None
-            assert not load.refused
-            load.kept.crash()
+    with patched(*SMALL, *SMALL_STREAMS), Raising().entered() as counting:
+        load = Load(tmp_path_factory.mktemp("calls"), counting)
+        load.run()
+        load.recover()
+        assert load.store.broken is None
+        assert not load.refused
+        load.kept.crash()
     return counting.calls
 
 

@@ -7,7 +7,6 @@ can be consumed, and is there after a restart too.
 
 import importlib
 import pkgutil
-from contextlib import ExitStack
 from random import Random
 
 import pytest
@@ -16,11 +15,11 @@ import leveret.router.queue
 import leveret.router.session
 import leveret.router.stream
 from tests.router.store.raising import Raising, functions
+from tests.router.store.small import SMALL, SMALL_STREAMS, patched
 from tests.router.store.test_failing_code import Load, expect
 from tests.router.store.test_failing_disk import number_of
-from tests.router.store.test_stream_store import SMALL
 
-pytestmark = pytest.mark.usefixtures("small")
+pytestmark = pytest.mark.usefixtures("small", "small_streams")
 
 OTHERS = (
     "deduplication.deduplicator",
@@ -123,31 +122,18 @@ class CoreLoad(Load):
     found: dict[str, list[int]] = {}
 
 
-@pytest.fixture(autouse=True)
-def _small_streams():
-    with ExitStack() as stack:
-        for each in SMALL:
-            stack.enter_context(each)
-        yield
-
-
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     """How often the load calls each function when none raises."""
-    from tests.router.store.small import SMALL as SIZES  # noqa: PLC0415
-
-    with ExitStack() as stack:
-        for each in (*SIZES, *SMALL):
-            stack.enter_context(each)
-        with Raising(among=MODULES).entered() as counting:
-            load = CoreLoad(tmp_path_factory.mktemp("calls"), counting)
-            load.run()
-            load.recover()
-            assert not load.refused
-            counted = counting.calls.copy()
-            load.end_everybody()
-            load.look()
-            load.kept.crash()
+    with patched(*SMALL, *SMALL_STREAMS), Raising(among=MODULES).entered() as counting:
+        load = CoreLoad(tmp_path_factory.mktemp("calls"), counting)
+        load.run()
+        load.recover()
+        assert not load.refused
+        counted = counting.calls.copy()
+        load.end_everybody()
+        load.look()
+        load.kept.crash()
     return counted
 
 

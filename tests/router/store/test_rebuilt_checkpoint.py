@@ -12,21 +12,14 @@ from leveret.router.store.streams.files import stream_files
 from tests.router.harness import message
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.kept import Kept
-from tests.router.store.test_stream_store import SMALL, declare, numbers, publish, read, whole
+from tests.router.store.streams import declare, numbers, publish, read, whole
+
+pytestmark = pytest.mark.usefixtures("small_streams")
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SIZE = 1000  # of a journal file
 SAID = "those in the checkpoint alone are lost: duplicates may be accepted"
 ONCE = {"x-message-deduplication": True}
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    for each in SMALL:
-        each.start()
-    yield
-    for each in SMALL:
-        each.stop()
 
 
 def mend(path):

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
@@ -14,6 +14,7 @@ from leveret.router.store.snapshot import SNAPSHOTS, SnapshotError, finish, prep
 from leveret.router.store.streams import log as stream_log
 from leveret.router.store.streams.files import stream_files
 from tests.router.store.kept import Kept, contents
+from tests.router.store.small import patched
 
 
 def snapshot(kept: Kept, path, name="s", meanwhile=lambda: None):
@@ -88,9 +89,7 @@ def found_in(path):
 @pytest.mark.usefixtures("small")
 def test_a_snapshot_between_any_two_jobs_is_what_a_crash_would_have_left(quick_path):
     data, crashed = quick_path / "data", quick_path / "crashed"
-    with ExitStack() as patched:
-        for each in SMALL:
-            patched.enter_context(each)
+    with patched(*SMALL):
         kept = Kept(data, budget=4000)
         kept.node.queue("q", durable=True)
         kept.node.queue("s", durable=True, queue_type="stream", stream_max_segment_size_bytes=3000)

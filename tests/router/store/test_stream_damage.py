@@ -20,19 +20,13 @@ from leveret.router.store.streams.files import stream_files
 from leveret.router.stream.chunk import HEAD_SIZE, chunks_of
 from leveret.router.stream.log import SEGMENT_HEAD
 from tests.router.store.kept import Kept
-from tests.router.store.test_stream_store import SMALL, declare, numbers, publish, read, whole
+from tests.router.store.small import SMALL_STREAMS, patched
+from tests.router.store.streams import declare, numbers, publish, read, whole
+
+pytestmark = pytest.mark.usefixtures("small_streams")
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COUNT = 120
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    for each in SMALL:
-        each.start()
-    yield
-    for each in SMALL:
-        each.stop()
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +35,7 @@ def written(tmp_path_factory):
     one whose journal holds all of it, and one of both after a crash.
     """
     base = tmp_path_factory.mktemp("streams")
-    for each in SMALL:
-        each.start()
-    try:
+    with patched(*SMALL_STREAMS):
         for name, size in (("short", 1000), ("long", 1 << 20), ("crashed", 4000)):
             kept = Kept(base / name, journal_size=size, retires=True)
             declare(kept, stream_max_segment_size_bytes=2000)
@@ -60,9 +52,6 @@ def written(tmp_path_factory):
                 kept.crash()
             else:
                 kept.stop()
-    finally:
-        for each in SMALL:
-            each.stop()
     return base
 
 

@@ -11,8 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
-from tests.router.store.small import MEMORY
-from tests.router.store.test_stream_store import SMALL
+from tests.router.store.small import MEMORY, SMALL_STREAMS
 
 
 class Attached:
@@ -31,7 +30,7 @@ class StreamModel(RuleBasedStateMachine):
 
     @initialize(segment=st.sampled_from([0, 700, 5000]), limit=st.sampled_from([None, None, 3000]))
     def begin(self, segment, limit):
-        for each in SMALL:
+        for each in SMALL_STREAMS:
             each.start()
         self.path = Path(tempfile.mkdtemp(prefix="leveret-model-", dir=MEMORY))
         self.files = FailingFiles()
@@ -189,7 +188,7 @@ class StreamModel(RuleBasedStateMachine):
             found = [entry.message.body.decode() for _, _, entry in client.delivered]
             self.kept.crash()
             shutil.rmtree(self.path)
-            for each in SMALL:
+            for each in SMALL_STREAMS:
                 each.stop()
             assert found == [body for body, _ in self.log[self.stream.first :]]
 

@@ -24,23 +24,16 @@ from leveret.router.store.writer import Commit
 from leveret.router.stream.first_offset import FIRST_OFFSET, pack_first_offset
 from tests.router.store.checkpoints import read_checkpoint
 from tests.router.store.kept import Kept
+from tests.router.store.streams import declare, numbers, publish, read, whole
 from tests.router.store.test_stream_damage import dump, look, lost, mend
-from tests.router.store.test_stream_store import SMALL, declare, numbers, publish, read, whole
+
+pytestmark = pytest.mark.usefixtures("small_streams")
 
 LIMITS = {"stream_max_segment_size_bytes": 500, "max_length_bytes": 2000}
 
 
-@pytest.fixture(autouse=True)
-def _small():
-    for each in SMALL:
-        each.start()
-    yield
-    for each in SMALL:
-        each.stop()
-
-
 @pytest.fixture
-def _unwritten():
+def _unwritten(small_streams):
     """Chunks stay in memory, so that a removed segment never had a file."""
     with patch.object(stream_log, "FLUSH", 1 << 22):
         yield

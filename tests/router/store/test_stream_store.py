@@ -1,7 +1,6 @@
 """Streams on disk: what a restart finds, what is read back, and what becomes of torn and stale files."""
 
 from contextlib import contextmanager
-from unittest.mock import patch
 
 import pytest
 
@@ -9,61 +8,15 @@ from leveret.protocol.amqp.table import Timestamp
 from leveret.router.store.journal.journal import DamageError, FormatError
 from leveret.router.store.offline.check import check
 from leveret.router.store.streams import files as streams
-from leveret.router.store.streams import log as stream_log
 from leveret.router.store.streams.files import stream_files
-from leveret.router.stream import chunk, tail
+from leveret.router.stream import chunk
 from leveret.router.stream.log import SEGMENT_HEAD, ReadRequest
 from tests.router.harness import message
 from tests.router.store.failing import FailingFiles
 from tests.router.store.kept import Kept
+from tests.router.store.streams import declare, numbers, publish, read, whole
 
-SMALL = (
-    patch.object(stream_log, "FLUSH", 300),
-    patch.object(stream_log, "MOST", 600),
-    patch.object(streams, "PIECE", 400),
-    patch.object(streams, "INDEX_EVERY", 300),
-    patch.object(tail, "TAIL", 0),
-    patch.object(tail, "IDLE_TAIL", 0),
-    patch.object(chunk, "CHUNK_BYTES", 250),
-)
-
-
-@pytest.fixture(autouse=True)
-def _small():
-    for each in SMALL:
-        each.start()
-    yield
-    for each in SMALL:
-        each.stop()
-
-
-def declare(kept, **arguments):
-    return kept.node.queue("s", queue_type="stream", durable=True, **arguments)
-
-
-def publish(kept, *bodies, **properties):
-    kept.publish(*bodies, queue="s", **properties)
-
-
-def numbers(first, below):
-    return [str(number) for number in range(first, below)]
-
-
-def read(kept, start="first", tag="r", prefetch=1000, **arguments):
-    """Offsets and bodies from there to the end."""
-    client = kept.node.client()
-    client.consume("s", tag, prefetch=prefetch, arguments={"x-stream-offset": start, **arguments})
-    kept.settle()
-    found = [
-        (entry.message.headers["x-stream-offset"], entry.message.body.decode())
-        for _, _, entry in client.delivered
-    ]
-    client.session.close()
-    return found
-
-
-def whole(first, below):
-    return [(number, str(number)) for number in range(first, below)]
+pytestmark = pytest.mark.usefixtures("small_streams")
 
 
 @contextmanager
