@@ -49,6 +49,7 @@ from leveret.router.definitions.document import (
 from leveret.router.exchange import EXCHANGE_TYPES
 from leveret.router.exchange.base import Exchange
 from leveret.router.queue.interface import AnyQueue
+from leveret.router.turns.backlog import at_once
 from leveret.router.vhost.declare import clean_name, is_reserved
 from leveret.router.vhost.metadata import read_metadata, split_tags
 from leveret.router.vhost.vhost import VHost
@@ -77,12 +78,7 @@ def apply_definitions(
     """
     known = {user.name: user.password_hash for user in broker.users.values()}
     hash_passwords(definitions, broker.settings.auth.password_hash, known)
-    steps = import_definitions(broker, definitions, vhost, maker)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # the generator's return value
+    return at_once(import_definitions(broker, definitions, vhost, maker))
 
 
 def import_definitions(

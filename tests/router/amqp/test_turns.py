@@ -11,23 +11,14 @@ from leveret.router.session.subscriptions import CANCELLED
 from leveret.router.session.unacked import PIECE
 from leveret.router.vhost.deletion import FEW
 from tests.router.amqp.client import packed, publish
+from tests.router.amqp.world import finish
 
 QUEUES = 3 * WIDE
 
 
 @pytest.fixture
 def steps(world):
-    """Have each turn do one slice only: call it for another turn; it returns whether more is left."""
-    world.broker.budget.clock = lambda: inf
-    world.flush = lambda: None
-    return world.broker.scheduler.end_batch
-
-
-def finish(steps):
-    turns = 1
-    while steps():
-        turns += 1
-    return turns
+    return world.one_slice_a_turn()
 
 
 def lengths(world):

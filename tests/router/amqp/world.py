@@ -1,5 +1,7 @@
 """A broker in memory with a clock that stands still, and connections to it without sockets."""
 
+from math import inf
+
 from leveret.protocol.amqp.connection import Offer
 from leveret.router.amqp.connection import AmqpConnection
 from leveret.router.amqp.offer import make_offer
@@ -8,6 +10,7 @@ from leveret.router.broker.broker import Broker
 from leveret.router.settings import Amqp, Auth, Settings
 from leveret.router.values.counters import Traffic
 from tests.router.amqp.client import Client
+from tests.router.work import SLOW, Later
 
 PASSWORD_HASH = hash_password("guest", "sha256")
 
@@ -122,6 +125,12 @@ class World:
             user.permit(vhost, configure=configure, write=write, read=read)
         return user
 
+    def with_slow_login(self):
+        """Have offloaded work wait for ``broker.work.step()``; add the user "slow" with the password "pw"."""
+        self.broker.work = Later()
+        self.broker.users.add("slow", SLOW).permit("/", configure=".*", write=".*", read=".*")
+        return self
+
     def client(self, *, loopback=True):
         """A client that has said nothing yet."""
         return Client(InMemory(self, loopback))
@@ -133,6 +142,12 @@ class World:
     def flush(self):
         while self.broker.scheduler.end_batch():
             pass
+
+    def one_slice_a_turn(self):
+        """Do one slice a turn. Return the function of a turn, which returns True if work is left."""
+        self.broker.budget.clock = lambda: inf
+        self.flush = lambda: None
+        return self.broker.scheduler.end_batch
 
     def commit(self):
         """Have a ``LateStorage`` commit, and tell those who wait for it."""
@@ -148,3 +163,11 @@ class World:
             self.broker.on_timers()
             self.flush()
         self.broker.now = end
+
+
+def finish(turn):
+    """Call ``turn`` until no work is left; return the number of turns."""
+    turns = 1
+    while turn():
+        turns += 1
+    return turns

@@ -8,17 +8,13 @@ from leveret.router.auth import (
     LoginQueue,
     LoginRefused,
     Logins,
-    PasswordHash,
     Throttle,
     User,
     Users,
 )
 from leveret.router.auth.login_queue import SLOTS
-from leveret.router.auth.passwords import SCRYPT
 from leveret.router.turns.timers import Timers
-from tests.router.work import Later
-
-SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
+from tests.router.work import SLOW, Later
 
 
 class Host:

@@ -27,6 +27,7 @@ from leveret.router.auth import (
     hash_password,
 )
 from leveret.router.auth.passwords import SCRYPT, impossible_hash, matches_password
+from tests.router.work import SLOW
 
 # Made by RabbitMQ 3.10 for the password "secret".
 REAL_SHA256 = "pLKDh88GRYj+74TuSURWXJim9cx/ZQccccYeNPBymMXbrrMj"
@@ -35,7 +36,6 @@ REFUSED = (
     "For details see the broker logfile."
 )
 # As quick as scrypt gets, for "pw".
-SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)
 
 
 def salted(password: str, algorithm: str) -> str:

@@ -14,6 +14,7 @@ from leveret.router.management.metrics.broker_metrics import GROUPS
 from leveret.router.management.metrics.detailed_metrics import PER_OBJECT
 from leveret.router.management.metrics.object_metrics import DELIVERIES
 from leveret.router.settings import Management
+from leveret.router.turns.backlog import at_once
 from leveret.router.vhost.drops import REASONS
 from leveret.router.web.response_steps import Wait
 from leveret.router.web.routes import HttpRoutes
@@ -256,27 +257,18 @@ def test_too_many_parameters_are_refused(busy):
     assert caught.value.status == 400
 
 
-def finish(steps):
-    """The response at the end of all steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 def test_a_second_scrape_waits_for_the_first_and_shares_its_result(busy):
     routes = HttpRoutes(metrics_table(busy.context))
     first, second = steps_of(routes, "/metrics/per-object"), steps_of(routes, "/metrics/per-object")
     next(first)
     wait = next(second)
     assert isinstance(wait, Wait)
-    response = finish(first)
+    response = at_once(first)
     assert wait.done
     busy.node.queue("declared later")
-    assert finish(second) is response
+    assert at_once(second) is response
     busy.broker.now += 1000
-    assert "declared later" in text_of(finish(steps_of(routes, "/metrics/per-object")))
+    assert "declared later" in text_of(at_once(steps_of(routes, "/metrics/per-object")))
 
 
 def test_a_scrape_whose_client_hung_up_lets_the_next_one_run(busy):
@@ -286,7 +278,7 @@ def test_a_scrape_whose_client_hung_up_lets_the_next_one_run(busy):
     wait = next(second)
     first.close()  # as the server does when a client hangs up
     assert wait.done
-    assert finish(second).status == 200
+    assert at_once(second).status == 200
 
 
 def test_a_scrape_that_waits_for_too_long_is_refused(busy):
@@ -297,7 +289,7 @@ def test_a_scrape_that_waits_for_too_long_is_refused(busy):
     with pytest.raises(HttpError) as caught:
         next(second)  # its time is over
     assert caught.value.status == 503
-    assert finish(first).status == 200
+    assert at_once(first).status == 200
 
 
 def test_a_long_scrape_lets_the_connection_listen_for_its_client(busy):

@@ -12,6 +12,7 @@ from leveret.protocol.json_text import encode_json
 from leveret.router.broker.administration import Administration
 from leveret.router.management import query
 from leveret.router.management.query import at, columns_of, narrowed
+from leveret.router.turns.backlog import at_once
 from tests.router.management.api import HASHES
 
 
@@ -193,20 +194,12 @@ def test_rows_are_merged_as_if_they_had_been_sorted_at_once(values, reverse, dat
             rows.add(item, encode_json(item))
         first = data.draw(st.integers(0, len(items)))
         last = data.draw(st.integers(first, len(items)))
-        parts = all_of(rows.joined(lambda: True, first, last, b"[", b"]"))
+        parts = at_once(rows.joined(lambda: True, first, last, b"[", b"]"))
 
     def key(item):
         return [query._sortable(value) for value in (item["x"]["y"], item["z"])]
 
     assert json.loads(b"".join(parts)) == sorted(items, key=key, reverse=reverse)[first:last]
-
-
-def all_of(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def test_too_many_parameters_are_refused(api):

@@ -3,17 +3,12 @@
 import pytest
 
 from leveret.protocol.heartbeats import Heartbeats
-from leveret.router.auth import PasswordHash
-from leveret.router.auth.passwords import SCRYPT
 from leveret.router.session.client_connection import ClientConnection
 from leveret.router.session.connection_hooks import Phase
 from leveret.router.session.session import Session
 from leveret.router.turns.backlog import LongWork
 from tests.router.amqp.world import FakeLog, FakeOutbox, World
 from tests.router.harness import message
-from tests.router.work import Later
-
-SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
 
 
 class LineConnection(ClientConnection):
@@ -107,10 +102,7 @@ class LineConnection(ClientConnection):
 
 @pytest.fixture
 def world():
-    world = World()
-    world.broker.work = Later()
-    world.broker.users.add("slow", SLOW).permit("/", configure=".*", write=".*", read=".*")
-    return world
+    return World().with_slow_login()
 
 
 @pytest.fixture

@@ -2,21 +2,13 @@
 
 import pytest
 
-from leveret.router.auth import PasswordHash
-from leveret.router.auth.passwords import SCRYPT
 from tests.router.amqp.world import World
 from tests.router.stomp.client import StompClient
-from tests.router.work import Later
-
-SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
 
 
 @pytest.fixture
 def world():
-    world = World()
-    world.broker.work = Later()
-    world.broker.users.add("slow", SLOW).permit("/", configure=".*", write=".*", read=".*")
-    return world
+    return World().with_slow_login()
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """What takes longer than a turn goes on in later ones: transactions, and ACK and NACK of many messages."""
 
-from math import inf
-
 import pytest
 
 from leveret.protocol.stomp.frames import Frame
 from leveret.router.session.unacked import PIECE
-from tests.router.amqp.world import World
+from tests.router.amqp.world import World, finish
 from tests.router.stomp.client import StompClient
 
 RECEIPT = Frame("RECEIPT", {"receipt-id": "done"})
@@ -24,18 +22,7 @@ def client(world):
 
 @pytest.fixture
 def steps(world):
-    """Have each turn do one slice only: call it for another turn; it returns whether more is left."""
-    world.broker.budget.clock = lambda: inf
-    world.flush = lambda: None
-    return world.broker.scheduler.end_batch
-
-
-def finish(steps):
-    """Have turns until nothing is left; return how many."""
-    turns = 1
-    while steps():
-        turns += 1
-    return turns
+    return world.one_slice_a_turn()
 
 
 def bodies(world, name="q"):

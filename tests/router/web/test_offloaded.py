@@ -1,14 +1,11 @@
 import pytest
 
 from leveret.protocol.http import HttpError
-from leveret.router.auth import Login, LoginRefused, PasswordHash
-from leveret.router.auth.passwords import SCRYPT
+from leveret.router.auth import Login, LoginRefused
 from leveret.router.broker.broker import Broker
 from leveret.router.settings import Settings
 from leveret.router.web.offloaded import log_in, offloaded
-from tests.router.work import Later
-
-SLOW = PasswordHash("$scrypt$ln=1,r=1,p=1$c2FsdA$oi7wVndxhKj0C+J1sHSSmUGONEY+Cc+hVT3CAMF8Bt8", SCRYPT)  # "pw"
+from tests.router.work import SLOW, Later
 
 
 @pytest.fixture
