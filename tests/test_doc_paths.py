@@ -1,4 +1,4 @@
-"""The pages of docs name modules and other pages that exist."""
+"""The pages of docs name modules, their contents and other pages that exist."""
 
 import re
 from pathlib import Path
@@ -17,6 +17,7 @@ FILES = {
 }
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 ANCHOR = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
+NAME = re.compile(r"`(\w+)`")
 HEADING = re.compile(r"^#+ +(.*?)\s*$", re.MULTILINE)
 
 
@@ -57,3 +58,22 @@ def test_anchors_of_a_page_lead_to_headings(page):
         if "://" not in link and target.suffix == ".md" and anchor not in anchors(target):
             wrong.append(f"{link}#{anchor}")
     assert wrong == []
+
+
+def behaviours() -> list[str]:
+    """The rows of the table of behaviours."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    table = page.partition("## Where a behaviour is\n")[2].partition("\n## ")[0]
+    return [line for line in table.splitlines() if MODULE.search(line)]
+
+
+@pytest.mark.parametrize("row", behaviours(), ids=lambda row: row.split("|")[1].strip()[:40])
+def test_the_names_of_a_behaviour_are_defined_in_its_modules(row):
+    text = "".join((ROOT / module).read_text() for module in MODULE.findall(row))
+    names = NAME.findall(row.split("|")[3])
+    assert names
+    assert [name for name in names if not re.search(rf"^ *(?:def|class) {name}\b", text, re.MULTILINE)] == []
+
+
+def test_there_are_behaviours():
+    assert len(behaviours()) > 20
