@@ -83,7 +83,7 @@ class Load:
     backlog: int = 200_000
     count: float = math.inf
     prefix: str = "bench"
-    kind: str = SAME
+    kind: str = RAGGED
     seed: int = 1
 
     def check(self) -> None:
@@ -206,6 +206,11 @@ class Load:
         if self.exchange == "default":
             return alone and self.publishers <= self.queues
         return alone and self.publishers == 1 and (self.exchange == "fanout" or self.queues == 1)
+
+    @property
+    def equally_long(self) -> bool:
+        """Return True if all messages have the same length."""
+        return self.kind != RAGGED
 
     @property
     def stamped(self) -> int:

@@ -8,12 +8,15 @@ backlog. Sending never blocks, so one process serves any number of connections.
 import math
 import selectors
 import time
+from bisect import bisect_right
+from itertools import accumulate
 from multiprocessing.connection import Connection as Pipe
 from struct import Struct
 
 from leveret.protocol.amqp import methods as m
-from leveret.router.bench.load import BLOCK, MARK, BenchError, Load
+from leveret.router.bench.load import BLOCK, MARK, SAME, BenchError, Load
 from leveret.router.bench.processes import BenchRun, Meter, low_bytes
+from leveret.router.bench.traffic import drafts
 from leveret.router.bench.wire import (
     FRAME_END,
     PATIENCE,
@@ -21,13 +24,13 @@ from leveret.router.bench.wire import (
     TIMEOUT,
     BlockingConnection,
     body_offset,
-    publish,
+    publish_encoded,
     refusal,
 )
 
-# Bytes: a block of larger messages has fewer of them, and their numbers are written one by one.
+# Bytes: a block of larger messages that are all alike has fewer; their numbers are written one by one.
 LARGEST_BLOCK = 4 << 20
-MANY = 2048  # publishes in a block of small messages
+MANY = 2048  # publishes in a block of small messages that are all alike
 PIECE = 1 << 18  # bytes for one send
 BACKLOG_CHECK = 0.0005  # seconds between two looks at the backlog
 SELECTABLE = 1024  # files below this number can be given to select()
@@ -36,44 +39,55 @@ _stamp = Struct(">Q").pack_into
 
 
 class PublishBlock:
-    """Publishes with the numbers from 0 on, encoded one after another, each ``step`` bytes long."""
+    """Publishes of the messages of a pool, with the numbers from 0 on, encoded one after another."""
 
     def __init__(self, load: Load, channel: int, queue: str, frame_max: int) -> None:
-        routes, name = load.routes(), queue if load.exchange == "default" else ""
+        drawn, name = drafts(load, queue), queue if load.exchange == "default" else ""
 
         def encoded(number: int) -> bytes:
-            key, properties = routes[number % len(routes)]
-            body = b"x" * (load.size - 1) + bytes([number % BLOCK])
-            return publish(channel, (load.exchange_name, key or name), properties, body, frame_max)
+            draft = drawn[number % len(drawn)]
+            route = load.exchange_name, draft.key or name
+            return publish_encoded(channel, route, draft.properties, draft.body(number), frame_max)
 
-        first = encoded(0)
-        self.step = len(first)
-        whole = math.lcm(BLOCK, len(routes))
-        whole *= max(1, MANY // whole if whole * self.step <= PIECE // 2 else 1)
-        self.count = whole if whole * self.step <= LARGEST_BLOCK else len(routes)
+        self.count = _count(load, len(drawn), len(encoded(0)))
         self._numbered = self.count % BLOCK == 0
-        self._template = b"".join([encoded(number) for number in range(self.count)])
+        pieces = [encoded(number) for number in range(self.count)]
+        # where each publish begins, and the end of the last one
+        self.starts = list(accumulate(map(len, pieces), initial=0))
+        self._bodies = [start + body_offset(each) for start, each in zip(self.starts, pieces, strict=False)]
+        self._template = b"".join(pieces)
         self._data = memoryview(bytearray(self._template))
-        self._begin = body_offset(first)
         self._stamped = load.stamped
         self._new_keys = load.new_keys
 
-    def part(self, number: int, count: int, now: int) -> memoryview:
-        """Return publishes from this number on, up to ``count`` and the end of the block; valid until the
-        next call. ``now`` (ns) is written into those that have a timestamp.
+    def part(self, number: int, count: int, now: int) -> tuple[int, memoryview]:
+        """Return publishes from this number on: ``count``, or as many as ``PIECE`` and the block have.
+
+        Return how many, and their bytes, which are valid until the next call. ``now`` (ns) is written into
+        those that have a timestamp.
         """
         start = number % self.count
-        count = min(count, self.count - start)
+        fitting = bisect_right(self.starts, self.starts[start] + PIECE) - 1 - start
+        count = max(1, min(count, self.count - start, fitting))
         if self._new_keys and not start:
             data = self._template.replace(MARK, b"%08x" % (number // self.count))
             self._data = memoryview(bytearray(data))
         if not self._numbered:
             for place in range(start, start + count):
-                self._data[(place + 1) * self.step - 2] = (number + place - start) % BLOCK
+                self._data[self.starts[place + 1] - 2] = (number + place - start) % BLOCK
         if every := self._stamped:
             for place in range(start + -number % every, start + count, every):
-                _stamp(self._data, place * self.step + self._begin, now)
-        return self._data[start * self.step : (start + count) * self.step]
+                _stamp(self._data, self._bodies[place], now)
+        return count, self._data[self.starts[start] : self.starts[start + count]]
+
+
+def _count(load: Load, drawn: int, step: int) -> int:
+    """Return how many publishes a block has, with so many different ones, the first of ``step`` bytes."""
+    if load.kind != SAME:
+        return drawn
+    whole = math.lcm(BLOCK, drawn)
+    whole *= max(1, MANY // whole if whole * step <= PIECE // 2 else 1)
+    return whole if whole * step <= LARGEST_BLOCK else drawn
 
 
 class PublishLane:
@@ -114,8 +128,7 @@ class PublishLane:
         while room >= 1:
             if parts:
                 parts[-1] = bytes(parts[-1])  # the block is about to be overwritten
-            part = self.block.part(self.sent, int(min(room, self.block.count)), now)
-            count = len(part) // self.block.step
+            count, part = self.block.part(self.sent, int(min(room, self.block.count)), now)
             self.sent += count
             room -= count
             parts.append(part)

@@ -6,16 +6,17 @@ reply-to address.
 
 import contextlib
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 
 from leveret.protocol.amqp import methods as m
-from leveret.protocol.amqp.codec import method_frame
 from leveret.protocol.amqp.command import Delivery
-from leveret.protocol.amqp.properties import Properties
+from leveret.protocol.amqp.properties import Properties, decode_properties
 from leveret.router.bench.benchmark_run import POLL, BenchResult, LatencySummary
-from leveret.router.bench.load import BenchError, BenchTarget, Load
+from leveret.router.bench.load import STAMP, BenchError, BenchTarget, Load
 from leveret.router.bench.processes import BenchRun, Counters, Meter, ProcessReport, latencies, receive, start
-from leveret.router.bench.wire import CONSUMER_TAG, TIMEOUT, BlockingConnection, publish
+from leveret.router.bench.traffic import drafts
+from leveret.router.bench.wire import CONSUMER_TAG, TIMEOUT, BlockingConnection, body_offset, publish
 
 REPLY_TO = "amq.rabbitmq.reply-to"
 
@@ -54,17 +55,22 @@ def call(run: BenchRun, number: int, pipe: Pipe) -> None:
     load, (queue, *_) = run.load, run.load.queue_names()
     connection, meter, histogram = BlockingConnection(run.target), Meter(run), latencies()
     connection.call(1, m.BasicConsume(REPLY_TO, CONSUMER_TAG, no_ack=True), m.BasicConsumeOk)
-    filling = b"x" * max(0, load.size - 8)
+    requests = _requests(load, queue, connection.frame_max)
     pipe.send("ready")
     pipe.recv()
     count = 0
     while (now := time.monotonic()) < run.end:
         meter.note(count)
-        body = count.to_bytes(8) + filling
-        properties = Properties(reply_to=REPLY_TO, correlation_id="1")
-        connection.send(publish(1, ("", queue), properties, body, connection.frame_max))
+        request, offset, size = requests[count % len(requests)]
+        begin = count.to_bytes(STAMP)
+        request[offset : offset + STAMP] = begin
+        connection.send(request)
         _, command = connection.next()
-        if not isinstance(command, Delivery) or command.message.body != body:
+        if (
+            not isinstance(command, Delivery)
+            or command.message.size != size
+            or not command.message.body.startswith(begin)
+        ):
             raise BenchError(f"{command} came instead of the reply to request {count}")
         if now >= run.begin:
             histogram.record_value(max(1, round((time.monotonic() - now) * 1e6)))
@@ -72,6 +78,18 @@ def call(run: BenchRun, number: int, pipe: Pipe) -> None:
     meter.note(count, end=True)
     connection.close()
     pipe.send(meter.report({queue: count}, 0, histogram.encode()))
+
+
+def _requests(load: Load, queue: str, frame_max: int) -> list[tuple[bytearray, int, int]]:
+    """Encode requests in turn, each with the offset and the size of its body, which begins with a number."""
+    made = []
+    for draft in drafts(replace(load, size=max(load.size, STAMP + 1)), queue):
+        properties = decode_properties(draft.properties, 0)
+        properties.reply_to = REPLY_TO
+        properties.correlation_id = properties.correlation_id or "1"
+        encoded = publish(1, ("", queue), properties, draft.body(0), frame_max)
+        made.append((bytearray(encoded), body_offset(encoded), draft.size))
+    return made
 
 
 def answer(run: BenchRun, number: int, pipe: Pipe) -> None:
@@ -95,7 +113,5 @@ def answer(run: BenchRun, number: int, pipe: Pipe) -> None:
         )
         count += 1
     meter.note(count, end=True)
-    connection.send(method_frame(1, m.QueueDelete(queue)))
-    connection.expect(m.QueueDeleteOk)
-    connection.close()
+    connection.close()  # which deletes the queue
     pipe.send(meter.report({queue: count}, 0))

@@ -5,7 +5,9 @@ were encoded beforehand. Its own cost is that of a socket, so the figures are th
 """
 
 import contextlib
+import math
 import socket
+from bisect import bisect_right
 from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 
@@ -19,7 +21,9 @@ from leveret.protocol.amqp.reader import CommandReader
 from leveret.router.bench.benchmark_run import drive
 from leveret.router.bench.load import BLOCK, BenchError, BenchTarget, Load
 from leveret.router.bench.processes import CONTEXT, receive
-from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery, publish
+from leveret.router.bench.publisher import PublishBlock
+from leveret.router.bench.traffic import drafts
+from leveret.router.bench.wire import BODY_MAX, FRAME_MAX, READ, TIMEOUT, delivery
 
 DELIVERIES = 2_000_000  # most deliveries for the consumer,
 BYTES = 1 << 30  # and their most bytes
@@ -54,8 +58,8 @@ def ceiling(load: Load, seconds: float) -> Ceiling:
         load, publishers=1, consumers=1, queues=1, processes=1, exchange="default", new_keys=False
     )
     published = _against_sink(replace(alone, consumers=0), seconds, 0)
-    size = len(delivery(1, ("", alone.queue_names()[0]), alone.routes()[0][1], bytes(load.size), FRAME_MAX))
-    count = max(1, min(DELIVERIES, BYTES // size) // BLOCK) * BLOCK
+    block = _deliveries(alone)
+    count = max(1, min(DELIVERIES // len(block), BYTES // sum(map(len, block)))) * len(block)
     received = _against_sink(replace(alone, publishers=0), seconds, count)
     return Ceiling(published[0], received[1], published[2], received[3])
 
@@ -79,6 +83,10 @@ def _against_sink(load: Load, seconds: float, count: int) -> tuple[float, float,
 
 def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
     """Serve one connection; report the number of publishes."""
+    (name,) = load.queue_names()
+    # Made before the clock of the generator starts.
+    starts = [] if count else PublishBlock(load, 1, name, FRAME_MAX).starts
+    deliveries = _deliveries(load) if count else []
     stream, _ = listener.accept()
     with stream:
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -87,26 +95,30 @@ def _sink(listener: socket.socket, load: Load, count: int, pipe: Pipe) -> None:
         stream.sendall(method_frame(0, m.ConnectionStart()))
         while data := stream.recv(READ):
             if data[7:11] == PUBLISH:
-                pipe.send(_read_publishes(stream, load, data))
+                pipe.send(_read_publishes(stream, data, starts, confirms=load.window > 0))
                 break
             for channel, command in reader.receive(data):
                 if type(command) in ANSWERS:
                     stream.sendall(method_frame(channel, ANSWERS[type(command)]))
                 elif isinstance(command, m.BasicConsume):
-                    _send_deliveries(stream, load, count)
+                    _send_deliveries(stream, deliveries, count)
                     pipe.send(count)
                     return
 
 
-def _read_publishes(stream: socket.socket, load: Load, data: bytes) -> int:
-    """Read publishes until the connection is closed; return their number."""
-    (name,) = load.queue_names()
-    step = len(publish(1, ("", name), load.routes()[0][1], bytes(load.size), FRAME_MAX))
+def _read_publishes(stream: socket.socket, data: bytes, starts: list[int], *, confirms: bool) -> int:
+    """Read publishes until the connection is closed; return their number. ``starts`` are those of a block."""
+
+    def number(size: int) -> int:
+        """Return how many publishes are complete after so many bytes."""
+        blocks, rest = divmod(size, starts[-1])
+        return blocks * (len(starts) - 1) + bisect_right(starts, rest) - 1
+
     total, view = len(data), memoryview(bytearray(READ))
     confirmed, end = 0, data
     while not end.endswith(CLOSE):
-        if load.window and total // step > confirmed:
-            confirmed = total // step
+        if confirms and (complete := number(total)) > confirmed:
+            confirmed = complete
             stream.sendall(ack_frame(1, confirmed, True))
         size = stream.recv_into(view)
         if not size:
@@ -116,24 +128,31 @@ def _read_publishes(stream: socket.socket, load: Load, data: bytes) -> int:
     if end.endswith(CLOSE):  # absent if the connection was lost before the close
         total -= len(CLOSE)
         stream.sendall(method_frame(0, m.ConnectionCloseOk()))
-    return total // step
+    return number(total)
 
 
-def _send_deliveries(stream: socket.socket, load: Load, count: int) -> None:
-    """Send ``count`` deliveries, and discard the acknowledgements."""
-    (name,), (_, properties) = load.queue_names(), load.routes()[0]
-    block = memoryview(
-        b"".join(
-            [
-                delivery(
-                    1, ("", name), properties, b"x" * (load.size - 1) + bytes([tag - 1]), FRAME_MAX, tag=tag
-                )
-                for tag in range(1, BLOCK + 1)
-            ]
+def _deliveries(load: Load) -> list[bytes]:
+    """Encode deliveries of the messages in turn: so many that tags and numbers go on when repeated."""
+    (name,) = load.queue_names()
+    drawn = drafts(load, name)
+    return [
+        delivery(
+            1,
+            ("", name),
+            (draft := drawn[n % len(drawn)]).properties,
+            draft.body(n),
+            FRAME_MAX,
+            tag=1 + n % BLOCK,
         )
-    )
+        for n in range(math.lcm(BLOCK, len(drawn)))
+    ]
+
+
+def _send_deliveries(stream: socket.socket, deliveries: list[bytes], count: int) -> None:
+    """Send ``count`` deliveries, these in turn, and discard the acknowledgements."""
+    block = memoryview(b"".join(deliveries))
     stream.setblocking(False)
-    for _ in range(count // BLOCK):
+    for _ in range(count // len(deliveries)):
         unsent = block
         while unsent:
             with contextlib.suppress(BlockingIOError):

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties, encode_properties
 from leveret.protocol.amqp.table import Table
-from leveret.router.bench.load import BLOCK, RAGGED, SAME, SMALLEST_STAMPED, STAMP, VARIED, Load
+from leveret.router.bench.load import BLOCK, MARK, RAGGED, SAME, SMALLEST_STAMPED, STAMP, VARIED, Load
 
 POOL = 4096  # different messages that are published in turn
 LARGEST_POOL = 8 << 20  # bytes of the pool of one queue or exchange; larger messages have fewer in it,
@@ -96,8 +96,8 @@ def _drawn(load: Load, draw: Random, routes: Sequence[tuple[str, Properties]]) -
         properties, tail = make(draw, number)
         properties.headers = {**(needed.headers or {}), **(properties.headers or {})}
         properties.delivery_mode = mode
-        if load.exchange == "topic" and not load.new_keys:
-            key = key.partition(".")[0] + tail
+        if load.exchange == "topic":
+            key = key.partition(".")[0] + tail + (f".{number:04}{MARK.decode()}" if load.new_keys else "")
         elif load.exchange == "fanout":
             key = tail[1:]
         yield Draft(key, encode_properties(properties), next(sizes), FILLING)

@@ -28,7 +28,8 @@ BODY_MAX = 1 << 40  # no limit
 CONSUMER_TAG = "c"
 TAG_OFFSET = 7 + 4 + 1 + len(CONSUMER_TAG)  # offset of the delivery tag in a delivery
 FRAME_END = 0xCE
-CLOSES = (b"\x00\x14\x00\x28", b"\x00\x0a\x00\x32")  # first bytes of channel.close and connection.close
+# first bytes of channel.close, connection.close and basic.cancel
+ENDS = (b"\x00\x14\x00\x28", b"\x00\x0a\x00\x32", b"\x00\x3c\x00\x1e")
 
 M = TypeVar("M", bound=m.Method)
 
@@ -52,7 +53,8 @@ class BlockingConnection:
         self.send(PROTOCOL_HEADER)
         self.expect(m.ConnectionStart)
         login = f"\0{target.user}\0{target.password}".encode()
-        about: Table = {"product": "leveret bench", "capabilities": {"authentication_failure_close": True}}
+        capabilities: Table = {"authentication_failure_close": True, "consumer_cancel_notify": True}
+        about: Table = {"product": "leveret bench", "capabilities": capabilities}
         self.send(method_frame(0, m.ConnectionStartOk(about, "PLAIN", login)))
         tune = self.expect(m.ConnectionTune)
         self.frame_max = min(FRAME_MAX, tune.frame_max or FRAME_MAX)
@@ -66,7 +68,7 @@ class BlockingConnection:
         self.call(0, m.ConnectionOpen(target.vhost), m.ConnectionOpenOk)
         self.call_all([(number, m.ChannelOpen()) for number in range(1, channels + 1)], m.ChannelOpenOk)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         """Send frames."""
         try:
             self.socket.sendall(data)
@@ -126,11 +128,15 @@ class BlockingConnection:
 
 
 def refusal(data: bytes) -> str:
-    """Return the reason of a channel.close or connection.close in these bytes; "" if there is none."""
-    for position in [data.find(close) - 7 for close in CLOSES if close in data[7:]]:
+    """Return the reason of a channel.close, connection.close or basic.cancel in these bytes; "" if there is
+    none.
+    """
+    for position in [data.find(end) - 7 for end in ENDS if end in data[7:]]:
         for _, command in CommandReader(0, BODY_MAX).receive(data[max(position, 0) :]):
             if isinstance(command, m.ChannelClose | m.ConnectionClose):
                 return f"the broker refused: {command.reply_code} {command.reply_text}"
+            if isinstance(command, m.BasicCancel):
+                return "the broker cancelled a consumer: its queue was deleted"
     return ""
 
 
@@ -157,8 +163,8 @@ def publish_encoded(
 
 
 def delivery(
-    channel: int, route: tuple[str, str], properties: Properties, body: bytes, frame_max: int, *, tag: int = 1
+    channel: int, route: tuple[str, str], properties: bytes, body: bytes, frame_max: int, *, tag: int = 1
 ) -> bytes:
-    """Encode the delivery with this tag, as the broker must send it."""
-    content = pack_frames(channel, encode_properties(properties), body, frame_max)
+    """Encode the delivery with this tag, as the broker must send it; ``properties`` are encoded already."""
+    content = pack_frames(channel, properties, body, frame_max)
     return method_frame(channel, m.BasicDeliver(CONSUMER_TAG, tag, False, *route)) + content

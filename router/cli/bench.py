@@ -14,7 +14,7 @@ from leveret.router.cli.lazy_group import LazyGroup
 # Options that have an effect on a workload other than messages.
 TAKES: dict[str, set[str]] = {
     "core": set(),
-    "replies": {"url", "workload", "size", "publishers", "seconds", "warm_up", "form", "as_json"},
+    "replies": {"url", "workload", "size", "kind", "publishers", "seconds", "warm_up", "form", "as_json"},
     "connections": {"url", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
 }
 
@@ -36,6 +36,13 @@ TAKES: dict[str, set[str]] = {
     help="Messages through queues; round trips over direct reply-to; connections opened and closed.",
 )
 @click.option("--size", default=100, show_default=True, metavar="N", help="Bytes of a body.")
+@click.option(
+    "--kind",
+    type=click.Choice(["ragged", "varied", "same"]),
+    default="ragged",
+    show_default=True,
+    help="Messages that differ, also in length; that differ in one length; that are all the same.",
+)
 @click.option(
     "--rate",
     default=0.0,
@@ -68,10 +75,10 @@ TAKES: dict[str, set[str]] = {
 @click.option("--queues", default=1, show_default=True, metavar="N", help="Queues.")
 @click.option(
     "--exchange",
-    type=click.Choice(["default", "direct", "fanout", "topic", "headers"]),
+    type=click.Choice(["default", "direct", "fanout", "topic", "headers", "selector"]),
     default="default",
     show_default=True,
-    help="The exchange that is published to.",
+    help="The exchange that is published to; selector: bindings have an x-selector, on leveret only.",
 )
 @click.option(
     "--bindings", default=0, show_default=True, metavar="N", help="Bindings in all; 0: one for each queue."
@@ -133,6 +140,7 @@ def bench(
     url: str,
     workload: str,
     size: int,
+    kind: str,
     rate: float,
     persistent: bool,
     confirm: int,
@@ -171,6 +179,7 @@ def bench(
 
     load = Load(
         size=size,
+        kind=kind,
         persistent=persistent,
         window=confirm,
         rate=rate,

@@ -1,19 +1,19 @@
 """What the consuming side counts, and what it must notice: lost, repeated, swapped and changed deliveries."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.codec import method_frame
-from leveret.protocol.amqp.properties import Properties
 from leveret.router.bench.consumer import ConsumeConnection, ConsumerProcess
-from leveret.router.bench.load import BenchError, BenchTarget, Load
+from leveret.router.bench.load import KINDS, RAGGED, SAME, BenchError, BenchTarget, Load
 from leveret.router.bench.processes import BenchRun, Counters
-from leveret.router.bench.wire import delivery, refusal
+from leveret.router.bench.traffic import drafts
+from leveret.router.bench.wire import CONSUMER_TAG, delivery, refusal
 
 SIZE = 20
-PROPERTIES = Properties(delivery_mode=1)
 FRAME_MAX = 131072
 
 
@@ -51,7 +51,7 @@ def consume(monkeypatch):
         now = time.monotonic()
         running = BenchRun(BenchTarget("none"), load, Counters(1))
         running.measure(now - 10, now + 1000)
-        side = ConsumerProcess(running, 0)
+        run.side = side = ConsumerProcess(running, 0)
         (link,) = side.links
         for _ in range(0, len(data), step):
             link.take()
@@ -62,11 +62,14 @@ def consume(monkeypatch):
 
 def stream(deliveries, load):
     """Deliveries of channel, tag and number."""
+    names = load.queue_names()
     made = []
     for channel, tag, number in deliveries:
-        body = time.monotonic_ns().to_bytes(8) + b"x" * (load.size - 9) + bytes([number % 256])
-        route = "", load.queue_names()[channel - 1]
-        made.append(delivery(channel, route, PROPERTIES, body, FRAME_MAX, tag=tag))
+        drawn = drafts(load, names[(channel - 1) % len(names)])
+        draft = drawn[number % len(drawn)]
+        body = time.monotonic_ns().to_bytes(8) + draft.body(number)[8:]
+        route = "", names[channel - 1]
+        made.append(delivery(channel, route, draft.properties, body, FRAME_MAX, tag=tag))
     return b"".join(made)
 
 
@@ -74,24 +77,56 @@ def plain(numbers):
     return [(1, place, number) for place, number in enumerate(numbers, 1)]
 
 
-ONE = Load(size=SIZE)
-TWO = Load(size=SIZE, queues=2)
 MIXED = [(1 + number % 2, 1 + number // 2, number // 2) for number in range(600)]
 STEPS = [7, 100, 4096, 1 << 17]
+ONE = Load(size=SIZE, kind=SAME)
+TWO = Load(size=SIZE, queues=2, kind=SAME)
+each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
+@each_kind
 @pytest.mark.parametrize("step", STEPS)
-def test_deliveries_of_one_queue_are_counted_whatever_the_reads_cut(consume, step):
-    link = consume(stream(plain(range(1000)), ONE), step, ONE)
+def test_deliveries_of_one_queue_are_counted_whatever_the_reads_cut(consume, step, kind):
+    load = replace(ONE, kind=kind)
+    link = consume(stream(plain(range(1000)), load), step, load)
     link.finish()
     assert [lane.count for lane in link.lanes.values()] == [1000]
 
 
+@each_kind
 @pytest.mark.parametrize("step", STEPS)
-def test_deliveries_of_several_queues_are_counted(consume, step):
-    link = consume(stream(MIXED, TWO), step, TWO)
+def test_deliveries_of_several_queues_are_counted(consume, step, kind):
+    load = replace(TWO, kind=kind)
+    link = consume(stream(MIXED, load), step, load)
     link.finish()
     assert [lane.count for lane in link.lanes.values()] == [300, 300]
+
+
+@each_kind
+@pytest.mark.parametrize("size", [70_000, 300_000])
+@pytest.mark.parametrize("step", [4096, 1 << 18])
+def test_deliveries_of_large_bodies_are_counted(consume, size, step, kind):
+    load = Load(size=size, kind=kind)
+    link = consume(stream(plain(range(20)), load), step, load)
+    link.finish()
+    assert [lane.count for lane in link.lanes.values()] == [20]
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_large_body_that_ends_otherwise_is_noticed(consume, damaged):
+    load = Load(size=300_000, kind=RAGGED)
+    data = bytearray(stream(plain(range(3)), load))
+    data[-damaged] ^= 1
+    with pytest.raises(BenchError):
+        consume(bytes(data), 4096, load)
+
+
+def test_a_body_of_another_size_is_noticed(consume):
+    load = Load(size=SIZE, kind=RAGGED)
+    other = replace(load, seed=2)
+    first = stream(plain(range(1)), load)
+    with pytest.raises(BenchError):
+        consume(first + stream([(1, 2, 1), (1, 3, 2), (1, 4, 3)], other), 4096, load)
 
 
 @pytest.mark.parametrize("step", [1 << 17, 4096])
@@ -105,9 +140,11 @@ def test_deliveries_of_several_queues_are_counted(consume, step):
         pytest.param([(1, 2, 1)], id="not the first"),
     ],
 )
-def test_a_wrong_order_is_noticed(consume, deliveries, step):
+@each_kind
+def test_a_wrong_order_is_noticed(consume, deliveries, step, kind):
+    load = replace(ONE, kind=kind)
     with pytest.raises(BenchError):
-        consume(stream(deliveries, ONE), step, ONE)
+        consume(stream(deliveries, load), step, load)
 
 
 @pytest.mark.parametrize(
@@ -119,37 +156,45 @@ def test_a_wrong_order_is_noticed(consume, deliveries, step):
         pytest.param([(3, 1, 0)], id="of no channel"),
     ],
 )
-def test_a_wrong_order_within_a_queue_is_noticed(consume, deliveries):
-    load = Load(size=SIZE, queues=3) if deliveries[0][0] == 3 else TWO
+@each_kind
+def test_a_wrong_order_within_a_queue_is_noticed(consume, deliveries, kind):
+    load = replace(TWO, kind=kind, queues=3 if deliveries[0][0] == 3 else 2)
     with pytest.raises(BenchError):
-        consume(stream(deliveries, load), 4096, TWO)
+        consume(stream(deliveries, load), 4096, replace(load, queues=2))
 
 
-def test_a_changed_frame_is_noticed(consume):
-    data = bytearray(stream(plain(range(100)), ONE))
+@each_kind
+def test_a_changed_frame_is_noticed(consume, kind):
+    load = replace(ONE, kind=kind)
+    data = bytearray(stream(plain(range(100)), load))
     data[-1] ^= 1
     with pytest.raises(BenchError):
-        consume(bytes(data), 4096, ONE)
+        consume(bytes(data), 4096, load)
 
 
-def test_where_publishers_share_a_queue_the_sum_of_numbers_tells_what_came(consume):
-    load = Load(size=SIZE, publishers=2)
+@each_kind
+def test_where_publishers_share_a_queue_the_sum_of_numbers_shows_losses(consume, kind):
+    load = Load(size=SIZE, publishers=2, kind=kind)
     numbers = [number // 2 for number in range(600)]
     link = consume(stream(plain(numbers), load), 4096, load)
     assert link.checksum() == sum(number % 256 for number in numbers)
 
 
-def test_half_a_delivery_at_the_end_is_noticed(consume):
-    link = consume(stream(plain(range(10)), ONE)[:-5], 4096, ONE)
+@each_kind
+def test_half_a_delivery_at_the_end_is_noticed(consume, kind):
+    load = replace(ONE, kind=kind)
+    link = consume(stream(plain(range(10)), load)[:-5], 4096, load)
     with pytest.raises(BenchError):
         link.finish()
 
 
+@each_kind
 @pytest.mark.parametrize(("load", "channels"), [(ONE, 1), (TWO, 2)])
-def test_the_stamped_ones_tell_how_long_they_took(consume, load, channels):
+def test_latencies_are_those_of_stamped_messages(consume, load, channels, kind):
+    load = replace(load, kind=kind)
     deliveries = plain(range(130)) if channels == 1 else [(1 + n % 2, 1 + n // 2, n // 2) for n in range(260)]
-    link = consume(stream(deliveries, load), 4096, load)
-    assert link._side.latencies.total_count == 3 * channels
+    consume(stream(deliveries, load), 4096, load)
+    assert consume.side.latencies.total_count == 3 * channels
 
 
 @pytest.mark.parametrize(("ack", "tags"), [(1, [1, 2, 3]), (2, [2, 3]), (100, [3])])
@@ -161,8 +206,17 @@ def test_what_is_left_at_the_end_is_acknowledged(consume, ack, tags):
     assert [int.from_bytes(sent[place + 11 : place + 19]) for place in range(0, len(sent), 21)] == tags
 
 
-def test_a_refusal_is_told_in_the_brokers_words(consume):
-    close = method_frame(1, m.ChannelClose(404, "NOT_FOUND - no queue"))
-    with pytest.raises(BenchError, match="404 NOT_FOUND - no queue"):
-        consume(stream(plain(range(3)), ONE) + close * 3, 1 << 17, ONE)
+@each_kind
+@pytest.mark.parametrize("load", [ONE, TWO])
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (m.ChannelClose(404, "NOT_FOUND - no queue"), "404 NOT_FOUND - no queue"),
+        (m.BasicCancel(CONSUMER_TAG, True), "cancelled a consumer"),
+    ],
+)
+def test_the_end_of_a_consumer_is_noticed_at_once(consume, load, end, reason, kind):
+    load = replace(load, kind=kind)
+    with pytest.raises(BenchError, match=reason):
+        consume(stream(plain(range(3)), load) + method_frame(1, end), 1 << 17, load)
     assert refusal(b"nothing of the kind") == ""

@@ -3,11 +3,11 @@ import resource
 
 import pytest
 
-from leveret.router.bench.load import BenchError, Load
+from leveret.router.bench.load import SAME, BenchError, Load
 from leveret.router.bench.sink import ceiling
 
 
-@pytest.mark.parametrize("load", [Load(), Load(window=10, ack=1, prefetch=100, size=16)])
+@pytest.mark.parametrize("load", [Load(), Load(kind=SAME), Load(window=10, ack=1, prefetch=100, size=16)])
 def test_both_sides_are_measured_against_a_sink(load, monkeypatch):
     monkeypatch.setattr("leveret.router.bench.sink.DELIVERIES", 10_000)
     found = ceiling(load, 0.1)
