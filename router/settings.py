@@ -167,8 +167,8 @@ class Amqp(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="Most connections at a time; one more takes the place of one that has not logged in."
-            " 0 leaves it to the limit on open files.",
+            description="Largest number of connections; a further one replaces one that has not logged in."
+            " 0: only the limit on open files applies.",
         ),
     ] = 0
     product: Annotated[
@@ -176,7 +176,9 @@ class Amqp(Section, frozen=True):
     ] = "RabbitMQ"
     version: Annotated[
         str,
-        Meta(pattern=r"^\d+\.\d+\.\d+", description="Version announced with it.", extra={"wanted": "X.Y.Z"}),
+        Meta(
+            pattern=r"^\d+\.\d+\.\d+", description="Version announced to clients.", extra={"wanted": "X.Y.Z"}
+        ),
     ] = "3.13.7"
 
 
@@ -189,10 +191,15 @@ class Auth(Section, frozen=True):
     ] = "scrypt"
     failed_logins: Annotated[
         int,
-        Meta(ge=0, description="Failed logins of a user from one address before more have to wait; 0: any."),
+        Meta(
+            ge=0,
+            description="Failed logins of a user from one address after which further logins wait;"
+            " 0 is no limit.",
+        ),
     ] = 20
     failed_logins_per_minute: Annotated[
-        int, Meta(ge=1, description="How many more passwords of that user are checked each minute.")
+        int,
+        Meta(ge=1, description="After that, number of passwords of that user that are checked each minute."),
     ] = 60
 
 
@@ -203,7 +210,7 @@ class Stomp(Section, frozen=True):
         str, Meta(description="User of clients that send no login; if it is empty, they are refused.")
     ] = "guest"
     default_pass: Annotated[
-        str, Meta(description="Password of clients that send none.", extra={"secret": True})
+        str, Meta(description="Password of `stomp.default_user`.", extra={"secret": True})
     ] = "guest"
     default_vhost: Annotated[
         str, Meta(min_length=1, description="Virtual host of clients that name none.")
@@ -221,7 +228,7 @@ class Http(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="Most HTTP connections at a time, WebSockets not counted; one more takes the place of"
+            description="Largest number of HTTP connections, WebSockets not counted; a further one replaces"
             " an idle one. 0 is no limit.",
         ),
     ] = 1000
@@ -235,15 +242,16 @@ class Http(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="Bytes that the bodies of all requests may have in memory; one address, and one"
-            " user, may have half of them. 0 is no limit.",
+            description="Bytes of memory for the bodies of all requests; one address, and one user, may have"
+            " half of them. 0 is no limit.",
         ),
     ] = 134217728
     request_timeout: Annotated[
         int,
         Meta(
             ge=1,
-            description="How long a request may take to arrive, and to take each piece of its answer, in ms.",
+            description="How long a request may take to arrive, and its client to accept each part of the"
+            " response, in ms.",
         ),
     ] = 30000
     idle_timeout: Annotated[
@@ -300,15 +308,15 @@ class Websocket(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="How long a client may read nothing of what is sent to it, in ms; 0 is for ever.",
+            description="How long a client may leave sent bytes unread, in ms; 0 is for ever.",
         ),
     ] = 60000
     idle_timeout: Annotated[
         int,
-        Meta(ge=0, description="How long neither side may send a message, in ms; 0 is for ever."),
+        Meta(ge=0, description="How long both sides may send no message, in ms; 0 is for ever."),
     ] = 0
     compression: Annotated[
-        bool, Meta(description="Whether clients may compress messages, and get compressed ones.")
+        bool, Meta(description="Whether messages to and from clients may be compressed.")
     ] = False
 
 
@@ -350,8 +358,8 @@ class StoreSettings(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="Bytes of memory that ready messages may take up; more are on disk only."
-            " 0 is a tenth of what the process may use, at most 134217728.",
+            description="Bytes of memory for ready messages; the others are on disk only."
+            " 0 is a tenth of the memory that the process may use, at most 134217728.",
         ),
     ] = 0
 
@@ -363,8 +371,8 @@ class AlarmSettings(Section, frozen=True):
         float,
         Meta(
             ge=0,
-            description="Memory above which publishers are blocked: a share of what the process may use,"
-            " or a size.",
+            description="Memory above which publishers are blocked: a share of the memory that the process"
+            " may use, or a size.",
             extra={"wanted": "a share from 0 to 1, or bytes, a MiB at least", "parse": _watermark},
         ),
     ] = 0.6
@@ -392,7 +400,7 @@ class Server(Section, frozen=True):
     ] = 131072
     outbox_high: Annotated[
         int,
-        Meta(ge=1, le=SIZE_MAX, description="Unsent bytes of a connection at which it gets no deliveries."),
+        Meta(ge=1, le=SIZE_MAX, description="Unsent bytes of a connection at which deliveries to it stop."),
     ] = 1048576
     outbox_low: Annotated[
         int,
@@ -402,7 +410,7 @@ class Server(Section, frozen=True):
         int,
         Meta(
             ge=0,
-            description="How long a client may read nothing of what is sent to it, in ms; 0 is for ever."
+            description="How long a client may leave sent bytes unread, in ms; 0 is for ever."
             " WebSockets have a setting of their own.",
         ),
     ] = 60000
@@ -432,7 +440,7 @@ class Settings(Section, frozen=True):
         str, Meta(min_length=1, max_length=255, description="User that is created when there is none yet.")
     ] = "guest"
     default_pass: Annotated[
-        str, Meta(min_length=1, description="Password of that user.", extra={"secret": True})
+        str, Meta(min_length=1, description="Password of `default_user`.", extra={"secret": True})
     ] = "guest"
     default_vhost: Annotated[
         str,

@@ -8,12 +8,13 @@ from conformance.differential.compare import FAILURES, Result, Verdict, counts
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 HEAD = """# Conformance
 
-`python -m conformance.differential` plays the scenarios of `conformance/scenarios` to {version} and to
-leveret, and compares what comes back frame by frame. This page is made by it (`--accept`).
+For engineers who check compatibility. `python -m conformance.differential` runs the scenarios of
+`conformance/scenarios` against {version} and leveret, and compares the replies frame by frame.
+With `--accept` it also writes this page.
 
-"Expected" are differences on purpose; [known differences](known-differences.md) says which and why, and
-which scenario shows it. Any other difference fails the tests. [Peers](peers.md) tells how the scenarios are
-recorded and read, and what else is compared.
+The column "expected" counts differences on purpose; [known differences](known-differences.md) explains
+each and names its scenarios. Any other difference fails the tests. [Peers](peers.md) explains how scenarios are
+recorded and compared, and lists the other comparisons.
 
 """
 

@@ -1,6 +1,6 @@
 """The page docs/arguments.md, made from the table of arguments.
 
-``python -m leveret.router.arguments.reference > docs/arguments.md`` writes it anew.
+``python -m leveret.router.arguments.reference > docs/arguments.md`` writes it.
 """
 
 import sys
@@ -27,7 +27,7 @@ that are not listed here are ignored, as in RabbitMQ.
 A second declaration of the same queue or exchange is refused if an argument differs, except for these:
 {not_compared}.
 
-Over STOMP a header of the same name is the argument, in SUBSCRIBE and in SEND to `/queue/`, except for
+Over STOMP an argument is a header of the same name, in SUBSCRIBE and in SEND to `/queue/`, except for
 {not_in_send}.
 
 The column *Policy* names the setting of policies that has the same meaning and the same valid values.
@@ -36,7 +36,7 @@ The column *Policy* names the setting of policies that has the same meaning and 
 - *argument*: if both set a value, the argument has effect; for `overflow` of a quorum queue, the policy.
 - *operator*: operator policies have the setting too.
 - *for*: the types of queues that policies with the setting apply to, if they are not those of the argument.
-  A policy does not apply to a queue at all if the queue's type has no use for one of its settings.
+  A policy with a setting that does not exist for a queue's type does not apply to that queue at all.
 
 ## Queues
 

@@ -132,7 +132,7 @@ async def _read(
         if occupant is not None and connection.vhost is not None:
             occupant.engage()
             occupant = None
-        await driver.take(len(data))
+        await driver.throttle(len(data))
         while not outbox.readable():
             with trio.move_on_after(DISCONNECT_CHECK):
                 await outbox.wait_readable()

@@ -99,7 +99,7 @@ class Driver:
             what = f"{what}: {doing}"
         return what, handling
 
-    async def take(self, size: int) -> None:
+    async def throttle(self, size: int) -> None:
         """Count bytes from a client, and wait while the disk is behind, for a limited time."""
         self._taken += size
         if self._held is not None:

@@ -190,7 +190,7 @@ async def test_a_client_waits_while_the_disk_is_behind(autojump_clock):
     taken = trio.Event()
 
     async def take():
-        await driver.take(20)
+        await driver.throttle(20)
         taken.set()
 
     async with trio.open_nursery() as nursery:
@@ -207,14 +207,14 @@ async def test_a_client_waits_while_the_disk_is_behind(autojump_clock):
 async def test_a_client_waits_no_longer_than_so_long(autojump_clock):
     driver = Driver(Broker(Settings(), storage=Behind()))
     before = trio.current_time()
-    await driver.take(20)
+    await driver.throttle(20)
     assert trio.current_time() - before == pytest.approx(driver_module.HOLD_TIMEOUT)
 
 
 async def test_who_sends_little_does_not_wait(autojump_clock):
     driver = Driver(Broker(Settings(), storage=Behind()))
     before = trio.current_time()
-    await driver.take(10)
+    await driver.throttle(10)
     assert trio.current_time() == before
 
 
