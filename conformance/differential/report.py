@@ -13,8 +13,8 @@ For engineers who check compatibility. `python -m conformance.differential` runs
 With `--accept` it also writes this page.
 
 The column "expected" counts differences on purpose; [known differences](known-differences.md) explains
-each and names its scenarios. Any other difference fails the tests. [Peers](peers.md) explains how scenarios are
-recorded and compared, and lists the other comparisons.
+each and names its scenarios. Any other difference fails the tests. [Peers](peers.md) explains how scenarios
+are recorded and compared, and lists the other comparisons.
 
 """
 
