@@ -5,17 +5,39 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from leveret.protocol.amqp import methods as m
 from leveret.protocol.amqp.command import Delivery
 from leveret.router.bench.load import BenchError, Load
 from leveret.router.bench.wire import CONSUMER_TAG
 from leveret.router.core_bench.memory_broker import MemoryBroker, MemoryClient
-from leveret.router.core_bench.workloads import CoreWorkload, Script
+from leveret.router.core_bench.workloads import CoreWorkload, Read, Script
 
 
-def measure(workload: CoreWorkload, kind: str, passes: int) -> float:
-    """Return the CPU time of a message in us: the least of so many passes, after one that is checked.
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A broker with the topology of a workload, a publisher and a consumer, and what they send."""
+
+    script: Script
+    broker: MemoryBroker
+    publisher: MemoryClient
+    consumer: MemoryClient
+
+    def run(self, read: Read) -> None:
+        """Let the broker handle a read of the publisher and the following one of the consumer."""
+        self.publisher.send(read.publishes)
+        if read.acks:
+            self.consumer.send(read.acks)
+
+    def forget(self) -> None:
+        """Forget what the broker has sent to both."""
+        self.publisher.outbox.parts.clear()
+        self.consumer.outbox.parts.clear()
+
+
+def set_up(workload: CoreWorkload, kind: str) -> Setup:
+    """Declare the topology of a workload, and run a pass that is checked.
 
     Raises BenchError if not every message is delivered and confirmed.
     """
@@ -24,15 +46,20 @@ def measure(workload: CoreWorkload, kind: str, passes: int) -> float:
     publisher, consumer = broker.connect(), broker.connect(load.queues)
     _declare(publisher, load)
     _subscribe(consumer, load)
-    publisher.take()
-    consumer.take()
-    _check(script, publisher, consumer)
-    least = math.inf
+    made = Setup(script, broker, publisher, consumer)
+    made.forget()
+    _check(made)
+    return made
+
+
+def measure(workload: CoreWorkload, kind: str, passes: int) -> float:
+    """Return the CPU time of a message in us: the least of so many passes. Raises as ``set_up``."""
+    setup, least = set_up(workload, kind), math.inf
     with _without_garbage_collection():
         for _ in range(passes):
-            least = min(least, _pass(script, publisher, consumer))
-            broker.flush()
-    return least / script.count * 1e6
+            least = min(least, _pass(setup))
+            setup.broker.flush()
+    return least / setup.script.count * 1e6
 
 
 def _declare(client: MemoryClient, load: Load) -> None:
@@ -53,34 +80,31 @@ def _subscribe(client: MemoryClient, load: Load) -> None:
         client.call(m.BasicConsume(name, CONSUMER_TAG, no_ack=not load.ack), number)
 
 
-def _check(script: Script, publisher: MemoryClient, consumer: MemoryClient) -> None:
+def _check(setup: Setup) -> None:
     """Run a pass and compare what came with what was sent. Raises BenchError."""
     sent = received = 0
-    for read in script.reads():
-        publisher.send(read.publishes)
+    load = setup.script.load
+    for read in setup.script.reads():
+        setup.publisher.send(read.publishes)
         sent += read.count
-        came = [command for command in consumer.commands() if isinstance(command, Delivery)]
-        received += len(came)
-        confirmed = [command for command in publisher.commands() if isinstance(command, m.BasicAck)]
-        if script.load.window and max((each.delivery_tag for each in confirmed), default=0) != sent:
+        received += len([each for each in setup.consumer.commands() if isinstance(each, Delivery)])
+        confirmed = [each for each in setup.publisher.commands() if isinstance(each, m.BasicAck)]
+        if load.window and max((each.delivery_tag for each in confirmed), default=0) != sent:
             raise BenchError(f"{sent} messages were published, the last confirms are {confirmed[-3:]}")
         if read.acks:
-            consumer.send(read.acks)
-    if received != script.load.expected(sent):
-        raise BenchError(f"{script.load.expected(sent)} messages should have come, {received} did")
+            setup.consumer.send(read.acks)
+    if received != load.expected(sent):
+        raise BenchError(f"{load.expected(sent)} messages should have come, {received} did")
 
 
-def _pass(script: Script, publisher: MemoryClient, consumer: MemoryClient) -> float:
+def _pass(setup: Setup) -> float:
     """Return the CPU time of a pass in seconds, without that of the clients."""
     total = 0.0
-    for read in script.reads():
+    for read in setup.script.reads():
         began = time.process_time()
-        publisher.send(read.publishes)
-        if read.acks:
-            consumer.send(read.acks)
+        setup.run(read)
         total += time.process_time() - began
-        publisher.outbox.parts.clear()
-        consumer.outbox.parts.clear()
+        setup.forget()
     return total
 
 
