@@ -12,6 +12,7 @@ from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties
 from leveret.protocol.amqp.table import Table
 
 EXCHANGES = ("default", "direct", "fanout", "topic", "headers", "selector")
+PROFILES = ("celery", "pika", "masstransit", "spring")  # see ``profiles``
 RAGGED, VARIED, SAME = KINDS = ("ragged", "varied", "same")  # see ``traffic``
 STAMP = 8  # bytes at the start of a body: time of publishing, in ns of the monotonic clock
 SMALLEST_STAMPED = STAMP + 1  # the last byte of a body is the low byte of its number
@@ -63,8 +64,9 @@ class Load:
     ``bindings`` are spread over the queues (0: one each); ``new_keys`` has every message of a topic exchange
     carry a routing key of its own. ``processes`` is how many each side has, ``count`` how many messages each
     publisher's queue or exchange gets (infinite: until the time is over). ``kind`` says how much the messages
-    differ (see ``traffic``), which are drawn with ``seed``. The exchange ``selector`` is a fanout exchange
-    whose bindings have an ``x-selector``, which leveret alone knows.
+    differ (see ``traffic``), which are drawn with ``seed``. With a ``profile`` they are those of a client,
+    with sizes of their own. The exchange ``selector`` is a fanout exchange whose bindings have an
+    ``x-selector``, which leveret alone knows.
     """
 
     size: int = 100
@@ -84,6 +86,7 @@ class Load:
     count: float = math.inf
     prefix: str = "bench"
     kind: str = RAGGED
+    profile: str = ""
     seed: int = 1
 
     def check(self) -> None:
@@ -96,6 +99,10 @@ class Load:
             raise BenchError(f"exchange {self.exchange}: must be one of {', '.join(EXCHANGES)}")
         if self.kind not in KINDS:
             raise BenchError(f"kind {self.kind}: must be one of {', '.join(KINDS)}")
+        if self.profile and self.profile not in PROFILES:
+            raise BenchError(f"profile {self.profile}: must be one of {', '.join(PROFILES)}")
+        if self.profile and self.kind != RAGGED:
+            raise BenchError(f"the messages of a profile differ as they are: kind {self.kind} has no effect")
         if self.size < 1:
             raise BenchError("size 0: a body needs a byte for its number")
         if not self.queues or not self.processes:

@@ -17,7 +17,8 @@ from uuid import UUID
 
 from leveret.protocol.amqp.properties import PERSISTENT, TRANSIENT, Properties, encode_properties
 from leveret.protocol.amqp.table import Table
-from leveret.router.bench.load import BLOCK, MARK, RAGGED, SAME, SMALLEST_STAMPED, STAMP, VARIED, Load
+from leveret.router.bench.load import BLOCK, MARK, SAME, SMALLEST_STAMPED, STAMP, VARIED, Load
+from leveret.router.bench.profiles import SHAPES, TASKS, uuid
 
 POOL = 4096  # different messages that are published in turn
 LARGEST_POOL = 8 << 20  # bytes of the pool of one queue or exchange; larger messages have fewer in it,
@@ -27,7 +28,6 @@ OVERHEAD = 300  # bytes of a publish beside its body, about
 SPREAD = 0.5  # standard deviation of the logarithm of ragged sizes
 MOST = 8  # times the nominal size: the largest ragged body
 NOW = 1_790_000_000  # timestamp of the first message, in seconds since 1970
-TASKS = ("mail.send", "images.thumbnail", "reports.monthly.render", "sync", "billing.invoices.close_period")
 REGIONS = ("europe", "africa", "canada")  # equally long
 PLACES = (*REGIONS, "america", "asia", "oceania", "arctic", "antarctica")
 EVENTS = ("paid", "open", "sent", "lost", "made", "kept")
@@ -87,20 +87,33 @@ def _pool(load: Load) -> Sequence[Draft]:
 
 
 def _drawn(load: Load, draw: Random, routes: Sequence[tuple[str, Properties]]) -> Iterator[Draft]:
-    """Draw messages that differ: of one length (``varied``) or of different lengths (``ragged``)."""
+    """Draw messages that differ."""
     mode = PERSISTENT if load.persistent else TRANSIENT
-    make = {VARIED: _varied, RAGGED: _ragged}[load.kind]
     sizes = _sizes(load, draw)
     for number in range(POOL):
         key, needed = routes[number % len(routes)]
-        properties, tail = make(draw, number)
-        properties.headers = {**(needed.headers or {}), **(properties.headers or {})}
+        if load.profile:
+            properties, text = SHAPES[load.profile](draw)
+            size = len(text) + SMALLEST_STAMPED
+        else:
+            properties = (_varied if load.kind == VARIED else _ragged)(draw, number)
+            text, size = FILLING, next(sizes)
+        if needed.headers:
+            properties.headers = {**needed.headers, **(properties.headers or {})}
         properties.delivery_mode = mode
         if load.exchange == "topic":
-            key = key.partition(".")[0] + tail + (f".{number:04}{MARK.decode()}" if load.new_keys else "")
+            key = key.partition(".")[0] + "." + _event(load, draw)
+            key += f".{number:04}{MARK.decode()}" if load.new_keys else ""
         elif load.exchange == "fanout":
-            key = tail[1:]
-        yield Draft(key, encode_properties(properties), next(sizes), FILLING)
+            key = _event(load, draw)
+        yield Draft(key, encode_properties(properties), size, text)
+
+
+def _event(load: Load, draw: Random) -> str:
+    """Return the words of a routing key that no binding has: of one length in varied traffic."""
+    if load.kind == VARIED:
+        return f"{draw.choice(REGIONS)}.{draw.choice(EVENTS)}"
+    return f"{draw.choice(PLACES)}.{draw.choice(EVENTS)}{draw.choice(MORE)}"
 
 
 def _sizes(load: Load, draw: Random) -> Iterator[int]:
@@ -110,32 +123,30 @@ def _sizes(load: Load, draw: Random) -> Iterator[int]:
         if load.kind == VARIED:
             yield load.size
         else:
-            size = load.size * draw.lognormvariate(
-                -SPREAD * SPREAD / 2, SPREAD
-            )  # the mean is the nominal size
+            # The mean is the nominal size.
+            size = load.size * draw.lognormvariate(-SPREAD * SPREAD / 2, SPREAD)
             yield max(smallest, min(math.ceil(size), MOST * load.size))
 
 
-def _varied(draw: Random, number: int) -> tuple[Properties, str]:
-    """Return properties and the end of a routing key, both always equally long."""
+def _varied(draw: Random, number: int) -> Properties:
+    """Return properties that are always equally long."""
     headers: Table = {
         "trace": f"{draw.getrandbits(128):032x}",
         "tenant": f"t{draw.randrange(10_000):04}",
         "sequence": draw.randrange(1 << 16, 1 << 24),
         "replayed": draw.random() < 0.1,
     }
-    properties = Properties(
+    return Properties(
         content_type="application/json",
         headers=headers,
         correlation_id=uuid(draw),
         message_id=uuid(draw),
         timestamp=NOW + number // 100,
     )
-    return properties, f".{draw.choice(REGIONS)}.{draw.choice(EVENTS)}"
 
 
-def _ragged(draw: Random, number: int) -> tuple[Properties, str]:
-    """Return properties and the end of a routing key of varying lengths, and headers like Celery's."""
+def _ragged(draw: Random, number: int) -> Properties:
+    """Return properties of varying lengths, with headers like Celery's."""
     own = uuid(draw)
     arguments = ", ".join(str(draw.getrandbits(draw.randrange(7, 67))) for _ in range(draw.randrange(1, 4)))
     headers: Table = {
@@ -148,7 +159,7 @@ def _ragged(draw: Random, number: int) -> tuple[Properties, str]:
         "timelimit": [None, None],
         "origin": f"gen{draw.randrange(100, 99_999)}@worker-{draw.randrange(40)}",
     }
-    properties = Properties(
+    return Properties(
         content_type="application/json",
         content_encoding="utf-8",
         headers=headers,
@@ -158,9 +169,3 @@ def _ragged(draw: Random, number: int) -> tuple[Properties, str]:
         message_id=uuid(draw),
         timestamp=NOW + number // 100,
     )
-    return properties, f".{draw.choice(PLACES)}.{draw.choice(EVENTS)}{draw.choice(MORE)}"
-
-
-def uuid(draw: Random) -> str:
-    """Return a random UUID, version 4, of 36 characters."""
-    return str(UUID(int=draw.getrandbits(128), version=4))

@@ -14,7 +14,18 @@ from leveret.router.cli.lazy_group import LazyGroup
 # Options that have an effect on a workload other than messages.
 TAKES: dict[str, set[str]] = {
     "core": set(),
-    "replies": {"url", "workload", "size", "kind", "publishers", "seconds", "warm_up", "form", "as_json"},
+    "replies": {
+        "url",
+        "workload",
+        "size",
+        "kind",
+        "profile",
+        "publishers",
+        "seconds",
+        "warm_up",
+        "form",
+        "as_json",
+    },
     "connections": {"url", "workload", "publishers", "seconds", "warm_up", "form", "as_json"},
 }
 
@@ -42,6 +53,12 @@ TAKES: dict[str, set[str]] = {
     default="ragged",
     show_default=True,
     help="Messages that differ, also in length; that differ in one length; that are all the same.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["celery", "pika", "masstransit", "spring"]),
+    default=None,
+    help="Messages as this client sends them, in place of --kind and --size.",
 )
 @click.option(
     "--rate",
@@ -141,6 +158,7 @@ def bench(
     workload: str,
     size: int,
     kind: str,
+    profile: str | None,
     rate: float,
     persistent: bool,
     confirm: int,
@@ -171,6 +189,8 @@ def bench(
         _check_options(context, context.invoked_subcommand, "subcommand")
         return
     _check_options(context, workload)
+    if profile and context.get_parameter_source("size") is ParameterSource.COMMANDLINE:
+        raise WrongUsage("--size has no effect on messages of a profile, which have their own sizes")
     import msgspec
     from rich.console import Console
 
@@ -180,6 +200,7 @@ def bench(
     load = Load(
         size=size,
         kind=kind,
+        profile=profile or "",
         persistent=persistent,
         window=confirm,
         rate=rate,

@@ -22,11 +22,22 @@ FOOT = "Messages that are all the same are an upper bound: no client sends them.
     "--kind", "kinds", multiple=True, metavar="KIND", help="Only this kind of traffic; may be repeated."
 )
 @click.option(
+    "--profile", "profiles", multiple=True, metavar="NAME", help="Messages of this client; may be repeated."
+)
+@click.option(
     "--passes", type=click.IntRange(1), default=15, show_default=True, metavar="N", help="Passes of each."
 )
 @click.option("--list", "listed", is_flag=True, help="Show the workloads and measure nothing.")
 @format_option(("table", "json"), "A table for people, or JSON.")
-def core(chosen: tuple[str, ...], kinds: tuple[str, ...], *, passes: int, listed: bool, form: str) -> None:
+def core(
+    chosen: tuple[str, ...],
+    kinds: tuple[str, ...],
+    profiles: tuple[str, ...],
+    *,
+    passes: int,
+    listed: bool,
+    form: str,
+) -> None:
     """Measure the core of this leveret: no broker is needed, and none is asked.
 
     The bytes of clients go through a connection, the exchanges, the queues and the journal of a broker in
@@ -37,21 +48,22 @@ def core(chosen: tuple[str, ...], kinds: tuple[str, ...], *, passes: int, listed
     """
     import msgspec
 
-    from leveret.router.bench.load import KINDS, BenchError
+    from leveret.router.bench.load import KINDS, PROFILES, BenchError
     from leveret.router.core_bench.measure import measure
     from leveret.router.core_bench.workloads import MESSAGES, WORKLOADS
 
     _check_names("workload", chosen, WORKLOADS)
     _check_names("kind", kinds, KINDS)
+    _check_names("profile", profiles, PROFILES)
     if listed:
         for name, workload in WORKLOADS.items():
             click.echo(f"{name:10} {workload.title}")
         return
-    columns = [kind for kind in KINDS if kind in (kinds or KINDS)]
+    columns = list(kinds + profiles or KINDS)
     found: dict[str, dict[str, float]] = {}
     if form == "table":
         click.echo(HEAD.format(passes=passes, count=MESSAGES))
-        click.echo(f"\n{'':68}" + "".join(f"{kind:>9}" for kind in columns))
+        click.echo(f"\n{'':68}" + "".join(f"{kind:>12}" for kind in columns))
     for name, workload in WORKLOADS.items():
         if name not in (chosen or WORKLOADS):
             continue
@@ -64,7 +76,7 @@ def core(chosen: tuple[str, ...], kinds: tuple[str, ...], *, passes: int, listed
             except BenchError as error:
                 raise Failure(f"{name}, {kind}: {error}") from None
             if form == "table":
-                click.echo(f"{found[name][kind]:9.2f}", nl=False)
+                click.echo(f"{found[name][kind]:12.2f}", nl=False)
         if form == "table":
             click.echo()
     if form == "json":

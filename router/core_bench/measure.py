@@ -36,12 +36,12 @@ class Setup:
         self.consumer.outbox.parts.clear()
 
 
-def set_up(workload: CoreWorkload, kind: str) -> Setup:
+def set_up(workload: CoreWorkload, traffic: str) -> Setup:
     """Declare the topology of a workload, and run a pass that is checked.
 
     Raises BenchError if not every message is delivered and confirmed.
     """
-    script = Script(workload, kind)
+    script = Script(workload, traffic)
     load, broker = script.load, MemoryBroker()
     publisher, consumer = broker.connect(), broker.connect(load.queues)
     _declare(publisher, load)
@@ -52,9 +52,9 @@ def set_up(workload: CoreWorkload, kind: str) -> Setup:
     return made
 
 
-def measure(workload: CoreWorkload, kind: str, passes: int) -> float:
+def measure(workload: CoreWorkload, traffic: str, passes: int) -> float:
     """Return the CPU time of a message in us: the least of so many passes. Raises as ``set_up``."""
-    setup, least = set_up(workload, kind), math.inf
+    setup, least = set_up(workload, traffic), math.inf
     with _without_garbage_collection():
         for _ in range(passes):
             least = min(least, _pass(setup))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from leveret.protocol.amqp.encode import ack_frame
-from leveret.router.bench.load import Load
+from leveret.router.bench.load import PROFILES, RAGGED, Load
 from leveret.router.bench.traffic import Draft, drafts
 from leveret.router.bench.wire import FRAME_MAX, publish_encoded
 
@@ -54,12 +54,18 @@ WORKLOADS: dict[str, CoreWorkload] = {
 
 
 class Script:
-    """The reads of a workload's passes. Delivery tags go on from pass to pass, so acks are made anew for
-    each.
+    """The reads of a workload's passes, with a kind of traffic or a profile.
+
+    Delivery tags go on from pass to pass, so acks are made anew for each.
     """
 
-    def __init__(self, workload: CoreWorkload, kind: str) -> None:
-        self.load = load = replace(workload.load, kind=kind)
+    def __init__(self, workload: CoreWorkload, traffic: str) -> None:
+        is_profile = traffic in PROFILES
+        self.load = load = replace(
+            workload.load,
+            kind=RAGGED if is_profile else traffic,
+            profile=traffic if is_profile else "",
+        )
         names, exchange = load.queue_names(), load.exchange_name
         pool = drafts(load, names[0] if exchange == "" else "")
         total = MESSAGES - MESSAGES % (load.queues * max(1, workload.together))

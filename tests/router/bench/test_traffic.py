@@ -1,9 +1,10 @@
+import json
 import statistics
 
 import pytest
 
 from leveret.protocol.amqp.properties import PERSISTENT, decode_properties
-from leveret.router.bench.load import EXCHANGES, KINDS, RAGGED, SAME, VARIED, Load
+from leveret.router.bench.load import EXCHANGES, KINDS, PROFILES, RAGGED, SAME, VARIED, BenchError, Load
 from leveret.router.bench.traffic import POOL, drafts
 from leveret.router.bench.wire import FRAME_MAX, publish_encoded
 
@@ -95,3 +96,20 @@ def test_each_message_has_the_headers_of_one_binding(exchange, kind):
     assert {each.headers["number"] for each in properties} == set(range(100))
     assert {each.headers["kind"] for each in properties} == {"order"}
     assert {each.delivery_mode for each in properties} == {PERSISTENT}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_messages_of_a_profile_differ_in_length_and_have_its_text(profile):
+    found = drafts(Load(profile=profile), "bench-0")
+    assert len({each.size for each in found}) > 50
+    assert len({each.text for each in found}) > 1000
+    assert all(json.loads(each.body(7)[8:-1]) for each in found)
+    assert len({each.properties for each in found}) == (1 if profile == "pika" else len(found))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"profile": "x"}, "must be one of"), ({"kind": SAME}, "no effect")]
+)
+def test_a_profile_that_is_unknown_or_has_a_kind_is_refused(wrong, said):
+    with pytest.raises(BenchError, match=said):
+        Load(**{"profile": "celery", **wrong}).check()

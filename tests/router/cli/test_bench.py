@@ -13,6 +13,14 @@ from tests.router.cli.test_serve import modules_after
         (["--consumers", "0"], "leveret: at least one publisher and one consumer are needed\n"),
         (["--backlog", "0"], "leveret: backlog 0: no message may wait, so none can be sent\n"),
         (
+            ["--profile", "celery", "--size", "9"],
+            "leveret: --size has no effect on messages of a profile, which have their own sizes\n",
+        ),
+        (
+            ["--profile", "pika", "--kind", "same"],
+            "leveret: the messages of a profile differ as they are: kind same has no effect\n",
+        ),
+        (
             ["--workload", "replies", "--rate", "100"],
             "leveret: --rate has no effect on the workload replies\n",
         ),
