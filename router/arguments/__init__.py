@@ -1,1 +1,1 @@
-"""Arguments of declarations, and what they amount to together with policies."""
+"""Arguments of declarations, and their effective values together with policies."""

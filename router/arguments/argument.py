@@ -36,7 +36,7 @@ class PolicySetting:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument: its valid values, where it is accepted, and what its value becomes.
+    """An argument: its valid values, the objects that accept it, and the conversion of its value.
 
     ``kind`` is the type of valid values, and of the STOMP header of the same name. ``read`` converts a valid
     value into that of the field of ``QueueArguments``. ``meaning`` is its description in docs/arguments.md.

@@ -1,6 +1,6 @@
 """The arguments of a new queue: their check, and their effective values together with a policy.
 
-Which arguments exist, and which values each may have, is in ``table``. What the values do is up to the queue.
+``table`` has the arguments and their valid values. The queue applies the values.
 
 The texts are those of RabbitMQ 3.10. Stricter than that version, like later ones: ``x-delivery-limit`` and
 ``x-consumer-timeout`` must be integers; and an unknown ``x-queue-master-locator`` ends the channel, not the

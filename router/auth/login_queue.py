@@ -1,10 +1,10 @@
 """Queue of logins whose passwords wait to be checked: fair to client addresses, bounded, paced.
 
-Responsible for the order of the checks, the number that run at a time, and the choice of logins to turn away
-when too many wait. Addresses take turns, and so do the names within an address: a flood of logins delays
-logins for the same name from the same address most, and then other names from that address. After failures
-the ``Throttle`` paces the checks. The queue refuses no password: a login that cannot wait gets
-``LoginPostponed``, which says nothing about the password.
+Responsible for the order of the checks, the number that run at a time, and the choice of logins to postpone
+if too many wait. Addresses are served round-robin, and so are the names of an address: a flood of logins
+delays logins for the same name from the same address most, and then other names from that address. After
+failures the ``Throttle`` delays the checks. The queue refuses no password: if too many logins wait, one gets
+``LoginPostponed``, and its password is not checked.
 
 Not for credentials and checks themselves (see ``logins``).
 """
@@ -27,7 +27,7 @@ MOST_OF_ADDRESS = 512  # logins of one address that wait
 
 
 class LoginPostponed(ConnectionForced):
-    """Too many logins wait: the client is turned away with its password unchecked, and may try again."""
+    """Too many logins wait: the password was not checked, and the client may try again."""
 
     def __init__(self, user: str) -> None:
         super().__init__("too many logins are waiting to be checked; try again later")
@@ -77,7 +77,7 @@ _Group: TypeAlias = dict[WaitingLogin, None]  # an ordered set, oldest first
 
 
 class LoginQueue:
-    """The waiting logins of one broker by address and name, in the order of their turns."""
+    """The waiting logins of one broker, by address and name."""
 
     finished = False
 
@@ -150,7 +150,7 @@ class LoginQueue:
         return None
 
     def _turns(self, now: int) -> Iterator[tuple[str, str, int]]:
-        """Yield addresses and names in the order of their turns, with the ms that they have to wait."""
+        """Yield addresses and names round-robin, with the ms that each has to wait."""
         for address, names in self._waiting.items():
             delay = self._throttle.delay_of_address(address, now)
             if delay:
@@ -176,8 +176,10 @@ class LoginQueue:
         self._start_checks()
 
     def _drop_surplus(self, address: str) -> None:
-        """Turn away one login if too many wait: the newest one for the name with the most logins. The address
-        is the one that has too many, or else the one with the most logins.
+        """Postpone one login if too many wait, of ``address`` or in all.
+
+        Chosen is the newest login for the name with the most logins, of ``address`` if that has too many,
+        else of the address with the most logins.
         """
         if self._counts[address] <= MOST_OF_ADDRESS:
             if self._count <= MOST_WAITING:

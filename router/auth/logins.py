@@ -4,9 +4,10 @@ Responsible for verifying credentials without disclosing, by the text of a refus
 the name or the password was wrong. Work that takes long, or has to wait after failed logins, is returned as a
 ``Check``; ``finish`` takes its result. Not for the order of checks (see ``login_queue``).
 
-Verified credentials are remembered as a code that only this process can compute (HMAC under a key of its
-own), one for each user, until the user changes. They are accepted before any other test, so that reconnecting
-clients never wait for failed logins from the same address, and a thousand of them cost one slow hash.
+Verified credentials are cached as a code that only this process can compute (an HMAC under its own
+key), one for each user, until the user changes. Cached credentials are accepted before any other check, so
+that reconnecting clients never wait for failed logins from the same address, and a thousand of them cost one
+slow hash.
 """
 
 import hmac
@@ -52,7 +53,7 @@ class Login(NamedTuple):
 class Check:
     """A slow comparison of a password with a hash. Any thread may call ``run``.
 
-    ``code`` stands for the credentials. ``decoy`` is a slow hash that no password matches: comparing with it
+    ``code`` identifies the credentials. ``decoy`` is a slow hash that no password matches: comparing with it
     makes a refusal by a quick hash take as long as one by a slow hash.
     """
 
@@ -86,8 +87,8 @@ class Logins:
         scheme: Scheme = "scrypt",
         throttle: Throttle | None = None,
     ) -> None:
-        """Take ``scheme`` as the hash of new passwords. If it and all hashes of existing users are quick,
-        refusals are quick too.
+        """``scheme`` is the hash of new passwords. If it and the hashes of all users are quick, refusals are
+        quick too.
         """
         self._users = users
         self._loopback_only = frozenset(loopback_only)
@@ -135,7 +136,7 @@ class Logins:
         Raises LoginRefused.
         """
         user = self._users.get(login.user)
-        # For an unknown user a decoy was compared, and a password may have changed since: both do not count.
+        # No login if the user is unknown (then a decoy was compared), or if the password has changed since.
         if (
             user is None
             or not fitted

@@ -1,9 +1,9 @@
-"""Pace of password checks after failed logins: buckets that fill with every failure and leak with time.
+"""Delay of password checks after failed logins, by leaky buckets: each failure fills one, time empties it.
 
-Responsible for the counting. One bucket counts failures of a user name from one address, so that guessing a
-password is slow; another counts those of the address, whatever the names. A name alone has no bucket, because
-anyone who knows a name could slow down the logins of its owner. A full bucket delays the next check and
-refuses nothing: a right password passes. Not for the order of waiting logins (see ``login_queue``).
+One bucket counts the failures of a user name from one address, so that guessing a password is slow; another
+counts all failures of the address. There is no bucket for a name alone, because any client could then slow
+down the logins of that user. A full bucket delays the next check and refuses nothing: a correct password
+still succeeds. Not for the order of waiting logins (see ``login_queue``).
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ MOST = 20_000  # buckets that are kept
 
 
 class Throttle:
-    """Delays after ``burst`` failed logins (0: never), which let ``per_minute`` failures pass."""
+    """Delays checks after ``burst`` failed logins (0: never), to ``per_minute`` checks a minute."""
 
     def __init__(self, burst: int, per_minute: int) -> None:
         self._burst = burst

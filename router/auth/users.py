@@ -59,7 +59,7 @@ class User:
         self.name = name
         self.tags: frozenset[str] = frozenset()
         self.password_hash = NO_PASSWORD
-        # code of the password after the first successful check; see ``logins``
+        # code of the credentials after the first successful check; see ``logins``
         self.proof: bytes | None = None
         self.limits: Limits = {}
         self.connections = 0  # connections that have opened a virtual host

@@ -8,7 +8,8 @@ are for the operator. Permissions are checked by the caller, which also hashes p
 long (``leveret.router.auth.hash_password``).
 
 As in RabbitMQ, a deleted user's and a deleted virtual host's connections are closed, and a changed password
-leaves connections as they are. Unlike there, a consumer whose user may no longer read its queue is cancelled.
+leaves connections as they are. Unlike in RabbitMQ, a consumer whose user may no longer read its queue is
+cancelled.
 
 Source: RabbitMQ, "Authentication, Authorisation, Access Control", "Virtual Hosts", "Policies", "Parameters".
 """
@@ -96,7 +97,8 @@ class Administration:
         yield from self._end_clients(lambda client: error if client.vhost is vhost else None)
         yield from vhost.clear()
         yield from self._broker.users.forget_vhost(name)
-        # Few connections came meanwhile: no user has permissions, and each that enters is one turn.
+        # Few connections can have been opened meanwhile: no user has permissions in the virtual host any
+        # more.
         if self._broker.vhosts.get(name) is vhost:  # it was not deleted meanwhile
             for client in list(self._broker.clients):
                 if client.vhost is vhost:

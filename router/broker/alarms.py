@@ -13,7 +13,7 @@ MEMORY = "memory"  # the process uses more than the high watermark
 STORE = "store"  # writing to the data directory failed
 
 MEMORY_CLEARS = 0.95  # of the high watermark: an alarm must not change with every message
-FASTEST = 1_000_000  # bytes a ms by which a measure may approach its limit; publishers were slower
+FASTEST = 1_000_000  # bytes a ms: no measured publisher filled memory or disk faster
 INTERVALS = (25, 1000)  # ms between two measurements, at least and at most
 
 
@@ -32,7 +32,9 @@ class Alarms:
         self._blocked: dict[BlockedPublisher, None] = {}
 
     def set(self, alarm: str, *, raised: bool) -> bool:
-        """Raise or clear an alarm; unblock all publishers with the last. Return True if that is a change."""
+        """Raise or clear an alarm; unblock all publishers if it was the last. Return True if it has
+        changed.
+        """
         if raised is (alarm in self.raised):
             return False
         if raised:
@@ -58,7 +60,9 @@ class Alarms:
         self._blocked.pop(publisher, None)
 
     def reason(self) -> str:
-        """Return why publishers are blocked, in RabbitMQ's words, which lack a store that cannot write."""
+        """Return why publishers are blocked: RabbitMQ's texts, and leveret's own for a store that cannot
+        write.
+        """
         reasons = []
         if low := sorted(self.raised - {STORE}):
             reasons.append(f"low on {' & '.join(low)}")

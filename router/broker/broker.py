@@ -117,16 +117,18 @@ class Broker:
         del self.vhosts[vhost.name]
 
     def log_in(self, login: Login, then: Callable[[Outcome], None]) -> User | WaitingLogin:
-        """Return the user of these credentials, or a login that waits because its check takes long; ``then``
-        is called with its outcome, perhaps before this returns.
+        """Return the user of these credentials, or a login that waits because its check takes long. ``then``
+        is called with the outcome of a waiting login, perhaps before this returns.
 
-        Raises LoginRefused if the credentials are known to be wrong at once.
+        Raises LoginRefused if no check is needed to refuse the credentials.
         """
         found = self.logins.begin(login, self.now)
         return self.login_queue.add(login, found, then) if isinstance(found, Check) else found
 
     def enter(self, client: Client, user: User, vhost: VHost) -> None:
-        """Connect a client to a virtual host as this user. Raises NotAllowed if one has reached a limit."""
+        """Connect a client to a virtual host as this user. Raises NotAllowed if the user or the virtual host
+        has reached its limit of connections.
+        """
         check_vhost_connections(vhost.limits, vhost.connections, vhost=vhost.name, user=user.name)
         check_user_connections(user.limits, user.connections, user=user.name)
         user.connections += 1
@@ -186,8 +188,8 @@ class Broker:
     # -- failures and deadlines ----------------------------------------------------------------------------
 
     def failed(self, error: BaseException) -> bool:
-        """Handle an exception that was raised by this broker. Return True if the storage failed: then nothing
-        more is confirmed, and the broker stops.
+        """Handle an exception that code of this broker raised. Return True if the storage failed: then
+        nothing more is confirmed, and the broker stops.
 
         After another exception, the queues in its traceback are repaired at the end of the turn. Every caller
         that catches an exception of the broker calls this.
@@ -207,7 +209,9 @@ class Broker:
         self.timers.run(self.now, self.budget.spent, self._deadline_failed)
 
     def _deadline_failed(self, target: Timed, error: Exception) -> None:
-        """Call a timer's target that raised again later; the others are called all the same."""
+        """Schedule a timer's target that raised an exception again, so that other targets are still
+        called.
+        """
         self.report("timer callback raised an exception", error)
         self.schedule(self.now + LATER, target)
 

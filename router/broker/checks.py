@@ -8,7 +8,7 @@ class NoSuchObject(LookupError):
 
 
 def check_new_name(what: str, name: str) -> None:
-    """Raise ValueError for an empty name, and for one that is no AMQP short string."""
+    """Raise ValueError for an empty name, and for a name that cannot be encoded as an AMQP short string."""
     if not name:
         raise ValueError(f"a {what} needs a name")
     if refusal := refused_name(f"{what} name", name):

@@ -10,7 +10,7 @@ from leveret.router.broker.client import Client
 
 
 class CommitWaiters:
-    """The clients of one broker that wait for a commit; ``owed`` are to be notified when this batch ends.
+    """The clients of one broker that wait for a commit; ``owed`` are notified when this batch ends.
 
     ``early``: messages were settled before their commit, so any waiting client may have confirms now.
     """
@@ -21,7 +21,9 @@ class CommitWaiters:
         self._waiting: dict[Client, None] = {}  # to be notified after a commit
 
     def add(self, client: Client) -> None:
-        """Notify the client at the end of this batch of its confirms and replies."""
+        """Notify the client at the end of this batch, and after commits while it has outstanding confirms or
+        replies.
+        """
         self.owed[client] = None
 
     def end_batch(self) -> None:

@@ -72,7 +72,7 @@ class Recovery:
         self._log = structlog.get_logger()
 
     def schedule_repair(self, queue: AnyQueue) -> None:
-        """Have a queue repaired at the end of the turn."""
+        """Schedule the repair of a queue for the end of the turn."""
         self.to_repair[queue] = None
 
     def examine(self, error: BaseException) -> None:
@@ -145,7 +145,7 @@ class Recovery:
 
 
 def queues_in(error: BaseException) -> Iterator[AnyQueue]:
-    """Yield the queues that the frames of an exception's traceback work with, perhaps more than once."""
+    """Yield the queues in local variables of an exception's traceback, perhaps more than once."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from queues_in(each)

@@ -1,8 +1,8 @@
-"""The order of a batch: dead letters, deliveries, copies for the firehose, and clients that were put off.
+"""The order of a batch: dead letters, deliveries, copies for the firehose, and postponed clients.
 
-Responsible for the work that waits for the end of a batch and how much of it one turn does. Clients must not
-notice that this work is put off: before any command that could, ``catch_up`` does what the commands before it
-have left. ``docs/internals/turns.md`` explains the rules.
+Responsible for the work that waits for the end of a batch, and for the part of it that one turn does. Clients
+must not notice the delay: before a command that could show it, ``catch_up`` does the waiting work.
+``docs/internals/turns.md`` explains the rules.
 """
 
 from collections import deque
@@ -49,7 +49,7 @@ class WaitingSession(Protocol):
 
 
 class Marker:
-    """A place in the list of queues that deliver later, behind those that a client's commands have touched.
+    """A place in the list of queues that deliver later, after those that a client's commands have touched.
 
     ``late`` has the last marker of each client that has one. ``waiting`` is True if commands of the client
     wait for it; the client is then added to ``deferred``.
@@ -77,8 +77,8 @@ class Marker:
 class Scheduler:
     """The work of one broker that waits for the end of a batch or for a later turn.
 
-    ``acting`` are the clients whose commands this turn handles: they append themselves. ``deliveries``
-    numbers the deliveries to sessions, each of some messages.
+    ``acting`` has the clients whose commands this turn handles; each client appends itself. ``deliveries``
+    counts the deliveries to sessions (each delivers one or more messages).
     """
 
     def __init__(self, host: SchedulerHost) -> None:
@@ -102,7 +102,7 @@ class Scheduler:
 
     @property
     def doing(self) -> str:
-        """The last notable work of this turn's end, as text for people; "" if there was none."""
+        """A description of the last work at the end of this turn, for the log; "" if there was none."""
         queue, vhost = self._delivering
         delivering = f"delivering of queue '{queue}' in vhost '{vhost}'" if queue else ""
         return ", ".join(filter(None, (self._host.backlog.doing, delivering)))
@@ -110,10 +110,11 @@ class Scheduler:
     # -- the end of a batch --------------------------------------------------------------------------------
 
     def end_batch(self, *, left_over: bool = True) -> bool:
-        """Publish dead letters, have touched queues deliver, hand the batch to the storage, and notify the
-        clients whose changes are on disk. Return True if there is more for another turn.
+        """Publish dead letters, make touched queues deliver, pass the batch to the storage, and notify the
+        clients whose changes are on disk. Return True if work is left for another turn.
 
-        Unless ``left_over``, what earlier batches left is not done now: a client's batch pays for its own.
+        Only with ``left_over`` the work that earlier batches left is done too: a client's batch does only its
+        own work.
         """
         host, letters, backlog = self._host, self._letters, self._host.backlog
         self._delivering = "", ""
@@ -151,7 +152,7 @@ class Scheduler:
         return bool(more or self._deferred or backlog.works or host.recovery.to_repair)
 
     def _resume(self) -> None:
-        """Continue deferred clients and unfinished work, at least some of each."""
+        """Continue deferred clients and unfinished work, at least one client and one slice of work."""
         for _ in range(len(self._deferred)):
             self._deferred.popleft().go_on()
             if self._budget.spent():
@@ -165,8 +166,8 @@ class Scheduler:
     def _put_off_touched(self) -> None:
         """Leave the queues that this turn had no time for to later turns.
 
-        Only the clients that have touched them wait for that with their next commands: otherwise queues that
-        are never empty would block everyone.
+        The next commands of clients that have touched these queues wait for the deliveries. Commands of other
+        clients do not: otherwise queues that are never empty would block all clients.
         """
         self._left += self._touched
         self._touched.clear()
@@ -174,7 +175,7 @@ class Scheduler:
             self._left.append(Marker(client, self._late, self._deferred))
 
     def _take_left(self) -> None:
-        """Have the queues that earlier turns had no time for deliver in this one, first."""
+        """Put the queues that earlier turns had no time for first in this turn."""
         self._left += self._touched
         self._touched, self._left = self._left, self._touched
         self._left.clear()
@@ -182,11 +183,11 @@ class Scheduler:
     # -- clients that go on later --------------------------------------------------------------------------
 
     def go_on_for(self, client: Client) -> None:
-        """Note that a command of this client goes on in later turns, until ``over_for``."""
+        """Record that a command of this client continues in later turns, until ``over_for`` is called."""
         self._unfinished[client] = None
 
     def over_for(self, client: Client) -> None:
-        """Note that the client's unfinished command is over."""
+        """Record that the client's unfinished command has ended."""
         self._unfinished.pop(client, None)
 
     def defer(self, client: Client, *, behind_deliveries: bool = False) -> None:
@@ -220,9 +221,10 @@ class Scheduler:
     # -- catching up ---------------------------------------------------------------------------------------
 
     def catch_up_for(self, client: Client) -> bool:
-        """Do the same as ``catch_up`` within the turn's budget, before a command of this client. Return False
-        if the budget is spent before all is done, or if queues that the client's earlier commands have
-        touched are still to deliver. The command has to wait for a later turn then, see ``defer``.
+        """Do the same as ``catch_up`` within the turn's budget, before a command of this client.
+
+        Return False if the command has to wait for a later turn (see ``defer``): the budget is spent, or
+        queues that the client's earlier commands have touched have not delivered yet.
         """
         if client in self._late:
             return False
@@ -232,11 +234,11 @@ class Scheduler:
         return False
 
     def catch_up(self) -> None:
-        """Publish the dead letters and make the deliveries that the commands so far have put off.
+        """Publish the dead letters and make the deliveries that previous commands of this batch have caused.
 
-        To be called before a command that could see or change their effects: any that is neither a
-        publish nor an acknowledgement. For those two the queues know when it matters. A client then sees the
-        same as if each of its commands had been a batch of its own.
+        Called before each command that could see or change their effects: all except publishes and
+        acknowledgements, for which the queues call it if needed. A client then sees the same as if each of
+        its commands had been a batch of its own.
         """
         if not self._advancing:  # or a connection ends because a delivery to it failed
             self._take_left()
@@ -244,7 +246,7 @@ class Scheduler:
             self._add_rounds()
 
     def _add_rounds(self) -> None:
-        """Have the queues of this batch that have more than a round of deliveries make some more of them."""
+        """Let queues of this batch with more than one round of deliveries make a few more rounds."""
         while self._rounds and not self._advancing and len(self._again) > self._earlier:
             self._rounds -= 1
             self._touched.append(self._again.pop())
@@ -267,7 +269,7 @@ class Scheduler:
     # -- deliveries, dead letters and traces ---------------------------------------------------------------
 
     def touch(self, queue: AnyQueue) -> None:
-        """Have a queue deliver at the end of this batch."""
+        """Schedule the deliveries of a queue for the end of this batch."""
         self._touched.append(queue)
 
     def schedule_wake(self, session: WaitingSession) -> None:
@@ -279,11 +281,11 @@ class Scheduler:
         self._traces.append((vhost, copy))
 
     def _advance(self, *, bounded: bool = False, earlier: int = 0) -> bool:
-        """Publish dead letters, have touched queues deliver, publish traces, until there is nothing left but
-        what is for other turns. With ``bounded`` return False if the turn's budget was spent before that.
+        """Publish dead letters, make touched queues deliver, and publish traces, until only work of other
+        turns is left. With ``bounded`` return False if the turn's budget was spent before that.
 
-        ``earlier``: so many queues that earlier turns have left deliver as well, by turns with all the rest:
-        neither endless dead letters nor endless deliveries keep the others waiting.
+        ``earlier`` is the number of queues left by earlier turns that deliver as well. The kinds of work
+        alternate, so that neither endless dead letters nor endless deliveries delay the others.
         """
         letters = self._letters
         self._advancing = True
@@ -317,8 +319,8 @@ class Scheduler:
         session.wake()
 
     def _run_deliveries(self, queue: AnyQueue | Marker) -> None:
-        """Have a queue deliver; more than a round is left to another turn. An exception is not the fault of a
-        client, and keeps no other queue from delivering.
+        """Make a queue deliver one round; further rounds are left to another turn. An exception ends no
+        client, and other queues still deliver.
         """
         self._delivering = queue.name, queue.vhost
         recovery = self._host.recovery

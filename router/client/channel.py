@@ -1,7 +1,7 @@
 """Client side of a channel: calls, publishes with their confirms, and deliveries.
 
-Responsible for keeping what the broker sent on one channel until a task takes it. Any number of tasks may
-wait on a channel; each checks its own condition whenever something has arrived.
+Responsible for keeping the commands that the broker sent on one channel until a task takes them. Any number
+of tasks may wait on a channel; each checks its own condition after every read with commands for the channel.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ class PublishOutcome(Enum):
     """Outcome of a publish."""
 
     CONFIRMED = auto()
-    RETURNED = auto()  # a mandatory message that no queue got
+    RETURNED = auto()  # a mandatory message that was routed to no queue
     REFUSED = auto()  # basic.nack: a queue was full, or the broker failed
 
 

@@ -10,7 +10,9 @@ class BadUrl(ClientError):
 
 
 class CannotConnect(ClientError):
-    """The client could not connect. ``advice`` says what to try, if the reason suggests something."""
+    """The client could not connect. ``advice`` suggests a remedy, if the reason is a known one, else it is
+    empty.
+    """
 
     def __init__(self, text: str, advice: str = "") -> None:
         super().__init__(text)

@@ -14,7 +14,7 @@ SWITCH = "x-message-deduplication"
 
 
 def cache_of(arguments: Mapping[str, Any]) -> DeduplicationCache | None:
-    """Return the cache that valid arguments ask for; None if they do not."""
+    """Return the deduplication cache for valid arguments of a queue; None if they do not switch it on."""
     if not arguments.get(SWITCH):
         return None
     return DeduplicationCache(
@@ -25,10 +25,10 @@ def cache_of(arguments: Mapping[str, Any]) -> DeduplicationCache | None:
 
 
 def exchange_cache(arguments: Mapping[str, Any], what: str, *, durable: bool) -> DeduplicationCache | None:
-    """Check the arguments of the exchange ``what`` and return its cache; None if they ask for none.
+    """Check the arguments of the exchange ``what`` and return its cache; None if they do not switch it on.
 
-    Other arguments of deduplication have no effect without the switch and are not checked, as they belong to
-    the exchange's type then. Raises PreconditionFailed, also for an exchange that is not durable: its cache
+    Without ``x-message-deduplication`` the other arguments are not checked: they may have a meaning for the
+    exchange's type. Raises PreconditionFailed, also for an exchange that is not durable, because its cache
     would not be stored.
     """
     if SWITCH not in arguments:

@@ -1,6 +1,6 @@
 """The deduplication cache of a queue or an exchange: recent message ids, which are the values of a header.
 
-An id is forgotten when its time is over, or when there are too many newer ones; it stays when the message is
+An id is removed when its TTL is over, or when there are too many newer ones, but not when its message is
 consumed.
 
 Source: LavinMQ, "Message deduplication" (``x-message-deduplication`` and its arguments), which keeps the
@@ -46,7 +46,9 @@ class DeduplicationCache(Deduplicator):
         return len(self._known)
 
     def identify(self, headers: Headers) -> Identity | None:
-        """Return the identity of a message; None if it has no such header, or one without a single value."""
+        """Return the identity of a message; None without the header, and for a list or a table as
+        its value.
+        """
         value = None if headers is None else headers.get(self._header)
         if not isinstance(value, _SIMPLE) or isinstance(value, bool | Timestamp):
             return None
@@ -73,7 +75,7 @@ class DeduplicationCache(Deduplicator):
             self._forget(next(iter(self._known)))
 
     def forget(self, headers: Headers) -> None:
-        """Forget a message, which was not kept, so that it may be published again."""
+        """Remove the id of a message that was not stored, so that the message may be published again."""
         identity = self.identify(headers)
         if identity is not None and identity.key in self._known:
             self._forget(identity.key)

@@ -1,7 +1,7 @@
-"""The interface of deduplication: whether a message is new, a duplicate, or neither can be said of it.
+"""The interface of deduplication: a message is new, a duplicate, or has no identity.
 
-A message is remembered after it was stored and not when it is admitted: if storing it fails, it would be lost
-when it is published again.
+A message is remembered after it was stored, not when it is admitted: otherwise, if storing fails, the message
+would be dropped as a duplicate when it is published again.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ Headers = Mapping[str, Any] | None
 
 
 class Identity(NamedTuple):
-    """What identifies a message: the key of its note, and for a stream the publishing id."""
+    """The identity of a message: the key of its note, and for a stream the publishing id."""
 
     key: Key
     number: int = 0
@@ -32,9 +32,9 @@ Admission = Identity | Duplicate | None
 
 
 class Deduplicator(ABC):
-    """What one queue, exchange or stream remembers of messages.
+    """The message ids or publishing ids that one queue, exchange or stream has seen.
 
-    ``notes`` persist it; None if the owner is not stored.
+    ``notes`` persists them; None if the queue, exchange or stream is not stored.
     """
 
     __slots__ = ("notes",)
@@ -58,7 +58,7 @@ class Deduplicator(ABC):
 
     @abstractmethod
     def identify(self, headers: Headers) -> Identity | None:
-        """Return what identifies a message with these headers; None if nothing does."""
+        """Return the identity of a message with these headers; None if it has none."""
 
     @abstractmethod
     def is_known(self, identity: Identity, now: int) -> bool:
@@ -70,6 +70,6 @@ class Deduplicator(ABC):
 
     @abstractmethod
     def recall(self, notes: Mapping[Key, bytes]) -> None:
-        """Restore what was remembered from its notes. Raises ValueError and struct.error for a note that
-        cannot be decoded.
+        """Restore the remembered messages from their notes. Raises ValueError and struct.error for a note
+        that cannot be decoded.
         """

@@ -1,7 +1,7 @@
 """The values of the notes that persist deduplication.
 
-Each value contains a sequence number of its owner, by which the oldest is forgotten first after a restart
-too.
+Each value contains a sequence number of its owner, so that after a restart too the oldest one is removed
+first.
 """
 
 from collections import OrderedDict
@@ -61,6 +61,6 @@ def unpack_publishers(notes: Mapping[Key, bytes]) -> OrderedDict[Key, Publisher]
 
 
 def _check_sequences(sequences: Iterable[int]) -> None:
-    """Raise ValueError for a number that leaves no room for the ones after it."""
+    """Raise ValueError for a sequence number so large that the next ones could not be encoded."""
     if max(sequences, default=0) > SEQUENCE_MAX:
         raise ValueError(f"a note has a sequence number over {SEQUENCE_MAX}")

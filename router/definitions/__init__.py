@@ -1,4 +1,4 @@
-"""RabbitMQ's definitions documents: which users, virtual hosts, queues, ... a broker shall have, or has."""
+"""Import and export of RabbitMQ's definitions documents: users, virtual hosts, queues and other objects."""
 
 from leveret.router.definitions.document import (
     Definitions,

@@ -1,8 +1,7 @@
 """The entries of a definitions document, as RabbitMQ 3.x and 4.x export it.
 
-Responsible for the form of the document and for reading it. Reading touches nothing of the broker: a large
-document can be read, and the passwords in it hashed, in a thread. What is done with the entries is in
-``importing``.
+Responsible for decoding a document. Decoding uses nothing of the broker, so that a large document can be
+decoded, and the passwords in it hashed, in a thread. ``importing`` applies the entries.
 """
 
 import re
@@ -16,7 +15,7 @@ from leveret.router.auth import SHA256, PasswordHash, hash_password
 from leveret.router.auth.passwords import PASSWORD_AND_HASH, SCRYPT, Scheme, matches_password
 
 E = TypeVar("E", bound=Struct)
-# Every escape of JSON; the group is the number of half a surrogate pair that stands alone.
+# Every escape of JSON; the group is the hexadecimal number of a lone surrogate.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,

@@ -41,8 +41,9 @@ def export_definitions(broker: Broker, vhost: str | None = None) -> Entry:
 def export_in_parts(broker: Broker, vhost: str | None = None) -> Iterator[bytes | None]:
     """Yield the JSON of ``export_definitions`` in parts, and None wherever other tasks can run.
 
-    What there is is known at the first part; of what is deleted before its part an entry may be missing, and
-    nothing refers to what came later. Raises KeyError at the first part.
+    The objects are listed at the first part. Objects that are deleted before their part may be missing;
+    objects that are created later are not exported, nor are bindings to them. Raises KeyError at the first
+    part.
     """
     places = list(broker.vhosts.values()) if vhost is None else [broker.vhosts[vhost]]
     there: set[BindingDestination] = set()
@@ -112,9 +113,9 @@ def unportable_users(broker: Broker) -> Iterator[str | None]:
 
 
 def _section(name: str, entries: Iterable[Entry], *, unnamed: bool) -> Iterator[bytes | None]:
-    """Yield a section without the entries that JSON cannot say.
+    """Yield a section without the entries that JSON cannot represent.
 
-    ``unnamed``: queues, exchanges and bindings do not tell their virtual host.
+    With ``unnamed`` the entries of queues, exchanges and bindings do not name their virtual host.
     """
     yield b',"%b":[' % name.encode()
     left_out, first = 0, True
@@ -179,7 +180,7 @@ def _policies(vhost: VHost) -> Iterator[Entry]:
 
 
 def _shared(queues: Iterable[AnyQueue]) -> Iterator[AnyQueue]:
-    """Those that are not one connection's alone."""
+    """Yield the queues that are not exclusive."""
     return (queue for queue in queues if queue.owner is None)
 
 
@@ -214,7 +215,7 @@ def _exchanges(vhost: VHost, exchanges: Iterable[Exchange]) -> Iterator[Entry]:
 
 
 def _bindings(vhost: VHost, exchanges: Iterable[Exchange], there: set[BindingDestination]) -> Iterator[Entry]:
-    """The bindings between exchanges and what is in ``there``."""
+    """Yield the bindings from exchanges to the queues and exchanges in ``there``."""
     for exchange in exchanges:
         for binding in list(exchange.bindings.values()):
             destination = binding.destination

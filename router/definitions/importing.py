@@ -5,10 +5,10 @@ reported. Entries are checked by the code that declares or sets such objects. Im
 changes nothing. As in RabbitMQ, users, permissions, policies and parameters are set, while existing exchanges
 and queues stay as they are, even if their properties differ.
 
-RabbitMQ ends an import at the first entry that it refuses, and has then applied some of the others.
+RabbitMQ ends an import at the first refused entry, with some of the others applied.
 
-Parameters of plugins are logged and left out. So is a binding whose ends do
-not exist: RabbitMQ 3.10 exports the bindings of internal exchanges without these exchanges.
+Parameters of plugins are logged and left out. So is a binding if its queue or exchange does not exist:
+RabbitMQ 3.10 exports the bindings of internal exchanges without these exchanges.
 
 Source: RabbitMQ, "Schema Definition Export and Import".
 """
@@ -73,8 +73,8 @@ def apply_definitions(
 ) -> ImportReport:
     """Import definitions at once, which blocks until all passwords are hashed and all entries imported.
 
-    ``vhost`` is the virtual host for all entries that belong to one; "" leaves them in the one they name.
-    ``maker`` is the user who imports, see ``put_vhost``.
+    ``vhost`` replaces the virtual hosts that entries name, unless it is "". ``maker`` is the user who
+    imports, see ``put_vhost``.
     """
     known = {user.name: user.password_hash for user in broker.users.values()}
     hash_passwords(definitions, broker.settings.auth.password_hash, known)
@@ -91,7 +91,7 @@ def import_definitions(
 
 
 class _Import:
-    """One import, in the order in which entries need each other."""
+    """One import. Entries are imported after the entries that they refer to."""
 
     def __init__(self, broker: Broker, vhost: str, maker: User | None) -> None:
         self.report = ImportReport()
@@ -102,7 +102,9 @@ class _Import:
         self._log = structlog.get_logger()
 
     def run(self, definitions: Definitions) -> Iterator[None]:
-        """Import entry by entry; an import to one virtual host skips entries that belong to none."""
+        """Import entry by entry; an import to one virtual host skips users and other entries of the
+        broker.
+        """
         for refusal in definitions.refused:
             self._refuse(refusal)
         if not self._vhost:
@@ -134,7 +136,7 @@ class _Import:
 
     @contextmanager
     def _entry(self, name: str) -> Iterator[None]:
-        """Refuse the entry of this name if the block raises what such an entry may cause; then go on."""
+        """Report the entry of this name as refused if the block raises an error of an invalid entry."""
         try:
             yield
         except (DefinitionsError, AmqpError, NoSuchObject, ValueError, msgspec.MsgspecError) as error:
@@ -155,7 +157,9 @@ class _Import:
     # -- entries -----------------------------------------------------------------------------------------
 
     def _add_vhost(self, entry: VHostEntry) -> None:
-        """Create or change a virtual host; its metadata is in the entry, in ``metadata``, or unchanged."""
+        """Create or change a virtual host. Its metadata is in the entry itself or in the field ``metadata``;
+        without any it stays unchanged.
+        """
         said = _object(entry.metadata)
         for name in ("description", "tags", "default_queue_type"):
             if getattr(entry, name) is not None:
@@ -307,5 +311,5 @@ def _object(pairs: Pairs) -> dict[str, Any]:
 
 
 def _limits(value: Any) -> Any:
-    """Limits as an object; no limits at all may be written as an empty list."""
+    """Return limits as an object; some versions export an empty object as an empty list."""
     return {} if value == [] else value

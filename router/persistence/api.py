@@ -19,7 +19,7 @@ from leveret.router.stream.stream import Stream
 
 
 class Storage(Protocol):
-    """Stores durable objects and persistent messages. Only these are passed to it, after each change.
+    """Stores durable objects and persistent messages; the core passes only these, after each change.
 
     ``batch`` is the number of the batch that takes new changes, ``committed`` of the last one on disk.
     """
@@ -45,9 +45,10 @@ class Storage(Protocol):
         """
 
     def behind(self, taken: int) -> bool:
-        """Return True if reading from clients should wait for the disk: too many bytes (``taken`` is the
-        count of bytes received so far) have arrived since the last commit, or too many journal files are
-        still needed. Return False if the disk fails.
+        """Return True if the broker should stop reading from clients until the disk has caught up.
+
+        True if too many bytes have arrived since the last commit (``taken`` is the number of bytes received
+        so far), or too many journal files are still needed. False if the disk fails.
         """
 
     def end_turn(self) -> bool:

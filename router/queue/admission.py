@@ -37,15 +37,16 @@ class AdmissionLimits:
     def excess(self, count: int, size: int) -> tuple[int, int]:
         """Return the number of messages, and of bytes of bodies, to take from the head of an overfull queue.
 
-        ``count`` and ``size`` are those of the ready messages. Taking ends at whichever of the two is reached
-        first: one comes from the exceeded limit, the other cannot be reached before it.
+        ``count`` and ``size`` are those of the ready messages. The caller stops at the number or at the
+        bytes, whichever it reaches first; that of a limit that is not exceeded is too large to be reached
+        first.
         """
         if self._length is not None and count > self._length:
             return count - self._length, size + 1
         return count, size - (self._length_bytes or 0)
 
     def deadline(self, message: Message, now: int) -> int:
-        """Return when a message expires (ms; 0: never): the shorter of its own and the queue's TTL counts."""
+        """Return the deadline of a message in ms (0: none), by the shorter of its own and the queue's TTL."""
         ttl = self._ttl
         expiration = message.properties.expiration
         if expiration is not None:

@@ -82,7 +82,7 @@ class QueueContents(DeclaredQueue):
         return self.quorum
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Restore the deduplication cache from the stored notes. Raises ValueError and struct.error."""
+        """Restore the deduplication cache from its notes. Raises ValueError and struct.error."""
         if self.deduplication is not None:
             self.deduplication.recall(notes)
 

@@ -99,7 +99,7 @@ class AnyQueue(QueueLike, Protocol):
         """Store a newly declared queue, if it is durable and not exclusive."""
 
     def recall(self, notes: Mapping[Key, Key]) -> None:
-        """Restore the deduplication state from the stored notes. Raises ValueError and struct.error."""
+        """Restore the deduplication state from its notes. Raises ValueError and struct.error."""
 
     def configure(self, settings: QueueArguments, now: int) -> None:
         """Apply changed settings."""

@@ -31,10 +31,10 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     replies or confirms are outstanding, and calls ``block_publisher`` while an alarm is raised, and
     ``count_incomplete`` for what has arrived in part.
 
-    ``loopback`` says whether the client is on this machine, ``proven_user`` which user its certificate
-    proves. ``since`` is the start in seconds since the epoch. ``unfinished`` means that commands wait for a
-    later turn, ``paused`` that they wait for that or for anything else; both stop reading. ``finished`` means
-    that nothing is read or written any more.
+    ``loopback`` is True for a client on this machine, ``proven_user`` is the user name in its verified
+    certificate. ``since`` is the start in seconds since the epoch. ``unfinished`` is True if commands wait
+    for a later turn, ``paused`` if commands wait for any reason; the broker reads nothing from the connection
+    meanwhile. ``finished`` is True once nothing is read or written any more.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
 
     @property
     def status(self) -> str:
-        """The state in the words of RabbitMQ's management API."""
+        """The state of the connection, as RabbitMQ's management API names it."""
         if self.finished:
             return "closed"
         blocked = self.phase is Phase.OPEN and self.broker.alarms.blocks(self)
@@ -80,7 +80,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
 
     @property
     def heartbeat(self) -> int:
-        """The longest silence that is expected of the client, in seconds; 0: no limit."""
+        """The negotiated heartbeat interval, in seconds; 0: no heartbeats."""
         return -(-self.heartbeats.expects // 1000)
 
     # -- login -----------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     def log_in(self, credentials: tuple[str, str] | None, mechanism: str) -> None:
         """Check a name and password, or accept the certificate's user if ``credentials`` is None.
 
-        ``logged_in`` or ``login_refused`` follows, before this returns or in a later turn; commands wait.
+        Calls ``logged_in`` or ``login_refused``, at once or in a later turn. Commands wait until then.
         """
         self.pause()
         outcome: Outcome | WaitingLogin
@@ -113,7 +113,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self._login = None
         if self.finished:
             return
-        self.wake_in(self.broker.settings.amqp.handshake_timeout)  # the delay was the broker's
+        self.wake_in(self.broker.settings.amqp.handshake_timeout)  # the password check does not count
         try:
             self._end_login(outcome)
         except Exception as error:
@@ -133,7 +133,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     def enter(self, user: User, vhost: VHost, client: object) -> None:
         """Open a virtual host; ``client`` names the client's software in the log.
 
-        Raises NotAllowed if the user or the virtual host has as many connections as it may have.
+        Raises NotAllowed if the user or the virtual host has reached its limit of connections.
         """
         self.broker.enter(self, user, vhost)
         self.user, self.vhost = user, vhost
@@ -147,20 +147,22 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     # -- commands that wait ----------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Read nothing until ``go_on``; the subclass keeps the commands that it has read."""
+        """Stop reading until ``go_on`` is called; the subclass keeps the commands that it has read."""
         self.paused = True
         self.outbox.pause()
 
     def postpone(self, *, behind_deliveries: bool = False) -> None:
-        """Continue in a later turn; with ``behind_deliveries`` after the queues that the client's commands
-        have changed have delivered.
+        """Handle the remaining commands in a later turn; with ``behind_deliveries`` only after the queues
+        that the client's commands have changed have delivered.
         """
         self.unfinished = True
         self.pause()
         self.broker.defer(self, behind_deliveries=behind_deliveries)
 
     def resume_after(self, work: LongWork, over: Callable[[Exception | None], None]) -> None:
-        """Continue when ``work`` is done or has failed, after a call of ``over`` with its exception."""
+        """Handle the remaining commands when ``work`` has ended, after a call of ``over`` with its
+        exception.
+        """
 
         def done(error: Exception | None) -> None:
             self.broker.over_for(self)
@@ -183,7 +185,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
             self.crash(error)
 
     def tell(self, *, early: bool) -> bool:
-        """Write the replies and confirms that are certain by now. Return True if more are outstanding."""
+        """Write the replies and confirms whose changes are on disk. Return True if more are outstanding."""
         if self.finished:
             return False
         if self.replies.open():
@@ -224,8 +226,10 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.notify_blocked(None)
 
     def count_incomplete(self, held: int) -> None:
-        """Count ``held`` bytes of incomplete commands against the limits of ``Broker.incoming``, or what is
-        left of them. Not needed for up to ``LITTLE`` bytes if none are counted.
+        """Set the number of bytes of incomplete commands that count against the limits of
+        ``Broker.incoming``.
+
+        Not needed for up to ``LITTLE`` bytes if none are counted.
         """
         if not self.finished:
             self.broker.incoming.grow(self, owner_of(self.user, self.ends.peer[0]), held - self.incomplete)
@@ -234,7 +238,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     # -- the clock -------------------------------------------------------------------------------------------
 
     def wake_in(self, delay: int) -> None:
-        """Set the deadline at which ``on_timer`` acts to ``delay`` ms from now, replacing the one before."""
+        """Schedule ``on_timer`` in ``delay`` ms, in place of the previous deadline."""
         self._deadline = self.broker.now + delay
         self.broker.schedule(self._deadline, self)
 
@@ -250,8 +254,8 @@ class ClientConnection(SessionOwner, ConnectionHooks):
     def check_heartbeats(self, now: int) -> None:
         """End the connection if the client is silent for too long; send a heartbeat if one is due."""
         heartbeats = self.heartbeats
-        # The broker does not read from a client that is blocked, waits for the broker or does not read its
-        # replies, so that its heartbeats cannot arrive; a closing client need not send any.
+        # Heartbeats cannot arrive while the broker does not read from the client: it is blocked, its commands
+        # wait, or it does not read its replies. A closing client need not send any.
         waits = self.paused or self.broker.alarms.blocks(self) or not self.outbox.writable()
         if not waits and self.phase is Phase.OPEN and heartbeats.missed(self.last_received, now):
             self.close_with_log(f"missed heartbeats, one is expected every {heartbeats.expects} ms")
@@ -267,7 +271,7 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.refuse(error)
 
     def crash(self, error: Exception) -> None:
-        """End the connection since the broker failed while it served this client."""
+        """End the connection after an exception in the broker while it served this client."""
         self.broker.failed(error)
         self.log.error("connection failed", exc_info=error)
         self.refuse(InternalError("internal error, see the broker's log"))
@@ -303,9 +307,9 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         self.leave()
 
     def leave(self) -> LongWork | None:
-        """Close all sessions and delete the connection's exclusive queues; return that if it is unfinished.
+        """Close all sessions and delete the connection's exclusive queues; return the unfinished work.
 
-        An alarm blocks the connection no longer: the client's answer to a close must be read.
+        Also unblocks the connection, because the client's reply to a close must be read during an alarm too.
         """
         self.broker.alarms.forget(self)
         self.outbox.resume()

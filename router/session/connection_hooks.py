@@ -82,7 +82,7 @@ class ConnectionHooks(ABC):
 
     @abstractmethod
     def send_confirms(self, *, early: bool) -> bool:
-        """Write the publisher confirms that are certain by now, and return True if more are outstanding.
+        """Write the publisher confirms of messages that are on disk. Return True if more are outstanding.
 
         ``early`` means that a batch which is not on disk yet may have confirms as well.
         """
@@ -97,14 +97,18 @@ class ConnectionHooks(ABC):
 
     @abstractmethod
     def drop_input(self) -> None:
-        """Drop unread and unhandled input. Timers may keep a finished connection alive for long."""
+        """Drop received input that is not handled: timers may keep a finished connection in memory
+        for long.
+        """
 
     @abstractmethod
     def close_sessions(self) -> None: ...
 
     @abstractmethod
     def refuse(self, error: AmqpError) -> None:
-        """End the connection for an error that no command of the client caused; send it if possible."""
+        """End the connection for an error that no command of the client caused; send the error if
+        possible.
+        """
 
     @abstractmethod
     def timed_out(self) -> None:

@@ -1,4 +1,4 @@
-"""Deliveries to a session: delivery tags, unacknowledged messages, and room for more.
+"""Deliveries to a session: delivery tags, unacknowledged messages, and the prefetch count.
 
 Responsible for delivery tags, the session's prefetch count, the consumers that wait for room, and how long
 messages are held. How consumers begin and end is in ``subscriptions``, how messages are acknowledged in
@@ -26,7 +26,7 @@ from leveret.router.turns.backlog import Slices
 from leveret.router.values.counters import DeliveryCounters
 
 SERVED = attrgetter("served")
-WOKEN = 64  # consumers that are woken before those deliver
+WOKEN = 64  # consumers that are woken at a time, before their queues deliver
 
 
 class Deliveries:
@@ -66,7 +66,7 @@ class Deliveries:
         self.delivery_counters = DeliveryCounters()
         self.unacked = Unacked()
         self.outstanding = 0  # held messages that count against ``prefetch``: not those of basic.get
-        self.next_tag = 1  # the delivery tag that comes next
+        self.next_tag = 1  # the tag of the next delivery
         self.paused = PausedSources()
         self.trace: SessionTrace | None = None
         self._broker = broker
@@ -153,7 +153,7 @@ class Deliveries:
                     self.unacked.hold(((first + place, (probe, receiver, entries[place])),))
             if self.finished:  # its connection crashed on an earlier delivery of the same round
                 for _ in self.give_back():
-                    pass  # a round is no more than a slice
+                    pass  # at once: a session holds no more than a slice of messages of one round
                 return
             if self.trace is not None:
                 self.trace.delivered(receiver, entries)
@@ -184,7 +184,7 @@ class Deliveries:
         self.sink.cancelled(consumer)
 
     def forget(self, consumer: Consumer) -> None:
-        """Count the redeliveries of an ended consumer, and remove it from those that wait for room."""
+        """Count the redeliveries of an ended consumer, and remove it from the waiting consumers."""
         self._starving.discard(consumer)
         self.delivery_counters.redeliver += consumer.redelivered
 
@@ -193,7 +193,7 @@ class Deliveries:
     def give_back(self) -> Slices:
         """Requeue all unacknowledged messages of the ended session, in slices.
 
-        The queues deliver nothing until all of their messages are back.
+        The queues deliver nothing until all of their messages are requeued.
         """
         unacked = self.unacked
         failure: Exception | None = None

@@ -33,7 +33,7 @@ class SessionMode:
             self.transaction = Transaction()
 
     def next_transaction(self) -> Transaction:
-        """Open the next transaction and return the one before. Raises PreconditionFailed without one."""
+        """Return the open transaction and open the next one. Raises PreconditionFailed if none is open."""
         ended = self.transaction
         if ended is None:
             raise PreconditionFailed("channel is not transactional")

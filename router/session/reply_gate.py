@@ -58,7 +58,9 @@ class Gate:
         self.write(b"".join(parts))
 
     def open(self) -> bool:
-        """Send the replies whose changes are on disk. Return True if some waited and none does now."""
+        """Send the replies whose changes are on disk. Return True if the gate was not empty before and is
+        now.
+        """
         if not self.waiting:
             return False
         committed = self._storage.committed

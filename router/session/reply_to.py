@@ -40,8 +40,9 @@ class ReplyTarget:
         self.enqueue_all((message,), now)
 
     def enqueue_all(self, messages: Sequence[Message], now: int) -> Sequence[Awaited]:
-        """Deliver replies to the requesting session at once. If its client does not read, they are dropped:
-        there is no queue for them, and blocking the replying client would punish the wrong one.
+        """Deliver replies to the requesting session at once, or drop them if its client does not read.
+
+        There is no queue for them, and the replying client must not be blocked by the requesting one.
         """
         if self.receiver is not None:
             if self._accepts():

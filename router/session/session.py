@@ -35,8 +35,8 @@ from leveret.router.vhost.vhost import VHost
 class Session:
     """One session of ``user`` in ``vhost``.
 
-    ``owner`` is the connection, which exclusive queues belong to, and ``number`` that of the channel there.
-    ``work.unfinished`` is the unfinished work of the last command; later commands wait for it.
+    ``owner`` is the connection, which owns exclusive queues; ``number`` is the session's channel number
+    there. ``work.unfinished`` is the unfinished work of the last command; later commands wait for it.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Session:
         self.transactions.do_atomically(steps)
 
     def carry_out(self, what: str, slices: Slices) -> None:
-        """Do other work that a command asks for; it may be ``unfinished``."""
+        """Do the work of another command; the work may be ``unfinished``."""
         self.work.begin(what, slices)
 
     def verdicts(self) -> list[Verdict]:

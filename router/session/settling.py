@@ -1,6 +1,6 @@
 """Acknowledging, rejecting and requeueing the messages that a session holds.
 
-Responsible for which messages a delivery tag means, and for doing many in slices. In a transaction a
+Responsible for finding the messages of a delivery tag, and for settling many in slices. In a transaction a
 settlement waits for the commit, see ``transactions``.
 
 Source: RabbitMQ, "Consumer Acknowledgements and Publisher Confirms".
@@ -31,12 +31,13 @@ class Settling:
         self._work = work
 
     def ack(self, tag: int, *, multiple: bool) -> None:
-        """Settle one message, or all up to it. Raises PreconditionFailed for a tag that is not held."""
+        """Acknowledge one message, or all up to it. Raises PreconditionFailed for a tag that is not held."""
         self._take("ack", tag, multiple)
 
     def ack_each(self, tags: Iterable[int]) -> None:
-        """Settle some messages; if there are many this may be ``unfinished``. Raises PreconditionFailed for a
-        tag that is not held, when those before it are settled.
+        """Acknowledge the messages of these tags; the work may be ``unfinished``.
+
+        Raises PreconditionFailed for a tag that is not held, after the messages before it are settled.
         """
         self._take_each("ack", tags)
 
@@ -53,9 +54,11 @@ class Settling:
         self._work.begin("requeueing", self._settle_through("requeue", 0, self.settle))
 
     def _take(self, verb: Verb, tag: int, multiple: bool) -> None:
-        """Take out the messages that a tag means, and settle them at once or with the transaction."""
+        """Remove the messages of a tag from the unacknowledged ones, and settle them at once or with the
+        transaction.
+        """
         if tag == 0:
-            self._broker.catch_up()  # tag 0 means all deliveries, so those put off are made first
+            self._broker.catch_up()  # tag 0 means all deliveries, so those that are due are made first
         last = tag or self._unacked.highest
         taken = self._unacked.take_through(tag, PIECE) if multiple else [(tag, self._unacked.take(tag))]
         try:

@@ -32,8 +32,10 @@ class Starving:
         self._by_queue.setdefault(consumer.queue, {}).setdefault(consumer.priority, {})[consumer] = None
 
     def pop(self, turn: int) -> Consumer:
-        """Remove and return the next consumer to wake. ``turn`` is a number higher than those before, which
-        puts a consumer that was passed over behind the others. Raises IndexError if there is none.
+        """Remove and return the next consumer to wake. Raises IndexError if there is none.
+
+        ``turn`` must be higher in each call: a consumer that is skipped for one of a higher priority is
+        sorted by it, and so comes after the others.
         """
         while True:
             _, number, consumer = heappop(self._heap)

@@ -67,8 +67,8 @@ class Subscriptions:
         exclusive: bool = False,
         arguments: Mapping[str, Any] | None = None,
     ) -> Slices:
-        """Start a consumer, in slices. Its deliveries begin with the next flush, so that the client is
-        answered first.
+        """Start a consumer, in slices. Its deliveries begin at the end of the batch, after the reply to the
+        client.
 
         Raises NotAllowed for a tag in use, AccessRefused, NotFound, and the errors of the queue.
         """
@@ -141,7 +141,7 @@ class Subscriptions:
                 yield
 
     def get(self, queue_name: str, *, no_ack: bool) -> tuple[int, Entry, AnyQueue] | None:
-        """Take one message: return its delivery tag, the entry and the queue; None if the queue is empty."""
+        """Get one message: return its delivery tag, the entry and the queue; None if the queue is empty."""
         queue = self._readable(queue_name)
         entry = queue.get(self._broker.now, no_ack=no_ack)
         if entry is None:
@@ -155,7 +155,7 @@ class Subscriptions:
         return tag, entry, queue
 
     def set_prefetch(self, count: int, *, shared: bool) -> None:
-        """Limit how many messages all consumers hold together, or (not ``shared``) each later consumer."""
+        """Set the prefetch count: of all consumers together if ``shared``, else of each later consumer."""
         if not shared:
             self.consumer_prefetch = count
             return
@@ -188,8 +188,10 @@ class Subscriptions:
         self._deliveries.consumers[tag] = receiver
 
     def _takes_replies(self) -> bool:
-        """Return True if direct replies are delivered. They cannot wait for room as other deliveries do, so a
-        client that does not read loses them: beyond a bound, and at once while an alarm is raised.
+        """Return True if the session accepts direct replies.
+
+        They are in no queue, so a client that does not read loses them: beyond a bound of unsent bytes, and
+        beyond a lower one while an alarm is raised.
         """
         if self._sink.writable():
             return True

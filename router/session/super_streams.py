@@ -31,8 +31,8 @@ def declare_super_stream(
     """Declare the exchange, the streams (with ``arguments``) and their bindings; return the streams' names.
     Each slice declares one stream.
 
-    Existing ones are checked and kept. Raises PreconditionFailed and the errors of declaring and binding; the
-    exchange and streams that this call created are deleted then.
+    Existing exchanges and streams are checked and kept. Raises PreconditionFailed and the errors of declaring
+    and binding; the exchange and streams that this call created are deleted then.
     """
     if bool(partitions) == bool(binding_keys):
         raise PreconditionFailed("a super stream has either a number of partitions or binding keys")

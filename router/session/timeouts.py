@@ -1,7 +1,7 @@
 """Delivery acknowledgement timeouts: find messages that a session has not acknowledged in time.
 
-Responsible for the times. They are recorded at periodic checks, not for each message, so a timeout is noticed
-late by up to two periods and never early. The session decides what follows.
+The times of deliveries are recorded at periodic checks, not for each message, so a timeout is detected up to
+two periods late and never early. The session closes itself then.
 
 Source: RabbitMQ, "Consumers" (Delivery Acknowledgement Timeout).
 """
@@ -20,8 +20,8 @@ TAG_MAX = 2**64
 class AckTimeouts:
     """The consumer timeouts of the queues that a session takes messages from.
 
-    ``default`` is in ms and holds for queues without one of their own, ``longest_tick`` is the most time
-    between two checks.
+    ``default`` is the timeout of queues without one of their own, ``longest_tick`` the longest time between
+    two checks, both in ms.
     """
 
     __slots__ = ("_default", "_longest_tick", "_marks", "_queues", "next_look")
@@ -30,7 +30,7 @@ class AckTimeouts:
         self._default = default
         self._longest_tick = longest_tick
         self._queues: dict[QueueLike, None] = {}
-        self._marks: deque[tuple[int, int]] = deque()  # a time, and the tag that was the next one then
+        self._marks: deque[tuple[int, int]] = deque()  # times, each with the next delivery tag at that time
         self.next_look = 0  # ms (0: none is planned)
 
     def watch(self, queue: QueueLike, now: int, schedule: Callable[[int], None]) -> None:
@@ -38,8 +38,8 @@ class AckTimeouts:
         if queue in self._queues and self.next_look:
             return
         self._queues[queue] = None
-        # The scheduled check is early enough for all other queues. To compute their shortest timeout again
-        # for each new queue would take a session with 10,000 queues minutes.
+        # The scheduled check is early enough for all other queues. Computing the shortest timeout of all
+        # queues for each new queue would take minutes in a session with 10,000 queues.
         self._plan(now, schedule, self._timeout(queue) if self.next_look else self._shortest())
 
     def look(self, now: int, next_tag: int, unacked: Unacked, schedule: Callable[[int], None]) -> int:

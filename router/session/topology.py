@@ -72,8 +72,8 @@ class Topology:
             self._vhost.delete_exchange(exchange, if_unused=if_unused)
 
     def loosen_exchange(self, name: str, *, if_unused: bool) -> LongWork | None:
-        """Prepare the deletion of an exchange with very many bindings. Return the work that must be over
-        before ``delete_exchange``, which refuses an invalid deletion.
+        """Delete very many bindings of an exchange before its deletion. Return the unfinished work, which
+        must end before ``delete_exchange`` is called. Does nothing for a deletion that would be refused.
         """
         name = clean_name(name)
         exchange = self._vhost.exchanges.get(name)
@@ -130,7 +130,7 @@ class Topology:
     def declare_queue(
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Arguments
     ) -> AnyQueue:
-        """Declare a queue; an empty name gets one made up. An exclusive queue is never durable."""
+        """Declare a queue; for an empty name one is generated. An exclusive queue is never durable."""
         name = clean_name(name)
         arguments = self._typed(arguments, lasting=durable and not (exclusive or auto_delete))
         if name:
@@ -161,8 +161,8 @@ class Topology:
         return self._vhost.delete_queue(queue, if_unused=if_unused, if_empty=if_empty)
 
     def loosen_queue(self, name: str, *, if_unused: bool, if_empty: bool) -> LongWork | None:
-        """Prepare the deletion of a queue with very many bindings. Return the work that must be over before
-        ``delete_queue``; raises the errors of that function.
+        """Delete very many bindings of a queue before its deletion. Return the unfinished work, which must
+        end before ``delete_queue`` is called. Raises the errors of ``delete_queue``.
         """
         name = clean_name(name)
         self._check("configure", "queue", name)
@@ -196,7 +196,9 @@ class Topology:
             self._vhost.unbind(exchange, self._vhost.queue_for(name, self._owner), routing_key, arguments)
 
     def _typed(self, arguments: Arguments, *, lasting: bool) -> Arguments:
-        """Return the arguments, with the virtual host's default queue type if they name none and it fits."""
+        """Return the arguments, with the virtual host's default queue type if they have none and it
+        is valid.
+        """
         default = self._vhost.metadata.default_queue_type
         if default is None or "x-queue-type" in arguments or not (lasting or default == "classic"):
             return arguments

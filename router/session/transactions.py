@@ -1,6 +1,6 @@
 """Committing and rolling back the transactions of a session.
 
-Responsible for all-or-nothing: a commit is written to disk in one piece, however many turns it takes, and a
+Responsible for atomicity: a commit is written to disk in one piece, however many turns it takes, and a
 failed transaction is undone. Its publishes and settlements are in ``transaction``.
 
 Sources: AMQP 0-9-1 1.9; STOMP 1.2, "BEGIN", for ``do_atomically``.
@@ -106,14 +106,14 @@ class Transactions:
         finally:
             self._storage.end_whole()
             self._ending = None
-            if transaction.settles:  # left over by an exception
+            if transaction.settles:  # not settled because of an exception
                 at_once(self._undo(transaction))
             else:
                 self._incoming.grow(-transaction.size)
 
     def _settle(self, verb: Verb, taken: Taken) -> None:
-        """Settle messages. A crash may undo that until it is on disk, so the publishers of these messages get
-        no early confirm.
+        """Settle messages. Their publishers get no early confirm: until the settlement is on disk, a crash
+        may undo it.
         """
         try:
             self._settling.settle(verb, taken)

@@ -1,8 +1,7 @@
 """Work longer than a turn of the event loop, continued in later turns in slices.
 
-Responsible for unfinished work and its order: all unfinished work is continued in rotation, so that a long
-one does not delay a short one. Not for the content and the size of a slice (a millisecond at most), which the
-caller chooses.
+Responsible for unfinished work and its order: unfinished works continue round-robin, so that a long one does
+not delay a short one. The caller chooses the content and the size of a slice (at most a millisecond).
 """
 
 from collections import deque
@@ -18,7 +17,7 @@ Slicing: TypeAlias = Generator[None, None, Result]  # slices that return a resul
 
 
 class TakesLong(Exception):
-    """The turn's budget is spent before the result is known: ``slices`` continue, and return it."""
+    """The turn's budget is spent before the result is known: ``slices`` continue, and return the result."""
 
     def __init__(self, slices: Slicing[Any]) -> None:
         super().__init__("continues in a later turn")
@@ -84,7 +83,7 @@ class LongWork:
 
 
 class Postponed(Exception):
-    """A command that must wait until ``work`` is over and is handled anew then."""
+    """A command that must wait until ``work`` has ended, and is then handled again from its beginning."""
 
     def __init__(self, work: LongWork) -> None:
         super().__init__(work.what)

@@ -1,7 +1,7 @@
 """The time budget of a turn of the event loop.
 
-Responsible for the check whether the budget is spent. Without a clock it never is: the core then does
-everything at once, for tests and for tools without an event loop.
+Responsible for the check whether the budget is spent. Without a clock the budget is never spent, so the core
+does everything at once, for tests and for tools without an event loop.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Budget:
         self.over = False
 
     def extend(self, seconds: float) -> None:
-        """Allow so many more seconds, counted from now or from the end of the budget, whichever is later."""
+        """Extend the budget to ``seconds`` from now, or from its end if that is later."""
         self.over = False
         if self.clock is not None:
             self.until = max(self.until, self.clock()) + seconds

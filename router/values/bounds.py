@@ -27,8 +27,8 @@ from leveret.protocol.amqp.table import (
 from leveret.protocol.errors import PreconditionFailed
 
 LINE_BREAKS = str.maketrans("", "", "\r\n")  # removed from the names of exchanges and queues
-# Values in the arguments of one object, nested ones too: lists and exports handle them as a whole, and 16,000
-# values take 10 ms each time.
+# Values in the arguments of one object, nested ones included. Lists and exports handle the arguments of an
+# object as a whole, and 16,000 values take 10 ms each time.
 MAX_ARGUMENTS = 1024
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1  # the range of a field table's 64-bit integer
 
@@ -72,9 +72,9 @@ def check_table(what: str, table: Mapping[str, Any]) -> None:
 def check_stored_table(what: str, table: Mapping[str, Any]) -> None:
     """Raise PreconditionFailed for arguments that cannot be encoded, and so neither stored nor compared.
 
-    Earlier versions accepted everything else that ``check_table`` refuses, so stored objects may have it. A
-    binding's arguments are stored sorted by name, all others in the client's order. The size is the same in
-    either order, so this check covers both.
+    Stored objects may have other arguments that ``check_table`` refuses, because earlier versions accepted
+    them. A binding's arguments are stored sorted by name, all others in the client's order. The size is the
+    same in either order, so this check covers both.
     """
     try:
         encode_table(table)

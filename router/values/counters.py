@@ -1,13 +1,13 @@
 """Counters of messages, connections and channels: plain numbers that only grow.
 
-Responsible for their names, in the terms of RabbitMQ's management API. They are increased a batch at a time
-where the messages are handled; a number that follows from others has no counter. Not for rates (see
+Their names are those of RabbitMQ's management API. The code that handles messages increases them once a
+batch. A number that can be computed from others has no counter. Not for rates (see
 ``management.statistics.rates``).
 """
 
 
 class DeliveryCounters:
-    """Counters of deliveries, of a queue or to a session, and of messages that returned unacknowledged.
+    """Counters of the deliveries of a queue or to a session, and of messages that were requeued or rejected.
 
     ``deliver`` and ``get`` count messages that must be settled, ``_no_ack`` those that need not be.
     ``redeliver`` counts deliveries of either kind that were not the first, ``back`` messages that were

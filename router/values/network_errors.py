@@ -1,7 +1,7 @@
 """Plain texts for failed connections, from the errors of the operating system and of TLS.
 
-Responsible for the reasons, and for advice on certificates (``tls_advice``). Not for other advice: it depends
-on which side connects to what, so the caller adds it.
+Responsible for the reasons, and for advice on certificates (``tls_advice``). The caller adds other advice,
+which depends on the kind of connection.
 """
 
 import os
@@ -56,7 +56,7 @@ def explain(error: BaseException) -> str:
 
 
 def tls_advice(error: BaseException, where: str) -> str:
-    """Return the parameters of a URL that would mend a certificate error; "" for any other error.
+    """Return the URL parameters that would avoid a certificate error; "" for any other error.
 
     ``where`` is the name of the option that holds the URL.
     """

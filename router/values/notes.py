@@ -1,7 +1,7 @@
 """Notes: small values by key that queues, streams and exchanges persist beside their messages.
 
-Responsible for the kinds of notes, each of which has a prefix that its keys begin with. The value of a note
-belongs to the module that writes it, and how notes are stored to ``leveret.router.store.notes``.
+Responsible for the kinds of notes, each with the prefix of its keys. The module that writes a note encodes
+its value, and ``leveret.router.store.notes`` stores notes.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Notes(Protocol):
         """Persist that the key has no value."""
 
     def barrier(self) -> CommitBarrier | None:
-        """Return a barrier that all notes so far are on disk with; None if they are."""
+        """Return a barrier for the commit of all notes so far; None if all are on disk."""
 
 
 def apply_note(notes: dict[Key, bytes], key: Key, value: bytes) -> None:

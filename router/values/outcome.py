@@ -9,9 +9,9 @@ from typing import Final, Protocol, TypeAlias
 
 
 class Awaited(Protocol):
-    """A stored message, or a barrier, that a confirm waits for until the batch that it is part of is on disk.
+    """A stored message, or a barrier, whose batch must be on disk before a publish is confirmed.
 
-    ``settled``: the wait is over before that. ``refused``: the store could not keep it.
+    ``settled``: the confirm need not wait for the batch. ``refused``: the store could not write the message.
     """
 
     settled: bool
@@ -19,9 +19,11 @@ class Awaited(Protocol):
 
 
 class CommitBarrier:
-    """What the confirm of a duplicate waits for: the commit of the message that was published first.
+    """The commit that the confirm of a duplicate waits for, because the first message is in the same batch or
+    an earlier one.
 
-    A barrier is part of the batch that is open when it is made, and is never settled before that is on disk.
+    A barrier is part of the batch that is open when it is created, and is not settled before that batch is on
+    disk.
     """
 
     __slots__ = ("refused", "settled")
@@ -39,7 +41,7 @@ class Refusal(Enum):
 
 REFUSED: Final = Refusal.REFUSED
 
-# None: the message was taken, or is a duplicate, and there is nothing to wait for.
+# None: the message was accepted, or is a duplicate, and its confirm need not wait.
 Outcome: TypeAlias = Awaited | Refusal | None
 
 
@@ -50,7 +52,7 @@ class OpenBatch(Protocol):
 
 
 class Outcomes:
-    """What became of one message in all of its queues, perhaps in several turns.
+    """The outcomes of one message in all of its queues, collected in one turn or several.
 
     ``accepted``: no queue has refused the message. ``batch`` is the last one that any of ``awaited`` is part
     of, 0 if there is nothing to wait for.

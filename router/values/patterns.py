@@ -1,12 +1,12 @@
 r"""Regular expressions of operators, in permissions and policies.
 
-Responsible for their compilation and their safety. They are searched for, not anchored, as in RabbitMQ. Not
-for topic patterns, which are another language (see ``exchange/topic``).
+Responsible for their compilation and for bounds on their time. They match anywhere in a name, as in RabbitMQ.
+Not for topic patterns, which are another language (see ``exchange/topic``).
 
-RE2 evaluates them, in time linear in the name. It has no look-ahead, but ``^(?!amq\.).*`` and the like,
-common in policies, require that one pattern matches at the beginning and another does not, and RE2 can answer
-both. Constructs that RE2 excludes for good (other look-around, back references, possessive quantifiers) use a
-backtracking matcher with a limit on its time for a name, and one on its time for all slow names. The
+RE2 evaluates them, in time linear in the name. RE2 has no look-ahead, but patterns such as ``^(?!amq\.).*``
+are common in policies: they are split into two RE2 patterns, one that must not match at the beginning and one
+that must. Other constructs that RE2 does not support (look-around, back references, possessive quantifiers)
+use a backtracking matcher with a limit on its time for a name, and one on its time for all slow names. The
 backtracking matcher is for names of queues and exchanges, whose results are cached; callers that match once
 per message accept ``linear`` patterns only.
 
@@ -40,7 +40,7 @@ def is_quick(matcher: Matcher) -> bool:
 
 
 class PatternError(ValueError):
-    """A text that is no legal regular expression; the message gives the reason."""
+    """A text that is not a valid regular expression; the message gives the reason."""
 
 
 class _NotLinear(Exception):

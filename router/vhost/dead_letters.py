@@ -1,7 +1,7 @@
-"""Publishing of dead letters, from a queue of their own, so that a chain of dead letters never recurses.
+"""Publishing of dead letters, one after the other, so that a chain of dead letters never recurses.
 
-Responsible for the dead letters on their way: their order, the bound on what one batch publishes, and those
-that wait for the end of an alarm because they would multiply. ``death_headers`` makes the message, and
+Responsible for unpublished dead letters: their order, the bound on the number that one batch publishes, and
+those that wait for the end of an alarm because they would multiply. ``death_headers`` makes the message, and
 queues decide when a message is dead-lettered.
 
 Source: RabbitMQ, "Dead Letter Exchanges".
@@ -24,14 +24,16 @@ from leveret.router.vhost.drops import DropReason, Drops
 if TYPE_CHECKING:
     from leveret.router.vhost.vhost import VHost
 
-LETTERS = 512  # dead letters and their copies in queues that are published before other work has its turn
+LETTERS = 512  # dead letters and their copies in queues that are published before other work is done
 LETTERS_HELD = 1 << 24  # bytes of dead letters that wait for the last alarm to be cleared
 LETTER_COST = 600  # bytes of memory for a held dead letter besides the body of its message
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message on its way to a dead-letter exchange, with the settings that its queue had at its death."""
+    """A message for a dead-letter exchange, with the settings that its queue had when it was
+    dead-lettered.
+    """
 
     vhost: "VHost"
     queue: Queue
@@ -52,8 +54,8 @@ class DeadLetterHost(Protocol):
 class DeadLetters:
     """The dead letters of one broker. ``raised`` is the set of raised alarms.
 
-    ``pending`` are to be published, the first one first. ``held_bytes`` is the size of those that wait for
-    the end of an alarm, and ``left`` how many more copies this batch may publish.
+    ``pending`` are to be published, in their order. ``held_bytes`` is the size of those that wait for
+    the end of an alarm, and ``left`` the number of copies that this batch may still publish.
     """
 
     def __init__(self, host: DeadLetterHost, raised: Set[str]) -> None:
@@ -65,7 +67,7 @@ class DeadLetters:
         self._held: list[DeadLetter] = []
 
     def add(self, letters: Iterable[DeadLetter]) -> None:
-        """Have dead letters published at the end of this batch."""
+        """Schedule dead letters for the end of this batch."""
         self.pending.extend(letters)
 
     def unpublished(self) -> Iterator[DeadLetter]:
@@ -73,7 +75,7 @@ class DeadLetters:
         return chain(self.pending, self._held)
 
     def release_held(self) -> None:
-        """Have the held dead letters published if no alarm is raised."""
+        """Schedule the held dead letters if no alarm is raised."""
         if self._held and not self._raised:
             self.pending.extend(self._held)
             self._held.clear()
@@ -82,9 +84,9 @@ class DeadLetters:
     def publish(self, dead: DeadLetter) -> int:
         """Publish a dead letter, and return the number of queues that it was enqueued in.
 
-        It is dropped without its exchange, at a queue that it would only return to, and when it has
-        multiplied too often. One that would become several waits while an alarm is raised: queues that
-        dead-letter into each other make many of one, and alarms do not block queues.
+        Drops it if its exchange does not exist, for a queue that it would return to in a cycle, and if its
+        message has multiplied too often. While an alarm is raised, a dead letter with several target queues
+        waits: queues that dead-letter into each other multiply messages, and alarms do not block queues.
         """
         copies = 0
         queue = dead.queue
@@ -125,8 +127,9 @@ class DeadLetters:
         return copies
 
     def _hold(self, dead: DeadLetter) -> bool:
-        """Have a dead letter wait until no alarm is raised. Return False if too many wait already: they are
-        in no queue, so they cannot be moved to disk and keep the alarm raised.
+        """Keep a dead letter until no alarm is raised. Return False if too many are kept already.
+
+        They are in no queue, so they cannot be paged out, and too many would keep the alarm raised.
         """
         size = LETTER_COST + dead.entry.message.size
         if self.held_bytes + size > LETTERS_HELD:

@@ -1,4 +1,4 @@
-"""The headers and the route of dead letters: x-death and its kin, cycles, the number of copies.
+"""The headers and the route of dead letters: x-death and related headers, cycles, the number of copies.
 
 Responsible for the message that goes to a dead-letter exchange, the detection of cycles, and the bound on the
 copies that dead-lettering makes of one message. Queues decide when a message is dead-lettered, and
@@ -20,7 +20,7 @@ from leveret.router.values.field_values import canonical, is_integer
 Death = dict[str, Any]
 
 COUNT_MAX = 2**63 - 1
-COPIES = "x-death-copies"  # header: how many copies dead-lettering has made of one message, on this path
+COPIES = "x-death-copies"  # header: number of copies of the original message on this path
 COPIES_MAX = 1000  # of one message; the first fan-out of a message may be as large as that of a publish
 FEW_COPIES = 16  # of a message that dies for the first time, up to which the header is left out
 
@@ -53,7 +53,7 @@ def make_letter(
 
 
 def _deaths(message: Message, keys: list[str], queue: str, reason: Reason, wall: int) -> list[Death]:
-    """Return the x-death list with this death counted, the most recent first."""
+    """Return the x-death list including this death, the most recent first."""
     deaths = _grouped(deaths_of(message))
     for index, death in enumerate(deaths):
         if _key(death) == (queue, reason):
@@ -143,20 +143,20 @@ def is_cycle(message: Message, queue_name: str) -> bool:
 
 
 def copies_so_far(message: Message, reason: Reason) -> int:
-    """Return how many copies of its original a dying message stands for, 1 if it did not multiply.
+    """Return the number of copies of the original message on the path of this one; 1 if it did not multiply.
 
-    A rejection starts from 1 again, as it does for cycles: a consumer handled the message, and what follows
-    grows no faster than consumers work.
+    A rejection by a consumer restarts the count at 1, as in cycle detection: the number of copies then grows
+    no faster than consumers reject messages.
     """
     copies = message.headers.get(COPIES)
     return copies if reason != "rejected" and is_integer(copies) and copies > 1 else 1
 
 
 def count_copies(letter: Message, message: Message, reason: Reason, targets: int) -> Message | None:
-    """Return the dead letter of a message with the number of copies noted that ``targets`` queues make it.
+    """Return the dead letter with its number of copies in a header, multiplied by the number of ``targets``.
 
-    Returns None if these are more than ``COPIES_MAX`` and the message has multiplied before. Without this
-    bound the copies of one message in queues that dead-letter into each other, all n of them, are about n!.
+    Returns None if that is more than ``COPIES_MAX`` and the message has multiplied before. Without this
+    bound one message in n queues that all dead-letter into each other would have about n! copies.
     """
     before = copies_so_far(message, reason)
     copies = before * targets

@@ -1,8 +1,8 @@
-"""Making of exchanges, queues and bindings, the same for clients, definitions and a restart.
+"""Creation of exchanges, queues and bindings, the same for clients, definitions and a restart.
 
-Responsible for what the properties of a new object mean, and for the rules of names. The functions return an
-object that is not part of its virtual host yet and has no log. ``VHost.declare_queue`` and its like check the
-rules for new objects (equivalence, limits), then add the object and have it stored;
+Responsible for creating objects from their properties, and for the rules of names. The functions return an
+object that is not part of its virtual host yet and has no log. ``VHost.declare_queue`` and similar methods
+check the rules for new objects (equivalence, limits), then add and store the object;
 ``store.metadata.topology_restore`` adds objects that are stored already.
 """
 
@@ -49,8 +49,8 @@ def make_exchange(
     arguments: Mapping[str, Any] | None = None,
     apply_arguments: bool = True,
 ) -> Exchange:
-    """Return a new exchange. Without ``apply_arguments``, those of its arguments have no effect that every
-    type of exchange may have.
+    """Return a new exchange. Without ``apply_arguments``, arguments that all types of exchanges may have
+    (such as those of deduplication) have no effect.
 
     Raises PreconditionFailed for arguments that are invalid.
     """

@@ -1,6 +1,6 @@
 """Deletion of queues and exchanges in slices.
 
-Responsible for what takes long in a deletion: many bindings, many queues, and chains of auto-delete
+Responsible for deletions that take long: of many bindings, of many queues, and of chains of auto-delete
 exchanges. ``VHost.delete_queue`` and ``VHost.delete_exchange`` delete a single object at once.
 """
 
@@ -47,7 +47,7 @@ class Deletion:
             yield
 
     def delete_queue(self, queue: AnyQueue) -> Slices:
-        """Delete a queue that has not been deleted; if it has many bindings, these go first."""
+        """Delete an existing queue; if it has many bindings, they are deleted before."""
         yield from self.delete_bindings(queue)
         if not queue.deleted:
             self._vhost.delete_queue(queue)
@@ -67,9 +67,9 @@ class Deletion:
             yield
 
     def delete_bindings(self, end: AnyQueue | Exchange) -> Slices:
-        """Delete the bindings of a queue or exchange if they are too many to be deleted along with it.
+        """Delete the bindings of a queue or exchange if they are too many to be deleted together with it.
 
-        A restart before the deletion restores them: the storage forgets them with the queue or exchange.
+        They are removed from disk with the queue or exchange, so a restart before that restores them.
         """
         graph = self._vhost.graph
         bindings = list(end.bindings.values()) if isinstance(end, Exchange) else []
@@ -88,7 +88,9 @@ class Deletion:
             yield
 
     def delete_if_unused(self, source: Exchange) -> None:
-        """Delete an auto-delete exchange without bindings, and end tracing that waits for the last one."""
+        """Delete an auto-delete exchange without bindings, and end tracing that was on until its last
+        binding.
+        """
         vhost = self._vhost
         if source.name == TRACE and not source.bindings:
             vhost.firehose.unbound()
@@ -98,7 +100,9 @@ class Deletion:
                 vhost.host.backlog.start("deleting auto-delete exchanges", self._delete_unused())
 
     def _delete_unused(self) -> Slices:
-        """Delete the exchanges that have lost their last binding, and those that lose theirs by that."""
+        """Delete the exchanges that have lost their last binding, and exchanges that lose theirs as
+        a result.
+        """
         vhost = self._vhost
         try:
             while self._unused:

@@ -13,7 +13,7 @@ import structlog
 from leveret.router.turns.timers import Timed
 
 DropReason = Literal[
-    "rejected",  # a consumer rejected it without requeue
+    "rejected",  # a consumer rejected the message without requeue
     "expired",  # its time to live was over
     "maxlen",  # its queue was full and dropped its oldest messages
     "delivery_limit",  # it was delivered and requeued too often
@@ -35,7 +35,7 @@ QueueKey = tuple[str, str]  # virtual host and queue
 class Drops:
     """The counters since the start of the broker (``counts``, by reason), and their log lines.
 
-    ``schedule`` sets a timer: it takes a time in ms and the object whose ``on_timer`` is called then.
+    ``schedule`` is called with a time in ms and the object whose ``on_timer`` is to be called at that time.
     """
 
     finished = False

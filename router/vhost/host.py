@@ -47,7 +47,9 @@ class HoldingSession(Protocol):
         """Return the messages of a queue that were delivered to the session and are not settled."""
 
     def pauses(self, queue: AnyQueue) -> bool:
-        """Return True while the session requeues messages; the queue delivers nothing until all are back."""
+        """Return True while the session requeues messages; the queue delivers nothing until it has all of
+        them.
+        """
 
     def recount(self) -> None:
         """Recompute the unsettled counts of the session and its consumers after an exception."""

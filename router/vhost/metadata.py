@@ -33,8 +33,8 @@ class VHostMetadata:
 def make_metadata(
     *, description: str = "", tags: str | Sequence[str] = (), default_queue_type: str | None = None
 ) -> VHostMetadata:
-    """Return checked metadata; a text of tags has commas between them. The types ``undefined`` and "" are
-    none. Raises ValueError.
+    """Return checked metadata; tags in a text are separated by commas. The queue types ``undefined`` and ""
+    mean that there is no default. Raises ValueError.
     """
     if not isinstance(description, str):
         raise ValueError("'description' must be a text")
@@ -62,7 +62,7 @@ def split_tags(tags: Any) -> tuple[str, ...]:
     Raises ValueError for anything else, for more than TAGS_MAX of them, and for one of more than TAG_MAX
     characters.
     """
-    # One more than are allowed tells that there are too many: the rest need not be split.
+    # One tag more than allowed shows that there are too many: the rest need not be split.
     parts = tags.split(",", TAGS_MAX) if isinstance(tags, str) else tags
     if not isinstance(parts, list | tuple):
         raise ValueError("tags are a text with commas, or a list of texts")

@@ -112,7 +112,9 @@ class Policies:
         return _highest(self.operator_policies, kind, name, queue_type)
 
     def effective(self, kind: Kind, name: str, queue_type: str) -> dict[str, Any]:
-        """Return the definition of an exchange's or queue's policy, within the operator policy's limits."""
+        """Return the definition of the policy of an exchange or queue, within the operator policy's
+        limits.
+        """
         return merge_definitions(
             self.policy(kind, name, queue_type), self.operator_policy(kind, name, queue_type)
         )

@@ -30,8 +30,8 @@ class PolicyEffects:
     def apply(self) -> None:
         """Give the existing queues and exchanges the settings of changed policies.
 
-        However often policies change, one walk over the queues and exchanges is unfinished at a time, and one
-        more follows it, which sees the policies as they are then.
+        One walk over the queues and exchanges is unfinished at a time. Policies that change meanwhile,
+        however often, are applied by one more walk after it.
         """
         self._changed = True
         if not self._applying:
@@ -49,7 +49,7 @@ class PolicyEffects:
             self._applying = False
 
     def _apply_to_queues(self) -> Slices:
-        """Apply the policies that match when a queue's turn comes."""
+        """Apply the matching policies to each queue, as they are when the walk reaches the queue."""
         policies = self._vhost.policies
         merged: dict[tuple[QueueArguments, int, int], QueueArguments] = {}  # many queues have the same
         known = []  # the policies whose ids are in the keys, so that no others get these
@@ -85,7 +85,7 @@ class PolicyEffects:
             self._vhost.graph.set_alternate(exchange, alternate)
 
     def source_of_expiry(self, queue: Queue) -> str:
-        """Return what set the expiry of a queue, for the log: ``x-expires``, or a policy by its name."""
+        """Return the source of a queue's expiry, for the log: ``x-expires``, or the name of a policy."""
         expires, declared = queue.settings.expires, queue.declared
         if declared.expires == expires:
             return "x-expires"

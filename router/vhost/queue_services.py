@@ -1,7 +1,7 @@
 """Services of a virtual host for its queues: the implementation of ``QueueHost``.
 
-Responsible for what queues ask of their virtual host and of the broker: time, deliveries, timers, dead
-letters, and their own deletion.
+Responsible for the services of the virtual host and the broker that queues need: time, deliveries, timers,
+dead letters, and the deletion of a queue.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """A virtual host: its exchanges, queues and bindings.
 
 Responsible for the topology and its rules: names, equivalence, if-unused, auto-delete, exclusive owners.
-``deletion`` deletes what takes long, ``policy_effects`` applies policies, ``queue_services`` serves the
-queues, and ``exchange.invalidation`` keeps cached routes correct. Permissions are checked by
+``deletion`` deletes many objects in slices, ``policy_effects`` applies policies, ``queue_services`` serves
+the queues, and ``exchange.invalidation`` keeps cached routes correct. Permissions are checked by
 ``session.topology``.
 """
 
@@ -76,7 +76,9 @@ class VHost:
         return self.deletion.delete_everything()
 
     def close(self) -> None:
-        """Delete what has come since ``clear``; no connection is in the virtual host any more."""
+        """Delete the objects that were declared since ``clear``; the virtual host has no connections any
+        more.
+        """
         for queue in list(self.queues.values()):
             self.delete_queue(queue)
         for exchange in self.exchanges.values():
@@ -184,9 +186,9 @@ class VHost:
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> Binding:
-        """Return the binding with these properties, after making it if it does not exist.
+        """Return the binding with these properties, after creating it if it does not exist.
 
-        Raises PreconditionFailed for what the exchange or the selector refuses.
+        Raises PreconditionFailed for an invalid binding or selector.
         """
         return at_once(self.bind_in_slices(source, destination, routing_key, arguments))
 
@@ -197,8 +199,8 @@ class VHost:
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> Slicing[Binding]:
-        """Do the same in slices, since a selector may take long. Also raises NotFound, if either end has been
-        deleted meanwhile.
+        """Do the same as ``bind`` in slices, because compiling a selector may take long. Also raises
+        NotFound, if either end has been deleted meanwhile.
         """
         arguments = arguments or {}
         check_name("routing_key", routing_key)
@@ -241,7 +243,9 @@ class VHost:
         routing_key: str,
         arguments: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Delete a binding; return False if it does not exist. An auto-delete source ends with its last."""
+        """Delete a binding; return False if it does not exist. An auto-delete source is deleted with its last
+        binding.
+        """
         binding = source.find(identity(destination, routing_key, arguments or {}))
         if binding is None:
             return False
@@ -298,7 +302,7 @@ class VHost:
         arguments: Mapping[str, Any] | None = None,
         owner: object | None = None,
     ) -> AnyQueue:
-        """Return the queue of this name, after making it if it does not exist; "" makes up a name.
+        """Return the queue of this name, after creating it if it does not exist; for "" a name is generated.
 
         ``owner`` is the client's connection, which an exclusive queue belongs to. Raises PreconditionFailed
         if the queue has other properties, and ResourceLocked if another connection owns it.
@@ -374,8 +378,8 @@ class VHost:
         return self.host.backlog.start(what, self.deletion.delete_queues(owned))
 
     def loosen(self, end: AnyQueue | Exchange) -> LongWork | None:
-        """Delete the bindings of a queue or exchange that is about to be deleted, if they are too many to be
-        deleted along with it. Return the work that is unfinished.
+        """Delete the bindings of a queue or exchange before its deletion, if they are too many to be deleted
+        together with it. Return the work that is unfinished.
         """
         what = f"removing the bindings of {kind_of(end)} '{end.name}' in vhost '{self.name}'"
         return self.host.backlog.start(what, self.deletion.delete_bindings(end))

@@ -38,8 +38,8 @@ def log_in(broker: Broker, login: Login) -> ResponseSteps[User]:
 
 
 def offloaded(broker: Broker, job: Callable[[], T]) -> ResponseSteps[T]:
-    """Run a job that touches nothing of the core in a thread; return its result. HttpError 503 if it takes
-    too long.
+    """Run a job that uses nothing of the core in a thread; return its result. Raises HttpError 503 if the job
+    takes too long.
     """
     results: list[T] = []
     wait = Wait()
@@ -53,8 +53,8 @@ def offloaded(broker: Broker, job: Callable[[], T]) -> ResponseSteps[T]:
 
 
 def finished(work: LongWork | None) -> ResponseSteps[None]:
-    """Wait until long work is finished; it goes on and ends even if the request times out. Raises the
-    exception of the work.
+    """Wait until long work is finished. Raises the exception of the work. The work continues to its end even
+    if the request times out.
     """
     if work is None:
         return

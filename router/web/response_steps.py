@@ -1,8 +1,8 @@
 """Response steps: waiting points of HTTP handlers, as values that a handler yields.
 
-A handler that cannot respond at once is a generator. It yields a ``Wait``, or the seconds until it goes on
-(0: after all other tasks have had a turn). Its return value is the response. Not for the waiting itself (see
-``router/server/http.py``).
+A handler that cannot respond at once is a generator. It yields a ``Wait``, or the seconds after which it
+continues (0: after all other tasks have run). Its return value is the response. ``router/server/http.py``
+does the waiting.
 """
 
 from collections.abc import Callable, Generator, Iterable

@@ -47,8 +47,8 @@ class Route:
             self.handler.check_head(request)
 
     def authorize(self, request: Request) -> ResponseSteps[None] | None:
-        """Return the authorization steps that must end before more of a body is read than came with the head;
-        None if there are none.
+        """Return the authorization steps that must end before the rest of a body is read; None
+        without any.
         """
         if isinstance(self.handler, Authorizer):
             return self.handler.authorize(request, **self.segments)
