@@ -1,5 +1,7 @@
 """Run the checks of a change: ``python -m tests.check [fast|all]``.
 
+``fast`` gives each property a fifth of the examples of ``all``.
+
 All checks run, also after one that failed; the exit status is 1 if any failed.
 """
 
@@ -14,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 LINT = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 TEST = ("pytest", "-n", "2")
 CHECKS = {
-    "fast": (*LINT, (*TEST, "-m", "not process and not referee and not slow")),
+    "fast": (
+        *LINT,
+        (*TEST, "--hypothesis-profile", "quick", "-m", "not process and not referee and not slow"),
+    ),
     # Each process gets whole files of tests, so that the broker of a module starts once.
     # The tests are last: their summary ends the output.
     "all": (*LINT, (*TEST, "--dist", "loadfile", "--all-tools")),

@@ -1,5 +1,8 @@
 """Options, marks and the summary of skipped tests: a plugin for all tests of the repository.
 
+The profile of hypothesis decides how many examples a property gets; ``--hypothesis-profile quick`` is for
+``python -m tests.check``.
+
 The marks ``process`` and ``referee`` are applied here, by folder and by fixture. A test elsewhere that starts
 a process has the mark ``process`` itself; without it the test fails.
 """
@@ -32,6 +35,7 @@ REFEREES = {"rabbitmq", "referee"}  # fixtures that start a RabbitMQ
 
 # An example may take long because the machine is busy.
 hypothesis.settings.register_profile("leveret", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("leveret")
 
 
@@ -55,11 +59,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    starting: dict[Path, bool] = {}  # by file
     for item in items:
-        if any(item.path.is_relative_to(ROOT / place) for place in PROCESSES):
+        if item.path not in starting:
+            starting[item.path] = starts_processes(item.path)
+        if starting[item.path]:
             item.add_marker("process")
         if asks_rabbitmq(item):
             item.add_marker("referee")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import tests that ``-m "not process ..."`` deselects anyway."""
+    return True if "not process" in config.option.markexpr and starts_processes(collection_path) else None
+
+
+def starts_processes(path: Path) -> bool:
+    """Whether a file or folder is in one of ``PROCESSES``."""
+    return any(path.is_relative_to(ROOT / place) for place in PROCESSES)
 
 
 def asks_rabbitmq(item: pytest.Item) -> bool:

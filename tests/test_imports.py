@@ -38,6 +38,7 @@ LAYERS = (
     ("cli",),
 )
 HEIGHT = {f"leveret.router.{name}": height for height, names in enumerate(LAYERS) for name in names}
+SHORT_NAME = re.compile(r"^\s*(?:import|from) .*(?<![\w.])(?:router|protocol)\b", re.MULTILINE)
 MAY_IMPORT_TRIO = {"leveret.router.server", "leveret.router.client", "leveret.router.cli"}
 
 
@@ -86,6 +87,8 @@ def test_router_and_protocol_are_imported_by_their_full_names():
     """An installed leveret has no short names, and in a checkout they load a second copy of a module."""
     for top in ("router", "protocol", "tests", "conformance", ".import"):
         for path in ROOT.glob(f"{top}/**/*.py"):
+            if SHORT_NAME.search(path.read_text()) is None:
+                continue  # without parsing it
             short = {name for name in imported(top, path) if name.split(".")[0] in {"router", "protocol"}}
             assert not short, f"{path} imports {short}"
 

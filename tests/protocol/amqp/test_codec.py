@@ -27,7 +27,7 @@ from leveret.protocol.errors import AmqpError, FrameError, NotImplemented_, Synt
 from tests.protocol.amqp.strategies import damaged, escaped, methods
 
 EVERY_METHOD = pytest.mark.parametrize("cls", METHODS.values(), ids=lambda cls: cls.NAME)
-FEW = settings(max_examples=20)
+FEW = settings(max_examples=settings().max_examples // 5)  # each method has its own
 
 
 def decode(raw):

@@ -13,6 +13,7 @@ from leveret.router.core_bench.memory_broker import MemoryBroker
 from leveret.router.core_bench.workloads import WORKLOADS, Script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_every_message_is_delivered_and_costs_time(name):
     assert measure(WORKLOADS[name], RAGGED, passes=1) > 0
@@ -59,6 +60,7 @@ def test_the_store_of_a_broker_in_memory_commits_persistent_messages():
     assert broker.store.committed > before
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json():
     arguments = ["bench", "core", "--passes", "1", "--workload", "auto-ack"]
     shown = CliRunner().invoke(main, arguments)

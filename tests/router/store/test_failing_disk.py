@@ -268,6 +268,7 @@ STRETCHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STRETCHES)
 def test_whenever_the_disk_fails_for_a_while_there_is_an_alarm_and_then_everything_is_written(
     quick_path, operations, how
@@ -279,6 +280,7 @@ def test_whenever_the_disk_fails_for_a_while_there_is_an_alarm_and_then_everythi
         done.come_back(done.files.restart_process(), clean=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STRETCHES)
 def test_whatever_is_left_by_a_power_cut_while_the_disk_fails_a_broker_comes_back_with_what_was_confirmed(
     quick_path, operations, how

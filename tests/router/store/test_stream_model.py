@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -193,5 +194,5 @@ class StreamModel(RuleBasedStateMachine):
             assert found == [body for body, _ in self.log[self.stream.first :]]
 
 
-TestStream = StreamModel.TestCase
+TestStream = pytest.mark.slow(StreamModel.TestCase)
 TestStream.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

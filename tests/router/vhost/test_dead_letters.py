@@ -514,6 +514,7 @@ def test_dead_letters_that_multiply_wait_while_an_alarm_is_raised(node, client):
     assert not any(node.contents(name) for name in names)
 
 
+@pytest.mark.slow
 def test_the_copies_of_one_message_are_bounded(node, client):
     """Without a bound 12 queues make more than 80,000,000 copies of one message."""
     names = mesh(node, 12)
