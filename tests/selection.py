@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.tools import TOOLS, missing_tools, need, packages, skipped_for
 
@@ -37,6 +38,15 @@ REFEREES = {"rabbitmq", "referee"}  # fixtures that start a RabbitMQ
 hypothesis.settings.register_profile("leveret", deadline=None)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("leveret")
+
+
+# By default rich formats tracebacks, which takes up to 50 ms for each, and some tests make thousands.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

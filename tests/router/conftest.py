@@ -9,7 +9,8 @@ def restored_logging():
     """Whatever a test configures, the next one finds logging as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    configured = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     root.handlers[:] = handlers
     root.setLevel(level)
