@@ -74,7 +74,7 @@ class Channel:
         frames = message.framed_for(self.number, self._frame_max)
         self._replies.write(method_frame(self.number, method) + frames)
 
-    def tell_verdicts(self) -> None:
+    def send_confirms(self) -> None:
         """Send the publisher confirms that are certain by now."""
         for number, multiple, accepted in self.session.verdicts():
             frame = ack_frame if accepted else nack_frame

@@ -1,6 +1,6 @@
-"""The channels of one connection: their states, their number, and their outstanding confirms.
+"""The channels of one connection: their states and their number.
 
-Commands on open channels are in ``commands``.
+Commands on open channels are in ``commands``, owed publisher confirms in ``session/confirms``.
 
 Sources: AMQP 0-9-1 1.5 and 2.2.5; RabbitMQ for the reply texts and for what counts as a channel.
 """
@@ -14,6 +14,7 @@ from leveret.protocol.amqp.command import Command
 from leveret.protocol.amqp.reader import too_many_channels
 from leveret.protocol.errors import ChannelError
 from leveret.router.amqp.channel import Channel
+from leveret.router.session.confirms import OwedConfirms
 from leveret.router.session.reply_gate import Gate
 
 
@@ -44,15 +45,15 @@ class NoMethod:
 
 
 class Channels:
-    """``open`` has the open ones by number; closing ones still count against the negotiated maximum."""
+    """``open`` has the open ones by number; closing ones still count against the negotiated maximum.
+
+    ``owed`` has those with publishes that are not confirmed yet.
+    """
 
     def __init__(self, replies: Gate) -> None:
         self.open: dict[int, Channel] = {}
         self._closing: set[int] = set()
-        self._due: dict[Channel, None] = {}  # channels with publishes that may be confirmed now
-        self._waiting: dict[
-            int, dict[Channel, None]
-        ] = {}  # channels with such by the batch that they wait for
+        self.owed: OwedConfirms[Channel] = OwedConfirms()
         self._replies = replies
 
     def state(self, number: int) -> ChannelState:
@@ -102,40 +103,19 @@ class Channels:
         for channel in list(self.open.values()):
             self._remove(channel)
 
-    def owe(self, channel: Channel, batch: int) -> None:
-        """Note that publishes on the channel can be confirmed when this batch is on disk, or (0) now."""
-        due = self._waiting.setdefault(batch, {}) if batch else self._due
-        due[channel] = None
-
-    def tell_verdicts(self, committed: int, *, early: bool = True) -> bool:
-        """Send the publisher confirms that are certain with the batches up to ``committed`` on disk.
-
-        True when there are more to come.
-
-        ``early``: messages may have been settled before that, and confirms with them, on any channel.
-        """
-        due, self._due = self._due, {}
-        for batch, channels in list(self._waiting.items()):
-            if batch <= committed:
-                del self._waiting[batch]
-            elif not early:
-                break
-            due |= channels
-        for channel in due:
-            channel.tell_verdicts()
-        return bool(self._waiting)
+    def send_confirms(self, committed: int, *, early: bool = True) -> bool:
+        """Send the confirms that ``owed.take_due`` allows; return True if more are owed."""
+        for channel in self.owed.take_due(committed, early=early):
+            channel.send_confirms()
+        return bool(self.owed)
 
     def _end(self, channel: Channel) -> None:
         """Close an open channel after the confirms of its publishes so far."""
-        channel.tell_verdicts()
+        channel.send_confirms()
         self._remove(channel)
 
     def _remove(self, channel: Channel) -> None:
         del self.open[channel.number]
-        self._due.pop(channel, None)
-        for batch, channels in list(self._waiting.items()):
-            channels.pop(channel, None)
-            if not channels:
-                del self._waiting[batch]
+        self.owed.forget(channel)
         channel.session.close()
         del channel.session  # breaks a reference cycle: the session knows the channel

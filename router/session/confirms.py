@@ -1,14 +1,18 @@
-"""Publisher confirms of one session: sequence numbers, and the acks and nacks to send.
+"""Publisher confirms: which publishes of a session, and which sessions of a connection, are owed one.
+
+Responsible for sequence numbers, and for the acks and nacks to send.
 
 A confirm waits until every queue has settled the message or has it on disk. Confirms are sent in the order
 of the publishes, as few as possible: one with ``multiple`` set answers all publishes before it.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from leveret.router.values.outcome import Awaited
+
+Publisher = TypeVar("Publisher")  # a session, or what writes to its client
 
 
 class Verdict(NamedTuple):
@@ -150,3 +154,45 @@ class Confirms:
             first = 0
         verdicts.append(Verdict(number, first != number, accepted))
         self._answered = number
+
+
+class OwedConfirms(Generic[Publisher]):
+    """The publishers of one connection with unconfirmed publishes, by the batch that each waits for."""
+
+    __slots__ = ("_due", "_waiting")
+
+    def __init__(self) -> None:
+        self._due: dict[Publisher, None] = {}  # some of their publishes can be confirmed now
+        self._waiting: dict[int, dict[Publisher, None]] = {}  # by batch, the oldest first
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._due)
+
+    def add(self, publisher: Publisher, batch: int) -> None:
+        """Add a publisher whose publishes can be confirmed when this batch is on disk, or (0) now."""
+        due = self._waiting.setdefault(batch, {}) if batch else self._due
+        due[publisher] = None
+
+    def take_due(self, committed: int, *, early: bool) -> Iterable[Publisher]:
+        """Remove and return the publishers with publishes to confirm, now that all batches up to
+        ``committed`` are on disk.
+
+        ``early``: stored messages were settled before their commit, so those that wait for later batches may
+        have confirms too. They are returned, and not removed.
+        """
+        due, self._due = self._due, {}
+        for batch, publishers in list(self._waiting.items()):
+            if batch <= committed:
+                del self._waiting[batch]
+            elif not early:
+                break
+            due |= publishers
+        return due
+
+    def forget(self, publisher: Publisher) -> None:
+        """Remove a publisher whose session has ended."""
+        self._due.pop(publisher, None)
+        for batch, publishers in list(self._waiting.items()):
+            publishers.pop(publisher, None)
+            if not publishers:
+                del self._waiting[batch]
