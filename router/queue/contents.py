@@ -26,6 +26,19 @@ from leveret.router.values.notes import Key
 POSITION = attrgetter("position")
 
 
+def _unpaged(line: Fifo, first: int) -> list[Entry]:
+    """Return the entries in memory, from position ``first`` on, that are stored and in no page."""
+    loose = [line.returned, *(run.entries or () for run in line.runs if run.page is None)]
+    found = [entry for entries in loose for entry in entries if entry.stored and entry.page is None]
+    for entries in (line.tail, line.fresh):
+        for entry in reversed(entries):
+            if entry.position < first:
+                break
+            if entry.stored and entry.page is None:
+                found.append(entry)
+    return found
+
+
 class QueueContents(DeclaredQueue):
     """The messages of one queue.
 
@@ -223,7 +236,7 @@ class QueueContents(DeclaredQueue):
         A message that was delivered, or is being dead-lettered, only ceases to be stored.
         """
         line = self.ready.level(entry)
-        ready = any(each is entry for each in line.unpaged(entry.position))
+        ready = any(each is entry for each in _unpaged(line, entry.position))
         entry.stored = False
         if self.held.pop(entry.position, None) is None and ready:
             run = next((run for run in line.runs if entry in (run.entries or ())), None)
@@ -236,7 +249,7 @@ class QueueContents(DeclaredQueue):
 
         The result has each priority with its entries, sorted by position.
         """
-        found = {line.priority: line.unpaged(first) for line in self.ready.lines}
+        found = {line.priority: _unpaged(line, first) for line in self.ready.lines}
         for entry in self.held.values():
             if entry.page is None:
                 found.setdefault(self.ready.level(entry).priority, []).append(entry)

@@ -17,14 +17,10 @@ from operator import attrgetter
 
 from leveret.protocol.amqp.message import Message
 from leveret.router.queue.entry import Entry
+from leveret.router.queue.page_out import move_head, take_run
 from leveret.router.queue.paged_run import Run
 
 POSITION = attrgetter("position")
-HEAD = 256  # messages at the head that stay in memory,
-HEAD_BYTES = 1 << 20  # unless their bodies are larger than this
-PAGE_MESSAGES = 1024  # messages in a page, at most
-PAGE_BYTES = 1 << 20  # a page ends with the message that brings it to this size
-FEW = 64  # fewer messages are not written to a page of their own
 
 
 def _standing(entries: deque[Entry], first: int) -> Iterator[Entry]:
@@ -112,18 +108,6 @@ class Fifo:
 
     def level_of(self, priority: int) -> "Fifo":
         return self
-
-    def unpaged(self, first: int) -> list[Entry]:
-        """Return the entries in memory, from position ``first`` on, that are stored and in no page."""
-        loose = [self.returned, *(run.entries or () for run in self.runs if run.page is None)]
-        found = [entry for entries in loose for entry in entries if entry.stored and entry.page is None]
-        for entries in (self.tail, self.fresh):
-            for entry in reversed(entries):
-                if entry.position < first:
-                    break
-                if entry.stored and entry.page is None:
-                    found.append(entry)
-        return found
 
     def push(self, entry: Entry) -> None:
         self.back.append(entry)
@@ -267,41 +251,23 @@ class Fifo:
         self._count(run, -1)
         self._join()
 
-    def drop_runs(self) -> None:
-        """Remove all runs, which refer to this object: no reference cycle is left."""
-        self.runs.clear()
-        self.in_runs = self.away = self.away_size = 0
-        self._join()
-
     def page_out(self, most: int) -> list[Run]:
         """Move about ``most`` messages, from behind the head or the last run, into new runs; return those.
 
         The entries of a run with a page can be released at once, others when they are written to a page.
         """
         if not self.runs:
-            self._split()
+            self.back = self.tail = self.fresh
+            self.fresh = deque()
+            move_head(self.tail, self.fresh)
         made: list[Run] = []
-        while most > 0 and (run := self._next_run()) is not None:
+        while most > 0 and (run := take_run(self)) is not None:
             made.append(run)
             most -= run.count
             self.runs.append(run)
             self._count(run, 1)
         self._join()
         return made
-
-    def _split(self) -> None:
-        """Move all entries but the head into the tail. Entries of one page are not separated."""
-        self.back = self.tail = self.fresh
-        self.fresh = head = deque[Entry]()
-        size = 0
-        page = None
-        while self.tail and (
-            (len(head) < HEAD and size < HEAD_BYTES) or (page is not None and self.tail[0].page is page)
-        ):
-            entry = self.tail.popleft()
-            page = entry.page
-            size += entry.message.size
-            head.append(entry)
 
     def _join(self) -> None:
         """Join the tail to the fresh entries if there are no runs left between them."""
@@ -312,41 +278,6 @@ class Fifo:
                 self.fresh = self.tail
             self.tail = deque()
             self.back = self.fresh
-
-    def _next_run(self) -> Run | None:
-        """Move the first entries of the tail into a run; return None if they are too few for a page.
-
-        The run uses an existing page if it has exactly the unsettled messages of that page.
-        """
-        tail = self.tail
-        entries: list[Entry] = []
-        page = None
-        alike = True  # True if all are in ``page``
-        size = 0
-        while tail and len(entries) < PAGE_MESSAGES and size < PAGE_BYTES:
-            entry = tail[0]
-            if entry.gone:
-                self.gone -= 1
-                tail.popleft()
-                continue
-            if entry.page is not page:
-                if entry.page is not None and (not entry.page.written or (alike and len(entries) >= FEW)):
-                    break
-                alike = alike and not entries
-                page = entry.page
-            entries.append(tail.popleft())
-            size += len(entry.message.frames)
-            if alike and page is not None and len(entries) == page.live:
-                break
-        if alike and page is not None and len(entries) == page.live:
-            run = Run.of(self, entries, page)
-        elif len(entries) >= FEW or size >= PAGE_BYTES // 4:
-            run = Run.of(self, entries)
-        else:
-            tail.extendleft(reversed(entries))
-            return None
-        run.away = True
-        return run
 
     def _count(self, run: Run, sign: int) -> None:
         self.in_runs += sign * run.count

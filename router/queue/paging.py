@@ -188,13 +188,13 @@ class Paging:
         self._settle_unstored(run, list(chosen))
 
     def drop(self) -> None:
-        """Remove all runs; cancel pending reads and release their pages."""
-        ready = self._queue.ready
-        for run in ready.runs:
-            run.reading = False
-            run.damage = ""
-            self._pager.release(self._queue, run)
-        ready.drop_runs()
+        """Remove all runs, which refer to their line; cancel pending reads and release their pages."""
+        for line in self._queue.ready.lines:
+            for run in list(line.runs):
+                run.reading = False
+                run.damage = ""
+                self._pager.release(self._queue, run)
+                line.drop(run)
 
     def close(self) -> None:
         """Remove all runs of a deleted queue, and report that it uses no memory."""

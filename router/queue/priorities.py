@@ -130,11 +130,6 @@ class Priorities:
                 return None
         return None
 
-    def drop_runs(self) -> None:
-        """Remove the runs of all priorities, as ``Fifo.drop_runs``."""
-        for fifo in self.order:
-            fifo.drop_runs()
-
     def page_out(self, most: int) -> list[Run]:
         """Move messages into runs, as ``Fifo.page_out``, the lowest priorities first."""
         made: list[Run] = []

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.fifo import PAGE_BYTES, PAGE_MESSAGES
+from leveret.router.queue.page_out import PAGE_BYTES, PAGE_MESSAGES
 from leveret.router.store.batch import Log
 from leveret.router.store.journal.checkpoint import Checkpoint, PageState, QueueState
 from leveret.router.store.queue_log import StoredQueueLog

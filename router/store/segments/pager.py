@@ -14,7 +14,7 @@ import structlog
 
 from leveret.protocol.amqp.message import END, FRAME, Message
 from leveret.router.queue.entry import Entry
-from leveret.router.queue.fifo import PAGE_MESSAGES
+from leveret.router.queue.page_out import PAGE_MESSAGES
 from leveret.router.queue.paged_run import Run
 from leveret.router.store.journal.records import RETURNS_MAX, expiry
 from leveret.router.store.queue_log import StoredQueueLog

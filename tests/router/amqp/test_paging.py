@@ -4,7 +4,7 @@ import pytest
 
 from leveret.protocol.amqp import methods as m
 from leveret.router.persistence.api import NoStorage
-from leveret.router.queue import fifo
+from leveret.router.queue import page_out
 from tests.router.amqp.client import publish
 from tests.router.queue.fake_pager import FakePager
 
@@ -15,9 +15,9 @@ DAMAGE = "queue 'q' in vhost '/' stands still: segments/0000000001.segment is da
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """A few messages make a page."""
-    monkeypatch.setattr(fifo, "HEAD", HEAD)
-    monkeypatch.setattr(fifo, "PAGE_MESSAGES", PAGE)
-    monkeypatch.setattr(fifo, "FEW", 2)
+    monkeypatch.setattr(page_out, "HEAD", HEAD)
+    monkeypatch.setattr(page_out, "PAGE_MESSAGES", PAGE)
+    monkeypatch.setattr(page_out, "FEW", 2)
 
 
 @pytest.fixture

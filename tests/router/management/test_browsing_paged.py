@@ -11,7 +11,7 @@ PATH = "/queues/%2F/q/messages"
 @pytest.fixture
 def pager(api, monkeypatch):
     for name, value in (("HEAD", paged.HEAD), ("PAGE_MESSAGES", paged.PAGE), ("FEW", paged.FEW)):
-        monkeypatch.setattr(f"leveret.router.queue.fifo.{name}", value)
+        monkeypatch.setattr(f"leveret.router.queue.page_out.{name}", value)
     made = FakePager()
     api.broker.storage.pager = made
     yield made

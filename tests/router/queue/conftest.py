@@ -3,7 +3,7 @@
 import pytest
 
 from leveret.router.persistence.api import NoStorage
-from leveret.router.queue import fifo
+from leveret.router.queue import page_out
 from tests.router.harness import Node
 from tests.router.queue.fake_pager import FakePager
 from tests.router.queue.paged import FEW, HEAD, PAGE
@@ -12,9 +12,9 @@ from tests.router.queue.paged import FEW, HEAD, PAGE
 @pytest.fixture
 def pager(monkeypatch):
     """A few messages make a page."""
-    monkeypatch.setattr(fifo, "HEAD", HEAD)
-    monkeypatch.setattr(fifo, "PAGE_MESSAGES", PAGE)
-    monkeypatch.setattr(fifo, "FEW", FEW)
+    monkeypatch.setattr(page_out, "HEAD", HEAD)
+    monkeypatch.setattr(page_out, "PAGE_MESSAGES", PAGE)
+    monkeypatch.setattr(page_out, "FEW", FEW)
     return FakePager()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from leveret.router.queue import fifo
+from leveret.router.queue import page_out
 from leveret.router.store.journal import truncation as retirement
 from leveret.router.store.segments import allocation as segments
 from leveret.router.store.segments import compaction, pager
@@ -18,9 +18,9 @@ _SHARED = Path("/dev/shm")
 MEMORY = _SHARED if _SHARED.is_dir() else None  # files are fast there, and forgotten when the power is cut
 
 SMALL = (  # a few messages make pages
-    patch.object(fifo, "HEAD", 3),
-    patch.object(fifo, "FEW", 2),
-    patch.object(fifo, "PAGE_MESSAGES", 4),
+    patch.object(page_out, "HEAD", 3),
+    patch.object(page_out, "FEW", 2),
+    patch.object(page_out, "PAGE_MESSAGES", 4),
     patch.object(retirement, "PAGE_MESSAGES", 4),
     patch.object(pager, "PAGE_MESSAGES", 8),
     patch.object(pager, "A_TURN", 2),
