@@ -103,9 +103,9 @@ class Channels:
         for channel in list(self.open.values()):
             self._remove(channel)
 
-    def send_confirms(self, committed: int, *, early: bool = True) -> bool:
+    def send_confirms(self, committed: int, *, settled_early: bool = True) -> bool:
         """Send the confirms that ``owed.take_due`` allows; return True if more are owed."""
-        for channel in self.owed.take_due(committed, early=early):
+        for channel in self.owed.take_due(committed, settled_early=settled_early):
             channel.send_confirms()
         return bool(self.owed)
 

@@ -225,7 +225,7 @@ class AmqpConnection(AmqpHandshake):
         if self.wire.state is ConnectionState.CLOSED:
             if isinstance(command, m.ConnectionClose):
                 self.log.info("connection closed by client", code=command.reply_code)
-                self.channels.send_confirms(self.broker.storage.committed)
+                self.channels.send_confirms(self.broker.storage.committed_batch)
                 self._leaving = self.leave()
                 if self._leaving is None:
                     self._close_ok()
@@ -258,8 +258,8 @@ class AmqpConnection(AmqpHandshake):
         self.channels.owed.add(channel, batch)
         self.broker.commit_waiters.add(self)
 
-    def send_confirms(self, *, early: bool) -> bool:
-        return self.channels.send_confirms(self.broker.storage.committed, early=early)
+    def send_confirms(self, *, settled_early: bool) -> bool:
+        return self.channels.send_confirms(self.broker.storage.committed_batch, settled_early=settled_early)
 
     def replies_sent(self) -> None:
         if self.wire.state is ConnectionState.CLOSED and self._leaving is None:
@@ -295,7 +295,7 @@ class AmqpConnection(AmqpHandshake):
         if self.wire.state in NOT_TUNED:
             self.finish()
             return
-        self.channels.send_confirms(self.broker.storage.committed)
+        self.channels.send_confirms(self.broker.storage.committed_batch)
         self.leave()
         self._close(error, command)
 

@@ -181,9 +181,9 @@ class Broker:
         """See ``Scheduler.trace``."""
         self.scheduler.trace(vhost, copy)
 
-    def committed(self) -> None:
-        """See ``CommitWaiters.committed``."""
-        self.commit_waiters.committed()
+    def notify_committed(self) -> None:
+        """See ``CommitWaiters.notify_committed``."""
+        self.commit_waiters.notify_committed()
 
     # -- failures and deadlines ----------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ class Client(Protocol):
     def end(self, error: AmqpError) -> None:
         """Send the client the error and close the connection."""
 
-    def tell(self, *, early: bool) -> bool:
+    def tell(self, *, settled_early: bool) -> bool:
         """Send the confirms and replies whose changes are on disk. Return True if others still wait.
 
-        ``early``: some messages may have been settled before the commit that their confirms wait for.
+        ``settled_early``: some messages may have been settled before the commit that their confirms wait for.
         """
 
     def crash(self, error: Exception) -> None:

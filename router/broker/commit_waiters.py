@@ -12,12 +12,12 @@ from leveret.router.broker.client import Client
 class CommitWaiters:
     """The clients of one broker that wait for a commit; ``owed`` are notified when this batch ends.
 
-    ``early``: messages were settled before their commit, so any waiting client may have confirms now.
+    ``settled_early``: messages were settled before their commit, so any waiting client may have confirms now.
     """
 
     def __init__(self) -> None:
         self.owed: dict[Client, None] = {}
-        self.early = False
+        self.settled_early = False
         self._waiting: dict[Client, None] = {}  # to be notified after a commit
 
     def add(self, client: Client) -> None:
@@ -29,18 +29,18 @@ class CommitWaiters:
     def end_batch(self) -> None:
         """Notify the clients of this batch, and those whose messages were settled before their commit."""
         owed, self.owed = self.owed, {}
-        early, self.early = self.early, False
-        self._notify({**self._waiting, **owed} if early else owed, early=early)
+        settled_early, self.settled_early = self.settled_early, False
+        self._notify({**self._waiting, **owed} if settled_early else owed, settled_early=settled_early)
 
-    def committed(self) -> None:
+    def notify_committed(self) -> None:
         """Notify the waiting clients after a commit."""
-        self._notify(list(self._waiting), early=False)
+        self._notify(list(self._waiting), settled_early=False)
 
-    def _notify(self, clients: Iterable[Client], *, early: bool) -> None:
+    def _notify(self, clients: Iterable[Client], *, settled_early: bool) -> None:
         for client in clients:
             self._waiting.pop(client, None)
             try:
-                if client.tell(early=early):
+                if client.tell(settled_early=settled_early):
                     self._waiting[client] = None
             except Exception as error:  # the fault of this client; the others are notified all the same
                 client.crash(error)

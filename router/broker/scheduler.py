@@ -143,10 +143,10 @@ class Scheduler:
                 self.acting.clear()
         finally:
             if host.storage.end_turn():  # after a failure too: what was done belongs to this batch
-                host.commit_waiters.early = True
+                host.commit_waiters.settled_early = True
             letters.left = 0 if letters.pending else LETTERS
             self._rounds, self._earlier = ROUNDS, len(self._again)
-        if host.commit_waiters.owed or host.commit_waiters.early:
+        if host.commit_waiters.owed or host.commit_waiters.settled_early:
             host.commit_waiters.end_batch()
         more = self._left or self._again or letters.pending or self._touched or self._wakeable or self._traces
         return bool(more or self._deferred or backlog.works or host.recovery.to_repair)

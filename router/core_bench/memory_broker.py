@@ -44,7 +44,7 @@ class MemoryBroker:
             segment=1,
             next_queue_id=1,
             wall_offset=lambda: self.broker.wall_offset,
-            changed=self.broker.committed,
+            changed=self.broker.notify_committed,
             put_off=lambda: None,
         )
         self.broker.storage = self.store

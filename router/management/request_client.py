@@ -100,7 +100,7 @@ class RequestClient(SessionOwner):
     def committed(self) -> ResponseSteps[None]:
         """Wait until this turn's changes are on disk. Raises HttpError 503 if that takes too long."""
         self._batch = self.broker.storage.hold()
-        if self._batch > self.broker.storage.committed:
+        if self._batch > self.broker.storage.committed_batch:
             self.broker.commit_waiters.add(self)
             yield from self._pause()
 
@@ -115,12 +115,12 @@ class RequestClient(SessionOwner):
 
     # -- Client ----------------------------------------------------------------------------------------------
 
-    def tell(self, *, early: bool) -> bool:
+    def tell(self, *, settled_early: bool) -> bool:
         """End the wait if the batch is committed or the publish is confirmed; return True if it is not."""
         if self._wait is None:
             return False
         if self._batch:
-            if self.broker.storage.committed < self._batch:
+            if self.broker.storage.committed_batch < self._batch:
                 return True
         else:
             verdicts = self.session.verdicts()

@@ -1,7 +1,7 @@
 """Interface of the core to its storage, and the implementation that stores nothing.
 
-Changes are committed in numbered batches: a change is on disk when ``committed`` has reached the number that
-``batch`` had when the change was made.
+Changes are committed in numbered batches: a change is on disk when ``committed_batch`` has reached the
+number that ``batch`` had when the change was made.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ from leveret.router.stream.stream import Stream
 class Storage(Protocol):
     """Stores durable objects and persistent messages; the core passes only these, after each change.
 
-    ``batch`` is the number of the batch that takes new changes, ``committed`` of the last one on disk.
+    ``batch`` is the number of the batch that takes new changes, ``committed_batch`` of the last one on disk.
     """
 
     batch: int
-    committed: int
-    refused: int  # messages that could not be stored, since the start
+    committed_batch: int
+    unstorable: int  # messages that could not be stored, since the start
     changes: int  # number of changes of metadata, since the start
     changed: int  # number of the batch with the last of these changes
 
@@ -87,8 +87,8 @@ class NoStorage:
     """Storage that stores nothing and counts every change as committed at once."""
 
     batch = 0
-    committed = 0
-    refused = 0
+    committed_batch = 0
+    unstorable = 0
     unpackable: Mapping[str, int] = {}
     changes = 0
     changed = 0

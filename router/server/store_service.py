@@ -166,7 +166,7 @@ class StoreService:
             self._broker.alarms.set(STORE, raised=True)  # until the broker has stopped
             self.broken.set()
         set_alarm(self._broker.alarms, STORE, failure is not None, **({"error": failure} if failure else {}))
-        self._broker.committed()
+        self._broker.notify_committed()
 
     def _put_off(self) -> None:
         """Schedule the write of data that no client waits for."""

@@ -184,13 +184,13 @@ class ClientConnection(SessionOwner, ConnectionHooks):
         except Exception as error:
             self.crash(error)
 
-    def tell(self, *, early: bool) -> bool:
+    def tell(self, *, settled_early: bool) -> bool:
         """Write the replies and confirms whose changes are on disk. Return True if more are outstanding."""
         if self.finished:
             return False
         if self.replies.open():
             self.drained()
-        waiting = self.send_confirms(early=early) or self.replies.holding
+        waiting = self.send_confirms(settled_early=settled_early) or self.replies.holding
         if not waiting and self.phase is Phase.CLOSING:
             self.replies_sent()
         return waiting and not self.finished

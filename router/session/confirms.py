@@ -173,18 +173,18 @@ class OwedConfirms(Generic[Publisher]):
         due = self._waiting.setdefault(batch, {}) if batch else self._due
         due[publisher] = None
 
-    def take_due(self, committed: int, *, early: bool) -> Iterable[Publisher]:
+    def take_due(self, committed: int, *, settled_early: bool) -> Iterable[Publisher]:
         """Remove and return the publishers with publishes to confirm, now that all batches up to
         ``committed`` are on disk.
 
-        ``early``: stored messages were settled before their commit, so those that wait for later batches may
-        have confirms too. They are returned, and not removed.
+        ``settled_early``: stored messages were settled before their commit, so publishers that wait for later
+        batches may have confirms too. They are returned, and not removed.
         """
         due, self._due = self._due, {}
         for batch, publishers in list(self._waiting.items()):
             if batch <= committed:
                 del self._waiting[batch]
-            elif not early:
+            elif not settled_early:
                 break
             due |= publishers
         return due

@@ -81,10 +81,10 @@ class ConnectionHooks(ABC):
         """Close the connection, with an answer if the protocol allows one."""
 
     @abstractmethod
-    def send_confirms(self, *, early: bool) -> bool:
+    def send_confirms(self, *, settled_early: bool) -> bool:
         """Write the publisher confirms of messages that are on disk. Return True if more are outstanding.
 
-        ``early`` means that a batch which is not on disk yet may have confirms as well.
+        ``settled_early`` means that a batch which is not on disk yet may have confirms as well.
         """
 
     @abstractmethod

@@ -261,7 +261,7 @@ class IncomingMessages:
         confirms = self._mode.confirms
         if confirms is None:
             return []
-        verdicts = confirms.verdicts(self._storage.committed, refusals=self._storage.refused > 0)
+        verdicts = confirms.verdicts(self._storage.committed_batch, refusals=self._storage.unstorable > 0)
         self.published.confirm = confirms.answered
         return verdicts
 

@@ -35,7 +35,7 @@ class Gate:
     @property
     def holding(self) -> bool:
         """Return True if data written now would wait. ``CommitWaiters.add`` then notifies the connection."""
-        return bool(self.waiting) or self._position > self._storage.committed
+        return bool(self.waiting) or self._position > self._storage.committed_batch
 
     def hold(self) -> None:
         """Hold replies written from now on until this turn's changes are on disk."""
@@ -63,7 +63,7 @@ class Gate:
         """
         if not self.waiting:
             return False
-        committed = self._storage.committed
+        committed = self._storage.committed_batch
         while self.waiting and self.waiting[0][0] <= committed:
             data = self.waiting.popleft()[1]
             self.size -= len(data)

@@ -230,7 +230,7 @@ class StompConnection(ClientConnection):
             return True
         return False
 
-    def send_confirms(self, *, early: bool) -> bool:
+    def send_confirms(self, *, settled_early: bool) -> bool:
         return self._conversation is not None and self._conversation.send_receipts()
 
     def replies_sent(self) -> None:

@@ -31,13 +31,13 @@ BLAMED = 2  # failed attempts after which single records are searched for the ca
 class Commits:
     """The batches of a store.
 
-    ``batch`` is the number of the batch that is gathered, ``committed`` that of the last one on disk.
+    ``batch`` is the number of the batch that is gathered, ``committed_batch`` that of the last one on disk.
 
     ``failure`` describes a failed write until everything that failed has been written, else it is None.
     ``broken`` is the exception that has left the store in an unknown state: nothing is committed after it, so
     nothing is confirmed, and the broker must start again from the disk. ``changed`` is called whenever
-    ``committed``, ``failure`` or ``broken`` has changed, ``put_off`` when work was gathered that no reply
-    waits for: ``flush`` must be called in a while.
+    ``committed_batch``, ``failure`` or ``broken`` has changed, ``put_off`` when work was gathered that no
+    reply waits for: ``flush`` must be called in a while.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Commits:
     ) -> None:
         """The parameters are as in ``Store``."""
         self.batch = 1
-        self.committed = 0
+        self.committed_batch = 0
         self.failure: str | None = None
         self.broken: Exception | None = None
-        self.early = False
+        self.settled_early = False
         self.changes = 0
         self.changed = 0
         self.unsynced = False  # a commit is not on disk yet
         self.publishes: list[Publish] = []  # without records
         self.unpackable: dict[str, int] = dict.fromkeys(KINDS, 0)  # records set aside since the start
-        self.refused = 0  # messages among them
+        self.unstorable = 0  # messages among them
         self.touched: list[Touched] = []
         self.logs: dict[int, Log] = {}
         self._disk = disk
@@ -115,9 +115,9 @@ class Commits:
         none. Making them must not take too long at once, so beyond ``MOST_UNPACKED`` messages some are made.
         The result is that of ``Storage.end_turn``.
         """
-        early, self.early = self.early, False
+        settled_early, self.settled_early = self.settled_early, False
         if self.broken is not None:
-            return early
+            return settled_early
         try:
             if self._writing is None and not self._syncing and not self._wholes:
                 self._commit_urgent()
@@ -125,7 +125,7 @@ class Commits:
                 self._pack_publishes()
         except PackingError as error:
             self._withhold(error)
-        return early
+        return settled_early
 
     def begin_whole(self) -> None:
         """Delay commits until ``end_whole``, so that several turns are committed together.
@@ -250,7 +250,7 @@ class Commits:
         The publishers of its duplicates, which were not enqueued because of it, get the same answer.
         """
         assert isinstance(log, StoredQueueLog)
-        self.refused += 1
+        self.unstorable += 1
         log.queue.refuse(entry)
         if self._open_batch.barrier is not None:
             self._open_batch.barrier.refused = True

@@ -55,7 +55,7 @@ class MessageRestorer:
         found = self._recovered.queues[number]
         log = self._store.add_queue(queue, number)
         log.pages = dict.fromkeys(found.pages)
-        log.next_position = log.committed = found.next_position
+        log.next_position = log.committed_below = found.next_position
         log.recovered = found.delivered
         log.notes.restore(found.notes)
         self.aside.recall(queue.name, queue.recall, found.notes)

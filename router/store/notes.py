@@ -45,7 +45,7 @@ class StoredNotes:
             self._store.touched.append(self)
 
     def barrier(self) -> CommitBarrier | None:
-        return self._store.barrier() if self.batch > self._store.committed else None
+        return self._store.barrier() if self.batch > self._store.committed_batch else None
 
     def records(self) -> list[bytes]:
         """Return a record for each change; ``packed`` follows when a batch contains them."""

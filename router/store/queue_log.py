@@ -37,7 +37,7 @@ class StoredQueueLog:
     __slots__ = (
         "_store",
         "_touched",
-        "committed",
+        "committed_below",
         "delivered",
         "discarded",
         "id",
@@ -55,7 +55,7 @@ class StoredQueueLog:
         self.id = number
         self.queue = queue
         self.next_position = 0
-        self.committed = 0  # every position below it is
+        self.committed_below = 0  # every position below it is
         self.delivered = 0  # every position below it was delivered at least once,
         self.recovered = 0  # and below this one before the broker came back
         self.moved = 0  # nothing below this position is in the journal only
@@ -95,8 +95,8 @@ class StoredQueueLog:
 
     def _left(self, highest: int) -> None:
         """Messages have left the queue, none of them behind this position."""
-        if highest >= self.committed:
-            self._store.early = True
+        if highest >= self.committed_below:
+            self._store.settled_early = True
         if not self._touched:
             self._touch()
 
@@ -146,7 +146,7 @@ class StoredQueueLog:
 
     def commit(self, below: int) -> None:
         """Every position below this one is committed."""
-        self.committed = below
+        self.committed_below = below
 
     def flush(self, below: int) -> bool:
         """Its messages go into pages, see ``Retirement``."""

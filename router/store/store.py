@@ -86,10 +86,10 @@ class Store(Commits):
         self._retried: list[Job] = []  # repeated jobs in progress
 
     def end_turn(self) -> bool:
-        early = super().end_turn()
+        settled_early = super().end_turn()
         if self.broken is None and (self._begun or not self.busy()):
             self.pager.balance()
-        return early
+        return settled_early
 
     def behind(self, taken: int) -> bool:
         """Return True if clients must wait for the disk, so that memory and a start's time are bounded."""
@@ -246,7 +246,7 @@ class Store(Commits):
         if isinstance(job, Commit):
             written, self._writing = self._writing, None
             assert written is not None
-            self.committed = written.number
+            self.committed_batch = written.number
             for log, below in written.fresh.items():
                 log.commit(below)
             for after in written.then:
@@ -255,7 +255,7 @@ class Store(Commits):
                 self._begun = True
                 self.unsynced = self.unsynced or not job.sync
                 self.retirement.wrote(job.sequence, result, written.fresh)
-            self.retirement.committed(self.committed, self._last())
+            self.retirement.batch_committed(self.committed_batch, self._last())
             self._go_on()
         elif isinstance(job, Sync):
             self._syncing = self.unsynced = False

@@ -4,7 +4,7 @@ from leveret.router.persistence.api import NoStorage
 
 
 class LateStorage(NoStorage):
-    """``commit`` ends the batch that gathers; ``Broker.committed`` is to be called after it."""
+    """``commit`` ends the batch that gathers; ``Broker.notify_committed`` is to be called after it."""
 
     batch = 1
 
@@ -12,7 +12,7 @@ class LateStorage(NoStorage):
         return self.batch
 
     def commit(self):
-        self.committed = self.batch
+        self.committed_batch = self.batch
         self.batch += 1
 
     def _change(self, *_):

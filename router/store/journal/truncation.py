@@ -76,7 +76,7 @@ class Retirement:
             self._files.append(RetiredFile(file, sequence, {}))
         self._files[-1].logs.update((log, log.next_position) for log in fresh)
 
-    def committed(self, batch: int, gathered: int) -> None:
+    def batch_committed(self, batch: int, gathered: int) -> None:
         """Continue after a batch is on disk. ``gathered`` is the batch that will hold everything done until
         now.
         """

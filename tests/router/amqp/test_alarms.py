@@ -192,7 +192,7 @@ def test_the_client_is_told_ahead_of_replies_that_wait_for_the_disk(world, join)
     client = join()
     storage = world.broker.storage
     connection = client.transport.connection
-    connection.replies._position = storage.committed + 1  # as after a change that is not on disk yet
+    connection.replies._position = storage.committed_batch + 1  # as after a change that is not on disk yet
     alarm(world, STORE)
     client.send(m.QueueDeclare("q", passive=True), publish("q"))
     client.expect(m.ConnectionBlocked("writing to disk failed"), channel=0)

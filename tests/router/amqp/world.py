@@ -152,7 +152,7 @@ class World:
     def commit(self):
         """Have a ``LateStorage`` commit, and tell those who wait for it."""
         self.broker.storage.commit()
-        self.broker.committed()
+        self.broker.notify_committed()
         self.flush()
 
     def advance(self, ms):

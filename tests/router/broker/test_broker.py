@@ -91,7 +91,7 @@ class Told:
         self.times = 0
         self.crashed = []
 
-    def tell(self, *, early):
+    def tell(self, *, settled_early):
         self.times += 1
         if self.fails:
             raise RuntimeError("a bug")
@@ -109,5 +109,5 @@ def test_a_client_that_cannot_be_told_crashes_alone():
     broker.scheduler.end_batch()
     assert [str(error) for error in bad.crashed] == ["a bug"]
     assert (good.times, good.crashed) == (1, [])
-    broker.committed()
+    broker.notify_committed()
     assert bad.times == 1

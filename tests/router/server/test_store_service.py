@@ -153,7 +153,7 @@ async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_befo
     quorum = m.QueueDeclare("q", durable=True, arguments={"x-queue-type": "quorum"})
     await client.call(quorum, m.QueueDeclareOk)
 
-    committed = keeping.store.committed
+    committed = keeping.store.committed_batch
     with Raising(LOG + "store").entered(), Raising(LOG + "store_all").entered():
         await client.publish("q")
         closed = await client.expect(m.ConnectionClose)
@@ -161,7 +161,7 @@ async def test_an_exception_of_the_store_in_a_clients_turn_stops_the_broker_befo
     await keeping.broken.wait()
     assert isinstance(keeping.store.broken, Injected)
     assert STORE in server.broker.alarms.raised
-    assert keeping.store.committed == committed
+    assert keeping.store.committed_batch == committed
     assert [each["log_level"] for each in logged if each["event"] == "the store failed"] == ["error"]
 
 

@@ -75,7 +75,7 @@ class LineConnection(ClientConnection):
         self.replies.write(b"no\n")
         self.finish()
 
-    def send_confirms(self, *, early):
+    def send_confirms(self, *, settled_early):
         return False
 
     def replies_sent(self):

@@ -22,7 +22,7 @@ class KeptWorld:
 
     def settle(self):
         self.kept.settle()
-        self.broker.committed()
+        self.broker.notify_committed()
         self.flush()
 
 

@@ -77,7 +77,7 @@ class Kept:
     def _changed(self):
         """More is on disk, or writing failed."""
         self.node.broker.alarms.set(STORE, raised=self.store.failure is not None)
-        self.node.broker.committed()
+        self.node.broker.notify_committed()
 
     def step(self) -> bool:
         """Do the next job that writes; False when there is none."""

@@ -37,7 +37,7 @@ def keep(broker):
         next_queue_id=1,
         wall_offset=lambda: 0,
         put_off=lambda: None,
-        changed=broker.committed,
+        changed=broker.notify_committed,
     )
     broker.storage = store
 

@@ -108,10 +108,10 @@ def test_one_batch_is_written_while_the_next_gathers(store, disk):
     assert len(disk.jobs) == 1
     first = finish(store, disk)
     assert len(records(first)) == 1
-    assert store.committed == 1
+    assert store.committed_batch == 1
     assert [len(records(job)) for job in disk.jobs] == [2]
     finish(store, disk)
-    assert (store.committed, store.busy()) == (2, False)
+    assert (store.committed_batch, store.busy()) == (2, False)
 
 
 def test_acknowledgements_of_a_turn_are_ranges(store, disk):
@@ -257,11 +257,11 @@ def test_after_a_failure_nothing_is_committed_until_it_was_tried_again(store, di
     failed = finish(store, disk, OSError("no space"))
     queue.put(message())
     store.end_turn()
-    assert (disk.jobs, store.committed, store.failure) == ([], 0, "no space")
+    assert (disk.jobs, store.committed_batch, store.failure) == ([], 0, "no space")
     store.on_timer(0)
     assert disk.jobs == [failed]
     finish(store, disk)
-    assert (store.committed, store.failure) == (1, None)
+    assert (store.committed_batch, store.failure) == (1, None)
     assert isinstance(disk.jobs[0], Commit)
 
 
@@ -283,7 +283,7 @@ def test_a_failure_lasts_while_something_else_is_written(store, disk, told, retr
     if retried:
         store.on_timer(0)
     finish(store, disk)
-    assert (store.committed, told) == (1, ["no space", "no space"])
+    assert (store.committed_batch, told) == (1, ["no space", "no space"])
 
 
 def test_a_retry_that_fails_is_tried_again(store, disk, told):

@@ -61,7 +61,7 @@ def world():
 def test_a_commit_is_done_before_it_is_synced(world):
     world.publish()
     assert not world.done().sync
-    assert (world.store.committed, world.store.unsynced, world.store.busy()) == (1, True, False)
+    assert (world.store.committed_batch, world.store.unsynced, world.store.busy()) == (1, True, False)
 
 
 def test_the_sync_comes_an_interval_after_the_first_commit(world):
@@ -124,13 +124,13 @@ def test_a_sync_that_failed_stops_commits_until_it_was_made_up_for(world):
     world.done(OSError("the disk is gone"))
     assert world.store.failure == "the disk is gone"
     world.publish()
-    assert (world.disk.jobs, world.store.committed) == ([], 1)
+    assert (world.disk.jobs, world.store.committed_batch) == ([], 1)
     world.at(INTERVAL + 1000)
     assert world.disk.jobs == [Sync()]
     world.done()
     assert world.store.failure is None
     world.done()
-    assert world.store.committed == 2
+    assert world.store.committed_batch == 2
 
 
 # -- on disk ----------------------------------------------------------------------------------------------
@@ -216,8 +216,8 @@ def test_a_sync_lets_no_batch_overtake_one_that_failed(world):
     world.done()
     world.publish()
     assert world.disk.jobs == []
-    assert world.store.committed == 1
+    assert world.store.committed_batch == 1
     world.at(INTERVAL + 1000)
     assert [job.sequence for job in world.disk.jobs] == [2]
     world.done()
-    assert world.store.committed == 2
+    assert world.store.committed_batch == 2

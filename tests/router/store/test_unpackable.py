@@ -154,7 +154,7 @@ def test_a_culprit_that_was_acknowledged_before_it_could_be_written_is_confirmed
     consumer.session.ack(1, multiple=False)
     write(kept)
     assert verdicts(kept.client)[-1] == (2, True)
-    assert kept.store.refused == 0
+    assert kept.store.unstorable == 0
 
 
 def test_a_duplicate_of_the_culprit_is_refused_too_and_may_come_again(kept, refuse):
@@ -200,7 +200,7 @@ def test_a_message_of_a_transaction_is_not_taken_out_of_it(kept, refuse):
     for _ in range(TRIES):
         kept.store.flush()
     assert isinstance(kept.store.broken, PackingError)
-    assert kept.store.refused == 0
+    assert kept.store.unstorable == 0
 
 
 def test_a_message_beside_a_transaction_is_set_aside(kept, refuse):
@@ -285,7 +285,7 @@ def test_when_nothing_can_be_packed_no_message_is_to_blame(kept, monkeypatch):
     for _ in range(TRIES):
         kept.store.flush()
     assert isinstance(kept.store.broken, PackingError)
-    assert kept.store.refused == 0
+    assert kept.store.unstorable == 0
     assert not (kept.directory.path / PLACE).exists()
 
 
